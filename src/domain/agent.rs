@@ -1,0 +1,158 @@
+//! Who does the work: profiles of agents, and which of them gets a task.
+
+use serde::{Deserialize, Serialize};
+
+use super::budget::Budget;
+
+/// A specialist: its role, what it may use, and how much it does at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentProfile {
+    /// Name, unique; the key of its section in the configuration.
+    #[serde(default)]
+    pub name: String,
+    /// Role in one line, for the prompt.
+    #[serde(default)]
+    pub role: String,
+    /// Standing instructions, for the prompt.
+    #[serde(default)]
+    pub instructions: String,
+    /// What it can do, in any words; a task that asks for a word goes only to an agent that has it.
+    #[serde(default)]
+    pub capabilities: Vec<String>,
+    /// Names of the tools it may use; `["*"]` for all.
+    #[serde(default = "all_tools")]
+    pub tools: Vec<String>,
+    /// Model it prefers; the configured ones otherwise.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// Most tasks in flight in one replica.
+    #[serde(default = "default_capacity")]
+    pub capacity: usize,
+    /// Limits of each run.
+    #[serde(default)]
+    pub budget: Budget,
+}
+
+fn all_tools() -> Vec<String> {
+    vec!["*".to_owned()]
+}
+
+const fn default_capacity() -> usize {
+    16
+}
+
+impl AgentProfile {
+    /// Whether policy lets this agent use `tool`.
+    #[must_use]
+    pub fn allows(&self, tool: &str) -> bool {
+        self.tools.iter().any(|allowed| allowed == "*" || allowed == tool)
+    }
+
+    /// Whether it has every one of `capabilities`.
+    #[must_use]
+    pub fn offers(&self, capabilities: &[String]) -> bool {
+        capabilities.iter().all(|wanted| self.capabilities.iter().any(|offered| offered.eq_ignore_ascii_case(wanted)))
+    }
+}
+
+/// How busy an agent of this replica is.
+#[derive(Clone, Copy, Debug)]
+pub struct AgentLoad<'a> {
+    /// The agent.
+    pub profile: &'a AgentProfile,
+    /// Tasks it has in flight.
+    pub in_flight: usize,
+}
+
+impl AgentLoad<'_> {
+    /// Tasks it can take on now.
+    #[must_use]
+    pub fn free(&self) -> usize {
+        self.profile.capacity.saturating_sub(self.in_flight)
+    }
+}
+
+/// Where a task goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// To the agent at this index of the loads.
+    To(usize),
+    /// Agents that could do it are at capacity.
+    Busy,
+    /// No agent of this replica is named so, or has the capabilities.
+    NoneFits,
+}
+
+/// Chooses among `loads` for a task that names `agent` or asks for `capabilities`: of the agents that fit, the
+/// one with the smallest share of its capacity in use, the earlier one when equal.
+#[must_use]
+pub fn route(agent: Option<&str>, capabilities: &[String], loads: &[AgentLoad<'_>]) -> Route {
+    let fits = |load: &AgentLoad<'_>| match agent {
+        Some(name) => load.profile.name == name,
+        None => load.profile.offers(capabilities),
+    };
+    let mut best: Option<(usize, &AgentLoad<'_>)> = None;
+    let mut any_fits = false;
+    for (index, load) in loads.iter().enumerate().filter(|(_, load)| fits(load)) {
+        any_fits = true;
+        if load.free() == 0 {
+            continue;
+        }
+        // a/b < c/d without division; capacities are positive here, since something is free.
+        let less_loaded = best
+            .is_none_or(|(_, other)| load.in_flight * other.profile.capacity < other.in_flight * load.profile.capacity);
+        if less_loaded {
+            best = Some((index, load));
+        }
+    }
+    match best {
+        Some((index, _)) => Route::To(index),
+        None if any_fits => Route::Busy,
+        None => Route::NoneFits,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agent(name: &str, capabilities: &[&str], capacity: usize) -> AgentProfile {
+        AgentProfile {
+            name: name.to_owned(),
+            role: String::new(),
+            instructions: String::new(),
+            capabilities: capabilities.iter().map(ToString::to_string).collect(),
+            tools: all_tools(),
+            model: None,
+            capacity,
+            budget: Budget::default(),
+        }
+    }
+
+    fn wants(words: &[&str]) -> Vec<String> {
+        words.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_least_loaded_capable_agent_gets_the_task() {
+        let (small, large, other) = (agent("s", &["sql"], 2), agent("l", &["SQL", "web"], 10), agent("o", &[], 10));
+        let loads = [
+            AgentLoad { profile: &small, in_flight: 1 },
+            AgentLoad { profile: &large, in_flight: 4 },
+            AgentLoad { profile: &other, in_flight: 0 },
+        ];
+        assert_eq!(route(None, &wants(&["sql"]), &loads), Route::To(1));
+        assert_eq!(route(None, &[], &loads), Route::To(2));
+        assert_eq!(route(Some("s"), &wants(&["web"]), &loads), Route::To(0));
+        assert_eq!(route(None, &wants(&["sql", "fly"]), &loads), Route::NoneFits);
+        assert_eq!(route(Some("nobody"), &[], &loads), Route::NoneFits);
+    }
+
+    #[test]
+    fn a_full_agent_means_wait_not_refuse() {
+        let only = agent("only", &["sql"], 1);
+        let loads = [AgentLoad { profile: &only, in_flight: 1 }];
+        assert_eq!(route(None, &wants(&["sql"]), &loads), Route::Busy);
+    }
+}

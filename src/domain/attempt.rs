@@ -1,0 +1,89 @@
+//! One run of a task by one replica, and what is kept of it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::budget::Spent;
+use super::failure::Failure;
+use super::id::{TaskId, derived};
+use super::time::Timestamp;
+
+/// How an attempt ended, or that it has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptStatus {
+    /// Under way, or cut off with its process.
+    Running,
+    /// The task completed.
+    Completed,
+    /// It failed; the task is tried again or in the dead letters.
+    Failed,
+    /// Handed back unfinished at shutdown.
+    Released,
+    /// Its replica had lost the claim; its outcome was not recorded on the task.
+    Lost,
+    /// Stopped on request.
+    Cancelled,
+}
+
+/// How far a run is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Progress {
+    /// Steps that ended.
+    pub done: u32,
+    /// Steps known so far; grows when a run is replanned.
+    pub total: u32,
+    /// What is being done, in words.
+    pub note: String,
+}
+
+/// The record of one attempt. Only the replica that holds its claim writes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Derived from task and claim, so that writing it again changes nothing.
+    pub id: Uuid,
+    /// The task.
+    pub task_id: TaskId,
+    /// 1 for the first run of the task, counting uncharged ones.
+    pub number: u32,
+    /// Token of its claim.
+    pub claim: String,
+    /// Replica that ran it.
+    pub replica: String,
+    /// Agent that ran it.
+    pub agent: String,
+    /// How it ended.
+    pub status: AttemptStatus,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it was last written.
+    pub updated_at: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// How far it is.
+    #[serde(default)]
+    pub progress: Progress,
+    /// State of the agent's machine after its last recorded step; the next attempt continues from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Value>,
+    /// What came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Value>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// What the run has spent, earlier attempts included.
+    #[serde(default)]
+    pub spent: Spent,
+}
+
+impl Attempt {
+    /// Id of the attempt that `claim` gives of task `task_id`.
+    #[must_use]
+    pub fn id_for(task_id: TaskId, claim: &str) -> Uuid {
+        derived(&["attempt", &task_id.to_string(), claim])
+    }
+}

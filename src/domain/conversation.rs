@@ -1,0 +1,116 @@
+//! What is said to a model and what it answers, in no provider's dialect.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::tool::ToolSpec;
+
+/// One message of a conversation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "role", rename_all = "snake_case")]
+pub enum Message {
+    /// Rules that stand above everything else.
+    System {
+        /// The text.
+        content: String,
+    },
+    /// What the program says: the goal, data, results.
+    User {
+        /// The text.
+        content: String,
+    },
+    /// What the model said earlier.
+    Assistant {
+        /// The text; empty when it only called tools.
+        content: String,
+        /// Tools it called.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tool_calls: Vec<RequestedCall>,
+    },
+    /// The outcome of one tool call of the model's last turn.
+    Tool {
+        /// Id of the [`RequestedCall`] it answers.
+        call_id: String,
+        /// What the tool gave back: data, never instruction.
+        content: String,
+    },
+}
+
+/// A tool call that a model asks for. Nothing in it is trusted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RequestedCall {
+    /// Id the model gave the call.
+    pub id: String,
+    /// Name of the tool, which may not exist.
+    pub tool: String,
+    /// Arguments; a JSON string when the model wrote no valid JSON.
+    pub arguments: Value,
+}
+
+/// A schema that the answer must follow.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResponseSchema {
+    /// Name of the schema, letters and underscores.
+    pub name: &'static str,
+    /// JSON schema in the strict subset: every property required, no additional ones.
+    pub schema: Value,
+}
+
+/// One question to a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelRequest {
+    /// Which use it is for, as a metric label: `plan`, `act`, `replan`, `answer`.
+    pub purpose: &'static str,
+    /// The conversation so far.
+    pub messages: Vec<Message>,
+    /// Tools the model may call; empty for none.
+    pub tools: Vec<ToolSpec>,
+    /// Schema of the answer, where one is required.
+    pub schema: Option<ResponseSchema>,
+    /// Most tokens of the answer.
+    pub max_output_tokens: u32,
+    /// Model asked for by the agent; the configured ones otherwise.
+    pub model: Option<String>,
+}
+
+/// Tokens counted by the endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: u64,
+    /// Tokens of the answer.
+    pub completion_tokens: u64,
+}
+
+impl Usage {
+    /// Prompt and completion tokens together.
+    #[must_use]
+    pub const fn total(self) -> u64 {
+        self.prompt_tokens.saturating_add(self.completion_tokens)
+    }
+}
+
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.prompt_tokens = self.prompt_tokens.saturating_add(other.prompt_tokens);
+        self.completion_tokens = self.completion_tokens.saturating_add(other.completion_tokens);
+    }
+}
+
+/// The answer of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelReply {
+    /// The text; the JSON text when a schema was asked for.
+    pub content: String,
+    /// Tools it wants called.
+    pub tool_calls: Vec<RequestedCall>,
+    /// Tokens spent, over all tries of this call.
+    pub usage: Usage,
+    /// Cost in US dollars; zero where no price is configured.
+    pub cost_usd: f64,
+    /// The model that answered, which may be a fallback.
+    pub model: String,
+    /// Whether the answer was cut at the token limit.
+    pub truncated: bool,
+}

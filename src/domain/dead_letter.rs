@@ -1,0 +1,31 @@
+//! A task that ended badly, with all it takes to understand why.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::failure::Failure;
+use super::id::TaskId;
+use super::time::Timestamp;
+
+/// A dead letter; at most one for each task, under the task's own id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// The task.
+    pub task_id: TaskId,
+    /// Its goal; empty when none could be read.
+    pub goal: String,
+    /// Agent that ran it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// Why it is here.
+    pub failure: Failure,
+    /// How often it was run.
+    pub attempts: u32,
+    /// Failures of the attempts before the last, oldest first.
+    #[serde(default)]
+    pub earlier_failures: Vec<Failure>,
+    /// Payload of its point as it was when it was buried.
+    pub payload: Map<String, Value>,
+    /// When it was buried.
+    pub buried_at: Timestamp,
+}

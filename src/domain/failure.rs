@@ -1,0 +1,126 @@
+//! What went wrong, in a form that is stored, shown and decided on.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The class of a failure. It alone decides whether trying again can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// The network, a busy server, a lost connection: likely gone at the next try.
+    Transient,
+    /// The other side asked to slow down.
+    RateLimited,
+    /// A time limit ran out.
+    Timeout,
+    /// The input cannot be carried out as it stands: bad arguments, an invalid plan, an unreadable task.
+    Invalid,
+    /// The other side refused for good, or the agent declared that the goal cannot be reached.
+    Permanent,
+    /// A budget of the agent ran out: steps, model calls, tokens, cost or time.
+    BudgetExceeded,
+    /// The process that ran it ended without a word.
+    Crashed,
+    /// Somebody cancelled it.
+    Cancelled,
+}
+
+impl FailureClass {
+    /// Every class, in the order of the documentation.
+    pub const ALL: [Self; 8] = [
+        Self::Transient,
+        Self::RateLimited,
+        Self::Timeout,
+        Self::Invalid,
+        Self::Permanent,
+        Self::BudgetExceeded,
+        Self::Crashed,
+        Self::Cancelled,
+    ];
+
+    /// Whether another attempt of the same input may end differently.
+    #[must_use]
+    pub const fn is_retryable(self) -> bool {
+        matches!(self, Self::Transient | Self::RateLimited | Self::Timeout | Self::Crashed)
+    }
+
+    /// The class as it is stored and used as a metric label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::RateLimited => "rate_limited",
+            Self::Timeout => "timeout",
+            Self::Invalid => "invalid",
+            Self::Permanent => "permanent",
+            Self::BudgetExceeded => "budget_exceeded",
+            Self::Crashed => "crashed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for FailureClass {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// A recorded failure of a tool call, a model call, a step or a task. Holds no secret: it is stored,
+/// shown to people and told to the model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{class}: {message}")]
+pub struct Failure {
+    /// What kind of failure it is.
+    pub class: FailureClass,
+    /// What happened, to what input, and the way out. Lower case, no full stop.
+    pub message: String,
+    /// How long the other side asked to wait, in milliseconds; only with [`FailureClass::RateLimited`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// The step it happened in, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+}
+
+impl Failure {
+    /// A failure of `class` that says `message`.
+    pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
+        Self { class, message: message.into(), retry_after_ms: None, step: None }
+    }
+
+    /// A failure of class [`FailureClass::Transient`].
+    pub fn transient(message: impl Into<String>) -> Self {
+        Self::new(FailureClass::Transient, message)
+    }
+
+    /// A failure of class [`FailureClass::Invalid`].
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(FailureClass::Invalid, message)
+    }
+
+    /// A failure of class [`FailureClass::Permanent`].
+    pub fn permanent(message: impl Into<String>) -> Self {
+        Self::new(FailureClass::Permanent, message)
+    }
+
+    /// A failure of class [`FailureClass::Timeout`].
+    pub fn timeout(message: impl Into<String>) -> Self {
+        Self::new(FailureClass::Timeout, message)
+    }
+
+    /// The same failure, told as that of `step`.
+    #[must_use]
+    pub fn in_step(mut self, step: impl Into<String>) -> Self {
+        self.step = Some(step.into());
+        self
+    }
+
+    /// The same failure with the wait the other side asked for.
+    #[must_use]
+    pub fn retry_after(mut self, ms: Option<u64>) -> Self {
+        self.retry_after_ms = ms;
+        self
+    }
+}

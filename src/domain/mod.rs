@@ -1,0 +1,20 @@
+//! The vocabulary of qron: what a task, an attempt, a plan and an agent are, and the rules they obey.
+//!
+//! Everything here is pure. The time, ids and randomness are arguments (the jitter of
+//! [`retry::RetryPolicy::delay`] is the one exception), nothing does I/O, and nothing knows how it is stored.
+
+pub mod agent;
+pub mod attempt;
+pub mod budget;
+pub mod conversation;
+pub mod dead_letter;
+pub mod event;
+pub mod failure;
+pub mod id;
+pub mod memory;
+pub mod plan;
+pub mod replica;
+pub mod retry;
+pub mod task;
+pub mod time;
+pub mod tool;

@@ -1,0 +1,343 @@
+//! A plan: steps, what each needs, and the references between them.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Most steps of one plan.
+pub const MAX_STEPS: usize = 200;
+
+/// Steps that together reach a goal. They run as a graph, as parallel as their dependencies allow.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The steps, in any order.
+    pub steps: Vec<PlanStep>,
+}
+
+/// One step: a call of a tool, or an instruction that needs judgement.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanStep {
+    /// Name of the step, unique in the plan: letters, digits, `_` and `-`.
+    pub id: String,
+    /// Tool to call; without one, `instruction` is carried out by the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// Arguments of the tool. Text may hold references to outputs of other steps: `${s1}`, `${s1.field.0}`.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub arguments: Value,
+    /// What the model shall do in this step, with tools of its choice; may hold references.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instruction: Option<String>,
+    /// Steps that must succeed first. References count as dependencies by themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<String>,
+    /// What it takes to do the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capability: Option<String>,
+    /// How long it will probably take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_s: Option<u32>,
+}
+
+/// Why a plan cannot be carried out. Each names the step at fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// There is nothing to do.
+    #[error("the plan has no steps")]
+    Empty,
+    /// More steps than [`MAX_STEPS`].
+    #[error("the plan has {0} steps; at most {MAX_STEPS} are allowed")]
+    TooLong(usize),
+    /// A name that references could not express.
+    #[error("step id {0:?} is not allowed: use 1 to 64 letters, digits, _ and -")]
+    BadId(String),
+    /// Two steps of one name.
+    #[error("step {0:?} appears twice")]
+    Duplicate(String),
+    /// Neither or both of `tool` and `instruction`.
+    #[error("step {0:?} must have exactly one of tool and instruction")]
+    NoAction(String),
+    /// Arguments that are no object.
+    #[error("step {0:?}: arguments must be a JSON object")]
+    BadArguments(String),
+    /// A tool that does not exist or is not allowed here.
+    #[error("step {step:?} uses unknown tool {tool:?}; known are: {known}")]
+    UnknownTool {
+        /// The step.
+        step: String,
+        /// The tool it names.
+        tool: String,
+        /// Tools there are.
+        known: String,
+    },
+    /// A dependency on, or reference to, a step that is not in the plan.
+    #[error("step {step:?} depends on unknown step {dependency:?}")]
+    UnknownStep {
+        /// The step.
+        step: String,
+        /// What it names.
+        dependency: String,
+    },
+    /// Steps that wait for each other.
+    #[error("the plan has a cycle: {}", .0.join(" -> "))]
+    Cycle(Vec<String>),
+}
+
+/// A reference that points into the output of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference<'a> {
+    /// The step.
+    pub step: &'a str,
+    /// Fields and array positions below its output.
+    pub path: Vec<&'a str>,
+}
+
+/// A reference whose target has no such field.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("reference ${{{0}}} points at nothing in the output of its step")]
+pub struct Unresolved(pub String);
+
+impl Plan {
+    /// Checks that the plan can be carried out with the tools named in `tools`.
+    ///
+    /// # Errors
+    /// The first [`PlanError`] found.
+    pub fn validate(&self, tools: &[&str]) -> Result<(), PlanError> {
+        if self.steps.is_empty() {
+            return Err(PlanError::Empty);
+        }
+        if self.steps.len() > MAX_STEPS {
+            return Err(PlanError::TooLong(self.steps.len()));
+        }
+        let mut ids = HashSet::new();
+        for step in &self.steps {
+            step.validate(tools)?;
+            if !ids.insert(step.id.as_str()) {
+                return Err(PlanError::Duplicate(step.id.clone()));
+            }
+        }
+        for step in &self.steps {
+            if let Some(dependency) = step.dependencies().into_iter().find(|dependency| !ids.contains(dependency)) {
+                return Err(PlanError::UnknownStep { step: step.id.clone(), dependency: dependency.to_owned() });
+            }
+        }
+        self.find_cycle().map_or(Ok(()), |cycle| Err(PlanError::Cycle(cycle)))
+    }
+
+    /// A cycle, named from a step back to itself, if there is one.
+    fn find_cycle(&self) -> Option<Vec<String>> {
+        let waits_for: HashMap<&str, Vec<&str>> =
+            self.steps.iter().map(|step| (step.id.as_str(), step.dependencies())).collect();
+        let mut settled = HashSet::new();
+        // Remove what waits for nothing unsettled until nothing changes; what is left is on or behind a cycle.
+        loop {
+            let ready: Vec<&str> = waits_for
+                .iter()
+                .filter(|(id, dependencies)| !settled.contains(*id) && dependencies.iter().all(|d| settled.contains(d)))
+                .map(|(id, _)| *id)
+                .collect();
+            if ready.is_empty() {
+                break;
+            }
+            settled.extend(ready);
+        }
+        let mut here = self.steps.iter().map(|step| step.id.as_str()).find(|id| !settled.contains(id))?;
+        let mut trail: Vec<&str> = Vec::new();
+        while !trail.contains(&here) {
+            trail.push(here);
+            here = waits_for[here].iter().copied().find(|dependency| !settled.contains(dependency))?;
+        }
+        let start = trail.iter().position(|id| *id == here)?;
+        Some(trail[start..].iter().chain([&here]).map(ToString::to_string).collect())
+    }
+}
+
+impl PlanStep {
+    fn validate(&self, tools: &[&str]) -> Result<(), PlanError> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if self.id.is_empty() || self.id.len() > 64 || !self.id.chars().all(allowed) {
+            return Err(PlanError::BadId(self.id.clone()));
+        }
+        if self.tool.is_some() == self.instruction.is_some() {
+            return Err(PlanError::NoAction(self.id.clone()));
+        }
+        if !self.arguments.is_null() && !self.arguments.is_object() {
+            return Err(PlanError::BadArguments(self.id.clone()));
+        }
+        match &self.tool {
+            Some(tool) if !tools.contains(&tool.as_str()) => {
+                Err(PlanError::UnknownTool { step: self.id.clone(), tool: tool.clone(), known: tools.join(", ") })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Every step this one waits for: those it names and those it refers to, each once.
+    #[must_use]
+    pub fn dependencies(&self) -> Vec<&str> {
+        let mut found: Vec<&str> = self.depends_on.iter().map(String::as_str).collect();
+        let mut texts = Vec::new();
+        collect_texts(&self.arguments, &mut texts);
+        texts.extend(self.instruction.as_deref());
+        found.extend(texts.into_iter().flat_map(|text| references(text).map(|(_, reference)| reference.step)));
+        let mut seen = HashSet::new();
+        found.retain(|step| seen.insert(*step));
+        found
+    }
+}
+
+fn collect_texts<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
+    match value {
+        Value::String(text) => into.push(text),
+        Value::Array(items) => items.iter().for_each(|item| collect_texts(item, into)),
+        Value::Object(fields) => fields.values().for_each(|field| collect_texts(field, into)),
+        _ => {}
+    }
+}
+
+/// The references in `text`, each with the range of bytes it covers. `$${` is an escaped `${`.
+fn references(text: &str) -> impl Iterator<Item = (std::ops::Range<usize>, Reference<'_>)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let start = at + text[at..].find("${")?;
+            let length = text[start..].find('}')?;
+            at = start + 2;
+            if start > 0 && text.as_bytes()[start - 1] == b'$' {
+                continue;
+            }
+            let mut path = text[start + 2..start + length].split('.');
+            let Some(step) = path.next().filter(|step| !step.is_empty()) else { continue };
+            at = start + length + 1;
+            return Some((start..at, Reference { step, path: path.collect() }));
+        }
+    })
+}
+
+/// `value` with every reference replaced by what it points at in `outputs` (step id to output).
+///
+/// A text that is one reference and nothing else becomes the value itself; inside longer text, texts are
+/// put in as they are and everything else as JSON.
+///
+/// # Errors
+/// [`Unresolved`] names the first reference that points at nothing.
+pub fn resolve<S: std::hash::BuildHasher>(
+    value: &Value,
+    outputs: &HashMap<String, Value, S>,
+) -> Result<Value, Unresolved> {
+    Ok(match value {
+        Value::String(text) => resolve_text(text, outputs)?,
+        Value::Array(items) => Value::Array(items.iter().map(|item| resolve(item, outputs)).collect::<Result<_, _>>()?),
+        Value::Object(fields) => Value::Object(
+            fields.iter().map(|(key, field)| Ok((key.clone(), resolve(field, outputs)?))).collect::<Result<_, _>>()?,
+        ),
+        other => other.clone(),
+    })
+}
+
+fn resolve_text<S: std::hash::BuildHasher>(
+    text: &str,
+    outputs: &HashMap<String, Value, S>,
+) -> Result<Value, Unresolved> {
+    let mut resolved = String::new();
+    let mut done = 0;
+    for (range, reference) in references(text) {
+        let target = outputs.get(reference.step).and_then(|output| descend(output, &reference.path));
+        let target = target.ok_or_else(|| Unresolved(text[range.start + 2..range.end - 1].to_owned()))?;
+        if range == (0..text.len()) {
+            return Ok(target.clone());
+        }
+        resolved.push_str(&text[done..range.start]);
+        match target {
+            Value::String(inner) => resolved.push_str(inner),
+            other => resolved.push_str(&other.to_string()),
+        }
+        done = range.end;
+    }
+    resolved.push_str(&text[done..]);
+    Ok(Value::String(resolved.replace("$${", "${")))
+}
+
+fn descend<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
+    path.iter().try_fold(value, |value, key| match value {
+        Value::Object(fields) => fields.get(*key),
+        Value::Array(items) => items.get(key.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn plan(steps: impl Into<Value>) -> Plan {
+        serde_json::from_value(json!({ "steps": steps.into() })).expect("a plan")
+    }
+
+    #[test]
+    fn each_fault_names_its_step() {
+        let tools = ["calculate"];
+        let fault = |steps| plan(steps).validate(&tools).expect_err("a fault").to_string();
+        assert_eq!(fault(json!([])), "the plan has no steps");
+        assert!(fault(json!([{"id": "a b", "tool": "calculate"}])).contains("\"a b\""));
+        assert!(fault(json!([{"id": "a", "tool": "fly"}])).contains("unknown tool \"fly\"; known are: calculate"));
+        assert!(fault(json!([{"id": "a"}])).contains("exactly one"));
+        assert!(fault(json!([{"id": "a", "tool": "calculate", "arguments": [1]}])).contains("object"));
+        assert!(fault(json!([{"id": "a", "tool": "calculate", "depends_on": ["z"]}])).contains("unknown step \"z\""));
+        assert!(
+            fault(json!([{"id": "a", "tool": "calculate", "arguments": {"x": "${q.r}"}}]))
+                .contains("unknown step \"q\"")
+        );
+        let twice = json!([{"id": "a", "tool": "calculate"}, {"id": "a", "tool": "calculate"}]);
+        assert!(fault(twice).contains("twice"));
+    }
+
+    #[test]
+    fn a_cycle_is_named_step_by_step() {
+        let circular = plan(json!([
+            {"id": "start", "instruction": "go"},
+            {"id": "a", "instruction": "use ${c}", "depends_on": ["start"]},
+            {"id": "b", "instruction": "x", "depends_on": ["a"]},
+            {"id": "c", "instruction": "x", "depends_on": ["b"]},
+            {"id": "behind", "instruction": "x", "depends_on": ["c"]},
+        ]));
+        let Err(PlanError::Cycle(cycle)) = circular.validate(&[]) else { panic!("a cycle") };
+        assert_eq!(cycle.first(), cycle.last());
+        assert_eq!(cycle.len(), 4, "{cycle:?}");
+        let itself = plan(json!([{"id": "a", "instruction": "x", "depends_on": ["a"]}]));
+        assert_eq!(itself.validate(&[]), Err(PlanError::Cycle(vec!["a".into(), "a".into()])));
+    }
+
+    #[test]
+    fn references_resolve_to_values_or_text() {
+        let outputs = HashMap::from([
+            ("s1".to_owned(), json!({"value": 42, "rows": [{"name": "Ada"}]})),
+            ("s2".to_owned(), json!("plain")),
+        ]);
+        let resolved = resolve(
+            &json!({
+                "whole": "${s1.value}", "inner": "${s1.rows.0.name} is ${s1.value}, ${s2}", "list": ["${s2}"],
+                "escaped": "$${s1}", "open": "${s1", "empty": "${}",
+            }),
+            &outputs,
+        );
+        let expected = json!({
+            "whole": 42, "inner": "Ada is 42, plain", "list": ["plain"],
+            "escaped": "${s1}", "open": "${s1", "empty": "${}",
+        });
+        assert_eq!(resolved, Ok(expected));
+        assert_eq!(resolve(&json!("x ${s1.nope}"), &outputs), Err(Unresolved("s1.nope".into())));
+        assert_eq!(resolve(&json!("${s1.rows.7}"), &outputs), Err(Unresolved("s1.rows.7".into())));
+    }
+
+    #[test]
+    fn an_output_is_data_and_never_resolved_again() {
+        let outputs = HashMap::from([("s1".to_owned(), json!("${s2}")), ("s2".to_owned(), json!("secret"))]);
+        assert_eq!(resolve(&json!("got ${s1}"), &outputs), Ok(json!("got ${s2}")));
+    }
+}

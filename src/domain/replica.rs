@@ -1,0 +1,44 @@
+//! A running qron process, as the others see it.
+
+use serde::{Deserialize, Serialize};
+
+use super::time::Timestamp;
+
+/// What a replica says of itself with each heartbeat. Whether it lives is judged by `heartbeat` alone: one that
+/// does not move for the lease time, on the observer's own monotonic clock, is dead.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Replica {
+    /// Unique for each start of a process.
+    pub id: String,
+    /// Name of the host.
+    pub host: String,
+    /// Version of qron.
+    pub version: String,
+    /// When it started, by its own clock.
+    pub started_at: Timestamp,
+    /// When it wrote this, by its own clock; for people only.
+    pub updated_at: Timestamp,
+    /// Grows with each heartbeat.
+    pub heartbeat: u64,
+    /// Whether it has stopped claiming and is finishing what it has.
+    pub draining: bool,
+    /// Its agents and their load.
+    pub agents: Vec<AgentPresence>,
+    /// Share of one core in use; 2.0 is two cores.
+    pub cpu: f64,
+    /// Resident memory, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// Load of one agent of a replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentPresence {
+    /// Name of the agent.
+    pub name: String,
+    /// What it can do.
+    pub capabilities: Vec<String>,
+    /// Tasks in flight.
+    pub in_flight: usize,
+    /// Most tasks in flight.
+    pub capacity: usize,
+}

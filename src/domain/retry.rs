@@ -1,0 +1,107 @@
+//! When a failed task is tried again. The only place that uses the `backoff` crate.
+
+use std::time::Duration;
+
+use backoff::ExponentialBackoff;
+use backoff::backoff::Backoff as _;
+use serde::{Deserialize, Serialize};
+
+use super::failure::Failure;
+
+/// How failures are answered: delays double from `base_ms` to `max_ms`, each drawn from zero to that value
+/// (full jitter, <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryPolicy {
+    /// Upper bound of the first delay, in milliseconds.
+    pub base_ms: u64,
+    /// Upper bound of every delay, in milliseconds.
+    pub max_ms: u64,
+    /// Longest `Retry-After` that is obeyed, in milliseconds; a longer one is cut to it.
+    pub max_retry_after_ms: u64,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { base_ms: 1_000, max_ms: 60_000, max_retry_after_ms: 300_000 }
+    }
+}
+
+/// What follows a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Try again after this many milliseconds.
+    RetryIn(u64),
+    /// Do not try again: the task goes to the dead letters.
+    GiveUp,
+}
+
+impl RetryPolicy {
+    /// Judges attempt number `attempt` (1 for the first) of at most `max_attempts`, which ended in `failure`.
+    ///
+    /// A `Retry-After` is a lower bound: the jittered delay comes on top, so that a crowd told to wait does
+    /// not return as one.
+    #[must_use]
+    pub fn judge(&self, failure: &Failure, attempt: u32, max_attempts: u32) -> Verdict {
+        if !failure.class.is_retryable() || attempt >= max_attempts {
+            return Verdict::GiveUp;
+        }
+        let asked = failure.retry_after_ms.unwrap_or(0).min(self.max_retry_after_ms);
+        Verdict::RetryIn(asked.saturating_add(self.delay(attempt)))
+    }
+
+    /// A random delay in milliseconds before the try that follows attempt number `attempt` (1 for the first).
+    #[must_use]
+    pub fn delay(&self, attempt: u32) -> u64 {
+        let doublings = attempt.saturating_sub(1).min(63);
+        let bound = self.base_ms.saturating_mul(1 << doublings).min(self.max_ms);
+        // The crate draws from interval ± factor × interval: half the bound with factor 1 is full jitter.
+        let half = Duration::from_millis(bound) / 2;
+        let mut backoff = ExponentialBackoff {
+            current_interval: half,
+            initial_interval: half,
+            max_interval: half,
+            randomization_factor: 1.0,
+            max_elapsed_time: None,
+            ..ExponentialBackoff::default()
+        };
+        let delay = backoff.next_backoff().unwrap_or(Duration::ZERO);
+        u64::try_from(delay.as_millis()).unwrap_or(bound).min(bound)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::failure::FailureClass;
+
+    const POLICY: RetryPolicy = RetryPolicy { base_ms: 100, max_ms: 1_000, max_retry_after_ms: 5_000 };
+
+    #[test]
+    fn delays_fill_the_range_up_to_a_doubling_bound() {
+        for (attempt, bound) in [(1, 100), (2, 200), (3, 400), (4, 800), (5, 1_000), (90, 1_000)] {
+            let delays: Vec<u64> = (0..400).map(|_| POLICY.delay(attempt)).collect();
+            assert!(delays.iter().all(|delay| *delay <= bound), "attempt {attempt}");
+            assert!(delays.iter().any(|delay| *delay < bound / 4), "attempt {attempt}: no short delay");
+            assert!(delays.iter().any(|delay| *delay > bound * 3 / 4), "attempt {attempt}: no long delay");
+        }
+    }
+
+    #[test]
+    fn only_retryable_classes_with_attempts_left_are_tried_again() {
+        for class in FailureClass::ALL {
+            let verdict = POLICY.judge(&Failure::new(class, "x"), 1, 3);
+            assert_eq!(matches!(verdict, Verdict::RetryIn(_)), class.is_retryable(), "{class}");
+        }
+        assert_eq!(POLICY.judge(&Failure::transient("x"), 3, 3), Verdict::GiveUp);
+    }
+
+    #[test]
+    fn retry_after_is_a_capped_lower_bound() {
+        let limited = |ms| Failure::new(FailureClass::RateLimited, "slow down").retry_after(Some(ms));
+        let Verdict::RetryIn(ms) = POLICY.judge(&limited(2_000), 1, 3) else { panic!("must retry") };
+        assert!((2_000..=2_100).contains(&ms), "{ms}");
+        let Verdict::RetryIn(ms) = POLICY.judge(&limited(u64::MAX), 1, 3) else { panic!("must retry") };
+        assert!((5_000..=5_100).contains(&ms), "{ms}");
+    }
+}

@@ -1,0 +1,133 @@
+//! Instants as the store keeps them: milliseconds since the Unix epoch.
+
+use std::fmt;
+
+use chrono::{DateTime, NaiveDateTime, SecondsFormat, TimeZone, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// An instant in milliseconds since the Unix epoch, UTC.
+///
+/// Serialised as an integer, because Qdrant's range filters are `f64` and hold milliseconds exactly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+/// Epoch numbers below this are read as seconds, from it on as milliseconds.
+///
+/// As seconds it is the year 5138, as milliseconds it is March 1973.
+const SECONDS_BELOW: f64 = 1e11;
+
+impl Timestamp {
+    /// The instant `ms` milliseconds after the epoch.
+    #[must_use]
+    pub const fn from_millis(ms: i64) -> Self {
+        Self(ms)
+    }
+
+    /// Milliseconds since the epoch.
+    #[must_use]
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// This instant moved by `ms` milliseconds, stopping at the ends of the range.
+    #[must_use]
+    pub const fn plus_millis(self, ms: i64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `earlier` to this instant; zero when `earlier` is later.
+    #[must_use]
+    pub fn millis_since(self, earlier: Self) -> u64 {
+        u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)
+    }
+
+    /// RFC 3339 in UTC with milliseconds, as the API shows it.
+    #[must_use]
+    pub fn to_rfc3339(self) -> String {
+        Utc.timestamp_millis_opt(self.0)
+            .single()
+            .map_or_else(|| self.0.to_string(), |instant| instant.to_rfc3339_opts(SecondsFormat::Millis, true))
+    }
+
+    /// Reads what other programs write: RFC 3339, a date and time without zone (taken as UTC), epoch
+    /// seconds or epoch milliseconds, as number or text.
+    ///
+    /// # Errors
+    /// Names the value when it is none of these, or lies outside the years 1970 to 9999.
+    pub fn read(value: &Value) -> Result<Self, String> {
+        let read = match value {
+            Value::Number(number) => number.as_f64().and_then(Self::from_epoch),
+            Value::String(text) => Self::from_text(text.trim()),
+            _ => None,
+        };
+        read.ok_or_else(|| format!("{value} is not a time: use RFC 3339 (2026-01-31T09:00:00Z) or epoch milliseconds"))
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        if let Ok(number) = text.parse::<f64>() {
+            return Self::from_epoch(number);
+        }
+        if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
+            return Self::in_range(instant.timestamp_millis());
+        }
+        ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"]
+            .iter()
+            .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
+            .and_then(|instant| Self::in_range(instant.and_utc().timestamp_millis()))
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the range is checked right after")]
+    fn from_epoch(number: f64) -> Option<Self> {
+        if !number.is_finite() {
+            return None;
+        }
+        let millis = if number.abs() < SECONDS_BELOW { number * 1000.0 } else { number };
+        Self::in_range(millis.round() as i64)
+    }
+
+    fn in_range(ms: i64) -> Option<Self> {
+        const YEAR_10000: i64 = 253_402_300_800_000;
+        (0..YEAR_10000).contains(&ms).then_some(Self(ms))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.to_rfc3339())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_one_instant_reads_the_same() {
+        let expected = Timestamp::from_millis(1_767_225_600_000);
+        for value in [
+            json!("2026-01-01T00:00:00Z"),
+            json!("2026-01-01T01:00:00+01:00"),
+            json!("2026-01-01T00:00:00"),
+            json!("2026-01-01 00:00:00.000"),
+            json!(1_767_225_600),
+            json!(1_767_225_600.0),
+            json!(1_767_225_600_000_i64),
+            json!("1767225600"),
+        ] {
+            assert_eq!(Timestamp::read(&value), Ok(expected), "{value}");
+        }
+        assert_eq!(expected.to_rfc3339(), "2026-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn what_is_not_a_time_is_named() {
+        for value in [json!("tomorrow"), json!(-5), json!(1e300), json!([]), json!("")] {
+            let error = Timestamp::read(&value).expect_err("not a time");
+            assert!(error.contains(&value.to_string()), "{error}");
+        }
+    }
+}

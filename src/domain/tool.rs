@@ -1,0 +1,49 @@
+//! What a tool is, as seen by plans, prompts and policy.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::failure::Failure;
+
+/// What a tool can do to the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Only reads.
+    Read,
+    /// Changes what qron keeps: files of the task, state, artifacts, tasks.
+    Write,
+    /// May change something outside qron.
+    External,
+}
+
+/// Description of a tool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToolSpec {
+    /// Name, `snake_case`, unique among the tools of a run.
+    pub name: String,
+    /// What it does and when to use it, for the model.
+    pub description: String,
+    /// JSON schema of its arguments: an object.
+    pub parameters: Value,
+    /// The strongest effect a call can have.
+    pub effect: Effect,
+    /// Whether a call that may or may not have happened can be made again without harm.
+    pub idempotent: bool,
+}
+
+/// A tool call that policy has let through.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// Id of the call within the run; with the task id it is the idempotency key.
+    pub id: String,
+    /// The step that makes it.
+    pub step: String,
+    /// Name of the tool.
+    pub tool: String,
+    /// Arguments with every reference resolved.
+    pub arguments: Value,
+}
+
+/// What a tool gave back.
+pub type ToolResult = Result<Value, Failure>;

@@ -1,0 +1,3 @@
+//! qron
+pub mod clock;
+pub mod domain;

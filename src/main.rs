@@ -1,0 +1,3 @@
+//! The `qron` command.
+
+fn main() {}
