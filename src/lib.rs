@@ -1,3 +1,27 @@
-//! qron
+//! qron is cron for agents, on Qdrant.
+//!
+//! The path of one task through the crate:
+//!
+//! 1. it is inserted as a Qdrant point, through [`api`] or by any Qdrant client;
+//! 2. [`scheduler`] admits it, finds it due and hands it to the least loaded capable agent;
+//! 3. [`worker`] claims it, runs it under its time limit and reports its outcome;
+//! 4. [`agent`] plans it with [`llm`], runs the steps with [`tools`] and answers;
+//! 5. [`store`] holds all of it in Qdrant: a server, or [`edge`], the one qron brings along.
+//!
+//! [`domain`] is the vocabulary they share: pure, without clock or I/O. [`app`] wires the parts.
+
+pub mod agent;
+pub mod api;
+pub mod app;
+pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod demo;
 pub mod domain;
+pub mod edge;
+pub mod llm;
+pub mod scheduler;
+pub mod store;
+pub mod telemetry;
+pub mod tools;
+pub mod worker;

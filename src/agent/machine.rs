@@ -1,0 +1,1 @@
+//! The agent as a serialisable machine without I/O.

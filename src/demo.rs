@@ -1,0 +1,1 @@
+//! `qron demo`: the whole program on a scripted model, for a first look.

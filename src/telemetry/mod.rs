@@ -1,0 +1,25 @@
+//! Logging and metrics.
+
+use serde::Deserialize;
+
+pub mod metrics;
+
+/// Section `[log]` of the configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// What is logged.
+    pub filter: String,
+    /// How it is written.
+    pub format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines, one JSON object a line.
+    Json,
+}
