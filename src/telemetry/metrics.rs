@@ -1,42 +1,233 @@
 //! Every metric that qron exports: name, kind, labels and meaning, in one place.
 //!
+//! Callers write `metrics::TASKS_RETRIED.inc([class.as_str()])`, `metrics::TASKS_CLAIMED.add(won, [])`,
+//! `metrics::STORE_SECONDS.record(started.elapsed(), ["claim", outcome(&reply)])`.
+//!
+//! Labels never hold ids, and take few values: names from the configuration (agents, models, tools), words of the code,
+//! classes of failure, statuses, route templates. A name that a model made up is counted as `unknown`.
 //! The table in docs/telemetry.md is compared with this one by a test.
+#![expect(missing_docs, reason = "the help text of each metric is its documentation")]
 
-/// What a metric measures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Only grows.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-    /// Distribution, in buckets.
-    Histogram,
+pub use super::instrument::{Counter, Gauge, Histogram, Kind, Metric, outcome};
+
+/// Answers of the store and of the API: half a millisecond to ten seconds.
+const ANSWER: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+/// Calls of models and tools, and steps made of them: five milliseconds to ten minutes.
+const CALL: &[f64] = &[0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 600.0];
+/// Whole runs and waits: ten milliseconds to a day.
+const LONG: &[f64] =
+    &[0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 21600.0, 86400.0];
+/// Costs of one call in US dollars.
+const COST: &[f64] = &[0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
+
+const fn counter<const N: usize>(
+    name: &'static str,
+    labels: &'static [&'static str; N],
+    help: &'static str,
+) -> Counter<N> {
+    Counter::new(name, labels, help)
 }
 
-/// A metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Metric {
-    /// Its name.
-    pub name: &'static str,
-    /// What it measures.
-    pub kind: Kind,
-    /// Its labels; never an id.
-    pub labels: &'static [&'static str],
-    /// Its meaning, in a sentence.
-    pub help: &'static str,
+const fn gauge<const N: usize>(name: &'static str, labels: &'static [&'static str; N], help: &'static str) -> Gauge<N> {
+    Gauge::new(name, labels, help)
 }
 
-const fn metric(name: &'static str, kind: Kind, labels: &'static [&'static str], help: &'static str) -> Metric {
-    Metric { name, kind, labels, help }
+const fn histogram<const N: usize>(
+    name: &'static str,
+    labels: &'static [&'static str; N],
+    buckets: &'static [f64],
+    help: &'static str,
+) -> Histogram<N> {
+    Histogram::new(name, labels, buckets, help)
 }
 
-/// Time to answer requests to the store.
-pub const STORE_SECONDS: Metric = metric(
-    "qron_store_operation_seconds",
-    Kind::Histogram,
-    &["operation", "outcome"],
-    "Time of an operation of the store, as the caller sees it.",
+// Tasks.
+
+pub const TASKS_INSERTED: Counter<1> =
+    counter("qron_tasks_inserted_total", &["source"], "Tasks inserted through qron, by source: api or tool.");
+pub const TASKS_ADMITTED: Counter<0> =
+    counter("qron_tasks_admitted_total", &[], "Points of other clients that were read and admitted as tasks.");
+pub const TASKS_REJECTED: Counter<0> = counter(
+    "qron_tasks_rejected_total",
+    &[],
+    "Points of other clients that could not be read and went to the dead letters.",
+);
+pub const TASKS_CLAIMED: Counter<0> = counter("qron_tasks_claimed_total", &[], "Tasks won by this replica.");
+pub const CLAIM_RACES_LOST: Counter<0> =
+    counter("qron_claim_races_lost_total", &[], "Due tasks that another replica claimed first.");
+pub const CLAIMS_LOST: Counter<0> = counter(
+    "qron_claims_lost_total",
+    &[],
+    "Runs whose outcome was not recorded because the task had been moved on by somebody else.",
+);
+pub const TASKS_COMPLETED: Counter<1> = counter("qron_tasks_completed_total", &["agent"], "Tasks that ended well.");
+pub const TASKS_FAILED: Counter<2> =
+    counter("qron_tasks_failed_total", &["agent", "class"], "Tasks that ended badly, after their last attempt.");
+pub const TASKS_RETRIED: Counter<1> =
+    counter("qron_tasks_retried_total", &["class"], "Failed attempts that are followed by another one.");
+pub const TASKS_RELEASED: Counter<0> =
+    counter("qron_tasks_released_total", &[], "Running tasks handed back unfinished, at no charge.");
+pub const TASKS_RESCUED: Counter<0> =
+    counter("qron_tasks_rescued_total", &[], "Tasks taken back from a replica that died.");
+pub const TASKS_CANCELLED: Counter<0> = counter("qron_tasks_cancelled_total", &[], "Tasks stopped on request.");
+pub const DEAD_LETTERED: Counter<1> =
+    counter("qron_dead_lettered_total", &["class"], "Tasks that went to the dead letters.");
+pub const TASKS_IN_FLIGHT: Gauge<1> =
+    gauge("qron_tasks_in_flight", &["agent"], "Tasks that an agent of this replica is carrying out.");
+pub const AGENT_CAPACITY: Gauge<1> =
+    gauge("qron_agent_capacity", &["agent"], "Tasks that an agent of this replica takes at most.");
+pub const QUEUE_TASKS: Gauge<1> = gauge(
+    "qron_queue_tasks",
+    &["status"],
+    "Stored tasks by status; each replica sees the same queue, so take the maximum.",
+);
+pub const OLDEST_DUE_SECONDS: Gauge<0> =
+    gauge("qron_oldest_due_seconds", &[], "How long the oldest due task has been waiting; 0 when nothing is due.");
+pub const DEAD_LETTERS: Gauge<0> =
+    gauge("qron_dead_letters", &[], "Stored dead letters; each replica sees the same ones, so take the maximum.");
+pub const QUEUE_WAIT_SECONDS: Histogram<0> =
+    histogram("qron_task_queue_wait_seconds", &[], LONG, "Time from becoming due to being claimed.");
+pub const RUN_SECONDS: Histogram<2> = histogram(
+    "qron_task_run_seconds",
+    &["agent", "outcome"],
+    LONG,
+    "Time of an attempt, by how it ended: completed, failed, retried, released, lost or cancelled.",
+);
+pub const RECOVERY_SECONDS: Histogram<0> = histogram(
+    "qron_recovery_seconds",
+    &[],
+    LONG,
+    "Time from the last sign of life of a dead replica until its tasks were back in the queue.",
 );
 
+// Scheduler.
+
+pub const SWEEPS: Counter<1> = counter("qron_sweeps_total", &["outcome"], "Searches for due tasks: ok or error.");
+pub const SWEEP_SECONDS: Histogram<0> =
+    histogram("qron_sweep_seconds", &[], ANSWER, "Time of a search for due tasks, claims included.");
+pub const LAST_SWEEP: Gauge<0> =
+    gauge("qron_last_sweep_timestamp_seconds", &[], "When the last successful search for due tasks ended, Unix time.");
+pub const HEARTBEATS: Counter<1> =
+    counter("qron_heartbeats_total", &["outcome"], "Heartbeats of this replica: ok or error.");
+pub const REPLICAS: Gauge<0> = gauge("qron_replicas", &[], "Replicas alive, as this one sees it, itself included.");
+pub const EVENTS_DROPPED: Counter<0> =
+    counter("qron_events_dropped_total", &[], "Events of the history that could not be stored.");
+
+// Agents.
+
+pub const AGENT_STEPS: Counter<2> = counter(
+    "qron_agent_steps_total",
+    &["kind", "outcome"],
+    "Steps by kind (tool or act) and outcome: ok or the class of the failure.",
+);
+pub const AGENT_STEP_SECONDS: Histogram<1> =
+    histogram("qron_agent_step_seconds", &["kind"], CALL, "Time of a step by kind: tool or act.");
+pub const AGENT_REPLANS: Counter<0> = counter("qron_agent_replans_total", &[], "Plans made anew after a failure.");
+pub const BUDGET_STOPS: Counter<1> = counter(
+    "qron_agent_budget_stops_total",
+    &["budget"],
+    "Runs ended by a budget: steps, model_calls, tokens, cost, replans, turns or time.",
+);
+pub const MEMORY_RECALLS: Counter<1> =
+    counter("qron_memory_recalls_total", &["outcome"], "Searches for similar past tasks: found, none or error.");
+
+// Models.
+
+pub const MODEL_CALLS: Counter<3> = counter(
+    "qron_model_calls_total",
+    &["model", "purpose", "outcome"],
+    "Tries of model calls by purpose (plan, act, replan, answer, embed) and outcome: ok or the class of the failure.",
+);
+pub const MODEL_CALL_SECONDS: Histogram<2> =
+    histogram("qron_model_call_seconds", &["model", "purpose"], CALL, "Time of a try of a model call.");
+pub const MODEL_TOKENS: Counter<2> =
+    counter("qron_model_tokens_total", &["model", "kind"], "Tokens as the endpoint counts them: prompt or completion.");
+pub const MODEL_COST_USD: Histogram<1> = histogram(
+    "qron_model_cost_usd",
+    &["model"],
+    COST,
+    "Cost of a model call in US dollars, where prices are configured; the sum is what was spent.",
+);
+pub const MODEL_RETRIES: Counter<2> = counter(
+    "qron_model_retries_total",
+    &["model", "class"],
+    "Tries of model calls that failed and are followed by another one, at this model or the next.",
+);
+pub const MODEL_CIRCUIT_OPEN: Gauge<1> =
+    gauge("qron_model_circuit_open", &["model"], "1 while a model is left alone after failures, else 0.");
+
+// Tools.
+
+pub const TOOL_CALLS: Counter<2> =
+    counter("qron_tool_calls_total", &["tool", "outcome"], "Tool calls by outcome: ok or the class of the failure.");
+pub const TOOL_CALL_SECONDS: Histogram<1> =
+    histogram("qron_tool_call_seconds", &["tool"], CALL, "Time of a tool call.");
+
+// Store and API.
+
+pub const STORE_SECONDS: Histogram<2> = histogram(
+    "qron_store_operation_seconds",
+    &["operation", "outcome"],
+    ANSWER,
+    "Time of an operation of the store, as the caller sees it: ok or error.",
+);
+pub const API_REQUESTS: Counter<3> =
+    counter("qron_api_requests_total", &["method", "route", "status"], "Requests to the API by route and status code.");
+pub const API_REQUEST_SECONDS: Histogram<2> =
+    histogram("qron_api_request_seconds", &["method", "route"], ANSWER, "Time to answer a request to the API.");
+
+// Process.
+
+pub const START_TIME: Gauge<0> = gauge("qron_start_timestamp_seconds", &[], "When this replica started, Unix time.");
+pub const MEMORY_BYTES: Gauge<0> = gauge("qron_resident_memory_bytes", &[], "Resident memory of this replica.");
+pub const BUILD_INFO: Gauge<1> = gauge("qron_build_info", &["version"], "1; the version is in the label.");
+
 /// All of them.
-pub const ALL: &[Metric] = &[STORE_SECONDS];
+pub const ALL: &[Metric] = &[
+    TASKS_INSERTED.row(),
+    TASKS_ADMITTED.row(),
+    TASKS_REJECTED.row(),
+    TASKS_CLAIMED.row(),
+    CLAIM_RACES_LOST.row(),
+    CLAIMS_LOST.row(),
+    TASKS_COMPLETED.row(),
+    TASKS_FAILED.row(),
+    TASKS_RETRIED.row(),
+    TASKS_RELEASED.row(),
+    TASKS_RESCUED.row(),
+    TASKS_CANCELLED.row(),
+    DEAD_LETTERED.row(),
+    TASKS_IN_FLIGHT.row(),
+    AGENT_CAPACITY.row(),
+    QUEUE_TASKS.row(),
+    OLDEST_DUE_SECONDS.row(),
+    DEAD_LETTERS.row(),
+    QUEUE_WAIT_SECONDS.row(),
+    RUN_SECONDS.row(),
+    RECOVERY_SECONDS.row(),
+    SWEEPS.row(),
+    SWEEP_SECONDS.row(),
+    LAST_SWEEP.row(),
+    HEARTBEATS.row(),
+    REPLICAS.row(),
+    EVENTS_DROPPED.row(),
+    AGENT_STEPS.row(),
+    AGENT_STEP_SECONDS.row(),
+    AGENT_REPLANS.row(),
+    BUDGET_STOPS.row(),
+    MEMORY_RECALLS.row(),
+    MODEL_CALLS.row(),
+    MODEL_CALL_SECONDS.row(),
+    MODEL_TOKENS.row(),
+    MODEL_COST_USD.row(),
+    MODEL_RETRIES.row(),
+    MODEL_CIRCUIT_OPEN.row(),
+    TOOL_CALLS.row(),
+    TOOL_CALL_SECONDS.row(),
+    STORE_SECONDS.row(),
+    API_REQUESTS.row(),
+    API_REQUEST_SECONDS.row(),
+    START_TIME.row(),
+    MEMORY_BYTES.row(),
+    BUILD_INFO.row(),
+];

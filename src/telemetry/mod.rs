@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+pub mod exporter;
+pub mod instrument;
 pub mod metrics;
 
 /// Section `[log]` of the configuration.

@@ -1,0 +1,119 @@
+//! The table of metrics, what is exported, and what is documented are the same.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+
+use qron::domain::time::Timestamp;
+use qron::telemetry::exporter;
+use qron::telemetry::metrics::{ALL, Kind, Metric};
+
+const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+/// Words that would make a label grow without bound.
+const UNBOUNDED: [&str; 9] = ["id", "task", "claim", "replica", "user", "goal", "error", "message", "path"];
+
+fn touch(metric: &Metric) {
+    let labels: Vec<metrics::Label> = metric.labels.iter().map(|name| metrics::Label::new(*name, "x")).collect();
+    match metric.kind {
+        Kind::Counter => metrics::counter!(metric.name, labels).increment(1),
+        Kind::Gauge => metrics::gauge!(metric.name, labels).increment(0.0),
+        Kind::Histogram => metrics::histogram!(metric.name, labels).record(0.3),
+    }
+}
+
+#[test]
+fn every_metric_is_exported_with_its_kind_labels_and_meaning() {
+    exporter::install(START).expect("the only recorder");
+    exporter::install(START).expect("again is harmless");
+    ALL.iter().for_each(touch);
+    let text = exporter::render();
+    for metric in ALL {
+        let name = metric.name;
+        assert!(text.contains(&format!("# HELP {name} {}\n", metric.help)), "{name} has no help in:\n{text}");
+        assert!(text.contains(&format!("# TYPE {name} {}\n", metric.kind.as_str())), "{name} is of another kind");
+        let labels: Vec<String> = metric.labels.iter().map(|label| format!("{label}=\"x\"")).collect();
+        let mut series = name.to_owned();
+        if metric.kind == Kind::Histogram {
+            series.push_str("_count");
+        }
+        if !labels.is_empty() {
+            write!(series, "{{{}}}", labels.join(",")).expect("a string");
+        }
+        assert!(text.lines().any(|line| line.starts_with(&format!("{series} "))), "no {series} in:\n{text}");
+    }
+}
+
+#[test]
+fn what_is_exported_is_in_the_table() {
+    exporter::install(START).expect("the only recorder");
+    let known: HashSet<&str> = ALL.iter().map(|metric| metric.name).collect();
+    for line in exporter::render().lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = line.split(' ').next().unwrap_or_default();
+        assert!(known.contains(name), "{name} is exported but not in metrics::ALL");
+    }
+}
+
+#[test]
+fn a_counter_is_seen_at_zero_before_anything_happened() {
+    exporter::install(START).expect("the only recorder");
+    let text = exporter::render();
+    for series in ["qron_tasks_rescued_total ", "qron_dead_lettered_total{class=\"timeout\"} "] {
+        assert!(text.lines().any(|line| line.starts_with(series)), "no {series}in:\n{text}");
+    }
+    assert!(text.contains("qron_start_timestamp_seconds 1767225600\n"), "{text}");
+}
+
+#[test]
+fn names_follow_the_rules_of_prometheus() {
+    let mut seen = HashSet::new();
+    for metric in ALL {
+        let name = metric.name;
+        assert!(seen.insert(name), "{name} is declared twice");
+        assert!(name.starts_with("qron_"), "{name} lacks the prefix");
+        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name} is not snake_case");
+        assert_eq!(
+            name.ends_with("_total"),
+            metric.kind == Kind::Counter,
+            "{name}: _total is for counters, all of them"
+        );
+        for unit in ["_ms", "_millis", "_minutes", "_kb", "_mb", "_percent"] {
+            assert!(!name.contains(unit), "{name}: {unit} is no base unit");
+        }
+        if metric.kind == Kind::Histogram {
+            assert!(name.ends_with("_seconds") || name.ends_with("_usd"), "{name} does not say its unit");
+            assert!(metric.buckets.is_sorted_by(|lower, upper| lower < upper), "{name}: buckets are not in order");
+        }
+        assert_eq!(metric.kind == Kind::Histogram, !metric.buckets.is_empty(), "{name}: buckets are for histograms");
+        for label in metric.labels {
+            assert!(!UNBOUNDED.contains(label) && !label.ends_with("_id"), "{name}: {label} has no bound");
+            assert!(!["le", "quantile"].contains(label), "{name}: {label} is reserved");
+        }
+        assert!(metric.help.ends_with('.') && !metric.help.contains(['|', '\\', '\n']), "{name}: {}", metric.help);
+    }
+}
+
+#[test]
+fn every_declared_metric_is_in_the_table() {
+    let source = include_str!("../../src/telemetry/metrics.rs");
+    let declared: HashSet<&str> = source.split('"').filter(|word| word.starts_with("qron_")).collect();
+    let listed: HashSet<&str> = ALL.iter().map(|metric| metric.name).collect();
+    assert_eq!(declared, listed, "a constant is missing from metrics::ALL");
+}
+
+#[test]
+fn the_documented_table_is_the_exported_one() {
+    let mut expected = "| name | kind | labels | meaning |\n|---|---|---|---|\n".to_owned();
+    for metric in ALL {
+        let labels = if metric.labels.is_empty() { "–".to_owned() } else { metric.labels.join(", ") };
+        let kind = metric.kind.as_str();
+        writeln!(expected, "| `{}` | {kind} | {labels} | {} |", metric.name, metric.help).expect("a string");
+    }
+    let page = include_str!("../../docs/telemetry.md");
+    let documented: String = page
+        .split_inclusive('\n')
+        .filter(|line| {
+            line.starts_with("| name |") || line.starts_with("|---|---|---|---|") || line.starts_with("| `qron_")
+        })
+        .collect();
+    assert!(documented == expected, "docs/telemetry.md should hold exactly this table:\n\n{expected}");
+}
