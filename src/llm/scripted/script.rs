@@ -1,0 +1,228 @@
+//! What a scripted model says: scenarios by task, turns within them, faults on demand.
+
+use serde_json::Value;
+
+use crate::domain::conversation::Usage;
+
+/// Everything a scripted model knows.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// Scenarios; the first that fits a request answers it. A request that none fits is refused with status 400.
+    pub scenarios: Vec<Scenario>,
+    /// Time before an answer, in milliseconds, where the turn names none.
+    pub latency_ms: u64,
+    /// Tokens reported, where the turn names none.
+    pub usage: Usage,
+    /// Length of embedding vectors, where the request names none.
+    pub dimensions: usize,
+    /// Fields of a request that are refused with status 400, as servers do that do not know them,
+    /// e.g. `response_format`.
+    pub refused_fields: Vec<&'static str>,
+    /// Key that requests must present; any when `None`.
+    pub api_key: Option<String>,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            scenarios: Vec::new(),
+            latency_ms: 0,
+            usage: Usage { prompt_tokens: 100, completion_tokens: 20 },
+            dimensions: 256,
+            refused_fields: Vec::new(),
+            api_key: None,
+        }
+    }
+}
+
+impl Script {
+    /// A script of `scenarios`, without latency.
+    #[must_use]
+    pub fn new(scenarios: Vec<Scenario>) -> Self {
+        Self { scenarios, ..Self::default() }
+    }
+
+    /// The same script with `ms` milliseconds before each answer.
+    #[must_use]
+    pub fn latency_ms(mut self, ms: u64) -> Self {
+        self.latency_ms = ms;
+        self
+    }
+
+    /// The same script, refusing requests that have `field`.
+    #[must_use]
+    pub fn refusing(mut self, field: &'static str) -> Self {
+        self.refused_fields.push(field);
+        self
+    }
+}
+
+/// The turns of one conversation, or of one kind of conversation.
+///
+/// Requests are told apart by what they say, so concurrent tasks do not disturb each other. Turns are counted for each
+/// goal on its own: one scenario can serve any number of tasks.
+#[derive(Clone, Debug, Default)]
+pub struct Scenario {
+    /// Part of the goal; empty fits every goal. The goal of a request is what stands between `<goal>` and `</goal>`
+    /// in its user messages; in a request without such marks it is the line where the text was found.
+    pub goal: String,
+    /// The purpose it answers (`plan`, `act`, `replan`, `answer`); any when `None`.
+    pub purpose: Option<&'static str>,
+    /// The model it answers for; any when `None`.
+    pub model: Option<&'static str>,
+    /// Texts that must all stand somewhere in the messages, e.g. the instruction of a step.
+    pub contains: Vec<String>,
+    /// What it answers, in order; the last turn repeats.
+    pub turns: Vec<Turn>,
+}
+
+impl Scenario {
+    /// A scenario for the tasks whose goal contains `goal`.
+    pub fn on(goal: impl Into<String>) -> Self {
+        Self { goal: goal.into(), ..Self::default() }
+    }
+
+    /// The same scenario for requests of one purpose only.
+    #[must_use]
+    pub fn purpose(mut self, purpose: &'static str) -> Self {
+        self.purpose = Some(purpose);
+        self
+    }
+
+    /// The same scenario for one model only.
+    #[must_use]
+    pub fn model(mut self, model: &'static str) -> Self {
+        self.model = Some(model);
+        self
+    }
+
+    /// The same scenario for requests that contain `text`.
+    #[must_use]
+    pub fn contains(mut self, text: impl Into<String>) -> Self {
+        self.contains.push(text.into());
+        self
+    }
+
+    /// The same scenario with one more turn.
+    #[must_use]
+    pub fn turn(mut self, turn: Turn) -> Self {
+        self.turns.push(turn);
+        self
+    }
+
+    /// The same scenario with one more turn that answers `value` as JSON text.
+    #[must_use]
+    pub fn json(self, value: Value) -> Self {
+        self.turn(Turn::new(Reply::Json(value)))
+    }
+
+    /// The same scenario with one more turn that answers `text`.
+    #[must_use]
+    pub fn text(self, text: impl Into<String>) -> Self {
+        self.turn(Turn::new(Reply::Text(text.into())))
+    }
+
+    /// The same scenario with one more turn that calls one tool.
+    #[must_use]
+    pub fn call(self, tool: impl Into<String>, arguments: Value) -> Self {
+        self.turn(Turn::new(Reply::ToolCalls(vec![(tool.into(), arguments)])))
+    }
+
+    /// The same scenario with one more turn that goes wrong `times` times.
+    #[must_use]
+    pub fn fault(self, fault: Fault, times: u32) -> Self {
+        self.turn(Turn { fault: Some(fault), times, ..Turn::new(Reply::Text(String::new())) })
+    }
+}
+
+/// One answer.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// What is said.
+    pub reply: Reply,
+    /// Time before it, in milliseconds; the script's when `None`.
+    pub latency_ms: Option<u64>,
+    /// Tokens reported; the script's when `None`.
+    pub usage: Option<Usage>,
+    /// What goes wrong instead of, or with, the reply.
+    pub fault: Option<Fault>,
+    /// Requests this turn answers before the next one does; at least 1.
+    pub times: u32,
+}
+
+impl Turn {
+    /// A turn that says `reply` once.
+    #[must_use]
+    pub fn new(reply: Reply) -> Self {
+        Self { reply, latency_ms: None, usage: None, fault: None, times: 1 }
+    }
+
+    /// The same turn with `ms` milliseconds before it.
+    #[must_use]
+    pub fn latency_ms(mut self, ms: u64) -> Self {
+        self.latency_ms = Some(ms);
+        self
+    }
+
+    /// The same turn with these tokens reported.
+    #[must_use]
+    pub fn usage(mut self, prompt_tokens: u64, completion_tokens: u64) -> Self {
+        self.usage = Some(Usage { prompt_tokens, completion_tokens });
+        self
+    }
+}
+
+/// What a model says.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// A value, as JSON text.
+    Json(Value),
+    /// Text.
+    Text(String),
+    /// Calls of tools by name and arguments. Arguments that are a text are sent as they are, valid JSON or not.
+    ToolCalls(Vec<(String, Value)>),
+    /// The whole body of the response, for dialects.
+    Body(Value),
+}
+
+/// What can go wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Status 429, with `Retry-After` when seconds are given.
+    RateLimited {
+        /// Value of the header, in seconds.
+        retry_after_s: Option<u64>,
+    },
+    /// Status 429 with the code `insufficient_quota`.
+    InsufficientQuota,
+    /// Status 500.
+    ServerError,
+    /// Any other status, with a message.
+    Status(u16, &'static str),
+    /// No answer, ever.
+    Hang,
+    /// The right answer in pieces of `bytes`, with `pause_ms` milliseconds before each.
+    SlowDrip {
+        /// Size of a piece.
+        bytes: usize,
+        /// Milliseconds before each piece.
+        pause_ms: u64,
+    },
+    /// The connection ends in the middle of the body.
+    CutStream,
+    /// Status 200 and a body that is no JSON.
+    MalformedJson,
+    /// JSON text that follows no schema: `{"unexpected":true}`.
+    WrongSchema,
+    /// A call of a tool that does not exist, `no_such_tool`.
+    UnknownTool,
+    /// Status 200 and no choices.
+    EmptyChoices,
+    /// Status 200 and an answer of this many bytes.
+    HugeBody {
+        /// Size of the answer's text.
+        bytes: usize,
+    },
+    /// A call of the first tool offered, whatever was said before; arguments `{}`.
+    EndlessToolLoop,
+}

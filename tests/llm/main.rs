@@ -1,0 +1,3 @@
+//! The model client against the scripted model server, over real sockets.
+
+mod scripted;
