@@ -1,22 +1,28 @@
 //! The configuration: sections of every module, read once and validated before anything starts.
 //!
-//! `config/default.toml` is compiled in and complete; a file and the environment override it.
+//! `config/default.toml` is compiled in and complete; a file and the environment override it. Every problem is
+//! reported at once. Knows the settings of all modules, and none of their parts.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Deserialize;
+use figment::Figment;
+use serde::de::DeserializeOwned;
 
 use crate::domain::agent::AgentProfile;
 use crate::domain::retry::RetryPolicy;
 use crate::{api, llm, scheduler, store, telemetry, tools, worker};
 
+mod layers;
+mod shape;
+mod show;
+mod validate;
+
 /// The defaults, as documented.
 pub const DEFAULT_TOML: &str = include_str!("../config/default.toml");
 
 /// Every setting of qron.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Where tasks are kept.
     pub store: store::Settings,
@@ -42,22 +48,114 @@ pub struct Config {
     pub api: api::Settings,
     /// Logging.
     pub log: telemetry::Settings,
-    /// The agents, by name.
+    /// The agents, by name: the default one, unless overridden, and those that the user adds.
     pub agents: BTreeMap<String, AgentProfile>,
+    /// What holds, as TOML, secrets left out.
+    effective: String,
 }
 
-/// Why a configuration is not accepted.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ConfigError(String);
+/// Why a configuration is not accepted: every problem found, one a line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct ConfigError(pub Vec<String>);
+
+impl ConfigError {
+    /// An error of one problem.
+    pub fn one(problem: impl Into<String>) -> Self {
+        Self(vec![problem.into()])
+    }
+}
 
 impl Config {
-    /// Reads the defaults, then `file`, then the variables `QRON__SECTION__KEY`, and validates the whole.
+    /// Reads the defaults, then `file`, then the environment of this process, and validates the whole.
     ///
     /// # Errors
-    /// Names the key, its value and what is allowed.
+    /// Names every wrong key, its value, where it came from and what is allowed.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let _ = file;
-        todo!()
+        Self::load_with(
+            file,
+            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))),
+        )
+    }
+
+    /// [`Config::load`] with other variables than those of the environment. Of two with the same name the later holds.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_with(
+        file: Option<&Path>,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut problems = Vec::new();
+        let defaults = layers::defaults()?;
+        let layers = [
+            layers::file(file, &mut problems)?,
+            layers::environment(&variables.into_iter().collect::<Vec<_>>(), &mut problems),
+        ]
+        .into_iter()
+        .flatten();
+
+        let base = Figment::from(defaults);
+        let merged = layers.into_iter().fold(base.clone(), |figment, mut layer| {
+            shape::check(&mut layer, &mut problems);
+            figment.merge(layer)
+        });
+        let mut sections = Sections { merged: &merged, defaults: &base, problems: &mut problems };
+        let mut config = Self {
+            store: sections.read("store")?,
+            embedded: sections.read("embedded")?,
+            scheduler: sections.read("scheduler")?,
+            worker: sections.read("worker")?,
+            retry: sections.read("retry")?,
+            model: sections.read("model")?,
+            embeddings: sections.read("embeddings")?,
+            memory: sections.read("memory")?,
+            tools: sections.read("tools")?,
+            artifacts: sections.read("artifacts")?,
+            api: sections.read("api")?,
+            log: sections.read("log")?,
+            agents: sections.read("agents")?,
+            effective: show::toml(&merged),
+        };
+        for (name, profile) in &mut config.agents {
+            profile.name.clone_from(name);
+        }
+        validate::check(&config, &mut problems);
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
+    }
+
+    /// What holds, as TOML that can be read again; secrets are shown as `***`.
+    #[must_use]
+    pub fn effective_toml(&self) -> &str {
+        &self.effective
+    }
+
+    /// Whether a model endpoint is configured.
+    #[must_use]
+    pub fn has_model(&self) -> bool {
+        use secrecy::ExposeSecret as _;
+        !self.model.base_url.is_empty() || !self.model.api_key.expose_secret().is_empty()
+    }
+}
+
+/// Reads section by section, so that a fault in one does not hide those of the others.
+struct Sections<'a> {
+    merged: &'a Figment,
+    defaults: &'a Figment,
+    problems: &'a mut Vec<String>,
+}
+
+impl Sections<'_> {
+    fn read<T: DeserializeOwned>(&mut self, section: &str) -> Result<T, ConfigError> {
+        match self.merged.extract_inner(section) {
+            Ok(settings) => Ok(settings),
+            Err(error) => {
+                self.problems.extend(error.into_iter().map(|error| layers::describe(&error, self.merged)));
+                // Stands in so that the remaining sections are checked too; the problem is recorded.
+                self.defaults
+                    .extract_inner(section)
+                    .map_err(|error| ConfigError::one(layers::describe(&error, self.defaults)))
+            }
+        }
     }
 }

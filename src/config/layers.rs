@@ -1,0 +1,113 @@
+//! Where settings come from: the compiled-in file, the user's file, the environment.
+
+use std::path::Path;
+
+use figment::providers::{Format as _, Toml};
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+
+use super::{ConfigError, DEFAULT_TOML, shape};
+
+/// Variables of other programs that mean a setting of qron too; those of qron itself win over them.
+const WELL_KNOWN: [(&str, [&str; 2]); 4] = [
+    ("OPENAI_API_KEY", ["model", "api_key"]),
+    ("OPENAI_BASE_URL", ["model", "base_url"]),
+    ("QDRANT_URL", ["store", "url"]),
+    ("QDRANT_API_KEY", ["store", "api_key"]),
+];
+
+const PREFIX: &str = "QRON__";
+
+/// Settings from one source.
+#[derive(Clone, Debug)]
+pub(super) struct Layer {
+    /// The source, as people know it.
+    pub(super) source: String,
+    /// The settings, nested by section.
+    pub(super) values: Dict,
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.source.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Profile::Default.collect(self.values.clone()))
+    }
+}
+
+/// The compiled-in defaults.
+pub(super) fn defaults() -> Result<Layer, ConfigError> {
+    parse(DEFAULT_TOML, "the defaults").map_err(ConfigError::one)
+}
+
+/// The settings of a TOML file; none without one.
+pub(super) fn file(path: Option<&Path>, problems: &mut Vec<String>) -> Result<Vec<Layer>, ConfigError> {
+    let Some(path) = path else { return Ok(Vec::new()) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError::one(format!("configuration file {} cannot be read: {error}", path.display())))?;
+    match parse(&text, &format!("file {}", path.display())) {
+        Ok(layer) => Ok(vec![layer]),
+        Err(problem) => {
+            problems.push(problem);
+            Ok(Vec::new())
+        }
+    }
+}
+
+pub(super) fn parse(text: &str, source: &str) -> Result<Layer, String> {
+    let mut data = Toml::string(text).data().map_err(|error| format!("{source} is not valid TOML: {}", error.kind))?;
+    Ok(Layer { source: source.to_owned(), values: data.remove(&Profile::Default).unwrap_or_default() })
+}
+
+/// One layer for each variable, so that each problem names its variable; qron's own last.
+pub(super) fn environment(variables: &[(String, String)], problems: &mut Vec<String>) -> Vec<Layer> {
+    let mut layers = Vec::new();
+    for (name, path) in WELL_KNOWN {
+        // The last of several holds; an empty one says nothing.
+        let value = variables.iter().rev().find(|(variable, _)| variable == name).map(|(_, value)| value.trim());
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            layers.push(Layer { source: name.to_owned(), values: nest(&path, Value::from(value)) });
+        }
+    }
+    for (name, value) in variables {
+        let Some(path) = name.strip_prefix(PREFIX) else { continue };
+        let path = path.to_lowercase();
+        let keys: Vec<&str> = path.split("__").collect();
+        if keys.len() < 2 || keys.iter().any(|key| key.is_empty()) {
+            problems.push(format!("variable {name} names no key: use QRON__SECTION__KEY, e.g. QRON__API__ADDRESS"));
+            continue;
+        }
+        match shape::typed(&keys, value) {
+            Ok(value) => layers.push(Layer { source: format!("variable {name}"), values: nest(&keys, value) }),
+            Err(expected) => {
+                problems.push(format!("{} = {value:?} (variable {name}): expected {expected}", keys.join(".")));
+            }
+        }
+    }
+    layers
+}
+
+fn nest(path: &[&str], value: Value) -> Dict {
+    let mut dict = Dict::new();
+    if let [first, rest @ ..] = path {
+        let inner = if rest.is_empty() { value } else { Value::from(nest(rest, value)) };
+        dict.insert((*first).to_owned(), inner);
+    }
+    dict
+}
+
+/// An error of reading a section of `merged`, with key, value and source.
+pub(super) fn describe(error: &figment::Error, merged: &Figment) -> String {
+    // The path begins inside the section and ends with the section itself.
+    let mut path = error.path.clone();
+    if let Some(section) = path.pop() {
+        path.insert(0, section);
+    }
+    let key = path.join(".");
+    let value = merged.find_value(&key).ok().filter(|value| !matches!(value, Value::Dict(..)));
+    let value = value.map_or(String::new(), |value| format!(" = {}", shape::shown(&key, &value)));
+    let source = error.metadata.as_ref().map_or(String::new(), |metadata| format!(" ({})", metadata.name));
+    format!("{key}{value}{source}: {}", error.kind)
+}

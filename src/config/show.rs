@@ -1,0 +1,89 @@
+//! Settings as text: TOML with the secrets left out.
+
+use figment::Figment;
+use figment::value::{Dict, Num, Value};
+
+/// What stands for a secret.
+const HIDDEN: &str = "***";
+
+/// Whether the setting at `path` is never shown.
+pub(super) fn is_secret(path: &str) -> bool {
+    let key = path.rsplit('.').next().unwrap_or(path);
+    matches!(key, "api_key" | "token") || (key == "url" && path.starts_with("tools.sql."))
+}
+
+/// The merged settings as TOML.
+pub(super) fn toml(merged: &Figment) -> String {
+    let mut lines = Vec::new();
+    if let Ok(Value::Dict(_, dict)) = merged.find_value("") {
+        write_section(&mut lines, "", &dict);
+    }
+    lines.push(String::new());
+    lines.join("\n").trim_start().to_owned()
+}
+
+fn write_section(lines: &mut Vec<String>, path: &str, section: &Dict) {
+    let join = |key: &str| if path.is_empty() { quoted_key(key) } else { format!("{path}.{}", quoted_key(key)) };
+    let (inner, plain): (Vec<_>, Vec<_>) = section.iter().partition(|(_, value)| matches!(value, Value::Dict(..)));
+    if !path.is_empty() {
+        lines.push(format!("\n[{path}]"));
+    }
+    for (key, value) in plain {
+        let shown = match value {
+            Value::String(_, secret) if is_secret(&join(key)) && !secret.is_empty() => quoted(HIDDEN),
+            value => inline(value),
+        };
+        lines.push(format!("{} = {shown}", quoted_key(key)));
+    }
+    for (key, value) in inner {
+        if let Value::Dict(_, dict) = value {
+            write_section(lines, &join(key), dict);
+        }
+    }
+}
+
+fn quoted_key(key: &str) -> String {
+    let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if bare { key.to_owned() } else { quoted(key) }
+}
+
+/// A TOML basic string: JSON's escapes are among TOML's, which wants DEL escaped as well.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
+}
+
+/// A value on one line; the user and password of a URL are left out.
+pub(super) fn inline(value: &Value) -> String {
+    match value {
+        Value::String(_, text) => quoted(&without_userinfo(text)),
+        Value::Char(_, c) => quoted(&c.to_string()),
+        Value::Bool(_, yes) => yes.to_string(),
+        Value::Num(_, Num::F32(number)) => format!("{number:?}"),
+        Value::Num(_, Num::F64(number)) => format!("{number:?}"),
+        Value::Num(..) => value.to_i128().map_or_else(String::new, |number| number.to_string()),
+        Value::Array(_, items) => format!("[{}]", items.iter().map(inline).collect::<Vec<_>>().join(", ")),
+        Value::Dict(..) => "{…}".to_owned(),
+        Value::Empty(..) => quoted(""),
+    }
+}
+
+fn without_userinfo(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..authority_end].rfind('@') {
+        Some(at) => format!("{scheme}://{HIDDEN}{}", &rest[at..]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_in_urls_are_left_out() {
+        assert_eq!(without_userinfo("http://u:p@host:1/x@y"), "http://***@host:1/x@y");
+        assert_eq!(without_userinfo("http://host/x@y"), "http://host/x@y");
+        assert_eq!(without_userinfo("plain"), "plain");
+    }
+}

@@ -1,0 +1,219 @@
+//! What types cannot say: ranges, relations between settings, shapes of addresses and names.
+
+use std::net::SocketAddr;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio_cron_scheduler::Job;
+
+use super::Config;
+use crate::domain::retry::RetryPolicy;
+use crate::telemetry;
+
+/// Adds every problem of `config` to `problems`.
+pub(super) fn check(config: &Config, problems: &mut Vec<String>) {
+    let mut checks = Checks(problems);
+    store(config, &mut checks);
+    runner(config, &mut checks);
+    model(config, &mut checks);
+    tools(config, &mut checks);
+    api(config, &mut checks);
+    agents(config, &mut checks);
+    if let Err(reason) = telemetry::logging::check_filter(&config.log.filter) {
+        checks.add(format!(
+            "log.filter = {:?} is no filter ({reason}): use a level such as info, or \"info,qron::worker=debug\"",
+            config.log.filter
+        ));
+    }
+}
+
+struct Checks<'a>(&'a mut Vec<String>);
+
+impl Checks<'_> {
+    fn add(&mut self, problem: String) {
+        self.0.push(problem);
+    }
+
+    fn unless(&mut self, fine: bool, problem: impl FnOnce() -> String) {
+        if !fine {
+            self.0.push(problem());
+        }
+    }
+
+    fn at_least<T: Copy + PartialOrd + std::fmt::Display>(&mut self, key: &str, value: T, least: T) {
+        self.unless(value >= least, || format!("{key} = {value} is too small: use {least} or more"));
+    }
+
+    /// An address that others can reach needs a secret.
+    fn guarded(&mut self, section: &str, address: SocketAddr, key: &str, secret: &SecretString) {
+        let guarded = address.ip().is_loopback() || !secret.expose_secret().is_empty();
+        self.unless(guarded, || {
+            format!("{section}.address = \"{address}\" can be reached from other hosts: set {section}.{key}, or use 127.0.0.1")
+        });
+    }
+
+    /// What goes into a header must fit there.
+    fn header(&mut self, key: &str, secret: &SecretString) {
+        let fine = secret.expose_secret().chars().all(|c| c.is_ascii_graphic());
+        self.unless(fine, || {
+            format!("{key} holds a space, a line break or another character that no header can carry")
+        });
+    }
+
+    fn http_url(&mut self, key: &str, url: &str) {
+        if url.is_empty() {
+            return;
+        }
+        let parsed = reqwest::Url::parse(url);
+        let fine = parsed.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        // A URL may hold a password, so it is not repeated.
+        self.unless(fine, || format!("{key} is no URL: use http:// or https://, a host and a port"));
+    }
+
+    fn delays(&mut self, section: &str, policy: &RetryPolicy) {
+        self.at_least(&format!("{section}.base_ms"), policy.base_ms, 1);
+        self.unless(policy.base_ms <= policy.max_ms, || {
+            format!("{section}.base_ms = {} is more than {section}.max_ms = {}", policy.base_ms, policy.max_ms)
+        });
+    }
+}
+
+fn store(config: &Config, checks: &mut Checks<'_>) {
+    let store = &config.store;
+    checks.http_url("store.url", &store.url);
+    checks.header("store.api_key", &store.api_key);
+    let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    checks.unless(store.prefix.len() <= 64 && store.prefix.chars().all(named), || {
+        format!("store.prefix = {:?} is not allowed: use up to 64 letters, digits, _ and -", store.prefix)
+    });
+    checks.at_least("store.timeout_ms", store.timeout_ms, 1);
+    checks.at_least("store.replication_factor", store.replication_factor, 1);
+    let embedded = &config.embedded;
+    checks.unless(!embedded.data_dir.as_os_str().is_empty(), || {
+        "embedded.data_dir is empty: name a folder for the data".to_owned()
+    });
+    checks.guarded("embedded", embedded.address, "api_key", &embedded.api_key);
+    checks.header("embedded.api_key", &embedded.api_key);
+    let artifacts = &config.artifacts;
+    checks.unless(!artifacts.folder.as_os_str().is_empty(), || {
+        "artifacts.folder is empty: name a folder for large documents".to_owned()
+    });
+    checks.at_least("artifacts.max_bytes", artifacts.max_bytes, 1);
+}
+
+fn runner(config: &Config, checks: &mut Checks<'_>) {
+    let scheduler = &config.scheduler;
+    checks.unless(Job::new(scheduler.sweep.as_str(), |_, _| {}).is_ok(), || {
+        format!(
+            "scheduler.sweep = {:?} is no cron expression: use six fields, seconds first, e.g. \"0 * * * * *\" for every minute",
+            scheduler.sweep
+        )
+    });
+    checks.at_least("scheduler.window", scheduler.window, 1);
+    checks.at_least("scheduler.claim_batch", scheduler.claim_batch, 1);
+    checks.at_least("scheduler.admission_batch", scheduler.admission_batch, 1);
+    let worker = &config.worker;
+    checks.at_least("worker.heartbeat_ms", worker.heartbeat_ms, 1);
+    checks.at_least("worker.cancel_poll_ms", worker.cancel_poll_ms, 1);
+    checks.unless(worker.heartbeat_ms.saturating_mul(3) <= worker.lease_ms, || {
+        format!(
+            "worker.heartbeat_ms = {} is too long for worker.lease_ms = {}: use {} or less, a third of it",
+            worker.heartbeat_ms,
+            worker.lease_ms,
+            worker.lease_ms / 3
+        )
+    });
+    checks.delays("retry", &config.retry);
+}
+
+fn model(config: &Config, checks: &mut Checks<'_>) {
+    let model = &config.model;
+    checks.http_url("model.base_url", &model.base_url);
+    checks.header("model.api_key", &model.api_key);
+    checks.unless(!model.models.is_empty() && model.models.iter().all(|name| !name.trim().is_empty()), || {
+        "model.models must name at least one model, and none with an empty name".to_owned()
+    });
+    for (key, value) in [
+        ("connect_timeout_ms", model.connect_timeout_ms),
+        ("read_timeout_ms", model.read_timeout_ms),
+        ("timeout_ms", model.timeout_ms),
+        ("max_response_bytes", model.max_response_bytes as u64),
+        ("tries", u64::from(model.tries)),
+        ("max_output_tokens", u64::from(model.max_output_tokens)),
+    ] {
+        checks.at_least(&format!("model.{key}"), value, 1);
+    }
+    checks.delays("model.retry", &model.retry);
+    for (name, price) in &model.prices {
+        let fine = |price: f64| price.is_finite() && price >= 0.0;
+        checks.unless(fine(price.prompt) && fine(price.completion), || {
+            format!("model.prices.{name:?} holds a negative price: use dollars per million tokens, zero or more")
+        });
+    }
+    let embeddings = &config.embeddings;
+    checks.unless((1..=65_536).contains(&embeddings.dimensions), || {
+        format!("embeddings.dimensions = {} is out of range: use 1 to 65536", embeddings.dimensions)
+    });
+    checks.unless(embeddings.model.is_empty() || config.has_model(), || {
+        "embeddings.model needs an endpoint: set model.base_url or model.api_key (OPENAI_BASE_URL, OPENAI_API_KEY)"
+            .to_owned()
+    });
+}
+
+fn tools(config: &Config, checks: &mut Checks<'_>) {
+    let tools = &config.tools;
+    checks.unless(!tools.workspace.as_os_str().is_empty(), || {
+        "tools.workspace is empty: name a folder for the files of the tasks".to_owned()
+    });
+    checks.at_least("tools.timeout_ms", tools.timeout_ms, 1);
+    checks.at_least("tools.max_output_bytes", tools.max_output_bytes, 256);
+    checks.at_least("tools.http.timeout_ms", tools.http.timeout_ms, 1);
+    checks.at_least("tools.http.max_response_bytes", tools.http.max_response_bytes, 1);
+    checks.at_least("tools.files.max_bytes", tools.files.max_bytes, 1);
+    for (name, database) in &tools.sql {
+        let url = database.url.expose_secret();
+        let known = ["postgres://", "postgresql://", "sqlite://"].iter().any(|scheme| url.starts_with(scheme));
+        checks.unless(known, || {
+            format!(
+                "tools.sql.{name}.url is no database URL: use postgres://USER:PASSWORD@HOST/DATABASE or sqlite://PATH"
+            )
+        });
+        checks.at_least(&format!("tools.sql.{name}.max_rows"), database.max_rows, 1);
+        checks.at_least(&format!("tools.sql.{name}.timeout_ms"), database.timeout_ms, 1);
+    }
+}
+
+fn api(config: &Config, checks: &mut Checks<'_>) {
+    let api = &config.api;
+    checks.guarded("api", api.address, "token", &api.token);
+    checks.header("api.token", &api.token);
+    checks.at_least("api.max_body_bytes", api.max_body_bytes, 1024);
+}
+
+fn agents(config: &Config, checks: &mut Checks<'_>) {
+    for (name, agent) in &config.agents {
+        let section = format!("agents.{name}");
+        let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        checks.unless(!name.is_empty() && name.len() <= 64 && name.chars().all(named), || {
+            format!("agents.{name:?} is not allowed as a name: use 1 to 64 letters, digits, _ and -")
+        });
+        checks.at_least(&format!("{section}.capacity"), agent.capacity, 1);
+        checks.unless(agent.capabilities.iter().chain(&agent.tools).all(|word| !word.trim().is_empty()), || {
+            format!("{section} has an empty word among its capabilities or tools")
+        });
+        checks.unless(agent.model.as_ref().is_none_or(|model| !model.trim().is_empty()), || {
+            format!("{section}.model is empty: leave it out to use model.models")
+        });
+        let cost = agent.budget.max_cost_usd;
+        checks.unless(cost.is_finite() && cost >= 0.0, || {
+            format!("{section}.budget.max_cost_usd = {cost} is out of range: use zero or more")
+        });
+        for (key, value) in [
+            ("max_steps", u64::from(agent.budget.max_steps)),
+            ("max_model_calls", u64::from(agent.budget.max_model_calls)),
+            ("max_tokens", agent.budget.max_tokens),
+            ("max_turns_per_step", u64::from(agent.budget.max_turns_per_step)),
+        ] {
+            checks.at_least(&format!("{section}.budget.{key}"), value, 1);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Log lines on standard error, as the section `[log]` wants them.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+
+use super::{LogFormat, Settings};
+
+/// Logging could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// The filter cannot be read.
+    #[error("log.filter = {filter:?}: {reason}")]
+    Filter {
+        /// The filter.
+        filter: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Something else in this process logs already.
+    #[error("logging is running already: {0}")]
+    Running(#[from] TryInitError),
+}
+
+/// Starts logging of this process.
+///
+/// # Errors
+/// [`LoggingError`] for a filter that cannot be read, or when it has been started before.
+pub fn init(settings: &Settings) -> Result<(), LoggingError> {
+    let filter =
+        parse(&settings.filter).map_err(|reason| LoggingError::Filter { filter: settings.filter.clone(), reason })?;
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    match settings.format {
+        LogFormat::Text => {
+            use std::io::IsTerminal as _;
+            let colours =
+                std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+            registry.with(layer.with_ansi(colours)).try_init()?;
+        }
+        LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init()?,
+    }
+    Ok(())
+}
+
+/// Whether `filter` can be used.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_filter(filter: &str) -> Result<(), String> {
+    parse(filter).map(drop)
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, String> {
+    if filter.trim().is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    // A single word that is no level would be read as the name of a module and silence everything.
+    for part in filter.split(',').map(str::trim) {
+        let bare = !part.contains(['=', '[', ':']);
+        if bare && part.parse::<tracing_subscriber::filter::LevelFilter>().is_err() && !part.starts_with("qron") {
+            return Err(format!("{part:?} is no level: use error, warn, info, debug, trace or off"));
+        }
+    }
+    EnvFilter::builder().parse(filter).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_filter;
+
+    #[test]
+    fn filters_are_levels_or_directives() {
+        for good in ["info", "off", "info,qron::worker=debug", "warn,qron=trace,hyper=error"] {
+            assert_eq!(check_filter(good), Ok(()), "{good}");
+        }
+        for bad in ["", "verbose", "info,loud", "qron=shouting"] {
+            assert!(check_filter(bad).is_err(), "{bad}");
+        }
+    }
+}

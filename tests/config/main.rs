@@ -1,0 +1,182 @@
+//! The configuration: its order of precedence, its errors, and that the defaults document themselves.
+
+use std::io::Write as _;
+
+use qron::config::{Config, ConfigError, DEFAULT_TOML};
+use secrecy::ExposeSecret as _;
+
+fn load(file: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let mut written = tempfile::NamedTempFile::new().expect("a file");
+    written.write_all(file.as_bytes()).expect("written");
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::load_with(Some(written.path()), variables)
+}
+
+fn problems(file: &str, variables: &[(&str, &str)]) -> Vec<String> {
+    load(file, variables).expect_err("a configuration error").0
+}
+
+#[track_caller]
+fn assert_problem(file: &str, variables: &[(&str, &str)], parts: &[&str]) {
+    let found = problems(file, variables);
+    assert_eq!(found.len(), 1, "{found:?}");
+    for part in parts {
+        assert!(found[0].contains(part), "{:?} does not mention {part:?}", found[0]);
+    }
+}
+
+#[test]
+fn the_defaults_are_valid_by_themselves() {
+    let config = Config::load_with(None, []).expect("valid defaults");
+    assert_eq!(config.agents["generalist"].name, "generalist");
+    assert_eq!(config.api.address.port(), 8080);
+    assert!(!config.has_model());
+}
+
+#[test]
+fn every_key_of_the_defaults_has_a_comment_above_it() {
+    let lines: Vec<&str> = DEFAULT_TOML.lines().collect();
+    let is_key = |line: &str| !line.starts_with('#') && line.contains(" = ");
+    assert!(lines.iter().any(|line| is_key(line)));
+    for pair in lines.windows(2).filter(|pair| is_key(pair[1])) {
+        assert!(pair[0].starts_with("# "), "no comment above {:?}", pair[1]);
+    }
+}
+
+#[test]
+fn a_file_overrides_the_defaults_and_a_variable_the_file() {
+    let file = "[worker]\ngrace_s = 7\nlease_ms = 60000\n[model]\nmodels = [\"a\"]\n";
+    let config =
+        load(file, &[("QRON__WORKER__GRACE_S", "9"), ("QRON__MODEL__MODELS", r#"["b", "c"]"#)]).expect("valid");
+    assert_eq!(config.worker.grace_s, 9);
+    assert_eq!(config.worker.lease_ms, 60_000);
+    assert_eq!(config.worker.heartbeat_ms, 5_000, "untouched keys keep their default");
+    assert_eq!(config.model.models, ["b", "c"]);
+}
+
+#[test]
+fn variables_of_openai_and_qdrant_are_understood_and_yield_to_those_of_qron() {
+    let well_known = [
+        ("OPENAI_API_KEY", "sk-1"),
+        ("OPENAI_BASE_URL", "http://localhost:11434/v1"),
+        ("QDRANT_URL", "http://qdrant:6334"),
+        ("QDRANT_API_KEY", "12345"),
+    ];
+    let config = load("[store]\nurl = \"http://file:6334\"\n", &well_known).expect("valid");
+    assert_eq!(config.model.api_key.expose_secret(), "sk-1");
+    assert_eq!(config.model.base_url, "http://localhost:11434/v1");
+    assert_eq!(config.store.url, "http://qdrant:6334");
+    assert_eq!(config.store.api_key.expose_secret(), "12345", "digits stay text");
+    assert!(config.has_model());
+
+    let mut all = vec![("QRON__STORE__URL", "http://mine:6334"), ("OPENAI_BASE_URL", "")];
+    all.extend(well_known.into_iter().filter(|(name, _)| *name != "OPENAI_BASE_URL"));
+    let config = load("", &all).expect("valid");
+    assert_eq!(config.store.url, "http://mine:6334");
+    assert_eq!(config.model.base_url, "", "an empty variable says nothing");
+}
+
+#[test]
+fn an_agent_of_the_user_joins_the_default_one_which_can_be_overridden() {
+    let file = "[agents.sql]\ncapabilities = [\"sql\"]\n[agents.sql.budget]\nmax_steps = 3\n[agents.generalist]\ncapacity = 2\n";
+    let config = load(file, &[]).expect("valid");
+    assert_eq!(config.agents.keys().collect::<Vec<_>>(), ["generalist", "sql"]);
+    assert_eq!(config.agents["generalist"].capacity, 2);
+    assert!(!config.agents["generalist"].role.is_empty());
+    assert_eq!(config.agents["sql"].budget.max_steps, 3);
+    assert_eq!(config.agents["sql"].budget.max_replans, 2);
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_source_and_the_valid_ones() {
+    assert_problem("[worker]\ngrace = 3\n", &[], &["worker.grace ", "file /", "grace_s", "lease_ms"]);
+    assert_problem("[wroker]\n", &[], &["wroker", "valid sections", "worker"]);
+    assert_problem("[agents.x]\nname = \"y\"\n", &[], &["agents.x.name", "capabilities", "budget"]);
+    assert_problem("[agents.x.budget]\nmax = 1\n", &[], &["agents.x.budget.max", "max_steps"]);
+    assert_problem(
+        "[model.prices.\"m\"]\nprompt = 1\ncompletion = 1\ninput = 1\n",
+        &[],
+        &["model.prices.m.input", "prompt"],
+    );
+    assert_problem("", &[("QRON__WORKER__GRACE", "3")], &["worker.grace ", "QRON__WORKER__GRACE", "grace_s"]);
+    assert_problem("", &[("QRON__WORKER", "3")], &["QRON__WORKER", "QRON__SECTION__KEY"]);
+}
+
+#[test]
+fn a_wrong_type_names_key_value_and_what_is_allowed() {
+    assert_problem("[worker]\ngrace_s = \"soon\"\n", &[], &["worker.grace_s", "\"soon\"", "whole number"]);
+    assert_problem("[worker]\ngrace_s = -1\n", &[], &["worker.grace_s", "-1", "zero or more"]);
+    assert_problem("[model]\nmodels = \"a\"\n", &[], &["model.models", "\"a\"", "list"]);
+    assert_problem("worker = 1\n", &[], &["worker", "section"]);
+    assert_problem("", &[("QRON__WORKER__GRACE_S", "soon")], &["worker.grace_s", "soon", "whole number"]);
+    assert_problem("[api]\naddress = \"here\"\n", &[], &["api.address = \"here\"", "file /"]);
+    assert_problem("[log]\nformat = \"xml\"\n", &[], &["log.format", "xml", "text", "json"]);
+    assert_problem("[model]\ntries = 5000000000\n", &[], &["model.tries", "5000000000"]);
+}
+
+#[test]
+fn what_a_type_cannot_say_is_checked_too() {
+    assert_problem("[worker]\nheartbeat_ms = 9000\n", &[], &["worker.heartbeat_ms = 9000", "5000"]);
+    assert_problem("[agents.generalist]\ncapacity = 0\n", &[], &["agents.generalist.capacity", "1 or more"]);
+    assert_problem("[api]\naddress = \"0.0.0.0:8080\"\n", &[], &["api.address", "api.token"]);
+    assert_problem("[embedded]\naddress = \"0.0.0.0:6334\"\n", &[], &["embedded.address", "embedded.api_key"]);
+    assert_problem("[scheduler]\nsweep = \"* * * * *\"\n", &[], &["scheduler.sweep", "seconds"]);
+    assert_problem("[store]\nurl = \"qdrant:6334\"\n", &[], &["store.url", "http://"]);
+    assert_problem("[store]\nprefix = \"a b\"\n", &[], &["store.prefix", "a b"]);
+    assert_problem("[log]\nfilter = \"loud\"\n", &[], &["log.filter", "loud", "info"]);
+    assert_problem("[agents.\"a b\"]\n", &[], &["a b", "letters"]);
+    assert_problem("[model]\nmodels = []\n", &[], &["model.models"]);
+    assert_problem("[retry]\nbase_ms = 70000\n", &[], &["retry.base_ms", "retry.max_ms"]);
+    assert_problem("[embeddings]\nmodel = \"e\"\n", &[], &["embeddings.model", "OPENAI_BASE_URL"]);
+    assert_problem("[tools.sql.x]\nurl = \"mysql://me:pw@h/d\"\n", &[], &["tools.sql.x.url", "sqlite://"]);
+    assert_problem("", &[("OPENAI_API_KEY", "sk-a\nb")], &["model.api_key", "line break"]);
+}
+
+#[test]
+fn a_reachable_address_with_a_secret_is_accepted() {
+    let config = load("[api]\naddress = \"0.0.0.0:80\"\ntoken = \"t\"\n", &[]).expect("valid");
+    assert_eq!(config.api.address.port(), 80);
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let file =
+        "[worker]\ngrace = 1\nlease_ms = \"x\"\n[api]\naddress = \"nowhere\"\n[agents.generalist]\ncapacity = 0\n";
+    let found = problems(file, &[("QRON__LOG__FILTER", "loud"), ("QRON__NOPE__X", "1")]);
+    for part in ["worker.grace", "worker.lease_ms", "api.address", "capacity", "log.filter", "nope"] {
+        assert!(found.iter().any(|problem| problem.contains(part)), "{part} is missing in {found:?}");
+    }
+    assert_eq!(found.len(), 6, "{found:?}");
+}
+
+#[test]
+fn a_file_that_is_missing_or_no_toml_is_named() {
+    let error = Config::load_with(Some("/nowhere/qron.toml".as_ref()), []).expect_err("missing");
+    assert!(error.to_string().contains("/nowhere/qron.toml"), "{error}");
+    assert_problem("[worker\n", &[], &["not valid TOML", "line 1"]);
+}
+
+#[test]
+fn no_secret_is_shown_neither_in_the_effective_settings_nor_in_an_error() {
+    let file = "[api]\ntoken = \"canary-1\"\n[tools.sql.s]\nurl = \"postgres://u:canary-2@h/d\"\n\
+                [model]\nbase_url = \"http://u:canary-3@h/v1\"\napi_key = \"canary-4\"\n";
+    let config = load(file, &[("QDRANT_API_KEY", "canary-5")]).expect("valid");
+    assert!(!config.effective_toml().contains("canary"), "{}", config.effective_toml());
+    assert!(config.effective_toml().contains("token = \"***\""));
+    assert!(!format!("{config:?}").contains("canary-1"));
+
+    let wrong =
+        "[api]\ntoken = [\"canary-1\"]\n[store]\nurl = \"x://u:canary-2@h\"\n[tools.sql.s]\nurl = \"y:canary-3\"\n";
+    let error = load(wrong, &[]).expect_err("wrong").to_string();
+    assert!(!error.contains("canary"), "{error}");
+}
+
+#[test]
+fn the_effective_settings_can_be_read_again() {
+    let file = "[agents.x]\nrole = \"says \\\"hi\\\"\\n\"\n[model.prices.\"gpt 5\"]\nprompt = 0.25\ncompletion = 2\n";
+    let config = load(file, &[]).expect("valid");
+    let again = load(config.effective_toml(), &[]).expect("valid");
+    assert_eq!(again.effective_toml(), config.effective_toml());
+    assert_eq!(again.agents["x"].role, "says \"hi\"\n");
+    assert!((again.model.prices["gpt 5"].completion - 2.0).abs() < f64::EPSILON);
+}
