@@ -71,6 +71,10 @@ fn start(now: Timestamp) -> Result<PrometheusHandle, String> {
 
 /// Prometheus sees the first increase of a counter only when it has seen its zero.
 fn begin_at_zero() {
+    for metric in metrics::ALL.iter().filter(|metric| metric.kind == Kind::Histogram && metric.labels.is_empty()) {
+        // Exists from here on, empty.
+        drop(::metrics::histogram!(metric.name));
+    }
     for metric in metrics::ALL.iter().filter(|metric| metric.kind == Kind::Counter) {
         match metric.labels {
             [] => ::metrics::counter!(metric.name).increment(0),

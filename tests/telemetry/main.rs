@@ -57,7 +57,11 @@ fn what_is_exported_is_in_the_table() {
 fn a_counter_is_seen_at_zero_before_anything_happened() {
     exporter::install(START).expect("the only recorder");
     let text = exporter::render();
-    for series in ["qron_tasks_rescued_total ", "qron_dead_lettered_total{class=\"timeout\"} "] {
+    for series in [
+        "qron_tasks_rescued_total ",
+        "qron_dead_lettered_total{class=\"timeout\"} ",
+        "qron_recovery_seconds_bucket{le=\"60\"} ",
+    ] {
         assert!(text.lines().any(|line| line.starts_with(series)), "no {series}in:\n{text}");
     }
     assert!(text.contains("qron_start_timestamp_seconds 1767225600\n"), "{text}");
