@@ -4,6 +4,7 @@
 //! and cost. Knows nothing of plans, tools or tasks.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -12,7 +13,21 @@ use crate::domain::conversation::{ModelReply, ModelRequest, Usage};
 use crate::domain::failure::Failure;
 use crate::domain::retry::RetryPolicy;
 
+use client::Core;
+use embeddings::Embedder;
+use transport::Endpoint;
+
+mod circuit;
+mod client;
+mod embeddings;
+mod errors;
+mod limits;
+mod model;
+mod question;
 pub mod scripted;
+mod structured;
+mod transport;
+mod wire;
 
 /// Section `[model]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -96,38 +111,75 @@ pub struct ModelError {
     pub cost_usd: f64,
 }
 
-/// The models of one endpoint. Cheap to clone; clones share limits and circuits.
+/// The models of one endpoint. Cheap to clone; clones share limits, circuits and what was learned about the models.
 #[derive(Clone)]
-pub struct Models {}
+pub struct Models {
+    core: Arc<Core>,
+    embedder: Option<Arc<Embedder>>,
+}
 
 impl Models {
     /// The models that `settings` describe; `None` when they describe none.
     ///
     /// # Errors
-    /// A [`Failure`] of class invalid that names the setting (a bad URL, a key with a line break, no model).
+    /// A [`Failure`] of class invalid that names the setting (a bad URL, a key with a line break, no model), or of
+    /// class permanent when TLS cannot be set up on this host.
     pub fn new(settings: &Settings, embeddings: &EmbeddingSettings) -> Result<Option<Self>, Failure> {
-        let _ = (settings, embeddings);
-        todo!()
+        let embedder = Embedder::from_settings(embeddings)?.map(Arc::new);
+        let Some(endpoint) = Endpoint::from_settings(settings)? else { return Ok(None) };
+        settings.validate()?;
+        Ok(Some(Self { core: Arc::new(Core::new(settings, endpoint)?), embedder }))
     }
-    /// Asks. The answer follows the schema of the request, if it has one.
+
+    /// Asks. The answer follows the schema of the request, if it has one. Dropping the future gives up the call.
+    ///
+    /// Takes [`Settings::timeout_ms`] for all tries, fallbacks and repairs, and one more call at most; waiting for the
+    /// configured rate limits comes on top.
     ///
     /// # Errors
-    /// [`ModelError`] when no model gave a usable answer.
+    /// [`ModelError`] when no model gave a usable answer. An answer that does not follow the schema after repairs is
+    /// of class transient: models answer differently each time.
     pub async fn complete(&self, request: &ModelRequest) -> Result<ModelReply, ModelError> {
-        let _ = request;
-        todo!()
+        self.core.complete(request).await
     }
+
     /// Whether texts can be embedded.
     #[must_use]
     pub fn has_embeddings(&self) -> bool {
-        todo!()
+        self.embedder.is_some()
     }
-    /// Embeds texts.
+
+    /// Embeds texts, in order.
     ///
     /// # Errors
-    /// The [`Failure`] of the last try.
+    /// The [`Failure`] of the last try; of class invalid when no embeddings model is configured.
     pub async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, Failure> {
-        let _ = texts;
-        todo!()
+        let none = || Failure::invalid("there is no embeddings model; set embeddings.model");
+        self.embedder.as_ref().ok_or_else(none)?.embed(&self.core, texts).await
+    }
+}
+
+impl Settings {
+    fn validate(&self) -> Result<(), Failure> {
+        let invalid = |message: &str| Err(Failure::invalid(message));
+        if self.models.is_empty() || self.models.iter().any(|name| name.trim().is_empty()) {
+            return invalid("model.models must name at least one model, and no empty name");
+        }
+        let at_least_one = [
+            ("model.tries", u64::from(self.tries)),
+            ("model.connect_timeout_ms", self.connect_timeout_ms),
+            ("model.read_timeout_ms", self.read_timeout_ms),
+            ("model.timeout_ms", self.timeout_ms),
+            ("model.max_output_tokens", u64::from(self.max_output_tokens)),
+            ("model.max_response_bytes", self.max_response_bytes as u64),
+        ];
+        if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
+            return invalid(&format!("{name} must be at least 1"));
+        }
+        let usable = |price: f64| price.is_finite() && price >= 0.0;
+        match self.prices.iter().find(|(_, price)| !usable(price.prompt) || !usable(price.completion)) {
+            Some((name, _)) => invalid(&format!("model.prices.{name:?} must be zero or more")),
+            None => Ok(()),
+        }
     }
 }

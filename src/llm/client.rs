@@ -1,0 +1,220 @@
+//! One exchange with one model: sent within the limits, counted, tried again where that can help.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_openai::Client;
+use async_openai::traits::RequestOptionsBuilder as _;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::errors::CallError;
+use super::limits::Limits;
+use super::model::{Model, Sent};
+use super::transport::{Endpoint, Transport};
+use super::{Settings, StructuredOutput, wire};
+use crate::domain::conversation::Usage;
+use crate::domain::failure::Failure;
+use crate::domain::retry::Verdict;
+use crate::telemetry::metrics;
+
+/// Header that names the use of a request, for proxies that route or account by it.
+const PURPOSE: &str = "x-qron-purpose";
+
+/// What the clones of [`Models`](super::Models) share.
+pub(super) struct Core {
+    pub(super) client: Client<Endpoint>,
+    pub(super) settings: Settings,
+    is_openai: bool,
+    limits: Limits,
+    /// Models by name: those configured, and those that agents ask for.
+    models: Mutex<HashMap<String, Arc<Model>>>,
+}
+
+/// Tokens and cost so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spent {
+    pub(super) usage: Usage,
+    pub(super) cost_usd: f64,
+}
+
+/// The end of the time for tries and repairs of one question; waits for the own rate limits are not part of it.
+#[derive(Clone, Copy)]
+pub(super) struct Deadline(Instant);
+
+impl Deadline {
+    pub(super) fn after_ms(ms: u64) -> Self {
+        Self(Instant::now() + Duration::from_millis(ms))
+    }
+
+    /// Whether something that begins after `wait` begins in time.
+    pub(super) fn allows(self, wait: Duration) -> bool {
+        Instant::now() + wait < self.0
+    }
+}
+
+/// One kind of exchange: how it is put, sent and read. The parts that differ between chat and embeddings.
+pub(super) trait Exchange {
+    type Answer;
+    /// Whether it goes to the embeddings of the endpoint, else to chat completions.
+    const EMBEDDING: bool;
+    /// The metric label, and the value of the header.
+    fn purpose(&self) -> &'static str;
+    /// Most tokens of the answer, for the rate limit.
+    fn answer_tokens(&self) -> u64;
+    fn body(&self, model: &Model) -> (Value, Sent);
+    fn read(&self, body: &Value) -> Result<Self::Answer, &'static str>;
+}
+
+impl Core {
+    pub(super) fn new(settings: &Settings, endpoint: Endpoint) -> Result<Self, Failure> {
+        let transport = Transport::new(settings, &endpoint)?;
+        let is_openai = endpoint.is_openai;
+        // The service replaces the client's own way to send, and with it a layer of retries that knows no limits.
+        let client = Client::build(transport.client(), endpoint).with_http_service(transport);
+        let limits = Limits::new(settings.requests_per_minute, settings.tokens_per_minute);
+        Ok(Self { client, settings: settings.clone(), is_openai, limits, models: Mutex::default() })
+    }
+
+    pub(super) fn model(&self, name: &str) -> Arc<Model> {
+        let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        let model = models.entry(name.to_owned());
+        Arc::clone(model.or_insert_with(|| Arc::new(Model::new(name, &self.settings, self.is_openai))))
+    }
+
+    /// Sends one exchange to one model until it is answered or its tries are used up.
+    pub(super) async fn call<E: Exchange + Sync>(
+        &self,
+        model: &Model,
+        exchange: &E,
+        spent: &mut Spent,
+        deadline: &mut Deadline,
+    ) -> Result<E::Answer, Asked>
+    where
+        E::Answer: Send,
+    {
+        let mut tried = 0;
+        let mut last: Option<Failure> = None;
+        loop {
+            let permit = match model.circuit.enter() {
+                Ok(permit) => permit,
+                Err(left) => return Err(last.map_or_else(|| Asked::left_alone(model, left), Asked::new)),
+            };
+            let (body, asked_with) = exchange.body(model);
+            let bytes = body.to_string().len();
+            let estimate = wire::tokens(bytes).saturating_add(exchange.answer_tokens());
+            let began = Instant::now();
+            self.limits.wait(estimate).await;
+            deadline.0 += began.elapsed();
+
+            let result = self.send(model, exchange, body).await;
+            let mut used = Usage::default();
+            if let Ok(body) = &result {
+                used = wire::read_usage(body, bytes);
+                self.account(model, used, spent);
+            }
+            self.limits.settle(estimate, used.total());
+            let read = result.and_then(|body| exchange.read(&body).map_err(CallError::Shape));
+            let outcome = read.as_ref().err().map(|error| error.failure(&model.name));
+            let label = outcome.as_ref().map_or("ok", |failure| failure.class.as_str());
+            metrics::MODEL_CALLS.inc([&model.name, exchange.purpose(), label]);
+            match &read {
+                Err(error) if error.is_outage() => permit.fail(),
+                _ => permit.succeed(),
+            }
+            let (error, failure) = match (read, outcome) {
+                (Ok(answer), _) => return Ok(answer),
+                (Err(error), Some(failure)) => (error, failure),
+                (Err(error), None) => return Err(Asked::new(error.failure(&model.name))),
+            };
+            if model.adapt(&error, asked_with) {
+                tracing::info!(model = %model.name, %error, "asking in another dialect from now on");
+                metrics::MODEL_RETRIES.inc([&model.name, failure.class.as_str()]);
+                continue;
+            }
+            tried += 1;
+            let Verdict::RetryIn(delay_ms) = self.settings.retry.judge(&failure, tried, self.settings.tries) else {
+                return Err(Asked { is_bad_key: is_bad_key(&error), ..Asked::new(failure) });
+            };
+            let delay = Duration::from_millis(delay_ms);
+            if !deadline.allows(delay) {
+                return Err(Asked::new(failure));
+            }
+            tracing::info!(model = %model.name, purpose = exchange.purpose(), %failure, delay_ms, "trying again");
+            metrics::MODEL_RETRIES.inc([&model.name, failure.class.as_str()]);
+            last = Some(failure);
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    async fn send<E: Exchange>(&self, model: &Model, exchange: &E, body: Value) -> Result<Value, CallError> {
+        let purpose = exchange.purpose();
+        let began = Instant::now();
+        let result: Result<Value, _> = if E::EMBEDDING {
+            self.client.embeddings().header(PURPOSE, purpose)?.create_byot(body).await
+        } else {
+            self.client.chat().header(PURPOSE, purpose)?.create_byot(body).await
+        };
+        metrics::MODEL_CALL_SECONDS.record(began.elapsed(), [&model.name, purpose]);
+        result.map_err(CallError::from)
+    }
+
+    fn account(&self, model: &Model, used: Usage, spent: &mut Spent) {
+        metrics::MODEL_TOKENS.add(used.prompt_tokens, [&model.name, "prompt"]);
+        metrics::MODEL_TOKENS.add(used.completion_tokens, [&model.name, "completion"]);
+        spent.usage += used;
+        let Some(price) = self.settings.prices.get(&model.name) else { return };
+        #[expect(clippy::cast_precision_loss, reason = "token counts of one answer fit into 53 bits")]
+        let cost = (used.prompt_tokens as f64 * price.prompt + used.completion_tokens as f64 * price.completion) / 1e6;
+        spent.cost_usd += cost;
+        metrics::MODEL_COST_USD.record_f64(cost, [&model.name]);
+    }
+}
+
+/// How asking one model failed.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) failure: Failure,
+    /// The endpoint does not accept the key: no other model will do.
+    pub(super) is_bad_key: bool,
+    /// The circuit is open: nobody was asked.
+    pub(super) was_left_alone: bool,
+}
+
+impl Asked {
+    pub(super) fn new(failure: Failure) -> Self {
+        Self { failure, is_bad_key: false, was_left_alone: false }
+    }
+
+    fn left_alone(model: &Model, left: Duration) -> Self {
+        let name = &model.name;
+        let message = format!("model {name:?} failed again and again and is left alone for {} ms", left.as_millis());
+        // Another attempt before that would be wasted.
+        let failure = Failure::transient(message).retry_after(u64::try_from(left.as_millis()).ok());
+        Self { was_left_alone: true, ..Self::new(failure) }
+    }
+}
+
+fn is_bad_key(error: &CallError) -> bool {
+    matches!(error, CallError::Refused(refusal) if refusal.status == 401)
+}
+
+impl Model {
+    /// Learns from a refusal how this model wants to be asked; true when asking again makes sense.
+    fn adapt(&self, error: &CallError, sent: Sent) -> bool {
+        let CallError::Refused(refusal) = error else { return false };
+        if ![400, 404, 422].contains(&refusal.status) {
+            return false;
+        }
+        let schema_words = ["response_format", "json_schema", "structured output", "guided_json", "guided json"];
+        if sent.schema && self.structured_output == StructuredOutput::Auto && refusal.mentions(&schema_words) {
+            self.refuse_schema();
+            return true;
+        }
+        let unknown = ["support", "unknown", "unrecognized", "unexpected", "not permitted", "extra", "invalid param"];
+        let Some(field) = sent.limit_field else { return false };
+        let named = field.name().is_some_and(|name| refusal.mentions(&[name]));
+        named && refusal.mentions(&unknown) && self.refuse_limit_field(field)
+    }
+}

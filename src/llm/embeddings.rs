@@ -1,0 +1,113 @@
+//! Texts to vectors, through the same endpoint, limits and circuit breaker.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+
+use super::EmbeddingSettings;
+use super::client::{Core, Deadline, Exchange, Spent};
+use super::model::{Model, Sent};
+use crate::domain::failure::Failure;
+
+/// Most texts of one request.
+const BATCH: usize = 96;
+/// Bytes of one number of a vector in JSON, at most.
+const NUMBER_BYTES: u64 = 26;
+
+/// The embeddings model.
+pub(super) struct Embedder {
+    model: String,
+    dimensions: u64,
+    /// Whether the model must be told the length; those with one length only refuse to be told.
+    tell_dimensions: AtomicBool,
+}
+
+impl Embedder {
+    /// The model of `settings`; `None` when there is none.
+    ///
+    /// # Errors
+    /// Class invalid, naming the setting.
+    pub(super) fn from_settings(settings: &EmbeddingSettings) -> Result<Option<Self>, Failure> {
+        if settings.model.trim().is_empty() {
+            return Ok(None);
+        }
+        if settings.dimensions == 0 {
+            return Err(Failure::invalid("embeddings.dimensions must be at least 1"));
+        }
+        Ok(Some(Self {
+            model: settings.model.trim().to_owned(),
+            dimensions: settings.dimensions,
+            tell_dimensions: AtomicBool::new(false),
+        }))
+    }
+
+    pub(super) async fn embed(&self, core: &Core, texts: &[String]) -> Result<Vec<Vec<f32>>, Failure> {
+        let fits =
+            u64::try_from(core.settings.max_response_bytes).unwrap_or(u64::MAX) / (self.dimensions * NUMBER_BYTES);
+        let batch = usize::try_from(fits).unwrap_or(BATCH).clamp(1, BATCH);
+        let mut vectors = Vec::with_capacity(texts.len());
+        for texts in texts.chunks(batch) {
+            vectors.extend(self.embed_batch(core, texts).await?);
+        }
+        Ok(vectors)
+    }
+
+    async fn embed_batch(&self, core: &Core, texts: &[String]) -> Result<Vec<Vec<f32>>, Failure> {
+        let model = core.model(&self.model);
+        let mut deadline = Deadline::after_ms(core.settings.timeout_ms);
+        loop {
+            let told = self.tell_dimensions.load(Ordering::Relaxed);
+            let batch = Batch { texts, dimensions: told.then_some(self.dimensions) };
+            let called = core.call(&model, &batch, &mut Spent::default(), &mut deadline).await;
+            let vectors = called.map_err(|asked| asked.failure)?;
+            let wrong = vectors.iter().map(|vector| vector.len() as u64).find(|length| *length != self.dimensions);
+            let Some(length) = wrong else { return Ok(vectors) };
+            if told {
+                return Err(Failure::invalid(format!(
+                    "model {:?} makes vectors of length {length}; set embeddings.dimensions to it (now {})",
+                    self.model, self.dimensions
+                )));
+            }
+            self.tell_dimensions.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+struct Batch<'a> {
+    texts: &'a [String],
+    dimensions: Option<u64>,
+}
+
+impl Exchange for Batch<'_> {
+    type Answer = Vec<Vec<f32>>;
+    const EMBEDDING: bool = true;
+
+    fn purpose(&self) -> &'static str {
+        "embed"
+    }
+    fn answer_tokens(&self) -> u64 {
+        0
+    }
+    fn body(&self, model: &Model) -> (Value, Sent) {
+        // Endpoints refuse empty texts, and with them the whole batch.
+        let texts: Vec<&str> = self.texts.iter().map(|text| if text.is_empty() { " " } else { text }).collect();
+        let mut body = json!({ "model": model.name, "input": texts, "encoding_format": "float" });
+        if let Some(dimensions) = self.dimensions {
+            body["dimensions"] = json!(dimensions);
+        }
+        (body, Sent { schema: false, limit_field: None })
+    }
+    fn read(&self, body: &Value) -> Result<Self::Answer, &'static str> {
+        let mut vectors: Vec<Option<Vec<f32>>> = vec![None; self.texts.len()];
+        let data = body["data"].as_array().ok_or("no data")?;
+        for (position, entry) in data.iter().enumerate() {
+            let index = entry["index"].as_u64().and_then(|index| usize::try_from(index).ok()).unwrap_or(position);
+            let numbers = entry["embedding"].as_array().ok_or("an embedding that is no list of numbers")?;
+            #[expect(clippy::cast_possible_truncation, reason = "vectors are stored in single precision")]
+            let vector: Option<Vec<f32>> = numbers.iter().map(|number| number.as_f64().map(|n| n as f32)).collect();
+            let vector = vector.filter(|vector| !vector.is_empty() && vector.iter().all(|number| number.is_finite()));
+            *vectors.get_mut(index).ok_or("more embeddings than texts")? = Some(vector.ok_or("an unusable embedding")?);
+        }
+        vectors.into_iter().collect::<Option<_>>().ok_or("fewer embeddings than texts")
+    }
+}

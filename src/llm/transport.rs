@@ -1,0 +1,257 @@
+//! HTTP to the endpoint, as a tower service below the OpenAI client.
+//!
+//! Every exchange has a time limit and a size limit, and comes back either as a success whose body is JSON or as a
+//! [`CallError`]: the client above would drop the status and log the body of anything else.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_openai::config::Config;
+use async_openai::middleware::HttpRequestFactory;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{Response, Url};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::Settings;
+use super::errors::{CallError, Refusal};
+use crate::domain::failure::Failure;
+
+/// OpenAI's own endpoint.
+const OPENAI: &str = "https://api.openai.com/v1";
+/// Most of a refusal's body that is read, in bytes.
+const REFUSAL_BYTES: usize = 64 * 1024;
+
+/// Where requests go, and with which key.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoint {
+    base: String,
+    key: SecretString,
+    headers: HeaderMap,
+    pub(super) is_openai: bool,
+    is_loopback: bool,
+    is_tls: bool,
+}
+
+impl Endpoint {
+    /// The endpoint of `settings`; `None` without address and key.
+    ///
+    /// # Errors
+    /// Class invalid, naming the setting.
+    pub(super) fn from_settings(settings: &Settings) -> Result<Option<Self>, Failure> {
+        let key = settings.api_key.expose_secret().trim();
+        let base = match (settings.base_url.trim(), key) {
+            ("", "") => return Ok(None),
+            ("", _) => OPENAI,
+            (base, _) => base,
+        };
+        let url = base_url(base)?;
+        let mut headers = HeaderMap::new();
+        if !key.is_empty() {
+            let unusable = || Failure::invalid("model.api_key must be printable ASCII without line breaks or spaces");
+            if !key.chars().all(|c| c.is_ascii_graphic()) {
+                return Err(unusable());
+            }
+            let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| unusable())?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let is_loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        Ok(Some(Self {
+            base: url.as_str().trim_end_matches('/').to_owned(),
+            key: key.into(),
+            headers,
+            is_openai: host.ends_with(".openai.com") || host.ends_with(".azure.com"),
+            is_loopback,
+            is_tls: url.scheme() == "https",
+        }))
+    }
+}
+
+fn base_url(text: &str) -> Result<Url, Failure> {
+    // The text itself is not repeated where it may hold a password.
+    let url = Url::parse(text).map_err(|error| {
+        Failure::invalid(format!("model.base_url is no URL ({error}); write e.g. http://localhost:11434/v1"))
+    })?;
+    if !["http", "https"].contains(&url.scheme()) || url.host_str().is_none() {
+        return Err(Failure::invalid("model.base_url must begin with http:// or https://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Failure::invalid("model.base_url must hold no user or password; use model.api_key"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(Failure::invalid("model.base_url must have no ? or # part"));
+    }
+    Ok(url)
+}
+
+impl Config for Endpoint {
+    fn headers(&self) -> HeaderMap {
+        self.headers.clone()
+    }
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+    fn query(&self) -> Vec<(&str, &str)> {
+        Vec::new()
+    }
+    fn api_base(&self) -> &str {
+        &self.base
+    }
+    fn api_key(&self) -> &SecretString {
+        &self.key
+    }
+}
+
+/// Sends requests and reads responses within limits.
+#[derive(Clone)]
+pub(super) struct Transport {
+    client: reqwest::Client,
+    key: SecretString,
+    read_timeout: Duration,
+    timeout: Duration,
+    max_bytes: usize,
+}
+
+impl Transport {
+    /// A transport to `endpoint` with the limits of `settings`.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up on this host.
+    pub(super) fn new(settings: &Settings, endpoint: &Endpoint) -> Result<Self, Failure> {
+        // Refused when it is installed already, by the Qdrant client or an earlier call: then all is well.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("qron/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(Duration::from_millis(settings.connect_timeout_ms))
+            .tcp_keepalive(Duration::from_secs(30))
+            .redirect(reqwest::redirect::Policy::none());
+        if endpoint.is_loopback {
+            builder = builder.no_proxy();
+        }
+        if !endpoint.is_tls {
+            // Spares hosts that have none from the search for root certificates.
+            builder = builder.tls_certs_only([]);
+        }
+        let client = builder.build().map_err(|error| {
+            let error = CallError::from_reqwest(&error);
+            Failure::permanent(format!("TLS for model.base_url cannot be set up; are root certificates there? {error}"))
+        })?;
+        Ok(Self {
+            client,
+            key: endpoint.key.clone(),
+            read_timeout: Duration::from_millis(settings.read_timeout_ms),
+            timeout: Duration::from_millis(settings.timeout_ms),
+            max_bytes: settings.max_response_bytes,
+        })
+    }
+
+    /// The HTTP client underneath.
+    pub(super) fn client(&self) -> reqwest::Client {
+        self.client.clone()
+    }
+
+    async fn exchange(&self, factory: HttpRequestFactory) -> Result<Response, CallError> {
+        let request = factory.build().await?;
+        let mut response = self.client.execute(request).await.map_err(|error| CallError::from_reqwest(&error))?;
+        let status = response.status();
+        if !status.is_success() {
+            let retry_after_ms = retry_after_ms(response.headers());
+            let body = self.read(&mut response, REFUSAL_BYTES).await.unwrap_or_default();
+            let key = self.key.expose_secret();
+            return Err(CallError::Refused(Refusal::read(status.as_u16(), &body, key, retry_after_ms)));
+        }
+        let body = self.read(&mut response, self.max_bytes).await?;
+        let value: Value = serde_json::from_slice(&body).map_err(|_| CallError::NotJson)?;
+        if let Some(refusal) = refusal_inside(&value, &body, self.key.expose_secret()) {
+            return Err(CallError::Refused(refusal));
+        }
+        Ok(axum::http::Response::new(body).into())
+    }
+
+    /// The body, as long as it keeps coming and stays below `limit` bytes.
+    async fn read(&self, response: &mut Response, limit: usize) -> Result<Vec<u8>, CallError> {
+        let announced = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+        if announced > limit {
+            return Err(CallError::TooLarge(limit));
+        }
+        let mut body = Vec::with_capacity(announced);
+        loop {
+            let chunk = timeout(self.read_timeout, response.chunk()).await;
+            let chunk = chunk.map_err(|_| CallError::Silent(self.read_timeout.as_millis()))?;
+            match chunk.map_err(|error| CallError::from_reqwest(&error))? {
+                None => return Ok(body),
+                Some(chunk) if body.len() + chunk.len() > limit => return Err(CallError::TooLarge(limit)),
+                Some(chunk) => body.extend_from_slice(&chunk),
+            }
+        }
+    }
+}
+
+impl tower::Service<HttpRequestFactory> for Transport {
+    type Response = Response;
+    type Error = CallError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, CallError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, factory: HttpRequestFactory) -> Self::Future {
+        let transport = self.clone();
+        Box::pin(async move {
+            let answered = timeout(transport.timeout, transport.exchange(factory)).await;
+            answered.unwrap_or(Err(CallError::TimedOut(transport.timeout.as_millis())))
+        })
+    }
+}
+
+/// Some gateways report errors with status 200: then the code inside is the status.
+fn refusal_inside(value: &Value, body: &[u8], key: &str) -> Option<Refusal> {
+    let error = value.get("error").filter(|error| !error.is_null())?;
+    if value.get("choices").or(value.get("data")).is_some() {
+        return None;
+    }
+    let status = error["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
+    Some(Refusal::read(status.max(400), body, key, None))
+}
+
+/// The wait that the server asks for, in milliseconds.
+fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    if let Some(ms) = text(HeaderName::from_static("retry-after-ms")).and_then(|text| text.parse().ok()) {
+        return Some(ms);
+    }
+    let value = text(RETRY_AFTER)?;
+    if let Ok(seconds) = value.parse::<f64>() {
+        return u64::try_from(Duration::try_from_secs_f64(seconds).ok()?.as_millis()).ok();
+    }
+    let at = chrono::DateTime::parse_from_rfc2822(value).ok()?.timestamp_millis();
+    Some(u64::try_from(at - crate::clock::now().as_millis()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_as_seconds_milliseconds_and_date() {
+        let read = |name: &'static str, value: &str| {
+            retry_after_ms(&HeaderMap::from_iter([(
+                HeaderName::from_static(name),
+                HeaderValue::from_str(value).expect("a header"),
+            )]))
+        };
+        assert_eq!(read("retry-after", "7"), Some(7_000));
+        assert_eq!(read("retry-after", "0.5"), Some(500));
+        assert_eq!(read("retry-after-ms", "250"), Some(250));
+        assert_eq!(read("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT"), Some(0));
+        assert!(read("retry-after", "Wed, 21 Oct 2195 07:28:00 GMT") > Some(1_000_000_000));
+        for nonsense in ["soon", "-1", "NaN", "1e300"] {
+            assert_eq!(read("retry-after", nonsense), None, "{nonsense}");
+        }
+    }
+}

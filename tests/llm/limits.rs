@@ -1,0 +1,118 @@
+//! Rate limits, circuit breaker, concurrency.
+
+use std::time::{Duration, Instant};
+
+use qron::domain::failure::FailureClass;
+use qron::llm::scripted::{Fault, Scenario};
+
+use crate::{models, request, server, settings};
+
+#[tokio::test]
+async fn the_circuit_opens_after_failures_in_a_row_and_closes_after_a_success() {
+    let server = server(vec![Scenario::on("").fault(Fault::ServerError, 3).text("back")]).await;
+    let mut settings = settings(&server.base_url());
+    (settings.tries, settings.circuit_failures, settings.circuit_open_ms) = (1, 3, 1_000);
+    let models = models(&settings);
+    let request = request("act", "x");
+    for _ in 0..3 {
+        assert!(models.complete(&request).await.is_err());
+    }
+    let opened = Instant::now();
+    let refused = models.complete(&request).await.expect_err("left alone");
+    assert_eq!(refused.failure.class, FailureClass::Transient);
+    assert!(refused.failure.message.contains("left alone"), "{refused}");
+    assert!(refused.failure.retry_after_ms.is_some_and(|ms| (1..=1_000).contains(&ms)), "{refused:?}");
+    assert_eq!(server.requests().len(), 3, "an open circuit asks nobody");
+    tokio::time::sleep_until((opened + Duration::from_millis(1_010)).into()).await;
+    for _ in 0..3 {
+        assert_eq!(models.complete(&request).await.expect("an answer").content, "back");
+    }
+}
+
+#[tokio::test]
+async fn an_open_circuit_ends_the_tries_and_goes_to_the_fallback() {
+    let scenarios = vec![
+        Scenario::on("").model("main").fault(Fault::ServerError, 1),
+        Scenario::on("").model("spare").text("spare here"),
+    ];
+    let server = server(scenarios).await;
+    let mut settings = settings(&server.base_url());
+    settings.models.push("spare".to_owned());
+    (settings.tries, settings.circuit_failures, settings.circuit_open_ms) = (10, 2, 60_000);
+    let models = models(&settings);
+    for _ in 0..5 {
+        assert_eq!(models.complete(&request("act", "x")).await.expect("an answer").content, "spare here");
+    }
+    let asked_main = server.requests().iter().filter(|request| request.model == "main").count();
+    assert_eq!(asked_main, 2);
+}
+
+#[tokio::test]
+async fn refusals_and_rate_limits_do_not_open_the_circuit() {
+    let faults = [Fault::Status(400, "no"), Fault::RateLimited { retry_after_s: None }];
+    for fault in faults {
+        let server = server(vec![Scenario::on("").fault(fault.clone(), 1)]).await;
+        let mut settings = settings(&server.base_url());
+        (settings.tries, settings.circuit_failures, settings.circuit_open_ms) = (1, 2, 60_000);
+        let models = models(&settings);
+        for _ in 0..5 {
+            assert!(models.complete(&request("act", "x")).await.is_err());
+        }
+        assert_eq!(server.requests().len(), 5, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn calls_beyond_the_requests_per_minute_wait_their_turn() {
+    let server = server(vec![Scenario::on("").text("fine")]).await;
+    let mut settings = settings(&server.base_url());
+    // 60 at once, then one each second, which is longer than a call may take: waiting is not part of it.
+    settings.requests_per_minute = 60;
+    settings.timeout_ms = 900;
+    let models = models(&settings);
+    let began = Instant::now();
+    for _ in 0..61 {
+        models.complete(&request("act", "x")).await.expect("waiting for the own limit is no failure");
+    }
+    let took = began.elapsed();
+    assert!((950..20_000).contains(&took.as_millis()), "{took:?}");
+    assert_eq!(server.requests().len(), 61);
+}
+
+#[tokio::test]
+async fn tokens_per_minute_hold_back_what_is_too_much_and_credit_what_was_not_used() {
+    let server = server(vec![Scenario::on("").text("fine")]).await;
+    let mut settings = settings(&server.base_url());
+    // Each call may use up nearly a whole minute's tokens and uses 120: without the credit the second would wait long.
+    settings.tokens_per_minute = 6_000;
+    settings.max_output_tokens = 5_900;
+    let models = models(&settings);
+    let mut large = request("act", "x");
+    large.max_output_tokens = 5_900;
+    let began = Instant::now();
+    models.complete(&large).await.expect("an answer");
+    models.complete(&large).await.expect("an answer");
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(300), "nothing was held back: {took:?}");
+    assert!(took < Duration::from_secs(20), "the credit was not given: {took:?}");
+}
+
+#[tokio::test]
+async fn a_hundred_calls_go_at_once() {
+    let mut script = qron::llm::scripted::Script::new(vec![Scenario::on("").text("fine")]);
+    script.latency_ms = 1_000;
+    let server = qron::llm::scripted::ScriptedModel::start(script).await.expect("starts");
+    let models = models(&settings(&server.base_url()));
+    let began = Instant::now();
+    let calls: Vec<_> = (0..100)
+        .map(|number| {
+            let models = models.clone();
+            tokio::spawn(async move { models.complete(&request("act", &format!("task {number}"))).await })
+        })
+        .collect();
+    for call in calls {
+        call.await.expect("no panic").expect("an answer");
+    }
+    assert_eq!(server.in_flight_peak(), 100);
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
