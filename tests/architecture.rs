@@ -33,7 +33,7 @@ const PURE: [&str; 3] = ["domain", "agent::machine", "edge"];
 /// Crates, and parts of the standard library, that have a home: the modules that may name them.
 const HOMES: &[(&str, &[&str])] = &[
     ("qdrant_client", &["edge", "store"]),
-    ("qdrant_edge", &["edge"]),
+    ("qdrant_edge", &["edge", "store"]),
     ("async_openai", &["llm"]),
     ("backoff", &["domain"]),
     ("tokio_cron_scheduler", &["config", "scheduler"]),

@@ -1,0 +1,82 @@
+//! The records of attempts. Only the holder of a claim writes its attempt, so whole points are written.
+
+use qdrant_client::Payload;
+use qdrant_client::qdrant::{
+    Condition, Direction, Filter, NamedVectors, OrderByBuilder, PointStruct, ScrollPointsBuilder, UpdateMode,
+};
+use serde_json::{Value, json};
+
+use super::collections::Collection;
+use super::requests::{Part, document, readable};
+use super::values::to_payload;
+use super::{Store, StoreError};
+use crate::domain::attempt::Attempt;
+use crate::domain::id::TaskId;
+
+/// The machine's state is kept as text, so that it comes back exactly: no number is rounded, no order changed, and no
+/// nesting is too deep.
+const CHECKPOINT: &str = "checkpoint";
+/// Whether there is one; what filters match.
+const HAS_CHECKPOINT: &str = "has_checkpoint";
+/// Most attempts of one task that are listed.
+const MAX_ATTEMPTS: usize = 1000;
+
+impl Store {
+    /// Writes the record of an attempt, whole. Durable on return.
+    ///
+    /// # Errors
+    /// A failure of the store; calling again is safe.
+    pub async fn save_attempt(&self, attempt: &Attempt) -> Result<(), StoreError> {
+        let mut payload = super::requests::object("save_attempt", attempt)?;
+        let checkpoint = payload.remove(CHECKPOINT);
+        payload.insert(HAS_CHECKPOINT.to_owned(), json!(checkpoint.is_some()));
+        if let Some(checkpoint) = checkpoint {
+            payload.insert(CHECKPOINT.to_owned(), Value::String(checkpoint.to_string()));
+        }
+        let point = PointStruct::new(attempt.id, NamedVectors::default(), Payload::from(to_payload(payload)));
+        self.inner.upsert("save_attempt", Collection::Attempts, vec![point], UpdateMode::Upsert).await
+    }
+
+    /// The attempts of a task, oldest first, without their checkpoints.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn attempts(&self, task: TaskId) -> Result<Vec<Attempt>, StoreError> {
+        let points = self
+            .inner
+            .scroll_all("attempts", Collection::Attempts, of(task), Part::Without(&[CHECKPOINT]), MAX_ATTEMPTS)
+            .await?;
+        let mut attempts: Vec<Attempt> = readable(Collection::Attempts, points);
+        attempts.sort_by_key(|attempt| (attempt.number, attempt.started_at));
+        Ok(attempts)
+    }
+
+    /// The newest attempt of a task that has a checkpoint.
+    ///
+    /// # Errors
+    /// A failure of the store, or [`StoreError::Corrupt`] when the attempt cannot be read.
+    pub async fn last_checkpoint(&self, task: TaskId) -> Result<Option<Attempt>, StoreError> {
+        let mut filter = of(task);
+        filter.must.push(Condition::matches(HAS_CHECKPOINT, true));
+        let request = ScrollPointsBuilder::new(self.inner.name(Collection::Attempts))
+            .filter(filter)
+            .order_by(OrderByBuilder::new("number").direction(Direction::Desc.into()))
+            .limit(1)
+            .with_payload(true);
+        let page = self.inner.scroll("last_checkpoint", request).await?;
+        let Some(mut point) = page.result.into_iter().next() else { return Ok(None) };
+        let text = point.payload.remove(CHECKPOINT).and_then(|value| value.as_str().cloned());
+        let checkpoint = text.map(|text| serde_json::from_str::<Value>(&text)).transpose();
+        let attempt: Attempt = document(Collection::Attempts, point.id.as_ref(), point.payload)?;
+        let checkpoint = checkpoint.map_err(|error| StoreError::Corrupt {
+            collection: Collection::Attempts.as_str().to_owned(),
+            id: attempt.id.to_string(),
+            reason: format!("checkpoint: {error}"),
+        })?;
+        Ok(Some(Attempt { checkpoint, ..attempt }))
+    }
+}
+
+fn of(task: TaskId) -> Filter {
+    Filter::must([Condition::matches("task_id", task.to_string())])
+}

@@ -1,0 +1,287 @@
+//! A task as the payload of its point: what is written, what a change writes, and how it is read back.
+
+use serde_json::{Map, Value, json};
+
+use super::foreign::{Origin, read};
+use super::values::is_within;
+use super::{StoreError, values};
+use crate::domain::id::TaskId;
+use crate::domain::task::Task;
+use crate::domain::time::Timestamp;
+
+/// Every field that qron itself writes into a task's point. All others belong to whoever inserted it.
+pub(super) const FIELDS: &[&str] = &[
+    "goal",
+    "status",
+    "run_at",
+    "rank",
+    "priority",
+    "agent",
+    "capabilities",
+    "needs",
+    "depends_on",
+    "unique_key",
+    "schedule_id",
+    "attempt",
+    "max_attempts",
+    "crashes",
+    "releases",
+    "timeout_s",
+    "plan",
+    "context",
+    "tags",
+    "user",
+    "claim",
+    "owner",
+    "created_at",
+    "updated_at",
+    "finished_at",
+    "result",
+    "error",
+    "cancel_requested",
+    ADMITTED,
+    SETTLED_BY,
+    INSERTED_BY,
+];
+
+/// Set once a point is known to be a task in qron's own form.
+pub(super) const ADMITTED: &str = "admitted";
+/// Who made the last change that is not a claim; the writer reads it back to learn whether it won.
+pub(super) const SETTLED_BY: &str = "settled_by";
+/// Which insert made the point.
+pub(super) const INSERTED_BY: &str = "inserted_by";
+
+/// The fields of `task`, without its unknown ones. Absent and empty fields are left out.
+pub(super) fn encode(task: &Task) -> Map<String, Value> {
+    let mut payload = Map::new();
+    let mut put = |key: &str, value: Value| {
+        payload.insert(key.to_owned(), value);
+    };
+    put("goal", json!(task.goal));
+    put("status", json!(task.status));
+    put("run_at", json!(task.run_at));
+    put("priority", json!(task.priority));
+    put("attempt", json!(task.attempt));
+    put("max_attempts", json!(task.max_attempts));
+    put("crashes", json!(task.crashes));
+    put("releases", json!(task.releases));
+    put("timeout_s", json!(task.timeout_s));
+    put("created_at", json!(task.created_at));
+    put("updated_at", json!(task.updated_at));
+    put("cancel_requested", json!(task.cancel_requested));
+    put(ADMITTED, json!(true));
+    // Finished tasks leave the ordered index, which stays as small as the work that is left.
+    if !task.status.is_terminal() {
+        put("rank", json!(task.rank()));
+    }
+    // What routing must find an agent for. Whoever is named takes the task, whatever it asks for.
+    if task.agent.is_none() && !task.capabilities.is_empty() {
+        put("needs", task.capabilities.iter().map(|word| Value::from(word.to_lowercase())).collect());
+    }
+    if let Some(claim) = &task.claim {
+        put("claim", json!(claim.token));
+        put("owner", json!(claim.owner));
+    }
+    let lists = [("capabilities", &task.capabilities), ("tags", &task.tags)];
+    for (key, words) in lists.into_iter().filter(|(_, words)| !words.is_empty()) {
+        put(key, json!(words));
+    }
+    let texts = [
+        ("agent", &task.agent),
+        ("unique_key", &task.unique_key),
+        ("schedule_id", &task.schedule_id),
+        ("user", &task.user),
+    ];
+    for (key, text) in texts {
+        if let Some(text) = text {
+            put(key, json!(text));
+        }
+    }
+    if !task.depends_on.is_empty() {
+        put("depends_on", json!(task.depends_on));
+    }
+    if let Some(plan) = &task.plan {
+        put("plan", json!(plan));
+    }
+    if !task.context.is_empty() {
+        put("context", Value::Object(task.context.clone()));
+    }
+    if let Some(at) = task.finished_at {
+        put("finished_at", json!(at));
+    }
+    if let Some(result) = &task.result {
+        put("result", result.clone());
+    }
+    if let Some(error) = &task.error {
+        put("error", json!(error));
+    }
+    payload
+}
+
+/// The whole payload of a new point: the fields of `task` and its unknown ones.
+///
+/// # Errors
+/// [`StoreError::Refused`] for data that is nested too deeply to come back.
+pub(super) fn encode_new(task: &Task, nonce: &str) -> Result<Map<String, Value>, StoreError> {
+    let mut payload = encode(task);
+    for (key, value) in &task.extra {
+        if !FIELDS.contains(&key.as_str()) {
+            payload.insert(key.clone(), value.clone());
+        }
+    }
+    if let Some((key, _)) = payload.iter().find(|(_, value)| !is_within(value, values::MAX_DEPTH)) {
+        return Err(StoreError::Refused {
+            operation: "insert",
+            reason: format!("{key} of task {} is nested deeper than {} levels", task.id, values::MAX_DEPTH),
+        });
+    }
+    payload.insert(INSERTED_BY.to_owned(), json!(nonce));
+    Ok(payload)
+}
+
+/// What must be written to turn the point of `before` into that of `after`; `null` removes a field.
+pub(super) fn patch(before: &Task, after: &Task) -> Map<String, Value> {
+    let mut old = encode(before);
+    let mut patch = Map::new();
+    for (key, value) in encode(after) {
+        if old.remove(&key).as_ref() != Some(&value) {
+            patch.insert(key, value);
+        }
+    }
+    patch.extend(old.into_iter().map(|(key, _)| (key, Value::Null)));
+    patch
+}
+
+/// Whether the payload is in qron's own form.
+pub(super) fn is_admitted(payload: &Map<String, Value>) -> bool {
+    payload.get(ADMITTED) == Some(&Value::Bool(true))
+}
+
+/// The task of a point. One that is not admitted yet is read as admission will read it,
+/// with `now` for the times that are left out.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] with what is wrong and in which field.
+pub(super) fn decode(id: TaskId, payload: Map<String, Value>, now: Timestamp) -> Result<Task, StoreError> {
+    let origin = if is_admitted(&payload) { Origin::Own } else { Origin::Foreign };
+    read(id, payload, now, origin).map_err(|failure| StoreError::Corrupt {
+        collection: "tasks".to_owned(),
+        id: id.to_string(),
+        reason: failure.message,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::failure::Failure;
+    use crate::domain::task::{Claim, TaskEvent, TaskStatus};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+    fn full() -> Task {
+        let plan = json!({"steps": [{"id": "s1", "tool": "calculate", "arguments": {"expression": "1+1"}}]});
+        Task {
+            priority: 9,
+            agent: Some("writer".into()),
+            capabilities: vec!["SQL".into()],
+            depends_on: vec![TaskId::Number(7), TaskId::fresh()],
+            unique_key: Some("k".into()),
+            schedule_id: Some("s".into()),
+            attempt: 1,
+            max_attempts: 5,
+            crashes: 1,
+            releases: 2,
+            timeout_s: 60,
+            plan: Some(serde_json::from_value(plan).expect("a plan")),
+            context: serde_json::from_value(json!({"a": {"b": [1, 2.5, null, "x"]}})).expect("a map"),
+            tags: vec!["x".into(), "y z".into()],
+            user: Some("u".into()),
+            result: Some(json!({"ok": true})),
+            error: Some(Failure::transient("busy").retry_after(Some(5)).in_step("s1")),
+            cancel_requested: true,
+            extra: serde_json::from_value(json!({"colour": "red", "n": [1]})).expect("a map"),
+            ..Task::new(TaskId::fresh(), "do it", NOW)
+        }
+    }
+
+    fn claimed(task: &Task) -> Task {
+        let claim = Claim { token: "t".into(), owner: "r".into() };
+        task.apply(&TaskEvent::Claimed(claim), NOW.plus_millis(1)).expect("legal")
+    }
+
+    #[test]
+    fn a_task_comes_back_as_it_was_written() {
+        for task in [full(), claimed(&full()), Task::new(TaskId::Number(3), "x", NOW)] {
+            let payload = encode_new(&task, "n").expect("not deep");
+            assert_eq!(decode(task.id, payload, NOW).expect("readable"), task);
+        }
+    }
+
+    #[test]
+    fn a_patch_leads_from_one_state_to_the_next() {
+        let running = claimed(&full());
+        for event in [
+            TaskEvent::Completed(json!({"answer": 42})),
+            TaskEvent::Failed(Failure::permanent("no")),
+            TaskEvent::RetryAt(NOW.plus_millis(500), Failure::transient("busy")),
+            TaskEvent::Released,
+            TaskEvent::Rescued,
+            TaskEvent::Cancelled,
+        ] {
+            let after = running.apply(&event, NOW.plus_millis(9)).expect("legal");
+            let mut payload = encode_new(&running, "n").expect("not deep");
+            for (key, value) in patch(&running, &after) {
+                if value.is_null() {
+                    payload.remove(&key)
+                } else {
+                    payload.insert(key, value)
+                };
+            }
+            assert_eq!(payload.contains_key("rank"), !after.status.is_terminal(), "{}", event.name());
+            assert!(!payload.contains_key("claim") && !payload.contains_key("owner"));
+            assert_eq!(decode(after.id, payload, NOW).expect("readable"), after, "{}", event.name());
+        }
+    }
+
+    #[test]
+    fn a_patch_holds_only_what_changed() {
+        let running = claimed(&full());
+        let after = running.apply(&TaskEvent::CancelRequested, NOW.plus_millis(9)).expect("legal");
+        let before = Task { cancel_requested: false, ..running };
+        let keys: Vec<String> = patch(&before, &after).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["updated_at", "cancel_requested"]);
+    }
+
+    #[test]
+    fn who_is_named_needs_no_capability() {
+        assert!(!encode(&full()).contains_key("needs"));
+        assert_eq!(encode(&Task { agent: None, ..full() })["needs"], json!(["sql"]));
+    }
+
+    #[test]
+    fn what_is_nested_too_deeply_is_refused_by_name() {
+        let deep = (0..=values::MAX_DEPTH).fold(json!(1), |inner, _| json!([inner]));
+        let mut task = full();
+        task.context.insert("deep".into(), deep);
+        let error = encode_new(&task, "n").expect_err("too deep").to_string();
+        assert!(error.contains("context"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_task_survives(goal in "\\PC{1,40}", run_at in 0_i64..253_402_300_000_000, priority in 0_u8..=10,
+            tags in proptest::collection::vec("[^,\\pC ][^,\\pC]{0,8}[^,\\pC ]", 0..3),
+            status in proptest::sample::select(TaskStatus::ALL.to_vec()))
+        {
+            prop_assume!(!goal.trim().is_empty());
+            let finished_at = status.is_terminal().then_some(NOW);
+            let run_at = Timestamp::from_millis(run_at);
+            let task = Task { status, run_at, priority, tags, finished_at, ..Task::new(TaskId::Number(1), goal, NOW) };
+            let payload = encode_new(&task, "n").expect("not deep");
+            prop_assert_eq!(decode(task.id, payload, NOW).expect("readable"), task);
+        }
+    }
+}

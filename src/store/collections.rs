@@ -1,0 +1,229 @@
+//! The collections, their payload indexes and vectors, and the version of their schema.
+
+use std::collections::HashMap;
+
+use futures_util::future::try_join_all;
+use qdrant_client::qdrant::payload_index_params::IndexParams;
+use qdrant_client::qdrant::vectors_config::Config;
+use qdrant_client::qdrant::{
+    BoolIndexParamsBuilder, CollectionInfo, CreateCollectionBuilder, CreateFieldIndexCollectionBuilder,
+    CreateVectorNameRequestBuilder, DenseVectorCreationConfigBuilder, Distance, FieldType, IntegerIndexParamsBuilder,
+    KeywordIndexParamsBuilder, Modifier, SparseVectorConfig, SparseVectorParamsBuilder, UpdateCollectionBuilder,
+    Value as QdrantValue, VectorParamsBuilder, VectorParamsMap,
+};
+use serde_json::json;
+
+use super::StoreError;
+use super::memory::{Dense, SPARSE};
+use super::requests::{Inner, strong};
+
+/// Version of the stored data that this program writes.
+pub(super) const SCHEMA: i64 = 1;
+/// Key of the version in a collection's metadata.
+const SCHEMA_KEY: &str = "qron_schema";
+
+/// A collection of qron.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Collection {
+    Tasks,
+    Attempts,
+    DeadLetters,
+    Replicas,
+    Events,
+    Artifacts,
+    Memory,
+    State,
+}
+
+/// What a field is indexed for.
+#[derive(Clone, Copy)]
+enum Index {
+    /// Equality of words.
+    Word,
+    /// Truth.
+    Flag,
+    /// Ranges and order of integers.
+    Order,
+}
+
+impl Collection {
+    pub(super) const ALL: [Self; 8] = [
+        Self::Tasks,
+        Self::Attempts,
+        Self::DeadLetters,
+        Self::Replicas,
+        Self::Events,
+        Self::Artifacts,
+        Self::Memory,
+        Self::State,
+    ];
+
+    /// Name without the prefix.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tasks => "tasks",
+            Self::Attempts => "attempts",
+            Self::DeadLetters => "dead_letters",
+            Self::Replicas => "replicas",
+            Self::Events => "events",
+            Self::Artifacts => "artifacts",
+            Self::Memory => "memory",
+            Self::State => "state",
+        }
+    }
+
+    const fn indexes(self) -> &'static [(&'static str, Index)] {
+        match self {
+            Self::Tasks => &[
+                ("status", Index::Word),
+                ("admitted", Index::Flag),
+                ("run_at", Index::Order),
+                ("rank", Index::Order),
+                ("claim", Index::Word),
+                ("owner", Index::Word),
+                ("agent", Index::Word),
+                ("needs", Index::Word),
+                ("tags", Index::Word),
+                ("user", Index::Word),
+                ("schedule_id", Index::Word),
+            ],
+            Self::Attempts => &[("task_id", Index::Word), ("number", Index::Order)],
+            Self::Events => &[("task_id", Index::Word), ("at", Index::Order)],
+            Self::Artifacts => &[("task_id", Index::Word)],
+            Self::Memory => &[("visible_to", Index::Word)],
+            Self::DeadLetters | Self::Replicas | Self::State => &[],
+        }
+    }
+}
+
+impl Inner {
+    /// Creates what is missing of every collection and checks the rest. Gives back whether memories have vectors
+    /// for the embeddings that `dense` describes.
+    pub(super) async fn prepare(&self, dense: Option<&Dense>) -> Result<bool, StoreError> {
+        let listed = self.call("list_collections", self.client.list_collections()).await?;
+        let existing: Vec<String> = listed.collections.into_iter().map(|collection| collection.name).collect();
+        let prepared = Collection::ALL.into_iter().map(|collection| {
+            let exists = existing.contains(&self.name(collection));
+            self.prepare_one(collection, exists, dense)
+        });
+        let ready = try_join_all(prepared).await?;
+        Ok(Collection::ALL.into_iter().zip(ready).any(|(collection, dense)| collection == Collection::Memory && dense))
+    }
+
+    async fn prepare_one(
+        &self,
+        collection: Collection,
+        exists: bool,
+        dense: Option<&Dense>,
+    ) -> Result<bool, StoreError> {
+        if !exists {
+            let created = self.create(collection, dense).await;
+            // Another replica that starts now may have been first; what counts is that it is there.
+            if let Err(error) = created
+                && self.info(collection).await.is_err()
+            {
+                return Err(error);
+            }
+        }
+        let info = self.info(collection).await?;
+        self.check_schema(collection, &info).await?;
+        let missing = collection.indexes().iter().filter(|(field, _)| !info.payload_schema.contains_key(*field));
+        for (field, index) in missing {
+            self.create_index(collection, field, *index).await?;
+        }
+        match dense {
+            Some(dense) if collection == Collection::Memory => self.ensure_dense(&info, dense).await,
+            _ => Ok(false),
+        }
+    }
+
+    async fn info(&self, collection: Collection) -> Result<CollectionInfo, StoreError> {
+        let answer = self.call("collection_info", self.client.collection_info(self.name(collection))).await?;
+        answer.result.ok_or_else(|| StoreError::Refused {
+            operation: "collection_info",
+            reason: format!("no information about {}", self.name(collection)),
+        })
+    }
+
+    async fn create(&self, collection: Collection, dense: Option<&Dense>) -> Result<(), StoreError> {
+        let metadata: HashMap<String, serde_json::Value> = HashMap::from([(SCHEMA_KEY.to_owned(), json!(SCHEMA))]);
+        let mut request = CreateCollectionBuilder::new(self.name(collection))
+            // One shard keeps a claim of many tasks atomic.
+            .shard_number(1)
+            .replication_factor(self.copies)
+            .write_consistency_factor(self.copies / 2 + 1)
+            .metadata(metadata);
+        if collection == Collection::Memory {
+            let sparse = SparseVectorParamsBuilder::default().modifier(Modifier::Idf).build();
+            request =
+                request.sparse_vectors_config(SparseVectorConfig { map: HashMap::from([(SPARSE.to_owned(), sparse)]) });
+            if let Some(dense) = dense {
+                let params = VectorParamsBuilder::new(dense.size, Distance::Cosine).build();
+                let map = HashMap::from([(dense.name.clone(), params)]);
+                request = request.vectors_config(Config::ParamsMap(VectorParamsMap { map }));
+            }
+        }
+        self.call("create_collection", self.client.create_collection(request)).await?;
+        Ok(())
+    }
+
+    async fn check_schema(&self, collection: Collection, info: &CollectionInfo) -> Result<(), StoreError> {
+        let metadata = info.config.as_ref().map(|config| &config.metadata);
+        match metadata.and_then(|metadata| metadata.get(SCHEMA_KEY)).and_then(QdrantValue::as_integer) {
+            Some(version) if version > SCHEMA => Err(StoreError::Incompatible(format!(
+                "collection {} has schema version {version}, this program knows {SCHEMA}: use a newer qron",
+                self.name(collection)
+            ))),
+            Some(_) => Ok(()),
+            // Somebody made the collection before us, for vectors of their own.
+            None => {
+                let metadata: HashMap<String, serde_json::Value> =
+                    HashMap::from([(SCHEMA_KEY.to_owned(), json!(SCHEMA))]);
+                let request = UpdateCollectionBuilder::new(self.name(collection)).metadata(metadata);
+                self.call("update_collection", self.client.update_collection(request)).await?;
+                Ok(())
+            }
+        }
+    }
+
+    async fn create_index(&self, collection: Collection, field: &str, index: Index) -> Result<(), StoreError> {
+        let (kind, params): (FieldType, IndexParams) = match index {
+            Index::Word => (FieldType::Keyword, KeywordIndexParamsBuilder::default().build().into()),
+            Index::Flag => (FieldType::Bool, BoolIndexParamsBuilder::default().build().into()),
+            Index::Order => (FieldType::Integer, IntegerIndexParamsBuilder::new(false, true).build().into()),
+        };
+        let request = CreateFieldIndexCollectionBuilder::new(self.name(collection), field, kind)
+            .field_index_params(params)
+            .wait(true)
+            .ordering(strong());
+        self.call("create_index", self.client.create_field_index(request)).await?;
+        Ok(())
+    }
+
+    /// Memories made before embeddings were configured, or with another model, get a vector beside the old ones.
+    async fn ensure_dense(&self, info: &CollectionInfo, dense: &Dense) -> Result<bool, StoreError> {
+        if has_vector(info, &dense.name) {
+            return Ok(true);
+        }
+        let config = DenseVectorCreationConfigBuilder::new(dense.size, Distance::Cosine).build();
+        let request = CreateVectorNameRequestBuilder::new(self.name(Collection::Memory), dense.name.as_str(), config)
+            .wait(true)
+            .ordering(strong());
+        match self.call("create_vector", self.client.create_vector_name(request)).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_transient() => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, size = dense.size, "memories cannot hold embeddings: recalling by words only");
+                Ok(false)
+            }
+        }
+    }
+}
+
+fn has_vector(info: &CollectionInfo, name: &str) -> bool {
+    let params = info.config.as_ref().and_then(|config| config.params.as_ref());
+    match params.and_then(|params| params.vectors_config.as_ref()).and_then(|vectors| vectors.config.as_ref()) {
+        Some(Config::ParamsMap(vectors)) => vectors.map.contains_key(name),
+        _ => false,
+    }
+}

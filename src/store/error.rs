@@ -1,0 +1,101 @@
+//! What can go wrong in the store, and how an answer of the server is told.
+
+use qdrant_client::QdrantError;
+use tonic::Code;
+
+use crate::domain::id::TaskId;
+use crate::domain::task::IllegalTransition;
+
+/// A failed operation of the store.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The server could not be reached or did not answer in time; trying again may help.
+    #[error("the store at {url} does not answer: {reason}")]
+    Unavailable {
+        /// Where it was expected.
+        url: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The server refused.
+    #[error("the store refused {operation}: {reason}")]
+    Refused {
+        /// What was asked.
+        operation: &'static str,
+        /// What it said.
+        reason: String,
+    },
+    /// A stored point does not read as what it should be.
+    #[error("point {id} of {collection} cannot be read: {reason}")]
+    Corrupt {
+        /// Collection of the point.
+        collection: String,
+        /// Id of the point.
+        id: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The server or the stored data is of a version this program does not work with.
+    #[error("{0}")]
+    Incompatible(String),
+    /// An artifact is too large, has a bad name, or its file cannot be read or written.
+    #[error("artifact {name:?}: {reason}")]
+    Artifact {
+        /// Name of the artifact.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    /// Whether the same operation may succeed later.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}
+
+/// Why a task was not moved on.
+#[derive(Debug, thiserror::Error)]
+pub enum TransitionError {
+    /// The task is no longer in that status, or no longer held by that claim. Somebody else has the say now.
+    #[error("task {0} has been moved on by somebody else")]
+    Lost(TaskId),
+    /// The status does not allow the event.
+    #[error(transparent)]
+    Illegal(#[from] IllegalTransition),
+    /// The store failed; the outcome is unknown and the same call may be made again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Tells an error of the client in the words of the store.
+pub(super) fn explain(operation: &'static str, url: &str, error: &QdrantError) -> StoreError {
+    let status = match error {
+        QdrantError::ResponseError { status } | QdrantError::ResourceExhaustedError { status, .. } => status,
+        other => return StoreError::Refused { operation, reason: other.to_string() },
+    };
+    let reason = status.message().to_owned();
+    match status.code() {
+        // An answer that cannot be decoded stays so, however often it is asked for.
+        Code::Internal if is_undecodable(&reason) => StoreError::Refused { operation, reason },
+        // A failed connection is `Internal`, a time limit of the client `Cancelled`, a full disk `Internal`.
+        Code::Internal
+        | Code::Unavailable
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::Aborted
+        | Code::DeadlineExceeded
+        | Code::ResourceExhausted => StoreError::Unavailable { url: url.to_owned(), reason },
+        Code::Unauthenticated | Code::PermissionDenied => {
+            StoreError::Refused { operation, reason: format!("{reason} (check store.api_key or QDRANT_API_KEY)") }
+        }
+        _ => StoreError::Refused { operation, reason },
+    }
+}
+
+/// Whether the client could not read the answer, which happens with payloads nested deeper than its decoder goes.
+pub(super) fn is_undecodable(reason: &str) -> bool {
+    reason.contains("failed to decode") || reason.contains("recursion limit")
+}

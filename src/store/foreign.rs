@@ -1,0 +1,385 @@
+//! Reading a task from a payload: qron's own form exactly, and what other programs write tolerantly.
+//!
+//! Tolerance means: names in any case and with or without `_` and `-`, the other names listed below, `null` as absent,
+//! numbers as text, lists as comma-separated text, times as RFC 3339 or epoch seconds or milliseconds. It does not mean
+//! guessing: what cannot be understood is an error that names the field, the value and what is allowed. A point that is
+//! already terminal is only kept, never run, so nothing in it but its status can be wrong.
+//!
+//! | field | also read from |
+//! |---|---|
+//! | `goal` | `description`, `prompt`, `task` |
+//! | `status` | `state` |
+//! | `run_at` | `scheduled_at`, `scheduled_for`, `due_at`, `execute_at`, `start_at` |
+//! | `agent` | `agent_name` |
+//! | `capabilities` | `required_capabilities` |
+//! | `depends_on` | `dependencies` |
+//! | `unique_key` | `idempotency_key` |
+//! | `max_attempts` | `max_retries` (one less) |
+//! | `timeout_s` | `timeout_seconds`, `timeout` (seconds) |
+//! | `tags` | `labels` |
+//! | `user` | `user_id` |
+//! | `created_at`, `finished_at` | `created`; `completed_at` |
+//! | `result`, `error` | `output`; `error_message` (text is a permanent failure) |
+
+use std::ops::RangeInclusive;
+
+use serde_json::{Map, Value};
+
+use super::RawTask;
+use super::codec::FIELDS;
+use crate::domain::failure::Failure;
+use crate::domain::id::TaskId;
+use crate::domain::plan::Plan;
+use crate::domain::task::{
+    Claim, DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, MAX_GOAL_CHARS, MAX_PRIORITY, Task, TaskStatus,
+};
+use crate::domain::time::Timestamp;
+
+/// Longest part of a value that an error repeats, in characters.
+const SHOWN_CHARS: usize = 80;
+/// Priorities out of range but within this are meant as "very" and end at the nearest bound.
+const SANE_PRIORITY: RangeInclusive<i64> = -1000..=1000;
+/// Attempts anybody could mean.
+const SANE_ATTEMPTS: RangeInclusive<i64> = 1..=1000;
+/// Time limits anybody could mean: up to thirty days.
+const SANE_TIMEOUT_S: RangeInclusive<i64> = 1..=2_592_000;
+/// Counters that come from elsewhere.
+const SANE_COUNT: RangeInclusive<i64> = 0..=1_000_000;
+
+impl RawTask {
+    /// The task that somebody meant by this point, with `now` for the times they left out.
+    ///
+    /// # Errors
+    /// A failure of class invalid that names the field, its value and what is allowed.
+    pub fn read(&self, now: Timestamp) -> Result<Task, Failure> {
+        read(self.id, self.payload.clone(), now, Origin::Foreign)
+    }
+}
+
+/// Who wrote a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// This program, so it is read as it stands.
+    Own,
+    /// Anybody, so it is read tolerantly.
+    Foreign,
+}
+
+/// Reads a task; `now` stands in for the times that are left out.
+pub(super) fn read(
+    id: TaskId,
+    mut payload: Map<String, Value>,
+    now: Timestamp,
+    origin: Origin,
+) -> Result<Task, Failure> {
+    let mut task = {
+        let reader = Reader { payload: &payload, own: origin == Origin::Own, kept_as_is: false };
+        let status = reader.status()?;
+        let reader = Reader { kept_as_is: status.is_terminal(), ..reader };
+        reader.task(id, status, now)?
+    };
+    payload.retain(|key, _| !FIELDS.contains(&key.as_str()));
+    task.extra = payload;
+    Ok(task)
+}
+
+struct Reader<'a> {
+    payload: &'a Map<String, Value>,
+    own: bool,
+    /// Whether the task is terminal, so that what cannot be read is left out instead of refused.
+    kept_as_is: bool,
+}
+
+type Read<T> = Result<Option<T>, Failure>;
+
+impl<'a> Reader<'a> {
+    fn task(&self, id: TaskId, mut status: TaskStatus, now: Timestamp) -> Result<Task, Failure> {
+        let depends_on = self.ids(&["depends_on", "dependencies"])?;
+        if !self.own && status == TaskStatus::Pending && !depends_on.is_empty() {
+            status = TaskStatus::Waiting;
+        }
+        let created_at = self.time(&["created_at", "created"])?.unwrap_or(now);
+        let updated_at = match self.time(&["updated_at"])? {
+            Some(at) if self.own || self.kept_as_is => at,
+            _ => now,
+        };
+        let finished_at = self.time(&["finished_at", "completed_at"])?;
+        Ok(Task {
+            goal: self.goal()?,
+            status,
+            run_at: self
+                .time(&["run_at", "scheduled_at", "scheduled_for", "due_at", "execute_at", "start_at"])?
+                .unwrap_or(now),
+            priority: self.priority()?,
+            agent: self.text(&["agent", "agent_name"])?,
+            capabilities: self.words(&["capabilities", "required_capabilities"])?,
+            depends_on,
+            unique_key: self.text(&["unique_key", "idempotency_key"])?,
+            schedule_id: self.text(&["schedule_id"])?,
+            attempt: self.count(&["attempt"], SANE_COUNT, 0)?,
+            max_attempts: self.max_attempts()?,
+            crashes: self.count(&["crashes"], SANE_COUNT, 0)?,
+            releases: self.count(&["releases"], SANE_COUNT, 0)?,
+            timeout_s: self
+                .whole(&["timeout_s", "timeout_seconds", "timeout"], SANE_TIMEOUT_S)?
+                .map_or(DEFAULT_TIMEOUT_S, i64::unsigned_abs),
+            plan: self.plan()?,
+            context: self.object("context")?,
+            tags: self.words(&["tags", "labels"])?,
+            user: self.text(&["user", "user_id"])?,
+            claim: self.claim(status),
+            created_at,
+            updated_at,
+            finished_at: if status.is_terminal() { finished_at.or(Some(updated_at)) } else { None },
+            result: self.find(&["result", "output"]).map(|(_, value)| value.clone()),
+            error: self.error(),
+            cancel_requested: self.truth(&["cancel_requested"])?,
+            ..Task::new(id, "", now)
+        })
+    }
+
+    /// The first of `names` that is there and not null, exactly so or, for foreign points, spelled otherwise.
+    fn find(&self, names: &[&str]) -> Option<(&'a str, &'a Value)> {
+        let present = |(key, value): (&'a String, &'a Value)| (!value.is_null()).then_some((key.as_str(), value));
+        if self.own {
+            return names.first().and_then(|name| self.payload.get_key_value(*name)).and_then(present);
+        }
+        names.iter().find_map(|name| {
+            let exact = self.payload.get_key_value(*name).and_then(present);
+            exact.or_else(|| self.payload.iter().filter(|(key, _)| same_name(key, name)).find_map(present))
+        })
+    }
+
+    /// What becomes of a value that cannot be understood.
+    fn refuse<T>(&self, key: &str, value: &Value, allowed: &str) -> Read<T> {
+        if self.kept_as_is {
+            return Ok(None);
+        }
+        Err(refusal(key, value, allowed))
+    }
+
+    fn status(&self) -> Result<TaskStatus, Failure> {
+        let Some((key, value)) = self.find(&["status", "state"]) else { return Ok(TaskStatus::Pending) };
+        let read = match value {
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        read.ok_or_else(|| refusal(key, value, &TaskStatus::ALL.map(TaskStatus::as_str).join(", ")))
+    }
+
+    fn goal(&self) -> Result<String, Failure> {
+        let allowed = format!("a text of 1 to {MAX_GOAL_CHARS} characters");
+        let Some((key, value)) = self.find(&["goal", "description", "prompt", "task"]) else {
+            if self.kept_as_is {
+                return Ok(String::new());
+            }
+            return Err(Failure::invalid(format!(
+                "goal: missing: use {allowed}, named goal, description, prompt or task"
+            )));
+        };
+        let read = match value {
+            Value::String(text) if self.kept_as_is => Ok(Some(text.clone())),
+            Value::String(text) if text.trim().is_empty() => self.refuse(key, value, &allowed),
+            // Bytes bound characters from above, so that only long texts are counted.
+            Value::String(text) if text.len() > MAX_GOAL_CHARS && text.chars().count() > MAX_GOAL_CHARS => {
+                self.refuse(key, value, &allowed)
+            }
+            Value::String(text) => Ok(Some(text.clone())),
+            _ => self.refuse(key, value, &allowed),
+        };
+        read.map(Option::unwrap_or_default)
+    }
+
+    fn priority(&self) -> Result<u8, Failure> {
+        let Some((key, value)) = self.find(&["priority"]) else { return Ok(DEFAULT_PRIORITY) };
+        let word = value.as_str().map(|text| text.trim().to_ascii_lowercase());
+        let number = match word.as_deref() {
+            Some("lowest") => Some(0),
+            Some("low") => Some(2),
+            Some("normal" | "medium" | "default") => Some(i64::from(DEFAULT_PRIORITY)),
+            Some("high") => Some(8),
+            Some("urgent" | "critical" | "highest") => Some(i64::from(MAX_PRIORITY)),
+            _ => whole(value).filter(|number| SANE_PRIORITY.contains(number)),
+        };
+        let read = match number {
+            Some(number) => Ok(u8::try_from(number.clamp(0, i64::from(MAX_PRIORITY))).ok()),
+            None => self.refuse(key, value, "0 to 10, or low, normal, high or urgent"),
+        };
+        read.map(|priority| priority.unwrap_or(DEFAULT_PRIORITY))
+    }
+
+    fn max_attempts(&self) -> Result<u32, Failure> {
+        if self.find(&["max_attempts"]).is_none() && !self.own {
+            let retries = self.whole(&["max_retries"], 0..=*SANE_ATTEMPTS.end() - 1)?;
+            if let Some(attempts) = retries.and_then(|retries| u32::try_from(retries + 1).ok()) {
+                return Ok(attempts);
+            }
+        }
+        self.count(&["max_attempts"], SANE_ATTEMPTS, DEFAULT_MAX_ATTEMPTS)
+    }
+
+    fn plan(&self) -> Read<Plan> {
+        let Some((key, value)) = self.find(&["plan"]) else { return Ok(None) };
+        let read = match value {
+            Value::String(text) => serde_json::from_str(text),
+            other => serde_json::from_value(other.clone()),
+        };
+        match read {
+            Ok(plan) => Ok(Some(plan)),
+            Err(_) if self.kept_as_is => Ok(None),
+            Err(error) => Err(Failure::invalid(format!("{key}: not a plan: {error}"))),
+        }
+    }
+
+    /// A claim makes sense only on a running task. One that runs without is carried out by somebody else's program.
+    fn claim(&self, status: TaskStatus) -> Option<Claim> {
+        if status != TaskStatus::Running {
+            return None;
+        }
+        let text = |key: &str| self.payload.get(key).and_then(Value::as_str).map(str::to_owned);
+        Some(Claim { token: text("claim")?, owner: text("owner")? })
+    }
+
+    /// A failure in qron's form, or what somebody else says went wrong.
+    fn error(&self) -> Option<Failure> {
+        match self.find(&["error", "error_message"])?.1 {
+            Value::String(text) if text.trim().is_empty() => None,
+            Value::String(text) => Some(Failure::permanent(text.clone())),
+            value => Some(serde_json::from_value(value.clone()).unwrap_or_else(|_| Failure::permanent(shown(value)))),
+        }
+    }
+
+    fn time(&self, names: &[&str]) -> Read<Timestamp> {
+        let Some((key, value)) = self.find(names) else { return Ok(None) };
+        let read = if self.own { value.as_i64().map(Timestamp::from_millis) } else { Timestamp::read(value).ok() };
+        match read {
+            Some(at) => Ok(Some(at)),
+            None => self.refuse(key, value, "RFC 3339 (2026-01-31T09:00:00Z) or epoch seconds or milliseconds"),
+        }
+    }
+
+    fn text(&self, names: &[&str]) -> Read<String> {
+        let Some((key, value)) = self.find(names) else { return Ok(None) };
+        match value {
+            Value::String(text) if self.own => Ok(Some(text.clone())),
+            Value::String(text) => Ok(Some(text.trim()).filter(|text| !text.is_empty()).map(str::to_owned)),
+            Value::Number(number) => Ok(Some(number.to_string())),
+            _ => self.refuse(key, value, "a text"),
+        }
+    }
+
+    fn words(&self, names: &[&str]) -> Result<Vec<String>, Failure> {
+        let Some((key, value)) = self.find(names) else { return Ok(Vec::new()) };
+        let read = match value {
+            Value::Array(items) => items.iter().map(|item| self.word(item)).collect(),
+            Value::String(text) => {
+                Some(text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect())
+            }
+            _ => None,
+        };
+        match read {
+            Some(words) => Ok(words),
+            None => self.refuse(key, value, "a list of words").map(Option::unwrap_or_default),
+        }
+    }
+
+    fn word(&self, value: &Value) -> Option<String> {
+        match value {
+            Value::String(text) if self.own => Some(text.clone()),
+            Value::String(text) => Some(text.trim().to_owned()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        }
+    }
+
+    fn ids(&self, names: &[&str]) -> Result<Vec<TaskId>, Failure> {
+        let Some((key, value)) = self.find(names) else { return Ok(Vec::new()) };
+        let id = |value: &Value| match value {
+            Value::String(text) => text.trim().parse().ok(),
+            Value::Number(number) => number.as_u64().map(TaskId::Number),
+            _ => None,
+        };
+        let read: Option<Vec<TaskId>> = match value {
+            Value::Array(items) => items.iter().map(id).collect(),
+            Value::String(text) if text.trim().is_empty() => Some(Vec::new()),
+            other => id(other).map(|id| vec![id]),
+        };
+        match read {
+            Some(ids) => Ok(ids),
+            None => self
+                .refuse(key, value, "a list of task ids, each a UUID or an unsigned number")
+                .map(Option::unwrap_or_default),
+        }
+    }
+
+    fn object(&self, name: &'static str) -> Result<Map<String, Value>, Failure> {
+        match self.find(&[name]) {
+            None => Ok(Map::new()),
+            Some((_, Value::Object(fields))) => Ok(fields.clone()),
+            Some((key, value)) => self.refuse(key, value, "an object").map(Option::unwrap_or_default),
+        }
+    }
+
+    fn truth(&self, names: &[&str]) -> Result<bool, Failure> {
+        let Some((key, value)) = self.find(names) else { return Ok(false) };
+        let word = value.as_str().map(|text| text.trim().to_ascii_lowercase());
+        match (value, word.as_deref()) {
+            (Value::Bool(truth), _) => Ok(*truth),
+            (_, Some("true" | "yes")) => Ok(true),
+            (_, Some("false" | "no" | "")) => Ok(false),
+            _ => self.refuse(key, value, "true or false").map(Option::unwrap_or_default),
+        }
+    }
+
+    fn whole(&self, names: &[&str], range: RangeInclusive<i64>) -> Read<i64> {
+        let Some((key, value)) = self.find(names) else { return Ok(None) };
+        match whole(value).filter(|number| range.contains(number)) {
+            Some(number) => Ok(Some(number)),
+            None => self.refuse(key, value, &format!("a whole number from {} to {}", range.start(), range.end())),
+        }
+    }
+
+    fn count(&self, names: &[&str], range: RangeInclusive<i64>, default: u32) -> Result<u32, Failure> {
+        let read = self.whole(names, range)?;
+        Ok(read.and_then(|number| u32::try_from(number).ok()).unwrap_or(default))
+    }
+}
+
+fn refusal(key: &str, value: &Value, allowed: &str) -> Failure {
+    Failure::invalid(format!("{key}: {} is not allowed: use {allowed}", shown(value)))
+}
+
+/// A whole number, also as text or as a float without fraction.
+#[expect(clippy::cast_possible_truncation, reason = "the range is checked right before")]
+fn whole(value: &Value) -> Option<i64> {
+    let from_float = |float: f64| (float.fract() == 0.0 && float.abs() < 1e15).then_some(float as i64);
+    match value {
+        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().and_then(from_float)),
+        Value::String(text) => text.trim().parse().ok().or_else(|| text.trim().parse().ok().and_then(from_float)),
+        _ => None,
+    }
+}
+
+/// Whether `key` is another spelling of `name`, which is lower case with underscores.
+fn same_name(key: &str, name: &str) -> bool {
+    let bare = |text: &'static [char]| move |character: &char| !text.contains(character);
+    let separators: &'static [char] = &['_', '-', ' '];
+    key.len() <= name.len() + 8
+        && key.chars().filter(bare(separators)).flat_map(char::to_lowercase).eq(name.chars().filter(bare(separators)))
+}
+
+/// A value, cut to what fits into a message.
+fn shown(value: &Value) -> String {
+    let text = match value {
+        // Long texts are cut before they are quoted, not after.
+        Value::String(text) => Value::from(text.chars().take(SHOWN_CHARS + 1).collect::<String>()).to_string(),
+        other => other.to_string(),
+    };
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! Inserting tasks: durable, in batches, and at most once for each id and unique key.
+
+use std::collections::HashSet;
+
+use qdrant_client::Payload;
+use qdrant_client::qdrant::{NamedVectors, PointStruct, UpdateMode};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::codec::{self, INSERTED_BY};
+use super::collections::Collection;
+use super::requests::Part;
+use super::values::{point_id, task_id, to_payload, weight};
+use super::{Inserted, Store, StoreError};
+use crate::domain::id::TaskId;
+use crate::domain::task::Task;
+
+/// Most tasks in one request.
+const BATCH: usize = 512;
+/// Most bytes of tasks in one request, unless a single one is larger.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+impl Store {
+    /// Inserts tasks, already admitted. One with a `unique_key` that is taken, or an id that is, is left as it is;
+    /// a task with a `unique_key` gets the id that belongs to the key. Durable on return; the answers are in the order
+    /// of `tasks`.
+    ///
+    /// # Errors
+    /// A failure of the store, after which some may have been inserted: calling again with the same ids or keys is
+    /// safe, and answers "not created" for those. [`StoreError::Refused`] for data nested too deeply, before anything
+    /// is written.
+    pub async fn insert(&self, tasks: &[Task]) -> Result<Vec<Inserted>, StoreError> {
+        let nonce = Uuid::new_v4().simple().to_string();
+        let ids: Vec<TaskId> = tasks.iter().map(id_of).collect();
+        let mut seen = HashSet::new();
+        let mut new = Vec::new();
+        for (task, id) in tasks.iter().zip(&ids) {
+            if seen.insert(*id) {
+                new.push((*id, Value::Object(codec::encode_new(task, &nonce)?)));
+            }
+        }
+        let mut created = HashSet::new();
+        for batch in batches(new) {
+            created.extend(self.insert_batch(batch, &nonce).await?);
+        }
+        // Of several with one id in one call, the first made it.
+        Ok(ids.into_iter().map(|id| Inserted { id, created: created.remove(&id) }).collect())
+    }
+
+    /// Writes a batch and gives back which of it are new: those that carry the nonce of this call.
+    async fn insert_batch(&self, batch: Vec<(TaskId, Value)>, nonce: &str) -> Result<Vec<TaskId>, StoreError> {
+        let ids = batch.iter().map(|(id, _)| point_id(*id)).collect();
+        let points = batch.into_iter().filter_map(|(id, payload)| {
+            let Value::Object(payload) = payload else { return None };
+            Some(PointStruct::new(point_id(id), NamedVectors::default(), Payload::from(to_payload(payload))))
+        });
+        self.inner.upsert("insert", Collection::Tasks, points.collect(), UpdateMode::InsertOnly).await?;
+        let points = self.inner.get("insert_outcome", Collection::Tasks, ids, Part::Only(&[INSERTED_BY])).await?;
+        let mine = points.iter().filter(|point| {
+            point.payload.get(INSERTED_BY).and_then(|value| value.as_str()).is_some_and(|mark| mark == nonce)
+        });
+        Ok(mine.filter_map(|point| task_id(point.id.as_ref())).collect())
+    }
+}
+
+fn id_of(task: &Task) -> TaskId {
+    task.unique_key.as_deref().map_or(task.id, TaskId::for_unique_key)
+}
+
+fn batches(points: Vec<(TaskId, Value)>) -> Vec<Vec<(TaskId, Value)>> {
+    let mut batches: Vec<Vec<(TaskId, Value)>> = Vec::new();
+    let mut bytes = 0;
+    for (id, payload) in points {
+        let size = weight(&payload);
+        match batches.last_mut() {
+            Some(batch) if batch.len() < BATCH && bytes + size <= BATCH_BYTES => {
+                batch.push((id, payload));
+                bytes += size;
+            }
+            _ => {
+                batches.push(vec![(id, payload)]);
+                bytes = size;
+            }
+        }
+    }
+    batches
+}

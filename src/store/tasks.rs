@@ -1,0 +1,99 @@
+//! Reading tasks: one, a page, and how many there are.
+
+use std::collections::HashMap;
+
+use qdrant_client::qdrant::{Condition, FacetCountsBuilder, Filter, RetrievedPoint, ScrollPointsBuilder, facet_value};
+
+use super::collections::Collection;
+use super::requests::{Part, offset, show_id};
+use super::values::{from_payload, point_id, task_id};
+use super::{Page, Store, StoreError, TaskFilter, codec};
+use crate::clock;
+use crate::domain::id::TaskId;
+use crate::domain::task::{Task, TaskStatus};
+
+/// Most spellings of a status that are counted; more than there are, since foreign points have their own.
+const MAX_STATUSES: u64 = 64;
+
+impl Store {
+    /// A task by id. A point that waits for admission is shown as admission will read it.
+    ///
+    /// # Errors
+    /// A failure of the store, or [`StoreError::Corrupt`] for a point that cannot be read.
+    pub async fn task(&self, id: TaskId) -> Result<Option<Task>, StoreError> {
+        let mut points = self.inner.get("task", Collection::Tasks, vec![point_id(id)], Part::All).await?;
+        points.pop().map(|point| codec::decode(id, from_payload(point.payload), clock::now())).transpose()
+    }
+
+    /// Tasks, in the order of their ids, from `after` (the `next` of the page before). Points that cannot be read are
+    /// left out, so that a page may hold fewer than `limit`.
+    ///
+    /// # Errors
+    /// A failure of the store, or [`StoreError::Refused`] when `after` does not come from a page.
+    pub async fn tasks(&self, filter: &TaskFilter, limit: u32, after: Option<&str>) -> Result<Page<Task>, StoreError> {
+        let mut must = Vec::new();
+        if !filter.statuses.is_empty() {
+            let statuses: Vec<String> = filter.statuses.iter().map(ToString::to_string).collect();
+            must.push(Condition::matches("status", statuses));
+        }
+        let fields = [
+            ("agent", &filter.agent),
+            ("tags", &filter.tag),
+            ("user", &filter.user),
+            ("schedule_id", &filter.schedule_id),
+        ];
+        for (field, value) in fields {
+            must.extend(value.clone().map(|value| Condition::matches(field, value)));
+        }
+        let mut request = ScrollPointsBuilder::new(self.inner.name(Collection::Tasks))
+            .filter(Filter::must(must))
+            .limit(limit)
+            .with_payload(true);
+        if let Some(offset) = offset("tasks", after)? {
+            request = request.offset(offset);
+        }
+        let page = self.inner.scroll("tasks", request).await?;
+        Ok(Page { next: page.next_page_offset.as_ref().map(show_id), items: readable_tasks(page.result) })
+    }
+
+    /// Waiting tasks, for the check of their dependencies, from `after`.
+    ///
+    /// # Errors
+    /// As for [`Store::tasks`].
+    pub async fn waiting(&self, limit: u32, after: Option<&str>) -> Result<Page<Task>, StoreError> {
+        let filter = TaskFilter { statuses: vec![TaskStatus::Waiting], ..TaskFilter::default() };
+        self.tasks(&filter, limit, after).await
+    }
+
+    /// How many tasks there are of each status, foreign spellings included; approximate while many change.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn task_counts(&self) -> Result<HashMap<TaskStatus, u64>, StoreError> {
+        let request = FacetCountsBuilder::new(self.inner.name(Collection::Tasks), "status").limit(MAX_STATUSES);
+        let answer = self.inner.call("task_counts", self.inner.client.facet(request)).await?;
+        let mut counts = HashMap::new();
+        for hit in answer.hits {
+            if let Some(facet_value::Variant::StringValue(text)) = hit.value.and_then(|value| value.variant)
+                && let Ok(status) = text.parse()
+            {
+                *counts.entry(status).or_default() += hit.count;
+            }
+        }
+        Ok(counts)
+    }
+}
+
+/// The tasks of a page. One that cannot be read is left out and logged: it must not hide the others.
+pub(super) fn readable_tasks(points: Vec<RetrievedPoint>) -> Vec<Task> {
+    let now = clock::now();
+    let mut tasks = Vec::with_capacity(points.len());
+    for point in points {
+        let Some(id) = task_id(point.id.as_ref()) else { continue };
+        match codec::decode(id, from_payload(point.payload), now) {
+            Ok(task) => tasks.push(task),
+            Err(error) => tracing::debug!(%error, "left out of a listing"),
+        }
+    }
+    tasks
+}

@@ -1,0 +1,107 @@
+//! Small conversions between JSON, Qdrant's values and point ids.
+
+use std::collections::HashMap;
+
+use qdrant_client::qdrant::point_id::PointIdOptions;
+use qdrant_client::qdrant::{PointId, Value as QdrantValue};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::domain::id::TaskId;
+use crate::domain::time::Timestamp;
+
+/// Deepest nesting that is sent as it is. Decoders of the protocol stop at 100 nested messages, and one level of
+/// JSON takes up to three.
+pub(super) const MAX_DEPTH: usize = 24;
+
+/// The id of a task's point.
+pub(super) fn point_id(id: TaskId) -> PointId {
+    match id {
+        TaskId::Number(number) => number.into(),
+        TaskId::Uuid(uuid) => uuid.into(),
+    }
+}
+
+/// The task of a point; `None` for an id this program cannot name.
+pub(super) fn task_id(id: Option<&PointId>) -> Option<TaskId> {
+    match id?.point_id_options.as_ref()? {
+        PointIdOptions::Num(number) => Some(TaskId::Number(*number)),
+        PointIdOptions::Uuid(text) => Uuid::parse_str(text).ok().map(TaskId::Uuid),
+    }
+}
+
+/// A payload as Qdrant takes it. What is nested deeper than [`MAX_DEPTH`] becomes JSON text.
+pub(super) fn to_payload(object: Map<String, Value>) -> HashMap<String, QdrantValue> {
+    object.into_iter().map(|(key, value)| (key, shallow(value, MAX_DEPTH).into())).collect()
+}
+
+/// A payload as JSON.
+pub(super) fn from_payload(payload: HashMap<String, QdrantValue>) -> Map<String, Value> {
+    payload.into_iter().map(|(key, value)| (key, value.into_json())).collect()
+}
+
+/// `value` with everything below `depth` levels as JSON text.
+fn shallow(value: Value, depth: usize) -> Value {
+    match value {
+        Value::Array(_) | Value::Object(_) if depth == 0 => Value::String(value.to_string()),
+        Value::Array(items) => items.into_iter().map(|item| shallow(item, depth - 1)).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(key, item)| (key, shallow(item, depth - 1))).collect(),
+        other => other,
+    }
+}
+
+/// Whether `value` is nested at most `depth` levels.
+pub(super) fn is_within(value: &Value, depth: usize) -> bool {
+    match value {
+        Value::Array(items) => depth > 0 && items.iter().all(|item| is_within(item, depth - 1)),
+        Value::Object(fields) => depth > 0 && fields.values().all(|item| is_within(item, depth - 1)),
+        _ => true,
+    }
+}
+
+/// About how many bytes `value` takes in a request.
+pub(super) fn weight(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len() + 8,
+        Value::Array(items) => items.iter().map(weight).sum::<usize>() + 8,
+        Value::Object(fields) => fields.iter().map(|(key, item)| key.len() + 8 + weight(item)).sum::<usize>() + 8,
+        _ => 16,
+    }
+}
+
+/// A bound of a range filter; exact, since milliseconds of the years we accept fit into 53 bits.
+#[expect(clippy::cast_precision_loss, reason = "times stay far below 2^53 milliseconds")]
+pub(super) const fn bound(at: Timestamp) -> f64 {
+    at.as_millis() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn nested(levels: usize) -> Value {
+        (0..levels)
+            .fold(json!("core"), |inner, level| if level % 2 == 0 { json!([inner]) } else { json!({"a": inner}) })
+    }
+
+    #[test]
+    fn deep_values_keep_their_content_as_text() {
+        let fine = nested(MAX_DEPTH);
+        assert!(is_within(&fine, MAX_DEPTH));
+        assert_eq!(shallow(fine.clone(), MAX_DEPTH), fine);
+        let deep = nested(MAX_DEPTH + 3);
+        assert!(!is_within(&deep, MAX_DEPTH));
+        let cut = shallow(deep, MAX_DEPTH);
+        assert!(is_within(&cut, MAX_DEPTH));
+        assert!(cut.to_string().contains("core"));
+    }
+
+    #[test]
+    fn ids_survive_the_way_through_a_point() {
+        for id in [TaskId::Number(u64::MAX), TaskId::fresh()] {
+            assert_eq!(task_id(Some(&point_id(id))), Some(id));
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The group commit: changes of tasks that arrive while one request is under way go out together in the next.
+//!
+//! A change alone is sent at once. Each change is fenced by a filter, so that it does nothing when the task is no
+//! longer what its caller believed; since Qdrant does not tell how many points a filter found, each leaves a proof in
+//! the point that is read back afterwards, one request for the whole batch.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use qdrant_client::qdrant::points_update_operation::{Operation, SetPayload};
+use qdrant_client::qdrant::{Condition, Filter, PointsSelector, PointsUpdateOperation, points_selector};
+use serde_json::{Map, Value};
+use tokio::sync::{mpsc, oneshot};
+
+use super::codec::{ADMITTED, SETTLED_BY};
+use super::collections::Collection;
+use super::requests::{Inner, Part};
+use super::values::{from_payload, point_id, task_id, to_payload, weight};
+use super::{Store, StoreError};
+use crate::domain::id::TaskId;
+use crate::domain::task::TaskStatus;
+use crate::domain::time::Timestamp;
+
+/// Changes that may wait for the writer before callers do.
+pub(super) const QUEUE: usize = 1024;
+/// Most changes in one request.
+const MAX_BATCH: usize = 256;
+/// Most bytes of changes in one request, unless a single one is larger.
+const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// How often the outcome of a batch is asked for, and the pause between.
+const READ_TRIES: u32 = 3;
+const READ_PAUSE: Duration = Duration::from_millis(50);
+/// What is read back.
+const PROOF_FIELDS: &[&str] = &["status", "claim", "updated_at", "cancel_requested", ADMITTED, SETTLED_BY];
+
+/// What must still be true of a task for a change to apply.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Fence {
+    /// It runs under the claim with this token.
+    Held(String),
+    /// It has this status and has not changed since.
+    Unchanged(TaskStatus, Timestamp),
+    /// It has not been admitted.
+    Unadmitted,
+}
+
+/// How the point shows that the change was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// It carries this mark.
+    Mark(String),
+    /// The task is asked to stop while it runs under the claim with this token.
+    CancelRequested(String),
+}
+
+/// A conditional change of one task.
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    pub(super) id: TaskId,
+    pub(super) fence: Fence,
+    /// Fields to write; `null` removes one.
+    pub(super) patch: Map<String, Value>,
+    pub(super) proof: Proof,
+}
+
+/// A change and who waits for its outcome.
+pub(super) struct Job {
+    change: Change,
+    reply: oneshot::Sender<Result<bool, StoreError>>,
+}
+
+impl Store {
+    /// Applies a change with the next batch. `Ok(false)` when its fence did not hold.
+    pub(super) async fn commit(&self, change: Change) -> Result<bool, StoreError> {
+        let (reply, outcome) = oneshot::channel();
+        let gone = || StoreError::Unavailable { url: self.inner.url.clone(), reason: "qron is shutting down".into() };
+        self.writer.send(Job { change, reply }).await.map_err(|_| gone())?;
+        outcome.await.map_err(|_| gone())?
+    }
+}
+
+/// Commits what comes through `queue` until every sender is gone.
+pub(super) async fn run(inner: Arc<Inner>, mut queue: mpsc::Receiver<Job>) {
+    let mut waiting = VecDeque::new();
+    loop {
+        if waiting.is_empty() {
+            match queue.recv().await {
+                Some(job) => waiting.push_back(job),
+                None => return,
+            }
+        }
+        while waiting.len() < QUEUE
+            && let Ok(job) = queue.try_recv()
+        {
+            waiting.push_back(job);
+        }
+        let batch = next_batch(&mut waiting);
+        inner.commit(batch).await;
+    }
+}
+
+/// Takes what goes out together: at most one change of each task, because a later one would wipe out the proof of an
+/// earlier one.
+fn next_batch(waiting: &mut VecDeque<Job>) -> Vec<Job> {
+    let (mut batch, mut tasks, mut bytes) = (Vec::new(), HashSet::new(), 0);
+    let mut later = VecDeque::new();
+    while let Some(job) = waiting.pop_front() {
+        bytes += job.change.patch.values().map(weight).sum::<usize>();
+        if batch.len() == MAX_BATCH || (bytes > MAX_BYTES && !batch.is_empty()) {
+            later.push_back(job);
+            break;
+        }
+        if tasks.insert(job.change.id) { batch.push(job) } else { later.push_back(job) }
+    }
+    later.append(waiting);
+    *waiting = later;
+    batch
+}
+
+impl Inner {
+    async fn commit(&self, batch: Vec<Job>) {
+        let changes: Vec<&Change> = batch.iter().map(|job| &job.change).collect();
+        let outcomes = match self.apply(&changes).await {
+            // One bad change refuses the request and leaves those behind it undone: find it by sending each alone.
+            outcomes if batch.len() > 1 && outcomes.iter().any(is_refused) => {
+                let mut alone = Vec::with_capacity(batch.len());
+                for (change, outcome) in changes.into_iter().zip(outcomes) {
+                    alone.push(if is_refused(&outcome) { self.apply_one(change).await } else { outcome });
+                }
+                alone
+            }
+            outcomes => outcomes,
+        };
+        for (job, outcome) in batch.into_iter().zip(outcomes) {
+            // A caller that has gone away does not need to know.
+            job.reply.send(outcome).ok();
+        }
+    }
+
+    async fn apply_one(&self, change: &Change) -> Result<bool, StoreError> {
+        self.apply(&[change]).await.pop().unwrap_or(Ok(false))
+    }
+
+    /// Writes changes of different tasks and finds out what became of each.
+    async fn apply(&self, changes: &[&Change]) -> Vec<Result<bool, StoreError>> {
+        let written = self.update_batch("transition", Collection::Tasks, operations(changes)).await;
+        let seen = match self.read_back(changes).await {
+            Ok(seen) => seen,
+            Err(error) => return changes.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let outcome = |change: &&Change| {
+            let point = seen.get(&change.id);
+            match &written {
+                _ if point.is_some_and(|point| change.proof.is_in(point)) => Ok(true),
+                // It may be applied yet, unless the fence is down already: fences never come up again.
+                Err(error) if point.is_some_and(|point| change.fence.holds(point)) => Err(error.clone()),
+                _ => Ok(false),
+            }
+        };
+        changes.iter().map(outcome).collect()
+    }
+
+    async fn read_back(&self, changes: &[&Change]) -> Result<HashMap<TaskId, Map<String, Value>>, StoreError> {
+        let mut tries = 1;
+        loop {
+            let ids = changes.iter().map(|change| point_id(change.id)).collect();
+            match self.get("transition_outcome", Collection::Tasks, ids, Part::Only(PROOF_FIELDS)).await {
+                Ok(points) => {
+                    let seen = points
+                        .into_iter()
+                        .filter_map(|point| Some((task_id(point.id.as_ref())?, from_payload(point.payload))));
+                    return Ok(seen.collect());
+                }
+                Err(error) if tries == READ_TRIES || !error.is_transient() => return Err(error),
+                Err(_) => {
+                    tries += 1;
+                    tokio::time::sleep(READ_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+fn is_refused(outcome: &Result<bool, StoreError>) -> bool {
+    matches!(outcome, Err(error) if !error.is_transient())
+}
+
+impl Fence {
+    /// The filter that lets through those of `ids` for which the fence holds, evaluated as the change is applied.
+    fn filter(&self, ids: &[TaskId]) -> Filter {
+        let mut must = vec![Condition::has_id(ids.iter().copied().map(point_id))];
+        let mut must_not = Vec::new();
+        match self {
+            Self::Held(token) => {
+                must.push(Condition::matches("claim", token.clone()));
+                must.push(Condition::matches("status", TaskStatus::Running.as_str().to_owned()));
+            }
+            Self::Unchanged(status, at) => {
+                must.push(Condition::matches("status", status.as_str().to_owned()));
+                must.push(Condition::matches("updated_at", at.as_millis()));
+            }
+            Self::Unadmitted => must_not.push(Condition::matches(ADMITTED, true)),
+        }
+        Filter { must, must_not, ..Filter::default() }
+    }
+
+    fn holds(&self, point: &Map<String, Value>) -> bool {
+        let is = |key: &str, value: Value| point.get(key) == Some(&value);
+        match self {
+            Self::Held(token) => {
+                is("claim", token.as_str().into()) && is("status", TaskStatus::Running.as_str().into())
+            }
+            Self::Unchanged(status, at) => {
+                is("status", status.as_str().into()) && is("updated_at", at.as_millis().into())
+            }
+            Self::Unadmitted => !is(ADMITTED, true.into()),
+        }
+    }
+}
+
+impl Proof {
+    fn is_in(&self, point: &Map<String, Value>) -> bool {
+        let text = |key: &str| point.get(key).and_then(Value::as_str);
+        match self {
+            Self::Mark(mark) => text(SETTLED_BY) == Some(mark),
+            Self::CancelRequested(token) => {
+                point.get("cancel_requested") == Some(&Value::Bool(true)) && text("claim") == Some(token)
+            }
+        }
+    }
+}
+
+/// One operation for all tasks that get the same patch behind the same fence.
+fn operations(changes: &[&Change]) -> Vec<PointsUpdateOperation> {
+    let mut places = HashMap::new();
+    let mut groups: Vec<(&Change, Vec<TaskId>)> = Vec::new();
+    for change in changes {
+        let key = (&change.fence, Value::Object(change.patch.clone()).to_string());
+        let place = *places.entry(key).or_insert_with(|| {
+            groups.push((change, Vec::new()));
+            groups.len() - 1
+        });
+        groups[place].1.push(change.id);
+    }
+    groups.into_iter().map(|(change, ids)| set_payload(change.patch.clone(), change.fence.filter(&ids))).collect()
+}
+
+/// Merges `patch` into the points that `filter` lets through.
+pub(super) fn set_payload(patch: Map<String, Value>, filter: Filter) -> PointsUpdateOperation {
+    let selector = points_selector::PointsSelectorOneOf::Filter(filter);
+    PointsUpdateOperation {
+        operation: Some(Operation::SetPayload(SetPayload {
+            payload: to_payload(patch),
+            points_selector: Some(PointsSelector { points_selector_one_of: Some(selector) }),
+            shard_key_selector: None,
+            key: None,
+        })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn job(id: u64, patch: &Value) -> Job {
+        let Value::Object(patch) = patch.clone() else { panic!("not an object") };
+        let change =
+            Change { id: TaskId::Number(id), fence: Fence::Held("t".into()), patch, proof: Proof::Mark("m".into()) };
+        Job { change, reply: oneshot::channel().0 }
+    }
+
+    fn ids(batch: &[Job]) -> Vec<TaskId> {
+        batch.iter().map(|job| job.change.id).collect()
+    }
+
+    #[test]
+    fn a_second_change_of_a_task_waits_for_the_next_batch() {
+        let mut waiting: VecDeque<Job> = [1, 2, 1, 3, 1].map(|id| job(id, &json!({}))).into();
+        assert_eq!(ids(&next_batch(&mut waiting)), [1, 2, 3].map(TaskId::Number));
+        assert_eq!(ids(&next_batch(&mut waiting)), [TaskId::Number(1)]);
+        assert_eq!(ids(&next_batch(&mut waiting)), [TaskId::Number(1)]);
+        assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn a_batch_is_bounded_in_number_and_bytes() {
+        let mut waiting: VecDeque<Job> = (0..300).map(|id| job(id, &json!({}))).collect();
+        assert_eq!(next_batch(&mut waiting).len(), MAX_BATCH);
+        assert_eq!(waiting.len(), 300 - MAX_BATCH);
+        let large = json!({"result": "x".repeat(MAX_BYTES / 2)});
+        let mut waiting: VecDeque<Job> = (0..3).map(|id| job(id, &large)).collect();
+        assert_eq!(ids(&next_batch(&mut waiting)), [TaskId::Number(0)]);
+        assert_eq!(ids(&next_batch(&mut waiting)), [TaskId::Number(1)]);
+    }
+
+    #[test]
+    fn equal_patches_are_one_operation() {
+        let jobs = [job(1, &json!({"a": 1})), job(2, &json!({"a": 2})), job(3, &json!({"a": 1}))];
+        let changes: Vec<&Change> = jobs.iter().map(|job| &job.change).collect();
+        assert_eq!(operations(&changes).len(), 2);
+    }
+}
