@@ -76,7 +76,8 @@ pub struct Failure {
     pub class: FailureClass,
     /// What happened, to what input, and the way out. Lower case, no full stop.
     pub message: String,
-    /// How long the other side asked to wait, in milliseconds; only with [`FailureClass::RateLimited`].
+    /// How long to wait before another try, in milliseconds, where the other side asked for it or it is known that one
+    /// before that would be in vain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
     /// The step it happened in, if any.

@@ -33,7 +33,7 @@ struct Watch {
 /// Leave to call. The caller says how it ended; a call that was dropped counts as neither.
 pub(super) struct Permit<'a> {
     circuit: &'a Circuit,
-    _probe: Option<OwnedSemaphorePermit>,
+    probe: Option<OwnedSemaphorePermit>,
 }
 
 impl Circuit {
@@ -53,10 +53,10 @@ impl Circuit {
             return Err(self.time_left());
         }
         if !self.watch.half_open.load(Ordering::Acquire) {
-            return Ok(Permit { circuit: self, _probe: None });
+            return Ok(Permit { circuit: self, probe: None });
         }
         let probe = Arc::clone(&self.probe).try_acquire_owned().map_err(|_| self.time_left())?;
-        Ok(Permit { circuit: self, _probe: Some(probe) })
+        Ok(Permit { circuit: self, probe: Some(probe) })
     }
 
     fn time_left(&self) -> Duration {
@@ -73,9 +73,12 @@ impl Permit<'_> {
         }
     }
 
-    /// The model is out of order.
-    pub(super) fn fail(self) {
-        if let Some(machine) = &self.circuit.machine {
+    /// The model is out of order. Only the last try of a question counts, so that one question that brings the model
+    /// down each time does not take it from all others; a probe counts at once.
+    pub(super) fn fail(self, is_last_try: bool) {
+        if let Some(machine) = &self.circuit.machine
+            && (is_last_try || self.probe.is_some())
+        {
             machine.on_error();
         }
     }
@@ -118,11 +121,11 @@ mod tests {
     fn only_failures_in_a_row_open_it() {
         let circuit = Circuit::new("m", 2, 60_000);
         for _ in 0..3 {
-            enter(&circuit).fail();
+            enter(&circuit).fail(true);
             enter(&circuit).succeed();
         }
-        enter(&circuit).fail();
-        enter(&circuit).fail();
+        enter(&circuit).fail(true);
+        enter(&circuit).fail(true);
         let left = circuit.enter().err().expect("refused");
         assert!(left > Duration::from_secs(50), "{left:?}");
     }
@@ -130,7 +133,7 @@ mod tests {
     #[test]
     fn one_call_at_a_time_tries_a_model_that_was_left_alone() {
         let circuit = Circuit::new("m", 1, 0);
-        enter(&circuit).fail();
+        enter(&circuit).fail(true);
         std::thread::sleep(Duration::from_millis(1));
         let probe = enter(&circuit);
         assert!(circuit.enter().is_err(), "a second probe");
@@ -140,10 +143,23 @@ mod tests {
     }
 
     #[test]
+    fn tries_that_are_followed_by_another_do_not_count_but_those_of_a_probe_do() {
+        let circuit = Circuit::new("m", 1, 20);
+        for _ in 0..10 {
+            enter(&circuit).fail(false);
+        }
+        enter(&circuit).fail(true);
+        assert!(circuit.enter().is_err());
+        std::thread::sleep(Duration::from_millis(25));
+        enter(&circuit).fail(false);
+        assert!(circuit.enter().is_err());
+    }
+
+    #[test]
     fn zero_switches_it_off() {
         let circuit = Circuit::new("m", 0, 60_000);
         for _ in 0..100 {
-            enter(&circuit).fail();
+            enter(&circuit).fail(true);
         }
         enter(&circuit).succeed();
     }

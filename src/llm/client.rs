@@ -116,17 +116,17 @@ impl Core {
             }
             self.limits.settle(estimate, used.total());
             let read = result.and_then(|body| exchange.read(&body).map_err(CallError::Shape));
-            let outcome = read.as_ref().err().map(|error| error.failure(&model.name));
-            let label = outcome.as_ref().map_or("ok", |failure| failure.class.as_str());
+            let label = read.as_ref().err().map_or("ok", |error| error.failure(&model.name).class.as_str());
             metrics::MODEL_CALLS.inc([&model.name, exchange.purpose(), label]);
-            match &read {
-                Err(error) if error.is_outage() => permit.fail(),
-                _ => permit.succeed(),
-            }
-            let (error, failure) = match (read, outcome) {
-                (Ok(answer), _) => return Ok(answer),
-                (Err(error), Some(failure)) => (error, failure),
-                (Err(error), None) => return Err(Asked::new(error.failure(&model.name))),
+            let (error, failure) = match read {
+                Ok(answer) => {
+                    permit.succeed();
+                    return Ok(answer);
+                }
+                Err(error) => {
+                    let failure = error.failure(&model.name);
+                    (error, failure)
+                }
             };
             if model.adapt(&error, asked_with) {
                 tracing::info!(model = %model.name, %error, "asking in another dialect from now on");
@@ -134,14 +134,19 @@ impl Core {
                 continue;
             }
             tried += 1;
-            let Verdict::RetryIn(delay_ms) = self.settings.retry.judge(&failure, tried, self.settings.tries) else {
+            let delay = match self.settings.retry.judge(&failure, tried, self.settings.tries) {
+                Verdict::RetryIn(ms) => Some(Duration::from_millis(ms)).filter(|delay| deadline.allows(*delay)),
+                Verdict::GiveUp => None,
+            };
+            if error.is_outage() {
+                permit.fail(delay.is_none());
+            } else {
+                permit.succeed();
+            }
+            let Some(delay) = delay else {
                 return Err(Asked { is_bad_key: is_bad_key(&error), ..Asked::new(failure) });
             };
-            let delay = Duration::from_millis(delay_ms);
-            if !deadline.allows(delay) {
-                return Err(Asked::new(failure));
-            }
-            tracing::info!(model = %model.name, purpose = exchange.purpose(), %failure, delay_ms, "trying again");
+            tracing::info!(model = %model.name, purpose = exchange.purpose(), %failure, ?delay, "trying again");
             metrics::MODEL_RETRIES.inc([&model.name, failure.class.as_str()]);
             last = Some(failure);
             tokio::time::sleep(delay).await;

@@ -55,21 +55,35 @@ impl Embedder {
     async fn embed_batch(&self, core: &Core, texts: &[String]) -> Result<Vec<Vec<f32>>, Failure> {
         let model = core.model(&self.model);
         let mut deadline = Deadline::after_ms(core.settings.timeout_ms);
+        let mut own_length = None;
         loop {
             let told = self.tell_dimensions.load(Ordering::Relaxed);
             let batch = Batch { texts, dimensions: told.then_some(self.dimensions) };
             let called = core.call(&model, &batch, &mut Spent::default(), &mut deadline).await;
-            let vectors = called.map_err(|asked| asked.failure)?;
+            let vectors = match (called, own_length) {
+                (Ok(vectors), _) => vectors,
+                (Err(asked), Some(length)) if !asked.failure.class.is_retryable() => {
+                    return Err(self.wrong_length(length));
+                }
+                (Err(asked), _) => return Err(asked.failure),
+            };
             let wrong = vectors.iter().map(|vector| vector.len() as u64).find(|length| *length != self.dimensions);
             let Some(length) = wrong else { return Ok(vectors) };
             if told {
-                return Err(Failure::invalid(format!(
-                    "model {:?} makes vectors of length {length}; set embeddings.dimensions to it (now {})",
-                    self.model, self.dimensions
-                )));
+                return Err(self.wrong_length(length));
             }
+            own_length = Some(length);
             self.tell_dimensions.store(true, Ordering::Relaxed);
         }
+    }
+
+    fn wrong_length(&self, length: u64) -> Failure {
+        // The next call finds out anew: the endpoint may have changed.
+        self.tell_dimensions.store(false, Ordering::Relaxed);
+        let (model, dimensions) = (&self.model, self.dimensions);
+        Failure::invalid(format!(
+            "model {model:?} makes vectors of length {length}; set embeddings.dimensions to it (now {dimensions})"
+        ))
     }
 }
 

@@ -41,9 +41,10 @@ pub struct Settings {
     pub models: Vec<String>,
     /// Time limit to connect, in milliseconds.
     pub connect_timeout_ms: u64,
-    /// Longest silence while an answer arrives, in milliseconds.
+    /// Longest silence in the middle of an answer, in milliseconds; thinking before it may take longer.
     pub read_timeout_ms: u64,
-    /// Time limit of one whole call, in milliseconds.
+    /// Time limit of one call, in milliseconds. Tries, repairs and fallbacks of one question begin within it, but for
+    /// one more call.
     pub timeout_ms: u64,
     /// Largest answer accepted, in bytes.
     pub max_response_bytes: usize,
@@ -55,7 +56,7 @@ pub struct Settings {
     pub requests_per_minute: u32,
     /// Tokens per minute; 0 for no limit.
     pub tokens_per_minute: u32,
-    /// Failures in a row that open the circuit of a model; 0 for never.
+    /// Questions in a row that a model fails to answer before its circuit opens; 0 for never.
     pub circuit_failures: u32,
     /// How long a circuit stays open, in milliseconds.
     pub circuit_open_ms: u64,

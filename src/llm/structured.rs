@@ -45,12 +45,18 @@ impl<'a> Schema<'a> {
 
     /// The first value in `content` that follows the schema, as JSON text.
     ///
-    /// Fences, words around the value and trailing commas are forgiven; nothing is guessed beyond that.
+    /// Fences, words around the value and trailing commas are forgiven, and so is what [`fit`] mends; nothing is
+    /// guessed beyond that.
     pub(super) fn extract(&self, content: &str) -> Result<String, Mismatch> {
         let mut first_value = None;
         for value in candidates(without_thoughts(content)) {
             if self.validator.is_valid(&value) {
                 return Ok(value.to_string());
+            }
+            let mut fitted = value.clone();
+            fit(&mut fitted, &self.schema.schema, true);
+            if self.validator.is_valid(&fitted) {
+                return Ok(fitted.to_string());
             }
             first_value.get_or_insert(value);
         }
@@ -86,6 +92,34 @@ impl<'a> Schema<'a> {
     }
 }
 
+/// Mends what models write without an endpoint that holds them to the schema, where the meaning is not in doubt: a
+/// property left out that may be null, or is a list in a part of the answer, and an object or list where its JSON text
+/// is wanted. A list that is missing at the top may be the whole answer, and an empty one would be an invention.
+fn fit(value: &mut Value, schema: &Value, is_top: bool) {
+    let allows = |schema: &Value, kind: &str| match &schema["type"] {
+        Value::String(only) => only == kind,
+        Value::Array(kinds) => kinds.iter().any(|allowed| allowed == kind),
+        _ => false,
+    };
+    match value {
+        Value::Object(_) | Value::Array(_) if schema["type"] == "string" => *value = Value::String(value.to_string()),
+        Value::Array(items) => items.iter_mut().for_each(|item| fit(item, &schema["items"], false)),
+        Value::Object(fields) => {
+            for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
+                match fields.get_mut(name) {
+                    Some(field) => fit(field, schema, false),
+                    None if allows(schema, "null") => drop(fields.insert(name.clone(), Value::Null)),
+                    None if !is_top && allows(schema, "array") => {
+                        drop(fields.insert(name.clone(), Value::Array(Vec::new())))
+                    }
+                    None => {}
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
 /// The text after the thoughts that some models write first.
 fn without_thoughts(content: &str) -> &str {
     let content = content.trim();
@@ -98,14 +132,26 @@ fn without_thoughts(content: &str) -> &str {
 /// Values in `content`, the most likely first.
 fn candidates(content: &str) -> impl Iterator<Item = Value> + '_ {
     let whole = serde_json::from_str::<Value>(content).ok();
-    let starts = content.match_indices(['{', '[']).map(|(at, _)| at).take(MAX_CANDIDATES);
-    let values = starts.filter_map(|at| first_value(&content[at..]));
+    let mut at = 0;
+    let values = (0..MAX_CANDIDATES).map_while(move |_| {
+        let start = at + content[at..].find(['{', '['])?;
+        let found = first_value(&content[start..]);
+        // What stands inside a value is part of it and no answer of its own.
+        at = content.floor_char_boundary(start + found.as_ref().map_or(1, |(_, length)| *length));
+        Some(found.map(|(value, _)| value))
+    });
+    let values = values.flatten();
     whole.filter(|value| value.is_object() || value.is_array()).into_iter().chain(values)
 }
 
-/// The value that `text` begins with.
-fn first_value(text: &str) -> Option<Value> {
-    let read = |text: &str| serde_json::Deserializer::from_str(text).into_iter::<Value>().next()?.ok();
+/// The value that `text` begins with, and its length in bytes.
+fn first_value(text: &str) -> Option<(Value, usize)> {
+    let read = |text: &str| {
+        let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+        let value = values.next()?.ok()?;
+        Some((value, values.byte_offset()))
+    };
+    // Without its commas a text is shorter than it is, so that a little of its end is looked at again.
     read(text).or_else(|| read(&without_trailing_commas(text)))
 }
 
@@ -152,10 +198,30 @@ mod tests {
             format!("Sure! Here is {{the plan}}:\n\n{right}\n\nAnything else?"),
             format!("<think>maybe {{\"n\": 2, \"s\": null}}</think>\n{right}"),
             "{\n \"n\": 1,\n \"s\": \"a } b, ]\",\n}".to_owned(),
+            format!("{{\"ä\": [1,,,],\"ö\": [\"ü\",],}}ßßß{right}"),
+            format!("{{\"n\": \"öööööö\", \"s\": [1,], \"x\": [2,],}}ßßß{right}"),
             format!("first {{\"n\": \"wrong\"}} then {right}"),
         ] {
             let found = extract(&content).map(|text| serde_json::from_str::<Value>(&text).expect("JSON"));
             assert_eq!(found, Ok(json!({ "n": 1, "s": "a } b, ]" })), "{content}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_or_not_put_into_text_is_mended_where_the_meaning_is_clear() {
+        let step = json!({ "type": "object", "required": ["id", "tool", "arguments", "after"],
+            "additionalProperties": false, "properties": {
+                "id": { "type": "string" }, "tool": { "type": ["string", "null"] },
+                "arguments": { "type": "string" }, "after": { "type": "array", "items": { "type": "string" } } } });
+        let schema = json!({ "type": "object", "required": ["steps"], "properties": {
+            "steps": { "type": "array", "items": step } } });
+        let schema = ResponseSchema { name: "steps", schema };
+        let schema = Schema::compile(&schema).expect("a schema");
+        let mended = schema.extract(r#"{"steps": [{"id": "a", "arguments": {"x": 1}}]}"#).expect("clear");
+        let mended: Value = serde_json::from_str(&mended).expect("JSON");
+        assert_eq!(mended["steps"][0], json!({ "id": "a", "tool": null, "arguments": "{\"x\":1}", "after": [] }));
+        for unclear in ["{}", r#"{"steps": [{"arguments": "{}"}]}"#, r#"{"steps": [{"id": 7, "arguments": "{}"}]}"#] {
+            assert!(schema.extract(unclear).is_err(), "{unclear}");
         }
     }
 

@@ -37,7 +37,7 @@ async fn a_model_of_another_length_is_told_the_length_or_named() {
     let stubborn = ScriptedModel::start(stubborn).await.expect("starts");
     let failure = embedder(&stubborn, 32).embed(&["x".to_owned()]).await.expect_err("a failure");
     assert_eq!(failure.class, FailureClass::Invalid, "{failure}");
-    assert!(failure.message.contains("dimensions"), "{failure}");
+    assert!(failure.message.contains("length 64; set embeddings.dimensions"), "{failure}");
 }
 
 #[tokio::test]

@@ -38,13 +38,27 @@ async fn an_open_circuit_ends_the_tries_and_goes_to_the_fallback() {
     let server = server(scenarios).await;
     let mut settings = settings(&server.base_url());
     settings.models.push("spare".to_owned());
-    (settings.tries, settings.circuit_failures, settings.circuit_open_ms) = (10, 2, 60_000);
+    (settings.tries, settings.circuit_failures, settings.circuit_open_ms) = (2, 2, 60_000);
     let models = models(&settings);
     for _ in 0..5 {
         assert_eq!(models.complete(&request("act", "x")).await.expect("an answer").content, "spare here");
     }
     let asked_main = server.requests().iter().filter(|request| request.model == "main").count();
-    assert_eq!(asked_main, 2);
+    assert_eq!(asked_main, 4, "two questions of two tries");
+}
+
+#[tokio::test]
+async fn one_question_that_brings_the_model_down_does_not_take_it_from_the_others() {
+    let scenarios = vec![Scenario::on("poison").fault(Fault::ServerError, 1), Scenario::on("").text("fine")];
+    let server = server(scenarios).await;
+    let mut settings = settings(&server.base_url());
+    (settings.tries, settings.circuit_failures, settings.circuit_open_ms) = (5, 2, 60_000);
+    let models = models(&settings);
+    for _ in 0..3 {
+        assert!(models.complete(&request("act", "poison")).await.is_err());
+        assert_eq!(models.complete(&request("act", "x")).await.expect("an answer").content, "fine");
+    }
+    assert_eq!(server.requests().len(), 18);
 }
 
 #[tokio::test]

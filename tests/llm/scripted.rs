@@ -26,17 +26,29 @@ fn content(answer: &(u16, Value)) -> &str {
 
 #[tokio::test]
 async fn turns_are_counted_for_each_goal_and_the_last_one_repeats() {
-    let scenario = Scenario::on("load").purpose("act").text("first").text("second");
+    let scenario = Scenario::on("load").purpose("plan").text("first").text("second");
     let model = ScriptedModel::start(Script::new(vec![scenario])).await.expect("starts");
     for goal in ["load 1", "load 2"] {
         // What stands around the goal may change from call to call.
         for (turn, said) in ["first", "second", "second"].into_iter().enumerate() {
-            let answer = post(&model, "act", &format!("memory {turn}\n<goal>{goal}</goal>")).await;
+            let answer = post(&model, "plan", &format!("memory {turn}\n<goal>{goal}</goal>")).await;
             assert_eq!(content(&answer), said, "{goal}, turn {turn}");
         }
     }
     assert_eq!(model.requests().len(), 6);
     assert_eq!(model.requests()[3].goal.as_deref(), Some("load 2"));
+}
+
+#[tokio::test]
+async fn steps_of_one_goal_that_run_at_once_have_turns_of_their_own() {
+    let model = ScriptedModel::start(Script::new(vec![Scenario::on("").text("first").text("second")])).await;
+    let model = model.expect("starts");
+    for said in ["first", "second"] {
+        for step in ["a", "b"] {
+            let answer = post(&model, "act", &format!("<goal>g</goal>\n<step>{step}</step>")).await;
+            assert_eq!(content(&answer), said, "step {step}");
+        }
+    }
 }
 
 #[tokio::test]

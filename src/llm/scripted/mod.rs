@@ -47,7 +47,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Seen {
     requests: Vec<RecordedRequest>,
-    /// Requests answered so far, by scenario and goal.
+    /// Requests answered so far, by scenario and conversation.
     answered: HashMap<(usize, String), u32>,
     in_flight: usize,
     in_flight_peak: usize,
@@ -114,7 +114,7 @@ impl Shared {
         let (index, scenario, goal) =
             fitting.find_map(|(index, scenario)| Some((index, scenario, request.goal_in(scenario)?)))?;
         let mut seen = self.seen();
-        let answered = seen.answered.entry((index, goal)).or_default();
+        let answered = seen.answered.entry((index, request.conversation(goal))).or_default();
         let mut before = *answered;
         *answered = answered.saturating_add(1);
         let turn = scenario.turns.iter().find(|turn| {

@@ -26,6 +26,8 @@ pub(super) struct Incoming {
     user_text: String,
     /// Text of all messages.
     text: String,
+    /// Text of the first user message.
+    opening: String,
 }
 
 impl Incoming {
@@ -45,7 +47,9 @@ impl Incoming {
         };
         let user_text = text_of(&|role| role == "user");
         let text = text_of(&|_| true);
-        Ok(Self { purpose, model, body, user_text, text })
+        let opening = messages.iter().find(|message| message["role"] == "user");
+        let opening = opening.and_then(|message| message["content"].as_str()).unwrap_or_default().to_owned();
+        Ok(Self { purpose, model, body, user_text, text, opening })
     }
 
     pub(super) fn record(&self) -> RecordedRequest {
@@ -61,6 +65,12 @@ impl Incoming {
     pub(super) fn goal(&self) -> Option<&str> {
         let (_, rest) = self.user_text.split_once("<goal>")?;
         rest.split_once("</goal>").map(|(goal, _)| goal.trim())
+    }
+
+    /// What tells the conversation of this request from others: its goal, and for steps their instructions too, as a
+    /// task may carry out several at once.
+    pub(super) fn conversation(&self, goal: String) -> String {
+        if self.purpose == "act" { format!("{goal}\n{}", self.opening) } else { goal }
     }
 
     /// The goal that makes this request one of `scenario`; `None` when it is not.

@@ -60,7 +60,8 @@ impl Script {
 /// The turns of one conversation, or of one kind of conversation.
 ///
 /// Requests are told apart by what they say, so concurrent tasks do not disturb each other. Turns are counted for each
-/// goal on its own: one scenario can serve any number of tasks.
+/// goal on its own, and in requests of purpose `act` for each opening message of a goal: one scenario can serve any
+/// number of tasks and steps.
 #[derive(Clone, Debug, Default)]
 pub struct Scenario {
     /// Part of the goal; empty fits every goal. The goal of a request is what stands between `<goal>` and `</goal>`
