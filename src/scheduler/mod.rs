@@ -4,17 +4,45 @@
 //! [`Runner`] is all that the rest of the program sees of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify, OnceCell};
+use tokio_cron_scheduler::JobScheduler;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::agent::Agent;
+use crate::clock;
 use crate::domain::agent::AgentProfile;
 use crate::domain::id::TaskId;
 use crate::domain::replica::AgentPresence;
 use crate::domain::retry::RetryPolicy;
 use crate::store::{Store, StoreError};
 use crate::worker;
+use crate::worker::events;
+use crate::worker::execute::{Running, Worker};
+use crate::worker::heartbeat::Heartbeat;
+use crate::worker::lease::Lease;
+use crate::worker::signals::Signals;
+use crate::worker::slots::Slots;
+
+use admission::Admission;
+use dependencies::Dependencies;
+use dispatch::Dispatcher;
+use guard::guarded;
+use rescue::Rescuer;
+use sweep::Sweep;
+
+mod admission;
+mod assign;
+mod dependencies;
+mod dispatch;
+mod guard;
+mod rescue;
+mod spread;
+mod sweep;
 
 /// Section `[scheduler]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -36,7 +64,7 @@ impl Settings {
     /// # Errors
     /// [`RunnerError::BadSweep`].
     pub fn check(&self) -> Result<(), RunnerError> {
-        todo!()
+        sweep::job(&self.sweep, Arc::default(), Arc::default()).map(|_| ())
     }
 }
 
@@ -72,54 +100,219 @@ pub enum RunnerError {
 }
 
 /// A running scheduler and its workers. Cheap to clone; clones are handles of the same one.
+///
+/// Dropping every handle does not stop it: [`Runner::shutdown`] does.
 #[derive(Clone)]
-pub struct Runner {}
+pub struct Runner {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    worker: Arc<Worker>,
+    cron: Mutex<JobScheduler>,
+    grace: Duration,
+    /// The parts that find work: they end when the drain begins.
+    finders: TaskTracker,
+    /// The parts that work needs until its end: heartbeat, requests to cancel, history.
+    keepers: TaskTracker,
+    drain: CancellationToken,
+    stop: CancellationToken,
+    ended: OnceCell<()>,
+}
 
 impl Runner {
-    /// Starts everything: heartbeat, sweep, admission, dispatch, rescue. Returns at once.
+    /// Starts everything: heartbeat, sweep, admission, dispatch, rescue. The first sweep is made at once.
     ///
     /// # Errors
     /// [`RunnerError`] when the sweep is no cron expression.
     pub async fn start(parts: Parts) -> Result<Self, RunnerError> {
-        let _ = parts;
-        todo!()
+        let poke = Arc::new(Notify::new());
+        let busy = Arc::new(AtomicBool::new(false));
+        let job = sweep::job(&parts.scheduler.sweep, Arc::clone(&poke), Arc::clone(&busy))?;
+        let cron = sweep::start(job).await?;
+
+        let heartbeat = Duration::from_millis(parts.worker.heartbeat_ms);
+        let (events, writer) = events::buffer(parts.store.clone(), &parts.replica_id);
+        let worker = Arc::new(Worker {
+            store: parts.store,
+            agent: parts.agent,
+            retry: parts.retry,
+            replica_id: parts.replica_id,
+            slots: Arc::new(Slots::new(parts.agents)),
+            lease: Arc::new(Lease::new(Duration::from_millis(parts.worker.lease_ms))),
+            events,
+            signals: Arc::new(Signals::new()),
+            running: Running::default(),
+            tracker: TaskTracker::new(),
+            cut: CancellationToken::new(),
+            abandon: CancellationToken::new(),
+            unsettled: AtomicBool::new(false),
+        });
+        let inner = Inner {
+            cron: Mutex::new(cron),
+            grace: Duration::from_secs(parts.worker.grace_s),
+            finders: TaskTracker::new(),
+            keepers: TaskTracker::new(),
+            drain: CancellationToken::new(),
+            stop: CancellationToken::new(),
+            ended: OnceCell::new(),
+            worker,
+        };
+        inner.start_keepers(writer, heartbeat, Duration::from_millis(parts.worker.cancel_poll_ms));
+        inner.finders.spawn(hear(parts.wake, Arc::clone(&inner.worker.signals), inner.drain.clone()));
+        inner.start_finders(parts.scheduler, heartbeat, poke, busy);
+        Ok(Self { inner: Arc::new(inner) })
     }
+
     /// Looks for due tasks now; for those who insert without the `wake` of [`Parts`].
     pub fn wake(&self) {
-        todo!()
+        self.inner.worker.signals.inserted();
     }
+
     /// Whether the heartbeat of this replica is confirmed; it starts no work while not. For readiness.
     #[must_use]
     pub fn is_confirmed(&self) -> bool {
-        todo!()
+        self.inner.worker.lease.is_certain()
     }
+
     /// The agents of this replica and their load.
     #[must_use]
     pub fn loads(&self) -> Vec<AgentPresence> {
-        todo!()
+        self.inner.worker.slots.presence()
     }
+
     /// Stops a task at once if it runs here; `false` if it does not. The store must have been told first
     /// (`TaskEvent::CancelRequested`).
+    #[must_use = "a task that does not run here is stopped by the replica that runs it"]
     pub fn cancel(&self, task: TaskId) -> bool {
-        let _ = task;
-        todo!()
+        self.inner.worker.running.stop(task)
     }
+
     /// Returns the tasks of a replica whose death is proven otherwise than by its heartbeat, e.g. by the lock of
     /// the data folder. Gives back how many.
     ///
     /// # Errors
     /// [`StoreError`] of the store; its tasks are then rescued after the lease.
     pub async fn rescue_now(&self, replica_id: &str) -> Result<u64, StoreError> {
-        let _ = replica_id;
-        todo!()
+        rescue::rescue(&self.inner.worker, replica_id, clock::now()).await
     }
+
     /// Drains: no new claims from now on; running tasks get the grace period and are then handed back uncharged.
     /// Returns when all is written and the replica has signed off. May be called again, and waits for the same end.
     pub async fn shutdown(&self) {
-        todo!()
+        self.inner.ended.get_or_init(|| self.inner.end()).await;
     }
+
     /// Ends the grace period at once, for a second signal; [`Runner::shutdown`] then returns soon.
     pub fn stop_now(&self) {
-        todo!()
+        self.inner.drain.cancel();
+        self.inner.worker.cut.cancel();
+    }
+}
+
+impl Inner {
+    fn start_keepers(&self, writer: events::EventWriter, heartbeat: Duration, cancel_poll: Duration) {
+        let worker = &self.worker;
+        let heart = Heartbeat {
+            store: worker.store.clone(),
+            slots: Arc::clone(&worker.slots),
+            lease: Arc::clone(&worker.lease),
+            signals: Arc::clone(&worker.signals),
+            replica_id: worker.replica_id.clone(),
+            period: heartbeat,
+            drain: self.drain.clone(),
+        };
+        self.keepers.spawn(heart.run(self.stop.clone()));
+        self.keepers.spawn(poll_cancellations(Arc::clone(worker), cancel_poll, self.stop.clone()));
+        self.keepers.spawn(writer.run(self.stop.clone()));
+    }
+
+    fn start_finders(&self, settings: Settings, heartbeat: Duration, poke: Arc<Notify>, busy: Arc<AtomicBool>) {
+        let worker = &self.worker;
+        let swept = Arc::new(AtomicBool::new(false));
+        let admission = Admission { worker: Arc::clone(worker), batch: settings.admission_batch.max(1) };
+        // Nothing that became due while no process ran waits for the first firing.
+        poke.notify_one();
+        let sweep = Sweep { worker: Arc::clone(worker), admission, poke, busy, swept: Arc::clone(&swept) };
+        self.finders.spawn(sweep.run(self.drain.clone()));
+        self.finders.spawn(Dependencies::new(Arc::clone(worker)).run(self.drain.clone()));
+        self.finders.spawn(Rescuer::new(Arc::clone(worker), heartbeat).run(self.drain.clone()));
+        self.finders.spawn(Dispatcher::new(Arc::clone(worker), settings, self.drain.clone()).run(swept));
+    }
+
+    async fn end(&self) {
+        let worker = &self.worker;
+        self.drain.cancel();
+        if let Err(error) = self.cron.lock().await.shutdown().await {
+            tracing::warn!(%error, "the cron scheduler did not shut down");
+        }
+        self.finders.close();
+        worker.tracker.close();
+        let finished = async {
+            // A claim that is under way still hands over what it wins, so the finders end first.
+            self.finders.wait().await;
+            worker.tracker.wait().await;
+        };
+        tokio::pin!(finished);
+        tokio::select! {
+            () = &mut finished => {}
+            () = worker.cut.cancelled() => {}
+            () = tokio::time::sleep(self.grace) => {
+                tracing::warn!("the grace period is over: running tasks are handed back");
+            }
+        }
+        worker.cut.cancel();
+        // What cannot be written within the lease is rescued by others then, or by the next start.
+        if tokio::time::timeout(worker.lease.length(), &mut finished).await.is_err() {
+            worker.abandon.cancel();
+            finished.await;
+        }
+        self.stop.cancel();
+        self.keepers.close();
+        self.keepers.wait().await;
+        self.sign_off().await;
+    }
+
+    /// Removes the record of this replica, unless something in the store still waits to be rescued from it.
+    async fn sign_off(&self) {
+        let worker = &self.worker;
+        if worker.unsettled.load(Ordering::Acquire) {
+            return;
+        }
+        if let Err(error) = worker.store.remove_replica(&worker.replica_id).await {
+            tracing::warn!(%error, "this replica could not sign off; others will find its heartbeat still");
+        }
+    }
+}
+
+/// Passes on what those who insert say.
+async fn hear(wake: Arc<Notify>, signals: Arc<Signals>, drain: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = drain.cancelled() => return,
+            () = wake.notified() => signals.inserted(),
+        }
+    }
+}
+
+/// Stops running tasks that somebody wants stopped, whichever replica was asked.
+async fn poll_cancellations(worker: Arc<Worker>, period: Duration, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(period.max(Duration::from_millis(10))) => {}
+        }
+        if worker.running.is_empty() {
+            continue;
+        }
+        match guarded("cancellations", worker.store.cancel_requests(&worker.replica_id)).await {
+            Some(Ok(tasks)) => {
+                for task in tasks {
+                    worker.running.stop(task);
+                }
+            }
+            Some(Err(error)) => tracing::warn!(%error, "requests to cancel could not be read"),
+            None => {}
+        }
     }
 }

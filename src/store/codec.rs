@@ -118,17 +118,24 @@ pub(super) fn encode(task: &Task) -> Map<String, Value> {
     payload
 }
 
-/// The whole payload of a new point: the fields of `task` and its unknown ones.
-///
-/// # Errors
-/// [`StoreError::Refused`] for data that is nested too deeply to come back.
-pub(super) fn encode_new(task: &Task, nonce: &str) -> Result<Map<String, Value>, StoreError> {
+/// The payload of a task's point, unknown fields included; what a dead letter keeps of it.
+#[must_use]
+pub fn task_payload(task: &Task) -> Map<String, Value> {
     let mut payload = encode(task);
     for (key, value) in &task.extra {
         if !FIELDS.contains(&key.as_str()) {
             payload.insert(key.clone(), value.clone());
         }
     }
+    payload
+}
+
+/// The whole payload of a new point: the fields of `task` and its unknown ones.
+///
+/// # Errors
+/// [`StoreError::Refused`] for data that is nested too deeply to come back.
+pub(super) fn encode_new(task: &Task, nonce: &str) -> Result<Map<String, Value>, StoreError> {
+    let mut payload = task_payload(task);
     if let Some((key, _)) = payload.iter().find(|(_, value)| !is_within(value, values::MAX_DEPTH)) {
         return Err(StoreError::Refused {
             operation: "insert",

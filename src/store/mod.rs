@@ -44,6 +44,7 @@ mod transitions;
 mod values;
 mod writer;
 
+pub use codec::task_payload;
 pub use error::{StoreError, TransitionError};
 
 /// Section `[store]` of the configuration.

@@ -60,6 +60,11 @@ pub const CLAIMS_LOST: Counter<0> = counter(
     &[],
     "Runs whose outcome was not recorded because the task had been moved on by somebody else.",
 );
+pub const TASKS_UNROUTABLE: Counter<0> = counter(
+    "qron_tasks_unroutable_total",
+    &[],
+    "Due tasks left pending because no agent of this replica fits; each task once.",
+);
 pub const TASKS_COMPLETED: Counter<1> = counter("qron_tasks_completed_total", &["agent"], "Tasks that ended well.");
 pub const TASKS_FAILED: Counter<2> =
     counter("qron_tasks_failed_total", &["agent", "class"], "Tasks that ended badly, after their last attempt.");
@@ -190,6 +195,7 @@ pub const ALL: &[Metric] = &[
     TASKS_CLAIMED.row(),
     CLAIM_RACES_LOST.row(),
     CLAIMS_LOST.row(),
+    TASKS_UNROUTABLE.row(),
     TASKS_COMPLETED.row(),
     TASKS_FAILED.row(),
     TASKS_RETRIED.row(),

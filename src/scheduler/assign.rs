@@ -1,0 +1,165 @@
+//! Which agent takes which due task, and which tasks cannot be taken here now. Pure.
+
+use std::collections::BTreeSet;
+
+use crate::domain::agent::{AgentLoad, Route, route};
+use crate::store::{Closed, DueTask};
+
+/// Most words remembered as not offered here.
+const MAX_STRANGE: usize = 1_000;
+
+/// Names of agents and capabilities seen in due tasks that no agent of this replica has, or spells otherwise.
+/// Told to the store so that such tasks do not fill the window and hide others.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Strange {
+    agents: BTreeSet<String>,
+    capabilities: BTreeSet<String>,
+}
+
+impl Strange {
+    fn learn(&mut self, task: &DueTask) {
+        if self.agents.len() + self.capabilities.len() >= MAX_STRANGE {
+            return;
+        }
+        match &task.agent {
+            Some(agent) => {
+                self.agents.insert(agent.clone());
+            }
+            None => self.capabilities.extend(task.capabilities.iter().cloned()),
+        }
+    }
+
+    /// What to leave out of a scan under these `loads`.
+    pub(crate) fn closed(&self, loads: &[AgentLoad<'_>]) -> Closed {
+        let free: Vec<_> = loads.iter().filter(|load| load.free() > 0).collect();
+        let is_free = |name: &str| free.iter().any(|load| load.profile.name == name);
+        let offered = |word: &String| free.iter().any(|load| load.profile.offers(std::slice::from_ref(word)));
+        let agents: BTreeSet<&String> = loads.iter().map(|load| &load.profile.name).chain(&self.agents).collect();
+        let capabilities: BTreeSet<&String> =
+            loads.iter().flat_map(|load| &load.profile.capabilities).chain(&self.capabilities).collect();
+        Closed {
+            agents: agents.into_iter().filter(|name| !is_free(name)).cloned().collect(),
+            capabilities: capabilities.into_iter().filter(|word| !offered(word)).cloned().collect(),
+        }
+    }
+}
+
+/// Who takes what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Assignment {
+    /// Index of a due task and of the agent that takes it.
+    pub(crate) picks: Vec<(usize, usize)>,
+    /// Indexes of due tasks that no agent here fits.
+    pub(crate) none_fits: Vec<usize>,
+    /// How many tasks were left because the agents that fit are at capacity.
+    pub(crate) busy: usize,
+}
+
+/// Assigns up to `wanted` of `due`, tried in this `order`, to agents that have `in_flight` tasks already.
+/// The loads grow as tasks are assigned, so that a batch is shared out like single tasks.
+pub(crate) fn assign(
+    due: &[DueTask],
+    order: &[usize],
+    mut loads: Vec<AgentLoad<'_>>,
+    wanted: usize,
+    strange: &mut Strange,
+) -> Assignment {
+    let mut assignment = Assignment::default();
+    for index in order {
+        if assignment.picks.len() >= wanted {
+            break;
+        }
+        let task = &due[*index];
+        match route(task.agent.as_deref(), &task.capabilities, &loads) {
+            Route::To(agent) => {
+                loads[agent].in_flight += 1;
+                assignment.picks.push((*index, agent));
+            }
+            Route::Busy => {
+                // Its words may be spelt otherwise than in the profiles; the store compares exactly.
+                strange.learn(task);
+                assignment.busy += 1;
+            }
+            Route::NoneFits => {
+                strange.learn(task);
+                assignment.none_fits.push(*index);
+            }
+        }
+    }
+    assignment
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::agent::AgentProfile;
+    use crate::domain::budget::Budget;
+    use crate::domain::id::TaskId;
+
+    fn agent(name: &str, capabilities: &[&str], capacity: usize) -> AgentProfile {
+        AgentProfile {
+            name: name.to_owned(),
+            role: String::new(),
+            instructions: String::new(),
+            capabilities: capabilities.iter().map(ToString::to_string).collect(),
+            tools: Vec::new(),
+            model: None,
+            capacity,
+            budget: Budget::default(),
+        }
+    }
+
+    fn due(id: u64, agent: Option<&str>, capabilities: &[&str]) -> DueTask {
+        DueTask {
+            id: TaskId::Number(id),
+            rank: 0,
+            agent: agent.map(str::to_owned),
+            capabilities: capabilities.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn loads<'a>(agents: &'a [AgentProfile], in_flight: &[usize]) -> Vec<AgentLoad<'a>> {
+        agents.iter().zip(in_flight).map(|(profile, in_flight)| AgentLoad { profile, in_flight: *in_flight }).collect()
+    }
+
+    fn in_order(due: &[DueTask]) -> Vec<usize> {
+        (0..due.len()).collect()
+    }
+
+    #[test]
+    fn a_batch_never_exceeds_free_capacity_and_is_shared_out_by_load() {
+        let agents = [agent("a", &[], 4), agent("b", &[], 4)];
+        let tasks: Vec<_> = (0..20).map(|id| due(id, None, &[])).collect();
+        let assignment = assign(&tasks, &in_order(&tasks), loads(&agents, &[3, 1]), 100, &mut Strange::default());
+        let taken = |agent| assignment.picks.iter().filter(|(_, to)| *to == agent).count();
+        assert_eq!((taken(0), taken(1)), (1, 3));
+        assert_eq!(assignment.busy, 16);
+    }
+
+    #[test]
+    fn a_full_agent_does_not_hide_tasks_of_another() {
+        let agents = [agent("full", &["sql"], 1), agent("free", &["web"], 1)];
+        let mut tasks: Vec<_> = (0..5).map(|id| due(id, None, &["SQL"])).collect();
+        tasks.push(due(9, Some("free"), &[]));
+        let mut strange = Strange::default();
+        let assignment = assign(&tasks, &in_order(&tasks), loads(&agents, &[1, 0]), 10, &mut strange);
+        assert_eq!(assignment.picks, [(5, 1)]);
+        let closed = strange.closed(&loads(&agents, &[1, 0]));
+        assert_eq!(closed.agents, ["full"]);
+        assert_eq!(closed.capabilities, ["SQL", "sql"]);
+        let all_free = strange.closed(&loads(&agents, &[0, 0]));
+        assert_eq!(all_free, Closed::default());
+    }
+
+    #[test]
+    fn what_no_agent_here_can_do_is_left_and_learnt() {
+        let agents = [agent("only", &["sql"], 5)];
+        let tasks = [due(1, Some("nobody"), &[]), due(2, None, &["fly"]), due(3, None, &["sql"])];
+        let mut strange = Strange::default();
+        let assignment = assign(&tasks, &in_order(&tasks), loads(&agents, &[0]), 10, &mut strange);
+        assert_eq!(assignment.none_fits, [0, 1]);
+        assert_eq!(assignment.picks, [(2, 0)]);
+        let closed = strange.closed(&loads(&agents, &[0]));
+        assert_eq!(closed, Closed { agents: vec!["nobody".into()], capabilities: vec!["fly".into()] });
+    }
+}

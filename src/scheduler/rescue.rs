@@ -1,0 +1,277 @@
+//! Takes back the tasks of replicas that died.
+//!
+//! Liveness is judged by the heartbeat counter alone, on this replica's own monotonic clock; wall clocks of two
+//! hosts are never compared. Tasks that no living run answers for are found as well: those of a replica without a
+//! record, and those that this replica holds in the store but does not run.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::guard::guarded;
+use crate::clock;
+use crate::domain::event::{Event, Level};
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::id::TaskId;
+use crate::domain::replica::Replica;
+use crate::domain::task::{Task, TaskEvent, TaskStatus};
+use crate::domain::time::Timestamp;
+use crate::store::{StoreError, TaskFilter, TransitionError};
+use crate::telemetry::metrics;
+use crate::worker::execute::Worker;
+use crate::worker::{dead_letter, persist};
+
+/// Running tasks read at once.
+const PAGE: u32 = 512;
+
+/// Observes heartbeats. Pure: the time is an argument.
+///
+/// Only time during which this observer looked counts as stillness, up to `gap` between two looks: an observer
+/// that was stopped itself, or could not reach the store, must not take its own absence for the death of others.
+pub(crate) struct Watch {
+    lease: Duration,
+    gap: Duration,
+    last_look: Option<Instant>,
+    seen: HashMap<String, Seen>,
+}
+
+#[derive(Clone, Copy)]
+struct Seen {
+    heartbeat: u64,
+    still: Duration,
+}
+
+impl Watch {
+    /// A watch that has seen nobody yet, so nobody is dead before a whole lease has passed.
+    pub(crate) fn new(lease: Duration, gap: Duration) -> Self {
+        Self { lease, gap, last_look: None, seen: HashMap::new() }
+    }
+
+    /// Takes a look at `replicas`, and names those that are dead with how long they have been still.
+    pub(crate) fn look<'a>(
+        &mut self,
+        replicas: impl Iterator<Item = (&'a str, u64)>,
+        now: Instant,
+    ) -> Vec<(String, Duration)> {
+        let passed = self.last_look.map_or(Duration::ZERO, |last| now.duration_since(last)).min(self.gap);
+        self.last_look = Some(now);
+        let mut seen = HashMap::new();
+        let mut dead = Vec::new();
+        for (id, heartbeat) in replicas {
+            let still = match self.seen.get(id) {
+                Some(before) if before.heartbeat == heartbeat => before.still + passed,
+                _ => Duration::ZERO,
+            };
+            if still >= self.lease {
+                dead.push((id.to_owned(), still));
+            }
+            seen.insert(id.to_owned(), Seen { heartbeat, still });
+        }
+        self.seen = seen;
+        dead
+    }
+}
+
+/// Watches the other replicas and rescues.
+pub(crate) struct Rescuer {
+    worker: Arc<Worker>,
+    watch: Watch,
+    period: Duration,
+    /// Claims found without a run at the last check, and when that was.
+    stray: HashSet<(TaskId, String)>,
+    checked: Instant,
+}
+
+impl Rescuer {
+    pub(crate) fn new(worker: Arc<Worker>, heartbeat: Duration) -> Self {
+        let period = (heartbeat / 5).clamp(Duration::from_millis(20), Duration::from_secs(1));
+        let watch = Watch::new(worker.lease.length(), period * 2);
+        Self { worker, watch, period, stray: HashSet::new(), checked: Instant::now() }
+    }
+
+    /// Watches until the drain begins.
+    pub(crate) async fn run(mut self, drain: CancellationToken) {
+        loop {
+            tokio::select! {
+                biased;
+                () = drain.cancelled() => return,
+                () = tokio::time::sleep(self.period) => {}
+            }
+            tokio::select! {
+                () = drain.cancelled() => return,
+                round = guarded("rescue", self.run_once(clock::now())) => if let Some(Err(error)) = round {
+                    tracing::warn!(%error, "the other replicas could not be looked after");
+                },
+            }
+        }
+    }
+
+    /// One look at the other replicas, and what follows from it.
+    pub(crate) async fn run_once(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let replicas = self.worker.store.replicas().await?;
+        metrics::REPLICAS.set(replicas.len(), []);
+        let others = replicas.iter().filter(|replica| replica.id != self.worker.replica_id);
+        let dead = self.watch.look(others.map(|replica| (replica.id.as_str(), replica.heartbeat)), Instant::now());
+        for (id, still) in dead {
+            tracing::warn!(replica = id, ?still, "a replica is dead: its heartbeat stands still");
+            rescue(&self.worker, &id, now).await?;
+            metrics::RECOVERY_SECONDS.record(still, []);
+        }
+        if self.checked.elapsed() >= self.worker.lease.length() {
+            self.check_strays(&replicas, now).await?;
+            self.checked = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Finds claims that nobody answers for. One must be found by two checks, a lease apart: it may just be
+    /// about to start or to end.
+    async fn check_strays(&mut self, replicas: &[Replica], now: Timestamp) -> Result<(), StoreError> {
+        let alive: HashSet<&str> = replicas.iter().map(|replica| replica.id.as_str()).collect();
+        let filter = TaskFilter { statuses: vec![TaskStatus::Running], ..TaskFilter::default() };
+        let mut after: Option<String> = None;
+        let mut stray = HashSet::new();
+        loop {
+            let page = self.worker.store.tasks(&filter, PAGE, after.as_deref()).await?;
+            for task in &page.items {
+                let Some(claim) = &task.claim else { continue };
+                let own = claim.owner == self.worker.replica_id;
+                let answered = if own { self.worker.running.holds(task) } else { alive.contains(claim.owner.as_str()) };
+                if answered {
+                    continue;
+                }
+                let key = (task.id, claim.token.clone());
+                if !self.stray.contains(&key) {
+                    stray.insert(key);
+                } else if own {
+                    self.release(task, now).await?;
+                } else {
+                    rescue(&self.worker, &claim.owner, now).await?;
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        self.stray = stray;
+        Ok(())
+    }
+
+    /// Hands back a task that this replica holds but does not run, after a claim or an end that was never confirmed.
+    async fn release(&self, task: &Task, now: Timestamp) -> Result<(), StoreError> {
+        tracing::warn!(task = %task.id, "handing back a task that is claimed here but does not run");
+        match self.worker.store.transition(task, &TaskEvent::Released, now).await {
+            Ok(_) => {
+                metrics::TASKS_RELEASED.inc([]);
+                let event = Event::new("released", "claimed, but never started: handed back, at no charge", now);
+                self.worker.events.note(event.task(task.id).level(Level::Warn));
+                self.worker.signals.work.notify_one();
+                Ok(())
+            }
+            Err(TransitionError::Store(error)) => Err(error),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Returns the tasks of the dead replica `owner` and removes its record; gives back how many tasks there were.
+pub(crate) async fn rescue(worker: &Worker, owner: &str, now: Timestamp) -> Result<u64, StoreError> {
+    let rescue = worker.store.rescue(owner, now).await?;
+    let poisoned = rescue.poisoned.len() as u64;
+    metrics::TASKS_RESCUED.add(rescue.returned + poisoned, []);
+    for task in &rescue.poisoned {
+        bury(worker, task, now).await?;
+    }
+    if rescue.returned + poisoned > 0 {
+        let message = format!("replica {owner} died: {} tasks returned, {poisoned} given up", rescue.returned);
+        worker.events.note(Event::new("rescued", message, now).level(Level::Warn).with("owner", owner));
+        tracing::warn!(owner, returned = rescue.returned, poisoned, "took the tasks of a dead replica");
+    }
+    worker.store.remove_replica(owner).await?;
+    worker.signals.work.notify_one();
+    if poisoned > 0 {
+        worker.signals.dependencies.notify_one();
+    }
+    Ok(rescue.returned + poisoned)
+}
+
+async fn bury(worker: &Worker, task: &Task, now: Timestamp) -> Result<(), StoreError> {
+    let failure = task
+        .error
+        .clone()
+        .unwrap_or_else(|| Failure::new(FailureClass::Crashed, "the process that ran it died too often"));
+    let letter = dead_letter(&worker.store, task, None, &failure, task.earlier_runs()).await;
+    persist("store a dead letter", || worker.store.bury(&letter)).await?;
+    metrics::DEAD_LETTERED.inc([failure.class.as_str()]);
+    worker.events.note(Event::new("failed", failure.to_string(), now).level(Level::Error).task(task.id));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(15);
+    const PERIOD: Duration = Duration::from_secs(1);
+
+    struct Observer {
+        watch: Watch,
+        now: Instant,
+    }
+
+    impl Observer {
+        fn new() -> Self {
+            Self { watch: Watch::new(LEASE, PERIOD * 2), now: Instant::now() }
+        }
+
+        fn look_after(&mut self, passed: Duration, replicas: &[(&str, u64)]) -> Vec<String> {
+            self.now += passed;
+            self.watch.look(replicas.iter().copied(), self.now).into_iter().map(|(id, _)| id).collect()
+        }
+    }
+
+    #[test]
+    fn a_counter_that_stands_still_for_the_lease_is_a_death_and_not_before() {
+        let mut observer = Observer::new();
+        for second in 0..15 {
+            let dead = observer.look_after(PERIOD, &[("a", 7), ("b", second)]);
+            assert!(dead.is_empty(), "second {second}: {dead:?}");
+        }
+        assert_eq!(observer.look_after(PERIOD, &[("a", 7), ("b", 15)]), ["a"]);
+    }
+
+    #[test]
+    fn any_change_of_the_counter_is_a_sign_of_life() {
+        let mut observer = Observer::new();
+        for second in 0..100 {
+            assert!(observer.look_after(PERIOD, &[("a", second / 14)]).is_empty());
+        }
+    }
+
+    #[test]
+    fn an_observer_that_just_started_waits_a_whole_lease() {
+        let mut observer = Observer::new();
+        assert!(observer.look_after(Duration::from_hours(1), &[("long dead", 7)]).is_empty());
+    }
+
+    #[test]
+    fn the_absence_of_the_observer_is_not_held_against_others() {
+        let mut observer = Observer::new();
+        assert!(observer.look_after(PERIOD, &[("a", 7)]).is_empty());
+        assert!(observer.look_after(Duration::from_hours(1), &[("a", 7)]).is_empty());
+    }
+
+    #[test]
+    fn one_that_comes_back_under_its_name_starts_afresh() {
+        let mut observer = Observer::new();
+        for _ in 0..20 {
+            observer.look_after(PERIOD, &[("a", 7)]);
+        }
+        assert!(observer.look_after(PERIOD, &[]).is_empty());
+        assert!(observer.look_after(PERIOD, &[("a", 7)]).is_empty());
+    }
+}

@@ -1,0 +1,124 @@
+//! The sweep: the cron job that looks for work that no signal announced, and the work it drives.
+//!
+//! The job itself only sends a notification. Its library fires it again while it still runs, and a panic in the
+//! synchronous part of a job would end it for good; so nothing that can fail or take time happens there.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use chrono::Utc;
+use tokio::sync::Notify;
+use tokio_cron_scheduler::{Job, JobScheduler};
+use tokio_util::sync::CancellationToken;
+
+use super::RunnerError;
+use super::admission::Admission;
+use super::guard::guarded;
+use crate::clock;
+use crate::domain::task::TaskStatus;
+use crate::domain::time::Timestamp;
+use crate::store::StoreError;
+use crate::telemetry::metrics;
+use crate::worker::execute::Worker;
+
+/// A cron job that notifies `poke`, unless `busy` says that the last one is still at work.
+pub(crate) fn job(expression: &str, poke: Arc<Notify>, busy: Arc<AtomicBool>) -> Result<Job, RunnerError> {
+    // In UTC: the library would freeze any other zone at today's offset.
+    Job::new_async_tz(expression, Utc, move |_, _| {
+        let (poke, busy) = (Arc::clone(&poke), Arc::clone(&busy));
+        Box::pin(async move {
+            if busy.load(Ordering::Acquire) {
+                tracing::debug!("the last sweep is still at work; this one is left out");
+            } else {
+                poke.notify_one();
+            }
+        })
+    })
+    .map_err(|_| RunnerError::BadSweep(expression.to_owned()))
+}
+
+/// Starts the cron job.
+pub(crate) async fn start(job: Job) -> Result<JobScheduler, RunnerError> {
+    let cron = |error: tokio_cron_scheduler::JobSchedulerError| RunnerError::Cron(error.to_string());
+    let scheduler = JobScheduler::new().await.map_err(cron)?;
+    scheduler.add(job).await.map_err(cron)?;
+    scheduler.start().await.map_err(cron)?;
+    Ok(scheduler)
+}
+
+/// What the cron job drives.
+pub(crate) struct Sweep {
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) admission: Admission,
+    pub(crate) poke: Arc<Notify>,
+    pub(crate) busy: Arc<AtomicBool>,
+    /// Tells the dispatcher that a sweep came by.
+    pub(crate) swept: Arc<AtomicBool>,
+}
+
+impl Sweep {
+    /// Sweeps when poked, until the drain begins.
+    pub(crate) async fn run(self, drain: CancellationToken) {
+        loop {
+            tokio::select! {
+                biased;
+                () = drain.cancelled() => return,
+                () = self.poke.notified() => {}
+            }
+            self.busy.store(true, Ordering::Release);
+            tokio::select! {
+                () = drain.cancelled() => return,
+                round = guarded("sweep", self.run_once(clock::now())) => if let Some(Err(error)) = round {
+                    tracing::warn!(%error, "the sweep failed; the next one tries again");
+                },
+            }
+            self.busy.store(false, Ordering::Release);
+        }
+    }
+
+    /// Admits what other clients wrote, wakes dispatch and the check of dependencies, and reads off the queue.
+    pub(crate) async fn run_once(&self, now: Timestamp) -> Result<(), StoreError> {
+        // Due tasks do not wait for points that have yet to be read.
+        self.swept.store(true, Ordering::Release);
+        self.worker.signals.work.notify_one();
+        let admitted = self.admission.run_once(now).await;
+        if !matches!(&admitted, Ok(admitted) if admitted.admitted == 0) {
+            self.worker.signals.work.notify_one();
+        }
+        self.worker.signals.dependencies.notify_one();
+        let gauges = self.read_off(now).await;
+        admitted.map(|_| ()).and(gauges)
+    }
+
+    async fn read_off(&self, now: Timestamp) -> Result<(), StoreError> {
+        let counts = self.worker.store.task_counts().await?;
+        for status in TaskStatus::ALL {
+            metrics::QUEUE_TASKS.set(counts.get(&status).copied().unwrap_or(0), [status.as_str()]);
+        }
+        let oldest = self.worker.store.oldest_due(now).await?;
+        let age_ms = oldest.map_or(0, |at| now.millis_since(at));
+        metrics::OLDEST_DUE_SECONDS.set_f64(std::time::Duration::from_millis(age_ms).as_secs_f64(), []);
+        metrics::DEAD_LETTERS.set(self.worker.store.dead_letter_count().await?, []);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(expression: &str) -> Result<Job, RunnerError> {
+        job(expression, Arc::default(), Arc::default())
+    }
+
+    #[test]
+    fn a_sweep_is_a_cron_expression_with_seconds() {
+        for good in ["0 * * * * *", "*/5 * * * * *", "0 0 0 1 1 *"] {
+            assert!(read(good).is_ok(), "{good}");
+        }
+        for bad in ["", "* * * * *", "every minute", "99 * * * * *"] {
+            let error = read(bad).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains(&format!("{bad:?}")), "{bad}: {error}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The sign of life of this replica: a counter in the store that grows, and what this replica says of itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::lease::Lease;
+use super::signals::Signals;
+use super::slots::Slots;
+use crate::clock;
+use crate::domain::replica::Replica;
+use crate::store::Store;
+use crate::telemetry::metrics;
+
+/// Writes heartbeats and confirms the [`Lease`].
+pub(crate) struct Heartbeat {
+    pub(crate) store: Store,
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) lease: Arc<Lease>,
+    pub(crate) signals: Arc<Signals>,
+    pub(crate) replica_id: String,
+    pub(crate) period: Duration,
+    /// Cancelled once the replica drains, which it then tells the others.
+    pub(crate) drain: CancellationToken,
+}
+
+impl Heartbeat {
+    /// Beats until `stop`.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let mut usage = Usage::new();
+        let mut replica = Replica {
+            id: self.replica_id.clone(),
+            host: System::host_name().unwrap_or_else(|_| "unknown".to_owned()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: clock::now(),
+            updated_at: clock::now(),
+            heartbeat: 0,
+            draining: false,
+            agents: Vec::new(),
+            cpu: 0.0,
+            memory_bytes: 0,
+        };
+        loop {
+            replica.heartbeat += 1;
+            replica.updated_at = clock::now();
+            replica.draining = self.drain.is_cancelled();
+            replica.agents = self.slots.presence();
+            (replica.cpu, replica.memory_bytes) = usage.read();
+            let confirmed = self.beat(&replica).await;
+            // Tries again soon when it was not confirmed: the lease is running out.
+            let pause = if confirmed { self.period } else { self.period / 4 };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+                () = self.drain.cancelled(), if !replica.draining => {}
+            }
+        }
+    }
+
+    /// Writes one heartbeat; gives back whether the store confirmed it.
+    async fn beat(&self, replica: &Replica) -> bool {
+        let was_certain = self.lease.is_certain();
+        let sent = Instant::now();
+        // A request that hangs must not use up the lease: a fresh one may get through.
+        let answer = tokio::time::timeout(self.lease.length() / 3, self.store.beat(replica)).await;
+        let confirmed = matches!(answer, Ok(Ok(())));
+        metrics::HEARTBEATS.inc([if confirmed { "ok" } else { "error" }]);
+        match answer {
+            Ok(Ok(())) => {
+                self.lease.confirm(sent);
+                if !was_certain {
+                    self.signals.work.notify_one();
+                }
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "the heartbeat was not stored"),
+            Err(_) => tracing::warn!("the heartbeat was not confirmed within {:?}", self.lease.length() / 3),
+        }
+        if was_certain && !self.lease.is_certain() {
+            tracing::error!("no heartbeat confirmed within the lease: running tasks are stopped, none is started");
+        }
+        confirmed
+    }
+}
+
+/// What this process uses of its machine.
+struct Usage {
+    system: Option<System>,
+    pid: Pid,
+}
+
+impl Usage {
+    fn new() -> Self {
+        Self { system: System::new().ok(), pid: Pid::from_u32(std::process::id()) }
+    }
+
+    /// Cores in use since the last reading, and resident bytes; zero where the system does not tell.
+    fn read(&mut self) -> (f64, u64) {
+        let Some(system) = &mut self.system else { return (0.0, 0) };
+        let what = ProcessRefreshKind::nothing().with_cpu().with_memory();
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[self.pid]), false, what);
+        system.process(self.pid).map_or((0.0, 0), |process| (f64::from(process.cpu_usage()) / 100.0, process.memory()))
+    }
+}

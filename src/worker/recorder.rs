@@ -1,0 +1,111 @@
+//! The traces of one run: its attempt record with checkpoints, and its events.
+//!
+//! The id of the record derives from the claim, so that a replica which lost the claim can only ever write to
+//! its own attempt.
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use super::events::Events;
+use super::persist;
+use crate::agent::{Checkpoint, Recorder};
+use crate::clock;
+use crate::domain::attempt::{Attempt, AttemptStatus, Progress};
+use crate::domain::budget::Spent;
+use crate::domain::event::Event;
+use crate::domain::failure::Failure;
+use crate::domain::id::TaskId;
+use crate::domain::task::Task;
+use crate::store::{Store, StoreError};
+
+/// Records one run.
+pub(crate) struct RunRecorder {
+    store: Store,
+    events: Events,
+    task_id: TaskId,
+    agent: String,
+    /// Held across a write, so that an older state never replaces a newer one.
+    attempt: Mutex<Attempt>,
+}
+
+impl RunRecorder {
+    /// A recorder for the run of `task` by `agent` on `replica`. Nothing is written before the first checkpoint.
+    pub(crate) fn new(store: Store, events: Events, task: &Task, replica: &str, agent: &str) -> Self {
+        let claim = task.claim.as_ref().map(|claim| claim.token.clone()).unwrap_or_default();
+        let now = clock::now();
+        let attempt = Attempt {
+            id: Attempt::id_for(task.id, &claim),
+            task_id: task.id,
+            number: task.earlier_runs().saturating_add(1),
+            claim,
+            replica: replica.to_owned(),
+            agent: agent.to_owned(),
+            status: AttemptStatus::Running,
+            started_at: now,
+            updated_at: now,
+            finished_at: None,
+            progress: Progress::default(),
+            checkpoint: None,
+            result: None,
+            failure: None,
+            spent: Spent::default(),
+        };
+        Self { store, events, task_id: task.id, agent: agent.to_owned(), attempt: Mutex::new(attempt) }
+    }
+
+    /// Writes how the run ended. `None` leaves what was recorded.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store refuses; while it does not answer, this waits.
+    pub(crate) async fn finish(&self, end: End) -> Result<(), StoreError> {
+        let mut attempt = self.attempt.lock().await;
+        let now = clock::now();
+        attempt.status = end.status;
+        attempt.updated_at = now;
+        attempt.finished_at = Some(now);
+        if end.result.is_some() {
+            attempt.result = end.result;
+        }
+        if end.failure.is_some() {
+            attempt.failure = end.failure;
+        }
+        if let Some(spent) = end.spent {
+            attempt.spent = spent;
+        }
+        persist("store the end of an attempt", || self.store.save_attempt(&attempt)).await
+    }
+
+    /// The same event, said of this run.
+    pub(crate) fn about(&self, mut event: Event) -> Event {
+        event.task_id.get_or_insert(self.task_id);
+        event.agent.get_or_insert_with(|| self.agent.clone());
+        event
+    }
+}
+
+/// How a run ended, for its attempt record.
+pub(crate) struct End {
+    pub(crate) status: AttemptStatus,
+    pub(crate) result: Option<Value>,
+    pub(crate) failure: Option<Failure>,
+    pub(crate) spent: Option<Spent>,
+}
+
+#[async_trait]
+impl Recorder for RunRecorder {
+    async fn checkpoint(&self, checkpoint: Checkpoint) -> Result<(), Failure> {
+        let mut attempt = self.attempt.lock().await;
+        attempt.updated_at = clock::now();
+        attempt.checkpoint = Some(checkpoint.state);
+        attempt.progress = checkpoint.progress;
+        attempt.spent = checkpoint.spent;
+        persist("store a checkpoint", || self.store.save_attempt(&attempt))
+            .await
+            .map_err(|error| Failure::transient(format!("the checkpoint could not be stored: {error}")))
+    }
+
+    fn note(&self, event: Event) {
+        self.events.note(self.about(event));
+    }
+}

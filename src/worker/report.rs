@@ -1,0 +1,332 @@
+//! What follows from the end of a run: the attempt's last record, a dead letter perhaps, and the task's transition.
+//!
+//! The transition comes last and is fenced: until it is written the task can be run again, and once somebody else
+//! holds the task nothing of this run reaches it.
+
+use std::sync::atomic::Ordering;
+
+use super::execute::{Ending, Worker};
+use super::persist;
+use super::recorder::{End, RunRecorder};
+use crate::clock;
+use crate::domain::attempt::AttemptStatus;
+use crate::domain::budget::Spent;
+use crate::domain::dead_letter::DeadLetter;
+use crate::domain::event::{Event, Level};
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::retry::{RetryPolicy, Verdict};
+use crate::domain::task::{Task, TaskEvent};
+use crate::domain::time::Timestamp;
+use crate::store::{Store, StoreError, TransitionError, task_payload};
+use crate::telemetry::metrics;
+
+/// What to write about a run that ended.
+struct Decision {
+    event: TaskEvent,
+    status: AttemptStatus,
+    spent: Option<Spent>,
+    /// The word for it in metrics.
+    outcome: &'static str,
+}
+
+/// Decides what becomes of `task` after its run ended.
+fn decide(ending: Ending, task: &Task, retry: &RetryPolicy, now: Timestamp) -> Decision {
+    let (failure, spent) = match ending {
+        Ending::Cancelled => {
+            return Decision {
+                event: TaskEvent::Cancelled,
+                status: AttemptStatus::Cancelled,
+                spent: None,
+                outcome: "cancelled",
+            };
+        }
+        Ending::Cut => {
+            return Decision {
+                event: TaskEvent::Released,
+                status: AttemptStatus::Released,
+                spent: None,
+                outcome: "released",
+            };
+        }
+        Ending::Answered(outcome) => match outcome.result {
+            Ok(result) => {
+                let event = TaskEvent::Completed(result);
+                let status = AttemptStatus::Completed;
+                return Decision { event, status, spent: Some(outcome.spent), outcome: "completed" };
+            }
+            Err(failure) => (failure, Some(outcome.spent)),
+        },
+        Ending::Broke(failure) => (failure, None),
+    };
+    let (event, outcome) = match retry.judge(&failure, task.attempt.saturating_add(1), task.max_attempts) {
+        Verdict::RetryIn(ms) => {
+            let at = now.plus_millis(i64::try_from(ms).unwrap_or(i64::MAX));
+            (TaskEvent::RetryAt(at, failure), "retried")
+        }
+        Verdict::GiveUp => (TaskEvent::Failed(failure), "failed"),
+    };
+    Decision { event, status: AttemptStatus::Failed, spent, outcome }
+}
+
+impl Decision {
+    fn failure(&self) -> Option<&Failure> {
+        match &self.event {
+            TaskEvent::Failed(failure) | TaskEvent::RetryAt(_, failure) => Some(failure),
+            _ => None,
+        }
+    }
+
+    fn end(&self) -> End {
+        let result = match &self.event {
+            TaskEvent::Completed(result) => Some(result.clone()),
+            _ => None,
+        };
+        End { status: self.status, result, failure: self.failure().cloned(), spent: self.spent.clone() }
+    }
+}
+
+impl Worker {
+    /// Records the end of a run, and gives back the word for it in metrics.
+    pub(super) async fn report(
+        &self,
+        task: &Task,
+        agent: &str,
+        recorder: &RunRecorder,
+        ending: Ending,
+    ) -> &'static str {
+        let decision = decide(ending, task, &self.retry, clock::now());
+        tokio::select! {
+            biased;
+            outcome = self.settle(task, agent, recorder, decision) => outcome,
+            () = self.abandon.cancelled() => {
+                tracing::error!(task = %task.id, "its end could not be stored before the exit: it will be rescued");
+                self.unsettled.store(true, Ordering::Release);
+                "lost"
+            }
+        }
+    }
+
+    async fn settle(&self, task: &Task, agent: &str, recorder: &RunRecorder, decision: Decision) -> &'static str {
+        if let Err(error) = recorder.finish(decision.end()).await {
+            // The outcome of the task matters more than the record of the attempt.
+            tracing::error!(task = %task.id, %error, "the record of an attempt was refused");
+        }
+        let letter = match &decision.event {
+            TaskEvent::Failed(failure) => self.bury(task, agent, failure).await,
+            _ => None,
+        };
+        match self.transition(task, &decision.event).await {
+            Ok(()) => {
+                self.after(task, agent, recorder, &decision).await;
+                decision.outcome
+            }
+            Err(TransitionError::Store(error)) if matches!(decision.event, TaskEvent::Completed(_)) => {
+                let failure = Failure::permanent(format!("its result could not be stored: {error}"));
+                let instead = Decision {
+                    event: TaskEvent::Failed(failure),
+                    status: AttemptStatus::Failed,
+                    spent: None,
+                    outcome: "failed",
+                };
+                Box::pin(self.settle(task, agent, recorder, instead)).await
+            }
+            Err(TransitionError::Store(error)) => {
+                tracing::error!(task = %task.id, %error, "the end of a run was refused by the store");
+                self.unsettled.store(true, Ordering::Release);
+                "lost"
+            }
+            Err(error @ (TransitionError::Lost(_) | TransitionError::Illegal(_))) => {
+                self.lost(task, recorder, letter, &error).await;
+                "lost"
+            }
+        }
+    }
+
+    async fn transition(&self, task: &Task, event: &TaskEvent) -> Result<(), TransitionError> {
+        let now = clock::now();
+        persist("store the end of a run", || self.store.transition(task, event, now)).await.map(|_| ())
+    }
+
+    /// What the replica that has the task now decides about it counts; this run only leaves its attempt.
+    async fn lost(&self, task: &Task, recorder: &RunRecorder, letter: Option<DeadLetter>, error: &TransitionError) {
+        metrics::CLAIMS_LOST.inc([]);
+        let message = format!("the outcome of a run was not recorded: {error}");
+        self.events.note(recorder.about(Event::new("lost", message, clock::now()).level(Level::Warn)));
+        let end = End { status: AttemptStatus::Lost, result: None, failure: None, spent: None };
+        if let Err(error) = recorder.finish(end).await {
+            tracing::warn!(task = %task.id, %error, "a lost attempt could not be marked as such");
+        }
+        let Some(letter) = letter else { return };
+        // Somebody else may have buried the task by now: only the letter of this run is taken back.
+        let found = persist("read a dead letter", || self.store.dead_letter(task.id)).await;
+        if matches!(found, Ok(Some(found)) if found == letter) {
+            self.unbury(task).await;
+        }
+    }
+
+    /// Writes the dead letter of `task`, before its transition: a failed task without one would be a silent loss.
+    async fn bury(&self, task: &Task, agent: &str, failure: &Failure) -> Option<DeadLetter> {
+        let letter = dead_letter(&self.store, task, Some(agent), failure, task.earlier_runs() + 1).await;
+        match persist("store a dead letter", || self.store.bury(&letter)).await {
+            Ok(()) => Some(letter),
+            Err(error) => {
+                tracing::error!(task = %task.id, %error, %failure, "a dead letter was refused");
+                None
+            }
+        }
+    }
+
+    async fn unbury(&self, task: &Task) {
+        let ids = [task.id];
+        if let Err(error) = persist("remove a dead letter", || self.store.purge_dead_letters(&ids)).await {
+            tracing::warn!(task = %task.id, %error, "an outdated dead letter could not be removed");
+        }
+    }
+
+    /// Metrics, history and signals of a recorded transition.
+    async fn after(&self, task: &Task, agent: &str, recorder: &RunRecorder, decision: &Decision) {
+        let now = clock::now();
+        let name = decision.event.name();
+        let event = match &decision.event {
+            TaskEvent::Completed(_) => {
+                metrics::TASKS_COMPLETED.inc([agent]);
+                Event::new(name, "completed", now)
+            }
+            TaskEvent::RetryAt(at, failure) => {
+                metrics::TASKS_RETRIED.inc([failure.class.as_str()]);
+                self.signals.due_at(*at);
+                let message = format!("attempt {} failed, the next one starts at {at}: {failure}", task.attempt + 1);
+                Event::new(name, message, now).level(Level::Warn).with("class", failure.class.as_str())
+            }
+            TaskEvent::Failed(failure) => {
+                metrics::TASKS_FAILED.inc([agent, failure.class.as_str()]);
+                metrics::DEAD_LETTERED.inc([failure.class.as_str()]);
+                let message = format!("failed for good after attempt {}: {failure}", task.attempt + 1);
+                Event::new(name, message, now).level(Level::Error).with("class", failure.class.as_str())
+            }
+            TaskEvent::Cancelled => {
+                metrics::TASKS_CANCELLED.inc([]);
+                Event::new(name, "stopped on request", now)
+            }
+            _ => {
+                metrics::TASKS_RELEASED.inc([]);
+                self.signals.work.notify_one();
+                Event::new(name, "handed back unfinished, at no charge", now)
+            }
+        };
+        self.events.note(recorder.about(event));
+        if matches!(decision.event, TaskEvent::Completed(_)) && task.earlier_runs() > 0 {
+            let found = persist("read a dead letter", || self.store.dead_letter(task.id)).await;
+            if matches!(found, Ok(Some(_))) {
+                self.unbury(task).await;
+            }
+        }
+        self.signals.ended();
+    }
+}
+
+/// The dead letter of `task`, with the failures of its attempts before the last.
+pub(crate) async fn dead_letter(
+    store: &Store,
+    task: &Task,
+    agent: Option<&str>,
+    failure: &Failure,
+    attempts: u32,
+) -> DeadLetter {
+    let earlier_failures = if attempts > 1 { earlier_failures(store, task).await } else { Vec::new() };
+    DeadLetter {
+        task_id: task.id,
+        goal: task.goal.clone(),
+        agent: agent.map(str::to_owned),
+        failure: failure.clone(),
+        attempts,
+        earlier_failures,
+        payload: task_payload(task),
+        buried_at: clock::now(),
+    }
+}
+
+async fn earlier_failures(store: &Store, task: &Task) -> Vec<Failure> {
+    let claim = task.claim.as_ref().map(|claim| claim.token.as_str());
+    match persist("read the attempts of a task", || store.attempts(task.id)).await {
+        Ok(attempts) => attempts
+            .into_iter()
+            .filter(|attempt| Some(attempt.claim.as_str()) != claim)
+            .filter_map(|attempt| match attempt.status {
+                AttemptStatus::Running => {
+                    let message = format!("the process of attempt {} ended without a word", attempt.number);
+                    Some(Failure::new(FailureClass::Crashed, message))
+                }
+                _ => attempt.failure,
+            })
+            .collect(),
+        Err(error) => {
+            log_unread(task, &error);
+            Vec::new()
+        }
+    }
+}
+
+fn log_unread(task: &Task, error: &StoreError) {
+    tracing::warn!(task = %task.id, %error, "its dead letter lacks the failures of earlier attempts");
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::agent::Outcome;
+    use crate::domain::id::TaskId;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+
+    fn task(attempt: u32) -> Task {
+        Task { attempt, max_attempts: 3, ..Task::new(TaskId::Number(1), "do it", NOW) }
+    }
+
+    fn judged(ending: Ending, attempt: u32) -> Decision {
+        decide(ending, &task(attempt), &RetryPolicy::default(), NOW)
+    }
+
+    fn failed(failure: Failure) -> Ending {
+        Ending::Answered(Outcome { result: Err(failure), spent: Spent { steps: 4, ..Spent::default() } })
+    }
+
+    #[test]
+    fn a_result_completes_the_task_and_is_kept_in_the_attempt() {
+        let decision = judged(Ending::Answered(Outcome { result: Ok(json!(7)), spent: Spent::default() }), 0);
+        assert_eq!(decision.event, TaskEvent::Completed(json!(7)));
+        assert_eq!(decision.end().result, Some(json!(7)));
+    }
+
+    #[test]
+    fn a_failure_that_may_pass_is_tried_again_until_the_attempts_are_used_up() {
+        let decision = judged(failed(Failure::transient("busy")), 1);
+        let TaskEvent::RetryAt(at, _) = &decision.event else { panic!("{:?}", decision.event) };
+        assert!(*at >= NOW);
+        assert_eq!(decision.end().spent.map(|spent| spent.steps), Some(4));
+        let last = judged(failed(Failure::transient("busy")), 2);
+        assert_eq!(last.event, TaskEvent::Failed(Failure::transient("busy")));
+    }
+
+    #[test]
+    fn a_failure_that_cannot_pass_ends_the_task_at_once() {
+        let decision = judged(failed(Failure::invalid("no such tool")), 0);
+        assert_eq!((decision.outcome, decision.status), ("failed", AttemptStatus::Failed));
+        assert_eq!(decision.end().failure, Some(Failure::invalid("no such tool")));
+    }
+
+    #[test]
+    fn being_cut_off_is_no_failure() {
+        assert_eq!(judged(Ending::Cut, 2).event, TaskEvent::Released);
+        assert_eq!(judged(Ending::Cancelled, 2).event, TaskEvent::Cancelled);
+        assert!(judged(Ending::Cut, 2).end().failure.is_none());
+    }
+
+    #[test]
+    fn a_time_limit_counts_as_a_failed_attempt() {
+        let decision = judged(Ending::Broke(Failure::timeout("too slow")), 0);
+        assert!(matches!(decision.event, TaskEvent::RetryAt(..)));
+    }
+}

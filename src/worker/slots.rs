@@ -1,0 +1,124 @@
+//! Capacity of the agents of this replica. A [`Slot`] is the right to run one task; dropping it gives it back.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::domain::agent::{AgentLoad, AgentProfile};
+use crate::domain::replica::AgentPresence;
+use crate::telemetry::metrics;
+
+/// The agents of this replica and what they have in flight.
+pub(crate) struct Slots {
+    profiles: Vec<Arc<AgentProfile>>,
+    in_flight: Mutex<Vec<usize>>,
+}
+
+/// A reserved place of one agent.
+pub(crate) struct Slot {
+    slots: Arc<Slots>,
+    index: usize,
+}
+
+impl Slots {
+    /// All agents, idle.
+    pub(crate) fn new(profiles: Vec<AgentProfile>) -> Self {
+        for profile in &profiles {
+            metrics::AGENT_CAPACITY.set(profile.capacity, [&profile.name]);
+            metrics::TASKS_IN_FLIGHT.set(0_u64, [&profile.name]);
+        }
+        let in_flight = Mutex::new(vec![0; profiles.len()]);
+        Self { profiles: profiles.into_iter().map(Arc::new).collect(), in_flight }
+    }
+
+    /// What each agent has in flight now, in the order they were given in.
+    pub(crate) fn in_flight(&self) -> Vec<usize> {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The agents with their load, for [`crate::domain::agent::route`].
+    pub(crate) fn loads<'a>(&'a self, in_flight: &[usize]) -> Vec<AgentLoad<'a>> {
+        self.profiles
+            .iter()
+            .zip(in_flight)
+            .map(|(profile, in_flight)| AgentLoad { profile, in_flight: *in_flight })
+            .collect()
+    }
+
+    /// The agents with their load, for people and other replicas.
+    pub(crate) fn presence(&self) -> Vec<AgentPresence> {
+        self.profiles
+            .iter()
+            .zip(self.in_flight())
+            .map(|(profile, in_flight)| AgentPresence {
+                name: profile.name.clone(),
+                capabilities: profile.capabilities.clone(),
+                in_flight,
+                capacity: profile.capacity,
+            })
+            .collect()
+    }
+
+    /// Takes a place of the agent at `index`; `None` when it has none free.
+    pub(crate) fn reserve(self: &Arc<Self>, index: usize) -> Option<Slot> {
+        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let profile = self.profiles.get(index)?;
+        let count = in_flight.get_mut(index).filter(|count| **count < profile.capacity)?;
+        *count += 1;
+        metrics::TASKS_IN_FLIGHT.set(*count, [&profile.name]);
+        drop(in_flight);
+        Some(Slot { slots: Arc::clone(self), index })
+    }
+}
+
+impl Slot {
+    /// The agent whose place it is.
+    pub(crate) fn profile(&self) -> &Arc<AgentProfile> {
+        &self.slots.profiles[self.index]
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut in_flight = self.slots.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = in_flight.get_mut(self.index) {
+            *count = count.saturating_sub(1);
+            metrics::TASKS_IN_FLIGHT.set(*count, [&self.slots.profiles[self.index].name]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::budget::Budget;
+
+    fn slots(capacities: &[usize]) -> Arc<Slots> {
+        let profile = |(index, capacity): (usize, &usize)| AgentProfile {
+            name: format!("agent{index}"),
+            role: String::new(),
+            instructions: String::new(),
+            capabilities: Vec::new(),
+            tools: Vec::new(),
+            model: None,
+            capacity: *capacity,
+            budget: Budget::default(),
+        };
+        Arc::new(Slots::new(capacities.iter().enumerate().map(profile).collect()))
+    }
+
+    #[test]
+    fn no_agent_takes_more_than_its_capacity() {
+        let slots = slots(&[2, 1]);
+        let held: Vec<_> = [0, 0, 0, 1, 1].into_iter().filter_map(|index| slots.reserve(index)).collect();
+        assert_eq!(held.len(), 3);
+        assert_eq!(slots.in_flight(), [2, 1]);
+        assert!(slots.reserve(7).is_none());
+    }
+
+    #[test]
+    fn a_dropped_slot_is_free_again() {
+        let slots = slots(&[1]);
+        drop(slots.reserve(0));
+        assert_eq!(slots.in_flight(), [0]);
+        assert!(slots.reserve(0).is_some());
+    }
+}
