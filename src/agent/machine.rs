@@ -1,1 +1,395 @@
 //! The agent as a serialisable machine without I/O.
+//!
+//! It decides what is called next; whoever drives it makes the calls and feeds the results back. It owns the plan, the
+//! state of each step, the limits and what was spent, and knows no clock, store, model client or tool.
+//!
+//! A run goes through these phases:
+//!
+//! 1. *plan*: a structured call; skipped when the task carries a plan. Answers that are no valid plan go back to the
+//!    model with what is wrong; after [`ASKS`] of them one instruction step for the whole goal takes the place of a plan;
+//! 2. *steps*, as parallel as their dependencies allow; steps that depend on a failed one are blocked, not run;
+//! 3. *replan* after failures, at most `max_replans` times; done steps stay done and keep their outputs;
+//! 4. *answer*: a structured call that declares success or failure with a reason.
+//!
+//! A plan given with the task that has no instruction steps needs no model and never asks one. Its result is
+//! `{"steps": {id: output}, "output": …}`, where `output` is that of the last step, or `{id: output}` of all those
+//! that no other step depends on when there are several. With a model the result is `{"output": …, "reason": …}`.
+//!
+//! Failures of a passing kind (transient, rate limited, timeout) are tried again at once only for calls that can be
+//! repeated safely. When every failure left at the end is of that kind, the run fails with one of them instead of being
+//! planned anew: the task is retried after a delay and continues here, with done steps done. On the last attempt
+//! there is no such retry, so a new plan is made then.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::domain::attempt::Progress;
+use crate::domain::budget::{Budget, Spent};
+use crate::domain::conversation::{ModelReply, ModelRequest, Usage};
+use crate::domain::event::Level;
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::memory::Recalled;
+use crate::domain::plan::Plan;
+use crate::domain::tool::{Effect, ToolCall, ToolResult, ToolSpec};
+
+mod act;
+mod asking;
+mod prompts;
+mod schema;
+mod state;
+mod steps;
+#[cfg(test)]
+mod tests;
+
+use state::{Asking, Phase, State, Status, Step, VERSION};
+
+/// How often the model is asked for a plan or an answer before an unusable one has to do.
+pub const ASKS: usize = 3;
+
+/// What a run is about and what limits it. Not serialised: the process that continues a run supplies it again.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// What shall be achieved.
+    pub goal: String,
+    /// Data that came with the goal.
+    pub context: Map<String, Value>,
+    /// Plan to carry out; made by the model when absent.
+    pub plan: Option<Plan>,
+    /// Role of the agent in one line.
+    pub role: String,
+    /// Standing instructions of the agent.
+    pub instructions: String,
+    /// Tools that policy allows.
+    pub tools: Vec<ToolSpec>,
+    /// Limits of the run, all attempts together.
+    pub budget: Budget,
+    /// Model the agent prefers.
+    pub model: Option<String>,
+    /// Whether there is a model at all.
+    pub has_model: bool,
+    /// Most tokens of one answer of the model.
+    pub max_output_tokens: u32,
+    /// Similar runs of the past, shown when a plan is made.
+    pub memories: Vec<Recalled>,
+    /// Whether the task is not tried again after this run.
+    pub last_attempt: bool,
+}
+
+/// What is to be done next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Ask the model and report with [`Machine::model_answered`].
+    CallModel(Box<ModelCall>),
+    /// Call these tools at the same time and report each with [`Machine::tool_returned`].
+    CallTools(Vec<ToolCall>),
+    /// Nothing before a call in flight has returned.
+    Wait,
+    /// The run has ended.
+    Done(Result<Value, Failure>),
+}
+
+/// A question to the model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelCall {
+    /// Id of the call within the run.
+    pub id: String,
+    /// The question.
+    pub request: ModelRequest,
+}
+
+/// A model call that failed for good, with what it cost all the same.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelFailed {
+    /// Why.
+    pub failure: Failure,
+    /// Tokens spent.
+    pub usage: Usage,
+    /// Cost in US dollars.
+    pub cost_usd: f64,
+}
+
+/// A result for a call that was not made, or was answered before: a mistake of the driver.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("call {0:?} is not in flight")]
+pub struct NotInFlight(pub String);
+
+/// A serialised machine that cannot be continued.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// Written by a program that serialises differently.
+    #[error("the checkpoint has version {0}, this program reads version {VERSION}")]
+    Version(u64),
+    /// No machine at all.
+    #[error("the checkpoint cannot be read: {0}")]
+    Malformed(String),
+}
+
+/// Something worth telling, for the log of the run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Note {
+    /// What happened: `planned`, `answer_rejected`, `step_started`, `step_finished`, `step_failed`, `step_blocked`,
+    /// `replanned`, `resumed`.
+    pub kind: &'static str,
+    /// How much attention it deserves.
+    pub level: Level,
+    /// The same in a sentence.
+    pub message: String,
+    /// Details.
+    pub data: BTreeMap<&'static str, Value>,
+}
+
+/// A run. Call [`Machine::next`] until it says wait or done, feed a result back, and again.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    setup: Setup,
+    state: State,
+    notes: Vec<Note>,
+}
+
+impl Machine {
+    /// A run that begins.
+    ///
+    /// # Errors
+    /// A [`Failure`] when it cannot begin: the plan of the task is invalid or larger than the budget, or it needs a model
+    /// and there is none.
+    pub fn new(setup: Setup) -> Result<Self, Failure> {
+        let mut machine = Self { setup, state: State::new(Phase::Planning(Asking::default())), notes: Vec::new() };
+        if machine.asks_model() {
+            machine.check_model()?;
+        }
+        if let Some(plan) = machine.setup.plan.clone() {
+            plan.validate(&machine.tool_names()).map_err(|error| Failure::invalid(error.to_string()))?;
+            machine.check_size(plan.steps.len()).map_err(|why| Failure::new(FailureClass::BudgetExceeded, why))?;
+            machine.state.steps = plan.steps.into_iter().map(|step| Step::new(step, 0)).collect();
+            machine.state.phase = Phase::Steps;
+        }
+        Ok(machine)
+    }
+
+    /// A run that goes on from what [`Machine::state`] gave.
+    ///
+    /// Done steps stay done. Failed and blocked ones get a fresh chance where another try can help: after a passing
+    /// failure, and all of them when the run had ended for good and is wanted again. A tool call in flight is made again when it can be repeated
+    /// safely, else its step fails with an unknown outcome. A model call in flight is asked again.
+    ///
+    /// # Errors
+    /// [`Unreadable`] when there is nothing to go on from.
+    pub fn resume(setup: Setup, state: &Value) -> Result<Self, Unreadable> {
+        match state.get("version").and_then(Value::as_u64) {
+            Some(version) if version == u64::from(VERSION) => {}
+            Some(version) => return Err(Unreadable::Version(version)),
+            None => return Err(Unreadable::Malformed("it has no version".to_owned())),
+        }
+        let state = serde::Deserialize::deserialize(state)
+            .map_err(|error: serde_json::Error| Unreadable::Malformed(error.to_string()))?;
+        let mut machine = Self { setup, state, notes: Vec::new() };
+        machine.pick_up();
+        Ok(machine)
+    }
+
+    /// Everything it takes to go on elsewhere.
+    ///
+    /// # Errors
+    /// Only when a value has no JSON form, which none of those that come from JSON lacks.
+    pub fn state(&self) -> Result<Value, serde_json::Error> {
+        serde_json::to_value(&self.state)
+    }
+
+    /// What is to be done next. Calls given out count as in flight from here on.
+    pub fn next_action(&mut self) -> Action {
+        loop {
+            if let Some(outcome) = &self.state.ended {
+                return Action::Done(outcome.clone());
+            }
+            if let Some(failure) = self.state.stopping.clone() {
+                if self.state.is_busy() {
+                    return Action::Wait;
+                }
+                self.end(Err(failure));
+                continue;
+            }
+            let action = match &self.state.phase {
+                Phase::Steps => self.next_of_steps(),
+                _ => self.next_question(),
+            };
+            if let Some(action) = action {
+                return action;
+            }
+        }
+    }
+
+    /// Takes the answer to a model call.
+    ///
+    /// # Errors
+    /// [`NotInFlight`] when the call was not made; nothing changes.
+    pub fn model_answered(&mut self, id: &str, reply: Result<ModelReply, ModelFailed>) -> Result<(), NotInFlight> {
+        let (usage, cost_usd) = match &reply {
+            Ok(reply) => (reply.usage, reply.cost_usd),
+            Err(failed) => (failed.usage, failed.cost_usd),
+        };
+        let reply = reply.map_err(|failed| failed.failure);
+        if !self.take_answer(id, reply) {
+            return Err(NotInFlight(id.to_owned()));
+        }
+        let State { spent, dearest, .. } = &mut self.state;
+        spent.model_calls += 1;
+        spent.usage += usage;
+        spent.cost_usd += cost_usd;
+        dearest.tokens = dearest.tokens.max(usage.total());
+        dearest.cost_usd = dearest.cost_usd.max(cost_usd);
+        Ok(())
+    }
+
+    fn take_answer(&mut self, id: &str, reply: Result<ModelReply, Failure>) -> bool {
+        if self.question_in_flight().as_deref() == Some(id) {
+            self.question_answered(reply);
+            return true;
+        }
+        let Some(index) = self.state.steps.iter().position(|step| act::turn_in_flight(step).as_deref() == Some(id))
+        else {
+            return false;
+        };
+        self.turn_answered(index, reply);
+        true
+    }
+
+    /// Takes the result of a tool call.
+    ///
+    /// # Errors
+    /// [`NotInFlight`] when the call was not made; nothing changes.
+    pub fn tool_returned(&mut self, id: &str, result: &ToolResult) -> Result<(), NotInFlight> {
+        if self.step_tool_returned(id, result) || self.act_tool_returned(id, result) {
+            return Ok(());
+        }
+        Err(NotInFlight(id.to_owned()))
+    }
+
+    /// Whether the record that `call` has started must be durable before it is made.
+    #[must_use]
+    pub fn must_be_recorded(&self, call: &ToolCall) -> bool {
+        self.tool(&call.tool).is_none_or(|tool| tool.effect == Effect::External || !tool.idempotent)
+    }
+
+    /// Whether the next thing is to make a plan; memories help then.
+    #[must_use]
+    pub const fn needs_plan(&self) -> bool {
+        self.state.ended.is_none() && matches!(self.state.phase, Phase::Planning(_))
+    }
+
+    /// Supplies similar runs of the past.
+    pub fn set_memories(&mut self, memories: Vec<Recalled>) {
+        self.setup.memories = memories;
+    }
+
+    /// What was spent, earlier attempts included.
+    #[must_use]
+    pub const fn spent(&self) -> &Spent {
+        &self.state.spent
+    }
+
+    /// How far the run is.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let count = |steps: usize| u32::try_from(steps).unwrap_or(u32::MAX);
+        let abandoned = self.state.abandoned.len();
+        let ended = self.state.steps.iter().filter(|step| step.has_ended()).count();
+        Progress {
+            done: count(abandoned + ended),
+            total: count(abandoned + self.state.steps.len()),
+            note: self.doing(),
+        }
+    }
+
+    fn doing(&self) -> String {
+        match &self.state.phase {
+            _ if self.state.ended.is_some() => "ended".to_owned(),
+            Phase::Planning(_) => "planning".to_owned(),
+            Phase::Replanning(_) => "planning anew".to_owned(),
+            Phase::Answering(_) => "answering".to_owned(),
+            Phase::Steps => {
+                let running = |step: &&Step| matches!(step.status, Status::Calling { .. } | Status::Acting(_));
+                let names: Vec<&str> =
+                    self.state.steps.iter().filter(running).map(|step| step.plan.id.as_str()).collect();
+                if names.is_empty() { "between steps".to_owned() } else { format!("running {}", names.join(", ")) }
+            }
+        }
+    }
+
+    /// The steps in order, a line each, with what failed marked as such.
+    #[must_use]
+    pub fn outline(&self) -> String {
+        let lines: Vec<String> = self.state.abandoned.iter().chain(&self.state.steps).map(Step::outline).collect();
+        lines.join("\n")
+    }
+
+    /// What happened since the last call.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        std::mem::take(&mut self.notes)
+    }
+
+    fn note(&mut self, kind: &'static str, level: Level, message: String, data: &[(&'static str, Value)]) {
+        self.notes.push(Note { kind, level, message, data: data.iter().cloned().collect() });
+    }
+
+    fn end(&mut self, outcome: Result<Value, Failure>) {
+        self.state.ended = Some(outcome);
+    }
+
+    /// Ends the run once nothing is in flight; the first reason counts.
+    fn stop(&mut self, failure: Failure) {
+        self.state.stopping.get_or_insert(failure);
+    }
+
+    fn tool(&self, name: &str) -> Option<&ToolSpec> {
+        self.setup.tools.iter().find(|tool| tool.name == name)
+    }
+
+    fn tool_names(&self) -> Vec<&str> {
+        self.setup.tools.iter().map(|tool| tool.name.as_str()).collect()
+    }
+
+    /// Whether this run may ask a model: it has no plan of its own, or one that needs judgement.
+    fn asks_model(&self) -> bool {
+        let needs_judgement = |plan: &Plan| plan.steps.iter().any(|step| step.instruction.is_some());
+        self.setup.plan.as_ref().is_none_or(needs_judgement)
+    }
+
+    fn check_model(&self) -> Result<(), Failure> {
+        if !self.setup.has_model {
+            return Err(Failure::invalid(
+                "no model is configured: set model.base_url or model.api_key, or give the task a plan of tool steps",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether `steps` more steps fit into the budget.
+    fn check_size(&self, steps: usize) -> Result<(), String> {
+        let max = self.setup.budget.max_steps;
+        let left = max.saturating_sub(self.state.spent.steps);
+        if steps > usize::try_from(left).unwrap_or(usize::MAX) {
+            return Err(format!("the plan has {steps} steps, but only {left} of max_steps {max} are left"));
+        }
+        Ok(())
+    }
+
+    /// Whether a model call may be made now: `Ok(false)` when those in flight may use up what is left.
+    ///
+    /// A call in flight is taken to cost as much as the dearest one so far, so that parallel calls together go
+    /// over a limit by no more than one call does.
+    fn affords_model_call(&self) -> Result<bool, Failure> {
+        self.check_model()?;
+        let State { spent, dearest, .. } = &self.state;
+        if let Some(limit) = self.setup.budget.exhausted_by(spent) {
+            return Err(Failure::new(FailureClass::BudgetExceeded, limit));
+        }
+        let in_flight = self.state.asking();
+        let mut expected = spent.clone();
+        expected.model_calls = expected.model_calls.saturating_add(in_flight);
+        expected.cost_usd += f64::from(in_flight) * dearest.cost_usd;
+        expected.usage.prompt_tokens =
+            expected.usage.prompt_tokens.saturating_add(dearest.tokens.saturating_mul(u64::from(in_flight)));
+        Ok(self.setup.budget.exhausted_by(&expected).is_none())
+    }
+}

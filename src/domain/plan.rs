@@ -217,6 +217,19 @@ fn references(text: &str) -> impl Iterator<Item = (std::ops::Range<usize>, Refer
     })
 }
 
+/// What the references in `text` say between their braces, such as `s1.rows.0`, each once.
+#[must_use]
+pub fn referenced(text: &str) -> Vec<&str> {
+    let mut found: Vec<&str> = Vec::new();
+    for (range, _) in references(text) {
+        let inner = &text[range.start + 2..range.end - 1];
+        if !found.contains(&inner) {
+            found.push(inner);
+        }
+    }
+    found
+}
+
 /// `value` with every reference replaced by what it points at in `outputs` (step id to output).
 ///
 /// A text that is one reference and nothing else becomes the value itself; inside longer text, texts are
@@ -333,6 +346,11 @@ mod tests {
         assert_eq!(resolved, Ok(expected));
         assert_eq!(resolve(&json!("x ${s1.nope}"), &outputs), Err(Unresolved("s1.nope".into())));
         assert_eq!(resolve(&json!("${s1.rows.7}"), &outputs), Err(Unresolved("s1.rows.7".into())));
+    }
+
+    #[test]
+    fn references_are_listed_once() {
+        assert_eq!(referenced("${a} and ${b.0.c}, ${a}, $${no}"), ["a", "b.0.c"]);
     }
 
     #[test]

@@ -32,6 +32,17 @@ pub struct ToolSpec {
     pub idempotent: bool,
 }
 
+impl ToolSpec {
+    /// Whether a call with `arguments` that may or may not have happened can be made again without harm: always for
+    /// idempotent tools, and for a call whose `method` is one of HTTP's safe ones (the schema's default counts).
+    #[must_use]
+    pub fn is_repeatable(&self, arguments: &Value) -> bool {
+        let default = self.parameters.pointer("/properties/method/default");
+        let method = arguments.get("method").or(default).and_then(Value::as_str);
+        self.idempotent || method.is_some_and(|method| ["GET", "HEAD", "OPTIONS"].contains(&method))
+    }
+}
+
 /// A tool call that policy has let through.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ToolCall {

@@ -1,0 +1,238 @@
+//! Steps that need judgement: a bounded loop of model turns and tool calls.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
+
+use super::state::{ActCall, CallStatus, Status, Step, as_known};
+use super::{Machine, ModelCall, prompts, schema};
+use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCall};
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::id::derived;
+use crate::domain::plan::resolve;
+use crate::domain::tool::{ToolCall, ToolResult};
+
+/// Tools called in one turn; further ones are refused.
+const MAX_CALLS_PER_TURN: usize = 16;
+/// Same call, same result: so often until the model is told. The next one fails the step.
+const CIRCLES: u32 = 3;
+
+/// Id of the model turn of `step` that is in flight.
+pub(super) fn turn_in_flight(step: &Step) -> Option<String> {
+    match &step.status {
+        Status::Acting(act) if act.in_flight => Some(turn_id(step, act.turns)),
+        _ => None,
+    }
+}
+
+fn turn_id(step: &Step, turns: u32) -> String {
+    format!("act~{}", step.call_id(turns + 1))
+}
+
+impl Machine {
+    /// The next model turn that is due and affordable, marked as in flight.
+    pub(super) fn take_turn(&mut self) -> Option<ModelCall> {
+        for index in 0..self.state.steps.len() {
+            let Status::Acting(act) = &self.state.steps[index].status else { continue };
+            if act.in_flight || !act.calls.is_empty() {
+                continue;
+            }
+            let max = self.setup.budget.max_turns_per_step;
+            if act.turns >= max {
+                let reason = format!("max_turns_per_step of {max} reached without a result");
+                self.fail(index, Failure::new(FailureClass::BudgetExceeded, reason));
+                continue;
+            }
+            match self.affords_model_call() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(failure) => {
+                    self.stop(failure);
+                    return None;
+                }
+            }
+            if let Some(call) = self.turn(index) {
+                return Some(call);
+            }
+        }
+        None
+    }
+
+    /// The model call of the next turn; fails the step when its instruction refers to nothing.
+    fn turn(&mut self, index: usize) -> Option<ModelCall> {
+        let outputs = self.state.outputs();
+        let step = &self.state.steps[index];
+        let instruction = Value::String(step.plan.instruction.clone().unwrap_or_default());
+        if let Err(unresolved) = resolve(&instruction, &outputs) {
+            self.fail(index, Failure::invalid(unresolved.to_string()));
+            return None;
+        }
+        let mut messages = prompts::act(&self.setup, &step.plan, &outputs);
+        let mut tools: Vec<_> =
+            self.setup.tools.iter().filter(|tool| tool.name != prompts::FAIL_STEP).cloned().collect();
+        tools.push(prompts::fail_step_tool());
+        let model = self.setup.model.clone();
+        let max_output_tokens = self.setup.max_output_tokens;
+        let step = &mut self.state.steps[index];
+        let Status::Acting(act) = &mut step.status else { return None };
+        messages.extend(act.messages.iter().cloned());
+        act.in_flight = true;
+        let turns = act.turns;
+        let id = turn_id(step, turns);
+        let request = ModelRequest { purpose: "act", messages, tools, schema: None, max_output_tokens, model };
+        Some(ModelCall { id, request })
+    }
+
+    /// Takes what the model said in a turn.
+    pub(super) fn turn_answered(&mut self, index: usize, reply: Result<ModelReply, Failure>) {
+        let Status::Acting(act) = &mut self.state.steps[index].status else { return };
+        act.in_flight = false;
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(failure) => {
+                self.fail(index, failure);
+                return;
+            }
+        };
+        act.turns += 1;
+        if let Some(call) = reply.tool_calls.iter().find(|call| call.tool == prompts::FAIL_STEP) {
+            let reason = call.arguments.get("reason").and_then(Value::as_str).unwrap_or("no reason given");
+            let failure = Failure::permanent(format!("the agent could not do it: {reason}"));
+            self.fail(index, failure);
+            return;
+        }
+        if !reply.tool_calls.is_empty() {
+            self.queue_calls(index, reply);
+            return;
+        }
+        let complaint = if reply.truncated {
+            prompts::CUT_TURN
+        } else if reply.content.trim().is_empty() {
+            prompts::EMPTY_TURN
+        } else {
+            self.finish(index, schema::text_or_json(&reply.content));
+            return;
+        };
+        act.messages.push(Message::Assistant { content: reply.content, tool_calls: Vec::new() });
+        act.messages.push(Message::User { content: complaint.to_owned() });
+    }
+
+    /// Takes the tool calls of a turn. What cannot be called is answered at once; nothing in them is trusted.
+    fn queue_calls(&mut self, index: usize, reply: ModelReply) {
+        let known = self.tool_names();
+        let mut ids = HashSet::new();
+        let mut requested: Vec<RequestedCall> = Vec::new();
+        let mut calls: Vec<ActCall> = Vec::new();
+        let step = &self.state.steps[index];
+        let mut ordinal = step.calls;
+        for (position, mut call) in reply.tool_calls.into_iter().enumerate() {
+            ordinal += 1;
+            let id = step.call_id(ordinal);
+            if call.id.is_empty() || !ids.insert(call.id.clone()) {
+                call.id = format!("call_{ordinal}");
+            }
+            let arguments = read_arguments(&call.arguments);
+            let status = if position >= MAX_CALLS_PER_TURN {
+                CallStatus::Returned(prompts::too_many_calls(MAX_CALLS_PER_TURN))
+            } else if !known.contains(&call.tool.as_str()) {
+                CallStatus::Returned(prompts::unknown_tool(&call.tool, &known))
+            } else if arguments.is_none() {
+                CallStatus::Returned(prompts::bad_arguments(&call.tool))
+            } else {
+                CallStatus::Queued
+            };
+            let arguments = arguments.unwrap_or_else(|| call.arguments.clone());
+            let (requested_id, tool) = (call.id.clone(), call.tool.clone());
+            calls.push(ActCall { id, requested: requested_id, tool, arguments, status });
+            requested.push(call);
+        }
+        let step = &mut self.state.steps[index];
+        step.calls = ordinal;
+        if let Status::Acting(act) = &mut step.status {
+            act.messages.push(Message::Assistant { content: reply.content, tool_calls: requested });
+            act.calls = calls;
+        }
+        self.close_turn(index);
+    }
+
+    /// The tool calls of all turns that are due, marked as started.
+    pub(super) fn take_act_calls(&mut self) -> Vec<ToolCall> {
+        let mut due = Vec::new();
+        for Step { plan, status, .. } in &mut self.state.steps {
+            let Status::Acting(act) = status else { continue };
+            for call in act.calls.iter_mut().filter(|call| call.status == CallStatus::Queued) {
+                call.status = CallStatus::Started;
+                due.push(ToolCall {
+                    id: call.id.clone(),
+                    step: plan.id.clone(),
+                    tool: call.tool.clone(),
+                    arguments: call.arguments.clone(),
+                });
+            }
+        }
+        due
+    }
+
+    /// Takes the result of a tool call of a turn; `false` when `id` is none.
+    pub(super) fn act_tool_returned(&mut self, id: &str, result: &ToolResult) -> bool {
+        let mut found = None;
+        let tools = &self.setup.tools;
+        for (index, step) in self.state.steps.iter_mut().enumerate() {
+            let Status::Acting(act) = &mut step.status else { continue };
+            let in_flight = |call: &&mut ActCall| call.id == id && call.status == CallStatus::Started;
+            let Some(call) = act.calls.iter_mut().find(in_flight) else { continue };
+            call.status = CallStatus::Returned(match result {
+                Ok(output) => prompts::tool_output(&call.tool, output),
+                Err(failure) => {
+                    let tool = tools.iter().find(|tool| tool.name == call.tool);
+                    let is_repeatable = tool.is_some_and(|tool| tool.is_repeatable(&call.arguments));
+                    prompts::tool_failure(&call.tool, &as_known(failure, &call.tool, is_repeatable))
+                }
+            });
+            found = Some(index);
+        }
+        if let Some(index) = found {
+            self.close_turn(index);
+        }
+        found.is_some()
+    }
+
+    /// Once every call of the turn has returned, hands the results to the model and looks for circles.
+    fn close_turn(&mut self, index: usize) {
+        let Status::Acting(act) = &mut self.state.steps[index].status else { return };
+        if act.calls.iter().any(|call| !matches!(call.status, CallStatus::Returned(_))) {
+            return;
+        }
+        let mut circling: Option<(String, u32)> = None;
+        for call in std::mem::take(&mut act.calls) {
+            let CallStatus::Returned(content) = call.status else { continue };
+            let same = derived(&[&call.tool, &call.arguments.to_string(), &content]);
+            let times = act.seen.entry(same).and_modify(|times| *times += 1).or_insert(1);
+            if *times >= CIRCLES {
+                circling = Some((call.tool, *times));
+            }
+            act.messages.push(Message::Tool { call_id: call.requested, content });
+        }
+        let Some((tool, times)) = circling else { return };
+        if act.told {
+            let reason = format!(
+                "going in circles: {tool:?} was called {times} times with the same arguments and the same result"
+            );
+            self.fail(index, Failure::permanent(reason));
+        } else {
+            act.told = true;
+            act.messages.push(Message::User { content: prompts::CIRCLES.to_owned() });
+        }
+    }
+}
+
+/// Arguments as an object: given as one, or as its text; `None` for anything else.
+fn read_arguments(written: &Value) -> Option<Value> {
+    match written {
+        Value::Object(_) => Some(written.clone()),
+        Value::Null => Some(Value::Object(Map::new())),
+        Value::String(text) if text.trim().is_empty() => Some(Value::Object(Map::new())),
+        Value::String(text) => serde_json::from_str(text).ok().filter(Value::is_object),
+        _ => None,
+    }
+}

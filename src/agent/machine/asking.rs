@@ -1,0 +1,228 @@
+//! The structured questions of a run: plan, replan, answer.
+
+use serde_json::{Value, json};
+
+use super::state::{Asking, Phase, Rejected, Step};
+use super::{ASKS, Action, Machine, ModelCall, prompts, schema};
+use crate::domain::conversation::{ModelReply, ModelRequest};
+use crate::domain::event::Level;
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::plan::{Plan, PlanStep};
+
+/// Bytes of an unusable answer that are kept to show it to the model again.
+const KEPT_BYTES: usize = 8_000;
+
+impl Machine {
+    fn question(&self) -> Option<(&'static str, &Asking)> {
+        match &self.state.phase {
+            Phase::Planning(asking) => Some(("plan", asking)),
+            Phase::Replanning(asking) => Some(("replan", asking)),
+            Phase::Answering(asking) => Some(("answer", asking)),
+            Phase::Steps => None,
+        }
+    }
+
+    fn question_mut(&mut self) -> Option<&mut Asking> {
+        match &mut self.state.phase {
+            Phase::Planning(asking) | Phase::Replanning(asking) | Phase::Answering(asking) => Some(asking),
+            Phase::Steps => None,
+        }
+    }
+
+    fn question_id(&self) -> Option<String> {
+        let (purpose, asking) = self.question()?;
+        Some(format!("{purpose}~{}#{}", self.state.revision, asking.rejected.len() + 1))
+    }
+
+    /// Id of the question in flight.
+    pub(super) fn question_in_flight(&self) -> Option<String> {
+        self.question().filter(|(_, asking)| asking.in_flight).and_then(|_| self.question_id())
+    }
+
+    /// Asks the question of this phase; `None` when that has changed the phase or ended the run.
+    pub(super) fn next_question(&mut self) -> Option<Action> {
+        let (purpose, asking) = self.question()?;
+        if asking.in_flight {
+            return Some(Action::Wait);
+        }
+        match self.affords_model_call() {
+            Ok(true) => {}
+            Ok(false) => return Some(Action::Wait),
+            Err(failure) => {
+                self.stop(failure);
+                return None;
+            }
+        }
+        let (messages, schema) = match purpose {
+            "plan" => (prompts::plan(&self.setup, &asking.rejected), schema::plan()),
+            "replan" => (prompts::replan(&self.setup, &self.state, &asking.rejected), schema::plan()),
+            _ => (prompts::answer(&self.setup, &self.state, &asking.rejected), schema::answer()),
+        };
+        let id = self.question_id()?;
+        let request = ModelRequest {
+            purpose,
+            messages,
+            tools: Vec::new(),
+            schema: Some(schema),
+            max_output_tokens: self.setup.max_output_tokens,
+            model: self.setup.model.clone(),
+        };
+        self.question_mut()?.in_flight = true;
+        Some(Action::CallModel(Box::new(ModelCall { id, request })))
+    }
+
+    /// Takes the answer to the question in flight.
+    pub(super) fn question_answered(&mut self, reply: Result<ModelReply, Failure>) {
+        if let Some(asking) = self.question_mut() {
+            asking.in_flight = false;
+        }
+        match reply {
+            // The client has tried to repair the answer and could not: an unusable answer like any other.
+            Err(failure) if failure.class == FailureClass::Invalid => self.reject("", &failure.message),
+            Err(failure) => self.stop(failure),
+            Ok(reply) => {
+                let used = match self.state.phase {
+                    Phase::Answering(_) => schema::read_answer(&reply.content).map(|declared| self.declare(&declared)),
+                    _ => self.read_plan(&reply.content).map(|steps| self.adopt(steps, false)),
+                };
+                match used {
+                    Ok(()) => {}
+                    Err(error) if reply.truncated => {
+                        self.reject(&reply.content, &format!("{error} (it was cut off at the limit of its length)"));
+                    }
+                    Err(error) => self.reject(&reply.content, &error),
+                }
+            }
+        }
+    }
+
+    fn declare(&mut self, declared: &schema::Declared) {
+        if declared.success {
+            self.end(Ok(json!({"output": declared.answer, "reason": declared.reason})));
+        } else {
+            let reason = if declared.reason.is_empty() { "no reason given" } else { &declared.reason };
+            self.end(Err(Failure::permanent(format!("the agent declared failure: {reason}"))));
+        }
+    }
+
+    /// Tells the model what is wrong with its answer, or makes do without one after [`ASKS`] of them.
+    fn reject(&mut self, reply: &str, error: &str) {
+        let message = format!("unusable answer: {error}");
+        self.note("answer_rejected", Level::Warn, message, &[]);
+        let Some(asking) = self.question_mut() else { return };
+        let reply = prompts::clipped(reply, KEPT_BYTES).to_owned();
+        asking.rejected.push(Rejected { reply, error: prompts::clipped(error, KEPT_BYTES).to_owned() });
+        if asking.rejected.len() < ASKS {
+            return;
+        }
+        if matches!(self.state.phase, Phase::Answering(_)) {
+            self.end(Err(Failure::invalid(format!("the model gave no usable answer in {ASKS} tries: {error}"))));
+        } else {
+            let fallback = vec![self.whole_goal_step()];
+            self.adopt(fallback, true);
+        }
+    }
+
+    /// The plan that always works: one step that needs judgement, for the whole goal.
+    fn whole_goal_step(&self) -> PlanStep {
+        let mut id = "goal".to_owned();
+        while self.state.step(&id).is_some() {
+            id.push_str("-again");
+        }
+        let done = self.state.steps.iter().filter(|step| step.output().is_some());
+        PlanStep {
+            id,
+            tool: None,
+            arguments: Value::Null,
+            instruction: Some("Reach the goal.".to_owned()),
+            depends_on: done.map(|step| step.plan.id.clone()).collect(),
+            capability: None,
+            estimated_s: None,
+        }
+    }
+
+    /// Reads and validates the steps of a plan; done steps of earlier plans may be referred to.
+    fn read_plan(&self, text: &str) -> Result<Vec<PlanStep>, String> {
+        let steps = schema::read_plan(text)?;
+        let is_replan = matches!(self.state.phase, Phase::Replanning(_));
+        if steps.is_empty() && is_replan {
+            return Ok(steps);
+        }
+        // A done step counts by its name alone: its tool may have gone since.
+        let done = self.state.steps.iter().filter(|step| step.output().is_some()).map(|step| PlanStep {
+            tool: None,
+            arguments: Value::Null,
+            instruction: Some(String::new()),
+            depends_on: Vec::new(),
+            ..step.plan.clone()
+        });
+        let whole = Plan { steps: done.chain(steps.iter().cloned()).collect() };
+        whole.validate(&self.tool_names()).map_err(|error| error.to_string())?;
+        self.check_size(steps.len())?;
+        Ok(steps)
+    }
+
+    /// Puts a plan in force.
+    fn adopt(&mut self, steps: Vec<PlanStep>, fallback: bool) {
+        let is_replan = matches!(self.state.phase, Phase::Replanning(_));
+        if is_replan {
+            self.state.revision += 1;
+            let (done, given_up): (Vec<Step>, Vec<Step>) =
+                std::mem::take(&mut self.state.steps).into_iter().partition(|step| step.output().is_some());
+            self.state.steps = done;
+            self.state.abandoned.extend(given_up);
+        }
+        let kind = if is_replan { "replanned" } else { "planned" };
+        let names: Vec<&str> = steps.iter().map(|step| step.id.as_str()).collect();
+        let message = match (names.len(), fallback) {
+            (_, true) => "no usable plan was made; the whole goal is one step".to_owned(),
+            (0, false) => "nothing more to do".to_owned(),
+            _ => format!("steps: {}", names.join(", ")),
+        };
+        let seconds: u64 = steps.iter().filter_map(|step| step.estimated_s).map(u64::from).sum();
+        let data = [("steps", json!(names)), ("fallback", json!(fallback)), ("estimated_s", json!(seconds))];
+        let revision = self.state.revision;
+        self.note(kind, if fallback { Level::Warn } else { Level::Info }, message, &data);
+        self.state.steps.extend(steps.into_iter().map(|step| Step::new(step, revision)));
+        self.state.phase = Phase::Steps;
+    }
+
+    /// Prepares a deserialised run for going on; see [`Machine::resume`].
+    pub(super) fn pick_up(&mut self) {
+        if matches!(self.state.ended, Some(Ok(_))) {
+            return;
+        }
+        self.state.stopping = None;
+        if let Some(asking) = self.question_mut() {
+            asking.in_flight = false;
+        }
+        let had_ended = self.state.ended.take().and_then(Result::err);
+        // No retry follows such an end: somebody has looked at it and wants the whole tried again.
+        let is_requeued = had_ended.is_some_and(|failure| !failure.class.is_retryable());
+        if is_requeued || matches!(self.state.phase, Phase::Steps) {
+            for index in 0..self.state.steps.len() {
+                self.pick_up_step(index, is_requeued);
+            }
+        }
+        if is_requeued {
+            self.state.phase = self.phase_after_requeue();
+        }
+        let done = self.state.steps.iter().filter(|step| step.output().is_some()).count();
+        let message = format!("continues an earlier attempt with {done} steps done");
+        self.note("resumed", Level::Info, message, &[("done", json!(done))]);
+    }
+
+    /// Where a run that had ended for good goes on: with its open steps, or with a new plan when all were done and the
+    /// outcome was declared a failure nevertheless.
+    fn phase_after_requeue(&mut self) -> Phase {
+        if self.state.steps.is_empty() {
+            return Phase::Planning(Asking::default());
+        }
+        let all_done = self.state.steps.iter().all(|step| step.output().is_some());
+        if all_done && self.can_replan() {
+            self.state.spent.replans += 1;
+            return Phase::Replanning(Asking::default());
+        }
+        Phase::Steps
+    }
+}

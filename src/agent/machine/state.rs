@@ -1,0 +1,256 @@
+//! What a run has come to: everything of the machine that is serialised.
+//!
+//! The setup (goal, tools, limits) is not in here: it comes from the task and the configuration of the process
+//! that continues the run.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::domain::budget::Spent;
+use crate::domain::conversation::Message;
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::plan::PlanStep;
+
+/// Version of the serialised form. Raised when an older program could misread a newer state or the reverse.
+pub(super) const VERSION: u32 = 1;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct State {
+    pub(super) version: u32,
+    pub(super) phase: Phase,
+    /// Steps of the plan in force, and the done ones of those before it.
+    pub(super) steps: Vec<Step>,
+    /// Steps given up when a new plan replaced them: failed or blocked.
+    pub(super) abandoned: Vec<Step>,
+    /// Plans made before the one in force.
+    pub(super) revision: u32,
+    pub(super) spent: Spent,
+    /// Tokens and cost of the most expensive model call so far: what a call in flight may still cost.
+    pub(super) dearest: Dearest,
+    /// Set when the run must end as soon as nothing is in flight.
+    pub(super) stopping: Option<Failure>,
+    /// How the run ended, in the phase it was in.
+    pub(super) ended: Option<Result<Value, Failure>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Dearest {
+    pub(super) tokens: u64,
+    pub(super) cost_usd: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Phase {
+    Planning(Asking),
+    Replanning(Asking),
+    Steps,
+    Answering(Asking),
+}
+
+/// A structured question, with the answers to it that could not be used.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Asking {
+    pub(super) in_flight: bool,
+    pub(super) rejected: Vec<Rejected>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Rejected {
+    pub(super) reply: String,
+    pub(super) error: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Step {
+    pub(super) plan: PlanStep,
+    /// The plan it belongs to; part of its call ids, because a new plan may use the name of a failed step again.
+    pub(super) revision: u32,
+    /// Whether it has been counted as started; a fresh chance is no further step.
+    pub(super) counted: bool,
+    /// Tool calls made so far by a step that needs judgement; never goes back, so that call ids are not reused.
+    pub(super) calls: u32,
+    pub(super) status: Status,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Status {
+    Pending,
+    /// A step with a tool: `started` while its call is in flight, `tries` counts the calls that returned.
+    Calling {
+        started: bool,
+        tries: u32,
+    },
+    Acting(Act),
+    Done {
+        output: Value,
+    },
+    Failed {
+        failure: Failure,
+        /// Where the conversation stood, to go on from there when the failure was a passing one.
+        act: Option<Act>,
+    },
+    Blocked {
+        by: String,
+    },
+}
+
+/// The tool-calling loop of a step that needs judgement.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Act {
+    /// Model turns taken.
+    pub(super) turns: u32,
+    pub(super) in_flight: bool,
+    /// The conversation after its opening.
+    pub(super) messages: Vec<Message>,
+    /// Tool calls of the last turn; empty when it is the model's turn.
+    pub(super) calls: Vec<ActCall>,
+    /// How often a call with the same arguments gave the same result.
+    pub(super) seen: BTreeMap<Uuid, u32>,
+    /// Whether the model has been told that it goes in circles.
+    pub(super) told: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct ActCall {
+    /// Id of the call within the run.
+    pub(super) id: String,
+    /// Id the model knows it by.
+    pub(super) requested: String,
+    pub(super) tool: String,
+    pub(super) arguments: Value,
+    pub(super) status: CallStatus,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CallStatus {
+    Queued,
+    Started,
+    /// What the model is told of it.
+    Returned(String),
+}
+
+impl State {
+    pub(super) fn new(phase: Phase) -> Self {
+        Self {
+            version: VERSION,
+            phase,
+            steps: Vec::new(),
+            abandoned: Vec::new(),
+            revision: 0,
+            spent: Spent::default(),
+            dearest: Dearest::default(),
+            stopping: None,
+            ended: None,
+        }
+    }
+
+    pub(super) fn step(&self, id: &str) -> Option<&Step> {
+        self.steps.iter().find(|step| step.plan.id == id)
+    }
+
+    /// Outputs of the done steps, by step.
+    pub(super) fn outputs(&self) -> HashMap<String, Value> {
+        self.steps.iter().filter_map(|step| Some((step.plan.id.clone(), step.output()?.clone()))).collect()
+    }
+
+    /// Model calls in flight.
+    pub(super) fn asking(&self) -> u32 {
+        let asked = match &self.phase {
+            Phase::Planning(asking) | Phase::Replanning(asking) | Phase::Answering(asking) => {
+                u32::from(asking.in_flight)
+            }
+            Phase::Steps => 0,
+        };
+        let acting = self.steps.iter().filter(|step| matches!(&step.status, Status::Acting(act) if act.in_flight));
+        asked + u32::try_from(acting.count()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether any call is in flight.
+    pub(super) fn is_busy(&self) -> bool {
+        self.asking() > 0 || self.steps.iter().any(Step::has_tool_in_flight)
+    }
+
+    /// Failures of the plan in force, in its order.
+    pub(super) fn failures(&self) -> Vec<Failure> {
+        self.steps.iter().filter_map(|step| step.failure().cloned()).collect()
+    }
+}
+
+impl Step {
+    pub(super) fn new(plan: PlanStep, revision: u32) -> Self {
+        Self { plan, revision, counted: false, calls: 0, status: Status::Pending }
+    }
+
+    /// Id of its call number `ordinal`: the same in every process and attempt.
+    pub(super) fn call_id(&self, ordinal: u32) -> String {
+        match self.revision {
+            0 => format!("{}#{ordinal}", self.plan.id),
+            revision => format!("{}~{revision}#{ordinal}", self.plan.id),
+        }
+    }
+
+    pub(super) const fn output(&self) -> Option<&Value> {
+        match &self.status {
+            Status::Done { output } => Some(output),
+            _ => None,
+        }
+    }
+
+    pub(super) const fn failure(&self) -> Option<&Failure> {
+        match &self.status {
+            Status::Failed { failure, .. } => Some(failure),
+            _ => None,
+        }
+    }
+
+    pub(super) const fn has_ended(&self) -> bool {
+        matches!(self.status, Status::Done { .. } | Status::Failed { .. } | Status::Blocked { .. })
+    }
+
+    fn has_tool_in_flight(&self) -> bool {
+        match &self.status {
+            Status::Calling { started, .. } => *started,
+            Status::Acting(act) => act.calls.iter().any(|call| call.status == CallStatus::Started),
+            _ => false,
+        }
+    }
+
+    /// The step in one line, for people, models and memory.
+    pub(super) fn outline(&self) -> String {
+        let id = &self.plan.id;
+        let what = self.plan.tool.as_deref().or(self.plan.instruction.as_deref()).unwrap_or_default();
+        let what: String = what.chars().take(200).collect();
+        match &self.status {
+            Status::Done { .. } => format!("{id}: {what}: done"),
+            Status::Failed { failure, .. } => format!("{id}: {what}: FAILED: {failure}"),
+            Status::Blocked { by } => format!("{id}: {what}: not run, because {by} failed"),
+            Status::Pending | Status::Calling { .. } | Status::Acting(_) => format!("{id}: {what}: not finished"),
+        }
+    }
+}
+
+/// The failure of a call of which nobody knows whether it happened, and which must not be made twice.
+pub(super) fn unknown_outcome(tool: &str, why: &str) -> Failure {
+    Failure::new(
+        FailureClass::Permanent,
+        format!(
+            "outcome unknown: {why}, so the call of {tool} may or may not have taken effect, and it is not safe to \
+             repeat; check what it did before doing it again"
+        ),
+    )
+}
+
+/// What a failed call of `tool` lets us know. A time limit that ran out says nothing of what the call did: when it must
+/// not be repeated, that is no passing failure but an unknown outcome.
+pub(super) fn as_known(failure: &Failure, tool: &str, is_repeatable: bool) -> Failure {
+    match failure.class {
+        FailureClass::Timeout | FailureClass::Crashed if !is_repeatable => unknown_outcome(tool, &failure.message),
+        _ => failure.clone(),
+    }
+}

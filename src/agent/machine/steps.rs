@@ -1,0 +1,302 @@
+//! The graph of steps: what can start, what is blocked, what follows when nothing is left to run.
+
+use serde_json::{Map, Value, json};
+
+use super::state::{Act, Asking, CallStatus, Phase, Status, Step, as_known, unknown_outcome};
+use super::{Action, Machine};
+use crate::domain::event::Level;
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::plan::resolve;
+use crate::domain::tool::{ToolCall, ToolResult};
+
+/// Calls of a tool step that are made at once, the first included, while they fail in a passing way.
+const TRIES: u32 = 3;
+
+impl Machine {
+    /// What the steps need next; `None` when that has changed the phase.
+    pub(super) fn next_of_steps(&mut self) -> Option<Action> {
+        self.start_and_block();
+        if self.state.stopping.is_some() {
+            return None;
+        }
+        let mut calls = self.take_step_calls();
+        calls.extend(self.take_act_calls());
+        if !calls.is_empty() {
+            return Some(Action::CallTools(calls));
+        }
+        if let Some(call) = self.take_turn() {
+            return Some(Action::CallModel(Box::new(call)));
+        }
+        if self.state.stopping.is_some() {
+            return None;
+        }
+        if self.state.is_busy() {
+            return Some(Action::Wait);
+        }
+        // Otherwise a step failed while its call was prepared, and others are blocked by it or go on without it.
+        if self.state.steps.iter().all(Step::has_ended) {
+            self.settle();
+        } else if self.is_stuck() {
+            self.stop(Failure::invalid("the steps of the checkpoint wait for each other"));
+        }
+        None
+    }
+
+    /// Whether steps wait that nothing will ever start: only a damaged checkpoint can say so.
+    fn is_stuck(&self) -> bool {
+        let can_move = |index: usize| match self.state.steps[index].status {
+            Status::Pending => !matches!(self.readiness(index), Readiness::Waits),
+            _ => !self.state.steps[index].has_ended(),
+        };
+        !(0..self.state.steps.len()).any(can_move)
+    }
+
+    /// Starts every step whose dependencies are done and blocks those that wait for a failed one.
+    fn start_and_block(&mut self) {
+        loop {
+            let mut changed = false;
+            for index in 0..self.state.steps.len() {
+                if self.state.steps[index].status != Status::Pending {
+                    continue;
+                }
+                match self.readiness(index) {
+                    Readiness::Waits => continue,
+                    Readiness::Ready => self.start(index),
+                    Readiness::Blocked(by) => self.block(index, by),
+                }
+                if self.state.stopping.is_some() {
+                    return;
+                }
+                changed = true;
+            }
+            if !changed {
+                return;
+            }
+        }
+    }
+
+    fn readiness(&self, index: usize) -> Readiness {
+        let mut waits = false;
+        for dependency in self.state.steps[index].plan.dependencies() {
+            match self.state.step(dependency).map(|step| &step.status) {
+                Some(Status::Done { .. }) => {}
+                Some(Status::Failed { .. }) | None => return Readiness::Blocked(dependency.to_owned()),
+                Some(Status::Blocked { by }) => return Readiness::Blocked(by.clone()),
+                Some(Status::Pending | Status::Calling { .. } | Status::Acting(_)) => waits = true,
+            }
+        }
+        if waits { Readiness::Waits } else { Readiness::Ready }
+    }
+
+    fn start(&mut self, index: usize) {
+        let max = self.setup.budget.max_steps;
+        if self.state.spent.steps >= max && !self.state.steps[index].counted {
+            self.stop(Failure::new(FailureClass::BudgetExceeded, format!("max_steps of {max} reached")));
+            return;
+        }
+        let step = &mut self.state.steps[index];
+        if !std::mem::replace(&mut step.counted, true) {
+            self.state.spent.steps += 1;
+        }
+        step.status = match &step.plan.tool {
+            Some(_) => Status::Calling { started: false, tries: 0 },
+            None => Status::Acting(Act::default()),
+        };
+        let id = step.plan.id.clone();
+        let tool = json!(step.plan.tool);
+        self.note("step_started", Level::Info, format!("step {id} started"), &[("step", json!(id)), ("tool", tool)]);
+    }
+
+    fn block(&mut self, index: usize, by: String) {
+        let id = self.state.steps[index].plan.id.clone();
+        let message = format!("step {id} is not run, because {by} failed");
+        self.note("step_blocked", Level::Warn, message, &[("step", json!(id)), ("by", json!(by))]);
+        self.state.steps[index].status = Status::Blocked { by };
+    }
+
+    pub(super) fn finish(&mut self, index: usize, output: Value) {
+        let step = &mut self.state.steps[index];
+        step.status = Status::Done { output };
+        let id = step.plan.id.clone();
+        self.note("step_finished", Level::Info, format!("step {id} finished"), &[("step", json!(id))]);
+    }
+
+    pub(super) fn fail(&mut self, index: usize, failure: Failure) {
+        let step = &mut self.state.steps[index];
+        let id = step.plan.id.clone();
+        let failure = failure.in_step(&id);
+        let data = [("step", json!(id)), ("class", json!(failure.class))];
+        let message = format!("step {id} failed: {failure}");
+        let act = match std::mem::replace(&mut step.status, Status::Pending) {
+            Status::Acting(act) => Some(act),
+            _ => None,
+        };
+        step.status = Status::Failed { failure, act };
+        self.note("step_failed", Level::Warn, message, &data);
+    }
+
+    /// The calls of the tool steps that are due, marked as started.
+    fn take_step_calls(&mut self) -> Vec<ToolCall> {
+        let outputs = self.state.outputs();
+        let mut calls = Vec::new();
+        for index in 0..self.state.steps.len() {
+            let step = &self.state.steps[index];
+            let (Status::Calling { started: false, tries }, Some(tool)) = (&step.status, &step.plan.tool) else {
+                continue;
+            };
+            let (tries, tool) = (*tries, tool.clone());
+            if self.tool(&tool).is_none() {
+                let known = self.tool_names().join(", ");
+                self.fail(index, Failure::invalid(format!("unknown tool {tool:?}; known are: {known}")));
+                continue;
+            }
+            let arguments = match &step.plan.arguments {
+                Value::Null => Ok(Value::Object(Map::new())),
+                arguments => resolve(arguments, &outputs),
+            };
+            match arguments {
+                Err(unresolved) => self.fail(index, Failure::invalid(unresolved.to_string())),
+                Ok(arguments) => {
+                    let (id, name) = (step.call_id(1), step.plan.id.clone());
+                    self.state.steps[index].status = Status::Calling { started: true, tries };
+                    calls.push(ToolCall { id, step: name, tool, arguments });
+                }
+            }
+        }
+        calls
+    }
+
+    /// Takes the result of the call of a tool step; `false` when `id` is none.
+    pub(super) fn step_tool_returned(&mut self, id: &str, result: &ToolResult) -> bool {
+        let in_flight =
+            |step: &Step| matches!(step.status, Status::Calling { started: true, .. }) && step.call_id(1) == id;
+        let Some(index) = self.state.steps.iter().position(in_flight) else { return false };
+        let tries = match self.state.steps[index].status {
+            Status::Calling { tries, .. } => tries + 1,
+            _ => 1,
+        };
+        match result {
+            Ok(output) => self.finish(index, output.clone()),
+            Err(failure) if tries < TRIES && self.can_repeat_at_once(index, failure) => {
+                self.state.steps[index].status = Status::Calling { started: false, tries };
+            }
+            Err(failure) => {
+                let tool = self.state.steps[index].plan.tool.as_deref().unwrap_or_default();
+                let failure = as_known(failure, tool, self.is_repeatable(index));
+                self.fail(index, failure);
+            }
+        }
+        true
+    }
+
+    /// Whether a failed call is worth making again without a wait, and harmless if it did happen.
+    fn can_repeat_at_once(&self, index: usize, failure: &Failure) -> bool {
+        matches!(failure.class, FailureClass::Transient | FailureClass::Timeout) && self.is_repeatable(index)
+    }
+
+    fn is_repeatable(&self, index: usize) -> bool {
+        let step = &self.state.steps[index].plan;
+        let arguments = resolve(&step.arguments, &self.state.outputs()).unwrap_or(Value::Null);
+        step.tool.as_deref().and_then(|tool| self.tool(tool)).is_some_and(|tool| tool.is_repeatable(&arguments))
+    }
+
+    pub(super) fn can_replan(&self) -> bool {
+        self.asks_model() && self.state.spent.replans < self.setup.budget.max_replans
+    }
+
+    /// All steps have ended: answer, plan anew, or end.
+    fn settle(&mut self) {
+        let failures = self.state.failures();
+        if failures.is_empty() {
+            if self.asks_model() {
+                self.state.phase = Phase::Answering(Asking::default());
+            } else {
+                let result = self.aggregate();
+                self.end(Ok(result));
+            }
+            return;
+        }
+        let may_pass = failures.iter().all(|failure| failure.class.is_retryable());
+        if self.can_replan() && (self.setup.last_attempt || !may_pass) {
+            self.state.spent.replans += 1;
+            self.state.phase = Phase::Replanning(Asking::default());
+            return;
+        }
+        self.end(Err(weightiest(failures)));
+    }
+
+    /// The outputs of all steps as one result; see the module's description.
+    fn aggregate(&self) -> Value {
+        let steps = &self.state.steps;
+        let needed: Vec<&str> = steps.iter().flat_map(|step| step.plan.dependencies()).collect();
+        let outputs: Map<String, Value> =
+            steps.iter().filter_map(|step| Some((step.plan.id.clone(), step.output()?.clone()))).collect();
+        let mut last: Map<String, Value> = outputs.clone();
+        last.retain(|id, _| !needed.contains(&id.as_str()));
+        let output = if last.len() == 1 { last.into_values().next() } else { Some(Value::Object(last)) };
+        json!({"steps": outputs, "output": output})
+    }
+
+    /// Prepares a step for going on in another process.
+    pub(super) fn pick_up_step(&mut self, index: usize, is_requeued: bool) {
+        let step = &mut self.state.steps[index];
+        match &mut step.status {
+            Status::Pending | Status::Done { .. } => {}
+            Status::Blocked { .. } => step.status = Status::Pending,
+            Status::Calling { started, .. } => {
+                if std::mem::take(started) && !self.is_repeatable(index) {
+                    let tool = self.state.steps[index].plan.tool.clone().unwrap_or_default();
+                    self.fail(index, unknown_outcome(&tool, CUT_OFF));
+                }
+            }
+            Status::Acting(act) => {
+                act.in_flight = false;
+                self.pick_up_calls(index);
+            }
+            Status::Failed { failure, act } => {
+                let may_pass = failure.class.is_retryable();
+                if may_pass && act.is_some() {
+                    step.status = act.take().map_or(Status::Pending, Status::Acting);
+                    self.pick_up_calls(index);
+                } else if may_pass || is_requeued {
+                    step.status = Status::Pending;
+                }
+            }
+        }
+    }
+
+    fn pick_up_calls(&mut self, index: usize) {
+        let Status::Acting(act) = &self.state.steps[index].status else { return };
+        let is_open = |call: &&super::state::ActCall| {
+            call.status == CallStatus::Started
+                && !self.tool(&call.tool).is_some_and(|tool| tool.is_repeatable(&call.arguments))
+        };
+        if let Some(call) = act.calls.iter().find(is_open) {
+            let failure = unknown_outcome(&call.tool, CUT_OFF);
+            self.fail(index, failure);
+            return;
+        }
+        if let Status::Acting(act) = &mut self.state.steps[index].status {
+            for call in act.calls.iter_mut().filter(|call| call.status == CallStatus::Started) {
+                call.status = CallStatus::Queued;
+            }
+        }
+    }
+}
+
+const CUT_OFF: &str = "the run was cut off while the call was under way";
+
+enum Readiness {
+    Waits,
+    Ready,
+    Blocked(String),
+}
+
+/// The failure that stands for all: one that no retry mends before the others, else the longest wait asked for.
+fn weightiest(failures: Vec<Failure>) -> Failure {
+    let weight = |failure: &Failure| (!failure.class.is_retryable(), failure.retry_after_ms);
+    failures
+        .into_iter()
+        .reduce(|first, other| if weight(&other) > weight(&first) { other } else { first })
+        .unwrap_or_else(|| Failure::permanent("a step failed without a reason"))
+}

@@ -1,0 +1,180 @@
+//! Plan, replan, answer, and the limits of what they cost.
+
+use super::*;
+
+fn plan_of(steps: &Value) -> ModelReply {
+    reply(json!({"analysis": "", "steps": steps}))
+}
+
+fn failed(class: FailureClass, message: &str) -> ModelFailed {
+    let usage = Usage { prompt_tokens: 5, completion_tokens: 5 };
+    ModelFailed { failure: Failure::new(class, message), usage, cost_usd: 0.0 }
+}
+
+#[test]
+fn a_goal_is_planned_carried_out_and_answered() {
+    let mut machine = begin(setup());
+    assert!(machine.needs_plan());
+    let call = answer(&mut machine, "plan", plan_of(&json!([step("a", "look", &[])])));
+    assert!(said(&call).contains("<goal>\nReach the &lt;goal>\n</goal>"), "{}", said(&call));
+    assert!(said(&call).contains("- look: Does look.") && call.request.schema.is_some());
+    assert_eq!(ids(&tool_calls(&mut machine)), ["a#1"]);
+    returned(&mut machine, "a#1", Ok(json!({"n": 1})));
+    let call = answer(&mut machine, "answer", success());
+    assert!(said(&call).contains("<data name=\"${a}\">\n{\"n\":1}\n</data>"), "{}", said(&call));
+    assert_eq!(ended(&mut machine), Ok(json!({"output": "42", "reason": "s shows it"})));
+    assert_eq!(machine.spent().usage.total(), 200);
+    assert!((machine.spent().cost_usd - 0.5).abs() < 1e-9);
+}
+
+#[test]
+fn a_declared_failure_is_a_failure_with_its_reason() {
+    let mut machine = begin(with_plan(&json!([{"id": "a", "instruction": "think"}])));
+    answer(&mut machine, "act", reply("hm"));
+    answer(&mut machine, "answer", reply(json!({"success": false, "answer": "", "reason": "no data"})));
+    assert_eq!(ended(&mut machine), Err(Failure::permanent("the agent declared failure: no data")));
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_is_asked_for_again_and_is_never_success() {
+    let mut machine = begin(with_plan(&json!([{"id": "a", "instruction": "think"}])));
+    answer(&mut machine, "act", reply("hm"));
+    answer(&mut machine, "answer", reply("all went well!"));
+    let again = answer(&mut machine, "answer", reply(json!({"success": true, "answer": "", "reason": ""})));
+    assert!(said(&again).contains("all went well!") && said(&again).contains("not an answer in JSON"));
+    answer(&mut machine, "answer", reply("done"));
+    assert_eq!(ended(&mut machine).expect_err("failure").class, FailureClass::Invalid);
+}
+
+#[test]
+fn what_is_wrong_with_a_plan_goes_back_to_the_model() {
+    let mut machine = begin(setup());
+    answer(&mut machine, "plan", plan_of(&json!([step("a", "look", &["b"]), step("b", "look", &["a"])])));
+    let again = answer(&mut machine, "plan", plan_of(&json!([step("a", "fly", &[])])));
+    assert!(said(&again).contains("the plan has a cycle: a -> b -> a"), "{}", said(&again));
+    let again = answer(&mut machine, "plan", plan_of(&json!([step("a", "look", &[])])));
+    assert!(said(&again).contains("unknown tool \"fly\""), "{}", said(&again));
+    assert_eq!(ids(&tool_calls(&mut machine)), ["a#1"]);
+}
+
+#[test]
+fn a_decomposition_that_fails_falls_back_to_one_step_for_the_whole_goal() {
+    let mut machine = begin(setup());
+    answer(&mut machine, "plan", reply("I would rather chat."));
+    answer(&mut machine, "plan", plan_of(&json!([step("a", "look", &["nowhere"])])));
+    let call = model_call(&mut machine);
+    machine.model_answered(&call.id, Err(failed(FailureClass::Invalid, "no JSON"))).expect("in flight");
+    let call = answer(&mut machine, "act", reply("42"));
+    assert!(said(&call).contains("<step id=\"goal\">\nReach the goal.\n</step>"), "{}", said(&call));
+    answer(&mut machine, "answer", success());
+    assert!(ended(&mut machine).is_ok());
+    let planned = machine.take_notes().into_iter().find(|note| note.kind == "planned").expect("noted");
+    assert_eq!(planned.data["fallback"], json!(true));
+}
+
+#[test]
+fn a_model_that_fails_while_planning_ends_the_run_in_its_class() {
+    let mut machine = begin(setup());
+    let call = model_call(&mut machine);
+    machine.model_answered(&call.id, Err(failed(FailureClass::RateLimited, "slow down"))).expect("in flight");
+    assert_eq!(ended(&mut machine).expect_err("failure").class, FailureClass::RateLimited);
+    assert_eq!((machine.spent().model_calls, machine.spent().usage.total()), (1, 10));
+}
+
+#[test]
+fn a_failed_step_leads_to_a_new_plan_that_keeps_what_is_done() {
+    let mut machine = begin(setup());
+    answer(&mut machine, "plan", plan_of(&json!([step("a", "look", &[]), step("b", "look", &[])])));
+    tool_calls(&mut machine);
+    returned(&mut machine, "a#1", Ok(json!({"v": 5})));
+    returned(&mut machine, "b#1", Err(Failure::permanent("gone")));
+    let again = json!([{"id": "b", "tool": "look", "arguments": "{\"v\": \"${a.v}\"}"}]);
+    let call = answer(&mut machine, "replan", plan_of(&again));
+    assert!(said(&call).contains("b: look: FAILED: permanent: gone"), "{}", said(&call));
+    let calls = tool_calls(&mut machine);
+    assert_eq!((ids(&calls), &calls[0].arguments), (vec!["b~1#1"], &json!({"v": 5})));
+    returned(&mut machine, "b~1#1", Ok(json!(1)));
+    answer(&mut machine, "answer", success());
+    assert!(ended(&mut machine).is_ok());
+    assert_eq!((machine.spent().replans, machine.progress().done, machine.progress().total), (1, 3, 3));
+}
+
+#[test]
+fn new_plans_are_bounded() {
+    let budget = Budget { max_replans: 2, ..Budget::default() };
+    let mut machine = begin(Setup { budget, ..setup() });
+    for purpose in ["plan", "replan", "replan"] {
+        answer(&mut machine, purpose, plan_of(&json!([step("a", "look", &[])])));
+        let id = tool_calls(&mut machine)[0].id.clone();
+        returned(&mut machine, &id, Err(Failure::permanent("gone")));
+    }
+    assert_eq!(ended(&mut machine), Err(Failure::permanent("gone").in_step("a")));
+}
+
+#[test]
+fn a_passing_failure_is_left_to_the_retry_of_the_task_unless_there_is_none() {
+    let run = |last_attempt| {
+        let mut machine = begin(Setup { last_attempt, ..setup() });
+        answer(&mut machine, "plan", plan_of(&json!([step("a", "send", &[])])));
+        tool_calls(&mut machine);
+        returned(&mut machine, "a#1", Err(Failure::transient("busy")));
+        machine.next_action()
+    };
+    assert_eq!(run(false), Action::Done(Err(Failure::transient("busy").in_step("a"))));
+    assert!(matches!(run(true), Action::CallModel(call) if call.request.purpose == "replan"));
+}
+
+#[test]
+fn a_new_plan_may_say_that_nothing_is_left_to_do() {
+    let mut machine = begin(setup());
+    answer(&mut machine, "plan", plan_of(&json!([step("a", "look", &[])])));
+    tool_calls(&mut machine);
+    returned(&mut machine, "a#1", Err(Failure::permanent("gone")));
+    answer(&mut machine, "replan", plan_of(&json!([])));
+    let call = answer(&mut machine, "answer", reply(json!({"success": false, "answer": "", "reason": "it is gone"})));
+    assert!(said(&call).contains("FAILED: permanent: gone"));
+    assert!(ended(&mut machine).expect_err("failure").message.contains("it is gone"));
+}
+
+#[test]
+fn no_limit_is_exceeded_by_more_than_one_call_however_parallel() {
+    let steps: Vec<Value> = (0..8).map(|n| json!({"id": format!("s{n}"), "instruction": "think"})).collect();
+    let limits = [
+        Budget { max_model_calls: 4, ..Budget::default() },
+        Budget { max_tokens: 350, ..Budget::default() },
+        Budget { max_cost_usd: 0.9, ..Budget::default() },
+    ];
+    for budget in limits {
+        let mut machine = begin(Setup { budget: budget.clone(), ..setup() });
+        answer(&mut machine, "plan", plan_of(&json!(steps)));
+        let mut made = 1;
+        let failure = loop {
+            let mut in_flight = Vec::new();
+            let last = loop {
+                match machine.next_action() {
+                    Action::CallModel(call) => in_flight.push(call.id),
+                    other => break other,
+                }
+            };
+            made += in_flight.len();
+            if let Action::Done(outcome) = last {
+                break outcome.expect_err("budget");
+            }
+            for id in in_flight {
+                machine.model_answered(&id, Ok(wants(&[("nothing", json!({}))]))).expect("in flight");
+            }
+        };
+        assert_eq!((failure.class, made), (FailureClass::BudgetExceeded, 4), "{budget:?}");
+    }
+}
+
+#[test]
+fn a_plan_larger_than_what_is_left_of_the_budget_goes_back_to_the_model() {
+    let budget = Budget { max_steps: 2, ..Budget::default() };
+    let mut machine = begin(Setup { budget, ..setup() });
+    let steps: Vec<Value> = (0..3).map(|n| step(&format!("s{n}"), "look", &[])).collect();
+    answer(&mut machine, "plan", plan_of(&json!(steps)));
+    let call = answer(&mut machine, "plan", plan_of(&json!(steps[..2])));
+    assert!(said(&call).contains("only 2 of max_steps 2 are left"), "{}", said(&call));
+    assert_eq!(tool_calls(&mut machine).len(), 2);
+}
