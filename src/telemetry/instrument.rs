@@ -138,6 +138,11 @@ impl<const N: usize> Histogram<N> {
         Metric { name: self.name, kind: Kind::Histogram, labels: self.labels, help: self.help, buckets: self.buckets }
     }
 
+    /// Lets the series exist, empty, so that its first value is seen as an increase.
+    pub fn begin(self, values: [&str; N]) {
+        drop(::metrics::histogram!(self.name, labelled(self.labels, values)));
+    }
+
     /// Records how long something took, in seconds.
     pub fn record(self, took: Duration, values: [&str; N]) {
         self.record_f64(took.as_secs_f64(), values);

@@ -49,6 +49,7 @@ impl Heartbeat {
             replica.draining = self.drain.is_cancelled();
             replica.agents = self.slots.presence();
             (replica.cpu, replica.memory_bytes) = usage.read();
+            metrics::MEMORY_BYTES.set(replica.memory_bytes, []);
             let confirmed = self.beat(&replica).await;
             // Tries again soon when it was not confirmed: the lease is running out.
             let pause = if confirmed { self.period } else { self.period / 4 };

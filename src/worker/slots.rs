@@ -24,6 +24,10 @@ impl Slots {
         for profile in &profiles {
             metrics::AGENT_CAPACITY.set(profile.capacity, [&profile.name]);
             metrics::TASKS_IN_FLIGHT.set(0_u64, [&profile.name]);
+            metrics::TASKS_COMPLETED.add(0, [&profile.name]);
+            for outcome in ["completed", "failed"] {
+                metrics::RUN_SECONDS.begin([&profile.name, outcome]);
+            }
         }
         let in_flight = Mutex::new(vec![0; profiles.len()]);
         Self { profiles: profiles.into_iter().map(Arc::new).collect(), in_flight }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use qron::domain::time::Timestamp;
 use qron::telemetry::exporter;
-use qron::telemetry::metrics::{ALL, Kind, Metric};
+use qron::telemetry::metrics::{ALL, Kind, Metric, RUN_SECONDS};
 
 const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
@@ -65,6 +65,15 @@ fn a_counter_is_seen_at_zero_before_anything_happened() {
         assert!(text.lines().any(|line| line.starts_with(series)), "no {series}in:\n{text}");
     }
     assert!(text.contains("qron_start_timestamp_seconds 1767225600\n"), "{text}");
+}
+
+#[test]
+fn a_histogram_with_labels_can_be_begun_empty() {
+    exporter::install(START).expect("the only recorder");
+    RUN_SECONDS.begin(["begun", "failed"]);
+    let text = exporter::render();
+    let count = "qron_task_run_seconds_count{agent=\"begun\",outcome=\"failed\"} 0\n";
+    assert!(text.contains(count), "no {count} in:\n{text}");
 }
 
 #[test]
