@@ -3,20 +3,25 @@
 //! Policy lives here, in code outside the model: allow-lists, schemas, time and size limits. Arguments come from a model
 //! and are hostile until checked; output is data.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::Notify;
 
-use crate::domain::agent::AgentProfile;
 use crate::domain::id::TaskId;
-use crate::domain::tool::{ToolCall, ToolResult, ToolSpec};
-use crate::store::Store;
+use crate::domain::tool::{ToolResult, ToolSpec};
+
+pub mod calculate;
+pub mod files;
+pub mod http;
+mod inputs;
+mod tls;
+mod toolbox;
+
+pub use toolbox::Toolbox;
 
 /// Section `[tools]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -102,34 +107,6 @@ pub trait Tool: Send + Sync {
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult;
 }
 
-/// The tools of this process. Cheap to clone.
-#[derive(Clone)]
-pub struct Toolbox {
-    tools: Arc<HashMap<String, Arc<dyn Tool>>>,
-}
-
-impl Toolbox {
-    /// All built-in tools. `wake` is notified when a tool inserts a task.
-    ///
-    /// # Errors
-    /// Names the setting that cannot be used (a workspace that is no folder, a bad network, a bad database URL).
-    pub fn new(settings: &Settings, store: &Store, wake: Arc<Notify>) -> Result<Self, ToolboxError> {
-        let _ = (settings, store, wake);
-        todo!()
-    }
-    /// The tools that `profile` may use, by name.
-    #[must_use]
-    pub fn specs(&self, profile: &AgentProfile) -> Vec<ToolSpec> {
-        let _ = (profile, &self.tools);
-        todo!()
-    }
-    /// Calls a tool for an agent: allow-list, schema, time limit, size limit, metrics. Never panics.
-    pub async fn call(&self, profile: &AgentProfile, context: &ToolContext, call: &ToolCall) -> ToolResult {
-        let _ = (profile, context, call);
-        todo!()
-    }
-}
-
 /// A setting of the tools that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("tools.{key}: {reason}")]
@@ -138,4 +115,10 @@ pub struct ToolboxError {
     pub key: String,
     /// What is wrong with it, and what is allowed.
     pub reason: String,
+}
+
+impl ToolboxError {
+    fn new(key: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { key: key.into(), reason: reason.into() }
+    }
 }

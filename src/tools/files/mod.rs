@@ -1,0 +1,11 @@
+//! The file tools: read, write and list, each inside the folder of its own task and nowhere else.
+
+mod list;
+mod read;
+mod workspace;
+mod write;
+
+pub use list::ListFiles;
+pub use read::ReadFile;
+pub use workspace::Workspace;
+pub use write::WriteFile;

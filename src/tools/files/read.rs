@@ -1,0 +1,82 @@
+//! `read_file`.
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::super::inputs::{blocking, object, parse, refused};
+use super::super::{Tool, ToolContext};
+use super::workspace::{FileError, Workspace, check_path};
+use crate::domain::failure::Failure;
+use crate::domain::tool::{Effect, ToolResult, ToolSpec};
+
+/// The tool `read_file`.
+#[derive(Debug)]
+pub struct ReadFile {
+    workspace: Workspace,
+}
+
+impl ReadFile {
+    /// Reads in `workspace`.
+    #[must_use]
+    pub const fn new(workspace: Workspace) -> Self {
+        Self { workspace }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Arguments {
+    path: String,
+}
+
+#[async_trait]
+impl Tool for ReadFile {
+    fn spec(&self) -> ToolSpec {
+        ToolSpec {
+            name: "read_file".into(),
+            description: "Reads a file from this task's own folder. Answers {\"content\", \"encoding\": \"utf-8\" or \
+                          \"base64\", \"bytes\"}."
+                .into(),
+            parameters: object(
+                &json!({ "path": { "type": "string", "description": "path below the folder, e.g. \"data/in.csv\"" } }),
+                &["path"],
+            ),
+            effect: Effect::Read,
+            idempotent: true,
+        }
+    }
+
+    async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {
+        let Arguments { path } = parse(arguments)?;
+        let (workspace, task) = (self.workspace.clone(), context.task_id);
+        let outcome = blocking(move || {
+            Ok(check_path(&path)
+                .map_err(FileError::Refused)
+                .and_then(|path| workspace.read(&workspace.open(task)?, path))
+                .map(|content| describe(&path, content)))
+        });
+        outcome.await?.map_err(|error| fail("read_file", context, error))
+    }
+}
+
+/// The failure that the model is told.
+pub(super) fn fail(tool: &str, context: &ToolContext, error: FileError) -> Failure {
+    match error {
+        FileError::Refused(reason) => refused(tool, context, reason),
+        FileError::Failed(failure) => failure,
+    }
+}
+
+fn describe(path: &str, content: Vec<u8>) -> Value {
+    let bytes = content.len();
+    match String::from_utf8(content) {
+        Ok(text) => json!({ "path": path, "content": text, "encoding": "utf-8", "bytes": bytes }),
+        Err(error) => {
+            let content = BASE64_STANDARD.encode(error.as_bytes());
+            json!({ "path": path, "content": content, "encoding": "base64", "bytes": bytes })
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What a response means to the model: a result, or a failure of the right class.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use chrono::DateTime;
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use serde_json::{Map, Value, json};
+
+use super::super::inputs::excerpt;
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::time::Timestamp;
+use crate::domain::tool::ToolResult;
+
+/// Response headers that are worth their tokens.
+const USEFUL: &[&str] = &[
+    "content-type",
+    "content-length",
+    "content-language",
+    "last-modified",
+    "etag",
+    "location",
+    "link",
+    "retry-after",
+    "x-total-count",
+];
+/// Bytes of an error body that are told.
+const ERROR_BODY: usize = 500;
+/// Longest response header told, in bytes.
+const HEADER_VALUE: usize = 1000;
+
+/// The outcome of a request that was answered.
+///
+/// 2xx and 3xx are results. 429, and 503 with Retry-After, are rate limits; 408, 425 and 5xx are transient, apart from
+/// 501 and 505; every other status is a failure for good, with the beginning of the body as its explanation.
+pub(super) fn outcome(
+    shown: &str,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: Vec<u8>,
+    now: Timestamp,
+) -> ToolResult {
+    if status.as_u16() < 400 {
+        return Ok(result(status, headers, body));
+    }
+    let text = String::from_utf8_lossy(&body);
+    let text = text.trim();
+    let explanation = if text.is_empty() { String::new() } else { format!(": {}", excerpt(text, ERROR_BODY)) };
+    let message = format!("{shown} answered {}{explanation}", status.as_u16());
+    let retry_after = headers.get(RETRY_AFTER).and_then(|value| retry_after_ms(value.to_str().ok()?, now));
+    Err(match status.as_u16() {
+        429 => Failure::new(FailureClass::RateLimited, message).retry_after(retry_after),
+        503 if retry_after.is_some() => Failure::new(FailureClass::RateLimited, message).retry_after(retry_after),
+        501 | 505 => Failure::permanent(message),
+        408 | 425 | 500.. => Failure::transient(message),
+        _ => Failure::permanent(message),
+    })
+}
+
+fn result(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Value {
+    let useful: Map<String, Value> = USEFUL
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), excerpt(headers.get(*name)?.to_str().ok()?, HEADER_VALUE).into())))
+        .collect();
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let media_type = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    let mut answer = json!({ "status": status.as_u16(), "headers": useful });
+    let claims_json = media_type == "application/json" || media_type.ends_with("+json");
+    if claims_json && let Ok(value) = serde_json::from_slice::<Value>(&body) {
+        answer["body"] = value;
+        return answer;
+    }
+    match String::from_utf8(body) {
+        Ok(text) => answer["body"] = text.into(),
+        Err(error) if media_type.starts_with("text/") || media_type.ends_with("xml") => {
+            answer["body"] = decode(content_type, error.as_bytes()).into();
+        }
+        Err(error) => {
+            answer["body"] = BASE64_STANDARD.encode(error.as_bytes()).into();
+            answer["encoding"] = "base64".into();
+        }
+    }
+    answer
+}
+
+/// Text that is not UTF-8: Latin-1 where the server says so, else with replacement characters.
+fn decode(content_type: &str, bytes: &[u8]) -> String {
+    let content_type = content_type.to_ascii_lowercase();
+    if content_type.contains("iso-8859-1") || content_type.contains("windows-1252") {
+        return bytes.iter().copied().map(char::from).collect();
+    }
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Retry-After, as seconds or as a date (RFC 9110, section 10.2.3), in milliseconds from `now`.
+fn retry_after_ms(text: &str, now: Timestamp) -> Option<u64> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(seconds.saturating_mul(1000));
+    }
+    let at = DateTime::parse_from_rfc2822(text).ok()?;
+    Some(Timestamp::from_millis(at.timestamp_millis()).millis_since(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(784_111_777_000);
+
+    fn answer(status: u16, headers: &[(&'static str, &'static str)], body: &[u8]) -> ToolResult {
+        let headers =
+            headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let status = StatusCode::from_u16(status).expect("a status");
+        outcome("http://x", status, &headers.collect(), body.to_vec(), NOW)
+    }
+
+    #[test]
+    fn bodies_are_json_text_or_flagged_bytes() {
+        let json = answer(200, &[("content-type", "application/json; charset=utf-8"), ("server", "x")], b"{\"a\":1}");
+        let expected = json!({
+            "status": 200, "headers": { "content-type": "application/json; charset=utf-8" }, "body": { "a": 1 },
+        });
+        assert_eq!(json, Ok(expected));
+        let body = |headers, body| answer(200, headers, body).expect("a result")["body"].clone();
+        assert_eq!(body(&[("content-type", "application/json")], b"{oops"), "{oops");
+        assert_eq!(body(&[], "plain ä".as_bytes()), "plain ä");
+        assert_eq!(body(&[("content-type", "text/html; charset=ISO-8859-1")], b"\xe4"), "ä");
+        let image = answer(200, &[("content-type", "image/png")], b"\x89PNG\xff").expect("a result");
+        assert_eq!((&image["encoding"], &image["body"]), (&json!("base64"), &json!("iVBOR/8=")));
+    }
+
+    #[test]
+    fn statuses_become_the_right_class() {
+        use FailureClass::{Permanent, RateLimited, Transient};
+        for (status, headers, class, wait) in [
+            (429, &[("retry-after", "7")][..], RateLimited, Some(7000)),
+            (429, &[], RateLimited, None),
+            (503, &[("retry-after", "Sun, 06 Nov 1994 08:49:39 GMT")], RateLimited, Some(2000)),
+            (503, &[], Transient, None),
+            (500, &[], Transient, None),
+            (408, &[], Transient, None),
+            (501, &[], Permanent, None),
+            (404, &[], Permanent, None),
+            (400, &[("retry-after", "7")], Permanent, None),
+        ] {
+            let failure = answer(status, headers, b" why ").expect_err("a failure");
+            assert_eq!((failure.class, failure.retry_after_ms), (class, wait), "{status}");
+            assert_eq!(failure.message, format!("http://x answered {status}: why"));
+        }
+    }
+}

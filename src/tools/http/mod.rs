@@ -1,0 +1,276 @@
+//! `http_request`: to the public internet and to what the configuration opens, nowhere else.
+//!
+//! Addresses are vetted where connections are made: in the resolver for names, in the URL for literal addresses, and
+//! again for each redirect. No proxy is used, whatever the environment says.
+
+mod answer;
+mod network;
+mod resolver;
+mod target;
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+pub use self::network::{AllowList, Network, closed_by_nature};
+use self::resolver::{ClosedAddress, VettingResolver};
+pub use self::resolver::{Lookup, SystemLookup};
+use self::target::{Outgoing, read_headers, read_url, shown};
+use super::inputs::{object, parse, refused};
+use super::{HttpSettings, Tool, ToolContext, ToolboxError};
+use crate::clock;
+use crate::domain::failure::Failure;
+use crate::domain::id::derived;
+use crate::domain::tool::{Effect, ToolResult, ToolSpec};
+
+const NAME: &str = "http_request";
+/// Time limit to connect; the limit of the whole request still holds.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most response headers.
+const MAX_RESPONSE_HEADERS: usize = 100;
+/// Largest response headers together, in bytes.
+const MAX_RESPONSE_HEADER_BYTES: usize = 64 * 1024;
+
+/// The tool `http_request`.
+pub struct HttpRequest {
+    /// The reason instead, on a machine without root certificates.
+    client: Result<Client, String>,
+    allow: Arc<AllowList>,
+    max_response_bytes: usize,
+    max_redirects: u32,
+    timeout: Duration,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Arguments {
+    url: String,
+    #[serde(default)]
+    method: Verb,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    body: Option<String>,
+    #[serde(default)]
+    json: Option<Value>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum Verb {
+    #[default]
+    Get,
+    Head,
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+impl From<Verb> for Method {
+    fn from(verb: Verb) -> Self {
+        match verb {
+            Verb::Get => Self::GET,
+            Verb::Head => Self::HEAD,
+            Verb::Post => Self::POST,
+            Verb::Put => Self::PUT,
+            Verb::Patch => Self::PATCH,
+            Verb::Delete => Self::DELETE,
+        }
+    }
+}
+
+/// Why no answer came back.
+enum Stop {
+    /// Policy forbids going on.
+    Refused(String),
+    /// The network or the server failed.
+    Failed(Failure),
+}
+
+impl HttpRequest {
+    /// A client with these limits that resolves names with `lookup`.
+    ///
+    /// # Errors
+    /// Names the entry of `allow` that cannot be read.
+    pub fn new(settings: &HttpSettings, lookup: Arc<dyn Lookup>) -> Result<Self, ToolboxError> {
+        let allow = AllowList::parse(&settings.allow).map_err(|reason| ToolboxError::new("http.allow", reason))?;
+        let allow = Arc::new(allow);
+        super::tls::install_provider();
+        let client = Client::builder()
+            .dns_resolver(VettingResolver { lookup, allow: Arc::clone(&allow) })
+            .redirect(Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .referer(false)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http1_max_headers(MAX_RESPONSE_HEADERS)
+            .http2_max_header_list_size(u32::try_from(MAX_RESPONSE_HEADER_BYTES).unwrap_or(u32::MAX))
+            .user_agent(concat!("qron/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| chain(&error));
+        Ok(Self {
+            client,
+            allow,
+            max_response_bytes: settings.max_response_bytes,
+            max_redirects: settings.max_redirects,
+            timeout: Duration::from_millis(settings.timeout_ms),
+        })
+    }
+
+    /// Sends `outgoing` and follows its redirects.
+    async fn exchange(&self, mut outgoing: Outgoing) -> Result<ToolResult, Stop> {
+        let client = self.client.as_ref().map_err(|reason| {
+            Stop::Failed(Failure::permanent(format!("no HTTP client: {reason}; are root certificates installed?")))
+        })?;
+        for redirects in 0.. {
+            let shown = shown(&outgoing.url);
+            let response = send(client, &outgoing).await.map_err(|error| stop(&shown, &error))?;
+            check_head(response.headers()).map_err(|reason| Stop::Refused(format!("{shown} {reason}")))?;
+            let next = outgoing.redirected(response.status(), response.headers(), &self.allow);
+            let Some(next) = next.map_err(Stop::Refused)? else {
+                let (status, headers) = (response.status(), response.headers().clone());
+                let body = self.body(&shown, response).await?;
+                return Ok(answer::outcome(&shown, status, &headers, body, clock::now()));
+            };
+            if redirects >= self.max_redirects {
+                return Err(Stop::Refused(format!("{shown} redirects more than {} times", self.max_redirects)));
+            }
+            outgoing = next;
+        }
+        Err(Stop::Failed(Failure::permanent("redirects without end")))
+    }
+
+    /// The body, decompressed; stops as soon as it is too large, however small it arrives.
+    async fn body(&self, shown: &str, mut response: Response) -> Result<Vec<u8>, Stop> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| stop(shown, &error))? {
+            if body.len() + chunk.len() > self.max_response_bytes {
+                return Err(Stop::Refused(format!(
+                    "the answer of {shown} is larger than {} bytes",
+                    self.max_response_bytes
+                )));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+}
+
+#[async_trait]
+impl Tool for HttpRequest {
+    fn spec(&self) -> ToolSpec {
+        ToolSpec {
+            name: NAME.into(),
+            description:
+                "Sends an HTTP request to a public server. Answers {\"status\", \"headers\", \"body\": JSON or \
+                          text}; a status of 400 and above is a failure. Private addresses are closed."
+                    .into(),
+            parameters: object(
+                &json!({
+                    "url": { "type": "string", "description": "http or https, without credentials" },
+                    "method": { "enum": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] },
+                    "headers": { "type": "object", "additionalProperties": { "type": "string" } },
+                    "body": { "type": "string", "description": "body as text; not together with json" },
+                    "json": { "description": "body as a JSON value" },
+                }),
+                &["url"],
+            ),
+            effect: Effect::External,
+            idempotent: false,
+        }
+    }
+
+    async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {
+        let outgoing = self.read(context, parse(arguments)?).map_err(|reason| refused(NAME, context, reason))?;
+        let shown = shown(&outgoing.url);
+        match tokio::time::timeout(self.timeout, self.exchange(outgoing)).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(Stop::Failed(failure))) => Err(failure),
+            Ok(Err(Stop::Refused(reason))) => Err(refused(NAME, context, reason)),
+            Err(_) => Err(Failure::timeout(format!("{shown} did not answer within {} ms", self.timeout.as_millis()))),
+        }
+    }
+}
+
+impl HttpRequest {
+    fn read(&self, context: &ToolContext, arguments: Arguments) -> Result<Outgoing, String> {
+        let Arguments { url, method, headers, body, json } = arguments;
+        let url = read_url(&url, &self.allow)?;
+        let mut headers = read_headers(headers.iter())?;
+        let method = Method::from(method);
+        let body = match (body, json) {
+            (Some(_), Some(_)) => return Err("both body and json are given".to_owned()),
+            (Some(text), None) => Some(text.into_bytes()),
+            (None, Some(value)) => {
+                headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+                Some(value.to_string().into_bytes())
+            }
+            (None, None) => None,
+        };
+        if !method.is_safe() {
+            // Derived, so that servers learn nothing of tasks, and the same for each repetition.
+            let key = derived(&["http", &context.idempotency_key]).to_string();
+            let key = HeaderValue::from_str(&key).map_err(|error| error.to_string())?;
+            headers.insert("idempotency-key", key);
+        }
+        Ok(Outgoing { method, url, headers, body })
+    }
+}
+
+async fn send(client: &Client, outgoing: &Outgoing) -> Result<Response, reqwest::Error> {
+    let request = client.request(outgoing.method.clone(), outgoing.url.clone()).headers(outgoing.headers.clone());
+    match &outgoing.body {
+        Some(body) => request.body(body.clone()).send().await,
+        None => request.send().await,
+    }
+}
+
+fn check_head(headers: &HeaderMap) -> Result<(), String> {
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if headers.len() > MAX_RESPONSE_HEADERS || bytes > MAX_RESPONSE_HEADER_BYTES {
+        return Err(format!("answered with {} headers of {bytes} bytes, too many", headers.len()));
+    }
+    Ok(())
+}
+
+/// Sorts an error of the client. Its own text is not used where it would name the whole URL.
+fn stop(shown: &str, error: &reqwest::Error) -> Stop {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(closed) = cause.downcast_ref::<ClosedAddress>() {
+            return Stop::Refused(closed.to_string());
+        }
+        source = cause.source();
+    }
+    let reason = error.source().map_or_else(|| "the request failed".to_owned(), chain);
+    Stop::Failed(if error.is_builder() {
+        Failure::invalid(format!("no request to {shown} can be made: {reason}"))
+    } else if error.is_timeout() {
+        Failure::timeout(format!("{shown}: {reason}"))
+    } else {
+        Failure::transient(format!("{shown}: {reason}"))
+    })
+}
+
+/// An error with its causes, each once.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,80 @@
+//! What every tool does with its input: read the arguments, refuse with an audit line, leave the async threads alone.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::ToolContext;
+use crate::domain::failure::Failure;
+
+/// Reads the arguments of a tool into its own struct.
+///
+/// # Errors
+/// A failure of class invalid that names the field.
+pub(crate) fn parse<T: DeserializeOwned>(arguments: Value) -> Result<T, Failure> {
+    serde_json::from_value(arguments).map_err(|error| Failure::invalid(format!("bad arguments: {error}")))
+}
+
+/// The JSON schema of an object with these properties and no others.
+pub(crate) fn object(properties: &Value, required: &[&str]) -> Value {
+    json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
+}
+
+/// The failure for a call that policy forbids, after writing it to the audit log. `reason` names the input and holds
+/// no secret.
+pub(crate) fn refused(tool: &str, context: &ToolContext, reason: impl std::fmt::Display) -> Failure {
+    let reason = excerpt(&reason.to_string(), 500);
+    tracing::warn!(
+        target: "qron::audit", tool, task = %context.task_id, step = %context.step, user = context.user, %reason,
+        "tool call refused"
+    );
+    Failure::permanent(format!("refused: {reason}"))
+}
+
+/// Runs `work` where blocking is allowed. When the caller is dropped, `work` still ends by itself: it must be bounded.
+///
+/// # Errors
+/// Those of `work`, or a failure of class permanent when it panicked.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) if error.is_panic() => Err(Failure::permanent("the tool broke down; this is a fault of qron")),
+        Err(_) => Err(Failure::transient("the program is shutting down")),
+    }
+}
+
+/// The first `max` bytes of `text`, cut between characters, with an ellipsis when something was left out.
+pub(crate) fn excerpt(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(max)])
+}
+
+#[cfg(test)]
+pub(crate) fn test_context() -> ToolContext {
+    ToolContext {
+        task_id: crate::domain::id::TaskId::Number(7),
+        user: None,
+        step: "s1".into(),
+        idempotency_key: "7/s1/1".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_ends_between_characters() {
+        assert_eq!(excerpt("äöü", 3), "ä…");
+        assert_eq!(excerpt("äöü", 6), "äöü");
+    }
+
+    #[test]
+    fn a_refusal_is_permanent_and_names_its_reason() {
+        let failure = refused("read_file", &test_context(), "path \"../x\" leaves the folder");
+        assert_eq!(failure, Failure::permanent("refused: path \"../x\" leaves the folder"));
+    }
+}

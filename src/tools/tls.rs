@@ -1,0 +1,9 @@
+//! TLS for the tools that talk to other hosts.
+
+/// Chooses the cryptography of the process unless somebody has; clients cannot be built without.
+pub(crate) fn install_provider() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Fails only when another thread was faster, which is as good.
+        rustls::crypto::ring::default_provider().install_default().ok();
+    }
+}

@@ -1,0 +1,190 @@
+//! The toolbox: what stands between a call that a model asks for and the tool that does it.
+//!
+//! Allow-list, schema, time limit, size limit, metrics: the same for every tool, so that no tool can forget one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jsonschema::Validator;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::calculate::Calculate;
+use super::files::{ListFiles, ReadFile, Workspace, WriteFile};
+use super::http::{HttpRequest, SystemLookup};
+use super::inputs::{excerpt, refused};
+use super::{Settings, Tool, ToolContext, ToolboxError};
+use crate::clock;
+use crate::domain::agent::AgentProfile;
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::id::derived;
+use crate::domain::tool::{ToolCall, ToolResult, ToolSpec};
+use crate::store::Store;
+use crate::telemetry::metrics;
+
+/// Bytes of a large output that stay in the run.
+const PREVIEW_BYTES: usize = 1000;
+/// Violations of a schema that are told at once.
+const MAX_VIOLATIONS: usize = 5;
+
+/// The tools of this process. Cheap to clone.
+#[derive(Clone)]
+pub struct Toolbox {
+    tools: Arc<BTreeMap<String, Registered>>,
+    store: Store,
+    timeout: Duration,
+    max_output_bytes: usize,
+}
+
+#[derive(Clone)]
+struct Registered {
+    tool: Arc<dyn Tool>,
+    spec: ToolSpec,
+    schema: Arc<Validator>,
+}
+
+impl Toolbox {
+    /// All built-in tools. `wake` is notified when a tool inserts a task.
+    ///
+    /// # Errors
+    /// Names the setting that cannot be used (a workspace that is no folder, a bad network, a bad database URL).
+    pub fn new(settings: &Settings, store: &Store, wake: Arc<Notify>) -> Result<Self, ToolboxError> {
+        if settings.workspace.exists() && !settings.workspace.is_dir() {
+            let reason = format!("{} is no folder", settings.workspace.display());
+            return Err(ToolboxError::new("workspace", reason));
+        }
+        let workspace = Workspace::new(&settings.workspace, settings.files.max_bytes);
+        let tools: Vec<Arc<dyn Tool>> = vec![
+            Arc::new(Calculate),
+            Arc::new(HttpRequest::new(&settings.http, Arc::new(SystemLookup))?),
+            Arc::new(ListFiles::new(workspace.clone())),
+            Arc::new(ReadFile::new(workspace.clone())),
+            Arc::new(WriteFile::new(workspace)),
+        ];
+        drop(wake);
+        let empty = Self {
+            tools: Arc::default(),
+            store: store.clone(),
+            timeout: Duration::from_millis(settings.timeout_ms),
+            max_output_bytes: settings.max_output_bytes,
+        };
+        tools.into_iter().try_fold(empty, Self::with)
+    }
+
+    /// The same toolbox with one tool more.
+    ///
+    /// # Errors
+    /// When a tool of that name is there already, or its schema is none: nobody can put a tool in another's place.
+    pub fn with(mut self, tool: Arc<dyn Tool>) -> Result<Self, ToolboxError> {
+        let spec = tool.spec();
+        let name = spec.name.clone();
+        let schema = jsonschema::validator_for(&spec.parameters)
+            .map_err(|error| ToolboxError::new(&name, format!("its schema is not valid: {error}")))?;
+        let registered = Registered { tool, spec, schema: Arc::new(schema) };
+        if Arc::make_mut(&mut self.tools).insert(name.clone(), registered).is_some() {
+            return Err(ToolboxError::new(name, "there are two tools of this name"));
+        }
+        Ok(self)
+    }
+
+    /// The tools that `profile` may use, by name.
+    #[must_use]
+    pub fn specs(&self, profile: &AgentProfile) -> Vec<ToolSpec> {
+        let allowed = self.tools.values().filter(|registered| profile.allows(&registered.spec.name));
+        allowed.map(|registered| registered.spec.clone()).collect()
+    }
+
+    /// Calls a tool for an agent: allow-list, schema, time limit, size limit, metrics. Never panics.
+    ///
+    /// Cancel-safe: when dropped, the call is aborted at its next await.
+    ///
+    /// # Errors
+    /// Permanent for a tool that does not exist or is not allowed, invalid for arguments that break the schema, timeout
+    /// after `tools.timeout_ms`; otherwise what the tool says.
+    pub async fn call(&self, profile: &AgentProfile, context: &ToolContext, call: &ToolCall) -> ToolResult {
+        let started = Instant::now();
+        let registered = self.tools.get(&call.tool);
+        // Names that a model made up would be labels without end.
+        let label = registered.map_or("unknown", |registered| registered.spec.name.as_str()).to_owned();
+        let outcome = match registered {
+            Some(registered) if profile.allows(&call.tool) => self.run(registered, context, call).await,
+            _ => Err(self.not_allowed(profile, context, &call.tool)),
+        };
+        let result = outcome.as_ref().map_or_else(|failure| failure.class.as_str(), |_| "ok");
+        metrics::TOOL_CALLS.inc([label.as_str(), result]);
+        metrics::TOOL_CALL_SECONDS.record(started.elapsed(), [label.as_str()]);
+        outcome
+    }
+
+    fn not_allowed(&self, profile: &AgentProfile, context: &ToolContext, tool: &str) -> Failure {
+        let allowed: Vec<&str> = self.tools.keys().map(String::as_str).filter(|name| profile.allows(name)).collect();
+        let name = excerpt(tool, 100);
+        let reason = format!("agent {:?} may not use tool {name:?}; it may use: {}", profile.name, allowed.join(", "));
+        refused(&name, context, reason)
+    }
+
+    async fn run(&self, registered: &Registered, context: &ToolContext, call: &ToolCall) -> ToolResult {
+        check_arguments(registered, &call.arguments)?;
+        let (tool, context_of_call, arguments) =
+            (Arc::clone(&registered.tool), context.clone(), call.arguments.clone());
+        // A task of its own, so that a panic ends the call and not the worker.
+        let running = AbortOnDropHandle::new(tokio::spawn(async move { tool.call(&context_of_call, arguments).await }));
+        let name = &registered.spec.name;
+        let output = match tokio::time::timeout(self.timeout, running).await {
+            Ok(Ok(outcome)) => outcome?,
+            Ok(Err(error)) if error.is_panic() => {
+                tracing::error!(tool = %name, task = %context.task_id, "tool panicked");
+                return Err(Failure::permanent(format!("tool {name} broke down; this is a fault of the tool")));
+            }
+            Ok(Err(_)) => return Err(Failure::new(FailureClass::Cancelled, format!("tool {name} was stopped"))),
+            Err(_) => {
+                let limit = self.timeout.as_millis();
+                return Err(Failure::timeout(format!("tool {name} did not end within {limit} ms")));
+            }
+        };
+        self.shorten(name, context, output).await
+    }
+
+    /// Puts an output that is too long for the run into an artifact, and refers to it.
+    async fn shorten(&self, tool: &str, context: &ToolContext, output: Value) -> ToolResult {
+        let text = output.to_string();
+        if text.len() <= self.max_output_bytes {
+            return Ok(output);
+        }
+        // The same name for a repeated call, so that it replaces what the first one wrote.
+        let name = format!("{tool}-{}.json", derived(&["output", &context.idempotency_key]).simple());
+        self.store
+            .save_artifact(context.task_id, &context.step, &name, "application/json", text.as_bytes(), clock::now())
+            .await
+            .map_err(|error| store_failure(&error))?;
+        let preview = excerpt(&text, PREVIEW_BYTES.min(self.max_output_bytes));
+        Ok(json!({ "artifact": name, "bytes": text.len(), "preview": preview }))
+    }
+}
+
+/// What a tool says when the store failed it.
+pub(super) fn store_failure(error: &crate::store::StoreError) -> Failure {
+    let class = if error.is_transient() { FailureClass::Transient } else { FailureClass::Permanent };
+    Failure::new(class, error.to_string())
+}
+
+/// Holds arguments against the schema. Values are left out of the message: they may be long or secret.
+fn check_arguments(registered: &Registered, arguments: &Value) -> Result<(), Failure> {
+    let violations: Vec<String> = registered
+        .schema
+        .iter_errors(arguments)
+        .take(MAX_VIOLATIONS)
+        .map(|error| match error.instance_path().as_str() {
+            "" => error.masked().to_string(),
+            path => format!("{path}: {}", error.masked()),
+        })
+        .collect();
+    if violations.is_empty() {
+        return Ok(());
+    }
+    let message = excerpt(&violations.join("; "), 1000);
+    Err(Failure::invalid(format!("bad arguments for {}: {message}", registered.spec.name)))
+}
