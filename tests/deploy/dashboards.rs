@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 
-use qron::telemetry::metrics::Kind;
+use qron::telemetry::metrics::{ALL, Kind};
 use serde_json::Value;
 
 use crate::{files_in, names_in, problems_of, series};
@@ -39,6 +39,17 @@ fn every_query_names_exported_metrics_and_their_labels() {
                 assert_eq!(problems_of(query), [""; 0], "{}: {query}", variable["name"]);
             }
         }
+    }
+}
+
+#[test]
+fn everything_measured_is_shown() {
+    let dashboards = dashboards();
+    let queries: Vec<&str> = dashboards.iter().flat_map(panels).flat_map(queries).collect();
+    let shown: HashSet<&str> = queries.iter().flat_map(|query| names_in(query)).map(|(name, _)| name).collect();
+    for metric in ALL {
+        let mut names = ["", "_bucket", "_sum", "_count"].map(|suffix| format!("{}{suffix}", metric.name)).into_iter();
+        assert!(names.any(|name| shown.contains(name.as_str())), "no dashboard shows {}", metric.name);
     }
 }
 
