@@ -191,7 +191,7 @@ pub(super) fn shorten(text: &str, limit: usize) -> String {
 }
 
 /// The first cause of an error, which names no address and no header.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {
         cause = next;

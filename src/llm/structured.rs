@@ -110,7 +110,7 @@ fn fit(value: &mut Value, schema: &Value, is_top: bool) {
                     Some(field) => fit(field, schema, false),
                     None if allows(schema, "null") => drop(fields.insert(name.clone(), Value::Null)),
                     None if !is_top && allows(schema, "array") => {
-                        drop(fields.insert(name.clone(), Value::Array(Vec::new())))
+                        drop(fields.insert(name.clone(), Value::Array(Vec::new())));
                     }
                     None => {}
                 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::Settings;
-use super::errors::{CallError, Refusal};
+use super::errors::{CallError, Refusal, innermost};
 use crate::domain::failure::Failure;
 
 /// OpenAI's own endpoint.
@@ -137,8 +137,10 @@ impl Transport {
             builder = builder.tls_certs_only([]);
         }
         let client = builder.build().map_err(|error| {
-            let error = CallError::from_reqwest(&error);
-            Failure::permanent(format!("TLS for model.base_url cannot be set up; are root certificates there? {error}"))
+            let cause = innermost(&error);
+            Failure::permanent(format!(
+                "no TLS for model.base_url; install root certificates (ca-certificates): {cause}"
+            ))
         })?;
         Ok(Self {
             client,

@@ -9,6 +9,7 @@ mod dialects;
 mod embeddings;
 mod faults;
 mod limits;
+mod metrics;
 mod scripted;
 mod secrets;
 mod structured;

@@ -151,7 +151,7 @@ async fn chat(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
         Ok(request) => request,
         Err(message) => return response::refusal(StatusCode::BAD_REQUEST, &message, None),
     };
-    let in_flight = InFlight::begin(&shared, request.record());
+    let in_flight = InFlight::begin(&shared, request.record(&request.purpose, shared.script.keep_bodies));
     if let Some(refusal) = refuse(&shared.script, &headers, &request.body) {
         return refusal;
     }
@@ -175,7 +175,7 @@ async fn embeddings(State(shared): State<Arc<Shared>>, headers: HeaderMap, body:
         Ok(request) => request,
         Err(message) => return response::refusal(StatusCode::BAD_REQUEST, &message, None),
     };
-    let _in_flight = InFlight::begin(&shared, RecordedRequest { purpose: "embed".to_owned(), ..request.record() });
+    let _in_flight = InFlight::begin(&shared, request.record("embed", shared.script.keep_bodies));
     if let Some(refusal) = refuse(&shared.script, &headers, &request.body) {
         return refusal;
     }

@@ -14,7 +14,7 @@ pub struct RecordedRequest {
     pub model: String,
     /// The goal between `<goal>` and `</goal>`, if it is marked.
     pub goal: Option<String>,
-    /// Its body.
+    /// Its body; null where the script does not keep bodies.
     pub body: Value,
 }
 
@@ -52,12 +52,12 @@ impl Incoming {
         Ok(Self { purpose, model, body, user_text, text, opening })
     }
 
-    pub(super) fn record(&self) -> RecordedRequest {
+    pub(super) fn record(&self, purpose: &str, keep_body: bool) -> RecordedRequest {
         RecordedRequest {
-            purpose: self.purpose.clone(),
+            purpose: purpose.to_owned(),
             model: self.model.clone(),
             goal: self.goal().map(str::to_owned),
-            body: self.body.clone(),
+            body: if keep_body { self.body.clone() } else { Value::Null },
         }
     }
 

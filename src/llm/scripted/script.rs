@@ -18,6 +18,8 @@ pub struct Script {
     /// Fields of a request that are refused with status 400, as servers do that do not know them,
     /// e.g. `response_format`.
     pub refused_fields: Vec<&'static str>,
+    /// Whether the bodies of requests are kept with the recorded requests; a long run may not want them in memory.
+    pub keep_bodies: bool,
     /// Key that requests must present; any when `None`.
     pub api_key: Option<String>,
 }
@@ -30,6 +32,7 @@ impl Default for Script {
             usage: Usage { prompt_tokens: 100, completion_tokens: 20 },
             dimensions: 256,
             refused_fields: Vec::new(),
+            keep_bodies: true,
             api_key: None,
         }
     }
@@ -46,6 +49,13 @@ impl Script {
     #[must_use]
     pub fn latency_ms(mut self, ms: u64) -> Self {
         self.latency_ms = ms;
+        self
+    }
+
+    /// The same script for a server that does not keep the bodies of requests.
+    #[must_use]
+    pub fn without_bodies(mut self) -> Self {
+        self.keep_bodies = false;
         self
     }
 
