@@ -254,18 +254,21 @@ impl Inner {
             worker.tracker.wait().await;
         };
         tokio::pin!(finished);
-        tokio::select! {
-            () = &mut finished => {}
-            () = worker.cut.cancelled() => {}
+        let done = tokio::select! {
+            () = &mut finished => true,
+            () = worker.cut.cancelled() => false,
             () = tokio::time::sleep(self.grace) => {
                 tracing::warn!("the grace period is over: running tasks are handed back");
+                false
             }
-        }
-        worker.cut.cancel();
-        // What cannot be written within the lease is rescued by others then, or by the next start.
-        if tokio::time::timeout(worker.lease.length(), &mut finished).await.is_err() {
-            worker.abandon.cancel();
-            finished.await;
+        };
+        if !done {
+            worker.cut.cancel();
+            // What cannot be written within the lease is rescued by others then, or by the next start.
+            if tokio::time::timeout(worker.lease.length(), &mut finished).await.is_err() {
+                worker.abandon.cancel();
+                finished.await;
+            }
         }
         self.stop.cancel();
         self.keepers.close();

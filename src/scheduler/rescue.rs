@@ -38,6 +38,14 @@ pub(crate) struct Watch {
     seen: HashMap<String, Seen>,
 }
 
+/// What a look at the other replicas came to.
+pub(crate) struct Look {
+    /// Those that are dead, with how long they have been still.
+    pub(crate) dead: Vec<(String, Duration)>,
+    /// Whether one that was there has left, or was rescued by another observer: its tasks may be free now.
+    pub(crate) gone: bool,
+}
+
 #[derive(Clone, Copy)]
 struct Seen {
     heartbeat: u64,
@@ -50,12 +58,8 @@ impl Watch {
         Self { lease, gap, last_look: None, seen: HashMap::new() }
     }
 
-    /// Takes a look at `replicas`, and names those that are dead with how long they have been still.
-    pub(crate) fn look<'a>(
-        &mut self,
-        replicas: impl Iterator<Item = (&'a str, u64)>,
-        now: Instant,
-    ) -> Vec<(String, Duration)> {
+    /// Takes a look at `replicas` with their heartbeats.
+    pub(crate) fn look<'a>(&mut self, replicas: impl Iterator<Item = (&'a str, u64)>, now: Instant) -> Look {
         let passed = self.last_look.map_or(Duration::ZERO, |last| now.duration_since(last)).min(self.gap);
         self.last_look = Some(now);
         let mut seen = HashMap::new();
@@ -70,8 +74,9 @@ impl Watch {
             }
             seen.insert(id.to_owned(), Seen { heartbeat, still });
         }
+        let gone = self.seen.keys().any(|id| !seen.contains_key(id));
         self.seen = seen;
-        dead
+        Look { dead, gone }
     }
 }
 
@@ -114,8 +119,11 @@ impl Rescuer {
         let replicas = self.worker.store.replicas().await?;
         metrics::REPLICAS.set(replicas.len(), []);
         let others = replicas.iter().filter(|replica| replica.id != self.worker.replica_id);
-        let dead = self.watch.look(others.map(|replica| (replica.id.as_str(), replica.heartbeat)), Instant::now());
-        for (id, still) in dead {
+        let look = self.watch.look(others.map(|replica| (replica.id.as_str(), replica.heartbeat)), Instant::now());
+        if look.gone {
+            self.worker.signals.inserted();
+        }
+        for (id, still) in look.dead {
             tracing::warn!(replica = id, ?still, "a replica is dead: its heartbeat stands still");
             rescue(&self.worker, &id, now).await?;
             metrics::RECOVERY_SECONDS.record(still, []);
@@ -230,7 +238,11 @@ mod tests {
 
         fn look_after(&mut self, passed: Duration, replicas: &[(&str, u64)]) -> Vec<String> {
             self.now += passed;
-            self.watch.look(replicas.iter().copied(), self.now).into_iter().map(|(id, _)| id).collect()
+            self.look(replicas).dead.into_iter().map(|(id, _)| id).collect()
+        }
+
+        fn look(&mut self, replicas: &[(&str, u64)]) -> Look {
+            self.watch.look(replicas.iter().copied(), self.now)
         }
     }
 
@@ -263,6 +275,14 @@ mod tests {
         let mut observer = Observer::new();
         assert!(observer.look_after(PERIOD, &[("a", 7)]).is_empty());
         assert!(observer.look_after(Duration::from_hours(1), &[("a", 7)]).is_empty());
+    }
+
+    #[test]
+    fn a_replica_that_left_is_noticed_once() {
+        let mut observer = Observer::new();
+        assert!(!observer.look(&[("a", 7), ("b", 1)]).gone);
+        assert!(observer.look(&[("a", 8)]).gone);
+        assert!(!observer.look(&[("a", 8)]).gone);
     }
 
     #[test]
