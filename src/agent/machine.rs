@@ -68,7 +68,7 @@ pub struct Setup {
     pub model: Option<String>,
     /// Whether there is a model at all.
     pub has_model: bool,
-    /// Most tokens of one answer of the model.
+    /// Most tokens of one answer of the model; 0 for what the model client is configured with.
     pub max_output_tokens: u32,
     /// Similar runs of the past, shown when a plan is made.
     pub memories: Vec<Recalled>,
@@ -228,7 +228,6 @@ impl Machine {
             Ok(reply) => (reply.usage, reply.cost_usd),
             Err(failed) => (failed.usage, failed.cost_usd),
         };
-        let reply = reply.map_err(|failed| failed.failure);
         if !self.take_answer(id, reply) {
             return Err(NotInFlight(id.to_owned()));
         }
@@ -241,7 +240,7 @@ impl Machine {
         Ok(())
     }
 
-    fn take_answer(&mut self, id: &str, reply: Result<ModelReply, Failure>) -> bool {
+    fn take_answer(&mut self, id: &str, reply: Result<ModelReply, ModelFailed>) -> bool {
         if self.question_in_flight().as_deref() == Some(id) {
             self.question_answered(reply);
             return true;
@@ -250,7 +249,7 @@ impl Machine {
         else {
             return false;
         };
-        self.turn_answered(index, reply);
+        self.turn_answered(index, reply.map_err(|failed| failed.failure));
         true
     }
 

@@ -136,6 +136,9 @@ pub const BUDGET_STOPS: Counter<1> = counter(
 pub const MEMORY_RECALLS: Counter<1> =
     counter("qron_memory_recalls_total", &["outcome"], "Searches for similar past tasks: found, none or error.");
 
+pub const MEMORY_WRITES: Counter<1> =
+    counter("qron_memory_writes_total", &["outcome"], "Finished tasks written to memory: ok or error.");
+
 // Models.
 
 pub const MODEL_CALLS: Counter<3> = counter(
@@ -222,6 +225,7 @@ pub const ALL: &[Metric] = &[
     AGENT_REPLANS.row(),
     BUDGET_STOPS.row(),
     MEMORY_RECALLS.row(),
+    MEMORY_WRITES.row(),
     MODEL_CALLS.row(),
     MODEL_CALL_SECONDS.row(),
     MODEL_TOKENS.row(),

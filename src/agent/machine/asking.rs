@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::state::{Asking, Phase, Rejected, Step};
-use super::{ASKS, Action, Machine, ModelCall, prompts, schema};
+use super::{ASKS, Action, Machine, ModelCall, ModelFailed, prompts, schema};
 use crate::domain::conversation::{ModelReply, ModelRequest};
 use crate::domain::event::Level;
 use crate::domain::failure::{Failure, FailureClass};
@@ -72,14 +72,16 @@ impl Machine {
     }
 
     /// Takes the answer to the question in flight.
-    pub(super) fn question_answered(&mut self, reply: Result<ModelReply, Failure>) {
+    pub(super) fn question_answered(&mut self, reply: Result<ModelReply, ModelFailed>) {
         if let Some(asking) = self.question_mut() {
             asking.in_flight = false;
         }
         match reply {
-            // The client has tried to repair the answer and could not: an unusable answer like any other.
-            Err(failure) if failure.class == FailureClass::Invalid => self.reject("", &failure.message),
-            Err(failure) => self.stop(failure),
+            Err(failed) if self.can_do_without(&failed) => {
+                self.note("answer_rejected", Level::Warn, format!("unusable plan: {}", failed.failure), &[]);
+                self.adopt_whole_goal();
+            }
+            Err(failed) => self.stop(failed.failure),
             Ok(reply) => {
                 let used = match self.state.phase {
                     Phase::Answering(_) => schema::read_answer(&reply.content).map(|declared| self.declare(&declared)),
@@ -94,6 +96,14 @@ impl Machine {
                 }
             }
         }
+    }
+
+    /// Whether a failed question for a plan has been answered, only never usably, with all the repairs that the client
+    /// makes: then no retry of the task would do better than going on without a plan.
+    fn can_do_without(&self, failed: &ModelFailed) -> bool {
+        let is_plan = matches!(self.state.phase, Phase::Planning(_) | Phase::Replanning(_));
+        let is_nonsense = matches!(failed.failure.class, FailureClass::Invalid | FailureClass::Transient);
+        is_plan && is_nonsense && failed.usage.completion_tokens > 0
     }
 
     fn declare(&mut self, declared: &schema::Declared) {
@@ -116,11 +126,16 @@ impl Machine {
             return;
         }
         if matches!(self.state.phase, Phase::Answering(_)) {
-            self.end(Err(Failure::invalid(format!("the model gave no usable answer in {ASKS} tries: {error}"))));
+            // Models answer differently each time, so another attempt may well succeed.
+            self.end(Err(Failure::transient(format!("the model gave no usable answer in {ASKS} tries: {error}"))));
         } else {
-            let fallback = vec![self.whole_goal_step()];
-            self.adopt(fallback, true);
+            self.adopt_whole_goal();
         }
+    }
+
+    fn adopt_whole_goal(&mut self) {
+        let fallback = vec![self.whole_goal_step()];
+        self.adopt(fallback, true);
     }
 
     /// The plan that always works: one step that needs judgement, for the whole goal.
@@ -198,7 +213,10 @@ impl Machine {
         }
         let had_ended = self.state.ended.take().and_then(Result::err);
         // No retry follows such an end: somebody has looked at it and wants the whole tried again.
-        let is_requeued = had_ended.is_some_and(|failure| !failure.class.is_retryable());
+        let is_requeued = had_ended.as_ref().is_some_and(|failure| !failure.class.is_retryable());
+        if let (Some(_), Some(asking)) = (&had_ended, self.question_mut()) {
+            asking.rejected.clear();
+        }
         if is_requeued || matches!(self.state.phase, Phase::Steps) {
             for index in 0..self.state.steps.len() {
                 self.pick_up_step(index, is_requeued);

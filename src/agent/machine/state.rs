@@ -195,6 +195,11 @@ impl Step {
         }
     }
 
+    /// `tool` or `act`.
+    pub(super) const fn kind(&self) -> &'static str {
+        if self.plan.tool.is_some() { "tool" } else { "act" }
+    }
+
     pub(super) const fn output(&self) -> Option<&Value> {
         match &self.status {
             Status::Done { output } => Some(output),

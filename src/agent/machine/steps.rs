@@ -103,8 +103,8 @@ impl Machine {
             None => Status::Acting(Act::default()),
         };
         let id = step.plan.id.clone();
-        let tool = json!(step.plan.tool);
-        self.note("step_started", Level::Info, format!("step {id} started"), &[("step", json!(id)), ("tool", tool)]);
+        let data = [("step", json!(id)), ("kind", json!(step.kind())), ("tool", json!(step.plan.tool))];
+        self.note("step_started", Level::Info, format!("step {id} started"), &data);
     }
 
     fn block(&mut self, index: usize, by: String) {
@@ -118,14 +118,15 @@ impl Machine {
         let step = &mut self.state.steps[index];
         step.status = Status::Done { output };
         let id = step.plan.id.clone();
-        self.note("step_finished", Level::Info, format!("step {id} finished"), &[("step", json!(id))]);
+        let data = [("step", json!(id)), ("kind", json!(step.kind()))];
+        self.note("step_finished", Level::Info, format!("step {id} finished"), &data);
     }
 
     pub(super) fn fail(&mut self, index: usize, failure: Failure) {
         let step = &mut self.state.steps[index];
         let id = step.plan.id.clone();
         let failure = failure.in_step(&id);
-        let data = [("step", json!(id)), ("class", json!(failure.class))];
+        let data = [("step", json!(id)), ("kind", json!(step.kind())), ("class", json!(failure.class))];
         let message = format!("step {id} failed: {failure}");
         let act = match std::mem::replace(&mut step.status, Status::Pending) {
             Status::Acting(act) => Some(act),

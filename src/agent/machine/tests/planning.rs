@@ -43,7 +43,8 @@ fn an_answer_that_cannot_be_read_is_asked_for_again_and_is_never_success() {
     let again = answer(&mut machine, "answer", reply(json!({"success": true, "answer": "", "reason": ""})));
     assert!(said(&again).contains("all went well!") && said(&again).contains("not an answer in JSON"));
     answer(&mut machine, "answer", reply("done"));
-    assert_eq!(ended(&mut machine).expect_err("failure").class, FailureClass::Invalid);
+    assert_eq!(ended(&mut machine).expect_err("failure").class, FailureClass::Transient);
+    assert_eq!(model_call(&mut resumed(&machine)).request.purpose, "answer");
 }
 
 #[test]
@@ -62,14 +63,27 @@ fn a_decomposition_that_fails_falls_back_to_one_step_for_the_whole_goal() {
     let mut machine = begin(setup());
     answer(&mut machine, "plan", reply("I would rather chat."));
     answer(&mut machine, "plan", plan_of(&json!([step("a", "look", &["nowhere"])])));
-    let call = model_call(&mut machine);
-    machine.model_answered(&call.id, Err(failed(FailureClass::Invalid, "no JSON"))).expect("in flight");
+    answer(&mut machine, "plan", plan_of(&json!([step("a b", "look", &[])])));
     let call = answer(&mut machine, "act", reply("42"));
     assert!(said(&call).contains("<step id=\"goal\">\nReach the goal.\n</step>"), "{}", said(&call));
     answer(&mut machine, "answer", success());
     assert!(ended(&mut machine).is_ok());
     let planned = machine.take_notes().into_iter().find(|note| note.kind == "planned").expect("noted");
     assert_eq!(planned.data["fallback"], json!(true));
+}
+
+#[test]
+fn a_model_that_only_talks_nonsense_while_planning_is_done_without() {
+    let mut machine = begin(setup());
+    let call = model_call(&mut machine);
+    machine.model_answered(&call.id, Err(failed(FailureClass::Transient, "no JSON"))).expect("in flight");
+    assert_eq!(model_call(&mut machine).request.purpose, "act");
+
+    let mut machine = begin(setup());
+    let call = model_call(&mut machine);
+    let unreachable = ModelFailed { usage: Usage::default(), ..failed(FailureClass::Transient, "no route") };
+    machine.model_answered(&call.id, Err(unreachable)).expect("in flight");
+    assert_eq!(ended(&mut machine), Err(Failure::transient("no route")));
 }
 
 #[test]

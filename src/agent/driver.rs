@@ -1,0 +1,286 @@
+//! Makes the calls that the machine asks for and reports back.
+//!
+//! Calls run at the same time, each as a task of its own, and end with the driver: dropping its future aborts them.
+//! Checkpoints are written after results, several of one moment at once, and before any call that must not be made
+//! twice. Calls that can be repeated start while a checkpoint is being written, so that no time is lost.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
+
+use super::machine::{Action, Machine, ModelCall, ModelFailed, Note};
+use super::{Checkpoint, Outcome, Recorder};
+use crate::clock;
+use crate::domain::agent::AgentProfile;
+use crate::domain::conversation::{ModelReply, Usage};
+use crate::domain::event::{Event, Level};
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::task::Task;
+use crate::domain::tool::{ToolCall, ToolResult};
+use crate::llm::Models;
+use crate::telemetry::metrics;
+use crate::tools::{ToolContext, Toolbox};
+
+pub(super) struct Driver<'a> {
+    machine: Machine,
+    models: Option<Models>,
+    tools: Toolbox,
+    task: &'a Task,
+    profile: Arc<AgentProfile>,
+    recorder: &'a dyn Recorder,
+    calls: JoinSet<Returned>,
+    in_flight: HashMap<Id, Call>,
+    /// When the steps under way were started by this process.
+    started: HashMap<String, Instant>,
+}
+
+/// What is under way, for the case that its task breaks down.
+enum Call {
+    Model { id: String, purpose: &'static str },
+    Tool(ToolCall),
+}
+
+enum Returned {
+    Model(Result<ModelReply, ModelFailed>),
+    Tool(ToolResult),
+}
+
+/// How far a run came.
+pub(super) enum Driven {
+    /// To its end.
+    Ended(Outcome, Box<Machine>),
+    /// Its state could not be recorded, so that it had to stop.
+    Unrecorded(Outcome),
+}
+
+impl<'a> Driver<'a> {
+    pub(super) fn new(
+        machine: Machine,
+        models: Option<Models>,
+        tools: Toolbox,
+        task: &'a Task,
+        profile: &AgentProfile,
+        recorder: &'a dyn Recorder,
+    ) -> Self {
+        Self {
+            machine,
+            models,
+            tools,
+            task,
+            profile: Arc::new(profile.clone()),
+            recorder,
+            calls: JoinSet::new(),
+            in_flight: HashMap::new(),
+            started: HashMap::new(),
+        }
+    }
+
+    /// Runs to the end. Dropping the future stops the run.
+    pub(super) async fn run(mut self) -> Driven {
+        // What was read or planned before is recorded; only results are news.
+        let mut has_news = false;
+        loop {
+            let (outcome, held_back) = self.advance();
+            self.tell();
+            let is_due = has_news || !held_back.is_empty() || outcome.is_some();
+            if is_due && let Err(failure) = self.checkpoint().await {
+                return Driven::Unrecorded(Outcome { result: Err(failure), spent: self.machine.spent().clone() });
+            }
+            if let Some(result) = outcome {
+                if let Err(failure) = &result {
+                    count_budget_stop(failure);
+                }
+                let outcome = Outcome { result, spent: self.machine.spent().clone() };
+                return Driven::Ended(outcome, Box::new(self.machine));
+            }
+            for call in held_back {
+                self.call_tool(call);
+            }
+            let Some(first) = self.calls.join_next_with_id().await else {
+                let failure = Failure::permanent("the run waits for a call that nobody makes; this is a fault of qron");
+                return Driven::Unrecorded(Outcome { result: Err(failure), spent: self.machine.spent().clone() });
+            };
+            self.take(first);
+            while let Some(more) = self.calls.try_join_next_with_id() {
+                self.take(more);
+            }
+            has_news = true;
+        }
+    }
+
+    /// Asks the machine until it waits or is done. Starts the calls that can be repeated, and gives back those that
+    /// must be recorded before they are made.
+    fn advance(&mut self) -> (Option<Result<Value, Failure>>, Vec<ToolCall>) {
+        let mut held_back = Vec::new();
+        loop {
+            match self.machine.next_action() {
+                Action::CallModel(call) => self.call_model(*call),
+                Action::CallTools(calls) => {
+                    for call in calls {
+                        if self.machine.must_be_recorded(&call) {
+                            held_back.push(call);
+                        } else {
+                            self.call_tool(call);
+                        }
+                    }
+                }
+                Action::Wait => return (None, held_back),
+                Action::Done(outcome) => return (Some(outcome), held_back),
+            }
+        }
+    }
+
+    async fn checkpoint(&self) -> Result<(), Failure> {
+        let state = self
+            .machine
+            .state()
+            .map_err(|error| Failure::permanent(format!("the state of the run has no JSON form: {error}")))?;
+        let checkpoint = Checkpoint { state, progress: self.machine.progress(), spent: self.machine.spent().clone() };
+        self.recorder.checkpoint(checkpoint).await
+    }
+
+    fn call_model(&mut self, call: ModelCall) {
+        let ModelCall { id, request } = call;
+        let purpose = request.purpose;
+        let models = self.models.clone();
+        let handle = self.calls.spawn(async move {
+            let Some(models) = models else { return Returned::Model(Err(no_cost(Failure::invalid("no model")))) };
+            let reply = models.complete(&request).await.map_err(|error| ModelFailed {
+                failure: error.failure,
+                usage: error.usage,
+                cost_usd: error.cost_usd,
+            });
+            Returned::Model(reply)
+        });
+        self.in_flight.insert(handle.id(), Call::Model { id, purpose });
+    }
+
+    fn call_tool(&mut self, call: ToolCall) {
+        let context = ToolContext {
+            task_id: self.task.id,
+            user: self.task.user.clone(),
+            step: call.step.clone(),
+            idempotency_key: format!("{}:{}", self.task.id, call.id),
+        };
+        let (tools, profile, made) = (self.tools.clone(), Arc::clone(&self.profile), call.clone());
+        let handle = self.calls.spawn(async move { Returned::Tool(tools.call(&profile, &context, &made).await) });
+        self.in_flight.insert(handle.id(), Call::Tool(call));
+    }
+
+    /// Feeds what a call came to into the machine.
+    fn take(&mut self, returned: Result<(Id, Returned), JoinError>) {
+        let (id, returned) = match returned {
+            Ok((id, returned)) => (id, Ok(returned)),
+            Err(error) => (error.id(), Err(error)),
+        };
+        let taken = match (self.in_flight.remove(&id), returned) {
+            (Some(Call::Model { id, purpose }), Ok(Returned::Model(reply))) => {
+                self.tell_model_call(purpose, &reply);
+                self.machine.model_answered(&id, reply)
+            }
+            (Some(Call::Tool(call)), Ok(Returned::Tool(result))) => {
+                self.tell_tool_call(&call, &result);
+                self.machine.tool_returned(&call.id, &result)
+            }
+            (Some(Call::Model { id, .. }), broken) => {
+                self.machine.model_answered(&id, Err(no_cost(broke_down(broken.err()))))
+            }
+            (Some(Call::Tool(call)), broken) => self.machine.tool_returned(&call.id, &Err(broke_down(broken.err()))),
+            (None, _) => Ok(()),
+        };
+        if let Err(error) = taken {
+            tracing::error!(task = %self.task.id, %error, "a result was dropped; this is a fault of qron");
+        }
+    }
+
+    fn tell_model_call(&self, purpose: &'static str, reply: &Result<ModelReply, ModelFailed>) {
+        let event = |message: String| Event::new("model_called", message, clock::now()).with("purpose", purpose);
+        self.recorder.note(match reply {
+            Ok(reply) => event(format!("{} answered ({purpose})", reply.model))
+                .with("model", reply.model.as_str())
+                .with("prompt_tokens", reply.usage.prompt_tokens)
+                .with("completion_tokens", reply.usage.completion_tokens),
+            Err(failed) => event(format!("the model failed ({purpose}): {}", failed.failure))
+                .level(Level::Warn)
+                .with("class", failed.failure.class.as_str()),
+        });
+    }
+
+    fn tell_tool_call(&self, call: &ToolCall, result: &ToolResult) {
+        let event = |message: String| {
+            let event = Event::new("tool_called", message, clock::now());
+            event.with("step", call.step.as_str()).with("call", call.id.as_str()).with("tool", call.tool.as_str())
+        };
+        self.recorder.note(match result {
+            Ok(_) => event(format!("{} returned (step {})", call.tool, call.step)),
+            Err(failure) => event(format!("{} failed (step {}): {failure}", call.tool, call.step))
+                .level(Level::Warn)
+                .with("class", failure.class.as_str()),
+        });
+    }
+
+    /// Passes on what the machine has to tell, and counts it.
+    fn tell(&mut self) {
+        for note in self.machine.take_notes() {
+            let took = self.count(&note);
+            let mut event = Event::new(note.kind, note.message, clock::now()).level(note.level);
+            for (key, value) in note.data {
+                event = event.with(key, value);
+            }
+            if let Some(ms) = took {
+                event = event.with("ms", json!(ms));
+            }
+            self.recorder.note(event);
+        }
+    }
+
+    /// Counts what `note` tells; gives back how long a step took that ended, in milliseconds.
+    fn count(&mut self, note: &Note) -> Option<u64> {
+        let text = |key: &str| note.data.get(key).and_then(Value::as_str).unwrap_or_default();
+        let outcome = match note.kind {
+            "step_started" => {
+                self.started.insert(text("step").to_owned(), Instant::now());
+                return None;
+            }
+            "replanned" => {
+                metrics::AGENT_REPLANS.inc([]);
+                return None;
+            }
+            "step_finished" => "ok",
+            "step_failed" => text("class"),
+            _ => return None,
+        };
+        metrics::AGENT_STEPS.inc([text("kind"), outcome]);
+        let took = self.started.remove(text("step"))?.elapsed();
+        metrics::AGENT_STEP_SECONDS.record(took, [text("kind")]);
+        u64::try_from(took.as_millis()).ok()
+    }
+}
+
+fn no_cost(failure: Failure) -> ModelFailed {
+    ModelFailed { failure, usage: Usage::default(), cost_usd: 0.0 }
+}
+
+fn broke_down(error: Option<JoinError>) -> Failure {
+    let reason = error.map_or_else(|| "it gave something else back".to_owned(), |error| error.to_string());
+    Failure::new(FailureClass::Crashed, format!("the call broke down; this is a fault of qron: {reason}"))
+}
+
+fn count_budget_stop(failure: &Failure) {
+    if failure.class != FailureClass::BudgetExceeded {
+        return;
+    }
+    let limits = [
+        ("max_steps", "steps"),
+        ("max_model_calls", "model_calls"),
+        ("max_tokens", "tokens"),
+        ("max_cost_usd", "cost"),
+        ("max_turns_per_step", "turns"),
+    ];
+    if let Some((_, budget)) = limits.iter().find(|(limit, _)| failure.message.contains(limit)) {
+        metrics::BUDGET_STOPS.inc([budget]);
+    }
+}

@@ -1,0 +1,119 @@
+//! What earlier runs teach: recalled before a plan is made, written after each run that ended.
+//!
+//! Memory helps and is never needed: what goes wrong here is told and counted, and the run goes on.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::machine::Machine;
+use super::{Outcome, Recorder};
+use crate::clock;
+use crate::domain::event::{Event, Level};
+use crate::domain::id::derived;
+use crate::domain::memory::{Memory, Recalled};
+use crate::domain::task::Task;
+use crate::llm::Models;
+use crate::store::Store;
+use crate::telemetry::metrics;
+
+/// Longest time that a run waits for its memories, and for each half of writing one: the embedding and the store.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest goal that is kept and searched by, in bytes.
+const GOAL_BYTES: usize = 4_000;
+/// Longest summary, in bytes.
+const SUMMARY_BYTES: usize = 1_000;
+/// Longest outline, in bytes.
+const OUTLINE_BYTES: usize = 4_000;
+
+/// What memory works with.
+pub(super) struct Remembrance<'a> {
+    pub(super) store: &'a Store,
+    pub(super) models: Option<&'a Models>,
+    pub(super) recorder: &'a dyn Recorder,
+}
+
+impl Remembrance<'_> {
+    /// Runs alike `task`, best first, at most `limit`; none when that cannot be found out.
+    pub(super) async fn recall(&self, task: &Task, limit: u32) -> Vec<Recalled> {
+        if limit == 0 {
+            return Vec::new();
+        }
+        let goal = clipped(&task.goal, GOAL_BYTES);
+        let embedding = self.embedding(goal).await;
+        let search = self.store.recall(goal, embedding, task.user.as_deref(), limit);
+        let found = match tokio::time::timeout(PATIENCE, search).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => return self.nothing_recalled(&error.to_string()),
+            Err(_) => return self.nothing_recalled("the store took too long"),
+        };
+        // A task that is tried again is not its own experience: its checkpoint knows more.
+        let found: Vec<Recalled> = found.into_iter().filter(|recalled| recalled.memory.task_id != task.id).collect();
+        metrics::MEMORY_RECALLS.inc([if found.is_empty() { "none" } else { "found" }]);
+        found
+    }
+
+    fn nothing_recalled(&self, reason: &str) -> Vec<Recalled> {
+        metrics::MEMORY_RECALLS.inc(["error"]);
+        self.warn("recall_failed", format!("plans without memory: {reason}"));
+        Vec::new()
+    }
+
+    /// Writes how `task` ended; replaces what an earlier run of it wrote.
+    pub(super) async fn remember(&self, task: &Task, agent: &str, outcome: &Outcome, machine: &Machine) {
+        let memory = memory_of(task, agent, outcome, machine);
+        let embedding = self.embedding(&memory.goal).await;
+        let reason = match tokio::time::timeout(PATIENCE, self.store.remember(&memory, embedding)).await {
+            Ok(Ok(())) => {
+                metrics::MEMORY_WRITES.inc(["ok"]);
+                return;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the store took too long".to_owned(),
+        };
+        metrics::MEMORY_WRITES.inc(["error"]);
+        self.warn("remember_failed", format!("this run will not be remembered: {reason}"));
+    }
+
+    /// The embedding of `text`, where there is a model for it that answers.
+    async fn embedding(&self, text: &str) -> Option<Vec<f32>> {
+        let models = self.models.filter(|models| models.has_embeddings())?;
+        let reason = match tokio::time::timeout(PATIENCE, models.embed(&[text.to_owned()])).await {
+            Ok(Ok(vectors)) => return vectors.into_iter().next(),
+            Ok(Err(failure)) => failure.to_string(),
+            Err(_) => "the model took too long".to_owned(),
+        };
+        self.warn("embedding_failed", format!("memory goes by words alone: {reason}"));
+        None
+    }
+
+    fn warn(&self, kind: &str, message: String) {
+        tracing::warn!(kind, "{message}");
+        self.recorder.note(Event::new(kind, message, clock::now()).level(Level::Warn));
+    }
+}
+
+fn memory_of(task: &Task, agent: &str, outcome: &Outcome, machine: &Machine) -> Memory {
+    let summary = match &outcome.result {
+        Ok(result) => match result.get("output").unwrap_or(result) {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        },
+        Err(failure) => failure.to_string(),
+    };
+    Memory {
+        id: derived(&["memory", &task.id.to_string()]),
+        task_id: task.id,
+        agent: agent.to_owned(),
+        user: task.user.clone(),
+        goal: clipped(&task.goal, GOAL_BYTES).to_owned(),
+        succeeded: outcome.result.is_ok(),
+        summary: clipped(&summary, SUMMARY_BYTES).to_owned(),
+        outline: clipped(&machine.outline(), OUTLINE_BYTES).to_owned(),
+        at: clock::now(),
+    }
+}
+
+fn clipped(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
