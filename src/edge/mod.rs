@@ -1,21 +1,179 @@
-//! An embedded Qdrant.
+//! An embedded Qdrant: a server that speaks Qdrant's gRPC protocol over the engine of the crate `qdrant-edge`.
+//!
+//! It runs in the caller's process and listens on loopback, so that everything else may know only the protocol and a
+//! real server is a drop-in replacement. It owns the data folder, durability and the translation of the protocol;
+//! it knows nothing of what is stored, and imports nothing of the rest of the crate.
+//!
+//! What it does not do answers `UNIMPLEMENTED` and names the method: aliases, snapshots, sharding, inference,
+//! grouping, and the legacy recommend and discover calls (the universal query does both).
 
+mod auth;
+mod collection;
+mod convert;
+mod engine;
+mod error;
+mod lock;
+mod meta;
+mod registry;
+mod service;
+
+use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
-use secrecy::SecretString;
+use qdrant_client::qdrant::collections_server::CollectionsServer;
+use qdrant_client::qdrant::points_server::PointsServer;
+use qdrant_client::qdrant::qdrant_server::QdrantServer;
+use qdrant_client::qdrant::snapshots_server::SnapshotsServer;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Server;
 
-/// Section `[embedded]` of the configuration.
+pub use error::EdgeError;
+
+use auth::KeyCheck;
+use registry::Registry;
+use service::collections::CollectionsService;
+use service::health::HealthService;
+use service::points::PointsService;
+use service::snapshots::SnapshotsService;
+
+/// Ports tried after the configured one.
+const PORTS_TRIED: u16 = 100;
+/// How long a shutdown waits for requests under way.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Section `[embedded]` of the configuration: where the server keeps its data and listens.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Folder of the data; one process at a time.
+    /// Folder of the data, created when it does not exist. One process at a time.
     pub data_dir: PathBuf,
-    /// Where it listens.
+    /// Address to listen on; port 0 takes any free one. Other than loopback only with an API key.
     pub address: SocketAddr,
-    /// Take the next free port when that one is taken.
+    /// When the port is taken, take the next free one instead of failing.
     pub next_free_port: bool,
-    /// Key that clients must present; empty for none.
+    /// Key that every client must show; empty admits everyone who reaches the address.
     pub api_key: SecretString,
+}
+
+/// A running embedded server. Dropping it stops it too, but then nobody waits for the end.
+pub struct EdgeServer {
+    address: SocketAddr,
+    registry: Arc<Registry>,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<Result<(), tonic::transport::Error>>,
+}
+
+impl fmt::Debug for EdgeServer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("EdgeServer").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl EdgeServer {
+    /// Locks the folder, loads every collection (compacting where that is worthwhile) and listens.
+    ///
+    /// # Errors
+    /// When the folder or the address cannot be used; see [`EdgeError`].
+    pub async fn start(settings: &Settings) -> Result<Self, EdgeError> {
+        check(settings)?;
+        let folder = settings.data_dir.clone();
+        let opened = tokio::task::spawn_blocking(move || Registry::open(&folder)).await;
+        let registry = Arc::new(opened.map_err(|error| EdgeError::Server {
+            address: settings.address,
+            reason: format!("loading was cut off: {error}"),
+        })??);
+        let listener = listen(settings).await?;
+        let address =
+            listener.local_addr().map_err(|source| EdgeError::Listen { address: settings.address, source })?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let keys = KeyCheck::new(&settings.api_key);
+        let guarded = |registry: &Arc<Registry>| {
+            let points = PointsServer::new(PointsService::new(Arc::clone(registry)))
+                .max_decoding_message_size(usize::MAX)
+                .max_encoding_message_size(usize::MAX);
+            let collections = CollectionsServer::new(CollectionsService::new(Arc::clone(registry)));
+            (points, collections)
+        };
+        let (points, collections) = guarded(&registry);
+        let router = Server::builder()
+            .tcp_nodelay(true)
+            .add_service(QdrantServer::new(HealthService))
+            .add_service(InterceptedService::new(collections, keys.clone()))
+            .add_service(InterceptedService::new(points, keys.clone()))
+            .add_service(InterceptedService::new(SnapshotsServer::new(SnapshotsService), keys));
+        let incoming = TcpListenerStream::new(listener);
+        let served = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async {
+            // Dropping the sender counts as stopping, too.
+            stopped.await.unwrap_or_default();
+        }));
+        tracing::info!(%address, folder = %settings.data_dir.display(), "embedded Qdrant listens");
+        Ok(Self { address, registry, stop, served })
+    }
+
+    /// URL for `qdrant-client`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Address that the server listens on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops accepting, answers what is under way, flushes and releases the folder.
+    ///
+    /// # Errors
+    /// [`EdgeError::Server`] when the server had failed; the data is flushed all the same.
+    pub async fn shutdown(self) -> Result<(), EdgeError> {
+        let Self { address, registry, stop, mut served } = self;
+        drop(stop);
+        let ended = tokio::time::timeout(GRACE, &mut served).await.unwrap_or_else(|_| {
+            served.abort();
+            Ok(Ok(()))
+        });
+        let failed = |reason: String| EdgeError::Server { address, reason };
+        tokio::task::spawn_blocking(move || registry.close()).await.map_err(|error| failed(error.to_string()))?;
+        ended.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
+    }
+}
+
+fn check(settings: &Settings) -> Result<(), EdgeError> {
+    let key = settings.api_key.expose_secret();
+    if key.is_empty() && !settings.address.ip().is_loopback() {
+        return Err(EdgeError::Unprotected(settings.address));
+    }
+    if key.bytes().all(|byte| byte.is_ascii_graphic()) { Ok(()) } else { Err(EdgeError::ApiKey) }
+}
+
+async fn listen(settings: &Settings) -> Result<TcpListener, EdgeError> {
+    let wanted = settings.address;
+    let mut failed = match TcpListener::bind(wanted).await {
+        Ok(listener) => return Ok(listener),
+        Err(error) => error,
+    };
+    if settings.next_free_port && failed.kind() == io::ErrorKind::AddrInUse {
+        for port in (wanted.port()..=u16::MAX).skip(1).take(PORTS_TRIED.into()) {
+            let address = SocketAddr::new(wanted.ip(), port);
+            match TcpListener::bind(address).await {
+                Ok(listener) => {
+                    tracing::warn!("port {} is taken, the embedded Qdrant listens on {address} instead", wanted.port());
+                    return Ok(listener);
+                }
+                Err(error) => failed = error,
+            }
+        }
+    }
+    Err(EdgeError::Listen { address: wanted, source: failed })
 }

@@ -1,0 +1,10 @@
+//! The embedded server behaves like Qdrant: the same cases pass on a real one (`QRON_TEST_QDRANT_URL`).
+
+#[path = "../common/mod.rs"]
+mod common;
+mod support;
+
+mod collections;
+mod payload;
+mod points;
+mod reads;
