@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use qron::domain::failure::FailureClass;
-use qron::llm::scripted::{Fault, Scenario};
+use qron::llm::scripted::{Fault, Reply, Scenario, Turn};
 
 use crate::{models, request, server, settings};
 
@@ -78,19 +78,22 @@ async fn refusals_and_rate_limits_do_not_open_the_circuit() {
 
 #[tokio::test]
 async fn calls_beyond_the_requests_per_minute_wait_their_turn() {
-    let server = server(vec![Scenario::on("").text("fine")]).await;
+    let thirty = Turn { times: 30, ..Turn::new(Reply::Text("fine".to_owned())) };
+    let scenario = Scenario::on("").turn(thirty).fault(Fault::ServerError, 1).text("fine");
+    let server = server(vec![scenario]).await;
     let mut settings = settings(&server.base_url());
-    // 60 at once, then one each second, which is longer than a call may take: waiting is not part of it.
-    settings.requests_per_minute = 60;
+    // 30 at once, then one each two seconds, which is longer than a call may take: waiting is not part of it,
+    // and the one that waited and failed is tried again.
+    settings.requests_per_minute = 30;
     settings.timeout_ms = 900;
     let models = models(&settings);
     let began = Instant::now();
-    for _ in 0..61 {
+    for _ in 0..31 {
         models.complete(&request("act", "x")).await.expect("waiting for the own limit is no failure");
     }
     let took = began.elapsed();
-    assert!((950..20_000).contains(&took.as_millis()), "{took:?}");
-    assert_eq!(server.requests().len(), 61);
+    assert!((3_900..30_000).contains(&took.as_millis()), "{took:?}");
+    assert_eq!(server.requests().len(), 32);
 }
 
 #[tokio::test]
