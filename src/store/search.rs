@@ -3,6 +3,7 @@
 use qdrant_client::qdrant::{Condition, Filter, Query, QueryPointsBuilder, Range};
 use serde_json::{Value, json};
 
+use super::collections::Collection;
 use super::requests::show_id;
 use super::values::{from_payload, point_id};
 use super::{Store, StoreError};
@@ -11,6 +12,13 @@ use super::{Store, StoreError};
 const MAX_DEPTH: usize = 8;
 
 impl Store {
+    /// Whether `collection` is one that qron keeps its own data in.
+    #[must_use]
+    pub fn owns_collection(&self, collection: &str) -> bool {
+        Collection::ALL.into_iter().any(|own| self.inner.name(own) == collection)
+            || (!self.inner.prefix.is_empty() && collection.starts_with(&self.inner.prefix))
+    }
+
     /// Points of any collection nearest to `vector` (of the vector named `using`), as objects with `id`, `score`,
     /// `payload`. `filter` is written as in Qdrant's REST interface: `must`, `should` and `must_not` with `match`
     /// (`value`, `any`, `text`), `range`, `has_id` and filters within filters.

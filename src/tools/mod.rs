@@ -14,12 +14,17 @@ use serde_json::Value;
 use crate::domain::id::TaskId;
 use crate::domain::tool::{ToolResult, ToolSpec};
 
+pub mod artifacts;
 pub mod calculate;
+pub mod create_task;
 pub mod files;
 pub mod http;
 mod inputs;
+pub mod sql;
+pub mod state;
 mod tls;
 mod toolbox;
+pub mod vector_search;
 
 pub use toolbox::Toolbox;
 

@@ -3,7 +3,7 @@
 //! Allow-list, schema, time limit, size limit, metrics: the same for every tool, so that no tool can forget one.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use jsonschema::Validator;
@@ -12,10 +12,15 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::artifacts::{ReadArtifact, SaveArtifact};
 use super::calculate::Calculate;
+use super::create_task::{CreateTask, Names};
 use super::files::{ListFiles, ReadFile, Workspace, WriteFile};
 use super::http::{HttpRequest, SystemLookup};
 use super::inputs::{excerpt, refused};
+use super::sql::SqlQuery;
+use super::state::{GetState, SetState};
+use super::vector_search::VectorSearch;
 use super::{Settings, Tool, ToolContext, ToolboxError};
 use crate::clock;
 use crate::domain::agent::AgentProfile;
@@ -34,6 +39,7 @@ const MAX_VIOLATIONS: usize = 5;
 #[derive(Clone)]
 pub struct Toolbox {
     tools: Arc<BTreeMap<String, Registered>>,
+    names: Names,
     store: Store,
     timeout: Duration,
     max_output_bytes: usize,
@@ -57,16 +63,24 @@ impl Toolbox {
             return Err(ToolboxError::new("workspace", reason));
         }
         let workspace = Workspace::new(&settings.workspace, settings.files.max_bytes);
+        let names = Names::default();
         let tools: Vec<Arc<dyn Tool>> = vec![
             Arc::new(Calculate),
             Arc::new(HttpRequest::new(&settings.http, Arc::new(SystemLookup))?),
             Arc::new(ListFiles::new(workspace.clone())),
             Arc::new(ReadFile::new(workspace.clone())),
             Arc::new(WriteFile::new(workspace)),
+            Arc::new(GetState::new(store.clone())),
+            Arc::new(SetState::new(store.clone())),
+            Arc::new(SaveArtifact::new(store.clone())),
+            Arc::new(ReadArtifact::new(store.clone(), settings.max_output_bytes)),
+            Arc::new(VectorSearch::new(store.clone())),
+            Arc::new(CreateTask::new(store.clone(), wake, Arc::clone(&names))),
+            Arc::new(SqlQuery::new(&settings.sql)?),
         ];
-        drop(wake);
         let empty = Self {
             tools: Arc::default(),
+            names,
             store: store.clone(),
             timeout: Duration::from_millis(settings.timeout_ms),
             max_output_bytes: settings.max_output_bytes,
@@ -84,9 +98,11 @@ impl Toolbox {
         let schema = jsonschema::validator_for(&spec.parameters)
             .map_err(|error| ToolboxError::new(&name, format!("its schema is not valid: {error}")))?;
         let registered = Registered { tool, spec, schema: Arc::new(schema) };
-        if Arc::make_mut(&mut self.tools).insert(name.clone(), registered).is_some() {
+        if self.tools.contains_key(&name) {
             return Err(ToolboxError::new(name, "there are two tools of this name"));
         }
+        self.names.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
+        Arc::make_mut(&mut self.tools).insert(name, registered);
         Ok(self)
     }
 

@@ -1,0 +1,252 @@
+//! `save_artifact` and `read_artifact`: documents that stay with the task, read back whole or in pages.
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::inputs::{object, parse, refused};
+use super::toolbox::store_failure;
+use super::{Tool, ToolContext};
+use crate::clock;
+use crate::domain::failure::Failure;
+use crate::domain::id::TaskId;
+use crate::domain::tool::{Effect, ToolResult, ToolSpec};
+use crate::store::{Artifact, Store};
+
+const MAX_NAME: usize = 255;
+
+/// The tool `save_artifact`.
+pub struct SaveArtifact {
+    store: Store,
+}
+
+impl SaveArtifact {
+    /// Writes to `store`.
+    #[must_use]
+    pub const fn new(store: Store) -> Self {
+        Self { store }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SaveArguments {
+    name: String,
+    content: String,
+    #[serde(default)]
+    media_type: Option<String>,
+    #[serde(default)]
+    encoding: Encoding,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+enum Encoding {
+    #[default]
+    #[serde(rename = "utf-8")]
+    Utf8,
+    #[serde(rename = "base64")]
+    Base64,
+}
+
+#[async_trait]
+impl Tool for SaveArtifact {
+    fn spec(&self) -> ToolSpec {
+        ToolSpec {
+            name: "save_artifact".into(),
+            description:
+                "Keeps a document as a result of this task, for people and later steps; the same name replaces \
+                          it. Answers {\"artifact\": name, \"bytes\", \"sha256\"}."
+                    .into(),
+            parameters: object(
+                &json!({
+                    "name": { "type": "string", "minLength": 1, "maxLength": MAX_NAME, "description": "e.g. \"report.md\"" },
+                    "content": { "type": "string" },
+                    "media_type": {
+                        "type": "string", "maxLength": 127, "pattern": "^[A-Za-z0-9.+_-]+/[A-Za-z0-9.+_-]+$",
+                        "description": "text/plain when absent"
+                    },
+                    "encoding": { "enum": ["utf-8", "base64"], "description": "of content; utf-8 when absent" },
+                }),
+                &["name", "content"],
+            ),
+            effect: Effect::Write,
+            idempotent: true,
+        }
+    }
+
+    async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {
+        let SaveArguments { name, content: given, media_type, encoding } = parse(arguments)?;
+        let document = match encoding {
+            Encoding::Utf8 => given.into_bytes(),
+            Encoding::Base64 => BASE64_STANDARD
+                .decode(given)
+                .map_err(|error| Failure::invalid(format!("content is not base64: {error}")))?,
+        };
+        let media_type = media_type.as_deref().unwrap_or("text/plain");
+        let saved = self
+            .store
+            .save_artifact(context.task_id, &context.step, &name, media_type, &document, clock::now())
+            .await
+            .map_err(|error| store_failure(&error))?;
+        Ok(json!({ "artifact": saved.name, "bytes": saved.size, "sha256": saved.sha256 }))
+    }
+}
+
+/// The tool `read_artifact`.
+pub struct ReadArtifact {
+    store: Store,
+    /// A page is made to fit into this, or it would become an artifact again.
+    max_output_bytes: usize,
+}
+
+impl ReadArtifact {
+    /// Reads from `store`, pages of at most `max_output_bytes`.
+    #[must_use]
+    pub const fn new(store: Store, max_output_bytes: usize) -> Self {
+        Self { store, max_output_bytes }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReadArguments {
+    name: String,
+    #[serde(default)]
+    task_id: Option<TaskId>,
+    #[serde(default)]
+    offset: usize,
+    #[serde(default)]
+    length: Option<usize>,
+}
+
+#[async_trait]
+impl Tool for ReadArtifact {
+    fn spec(&self) -> ToolSpec {
+        ToolSpec {
+            name: "read_artifact".into(),
+            description: "Reads an artifact of this task, or of another task of the same user. A large one comes in \
+                          pages: go on at next_offset. Answers {\"content\", \"encoding\", \"bytes\", \"next_offset\"}."
+                .into(),
+            parameters: object(
+                &json!({
+                    "name": { "type": "string", "minLength": 1, "maxLength": MAX_NAME },
+                    "task_id": { "type": "string", "description": "the task it belongs to; this one when absent" },
+                    "offset": { "type": "integer", "minimum": 0, "description": "first byte; 0 when absent" },
+                    "length": { "type": "integer", "minimum": 1, "description": "most bytes; as many as fit when absent" },
+                }),
+                &["name"],
+            ),
+            effect: Effect::Read,
+            idempotent: true,
+        }
+    }
+
+    async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {
+        let ReadArguments { name, task_id, offset, length } = parse(arguments)?;
+        let task = task_id.unwrap_or(context.task_id);
+        let missing = || Failure::invalid(format!("task {task} has no artifact {name:?}"));
+        if task != context.task_id {
+            let owner = self.store.task(task).await.map_err(|error| store_failure(&error))?;
+            // A task of somebody else and a task that does not exist must look the same.
+            if owner.is_none_or(|owner| owner.user != context.user) {
+                refused("read_artifact", context, format!("task {task} is not of the same user, or does not exist"));
+                return Err(missing());
+            }
+        }
+        let found = self.store.artifact(task, &name).await.map_err(|error| store_failure(&error))?;
+        let (artifact, document) = found.ok_or_else(missing)?;
+        page(&artifact, &document, offset, length.unwrap_or(usize::MAX), self.max_output_bytes)
+    }
+}
+
+/// The part of `document` from `offset` that fits, as text where all of it is text.
+fn page(artifact: &Artifact, document: &[u8], offset: usize, length: usize, max_bytes: usize) -> ToolResult {
+    if offset > document.len() {
+        let size = document.len();
+        return Err(Failure::invalid(format!(
+            "offset {offset} is behind the end of {:?}: {size} bytes",
+            artifact.name
+        )));
+    }
+    let text = str::from_utf8(document).ok();
+    let start = text.map_or(offset, |text| text.floor_char_boundary(offset));
+    let mut length = length.min(max_bytes).min(document.len() - start);
+    loop {
+        let mut end = start + length;
+        if let Some(text) = text {
+            end = text.floor_char_boundary(end);
+            if end == start {
+                end = text.ceil_char_boundary(start + 1).min(text.len());
+            }
+        }
+        let (content, encoding) = match text {
+            Some(text) => (text[start..end].to_owned(), "utf-8"),
+            None => (BASE64_STANDARD.encode(&document[start..end]), "base64"),
+        };
+        let answer = json!({
+            "name": artifact.name, "media_type": artifact.media_type, "bytes": artifact.size, "offset": start,
+            "content": content, "encoding": encoding,
+            "next_offset": (end < document.len()).then_some(end),
+        });
+        // Escapes and base64 make it longer than its bytes.
+        if length <= 1 || answer.to_string().len() <= max_bytes {
+            return Ok(answer);
+        }
+        length -= length.div_ceil(4);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time::Timestamp;
+
+    fn artifact(size: usize) -> Artifact {
+        Artifact {
+            id: uuid::Uuid::nil(),
+            task_id: TaskId::Number(1),
+            step: "s".into(),
+            name: "a".into(),
+            media_type: "text/plain".into(),
+            size: size as u64,
+            sha256: String::new(),
+            created_at: Timestamp::default(),
+        }
+    }
+
+    fn read_all(document: &[u8], length: usize, max_bytes: usize) -> Vec<u8> {
+        let (mut offset, mut all) = (0, Vec::new());
+        loop {
+            let page = page(&artifact(document.len()), document, offset, length, max_bytes).expect("a page");
+            assert!(page.to_string().len() <= max_bytes, "{page}");
+            let content = page["content"].as_str().expect("content");
+            match page["encoding"].as_str() {
+                Some("utf-8") => all.extend_from_slice(content.as_bytes()),
+                _ => all.extend(BASE64_STANDARD.decode(content).expect("base64")),
+            }
+            let Some(next) = page["next_offset"].as_u64() else { return all };
+            let next = usize::try_from(next).expect("an offset");
+            assert!(next > offset);
+            offset = next;
+        }
+    }
+
+    #[test]
+    fn pages_put_together_are_the_document() {
+        let text = "äöü\n\"quoted\"\u{1}".repeat(200);
+        let bytes: Vec<u8> = (0..=255).cycle().take(2000).collect();
+        for (length, max_bytes) in [(usize::MAX, 1000), (1, 1000), (7, 300), (usize::MAX, 1_000_000)] {
+            assert_eq!(read_all(text.as_bytes(), length, max_bytes), text.as_bytes());
+            assert_eq!(read_all(&bytes, length, max_bytes), bytes);
+        }
+        assert_eq!(read_all(b"", usize::MAX, 1000), b"");
+    }
+
+    #[test]
+    fn an_offset_behind_the_end_is_named() {
+        let failure = page(&artifact(3), b"abc", 4, 1, 1000).expect_err("behind the end");
+        assert!(failure.message.contains("offset 4"), "{failure}");
+    }
+}
