@@ -39,6 +39,8 @@ const REFUSED_TRIES: u32 = 3;
 const FRUITLESS_ROUNDS: u32 = 3;
 /// That moment, in milliseconds.
 const FRUITLESS_PAUSE_MS: i64 = 500;
+/// Longest time that freed capacity gathers before it is filled.
+const MAX_GATHER: Duration = Duration::from_millis(25);
 /// Most tasks remembered as told that they fit no agent.
 const MAX_TOLD: usize = 10_000;
 
@@ -50,6 +52,8 @@ pub(crate) struct Dispatcher {
     spread: Spread,
     strange: Strange,
     told: HashSet<TaskId>,
+    /// How long the last claim took.
+    claim_took: Duration,
 }
 
 /// What a search for due tasks came to.
@@ -68,7 +72,8 @@ pub(crate) struct Dispatched {
 impl Dispatcher {
     pub(crate) fn new(worker: Arc<Worker>, settings: Settings, drain: CancellationToken) -> Self {
         let spread = Spread::new(&worker.replica_id);
-        Self { worker, settings, drain, spread, strange: Strange::default(), told: HashSet::new() }
+        let (strange, told) = (Strange::default(), HashSet::new());
+        Self { worker, settings, drain, spread, strange, told, claim_took: Duration::ZERO }
     }
 
     /// Searches whenever there may be something to find, until the drain begins.
@@ -82,6 +87,10 @@ impl Dispatcher {
                 () = self.drain.cancelled() => return,
                 () = self.worker.signals.work.notified() => {}
                 () = sleep_or_forever(alarm) => {}
+            }
+            if self.worker.signals.backlog.load(Ordering::Acquire) {
+                // Tasks that started together end together: one claim for all of their places, not one for the first.
+                tokio::time::sleep((self.claim_took / 4).min(MAX_GATHER)).await;
             }
             if swept.swap(false, Ordering::AcqRel) {
                 // Agents' words are learnt anew, so that nothing is hidden for longer than a sweep.
@@ -189,10 +198,12 @@ impl Dispatcher {
     }
 
     /// Claims tasks that have a slot and starts what it won; gives back how many.
-    async fn claim(&self, picks: Vec<(TaskId, Slot)>, now: Timestamp) -> Result<usize, StoreError> {
+    async fn claim(&mut self, picks: Vec<(TaskId, Slot)>, now: Timestamp) -> Result<usize, StoreError> {
         let ids: Vec<TaskId> = picks.iter().map(|(id, _)| *id).collect();
         let claim = Claim { token: Uuid::now_v7().to_string(), owner: self.worker.replica_id.clone() };
+        let began = Instant::now();
         let won = self.claim_until_known(&ids, &claim, now).await?;
+        self.claim_took = began.elapsed();
         metrics::TASKS_CLAIMED.add(won.len(), []);
         metrics::CLAIM_RACES_LOST.add(ids.len().saturating_sub(won.len()), []);
         let mut slots: HashMap<TaskId, Slot> = picks.into_iter().collect();
