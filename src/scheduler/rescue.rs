@@ -13,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::guard::guarded;
 use crate::clock;
+use crate::domain::attempt::Attempt;
 use crate::domain::event::{Event, Level};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::TaskId;
 use crate::domain::replica::Replica;
-use crate::domain::task::{Task, TaskEvent, TaskStatus};
+use crate::domain::task::{MAX_CRASHES, Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::store::{StoreError, TaskFilter, TransitionError};
 use crate::telemetry::metrics;
@@ -26,6 +27,10 @@ use crate::worker::{dead_letter, persist};
 
 /// Running tasks read at once.
 const PAGE: u32 = 512;
+/// Runs in which a task must have moved on for a crash not to be held against it.
+const LATELY: u32 = MAX_CRASHES - 1;
+/// Most tasks of a dead replica that are looked at one by one.
+const MAX_HELD: usize = 10_000;
 
 /// Observes heartbeats. Pure: the time is an argument.
 ///
@@ -188,7 +193,9 @@ impl Rescuer {
 
 /// Returns the tasks of the dead replica `owner` and removes its record; gives back how many tasks there were.
 pub(crate) async fn rescue(worker: &Worker, owner: &str, now: Timestamp) -> Result<u64, StoreError> {
-    let rescue = worker.store.rescue(owner, now).await?;
+    let spared = spare_the_innocent(worker, owner, now).await?;
+    let mut rescue = worker.store.rescue(owner, now).await?;
+    rescue.returned += spared;
     let poisoned = rescue.poisoned.len() as u64;
     metrics::TASKS_RESCUED.add(rescue.returned + poisoned, []);
     for task in &rescue.poisoned {
@@ -205,6 +212,34 @@ pub(crate) async fn rescue(worker: &Worker, owner: &str, now: Timestamp) -> Resu
         worker.signals.dependencies.notify_one();
     }
     Ok(rescue.returned + poisoned)
+}
+
+/// Hands back, uncharged, the tasks whose next crash would end them although they have moved on lately: what takes its
+/// process down does so again and again at the same step. Gives back how many there were.
+async fn spare_the_innocent(worker: &Worker, owner: &str, now: Timestamp) -> Result<u64, StoreError> {
+    let mut spared = 0;
+    for task in worker.store.held(owner, MAX_HELD).await? {
+        if task.crashes + 1 < MAX_CRASHES || !moved_on(task.earlier_runs() + 1, &worker.store.attempts(task.id).await?)
+        {
+            continue;
+        }
+        match worker.store.transition(&task, &TaskEvent::Released, now).await {
+            Ok(_) => spared += 1,
+            Err(TransitionError::Store(error)) => return Err(error),
+            // Another observer was faster.
+            Err(_) => {}
+        }
+    }
+    Ok(spared)
+}
+
+/// Whether one of the last runs of a task, the `current` one or the one before, got further than all `attempts` before.
+fn moved_on(current: u32, attempts: &[Attempt]) -> bool {
+    let furthest = |lately: bool| {
+        let of_runs = attempts.iter().filter(move |attempt| (attempt.number + LATELY > current) == lately);
+        of_runs.map(|attempt| attempt.progress.done).max().unwrap_or(0)
+    };
+    furthest(true) > furthest(false)
 }
 
 async fn bury(worker: &Worker, task: &Task, now: Timestamp) -> Result<(), StoreError> {
@@ -275,6 +310,27 @@ mod tests {
         let mut observer = Observer::new();
         assert!(observer.look_after(PERIOD, &[("a", 7)]).is_empty());
         assert!(observer.look_after(Duration::from_hours(1), &[("a", 7)]).is_empty());
+    }
+
+    fn runs(done: &[u32]) -> Vec<Attempt> {
+        let attempt = |(number, done): (u32, &u32)| {
+            let value = serde_json::json!({
+                "id": uuid::Uuid::nil(), "task_id": "1", "number": number, "claim": "c", "replica": "r", "agent": "a",
+                "status": "running", "started_at": 0, "updated_at": 0, "progress": {"done": done},
+            });
+            serde_json::from_value(value).expect("an attempt")
+        };
+        (1..).zip(done).map(attempt).collect()
+    }
+
+    #[test]
+    fn a_task_that_moved_on_lately_is_not_what_crashes() {
+        assert!(!moved_on(3, &[]), "never recorded anything");
+        assert!(!moved_on(3, &runs(&[1, 1, 1])), "stuck since its first run");
+        assert!(moved_on(3, &runs(&[1, 2, 2])));
+        assert!(moved_on(3, &runs(&[1, 1, 2])));
+        assert!(!moved_on(4, &runs(&[1, 2, 2])), "the fourth run left no record");
+        assert!(moved_on(4, &runs(&[1, 2, 3])));
     }
 
     #[test]
