@@ -8,13 +8,12 @@ use serde_json::{Value, json};
 
 use super::collections::Collection;
 use super::requests::{Part, document, readable};
-use super::values::to_payload;
+use super::values::{to_payload, to_text};
 use super::{Store, StoreError};
 use crate::domain::attempt::Attempt;
 use crate::domain::id::TaskId;
 
-/// The machine's state is kept as text, so that it comes back exactly: no number is rounded, no order changed, and no
-/// nesting is too deep.
+/// The machine's state is kept as text, so that it comes back exactly: no number is rounded and no order changed.
 const CHECKPOINT: &str = "checkpoint";
 /// Whether there is one; what filters match.
 const HAS_CHECKPOINT: &str = "has_checkpoint";
@@ -31,7 +30,7 @@ impl Store {
         let checkpoint = payload.remove(CHECKPOINT);
         payload.insert(HAS_CHECKPOINT.to_owned(), json!(checkpoint.is_some()));
         if let Some(checkpoint) = checkpoint {
-            payload.insert(CHECKPOINT.to_owned(), Value::String(checkpoint.to_string()));
+            payload.insert(CHECKPOINT.to_owned(), Value::String(to_text(&checkpoint)));
         }
         let point = PointStruct::new(attempt.id, NamedVectors::default(), Payload::from(to_payload(payload)));
         self.inner.upsert("save_attempt", Collection::Attempts, vec![point], UpdateMode::Upsert).await

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::collections::Collection;
 use super::requests::{Part, document, object};
-use super::values::to_payload;
+use super::values::{to_payload, to_text};
 use super::{Store, StoreError};
 use crate::domain::id::derived;
 use crate::domain::time::Timestamp;
@@ -36,7 +36,7 @@ impl Store {
         value: &Value,
         expires_at: Option<Timestamp>,
     ) -> Result<(), StoreError> {
-        let entry = Entry { scope: scope.to_owned(), key: key.to_owned(), value: value.to_string(), expires_at };
+        let entry = Entry { scope: scope.to_owned(), key: key.to_owned(), value: to_text(value), expires_at };
         let payload = Payload::from(to_payload(object("set_state", &entry)?));
         let point = PointStruct::new(id_of(scope, key), NamedVectors::default(), payload);
         self.inner.upsert("set_state", Collection::State, vec![point], UpdateMode::Upsert).await

@@ -40,6 +40,19 @@ pub(super) fn from_payload(payload: HashMap<String, QdrantValue>) -> Map<String,
     payload.into_iter().map(|(key, value)| (key, value.into_json())).collect()
 }
 
+/// Deepest nesting of JSON that is kept as text; its parser stops at 128 levels.
+const MAX_TEXT_DEPTH: usize = 100;
+
+/// JSON text that comes back as `value` exactly, but for what is nested deeper than any parser would follow: that
+/// becomes text within the text.
+pub(super) fn to_text(value: &Value) -> String {
+    if is_within(value, MAX_TEXT_DEPTH) {
+        value.to_string()
+    } else {
+        shallow(value.clone(), MAX_TEXT_DEPTH).to_string()
+    }
+}
+
 /// `value` with everything below `depth` levels as JSON text.
 fn shallow(value: Value, depth: usize) -> Value {
     match value {
@@ -96,6 +109,10 @@ mod tests {
         let cut = shallow(deep, MAX_DEPTH);
         assert!(is_within(&cut, MAX_DEPTH));
         assert!(cut.to_string().contains("core"));
+        for levels in [MAX_TEXT_DEPTH, 500] {
+            let read: Value = serde_json::from_str(&to_text(&nested(levels))).expect("readable");
+            assert_eq!(read == nested(levels), levels == MAX_TEXT_DEPTH);
+        }
     }
 
     #[test]

@@ -7,22 +7,22 @@ use std::sync::{Mutex, OnceLock, mpsc};
 use qron::edge::{EdgeServer, Settings};
 
 /// Set it to run the tests against a real server instead of the embedded one.
-pub const URL_VARIABLE: &str = "QRON_TEST_QDRANT_URL";
+pub(crate) const URL_VARIABLE: &str = "QRON_TEST_QDRANT_URL";
 
 /// URL of the Qdrant under test: the one in `QRON_TEST_QDRANT_URL`, else one embedded server per test process,
 /// started by the first caller in a temporary folder and gone with the process.
-pub fn qdrant_url() -> String {
+pub(crate) fn qdrant_url() -> String {
     static URL: OnceLock<String> = OnceLock::new();
     URL.get_or_init(|| std::env::var(URL_VARIABLE).unwrap_or_else(|_| start_embedded())).clone()
 }
 
 /// A prefix for names of collections that no other test, process or run uses.
-pub fn unique_prefix() -> String {
+pub(crate) fn unique_prefix() -> String {
     format!("test_{}_", uuid::Uuid::new_v4().simple())
 }
 
 /// Settings of an embedded server in `folder` on any free port.
-pub fn embedded_settings(folder: &std::path::Path) -> Settings {
+pub(crate) fn embedded_settings(folder: &std::path::Path) -> Settings {
     Settings {
         data_dir: folder.to_owned(),
         address: "127.0.0.1:0".parse().expect("an address"),

@@ -1,0 +1,147 @@
+//! A store for one test, and a plain Qdrant client that sees the same points.
+
+use qdrant_client::Qdrant;
+use qdrant_client::qdrant::{GetPointsBuilder, PointId, PointStruct, RetrievedPoint, UpsertPointsBuilder};
+use qron::domain::id::TaskId;
+use qron::domain::task::{Claim, Task};
+use qron::domain::time::Timestamp;
+use qron::store::{ArtifactSettings, Closed, Settings, Store, StoreError};
+use serde_json::{Map, Value};
+use tempfile::TempDir;
+
+use crate::common::{qdrant_url, unique_prefix};
+
+/// The time at which every test begins.
+pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+/// Names of the collections, without prefix.
+const COLLECTIONS: [&str; 8] =
+    ["tasks", "attempts", "dead_letters", "replicas", "events", "artifacts", "memory", "state"];
+
+/// A store of its own and what is needed to look behind it. Its collections go when it is dropped.
+pub(crate) struct Bed {
+    pub(crate) store: Store,
+    pub(crate) settings: Settings,
+    pub(crate) artifacts: ArtifactSettings,
+    pub(crate) client: Qdrant,
+    pub(crate) folder: TempDir,
+}
+
+impl Bed {
+    pub(crate) async fn new() -> Self {
+        Self::with_vectors(None).await
+    }
+
+    pub(crate) async fn with_vectors(size: Option<u64>) -> Self {
+        let (settings, folder) = (settings(), tempfile::tempdir().expect("a folder"));
+        let artifacts =
+            ArtifactSettings { inline_bytes: 1000, folder: folder.path().join("artifacts"), max_bytes: 100_000 };
+        let store = Store::connect(&settings, &artifacts, size).await.expect("a store");
+        Self { store, client: client(&settings.url), settings, artifacts, folder }
+    }
+
+    /// Another process on the same data.
+    pub(crate) async fn another(&self) -> Store {
+        Store::connect(&self.settings, &self.artifacts, None).await.expect("a second store")
+    }
+
+    pub(crate) async fn connect(&self, size: Option<u64>) -> Result<Store, StoreError> {
+        Store::connect(&self.settings, &self.artifacts, size).await
+    }
+
+    pub(crate) fn collection(&self, name: &str) -> String {
+        format!("{}{name}", self.settings.prefix)
+    }
+
+    /// Writes points as any other program would.
+    pub(crate) async fn upsert(&self, points: Vec<PointStruct>) {
+        let request = UpsertPointsBuilder::new(self.collection("tasks"), points).wait(true);
+        self.client.upsert_points(request).await.expect("foreign points");
+    }
+
+    /// A point as it is, with its vectors.
+    pub(crate) async fn point(&self, id: impl Into<PointId>) -> RetrievedPoint {
+        let request =
+            GetPointsBuilder::new(self.collection("tasks"), [id.into()]).with_payload(true).with_vectors(true);
+        let mut points = self.client.get_points(request).await.expect("points").result;
+        points.pop().expect("the point is there")
+    }
+
+    pub(crate) async fn payload(&self, id: TaskId) -> Map<String, Value> {
+        let id: PointId = match id {
+            TaskId::Number(number) => number.into(),
+            TaskId::Uuid(uuid) => uuid.into(),
+        };
+        json(self.point(id).await)
+    }
+
+    /// Inserts `count` tasks that are due in the order of the answer.
+    pub(crate) async fn insert_due(&self, count: usize) -> Vec<Task> {
+        let tasks: Vec<Task> = (0..count)
+            .map(|index| {
+                let age = i64::try_from(count - index).expect("a small number");
+                let mut task = Task::new(TaskId::fresh(), format!("task {index}"), NOW);
+                task.run_at = NOW.plus_millis(-age);
+                task
+            })
+            .collect();
+        let inserted = self.store.insert(&tasks).await.expect("inserted");
+        assert!(inserted.iter().all(|one| one.created));
+        tasks
+    }
+
+    /// Inserts one task and claims it.
+    pub(crate) async fn running(&self, token: &str) -> Task {
+        let task = self.insert_due(1).await.remove(0);
+        self.store.claim(&[task.id], &claim(token), NOW).await.expect("claimed").remove(0)
+    }
+
+    pub(crate) async fn due_ids(&self, limit: u32, closed: &Closed) -> Vec<TaskId> {
+        let due = self.store.due(NOW, limit, closed).await.expect("due tasks");
+        due.into_iter().map(|task| task.id).collect()
+    }
+
+    pub(crate) async fn task(&self, id: TaskId) -> Task {
+        self.store.task(id).await.expect("readable").expect("there")
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        let (url, prefix) = (self.settings.url.clone(), self.settings.prefix.clone());
+        let swept = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let client = client(&url);
+                for name in COLLECTIONS {
+                    // It may never have been made.
+                    client.delete_collection(format!("{prefix}{name}")).await.ok();
+                }
+            });
+        });
+        swept.join().ok();
+    }
+}
+
+pub(crate) fn settings() -> Settings {
+    Settings {
+        url: qdrant_url(),
+        api_key: String::new().into(),
+        prefix: unique_prefix(),
+        timeout_ms: 20_000,
+        replication_factor: 1,
+    }
+}
+
+pub(crate) fn client(url: &str) -> Qdrant {
+    let timeout = std::time::Duration::from_secs(20);
+    Qdrant::from_url(url).skip_compatibility_check().timeout(timeout).build().expect("a client")
+}
+
+pub(crate) fn claim(token: &str) -> Claim {
+    Claim { token: token.to_owned(), owner: "replica".to_owned() }
+}
+
+pub(crate) fn json(point: RetrievedPoint) -> Map<String, Value> {
+    point.payload.into_iter().map(|(key, value)| (key, value.into_json())).collect()
+}

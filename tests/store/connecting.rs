@@ -1,0 +1,95 @@
+//! Connecting: schema, versions, addresses, and what a broken one says.
+
+use std::collections::HashMap;
+
+use qdrant_client::qdrant::{CreateCollectionBuilder, Distance, UpdateCollectionBuilder, VectorParamsBuilder};
+use qron::store::{ArtifactSettings, Settings, Store, StoreError};
+use serde_json::{Value, json};
+
+use crate::bed::{Bed, client, settings};
+
+#[tokio::test]
+async fn connecting_again_finds_everything_as_it_was() {
+    let bed = Bed::new().await;
+    let task = bed.insert_due(1).await.remove(0);
+    let again = bed.another().await;
+    again.ping().await.expect("an answer");
+    assert_eq!(again.task(task.id).await.expect("readable"), Some(task));
+    let info = bed.client.collection_info(bed.collection("tasks")).await.expect("info").result.expect("info");
+    for field in ["status", "admitted", "run_at", "rank", "claim", "owner", "agent", "needs", "tags", "user"] {
+        assert!(info.payload_schema.contains_key(field), "{field} is not indexed");
+    }
+}
+
+#[tokio::test]
+async fn several_replicas_may_start_at_once() {
+    let bed = Bed::new().await;
+    let fresh = Settings { prefix: settings().prefix, ..bed.settings.clone() };
+    let stores = (0..4).map(|_| Store::connect(&fresh, &bed.artifacts, None));
+    for store in futures_util::future::join_all(stores).await {
+        store.expect("connected").ping().await.expect("an answer");
+    }
+    for name in ["tasks", "attempts", "dead_letters", "replicas", "events", "artifacts", "memory", "state"] {
+        bed.client.delete_collection(format!("{}{name}", fresh.prefix)).await.expect("deleted");
+    }
+}
+
+#[tokio::test]
+async fn data_of_a_newer_qron_is_refused() {
+    let bed = Bed::new().await;
+    let metadata: HashMap<String, Value> = HashMap::from([("qron_schema".to_owned(), json!(2))]);
+    let request = UpdateCollectionBuilder::new(bed.collection("attempts")).metadata(metadata);
+    bed.client.update_collection(request).await.expect("updated");
+    let Err(error) = bed.connect(None).await else { panic!("accepted") };
+    assert!(matches!(error, StoreError::Incompatible(_)), "{error}");
+    assert!(error.to_string().contains(&bed.collection("attempts")), "{error}");
+    assert!(!error.is_transient());
+}
+
+#[tokio::test]
+async fn a_collection_that_somebody_made_with_vectors_of_their_own_is_used_as_it_is() {
+    let bed = Bed::new().await;
+    let tasks = bed.collection("tasks");
+    bed.client.delete_collection(&tasks).await.expect("deleted");
+    let vectors = VectorParamsBuilder::new(4, Distance::Cosine);
+    bed.client.create_collection(CreateCollectionBuilder::new(&tasks).vectors_config(vectors)).await.expect("created");
+    let store = bed.another().await;
+    let task = qron::domain::task::Task::new(qron::domain::id::TaskId::fresh(), "no vector", crate::bed::NOW);
+    assert!(store.insert(std::slice::from_ref(&task)).await.expect("inserted")[0].created);
+    assert_eq!(store.task(task.id).await.expect("readable"), Some(task));
+}
+
+#[tokio::test]
+async fn nobody_listening_is_told_with_the_address() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    drop(listener);
+    let error = refused_by(Settings { url: url.clone(), timeout_ms: 2000, ..settings() }).await;
+    assert!(matches!(&error, StoreError::Unavailable { url: told, .. } if *told == url), "{error}");
+    assert!(error.is_transient());
+}
+
+#[tokio::test]
+async fn what_is_no_address_is_refused_by_name() {
+    for url in ["", "not a url", "http://"] {
+        let error = refused_by(Settings { url: url.to_owned(), timeout_ms: 2000, ..settings() }).await;
+        assert!(!error.to_string().is_empty() && error.to_string().contains(url), "{error}");
+    }
+}
+
+async fn refused_by(settings: Settings) -> StoreError {
+    let artifacts = ArtifactSettings { inline_bytes: 1, folder: "unused".into(), max_bytes: 1 };
+    match Store::connect(&settings, &artifacts, None).await {
+        Ok(_) => panic!("connected to {:?}", settings.url),
+        Err(error) => error,
+    }
+}
+
+#[tokio::test]
+async fn a_bed_leaves_nothing_behind() {
+    let bed = Bed::new().await;
+    let (url, tasks) = (bed.settings.url.clone(), bed.collection("tasks"));
+    assert!(client(&url).collection_exists(&tasks).await.expect("an answer"));
+    drop(bed);
+    assert!(!client(&url).collection_exists(&tasks).await.expect("an answer"));
+}

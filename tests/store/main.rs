@@ -1,0 +1,17 @@
+//! The store on the real engine over the real protocol: each test on collections of its own.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bed;
+mod claiming;
+mod connecting;
+mod documents;
+mod failing;
+mod foreign;
+mod inserting;
+mod keeping;
+mod moving;
+mod proxy;
+mod remembering;
+mod rescuing;
