@@ -1,1 +1,277 @@
 //! Composition root: the only place that names concrete parts and starts them in order.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::Agent;
+use crate::config::{Config, ConfigError};
+use crate::domain::agent::AgentProfile;
+use crate::domain::failure::Failure;
+use crate::edge::{EdgeError, EdgeServer};
+use crate::llm::Models;
+use crate::scheduler::{self, Runner, RunnerError};
+use crate::store::{self, Store, StoreError};
+use crate::telemetry::exporter::{self, ExporterError};
+use crate::tools::{Toolbox, ToolboxError};
+use crate::{api, clock};
+
+mod replica;
+
+/// How long open connections of the API may go on at the end.
+const API_GRACE: Duration = Duration::from_secs(2);
+
+/// Why the program does not start, or did not stop well.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A setting cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The embedded Qdrant.
+    #[error("embedded qdrant: {0}")]
+    Edge(#[from] EdgeError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The model endpoint as configured.
+    #[error("model: {}", .0.message)]
+    Model(Failure),
+    /// The tools as configured.
+    #[error(transparent)]
+    Tools(#[from] ToolboxError),
+    /// The scheduler.
+    #[error(transparent)]
+    Runner(#[from] RunnerError),
+    /// Metrics.
+    #[error(transparent)]
+    Metrics(#[from] ExporterError),
+    /// The API's address.
+    #[error("the api cannot listen on {address}: {source}; stop what listens there, or set api.address")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file of the data folder.
+    #[error("{} cannot be used: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl AppError {
+    /// Whether other settings are the way out, and not another try.
+    #[must_use]
+    pub const fn is_usage(&self) -> bool {
+        matches!(self, Self::Config(_) | Self::Model(_) | Self::Tools(_) | Self::Runner(RunnerError::BadSweep(_)))
+    }
+}
+
+/// A running qron.
+pub struct App {
+    api_address: SocketAddr,
+    store_url: String,
+    replica_id: String,
+    store: Store,
+    runner: Runner,
+    edge: Option<EdgeServer>,
+    stop_api: CancellationToken,
+    api: JoinHandle<()>,
+    upkeep: AbortHandle,
+}
+
+impl App {
+    /// Starts every part, each after those it needs. When one fails, those before it stop again.
+    ///
+    /// # Errors
+    /// [`AppError`] of the first part that fails.
+    pub async fn start(config: Config) -> Result<Self, AppError> {
+        install_crypto();
+        exporter::install(clock::now())?;
+        let listener = listen(config.api.address).await?;
+        let api_address = address_of(&listener, config.api.address)?;
+        let replica_id = replica::fresh_id();
+
+        let folder = config.embedded.data_dir.clone();
+        let edge = if config.store.url.is_empty() { Some(start_edge(&config).await?) } else { None };
+        let parts = Self::start_parts(&config, edge.as_ref(), &replica_id).await;
+        let (store, models, tools, runner) = match parts {
+            Ok(parts) => parts,
+            Err(error) => {
+                stop_edge(edge).await;
+                return Err(error);
+            }
+        };
+        if edge.is_some() {
+            replica::take_over(&folder, &replica_id, &runner).await?;
+        }
+        let store_url = edge.as_ref().map_or_else(|| config.store.url.clone(), EdgeServer::url);
+        let api_parts = api::Parts {
+            store: store.clone(),
+            runner: runner.clone(),
+            tools,
+            models,
+            agents: config.agents.into_values().collect(),
+            lease_ms: config.worker.lease_ms,
+        };
+        let stop_api = CancellationToken::new();
+        let router = api::router(&config.api, api_address, api_parts);
+        let api = tokio::spawn(serve(listener, router, stop_api.clone()));
+        let upkeep = tokio::spawn(exporter::upkeep()).abort_handle();
+        tracing::info!(api = %format!("http://{api_address}"), store = %store_url, replica = %replica_id, "qron is running");
+        Ok(Self { api_address, store_url, replica_id, store, runner, edge, stop_api, api, upkeep })
+    }
+
+    async fn start_parts(
+        config: &Config,
+        edge: Option<&EdgeServer>,
+        replica_id: &str,
+    ) -> Result<(Store, Option<Models>, Toolbox, Runner), AppError> {
+        let models = Models::new(&config.model, &config.embeddings).map_err(AppError::Model)?;
+        let settings = match edge {
+            Some(edge) => {
+                store::Settings { url: edge.url(), api_key: config.embedded.api_key.clone(), ..config.store.clone() }
+            }
+            None => config.store.clone(),
+        };
+        let has_embeddings = models.as_ref().is_some_and(Models::has_embeddings);
+        let vector_size = has_embeddings.then_some(config.embeddings.dimensions);
+        let store = Store::connect(&settings, &config.artifacts, vector_size).await?;
+        let wake = Arc::new(Notify::new());
+        let tools = Toolbox::new(&config.tools, &store, Arc::clone(&wake))?;
+        let agents: Vec<AgentProfile> = config.agents.values().cloned().collect();
+        check_tools(&agents, &tools)?;
+        let agent = Agent::new(models.clone(), tools.clone(), store.clone(), config.memory.clone());
+        let runner = Runner::start(scheduler::Parts {
+            store: store.clone(),
+            agent,
+            agents,
+            scheduler: config.scheduler.clone(),
+            worker: config.worker.clone(),
+            retry: config.retry.clone(),
+            replica_id: replica_id.to_owned(),
+            wake,
+        })
+        .await?;
+        Ok((store, models, tools, runner))
+    }
+
+    /// Where the API is.
+    #[must_use]
+    pub fn api_url(&self) -> String {
+        format!("http://{}", self.api_address)
+    }
+
+    /// Where Qdrant clients find the store, which is the embedded one or the configured one.
+    #[must_use]
+    pub fn store_url(&self) -> &str {
+        &self.store_url
+    }
+
+    /// Id of this replica.
+    #[must_use]
+    pub fn replica_id(&self) -> &str {
+        &self.replica_id
+    }
+
+    /// The store.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The scheduler and its workers.
+    #[must_use]
+    pub const fn runner(&self) -> &Runner {
+        &self.runner
+    }
+
+    /// Drains, then stops everything, each part before those it needs. The API answers until the tasks have ended,
+    /// so that people can watch the drain; it says that it is not ready.
+    ///
+    /// # Errors
+    /// [`AppError`] when the embedded store did not stop well.
+    pub async fn shutdown(self) -> Result<(), AppError> {
+        self.runner.shutdown().await;
+        self.stop_api.cancel();
+        let abort = self.api.abort_handle();
+        if tokio::time::timeout(API_GRACE, self.api).await.is_err() {
+            abort.abort();
+        }
+        self.upkeep.abort();
+        drop(self.store);
+        if let Some(edge) = self.edge {
+            edge.shutdown().await?;
+        }
+        tracing::info!(replica = %self.replica_id, "qron has stopped");
+        Ok(())
+    }
+}
+
+/// Chooses the cryptography of every TLS connection of this process; those who choose again change nothing.
+pub fn install_crypto() {
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::trace!("the cryptography was chosen before");
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, AppError> {
+    TcpListener::bind(address).await.map_err(|source| AppError::Listen { address, source })
+}
+
+fn address_of(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, AppError> {
+    listener.local_addr().map_err(|source| AppError::Listen { address, source })
+}
+
+async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await {
+        tracing::error!(%error, "the api has stopped");
+    }
+}
+
+/// The engine's files get a folder of their own beside what else qron keeps.
+async fn start_edge(config: &Config) -> Result<EdgeServer, AppError> {
+    let mut settings = config.embedded.clone();
+    settings.data_dir = settings.data_dir.join("qdrant");
+    Ok(EdgeServer::start(&settings).await?)
+}
+
+async fn stop_edge(edge: Option<EdgeServer>) {
+    if let Some(Err(error)) = match edge {
+        Some(edge) => Some(edge.shutdown().await),
+        None => None,
+    } {
+        tracing::error!(%error, "the embedded qdrant did not stop well");
+    }
+}
+
+/// Every tool that an agent names must exist: a name with a typo would silently take the tool away.
+fn check_tools(agents: &[AgentProfile], tools: &Toolbox) -> Result<(), ConfigError> {
+    let mut problems = Vec::new();
+    for agent in agents {
+        let everything = AgentProfile { tools: vec!["*".to_owned()], ..agent.clone() };
+        let mut known: Vec<String> = tools.specs(&everything).into_iter().map(|spec| spec.name).collect();
+        known.sort();
+        for tool in agent.tools.iter().filter(|tool| *tool != "*" && !known.contains(tool)) {
+            let name = &agent.name;
+            problems.push(format!("agents.{name}.tools names unknown tool {tool:?}; known are {}", known.join(", ")));
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
+}
+
+/// A path that is named in an error.
+fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> AppError {
+    let path = path.to_owned();
+    move |source| AppError::File { path, source }
+}

@@ -1,3 +1,5 @@
 //! The `qron` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    qron::cli::main()
+}

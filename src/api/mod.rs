@@ -1,9 +1,35 @@
 //! The HTTP API: translates requests into calls of the other modules. Holds no rules.
+//!
+//! One file for each resource; `views` is what they show, `error` how they refuse, `guard` what stands before them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
 use secrecy::SecretString;
 use serde::Deserialize;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::domain::agent::AgentProfile;
+use crate::llm::Models;
+use crate::scheduler::Runner;
+use crate::store::Store;
+use crate::tools::Toolbox;
+
+mod agents;
+mod artifacts;
+mod dead_letters;
+pub mod error;
+mod extract;
+mod guard;
+mod health;
+mod search;
+mod submit;
+mod tasks;
+pub mod views;
 
 /// Section `[api]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -15,4 +41,52 @@ pub struct Settings {
     pub token: SecretString,
     /// Largest request body, in bytes.
     pub max_body_bytes: usize,
+}
+
+/// What the API speaks for.
+pub struct Parts {
+    /// Where tasks are.
+    pub store: Store,
+    /// Who runs them here.
+    pub runner: Runner,
+    /// What they may use.
+    pub tools: Toolbox,
+    /// Who turns a search into a vector.
+    pub models: Option<Models>,
+    /// The agents of this replica.
+    pub agents: Vec<AgentProfile>,
+    /// After how long a silent replica is dead, in milliseconds.
+    pub lease_ms: u64,
+}
+
+type Shared = Arc<Parts>;
+
+/// The API as `settings` want it, for a listener at `address`.
+pub fn router(settings: &Settings, address: SocketAddr, parts: Parts) -> Router {
+    let door = guard::Door::new(&settings.token, address);
+    let v1 = Router::new()
+        .route("/tasks", post(tasks::submit).get(tasks::list))
+        .route("/tasks/{id}", get(tasks::show))
+        .route("/tasks/{id}/cancel", post(tasks::cancel))
+        .route("/tasks/{id}/retry", post(tasks::retry))
+        .route("/tasks/{id}/artifacts", get(artifacts::list))
+        .route("/tasks/{id}/artifacts/{*name}", get(artifacts::content))
+        .route("/dead-letters", get(dead_letters::list))
+        .route("/dead-letters/requeue", post(dead_letters::requeue_many))
+        .route("/dead-letters/purge", post(dead_letters::purge_many))
+        .route("/dead-letters/{id}", get(dead_letters::show).delete(dead_letters::purge))
+        .route("/dead-letters/{id}/requeue", post(dead_letters::requeue))
+        .route("/agents", get(agents::list))
+        .route("/search", get(search::search));
+    Router::new()
+        .nest("/api/v1", v1)
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .fallback(error::no_such_path)
+        .method_not_allowed_fallback(error::no_such_method)
+        .layer(CatchPanicLayer::custom(guard::panicked))
+        .layer(DefaultBodyLimit::max(settings.max_body_bytes))
+        .layer(from_fn_with_state(door, guard::guard))
+        .with_state(Arc::new(parts))
 }

@@ -1,0 +1,120 @@
+//! Tasks that ended badly: list, show, requeue, purge; one, many or all.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+
+use super::error::Problem;
+use super::extract::{self, Id, Query};
+use super::views::{BulkOutcome, DeadLetterView, Listing, Refusal, TaskView};
+use super::{Parts, Shared, tasks};
+use crate::domain::id::TaskId;
+use crate::store::StoreError;
+
+/// Dead letters handled at once of a request for all.
+const BATCH: u32 = 200;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    limit: Option<u32>,
+    after: Option<String>,
+}
+
+/// Dead letters, a page.
+pub(super) async fn list(
+    State(parts): State<Shared>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<Listing<DeadLetterView>>, Problem> {
+    let after = tasks::after(wanted.after.as_deref())?;
+    let page = parts.store.dead_letters(tasks::page_limit(wanted.limit)?, after.as_deref()).await?;
+    Ok(Json(Listing { items: page.items.into_iter().map(DeadLetterView::from).collect(), next: page.next }))
+}
+
+/// One dead letter.
+pub(super) async fn show(State(parts): State<Shared>, Id(id): Id) -> Result<Json<DeadLetterView>, Problem> {
+    let letter = parts.store.dead_letter(id).await?.ok_or_else(|| missing(id))?;
+    Ok(Json(letter.into()))
+}
+
+/// Runs the task of a dead letter again.
+pub(super) async fn requeue(State(parts): State<Shared>, Id(id): Id) -> Result<(StatusCode, Json<TaskView>), Problem> {
+    if parts.store.dead_letter(id).await?.is_none() {
+        return Err(missing(id));
+    }
+    let task = tasks::requeue(&parts, id).await?;
+    Ok((StatusCode::ACCEPTED, Json(task.into())))
+}
+
+/// Removes a dead letter; the task stays as it is.
+pub(super) async fn purge(State(parts): State<Shared>, Id(id): Id) -> Result<StatusCode, Problem> {
+    if parts.store.dead_letter(id).await?.is_none() {
+        return Err(missing(id));
+    }
+    parts.store.purge_dead_letters(&[id]).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Which dead letters: these, or all. Exactly one of the two, so that nothing forgotten means all.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Selection {
+    #[serde(default)]
+    ids: Vec<TaskId>,
+    #[serde(default)]
+    all: bool,
+}
+
+impl Selection {
+    async fn resolve(self, parts: &Parts) -> Result<Vec<TaskId>, Problem> {
+        match (self.all, self.ids.is_empty()) {
+            (false, false) => Ok(self.ids),
+            (true, true) => Ok(all(parts).await?),
+            _ => Err(Problem::bad_request(r#"send either {"ids": [...]} or {"all": true}"#)),
+        }
+    }
+}
+
+/// Ids of all dead letters there are now; those that come meanwhile are not meant.
+async fn all(parts: &Parts) -> Result<Vec<TaskId>, StoreError> {
+    let mut ids = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = parts.store.dead_letters(BATCH, after.as_deref()).await?;
+        ids.extend(page.items.iter().map(|letter| letter.task_id));
+        after = page.next;
+        if after.is_none() {
+            return Ok(ids);
+        }
+    }
+}
+
+/// Runs the tasks of many dead letters again. One that cannot is told and does not stop the others.
+pub(super) async fn requeue_many(
+    State(parts): State<Shared>,
+    extract::Json(selection): extract::Json<Selection>,
+) -> Result<Json<BulkOutcome>, Problem> {
+    let mut outcome = BulkOutcome::default();
+    for id in selection.resolve(&parts).await? {
+        match tasks::requeue(&parts, id).await {
+            Ok(_) => outcome.done += 1,
+            Err(problem) => outcome.refused.push(Refusal { task_id: id, reason: problem.detail }),
+        }
+    }
+    Ok(Json(outcome))
+}
+
+/// Removes many dead letters.
+pub(super) async fn purge_many(
+    State(parts): State<Shared>,
+    extract::Json(selection): extract::Json<Selection>,
+) -> Result<Json<BulkOutcome>, Problem> {
+    let ids = selection.resolve(&parts).await?;
+    let done = parts.store.purge_dead_letters(&ids).await?;
+    Ok(Json(BulkOutcome { done, refused: Vec::new() }))
+}
+
+fn missing(id: TaskId) -> Problem {
+    Problem::not_found(format!("task {id} is not in the dead letters"))
+}

@@ -1,0 +1,118 @@
+//! Every error of the API, as `application/problem+json` (RFC 9457). The only place that chooses status codes for
+//! failures.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::id::InvalidTaskId;
+use crate::store::{StoreError, TransitionError};
+
+/// The body of an error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Kind of problem; `about:blank` says that the status tells it all.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The status in words.
+    pub title: String,
+    /// The status code.
+    pub status: u16,
+    /// What happened, to what input, and the way out.
+    pub detail: String,
+    /// Each single fault, where there can be several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
+}
+
+impl Problem {
+    /// A problem of `status` that says `detail`.
+    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self {
+            kind: "about:blank".to_owned(),
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// The request does not read as it must.
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// There is no such thing.
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// The state of the thing does not allow it.
+    pub(super) fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, detail)
+    }
+
+    /// Several faults of one request.
+    pub(super) fn several(status: StatusCode, errors: Vec<String>) -> Self {
+        let detail = errors.join("; ");
+        Self { errors, ..Self::new(status, detail) }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let status = match &error {
+            StoreError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            // A point that another client wrote, and that nobody can read: its dead letter says more.
+            StoreError::Corrupt { .. } => StatusCode::CONFLICT,
+            StoreError::Refused { .. } | StoreError::Incompatible(_) | StoreError::Artifact { .. } => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        tracing::warn!(%error, "a request to the api failed in the store");
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<TransitionError> for Problem {
+    fn from(error: TransitionError) -> Self {
+        match error {
+            TransitionError::Store(error) => error.into(),
+            TransitionError::Lost(_) => Self::conflict(format!("{error} just now; ask again")),
+            TransitionError::Illegal(_) => Self::conflict(error.to_string()),
+        }
+    }
+}
+
+impl From<InvalidTaskId> for Problem {
+    fn from(error: InvalidTaskId) -> Self {
+        Self::bad_request(error.to_string())
+    }
+}
+
+/// No route of that path.
+pub(super) async fn no_such_path(uri: axum::http::Uri) -> Problem {
+    Problem::not_found(format!("there is nothing at {:?}; the api is at /api/v1", uri.path()))
+}
+
+/// A route, and another method.
+pub(super) async fn no_such_method(method: axum::http::Method, uri: axum::http::Uri) -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not possible at {:?}", uri.path()))
+}

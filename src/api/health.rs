@@ -1,0 +1,35 @@
+//! For probes and Prometheus.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use serde_json::{Value, json};
+
+use super::Shared;
+use super::views::Readiness;
+use crate::telemetry::exporter;
+
+/// The process lives.
+pub(super) async fn healthz() -> Json<Value> {
+    Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
+}
+
+/// The replica takes work: the store answers, and has confirmed the last heartbeat.
+pub(super) async fn readyz(State(parts): State<Shared>) -> (StatusCode, Json<Readiness>) {
+    let mut reasons = Vec::new();
+    if let Err(error) = parts.store.ping().await {
+        tracing::warn!(%error, "not ready");
+        reasons.push("the store does not answer".to_owned());
+    }
+    if !parts.runner.is_confirmed() {
+        reasons.push("no heartbeat is confirmed: the replica starts no work".to_owned());
+    }
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready: reasons.is_empty(), reasons }))
+}
+
+/// The metrics in the text format of Prometheus.
+pub(super) async fn metrics() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], exporter::render())
+}

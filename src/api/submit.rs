@@ -1,0 +1,341 @@
+//! From the body of a submission to tasks that can be inserted: everything about them is checked first.
+
+use std::collections::{HashMap, HashSet};
+
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::Parts;
+use super::error::Problem;
+use crate::domain::agent::AgentProfile;
+use crate::domain::id::TaskId;
+use crate::domain::plan::Plan;
+use crate::domain::task::{MAX_PRIORITY, Task, TaskStatus};
+use crate::domain::time::Timestamp;
+
+/// Characters that the goal of a submission may have.
+const GOAL_CHARS: std::ops::RangeInclusive<usize> = 10..=5_000;
+/// Longest text of the other fields that name something, in characters.
+const MAX_NAME_CHARS: usize = 200;
+/// Deepest nesting of what the agent is given, below the limit of what the store can give back.
+const MAX_DEPTH: usize = 16;
+
+/// Fields of a submission. `goal` goes by other names too.
+const FIELDS: [&str; 17] = [
+    "id",
+    "goal",
+    "description",
+    "prompt",
+    "task",
+    "run_at",
+    "priority",
+    "agent",
+    "capabilities",
+    "depends_on",
+    "unique_key",
+    "max_attempts",
+    "timeout_s",
+    "plan",
+    "context",
+    "tags",
+    "user",
+];
+
+#[derive(Debug, Deserialize)]
+struct NewTask {
+    id: Option<Value>,
+    #[serde(alias = "description", alias = "prompt", alias = "task")]
+    goal: String,
+    run_at: Option<Value>,
+    priority: Option<u8>,
+    agent: Option<String>,
+    #[serde(default)]
+    capabilities: Vec<String>,
+    #[serde(default)]
+    depends_on: Vec<TaskId>,
+    unique_key: Option<String>,
+    max_attempts: Option<u32>,
+    timeout_s: Option<u64>,
+    plan: Option<Value>,
+    #[serde(default)]
+    context: Map<String, Value>,
+    #[serde(default)]
+    tags: Vec<String>,
+    user: Option<String>,
+}
+
+/// The tasks that `body` describes, one or a list, and whether it was a list. All of them are valid, or none is
+/// given back.
+pub(super) async fn read(parts: &Parts, body: Value, now: Timestamp) -> Result<(Vec<Task>, bool), Problem> {
+    let (bodies, listed) = match body {
+        Value::Array(items) if items.is_empty() => return Err(Problem::bad_request("the list of tasks is empty")),
+        Value::Array(items) => (items, true),
+        other => (vec![other], false),
+    };
+    let place = |index: usize| if listed { format!("task {index} of the list: ") } else { String::new() };
+    let mut tasks = Vec::with_capacity(bodies.len());
+    let mut errors = Vec::new();
+    for (index, body) in bodies.into_iter().enumerate() {
+        match parse(body, now) {
+            Ok(task) => tasks.push(task),
+            Err(found) => errors.extend(found.into_iter().map(|error| place(index) + &error)),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(Problem::several(StatusCode::BAD_REQUEST, errors));
+    }
+    let mut checks = Checks::new(parts, &tasks);
+    for (index, task) in tasks.iter().enumerate() {
+        for error in checks.faults_of(task).await? {
+            errors.push(place(index) + &error);
+        }
+    }
+    errors.extend(circle(&tasks));
+    if errors.is_empty() {
+        Ok((tasks, listed))
+    } else {
+        Err(Problem::several(StatusCode::UNPROCESSABLE_ENTITY, errors))
+    }
+}
+
+/// Reads one task; what it says may still be impossible.
+fn parse(body: Value, now: Timestamp) -> Result<Task, Vec<String>> {
+    let Value::Object(fields) = &body else { return Err(vec!["a task must be a JSON object".to_owned()]) };
+    let unknown: Vec<&str> = fields.keys().map(String::as_str).filter(|key| !FIELDS.contains(key)).collect();
+    if !unknown.is_empty() {
+        return Err(vec![format!("unknown fields {unknown:?}; known are {}", FIELDS.join(", "))]);
+    }
+    let new: NewTask = serde_json::from_value(body).map_err(|error| vec![error.to_string()])?;
+    let mut errors = faults(&new);
+    let mut task = Task::new(TaskId::fresh(), new.goal.trim(), now);
+    if let Some(id) = &new.id {
+        match read_id(id) {
+            Ok(id) => task.id = id,
+            Err(error) => errors.push(error),
+        }
+    } else if let Some(key) = &new.unique_key {
+        task.id = TaskId::for_unique_key(key);
+    }
+    if let Some(run_at) = &new.run_at {
+        match Timestamp::read(run_at) {
+            Ok(run_at) => task.run_at = run_at,
+            Err(error) => errors.push(format!("run_at: {error}")),
+        }
+    }
+    let given =
+        new.plan.iter().map(|plan| ("plan", plan)).chain(new.context.iter().map(|(_, value)| ("context", value)));
+    for (field, _) in given.filter(|(_, value)| is_deeper(value, MAX_DEPTH)) {
+        errors.push(format!("{field} is nested deeper than {MAX_DEPTH} levels"));
+    }
+    match new.plan.map(serde_json::from_value::<Plan>).transpose() {
+        Ok(plan) => task.plan = plan,
+        Err(error) => errors.push(format!("plan: {error}")),
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    if !new.depends_on.is_empty() {
+        task.status = TaskStatus::Waiting;
+    }
+    task.priority = new.priority.unwrap_or(task.priority);
+    task.agent = new.agent;
+    task.capabilities = new.capabilities;
+    task.depends_on = new.depends_on;
+    task.unique_key = new.unique_key;
+    task.max_attempts = new.max_attempts.unwrap_or(task.max_attempts);
+    task.timeout_s = new.timeout_s.unwrap_or(task.timeout_s);
+    task.context = new.context;
+    task.tags = new.tags;
+    task.user = new.user;
+    Ok(task)
+}
+
+fn read_id(id: &Value) -> Result<TaskId, String> {
+    match id {
+        Value::Number(number) => {
+            number.as_u64().map(TaskId::Number).ok_or_else(|| format!("id {number} is no unsigned number"))
+        }
+        Value::String(text) => text.parse().map_err(|error| format!("id: {error}")),
+        other => Err(format!("id: {other} is neither a UUID nor an unsigned number")),
+    }
+}
+
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(|item| is_deeper(item, levels - 1)),
+        Value::Object(fields) => levels == 0 || fields.values().any(|field| is_deeper(field, levels - 1)),
+        _ => false,
+    }
+}
+
+fn faults(new: &NewTask) -> Vec<String> {
+    let mut errors = Vec::new();
+    let length = new.goal.trim().chars().count();
+    if !GOAL_CHARS.contains(&length) {
+        let (least, most) = (GOAL_CHARS.start(), GOAL_CHARS.end());
+        errors.push(format!("the goal has {length} characters: use {least} to {most}"));
+    }
+    if let Some(priority) = new.priority.filter(|priority| *priority > MAX_PRIORITY) {
+        errors.push(format!("priority {priority} is out of range: use 0 to {MAX_PRIORITY}"));
+    }
+    if new.max_attempts == Some(0) {
+        errors.push("max_attempts is 0: use 1 or more".to_owned());
+    }
+    if new.timeout_s == Some(0) {
+        errors.push("timeout_s is 0: use 1 or more".to_owned());
+    }
+    if new.id.is_some() && new.unique_key.is_some() {
+        errors.push("id and unique_key exclude each other: a unique key is an id".to_owned());
+    }
+    let named = [("agent", &new.agent), ("unique_key", &new.unique_key), ("user", &new.user)];
+    let named = named.into_iter().filter_map(|(field, text)| Some((field, text.as_deref()?)));
+    let words = new.capabilities.iter().map(|word| ("capabilities", word.as_str()));
+    let tags = new.tags.iter().map(|tag| ("tags", tag.as_str()));
+    for (field, text) in named.chain(words).chain(tags) {
+        let length = text.chars().count();
+        if text.trim().is_empty() || length > MAX_NAME_CHARS {
+            errors.push(format!("{field}: a text of {length} characters; use 1 to {MAX_NAME_CHARS}"));
+        }
+    }
+    errors
+}
+
+/// Checks against what there is: agents, tools, other tasks. What it has looked up it does not look up again.
+struct Checks<'a> {
+    parts: &'a Parts,
+    own: HashSet<TaskId>,
+    known: HashSet<TaskId>,
+    /// Names of all agents of all replicas, once asked for.
+    elsewhere: Option<Vec<String>>,
+}
+
+impl<'a> Checks<'a> {
+    fn new(parts: &'a Parts, tasks: &[Task]) -> Self {
+        Self { parts, own: tasks.iter().map(|task| task.id).collect(), known: HashSet::new(), elsewhere: None }
+    }
+
+    async fn faults_of(&mut self, task: &Task) -> Result<Vec<String>, Problem> {
+        let mut errors = Vec::new();
+        if let Some(agent) = &task.agent {
+            errors.extend(self.unknown_agent(agent).await?);
+        }
+        if let Some(plan) = &task.plan {
+            let tools = self.tools_for(task.agent.as_deref());
+            if let Some(tools) = tools {
+                let names: Vec<&str> = tools.iter().map(String::as_str).collect();
+                errors.extend(plan.validate(&names).err().map(|error| error.to_string()));
+            }
+        }
+        for id in &task.depends_on {
+            let known = self.own.contains(id) || self.known.contains(id) || self.parts.store.task(*id).await?.is_some();
+            if known {
+                self.known.insert(*id);
+            } else {
+                errors.push(format!("depends_on names task {id}, which does not exist"));
+            }
+        }
+        Ok(errors)
+    }
+
+    async fn unknown_agent(&mut self, agent: &str) -> Result<Option<String>, Problem> {
+        if self.parts.agents.iter().any(|profile| profile.name == agent) {
+            return Ok(None);
+        }
+        let known = if let Some(known) = &self.elsewhere {
+            known
+        } else {
+            let replicas = self.parts.store.replicas().await?;
+            let mut names: Vec<String> = self.parts.agents.iter().map(|profile| profile.name.clone()).collect();
+            names.extend(replicas.into_iter().flat_map(|replica| replica.agents).map(|agent| agent.name));
+            names.sort();
+            names.dedup();
+            self.elsewhere.insert(names)
+        };
+        if known.iter().any(|name| name == agent) {
+            return Ok(None);
+        }
+        Ok(Some(format!("unknown agent {agent:?}; known are {}", known.join(", "))))
+    }
+
+    /// Tools that the task's plan may name; those of all agents when it names none, and `None` when its agent lives
+    /// in another replica, whose tools are not known here.
+    fn tools_for(&self, agent: Option<&str>) -> Option<Vec<String>> {
+        let profiles: Vec<&AgentProfile> =
+            self.parts.agents.iter().filter(|profile| agent.is_none_or(|name| profile.name == name)).collect();
+        if profiles.is_empty() {
+            return None;
+        }
+        let mut names: Vec<String> =
+            profiles.into_iter().flat_map(|profile| self.parts.tools.specs(profile)).map(|spec| spec.name).collect();
+        names.sort();
+        names.dedup();
+        Some(names)
+    }
+}
+
+/// Tasks of one list that wait for each other would wait for ever.
+fn circle(tasks: &[Task]) -> Option<String> {
+    let mut open: HashMap<TaskId, Vec<TaskId>> = tasks.iter().map(|task| (task.id, task.depends_on.clone())).collect();
+    loop {
+        let free: Vec<TaskId> = open
+            .iter()
+            .filter(|(_, needs)| !needs.iter().any(|need| open.contains_key(need)))
+            .map(|(id, _)| *id)
+            .collect();
+        if free.is_empty() {
+            break;
+        }
+        for id in free {
+            open.remove(&id);
+        }
+    }
+    let mut stuck: Vec<String> = open.keys().map(ToString::to_string).collect();
+    stuck.sort();
+    (!stuck.is_empty()).then(|| format!("tasks wait for each other in a circle: {}", stuck.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+
+    fn errors(body: Value) -> String {
+        parse(body, NOW).expect_err("a fault").join("; ")
+    }
+
+    #[test]
+    fn the_goal_goes_by_several_names() {
+        for name in ["goal", "description", "prompt", "task"] {
+            assert_eq!(parse(json!({ name: "factorial of 10" }), NOW).expect("valid").goal, "factorial of 10");
+        }
+        assert!(errors(json!({"goal": "factorial of 10", "task": "twice"})).contains("duplicate"));
+    }
+
+    #[test]
+    fn each_fault_is_named() {
+        assert!(errors(json!({"goal": "short"})).contains("5 characters: use 10 to 5000"));
+        assert!(errors(json!({"goal": "x".repeat(5_001)})).contains("5001 characters"));
+        assert!(errors(json!({"goal": "long enough", "gaol": 1, "foo": 2})).contains(r#"["foo", "gaol"]"#));
+        assert!(errors(json!({"goal": "long enough", "run_at": "tomorrow"})).contains("tomorrow"));
+        assert!(errors(json!({"goal": "long enough", "priority": 11})).contains("0 to 10"));
+        assert!(errors(json!({"goal": "long enough", "plan": {"stages": []}})).contains("stages"));
+        assert!(errors(json!({"goal": "long enough", "id": "../x"})).contains("../x"));
+        assert!(errors(json!("do it")).contains("object"));
+    }
+
+    #[test]
+    fn a_task_with_dependencies_waits_and_a_circle_is_found() {
+        let task = |id: u64, needs: &[u64]| {
+            let needs: Vec<String> = needs.iter().map(u64::to_string).collect();
+            parse(json!({"id": id, "goal": "long enough", "depends_on": needs}), NOW).expect("valid")
+        };
+        assert_eq!(task(1, &[2]).status, TaskStatus::Waiting);
+        assert_eq!(circle(&[task(1, &[2]), task(2, &[9])]), None);
+        let found = circle(&[task(1, &[2]), task(2, &[1]), task(3, &[])]).expect("a circle");
+        assert!(found.ends_with("1, 2"), "{found}");
+    }
+}

@@ -1,0 +1,134 @@
+//! HTTP to a running qron.
+
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::CliError;
+use crate::api::error::Problem;
+use crate::app;
+use crate::config::Config;
+
+const CONNECT_TIME_LIMIT: Duration = Duration::from_secs(5);
+const TIME_LIMIT: Duration = Duration::from_mins(1);
+
+/// The API of one qron.
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: Url,
+    token: SecretString,
+}
+
+impl Client {
+    /// The API at `url`, or where `config` says.
+    pub(crate) fn new(url: Option<&str>, config: &Config) -> Result<Self, CliError> {
+        app::install_crypto();
+        let text = url.map_or_else(|| own_url(config), str::to_owned);
+        let base = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let base = base
+            .ok_or_else(|| CliError::Usage(format!("{text:?} is no URL of a qron: use e.g. http://127.0.0.1:8080")))?;
+        // The API is near: a proxy for the web has no business in between.
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .connect_timeout(CONNECT_TIME_LIMIT)
+            .timeout(TIME_LIMIT)
+            .user_agent(concat!("qron/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| CliError::Failed(format!("no HTTP client: {error}")))?;
+        Ok(Self { http, base, token: config.api.token.clone() })
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, &str)]) -> Result<T, CliError> {
+        let mut url = self.url(path)?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.send(self.http.request(Method::GET, url)).await
+    }
+
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: Option<&impl Serialize>,
+    ) -> Result<T, CliError> {
+        let mut request = self.http.request(Method::POST, self.url(path)?);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        self.send(request).await
+    }
+
+    /// A path below `/api/v1`, each part escaped.
+    fn url(&self, path: &[&str]) -> Result<Url, CliError> {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .map_err(|()| CliError::Usage(format!("{} is no URL of a qron", self.base)))?
+            .pop_if_empty()
+            .extend(["api", "v1"])
+            .extend(path);
+        Ok(url)
+    }
+
+    async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, CliError> {
+        let token = self.token.expose_secret();
+        let request = if token.is_empty() { request } else { request.bearer_auth(token) };
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|error| {
+                CliError::Failed(format!(
+                    "{} answers something else than this version of qron expects: {error}",
+                    self.base
+                ))
+            });
+        }
+        Err(refusal(status, &body))
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> CliError {
+        let base = self.base.as_str().trim_end_matches('/');
+        if error.is_connect() {
+            return CliError::Failed(format!(
+                "no qron answers at {base}: start one with \"qron run\", or name another with --url or QRON_URL"
+            ));
+        }
+        let reason = if error.is_timeout() { "it takes too long".to_owned() } else { root_cause(error) };
+        CliError::Failed(format!("the qron at {base} does not answer as it should: {reason}"))
+    }
+}
+
+/// The URL of the qron that this configuration would start.
+fn own_url(config: &Config) -> String {
+    let mut address = config.api.address;
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    format!("http://{address}")
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> CliError {
+    let problem: Option<Problem> = serde_json::from_slice(body).ok();
+    let detail = match problem {
+        Some(problem) if !problem.errors.is_empty() => problem.errors.join("\n"),
+        Some(problem) => problem.detail,
+        None => format!("the answer was {status}; is this a qron?"),
+    };
+    match status {
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
+            CliError::Usage(detail)
+        }
+        _ => CliError::Failed(detail),
+    }
+}
+
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}

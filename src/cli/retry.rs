@@ -1,0 +1,57 @@
+//! `qron retry`, and what it shares with `qron cancel`.
+
+use clap::Args;
+
+use super::client::Client;
+use super::{CliError, output};
+use crate::api::views::{Listing, TaskView};
+
+#[derive(Debug, Args)]
+pub(super) struct Retry {
+    /// Ids of the tasks
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<String>,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Retry {
+    pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
+        each(client, &self.ids, "retry", self.json).await
+    }
+}
+
+/// Does `action` to each task. One that is refused does not stop the others; the worst of the refusals is the outcome.
+pub(super) async fn each(client: &Client, ids: &[String], action: &str, json: bool) -> Result<(), CliError> {
+    let mut listing = Listing { items: Vec::new(), next: None };
+    let mut refused = None;
+    for id in ids {
+        let done: Result<TaskView, CliError> = client.post(&["tasks", id, action], None::<&()>).await;
+        match done {
+            Ok(task) => {
+                if !json {
+                    let soon = if task.cancel_requested { ", stopping" } else { "" };
+                    output::line(&format!("{id} {}{soon}", task.status))?;
+                }
+                listing.items.push(task);
+            }
+            Err(error @ CliError::Closed) => return Err(error),
+            Err(error) => {
+                if let Some(earlier) = refused.replace(error) {
+                    report(&earlier);
+                }
+            }
+        }
+    }
+    if json {
+        output::json(&listing)?;
+    }
+    refused.map_or(Ok(()), Err)
+}
+
+fn report(error: &CliError) {
+    if let CliError::Usage(message) | CliError::Failed(message) = error {
+        output::complain(message);
+    }
+}

@@ -1,0 +1,72 @@
+//! `qron run`: the service.
+
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{CliError, Global};
+use crate::app::{App, AppError};
+use crate::telemetry::logging;
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// Accept that no model is configured: only tasks that carry a plan can run
+    #[arg(long, env = "QRON_NO_MODEL")]
+    no_model: bool,
+}
+
+const NO_MODEL: &str = "no model endpoint is configured, so no task could be planned
+set OPENAI_API_KEY (for OpenAI) or model.base_url (QRON__MODEL__BASE_URL, for any compatible endpoint),
+or start with --no-model to run only tasks that carry a plan; \"qron demo\" needs no model";
+
+impl Run {
+    pub(super) async fn run(self, global: &Global) -> Result<(), CliError> {
+        let config = global.load()?;
+        if !config.has_model() && !self.no_model {
+            return Err(CliError::Usage(NO_MODEL.to_owned()));
+        }
+        logging::init(&config.log).map_err(|error| CliError::Usage(error.to_string()))?;
+        let mut signals = Signals::new()?;
+        let app = tokio::select! {
+            started = App::start(config) => started.map_err(CliError::from)?,
+            () = signals.next() => return Ok(()),
+        };
+        signals.next().await;
+        tracing::info!("stopping: running tasks may end; a second signal stops at once");
+        let runner = app.runner().clone();
+        tokio::select! {
+            stopped = app.shutdown() => Ok(stopped?),
+            () = signals.next() => {
+                tracing::warn!("stopped at once: what was running is taken up again at the next start");
+                runner.stop_now();
+                Err(CliError::Reported)
+            }
+        }
+    }
+}
+
+impl From<AppError> for CliError {
+    fn from(error: AppError) -> Self {
+        if error.is_usage() { Self::Usage(error.to_string()) } else { Self::Failed(error.to_string()) }
+    }
+}
+
+/// The wish to stop, as the system tells it.
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> Result<Self, CliError> {
+        let listen = |kind| signal(kind).map_err(|error| CliError::Failed(format!("no signals: {error}")));
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    /// Waits for Ctrl-C or SIGTERM.
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! `qron search`.
+
+use clap::Args;
+
+use super::client::Client;
+use super::{CliError, output};
+use crate::api::views::{Found, Listing};
+
+#[derive(Debug, Args)]
+pub(super) struct Search {
+    /// What to search for
+    #[arg(required = true)]
+    text: Vec<String>,
+    /// At most this many
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+    limit: u32,
+    /// Also what this user's tasks did; only those of nobody in particular otherwise
+    #[arg(long)]
+    user: Option<String>,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Search {
+    pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
+        let (text, limit) = (self.text.join(" "), self.limit.to_string());
+        let mut query = vec![("q", text.as_str()), ("limit", &limit)];
+        query.extend(self.user.as_deref().map(|user| ("user", user)));
+        let listing: Listing<Found> = client.get(&["search"], &query).await?;
+        if self.json {
+            return output::json(&listing);
+        }
+        if listing.items.is_empty() {
+            output::note("no finished task is like that");
+            return Ok(());
+        }
+        let mut table = output::table(["TASK", "ENDED", "OUTCOME", "GOAL", "SUMMARY"]);
+        for found in &listing.items {
+            table.add_row([
+                found.task_id.to_string(),
+                output::time(&found.at),
+                if found.succeeded { "completed" } else { "failed" }.to_owned(),
+                output::cell(&found.goal, 50),
+                output::cell(&found.summary, 80),
+            ]);
+        }
+        output::show(&table)
+    }
+}

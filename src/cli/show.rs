@@ -1,0 +1,131 @@
+//! `qron show`, and following a task until it ends.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::client::Client;
+use super::{CliError, output};
+use crate::api::views::{EventView, TaskDetail};
+use crate::domain::task::TaskStatus;
+
+/// Time between two looks at a task that is being followed.
+const LOOK: Duration = Duration::from_millis(300);
+
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// Id of the task
+    id: String,
+    /// Watch it until it ends; exit code 1 when it does not complete
+    #[arg(long)]
+    follow: bool,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Show {
+    pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
+        if self.follow {
+            return follow(client, &self.id, self.json).await;
+        }
+        let task: TaskDetail = client.get(&["tasks", &self.id], &[]).await?;
+        if self.json {
+            return output::json(&task);
+        }
+        print(&task)?;
+        task.history.iter().try_for_each(tell)
+    }
+}
+
+/// Tells what happens to a task as it happens, then how it ended. As JSON only the end is written.
+pub(super) async fn follow(client: &Client, id: &str, json: bool) -> Result<(), CliError> {
+    let mut told: HashSet<String> = HashSet::new();
+    let mut progress = String::new();
+    let task = loop {
+        let task: TaskDetail = client.get(&["tasks", id], &[]).await?;
+        if !json {
+            for event in task.history.iter().filter(|event| told.insert(event.id.clone())) {
+                tell(event)?;
+            }
+            let now = progress_line(&task);
+            if now != progress && !now.is_empty() {
+                output::line(&now)?;
+            }
+            progress = now;
+        }
+        if task.task.status.is_terminal() {
+            break task;
+        }
+        tokio::time::sleep(LOOK).await;
+    };
+    if json {
+        output::json(&task)?;
+    } else {
+        print(&task)?;
+    }
+    if task.task.status == TaskStatus::Completed { Ok(()) } else { Err(CliError::Reported) }
+}
+
+fn tell(event: &EventView) -> Result<(), CliError> {
+    output::line(&format!("{}  {}", output::time(&event.at), event.message))
+}
+
+fn progress_line(task: &TaskDetail) -> String {
+    match &task.progress {
+        Some(progress) if progress.total > 0 && task.task.status == TaskStatus::Running => {
+            format!("  [{}/{}] {}", progress.done, progress.total, progress.note)
+        }
+        _ => String::new(),
+    }
+}
+
+fn print(detail: &TaskDetail) -> Result<(), CliError> {
+    let task = &detail.task;
+    let field = |name: &str, value: &str| output::line(&format!("{name:<11}{value}"));
+    field("task", &task.id.to_string())?;
+    field("status", task.status.as_str())?;
+    field("goal", &task.goal)?;
+    if let Some(agent) = detail.attempts.last().map(|attempt| &attempt.agent).or(task.agent.as_ref()) {
+        field("agent", agent)?;
+    }
+    field("attempts", &format!("{} of {}", detail.attempts.len(), task.max_attempts.max(1)))?;
+    field("run at", &output::time(&task.run_at))?;
+    if let Some(finished) = &task.finished_at {
+        field("finished", &output::time(finished))?;
+    }
+    if let Some(progress) = detail.progress.as_ref().filter(|progress| progress.total > 0) {
+        field("steps", &format!("{} of {}", progress.done, progress.total))?;
+    }
+    if let Some(spent) = detail.attempts.last().map(|attempt| &attempt.spent).filter(|spent| spent.model_calls > 0) {
+        let cost = if spent.cost_usd > 0.0 { format!(", ${:.4}", spent.cost_usd) } else { String::new() };
+        field("model", &format!("{} calls, {} tokens{cost}", spent.model_calls, spent.usage.total()))?;
+    }
+    for artifact in &detail.artifacts {
+        field("artifact", &format!("{} ({}, {} bytes)", artifact.name, artifact.media_type, artifact.size))?;
+    }
+    if let Some(error) = &task.error {
+        field("error", &error.to_string())?;
+    }
+    if let Some(result) = &task.result {
+        output::line("result")?;
+        result_text(result).lines().try_for_each(|line| output::line(&format!("  {line}")))?;
+    }
+    Ok(())
+}
+
+/// A result as people read it: what the run put out, without the reasons for it.
+pub(crate) fn result_text(result: &Value) -> String {
+    let output = result.get("output").unwrap_or(result);
+    match output {
+        Value::String(text) => text.clone(),
+        Value::Object(_) | Value::Array(_) => pretty(output),
+        other => other.to_string(),
+    }
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string())
+}

@@ -1,1 +1,0 @@
-//! `qron demo`: the whole program on a scripted model, for a first look.

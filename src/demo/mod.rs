@@ -1,0 +1,185 @@
+//! `qron demo`: the whole program on a scripted model, for a first look.
+//!
+//! Everything is real but the model: the embedded store, the scheduler, the agents, the tools, the API. Knows the
+//! program from outside, as a person does: tasks go in through the API, and one as a raw point through a plain Qdrant
+//! client.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+
+use crate::app::App;
+use crate::cli::CliError;
+use crate::cli::client::Client;
+use crate::cli::output;
+use crate::config::Config;
+use crate::llm::scripted::ScriptedModel;
+use crate::telemetry::logging;
+
+mod endpoint;
+mod folder;
+mod script;
+mod tasks;
+mod watch;
+
+use endpoint::Endpoint;
+use folder::Folder;
+
+/// How the demo runs.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Settings of the user, for a real model.
+    pub config: Option<PathBuf>,
+    /// Folder whose data is kept; a temporary one otherwise.
+    pub keep: Option<PathBuf>,
+    /// End when all tasks have ended.
+    pub exit: bool,
+}
+
+/// Runs the demo until its tasks have ended and, without `exit`, until `stop`.
+///
+/// # Errors
+/// [`CliError`] when something does not start, or a task did not end as intended.
+pub(crate) async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), CliError> {
+    let folder = Folder::open(options.keep.as_deref())?;
+    let done = {
+        let mut stop = std::pin::pin!(stop);
+        tokio::select! {
+            biased;
+            () = &mut stop => return Err(CliError::Failed("stopped before the tasks had ended".to_owned())),
+            started = start(&options, folder.path()) => {
+                let demo = started?;
+                let done = demo.play(&options, stop).await;
+                demo.stop().await?;
+                done
+            }
+        }
+    };
+    if options.keep.is_some() {
+        let path = folder.path().display();
+        output::line(&format!("The data is kept: QRON__EMBEDDED__DATA_DIR={path} qron run --no-model"))?;
+    }
+    done
+}
+
+struct Demo {
+    app: App,
+    endpoint: Endpoint,
+    /// `None` when a real one is configured.
+    scripted: Option<ScriptedModel>,
+    client: Client,
+    prefix: String,
+}
+
+async fn start(options: &Options, folder: &Path) -> Result<Demo, CliError> {
+    let failed = |what: &str, error: std::io::Error| CliError::Failed(format!("{what} does not start: {error}"));
+    let endpoint = Endpoint::start().await.map_err(|error| failed("the endpoint of the demo", error))?;
+    let own = settings(folder, &endpoint);
+    let config = load(options, &own)?;
+    let (config, scripted) = if config.has_model() {
+        (config, None)
+    } else {
+        let model = ScriptedModel::start(script::script(&endpoint));
+        let model = model.await.map_err(|error| failed("the scripted model", error))?;
+        let scripted = [
+            ("QRON__MODEL__BASE_URL", model.base_url()),
+            ("QRON__MODEL__MODELS", r#"["scripted"]"#.to_owned()),
+            ("QRON__EMBEDDINGS__MODEL", String::new()),
+        ];
+        let all: Vec<_> = own.into_iter().chain(scripted).collect();
+        (load(options, &all)?, Some(model))
+    };
+    logging::init(&config.log).map_err(|error| CliError::Usage(error.to_string()))?;
+    let prefix = config.store.prefix.clone();
+    let mut client_config = config.clone();
+    let app = App::start(config).await?;
+    client_config.api.token = String::new().into();
+    let client = Client::new(Some(&app.api_url()), &client_config)?;
+    Ok(Demo { app, endpoint, scripted, client, prefix })
+}
+
+/// What the demo sets, whatever the user has set.
+fn settings(folder: &Path, endpoint: &Endpoint) -> Vec<(&'static str, String)> {
+    let within = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let mut settings = vec![
+        ("QRON__STORE__URL", String::new()),
+        ("QRON__EMBEDDED__DATA_DIR", folder.to_string_lossy().into_owned()),
+        ("QRON__EMBEDDED__ADDRESS", "127.0.0.1:0".to_owned()),
+        ("QRON__EMBEDDED__API_KEY", String::new()),
+        ("QRON__TOOLS__WORKSPACE", within("workspace")),
+        ("QRON__ARTIFACTS__FOLDER", within("artifacts")),
+        ("QRON__TOOLS__HTTP__ALLOW", format!("[\"{}\"]", endpoint.host())),
+        ("QRON__API__ADDRESS", "127.0.0.1:0".to_owned()),
+        ("QRON__API__TOKEN", String::new()),
+        // The raw point is found by the sweep, and nobody wants to wait a minute for it.
+        ("QRON__SCHEDULER__SWEEP", "*/2 * * * * *".to_owned()),
+        ("QRON__RETRY__BASE_MS", "300".to_owned()),
+        ("QRON__RETRY__MAX_MS", "2000".to_owned()),
+    ];
+    if std::env::var_os("QRON__LOG__FILTER").is_none() {
+        settings.push(("QRON__LOG__FILTER", "off".to_owned()));
+    }
+    settings
+}
+
+fn load(options: &Options, own: &[(&'static str, String)]) -> Result<Config, CliError> {
+    let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    let own = own.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    Ok(Config::load_with(options.config.as_deref(), environment.chain(own))?)
+}
+
+impl Demo {
+    async fn play(&self, options: &Options, stop: impl Future<Output = ()>) -> Result<(), CliError> {
+        self.greet()?;
+        let mut stop = std::pin::pin!(stop);
+        let tasks = tasks::submit(&self.client, &self.endpoint, self.app.store_url(), &self.prefix).await?;
+        let ended = tokio::select! {
+            ended = watch::until_ended(&self.client, &tasks) => ended?,
+            () = &mut stop => return Err(CliError::Failed("stopped before the tasks had ended".to_owned())),
+        };
+        let intended = watch::summary(&ended, self.scripted.is_some())?;
+        self.signpost(options)?;
+        if !options.exit {
+            stop.await;
+        }
+        if intended {
+            return Ok(());
+        }
+        Err(CliError::Failed("a task did not end as intended; see the table".to_owned()))
+    }
+
+    fn greet(&self) -> Result<(), CliError> {
+        output::line("qron: cron for agents, on Qdrant")?;
+        output::line("")?;
+        let model = match &self.scripted {
+            Some(_) => {
+                "scripted: its answers are fixed, all else is real (OPENAI_API_KEY or OPENAI_BASE_URL: a real one)"
+            }
+            None => "the one you have configured",
+        };
+        output::line(&format!("  model   {model}"))?;
+        output::line(&format!("  store   embedded Qdrant at {} (gRPC)", self.app.store_url()))?;
+        output::line(&format!("  api     {}", self.app.api_url()))?;
+        output::line("")
+    }
+
+    fn signpost(&self, options: &Options) -> Result<(), CliError> {
+        if options.exit {
+            return Ok(());
+        }
+        let url = self.app.api_url();
+        output::line("")?;
+        output::line("Look around while it runs, from another terminal:")?;
+        output::line(&format!("  export QRON_URL={url}"))?;
+        output::line("  qron list                     qron dead-letters list        qron agents")?;
+        output::line(
+            "  qron show ID                  qron search planets           qron add \"factorial of 20\" --follow",
+        )?;
+        output::line(&format!("  curl {url}/api/v1/tasks          curl {url}/metrics"))?;
+        output::line(&format!("  any Qdrant client, gRPC       {}", self.app.store_url()))?;
+        output::line("Ctrl-C ends the demo.")
+    }
+
+    async fn stop(self) -> Result<(), CliError> {
+        Ok(self.app.shutdown().await?)
+    }
+}

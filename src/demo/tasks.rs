@@ -1,0 +1,109 @@
+//! The tasks of the demo, and how each shall end.
+
+use qdrant_client::qdrant::{PointStruct, UpsertPointsBuilder};
+use qdrant_client::{Payload, Qdrant};
+use serde_json::{Value, json};
+
+use super::endpoint::Endpoint;
+use crate::api::views::{Listing, Submitted, TaskDetail};
+use crate::cli::CliError;
+use crate::cli::client::Client;
+use crate::domain::id::TaskId;
+use crate::domain::task::TaskStatus;
+
+/// Beginnings of the goals, by which the scripted model knows them.
+pub(super) const FACTORIAL: &str = "Compute the factorial of 10";
+pub(super) const REPORT: &str = "Add up the sales of the regions";
+pub(super) const WEATHER: &str = "Ask the four weather stations";
+pub(super) const TICKETS: &str = "Ask the box office";
+pub(super) const GONE: &str = "Fetch the archive of 1999";
+pub(super) const POWER: &str = "What is 2 to the power of 64";
+
+/// A task of the demo.
+pub(super) struct Shown {
+    /// What it shows, in a few words.
+    pub(super) title: &'static str,
+    pub(super) id: TaskId,
+    expected: Expected,
+}
+
+struct Expected {
+    status: TaskStatus,
+    /// Attempts it takes with the scripted model.
+    attempts: usize,
+    /// What its result, or its error, must hold with the scripted model.
+    says: &'static str,
+}
+
+impl Shown {
+    /// Whether it ended as intended. A real model chooses its own words and may need other attempts.
+    pub(super) fn is_as_intended(&self, task: &TaskDetail, scripted: bool) -> bool {
+        let said = match &task.task.error {
+            Some(error) => error.to_string(),
+            None => task.task.result.as_ref().map(Value::to_string).unwrap_or_default(),
+        };
+        let Expected { status, attempts, says } = self.expected;
+        task.task.status == status && (!scripted || (task.attempts.len() == attempts && said.contains(says)))
+    }
+}
+
+/// Submits every task: five through the API, one as a raw point.
+pub(super) async fn submit(
+    client: &Client,
+    endpoint: &Endpoint,
+    store_url: &str,
+    prefix: &str,
+) -> Result<Vec<Shown>, CliError> {
+    let completed = |attempts, says| Expected { status: TaskStatus::Completed, attempts, says };
+    let stations = ["north", "east", "south", "west"].map(|name| endpoint.url(&format!("/stations/{name}"))).join(", ");
+    let planned = [
+        ("one calculation", format!("{FACTORIAL}."), completed(1, "3628800")),
+        (
+            "three steps in a row, a file, an artifact",
+            format!(
+                "{REPORT}, 1250, 980 and 1430 euros, write the total into the file report.md, then save its text as the \
+                 artifact report.md."
+            ),
+            completed(1, "3660"),
+        ),
+        (
+            "steps side by side",
+            format!("{WEATHER} at {stations} and give the average temperature."),
+            completed(1, "12 °C"),
+        ),
+        (
+            "fails twice, then succeeds",
+            format!("{TICKETS} at {} how many tickets are left.", endpoint.url("/box-office")),
+            completed(3, "42"),
+        ),
+        (
+            "cannot succeed: dead letters",
+            format!("{GONE} from {}.", endpoint.url("/archive/1999.csv")),
+            Expected { status: TaskStatus::Failed, attempts: 1, says: "404" },
+        ),
+    ];
+    let bodies: Vec<Value> =
+        planned.iter().map(|(_, goal, _)| json!({ "goal": goal, "max_attempts": 5, "tags": ["demo"] })).collect();
+    let submitted: Listing<Submitted> = client.post(&["tasks"], Some(&bodies)).await?;
+    let mut shown: Vec<Shown> = planned
+        .into_iter()
+        .zip(submitted.items)
+        .map(|((title, _, expected), submitted)| Shown { title, id: submitted.task.id, expected })
+        .collect();
+    let id = insert_point(store_url, prefix).await?;
+    shown.push(Shown { title: "a raw point of another client", id, expected: completed(1, "18446744073709551616") });
+    Ok(shown)
+}
+
+/// Inserts a task as programs do that know nothing of qron: with a plain client, in words of their own.
+async fn insert_point(store_url: &str, prefix: &str) -> Result<TaskId, CliError> {
+    let failed = |error: String| CliError::Failed(format!("the raw point cannot be inserted: {error}"));
+    let id = TaskId::fresh();
+    let payload = json!({ "description": format!("{POWER}?"), "STATUS": "PENDING", "team": "research" });
+    let payload = Payload::try_from(payload).map_err(|error| failed(error.to_string()))?;
+    let point = PointStruct::new(id.to_string(), qdrant_client::qdrant::NamedVectors::default(), payload);
+    let client = Qdrant::from_url(store_url).build().map_err(|error| failed(error.to_string()))?;
+    let upsert = UpsertPointsBuilder::new(format!("{prefix}tasks"), vec![point]).wait(true);
+    client.upsert_points(upsert).await.map_err(|error| failed(error.to_string()))?;
+    Ok(id)
+}

@@ -1,0 +1,10 @@
+//! The API of a whole qron, over real sockets and the real engine.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod app;
+mod door;
+mod embedded;
+mod lifecycle;
+mod refusals;

@@ -1,0 +1,6 @@
+//! The real binary, as people and scripts use it.
+
+mod demo;
+mod program;
+mod round_trip;
+mod usage;
