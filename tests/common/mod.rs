@@ -1,6 +1,6 @@
 //! What every integration test shares: a Qdrant to talk to, and names that no other test uses.
 
-#![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unreachable_pub, clippy::allow_attributes, reason = "each test binary uses a part of it")]
 
 use std::sync::{Mutex, OnceLock, mpsc};
 

@@ -4,7 +4,13 @@
 mod common;
 mod support;
 
+mod batch;
 mod collections;
+mod crash;
+mod embedded;
+mod measure;
 mod payload;
 mod points;
+mod python;
+mod queries;
 mod reads;

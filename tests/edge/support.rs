@@ -104,8 +104,17 @@ pub(crate) fn has_ids(ids: impl IntoIterator<Item = u64>) -> Condition {
 /// The gRPC status code of a failed call.
 pub(crate) fn code<T: std::fmt::Debug>(result: Result<T, QdrantError>) -> Code {
     match result {
-        Err(QdrantError::ResponseError { status }) => status.code(),
-        Err(QdrantError::ResourceExhaustedError { status, .. }) => status.code(),
+        Err(QdrantError::ResponseError { status } | QdrantError::ResourceExhaustedError { status, .. }) => {
+            status.code()
+        }
         other => panic!("expected a refusal, got {other:?}"),
     }
+}
+
+/// Says on the terminal that a test could not run here; in CI that is a failure.
+pub(crate) fn skipped(why: &str) {
+    use std::io::Write;
+    assert!(std::env::var_os("CI").is_none(), "{why}");
+    // Written past the test harness, which shows what it captured only of failing tests.
+    std::io::stderr().write_all(format!("SKIPPED: {why}\n").as_bytes()).expect("stderr");
 }

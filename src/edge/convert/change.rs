@@ -98,9 +98,9 @@ pub(crate) fn overwrite_payload(
     Ok(UpdateOperation::PayloadOperation(PayloadOps::OverwritePayload(set)))
 }
 
-pub(crate) fn delete_payload(keys: Vec<String>, selector: Option<proto::PointsSelector>) -> Converted<UpdateOperation> {
+pub(crate) fn delete_payload(keys: &[String], selector: Option<proto::PointsSelector>) -> Converted<UpdateOperation> {
     let (points, filter) = points_in(selector)?.split();
-    let delete = DeletePayloadOp { keys: paths_in(&keys)?, points, filter };
+    let delete = DeletePayloadOp { keys: paths_in(keys)?, points, filter };
     Ok(UpdateOperation::PayloadOperation(PayloadOps::DeletePayload(delete)))
 }
 
@@ -155,7 +155,7 @@ pub(crate) fn batched(operation: proto::PointsUpdateOperation) -> Converted<Upda
         Operation::DeleteDeprecated(points) => delete(Some(points)),
         Operation::SetPayload(set) => set_payload(set.payload, set.points_selector, set.key),
         Operation::OverwritePayload(set) => overwrite_payload(set.payload, set.points_selector),
-        Operation::DeletePayload(keys) => delete_payload(keys.keys, keys.points_selector),
+        Operation::DeletePayload(keys) => delete_payload(&keys.keys, keys.points_selector),
         Operation::ClearPayload(points) => clear_payload(points.points),
         #[expect(deprecated, reason = "old clients still send it")]
         Operation::ClearPayloadDeprecated(points) => clear_payload(Some(points)),

@@ -172,8 +172,20 @@ fn config_out(config: &EdgeConfig, metadata: Map<String, Value>) -> proto::Colle
             full_scan_threshold: Some(config.hnsw_config.full_scan_threshold as u64),
             ..Default::default()
         }),
-        optimizer_config: Some(proto::OptimizersConfigDiff { flush_interval_sec: Some(0), ..Default::default() }),
-        wal_config: Some(proto::WalConfigDiff::default()),
+        // Clients insist on these; they say what happens here: one segment, flushed by every write.
+        optimizer_config: Some(proto::OptimizersConfigDiff {
+            deleted_threshold: Some(1.0),
+            vacuum_min_vector_number: Some(0),
+            default_segment_number: Some(1),
+            indexing_threshold: Some(0),
+            flush_interval_sec: Some(0),
+            ..Default::default()
+        }),
+        wal_config: Some(proto::WalConfigDiff {
+            wal_capacity_mb: Some(4),
+            wal_segments_ahead: Some(0),
+            wal_retain_closed: Some(1),
+        }),
         metadata: object_out(metadata),
         ..Default::default()
     }

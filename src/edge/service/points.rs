@@ -73,7 +73,7 @@ impl Points for PointsService {
         request: Request<proto::DeletePayloadPoints>,
     ) -> Reply<proto::PointsOperationResponse> {
         let request = request.into_inner();
-        let operation = change::delete_payload(request.keys, request.points_selector);
+        let operation = change::delete_payload(&request.keys, request.points_selector);
         reply(write::write(&self.registry, &request.collection_name, operation, request.wait).await)
     }
 
