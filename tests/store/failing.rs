@@ -9,7 +9,7 @@ use crate::bed::{Bed, NOW, claim};
 use crate::proxy::Proxy;
 
 /// A second store on the same data, behind a proxy.
-async fn shaky(bed: &Bed) -> (Store, Proxy) {
+pub(crate) async fn shaky(bed: &Bed) -> (Store, Proxy) {
     let proxy = Proxy::to(&bed.settings.url).await;
     let settings = Settings { url: proxy.url.clone(), timeout_ms: 5000, ..bed.settings.clone() };
     (Store::connect(&settings, &bed.artifacts, None).await.expect("a store"), proxy)

@@ -6,6 +6,7 @@ use qron::domain::task::{Claim, Task, TaskEvent, TaskStatus};
 use serde_json::json;
 
 use crate::bed::{Bed, NOW, claim};
+use crate::failing::shaky;
 
 fn held_by(owner: &str) -> Claim {
     Claim { token: format!("token of {owner}"), owner: owner.to_owned() }
@@ -52,6 +53,28 @@ async fn what_completed_a_moment_before_is_not_touched() {
         bed.store.transition(&running, &TaskEvent::Completed(json!(1)), NOW.plus_millis(1)).await.expect("moved");
     bed.store.rescue("replica", NOW.plus_millis(2)).await.expect("rescued");
     assert_eq!(bed.task(running.id).await, done);
+}
+
+#[tokio::test]
+async fn what_completes_while_the_rescue_is_under_way_is_not_touched() {
+    let bed = Bed::new().await;
+    let (store, proxy) = shaky(&bed).await;
+    // Connections greet each other first, which is an answer too; use all of them once.
+    for _ in 0..6 {
+        store.ping().await.expect("an answer");
+    }
+    let ids: Vec<TaskId> = bed.insert_due(2).await.iter().map(|task| task.id).collect();
+    let running = bed.store.claim(&ids, &claim("t"), NOW).await.expect("claimed");
+    proxy.stop_after_answer();
+    let completion = async {
+        proxy.stopped().await;
+        let done = bed.store.transition(&running[0], &TaskEvent::Completed(json!(1)), NOW.plus_millis(1)).await;
+        proxy.flow();
+        done.expect("moved")
+    };
+    let (rescue, done) = tokio::join!(store.rescue("replica", NOW.plus_millis(2)), completion);
+    assert_eq!(rescue.expect("rescued").returned, 1);
+    assert_eq!(bed.task(done.id).await, done);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
