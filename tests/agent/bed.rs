@@ -45,16 +45,21 @@ impl Bed {
 
     /// An agent that asks a model with this script and keeps its data in the Qdrant at `url`.
     pub(crate) async fn with(script: Script, url: &str) -> Self {
+        Self::with_patience(script, url, 60_000).await
+    }
+
+    /// The same, with a time limit of model calls in milliseconds.
+    pub(crate) async fn with_patience(script: Script, url: &str, timeout_ms: u64) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut store: qron::store::Settings = section("store");
-        (store.url, store.prefix, store.timeout_ms) = (url.to_owned(), unique_prefix(), 2_000);
+        (store.url, store.prefix) = (url.to_owned(), unique_prefix());
         let mut artifacts: qron::store::ArtifactSettings = section("artifacts");
         artifacts.folder = folder.path().join("artifacts");
         let store = Store::connect(&store, &artifacts, None).await.expect("a store");
 
         let model = ScriptedModel::start(script).await.expect("a scripted model");
         let mut models: qron::llm::Settings = section("model");
-        (models.base_url, models.timeout_ms) = (model.base_url(), 1_500);
+        (models.base_url, models.timeout_ms) = (model.base_url(), timeout_ms);
         (models.retry.base_ms, models.retry.max_ms, models.retry.max_retry_after_ms) = (5, 20, 50);
         let embeddings = EmbeddingSettings { model: String::new(), dimensions: 8 };
         let models = Models::new(&models, &embeddings).expect("good settings");

