@@ -77,9 +77,14 @@ impl Bed {
         Self { agent, store, model, profile, effects, _folder: folder }
     }
 
+    /// Runs a task and remembers it, as a worker whose claim holds does.
     pub(crate) async fn run(&self, task: &Task) -> (Outcome, Traces) {
         let traces = Traces::default();
-        (self.agent.run(task, &self.profile, None, &traces).await, traces)
+        let outcome = self.agent.run(task, &self.profile, None, &traces).await;
+        if let Some(memory) = &outcome.memory {
+            self.agent.remember(memory, &traces).await;
+        }
+        (outcome, traces)
     }
 }
 

@@ -6,7 +6,7 @@ use qron::domain::failure::FailureClass;
 use qron::llm::scripted::{Scenario, Script};
 use serde_json::json;
 
-use crate::bed::{Bed, judged, plan, planned, success, task, written};
+use crate::bed::{Bed, Traces, judged, plan, planned, success, task, written};
 use crate::common::qdrant_url;
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn an_eight_wide_plan_takes_no_longer_than_its_critical_path() {
     for run in 0..3 {
         let task = task(&format!("eight wide, run {run}"));
         let started = Instant::now();
-        let (outcome, _) = bed.run(&task).await;
+        let outcome = bed.agent.run(&task, &bed.profile, None, &Traces::default()).await;
         took = took.min(started.elapsed());
         assert!(outcome.result.is_ok(), "{:?}", outcome.result);
     }
