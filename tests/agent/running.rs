@@ -94,7 +94,7 @@ async fn the_budget_of_the_agent_ends_a_run() {
     assert_eq!((failure.class, bed.model.requests().len()), (FailureClass::BudgetExceeded, 3), "{failure}");
 }
 
-/// LLMCompiler's measure: eight branches of two steps each, plan and answer from a model with latency.
+/// The measure of the LLM compiler paper: eight branches of two steps each, plan and answer from a model with latency.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_eight_wide_plan_takes_no_longer_than_its_critical_path() {
     let mut steps = Vec::new();
@@ -122,7 +122,6 @@ async fn an_eight_wide_plan_takes_no_longer_than_its_critical_path() {
         took = took.min(started.elapsed());
         assert!(outcome.result.is_ok(), "{:?}", outcome.result);
     }
-    println!("an eight-wide plan took {took:?}");
     let critical_path = Duration::from_millis(500 + 380 + 200 + 100 + 500);
     let sequential = Duration::from_millis(500 + (0..8).map(|branch| 100 + 40 * branch + 200).sum::<u64>() + 600);
     let bound = critical_path + critical_path / 20 + Duration::from_millis(50);
