@@ -144,7 +144,8 @@ pub(super) async fn requeue(parts: &Parts, id: TaskId) -> Result<Task, Problem> 
     let task = change(parts, id, &TaskEvent::Requeued).await?;
     // In this order: a crash in between leaves a dead letter too many, never a task that nobody knows of.
     parts.store.purge_dead_letters(&[id]).await?;
-    parts.runner.wake();
+    // A task that was refused as unreadable is read anew, which the sweep does.
+    parts.runner.sweep();
     Ok(task)
 }
 

@@ -94,9 +94,9 @@ pub(crate) fn escape(text: &str) -> String {
     }
     text.chars().fold(String::with_capacity(text.len()), |mut safe, c| {
         if is_dangerous(c) {
-            safe.extend(c.escape_default())
+            safe.extend(c.escape_default());
         } else {
-            safe.push(c)
+            safe.push(c);
         }
         safe
     })

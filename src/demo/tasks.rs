@@ -33,6 +33,8 @@ struct Expected {
     attempts: usize,
     /// What its result, or its error, must hold with the scripted model.
     says: &'static str,
+    /// Artifacts it saves.
+    artifacts: usize,
 }
 
 impl Shown {
@@ -42,8 +44,9 @@ impl Shown {
             Some(error) => error.to_string(),
             None => task.task.result.as_ref().map(Value::to_string).unwrap_or_default(),
         };
-        let Expected { status, attempts, says } = self.expected;
-        task.task.status == status && (!scripted || (task.attempts.len() == attempts && said.contains(says)))
+        let Expected { status, attempts, says, artifacts } = self.expected;
+        let to_the_letter = task.attempts.len() == attempts && said.contains(says) && task.artifacts.len() == artifacts;
+        task.task.status == status && (!scripted || to_the_letter)
     }
 }
 
@@ -54,7 +57,7 @@ pub(super) async fn submit(
     store_url: &str,
     prefix: &str,
 ) -> Result<Vec<Shown>, CliError> {
-    let completed = |attempts, says| Expected { status: TaskStatus::Completed, attempts, says };
+    let completed = |attempts, says| Expected { status: TaskStatus::Completed, attempts, says, artifacts: 0 };
     let stations = ["north", "east", "south", "west"].map(|name| endpoint.url(&format!("/stations/{name}"))).join(", ");
     let planned = [
         ("one calculation", format!("{FACTORIAL}."), completed(1, "3628800")),
@@ -64,7 +67,7 @@ pub(super) async fn submit(
                 "{REPORT}, 1250, 980 and 1430 euros, write the total into the file report.md, then save its text as the \
                  artifact report.md."
             ),
-            completed(1, "3660"),
+            Expected { artifacts: 1, ..completed(1, "3660") },
         ),
         (
             "steps side by side",
@@ -79,7 +82,7 @@ pub(super) async fn submit(
         (
             "cannot succeed: dead letters",
             format!("{GONE} from {}.", endpoint.url("/archive/1999.csv")),
-            Expected { status: TaskStatus::Failed, attempts: 1, says: "404" },
+            Expected { status: TaskStatus::Failed, ..completed(1, "404") },
         ),
     ];
     let bodies: Vec<Value> =
@@ -102,7 +105,8 @@ async fn insert_point(store_url: &str, prefix: &str) -> Result<TaskId, CliError>
     let payload = json!({ "description": format!("{POWER}?"), "STATUS": "PENDING", "team": "research" });
     let payload = Payload::try_from(payload).map_err(|error| failed(error.to_string()))?;
     let point = PointStruct::new(id.to_string(), qdrant_client::qdrant::NamedVectors::default(), payload);
-    let client = Qdrant::from_url(store_url).build().map_err(|error| failed(error.to_string()))?;
+    let client =
+        Qdrant::from_url(store_url).skip_compatibility_check().build().map_err(|error| failed(error.to_string()))?;
     let upsert = UpsertPointsBuilder::new(format!("{prefix}tasks"), vec![point]).wait(true);
     client.upsert_points(upsert).await.map_err(|error| failed(error.to_string()))?;
     Ok(id)

@@ -135,7 +135,7 @@ pub(super) fn summary(ended: &[Ended<'_>], scripted: bool) -> Result<bool, CliEr
     output::line("")?;
     let artifacts: usize = ended.iter().map(|ended| ended.task.artifacts.len()).sum();
     let completed = ended.iter().filter(|ended| ended.task.task.status == TaskStatus::Completed).count();
-    output::line(&format!("{completed} of {} tasks completed, {artifacts} artifact saved", ended.len()))?;
+    output::line(&format!("{completed} of {} tasks completed, artifacts saved: {artifacts}", ended.len()))?;
     Ok(all)
 }
 

@@ -108,6 +108,8 @@ pub struct Runner {
 }
 
 struct Inner {
+    /// Makes the sweep happen now.
+    poke: Arc<Notify>,
     worker: Arc<Worker>,
     cron: Mutex<JobScheduler>,
     grace: Duration,
@@ -157,16 +159,23 @@ impl Runner {
             stop: CancellationToken::new(),
             ended: OnceCell::new(),
             worker,
+            poke,
         };
         inner.start_keepers(writer, heartbeat, Duration::from_millis(parts.worker.cancel_poll_ms));
         inner.finders.spawn(hear(parts.wake, Arc::clone(&inner.worker.signals), inner.drain.clone()));
-        inner.start_finders(parts.scheduler, heartbeat, poke, busy);
+        inner.start_finders(parts.scheduler, heartbeat, busy);
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Looks for due tasks now; for those who insert without the `wake` of [`Parts`].
     pub fn wake(&self) {
         self.inner.worker.signals.inserted();
+    }
+
+    /// Sweeps now instead of at the next firing: admits what others wrote or what is to be read anew, then looks for due
+    /// tasks.
+    pub fn sweep(&self) {
+        self.inner.poke.notify_one();
     }
 
     /// Whether the heartbeat of this replica is confirmed; it starts no work while not. For readiness.
@@ -227,12 +236,13 @@ impl Inner {
         self.keepers.spawn(writer.run(self.stop.clone()));
     }
 
-    fn start_finders(&self, settings: Settings, heartbeat: Duration, poke: Arc<Notify>, busy: Arc<AtomicBool>) {
+    fn start_finders(&self, settings: Settings, heartbeat: Duration, busy: Arc<AtomicBool>) {
         let worker = &self.worker;
         let swept = Arc::new(AtomicBool::new(false));
         let admission = Admission { worker: Arc::clone(worker), batch: settings.admission_batch.max(1) };
         // Nothing that became due while no process ran waits for the first firing.
-        poke.notify_one();
+        self.poke.notify_one();
+        let poke = Arc::clone(&self.poke);
         let sweep = Sweep { worker: Arc::clone(worker), admission, poke, busy, swept: Arc::clone(&swept) };
         self.finders.spawn(sweep.run(self.drain.clone()));
         self.finders.spawn(Dependencies::new(Arc::clone(worker)).run(self.drain.clone()));

@@ -6,6 +6,9 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
 use super::{LogFormat, Settings};
 
+/// Crates whose news are of no interest to those who run qron. A filter that names one of them has the last word.
+const QUIET: &str = "qdrant_edge=warn,qdrant=warn,tokio_cron_scheduler=warn";
+
 /// Logging could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
@@ -62,7 +65,7 @@ fn parse(filter: &str) -> Result<EnvFilter, String> {
             return Err(format!("{part:?} is no level: use error, warn, info, debug, trace or off"));
         }
     }
-    EnvFilter::builder().parse(filter).map_err(|error| error.to_string())
+    EnvFilter::builder().parse(format!("{QUIET},{filter}")).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -64,10 +64,10 @@ impl TestApp {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        match tokio::time::timeout(PATIENCE, look).await {
-            Ok(task) => task,
-            Err(_) => panic!("{id} is not {status}: {:#}", self.get(&format!("/api/v1/tasks/{id}")).await.1),
+        if let Ok(task) = tokio::time::timeout(PATIENCE, look).await {
+            return task;
         }
+        panic!("{id} is not {status}: {:#}", self.get(&format!("/api/v1/tasks/{id}")).await.1)
     }
 
     pub(crate) async fn count(&self) -> usize {

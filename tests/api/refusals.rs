@@ -11,7 +11,7 @@ fn with(field: &str, value: Value) -> Value {
     body
 }
 
-fn planned(steps: Value) -> Value {
+fn planned(steps: &Value) -> Value {
     with("plan", json!({ "steps": steps }))
 }
 
@@ -38,17 +38,17 @@ async fn each_fault_of_a_task_is_named_and_nothing_is_stored() {
         (json!("do it"), bad, vec!["object"]),
         (with("agent", json!("nobody")), impossible, vec!["nobody", "generalist"]),
         (with("depends_on", json!(["77"])), impossible, vec!["77", "does not exist"]),
-        (planned(json!([])), impossible, vec!["no steps"]),
-        (planned(json!([{ "id": "a", "tool": "fly" }])), impossible, vec!["\"a\"", "\"fly\"", "calculate"]),
+        (planned(&json!([])), impossible, vec!["no steps"]),
+        (planned(&json!([{ "id": "a", "tool": "fly" }])), impossible, vec!["\"a\"", "\"fly\"", "calculate"]),
         (
-            planned(json!([
+            planned(&json!([
                 { "id": "a", "instruction": "x", "depends_on": ["b"] },
                 { "id": "b", "instruction": "x", "depends_on": ["a"] },
             ])),
             impossible,
             vec!["cycle", "a -> b -> a"],
         ),
-        (planned(json!([{ "id": "a", "instruction": "use ${z}" }])), impossible, vec!["\"z\""]),
+        (planned(&json!([{ "id": "a", "instruction": "use ${z}" }])), impossible, vec!["\"z\""]),
     ];
     for (body, status, parts) in cases {
         let (answered, problem) = app.post("/api/v1/tasks", &body).await;

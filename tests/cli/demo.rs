@@ -15,7 +15,7 @@ fn the_demo_ends_as_intended_within_a_minute_and_leaves_nothing_behind() {
         .expect("runs")
         .into();
     let said = said.ok();
-    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_mins(1), "{:?}", began.elapsed());
     for part in ["scripted", "3628800", "3660", "12 °C", "42", "404", "18446744073709551616", "5 of 6 tasks completed"]
     {
         assert!(said.out.contains(part), "{part:?} is missing in\n{}", said.out);
