@@ -12,9 +12,10 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::machine::{Action, Machine, ModelCall, ModelFailed, Note};
-use super::{Checkpoint, Outcome, Recorder};
+use super::{Checkpoint, Recorder};
 use crate::clock;
 use crate::domain::agent::AgentProfile;
+use crate::domain::budget::Spent;
 use crate::domain::conversation::{ModelReply, Usage};
 use crate::domain::event::{Event, Level};
 use crate::domain::failure::{Failure, FailureClass};
@@ -51,9 +52,9 @@ enum Returned {
 /// How far a run came.
 pub(super) enum Driven {
     /// To its end.
-    Ended(Outcome, Box<Machine>),
+    Ended(Result<Value, Failure>, Box<Machine>),
     /// Its state could not be recorded, so that it had to stop.
-    Unrecorded(Outcome),
+    Unrecorded(Failure, Spent),
 }
 
 impl<'a> Driver<'a> {
@@ -87,21 +88,20 @@ impl<'a> Driver<'a> {
             self.tell();
             let is_due = has_news || !held_back.is_empty() || outcome.is_some();
             if is_due && let Err(failure) = self.checkpoint().await {
-                return Driven::Unrecorded(Outcome { result: Err(failure), spent: self.machine.spent().clone() });
+                return Driven::Unrecorded(failure, self.machine.spent().clone());
             }
             if let Some(result) = outcome {
                 if let Err(failure) = &result {
                     count_budget_stop(failure);
                 }
-                let outcome = Outcome { result, spent: self.machine.spent().clone() };
-                return Driven::Ended(outcome, Box::new(self.machine));
+                return Driven::Ended(result, Box::new(self.machine));
             }
             for call in held_back {
                 self.call_tool(call);
             }
             let Some(first) = self.calls.join_next_with_id().await else {
                 let failure = Failure::permanent("the run waits for a call that nobody makes; this is a fault of qron");
-                return Driven::Unrecorded(Outcome { result: Err(failure), spent: self.machine.spent().clone() });
+                return Driven::Unrecorded(failure, self.machine.spent().clone());
             };
             self.take(first);
             while let Some(more) = self.calls.try_join_next_with_id() {

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::Recorder;
 use super::machine::Machine;
-use super::{Outcome, Recorder};
 use crate::clock;
 use crate::domain::event::{Event, Level};
+use crate::domain::failure::Failure;
 use crate::domain::id::derived;
 use crate::domain::memory::{Memory, Recalled};
 use crate::domain::task::Task;
@@ -59,11 +60,10 @@ impl Remembrance<'_> {
         Vec::new()
     }
 
-    /// Writes how `task` ended; replaces what an earlier run of it wrote.
-    pub(super) async fn remember(&self, task: &Task, agent: &str, outcome: &Outcome, machine: &Machine) {
-        let memory = memory_of(task, agent, outcome, machine);
+    /// Writes a memory; replaces what an earlier run of the task wrote.
+    pub(super) async fn remember(&self, memory: &Memory) {
         let embedding = self.embedding(&memory.goal).await;
-        let reason = match tokio::time::timeout(PATIENCE, self.store.remember(&memory, embedding)).await {
+        let reason = match tokio::time::timeout(PATIENCE, self.store.remember(memory, embedding)).await {
             Ok(Ok(())) => {
                 metrics::MEMORY_WRITES.inc(["ok"]);
                 return;
@@ -93,8 +93,9 @@ impl Remembrance<'_> {
     }
 }
 
-fn memory_of(task: &Task, agent: &str, outcome: &Outcome, machine: &Machine) -> Memory {
-    let summary = match &outcome.result {
+/// What there is to remember of a run that ended in `result`.
+pub(super) fn memory_of(task: &Task, agent: &str, result: &Result<Value, Failure>, machine: &Machine) -> Memory {
+    let summary = match result {
         Ok(result) => match result.get("output").unwrap_or(result) {
             Value::String(text) => text.clone(),
             other => other.to_string(),
@@ -107,7 +108,7 @@ fn memory_of(task: &Task, agent: &str, outcome: &Outcome, machine: &Machine) -> 
         agent: agent.to_owned(),
         user: task.user.clone(),
         goal: clipped(&task.goal, GOAL_BYTES).to_owned(),
-        succeeded: outcome.result.is_ok(),
+        succeeded: result.is_ok(),
         summary: clipped(&summary, SUMMARY_BYTES).to_owned(),
         outline: clipped(&machine.outline(), OUTLINE_BYTES).to_owned(),
         at: clock::now(),

@@ -13,6 +13,7 @@ use crate::domain::attempt::Progress;
 use crate::domain::budget::Spent;
 use crate::domain::event::{Event, Level};
 use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::memory::Memory;
 use crate::domain::task::Task;
 use crate::llm::Models;
 use crate::store::Store;
@@ -24,7 +25,7 @@ mod memory;
 
 use driver::{Driven, Driver};
 use machine::{Machine, Setup};
-use memory::Remembrance;
+use memory::{Remembrance, memory_of};
 
 /// Section `[memory]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -61,6 +62,15 @@ pub struct Outcome {
     pub result: Result<Value, Failure>,
     /// What was spent, earlier attempts included.
     pub spent: Spent,
+    /// What there is to remember of it, for [`Agent::remember`] once the outcome is recorded; nothing when the task will
+    /// be tried again.
+    pub memory: Option<Memory>,
+}
+
+impl Outcome {
+    fn failed(failure: Failure, spent: Spent) -> Self {
+        Self { result: Err(failure), spent, memory: None }
+    }
 }
 
 /// Runs tasks. Cheap to clone.
@@ -79,8 +89,8 @@ impl Agent {
         Self { models, tools, store, memory }
     }
 
-    /// Runs `task` as `profile`, from `checkpoint` if there is one (the `state` of an earlier [`Checkpoint`]), and
-    /// remembers how it ended unless it will be tried again. Dropping the future stops the run and its calls.
+    /// Runs `task` as `profile`, from `checkpoint` if there is one (the `state` of an earlier [`Checkpoint`]). Dropping the
+    /// future stops the run and its calls.
     pub async fn run(
         &self,
         task: &Task,
@@ -90,22 +100,30 @@ impl Agent {
     ) -> Outcome {
         let mut machine = match self.open(task, profile, checkpoint.as_ref(), recorder) {
             Ok(machine) => machine,
-            Err(failure) => return Outcome { result: Err(failure), spent: Spent::default() },
+            Err(failure) => return Outcome::failed(failure, Spent::default()),
         };
-        let memory = Remembrance { store: &self.store, models: self.models.as_ref(), recorder };
         if machine.needs_plan() {
-            machine.set_memories(memory.recall(task, self.memory.recall).await);
+            machine.set_memories(self.remembrance(recorder).recall(task, self.memory.recall).await);
         }
         let driver = Driver::new(machine, self.models.clone(), self.tools.clone(), task, profile, recorder);
         match driver.run().await {
-            Driven::Unrecorded(outcome) => outcome,
-            Driven::Ended(outcome, machine) => {
-                if is_final(task, &outcome) {
-                    memory.remember(task, &profile.name, &outcome, &machine).await;
-                }
-                outcome
+            Driven::Unrecorded(failure, spent) => Outcome::failed(failure, spent),
+            Driven::Ended(result, machine) => {
+                let memory = is_final(task, &result).then(|| memory_of(task, &profile.name, &result, &machine));
+                Outcome { result, spent: machine.spent().clone(), memory }
             }
         }
+    }
+
+    /// Writes what a run left to remember; replaces what an earlier run of the task wrote. Apart from [`Agent::run`], so
+    /// that nobody waits for it and a run whose outcome did not count leaves no memory. What goes wrong is told and
+    /// counted, and fails nothing.
+    pub async fn remember(&self, memory: &Memory, recorder: &dyn Recorder) {
+        self.remembrance(recorder).remember(memory).await;
+    }
+
+    const fn remembrance<'a>(&'a self, recorder: &'a dyn Recorder) -> Remembrance<'a> {
+        Remembrance { store: &self.store, models: self.models.as_ref(), recorder }
     }
 
     /// The machine of a run: continued from `checkpoint` when that can be read, else a new one.
@@ -145,8 +163,8 @@ const fn is_last_attempt(task: &Task) -> bool {
 }
 
 /// Whether nothing follows this run by itself: then it is worth remembering.
-fn is_final(task: &Task, outcome: &Outcome) -> bool {
-    match &outcome.result {
+fn is_final(task: &Task, result: &Result<Value, Failure>) -> bool {
+    match result {
         Ok(_) => true,
         Err(failure) if failure.class == FailureClass::Cancelled => false,
         Err(failure) => !failure.class.is_retryable() || is_last_attempt(task),

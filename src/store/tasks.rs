@@ -31,22 +31,8 @@ impl Store {
     /// # Errors
     /// A failure of the store, or [`StoreError::Refused`] when `after` does not come from a page.
     pub async fn tasks(&self, filter: &TaskFilter, limit: u32, after: Option<&str>) -> Result<Page<Task>, StoreError> {
-        let mut must = Vec::new();
-        if !filter.statuses.is_empty() {
-            let statuses: Vec<String> = filter.statuses.iter().map(ToString::to_string).collect();
-            must.push(Condition::matches("status", statuses));
-        }
-        let fields = [
-            ("agent", &filter.agent),
-            ("tags", &filter.tag),
-            ("user", &filter.user),
-            ("schedule_id", &filter.schedule_id),
-        ];
-        for (field, value) in fields {
-            must.extend(value.clone().map(|value| Condition::matches(field, value)));
-        }
         let mut request = ScrollPointsBuilder::new(self.inner.name(Collection::Tasks))
-            .filter(Filter::must(must))
+            .filter(conditions(filter))
             .limit(limit)
             .with_payload(true);
         if let Some(offset) = offset("tasks", after)? {
@@ -54,6 +40,14 @@ impl Store {
         }
         let page = self.inner.scroll("tasks", request).await?;
         Ok(Page { next: page.next_page_offset.as_ref().map(show_id), items: readable_tasks(page.result) })
+    }
+
+    /// How many tasks pass `filter`, exactly.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn count_tasks(&self, filter: &TaskFilter) -> Result<u64, StoreError> {
+        self.inner.count("count_tasks", Collection::Tasks, Some(conditions(filter)), true).await
     }
 
     /// Waiting tasks, for the check of their dependencies, from `after`.
@@ -96,4 +90,18 @@ pub(super) fn readable_tasks(points: Vec<RetrievedPoint>) -> Vec<Task> {
         }
     }
     tasks
+}
+
+fn conditions(filter: &TaskFilter) -> Filter {
+    let mut must = Vec::new();
+    if !filter.statuses.is_empty() {
+        let statuses: Vec<String> = filter.statuses.iter().map(ToString::to_string).collect();
+        must.push(Condition::matches("status", statuses));
+    }
+    let fields =
+        [("agent", &filter.agent), ("tags", &filter.tag), ("user", &filter.user), ("schedule_id", &filter.schedule_id)];
+    for (field, value) in fields {
+        must.extend(value.clone().map(|value| Condition::matches(field, value)));
+    }
+    Filter::must(must)
 }

@@ -29,7 +29,7 @@ const NAME: &str = "create_task";
 /// Generations of tasks below one that a person or a schedule made.
 const MAX_DEPTH: u64 = 5;
 /// Tasks that one task may make, all its attempts together.
-const MAX_CHILDREN: u32 = 100;
+const MAX_CHILDREN: u64 = 100;
 /// Largest context, in bytes of JSON.
 const MAX_CONTEXT: usize = 64 * 1024;
 /// Key of the context that counts the generations. Only this tool writes it.
@@ -178,9 +178,9 @@ impl CreateTask {
         }
         let tag = format!("spawned-by:{}", context.task_id);
         let children = TaskFilter { tag: Some(tag.clone()), ..TaskFilter::default() };
-        let page = self.store.tasks(&children, MAX_CHILDREN, None).await.map_err(|error| store_failure(&error))?;
-        let exists = page.items.iter().any(|child| child.id == task.id);
-        if page.items.len() >= MAX_CHILDREN as usize && !exists {
+        let made = self.store.count_tasks(&children).await.map_err(|error| store_failure(&error))?;
+        // A repeated call makes no new task.
+        if made >= MAX_CHILDREN && self.store.task(task.id).await.map_err(|error| store_failure(&error))?.is_none() {
             let reason = format!("task {} has made {MAX_CHILDREN} tasks, the most allowed", context.task_id);
             return Err(refused(NAME, context, reason));
         }

@@ -84,9 +84,14 @@ impl Worker {
         if task.cancel_requested {
             place.stop.cancel();
         }
-        let ending = self.carry_out(&task, profile, &recorder, &place.stop).await;
+        let mut ending = self.carry_out(&task, profile, &recorder, &place.stop).await;
+        let memory = if let Ending::Answered(outcome) = &mut ending { outcome.memory.take() } else { None };
         let outcome = self.report(&task, &profile.name, &recorder, ending).await;
         metrics::RUN_SECONDS.record(started.elapsed(), [&profile.name, outcome]);
+        // Only what counts is remembered, and nobody waits for it.
+        if let Some(memory) = memory.filter(|_| matches!(outcome, "completed" | "failed")) {
+            self.agent.remember(&memory, &recorder).await;
+        }
     }
 
     async fn carry_out(

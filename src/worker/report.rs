@@ -290,12 +290,13 @@ mod tests {
     }
 
     fn failed(failure: Failure) -> Ending {
-        Ending::Answered(Outcome { result: Err(failure), spent: Spent { steps: 4, ..Spent::default() } })
+        Ending::Answered(Outcome { result: Err(failure), spent: Spent { steps: 4, ..Spent::default() }, memory: None })
     }
 
     #[test]
     fn a_result_completes_the_task_and_is_kept_in_the_attempt() {
-        let decision = judged(Ending::Answered(Outcome { result: Ok(json!(7)), spent: Spent::default() }), 0);
+        let decision =
+            judged(Ending::Answered(Outcome { result: Ok(json!(7)), spent: Spent::default(), memory: None }), 0);
         assert_eq!(decision.event, TaskEvent::Completed(json!(7)));
         assert_eq!(decision.end().result, Some(json!(7)));
     }

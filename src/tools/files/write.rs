@@ -123,10 +123,13 @@ impl Writing {
         let folder = self.workspace.open(self.task)?;
         let folder = match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             None => folder,
-            Some(parent) => folder
-                .create_dir_all(parent)
-                .and_then(|()| folder.open_dir(parent))
-                .map_err(|error| FileError::from_io(path, &error))?,
+            Some(parent) => match folder.open_dir(parent) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    folder.create_dir_all(parent).and_then(|()| folder.open_dir(parent))
+                }
+                opened => opened,
+            }
+            .map_err(|error| FileError::from_io(path, &error))?,
         };
         let name = path.file_name().map(Path::new).ok_or_else(|| FileError::refused(path, "names no file"))?;
         let existing = self.existing(&folder, name)?;

@@ -177,7 +177,7 @@ impl Tool for HttpRequest {
             parameters: object(
                 &json!({
                     "url": { "type": "string", "description": "http or https, without credentials" },
-                    "method": { "enum": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] },
+                    "method": { "enum": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"], "default": "GET" },
                     "headers": { "type": "object", "additionalProperties": { "type": "string" } },
                     "body": { "type": "string", "description": "body as text; not together with json" },
                     "json": { "description": "body as a JSON value" },

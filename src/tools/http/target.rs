@@ -1,6 +1,6 @@
 //! Where a request may go and what it may carry: pure rules about URLs, headers and redirects.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Method, StatusCode, Url};
@@ -78,6 +78,10 @@ pub(super) fn check_url(url: &Url, allow: &AllowList) -> Result<(), String> {
     let host = url.host_str().ok_or("the URL has no host")?;
     if METADATA_HOSTS.contains(&plain_host(host).as_str()) {
         return Err(format!("host {host:?} is a metadata service"));
+    }
+    // Some resolvers do not know these names, which always mean this host (RFC 6761).
+    if plain_host(host) == "localhost" || plain_host(host).ends_with(".localhost") {
+        vet(allow, host, Ipv4Addr::LOCALHOST.into()).map_err(|closed| closed.to_string())?;
     }
     // Literal addresses are connected to without asking the resolver. The parser has already turned every spelling of
     // an IPv4 address (127.1, 0x7f000001, 2130706433, 0177.0.0.1) into the usual one.

@@ -1,0 +1,11 @@
+//! The agent with the real store, the real toolbox, and a scripted model behind real HTTP.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bed;
+mod faults;
+mod injecting;
+mod remembering;
+mod resuming;
+mod running;

@@ -1,0 +1,12 @@
+//! The scheduler and its workers, over the real store and the real tools.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod support;
+
+mod dispatch;
+mod failures;
+mod inserted;
+mod load;
+mod replicas;
+mod steering;

@@ -1,0 +1,238 @@
+//! Several replicas over one store: nothing is done twice, and the dead leave nothing behind.
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use qron::config::Config;
+use qron::domain::agent::AgentProfile;
+use qron::domain::attempt::AttemptStatus;
+use qron::domain::failure::FailureClass;
+use qron::domain::task::{Task, TaskStatus};
+use qron::llm::scripted::{Fault, Scenario, Script, ScriptedModel};
+use serde_json::json;
+
+use crate::support::{World, agent, eventually, planned, sum};
+
+const LEASE: Duration = Duration::from_millis(1_500);
+const SHORT_LEASE: [(&str, &str); 2] = [("WORKER__LEASE_MS", "1500"), ("WORKER__HEARTBEAT_MS", "300")];
+
+/// A runner that dies without a word: everything it has runs on a runtime of its own, which ends at once.
+struct Doomed {
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Doomed {
+    fn start(name: &str, agents: Vec<AgentProfile>, config: Config) -> Self {
+        let name = name.to_owned();
+        let (started, ready) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let world = World::over(config).await;
+                world.runner_of(&name, agents).await;
+            });
+            started.send(runtime).expect("the test waits");
+        });
+        let runtime = ready.recv().expect("it starts");
+        thread.join().expect("it started");
+        Self { runtime: Some(runtime) }
+    }
+
+    fn kill(mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A model that carries out steps as `acting` says, and then declares success.
+async fn model_of(acting: Vec<Scenario>) -> ScriptedModel {
+    let success = json!({"success": true, "answer": "done", "reason": "all steps are done"});
+    let answer = Scenario::on("").purpose("answer").json(success);
+    let acting = acting.into_iter().map(|scenario| scenario.purpose("act"));
+    ScriptedModel::start(Script::new([answer].into_iter().chain(acting).collect())).await.expect("a model")
+}
+
+/// A model that never answers the first `hangs` calls, and then says that it is done.
+async fn forgetful_model(hangs: u32) -> ScriptedModel {
+    model_of(vec![Scenario::on("").fault(Fault::Hang, hangs).text("done")]).await
+}
+
+/// A task whose first step is done once, and whose second one needs the model.
+fn two_steps(world: &World) -> Task {
+    let act = json!({"id": "s2", "instruction": "say that you are done", "depends_on": ["s1"]});
+    planned("two steps", &json!([world.web.step("s1", "open/first"), act]))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_share_the_work_and_do_nothing_twice() {
+    let world = World::new(&[("SCHEDULER__WINDOW", "64")]).await;
+    let tasks: Vec<Task> =
+        (0..300).map(|index| planned("visit", &json!([world.web.step("s1", &format!("open/{index}"))]))).collect();
+    world.insert(&tasks).await;
+    let first = world.runner_of("r1", vec![agent("a", &[], 16)]).await;
+    let second = world.runner_of("r2", vec![agent("a", &[], 16)]).await;
+    world.until_count(TaskStatus::Completed, 300).await;
+    first.shutdown().await;
+    second.shutdown().await;
+    let mut by_replica = std::collections::BTreeMap::new();
+    for (index, task) in tasks.iter().enumerate() {
+        assert_eq!(world.web.visits(&format!("open/{index}")), 1, "task {index}");
+        let attempts = world.store.attempts(task.id).await.expect("readable");
+        assert_eq!(attempts.len(), 1, "task {index}");
+        *by_replica.entry(attempts[0].replica.clone()).or_insert(0) += 1;
+    }
+    assert_eq!(by_replica.len(), 2, "{by_replica:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tasks_of_a_dead_replica_go_on_elsewhere_from_their_checkpoint() {
+    let model = forgetful_model(1).await;
+    let url = model.base_url();
+    let world = World::new(&[SHORT_LEASE[0], SHORT_LEASE[1], ("MODEL__BASE_URL", &url)]).await;
+    let task = two_steps(&world);
+    let doomed = Doomed::start("doomed", world.agents(), world.config.clone());
+    world.insert(std::slice::from_ref(&task)).await;
+    // It has its own wake, as another process would; a second start makes the first sweep.
+    let idle = world.runner_of("idle", Vec::new()).await;
+    eventually("the model is asked", async || if model.in_flight() == 1 { Ok(()) } else { Err("not yet".to_owned()) })
+        .await;
+    doomed.kill();
+    let died = Instant::now();
+    let heir = world.runner("heir").await;
+    let done = world.until(task.id, TaskStatus::Completed).await;
+    assert!(died.elapsed() < LEASE + Duration::from_secs(5), "{:?}", died.elapsed());
+    assert_eq!((done.crashes, done.attempt), (1, 0));
+    assert_eq!(world.web.visits("open/first"), 1, "the recorded step is not repeated");
+    for runner in [idle, heir] {
+        runner.shutdown().await;
+    }
+    let attempts = world.store.attempts(task.id).await.expect("readable");
+    let replicas: Vec<&str> = attempts.iter().map(|attempt| attempt.replica.as_str()).collect();
+    assert_eq!(replicas, ["doomed", "heir"]);
+    assert!(world.store.replicas().await.expect("readable").is_empty(), "the dead have no record");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_takes_its_process_down_three_times_is_given_up() {
+    let model = forgetful_model(100).await;
+    let url = model.base_url();
+    let world = World::new(&[SHORT_LEASE[0], SHORT_LEASE[1], ("MODEL__BASE_URL", &url)]).await;
+    let task = two_steps(&world);
+    world.insert(std::slice::from_ref(&task)).await;
+    let observer = world.runner_of("observer", Vec::new()).await;
+    for crash in 1..=3_u32 {
+        let doomed = Doomed::start(&format!("doomed{crash}"), world.agents(), world.config.clone());
+        eventually("the model is asked", async || {
+            if model.requests().len() >= crash as usize { Ok(()) } else { Err("not yet".to_owned()) }
+        })
+        .await;
+        doomed.kill();
+        eventually("it is taken back", async || {
+            let task = world.task(task.id).await;
+            if task.crashes == crash { Ok(()) } else { Err(format!("{} {}", task.status, task.crashes)) }
+        })
+        .await;
+    }
+    let failed = world.until(task.id, TaskStatus::Failed).await;
+    assert_eq!(failed.error.expect("a reason").class, FailureClass::Crashed);
+    let letter = eventually("it is a dead letter", async || {
+        world.store.dead_letter(task.id).await.map_err(|error| error.to_string())?.ok_or_else(|| "none".to_owned())
+    })
+    .await;
+    assert_eq!((letter.attempts, letter.failure.class), (3, FailureClass::Crashed));
+    observer.shutdown().await;
+}
+
+/// A task that moves on between crashes is not what takes the process down, however often it is hit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_moves_on_survives_any_number_of_crashes() {
+    const STEPS: usize = 5;
+    // Each step but the first hangs once, so each life of the task does one step and hangs in the next.
+    let first = Scenario::on("").contains("<step id=\"s1\">").text("done");
+    let model = model_of(vec![first, Scenario::on("").fault(Fault::Hang, 1).text("done")]).await;
+    let url = model.base_url();
+    let world = World::new(&[SHORT_LEASE[0], SHORT_LEASE[1], ("MODEL__BASE_URL", &url)]).await;
+    let step = |index: usize| {
+        let before: Vec<String> = (1..index).map(|index| format!("s{index}")).collect();
+        json!({"id": format!("s{index}"), "instruction": "say that you are done", "depends_on": before})
+    };
+    let task = planned("five steps", &(1..=STEPS).map(step).collect());
+    world.insert(std::slice::from_ref(&task)).await;
+    for life in 1..STEPS {
+        let doomed = Doomed::start(&format!("doomed{life}"), world.agents(), world.config.clone());
+        eventually("a step is recorded and the model is asked for the next one", async || {
+            let attempts = world.store.attempts(task.id).await.map_err(|error| error.to_string())?;
+            let done = attempts.iter().map(|attempt| attempt.progress.done as usize).max().unwrap_or(0);
+            let asked = model.requests().len();
+            if done == life && asked == 2 * life { Ok(()) } else { Err(format!("{done} done, {asked} asked")) }
+        })
+        .await;
+        doomed.kill();
+        let heir = world.runner_of("heir", Vec::new()).await;
+        assert_eq!(heir.rescue_now(&format!("doomed{life}")).await.expect("rescued"), 1);
+        heir.shutdown().await;
+    }
+    let last = world.runner("last").await;
+    let done = world.until(task.id, TaskStatus::Completed).await;
+    assert_eq!((done.attempt, done.crashes), (0, 2));
+    last.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_task_goes_on_elsewhere_from_its_checkpoint() {
+    let model = forgetful_model(1).await;
+    let url = model.base_url();
+    let world = World::new(&[("WORKER__GRACE_S", "0"), ("MODEL__BASE_URL", &url)]).await;
+    let first = world.runner("first").await;
+    let task = two_steps(&world);
+    world.insert(std::slice::from_ref(&task)).await;
+    eventually("the model is asked", async || if model.in_flight() == 1 { Ok(()) } else { Err("not yet".to_owned()) })
+        .await;
+    first.shutdown().await;
+    let second = world.runner("second").await;
+    let done = world.until(task.id, TaskStatus::Completed).await;
+    assert_eq!((done.attempt, done.releases, done.crashes), (0, 1, 0));
+    assert_eq!(world.web.visits("open/first"), 1, "the recorded step is not repeated");
+    second.shutdown().await;
+    let statuses: Vec<_> =
+        world.store.attempts(task.id).await.expect("readable").into_iter().map(|attempt| attempt.status).collect();
+    assert_eq!(statuses, [AttemptStatus::Released, AttemptStatus::Completed]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proven_death_of_a_replica_needs_no_lease() {
+    let model = forgetful_model(1).await;
+    let url = model.base_url();
+    let world = World::new(&[("MODEL__BASE_URL", &url)]).await;
+    let task = two_steps(&world);
+    world.insert(std::slice::from_ref(&task)).await;
+    let doomed = Doomed::start("doomed", world.agents(), world.config.clone());
+    eventually("the model is asked", async || if model.in_flight() == 1 { Ok(()) } else { Err("not yet".to_owned()) })
+        .await;
+    doomed.kill();
+    let began = Instant::now();
+    let heir = world.runner("heir").await;
+    assert_eq!(heir.rescue_now("doomed").await.expect("rescued"), 1);
+    world.until(task.id, TaskStatus::Completed).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    heir.shutdown().await;
+}
+
+/// Its own tasks are handed back by a replica that finds them in the store but does not run them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_nobody_answers_for_is_given_back() {
+    let world = World::new(&SHORT_LEASE).await;
+    let lost_here = sum("claimed by r1, which does not know");
+    let lost_elsewhere = sum("claimed by a replica without a record");
+    world.insert(&[lost_here.clone(), lost_elsewhere.clone()]).await;
+    for (task, owner) in [(&lost_here, "r1"), (&lost_elsewhere, "nobody")] {
+        let claim = qron::domain::task::Claim { token: format!("token of {owner}"), owner: owner.to_owned() };
+        let won = world.store.claim(&[task.id], &claim, qron::clock::now()).await.expect("claimed");
+        assert_eq!(won.len(), 1);
+    }
+    let runner = world.runner("r1").await;
+    assert_eq!(world.until(lost_here.id, TaskStatus::Completed).await.releases, 1);
+    assert_eq!(world.until(lost_elsewhere.id, TaskStatus::Completed).await.crashes, 1);
+    runner.shutdown().await;
+}

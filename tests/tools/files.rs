@@ -1,0 +1,226 @@
+//! The file tools on a real file system.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use qron::domain::failure::FailureClass;
+use qron::tools::files::{ListFiles, ReadFile, Workspace, WriteFile};
+use qron::tools::{Tool, ToolContext};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{context, refusal};
+
+struct Place {
+    root: TempDir,
+}
+
+impl Place {
+    /// A workspace with the folder of task 7, a secret beside it, and a task whose name starts alike.
+    fn new() -> Self {
+        let place = Self { root: tempfile::tempdir().expect("a folder") };
+        fs::create_dir_all(place.folder()).expect("a folder");
+        fs::create_dir_all(place.root.path().join("workspace/7-evil")).expect("a folder");
+        fs::write(place.secret(), "secret").expect("a secret");
+        fs::write(place.root.path().join("workspace/7-evil/x"), "secret").expect("a secret");
+        place
+    }
+
+    fn workspace(&self) -> Workspace {
+        Workspace::new(self.root.path().join("workspace"), 10_000)
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.root.path().join("workspace/7")
+    }
+
+    fn secret(&self) -> PathBuf {
+        self.root.path().join("secret")
+    }
+
+    fn read(&self) -> ReadFile {
+        ReadFile::new(self.workspace())
+    }
+
+    fn write(&self) -> WriteFile {
+        WriteFile::new(self.workspace())
+    }
+
+    async fn list(&self) -> Value {
+        ListFiles::new(self.workspace()).call(&context(), json!({})).await.expect("a listing")
+    }
+}
+
+async fn write(place: &Place, arguments: Value) -> Value {
+    place.write().call(&context(), arguments).await.expect("written")
+}
+
+async fn content(place: &Place, path: &str) -> String {
+    let read = place.read().call(&context(), json!({ "path": path })).await.expect("read");
+    read["content"].as_str().expect("content").to_owned()
+}
+
+fn special_files(folder: &Path, secret: &Path) -> Vec<&'static str> {
+    symlink(secret, folder.join("link")).expect("a link");
+    symlink("../../secret", folder.join("relative")).expect("a link");
+    symlink("../7-evil/x", folder.join("sibling")).expect("a link");
+    symlink("/proc/self/environ", folder.join("environ")).expect("a link");
+    symlink("/dev/zero", folder.join("zero")).expect("a link");
+    symlink("/etc", folder.join("etc")).expect("a link");
+    fs::hard_link(secret, folder.join("hard")).expect("a hard link");
+    let made = std::process::Command::new("mkfifo").arg(folder.join("fifo")).status().expect("mkfifo");
+    assert!(made.success());
+    drop(std::os::unix::net::UnixListener::bind(folder.join("socket")).expect("a socket"));
+    vec!["link", "relative", "sibling", "environ", "zero", "etc/passwd", "hard", "fifo", "socket"]
+}
+
+#[tokio::test]
+async fn what_is_written_is_read_and_listed() {
+    let place = Place::new();
+    let written = write(&place, json!({ "path": "out/report.md", "content": "ä" })).await;
+    assert_eq!(written, json!({ "path": "out/report.md", "bytes": 2 }));
+    write(&place, json!({ "path": "b", "content": "iVD/", "encoding": "base64" })).await;
+    assert_eq!(content(&place, "out/report.md").await, "ä");
+    let bytes = place.read().call(&context(), json!({ "path": "./b" })).await.expect("read");
+    assert_eq!((&bytes["encoding"], &bytes["content"], &bytes["bytes"]), (&json!("base64"), &json!("iVD/"), &json!(3)));
+    let expected = json!({ "truncated": false, "files": [
+        { "path": "b", "kind": "file", "bytes": 3 },
+        { "path": "out", "kind": "folder", "bytes": 0 },
+        { "path": "out/report.md", "kind": "file", "bytes": 2 },
+    ] });
+    assert_eq!(place.list().await, expected);
+    let other = ToolContext { task_id: "8".parse().expect("an id"), ..context() };
+    let elsewhere = place.read().call(&other, json!({ "path": "b" })).await.expect_err("another task's folder");
+    assert_eq!(elsewhere.class, FailureClass::Invalid);
+}
+
+#[tokio::test]
+async fn escalation_every_path_out_of_the_folder_is_refused_and_audited() {
+    let place = Place::new();
+    let mut paths: Vec<String> = [
+        "../secret",
+        "../../secret",
+        "/etc/passwd",
+        "//etc/passwd",
+        "../7-evil/x",
+        "a/../../7-evil/x",
+        "a//b",
+        "a\0b",
+        "/proc/self/environ",
+        "..\\secret",
+        "",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    paths.push("n".repeat(4096));
+    paths.extend(special_files(&place.folder(), &place.secret()).into_iter().map(str::to_owned));
+    for path in paths {
+        let named = format!("{:?}", &path[..path.len().min(100)]);
+        let named = named.trim_matches('"');
+        let reason = refusal(&place.read(), json!({ "path": path })).await;
+        assert!(reason.contains(named), "{path}: {reason}");
+        let reason = refusal(&place.write(), json!({ "path": path, "content": "x" })).await;
+        assert!(reason.contains(named.rsplit('/').next().unwrap_or("")), "{path}: {reason}");
+        let reason = refusal(&place.write(), json!({ "path": path, "content": "x", "mode": "append" })).await;
+        assert!(reason.contains("path"), "{path}: {reason}");
+    }
+    assert_eq!(fs::read_to_string(place.secret()).expect("the secret"), "secret");
+    assert_eq!(fs::read_to_string(place.root.path().join("workspace/7-evil/x")).expect("the secret"), "secret");
+    let listed = place.list().await.to_string();
+    assert!(!listed.contains("passwd"), "links are not followed: {listed}");
+}
+
+#[tokio::test]
+async fn a_folder_of_the_task_that_is_a_link_is_refused() {
+    let place = Place::new();
+    fs::remove_dir(place.folder()).expect("removed");
+    symlink("/etc", place.folder()).expect("a link");
+    let failure = place.read().call(&context(), json!({ "path": "passwd" })).await.expect_err("a link");
+    assert!(failure.message.contains("folder of the task"), "{failure}");
+}
+
+#[test]
+fn a_link_swapped_in_mid_call_gives_nothing_away() {
+    let place = Place::new();
+    let (folder, secret, stop) = (place.folder(), place.secret(), AtomicBool::new(false));
+    fs::create_dir(folder.join("d")).expect("a folder");
+    fs::write(folder.join("d/secret"), "harmless").expect("a file");
+    let outside = secret.parent().expect("a folder").to_owned();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                fs::rename(folder.join("d"), folder.join("aside")).expect("renamed");
+                symlink(&outside, folder.join("d")).expect("a link");
+                fs::remove_file(folder.join("d")).expect("removed");
+                fs::rename(folder.join("aside"), folder.join("d")).expect("renamed");
+            }
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let (tool, mut found) = (place.read(), Vec::new());
+        for _ in 0..2000 {
+            found.push(runtime.block_on(tool.call(&context(), json!({ "path": "d/secret" }))));
+        }
+        stop.store(true, Ordering::Relaxed);
+        let (read, refused): (Vec<_>, Vec<_>) = found.into_iter().partition(Result::is_ok);
+        assert!(read.iter().flatten().all(|file| file["content"] == "harmless"), "the secret got out");
+        assert!(!read.is_empty() && !refused.is_empty(), "no race: {} read, {} refused", read.len(), refused.len());
+    });
+}
+
+#[tokio::test]
+async fn sizes_are_bounded_both_ways() {
+    let place = Place::new();
+    let long = "x".repeat(10_001);
+    let reason = refusal(&place.write(), json!({ "path": "big", "content": long })).await;
+    assert!(reason.contains("10001 bytes"), "{reason}");
+    fs::write(place.folder().join("big"), &long).expect("a file");
+    let reason = refusal(&place.read(), json!({ "path": "big" })).await;
+    assert!(reason.contains("\"big\" is larger than 10000 bytes"), "{reason}");
+    write(&place, json!({ "path": "log", "content": "x".repeat(9_999) })).await;
+    let reason = refusal(&place.write(), json!({ "path": "log", "content": "yy", "mode": "append" })).await;
+    assert!(reason.contains("\"log\""), "{reason}");
+    assert_eq!(content(&place, "log").await.len(), 9_999, "a refused write changes nothing");
+}
+
+#[tokio::test]
+async fn a_repeated_write_happens_once() {
+    let place = Place::new();
+    let append = |text: &str| json!({ "path": "log", "content": text, "mode": "append" });
+    for _ in 0..3 {
+        write(&place, append("one\n")).await;
+    }
+    let next = ToolContext { idempotency_key: "7/s1/2".to_owned(), ..context() };
+    place.write().call(&next, append("two\n")).await.expect("appended");
+    write(&place, append("one\n")).await;
+    assert_eq!(content(&place, "log").await, "one\ntwo\n");
+    let create = json!({ "path": "new", "content": "x", "mode": "create" });
+    for _ in 0..2 {
+        write(&place, create.clone()).await;
+    }
+    let other = json!({ "path": "new", "content": "y", "mode": "create" });
+    let failure = place.write().call(&context(), other).await.expect_err("it exists");
+    assert!(failure.message.contains("\"new\" exists"), "{failure}");
+    assert_eq!(place.list().await["files"].as_array().map(Vec::len), Some(2), "the tools' own files are not listed");
+}
+
+#[tokio::test]
+async fn parallel_steps_that_append_lose_nothing() {
+    let place = Place::new();
+    let tool = place.write();
+    let appended = (0..20).map(|number| {
+        let context = ToolContext { idempotency_key: format!("7/s{number}/1"), ..context() };
+        let tool = &tool;
+        async move {
+            tool.call(&context, json!({ "path": "log", "content": format!("{number}\n"), "mode": "append" })).await
+        }
+    });
+    for outcome in futures_util::future::join_all(appended).await {
+        outcome.expect("appended");
+    }
+    let mut lines: Vec<u32> =
+        content(&place, "log").await.lines().map(|line| line.parse().expect("a number")).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, (0..20).collect::<Vec<_>>());
+}

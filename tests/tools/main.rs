@@ -1,0 +1,12 @@
+//! The tools, with real sockets, files and databases. Whatever reliability asks to be refused is a fixture here.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod support;
+
+mod files;
+mod http;
+mod postgres;
+mod sqlite;
+mod store;
+mod toolbox;
