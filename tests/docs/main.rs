@@ -1,12 +1,13 @@
 //! What the pages say holds: links, commands, settings, examples.
 
+mod examples;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use qron::config::DEFAULT_TOML;
-use qron::domain::plan::Plan;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -80,13 +81,18 @@ fn every_section_of_the_configuration_is_explained() {
 }
 
 #[test]
-fn the_example_of_a_plan_is_a_valid_plan() {
-    let readme = read("README.md");
-    let (_, rest) = readme.split_once("```json\n").expect("an example");
-    let example = rest.split("```").next().expect("its end");
-    let task: serde_json::Value = serde_json::from_str(example).expect("JSON");
-    let plan: Plan = serde_json::from_value(task["plan"].clone()).expect("a plan");
-    plan.validate(&["calculate"]).expect("a plan that can be carried out");
+fn every_file_named_in_backquotes_is_there() {
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("a page");
+        for word in text.split('`').skip(1).step_by(2) {
+            let is_path = ["src/", "tests/", "docs/", "deploy/", "config/", "grafana/"]
+                .iter()
+                .any(|start| word.starts_with(start));
+            if is_path && !word.contains(['*', ' ', '…']) {
+                assert!(root().join(word).exists(), "{}: {word} is not there", page.display());
+            }
+        }
+    }
 }
 
 #[test]
@@ -94,12 +100,14 @@ fn every_command_that_is_shown_exists() {
     let mut commands = BTreeSet::new();
     for page in pages() {
         let text = fs::read_to_string(&page).expect("a page");
+        let mut in_block = false;
         for line in text.lines() {
+            in_block ^= line.starts_with("```");
             // In a block of shell commands, and between backquotes.
-            let shown = line.strip_prefix("qron ").into_iter();
+            let shown = line.strip_prefix("qron ").filter(|_| in_block).into_iter();
             let quoted = line.split('`').skip(1).step_by(2).filter_map(|word| word.strip_prefix("qron "));
             for command in shown.chain(quoted) {
-                let words = command.split(' ').take_while(|word| {
+                let words = command.split_whitespace().take_while(|word| {
                     word.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-') && !word.starts_with('-')
                 });
                 commands.insert(words.map(str::to_owned).collect::<Vec<_>>());

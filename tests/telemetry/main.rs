@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
 
 use qron::domain::time::Timestamp;
 use qron::telemetry::exporter;
@@ -111,6 +113,29 @@ fn every_declared_metric_is_in_the_table() {
     let declared: HashSet<&str> = source.split('"').filter(|word| word.starts_with("qron_")).collect();
     let listed: HashSet<&str> = ALL.iter().map(|metric| metric.name).collect();
     assert_eq!(declared, listed, "a constant is missing from metrics::ALL");
+}
+
+/// A metric that nobody records is a promise that the program does not keep.
+#[test]
+fn every_metric_is_recorded_somewhere() {
+    let mut code = String::new();
+    gather(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut code);
+    let declared = include_str!("../../src/telemetry/metrics.rs");
+    let constants = declared.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
+    for constant in constants.filter(|constant| *constant != "ALL") {
+        assert!(code.contains(&format!("metrics::{constant}.")), "nobody records metrics::{constant}");
+    }
+}
+
+fn gather(folder: &Path, into: &mut String) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            gather(&path, into);
+        } else {
+            into.push_str(&fs::read_to_string(&path).expect("a source file"));
+        }
+    }
 }
 
 #[test]

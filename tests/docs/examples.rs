@@ -1,0 +1,123 @@
+//! The examples of the README, carried out.
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::read;
+
+/// The block of the README that is marked as `language` and holds `word`.
+fn example(language: &str, word: &str) -> String {
+    let readme = read("README.md");
+    let opening = format!("```{language}\n");
+    let mut blocks = readme.split(&opening).skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.find(|block| block.contains(word)).unwrap_or_else(|| panic!("no {language} with {word}")).to_owned()
+}
+
+/// A `qron run` with an embedded store of its own. Killed when dropped.
+struct Qron {
+    process: Child,
+    /// Host and port of the API.
+    api: String,
+    /// Port of the embedded Qdrant.
+    store_port: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Qron {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut process = Command::new(env!("CARGO_BIN_EXE_qron"))
+            .args(["run", "--no-model"])
+            .current_dir(folder.path())
+            .env("QRON__API__ADDRESS", "127.0.0.1:0")
+            .env("QRON__EMBEDDED__ADDRESS", "127.0.0.1:0")
+            .env("QRON__SCHEDULER__SWEEP", "* * * * * *")
+            .env("QRON__LOG__FORMAT", "json")
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("qron starts");
+        let mut lines = BufReader::new(process.stderr.take().expect("its log")).lines().map_while(Result::ok);
+        let told: Value = lines
+            .by_ref()
+            .filter_map(|line| serde_json::from_str(&line).ok())
+            .find(|entry: &Value| entry["api"].is_string())
+            .expect("it tells where it listens");
+        // A full pipe would stop it.
+        std::thread::spawn(move || lines.for_each(drop));
+        let of = |key: &str| told[key].as_str().expect("a URL").trim_start_matches("http://").to_owned();
+        let store_port = of("store").rsplit(':').next().expect("a port").to_owned();
+        Self { process, api: of("api"), store_port, _folder: folder }
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &str) -> Value {
+        let mut stream = TcpStream::connect(&self.api).expect("a connection");
+        let (host, length) = (&self.api, body.len());
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        )
+        .expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a body");
+        assert!(head.starts_with("HTTP/1.1 2"), "{method} {path}: {answer}");
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
+    }
+
+    /// Asks again until `done` has what it wants.
+    fn until<T>(&self, path: &str, done: impl Fn(&Value) -> Option<T>) -> T {
+        let began = Instant::now();
+        loop {
+            let answer = self.ask("GET", path, "");
+            if let Some(found) = done(&answer) {
+                return found;
+            }
+            assert!(began.elapsed() < Duration::from_secs(30), "{path} still answers {answer}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Qron {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+#[test]
+fn the_task_that_carries_a_plan_runs_without_a_model() {
+    let qron = Qron::start();
+    let submitted = qron.ask("POST", "/api/v1/tasks", &example("json", "\"plan\""));
+    let path = format!("/api/v1/tasks/{}", submitted["id"].as_str().expect("an id"));
+    let result = qron.until(&path, |task| (task["status"] == "completed").then(|| task["result"].clone()));
+    // 10! + 2^64
+    assert!(result.to_string().contains("18446744073713180416"), "{result}");
+}
+
+#[test]
+fn the_python_example_inserts_a_task_that_is_understood() {
+    let installed = Command::new("python3").args(["-c", "import qdrant_client"]).output();
+    if !installed.is_ok_and(|output| output.status.success()) {
+        // Written past the capture of the test harness: a check that did not run has to be seen.
+        writeln!(io::stderr(), "SKIPPED: the Python example of the README: pip install qdrant-client")
+            .expect("standard error");
+        return;
+    }
+    let qron = Qron::start();
+    let script = example("python", "QdrantClient").replace("6334", &qron.store_port);
+    let output = Command::new("python3").args(["-c", &script]).output().expect("python runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let task = qron.until("/api/v1/tasks", |listing| {
+        let found = listing["items"].as_array()?.iter().find(|task| task["goal"] == "What is the factorial of 10?");
+        found.cloned()
+    });
+    assert_eq!(task["run_at"], json!("2026-01-31T09:00:00.000Z"), "{task}");
+}
