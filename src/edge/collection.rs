@@ -24,7 +24,11 @@ const GROUP_LIMIT: usize = 1024;
 /// Bytes after which a group is full, so that a flood of big writes is acknowledged in steps.
 const GROUP_BYTES: u64 = 32 << 20;
 /// Groups between looks at the size of the operation log.
-const LOG_CHECK: u64 = 64;
+const LOG_CHECK: u64 = 16;
+/// Bytes of dead log that are removed when no write waits: reopening takes a moment.
+const LOG_WHEN_IDLE: u64 = 64 << 20;
+/// Bytes of dead log that are removed even so.
+const LOG_ALWAYS: u64 = 256 << 20;
 
 /// Operations that are applied in order; the first that fails ends them, and what was applied before stays.
 pub(crate) struct Change {
@@ -44,7 +48,8 @@ struct Write {
 struct Queue {
     writes: VecDeque<Write>,
     busy: bool,
-    closed: bool,
+    /// What callers are told once the collection is closed.
+    closed: Option<Fault>,
 }
 
 /// A collection that is loaded.
@@ -124,8 +129,8 @@ impl Collection {
         let number = self.operations.fetch_add(1, Ordering::Relaxed);
         let start = {
             let mut queue = unpoisoned(&self.queue);
-            if queue.closed {
-                return Err(Fault::no_collection(&self.name));
+            if let Some(fault) = &queue.closed {
+                return Err(fault.clone());
             }
             queue.writes.push_back(Write { change, done: wait.then_some(done), _room: room });
             !std::mem::replace(&mut queue.busy, true)
@@ -140,10 +145,10 @@ impl Collection {
         Ok(number)
     }
 
-    /// Refuses further writes, finishes the queued ones and closes the shard. Blocks.
-    pub(crate) fn close(&self) {
+    /// Answers everyone with `fault` from now on, finishes the queued writes and closes the shard. Blocks.
+    pub(crate) fn close(&self, fault: Fault) {
         let mut queue = unpoisoned(&self.queue);
-        queue.closed = true;
+        queue.closed = Some(fault);
         while queue.busy {
             queue = self.idle.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
@@ -221,8 +226,11 @@ impl Collection {
     }
 
     fn tidy(&self) {
-        let groups = self.groups.fetch_add(1, Ordering::Relaxed);
-        if groups % LOG_CHECK == LOG_CHECK - 1 && self.engine.log_is_long() {
+        if self.groups.fetch_add(1, Ordering::Relaxed) % LOG_CHECK != LOG_CHECK - 1 {
+            return;
+        }
+        let dead = self.engine.dead_log_bytes();
+        if dead > LOG_ALWAYS || (dead > LOG_WHEN_IDLE && unpoisoned(&self.queue).writes.is_empty()) {
             self.recover();
         }
     }
@@ -230,7 +238,11 @@ impl Collection {
     fn fault(&self, error: EngineError) -> Fault {
         match error {
             EngineError::Refused(error) => error.into(),
-            EngineError::Broken(reason) | EngineError::Absent(reason) => self.unwritable(&reason),
+            EngineError::Broken(reason) => self.unwritable(&reason),
+            EngineError::Absent(reason) => {
+                let closed = unpoisoned(&self.queue).closed.clone();
+                closed.unwrap_or_else(|| self.unwritable(&reason))
+            }
             EngineError::Full(reason) => Fault::Exhausted(format!(
                 "collection `{}` cannot be written, the disk under {} is full ({reason}): free some space and retry",
                 self.name,

@@ -28,8 +28,6 @@ use qdrant_edge::{
 
 /// Size of one segment of the operation log in bytes; the file is sparse.
 const LOG_SEGMENT: usize = 4 << 20;
-/// Closed log segments may take this many bytes before the shard is reopened to be rid of them.
-const LOG_LIMIT: u64 = 64 << 20;
 /// Bytes that must be free on the disk besides what a write brings along: the engine's files grow in steps.
 const SPACE_RESERVE: u64 = 32 << 20;
 /// Bytes that the id log of a live point takes.
@@ -64,8 +62,8 @@ pub(crate) struct Engine {
 impl Engine {
     /// Creates a shard in `folder`, which must not exist yet, and makes it durable.
     pub(crate) fn create(folder: &Path, config: EdgeConfig) -> Result<Self, EngineError> {
-        check_space(folder.parent().unwrap_or(folder), 0)?;
         fs::create_dir_all(folder).map_err(|error| EngineError::Broken(io_text(folder, &error)))?;
+        check_space(folder, 0)?;
         let config = with_log_options(config);
         let shard = guarded(|| EdgeShard::new(folder, config.clone()))?.map_err(EngineError::Refused)?;
         let engine = Self { folder: folder.to_owned(), config, shard: RwLock::new(Ok(shard)) };
@@ -142,11 +140,10 @@ impl Engine {
         discard(&mut self.exclusive(), "it was closed");
     }
 
-    /// Whether the operation log has grown enough for a [`Engine::reopen`] to be worth its while.
-    pub(crate) fn log_is_long(&self) -> bool {
+    /// Bytes of the operation log that a [`Engine::reopen`] would free.
+    pub(crate) fn dead_log_bytes(&self) -> u64 {
         let closed = closed_log_segments(&self.folder).unwrap_or_default();
-        let bytes: u64 = closed.iter().filter_map(|(_, path)| fs::metadata(path).ok()).map(|meta| meta.len()).sum();
-        bytes > LOG_LIMIT
+        closed.iter().filter_map(|(_, path)| fs::metadata(path).ok()).map(|meta| meta.len()).sum()
     }
 
     /// Whether most of the shard is what deleted points left behind.

@@ -99,6 +99,8 @@ pub(crate) enum Fault {
     Unsupported(String),
     #[error("{0}")]
     Exhausted(String),
+    #[error("the embedded server is shutting down")]
+    Stopping,
     #[error("Service internal error: {0}")]
     Internal(String),
 }
@@ -121,6 +123,7 @@ impl From<Fault> for Status {
             Fault::AlreadyExists(_) => Code::AlreadyExists,
             Fault::Unsupported(_) => Code::Unimplemented,
             Fault::Exhausted(_) => Code::ResourceExhausted,
+            Fault::Stopping => Code::Unavailable,
             Fault::Internal(_) => Code::Internal,
         };
         Self::new(code, fault.to_string())

@@ -103,9 +103,10 @@ impl Registry {
         let _changing = self.changing.lock().await;
         let removed = self.collections.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         let Some(collection) = removed else { return Ok(false) };
+        let gone = Fault::no_collection(name);
         let trash = self.folder.join(COLLECTIONS).join(format!("{TRASH}{}", Uuid::new_v4().simple()));
         blocking(move || {
-            collection.close();
+            collection.close(gone);
             fs::rename(collection.folder(), &trash)
                 .and_then(|()| fs::remove_dir_all(&trash))
                 .map_err(|error| Fault::Internal(format!("cannot remove {}: {error}", collection.folder().display())))
@@ -118,7 +119,7 @@ impl Registry {
     pub(crate) fn close(&self) {
         let all = std::mem::take(&mut *self.collections.write().unwrap_or_else(PoisonError::into_inner));
         for collection in all.values() {
-            collection.close();
+            collection.close(Fault::Stopping);
         }
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }

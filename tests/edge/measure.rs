@@ -27,9 +27,10 @@ async fn measure() {
     let server = EdgeServer::start(&embedded_settings(folder.path())).await.unwrap();
     let client = client_of(&server.url());
     fill_tasks(&client).await;
-    fill_memory(&client).await;
     reads(&client).await;
     writes(&client).await;
+    fill_memory(&client).await;
+    searches(&client).await;
     server.shutdown().await.unwrap();
     for start in 0..3 {
         restart(folder.path(), start).await;
@@ -88,6 +89,9 @@ async fn reads(client: &Qdrant) {
         ScrollPointsBuilder::new("tasks").filter(due.clone()).order_by(OrderByBuilder::new("rank")).limit(256).build();
     timed("due scan of 256", 50, async |_| drop(client.scroll(scroll.clone()).await.unwrap())).await;
     timed("exact count", 10, async |_| assert_eq!(count(client, "tasks", Some(due.clone())).await, POINTS)).await;
+}
+
+async fn searches(client: &Qdrant) {
     timed("nearest 10 of 100k", 20, async |n| {
         client.search_points(SearchPointsBuilder::new("memory", vector(n), 10)).await.unwrap();
     })

@@ -114,6 +114,17 @@ async fn queries_without_vectors_order_sample_or_list() {
 }
 
 #[tokio::test]
+async fn asking_for_more_than_there_is_gives_what_there_is() {
+    let client = client();
+    let name = documents(&client).await;
+    let query = || QueryPointsBuilder::new(&name).query(vec![1.0, 0.0]).using("text");
+    let most = 1 << 20;
+    assert_eq!(found(&client, query().limit(most)).await, [1, 2, 3, 4]);
+    assert_eq!(found(&client, query().limit(most).offset(3)).await, [4]);
+    assert_eq!(found(&client, query().offset(most)).await, Vec::<u64>::new());
+}
+
+#[tokio::test]
 async fn recommendations_follow_examples() {
     let client = client();
     let name = documents(&client).await;

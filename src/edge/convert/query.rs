@@ -26,6 +26,8 @@ const DEFAULT_DIVERSITY: f32 = 0.5;
 /// What a conversion needs to know of the collection.
 pub(crate) struct Context<'a> {
     pub(crate) config: &'a EdgeConfig,
+    /// How many points it has. The engine reserves room for as many results as it is asked for, however many exist.
+    pub(crate) points: usize,
     /// The vector of a stored point, by its id and the vector's name.
     pub(crate) stored: &'a dyn Fn(PointId, &str) -> Converted<VectorInternal>,
 }
@@ -42,8 +44,8 @@ pub(crate) fn query_in(request: proto::QueryPoints, context: &Context<'_>) -> Co
         query,
         filter: without(filter_opt(request.filter)?, excluded),
         score_threshold: request.score_threshold.map(OrderedFloat),
-        limit: limit.min(usize::MAX - offset),
-        offset,
+        limit: limit.min(context.points.max(1)),
+        offset: offset.min(context.points),
         params: request.params.as_ref().map(search_params_in),
         with_vector: vector_selector(request.with_vectors),
         with_payload: payload_selector(request.with_payload, false)?,
@@ -62,7 +64,7 @@ fn prefetch_in(prefetch: proto::PrefetchQuery, context: &Context<'_>) -> Convert
     Ok(Prefetch {
         prefetches: prefetches_in(prefetch.prefetch, context)?,
         query,
-        limit: positive("prefetch limit", prefetch.limit, DEFAULT_LIMIT)?,
+        limit: positive("prefetch limit", prefetch.limit, DEFAULT_LIMIT)?.min(context.points.max(1)),
         params: prefetch.params.as_ref().map(search_params_in),
         filter: without(filter_opt(prefetch.filter)?, excluded),
         score_threshold: prefetch.score_threshold.map(OrderedFloat),
@@ -110,7 +112,10 @@ fn scoring_in(query: proto::Query, has_prefetch: bool, examples: &mut Examples<'
                 vector: examples.vector(input.nearest)?,
                 using: examples.using.to_owned(),
                 lambda: OrderedFloat(1.0 - diversity),
-                candidates_limit: mmr.candidates_limit.map_or(100, |limit| limit as usize),
+                candidates_limit: mmr
+                    .candidates_limit
+                    .map_or(100, |limit| limit as usize)
+                    .min(examples.context.points.max(1)),
             })
         }
         Variant::Recommend(input) => recommend_in(input, examples)?,

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use qdrant_client::qdrant as proto;
-use qdrant_edge::{EdgeShard, PointId, VectorInternal, VectorStructInternal, WithPayloadInterface, WithVector};
+use qdrant_edge::{
+    CountRequest, EdgeShard, PointId, VectorInternal, VectorStructInternal, WithPayloadInterface, WithVector,
+};
 use tokio::time::Instant;
 
 use crate::edge::collection::Collection;
@@ -77,7 +79,8 @@ async fn run(collection: &Arc<Collection>, request: proto::QueryPoints) -> Resul
     let config = collection.config().clone();
     // Conversion may have to look up stored vectors, so it happens where blocking is allowed.
     let points = collection.read(move |shard| {
-        let context = Context { config: &config, stored: &|id, name| stored_vector(shard, id, name) };
+        let points = shard.count(CountRequest { filter: None, exact: false })?;
+        let context = Context { config: &config, points, stored: &|id, name| stored_vector(shard, id, name) };
         let (query, offset) = match query_in(request, &context) {
             Ok(converted) => converted,
             Err(fault) => return Ok(Err(fault)),

@@ -2,7 +2,7 @@
 
 use qdrant_client::qdrant as proto;
 use qdrant_client::qdrant::facet_value;
-use qdrant_edge::{CountRequest, FacetRequest, FacetValue, OrderBy, PointId, ScrollRequest, WithVector};
+use qdrant_edge::{CountRequest, EdgeShard, FacetRequest, FacetValue, OrderBy, PointId, ScrollRequest, WithVector};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -35,7 +35,7 @@ pub(crate) async fn scroll(registry: &Registry, request: proto::ScrollPoints) ->
     let offset: Option<PointId> = request.offset.map(|id| id_in(Some(id))).transpose()?;
     let order_by: Option<OrderBy> = request.order_by.map(order_by_in).transpose()?;
     let with_vector: WithVector = vector_selector(request.with_vectors);
-    let scroll = ScrollRequest {
+    let mut scroll = ScrollRequest {
         offset,
         limit: Some(positive("limit", request.limit.map(u64::from), DEFAULT_LIMIT)?),
         filter: filter_opt(request.filter)?,
@@ -43,7 +43,14 @@ pub(crate) async fn scroll(registry: &Registry, request: proto::ScrollPoints) ->
         with_vector,
         order_by: order_by.map(qdrant_edge::OrderByInterface::Struct),
     };
-    let (records, next) = collection.read(move |shard| shard.scroll(scroll)).await?;
+    let (records, next) = collection
+        .read(move |shard| {
+            if scroll.order_by.is_some() {
+                scroll.limit = scroll.limit.map(|limit| limit.min(room(shard)));
+            }
+            shard.scroll(scroll)
+        })
+        .await?;
     Ok(proto::ScrollResponse {
         next_page_offset: next.map(id_out),
         result: records.into_iter().map(record_out).collect(),
@@ -67,13 +74,18 @@ pub(crate) async fn count(registry: &Registry, request: proto::CountPoints) -> R
 pub(crate) async fn facet(registry: &Registry, request: proto::FacetCounts) -> Result<proto::FacetResponse, Fault> {
     let started = Instant::now();
     let collection = registry.get(&request.collection_name)?;
-    let facet = FacetRequest {
+    let mut facet = FacetRequest {
         key: path_in(&request.key)?,
         limit: positive("limit", request.limit, DEFAULT_LIMIT)?,
         filter: filter_opt(request.filter)?,
         exact: request.exact.unwrap_or_default(),
     };
-    let facets = collection.read(move |shard| shard.facet(facet)).await?;
+    let facets = collection
+        .read(move |shard| {
+            facet.limit = facet.limit.min(room(shard));
+            shard.facet(facet)
+        })
+        .await?;
     let hits = facets.hits.into_iter().map(|hit| {
         let variant = match hit.value {
             FacetValue::Keyword(word) => facet_value::Variant::StringValue(word),
@@ -84,4 +96,9 @@ pub(crate) async fn facet(registry: &Registry, request: proto::FacetCounts) -> R
         proto::FacetHit { value: Some(proto::FacetValue { variant: Some(variant) }), count: hit.count as u64 }
     });
     Ok(proto::FacetResponse { hits: hits.collect(), time: started.elapsed().as_secs_f64(), usage: None })
+}
+
+/// As many results as there can be: the engine reserves room for as many as it is asked for, however many exist.
+fn room(shard: &EdgeShard) -> usize {
+    shard.count(CountRequest { filter: None, exact: false }).unwrap_or(DEFAULT_LIMIT).max(1)
 }
