@@ -139,7 +139,7 @@ pub struct Note {
     pub data: BTreeMap<&'static str, Value>,
 }
 
-/// A run. Call [`Machine::next`] until it says wait or done, feed a result back, and again.
+/// A run. Call [`Machine::next_action`] until it says wait or done, feed a result back, and again.
 #[derive(Clone, Debug)]
 pub struct Machine {
     setup: Setup,

@@ -53,6 +53,7 @@ pub(crate) struct Worker {
 }
 
 /// How a run ended, before anything follows from it.
+#[expect(clippy::large_enum_variant, reason = "there is one for each run, and it is moved twice")]
 pub(super) enum Ending {
     /// The agent came to an end.
     Answered(Outcome),
