@@ -12,6 +12,8 @@ use super::CliError;
 
 /// Width of tables where there is no terminal to ask.
 const WIDTH: u16 = 160;
+/// Narrower ones are not believed.
+const MIN_WIDTH: u16 = 40;
 
 /// Writes a line; control characters in it are escaped.
 pub(crate) fn line(text: &str) -> Result<(), CliError> {
@@ -54,7 +56,8 @@ pub(crate) fn is_terminal() -> bool {
 pub(crate) fn table<const N: usize>(headers: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(headers);
-    if !is_terminal() {
+    // Some terminals do not know their width.
+    if !is_terminal() || table.width().is_none_or(|width| width < MIN_WIDTH) {
         table.set_width(WIDTH);
     }
     table

@@ -171,9 +171,8 @@ impl Demo {
         output::line("Look around while it runs, from another terminal:")?;
         output::line(&format!("  export QRON_URL={url}"))?;
         output::line("  qron list                     qron dead-letters list        qron agents")?;
-        output::line(
-            "  qron show ID                  qron search planets           qron add \"factorial of 20\" --follow",
-        )?;
+        output::line("  qron show ID                  qron search sales")?;
+        output::line(&format!("  qron add \"{} once more\" --follow", tasks::FACTORIAL))?;
         output::line(&format!("  curl {url}/api/v1/tasks          curl {url}/metrics"))?;
         output::line(&format!("  any Qdrant client, gRPC       {}", self.app.store_url()))?;
         output::line("Ctrl-C ends the demo.")
