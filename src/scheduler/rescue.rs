@@ -193,34 +193,45 @@ impl Rescuer {
 
 /// Returns the tasks of the dead replica `owner` and removes its record; gives back how many tasks there were.
 pub(crate) async fn rescue(worker: &Worker, owner: &str, now: Timestamp) -> Result<u64, StoreError> {
-    let spared = spare_the_innocent(worker, owner, now).await?;
-    let mut rescue = worker.store.rescue(owner, now).await?;
-    rescue.returned += spared;
-    let poisoned = rescue.poisoned.len() as u64;
-    metrics::TASKS_RESCUED.add(rescue.returned + poisoned, []);
-    for task in &rescue.poisoned {
-        bury(worker, task, now).await?;
+    let (mut returned, doomed) = sort_out(worker, owner, now).await?;
+    // Their letters come first: a failed task without one would be a silent loss if this process died in between.
+    for task in &doomed {
+        bury(worker, task).await?;
     }
-    if rescue.returned + poisoned > 0 {
-        let message = format!("replica {owner} died: {} tasks returned, {poisoned} given up", rescue.returned);
+    let rescue = worker.store.rescue(owner, now).await?;
+    returned += rescue.returned;
+    let poisoned = rescue.poisoned.len() as u64;
+    metrics::TASKS_RESCUED.add(returned + poisoned, []);
+    for task in &rescue.poisoned {
+        let failure = crashed(task);
+        metrics::DEAD_LETTERED.inc([failure.class.as_str()]);
+        worker.events.note(Event::new("failed", failure.to_string(), now).level(Level::Error).task(task.id));
+    }
+    settle_letters(worker, &doomed, &rescue.poisoned).await?;
+    if returned + poisoned > 0 {
+        let message = format!("replica {owner} died: {returned} tasks returned, {poisoned} given up");
         worker.events.note(Event::new("rescued", message, now).level(Level::Warn).with("owner", owner));
-        tracing::warn!(owner, returned = rescue.returned, poisoned, "took the tasks of a dead replica");
+        tracing::warn!(owner, returned, poisoned, "took the tasks of a dead replica");
     }
     worker.store.remove_replica(owner).await?;
     worker.signals.work.notify_one();
     if poisoned > 0 {
         worker.signals.dependencies.notify_one();
     }
-    Ok(rescue.returned + poisoned)
+    Ok(returned + poisoned)
 }
 
-/// Hands back, uncharged, the tasks whose next crash would end them although they have moved on lately: what takes its
-/// process down does so again and again at the same step. Gives back how many there were.
-async fn spare_the_innocent(worker: &Worker, owner: &str, now: Timestamp) -> Result<u64, StoreError> {
-    let mut spared = 0;
+/// Looks at the tasks of `owner` that one more crash would end. Those that have moved on lately are handed back,
+/// uncharged: what takes its process down does so again and again at the same step. Gives back how many these were,
+/// and the others, as they will be after the rescue.
+async fn sort_out(worker: &Worker, owner: &str, now: Timestamp) -> Result<(u64, Vec<Task>), StoreError> {
+    let (mut spared, mut doomed) = (0, Vec::new());
     for task in worker.store.held(owner, MAX_HELD).await? {
-        if task.crashes + 1 < MAX_CRASHES || !moved_on(task.earlier_runs() + 1, &worker.store.attempts(task.id).await?)
-        {
+        if task.crashes + 1 < MAX_CRASHES {
+            continue;
+        }
+        if !moved_on(task.earlier_runs() + 1, &worker.store.attempts(task.id).await?) {
+            doomed.extend(task.apply(&TaskEvent::Rescued, now));
             continue;
         }
         match worker.store.transition(&task, &TaskEvent::Released, now).await {
@@ -230,7 +241,22 @@ async fn spare_the_innocent(worker: &Worker, owner: &str, now: Timestamp) -> Res
             Err(_) => {}
         }
     }
-    Ok(spared)
+    Ok((spared, doomed))
+}
+
+/// Buries who was ended without having been looked at, and takes back the letters of those who were not ended.
+async fn settle_letters(worker: &Worker, buried: &[Task], ended: &[Task]) -> Result<(), StoreError> {
+    for task in ended.iter().filter(|task| !buried.iter().any(|other| other.id == task.id)) {
+        bury(worker, task).await?;
+    }
+    for task in buried.iter().filter(|task| !ended.iter().any(|other| other.id == task.id)) {
+        // Another observer may have ended it; then the letter is right.
+        let now = worker.store.task(task.id).await?;
+        if now.is_some_and(|now| now.status != TaskStatus::Failed) {
+            worker.store.purge_dead_letters(&[task.id]).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether one of the last runs of a task, the `current` one or the one before, got further than all `attempts` before.
@@ -242,16 +268,14 @@ fn moved_on(current: u32, attempts: &[Attempt]) -> bool {
     furthest(true) > furthest(false)
 }
 
-async fn bury(worker: &Worker, task: &Task, now: Timestamp) -> Result<(), StoreError> {
-    let failure = task
-        .error
-        .clone()
-        .unwrap_or_else(|| Failure::new(FailureClass::Crashed, "the process that ran it died too often"));
-    let letter = dead_letter(&worker.store, task, None, &failure, task.earlier_runs()).await;
-    persist("store a dead letter", || worker.store.bury(&letter)).await?;
-    metrics::DEAD_LETTERED.inc([failure.class.as_str()]);
-    worker.events.note(Event::new("failed", failure.to_string(), now).level(Level::Error).task(task.id));
-    Ok(())
+fn crashed(task: &Task) -> Failure {
+    let failure = task.error.clone().filter(|failure| failure.class == FailureClass::Crashed);
+    failure.unwrap_or_else(|| Failure::new(FailureClass::Crashed, "the process that ran it died too often"))
+}
+
+async fn bury(worker: &Worker, task: &Task) -> Result<(), StoreError> {
+    let letter = dead_letter(&worker.store, task, None, &crashed(task), task.earlier_runs()).await;
+    persist("store a dead letter", || worker.store.bury(&letter)).await
 }
 
 #[cfg(test)]

@@ -91,7 +91,10 @@ impl Worker {
         metrics::RUN_SECONDS.record(started.elapsed(), [&profile.name, outcome]);
         // Only what counts is remembered, and nobody waits for it.
         if let Some(memory) = memory.filter(|_| matches!(outcome, "completed" | "failed")) {
-            self.agent.remember(&memory, &recorder).await;
+            tokio::select! {
+                () = self.agent.remember(&memory, &recorder) => {}
+                () = self.cut.cancelled() => {}
+            }
         }
     }
 
