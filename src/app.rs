@@ -85,6 +85,7 @@ pub struct App {
     store: Store,
     runner: Runner,
     edge: Option<EdgeServer>,
+    draining: CancellationToken,
     stop_api: CancellationToken,
     api: JoinHandle<()>,
     upkeep: AbortHandle,
@@ -116,6 +117,7 @@ impl App {
             replica::take_over(&folder, &replica_id, &runner).await?;
         }
         let store_url = edge.as_ref().map_or_else(|| config.store.url.clone(), EdgeServer::url);
+        let draining = CancellationToken::new();
         let api_parts = api::Parts {
             store: store.clone(),
             runner: runner.clone(),
@@ -123,13 +125,14 @@ impl App {
             models,
             agents: config.agents.into_values().collect(),
             lease_ms: config.worker.lease_ms,
+            draining: draining.clone(),
         };
         let stop_api = CancellationToken::new();
         let router = api::router(&config.api, api_address, api_parts);
         let api = tokio::spawn(serve(listener, router, stop_api.clone()));
         let upkeep = tokio::spawn(exporter::upkeep()).abort_handle();
         tracing::info!(api = %format!("http://{api_address}"), store = %store_url, replica = %replica_id, "qron is running");
-        Ok(Self { api_address, store_url, replica_id, store, runner, edge, stop_api, api, upkeep })
+        Ok(Self { api_address, store_url, replica_id, store, runner, edge, draining, stop_api, api, upkeep })
     }
 
     async fn start_parts(
@@ -202,6 +205,7 @@ impl App {
     /// # Errors
     /// [`AppError`] when the embedded store did not stop well.
     pub async fn shutdown(self) -> Result<(), AppError> {
+        self.draining.cancel();
         self.runner.shutdown().await;
         self.stop_api.cancel();
         let abort = self.api.abort_handle();

@@ -15,12 +15,15 @@ pub(super) async fn healthz() -> Json<Value> {
     Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
 }
 
-/// The replica takes work: the store answers, and has confirmed the last heartbeat.
+/// The replica takes work: the store answers and has confirmed the last heartbeat, and nobody has asked it to stop.
 pub(super) async fn readyz(State(parts): State<Shared>) -> (StatusCode, Json<Readiness>) {
     let mut reasons = Vec::new();
     if let Err(error) = parts.store.ping().await {
         tracing::warn!(%error, "not ready");
         reasons.push("the store does not answer".to_owned());
+    }
+    if parts.draining.is_cancelled() {
+        reasons.push("the replica is stopping: it finishes what it has and takes nothing more".to_owned());
     }
     if !parts.runner.is_confirmed() {
         reasons.push("no heartbeat is confirmed: the replica starts no work".to_owned());

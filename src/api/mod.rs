@@ -11,6 +11,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use secrecy::SecretString;
 use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::domain::agent::AgentProfile;
@@ -57,6 +58,8 @@ pub struct Parts {
     pub agents: Vec<AgentProfile>,
     /// After how long a silent replica is dead, in milliseconds.
     pub lease_ms: u64,
+    /// Cancelled when this replica begins to stop.
+    pub draining: CancellationToken,
 }
 
 type Shared = Arc<Parts>;

@@ -96,6 +96,32 @@ async fn a_running_task_stops_soon_when_it_is_cancelled() {
     app.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn while_it_stops_a_replica_still_answers_and_says_that_it_is_not_ready() {
+    let server = slow_server().await;
+    let settings = [("QRON__TOOLS__HTTP__ALLOW", r#"["127.0.0.1"]"#), ("QRON__WORKER__GRACE_S", "600")];
+    let mut app = TestApp::with(&settings).await;
+    let plan = json!({ "steps": [{ "id": "wait", "tool": "http_request", "arguments": { "url": server } }] });
+    let id = app.submit(&json!({ "goal": "wait for a slow server", "plan": plan })).await;
+    app.until(&id, "running").await;
+    let running = app.app.take().expect("it runs");
+    let runner = running.runner().clone();
+    let stopping = tokio::spawn(running.shutdown());
+    let said = async {
+        loop {
+            let (status, body) = app.get("/readyz").await;
+            if status == StatusCode::SERVICE_UNAVAILABLE {
+                return body;
+            }
+        }
+    };
+    let said = tokio::time::timeout(std::time::Duration::from_secs(10), said).await.expect("not ready any more");
+    assert!(said["reasons"][0].as_str().is_some_and(|reason| reason.contains("stopping")), "{said}");
+    assert_eq!(app.get(&format!("/api/v1/tasks/{id}")).await.1["status"], "running");
+    runner.stop_now();
+    stopping.await.expect("no panic").expect("a clean end");
+}
+
 /// A server that takes connections and never answers.
 async fn slow_server() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
