@@ -12,6 +12,7 @@ mod collection;
 mod convert;
 mod engine;
 mod error;
+mod load;
 mod lock;
 mod meta;
 mod registry;

@@ -1,6 +1,6 @@
-//! The collections in the data folder: which exist, creating and deleting them so that a crash leaves none by halves.
+//! The collections that exist, creating and deleting them so that a crash leaves none by halves.
 //!
-//! Layout: `format.json`, `lock`, and per collection `collections/NAME/collection.json` with a folder `data-*`.
+//! On disk each is a folder `collections/NAME` with `collection.json` and one folder `data-*`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,27 +9,23 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use qdrant_edge::EdgeConfig;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::collection::Collection;
 use super::engine::{Engine, EngineError};
 use super::error::{EdgeError, Fault};
-use super::lock::{self, FolderLock};
+use super::load;
+use super::lock::FolderLock;
 use super::meta::{self, Meta};
 
-const FORMAT_FILE: &str = "format.json";
-const FORMAT: u32 = 1;
-const COLLECTIONS: &str = "collections";
-const TRASH: &str = ".trash-";
-const DATA: &str = "data-";
+/// Folder of the collections inside the data folder.
+pub(crate) const COLLECTIONS: &str = "collections";
+/// How the folder of a collection begins that is being removed.
+pub(crate) const TRASH: &str = ".trash-";
+/// How the folder of a shard begins, inside its collection's.
+pub(crate) const DATA: &str = "data-";
 /// A folder name may have 255 bytes.
 const NAME_LIMIT: usize = 200;
-
-#[derive(Serialize, Deserialize)]
-struct Format {
-    qdrant_edge_server: u32,
-}
 
 /// All collections of one data folder.
 pub(crate) struct Registry {
@@ -44,20 +40,9 @@ pub(crate) struct Registry {
 impl Registry {
     /// Locks the folder and loads every collection. Blocks.
     pub(crate) fn open(folder: &Path) -> Result<Self, EdgeError> {
-        let lock = prepare(folder)?;
-        let root = folder.join(COLLECTIONS);
-        let mut collections = BTreeMap::new();
-        for entry in fs::read_dir(&root).map_err(|source| EdgeError::Io { path: root.clone(), source })? {
-            let path = entry.map_err(|source| EdgeError::Io { path: root.clone(), source })?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-            if name.starts_with(TRASH) {
-                fs::remove_dir_all(&path).map_err(|source| EdgeError::Io { path, source })?;
-                continue;
-            }
-            if let Some(collection) = load(&name, path)? {
-                collections.insert(name, Arc::new(collection));
-            }
-        }
+        let lock = load::prepare(folder)?;
+        let loaded = load::collections(&folder.join(COLLECTIONS))?;
+        let collections = loaded.into_iter().map(|(name, collection)| (name, Arc::new(collection))).collect();
         Ok(Self {
             folder: folder.to_owned(),
             collections: RwLock::new(collections),
@@ -134,49 +119,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + S
     joined.unwrap_or_else(|error| Err(Fault::Internal(format!("the work was cut off: {error}"))))
 }
 
-/// Makes sure the folder is usable and ours before anything is written into it.
-fn prepare(folder: &Path) -> Result<FolderLock, EdgeError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| EdgeError::Io { path, source }
-    };
-    if folder.exists() && !folder.is_dir() {
-        return Err(EdgeError::NotAFolder(folder.to_owned()));
-    }
-    fs::create_dir_all(folder).map_err(failed(folder))?;
-    check_ours(folder)?;
-    let lock = FolderLock::take(folder)?;
-    let format = folder.join(FORMAT_FILE);
-    match meta::read_json::<Format>(&format) {
-        Ok(Format { qdrant_edge_server: found }) if found > FORMAT => {
-            return Err(EdgeError::Newer { folder: folder.to_owned(), found, supported: FORMAT });
-        }
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            meta::write_json(folder, FORMAT_FILE, &Format { qdrant_edge_server: FORMAT }).map_err(failed(&format))?;
-        }
-        Err(error) => return Err(failed(&format)(error)),
-    }
-    let root = folder.join(COLLECTIONS);
-    fs::create_dir_all(&root).map_err(failed(&root))?;
-    Ok(lock)
-}
-
-/// Anything else in a folder that is not yet ours belongs to someone else.
-fn check_ours(folder: &Path) -> Result<(), EdgeError> {
-    let failed = |source| EdgeError::Io { path: folder.to_owned(), source };
-    if folder.join(FORMAT_FILE).exists() {
-        return Ok(());
-    }
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let found = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-        if found != lock::FILE && !found.starts_with(FORMAT_FILE) {
-            return Err(EdgeError::Foreign { folder: folder.to_owned(), found });
-        }
-    }
-    Ok(())
-}
-
 fn make(
     name: &str,
     folder: PathBuf,
@@ -209,79 +151,16 @@ fn make(
     }
 }
 
-/// Loads a collection; none when it was never finished, which the crash of its creation explains.
-fn load(name: &str, folder: PathBuf) -> Result<Option<Collection>, EdgeError> {
-    let broken = |reason: String| EdgeError::Collection { name: name.to_owned(), folder: folder.clone(), reason };
-    let meta = match Meta::read(&folder) {
-        Ok(meta) => meta,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && is_unfinished(&folder) => {
-            fs::remove_dir_all(&folder).map_err(|source| EdgeError::Io { path: folder.clone(), source })?;
-            return Ok(None);
-        }
-        Err(error) => return Err(broken(format!("{}: {error}", meta::FILE))),
-    };
-    remove_other_data(&folder, &meta.data).map_err(|source| EdgeError::Io { path: folder.clone(), source })?;
-    let opened = Engine::open(&folder.join(&meta.data), meta.config.clone()).map_err(|error| broken(reason(error)))?;
-    let (engine, meta) = if opened.is_wasteful() { compact(name, &folder, opened, meta)? } else { (opened, meta) };
-    Ok(Some(Collection::new(name.to_owned(), folder, engine, meta)))
-}
-
-/// Rebuilds the shard next to the old one and switches by replacing the description: a crash at any point leaves
-/// one complete shard that the description names, and the other is removed at the next start. When the copy fails
-/// the old one stays, which is only bigger than it need be.
-fn compact(name: &str, folder: &Path, old: Engine, meta: Meta) -> Result<(Engine, Meta), EdgeError> {
-    let started = std::time::Instant::now();
-    let renewed = Meta { data: fresh_data_name(), ..meta.clone() };
-    let engine = match old.copy_to(&folder.join(&renewed.data)) {
-        Ok(engine) => engine,
-        Err(error) => {
-            tracing::warn!(folder = %folder.display(), reason = reason(error), "collection not compacted");
-            return Ok((old, meta));
-        }
-    };
-    // Which description the disk holds after a failed write is unknown, so neither shard may take new writes.
-    renewed.write(folder).map_err(|error| EdgeError::Collection {
-        name: name.to_owned(),
-        folder: folder.to_owned(),
-        reason: format!("{}: {error}", meta::FILE),
-    })?;
-    old.close();
-    tracing::info!(folder = %folder.display(), elapsed_ms = started.elapsed().as_millis(), "collection compacted");
-    if let Err(error) = remove_other_data(folder, &renewed.data) {
-        tracing::warn!(folder = %folder.display(), %error, "the old data stays until the next start");
-    }
-    Ok((engine, renewed))
-}
-
-fn reason(error: EngineError) -> String {
+/// The text of an engine's failure.
+pub(crate) fn reason(error: EngineError) -> String {
     match error {
         EngineError::Refused(error) => error.to_string(),
         EngineError::Broken(reason) | EngineError::Absent(reason) | EngineError::Full(reason) => reason,
     }
 }
 
-fn is_unfinished(folder: &Path) -> bool {
-    let Ok(mut entries) = fs::read_dir(folder) else { return false };
-    entries.all(|entry| {
-        entry.is_ok_and(|entry| {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            name.starts_with(DATA) || name.starts_with(meta::FILE)
-        })
-    })
-}
-
-fn remove_other_data(folder: &Path, current: &str) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with(DATA) && name != current {
-            fs::remove_dir_all(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-fn fresh_data_name() -> String {
+/// A name for the folder of a new shard.
+pub(crate) fn fresh_data_name() -> String {
     format!("{DATA}{}", Uuid::new_v4().simple())
 }
 

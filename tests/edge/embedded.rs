@@ -83,6 +83,9 @@ async fn a_folder_of_someone_else_is_left_alone() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was added");
     let below = EdgeServer::start(&embedded_settings(&file.join("below"))).await.unwrap_err();
     assert!(matches!(below, EdgeError::Io { .. }), "{below}");
+    let volume = tempfile::tempdir().unwrap();
+    fs::create_dir(volume.path().join("lost+found")).unwrap();
+    start(volume.path()).await.0.shutdown().await.unwrap();
 }
 
 #[tokio::test]
