@@ -218,8 +218,14 @@ impl Collection {
         if self.engine.is_open() { Ok(()) } else { self.engine.reopen().map_err(|error| self.fault(error)) }
     }
 
-    /// Goes back to what the disk holds; when that fails the next write tries again.
+    /// Goes back to what the disk holds after a flush that may be half done.
     fn recover(&self) {
+        self.engine.set_torn();
+        self.reopen();
+    }
+
+    /// Loads the shard again; when that fails the next write tries once more.
+    fn reopen(&self) {
         if let Err(error) = self.engine.reopen() {
             tracing::error!(collection = self.name, "{}", self.fault(error));
         }
@@ -231,7 +237,7 @@ impl Collection {
         }
         let dead = self.engine.dead_log_bytes();
         if dead > LOG_ALWAYS || (dead > LOG_WHEN_IDLE && unpoisoned(&self.queue).writes.is_empty()) {
-            self.recover();
+            self.reopen();
         }
     }
 

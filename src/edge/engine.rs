@@ -8,6 +8,9 @@
 //! - `optimize` moves points between segments, during which readers may miss one, and keeps deletions in memory
 //!   that a flush does not cover. It is never called: a shard is one appendable segment, searched exactly, and
 //!   what deletions leave behind goes with [`Engine::copy_to`].
+//! - A flush writes the parts of a shard one after the other, so a crash in its midst can leave an index ahead of the
+//!   payload it was made from. A shard carries a mark from its first write until it is closed well, and one that is
+//!   found with it must be rebuilt: see [`Engine::is_torn`].
 //! - It writes through memory maps of sparse files, where a full disk is a fatal signal instead of an error:
 //!   [`Engine::check_space`] comes before every write.
 //!
@@ -18,6 +21,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use qdrant_edge::{
@@ -34,6 +38,8 @@ const SPACE_RESERVE: u64 = 32 << 20;
 const ID_ENTRY: u64 = 21;
 /// An id log below this many bytes is not worth a rebuild.
 const ID_LOG_SMALL: u64 = 256 << 10;
+/// File in the folder of a shard that has been written to and not been closed well.
+const MARK: &str = "unclean";
 /// Points per page when a shard is copied.
 const COPY_PAGE: usize = 1000;
 /// Pages between flushes when a shard is copied: what is not flushed is held in memory.
@@ -57,6 +63,10 @@ pub(crate) struct Engine {
     folder: PathBuf,
     config: EdgeConfig,
     shard: RwLock<Result<EdgeShard, String>>,
+    /// Whether [`MARK`] is on disk.
+    marked: AtomicBool,
+    /// Whether [`MARK`] must outlive this process: a flush was cut off, now or before.
+    torn: AtomicBool,
 }
 
 impl Engine {
@@ -66,7 +76,7 @@ impl Engine {
         check_space(folder, 0)?;
         let config = with_log_options(config);
         let shard = guarded(|| EdgeShard::new(folder, config.clone()))?.map_err(EngineError::Refused)?;
-        let engine = Self { folder: folder.to_owned(), config, shard: RwLock::new(Ok(shard)) };
+        let engine = Self::new(folder, config, shard, false);
         engine.flush()?;
         Ok(engine)
     }
@@ -74,8 +84,25 @@ impl Engine {
     /// Opens the shard in `folder` as the last flush left it.
     pub(crate) fn open(folder: &Path, config: EdgeConfig) -> Result<Self, EngineError> {
         let config = with_log_options(config);
+        let torn = folder.join(MARK).exists();
         let shard = load(folder, &config).map_err(EngineError::Broken)?;
-        Ok(Self { folder: folder.to_owned(), config, shard: RwLock::new(Ok(shard)) })
+        Ok(Self::new(folder, config, shard, torn))
+    }
+
+    fn new(folder: &Path, config: EdgeConfig, shard: EdgeShard, torn: bool) -> Self {
+        let (marked, torn) = (AtomicBool::new(torn), AtomicBool::new(torn));
+        Self { folder: folder.to_owned(), config, shard: RwLock::new(Ok(shard)), marked, torn }
+    }
+
+    /// Whether a flush of this shard may have been cut off half-way: then its indexes need not agree with its
+    /// payloads, while all points and payloads of every finished flush are there. [`Engine::copy_to`] mends it.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.torn.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a flush of this shard was cut off.
+    pub(crate) fn set_torn(&self) {
+        self.torn.store(true, Ordering::Relaxed);
     }
 
     /// The vectors and options the shard was made with.
@@ -92,6 +119,7 @@ impl Engine {
 
     /// Applies an operation in memory; [`Engine::flush`] makes it durable.
     pub(crate) fn apply(&self, operation: UpdateOperation) -> Result<(), EngineError> {
+        self.mark()?;
         let guard = self.shared();
         let shard = guard.as_ref().map_err(|reason| EngineError::Absent(reason.clone()))?;
         guarded(|| shard.update(operation))?.map_err(|error| match error {
@@ -107,6 +135,17 @@ impl Engine {
         let guard = self.shared();
         let shard = guard.as_ref().map_err(|reason| EngineError::Absent(reason.clone()))?;
         guarded(|| shard.flush())
+    }
+
+    /// Leaves the mark on disk before the first write, durably: a power loss must not take it and keep the write.
+    fn mark(&self) -> Result<(), EngineError> {
+        if self.marked.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let marked = fs::File::create(self.folder.join(MARK)).and_then(|_| fs::File::open(&self.folder)?.sync_all());
+        marked.map_err(|error| EngineError::Broken(io_text(&self.folder, &error)))?;
+        self.marked.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Fails when `bytes` more might not fit on the disk.
@@ -137,7 +176,14 @@ impl Engine {
 
     /// Closes the shard for good, flushing it. Waits for running reads.
     pub(crate) fn close(&self) {
+        let whole = self.flush().is_ok() && !self.is_torn();
         discard(&mut self.exclusive(), "it was closed");
+        if whole
+            && self.marked.swap(false, Ordering::Relaxed)
+            && let Err(error) = fs::remove_file(self.folder.join(MARK))
+        {
+            tracing::warn!("{}; it will be rebuilt at the next start", io_text(&self.folder, &error));
+        }
     }
 
     /// Bytes of the operation log that a [`Engine::reopen`] would free.

@@ -1,4 +1,5 @@
-//! Opening a data folder: is it ours, what did a crash leave behind, loading its collections, rebuilding wasteful ones.
+//! Opening a data folder: is it ours, what did a crash leave behind, loading its collections, rebuilding torn and
+//! wasteful ones.
 
 use std::fs;
 use std::io;
@@ -113,7 +114,8 @@ fn load(name: &str, folder: PathBuf) -> Result<Option<Collection>, EdgeError> {
     };
     remove_other_data(&folder, &meta.data).map_err(|source| EdgeError::Io { path: folder.clone(), source })?;
     let opened = Engine::open(&folder.join(&meta.data), meta.config.clone()).map_err(|error| broken(reason(error)))?;
-    let (engine, meta) = if opened.is_wasteful() { compact(name, &folder, opened, meta)? } else { (opened, meta) };
+    let (engine, meta) =
+        if opened.is_torn() || opened.is_wasteful() { compact(name, &folder, opened, meta)? } else { (opened, meta) };
     Ok(Some(Collection::new(name.to_owned(), folder, engine, meta)))
 }
 
@@ -126,7 +128,7 @@ fn compact(name: &str, folder: &Path, old: Engine, meta: Meta) -> Result<(Engine
     let engine = match old.copy_to(&folder.join(&renewed.data)) {
         Ok(engine) => engine,
         Err(error) => {
-            tracing::warn!(folder = %folder.display(), reason = reason(error), "collection not compacted");
+            tracing::warn!(folder = %folder.display(), reason = reason(error), "collection not rebuilt");
             return Ok((old, meta));
         }
     };
@@ -137,7 +139,7 @@ fn compact(name: &str, folder: &Path, old: Engine, meta: Meta) -> Result<(Engine
         reason: format!("{}: {error}", meta::FILE),
     })?;
     old.close();
-    tracing::info!(folder = %folder.display(), elapsed_ms = started.elapsed().as_millis(), "collection compacted");
+    tracing::info!(folder = %folder.display(), elapsed_ms = started.elapsed().as_millis(), "collection rebuilt");
     if let Err(error) = remove_other_data(folder, &renewed.data) {
         tracing::warn!(folder = %folder.display(), %error, "the old data stays until the next start");
     }

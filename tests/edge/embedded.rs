@@ -284,3 +284,58 @@ async fn a_shutdown_loses_no_acknowledged_write() {
     assert!(count(&client, &name, None).await > last);
     server.shutdown().await.unwrap();
 }
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (source, target) = {
+            let path = entry.unwrap().path();
+            let target = to.join(path.file_name().unwrap());
+            (path, target)
+        };
+        if source.is_dir() {
+            copy(&source, &target);
+        } else {
+            fs::copy(&source, &target).unwrap();
+        }
+    }
+}
+
+/// The index directories of a shard, which a flush writes apart from the payloads.
+fn indexes_of(data: &Path) -> Vec<PathBuf> {
+    let segments = fs::read_dir(data.join("segments")).unwrap().map(|entry| entry.unwrap().path());
+    segments.map(|segment| segment.join("payload_index")).filter(|index| index.is_dir()).collect()
+}
+
+#[tokio::test]
+async fn an_index_that_a_crash_cut_off_from_its_payload_is_rebuilt() {
+    let (folder, saved) = (folder(), folder());
+    let (server, client) = start(folder.path()).await;
+    let name = plain_collection(&client).await;
+    index(&client, &name, "state", FieldType::Keyword).await;
+    insert(&client, &name, (1..=50_u64).map(|id| point(id, json!({"state": "running"}))).collect()).await;
+    server.shutdown().await.unwrap();
+    let data = data_of(folder.path(), &name);
+    let indexes = indexes_of(&data);
+    assert!(!indexes.is_empty(), "the engine keeps its indexes elsewhere now");
+    for (number, index) in indexes.iter().enumerate() {
+        copy(index, &saved.path().join(number.to_string()));
+    }
+
+    let (server, client) = start(folder.path()).await;
+    insert(&client, &name, (1..=50_u64).map(|id| point(id, json!({"state": "done"}))).collect()).await;
+    assert!(data.join("unclean").exists(), "a shard in use carries the mark");
+    server.shutdown().await.unwrap();
+    assert!(!data.join("unclean").exists(), "a shard that was closed well does not");
+
+    // What a crash between the two parts of a flush leaves: new payloads, old indexes, and the mark.
+    for (number, index) in indexes.iter().enumerate() {
+        copy(&saved.path().join(number.to_string()), index);
+    }
+    fs::write(data.join("unclean"), "").unwrap();
+    let (server, client) = start(folder.path()).await;
+    let of = |state: &str| Filter::must([qdrant_client::qdrant::Condition::matches("state", state.to_owned())]);
+    assert_eq!(count(&client, &name, Some(of("done"))).await, 50);
+    assert_eq!(count(&client, &name, Some(of("running"))).await, 0);
+    server.shutdown().await.unwrap();
+}
