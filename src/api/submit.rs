@@ -102,7 +102,9 @@ pub(super) async fn read(parts: &Parts, body: Value, now: Timestamp) -> Result<(
 /// Reads one task; what it says may still be impossible.
 fn parse(body: Value, now: Timestamp) -> Result<Task, Vec<String>> {
     let Value::Object(fields) = &body else { return Err(vec!["a task must be a JSON object".to_owned()]) };
-    let unknown: Vec<&str> = fields.keys().map(String::as_str).filter(|key| !FIELDS.contains(key)).collect();
+    let mut unknown: Vec<&str> = fields.keys().map(String::as_str).filter(|key| !FIELDS.contains(key)).collect();
+    // The order of a JSON object's fields depends on how serde_json was built.
+    unknown.sort_unstable();
     if !unknown.is_empty() {
         return Err(vec![format!("unknown fields {unknown:?}; known are {}", FIELDS.join(", "))]);
     }
