@@ -286,24 +286,24 @@ async fn a_shutdown_loses_no_acknowledged_write() {
 }
 
 fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
         let (source, target) = {
-            let path = entry.unwrap().path();
-            let target = to.join(path.file_name().unwrap());
+            let path = entry.expect("an entry").path();
+            let target = to.join(path.file_name().expect("a name"));
             (path, target)
         };
         if source.is_dir() {
             copy(&source, &target);
         } else {
-            fs::copy(&source, &target).unwrap();
+            fs::copy(&source, &target).expect("a copy");
         }
     }
 }
 
 /// The index directories of a shard, which a flush writes apart from the payloads.
 fn indexes_of(data: &Path) -> Vec<PathBuf> {
-    let segments = fs::read_dir(data.join("segments")).unwrap().map(|entry| entry.unwrap().path());
+    let segments = fs::read_dir(data.join("segments")).expect("segments").map(|entry| entry.expect("an entry").path());
     segments.map(|segment| segment.join("payload_index")).filter(|index| index.is_dir()).collect()
 }
 
