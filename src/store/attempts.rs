@@ -1,4 +1,5 @@
-//! The records of attempts. Only the holder of a claim writes its attempt, so whole points are written.
+//! The records of attempts. Only the holder of a claim writes its attempt, so whole points are written; once the
+//! claim has passed on, its next holder marks what the last one left open.
 
 use qdrant_client::Payload;
 use qdrant_client::qdrant::{
@@ -9,8 +10,9 @@ use serde_json::{Value, json};
 use super::collections::Collection;
 use super::requests::{Part, document, readable};
 use super::values::{to_payload, to_text};
+use super::writer::set_payload;
 use super::{Store, StoreError};
-use crate::domain::attempt::Attempt;
+use crate::domain::attempt::{Attempt, AttemptStatus};
 use crate::domain::id::TaskId;
 
 /// The machine's state is kept as text, so that it comes back exactly: no number is rounded and no order changed.
@@ -48,6 +50,19 @@ impl Store {
         let mut attempts: Vec<Attempt> = readable(Collection::Attempts, points);
         attempts.sort_by_key(|attempt| (attempt.number, attempt.started_at));
         Ok(attempts)
+    }
+
+    /// Marks the attempts of a task before `current` as lost that never ended, or whose outcome did not reach the task:
+    /// the process that made them died. Only for the holder of the claim of `current`, while the task runs.
+    ///
+    /// # Errors
+    /// A failure of the store; calling again is safe.
+    pub async fn lose_attempts_before(&self, current: &Attempt) -> Result<(), StoreError> {
+        let mut filter = of(current.task_id);
+        filter.must.push(Condition::matches("status", vec!["running".to_owned(), "completed".to_owned()]));
+        filter.must_not.push(Condition::has_id([current.id.to_string()]));
+        let patch = [("status".to_owned(), json!(AttemptStatus::Lost))].into_iter().collect();
+        self.inner.update_batch("lose_attempts", Collection::Attempts, vec![set_payload(patch, filter)]).await
     }
 
     /// The newest attempt of a task that has a checkpoint.

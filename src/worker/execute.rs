@@ -134,6 +134,10 @@ impl Worker {
         let checkpoint = if task.earlier_runs() == 0 {
             None
         } else {
+            if let Err(error) = recorder.close_earlier().await {
+                // They are records for people; the run does not depend on them.
+                tracing::error!(task = %task.id, %error, "the records of lost attempts were not marked");
+            }
             match persist("read the last checkpoint", || self.store.last_checkpoint(task.id)).await {
                 Ok(attempt) => attempt.and_then(|attempt| attempt.checkpoint),
                 // Starting over would repeat steps that have been done.

@@ -76,6 +76,15 @@ impl RunRecorder {
         persist("store the end of an attempt", || self.store.save_attempt(&attempt)).await
     }
 
+    /// Marks what earlier runs of the task left open as lost: they died before their outcome counted.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store refuses; while it does not answer, this waits.
+    pub(crate) async fn close_earlier(&self) -> Result<(), StoreError> {
+        let attempt = self.attempt.lock().await;
+        persist("mark lost attempts", || self.store.lose_attempts_before(&attempt)).await
+    }
+
     /// The same event, said of this run.
     pub(crate) fn about(&self, mut event: Event) -> Event {
         event.task_id.get_or_insert(self.task_id);

@@ -54,6 +54,26 @@ async fn attempts_are_replaced_whole_and_listed_in_order() {
 }
 
 #[tokio::test]
+async fn what_dead_attempts_left_open_is_marked_as_lost() {
+    let bed = Bed::new().await;
+    let task = TaskId::fresh();
+    let with = |number, status| Attempt { status, ..attempt(task, number) };
+    let checkpoint = Some(json!({"at": "s2"}));
+    let cut_off = Attempt { checkpoint: checkpoint.clone(), ..with(2, AttemptStatus::Completed) };
+    let current = with(4, AttemptStatus::Running);
+    for attempt in [&with(1, AttemptStatus::Running), &cut_off, &with(3, AttemptStatus::Failed), &current] {
+        bed.store.save_attempt(attempt).await.expect("saved");
+    }
+    bed.store.lose_attempts_before(&current).await.expect("marked");
+    let attempts = bed.store.attempts(task).await.expect("attempts");
+    let statuses: Vec<AttemptStatus> = attempts.iter().map(|attempt| attempt.status).collect();
+    let expected = [AttemptStatus::Lost, AttemptStatus::Lost, AttemptStatus::Failed, AttemptStatus::Running];
+    assert_eq!(statuses, expected);
+    let last = bed.store.last_checkpoint(task).await.expect("readable").expect("a checkpoint");
+    assert_eq!(last.checkpoint, checkpoint, "the next run continues from it all the same");
+}
+
+#[tokio::test]
 async fn the_newest_checkpoint_comes_back_exactly() {
     let bed = Bed::new().await;
     let task = TaskId::fresh();
