@@ -135,7 +135,7 @@ async fn database(name: &str) -> Option<SqlQuery> {
     let settings = |user: &str| DatabaseSettings {
         url: format!("postgres://{user}:canary@127.0.0.1:{port}/{name}?sslmode=disable").into(),
         max_rows: 5,
-        timeout_ms: 1_000,
+        timeout_ms: 3_000,
     };
     let databases = BTreeMap::from([
         ("reader".to_owned(), settings(&format!("reader_{name}"))),
@@ -205,19 +205,18 @@ async fn misuse_whatever_acts_is_refused_and_audited_whatever_the_role_may() {
 #[tokio::test]
 async fn rows_bytes_and_time_are_bounded() {
     let Some(tool) = database("bounds").await else { return };
-    let many =
-        query(&tool, "reader", "SELECT n FROM generate_series(1, 1000000) n", json!([])).await.expect("an answer");
+    let many = query(&tool, "reader", "SELECT n FROM generate_series(1, 10000) n", json!([])).await.expect("an answer");
     assert_eq!((&many["row_count"], &many["truncated"]), (&json!(5), &json!(true)));
     let large = "SELECT repeat('x', 600000) AS x FROM generate_series(1, 5)";
     let large = query(&tool, "reader", large, json!([])).await.expect("an answer");
     assert_eq!((&large["row_count"], &large["truncated"]), (&json!(1), &json!(true)));
-    let huge = query(&tool, "reader", "SELECT repeat('x', 50000000) AS x", json!([])).await.expect("an answer");
+    let huge = query(&tool, "reader", "SELECT repeat('x', 3000000) AS x", json!([])).await.expect("an answer");
     assert_eq!((&huge["row_count"], &huge["truncated"]), (&json!(0), &json!(true)));
     let started = Instant::now();
     let endless = "SELECT count(*) FROM generate_series(1, 100000000000) a";
     let endless = query(&tool, "reader", endless, json!([])).await.expect_err("endless");
     assert_eq!(endless.class, FailureClass::Timeout, "{endless}");
-    assert!(started.elapsed() < Duration::from_secs(10));
+    assert!(started.elapsed() < Duration::from_secs(20));
 }
 
 #[tokio::test]

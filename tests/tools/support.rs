@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use qron::domain::agent::AgentProfile;
 use qron::domain::failure::Failure;
@@ -51,25 +51,37 @@ pub(crate) async fn connect(folder: &Path) -> (Store, String) {
     (Store::connect(&settings, &artifacts, None).await.expect("a store"), prefix)
 }
 
-/// What a refused call says. Its name in the audit log is asserted, too.
+/// What a refused call says. Its line in the audit log is asserted, too.
 pub(crate) async fn refusal(tool: &dyn Tool, arguments: Value) -> String {
-    let audit = Audit::default();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(audit.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let audit = Audit::shared();
     let outcome = tool.call(&context(), arguments.clone()).await;
     let failure: Failure = outcome.expect_err(&arguments.to_string());
-    assert!(failure.message.starts_with("refused: "), "{arguments}: {failure}");
-    let log = audit.text();
-    assert!(log.contains("qron::audit") && log.contains(&tool.spec().name), "{arguments} is not audited: {log}");
+    let reason = failure.message.strip_prefix("refused: ");
+    let reason = reason.unwrap_or_else(|| panic!("{arguments}: {failure}"));
+    assert!(audit.holds(&[&format!("tool={:?}", tool.spec().name), reason]), "{arguments} is not audited");
     failure.message
 }
 
+/// What is logged in this process. One log for all tests: a subscriber of one thread misses events while others come
+/// and go.
 #[derive(Clone, Default)]
 pub(crate) struct Audit(Arc<Mutex<Vec<u8>>>);
 
 impl Audit {
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: OnceLock<Audit> = OnceLock::new();
+        SHARED.get_or_init(|| {
+            let audit = Self::default();
+            let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(audit.clone()).finish();
+            tracing::subscriber::set_global_default(subscriber).expect("nobody else logs");
+            audit
+        })
+    }
+
+    /// Whether one line of the audit log holds all of `texts`.
+    pub(crate) fn holds(&self, texts: &[&str]) -> bool {
+        let log = String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned();
+        log.lines().any(|line| line.contains("qron::audit") && texts.iter().all(|text| line.contains(text)))
     }
 }
 
