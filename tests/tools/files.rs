@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use qron::domain::failure::FailureClass;
 use qron::tools::files::{ListFiles, ReadFile, Workspace, WriteFile};
@@ -144,29 +144,41 @@ async fn a_folder_of_the_task_that_is_a_link_is_refused() {
 #[test]
 fn a_link_swapped_in_mid_call_gives_nothing_away() {
     let place = Place::new();
-    let (folder, secret, stop) = (place.folder(), place.secret(), AtomicBool::new(false));
+    let (folder, secret) = (place.folder(), place.secret());
     fs::create_dir(folder.join("d")).expect("a folder");
     fs::write(folder.join("d/secret"), "harmless").expect("a file");
     let outside = secret.parent().expect("a folder").to_owned();
-    std::thread::scope(|scope| {
+    let (reads, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    // Each state lasts for a whole read at least; the change itself happens in the middle of one.
+    let seen = || {
+        let before = reads.load(Ordering::SeqCst);
+        while reads.load(Ordering::SeqCst) < before + 2 {
+            std::thread::yield_now();
+        }
+    };
+    let found = std::thread::scope(|scope| {
         scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
+            for _ in 0..200 {
+                seen();
                 fs::rename(folder.join("d"), folder.join("aside")).expect("renamed");
                 symlink(&outside, folder.join("d")).expect("a link");
+                seen();
                 fs::remove_file(folder.join("d")).expect("removed");
                 fs::rename(folder.join("aside"), folder.join("d")).expect("renamed");
             }
+            done.store(true, Ordering::SeqCst);
         });
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let (tool, mut found) = (place.read(), Vec::new());
-        for _ in 0..2000 {
+        while !done.load(Ordering::SeqCst) {
             found.push(runtime.block_on(tool.call(&context(), json!({ "path": "d/secret" }))));
+            reads.fetch_add(1, Ordering::SeqCst);
         }
-        stop.store(true, Ordering::Relaxed);
-        let (read, refused): (Vec<_>, Vec<_>) = found.into_iter().partition(Result::is_ok);
-        assert!(read.iter().flatten().all(|file| file["content"] == "harmless"), "the secret got out");
-        assert!(!read.is_empty() && !refused.is_empty(), "no race: {} read, {} refused", read.len(), refused.len());
+        found
     });
+    let (read, refused): (Vec<_>, Vec<_>) = found.into_iter().partition(Result::is_ok);
+    assert!(read.iter().flatten().all(|file| file["content"] == "harmless"), "the secret got out");
+    assert!(read.len() >= 200 && refused.len() >= 200, "{} read, {} refused", read.len(), refused.len());
 }
 
 #[tokio::test]
