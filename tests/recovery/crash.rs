@@ -32,7 +32,12 @@ async fn survive(count: usize, rounds: usize, capacity: usize, page_takes: Durat
         }
         let idle = async || {
             let all_seen = (0..count).all(|task| !place.web.visits(task, "s3").is_empty());
-            if all_seen || place.web.count() > before { Ok(all_seen) } else { Err("nothing is done".to_owned()) }
+            // As many visits as tasks are in hand: each of them has moved on since the last crash.
+            if all_seen || place.web.count() >= before + capacity {
+                Ok(all_seen)
+            } else {
+                Err("nothing is done".to_owned())
+            }
         };
         if !eventually("it is back at work", idle).await {
             slowest = slowest.max(began.elapsed());
