@@ -28,7 +28,7 @@ use crate::worker::{dead_letter, persist};
 /// Running tasks read at once.
 const PAGE: u32 = 512;
 /// Runs in which a task must have moved on for a crash not to be held against it.
-const LATELY: u32 = MAX_CRASHES - 1;
+const LATELY: u32 = MAX_CRASHES;
 /// Most tasks of a dead replica that are looked at one by one.
 const MAX_HELD: usize = 10_000;
 
@@ -259,7 +259,7 @@ async fn settle_letters(worker: &Worker, buried: &[Task], ended: &[Task]) -> Res
     Ok(())
 }
 
-/// Whether one of the last runs of a task, the `current` one or the one before, got further than all `attempts` before.
+/// Whether one of the last [`LATELY`] runs of a task up to the `current` one got further than all `attempts` before.
 fn moved_on(current: u32, attempts: &[Attempt]) -> bool {
     let furthest = |lately: bool| {
         let of_runs = attempts.iter().filter(move |attempt| (attempt.number + LATELY > current) == lately);
@@ -350,11 +350,10 @@ mod tests {
     #[test]
     fn a_task_that_moved_on_lately_is_not_what_crashes() {
         assert!(!moved_on(3, &[]), "never recorded anything");
-        assert!(!moved_on(3, &runs(&[1, 1, 1])), "stuck since its first run");
-        assert!(moved_on(3, &runs(&[1, 2, 2])));
-        assert!(moved_on(3, &runs(&[1, 1, 2])));
-        assert!(!moved_on(4, &runs(&[1, 2, 2])), "the fourth run left no record");
-        assert!(moved_on(4, &runs(&[1, 2, 3])));
+        assert!(moved_on(3, &runs(&[1, 1, 1])), "stuck for two runs only");
+        assert!(!moved_on(4, &runs(&[1, 1, 1, 1])), "stuck for three runs");
+        assert!(moved_on(5, &runs(&[1, 1, 2, 2, 2])));
+        assert!(!moved_on(6, &runs(&[1, 1, 2, 2, 2])), "the sixth run left no record");
     }
 
     #[test]

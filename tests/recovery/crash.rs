@@ -71,7 +71,7 @@ async fn examine(place: &Place, store: &Store, index: usize, task: &Task) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_or_done_again_when_the_process_is_killed() {
-    let slowest = survive(60, 4, 10, Duration::from_millis(100)).await;
+    let slowest = survive(60, 3, 10, Duration::from_millis(100)).await;
     assert!(slowest < Duration::from_secs(30), "back at work only after {slowest:?}");
 }
 

@@ -118,7 +118,7 @@ async fn a_task_that_takes_its_process_down_three_times_is_given_up() {
     let model = forgetful_model(100).await;
     let url = model.base_url();
     let world = World::new(&[SHORT_LEASE[0], SHORT_LEASE[1], ("MODEL__BASE_URL", &url)]).await;
-    let task = two_steps(&world);
+    let task = planned("one step", &json!([{"id": "s1", "instruction": "say that you are done"}]));
     world.insert(std::slice::from_ref(&task)).await;
     let observer = world.runner_of("observer", Vec::new()).await;
     for crash in 1..=3_u32 {
