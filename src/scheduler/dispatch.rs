@@ -89,8 +89,7 @@ impl Dispatcher {
                 () = sleep_or_forever(alarm) => {}
             }
             if self.worker.signals.backlog.load(Ordering::Acquire) {
-                // Tasks that started together end together: one claim for all of their places, not one for the first.
-                tokio::time::sleep((self.claim_took / 4).min(MAX_GATHER)).await;
+                self.gather().await;
             }
             if swept.swap(false, Ordering::AcqRel) {
                 // Agents' words are learnt anew, so that nothing is hidden for longer than a sweep.
@@ -183,12 +182,19 @@ impl Dispatcher {
             if taken_all {
                 return Ok(self.ended(total, any_full));
             }
+            self.gather().await;
             fruitless = if started == 0 { fruitless + 1 } else { 0 };
             if fruitless >= FRUITLESS_ROUNDS {
                 total.outrun = true;
                 return Ok(self.ended(total, true));
             }
         }
+    }
+
+    /// Lets freed capacity gather: tasks that started together end together, and one claim for all of their places is
+    /// cheaper than one for each.
+    async fn gather(&self) {
+        tokio::time::sleep((self.claim_took / 2).min(MAX_GATHER)).await;
     }
 
     fn ended(&self, mut total: Dispatched, backlog: bool) -> Dispatched {
