@@ -52,7 +52,12 @@ enum Returned {
 /// How far a run came.
 pub(super) enum Driven {
     /// To its end.
-    Ended(Result<Value, Failure>, Box<Machine>),
+    Ended {
+        result: Result<Value, Failure>,
+        machine: Box<Machine>,
+        /// The last state, when it has not been recorded.
+        checkpoint: Option<Checkpoint>,
+    },
     /// Its state could not be recorded, so that it had to stop.
     Unrecorded(Failure, Spent),
 }
@@ -86,15 +91,13 @@ impl<'a> Driver<'a> {
         loop {
             let (outcome, held_back) = self.advance();
             self.tell();
-            let is_due = has_news || !held_back.is_empty() || outcome.is_some();
-            if is_due && let Err(failure) = self.checkpoint().await {
-                return Driven::Unrecorded(failure, self.machine.spent().clone());
-            }
             if let Some(result) = outcome {
-                if let Err(failure) = &result {
-                    count_budget_stop(failure);
-                }
-                return Driven::Ended(result, Box::new(self.machine));
+                return self.end(result, has_news);
+            }
+            if (has_news || !held_back.is_empty())
+                && let Err(failure) = self.record().await
+            {
+                return Driven::Unrecorded(failure, self.machine.spent().clone());
             }
             for call in held_back {
                 self.call_tool(call);
@@ -133,13 +136,26 @@ impl<'a> Driver<'a> {
         }
     }
 
-    async fn checkpoint(&self) -> Result<(), Failure> {
+    fn end(self, result: Result<Value, Failure>, has_news: bool) -> Driven {
+        if let Err(failure) = &result {
+            count_budget_stop(failure);
+        }
+        match has_news.then(|| self.checkpoint()).transpose() {
+            Ok(checkpoint) => Driven::Ended { result, machine: Box::new(self.machine), checkpoint },
+            Err(failure) => Driven::Unrecorded(failure, self.machine.spent().clone()),
+        }
+    }
+
+    async fn record(&self) -> Result<(), Failure> {
+        self.recorder.checkpoint(self.checkpoint()?).await
+    }
+
+    fn checkpoint(&self) -> Result<Checkpoint, Failure> {
         let state = self
             .machine
             .state()
             .map_err(|error| Failure::permanent(format!("the state of the run has no JSON form: {error}")))?;
-        let checkpoint = Checkpoint { state, progress: self.machine.progress(), spent: self.machine.spent().clone() };
-        self.recorder.checkpoint(checkpoint).await
+        Ok(Checkpoint { state, progress: self.machine.progress(), spent: self.machine.spent().clone() })
     }
 
     fn call_model(&mut self, call: ModelCall) {

@@ -31,7 +31,7 @@ use crate::domain::event::Level;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::memory::Recalled;
 use crate::domain::plan::Plan;
-use crate::domain::tool::{Effect, ToolCall, ToolResult, ToolSpec};
+use crate::domain::tool::{ToolCall, ToolResult, ToolSpec};
 
 mod act;
 mod asking;
@@ -267,7 +267,7 @@ impl Machine {
     /// Whether the record that `call` has started must be durable before it is made.
     #[must_use]
     pub fn must_be_recorded(&self, call: &ToolCall) -> bool {
-        self.tool(&call.tool).is_none_or(|tool| tool.effect == Effect::External || !tool.idempotent)
+        self.tool(&call.tool).is_none_or(|tool| !tool.is_repeatable(&call.arguments))
     }
 
     /// Whether the next thing is to make a plan; memories help then.

@@ -62,6 +62,9 @@ pub struct Outcome {
     pub result: Result<Value, Failure>,
     /// What was spent, earlier attempts included.
     pub spent: Spent,
+    /// Where the run stood at its end, if that is more than was recorded before. It is for whoever records the outcome,
+    /// in one write with it.
+    pub checkpoint: Option<Checkpoint>,
     /// What there is to remember of it, for [`Agent::remember`] once the outcome is recorded; nothing when the task will
     /// be tried again.
     pub memory: Option<Memory>,
@@ -69,7 +72,7 @@ pub struct Outcome {
 
 impl Outcome {
     fn failed(failure: Failure, spent: Spent) -> Self {
-        Self { result: Err(failure), spent, memory: None }
+        Self { result: Err(failure), spent, checkpoint: None, memory: None }
     }
 }
 
@@ -108,9 +111,9 @@ impl Agent {
         let driver = Driver::new(machine, self.models.clone(), self.tools.clone(), task, profile, recorder);
         match driver.run().await {
             Driven::Unrecorded(failure, spent) => Outcome::failed(failure, spent),
-            Driven::Ended(result, machine) => {
+            Driven::Ended { result, machine, checkpoint } => {
                 let memory = is_final(task, &result).then(|| memory_of(task, &profile.name, &result, &machine));
-                Outcome { result, spent: machine.spent().clone(), memory }
+                Outcome { result, spent: machine.spent().clone(), checkpoint, memory }
             }
         }
     }

@@ -26,6 +26,7 @@ use crate::domain::agent::AgentProfile;
 use crate::domain::attempt::Attempt;
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
+use crate::domain::memory::Memory;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::task::Task;
 use crate::store::Store;
@@ -70,31 +71,38 @@ impl Worker {
     pub(crate) fn start(self: &Arc<Self>, task: Task, slot: Slot) {
         let worker = Arc::clone(self);
         self.tracker.spawn(async move {
-            worker.execute(task, &slot).await;
+            let profile = slot.profile();
+            let (store, events) = (worker.store.clone(), worker.events.clone());
+            let recorder = RunRecorder::new(store, events, &task, &worker.replica_id, &profile.name);
+            let memory = worker.execute(&task, profile, &recorder).await;
             drop(slot);
             worker.signals.freed();
+            // The place is taken again meanwhile: nobody waits for a memory.
+            if let Some(memory) = memory {
+                worker.remember(&memory, &recorder).await;
+            }
         });
     }
 
-    async fn execute(&self, task: Task, slot: &Slot) {
+    /// Gives back what there is to remember of the run.
+    async fn execute(&self, task: &Task, profile: &AgentProfile, recorder: &RunRecorder) -> Option<Memory> {
         let started = Instant::now();
-        let profile = slot.profile();
-        let recorder =
-            RunRecorder::new(self.store.clone(), self.events.clone(), &task, &self.replica_id, &profile.name);
-        let place = self.running.enter(&task);
+        let place = self.running.enter(task);
         if task.cancel_requested {
             place.stop.cancel();
         }
-        let mut ending = self.carry_out(&task, profile, &recorder, &place.stop).await;
+        let mut ending = self.carry_out(task, profile, recorder, &place.stop).await;
         let memory = if let Ending::Answered(outcome) = &mut ending { outcome.memory.take() } else { None };
-        let outcome = self.report(&task, &profile.name, &recorder, ending).await;
+        let outcome = self.report(task, &profile.name, recorder, ending).await;
         metrics::RUN_SECONDS.record(started.elapsed(), [&profile.name, outcome]);
-        // Only what counts is remembered, and nobody waits for it.
-        if let Some(memory) = memory.filter(|_| matches!(outcome, "completed" | "failed")) {
-            tokio::select! {
-                () = self.agent.remember(&memory, &recorder) => {}
-                () = self.cut.cancelled() => {}
-            }
+        // Only what counts is remembered.
+        memory.filter(|_| matches!(outcome, "completed" | "failed"))
+    }
+
+    async fn remember(&self, memory: &Memory, recorder: &RunRecorder) {
+        tokio::select! {
+            () = self.agent.remember(memory, recorder) => {}
+            () = self.cut.cancelled() => {}
         }
     }
 

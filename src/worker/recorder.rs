@@ -73,6 +73,10 @@ impl RunRecorder {
         if let Some(spent) = end.spent {
             attempt.spent = spent;
         }
+        if let Some(checkpoint) = end.checkpoint {
+            attempt.checkpoint = Some(checkpoint.state);
+            attempt.progress = checkpoint.progress;
+        }
         persist("store the end of an attempt", || self.store.save_attempt(&attempt)).await
     }
 
@@ -99,6 +103,7 @@ pub(crate) struct End {
     pub(crate) result: Option<Value>,
     pub(crate) failure: Option<Failure>,
     pub(crate) spent: Option<Spent>,
+    pub(crate) checkpoint: Option<Checkpoint>,
 }
 
 #[async_trait]

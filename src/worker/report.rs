@@ -1,13 +1,14 @@
 //! What follows from the end of a run: the attempt's last record, a dead letter perhaps, and the task's transition.
 //!
-//! The transition comes last and is fenced: until it is written the task can be run again, and once somebody else
-//! holds the task nothing of this run reaches it.
+//! The transition is fenced: once somebody else holds the task nothing of this run reaches it. What another run of the
+//! task would build on, its checkpoint and its dead letter, is written before it.
 
 use std::sync::atomic::Ordering;
 
 use super::execute::{Ending, Worker};
 use super::persist;
 use super::recorder::{End, RunRecorder};
+use crate::agent::{Checkpoint, Outcome};
 use crate::clock;
 use crate::domain::attempt::AttemptStatus;
 use crate::domain::budget::Spent;
@@ -25,47 +26,42 @@ struct Decision {
     event: TaskEvent,
     status: AttemptStatus,
     spent: Option<Spent>,
+    checkpoint: Option<Checkpoint>,
     /// The word for it in metrics.
     outcome: &'static str,
 }
 
 /// Decides what becomes of `task` after its run ended.
 fn decide(ending: Ending, task: &Task, retry: &RetryPolicy, now: Timestamp) -> Decision {
-    let (failure, spent) = match ending {
-        Ending::Cancelled => {
-            return Decision {
-                event: TaskEvent::Cancelled,
-                status: AttemptStatus::Cancelled,
-                spent: None,
-                outcome: "cancelled",
-            };
+    let stopped = |event, status, outcome| Decision { event, status, spent: None, checkpoint: None, outcome };
+    match ending {
+        Ending::Cancelled => stopped(TaskEvent::Cancelled, AttemptStatus::Cancelled, "cancelled"),
+        Ending::Cut => stopped(TaskEvent::Released, AttemptStatus::Released, "released"),
+        Ending::Broke(failure) => {
+            let (event, outcome) = judge(failure, task, retry, now);
+            stopped(event, AttemptStatus::Failed, outcome)
         }
-        Ending::Cut => {
-            return Decision {
-                event: TaskEvent::Released,
-                status: AttemptStatus::Released,
-                spent: None,
-                outcome: "released",
+        Ending::Answered(Outcome { result, spent, checkpoint, .. }) => {
+            let (event, status, outcome) = match result {
+                Ok(result) => (TaskEvent::Completed(result), AttemptStatus::Completed, "completed"),
+                Err(failure) => {
+                    let (event, outcome) = judge(failure, task, retry, now);
+                    (event, AttemptStatus::Failed, outcome)
+                }
             };
+            Decision { event, status, spent: Some(spent), checkpoint, outcome }
         }
-        Ending::Answered(outcome) => match outcome.result {
-            Ok(result) => {
-                let event = TaskEvent::Completed(result);
-                let status = AttemptStatus::Completed;
-                return Decision { event, status, spent: Some(outcome.spent), outcome: "completed" };
-            }
-            Err(failure) => (failure, Some(outcome.spent)),
-        },
-        Ending::Broke(failure) => (failure, None),
-    };
-    let (event, outcome) = match retry.judge(&failure, task.attempt.saturating_add(1), task.max_attempts) {
+    }
+}
+
+fn judge(failure: Failure, task: &Task, retry: &RetryPolicy, now: Timestamp) -> (TaskEvent, &'static str) {
+    match retry.judge(&failure, task.attempt.saturating_add(1), task.max_attempts) {
         Verdict::RetryIn(ms) => {
             let at = now.plus_millis(i64::try_from(ms).unwrap_or(i64::MAX));
             (TaskEvent::RetryAt(at, failure), "retried")
         }
         Verdict::GiveUp => (TaskEvent::Failed(failure), "failed"),
-    };
-    Decision { event, status: AttemptStatus::Failed, spent, outcome }
+    }
 }
 
 impl Decision {
@@ -76,12 +72,19 @@ impl Decision {
         }
     }
 
-    fn end(&self) -> End {
+    /// What the record of the attempt says of it; takes the checkpoint along.
+    fn end(&mut self) -> End {
         let result = match &self.event {
             TaskEvent::Completed(result) => Some(result.clone()),
             _ => None,
         };
-        End { status: self.status, result, failure: self.failure().cloned(), spent: self.spent.clone() }
+        End {
+            status: self.status,
+            result,
+            failure: self.failure().cloned(),
+            spent: self.spent.clone(),
+            checkpoint: self.checkpoint.take(),
+        }
     }
 }
 
@@ -106,16 +109,24 @@ impl Worker {
         }
     }
 
-    async fn settle(&self, task: &Task, agent: &str, recorder: &RunRecorder, decision: Decision) -> &'static str {
-        if let Err(error) = recorder.finish(decision.end()).await {
-            // The outcome of the task matters more than the record of the attempt.
-            tracing::error!(task = %task.id, %error, "the record of an attempt was refused");
-        }
-        let letter = match &decision.event {
-            TaskEvent::Failed(failure) => self.bury(task, agent, failure).await,
-            _ => None,
+    async fn settle(&self, task: &Task, agent: &str, recorder: &RunRecorder, mut decision: Decision) -> &'static str {
+        let end = decision.end();
+        let (letter, moved) = match &decision.event {
+            // Nothing builds on the record of a run that completed its task.
+            TaskEvent::Completed(_) => {
+                let ((), moved) = tokio::join!(record(task, recorder, end), self.transition(task, &decision.event));
+                (None, moved)
+            }
+            event => {
+                record(task, recorder, end).await;
+                let letter = match event {
+                    TaskEvent::Failed(failure) => self.bury(task, agent, failure).await,
+                    _ => None,
+                };
+                (letter, self.transition(task, event).await)
+            }
         };
-        match self.transition(task, &decision.event).await {
+        match moved {
             Ok(()) => {
                 self.after(task, agent, recorder, &decision).await;
                 decision.outcome
@@ -126,6 +137,7 @@ impl Worker {
                     event: TaskEvent::Failed(failure),
                     status: AttemptStatus::Failed,
                     spent: None,
+                    checkpoint: None,
                     outcome: "failed",
                 };
                 Box::pin(self.settle(task, agent, recorder, instead)).await
@@ -152,7 +164,7 @@ impl Worker {
         metrics::CLAIMS_LOST.inc([]);
         let message = format!("the outcome of a run was not recorded: {error}");
         self.events.note(recorder.about(Event::new("lost", message, clock::now()).level(Level::Warn)));
-        let end = End { status: AttemptStatus::Lost, result: None, failure: None, spent: None };
+        let end = End { status: AttemptStatus::Lost, result: None, failure: None, spent: None, checkpoint: None };
         if let Err(error) = recorder.finish(end).await {
             tracing::warn!(task = %task.id, %error, "a lost attempt could not be marked as such");
         }
@@ -225,6 +237,13 @@ impl Worker {
     }
 }
 
+async fn record(task: &Task, recorder: &RunRecorder, end: End) {
+    if let Err(error) = recorder.finish(end).await {
+        // The outcome of the task matters more than the record of the attempt.
+        tracing::error!(task = %task.id, %error, "the record of an attempt was refused");
+    }
+}
+
 /// The dead letter of `task`, with the failures of its attempts before the last.
 pub(crate) async fn dead_letter(
     store: &Store,
@@ -276,7 +295,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::agent::Outcome;
     use crate::domain::id::TaskId;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
@@ -290,20 +308,27 @@ mod tests {
     }
 
     fn failed(failure: Failure) -> Ending {
-        Ending::Answered(Outcome { result: Err(failure), spent: Spent { steps: 4, ..Spent::default() }, memory: None })
+        Ending::Answered(Outcome {
+            result: Err(failure),
+            spent: Spent { steps: 4, ..Spent::default() },
+            checkpoint: None,
+            memory: None,
+        })
     }
 
     #[test]
     fn a_result_completes_the_task_and_is_kept_in_the_attempt() {
-        let decision =
-            judged(Ending::Answered(Outcome { result: Ok(json!(7)), spent: Spent::default(), memory: None }), 0);
+        let mut decision = judged(
+            Ending::Answered(Outcome { result: Ok(json!(7)), spent: Spent::default(), checkpoint: None, memory: None }),
+            0,
+        );
         assert_eq!(decision.event, TaskEvent::Completed(json!(7)));
         assert_eq!(decision.end().result, Some(json!(7)));
     }
 
     #[test]
     fn a_failure_that_may_pass_is_tried_again_until_the_attempts_are_used_up() {
-        let decision = judged(failed(Failure::transient("busy")), 1);
+        let mut decision = judged(failed(Failure::transient("busy")), 1);
         let TaskEvent::RetryAt(at, _) = &decision.event else { panic!("{:?}", decision.event) };
         assert!(*at >= NOW);
         assert_eq!(decision.end().spent.map(|spent| spent.steps), Some(4));
@@ -313,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_failure_that_cannot_pass_ends_the_task_at_once() {
-        let decision = judged(failed(Failure::invalid("no such tool")), 0);
+        let mut decision = judged(failed(Failure::invalid("no such tool")), 0);
         assert_eq!((decision.outcome, decision.status), ("failed", AttemptStatus::Failed));
         assert_eq!(decision.end().failure, Some(Failure::invalid("no such tool")));
     }

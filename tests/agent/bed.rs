@@ -84,6 +84,8 @@ impl Bed {
         if let Some(memory) = &outcome.memory {
             self.agent.remember(memory, &traces).await;
         }
+        // The last one comes with the outcome, for whoever records that.
+        traces.checkpoints.lock().expect("checkpoints").extend(outcome.checkpoint.clone());
         (outcome, traces)
     }
 }

@@ -10,6 +10,7 @@ use crate::domain::conversation::{Message, RequestedCall};
 use crate::domain::id::TaskId;
 use crate::domain::memory::Memory;
 use crate::domain::time::Timestamp;
+use crate::domain::tool::Effect;
 
 mod abuse;
 mod acting;
