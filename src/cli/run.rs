@@ -1,5 +1,8 @@
 //! `qron run`: the service.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -13,6 +16,9 @@ pub(super) struct Run {
     #[arg(long, env = "QRON_NO_MODEL")]
     no_model: bool,
 }
+
+/// Longest wait, after a second signal, until what ran is handed back.
+const HAND_BACK: Duration = Duration::from_secs(5);
 
 const NO_MODEL: &str = "no model endpoint is configured, so no task could be planned
 set OPENAI_API_KEY (for OpenAI) or model.base_url (QRON__MODEL__BASE_URL, for any compatible endpoint),
@@ -33,14 +39,20 @@ impl Run {
         signals.next().await;
         tracing::info!("stopping: running tasks may end; a second signal stops at once");
         let runner = app.runner().clone();
+        let mut stopped = pin!(app.shutdown());
         tokio::select! {
-            stopped = app.shutdown() => Ok(stopped?),
-            () = signals.next() => {
-                tracing::warn!("stopped at once: what was running is taken up again at the next start");
-                runner.stop_now();
-                Err(CliError::Reported)
-            }
+            stopped = &mut stopped => return Ok(stopped?),
+            () = signals.next() => {}
         }
+        tracing::warn!("stopping at once: what runs is handed back; a third signal does not wait for that either");
+        runner.stop_now();
+        tokio::select! {
+            stopped = tokio::time::timeout(HAND_BACK, stopped) => {
+                if let Ok(stopped) = stopped { stopped? }
+            }
+            () = signals.next() => {}
+        }
+        Err(CliError::Reported)
     }
 }
 

@@ -34,3 +34,25 @@ async fn what_is_unfinished_when_it_is_told_to_stop_is_finished_by_the_next_star
     until_completed(&store, tasks.len()).await;
     assert!(second.terminate().await.success());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_hands_back_at_once_what_the_first_lets_finish() {
+    let mut place = Place::shared(4, Duration::ZERO).await;
+    place.grace_s = 600;
+    place.web.close(true);
+    let store = place.store().await;
+    let tasks = place.tasks(4);
+    store.insert(&tasks).await.expect("inserted");
+    let qron = place.start("impatient");
+    eventually("it works at capacity", async || {
+        if place.web.count() == 4 { Ok(()) } else { Err(format!("{} visits", place.web.count())) }
+    })
+    .await;
+    qron.signal();
+    qron.until_it_says("a second signal stops at once").await;
+    assert_eq!(qron.terminate().await.code(), Some(1));
+    for task in &tasks {
+        let task = store.task(task.id).await.expect("readable").expect("there");
+        assert_eq!((task.status, task.releases, task.crashes), (TaskStatus::Pending, 1, 0));
+    }
+}

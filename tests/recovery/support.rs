@@ -37,6 +37,8 @@ pub(crate) struct Place {
     embedded_port: u16,
     prefix: String,
     capacity: usize,
+    /// How long running tasks may go on after SIGTERM, in seconds.
+    pub(crate) grace_s: u64,
     pub(crate) web: Web,
 }
 
@@ -56,7 +58,7 @@ impl Place {
         let folder = std::env::temp_dir().join(&prefix);
         std::fs::create_dir_all(&folder).expect("a folder");
         let web = Web::start(page_takes).await;
-        Self { folder, store_url, embedded_port: free_port(), prefix, capacity, web }
+        Self { folder, store_url, embedded_port: free_port(), prefix, capacity, grace_s: 1, web }
     }
 
     /// Starts the program.
@@ -68,7 +70,7 @@ impl Place {
             store = {{ url = "{url}", prefix = "{prefix}" }}
             embedded = {{ data_dir = "{folder}/data", address = "127.0.0.1:{}", next_free_port = false }}
             scheduler = {{ sweep = "* * * * * *" }}
-            worker = {{ lease_ms = {}, heartbeat_ms = 500, grace_s = 1 }}
+            worker = {{ lease_ms = {}, heartbeat_ms = 500, grace_s = {} }}
             tools = {{ workspace = "{folder}/workspace", http = {{ allow = ["127.0.0.0/8"] }} }}
             artifacts = {{ folder = "{folder}/artifacts" }}
             api = {{ address = "127.0.0.1:{}" }}
@@ -76,6 +78,7 @@ impl Place {
             "#,
             self.embedded_port,
             LEASE.as_millis(),
+            self.grace_s,
             free_port(),
         );
         let file = self.folder.join(format!("{name}.toml"));
@@ -129,10 +132,12 @@ impl Drop for Place {
 /// A running `qron run`; killed when dropped.
 pub(crate) struct Qron {
     child: Child,
+    log: PathBuf,
 }
 
 impl Qron {
     fn start(config: &Path, log: &Path) -> Self {
+        let path = log.to_owned();
         let log = File::options().create(true).append(true).open(log).expect("a log file");
         let child = Command::new(env!("CARGO_BIN_EXE_qron"))
             .arg("--config")
@@ -142,7 +147,7 @@ impl Qron {
             .stderr(log)
             .spawn()
             .expect("the program starts");
-        Self { child }
+        Self { child, log: path }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -155,10 +160,24 @@ impl Qron {
         self.child.wait().expect("gone");
     }
 
-    /// Asks it to stop, and waits until it has.
-    pub(crate) async fn terminate(mut self) -> ExitStatus {
+    /// Asks it to stop.
+    pub(crate) fn signal(&self) {
         let sent = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status().expect("kill runs");
         assert!(sent.success());
+    }
+
+    /// Waits until its log says so.
+    pub(crate) async fn until_it_says(&self, words: &str) {
+        eventually(words, async || {
+            let log = std::fs::read_to_string(&self.log).map_err(|error| error.to_string())?;
+            if log.contains(words) { Ok(()) } else { Err("not said yet".to_owned()) }
+        })
+        .await;
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub(crate) async fn terminate(mut self) -> ExitStatus {
+        self.signal();
         eventually("it ends", async || {
             let ended = self.child.try_wait().map_err(|error| error.to_string())?;
             ended.ok_or_else(|| "it runs".to_owned())
