@@ -37,6 +37,7 @@ use sweep::Sweep;
 
 mod admission;
 mod assign;
+mod claims;
 mod dependencies;
 mod dispatch;
 mod guard;

@@ -1,6 +1,7 @@
-//! The group commit: changes of tasks that arrive while one request is under way go out together in the next.
+//! The group commit: changes of tasks that arrive while a request is under way go out together in the next.
 //!
-//! A change alone is sent at once. Each change is fenced by a filter, so that it does nothing when the task is no
+//! A change alone is sent at once; a few requests may be under way at a time, so that nothing waits for a whole one
+//! before it is even sent. Each change is fenced by a filter, so that it does nothing when the task is no
 //! longer what its caller believed; since Qdrant does not tell how many points a filter found, each leaves a proof in
 //! the point that is read back afterwards, one request for the whole batch.
 
@@ -8,10 +9,13 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use qdrant_client::qdrant::points_update_operation::{Operation, SetPayload};
 use qdrant_client::qdrant::{Condition, Filter, PointsSelector, PointsUpdateOperation, points_selector};
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::codec::{ADMITTED, SETTLED_BY};
 use super::collections::Collection;
@@ -26,6 +30,10 @@ use crate::domain::time::Timestamp;
 pub(super) const QUEUE: usize = 1024;
 /// Most changes in one request.
 const MAX_BATCH: usize = 256;
+/// Most requests under way.
+const MAX_REQUESTS: usize = 4;
+/// How long changes gather for the next request while one is under way.
+const GATHER: Duration = Duration::from_millis(3);
 /// Most bytes of changes in one request, unless a single one is larger.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// How often the outcome of a batch is asked for, and the pause between.
@@ -83,29 +91,57 @@ impl Store {
 /// Commits what comes through `queue` until every sender is gone.
 pub(super) async fn run(inner: Arc<Inner>, mut queue: mpsc::Receiver<Job>) {
     let mut waiting = VecDeque::new();
+    // Tasks of requests under way.
+    let mut busy = HashSet::new();
+    let mut under_way = FuturesUnordered::new();
+    let mut gathered = Instant::now();
     loop {
-        if waiting.is_empty() {
-            match queue.recv().await {
-                Some(job) => waiting.push_back(job),
-                None => return,
+        let is_due = under_way.is_empty() || waiting.len() >= MAX_BATCH || Instant::now() >= gathered;
+        if is_due && under_way.len() < MAX_REQUESTS {
+            let batch = next_batch(&mut waiting, &busy);
+            if !batch.is_empty() {
+                busy.extend(batch.iter().map(|job| job.change.id));
+                under_way.push(inner.commit(batch));
             }
         }
-        while waiting.len() < QUEUE
-            && let Ok(job) = queue.try_recv()
-        {
-            waiting.push_back(job);
+        let is_gathering = !waiting.is_empty() && under_way.len() < MAX_REQUESTS && Instant::now() < gathered;
+        tokio::select! {
+            job = queue.recv(), if waiting.len() < QUEUE => match job {
+                Some(job) => {
+                    if waiting.is_empty() {
+                        gathered = Instant::now() + GATHER;
+                    }
+                    waiting.push_back(job);
+                    while waiting.len() < QUEUE && let Ok(job) = queue.try_recv() {
+                        waiting.push_back(job);
+                    }
+                }
+                None if waiting.is_empty() && under_way.is_empty() => return,
+                // The channel is closed, which `recv` goes on to say at once.
+                None => if let Some(done) = under_way.next().await { release(&mut busy, &done) },
+            },
+            Some(done) = under_way.next(), if !under_way.is_empty() => release(&mut busy, &done),
+            () = tokio::time::sleep_until(gathered), if is_gathering => {}
         }
-        let batch = next_batch(&mut waiting);
-        inner.commit(batch).await;
+    }
+}
+
+fn release(busy: &mut HashSet<TaskId>, done: &[TaskId]) {
+    for id in done {
+        busy.remove(id);
     }
 }
 
 /// Takes what goes out together: at most one change of each task, because a later one would wipe out the proof of an
-/// earlier one.
-fn next_batch(waiting: &mut VecDeque<Job>) -> Vec<Job> {
+/// earlier one, and none of a task that is `busy`.
+fn next_batch(waiting: &mut VecDeque<Job>, busy: &HashSet<TaskId>) -> Vec<Job> {
     let (mut batch, mut tasks, mut bytes) = (Vec::new(), HashSet::new(), 0);
     let mut later = VecDeque::new();
     while let Some(job) = waiting.pop_front() {
+        if busy.contains(&job.change.id) {
+            later.push_back(job);
+            continue;
+        }
         bytes += job.change.patch.values().map(weight).sum::<usize>();
         if batch.len() == MAX_BATCH || (bytes > MAX_BYTES && !batch.is_empty()) {
             later.push_back(job);
@@ -119,7 +155,8 @@ fn next_batch(waiting: &mut VecDeque<Job>) -> Vec<Job> {
 }
 
 impl Inner {
-    async fn commit(&self, batch: Vec<Job>) {
+    /// Writes a batch, answers those who wait for it, and gives back its tasks.
+    async fn commit(&self, batch: Vec<Job>) -> Vec<TaskId> {
         let changes: Vec<&Change> = batch.iter().map(|job| &job.change).collect();
         let outcomes = match self.apply(&changes).await {
             // One bad change refuses the request and leaves those behind it undone: find it by sending each alone.
@@ -132,10 +169,12 @@ impl Inner {
             }
             outcomes => outcomes,
         };
-        for (job, outcome) in batch.into_iter().zip(outcomes) {
+        let answer = |(job, outcome): (Job, _)| {
             // A caller that has gone away does not need to know.
             job.reply.send(outcome).ok();
-        }
+            job.change.id
+        };
+        batch.into_iter().zip(outcomes).map(answer).collect()
     }
 
     async fn apply_one(&self, change: &Change) -> Result<bool, StoreError> {
@@ -278,22 +317,32 @@ mod tests {
 
     #[test]
     fn a_second_change_of_a_task_waits_for_the_next_batch() {
+        let none = HashSet::new();
         let mut waiting: VecDeque<Job> = [1, 2, 1, 3, 1].map(|id| job(id, &json!({}))).into();
-        assert_eq!(ids(&next_batch(&mut waiting)), [1, 2, 3].map(TaskId::Number));
-        assert_eq!(ids(&next_batch(&mut waiting)), [TaskId::Number(1)]);
-        assert_eq!(ids(&next_batch(&mut waiting)), [TaskId::Number(1)]);
+        assert_eq!(ids(&next_batch(&mut waiting, &none)), [1, 2, 3].map(TaskId::Number));
+        assert_eq!(ids(&next_batch(&mut waiting, &none)), [TaskId::Number(1)]);
+        assert_eq!(ids(&next_batch(&mut waiting, &none)), [TaskId::Number(1)]);
         assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn a_change_of_a_task_that_is_being_written_waits() {
+        let busy = HashSet::from([TaskId::Number(1)]);
+        let mut waiting: VecDeque<Job> = [1, 2, 1].map(|id| job(id, &json!({}))).into();
+        assert_eq!(ids(&next_batch(&mut waiting, &busy)), [TaskId::Number(2)]);
+        assert!(next_batch(&mut waiting, &busy).is_empty());
+        assert_eq!(waiting.len(), 2);
     }
 
     #[test]
     fn a_batch_is_bounded_in_number_and_bytes() {
         let mut waiting: VecDeque<Job> = (0..300).map(|id| job(id, &json!({}))).collect();
-        assert_eq!(next_batch(&mut waiting).len(), MAX_BATCH);
+        assert_eq!(next_batch(&mut waiting, &HashSet::new()).len(), MAX_BATCH);
         assert_eq!(waiting.len(), 300 - MAX_BATCH);
         let large = json!({"result": "x".repeat(MAX_BYTES / 2)});
         let mut waiting: VecDeque<Job> = (0..3).map(|id| job(id, &large)).collect();
-        assert_eq!(ids(&next_batch(&mut waiting)), [TaskId::Number(0)]);
-        assert_eq!(ids(&next_batch(&mut waiting)), [TaskId::Number(1)]);
+        assert_eq!(ids(&next_batch(&mut waiting, &HashSet::new())), [TaskId::Number(0)]);
+        assert_eq!(ids(&next_batch(&mut waiting, &HashSet::new())), [TaskId::Number(1)]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ const CAPACITY: usize = 8_192;
 /// Most events in one write.
 const BATCH: usize = 512;
 /// How long events gather before they are written.
-const GATHER: Duration = Duration::from_millis(25);
+const GATHER: Duration = Duration::from_millis(100);
 /// Tries of a write at shutdown.
 const LAST_TRIES: u32 = 3;
 /// Least time between two warnings about dropped events.

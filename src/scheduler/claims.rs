@@ -1,0 +1,156 @@
+//! Claims under way: several at a time, so that freed capacity does not wait for the claim before it.
+//!
+//! A task that one claim is after is not given to the next; who wins it is decided in the store alone.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::guard::guarded;
+use crate::clock;
+use crate::domain::event::Event;
+use crate::domain::id::TaskId;
+use crate::domain::task::{Claim, Task};
+use crate::domain::time::Timestamp;
+use crate::store::StoreError;
+use crate::telemetry::metrics;
+use crate::worker::STORE_RETRY;
+use crate::worker::execute::Worker;
+use crate::worker::slots::Slot;
+
+/// Most claims under way.
+const MAX_CLAIMS: usize = 3;
+/// Tries of a claim that the store refuses rather than leaves unanswered.
+const REFUSED_TRIES: u32 = 3;
+
+/// The claims of one replica.
+pub(super) struct Claims {
+    worker: Arc<Worker>,
+    under_way: JoinSet<Claimed>,
+    /// What they are after.
+    wanted: HashSet<TaskId>,
+}
+
+/// What became of a claim. What it won has been started.
+#[derive(Debug)]
+pub(super) struct Claimed {
+    ids: Vec<TaskId>,
+    /// Tasks won; [`None`] when that is not known, or a part of it.
+    pub(super) won: Option<usize>,
+    /// How long it took.
+    pub(super) took: Duration,
+}
+
+impl Claimed {
+    /// Tasks it was after.
+    pub(super) const fn tried(&self) -> usize {
+        self.ids.len()
+    }
+}
+
+impl Claims {
+    pub(super) fn new(worker: Arc<Worker>) -> Self {
+        Self { worker, under_way: JoinSet::new(), wanted: HashSet::new() }
+    }
+
+    /// What claims under way are after.
+    pub(super) const fn wanted(&self) -> &HashSet<TaskId> {
+        &self.wanted
+    }
+
+    /// Whether one more may begin.
+    pub(super) fn have_room(&self) -> bool {
+        self.under_way.len() < MAX_CLAIMS
+    }
+
+    /// Begins to claim tasks that have a slot.
+    pub(super) fn begin(&mut self, picks: Vec<(TaskId, Slot)>, now: Timestamp) {
+        let ids: Vec<TaskId> = picks.iter().map(|(id, _)| *id).collect();
+        self.wanted.extend(&ids);
+        let worker = Arc::clone(&self.worker);
+        self.under_way.spawn(async move {
+            let began = Instant::now();
+            let won = guarded("claim", claim(&worker, &ids, picks, now)).await;
+            if won.is_none() {
+                worker.unsettled.store(true, Ordering::Release);
+            }
+            Claimed { ids, won: won.and_then(Result::ok), took: began.elapsed() }
+        });
+    }
+
+    /// The next claim that ends; `None` when none is under way.
+    pub(super) async fn next(&mut self) -> Option<Claimed> {
+        let claimed = self.under_way.join_next().await?.ok()?;
+        for id in &claimed.ids {
+            self.wanted.remove(id);
+        }
+        Some(claimed)
+    }
+}
+
+/// Claims `ids` and starts what it won; gives back how many.
+async fn claim(
+    worker: &Arc<Worker>,
+    ids: &[TaskId],
+    picks: Vec<(TaskId, Slot)>,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let claim = Claim { token: Uuid::now_v7().to_string(), owner: worker.replica_id.clone() };
+    let won = claim_until_known(worker, ids, &claim, now).await?;
+    metrics::TASKS_CLAIMED.add(won.len(), []);
+    metrics::CLAIM_RACES_LOST.add(ids.len().saturating_sub(won.len()), []);
+    let mut slots: HashMap<TaskId, Slot> = picks.into_iter().collect();
+    let mut started = 0;
+    for task in won {
+        let Some(slot) = slots.remove(&task.id) else {
+            tracing::error!(task = %task.id, "the store gave a task that was not asked for");
+            continue;
+        };
+        note(worker, &task, &slot);
+        worker.start(task, slot);
+        started += 1;
+    }
+    Ok(started)
+}
+
+fn note(worker: &Worker, task: &Task, slot: &Slot) {
+    let (now, since) = (clock::now(), task.run_at.max(task.created_at));
+    metrics::QUEUE_WAIT_SECONDS.record(Duration::from_millis(now.millis_since(since)), []);
+    let message = format!("claimed for agent {:?}, run {}", slot.profile().name, task.earlier_runs() + 1);
+    worker.events.note(Event::new("claimed", message, now).task(task.id).agent(&slot.profile().name));
+}
+
+/// Repeats a claim until it is known what was won: a claim that took effect without an answer would leave tasks
+/// running in name only. The same token makes the repetition harmless.
+async fn claim_until_known(
+    worker: &Worker,
+    ids: &[TaskId],
+    claim: &Claim,
+    now: Timestamp,
+) -> Result<Vec<Task>, StoreError> {
+    let mut tries = 0;
+    loop {
+        let error = match worker.store.claim(ids, claim, now).await {
+            Ok(won) => return Ok(won),
+            Err(error) => error,
+        };
+        tries += 1;
+        let give_up = worker.cut.is_cancelled() || (!error.is_transient() && tries >= REFUSED_TRIES);
+        if give_up {
+            tracing::error!(%error, "it is not known which tasks a claim won; they will be rescued");
+            worker.unsettled.store(true, Ordering::Release);
+            return Err(error);
+        }
+        let wait = Duration::from_millis(STORE_RETRY.delay(tries));
+        tracing::warn!(%error, tries, "a claim was not answered; repeating it in {wait:?}");
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = worker.cut.cancelled() => {}
+        }
+    }
+}
