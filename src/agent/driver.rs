@@ -2,9 +2,11 @@
 //!
 //! Calls run at the same time, each as a task of its own, and end with the driver: dropping its future aborts them.
 //! Checkpoints are written after results, several of one moment at once, and before any call that must not be made
-//! twice. Calls that can be repeated start while a checkpoint is being written, so that no time is lost.
+//! twice. Calls that can be repeated start, and come to results, while a checkpoint is being written; only one is at a
+//! time, and the run does not end before it.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -49,6 +51,9 @@ enum Returned {
     Tool(ToolResult),
 }
 
+/// A checkpoint that is being written.
+type Record<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
+
 /// How far a run came.
 pub(super) enum Driven {
     /// To its end.
@@ -88,29 +93,55 @@ impl<'a> Driver<'a> {
     pub(super) async fn run(mut self) -> Driven {
         // What was read or planned before is recorded; only results are news.
         let mut has_news = false;
+        let mut record: Option<Record<'a>> = None;
         loop {
             let (outcome, held_back) = self.advance();
             self.tell();
+            if (outcome.is_some() || !held_back.is_empty())
+                && let Some(record) = record.take()
+                && let Err(failure) = record.await
+            {
+                return self.unrecorded(failure);
+            }
             if let Some(result) = outcome {
                 return self.end(result, has_news);
             }
-            if (has_news || !held_back.is_empty())
-                && let Err(failure) = self.record().await
-            {
-                return Driven::Unrecorded(failure, self.machine.spent().clone());
+            if !held_back.is_empty() {
+                match self.record() {
+                    Ok(record) => {
+                        if let Err(failure) = record.await {
+                            return self.unrecorded(failure);
+                        }
+                    }
+                    Err(failure) => return self.unrecorded(failure),
+                }
+                has_news = false;
+                for call in held_back {
+                    self.call_tool(call);
+                }
             }
-            for call in held_back {
-                self.call_tool(call);
+            if has_news && record.is_none() {
+                match self.record() {
+                    Ok(begun) => record = Some(begun),
+                    Err(failure) => return self.unrecorded(failure),
+                }
+                has_news = false;
             }
-            let Some(first) = self.calls.join_next_with_id().await else {
-                let failure = Failure::permanent("the run waits for a call that nobody makes; this is a fault of qron");
-                return Driven::Unrecorded(failure, self.machine.spent().clone());
-            };
-            self.take(first);
-            while let Some(more) = self.calls.try_join_next_with_id() {
-                self.take(more);
+            tokio::select! {
+                biased;
+                Some(recorded) = settled(&mut record) => {
+                    record = None;
+                    if let Err(failure) = recorded { return self.unrecorded(failure) }
+                }
+                first = self.calls.join_next_with_id() => {
+                    let Some(first) = first else { return self.unrecorded(stuck()) };
+                    self.take(first);
+                    while let Some(more) = self.calls.try_join_next_with_id() {
+                        self.take(more);
+                    }
+                    has_news = true;
+                }
             }
-            has_news = true;
         }
     }
 
@@ -142,12 +173,17 @@ impl<'a> Driver<'a> {
         }
         match has_news.then(|| self.checkpoint()).transpose() {
             Ok(checkpoint) => Driven::Ended { result, machine: Box::new(self.machine), checkpoint },
-            Err(failure) => Driven::Unrecorded(failure, self.machine.spent().clone()),
+            Err(failure) => self.unrecorded(failure),
         }
     }
 
-    async fn record(&self) -> Result<(), Failure> {
-        self.recorder.checkpoint(self.checkpoint()?).await
+    fn unrecorded(&self, failure: Failure) -> Driven {
+        Driven::Unrecorded(failure, self.machine.spent().clone())
+    }
+
+    /// Begins to record the present state.
+    fn record(&self) -> Result<Record<'a>, Failure> {
+        Ok(self.recorder.checkpoint(self.checkpoint()?))
     }
 
     fn checkpoint(&self) -> Result<Checkpoint, Failure> {
@@ -274,6 +310,18 @@ impl<'a> Driver<'a> {
         metrics::AGENT_STEP_SECONDS.record(took, [text("kind")]);
         u64::try_from(took.as_millis()).ok()
     }
+}
+
+/// What a record that is being written comes to; `None` when none is.
+async fn settled(record: &mut Option<Record<'_>>) -> Option<Result<(), Failure>> {
+    match record {
+        Some(record) => Some(record.await),
+        None => None,
+    }
+}
+
+fn stuck() -> Failure {
+    Failure::permanent("the run waits for a call that nobody makes; this is a fault of qron")
 }
 
 fn no_cost(failure: Failure) -> ModelFailed {

@@ -49,7 +49,8 @@ pub struct Checkpoint {
 /// Where a run leaves its traces.
 #[async_trait]
 pub trait Recorder: Send + Sync {
-    /// Makes a checkpoint durable. The run does nothing further before this returns, and ends when it fails.
+    /// Makes a checkpoint durable. The run makes no call that could not be repeated before this returns, and ends when it
+    /// fails. One is written at a time.
     async fn checkpoint(&self, checkpoint: Checkpoint) -> Result<(), Failure>;
     /// Notes an event; never fails the run.
     fn note(&self, event: Event);
