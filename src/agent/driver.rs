@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::task::{Id, JoinError, JoinSet};
@@ -38,6 +39,8 @@ pub(super) struct Driver<'a> {
     in_flight: HashMap<Id, Call>,
     /// When the steps under way were started by this process.
     started: HashMap<String, Instant>,
+    /// Until when the time at work is counted.
+    counted: Instant,
 }
 
 /// What is under way, for the case that its task breaks down.
@@ -86,6 +89,7 @@ impl<'a> Driver<'a> {
             calls: JoinSet::new(),
             in_flight: HashMap::new(),
             started: HashMap::new(),
+            counted: Instant::now(),
         }
     }
 
@@ -95,6 +99,7 @@ impl<'a> Driver<'a> {
         let mut has_news = false;
         let mut record: Option<Record<'a>> = None;
         loop {
+            self.count_time();
             let (outcome, held_back) = self.advance();
             self.tell();
             if (outcome.is_some() || !held_back.is_empty())
@@ -143,6 +148,13 @@ impl<'a> Driver<'a> {
                 }
             }
         }
+    }
+
+    /// Tells the machine how long it has been at work, in whole milliseconds.
+    fn count_time(&mut self) {
+        let ms = u64::try_from(self.counted.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.counted += Duration::from_millis(ms);
+        self.machine.time_passed(ms);
     }
 
     /// Asks the machine until it waits or is done. Starts the calls that can be repeated, and gives back those that
@@ -343,6 +355,7 @@ fn count_budget_stop(failure: &Failure) {
         ("max_tokens", "tokens"),
         ("max_cost_usd", "cost"),
         ("max_turns_per_step", "turns"),
+        ("max_duration_s", "time"),
     ];
     if let Some((_, budget)) = limits.iter().find(|(limit, _)| failure.message.contains(limit)) {
         metrics::BUDGET_STOPS.inc([budget]);

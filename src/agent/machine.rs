@@ -281,6 +281,11 @@ impl Machine {
         self.setup.memories = memories;
     }
 
+    /// Counts time at work, in milliseconds.
+    pub const fn time_passed(&mut self, ms: u64) {
+        self.state.spent.active_ms = self.state.spent.active_ms.saturating_add(ms);
+    }
+
     /// What was spent, earlier attempts included.
     #[must_use]
     pub const fn spent(&self) -> &Spent {

@@ -32,6 +32,7 @@ max_tokens = 1
 max_cost_usd = 0.5
 max_replans = 1
 max_turns_per_step = 1
+max_duration_s = 1
 "#;
 
 /// An example of the whole: the defaults, with what users may name under `*`.

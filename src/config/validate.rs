@@ -212,6 +212,7 @@ fn agents(config: &Config, checks: &mut Checks<'_>) {
             ("max_model_calls", u64::from(agent.budget.max_model_calls)),
             ("max_tokens", agent.budget.max_tokens),
             ("max_turns_per_step", u64::from(agent.budget.max_turns_per_step)),
+            ("max_duration_s", agent.budget.max_duration_s),
         ] {
             checks.at_least(&format!("{section}.budget.{key}"), value, 1);
         }

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::conversation::Usage;
 
-/// Upper limits of one run of an agent, all attempts of the task together.
+/// Upper limits of one run of an agent, all attempts of the task together. Each is looked at before a call is made; calls
+/// under way end first, and may go over it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Budget {
@@ -20,6 +21,8 @@ pub struct Budget {
     pub max_replans: u32,
     /// Model turns within one step that needs judgement.
     pub max_turns_per_step: u32,
+    /// Time at work, in seconds; waiting between attempts does not count.
+    pub max_duration_s: u64,
 }
 
 impl Default for Budget {
@@ -31,6 +34,7 @@ impl Default for Budget {
             max_cost_usd: 5.0,
             max_replans: 2,
             max_turns_per_step: 12,
+            max_duration_s: 3_600,
         }
     }
 }
@@ -49,6 +53,8 @@ pub struct Spent {
     pub usage: Usage,
     /// Cost in US dollars.
     pub cost_usd: f64,
+    /// Time at work, in milliseconds.
+    pub active_ms: u64,
 }
 
 impl Budget {
@@ -64,6 +70,14 @@ impl Budget {
         if spent.cost_usd >= self.max_cost_usd {
             return Some(format!("max_cost_usd of {} reached ({:.4} used)", self.max_cost_usd, spent.cost_usd));
         }
-        None
+        self.out_of_time(spent)
+    }
+
+    /// The limit of time, in words, when `spent` has reached it.
+    #[must_use]
+    pub fn out_of_time(&self, spent: &Spent) -> Option<String> {
+        let max = self.max_duration_s;
+        let is_up = spent.active_ms >= max.saturating_mul(1_000);
+        is_up.then(|| format!("max_duration_s of {max} reached"))
     }
 }

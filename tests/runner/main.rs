@@ -8,5 +8,6 @@ mod dispatch;
 mod failures;
 mod inserted;
 mod load;
+mod model_faults;
 mod replicas;
 mod steering;

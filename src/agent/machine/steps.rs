@@ -94,6 +94,10 @@ impl Machine {
             self.stop(Failure::new(FailureClass::BudgetExceeded, format!("max_steps of {max} reached")));
             return;
         }
+        if let Some(limit) = self.setup.budget.out_of_time(&self.state.spent) {
+            self.stop(Failure::new(FailureClass::BudgetExceeded, limit));
+            return;
+        }
         let step = &mut self.state.steps[index];
         if !std::mem::replace(&mut step.counted, true) {
             self.state.spent.steps += 1;

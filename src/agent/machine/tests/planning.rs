@@ -192,3 +192,19 @@ fn a_plan_larger_than_what_is_left_of_the_budget_goes_back_to_the_model() {
     assert!(said(&call).contains("only 2 of max_steps 2 are left"), "{}", said(&call));
     assert_eq!(tool_calls(&mut machine).len(), 2);
 }
+
+#[test]
+fn no_step_begins_once_the_time_is_up_and_those_under_way_end_first() {
+    let budget = Budget { max_duration_s: 1, ..Budget::default() };
+    let plan = json!([step("a", "look", &[]), step("b", "look", &["a"])]);
+    let mut machine = begin(Setup { budget, ..with_plan(&plan) });
+    let calls = tool_calls(&mut machine);
+    machine.time_passed(1_000);
+    assert!(matches!(machine.next_action(), Action::Wait));
+    returned(&mut machine, &calls[0].id, Ok(json!(1)));
+    let failure = ended(&mut machine).expect_err("no time");
+    assert_eq!(
+        (failure.class, failure.message.as_str()),
+        (FailureClass::BudgetExceeded, "max_duration_s of 1 reached")
+    );
+}

@@ -1,0 +1,59 @@
+//! Models that misbehave towards some tasks: each of these ends in a named class, and the others do not notice.
+
+use qron::domain::failure::FailureClass;
+use qron::domain::task::{Task, TaskStatus};
+use qron::llm::scripted::{Fault, Scenario, Script, ScriptedModel};
+use serde_json::json;
+
+use crate::support::{World, agent, sum};
+
+const HEALTHY: usize = 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_of_a_model_ends_in_its_class_and_disturbs_no_other_task() {
+    let faults = [
+        ("limited", Fault::RateLimited { retry_after_s: Some(1) }, FailureClass::RateLimited),
+        ("quota", Fault::InsufficientQuota, FailureClass::Permanent),
+        ("broken", Fault::ServerError, FailureClass::Transient),
+        ("hanging", Fault::Hang, FailureClass::Timeout),
+        ("dripping", Fault::SlowDrip { bytes: 1, pause_ms: 100 }, FailureClass::Timeout),
+        ("cut", Fault::CutStream, FailureClass::Transient),
+        ("malformed", Fault::MalformedJson, FailureClass::Transient),
+        ("shapeless", Fault::WrongSchema, FailureClass::Transient),
+        ("inventive", Fault::UnknownTool, FailureClass::Permanent),
+        ("silent", Fault::EmptyChoices, FailureClass::Transient),
+        ("verbose", Fault::HugeBody { bytes: 10 << 20 }, FailureClass::Transient),
+        ("endless", Fault::EndlessToolLoop, FailureClass::Permanent),
+    ];
+    let mut scenarios: Vec<Scenario> =
+        faults.iter().map(|(goal, fault, _)| Scenario::on(*goal).fault(fault.clone(), u32::MAX)).collect();
+    let step = json!({"id": "s1", "tool": "calculate", "arguments": "{\"expression\": \"10!\"}", "instruction": null,
+        "depends_on": [], "capability": null, "estimated_s": null});
+    scenarios.push(Scenario::on("fine").purpose("plan").json(json!({"analysis": "clear", "steps": [step]})));
+    scenarios
+        .push(Scenario::on("fine").purpose("answer").json(json!({"success": true, "answer": "1", "reason": "seen"})));
+    let model = ScriptedModel::start(Script::new(scenarios)).await.expect("a model");
+    let world = World::new(&[
+        ("MODEL__BASE_URL", &model.base_url()),
+        ("MODEL__API_KEY", "none"),
+        ("MODEL__TIMEOUT_MS", "3000"),
+        // Whether many failures close a model for all is another question, and another test.
+        ("MODEL__CIRCUIT_FAILURES", "0"),
+    ])
+    .await;
+
+    let wanting = |goal: &str| Task { plan: None, max_attempts: 1, ..sum(goal) };
+    let ill: Vec<Task> = faults.iter().map(|(goal, ..)| wanting(goal)).collect();
+    let healthy: Vec<Task> = (0..HEALTHY).map(|_| wanting("fine")).collect();
+    let tasks: Vec<Task> = ill.iter().chain(&healthy).cloned().collect();
+    world.insert(&tasks).await;
+    let runner = world.runner_of("r1", vec![agent("a", &[], tasks.len())]).await;
+    for task in &healthy {
+        assert_eq!(world.until(task.id, TaskStatus::Completed).await.attempt, 0);
+    }
+    for (task, (goal, _, class)) in ill.iter().zip(&faults) {
+        let task = world.until(task.id, TaskStatus::Failed).await;
+        assert_eq!(task.error.map(|failure| failure.class), Some(*class), "{goal}");
+    }
+    runner.shutdown().await;
+}
