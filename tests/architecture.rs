@@ -20,7 +20,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("scheduler", &["agent", "domain", "store", "worker"]),
     ("config", &["agent", "api", "domain", "edge", "llm", "scheduler", "store", "tools", "worker"]),
     ("api", &["agent", "config", "domain", "llm", "scheduler", "store", "tools", "worker"]),
-    ("cli", &["api", "app", "config", "demo", "domain"]),
+    ("cli", &["api", "app", "bench", "config", "demo", "domain"]),
+    ("bench", &["agent", "app", "config", "domain", "edge", "scheduler", "store", "tools"]),
     (
         "demo",
         &["agent", "api", "app", "cli", "config", "domain", "edge", "llm", "scheduler", "store", "tools", "worker"],
@@ -33,7 +34,7 @@ const PURE: [&str; 3] = ["domain", "agent::machine", "edge"];
 
 /// Crates, and parts of the standard library, that have a home: the modules that may name them.
 const HOMES: &[(&str, &[&str])] = &[
-    ("qdrant_client", &["demo", "edge", "store"]),
+    ("qdrant_client", &["bench", "demo", "edge", "store"]),
     ("qdrant_edge", &["edge", "store"]),
     ("async_openai", &["llm"]),
     ("backoff", &["domain"]),

@@ -12,6 +12,7 @@ use crate::config::{Config, ConfigError};
 
 mod add;
 mod agents;
+mod bench;
 mod cancel;
 pub(crate) mod client;
 mod config;
@@ -70,6 +71,8 @@ enum Command {
     /// Check, show or explain the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Measure this machine and this store, in collections of their own that are removed afterwards
+    Bench(bench::Bench),
 }
 
 /// Why a command ends early.
@@ -145,6 +148,7 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), CliError> {
         Command::Agents(command) => command.run(&global.client()?).await,
         Command::Search(command) => command.run(&global.client()?).await,
         Command::Config(command) => command.run(global),
+        Command::Bench(command) => command.run(global).await,
     }
 }
 

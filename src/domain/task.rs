@@ -249,6 +249,13 @@ pub struct IllegalTransition {
 }
 
 impl Task {
+    /// Whether there is nothing to run: its plan has no steps. It completes as soon as it is claimed, e.g. once all that it
+    /// depends on is done, and leaves no trace but its own times and result.
+    #[must_use]
+    pub fn is_milestone(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| plan.steps.is_empty())
+    }
+
     /// A task for `goal`, due at once, with defaults everywhere else.
     #[must_use]
     pub fn new(id: TaskId, goal: impl Into<String>, now: Timestamp) -> Self {

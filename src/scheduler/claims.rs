@@ -121,6 +121,9 @@ async fn claim(
 fn note(worker: &Worker, task: &Task, slot: &Slot) {
     let (now, since) = (clock::now(), task.run_at.max(task.created_at));
     metrics::QUEUE_WAIT_SECONDS.record(Duration::from_millis(now.millis_since(since)), []);
+    if task.is_milestone() {
+        return;
+    }
     let message = format!("claimed for agent {:?}, run {}", slot.profile().name, task.earlier_runs() + 1);
     worker.events.note(Event::new("claimed", message, now).task(task.id).agent(&slot.profile().name));
 }

@@ -138,6 +138,9 @@ impl CreateTask {
             return Err(Failure::invalid(format!("context has {bytes} bytes; at most {MAX_CONTEXT} are allowed")));
         }
         if let Some(plan) = &plan {
+            if plan.steps.is_empty() {
+                return Err(Failure::invalid("plan: it has no steps; leave it out to have one made"));
+            }
             let tools = self.tools.read().unwrap_or_else(PoisonError::into_inner).clone();
             let tools: Vec<&str> = tools.iter().map(String::as_str).collect();
             plan.validate(&tools).map_err(|error| Failure::invalid(error.to_string()))?;

@@ -226,8 +226,11 @@ impl Worker {
                 Event::new(name, "handed back unfinished, at no charge", now)
             }
         };
-        self.events.note(recorder.about(event));
-        if matches!(decision.event, TaskEvent::Completed(_)) && task.earlier_runs() > 0 {
+        let is_completed = matches!(decision.event, TaskEvent::Completed(_));
+        if !(is_completed && task.is_milestone()) {
+            self.events.note(recorder.about(event));
+        }
+        if is_completed && task.earlier_runs() > 0 {
             let found = persist("read a dead letter", || self.store.dead_letter(task.id)).await;
             if matches!(found, Ok(Some(_))) {
                 self.unbury(task).await;
@@ -238,6 +241,9 @@ impl Worker {
 }
 
 async fn record(task: &Task, recorder: &RunRecorder, end: End) {
+    if task.is_milestone() && end.status == AttemptStatus::Completed {
+        return;
+    }
     if let Err(error) = recorder.finish(end).await {
         // The outcome of the task matters more than the record of the attempt.
         tracing::error!(task = %task.id, %error, "the record of an attempt was refused");

@@ -38,7 +38,6 @@ async fn each_fault_of_a_task_is_named_and_nothing_is_stored() {
         (json!("do it"), bad, vec!["object"]),
         (with("agent", json!("nobody")), impossible, vec!["nobody", "generalist"]),
         (with("depends_on", json!(["77"])), impossible, vec!["77", "does not exist"]),
-        (planned(&json!([])), impossible, vec!["no steps"]),
         (planned(&json!([{ "id": "a", "tool": "fly" }])), impossible, vec!["\"a\"", "\"fly\"", "calculate"]),
         (
             planned(&json!([

@@ -160,8 +160,8 @@ impl Machine {
     fn read_plan(&self, text: &str) -> Result<Vec<PlanStep>, String> {
         let steps = schema::read_plan(text)?;
         let is_replan = matches!(self.state.phase, Phase::Replanning(_));
-        if steps.is_empty() && is_replan {
-            return Ok(steps);
+        if steps.is_empty() {
+            return if is_replan { Ok(steps) } else { Err("the plan has no steps".to_owned()) };
         }
         // A done step counts by its name alone: its tool may have gone since.
         let done = self.state.steps.iter().filter(|step| step.output().is_some()).map(|step| PlanStep {

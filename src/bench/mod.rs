@@ -1,0 +1,172 @@
+//! `qron bench`: how fast this machine and this store are, measured with the parts that also do the work.
+//!
+//! Everything happens in collections of its own, which are removed afterwards; the embedded store gets a temporary
+//! folder. Tasks are milestones, so that the queue is measured and not the work. All writes are durable when they
+//! are counted. Client, worker and store share the machine, unless the store is elsewhere.
+//!
+//! - [`queue`]: enqueue, then drain;
+//! - [`protocol`]: the least that a drain could do, for comparison;
+//! - [`latency`]: from the API to the start of a run, on an idle runner;
+//! - [`idle`]: what waiting costs.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tempfile::TempDir;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::agent::Agent;
+use crate::app;
+use crate::clock;
+use crate::config::Config;
+use crate::domain::agent::AgentProfile;
+use crate::domain::time::Timestamp;
+use crate::edge::EdgeServer;
+use crate::scheduler::{self, Runner};
+use crate::store::{self, Store};
+use crate::telemetry::exporter;
+use crate::tools::Toolbox;
+
+mod idle;
+mod latency;
+mod protocol;
+mod queue;
+mod report;
+
+pub use report::Report;
+
+/// What to measure.
+#[derive(Clone, Debug, Serialize)]
+pub struct Options {
+    /// Tasks to enqueue and drain.
+    pub tasks: usize,
+    /// Tasks in flight at most.
+    pub capacity: usize,
+    /// Bytes of data that each task carries.
+    pub payload_bytes: usize,
+    /// Tasks per second through the API while latency is measured; 0 leaves that out.
+    pub rate: u32,
+    /// How long latency, and then idleness, is measured, in seconds.
+    pub seconds: u64,
+}
+
+/// Time between two looks at a drain.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Where it is measured.
+pub(crate) struct Place {
+    config: Config,
+    store: Store,
+    edge: Option<EdgeServer>,
+    folder: TempDir,
+}
+
+/// Runs every measurement.
+///
+/// # Errors
+/// When the store cannot be used, or a part of the program fails.
+pub async fn run(config: Config, options: Options) -> anyhow::Result<Report> {
+    exporter::install(clock::now())?;
+    let place = Place::open(config, &options).await?;
+    let measured = measure(&place, options).await;
+    let closed = place.close().await;
+    let report = measured?;
+    closed?;
+    Ok(report)
+}
+
+async fn measure(place: &Place, options: Options) -> anyhow::Result<Report> {
+    let mut report = Report::new(place.store_kind(), options.clone());
+    report.enqueue = Some(queue::enqueue(place, &options).await?);
+    report.drain = Some(queue::drain(place, &options).await?);
+    report.protocol = Some(protocol::drain(place, &options).await?);
+    if options.rate > 0 {
+        report.latency = Some(latency::measure(place, &options).await?);
+    }
+    report.idle = Some(idle::measure(place, &options).await?);
+    report.peak_rss_bytes = idle::peak_rss_bytes();
+    Ok(report)
+}
+
+impl Place {
+    async fn open(mut config: Config, options: &Options) -> anyhow::Result<Self> {
+        app::install_crypto();
+        let folder = tempfile::tempdir()?;
+        config.store.prefix = format!("{}bench_{}_", config.store.prefix, Uuid::new_v4().simple());
+        let edge = if config.store.url.is_empty() {
+            let mut settings = config.embedded.clone();
+            settings.data_dir = folder.path().join("qdrant");
+            settings.address.set_port(0);
+            let edge = EdgeServer::start(&settings).await?;
+            config.store = store::Settings { url: edge.url(), api_key: settings.api_key, ..config.store };
+            Some(edge)
+        } else {
+            None
+        };
+        config.tools.workspace = folder.path().join("workspace");
+        config.artifacts.folder = folder.path().join("artifacts");
+        config.api.address.set_port(0);
+        config.agents = [("bench".to_owned(), profile(options.capacity)?)].into();
+        let store = Store::connect(&config.store, &config.artifacts, None).await?;
+        Ok(Self { config, store, edge, folder })
+    }
+
+    fn store_kind(&self) -> &'static str {
+        if self.edge.is_some() { "embedded" } else { "server" }
+    }
+
+    /// A runner over the scratch collections.
+    async fn runner(&self) -> anyhow::Result<Runner> {
+        let wake = Arc::new(Notify::new());
+        let tools = Toolbox::new(&self.config.tools, &self.store, Arc::clone(&wake))?;
+        let agent = Agent::new(None, tools, self.store.clone(), self.config.memory.clone());
+        let parts = scheduler::Parts {
+            store: self.store.clone(),
+            agent,
+            agents: self.config.agents.values().cloned().collect(),
+            scheduler: self.config.scheduler.clone(),
+            worker: self.config.worker.clone(),
+            retry: self.config.retry.clone(),
+            replica_id: format!("bench-{}", Uuid::new_v4().simple()),
+            wake,
+        };
+        Ok(Runner::start(parts).await?)
+    }
+
+    async fn close(self) -> anyhow::Result<()> {
+        protocol::remove_collections(&self.config.store).await?;
+        drop(self.store);
+        if let Some(edge) = self.edge {
+            edge.shutdown().await?;
+        }
+        self.folder.close()?;
+        Ok(())
+    }
+}
+
+fn profile(capacity: usize) -> anyhow::Result<AgentProfile> {
+    Ok(serde_json::from_value(serde_json::json!({"name": "bench", "capacity": capacity}))?)
+}
+
+/// How many of `count` things happen in a second, if they took this long.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+fn per_second(count: usize, took: Duration) -> f64 {
+    count as f64 / took.as_secs_f64().max(f64::EPSILON)
+}
+
+/// The value below which this part of the sorted `values` lies.
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
+fn percentile(values: &[f64], part: f64) -> f64 {
+    let index = ((values.len() as f64 * part).ceil() as usize).clamp(1, values.len().max(1)) - 1;
+    values.get(index).copied().unwrap_or_default()
+}
+
+fn elapsed(began: Instant) -> f64 {
+    began.elapsed().as_secs_f64()
+}
+
+fn now() -> Timestamp {
+    clock::now()
+}

@@ -1,0 +1,108 @@
+//! Enqueue in bulk, then drain.
+
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::Value;
+
+use super::report::{Drain, Throughput};
+use super::{LOOK, Options, Place, now, per_second};
+use crate::domain::id::TaskId;
+use crate::domain::plan::Plan;
+use crate::domain::task::{Task, TaskStatus};
+use crate::telemetry::exporter;
+
+/// Tasks in one insert.
+pub(super) const BATCH: usize = 512;
+/// Inserts under way.
+const PARALLEL: usize = 4;
+
+/// Tasks with nothing to run, due now.
+pub(super) fn milestones(count: usize, payload_bytes: usize) -> impl Iterator<Item = Task> {
+    let (begun, filler) = (now(), "x".repeat(payload_bytes));
+    (0..count).map(move |_| {
+        let mut task = Task::new(TaskId::fresh(), "measure the queue", begun);
+        task.plan = Some(Plan { steps: Vec::new() });
+        task.context.insert("filler".to_owned(), Value::String(filler.clone()));
+        task
+    })
+}
+
+/// Inserts every task, durably.
+pub(super) async fn enqueue(place: &Place, options: &Options) -> anyhow::Result<Throughput> {
+    let took = insert(place, options).await?;
+    Ok(Throughput { seconds: took.as_secs_f64(), tasks_per_s: per_second(options.tasks, took) })
+}
+
+/// Inserts every task, durably; gives back how long that took.
+pub(super) async fn insert(place: &Place, options: &Options) -> anyhow::Result<Duration> {
+    let tasks: Vec<Task> = milestones(options.tasks, options.payload_bytes).collect();
+    let began = Instant::now();
+    stream::iter(tasks.chunks(BATCH))
+        .map(|batch| place.store.insert(batch))
+        .buffer_unordered(PARALLEL)
+        .try_for_each(|_| std::future::ready(Ok(())))
+        .await?;
+    Ok(began.elapsed())
+}
+
+/// Runs all that was enqueued, until each task is durably completed.
+pub(super) async fn drain(place: &Place, options: &Options) -> anyhow::Result<Drain> {
+    let before = Counters::read();
+    let began = Instant::now();
+    let runner = place.runner().await?;
+    let wanted = u64::try_from(options.tasks)?;
+    loop {
+        let counts = place.store.task_counts().await?;
+        if counts.get(&TaskStatus::Completed).copied().unwrap_or_default() >= wanted {
+            break;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    let took = began.elapsed();
+    runner.shutdown().await;
+    let after = Counters::read();
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    let calls = (after.store_calls - before.store_calls) / options.tasks.max(1) as f64;
+    Ok(Drain {
+        throughput: Throughput { seconds: took.as_secs_f64(), tasks_per_s: per_second(options.tasks, took) },
+        conflicts: after.races_lost - before.races_lost,
+        store_calls_per_task: calls,
+    })
+}
+
+/// What the program counts of itself, for the difference between two moments.
+struct Counters {
+    store_calls: f64,
+    races_lost: f64,
+}
+
+impl Counters {
+    fn read() -> Self {
+        let text = exporter::render();
+        Self {
+            store_calls: sum(&text, "qron_store_operation_seconds_count"),
+            races_lost: sum(&text, "qron_claim_races_lost_total"),
+        }
+    }
+}
+
+/// The sum over all labels of a metric in the text format of Prometheus.
+fn sum(text: &str, name: &str) -> f64 {
+    let rows = text
+        .lines()
+        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' ')));
+    rows.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_labels_of_a_metric_are_summed_up_and_its_neighbours_left_out() {
+        let text = "# TYPE a counter\na{x=\"1\"} 2\na{x=\"2\"} 3\na_total 7\n";
+        assert!((sum(text, "a") - 5.0).abs() < f64::EPSILON);
+        assert!((sum(text, "a_total") - 7.0).abs() < f64::EPSILON);
+    }
+}
