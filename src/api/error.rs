@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::InvalidTaskId;
+use crate::scheduler::recurring::desk::ScheduleError;
 use crate::store::{StoreError, TransitionError};
 
 /// The body of an error.
@@ -97,6 +98,21 @@ impl From<TransitionError> for Problem {
             TransitionError::Store(error) => error.into(),
             TransitionError::Lost(_) => Self::conflict(format!("{error} just now; ask again")),
             TransitionError::Illegal(_) => Self::conflict(error.to_string()),
+        }
+    }
+}
+
+impl From<ScheduleError> for Problem {
+    fn from(error: ScheduleError) -> Self {
+        match error {
+            ScheduleError::Store(error) => error.into(),
+            ScheduleError::Missing(_) => Self::not_found(error.to_string()),
+            ScheduleError::Taken(_) | ScheduleError::Busy(_) | ScheduleError::Overlaps { .. } => {
+                Self::conflict(error.to_string())
+            }
+            ScheduleError::Range(_) | ScheduleError::Timing(_) | ScheduleError::Template(_) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+            }
         }
     }
 }

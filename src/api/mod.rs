@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use secrecy::SecretString;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,8 @@ pub mod error;
 mod extract;
 mod guard;
 mod health;
+pub mod schedule_views;
+mod schedules;
 mod search;
 mod submit;
 mod tasks;
@@ -79,6 +81,14 @@ pub fn router(settings: &Settings, address: SocketAddr, parts: Parts) -> Router 
         .route("/dead-letters/purge", post(dead_letters::purge_many))
         .route("/dead-letters/{id}", get(dead_letters::show).delete(dead_letters::purge))
         .route("/dead-letters/{id}/requeue", post(dead_letters::requeue))
+        .route("/schedules", post(schedules::create).get(schedules::list))
+        .route("/schedules/preview", post(schedules::preview_new))
+        .route("/schedules/{id}", put(schedules::replace).get(schedules::show).delete(schedules::remove))
+        .route("/schedules/{id}/pause", post(schedules::pause))
+        .route("/schedules/{id}/resume", post(schedules::resume))
+        .route("/schedules/{id}/trigger", post(schedules::trigger))
+        .route("/schedules/{id}/backfill", post(schedules::backfill))
+        .route("/schedules/{id}/preview", get(schedules::preview))
         .route("/agents", get(agents::list))
         .route("/search", get(search::search));
     Router::new()

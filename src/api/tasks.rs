@@ -61,6 +61,7 @@ pub(super) struct Wanted {
     agent: Option<String>,
     tag: Option<String>,
     user: Option<String>,
+    schedule: Option<String>,
     limit: Option<u32>,
     after: Option<String>,
 }
@@ -77,7 +78,7 @@ pub(super) async fn list(
         agent: wanted.agent,
         tag: wanted.tag,
         user: wanted.user,
-        schedule_id: None,
+        schedule_id: wanted.schedule,
     };
     let limit = page_limit(wanted.limit)?;
     let after = after(wanted.after.as_deref())?;

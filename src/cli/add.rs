@@ -109,7 +109,7 @@ impl Add {
     }
 }
 
-fn read_stdin(what: &str) -> Result<String, CliError> {
+pub(super) fn read_stdin(what: &str) -> Result<String, CliError> {
     let mut text = String::new();
     std::io::stdin()
         .read_to_string(&mut text)
@@ -117,7 +117,7 @@ fn read_stdin(what: &str) -> Result<String, CliError> {
     Ok(text)
 }
 
-fn read_plan(path: &Path) -> Result<Value, CliError> {
+pub(super) fn read_plan(path: &Path) -> Result<Value, CliError> {
     let text = if path == Path::new("-") {
         read_stdin("plan")?
     } else {
@@ -128,7 +128,7 @@ fn read_plan(path: &Path) -> Result<Value, CliError> {
 }
 
 /// `key=value`, whose value is JSON where it reads as such and text otherwise, or whole objects; later ones win.
-fn read_context(given: &[String]) -> Result<Value, CliError> {
+pub(super) fn read_context(given: &[String]) -> Result<Value, CliError> {
     let mut context = Map::new();
     for text in given {
         if text.trim_start().starts_with('{') {

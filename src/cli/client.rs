@@ -42,11 +42,7 @@ impl Client {
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, &str)]) -> Result<T, CliError> {
-        let mut url = self.url(path)?;
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        self.send(self.http.request(Method::GET, url)).await
+        self.send(self.http.request(Method::GET, self.url_with(path, query)?)).await
     }
 
     pub(crate) async fn post<T: DeserializeOwned>(
@@ -61,6 +57,43 @@ impl Client {
         self.send(request).await
     }
 
+    /// A request to do something that has no body.
+    pub(crate) async fn post_with<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<T, CliError> {
+        self.send(self.http.request(Method::POST, self.url_with(path, query)?)).await
+    }
+
+    /// A request with both a body and parameters.
+    pub(crate) async fn post_body<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: &impl Serialize,
+    ) -> Result<T, CliError> {
+        self.send(self.http.request(Method::POST, self.url_with(path, query)?).json(body)).await
+    }
+
+    pub(crate) async fn put<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T, CliError> {
+        self.send(self.http.request(Method::PUT, self.url(path)?).json(body)).await
+    }
+
+    /// Removes something; there is nothing to read in the answer.
+    pub(crate) async fn delete(&self, path: &[&str]) -> Result<(), CliError> {
+        self.answer(self.http.request(Method::DELETE, self.url(path)?)).await.map(drop)
+    }
+
+    /// A path with parameters.
+    fn url_with(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Url, CliError> {
+        let mut url = self.url(path)?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Ok(url)
+    }
+
     /// A path below `/api/v1`, each part escaped.
     fn url(&self, path: &[&str]) -> Result<Url, CliError> {
         let mut url = self.base.clone();
@@ -73,18 +106,21 @@ impl Client {
     }
 
     async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, CliError> {
+        let body = self.answer(request).await?;
+        serde_json::from_slice(&body).map_err(|error| {
+            CliError::Failed(format!("{} answers something else than this version of qron expects: {error}", self.base))
+        })
+    }
+
+    /// The body of a good answer.
+    async fn answer(&self, request: RequestBuilder) -> Result<Vec<u8>, CliError> {
         let token = self.token.expose_secret();
         let request = if token.is_empty() { request } else { request.bearer_auth(token) };
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
         if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|error| {
-                CliError::Failed(format!(
-                    "{} answers something else than this version of qron expects: {error}",
-                    self.base
-                ))
-            });
+            return Ok(body.into());
         }
         Err(refusal(status, &body))
     }

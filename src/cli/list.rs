@@ -23,6 +23,9 @@ pub(super) struct List {
     /// Only tasks of this user
     #[arg(long)]
     user: Option<String>,
+    /// Only tasks of this schedule
+    #[arg(long, value_name = "ID")]
+    schedule: Option<String>,
     /// At most this many
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "all")]
     limit: u32,
@@ -69,7 +72,13 @@ impl List {
         loop {
             let wanted = u32::try_from(limit - listing.items.len()).unwrap_or(PAGE).min(PAGE).to_string();
             let mut query = vec![("limit", wanted.as_str())];
-            let filters = [("agent", &self.agent), ("tag", &self.tag), ("user", &self.user), ("after", &listing.next)];
+            let filters = [
+                ("agent", &self.agent),
+                ("tag", &self.tag),
+                ("user", &self.user),
+                ("schedule", &self.schedule),
+                ("after", &listing.next),
+            ];
             query.extend(filters.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))));
             if !statuses.is_empty() {
                 query.push(("status", &statuses));

@@ -22,6 +22,7 @@ mod list;
 pub(crate) mod output;
 mod retry;
 mod run;
+mod schedules;
 mod search;
 pub(crate) mod show;
 
@@ -61,6 +62,9 @@ enum Command {
     Cancel(cancel::Cancel),
     /// Run tasks again that failed, were cancelled or blocked
     Retry(retry::Retry),
+    /// Define and steer recurring tasks
+    #[command(subcommand)]
+    Schedules(schedules::Schedules),
     /// See and handle tasks that ended badly
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLetters),
@@ -144,6 +148,7 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), CliError> {
         Command::Show(command) => command.run(&global.client()?).await,
         Command::Cancel(command) => command.run(&global.client()?).await,
         Command::Retry(command) => command.run(&global.client()?).await,
+        Command::Schedules(command) => command.run(&global.client()?).await,
         Command::DeadLetters(command) => command.run(&global.client()?).await,
         Command::Agents(command) => command.run(&global.client()?).await,
         Command::Search(command) => command.run(&global.client()?).await,

@@ -91,6 +91,9 @@ fn print(detail: &TaskDetail) -> Result<(), CliError> {
     if let Some(agent) = detail.attempts.last().map(|attempt| &attempt.agent).or(task.agent.as_ref()) {
         field("agent", agent)?;
     }
+    if let Some(schedule) = &task.schedule_id {
+        field("schedule", schedule)?;
+    }
     field("attempts", &format!("{} of {}", detail.attempts.len(), task.max_attempts.max(1)))?;
     field("run at", &output::time(&task.run_at))?;
     if let Some(finished) = &task.finished_at {

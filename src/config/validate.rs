@@ -111,6 +111,7 @@ fn runner(config: &Config, checks: &mut Checks<'_>) {
     checks.at_least("scheduler.window", scheduler.window, 1);
     checks.at_least("scheduler.claim_batch", scheduler.claim_batch, 1);
     checks.at_least("scheduler.admission_batch", scheduler.admission_batch, 1);
+    checks.at_least("scheduler.missed_after_ms", scheduler.missed_after_ms, 1_000);
     let worker = &config.worker;
     checks.at_least("worker.heartbeat_ms", worker.heartbeat_ms, 1);
     checks.at_least("worker.cancel_poll_ms", worker.cancel_poll_ms, 1);

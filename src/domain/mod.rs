@@ -15,6 +15,7 @@ pub mod memory;
 pub mod plan;
 pub mod replica;
 pub mod retry;
+pub mod schedule;
 pub mod task;
 pub mod time;
 pub mod tool;

@@ -1,5 +1,5 @@
-//! Finds what is due and gives it to workers: sweep, admission, dispatch, rescue. Each part has `run_once` and is
-//! driven by one loop or one cron job.
+//! Finds what is due and gives it to workers: sweep, admission, dispatch, recurring, rescue. Each part has `run_once`
+//! and is driven by one loop or one cron job.
 //!
 //! [`Runner`] is all that the rest of the program sees of it.
 
@@ -32,6 +32,8 @@ use admission::Admission;
 use dependencies::Dependencies;
 use dispatch::Dispatcher;
 use guard::guarded;
+use recurring::Recurring;
+use recurring::desk::Desk;
 use rescue::Rescuer;
 use sweep::Sweep;
 
@@ -41,6 +43,7 @@ mod claims;
 mod dependencies;
 mod dispatch;
 mod guard;
+pub mod recurring;
 mod rescue;
 mod spread;
 mod sweep;
@@ -57,6 +60,8 @@ pub struct Settings {
     pub claim_batch: usize,
     /// Points read at once while admitting.
     pub admission_batch: u32,
+    /// A firing of a schedule that is later than this counts as missed, in milliseconds.
+    pub missed_after_ms: u64,
 }
 
 impl Settings {
@@ -112,6 +117,7 @@ struct Inner {
     /// Makes the sweep happen now.
     poke: Arc<Notify>,
     worker: Arc<Worker>,
+    desk: Desk,
     cron: Mutex<JobScheduler>,
     grace: Duration,
     /// The parts that find work: they end when the drain begins.
@@ -159,6 +165,7 @@ impl Runner {
             drain: CancellationToken::new(),
             stop: CancellationToken::new(),
             ended: OnceCell::new(),
+            desk: Desk { worker: Arc::clone(&worker), changed: Arc::default() },
             worker,
             poke,
         };
@@ -189,6 +196,12 @@ impl Runner {
     #[must_use]
     pub fn loads(&self) -> Vec<AgentPresence> {
         self.inner.worker.slots.presence()
+    }
+
+    /// Where people ask something of schedules.
+    #[must_use]
+    pub fn schedules(&self) -> &Desk {
+        &self.inner.desk
     }
 
     /// Stops a task at once if it runs here; `false` if it does not. The store must have been told first
@@ -247,6 +260,8 @@ impl Inner {
         let sweep = Sweep { worker: Arc::clone(worker), admission, poke, busy, swept: Arc::clone(&swept) };
         self.finders.spawn(sweep.run(self.drain.clone()));
         self.finders.spawn(Dependencies::new(Arc::clone(worker)).run(self.drain.clone()));
+        let recurring = Recurring::new(Arc::clone(worker), Arc::clone(&self.desk.changed), settings.missed_after_ms);
+        self.finders.spawn(recurring.run(self.drain.clone()));
         self.finders.spawn(Rescuer::new(Arc::clone(worker), heartbeat).run(self.drain.clone()));
         self.finders.spawn(Dispatcher::new(Arc::clone(worker), settings, self.drain.clone()).run(swept));
     }

@@ -28,6 +28,7 @@ pub(super) enum Collection {
     Tasks,
     Attempts,
     DeadLetters,
+    Schedules,
     Replicas,
     Events,
     Artifacts,
@@ -47,10 +48,11 @@ enum Index {
 }
 
 impl Collection {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Tasks,
         Self::Attempts,
         Self::DeadLetters,
+        Self::Schedules,
         Self::Replicas,
         Self::Events,
         Self::Artifacts,
@@ -64,6 +66,7 @@ impl Collection {
             Self::Tasks => "tasks",
             Self::Attempts => "attempts",
             Self::DeadLetters => "dead_letters",
+            Self::Schedules => "schedules",
             Self::Replicas => "replicas",
             Self::Events => "events",
             Self::Artifacts => "artifacts",
@@ -91,7 +94,7 @@ impl Collection {
             Self::Events => &[("task_id", Index::Word), ("at", Index::Order)],
             Self::Artifacts => &[("task_id", Index::Word)],
             Self::Memory => &[("visible_to", Index::Word)],
-            Self::DeadLetters | Self::Replicas | Self::State => &[],
+            Self::DeadLetters | Self::Schedules | Self::Replicas | Self::State => &[],
         }
     }
 }

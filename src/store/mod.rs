@@ -8,6 +8,7 @@
 //! - `connect`, `collections`, `requests`: the connection, the schema, and the one way every request takes;
 //! - `codec`, `foreign`, `values`: a task as a payload, and the tolerant reading of points that others wrote;
 //! - `insert`, `tasks`, `admission`, `claims`, `transitions` with its `writer` (the group commit): the life of a task;
+//! - `schedules`: what makes tasks recur;
 //! - `attempts`, `dead_letters`, `replicas`, `events`, `artifacts`, `state`, `memory`, `search`: what is kept beside it.
 
 use std::sync::Arc;
@@ -37,6 +38,7 @@ mod insert;
 mod memory;
 mod replicas;
 mod requests;
+mod schedules;
 mod search;
 mod state;
 mod tasks;

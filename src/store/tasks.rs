@@ -14,6 +14,8 @@ use crate::domain::task::{Task, TaskStatus};
 
 /// Most spellings of a status that are counted; more than there are, since foreign points have their own.
 const MAX_STATUSES: u64 = 64;
+/// Tasks whose status is read at once.
+const STATUS_BATCH: usize = 1_024;
 
 impl Store {
     /// A task by id. A point that waits for admission is shown as admission will read it.
@@ -48,6 +50,23 @@ impl Store {
     /// A failure of the store.
     pub async fn count_tasks(&self, filter: &TaskFilter) -> Result<u64, StoreError> {
         self.inner.count("count_tasks", Collection::Tasks, Some(conditions(filter)), true).await
+    }
+
+    /// The statuses of those of the tasks `ids` that there are and whose status can be read.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn task_statuses(&self, ids: &[TaskId]) -> Result<HashMap<TaskId, TaskStatus>, StoreError> {
+        let mut statuses = HashMap::with_capacity(ids.len());
+        for chunk in ids.chunks(STATUS_BATCH) {
+            let chunk = chunk.iter().copied().map(point_id).collect();
+            let points = self.inner.get("task_statuses", Collection::Tasks, chunk, Part::Only(&["status"])).await?;
+            statuses.extend(points.into_iter().filter_map(|point| {
+                let status = point.payload.get("status")?.as_str()?.parse().ok()?;
+                Some((task_id(point.id.as_ref())?, status))
+            }));
+        }
+        Ok(statuses)
     }
 
     /// Waiting tasks, for the check of their dependencies, from `after`.

@@ -44,7 +44,7 @@ const fn histogram<const N: usize>(
 // Tasks.
 
 pub const TASKS_INSERTED: Counter<1> =
-    counter("qron_tasks_inserted_total", &["source"], "Tasks inserted through qron, by source: api or tool.");
+    counter("qron_tasks_inserted_total", &["source"], "Tasks inserted through qron, by source: api, tool or schedule.");
 pub const TASKS_ADMITTED: Counter<0> =
     counter("qron_tasks_admitted_total", &[], "Points of other clients that were read and admitted as tasks.");
 pub const TASKS_REJECTED: Counter<0> = counter(
@@ -103,6 +103,26 @@ pub const RECOVERY_SECONDS: Histogram<0> = histogram(
     &[],
     LONG,
     "Time from the last sign of life of a dead replica until its tasks were back in the queue.",
+);
+
+// Schedules.
+
+pub const SCHEDULES: Gauge<1> = gauge(
+    "qron_schedules",
+    &["state"],
+    "Stored schedules: active or paused; each replica sees the same ones, so take the maximum.",
+);
+pub const FIRINGS: Counter<1> = counter(
+    "qron_schedule_firings_total",
+    &["outcome"],
+    "Firings that became tasks (on_time, caught_up, queued, triggered, backfill) or were skipped (missed, overlapped, \
+     replaced, queue_full, invalid).",
+);
+pub const FIRING_LATENESS_SECONDS: Histogram<0> = histogram(
+    "qron_schedule_lateness_seconds",
+    &[],
+    LONG,
+    "Time from a firing until its task was inserted, caught up ones included.",
 );
 
 // Scheduler.
@@ -214,6 +234,9 @@ pub const ALL: &[Metric] = &[
     QUEUE_WAIT_SECONDS.row(),
     RUN_SECONDS.row(),
     RECOVERY_SECONDS.row(),
+    SCHEDULES.row(),
+    FIRINGS.row(),
+    FIRING_LATENESS_SECONDS.row(),
     SWEEPS.row(),
     SWEEP_SECONDS.row(),
     LAST_SWEEP.row(),

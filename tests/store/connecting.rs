@@ -29,7 +29,8 @@ async fn several_replicas_may_start_at_once() {
     for store in futures_util::future::join_all(stores).await {
         store.expect("connected").ping().await.expect("an answer");
     }
-    for name in ["tasks", "attempts", "dead_letters", "replicas", "events", "artifacts", "memory", "state"] {
+    for name in ["tasks", "attempts", "dead_letters", "schedules", "replicas", "events", "artifacts", "memory", "state"]
+    {
         bed.client.delete_collection(format!("{}{name}", fresh.prefix)).await.expect("deleted");
     }
 }

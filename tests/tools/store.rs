@@ -250,7 +250,18 @@ async fn vectors_are_searched_in_any_collection_of_somebody_else() {
 #[tokio::test]
 async fn poisoning_and_exfiltration_qrons_own_collections_are_closed_to_vector_search() {
     let place = Place::new().await;
-    for own in ["tasks", "memory", "state", "artifacts", "attempts", "events", "dead_letters", "replicas", "later"] {
+    for own in [
+        "tasks",
+        "memory",
+        "state",
+        "artifacts",
+        "attempts",
+        "events",
+        "dead_letters",
+        "schedules",
+        "replicas",
+        "later",
+    ] {
         let name = format!("{}{own}", place.prefix);
         let failure = place.call(&context(), "vector_search", json!({ "collection": name, "vector": [1.0] })).await;
         let failure = failure.expect_err(own);

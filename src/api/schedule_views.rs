@@ -1,0 +1,170 @@
+//! What the API shows of schedules. The command line reads the same structs.
+
+use serde::{Deserialize, Serialize};
+
+use super::views::TaskView;
+use crate::domain::id::TaskId;
+use crate::domain::schedule::template::Template;
+use crate::domain::schedule::timing::{Spec, Timing};
+use crate::domain::schedule::zone::Zone;
+use crate::domain::schedule::{CatchUp, Overlap, Schedule};
+use crate::domain::time::Timestamp;
+use crate::scheduler::recurring::desk::Backfilled;
+
+/// A schedule. Its definition has the names of the fields that define it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ScheduleView {
+    /// Its id.
+    pub id: String,
+    /// Cron expression that fires it.
+    pub cron: Option<String>,
+    /// Interval that fires it, in seconds.
+    pub every: Option<u64>,
+    /// When it fires, once.
+    pub at: Option<String>,
+    /// Zone of its wall clock.
+    pub zone: Zone,
+    /// No firing before this.
+    pub start: Option<String>,
+    /// No firing after this.
+    pub end: Option<String>,
+    /// Tasks become due up to this much after their firing, in seconds.
+    pub jitter: u64,
+    /// What a firing does while the task of an earlier one is alive.
+    pub overlap: Overlap,
+    /// What becomes of missed firings.
+    pub catch_up: CatchUp,
+    /// How far back they are made up for, in seconds, if all are.
+    pub catch_up_window: u64,
+    /// What its tasks are like.
+    pub task: Template,
+    /// Whether it is held.
+    pub paused: bool,
+    /// When it was made.
+    pub created_at: String,
+    /// When somebody last changed it.
+    pub updated_at: String,
+    /// Its next firings; none when it is paused, or will not fire again.
+    pub next: Vec<FiringView>,
+    /// Firings that wait for the end of earlier ones.
+    pub queued: Vec<FiringView>,
+    /// Firings that became tasks to carry out.
+    pub fired: u64,
+    /// Firings that were skipped.
+    pub skipped: u64,
+    /// The latest firing that became a task.
+    pub last_fire: Option<String>,
+    /// That task.
+    pub last_task: Option<TaskId>,
+}
+
+impl ScheduleView {
+    /// `schedule` with its next `count` firings.
+    pub(super) fn of(schedule: Schedule, count: usize) -> Self {
+        let Schedule { definition, progress, .. } = schedule.clone();
+        let zone = definition.zone;
+        let timing = schedule.timing().ok().filter(|_| !schedule.paused);
+        let next = timing.map_or_else(Vec::new, |timing| upcoming(&timing, zone, progress.cursor, count));
+        let (mut cron, mut every, mut at) = (None, None, None);
+        match definition.spec {
+            Spec::Cron(text) => cron = Some(text),
+            Spec::EveryMs(ms) => every = Some(ms / 1000),
+            Spec::At(time) => at = Some(time.to_rfc3339()),
+        }
+        Self {
+            id: schedule.id,
+            cron,
+            every,
+            at,
+            zone,
+            start: definition.start.map(Timestamp::to_rfc3339),
+            end: definition.end.map(Timestamp::to_rfc3339),
+            jitter: definition.jitter_ms / 1000,
+            overlap: definition.overlap,
+            catch_up: definition.catch_up,
+            catch_up_window: definition.catch_up_window_ms / 1000,
+            task: definition.task,
+            paused: schedule.paused,
+            created_at: schedule.created_at.to_rfc3339(),
+            updated_at: schedule.updated_at.to_rfc3339(),
+            next,
+            queued: progress.queue.iter().map(|waiting| FiringView::of(waiting.at, zone)).collect(),
+            fired: progress.fired,
+            skipped: progress.skipped,
+            last_fire: progress.last_fire.map(Timestamp::to_rfc3339),
+            last_task: progress.last_task,
+        }
+    }
+}
+
+/// A firing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FiringView {
+    /// When, in UTC.
+    pub at: String,
+    /// When, on the wall clock of the zone.
+    pub local: String,
+}
+
+impl FiringView {
+    fn of(at: Timestamp, zone: Zone) -> Self {
+        Self { at: at.to_rfc3339(), local: zone.show(at) }
+    }
+}
+
+/// The `count` firings after `after`.
+pub(super) fn upcoming(timing: &Timing, zone: Zone, after: Timestamp, count: usize) -> Vec<FiringView> {
+    timing.upcoming(after).take(count).map(|at| FiringView::of(at, zone)).collect()
+}
+
+/// A schedule that was defined.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SavedView {
+    /// Whether it is new.
+    pub created: bool,
+    /// The schedule.
+    #[serde(flatten)]
+    pub schedule: ScheduleView,
+}
+
+/// A schedule that was triggered: a task, or a firing that waits.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TriggeredView {
+    /// The task, unless it waits.
+    pub task: Option<TaskView>,
+    /// The firing that waits for the end of earlier ones.
+    pub queued: Option<FiringView>,
+}
+
+impl TriggeredView {
+    pub(super) fn waiting(at: Timestamp) -> Self {
+        Self { task: None, queued: Some(FiringView::of(at, Zone::UTC)) }
+    }
+}
+
+/// A range that was made up for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackfilledView {
+    /// Whether nothing was changed.
+    pub dry_run: bool,
+    /// Firings in the range.
+    pub firings: usize,
+    /// Those that had run, or were under way.
+    pub ran_before: usize,
+    /// Those that are tasks now.
+    pub inserted: usize,
+    /// Those that wait for their turn.
+    pub queued: usize,
+}
+
+impl BackfilledView {
+    pub(super) const fn of(done: Backfilled, dry_run: bool) -> Self {
+        Self {
+            dry_run,
+            firings: done.firings,
+            ran_before: done.ran_before,
+            inserted: done.inserted,
+            queued: done.queued,
+        }
+    }
+}

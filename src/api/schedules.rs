@@ -1,0 +1,319 @@
+//! Schedules: define, list, show, remove, pause, resume, trigger, backfill, preview.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::error::Problem;
+use super::extract::{self, Path, Query};
+use super::schedule_views::{BackfilledView, SavedView, ScheduleView, TriggeredView, upcoming};
+use super::views::Listing;
+use super::{Parts, Shared, submit as submission, tasks};
+use crate::clock;
+use crate::domain::schedule::duration::parse_duration_ms;
+use crate::domain::schedule::template::{Template, Words};
+use crate::domain::schedule::timing::{Spec, Timing};
+use crate::domain::schedule::zone::Zone;
+use crate::domain::schedule::{CatchUp, DEFAULT_WINDOW_MS, Definition, MAX_JITTER_MS, Overlap, check_id};
+use crate::domain::time::Timestamp;
+use crate::scheduler::recurring::desk::{ScheduleError, Triggered};
+
+/// Firings that are shown with a schedule.
+const NEXT: usize = 5;
+/// Firings of a preview.
+const DEFAULT_PREVIEW: usize = 10;
+const MAX_PREVIEW: usize = 1_000;
+
+/// The body of a definition.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Body {
+    id: Option<String>,
+    cron: Option<String>,
+    every: Option<Value>,
+    at: Option<Value>,
+    zone: Option<String>,
+    start: Option<Value>,
+    end: Option<Value>,
+    jitter: Option<Value>,
+    #[serde(default)]
+    overlap: Overlap,
+    #[serde(default)]
+    catch_up: CatchUp,
+    catch_up_window: Option<Value>,
+    paused: Option<bool>,
+    task: Option<Template>,
+}
+
+/// What a body says about times.
+struct Times {
+    spec: Spec,
+    zone: Zone,
+    start: Option<Timestamp>,
+    end: Option<Timestamp>,
+}
+
+impl Body {
+    fn times(&self, errors: &mut Vec<String>) -> Option<Times> {
+        let zone = match self.zone.as_deref().map_or(Ok(Zone::UTC), str::parse) {
+            Ok(zone) => zone,
+            Err(error) => {
+                errors.push(format!("zone: {error}"));
+                return None;
+            }
+        };
+        let mut time = |name: &str, value: &Option<Value>| match value.as_ref().map(|value| zone.read(value)) {
+            Some(Err(error)) => {
+                errors.push(format!("{name}: {error}"));
+                None
+            }
+            other => other.and_then(Result::ok),
+        };
+        let (start, end) = (time("start", &self.start), time("end", &self.end));
+        let at = time("at", &self.at);
+        let spec = match (&self.cron, &self.every, &self.at) {
+            (Some(cron), None, None) => Some(Spec::Cron(cron.trim().to_owned())),
+            (None, Some(every), None) => length("every", every, errors).map(Spec::EveryMs),
+            (None, None, Some(_)) => at.map(Spec::At),
+            _ => {
+                errors.push("give exactly one of cron, every and at".to_owned());
+                None
+            }
+        };
+        spec.map(|spec| Times { spec, zone, start, end })
+    }
+
+    /// The definition, and the template as it would be filled now.
+    fn read(self, id: &str, now: Timestamp) -> Result<(Definition, Template), Vec<String>> {
+        let mut errors = Vec::new();
+        let times = self.times(&mut errors);
+        let jitter_ms = self.jitter.as_ref().and_then(|jitter| length("jitter", jitter, &mut errors)).unwrap_or(0);
+        if jitter_ms > MAX_JITTER_MS {
+            errors.push("jitter: at most a day".to_owned());
+        }
+        let window = self.catch_up_window.as_ref().and_then(|window| length("catch_up_window", window, &mut errors));
+        let Some(task) = self.task else {
+            errors.push("task is missing: say what its tasks are like, e.g. {\"goal\": \"…\"}".to_owned());
+            return Err(errors);
+        };
+        if let Some(step) = task.ambiguous_step() {
+            errors.push(format!("task: a step must not be called {step:?}, since ${{{step}}} is a placeholder"));
+        }
+        let Some(Times { spec, zone, start, end }) = times.filter(|_| errors.is_empty()) else { return Err(errors) };
+        let filled = task.filled(&Words::new(id, now, zone));
+        let definition = Definition {
+            spec,
+            zone,
+            start,
+            end,
+            jitter_ms,
+            overlap: self.overlap,
+            catch_up: self.catch_up,
+            catch_up_window_ms: window.unwrap_or(DEFAULT_WINDOW_MS),
+            task,
+        };
+        definition.timing(now).map_err(|error| vec![error.to_string()])?;
+        Ok((definition, filled))
+    }
+}
+
+/// A length of time: seconds as a number, or text such as "15m". Whole seconds.
+fn length(name: &str, value: &Value, errors: &mut Vec<String>) -> Option<u64> {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    match parse_duration_ms(&text) {
+        Ok(ms) if ms % 1000 == 0 => return Some(ms),
+        Ok(_) => errors.push(format!("{name}: {text:?} is no number of whole seconds")),
+        Err(error) => errors.push(format!("{name}: {error}")),
+    }
+    None
+}
+
+/// Creates a schedule; an id that is taken by the same definition is fine.
+pub(super) async fn create(
+    State(parts): State<Shared>,
+    extract::Json(body): extract::Json<Body>,
+) -> Result<Response, Problem> {
+    let id = body.id.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
+    save(&parts, &id, body, false).await
+}
+
+/// Creates a schedule or puts it in the place of another of that id.
+pub(super) async fn replace(
+    State(parts): State<Shared>,
+    Path(id): Path<String>,
+    extract::Json(body): extract::Json<Body>,
+) -> Result<Response, Problem> {
+    if body.id.as_ref().is_some_and(|named| *named != id) {
+        return Err(Problem::bad_request("the id of the body is not that of the path: leave it out"));
+    }
+    save(&parts, &id, body, true).await
+}
+
+async fn save(parts: &Parts, id: &str, body: Body, replace: bool) -> Result<Response, Problem> {
+    check_id(id).map_err(|error| Problem::bad_request(error.to_string()))?;
+    let now = clock::now();
+    let paused = body.paused;
+    let (definition, filled) =
+        body.read(id, now).map_err(|errors| Problem::several(StatusCode::UNPROCESSABLE_ENTITY, errors))?;
+    check_task(parts, filled, now).await?;
+    let known = parts.store.schedule(id).await?.is_some_and(|known| known.definition == definition);
+    // One that has fired for the last time may be defined again as it is.
+    let never = !known && definition.timing(now).is_ok_and(|timing| timing.next(now).is_none());
+    if never {
+        let problem = "the schedule would never fire: all of its times have passed, or there are none";
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, problem));
+    }
+    let saved = parts.runner.schedules().save(id, definition, paused, replace, now).await?;
+    let status = if saved.created { StatusCode::CREATED } else { StatusCode::OK };
+    let location = [(header::LOCATION, format!("/api/v1/schedules/{id}"))];
+    let view = SavedView { created: saved.created, schedule: ScheduleView::of(saved.schedule, NEXT) };
+    Ok((status, location, Json(view)).into_response())
+}
+
+/// Whether the tasks of the template could be submitted.
+async fn check_task(parts: &Parts, filled: Template, now: Timestamp) -> Result<(), Problem> {
+    let body = serde_json::to_value(filled).map_err(|error| Problem::bad_request(error.to_string()))?;
+    let Value::Object(mut fields) = body else { return Err(Problem::bad_request("task must be an object")) };
+    fields.retain(|_, value| !value.is_null());
+    submission::read(parts, Value::Object(fields), now).await.map(drop).map_err(|problem| {
+        let errors = if problem.errors.is_empty() { vec![problem.detail] } else { problem.errors };
+        let errors = errors.into_iter().map(|error| format!("task: {error}")).collect();
+        Problem::several(StatusCode::UNPROCESSABLE_ENTITY, errors)
+    })
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    limit: Option<u32>,
+    after: Option<String>,
+}
+
+/// Schedules, a page, each with its next firing.
+pub(super) async fn list(
+    State(parts): State<Shared>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<Listing<ScheduleView>>, Problem> {
+    let after = tasks::after(wanted.after.as_deref())?;
+    let page = parts.store.schedules(tasks::page_limit(wanted.limit)?, after.as_deref()).await?;
+    let items = page.items.into_iter().map(|schedule| ScheduleView::of(schedule, 1)).collect();
+    Ok(Json(Listing { items, next: page.next }))
+}
+
+/// One schedule with its next firings.
+pub(super) async fn show(State(parts): State<Shared>, Path(id): Path<String>) -> Result<Json<ScheduleView>, Problem> {
+    let schedule = parts.store.schedule(&id).await?.ok_or(ScheduleError::Missing(id))?;
+    Ok(Json(ScheduleView::of(schedule, NEXT)))
+}
+
+/// Removes a schedule; its tasks stay.
+pub(super) async fn remove(State(parts): State<Shared>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    parts.runner.schedules().remove(&id, clock::now()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Holds a schedule.
+pub(super) async fn pause(State(parts): State<Shared>, Path(id): Path<String>) -> Result<Json<ScheduleView>, Problem> {
+    let schedule = parts.runner.schedules().pause(&id, clock::now()).await?;
+    Ok(Json(ScheduleView::of(schedule, NEXT)))
+}
+
+/// Lets it go on.
+pub(super) async fn resume(State(parts): State<Shared>, Path(id): Path<String>) -> Result<Json<ScheduleView>, Problem> {
+    let schedule = parts.runner.schedules().resume(&id, clock::now()).await?;
+    Ok(Json(ScheduleView::of(schedule, NEXT)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HowToTrigger {
+    overlap: Option<Overlap>,
+}
+
+/// Fires a schedule now: 201 with the task, or 202 when it waits for the end of earlier ones.
+pub(super) async fn trigger(
+    State(parts): State<Shared>,
+    Path(id): Path<String>,
+    Query(how): Query<HowToTrigger>,
+) -> Result<(StatusCode, Json<TriggeredView>), Problem> {
+    match parts.runner.schedules().trigger(&id, how.overlap, clock::now()).await? {
+        Triggered::Task(task) => {
+            Ok((StatusCode::CREATED, Json(TriggeredView { task: Some((*task).into()), queued: None })))
+        }
+        Triggered::Queued(at) => Ok((StatusCode::ACCEPTED, Json(TriggeredView::waiting(at)))),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Range {
+    from: Value,
+    until: Option<Value>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Makes up for the firings of a range that never ran.
+pub(super) async fn backfill(
+    State(parts): State<Shared>,
+    Path(id): Path<String>,
+    extract::Json(range): extract::Json<Range>,
+) -> Result<Json<BackfilledView>, Problem> {
+    let now = clock::now();
+    let zone = parts.store.schedule(&id).await?.ok_or_else(|| ScheduleError::Missing(id.clone()))?.definition.zone;
+    let read =
+        |name: &str, value: &Value| zone.read(value).map_err(|error| Problem::bad_request(format!("{name}: {error}")));
+    let from = read("from", &range.from)?;
+    let until = range.until.as_ref().map_or(Ok(now), |until| read("until", until))?;
+    let done = parts.runner.schedules().backfill(&id, (from, until), range.dry_run, now).await?;
+    Ok(Json(BackfilledView::of(done, range.dry_run)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HowMany {
+    count: Option<usize>,
+    from: Option<String>,
+}
+
+impl HowMany {
+    fn of(&self, timing: &Timing, zone: Zone) -> Result<Response, Problem> {
+        let count = self.count.unwrap_or(DEFAULT_PREVIEW);
+        if !(1..=MAX_PREVIEW).contains(&count) {
+            return Err(Problem::bad_request(format!("count = {count} is out of range: use 1 to {MAX_PREVIEW}")));
+        }
+        let from = self.from.as_ref().map(|from| zone.read(&Value::from(from.as_str()))).transpose();
+        let from = from.map_err(|error| Problem::bad_request(format!("from: {error}")))?;
+        let after = from.map_or_else(clock::now, |from| from.plus_millis(-1));
+        let items = upcoming(timing, zone, after, count);
+        Ok(Json(Listing { items, next: None }).into_response())
+    }
+}
+
+/// The next firings of a schedule, paused or not.
+pub(super) async fn preview(
+    State(parts): State<Shared>,
+    Path(id): Path<String>,
+    Query(how): Query<HowMany>,
+) -> Result<Response, Problem> {
+    let schedule = parts.store.schedule(&id).await?.ok_or(ScheduleError::Missing(id))?;
+    how.of(&schedule.timing().map_err(ScheduleError::Timing)?, schedule.definition.zone)
+}
+
+/// The next firings of a definition that is not stored, and needs no task.
+pub(super) async fn preview_new(
+    Query(how): Query<HowMany>,
+    extract::Json(body): extract::Json<Body>,
+) -> Result<Response, Problem> {
+    let mut errors = Vec::new();
+    let times = body.times(&mut errors).filter(|_| errors.is_empty());
+    let Some(Times { spec, zone, start, end }) = times else {
+        return Err(Problem::several(StatusCode::UNPROCESSABLE_ENTITY, errors));
+    };
+    let timing = Timing::new(&spec, zone, (start, end), clock::now()).map_err(ScheduleError::Timing)?;
+    how.of(&timing, zone)
+}

@@ -1,0 +1,344 @@
+//! Cron expressions: what they match on a clock on the wall, and where a wrong one is wrong.
+//!
+//! Knows no time zones: it searches through wall-clock times, of which every day has all. What becomes of a time that
+//! a zone leaves out or has twice is decided in [`timing`](super::timing).
+
+use std::cmp::Ordering;
+
+use chrono::{DateTime, Datelike as _, NaiveDateTime, Timelike as _};
+use croner::parser::CronParser;
+use croner::time::{CivilDate, CivilDateTime, CivilTime, CronDateTime, Resolution, Weekday};
+use croner::{Cron, errors::CronError};
+
+/// Longest expression, in characters.
+const MAX_CHARS: usize = 200;
+const MONTHS: [&str; 12] = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
+const DAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
+/// Names for whole expressions.
+const NICKNAMES: [(&str, &str); 7] = [
+    ("@yearly", "0 0 1 1 *"),
+    ("@annually", "0 0 1 1 *"),
+    ("@monthly", "0 0 1 * *"),
+    ("@weekly", "0 0 * * SUN"),
+    ("@daily", "0 0 * * *"),
+    ("@midnight", "0 0 * * *"),
+    ("@hourly", "0 * * * *"),
+];
+
+/// A field of an expression, in the order of the seven that there can be.
+#[derive(Clone, Copy)]
+struct Field {
+    name: &'static str,
+    allowed: &'static str,
+}
+
+const FIELDS: [Field; 7] = [
+    Field { name: "second", allowed: "0-59" },
+    Field { name: "minute", allowed: "0-59" },
+    Field { name: "hour", allowed: "0-23" },
+    Field { name: "day of month", allowed: "1-31, L (the last), 15W (the weekday nearest to the 15th)" },
+    Field { name: "month", allowed: "1-12 or JAN-DEC" },
+    Field { name: "day of week", allowed: "0-7 or SUN-SAT, FRI#2 (the second Friday), FRI#L (the last)" },
+    Field { name: "year", allowed: "1-5000" },
+];
+const DAY_OF_MONTH: usize = 3;
+const MONTH: usize = 4;
+const DAY_OF_WEEK: usize = 5;
+
+/// Text that is no cron expression.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidCron {
+    /// It has too few or too many fields.
+    #[error(
+        "cron expression {text:?} has {count} fields: use 5 (minute, hour, day of month, month, day of week), 6 with a \
+         second before them, 7 with a year after them, or a name such as @daily"
+    )]
+    Fields {
+        /// The expression.
+        text: String,
+        /// How many it has.
+        count: usize,
+    },
+    /// It is one word that looks like a name and is none.
+    #[error("{0:?} is no name of a cron expression: use @yearly, @monthly, @weekly, @daily or @hourly")]
+    Name(String),
+    /// A part of a field cannot be read.
+    #[error(
+        "cron expression {text:?}: {field} {part:?} at character {at}: {reason}; use {allowed}, *, and of these lists \
+         (1,2), ranges (1-5) and steps (*/5)"
+    )]
+    Part {
+        /// The expression.
+        text: String,
+        /// The field.
+        field: &'static str,
+        /// The part of the field.
+        part: String,
+        /// Where the part begins, counted from 1.
+        at: usize,
+        /// What is wrong with it.
+        reason: String,
+        /// What may stand there.
+        allowed: &'static str,
+    },
+    /// It is far longer than any that makes sense.
+    #[error("a cron expression of {0} characters: use at most {MAX_CHARS}")]
+    TooLong(usize),
+}
+
+/// A cron expression that can be read.
+#[derive(Clone, Debug)]
+pub struct CronExpression {
+    cron: Cron,
+    hourly: bool,
+}
+
+impl CronExpression {
+    /// Reads an expression of five fields, six with seconds first, seven with a year last, or a name such as `@daily`.
+    ///
+    /// # Errors
+    /// [`InvalidCron`], which says where it is wrong.
+    pub fn parse(text: &str) -> Result<Self, InvalidCron> {
+        if text.chars().count() > MAX_CHARS {
+            return Err(InvalidCron::TooLong(text.chars().count()));
+        }
+        let expression = if text.trim_start().starts_with('@') {
+            let name = text.trim().to_ascii_lowercase();
+            let known = NICKNAMES.iter().find(|(nickname, _)| *nickname == name);
+            known.map(|(_, expression)| *expression).ok_or_else(|| InvalidCron::Name(text.trim().to_owned()))?
+        } else {
+            text
+        };
+        let fields = fields(expression);
+        let first = match fields.len() {
+            5 => 1,
+            6 | 7 => 0,
+            count => return Err(InvalidCron::Fields { text: text.to_owned(), count }),
+        };
+        for (index, (at, field)) in fields.iter().enumerate() {
+            check(text, first + index, *at, field)?;
+        }
+        let cron = CronParser::new().parse(expression).map_err(|error| InvalidCron::Part {
+            text: text.to_owned(),
+            field: "the whole",
+            part: expression.to_owned(),
+            at: 1,
+            reason: reason(&error),
+            allowed: "5 to 7 fields",
+        })?;
+        let hourly = (0..24).all(|hour| cron.pattern.hour_match(hour).unwrap_or(false));
+        Ok(Self { cron, hourly })
+    }
+
+    /// Whether it fires in each of the 24 hours, and so means "this often" more than "at this time of day".
+    #[must_use]
+    pub const fn is_hourly(&self) -> bool {
+        self.hourly
+    }
+
+    /// The first wall-clock time from `wall` on that it matches, in seconds since 1970-01-01 00:00:00 on the same
+    /// clock; `None` when there is none before the year 5000.
+    pub(super) fn next_wall(&self, wall: i64) -> Option<i64> {
+        self.cron.find_next_occurrence(&Wall(wall), true).ok().map(|Wall(next)| next)
+    }
+}
+
+/// The fields with the place where each begins, counted in characters from 1.
+fn fields(text: &str) -> Vec<(usize, &str)> {
+    let mut fields = Vec::new();
+    let mut begin = None;
+    for (place, (byte, letter)) in text.char_indices().enumerate() {
+        match (letter.is_whitespace(), begin) {
+            (false, None) => begin = Some((place + 1, byte)),
+            (true, Some((at, from))) => {
+                fields.push((at, &text[from..byte]));
+                begin = None;
+            }
+            _ => {}
+        }
+    }
+    if let Some((at, from)) = begin {
+        fields.push((at, &text[from..]));
+    }
+    fields
+}
+
+/// Checks each part of a list by itself, so that an error names the part.
+fn check(text: &str, index: usize, at: usize, field: &str) -> Result<(), InvalidCron> {
+    // "+" before the weekdays wants them and the days of the month at once.
+    let (mut at, field) = match field.strip_prefix('+') {
+        Some(rest) if index == DAY_OF_WEEK => (at + 1, rest),
+        _ => (at, field),
+    };
+    for part in field.split(',') {
+        let wrong = fault(index, part);
+        if let Some(reason) = wrong {
+            let Field { name, allowed } = FIELDS[index];
+            return Err(InvalidCron::Part {
+                text: text.to_owned(),
+                field: name,
+                part: part.to_owned(),
+                at,
+                reason,
+                allowed,
+            });
+        }
+        at += part.chars().count() + 1;
+    }
+    Ok(())
+}
+
+fn fault(index: usize, part: &str) -> Option<String> {
+    if part.is_empty() {
+        return Some("a part of a list is empty".to_owned());
+    }
+    if let Some(word) = words(part).into_iter().find(|word| !is_known(index, word)) {
+        return Some(format!("{word:?} means nothing here"));
+    }
+    let mut alone = ["*"; 7];
+    alone[index] = part;
+    CronParser::new().parse(&alone.join(" ")).err().map(|error| reason(&error))
+}
+
+fn words(part: &str) -> Vec<String> {
+    let upper = part.to_uppercase();
+    upper.split(|letter: char| !letter.is_alphabetic()).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+fn is_known(index: usize, word: &str) -> bool {
+    match index {
+        DAY_OF_MONTH => ["L", "W", "LW"].contains(&word),
+        MONTH => MONTHS.contains(&word),
+        DAY_OF_WEEK => word == "L" || DAYS.contains(&word.strip_suffix('L').unwrap_or(word)),
+        _ => false,
+    }
+}
+
+/// What the parser says, as a part of a sentence.
+fn reason(error: &CronError) -> String {
+    let said = match error {
+        CronError::InvalidPattern(said) | CronError::IllegalCharacters(said) | CronError::ComponentError(said) => said,
+        other => return other.to_string(),
+    };
+    let said = said.replace("CronPattern contains", "it contains");
+    let said = said.trim_end_matches('.');
+    let mut letters = said.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().collect::<String>() + letters.as_str())
+}
+
+/// A time on a clock on the wall, without zone: seconds since 1970-01-01 00:00:00 on the same clock.
+#[derive(Clone, Copy)]
+struct Wall(i64);
+
+impl Wall {
+    fn naive(self) -> NaiveDateTime {
+        DateTime::from_timestamp(self.0, 0).unwrap_or_default().naive_utc()
+    }
+}
+
+impl CronDateTime for Wall {
+    fn to_civil(&self) -> CivilDateTime {
+        let naive = self.naive();
+        CivilDateTime::new(
+            CivilDate::from_parts_unchecked(naive.year(), naive.month(), naive.day()),
+            CivilTime::from_parts_unchecked(naive.hour(), naive.minute(), naive.second()),
+        )
+    }
+
+    fn civil_weekday(&self) -> Weekday {
+        Weekday::from_days_from_sunday(self.naive().weekday().num_days_from_sunday())
+    }
+
+    fn resolve_civil(&self, civil: CivilDateTime) -> Result<Resolution<Self>, CronError> {
+        let naive = chrono::NaiveDate::from_ymd_opt(civil.year(), civil.month(), civil.day())
+            .and_then(|date| date.and_hms_opt(civil.hour(), civil.minute(), civil.second()))
+            .ok_or(CronError::InvalidDate)?;
+        Ok(Resolution::Single(Self(naive.and_utc().timestamp())))
+    }
+
+    fn checked_add_seconds(&self, seconds: i64) -> Option<Self> {
+        self.0.checked_add(seconds).map(Self)
+    }
+
+    fn cmp_instant(&self, other: &Self) -> Ordering {
+        self.0.cmp(&other.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str) -> String {
+        CronExpression::parse(text).expect_err("wrong").to_string()
+    }
+
+    /// The first matches after 2026-01-01 00:00:00, a Thursday.
+    fn matches(text: &str, count: usize) -> Vec<String> {
+        let cron = CronExpression::parse(text).expect("right");
+        let mut wall = 1_767_225_600;
+        let mut found = Vec::new();
+        for _ in 0..count {
+            wall = cron.next_wall(wall).expect("a match") + 1;
+            found.push(Wall(wall - 1).naive().to_string());
+        }
+        found
+    }
+
+    #[test]
+    fn the_names_that_users_of_cron_know_work() {
+        assert_eq!(matches("@daily", 2), ["2026-01-01 00:00:00", "2026-01-02 00:00:00"]);
+        assert_eq!(matches("@midnight", 1), matches("@DAILY", 1));
+        assert_eq!(matches("@weekly", 1), ["2026-01-04 00:00:00"]);
+        assert_eq!(matches("@monthly", 2), ["2026-01-01 00:00:00", "2026-02-01 00:00:00"]);
+        assert_eq!(matches("@yearly", 2), ["2026-01-01 00:00:00", "2027-01-01 00:00:00"]);
+        assert_eq!(matches("@hourly", 2), ["2026-01-01 00:00:00", "2026-01-01 01:00:00"]);
+        assert_eq!(matches("0 12 L * *", 2), ["2026-01-31 12:00:00", "2026-02-28 12:00:00"]);
+        assert_eq!(matches("0 12 * * FRI#2", 2), ["2026-01-09 12:00:00", "2026-02-13 12:00:00"]);
+        assert_eq!(matches("0 12 * * FRI#L", 1), ["2026-01-30 12:00:00"]);
+        assert_eq!(matches("30 9 * feb,MAR mon-fri", 1), ["2026-02-02 09:30:00"]);
+        assert_eq!(matches("0 9 * * 7", 1), matches("0 9 * * sun", 1));
+        assert_eq!(matches("15 * * * * *", 2), ["2026-01-01 00:00:15", "2026-01-01 00:01:15"]);
+        assert_eq!(matches("0 0 0 1 1 * 2030", 1), ["2030-01-01 00:00:00"]);
+        assert_eq!(matches("0 9 15W * *", 2), ["2026-01-15 09:00:00", "2026-02-16 09:00:00"]);
+    }
+
+    #[test]
+    fn a_wrong_expression_says_where() {
+        let error = said("0 25 * * *");
+        assert!(error.contains("hour \"25\" at character 3") && error.contains("0-23"), "{error}");
+        let error = said("0  9 * * MON,FRY");
+        assert!(error.contains("day of week \"FRY\" at character 14"), "{error}");
+        assert!(said("* * 32 * *").contains("day of month \"32\" at character 5"));
+        assert!(said("0 MON * * *").contains("hour \"MON\" at character 3"), "names belong to their field");
+        assert!(said("5,,6 * * * *").contains("minute \"\" at character 3"));
+        assert!(said("*/0 * * * *").contains("minute \"*/0\" at character 1"));
+        assert!(said("* * * 13 *").contains("month \"13\" at character 7"));
+        assert!(said("60 * * * * *").contains("second \"60\" at character 1"));
+        assert!(said("* * * * MON#6").contains("day of week \"MON#6\" at character 9"));
+        assert!(said("every day").contains("2 fields"));
+        assert!(said("").contains("0 fields"));
+        assert!(said("@dayly").contains("@daily"));
+        assert!(said("ü * * * *").contains("minute \"ü\" at character 1"));
+        assert!(said(&"9".repeat(201)).contains("201 characters"));
+    }
+
+    #[test]
+    fn hourly_means_each_of_the_24_hours() {
+        for (text, hourly) in [
+            ("*/5 * * * *", true),
+            ("0 0-23 * * *", true),
+            ("0 */2 * * *", false),
+            ("* 9 * * *", false),
+            ("@daily", false),
+        ] {
+            assert_eq!(CronExpression::parse(text).expect("right").is_hourly(), hourly, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_never_comes_is_known_to_never_come() {
+        let cron = CronExpression::parse("0 0 30 2 *").expect("right");
+        assert_eq!(cron.next_wall(0), None);
+    }
+}

@@ -1,0 +1,186 @@
+//! What a schedule's tasks are made from: a goal and the rest of a task, with placeholders.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::zone::Zone;
+use crate::domain::plan::Plan;
+use crate::domain::task::{DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, Task};
+use crate::domain::time::Timestamp;
+
+/// The placeholders: the id of the schedule, the time of the firing and its day in the zone, and the zone.
+pub const PLACEHOLDERS: [&str; 4] = ["schedule", "fire_time", "fire_date", "zone"];
+
+/// What every task of a schedule is like. In the goal, in tags, and in every text of plan and context, `${fire_time}`
+/// and the other [`PLACEHOLDERS`] are replaced when it fires.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Template {
+    /// What the agent shall achieve.
+    pub goal: String,
+    /// Agent it must go to; any capable one otherwise.
+    #[serde(default)]
+    pub agent: Option<String>,
+    /// What its agent must be able to do.
+    #[serde(default)]
+    pub capabilities: Vec<String>,
+    /// 0 (can wait) to 10 (urgent).
+    #[serde(default = "default_priority")]
+    pub priority: u8,
+    /// Attempts it may have.
+    #[serde(default = "default_max_attempts")]
+    pub max_attempts: u32,
+    /// Time limit of one attempt, in seconds.
+    #[serde(default = "default_timeout_s")]
+    pub timeout_s: u64,
+    /// Plan to carry out, placeholders and all; made by a model when absent.
+    #[serde(default)]
+    pub plan: Option<Value>,
+    /// Data for the agent.
+    #[serde(default)]
+    pub context: Map<String, Value>,
+    /// Words to find it by.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// On whose behalf it runs.
+    #[serde(default)]
+    pub user: Option<String>,
+}
+
+const fn default_priority() -> u8 {
+    DEFAULT_PRIORITY
+}
+
+const fn default_max_attempts() -> u32 {
+    DEFAULT_MAX_ATTEMPTS
+}
+
+const fn default_timeout_s() -> u64 {
+    DEFAULT_TIMEOUT_S
+}
+
+/// What the placeholders of one firing stand for.
+#[derive(Clone, Debug)]
+pub struct Words {
+    values: [String; 4],
+}
+
+impl Words {
+    /// The words of the firing of `schedule` at `at`.
+    #[must_use]
+    pub fn new(schedule: &str, at: Timestamp, zone: Zone) -> Self {
+        Self { values: [schedule.to_owned(), zone.show(at), zone.date(at), zone.to_string()] }
+    }
+
+    fn put_into(&self, text: &str) -> String {
+        if !text.contains("${") {
+            return text.to_owned();
+        }
+        // In one pass, so that a value that looks like a placeholder stays what it is.
+        let mut done = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(start) = rest.find("${") {
+            done.push_str(&rest[..start]);
+            let known = PLACEHOLDERS.iter().zip(&self.values).find_map(|(name, value)| {
+                let after = rest[start + 2..].strip_prefix(name)?.strip_prefix('}')?;
+                Some((value, after)).filter(|_| !done.ends_with('$'))
+            });
+            if let Some((value, after)) = known {
+                done.push_str(value);
+                rest = after;
+            } else {
+                done.push_str("${");
+                rest = &rest[start + 2..];
+            }
+        }
+        done + rest
+    }
+
+    fn fill(&self, value: &Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.put_into(text)),
+            Value::Array(items) => items.iter().map(|item| self.fill(item)).collect(),
+            Value::Object(fields) => fields.iter().map(|(key, item)| (key.clone(), self.fill(item))).collect(),
+            other => other.clone(),
+        }
+    }
+}
+
+impl Template {
+    /// The same with every placeholder replaced.
+    #[must_use]
+    pub fn filled(&self, words: &Words) -> Self {
+        Self {
+            goal: words.put_into(&self.goal),
+            plan: self.plan.as_ref().map(|plan| words.fill(plan)),
+            context: self.context.iter().map(|(key, value)| (key.clone(), words.fill(value))).collect(),
+            tags: self.tags.iter().map(|tag| words.put_into(tag)).collect(),
+            ..self.clone()
+        }
+    }
+
+    /// What is said of the task goes into `task`; its placeholders must have been replaced.
+    ///
+    /// # Errors
+    /// What is wrong with the plan.
+    pub fn apply(self, task: Task) -> Result<Task, String> {
+        let plan: Option<Plan> =
+            self.plan.map(serde_json::from_value).transpose().map_err(|error| format!("plan: {error}"))?;
+        Ok(Task {
+            goal: self.goal,
+            agent: self.agent,
+            capabilities: self.capabilities,
+            priority: self.priority,
+            max_attempts: self.max_attempts,
+            timeout_s: self.timeout_s,
+            plan,
+            context: self.context,
+            tags: self.tags,
+            user: self.user,
+            ..task
+        })
+    }
+
+    /// The step of the plan that has the name of a placeholder, so that `${…}` could mean either.
+    #[must_use]
+    pub fn ambiguous_step(&self) -> Option<&str> {
+        let steps = self.plan.as_ref()?.get("steps")?.as_array()?;
+        steps.iter().filter_map(|step| step.get("id")?.as_str()).find(|id| PLACEHOLDERS.contains(id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn placeholders_are_replaced_wherever_there_is_text() {
+        let template: Template = serde_json::from_value(json!({
+            "goal": "report of ${fire_date} (${schedule}), not $${fire_date} nor ${other}",
+            "plan": {"steps": [{"id": "a", "tool": "t", "arguments": {"at": ["${fire_time}"], "b": "${a.value}"}}]},
+            "context": {"zone": "${zone}", "n": 1},
+            "tags": ["${schedule}"],
+        }))
+        .expect("a template");
+        let at = Timestamp::from_millis(1_785_567_600_000);
+        let filled = template.filled(&Words::new("${zone}", at, "Europe/Berlin".parse().expect("a zone")));
+        assert_eq!(filled.goal, "report of 2026-08-01 (${zone}), not $${fire_date} nor ${other}");
+        assert_eq!(filled.context, *json!({"zone": "Europe/Berlin", "n": 1}).as_object().expect("an object"));
+        assert_eq!(filled.tags, ["${zone}"]);
+        let arguments = &filled.plan.as_ref().expect("a plan")["steps"][0]["arguments"];
+        assert_eq!(*arguments, json!({"at": ["2026-08-01T09:00:00+02:00"], "b": "${a.value}"}));
+        let task = filled.apply(Task::new(crate::domain::id::TaskId::Number(1), "", at)).expect("a task");
+        assert_eq!(task.plan.expect("a plan").steps.len(), 1);
+    }
+
+    #[test]
+    fn a_step_must_not_be_called_like_a_placeholder() {
+        let template = |id: &str| -> Template {
+            serde_json::from_value(json!({"goal": "x", "plan": {"steps": [{"id": id}]}})).expect("a template")
+        };
+        assert_eq!(template("zone").ambiguous_step(), Some("zone"));
+        assert_eq!(template("zones").ambiguous_step(), None);
+    }
+}

@@ -1,0 +1,200 @@
+//! When a schedule fires.
+//!
+//! A cron expression names times on the wall clock of its zone. One that the zone leaves out, because the clock is set
+//! forward over it, fires at the first instant after the gap; one that comes twice, because the clock is set back over
+//! it, fires the first time. Expressions that fire in each of the 24 hours mean "this often" and not "at this time of
+//! day": they have nothing to make up for after a gap, and go on through the repeated hour.
+
+use serde::{Deserialize, Serialize};
+
+use super::cron::{CronExpression, InvalidCron};
+use super::zone::{Instants, Zone};
+use crate::domain::time::Timestamp;
+
+/// Shortest interval, in milliseconds.
+pub const MIN_EVERY_MS: u64 = 1_000;
+/// Widths of the first look back for the latest firings, in milliseconds; each next one is wider by [`WIDEN`].
+const FIRST_LOOK_MS: i64 = 60_000;
+const WIDEN: i64 = 8;
+
+/// What fires it, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Spec {
+    /// A cron expression.
+    Cron(String),
+    /// An interval in milliseconds, counted from the start of the schedule, else from its creation.
+    EveryMs(u64),
+    /// Once.
+    At(Timestamp),
+}
+
+/// A schedule's time that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTiming {
+    /// The expression.
+    #[error(transparent)]
+    Cron(#[from] InvalidCron),
+    /// Too short.
+    #[error("an interval of {0} ms is too short: use one second or more")]
+    Interval(u64),
+    /// Start and end.
+    #[error("the end {end} is not after the start {start}")]
+    Ends {
+        /// The start.
+        start: Timestamp,
+        /// The end.
+        end: Timestamp,
+    },
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    Cron(Box<CronExpression>, Zone),
+    Every { ms: i64, anchor: Timestamp },
+    At(Timestamp),
+}
+
+/// The firings of a schedule, ready to be computed.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    source: Source,
+    start: Option<Timestamp>,
+    end: Option<Timestamp>,
+}
+
+impl Timing {
+    /// The firings of `spec` in `zone` from `start` to `end`, both included; intervals count from `start`, else from
+    /// `created_at`.
+    ///
+    /// # Errors
+    /// [`InvalidTiming`].
+    pub fn new(
+        spec: &Spec,
+        zone: Zone,
+        (start, end): (Option<Timestamp>, Option<Timestamp>),
+        created_at: Timestamp,
+    ) -> Result<Self, InvalidTiming> {
+        if let (Some(start), Some(end)) = (start, end)
+            && end <= start
+        {
+            return Err(InvalidTiming::Ends { start, end });
+        }
+        let source = match spec {
+            Spec::Cron(text) => Source::Cron(Box::new(CronExpression::parse(text)?), zone),
+            Spec::EveryMs(ms) => match i64::try_from(*ms) {
+                Ok(every) if *ms >= MIN_EVERY_MS => Source::Every { ms: every, anchor: start.unwrap_or(created_at) },
+                _ => return Err(InvalidTiming::Interval(*ms)),
+            },
+            Spec::At(at) => Source::At(*at),
+        };
+        Ok(Self { source, start, end })
+    }
+
+    /// The first firing after `after`; `None` when there is none any more.
+    #[must_use]
+    pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
+        let after = self.start.map_or(after, |start| after.max(start.plus_millis(-1)));
+        let next = match &self.source {
+            Source::Cron(cron, zone) if cron.is_hourly() => next_hourly(cron, *zone, after),
+            Source::Cron(cron, zone) => next_daily(cron, *zone, after),
+            Source::Every { ms, anchor } => next_interval(*ms, *anchor, after),
+            Source::At(at) => (*at > after).then_some(*at),
+        }?;
+        (self.end.is_none_or(|end| next <= end)).then_some(next)
+    }
+
+    /// The firings after `after`, one by one.
+    pub fn upcoming(&self, after: Timestamp) -> impl Iterator<Item = Timestamp> + '_ {
+        std::iter::successors(self.next(after), |last| self.next(*last))
+    }
+
+    /// The latest firings in `(after, until]`, at most `most`, oldest first, and whether there are older ones in it.
+    #[must_use]
+    pub fn latest(&self, after: Timestamp, until: Timestamp, most: usize) -> (Vec<Timestamp>, bool) {
+        let mut width = FIRST_LOOK_MS;
+        loop {
+            let from = after.max(until.plus_millis(-width));
+            let mut found: Vec<Timestamp> = self.upcoming(from).take_while(|at| *at <= until).collect();
+            if found.len() >= most || from == after {
+                let older = found.len() > most || self.next(after).is_some_and(|first| Some(&first) < found.first());
+                found.drain(..found.len().saturating_sub(most));
+                return (found, older);
+            }
+            width = width.saturating_mul(WIDEN);
+        }
+    }
+
+    /// How many firings there are in `(after, until)`, counted as far as `most`.
+    #[must_use]
+    pub fn count(&self, after: Timestamp, until: Timestamp, most: usize) -> usize {
+        self.upcoming(after).take_while(|at| *at < until).take(most).count()
+    }
+}
+
+const fn seconds(at: Timestamp) -> i64 {
+    at.as_millis().div_euclid(1000)
+}
+
+const fn instant(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(seconds.saturating_mul(1000))
+}
+
+fn next_interval(ms: i64, anchor: Timestamp, after: Timestamp) -> Option<Timestamp> {
+    let passed = after.as_millis().checked_sub(anchor.as_millis())?;
+    let index = passed.div_euclid(ms).checked_add(1)?.max(0);
+    anchor.as_millis().checked_add(index.checked_mul(ms)?).map(Timestamp::from_millis)
+}
+
+/// Times of day: what is left out is made up for, what comes twice happens once.
+fn next_daily(cron: &CronExpression, zone: Zone, after: Timestamp) -> Option<Timestamp> {
+    // Whatever the clock showed before this stands for no later instant.
+    let mut wall = zone.wall(seconds(after));
+    loop {
+        wall = cron.next_wall(wall)?;
+        let (Instants::One(utc) | Instants::Two(utc, _) | Instants::Gap(utc)) = zone.instants(wall);
+        if instant(utc) > after {
+            return Some(instant(utc));
+        }
+        wall += 1;
+    }
+}
+
+/// Every hour: what is left out is left out, what comes twice happens twice.
+fn next_hourly(cron: &CronExpression, zone: Zone, after: Timestamp) -> Option<Timestamp> {
+    let utc = seconds(after);
+    let here = zone.wall(utc);
+    let Instants::Two(first, second) = zone.instants(here) else { return first_shown(cron, zone, here, after) };
+    if utc != first {
+        return first_shown(cron, zone, here, after);
+    }
+    // On the first pass of an hour that comes again: the rest of the pass, then the hour from its beginning.
+    let turn = zone.set_back(first, second);
+    let end_of_pass = zone.wall(turn - 1);
+    let mut wall = here;
+    while let Some(matching) = cron.next_wall(wall).filter(|matching| *matching <= end_of_pass) {
+        let found = instant(matching - here + utc);
+        if found > after {
+            return Some(found);
+        }
+        wall = matching + 1;
+    }
+    first_shown(cron, zone, zone.wall(turn), instant(turn - 1))
+}
+
+/// The first instant after `after` whose wall-clock time matches, looked for from the wall-clock time `wall` on, which
+/// is shown no more than once from `after` on.
+fn first_shown(cron: &CronExpression, zone: Zone, mut wall: i64, after: Timestamp) -> Option<Timestamp> {
+    loop {
+        wall = cron.next_wall(wall)?;
+        let candidates = match zone.instants(wall) {
+            Instants::One(utc) => [Some(utc), None],
+            Instants::Two(first, second) => [Some(first), Some(second)],
+            Instants::Gap(_) => [None, None],
+        };
+        if let Some(found) = candidates.into_iter().flatten().map(instant).find(|found| *found > after) {
+            return Some(found);
+        }
+        wall += 1;
+    }
+}

@@ -1,0 +1,340 @@
+//! Fires schedules. Every replica does, and none leads: ids of firings are derived from schedule and time and inserted
+//! only if absent, so that a firing becomes one task whoever inserts it and whoever dies. How far a schedule is stands
+//! in the store and is moved on after its firings are inserted, so that none is lost either.
+//!
+//! [`Desk`](desk::Desk) is where people ask for something.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::guard::guarded;
+use crate::clock;
+use crate::domain::event::{Event, Level};
+use crate::domain::id::TaskId;
+use crate::domain::schedule::due::{Cause, Round, Start, Summary, decide};
+use crate::domain::schedule::{Overlap, Progress, Schedule, fire_time, range_id};
+use crate::domain::task::{Task, TaskEvent, TaskStatus};
+use crate::domain::time::Timestamp;
+use crate::store::{Inserted, Store, StoreError, TaskFilter, TransitionError};
+use crate::telemetry::metrics;
+use crate::worker::execute::Worker;
+use crate::worker::{MaybeTransient as _, STORE_RETRY};
+
+pub mod desk;
+
+/// Schedules handled at once.
+const PARALLEL: usize = 16;
+/// How often all schedules are read, for those that other replicas made or changed.
+const REFRESH: Duration = Duration::from_secs(10);
+/// Longest sleep. The clock of timers stands still while a computer sleeps, and the clock on the wall may be set, so a
+/// long sleep cannot be trusted to end in time.
+const NAP_MS: u64 = 1_000;
+/// How often a schedule with firings that wait is looked at, in milliseconds.
+const QUEUE_LOOK_MS: i64 = 500;
+/// When a schedule that cannot be fired is looked at again, in milliseconds.
+const TROUBLE_MS: i64 = 60_000;
+/// Most tasks of a schedule that are looked at as alive.
+const MAX_ALIVE: u32 = 1_000;
+/// Statuses of tasks that have not ended.
+const ALIVE: [TaskStatus; 4] =
+    [TaskStatus::Waiting, TaskStatus::Pending, TaskStatus::Running, TaskStatus::AwaitingApproval];
+
+/// Fires schedules.
+pub(crate) struct Recurring {
+    worker: Arc<Worker>,
+    /// Somebody changed a schedule through this replica.
+    changed: Arc<Notify>,
+    missed_after_ms: u64,
+    /// When each schedule is to be looked at, as far as it will ever fire.
+    looks: HashMap<String, Timestamp>,
+    read_at: Option<Instant>,
+}
+
+impl Recurring {
+    pub(crate) fn new(worker: Arc<Worker>, changed: Arc<Notify>, missed_after_ms: u64) -> Self {
+        Self { worker, changed, missed_after_ms, looks: HashMap::new(), read_at: None }
+    }
+
+    /// Fires what is due, until the drain begins.
+    pub(crate) async fn run(mut self, drain: CancellationToken) {
+        let mut failures = 0;
+        loop {
+            // A round that has begun is carried through, so that what it fires is also counted.
+            if drain.is_cancelled() {
+                return;
+            }
+            let round = guarded("recurring", self.run_once(clock::now())).await;
+            if let Some(Ok(())) = round {
+                failures = 0;
+            } else {
+                if let Some(Err(error)) = round {
+                    tracing::warn!(%error, "schedules could not be fired; trying again");
+                }
+                failures += 1;
+                self.read_at = None;
+                let pause = Duration::from_millis(STORE_RETRY.delay(failures));
+                tokio::select! {
+                    () = drain.cancelled() => return,
+                    () = tokio::time::sleep(pause) => continue,
+                }
+            }
+            tokio::select! {
+                () = drain.cancelled() => return,
+                () = self.changed.notified() => self.read_at = None,
+                () = self.nap() => {}
+            }
+        }
+    }
+
+    /// Returns when the next schedule is due, or it is time to read all of them.
+    async fn nap(&self) {
+        let next = self.looks.values().min().copied();
+        loop {
+            let now = clock::now();
+            let until_next = next.map_or(NAP_MS, |next| next.millis_since(now));
+            if until_next == 0 || self.is_stale() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(until_next.min(NAP_MS))).await;
+        }
+    }
+
+    fn is_stale(&self) -> bool {
+        self.read_at.is_none_or(|at| at.elapsed() >= REFRESH)
+    }
+
+    /// Fires what is due at `now`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; what was fired is fired, and the rest is due still.
+    pub(crate) async fn run_once(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        if self.is_stale() {
+            let began = Instant::now();
+            let all = self.worker.store.all_schedules().await?;
+            let paused = all.iter().filter(|schedule| schedule.paused).count();
+            metrics::SCHEDULES.set(all.len() - paused, ["active"]);
+            metrics::SCHEDULES.set(paused, ["paused"]);
+            self.looks = all.iter().filter_map(|one| Some((one.id.clone(), look_at(one, now)?))).collect();
+            self.read_at = Some(began);
+        }
+        let due: Vec<String> = self.looks.iter().filter(|(_, look)| **look <= now).map(|(id, _)| id.clone()).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        // Read anew: it may have been paused, changed or fired through another replica.
+        let schedules = self.worker.store.schedules_by_id(&due).await?;
+        let this = &*self;
+        let found: Vec<(String, Result<Option<Timestamp>, StoreError>)> = stream::iter(schedules)
+            .map(|schedule| async move {
+                let look = this.advance(&schedule, now).await;
+                (schedule.id, look)
+            })
+            .buffer_unordered(PARALLEL)
+            .collect()
+            .await;
+        for id in &due {
+            self.looks.remove(id);
+        }
+        let mut failed = Ok(());
+        for (id, look) in found {
+            match look {
+                Ok(look) => drop(look.map(|look| self.looks.insert(id, look))),
+                Err(error) if error.is_transient() => {
+                    self.looks.insert(id, now);
+                    failed = Err(error);
+                }
+                // One that the store will not have must not keep the others from firing.
+                Err(error) => {
+                    tracing::error!(schedule = %id, %error, "a schedule cannot be fired");
+                    let event = Event::new("schedule_failed", format!("cannot be fired: {error}"), now);
+                    self.worker.events.note(event.level(Level::Error).with("schedule", id.clone()));
+                    self.looks.insert(id, now.plus_millis(TROUBLE_MS));
+                }
+            }
+        }
+        failed
+    }
+
+    /// Decides and does what is due of one schedule; gives back when to look at it again.
+    async fn advance(&self, schedule: &Schedule, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let alive = match schedule.definition.overlap {
+            Overlap::Allow => Vec::new(),
+            _ => alive(&self.worker.store, &schedule.id).await?,
+        };
+        let ids: Vec<TaskId> = alive.iter().map(|task| task.id).collect();
+        let round = match decide(schedule, now, self.missed_after_ms, &ids) {
+            Ok(round) => round,
+            Err(error) => {
+                tracing::warn!(schedule = %schedule.id, %error, "a schedule cannot be read; did a newer qron make it?");
+                return Ok(Some(now.plus_millis(TROUBLE_MS)));
+            }
+        };
+        if let Some(before) = round.cancel_before {
+            self.cancel(&alive, before, now).await?;
+        }
+        if round.progress == schedule.progress && round.starts.is_empty() && round.skips.is_empty() {
+            return Ok(look_at(schedule, now));
+        }
+        if round.set_back {
+            tracing::warn!(schedule = %schedule.id, "its last firing is far ahead of this clock");
+        }
+        let progress = self.carry_out(schedule, &round, now).await?;
+        let after = Schedule { progress, ..schedule.clone() };
+        let written = self.worker.store.replace_schedule(schedule, &after).await?;
+        if written.is_some()
+            && let Some(summary) = round.summary
+        {
+            metrics::FIRINGS.add(summary.count, ["missed"]);
+        }
+        // Whoever was faster may have decided otherwise, so the next look is at what is stored then.
+        Ok(written.map_or(Some(now), |written| look_at(&written, now)))
+    }
+
+    /// Inserts the tasks of a round and gives back how far the schedule is, with what was counted.
+    async fn carry_out(&self, schedule: &Schedule, round: &Round, now: Timestamp) -> Result<Progress, StoreError> {
+        let starts = round.starts.iter().map(|start| task_of(schedule, *start, now));
+        let skips = round.skips.iter().map(|skip| schedule.skipped_task(skip.at, skip.reason.explain(), now));
+        let tasks: Vec<Task> = starts.chain(skips).collect();
+        let inserted = self.worker.store.insert(&tasks).await?;
+        if let Some(summary) = round.summary {
+            self.worker.store.record(&[summary_event(schedule, summary, now)]).await?;
+        }
+        self.announce(schedule, round, &tasks, &inserted, now);
+        self.count(round, &tasks, &inserted).await
+    }
+
+    /// Counts firings by what they became, which another replica may have settled first.
+    async fn count(&self, round: &Round, tasks: &[Task], inserted: &[Inserted]) -> Result<Progress, StoreError> {
+        let settled: Vec<TaskId> = inserted.iter().filter(|one| !one.created).map(|one| one.id).collect();
+        let settled = self.worker.store.task_statuses(&settled).await?;
+        let mut progress = round.progress.clone();
+        progress.skipped += round.summary.map_or(0, |summary| summary.count as u64);
+        for task in tasks {
+            if settled.get(&task.id).copied().unwrap_or(task.status) == TaskStatus::Skipped {
+                progress.skipped += 1;
+                continue;
+            }
+            progress.fired += 1;
+            let at = fire_time(task);
+            if at >= progress.last_fire {
+                progress.last_fire = at;
+                progress.last_task = Some(task.id);
+            }
+        }
+        Ok(progress)
+    }
+
+    fn announce(&self, schedule: &Schedule, round: &Round, tasks: &[Task], inserted: &[Inserted], now: Timestamp) {
+        let (worker, count) = (&self.worker, round.starts.len());
+        let new = |place: usize| inserted.get(place).is_some_and(|one| one.created);
+        let mut created = 0_usize;
+        for (place, start) in round.starts.iter().enumerate().filter(|(place, _)| new(*place)) {
+            let task = &tasks[place];
+            if task.status == TaskStatus::Skipped {
+                let reason = task.error.as_ref().map_or_else(String::new, ToString::to_string);
+                tracing::error!(schedule = %schedule.id, reason, "a firing cannot become a task");
+                metrics::FIRINGS.inc(["invalid"]);
+                worker.events.note(about(schedule, "firing_skipped", reason, now).level(Level::Error).task(task.id));
+                continue;
+            }
+            created += 1;
+            metrics::FIRINGS.inc([outcome(start.cause)]);
+            if matches!(start.cause, Cause::OnTime | Cause::CaughtUp) {
+                metrics::FIRING_LATENESS_SECONDS.record(Duration::from_millis(now.millis_since(start.at)), []);
+            }
+            if task.run_at > now {
+                worker.signals.due_at(task.run_at);
+            }
+            let message = format!("fired by schedule {} for {}", schedule.id, schedule.definition.zone.show(start.at));
+            worker.events.note(about(schedule, "fired", message, now).task(task.id));
+        }
+        for (place, skip) in round.skips.iter().enumerate().filter(|(place, _)| new(count + *place)) {
+            metrics::FIRINGS.inc([skip.reason.as_str()]);
+            let event = about(schedule, "firing_skipped", skip.reason.explain(), now).level(Level::Warn);
+            worker.events.note(event.task(tasks[count + place].id));
+        }
+        if created > 0 {
+            metrics::TASKS_INSERTED.add(created, ["schedule"]);
+            worker.signals.inserted();
+        }
+    }
+
+    /// Asks the tasks of firings before `before` to stop.
+    async fn cancel(&self, alive: &[Task], before: Timestamp, now: Timestamp) -> Result<(), StoreError> {
+        let earlier = alive.iter().filter(|task| fire_time(task).is_some_and(|at| at < before));
+        for task in earlier.filter(|task| !task.cancel_requested) {
+            match self.worker.store.transition(task, &TaskEvent::CancelRequested, now).await {
+                Ok(_) => {
+                    self.worker.running.stop(task.id);
+                    let message = "cancelled: a later firing of its schedule takes its place";
+                    self.worker.events.note(Event::new("cancel_requested", message, now).task(task.id));
+                }
+                Err(TransitionError::Store(error)) if error.may_pass() => return Err(error),
+                // It has just ended or been moved on; the next look tells.
+                Err(error) => tracing::debug!(task = %task.id, %error, "not cancelled"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// When `schedule` is to be looked at; `None` when nothing is to come of it.
+fn look_at(schedule: &Schedule, now: Timestamp) -> Option<Timestamp> {
+    if schedule.paused {
+        return None;
+    }
+    let queue = (!schedule.progress.queue.is_empty()).then(|| now.plus_millis(QUEUE_LOOK_MS));
+    let next = match schedule.timing() {
+        Ok(timing) => timing.next(schedule.progress.cursor),
+        Err(_) => Some(now.plus_millis(TROUBLE_MS)),
+    };
+    queue.into_iter().chain(next).min()
+}
+
+/// The tasks of a schedule that have not ended.
+async fn alive(store: &Store, schedule: &str) -> Result<Vec<Task>, StoreError> {
+    let filter =
+        TaskFilter { statuses: ALIVE.to_vec(), schedule_id: Some(schedule.to_owned()), ..TaskFilter::default() };
+    Ok(store.tasks(&filter, MAX_ALIVE, None).await?.items)
+}
+
+/// The task of a firing; a skipped one with the reason when the template makes none.
+fn task_of(schedule: &Schedule, start: Start, now: Timestamp) -> Task {
+    schedule.task(start.id, start.at, now).unwrap_or_else(|reason| {
+        let reason = format!("the schedule makes no task: {reason}");
+        Task { id: start.id, ..schedule.skipped_task(start.at, &reason, now) }
+    })
+}
+
+const fn outcome(cause: Cause) -> &'static str {
+    match cause {
+        Cause::OnTime => "on_time",
+        Cause::CaughtUp => "caught_up",
+        Cause::Queued => "queued",
+        Cause::Backfill => "backfill",
+    }
+}
+
+fn about(schedule: &Schedule, kind: &str, message: impl Into<String>, now: Timestamp) -> Event {
+    Event::new(kind, message, now).with("schedule", schedule.id.clone())
+}
+
+/// One record for firings that are too many for one each. Its id is derived, so that replicas write it once.
+fn summary_event(schedule: &Schedule, summary: Summary, now: Timestamp) -> Event {
+    let zone = schedule.definition.zone;
+    let (from, until) = (zone.show(summary.from), zone.show(summary.until));
+    let more = if summary.more { "more than " } else { "" };
+    let message = format!(
+        "{more}{} firings of schedule {} were missed after {from} and before {until}",
+        summary.count, schedule.id
+    );
+    let event = about(schedule, "firings_missed", message, now).level(Level::Warn);
+    let event = event.with("from", from).with("until", until).with("count", summary.count).with("more", summary.more);
+    Event { id: range_id(&schedule.id, summary.from, summary.until), ..event }
+}

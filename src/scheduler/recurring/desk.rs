@@ -1,0 +1,337 @@
+//! What people ask of schedules: define, hold, let go, fire now, make up for a range, remove.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::{about, alive, task_of};
+use crate::domain::event::Event;
+use crate::domain::id::TaskId;
+use crate::domain::schedule::due::{Cause, MAX_COUNTED, MAX_FIRINGS, MAX_QUEUE, Start, Trigger, trigger};
+use crate::domain::schedule::timing::InvalidTiming;
+use crate::domain::schedule::{Definition, Overlap, Queued, Schedule, backfill_id, firing_id};
+use crate::domain::task::{Task, TaskStatus};
+use crate::domain::time::Timestamp;
+use crate::store::StoreError;
+use crate::telemetry::metrics;
+use crate::worker::execute::Worker;
+
+/// How often a change is tried again on a schedule that somebody else, a firing mostly, changed meanwhile.
+const TRIES: usize = 8;
+
+/// Takes requests about schedules. Cheap to clone.
+#[derive(Clone)]
+pub struct Desk {
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) changed: Arc<Notify>,
+}
+
+/// Why a request about a schedule is not met.
+#[derive(Debug, thiserror::Error)]
+pub enum ScheduleError {
+    /// There is none.
+    #[error("there is no schedule {0:?}")]
+    Missing(String),
+    /// Its id is taken by another definition.
+    #[error("there is a schedule {0:?} already, and it differs: replace it, or choose another id")]
+    Taken(String),
+    /// Others change it all the time.
+    #[error("schedule {0:?} is being changed by others; ask again")]
+    Busy(String),
+    /// A task of it is alive and it does not want two.
+    #[error("task {task} of schedule {id:?} has not ended, and overlap is skip: wait, or trigger with overlap = allow")]
+    Overlaps {
+        /// The schedule.
+        id: String,
+        /// The task.
+        task: TaskId,
+    },
+    /// A range that cannot be made up for.
+    #[error("{0}")]
+    Range(String),
+    /// Its times make no sense.
+    #[error(transparent)]
+    Timing(#[from] InvalidTiming),
+    /// The template makes no task.
+    #[error("the schedule makes no task: {0}")]
+    Template(String),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What became of a definition.
+#[derive(Clone, Debug)]
+pub struct Saved {
+    /// The schedule.
+    pub schedule: Schedule,
+    /// Whether it is new.
+    pub created: bool,
+}
+
+/// What became of a firing that somebody wanted now.
+#[derive(Clone, Debug)]
+pub enum Triggered {
+    /// It is this task.
+    Task(Box<Task>),
+    /// It waits for the end of earlier ones.
+    Queued(Timestamp),
+}
+
+/// What became of a range that was made up for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backfilled {
+    /// Firings in the range.
+    pub firings: usize,
+    /// Those that had run, or were under way.
+    pub ran_before: usize,
+    /// Those that are tasks now.
+    pub inserted: usize,
+    /// Those that wait for their turn, as the overlap policy wants it.
+    pub queued: usize,
+}
+
+impl Desk {
+    /// Defines the schedule `id`, which then holds from `now` on; defining it again as it is changes nothing. With
+    /// `replace` it takes the place of another definition. `paused` of `None` leaves it held or not, as it is.
+    ///
+    /// # Errors
+    /// [`ScheduleError`].
+    pub async fn save(
+        &self,
+        id: &str,
+        definition: Definition,
+        paused: Option<bool>,
+        replace: bool,
+        now: Timestamp,
+    ) -> Result<Saved, ScheduleError> {
+        let store = &self.worker.store;
+        for _ in 0..TRIES {
+            let Some(before) = store.schedule(id).await? else {
+                let new = Schedule { paused: paused.unwrap_or(false), ..Schedule::new(id, definition.clone(), now) };
+                if let Some(schedule) = store.insert_schedule(&new).await? {
+                    self.tell(&schedule, "schedule_created", format!("schedule {id} was created"), now);
+                    return Ok(Saved { schedule, created: true });
+                }
+                continue;
+            };
+            let held = paused.unwrap_or(before.paused);
+            if before.definition == definition && before.paused == held {
+                return Ok(Saved { schedule: before, created: false });
+            }
+            if !replace {
+                return Err(ScheduleError::Taken(id.to_owned()));
+            }
+            let after = before.redefined(definition.clone(), held, now);
+            if let Some(schedule) = store.replace_schedule(&before, &after).await? {
+                self.tell(&schedule, "schedule_changed", format!("schedule {id} was changed"), now);
+                return Ok(Saved { schedule, created: false });
+            }
+        }
+        Err(ScheduleError::Busy(id.to_owned()))
+    }
+
+    /// Holds a schedule: nothing of it fires until it is resumed. Tasks that it has made go on.
+    ///
+    /// # Errors
+    /// [`ScheduleError`].
+    pub async fn pause(&self, id: &str, now: Timestamp) -> Result<Schedule, ScheduleError> {
+        let change =
+            |before: &Schedule| (!before.paused).then(|| before.redefined(before.definition.clone(), true, now));
+        let (schedule, changed) = self.change(id, change).await?;
+        if changed {
+            self.tell(&schedule, "schedule_paused", format!("schedule {id} was paused"), now);
+        }
+        Ok(schedule)
+    }
+
+    /// Lets a schedule go on. Firings of the time that it was held are left out; the event says how many.
+    ///
+    /// # Errors
+    /// [`ScheduleError`].
+    pub async fn resume(&self, id: &str, now: Timestamp) -> Result<Schedule, ScheduleError> {
+        let mut left_out = 0;
+        let change = |before: &Schedule| {
+            before.paused.then(|| {
+                let timing = before.timing();
+                left_out = timing.map_or(0, |timing| timing.count(before.progress.cursor, now, MAX_COUNTED));
+                before.redefined(before.definition.clone(), false, now)
+            })
+        };
+        let (schedule, changed) = self.change(id, change).await?;
+        if changed {
+            let message = format!("schedule {id} was resumed; {left_out} firings were left out while it was paused");
+            self.tell(&schedule, "schedule_resumed", message, now);
+        }
+        Ok(schedule)
+    }
+
+    /// Removes a schedule; its tasks stay.
+    ///
+    /// # Errors
+    /// [`ScheduleError`].
+    pub async fn remove(&self, id: &str, now: Timestamp) -> Result<(), ScheduleError> {
+        let schedule = self.find(id).await?;
+        self.worker.store.remove_schedule(id).await?;
+        self.tell(&schedule, "schedule_removed", format!("schedule {id} was removed"), now);
+        Ok(())
+    }
+
+    /// Fires a schedule now, paused or not, whenever else it fires. `overlap` is used in the place of its own policy.
+    ///
+    /// # Errors
+    /// [`ScheduleError`].
+    pub async fn trigger(
+        &self,
+        id: &str,
+        overlap: Option<Overlap>,
+        now: Timestamp,
+    ) -> Result<Triggered, ScheduleError> {
+        for _ in 0..TRIES {
+            let schedule = self.find(id).await?;
+            let tasks = alive(&self.worker.store, id).await?;
+            let tasks: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
+            match trigger(&schedule, now, overlap.unwrap_or(schedule.definition.overlap), &tasks) {
+                Trigger::Overlaps(task) => return Err(ScheduleError::Overlaps { id: id.to_owned(), task }),
+                Trigger::Start(start) => {
+                    let task = schedule.task(start.id, start.at, now).map_err(ScheduleError::Template)?;
+                    self.worker.store.insert(std::slice::from_ref(&task)).await?;
+                    self.started(&schedule, 1, "triggered");
+                    let message = format!("schedule {id} was triggered");
+                    self.worker.events.note(about(&schedule, "fired", message, now).task(task.id));
+                    return Ok(Triggered::Task(Box::new(task)));
+                }
+                Trigger::Wait(progress, replaced) => {
+                    let skips = replaced.iter().map(|skip| schedule.skipped_task(skip.at, skip.reason.explain(), now));
+                    self.worker.store.insert(&skips.collect::<Vec<_>>()).await?;
+                    let after = Schedule { progress, ..schedule.clone() };
+                    if self.worker.store.replace_schedule(&schedule, &after).await?.is_some() {
+                        self.tell(&schedule, "schedule_triggered", format!("schedule {id} was triggered"), now);
+                        return Ok(Triggered::Queued(now));
+                    }
+                }
+            }
+        }
+        Err(ScheduleError::Busy(id.to_owned()))
+    }
+
+    /// Makes up for the firings from `from` to `until`, both included, that never ran; those that ran are left alone.
+    /// It may be asked for again. With `dry_run` nothing changes.
+    ///
+    /// # Errors
+    /// [`ScheduleError`].
+    pub async fn backfill(
+        &self,
+        id: &str,
+        (from, until): (Timestamp, Timestamp),
+        dry_run: bool,
+        now: Timestamp,
+    ) -> Result<Backfilled, ScheduleError> {
+        if until < from || until > now {
+            let message = "a backfill needs a range of the past: from before until, and until not after now";
+            return Err(ScheduleError::Range(message.to_owned()));
+        }
+        for _ in 0..TRIES {
+            let schedule = self.find(id).await?;
+            let firings = firings(&schedule, from, until)?;
+            let open = self.open(&schedule, &firings).await?;
+            let mut done =
+                Backfilled { firings: firings.len(), ran_before: firings.len() - open.len(), ..Backfilled::default() };
+            if schedule.definition.overlap == Overlap::Allow {
+                done.inserted = open.len();
+                if !dry_run {
+                    self.insert(&schedule, &open, now).await?;
+                }
+                return Ok(done);
+            }
+            done.queued = open.len();
+            let mut after = schedule.clone();
+            after.progress.queue.extend(open.into_iter().map(|at| Queued { at, backfill: true }));
+            after.progress.queue.sort_by_key(|waiting| waiting.at);
+            if after.progress.queue.len() > MAX_QUEUE {
+                let message = format!("more than {MAX_QUEUE} firings of schedule {id:?} would wait: narrow the range");
+                return Err(ScheduleError::Range(message));
+            }
+            if dry_run || done.queued == 0 {
+                return Ok(done);
+            }
+            if let Some(schedule) = self.worker.store.replace_schedule(&schedule, &after).await? {
+                let message = format!("{} firings of schedule {id} wait to be made up for", done.queued);
+                self.tell(&schedule, "schedule_backfilled", message, now);
+                return Ok(done);
+            }
+        }
+        Err(ScheduleError::Busy(id.to_owned()))
+    }
+
+    /// Those of `firings` that never ran and do not wait to.
+    async fn open(&self, schedule: &Schedule, firings: &[Timestamp]) -> Result<Vec<Timestamp>, StoreError> {
+        let ids = firings.iter().flat_map(|at| [firing_id(&schedule.id, *at), backfill_id(&schedule.id, *at)]);
+        let statuses = self.worker.store.task_statuses(&ids.collect::<Vec<_>>()).await?;
+        let is_open = |at: &&Timestamp| {
+            let fired = statuses.get(&firing_id(&schedule.id, **at));
+            fired.is_none_or(|status| *status == TaskStatus::Skipped)
+                && !statuses.contains_key(&backfill_id(&schedule.id, **at))
+                && !schedule.progress.queue.iter().any(|waiting| waiting.at == **at)
+        };
+        Ok(firings.iter().filter(is_open).copied().collect())
+    }
+
+    async fn insert(&self, schedule: &Schedule, firings: &[Timestamp], now: Timestamp) -> Result<(), StoreError> {
+        let start = |at: &Timestamp| Start { at: *at, id: backfill_id(&schedule.id, *at), cause: Cause::Backfill };
+        let tasks: Vec<Task> = firings.iter().map(|at| task_of(schedule, start(at), now)).collect();
+        let inserted = self.worker.store.insert(&tasks).await?;
+        self.started(schedule, inserted.iter().filter(|one| one.created).count(), "backfill");
+        let message = format!("{} firings of schedule {} are made up for", tasks.len(), schedule.id);
+        self.tell(schedule, "schedule_backfilled", message, now);
+        Ok(())
+    }
+
+    fn started(&self, schedule: &Schedule, count: usize, outcome: &str) {
+        tracing::debug!(schedule = %schedule.id, count, outcome, "fired on request");
+        metrics::FIRINGS.add(count, [outcome]);
+        metrics::TASKS_INSERTED.add(count, ["schedule"]);
+        self.worker.signals.inserted();
+    }
+
+    async fn find(&self, id: &str) -> Result<Schedule, ScheduleError> {
+        self.worker.store.schedule(id).await?.ok_or_else(|| ScheduleError::Missing(id.to_owned()))
+    }
+
+    /// Changes a schedule as it is now; `change` gives nothing when there is nothing to change.
+    async fn change(
+        &self,
+        id: &str,
+        mut change: impl FnMut(&Schedule) -> Option<Schedule>,
+    ) -> Result<(Schedule, bool), ScheduleError> {
+        for _ in 0..TRIES {
+            let before = self.find(id).await?;
+            let Some(after) = change(&before) else { return Ok((before, false)) };
+            if let Some(schedule) = self.worker.store.replace_schedule(&before, &after).await? {
+                return Ok((schedule, true));
+            }
+        }
+        Err(ScheduleError::Busy(id.to_owned()))
+    }
+
+    /// Records what was done and has this replica look at its schedules anew.
+    fn tell(&self, schedule: &Schedule, kind: &str, message: String, now: Timestamp) {
+        let event: Event = about(schedule, kind, message, now);
+        self.worker.events.note(event);
+        self.changed.notify_one();
+    }
+}
+
+/// The firings of a range that are decided, or will never be.
+fn firings(schedule: &Schedule, from: Timestamp, until: Timestamp) -> Result<Vec<Timestamp>, ScheduleError> {
+    let timing = schedule.timing()?;
+    // What comes after the cursor fires by itself; while it is paused, it does not.
+    let until = if schedule.paused { until } else { until.min(schedule.progress.cursor) };
+    let range = timing.upcoming(from.plus_millis(-1)).take_while(|at| *at <= until);
+    let firings: Vec<Timestamp> = range.take(MAX_FIRINGS + 1).collect();
+    if firings.len() > MAX_FIRINGS {
+        let message = format!("the range holds more than {MAX_FIRINGS} firings: narrow it, and ask again for the rest");
+        return Err(ScheduleError::Range(message));
+    }
+    Ok(firings)
+}

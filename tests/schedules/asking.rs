@@ -1,0 +1,240 @@
+//! What people ask of schedules, over HTTP and on the command line.
+
+use std::process::Command;
+
+use qron::domain::task::TaskStatus;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Replica, World, eventually, quick};
+
+async fn define(replica: &Replica, id: &str, more: &Value) -> Value {
+    let mut body = json!({"task": quick()});
+    let fields = body.as_object_mut().expect("an object");
+    fields.extend(more.as_object().expect("an object").clone());
+    let (status, saved) = replica.send(Method::PUT, &format!("/schedules/{id}"), Some(&body)).await;
+    assert!(status.is_success(), "{saved}");
+    saved
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn defining_a_schedule_again_changes_nothing_and_replacing_it_does() {
+    let world = World::new().await;
+    let replica = world.replica().await;
+    let body = json!({"id": "report", "cron": "0 9 * * MON-FRI", "zone": "Europe/Berlin", "task": quick()});
+    let (status, saved) = replica.post("/schedules", &body).await;
+    assert_eq!((status.as_u16(), &saved["created"]), (201, &json!(true)), "{saved}");
+    assert_eq!(saved["next"].as_array().expect("firings").len(), 5);
+    assert!(saved["next"][0]["local"].as_str().expect("a time").contains("T09:00:00+0"), "{saved}");
+
+    let (status, again) = replica.post("/schedules", &body).await;
+    assert_eq!((status.as_u16(), &again["created"]), (200, &json!(false)));
+    let other = json!({"id": "report", "cron": "0 10 * * *", "task": quick()});
+    assert_eq!(replica.post("/schedules", &other).await.0, 409);
+    let replaced = define(&replica, "report", &json!({"cron": "0 10 * * *"})).await;
+    assert_eq!((&replaced["created"], &replaced["cron"]), (&json!(false), &json!("0 10 * * *")));
+    assert_eq!(replaced["created_at"], saved["created_at"]);
+
+    // What is shown can be sent back.
+    let (_, shown) = replica.get("/schedules/report").await;
+    let fields =
+        ["cron", "every", "at", "zone", "start", "end", "jitter", "overlap", "catch_up", "catch_up_window", "task"];
+    let sent: Value = fields.iter().map(|field| ((*field).to_owned(), shown[field].clone())).collect();
+    let (status, same) = replica.send(Method::PUT, "/schedules/report", Some(&sent)).await;
+    assert_eq!((status.as_u16(), &same["updated_at"]), (200, &shown["updated_at"]), "{same}");
+
+    let (_, listing) = replica.get("/schedules").await;
+    assert_eq!(listing["items"].as_array().expect("items").len(), 1);
+    assert_eq!(replica.send(Method::DELETE, "/schedules/report", None).await.0, 204);
+    assert_eq!(replica.get("/schedules/report").await.0, 404);
+    assert_eq!(replica.send(Method::DELETE, "/schedules/report", None).await.0, 404);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_definition_says_what_and_where() {
+    let world = World::new().await;
+    let replica = world.replica().await;
+    let fine = json!({"cron": "@daily", "task": quick()});
+    for (change, expected) in [
+        (json!({"cron": "0 25 * * *"}), "hour \"25\" at character 3"),
+        (json!({"cron": "0 0 30 2 *"}), "never fire"),
+        (json!({"every": "15m"}), "exactly one"),
+        (json!({"cron": null, "every": "0.5"}), "every"),
+        (json!({"cron": null, "every": 0}), "too short"),
+        (json!({"cron": null, "at": "2001-01-01T00:00:00Z"}), "never fire"),
+        (json!({"zone": "Europe/Berln"}), "Europe/Berln"),
+        (json!({"start": "2030-01-01", "end": "2029-01-01"}), "not after the start"),
+        (json!({"jitter": "2d"}), "jitter"),
+        (json!({"task": {"goal": "short"}}), "5 characters"),
+        (json!({"task": {"goal": "long enough", "agent": "nobody"}}), "unknown agent"),
+        (json!({"task": {"goal": "long enough", "plan": {"steps": [{"id": "zone", "instruction": "x"}]}}}), "zone"),
+        (json!({"task": null}), "task is missing"),
+    ] {
+        let mut body = fine.clone();
+        body.as_object_mut().expect("an object").extend(change.as_object().expect("an object").clone());
+        let (status, problem) = replica.send(Method::PUT, "/schedules/wrong", Some(&body)).await;
+        assert_eq!(status, 422, "{change}: {problem}");
+        assert!(problem["detail"].as_str().expect("a detail").contains(expected), "{change}: {problem}");
+    }
+    let (status, problem) = replica.send(Method::PUT, "/schedules/preview", Some(&fine)).await;
+    assert!(status == 400 || status == 405, "{problem}");
+    assert_eq!(replica.send(Method::PUT, "/schedules/a%20b", Some(&fine)).await.0, 400);
+    let unknown = json!({"cron": "@daily", "task": quick(), "corn": 1});
+    assert_eq!(replica.post("/schedules", &unknown).await.0, 400);
+    assert_eq!(replica.get("/schedules").await.1["items"], json!([]), "what is refused has changed nothing");
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_schedule_does_not_fire_until_it_is_resumed() {
+    let world = World::new().await;
+    let (replica, other) = (world.replica().await, world.replica().await);
+    define(&replica, "held", &json!({"cron": "* * * * * *", "overlap": "allow"})).await;
+    let fired = async || world.tasks("held").await.len();
+    eventually("it fires", async || if fired().await > 0 { Ok(()) } else { Err("not yet".to_owned()) }).await;
+    // Both replicas fire it, and one of them is asked.
+    let (status, view) = other.send(Method::POST, "/schedules/held/pause", None).await;
+    assert_eq!((status.as_u16(), &view["paused"], &view["next"]), (200, &json!(true), &json!([])));
+    // A round that was under way may insert the firing it had begun with.
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let before = fired().await;
+    tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
+    assert_eq!(fired().await, before);
+    let (status, view) = replica.send(Method::POST, "/schedules/held/resume", None).await;
+    assert_eq!((status.as_u16(), &view["paused"]), (200, &json!(false)));
+    eventually("it fires again", async || if fired().await > before { Ok(()) } else { Err("not yet".to_owned()) })
+        .await;
+    replica.stop().await;
+    other.stop().await;
+    let tasks = world.tasks("held").await;
+    assert!(tasks.iter().all(|task| task.status != TaskStatus::Skipped), "nothing of the pause is made up for");
+    let events = world.store.events(None, 1_000).await.expect("readable");
+    let resumed = events.iter().find(|event| event.kind == "schedule_resumed").expect("an event");
+    assert!(resumed.message.contains("left out"), "{}", resumed.message);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_can_be_triggered_and_its_tasks_are_found_by_it() {
+    let world = World::new().await;
+    let replica = world.replica().await;
+    define(&replica, "yearly", &json!({"cron": "@yearly", "jitter": "1d"})).await;
+    let (status, fired) = replica.send(Method::POST, "/schedules/yearly/trigger?overlap=allow", None).await;
+    assert_eq!(status, 201, "{fired}");
+    let task = &fired["task"];
+    assert_eq!((&task["schedule_id"], &task["context"]["schedule"]), (&json!("yearly"), &json!("yearly")));
+    assert!(!task["goal"].as_str().expect("a goal").contains("${"), "{task}");
+
+    // It becomes due within a day, so it is alive.
+    let (status, problem) = replica.send(Method::POST, "/schedules/yearly/trigger", None).await;
+    assert_eq!(status, 409, "{problem}");
+    assert!(problem["detail"].as_str().expect("a detail").contains(task["id"].as_str().expect("an id")));
+    let (status, queued) = replica.send(Method::POST, "/schedules/yearly/trigger?overlap=queue", None).await;
+    assert_eq!(status, 202, "{queued}");
+    let (_, listing) = replica.get("/tasks?schedule=yearly").await;
+    assert_eq!(listing["items"].as_array().expect("items").len(), 1);
+    let (_, listing) = replica.get("/tasks?schedule=other").await;
+    assert_eq!(listing["items"], json!([]));
+    assert_eq!(replica.send(Method::POST, "/schedules/nothing/trigger", None).await.0, 404);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_is_made_up_for_once() {
+    let world = World::new().await;
+    let replica = world.replica().await;
+    define(&replica, "days", &json!({"cron": "@daily", "zone": "America/New_York", "overlap": "allow"})).await;
+    let range = json!({"from": "2026-03-06", "until": "2026-03-10", "dry_run": true});
+    let (status, dry) = replica.post("/schedules/days/backfill", &range).await;
+    assert_eq!((status.as_u16(), &dry["firings"], &dry["inserted"]), (200, &json!(5), &json!(5)), "{dry}");
+    assert!(world.tasks("days").await.is_empty());
+    let range = json!({"from": "2026-03-06", "until": "2026-03-10"});
+    assert_eq!(replica.post("/schedules/days/backfill", &range).await.1["inserted"], 5);
+    let (_, again) = replica.post("/schedules/days/backfill", &range).await;
+    assert_eq!((&again["ran_before"], &again["inserted"]), (&json!(5), &json!(0)));
+    eventually("all five are done", async || {
+        let done = world.with_status("days", TaskStatus::Completed).await;
+        if done.len() == 5 { Ok(()) } else { Err(format!("{}", done.len())) }
+    })
+    .await;
+    let goals: Vec<String> = world.tasks("days").await.into_iter().map(|task| task.goal).collect();
+    assert_eq!(goals[0], "calculate for 2026-03-06T00:00:00-05:00");
+    assert_eq!(goals[4], "calculate for 2026-03-10T00:00:00-04:00", "the clock was set meanwhile");
+
+    // One after the other, where they must not overlap.
+    define(&replica, "turns", &json!({"cron": "@daily", "overlap": "skip"})).await;
+    let (_, done) = replica.post("/schedules/turns/backfill", &range).await;
+    assert_eq!(done["queued"], 5, "{done}");
+    eventually("all five are done", async || {
+        let done = world.with_status("turns", TaskStatus::Completed).await;
+        if done.len() == 5 { Ok(()) } else { Err(format!("{}", done.len())) }
+    })
+    .await;
+    let year = json!({"from": "1990-01-01"});
+    let (status, problem) = replica.post("/schedules/days/backfill", &year).await;
+    assert_eq!(status, 422, "{problem}");
+    let future = json!({"from": "2090-01-01", "until": "2091-01-01"});
+    assert_eq!(replica.post("/schedules/days/backfill", &future).await.0, 422);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn previews_tell_firings_of_what_is_stored_and_of_what_is_not() {
+    let world = World::new().await;
+    let replica = world.replica().await;
+    let berlin = json!({"cron": "30 2 * * *", "zone": "Europe/Berlin"});
+    define(&replica, "night", &berlin).await;
+    let expected = json!(["2027-03-27T02:30:00+01:00", "2027-03-28T03:00:00+02:00", "2027-03-29T02:30:00+02:00"]);
+    let locals = |listing: &Value| -> Value {
+        listing["items"].as_array().expect("items").iter().map(|item| item["local"].clone()).collect()
+    };
+    let (_, stored) = replica.get("/schedules/night/preview?count=3&from=2027-03-27").await;
+    assert_eq!(locals(&stored), expected, "the clock is set forward over half past two");
+    let (_, new) = replica.post("/schedules/preview?count=3&from=2027-03-27", &berlin).await;
+    assert_eq!(locals(&new), expected);
+    assert_eq!(replica.get("/schedules/night/preview?count=0").await.0, 400);
+    assert_eq!(replica.post("/schedules/preview", &json!({"cron": "never"})).await.0, 422);
+    replica.stop().await;
+}
+
+fn qron(url: &str, arguments: &[&str]) -> (bool, String, String) {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_qron")).args(arguments).env("QRON_URL", url).output().expect("it runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.success(), text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_does_all_of_it() {
+    let world = World::new().await;
+    let replica = world.replica().await;
+    let url = replica.url();
+    let run = |arguments: &[&str]| {
+        let (fine, out, err) = qron(&url, arguments);
+        assert!(fine, "{arguments:?}: {err}");
+        out
+    };
+    let read = |arguments: &[&str]| -> Value { serde_json::from_str(&run(arguments)).expect("JSON") };
+    let goal = "write the report of ${fire_date}";
+    let add = ["schedules", "add", "report", goal, "--cron", "0 7 * * *", "--zone", "Asia/Tokyo", "--json"];
+    assert_eq!(read(&add)["created"], true);
+    assert!(run(&add[..8]).contains("already there"));
+    assert!(run(&["schedules", "list"]).contains("report"));
+    assert_eq!(read(&["schedules", "list", "--json"])["items"][0]["zone"], "Asia/Tokyo");
+    assert!(run(&["schedules", "show", "report"]).contains("T07:00:00+09:00"));
+    assert_eq!(read(&["schedules", "pause", "report", "--json"])["paused"], true);
+    assert!(run(&["schedules", "resume", "report"]).contains("resumed"));
+    let preview = ["schedules", "preview", "--cron", "0 0 29 2 *", "--from", "2027-01-01", "--count", "1"];
+    assert_eq!(run(&preview).trim(), "2028-02-29T00:00:00+00:00");
+    assert_eq!(read(&["schedules", "preview", "report", "--json"])["items"].as_array().expect("items").len(), 10);
+    let fired = read(&["schedules", "trigger", "report", "--overlap", "allow", "--json"]);
+    assert_eq!(fired["task"]["schedule_id"], "report");
+    assert!(run(&["list", "--schedule", "report"]).contains("write the report of"));
+    let backfill = ["schedules", "backfill", "report", "--from", "2026-01-01", "--until", "2026-01-04", "--dry-run"];
+    assert!(run(&backfill).starts_with("3 firings"), "07:00 of three days lies before midnight of the fourth");
+    let (fine, _, err) = qron(&url, &["schedules", "add", "bad", goal, "--cron", "0 7 * * FRY"]);
+    assert!(!fine && err.contains("\"FRY\" at character 9"), "{err}");
+    assert_eq!(read(&["schedules", "remove", "report", "--json"])["removed"], "report");
+    assert!(!qron(&url, &["schedules", "show", "report"]).0);
+    replica.stop().await;
+}

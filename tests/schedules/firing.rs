@@ -1,0 +1,195 @@
+//! Firing over the real engine: replicas, sleep, overlap.
+
+use std::collections::BTreeMap;
+
+use qron::clock;
+use qron::domain::schedule::{Schedule, fire_time, firing_id};
+use qron::domain::task::TaskStatus;
+use serde_json::json;
+
+use crate::support::{World, endless, eventually, quick};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_fire_each_second_once() {
+    let world = World::new().await;
+    let (one, other) = (world.replica().await, world.replica().await);
+    let body = json!({"id": "ticks", "cron": "* * * * * *", "overlap": "allow", "task": quick()});
+    let (status, saved) = one.post("/schedules", &body).await;
+    assert_eq!(status, 201, "{saved}");
+
+    eventually("eight firings", async || {
+        let fired = world.tasks("ticks").await.len();
+        if fired >= 8 { Ok(()) } else { Err(format!("{fired}")) }
+    })
+    .await;
+    // One replica goes; the other one goes on.
+    one.stop().await;
+    let before = world.tasks("ticks").await.len();
+    eventually("four firings more", async || {
+        let fired = world.tasks("ticks").await.len();
+        if fired >= before + 4 { Ok(()) } else { Err(format!("{fired}")) }
+    })
+    .await;
+    other.stop().await;
+
+    let tasks = world.tasks("ticks").await;
+    let times: Vec<i64> = tasks.iter().map(|task| fire_time(task).expect("a time").as_millis()).collect();
+    let expected: Vec<i64> = (0..).map(|index| times[0] + index * 1_000).take(times.len()).collect();
+    assert_eq!(times, expected, "each second once");
+    assert!(tasks.iter().all(|task| task.status != TaskStatus::Skipped), "none was missed");
+    let schedule = world.schedule("ticks").await;
+    assert_eq!((schedule.progress.fired, schedule.progress.skipped), (times.len() as u64, 0));
+    assert_eq!(schedule.progress.last_task, tasks.last().map(|task| task.id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_laptop_that_slept_catches_up_as_each_schedule_wants_it() {
+    let world = World::new().await;
+    // Firings 5:01, 4:01, 3:01, 2:01, 1:01 and 0:01 hours ago.
+    let behind = 6 * 3600 + 60;
+    for catch_up in ["none", "latest", "all"] {
+        let definition = json!({
+            "spec": {"every_ms": 3_600_000}, "zone": "UTC", "catch_up": catch_up, "overlap": "allow",
+            "catch_up_window_ms": 3 * 3_600_000, "task": quick(),
+        });
+        world.asleep(catch_up, definition, behind).await;
+    }
+    let replica = world.replica().await;
+    for (catch_up, done, skipped) in [("none", 0, 6), ("latest", 1, 5), ("all", 3, 3)] as [(&str, u64, u64); 3] {
+        eventually(&format!("{catch_up}: {done} done, {skipped} skipped"), async || {
+            let mut counts = BTreeMap::new();
+            for task in world.tasks(catch_up).await {
+                *counts.entry(task.status.as_str()).or_insert(0) += 1;
+            }
+            let wanted = [("completed", done), ("skipped", skipped)].into_iter().filter(|(_, count)| *count > 0);
+            if counts == wanted.collect() { Ok(()) } else { Err(format!("{counts:?}")) }
+        })
+        .await;
+        let tasks = world.tasks(catch_up).await;
+        let mut oldest = tasks.iter().take(usize::try_from(skipped).expect("small"));
+        assert!(oldest.all(|task| task.status == TaskStatus::Skipped), "the oldest are skipped");
+        let reason = tasks[0].error.as_ref().expect("a reason");
+        assert!(reason.message.contains("missed"), "{reason}");
+        eventually("it is written down", async || {
+            let schedule = world.schedule(catch_up).await;
+            let progress = (schedule.progress.fired, schedule.progress.skipped);
+            if progress == (done, skipped) { Ok(()) } else { Err(format!("{progress:?}")) }
+        })
+        .await;
+    }
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_of_sleep_leaves_one_record_and_few_tasks() {
+    let world = World::new().await;
+    let definition = json!({"spec": {"cron": "* * * * * *"}, "zone": "UTC", "catch_up": "none", "task": quick()});
+    world.asleep("busy", definition, 30 * 86_400).await;
+    let replica = world.replica().await;
+    let schedule = eventually("it is through", async || {
+        let schedule = world.schedule("busy").await;
+        if schedule.progress.skipped > 0 { Ok(schedule) } else { Err("not yet".to_owned()) }
+    })
+    .await;
+    assert!(schedule.progress.skipped > 10_000);
+    replica.stop().await;
+    // A hundred of those that were missed, and those of the last half minute that overlap.
+    assert!(world.with_status("busy", TaskStatus::Skipped).await.len() <= 200);
+    let events = world.store.events(None, 1_000).await.expect("readable");
+    let missed: Vec<_> = events.iter().filter(|event| event.kind == "firings_missed").collect();
+    assert_eq!(missed.len(), 1);
+    assert_eq!(missed[0].data["schedule"], "busy");
+    assert_eq!(missed[0].data["more"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn overlapping_firings_do_what_their_schedule_says() {
+    let world = World::new().await;
+    for overlap in ["skip", "queue", "allow", "cancel_previous"] {
+        let definition = json!({"spec": {"every_ms": 1_000}, "zone": "UTC", "overlap": overlap, "task": endless()});
+        world.asleep(overlap, definition, 0).await;
+    }
+    let replica = world.replica().await;
+    let alive = async |id: &str| world.with_status(id, TaskStatus::Pending).await;
+
+    eventually("two firings are skipped", async || {
+        let skipped = world.with_status("skip", TaskStatus::Skipped).await;
+        if skipped.len() >= 2 { Ok(()) } else { Err(format!("{}", skipped.len())) }
+    })
+    .await;
+    assert_eq!(alive("skip").await.len(), 1);
+    let skipped = world.with_status("skip", TaskStatus::Skipped).await;
+    assert!(skipped[0].error.as_ref().expect("a reason").message.contains("had not ended"));
+
+    assert!(
+        eventually("three side by side", async || {
+            let side_by_side = alive("allow").await.len();
+            if side_by_side >= 3 { Ok(true) } else { Err(format!("{side_by_side}")) }
+        })
+        .await
+    );
+
+    eventually("two wait", async || {
+        let queue = world.schedule("queue").await.progress.queue.len();
+        if queue >= 2 { Ok(()) } else { Err(format!("{queue}")) }
+    })
+    .await;
+    let first = alive("queue").await;
+    assert_eq!(first.len(), 1, "they wait for the first");
+    let (status, _) = replica.post(&format!("/tasks/{}/cancel", first[0].id), &json!({})).await;
+    assert_eq!(status, 200);
+    let next = eventually("the next one starts", async || {
+        let next = alive("queue").await;
+        if next.len() == 1 { Ok(next) } else { Err(format!("{}", next.len())) }
+    })
+    .await;
+    let gap = fire_time(&next[0]).expect("a time").millis_since(fire_time(&first[0]).expect("a time"));
+    assert_eq!(gap, 1_000, "the oldest that waits is next");
+
+    eventually("earlier ones are cancelled", async || {
+        let cancelled = world.with_status("cancel_previous", TaskStatus::Cancelled).await;
+        if cancelled.len() >= 2 { Ok(()) } else { Err(format!("{}", cancelled.len())) }
+    })
+    .await;
+    assert!(alive("cancel_previous").await.len() <= 1);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jitter_delays_the_task_and_not_the_firing() {
+    let world = World::new().await;
+    let definition = json!({
+        "spec": {"every_ms": 1_000}, "zone": "UTC", "overlap": "allow", "jitter_ms": 3_600_000, "task": endless(),
+    });
+    let schedule: Schedule = world.asleep("spread", definition, 0).await;
+    let replica = world.replica().await;
+    eventually("three firings", async || {
+        let fired = world.tasks("spread").await.len();
+        if fired >= 3 { Ok(()) } else { Err(format!("{fired}")) }
+    })
+    .await;
+    replica.stop().await;
+    for task in world.tasks("spread").await {
+        let at = fire_time(&task).expect("a time");
+        assert_eq!(task.id, firing_id("spread", at));
+        let planned = at.plus_millis(schedule.jitter_ms(at));
+        assert!(task.run_at == planned.max(task.created_at), "{} is due at {}", at, task.run_at);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_move_a_schedule_on_one_does() {
+    let world = World::new().await;
+    let definition = json!({"spec": {"every_ms": 60_000}, "zone": "UTC", "task": quick()});
+    let schedule = world.asleep("fenced", definition, 0).await;
+    let mut ahead = schedule.clone();
+    ahead.progress.cursor = clock::now();
+    let (one, other) =
+        tokio::join!(world.store.replace_schedule(&schedule, &ahead), world.store.replace_schedule(&schedule, &ahead),);
+    let winners = [one, other].into_iter().filter(|answer| answer.as_ref().is_ok_and(Option::is_some)).count();
+    assert_eq!(winners, 1);
+    assert!(world.store.replace_schedule(&schedule, &ahead).await.expect("an answer").is_none());
+    assert!(world.store.insert_schedule(&schedule).await.expect("an answer").is_none(), "its id is taken");
+    world.store.remove_schedule("fenced").await.expect("removed");
+    assert!(world.store.replace_schedule(&ahead, &schedule).await.expect("an answer").is_none(), "it is gone");
+}

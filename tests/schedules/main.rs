@@ -1,0 +1,9 @@
+//! Schedules: firing times against an independent computation, and firing over the real engine.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod asking;
+mod dst;
+mod firing;
+mod support;
