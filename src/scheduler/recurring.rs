@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::future::join_all;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::guard::guarded;
 use crate::clock;
 use crate::domain::event::{Event, Level};
-use crate::domain::id::TaskId;
-use crate::domain::schedule::due::{Cause, Round, Start, Summary, decide};
+use crate::domain::id::{TaskId, derived};
+use crate::domain::schedule::due::{Cause, Round, Start, Summary, decide, is_due};
 use crate::domain::schedule::{Overlap, Progress, Schedule, fire_time, range_id};
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
@@ -123,46 +123,52 @@ impl Recurring {
             self.looks = all.iter().filter_map(|one| Some((one.id.clone(), look_at(one, now)?))).collect();
             self.read_at = Some(began);
         }
-        let due: Vec<String> = self.looks.iter().filter(|(_, look)| **look <= now).map(|(id, _)| id.clone()).collect();
-        if due.is_empty() {
-            return Ok(());
+        let mut due: Vec<String> =
+            self.looks.iter().filter(|(_, look)| **look <= now).map(|(id, _)| id.clone()).collect();
+        // Replicas begin at different ends, so that each fires a part of what falls due at the same time.
+        due.sort_by_cached_key(|id| derived(&[&self.worker.replica_id, id]));
+        let mut answer = Ok(());
+        for ids in due.chunks(PARALLEL) {
+            answer = self.fire(ids, now).await.and(answer);
         }
-        // Read anew: it may have been paused, changed or fired through another replica.
-        let schedules = self.worker.store.schedules_by_id(&due).await?;
+        answer
+    }
+
+    /// Fires those of the schedules `ids` that are due still.
+    async fn fire(&mut self, ids: &[String], now: Timestamp) -> Result<(), StoreError> {
+        // Read anew: they may have been paused, changed or fired through another replica.
+        let schedules = self.worker.store.schedules_by_id(ids).await?;
         let this = &*self;
-        let found: Vec<(String, Result<Option<Timestamp>, StoreError>)> = stream::iter(schedules)
-            .map(|schedule| async move {
-                let look = this.advance(&schedule, now).await;
-                (schedule.id, look)
-            })
-            .buffer_unordered(PARALLEL)
-            .collect()
-            .await;
-        for id in &due {
+        let fired = schedules.iter().map(|schedule| async { (&schedule.id, this.advance(schedule, now).await) });
+        let fired = join_all(fired).await;
+        for id in ids {
             self.looks.remove(id);
         }
-        let mut failed = Ok(());
-        for (id, look) in found {
+        let mut answer = Ok(());
+        for (id, look) in fired {
             match look {
-                Ok(look) => drop(look.map(|look| self.looks.insert(id, look))),
+                Ok(look) => self.looks.extend(look.map(|look| (id.clone(), look))),
                 Err(error) if error.is_transient() => {
-                    self.looks.insert(id, now);
-                    failed = Err(error);
+                    self.looks.insert(id.clone(), now);
+                    answer = Err(error);
                 }
                 // One that the store will not have must not keep the others from firing.
                 Err(error) => {
                     tracing::error!(schedule = %id, %error, "a schedule cannot be fired");
                     let event = Event::new("schedule_failed", format!("cannot be fired: {error}"), now);
                     self.worker.events.note(event.level(Level::Error).with("schedule", id.clone()));
-                    self.looks.insert(id, now.plus_millis(TROUBLE_MS));
+                    self.looks.insert(id.clone(), now.plus_millis(TROUBLE_MS));
                 }
             }
         }
-        failed
+        answer
     }
 
     /// Decides and does what is due of one schedule; gives back when to look at it again.
     async fn advance(&self, schedule: &Schedule, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        if is_due(schedule, now) == Ok(false) {
+            return Ok(look_at(schedule, now));
+        }
         let alive = match schedule.definition.overlap {
             Overlap::Allow => Vec::new(),
             _ => alive(&self.worker.store, &schedule.id).await?,
@@ -286,15 +292,14 @@ impl Recurring {
 
 /// When `schedule` is to be looked at; `None` when nothing is to come of it.
 fn look_at(schedule: &Schedule, now: Timestamp) -> Option<Timestamp> {
-    if schedule.paused {
-        return None;
-    }
-    let queue = (!schedule.progress.queue.is_empty()).then(|| now.plus_millis(QUEUE_LOOK_MS));
-    let next = match schedule.timing() {
-        Ok(timing) => timing.next(schedule.progress.cursor),
+    match is_due(schedule, now) {
+        Ok(false) if schedule.paused => None,
+        Ok(false) => schedule.timing().ok()?.next(schedule.progress.cursor),
+        // It has just been looked at, so what is left waits for tasks to end.
+        Ok(true) if !schedule.progress.queue.is_empty() => Some(now.plus_millis(QUEUE_LOOK_MS)),
+        Ok(true) => Some(now),
         Err(_) => Some(now.plus_millis(TROUBLE_MS)),
-    };
-    queue.into_iter().chain(next).min()
+    }
 }
 
 /// The tasks of a schedule that have not ended.

@@ -152,7 +152,7 @@ fn every_zone_fires_right_over_its_next_clock_changes() {
     }
 }
 
-/// All zones, all their changes in five years, all expressions; a quarter of an hour in a debug build.
+/// All zones, all their changes in five years, all expressions; two minutes in a debug build.
 #[test]
 #[ignore = "exhaustive: run it by name after a change of the computation"]
 fn every_clock_change_of_every_zone_in_five_years_is_right() {

@@ -193,3 +193,43 @@ async fn of_two_that_move_a_schedule_on_one_does() {
     world.store.remove_schedule("fenced").await.expect("removed");
     assert!(world.store.replace_schedule(&ahead, &schedule).await.expect("an answer").is_none(), "it is gone");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_was_wrong_for_a_while_does_not_silence_a_schedule() {
+    let world = World::new().await;
+    let definition = json!({"spec": {"cron": "* * * * * *"}, "zone": "UTC", "overlap": "allow", "task": quick()});
+    // As if a clock that was a week ahead had fired it.
+    world.asleep("jumped", definition, -7 * 86_400).await;
+    let replica = world.replica().await;
+    eventually("it fires", async || {
+        let fired = world.tasks("jumped").await.len();
+        if fired >= 2 { Ok(()) } else { Err(format!("{fired}")) }
+    })
+    .await;
+    replica.stop().await;
+    let times = world.tasks("jumped").await.into_iter().filter_map(|task| fire_time(&task));
+    assert!(times.max() <= Some(clock::now()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_schedules_of_one_moment_are_shared_by_the_replicas() {
+    let world = World::new().await;
+    let at = clock::now().plus_millis(3_000);
+    for index in 0..60 {
+        let definition = json!({"spec": {"at": at}, "zone": "UTC", "task": quick()});
+        world.asleep(&format!("once-{index}"), definition, 0).await;
+    }
+    let (one, other) = (world.replica().await, world.replica().await);
+    for index in 0..60 {
+        eventually("it has fired", async || {
+            let schedule = world.schedule(&format!("once-{index}")).await;
+            if schedule.progress.fired == 1 { Ok(()) } else { Err(format!("{:?}", schedule.progress)) }
+        })
+        .await;
+    }
+    one.stop().await;
+    other.stop().await;
+    for index in 0..60 {
+        assert_eq!(world.tasks(&format!("once-{index}")).await.len(), 1);
+    }
+}

@@ -130,6 +130,23 @@ pub enum Trigger {
     Overlaps(TaskId),
 }
 
+/// Whether anything may come of `schedule` at `now`.
+///
+/// # Errors
+/// [`InvalidTiming`] when the schedule cannot be read.
+pub fn is_due(schedule: &Schedule, now: Timestamp) -> Result<bool, InvalidTiming> {
+    let has_come = || Ok(schedule.timing()?.next(schedule.progress.cursor).is_some_and(|next| next <= now));
+    if schedule.paused {
+        return Ok(false);
+    }
+    if !schedule.progress.queue.is_empty() || is_ahead(&schedule.progress, now) { Ok(true) } else { has_come() }
+}
+
+/// Whether the cursor is so far ahead of the clock that one of the two must have been wrong.
+fn is_ahead(progress: &Progress, now: Timestamp) -> bool {
+    progress.cursor > now.plus_millis(MAX_AHEAD_MS)
+}
+
 /// Decides what becomes of the firings up to `now`. Those more than `missed_after_ms` late count as missed; `alive`
 /// are the tasks of the schedule that have not ended.
 ///
@@ -153,7 +170,7 @@ pub fn decide(
     if schedule.paused {
         return Ok(round);
     }
-    if round.progress.cursor > now.plus_millis(MAX_AHEAD_MS) {
+    if is_ahead(&round.progress, now) {
         // Some clock was wrong for a while. What has fired in that time has its task and does not fire again.
         round.progress.cursor = now;
         round.set_back = true;

@@ -39,7 +39,9 @@ fn a_firing_that_has_come_starts_once() {
     let first = round(&due, &[]);
     assert_eq!(started(&first), [0]);
     assert_eq!((first.starts[0].cause, first.starts[0].id), (Cause::OnTime, firing_id("s", NOW)));
+    assert_eq!(is_due(&due, NOW), Ok(true));
     due.progress = first.progress;
+    assert_eq!(is_due(&due, NOW), Ok(false));
     let second = round(&due, &[]);
     assert_eq!((started(&second), second.progress), (vec![], due.progress.clone()));
 }
@@ -47,6 +49,7 @@ fn a_firing_that_has_come_starts_once() {
 #[test]
 fn a_paused_schedule_does_nothing() {
     let paused = Schedule { paused: true, ..schedule(10, DAY, &json!({"overlap": "queue"})) };
+    assert_eq!(is_due(&paused, NOW), Ok(false));
     let round = round(&paused, &[]);
     assert_eq!((round.starts, round.skips, round.progress), (vec![], vec![], paused.progress));
 }
@@ -166,6 +169,7 @@ fn a_cursor_far_ahead_of_the_clock_is_set_back() {
     due.progress.cursor = NOW.plus_millis(5 * 60 * SECOND);
     assert!(!round(&due, &[]).set_back, "clocks differ by minutes");
     due.progress.cursor = NOW.plus_millis(DAY);
+    assert_eq!(is_due(&due, NOW), Ok(true));
     let found = round(&due, &[]);
     assert!(found.set_back);
     assert_eq!((found.progress.cursor, started(&found)), (NOW, vec![]));
