@@ -233,3 +233,27 @@ async fn many_schedules_of_one_moment_are_shared_by_the_replicas() {
         assert_eq!(world.tasks(&format!("once-{index}")).await.len(), 1);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_died_between_task_and_cursor_leaves_neither_a_double_nor_a_gap() {
+    let world = World::new().await;
+    let at = clock::now().plus_millis(-5_000);
+    for overlap in ["skip", "queue", "allow", "cancel_previous"] {
+        let definition = json!({"spec": {"at": at}, "zone": "UTC", "overlap": overlap, "task": endless()});
+        let schedule = world.asleep(overlap, definition, 10).await;
+        let task = schedule.task(firing_id(overlap, at), at, clock::now()).expect("a task");
+        world.store.insert(&[task]).await.expect("inserted");
+    }
+    let replica = world.replica().await;
+    for overlap in ["skip", "queue", "allow", "cancel_previous"] {
+        let progress = eventually("it is taken up", async || {
+            let progress = world.schedule(overlap).await.progress;
+            if progress.cursor == at { Ok(progress) } else { Err(format!("{progress:?}")) }
+        })
+        .await;
+        assert_eq!((progress.fired, progress.skipped, progress.queue.len()), (1, 0, 0), "{overlap}");
+        let tasks = world.tasks(overlap).await;
+        assert_eq!((tasks.len(), tasks[0].status), (1, TaskStatus::Pending), "{overlap}: it does not overlap itself");
+    }
+    replica.stop().await;
+}

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use qdrant_client::Qdrant;
 use qron::app::App;
 use qron::clock;
 use qron::config::Config;
@@ -15,6 +16,10 @@ use crate::common;
 
 /// How long a test waits for something that takes much less.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Names of the collections, without prefix.
+const COLLECTIONS: [&str; 9] =
+    ["tasks", "attempts", "dead_letters", "schedules", "replicas", "events", "artifacts", "memory", "state"];
 
 /// A store of its own and the replicas that a test starts over it.
 pub(crate) struct World {
@@ -66,6 +71,25 @@ impl World {
     pub(crate) async fn with_status(&self, id: &str, status: TaskStatus) -> Vec<Task> {
         let tasks = self.tasks(id).await;
         tasks.into_iter().filter(|task| task.status == status).collect()
+    }
+}
+
+impl Drop for World {
+    /// Its collections go with it; a server that the tests share would keep them.
+    fn drop(&mut self) {
+        let prefix = self.prefix.clone();
+        let swept = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let client =
+                    Qdrant::from_url(&common::qdrant_url()).skip_compatibility_check().build().expect("a client");
+                for name in COLLECTIONS {
+                    // It may never have been made.
+                    client.delete_collection(format!("{prefix}{name}")).await.ok();
+                }
+            });
+        });
+        swept.join().ok();
     }
 }
 
