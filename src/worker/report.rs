@@ -1,7 +1,7 @@
 //! What follows from the end of a run: the attempt's last record, a dead letter perhaps, and the task's transition.
 //!
-//! The transition is fenced: once somebody else holds the task nothing of this run reaches it. What another run of the
-//! task would build on, its checkpoint and its dead letter, is written before it.
+//! The transition comes last and is fenced: until it is written the task can be run again, and once somebody else
+//! holds the task nothing of this run reaches it.
 
 use std::sync::atomic::Ordering;
 
@@ -110,23 +110,12 @@ impl Worker {
     }
 
     async fn settle(&self, task: &Task, agent: &str, recorder: &RunRecorder, mut decision: Decision) -> &'static str {
-        let end = decision.end();
-        let (letter, moved) = match &decision.event {
-            // Nothing builds on the record of a run that completed its task.
-            TaskEvent::Completed(_) => {
-                let ((), moved) = tokio::join!(record(task, recorder, end), self.transition(task, &decision.event));
-                (None, moved)
-            }
-            event => {
-                record(task, recorder, end).await;
-                let letter = match event {
-                    TaskEvent::Failed(failure) => self.bury(task, agent, failure).await,
-                    _ => None,
-                };
-                (letter, self.transition(task, event).await)
-            }
+        record(task, recorder, decision.end()).await;
+        let letter = match &decision.event {
+            TaskEvent::Failed(failure) => self.bury(task, agent, failure).await,
+            _ => None,
         };
-        match moved {
+        match self.transition(task, &decision.event).await {
             Ok(()) => {
                 self.after(task, agent, recorder, &decision).await;
                 decision.outcome

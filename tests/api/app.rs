@@ -70,6 +70,20 @@ impl TestApp {
         panic!("{id} is not {status}: {:#}", self.get(&format!("/api/v1/tasks/{id}")).await.1)
     }
 
+    /// Waits for the first events of a task: they are written in batches, shortly after what they tell.
+    pub(crate) async fn until_told(&self, id: &str) -> Value {
+        let look = async {
+            loop {
+                let (_, task) = self.get(&format!("/api/v1/tasks/{id}")).await;
+                if task["history"].as_array().is_some_and(|events| !events.is_empty()) {
+                    return task;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, look).await.expect("a history")
+    }
+
     pub(crate) async fn count(&self) -> usize {
         let (_, listing) = self.get("/api/v1/tasks?limit=1000").await;
         listing["items"].as_array().expect("a listing").len()

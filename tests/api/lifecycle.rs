@@ -21,7 +21,7 @@ async fn a_submitted_task_is_carried_out_and_shown_with_all_that_is_known_of_it(
     assert_eq!(task["result"]["output"]["value"], "3628800");
     assert_eq!(task["attempts"].as_array().expect("attempts").len(), 1);
     assert_eq!(task["progress"]["done"], 1);
-    assert!(!task["history"].as_array().expect("a history").is_empty());
+    app.until_told(created["id"].as_str().expect("an id")).await;
     assert_eq!(app.get(&location).await.1["id"], created["id"]);
     app.stop().await;
 }

@@ -91,9 +91,9 @@ async fn the_tasks_of_a_dead_replica_go_on_elsewhere_from_their_checkpoint() {
     let url = model.base_url();
     let world = World::new(&[SHORT_LEASE[0], SHORT_LEASE[1], ("MODEL__BASE_URL", &url)]).await;
     let task = two_steps(&world);
-    let doomed = Doomed::start("doomed", world.agents(), world.config.clone());
+    // Before the start: as another process it has a wake of its own, and its first sweep finds the task.
     world.insert(std::slice::from_ref(&task)).await;
-    // It has its own wake, as another process would; a second start makes the first sweep.
+    let doomed = Doomed::start("doomed", world.agents(), world.config.clone());
     let idle = world.runner_of("idle", Vec::new()).await;
     eventually("the model is asked", async || if model.in_flight() == 1 { Ok(()) } else { Err("not yet".to_owned()) })
         .await;
