@@ -125,6 +125,7 @@ impl App {
             models,
             agents: config.agents.into_values().collect(),
             lease_ms: config.worker.lease_ms,
+            approvals: config.approvals,
             draining: draining.clone(),
         };
         let stop_api = CancellationToken::new();
@@ -162,6 +163,8 @@ impl App {
             scheduler: config.scheduler.clone(),
             worker: config.worker.clone(),
             retry: config.retry.clone(),
+            approvals: config.approvals.clone(),
+            retention: config.retention.clone(),
             replica_id: replica_id.to_owned(),
             wake,
         })
@@ -266,9 +269,12 @@ fn check_tools(agents: &[AgentProfile], tools: &Toolbox) -> Result<(), ConfigErr
         let everything = AgentProfile { tools: vec!["*".to_owned()], ..agent.clone() };
         let mut known: Vec<String> = tools.specs(&everything).into_iter().map(|spec| spec.name).collect();
         known.sort();
-        for tool in agent.tools.iter().filter(|tool| *tool != "*" && !known.contains(tool)) {
-            let name = &agent.name;
-            problems.push(format!("agents.{name}.tools names unknown tool {tool:?}; known are {}", known.join(", ")));
+        for (key, tools) in [("tools", &agent.tools), ("needs_approval", &agent.needs_approval)] {
+            for tool in tools.iter().filter(|tool| *tool != "*" && !known.contains(tool)) {
+                let name = &agent.name;
+                let known = known.join(", ");
+                problems.push(format!("agents.{name}.{key} names unknown tool {tool:?}; known are {known}"));
+            }
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }

@@ -10,6 +10,7 @@ use figment::Figment;
 use serde::de::DeserializeOwned;
 
 use crate::domain::agent::AgentProfile;
+use crate::domain::approval::ApprovalPolicy;
 use crate::domain::retry::RetryPolicy;
 use crate::{api, llm, scheduler, store, telemetry, tools, worker};
 
@@ -34,6 +35,10 @@ pub struct Config {
     pub worker: worker::Settings,
     /// Retries of failed tasks.
     pub retry: RetryPolicy,
+    /// Questions to people.
+    pub approvals: ApprovalPolicy,
+    /// How long what has ended is kept.
+    pub retention: scheduler::RetentionSettings,
     /// The model endpoint.
     pub model: llm::Settings,
     /// The embeddings endpoint.
@@ -107,6 +112,8 @@ impl Config {
             scheduler: sections.read("scheduler")?,
             worker: sections.read("worker")?,
             retry: sections.read("retry")?,
+            approvals: sections.read("approvals")?,
+            retention: sections.read("retention")?,
             model: sections.read("model")?,
             embeddings: sections.read("embeddings")?,
             memory: sections.read("memory")?,

@@ -49,6 +49,12 @@ enum Call {
     Tool(ToolCall),
 }
 
+/// Why the machine gives nothing more to do.
+enum Halt {
+    Ended(Result<Value, Failure>),
+    Asking(Vec<ToolCall>),
+}
+
 enum Returned {
     Model(Result<ModelReply, ModelFailed>),
     Tool(ToolResult),
@@ -62,6 +68,13 @@ pub(super) enum Driven {
     /// To its end.
     Ended {
         result: Result<Value, Failure>,
+        machine: Box<Machine>,
+        /// The last state, when it has not been recorded.
+        checkpoint: Option<Checkpoint>,
+    },
+    /// To where only a person can decide how it goes on.
+    Asking {
+        calls: Vec<ToolCall>,
         machine: Box<Machine>,
         /// The last state, when it has not been recorded.
         checkpoint: Option<Checkpoint>,
@@ -100,16 +113,18 @@ impl<'a> Driver<'a> {
         let mut record: Option<Record<'a>> = None;
         loop {
             self.count_time();
-            let (outcome, held_back) = self.advance();
+            let (halt, held_back) = self.advance();
             self.tell();
-            if (outcome.is_some() || !held_back.is_empty())
+            if (halt.is_some() || !held_back.is_empty())
                 && let Some(record) = record.take()
                 && let Err(failure) = record.await
             {
                 return self.unrecorded(failure);
             }
-            if let Some(result) = outcome {
-                return self.end(result, has_news);
+            match halt {
+                Some(Halt::Ended(result)) => return self.end(result, has_news),
+                Some(Halt::Asking(calls)) => return self.ask(calls, has_news),
+                None => {}
             }
             if !held_back.is_empty() {
                 match self.record() {
@@ -159,7 +174,7 @@ impl<'a> Driver<'a> {
 
     /// Asks the machine until it waits or is done. Starts the calls that can be repeated, and gives back those that
     /// must be recorded before they are made.
-    fn advance(&mut self) -> (Option<Result<Value, Failure>>, Vec<ToolCall>) {
+    fn advance(&mut self) -> (Option<Halt>, Vec<ToolCall>) {
         let mut held_back = Vec::new();
         loop {
             match self.machine.next_action() {
@@ -174,7 +189,8 @@ impl<'a> Driver<'a> {
                     }
                 }
                 Action::Wait => return (None, held_back),
-                Action::Done(outcome) => return (Some(outcome), held_back),
+                Action::Ask(calls) => return (Some(Halt::Asking(calls)), held_back),
+                Action::Done(outcome) => return (Some(Halt::Ended(outcome)), held_back),
             }
         }
     }
@@ -186,6 +202,13 @@ impl<'a> Driver<'a> {
         match has_news.then(|| self.checkpoint()).transpose() {
             Ok(checkpoint) => Driven::Ended { result, machine: Box::new(self.machine), checkpoint },
             Err(failure) => self.unrecorded(failure),
+        }
+    }
+
+    fn ask(self, calls: Vec<ToolCall>, has_news: bool) -> Driven {
+        match has_news.then(|| self.checkpoint()).transpose() {
+            Ok(checkpoint) => Driven::Asking { calls, machine: Box::new(self.machine), checkpoint },
+            Err(failure) => Driven::Unrecorded(failure, self.machine.spent().clone()),
         }
     }
 

@@ -19,11 +19,16 @@
 //! repeated safely. When every failure left at the end is of that kind, the run fails with one of them instead of being
 //! planned anew: the task is retried after a delay and continues here, with done steps done. On the last attempt
 //! there is no such retry, so a new plan is made then.
+//!
+//! Calls that a person must agree to are held back ([`consent`]) while everything else goes on. When nothing else is left
+//! to do the machine says what it asks; a run that goes on makes the calls that were approved, and takes a refusal as
+//! the failure of the call.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use crate::domain::approval::Approval;
 use crate::domain::attempt::Progress;
 use crate::domain::budget::{Budget, Spent};
 use crate::domain::conversation::{ModelReply, ModelRequest, Usage};
@@ -35,6 +40,7 @@ use crate::domain::tool::{ToolCall, ToolResult, ToolSpec};
 
 mod act;
 mod asking;
+mod consent;
 mod prompts;
 mod schema;
 mod state;
@@ -74,6 +80,10 @@ pub struct Setup {
     pub memories: Vec<Recalled>,
     /// Whether the task is not tried again after this run.
     pub last_attempt: bool,
+    /// Tools whose calls a person must agree to; `*` for all.
+    pub needs_approval: Vec<String>,
+    /// What people were asked about this task, and what they decided.
+    pub approvals: Vec<Approval>,
 }
 
 /// What is to be done next.
@@ -85,6 +95,8 @@ pub enum Action {
     CallTools(Vec<ToolCall>),
     /// Nothing before a call in flight has returned.
     Wait,
+    /// Nothing before a person has decided on these calls: the run ends here and goes on from its state.
+    Ask(Vec<ToolCall>),
     /// The run has ended.
     Done(Result<Value, Failure>),
 }

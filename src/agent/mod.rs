@@ -15,6 +15,7 @@ use crate::domain::event::{Event, Level};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::memory::Memory;
 use crate::domain::task::Task;
+use crate::domain::tool::ToolCall;
 use crate::llm::Models;
 use crate::store::Store;
 use crate::tools::Toolbox;
@@ -66,6 +67,9 @@ pub struct Outcome {
     /// Where the run stood at its end, if that is more than was recorded before. It is for whoever records the outcome,
     /// in one write with it.
     pub checkpoint: Option<Checkpoint>,
+    /// The calls that a person must decide on before the run can go on. When there are any it has not ended: `result` only
+    /// says that it waits.
+    pub asks: Vec<ToolCall>,
     /// What there is to remember of it, for [`Agent::remember`] once the outcome is recorded; nothing when the task will
     /// be tried again.
     pub memory: Option<Memory>,
@@ -73,7 +77,7 @@ pub struct Outcome {
 
 impl Outcome {
     fn failed(failure: Failure, spent: Spent) -> Self {
-        Self { result: Err(failure), spent, checkpoint: None, memory: None }
+        Self { result: Err(failure), spent, checkpoint: None, asks: Vec::new(), memory: None }
     }
 }
 
@@ -104,7 +108,7 @@ impl Agent {
     ) -> Outcome {
         if task.is_milestone() {
             let result = Ok(Value::Object(Map::new()));
-            return Outcome { result, spent: Spent::default(), checkpoint: None, memory: None };
+            return Outcome { result, spent: Spent::default(), checkpoint: None, asks: Vec::new(), memory: None };
         }
         let mut machine = match self.open(task, profile, checkpoint.as_ref(), recorder) {
             Ok(machine) => machine,
@@ -118,7 +122,12 @@ impl Agent {
             Driven::Unrecorded(failure, spent) => Outcome::failed(failure, spent),
             Driven::Ended { result, machine, checkpoint } => {
                 let memory = is_final(task, &result).then(|| memory_of(task, &profile.name, &result, &machine));
-                Outcome { result, spent: machine.spent().clone(), checkpoint, memory }
+                Outcome { result, spent: machine.spent().clone(), checkpoint, asks: Vec::new(), memory }
+            }
+            Driven::Asking { calls, machine, checkpoint } => {
+                let waits = Failure::transient("it waits for a person to decide on its calls");
+                let spent = machine.spent().clone();
+                Outcome { result: Err(waits), spent, checkpoint, asks: calls, memory: None }
             }
         }
     }
@@ -156,6 +165,8 @@ impl Agent {
             max_output_tokens: 0,
             memories: Vec::new(),
             last_attempt: is_last_attempt(task),
+            needs_approval: profile.needs_approval.clone(),
+            approvals: task.approvals.clone(),
         };
         let Some(state) = checkpoint else { return Machine::new(setup) };
         Machine::resume(setup.clone(), state).or_else(|unreadable| {

@@ -53,6 +53,11 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, detail)
     }
 
+    /// The request reads well and asks for something impossible.
+    pub(super) fn unprocessable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+    }
+
     /// Several faults of one request.
     pub(super) fn several(status: StatusCode, errors: Vec<String>) -> Self {
         let detail = errors.join("; ");

@@ -29,7 +29,9 @@ pub(super) async fn readyz(State(parts): State<Shared>) -> (StatusCode, Json<Rea
         reasons.push("no heartbeat is confirmed: the replica starts no work".to_owned());
     }
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready: reasons.is_empty(), reasons }))
+    // A paused replica stays ready: it must be reachable to be told to go on.
+    let paused = parts.runner.loads().into_iter().filter(|agent| agent.paused).map(|agent| agent.name).collect();
+    (status, Json(Readiness { ready: reasons.is_empty(), reasons, paused }))
 }
 
 /// The metrics in the text format of Prometheus.

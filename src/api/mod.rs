@@ -15,13 +15,17 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::domain::agent::AgentProfile;
+use crate::domain::approval::ApprovalPolicy;
 use crate::llm::Models;
 use crate::scheduler::Runner;
 use crate::store::Store;
 use crate::tools::Toolbox;
 
 mod agents;
+mod approvals;
 mod artifacts;
+mod bulk;
+mod control;
 mod dead_letters;
 pub mod error;
 mod extract;
@@ -60,6 +64,8 @@ pub struct Parts {
     pub agents: Vec<AgentProfile>,
     /// After how long a silent replica is dead, in milliseconds.
     pub lease_ms: u64,
+    /// Section `[approvals]`.
+    pub approvals: ApprovalPolicy,
     /// Cancelled when this replica begins to stop.
     pub draining: CancellationToken,
 }
@@ -71,9 +77,19 @@ pub fn router(settings: &Settings, address: SocketAddr, parts: Parts) -> Router 
     let door = guard::Door::new(&settings.token, address);
     let v1 = Router::new()
         .route("/tasks", post(tasks::submit).get(tasks::list))
+        .route("/tasks/bulk", post(bulk::bulk))
         .route("/tasks/{id}", get(tasks::show))
         .route("/tasks/{id}/cancel", post(tasks::cancel))
         .route("/tasks/{id}/retry", post(tasks::retry))
+        .route("/tasks/{id}/reprioritise", post(tasks::reprioritise))
+        .route("/tasks/{id}/snooze", post(tasks::snooze))
+        .route("/tasks/{id}/approve", post(approvals::approve))
+        .route("/tasks/{id}/deny", post(approvals::deny))
+        .route("/approvals", get(approvals::list))
+        .route("/pauses", get(control::list))
+        .route("/pause", post(control::pause))
+        .route("/resume", post(control::resume))
+        .route("/prune", post(control::prune))
         .route("/tasks/{id}/artifacts", get(artifacts::list))
         .route("/tasks/{id}/artifacts/{*name}", get(artifacts::content))
         .route("/dead-letters", get(dead_letters::list))

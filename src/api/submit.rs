@@ -9,10 +9,12 @@ use serde_json::{Map, Value};
 use super::Parts;
 use super::error::Problem;
 use crate::domain::agent::AgentProfile;
+use crate::domain::approval::{Approval, ApprovalPolicy, Need};
 use crate::domain::id::TaskId;
 use crate::domain::plan::Plan;
 use crate::domain::task::{MAX_PRIORITY, Task, TaskStatus};
 use crate::domain::time::Timestamp;
+use crate::telemetry::metrics;
 
 /// Characters that the goal of a submission may have.
 const GOAL_CHARS: std::ops::RangeInclusive<usize> = 10..=5_000;
@@ -22,7 +24,7 @@ const MAX_NAME_CHARS: usize = 200;
 const MAX_DEPTH: usize = 16;
 
 /// Fields of a submission. `goal` goes by other names too.
-const FIELDS: [&str; 17] = [
+const FIELDS: [&str; 18] = [
     "id",
     "goal",
     "description",
@@ -40,6 +42,7 @@ const FIELDS: [&str; 17] = [
     "context",
     "tags",
     "user",
+    "approval",
 ];
 
 #[derive(Debug, Deserialize)]
@@ -63,6 +66,8 @@ struct NewTask {
     #[serde(default)]
     tags: Vec<String>,
     user: Option<String>,
+    #[serde(default)]
+    approval: Need,
 }
 
 /// The tasks that `body` describes, one or a list, and whether it was a list. All of them are valid, or none is
@@ -77,7 +82,7 @@ pub(super) async fn read(parts: &Parts, body: Value, now: Timestamp) -> Result<(
     let mut tasks = Vec::with_capacity(bodies.len());
     let mut errors = Vec::new();
     for (index, body) in bodies.into_iter().enumerate() {
-        match parse(body, now) {
+        match parse(body, &parts.approvals, now) {
             Ok(task) => tasks.push(task),
             Err(found) => errors.extend(found.into_iter().map(|error| place(index) + &error)),
         }
@@ -100,7 +105,7 @@ pub(super) async fn read(parts: &Parts, body: Value, now: Timestamp) -> Result<(
 }
 
 /// Reads one task; what it says may still be impossible.
-fn parse(body: Value, now: Timestamp) -> Result<Task, Vec<String>> {
+fn parse(body: Value, approvals: &ApprovalPolicy, now: Timestamp) -> Result<Task, Vec<String>> {
     let Value::Object(fields) = &body else { return Err(vec!["a task must be a JSON object".to_owned()]) };
     let mut unknown: Vec<&str> = fields.keys().map(String::as_str).filter(|key| !FIELDS.contains(key)).collect();
     // The order of a JSON object's fields depends on how serde_json was built.
@@ -150,6 +155,11 @@ fn parse(body: Value, now: Timestamp) -> Result<Task, Vec<String>> {
     task.context = new.context;
     task.tags = new.tags;
     task.user = new.user;
+    if new.approval == Need::Required {
+        task.status = TaskStatus::AwaitingApproval;
+        task.approvals = vec![Approval::of_task(&task, approvals, now)];
+        metrics::APPROVALS_ASKED.inc([]);
+    }
     Ok(task)
 }
 
@@ -304,15 +314,16 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+    const POLICY: ApprovalPolicy = ApprovalPolicy { expire_s: 60 };
 
     fn errors(body: Value) -> String {
-        parse(body, NOW).expect_err("a fault").join("; ")
+        parse(body, &POLICY, NOW).expect_err("a fault").join("; ")
     }
 
     #[test]
     fn the_goal_goes_by_several_names() {
         for name in ["goal", "description", "prompt", "task"] {
-            assert_eq!(parse(json!({ name: "factorial of 10" }), NOW).expect("valid").goal, "factorial of 10");
+            assert_eq!(parse(json!({ name: "factorial of 10" }), &POLICY, NOW).expect("valid").goal, "factorial of 10");
         }
         assert!(errors(json!({"goal": "factorial of 10", "task": "twice"})).contains("duplicate"));
     }
@@ -333,7 +344,7 @@ mod tests {
     fn a_task_with_dependencies_waits_and_a_circle_is_found() {
         let task = |id: u64, needs: &[u64]| {
             let needs: Vec<String> = needs.iter().map(u64::to_string).collect();
-            parse(json!({"id": id, "goal": "long enough", "depends_on": needs}), NOW).expect("valid")
+            parse(json!({"id": id, "goal": "long enough", "depends_on": needs}), &POLICY, NOW).expect("valid")
         };
         assert_eq!(task(1, &[2]).status, TaskStatus::Waiting);
         assert_eq!(circle(&[task(1, &[2]), task(2, &[9])]), None);

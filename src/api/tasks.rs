@@ -1,4 +1,4 @@
-//! Tasks: submit, list, show, cancel, retry.
+//! Tasks: submit, list, show, and changes of one.
 
 use axum::Json;
 use axum::extract::State;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::error::Problem;
 use super::extract::{Id, Query};
 use super::views::{ArtifactView, AttemptView, EventView, Listing, Submitted, TaskDetail, TaskView};
-use super::{Parts, Shared, submit as submission};
+use super::{Parts, Shared, bulk, submit as submission};
 use crate::clock;
 use crate::domain::event::Event;
 use crate::domain::id::TaskId;
@@ -79,6 +79,7 @@ pub(super) async fn list(
         tag: wanted.tag,
         user: wanted.user,
         schedule_id: wanted.schedule,
+        ..TaskFilter::default()
     };
     let limit = page_limit(wanted.limit)?;
     let after = after(wanted.after.as_deref())?;
@@ -126,13 +127,42 @@ pub(super) async fn cancel(State(parts): State<Shared>, Id(id): Id) -> Result<(S
     if task.status == TaskStatus::Cancelled {
         return Ok((StatusCode::OK, Json(task.into())));
     }
-    let task = change(&parts, id, &TaskEvent::CancelRequested).await?;
-    if task.status != TaskStatus::Running {
-        return Ok((StatusCode::OK, Json(task.into())));
-    }
-    let here = parts.runner.cancel(id);
-    tracing::debug!(task = %id, here, "asked to stop");
-    Ok((StatusCode::ACCEPTED, Json(task.into())))
+    let task = change(&parts, id, &TaskEvent::CancelRequested, &Who::default()).await?;
+    let status = if task.status == TaskStatus::Running { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok((status, Json(task.into())))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewPriority {
+    priority: u8,
+}
+
+/// Gives a task that has not begun another place in the order.
+pub(super) async fn reprioritise(
+    State(parts): State<Shared>,
+    Id(id): Id,
+    super::extract::Json(new): super::extract::Json<NewPriority>,
+) -> Result<Json<TaskView>, Problem> {
+    let event = bulk::reprioritised(Some(new.priority))?;
+    Ok(Json(change(&parts, id, &event, &Who::default()).await?.into()))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewTime {
+    until: Option<Value>,
+    for_s: Option<u64>,
+}
+
+/// Makes a task that has not begun due at another time.
+pub(super) async fn snooze(
+    State(parts): State<Shared>,
+    Id(id): Id,
+    super::extract::Json(new): super::extract::Json<NewTime>,
+) -> Result<Json<TaskView>, Problem> {
+    let event = bulk::snoozed(new.until.as_ref(), new.for_s, clock::now())?;
+    Ok(Json(change(&parts, id, &event, &Who::default()).await?.into()))
 }
 
 /// Runs a task again that ended badly, from a clean slate; its dead letter goes.
@@ -142,11 +172,9 @@ pub(super) async fn retry(State(parts): State<Shared>, Id(id): Id) -> Result<(St
 }
 
 pub(super) async fn requeue(parts: &Parts, id: TaskId) -> Result<Task, Problem> {
-    let task = change(parts, id, &TaskEvent::Requeued).await?;
+    let task = change(parts, id, &TaskEvent::Requeued, &Who::default()).await?;
     // In this order: a crash in between leaves a dead letter too many, never a task that nobody knows of.
     parts.store.purge_dead_letters(&[id]).await?;
-    // A task that was refused as unreadable is read anew, which the sweep does.
-    parts.runner.sweep();
     Ok(task)
 }
 
@@ -154,26 +182,89 @@ pub(super) fn missing(id: TaskId) -> Problem {
     Problem::not_found(format!("there is no task {id}"))
 }
 
-async fn find(parts: &Parts, id: TaskId) -> Result<Task, Problem> {
+pub(super) async fn find(parts: &Parts, id: TaskId) -> Result<Task, Problem> {
     parts.store.task(id).await?.ok_or_else(|| missing(id))
 }
 
-/// Applies an event that a person caused, to the task as it is now.
-async fn change(parts: &Parts, id: TaskId, event: &TaskEvent) -> Result<Task, Problem> {
-    let now = clock::now();
-    let mut tries = 0;
-    let task = loop {
-        let task = find(parts, id).await?;
-        tries += 1;
-        match parts.store.transition(&task, event, now).await {
-            Err(TransitionError::Lost(_)) if tries < TRIES => {}
-            done => break done?,
+/// Who changes something, and why, by their own account.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Who {
+    pub(super) by: Option<String>,
+    pub(super) note: Option<String>,
+}
+
+impl Who {
+    /// `event`, with who caused it and why.
+    pub(super) fn sign(&self, mut event: Event) -> Event {
+        if let Some(by) = &self.by {
+            event.message = format!("{} by {by}", event.message);
+            event = event.with("by", by.as_str());
         }
-    };
-    let noted = Event::new(event.name(), format!("{} through the api", event.name().replace('_', " ")), now).task(id);
-    if let Err(error) = parts.store.record(&[noted]).await {
-        tracing::warn!(%error, task = %id, "an event of the history could not be stored");
-        metrics::EVENTS_DROPPED.inc([]);
+        if let Some(note) = &self.note {
+            event.message = format!("{}: {note}", event.message);
+            event = event.with("note", note.as_str());
+        }
+        event
     }
+}
+
+/// Applies an event that a person caused, to the task as it is now, and sees to what follows.
+pub(super) async fn change(parts: &Parts, id: TaskId, event: &TaskEvent, who: &Who) -> Result<Task, Problem> {
+    let task = apply(parts, find(parts, id).await?, event).await?;
+    follow(parts, &task, event);
+    record(parts, &[who.sign(Event::new(event.name(), told(event), clock::now())).task(id)]).await;
     Ok(task)
+}
+
+/// Applies an event that a person caused, to the task as it is now.
+pub(super) async fn apply(parts: &Parts, mut task: Task, event: &TaskEvent) -> Result<Task, Problem> {
+    let mut tries = 1;
+    loop {
+        match parts.store.transition(&task, event, clock::now()).await {
+            Err(TransitionError::Lost(id)) if tries < TRIES => task = find(parts, id).await?,
+            done => return Ok(done?),
+        }
+        tries += 1;
+    }
+}
+
+/// Tells this replica what it may have to do about a change.
+pub(super) fn follow(parts: &Parts, task: &Task, event: &TaskEvent) {
+    match task.status {
+        TaskStatus::Running => {
+            let here = parts.runner.cancel(task.id);
+            tracing::debug!(task = %task.id, here, "asked to stop");
+        }
+        TaskStatus::Cancelled => {
+            metrics::TASKS_CANCELLED.inc([]);
+            parts.runner.wake();
+        }
+        // A task that was refused as unreadable is read anew, which the sweep does.
+        _ if *event == TaskEvent::Requeued => parts.runner.sweep(),
+        _ => parts.runner.wake(),
+    }
+}
+
+/// An event in words.
+pub(super) fn told(event: &TaskEvent) -> String {
+    match event {
+        TaskEvent::Reprioritised(priority) => format!("given priority {priority}"),
+        TaskEvent::Snoozed(until) => format!("moved to {until}"),
+        TaskEvent::Approved(ruling) | TaskEvent::Denied(ruling) => {
+            let hashes: Vec<&str> = ruling.hashes.iter().map(|hash| hash.get(..12).unwrap_or(hash)).collect();
+            format!("{} {}", event.name(), hashes.join(", "))
+        }
+        other => format!("{} through the api", other.name().replace('_', " ")),
+    }
+}
+
+/// Keeps events for the history. What happened has happened, so a failure is told and fails nothing.
+pub(super) async fn record(parts: &Parts, events: &[Event]) {
+    if events.is_empty() {
+        return;
+    }
+    if let Err(error) = parts.store.record(events).await {
+        tracing::warn!(%error, "events of the history could not be stored");
+        metrics::EVENTS_DROPPED.add(events.len(), []);
+    }
 }

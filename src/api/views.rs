@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::domain::approval::{Approval, Subject, Verdict};
 use crate::domain::attempt::{Attempt, AttemptStatus, Progress};
 use crate::domain::budget::Spent;
+use crate::domain::control::Pause;
 use crate::domain::dead_letter::DeadLetter;
 use crate::domain::event::{Event, Level};
 use crate::domain::failure::Failure;
@@ -77,6 +79,9 @@ pub struct TaskView {
     pub error: Option<Failure>,
     /// Somebody asked to stop it while it was running.
     pub cancel_requested: bool,
+    /// What people were asked about it, and what they decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<ApprovalView>,
     /// Fields of the point that qron does not know.
     pub extra: Map<String, Value>,
 }
@@ -108,9 +113,137 @@ impl From<Task> for TaskView {
             result: task.result,
             error: task.error,
             cancel_requested: task.cancel_requested,
+            approvals: task.approvals.iter().map(ApprovalView::from).collect(),
             extra: task.extra,
         }
     }
+}
+
+/// A question to a person.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ApprovalView {
+    /// What an answer is bound to: another call has another hash.
+    pub hash: String,
+    /// `task`: whether it runs at all; `call`: whether a tool is called.
+    pub kind: String,
+    /// Step that makes the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// Tool that is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// Arguments of the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Value>,
+    /// Since when it is asked.
+    pub asked_at: String,
+    /// When it counts as refused unless somebody decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// What was decided; absent while it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// Who decided, by their own account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// When.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_at: Option<String>,
+}
+
+impl From<&Approval> for ApprovalView {
+    fn from(approval: &Approval) -> Self {
+        let (kind, step, tool, arguments) = match &approval.subject {
+            Subject::Task => ("task", None, None, None),
+            Subject::Call { step, tool, arguments, .. } => {
+                ("call", Some(step.clone()), Some(tool.clone()), serde_json::from_str(arguments).ok())
+            }
+        };
+        let decision = approval.decision.as_ref();
+        Self {
+            hash: approval.hash.clone(),
+            kind: kind.to_owned(),
+            step,
+            tool,
+            arguments,
+            asked_at: approval.asked_at.to_rfc3339(),
+            expires_at: approval.expires_at.map(Timestamp::to_rfc3339),
+            verdict: decision.map(|decision| decision.verdict),
+            by: decision.and_then(|decision| decision.by.clone()),
+            note: decision.and_then(|decision| decision.note.clone()),
+            decided_at: decision.map(|decision| decision.at.to_rfc3339()),
+        }
+    }
+}
+
+/// A question that waits for an answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OpenApproval {
+    /// The task that asks.
+    pub task_id: TaskId,
+    /// What it shall achieve.
+    pub goal: String,
+    /// Agent it must go to.
+    pub agent: Option<String>,
+    /// On whose behalf it runs.
+    pub user: Option<String>,
+    /// The question.
+    #[serde(flatten)]
+    pub approval: ApprovalView,
+}
+
+impl OpenApproval {
+    /// The open questions of `task`.
+    pub(super) fn of(task: &Task) -> Vec<Self> {
+        let open = |approval: &Approval| Self {
+            task_id: task.id,
+            goal: task.goal.clone(),
+            agent: task.agent.clone(),
+            user: task.user.clone(),
+            approval: approval.into(),
+        };
+        task.approvals.iter().filter(|approval| approval.is_open()).map(open).collect()
+    }
+}
+
+/// Something on hold.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PauseView {
+    /// The agent; the whole fleet when absent.
+    pub agent: Option<String>,
+    /// Who paused it, by their own account.
+    pub by: Option<String>,
+    /// Why.
+    pub note: Option<String>,
+    /// Since when.
+    pub since: String,
+}
+
+impl From<Pause> for PauseView {
+    fn from(pause: Pause) -> Self {
+        Self { agent: pause.agent, by: pause.by, note: pause.note, since: pause.since.to_rfc3339() }
+    }
+}
+
+/// What became of a change of many tasks.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct BulkReport {
+    /// Whether it only tells what would be done.
+    pub dry_run: bool,
+    /// Tasks that the filter means and that can be changed so.
+    pub matched: u64,
+    /// How many were changed, or would be.
+    pub done: u64,
+    /// Which were not, and why.
+    pub refused: Vec<Refusal>,
+    /// Send it as `after` to go on; absent when all are done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// Tasks inserted later are not meant; send it as `created_before` to go on.
+    pub as_of: String,
 }
 
 /// A task that was submitted.
@@ -310,6 +443,8 @@ pub struct Refusal {
 pub enum Health {
     /// Its replica takes tasks.
     Ok,
+    /// A person has put it on hold: it finishes what it has and takes nothing more.
+    Paused,
     /// Its replica is finishing what it has and takes nothing more.
     Draining,
     /// Its replica has not been heard of for longer than the lease.
@@ -360,7 +495,7 @@ impl AgentView {
             capabilities: agent.capabilities.clone(),
             in_flight: agent.in_flight,
             capacity: agent.capacity,
-            health,
+            health: if agent.paused && health == Health::Ok { Health::Paused } else { health },
             replica: replica.id.clone(),
             host: replica.host.clone(),
             version: replica.version.clone(),
@@ -416,4 +551,7 @@ pub struct Readiness {
     pub ready: bool,
     /// Why not.
     pub reasons: Vec<String>,
+    /// Agents that take nothing because a person has put them on hold; the replica is ready all the same.
+    #[serde(default)]
+    pub paused: Vec<String>,
 }

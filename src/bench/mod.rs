@@ -129,6 +129,8 @@ impl Place {
             scheduler: self.config.scheduler.clone(),
             worker: self.config.worker.clone(),
             retry: self.config.retry.clone(),
+            approvals: self.config.approvals.clone(),
+            retention: self.config.retention.clone(),
             replica_id: format!("bench-{}", Uuid::new_v4().simple()),
             wake,
         };

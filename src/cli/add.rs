@@ -44,6 +44,9 @@ pub(super) struct Add {
     /// On whose behalf it runs
     #[arg(long)]
     user: Option<String>,
+    /// Let it wait until a person has agreed: qron approvals, qron approve
+    #[arg(long)]
+    needs_approval: bool,
     /// Time limit of one attempt, in seconds
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
@@ -101,6 +104,7 @@ impl Add {
             ("unique_key", self.unique_key.map(Value::from)),
             ("tags", list(self.tags)),
             ("user", self.user.map(Value::from)),
+            ("approval", self.needs_approval.then(|| Value::from("required"))),
             ("timeout_s", self.timeout.map(Value::from)),
             ("max_attempts", self.max_attempts.map(Value::from)),
         ];

@@ -23,6 +23,7 @@ impl Agents {
         for agent in &listing.items {
             let health = match agent.health {
                 Health::Ok => "ok",
+                Health::Paused => "paused",
                 Health::Draining => "draining",
                 Health::Silent => "silent",
             };

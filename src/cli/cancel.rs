@@ -1,22 +1,23 @@
 //! `qron cancel`.
 
 use clap::Args;
+use serde_json::json;
 
 use super::CliError;
 use super::client::Client;
+use super::select::Selection;
 
 #[derive(Debug, Args)]
 pub(super) struct Cancel {
-    /// Ids of the tasks
-    #[arg(required = true, value_name = "ID")]
-    ids: Vec<String>,
-    /// Write JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    tasks: Selection,
 }
 
 impl Cancel {
     pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
-        super::retry::each(client, &self.ids, "cancel", self.json).await
+        if self.tasks.is_plain() {
+            return super::retry::each(client, &self.tasks.ids, "cancel", self.tasks.json).await;
+        }
+        self.tasks.change(client, json!({ "action": "cancel" })).await
     }
 }

@@ -12,6 +12,8 @@ use crate::config::{Config, ConfigError};
 
 mod add;
 mod agents;
+mod approvals;
+mod approve;
 mod bench;
 mod cancel;
 pub(crate) mod client;
@@ -20,11 +22,16 @@ mod dead_letters;
 mod demo;
 mod list;
 pub(crate) mod output;
+mod pause;
+mod prune;
+mod reprioritise;
 mod retry;
 mod run;
 mod schedules;
 mod search;
+mod select;
 pub(crate) mod show;
+mod snooze;
 
 /// Cron for agents, on Qdrant: finds due tasks, claims each once, lets an LLM agent plan and carry them out.
 #[derive(Debug, Parser)]
@@ -65,6 +72,20 @@ enum Command {
     /// Define and steer recurring tasks
     #[command(subcommand)]
     Schedules(schedules::Schedules),
+    /// Give tasks that have not begun another priority
+    Reprioritise(reprioritise::Reprioritise),
+    /// Make tasks that have not begun due at another time
+    Snooze(snooze::Snooze),
+    /// Show what waits for a person to decide
+    Approvals(approvals::Approvals),
+    /// Agree to what a task asks for, or refuse it
+    Approve(approve::Approve),
+    /// Let the fleet or an agent claim nothing more; what runs goes on
+    Pause(pause::Pause),
+    /// End a pause
+    Resume(pause::Resume),
+    /// Remove what retention does not keep, now instead of at the next round
+    Prune(prune::Prune),
     /// See and handle tasks that ended badly
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLetters),
@@ -149,6 +170,13 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), CliError> {
         Command::Cancel(command) => command.run(&global.client()?).await,
         Command::Retry(command) => command.run(&global.client()?).await,
         Command::Schedules(command) => command.run(&global.client()?).await,
+        Command::Reprioritise(command) => command.run(&global.client()?).await,
+        Command::Snooze(command) => command.run(&global.client()?).await,
+        Command::Approvals(command) => command.run(&global.client()?).await,
+        Command::Approve(command) => command.run(&global.client()?).await,
+        Command::Pause(command) => command.run(&global.client()?).await,
+        Command::Resume(command) => command.run(&global.client()?).await,
+        Command::Prune(command) => command.run(&global.client()?).await,
         Command::DeadLetters(command) => command.run(&global.client()?).await,
         Command::Agents(command) => command.run(&global.client()?).await,
         Command::Search(command) => command.run(&global.client()?).await,

@@ -1,24 +1,25 @@
 //! `qron retry`, and what it shares with `qron cancel`.
 
 use clap::Args;
+use serde_json::json;
 
 use super::client::Client;
+use super::select::Selection;
 use super::{CliError, output};
 use crate::api::views::{Listing, TaskView};
 
 #[derive(Debug, Args)]
 pub(super) struct Retry {
-    /// Ids of the tasks
-    #[arg(required = true, value_name = "ID")]
-    ids: Vec<String>,
-    /// Write JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    tasks: Selection,
 }
 
 impl Retry {
     pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
-        each(client, &self.ids, "retry", self.json).await
+        if self.tasks.is_plain() {
+            return each(client, &self.tasks.ids, "retry", self.tasks.json).await;
+        }
+        self.tasks.change(client, json!({ "action": "retry" })).await
     }
 }
 

@@ -22,6 +22,7 @@ role = ""
 instructions = ""
 capabilities = [""]
 tools = [""]
+needs_approval = [""]
 model = ""
 capacity = 1
 

@@ -198,9 +198,15 @@ fn agents(config: &Config, checks: &mut Checks<'_>) {
             format!("agents.{name:?} is not allowed as a name: use 1 to 64 letters, digits, _ and -")
         });
         checks.at_least(&format!("{section}.capacity"), agent.capacity, 1);
-        checks.unless(agent.capabilities.iter().chain(&agent.tools).all(|word| !word.trim().is_empty()), || {
-            format!("{section} has an empty word among its capabilities or tools")
-        });
+        checks.unless(
+            agent
+                .capabilities
+                .iter()
+                .chain(&agent.tools)
+                .chain(&agent.needs_approval)
+                .all(|word| !word.trim().is_empty()),
+            || format!("{section} has an empty word among its capabilities, tools or needs_approval"),
+        );
         checks.unless(agent.model.as_ref().is_none_or(|model| !model.trim().is_empty()), || {
             format!("{section}.model is empty: leave it out to use model.models")
         });

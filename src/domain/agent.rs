@@ -23,6 +23,9 @@ pub struct AgentProfile {
     /// Names of the tools it may use; `["*"]` for all.
     #[serde(default = "all_tools")]
     pub tools: Vec<String>,
+    /// Names of those tools that a person must agree to, call by call; `["*"]` for all.
+    #[serde(default)]
+    pub needs_approval: Vec<String>,
     /// Model it prefers; the configured ones otherwise.
     #[serde(default)]
     pub model: Option<String>,
@@ -63,13 +66,15 @@ pub struct AgentLoad<'a> {
     pub profile: &'a AgentProfile,
     /// Tasks it has in flight.
     pub in_flight: usize,
+    /// Whether a person has put it on hold.
+    pub paused: bool,
 }
 
 impl AgentLoad<'_> {
     /// Tasks it can take on now.
     #[must_use]
     pub fn free(&self) -> usize {
-        self.profile.capacity.saturating_sub(self.in_flight)
+        if self.paused { 0 } else { self.profile.capacity.saturating_sub(self.in_flight) }
     }
 }
 
@@ -124,6 +129,7 @@ mod tests {
             instructions: String::new(),
             capabilities: capabilities.iter().map(ToString::to_string).collect(),
             tools: all_tools(),
+            needs_approval: Vec::new(),
             model: None,
             capacity,
             budget: Budget::default(),
@@ -138,9 +144,9 @@ mod tests {
     fn the_least_loaded_capable_agent_gets_the_task() {
         let (small, large, other) = (agent("s", &["sql"], 2), agent("l", &["SQL", "web"], 10), agent("o", &[], 10));
         let loads = [
-            AgentLoad { profile: &small, in_flight: 1 },
-            AgentLoad { profile: &large, in_flight: 4 },
-            AgentLoad { profile: &other, in_flight: 0 },
+            AgentLoad { profile: &small, in_flight: 1, paused: false },
+            AgentLoad { profile: &large, in_flight: 4, paused: false },
+            AgentLoad { profile: &other, in_flight: 0, paused: false },
         ];
         assert_eq!(route(None, &wants(&["sql"]), &loads), Route::To(1));
         assert_eq!(route(None, &[], &loads), Route::To(2));
@@ -152,7 +158,7 @@ mod tests {
     #[test]
     fn a_full_agent_means_wait_not_refuse() {
         let only = agent("only", &["sql"], 1);
-        let loads = [AgentLoad { profile: &only, in_flight: 1 }];
+        let loads = [AgentLoad { profile: &only, in_flight: 1, paused: false }];
         assert_eq!(route(None, &wants(&["sql"]), &loads), Route::Busy);
     }
 }

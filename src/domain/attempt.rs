@@ -21,6 +21,8 @@ pub enum AttemptStatus {
     Failed,
     /// Handed back unfinished at shutdown.
     Released,
+    /// Stopped where a person must decide; a later attempt goes on from there.
+    AwaitingApproval,
     /// Its replica had lost the claim; its outcome was not recorded on the task.
     Lost,
     /// Stopped on request.

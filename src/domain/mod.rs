@@ -4,8 +4,10 @@
 //! [`retry::RetryPolicy::delay`] is the one exception), nothing does I/O, and nothing knows how it is stored.
 
 pub mod agent;
+pub mod approval;
 pub mod attempt;
 pub mod budget;
+pub mod control;
 pub mod conversation;
 pub mod dead_letter;
 pub mod event;

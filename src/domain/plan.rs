@@ -5,6 +5,8 @@ use std::collections::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::approval::Need;
+
 /// Most steps of one plan.
 pub const MAX_STEPS: usize = 200;
 
@@ -40,6 +42,9 @@ pub struct PlanStep {
     /// How long it will probably take, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimated_s: Option<u32>,
+    /// Whether a person must agree to its calls, each one.
+    #[serde(default, skip_serializing_if = "Need::is_none")]
+    pub approval: Need,
 }
 
 /// Why a plan cannot be carried out. Each names the step at fault.

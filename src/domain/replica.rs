@@ -41,4 +41,7 @@ pub struct AgentPresence {
     pub in_flight: usize,
     /// Most tasks in flight.
     pub capacity: usize,
+    /// Whether a person has put it on hold.
+    #[serde(default)]
+    pub paused: bool,
 }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::approval::{self, Approval, Ruling, Subject, Verdict};
 use super::failure::{Failure, FailureClass};
 use super::id::TaskId;
 use super::plan::Plan;
@@ -185,6 +186,8 @@ pub struct Task {
     pub error: Option<Failure>,
     /// Somebody asked to stop it while it was running.
     pub cancel_requested: bool,
+    /// What people were asked about it, and what they decided.
+    pub approvals: Vec<Approval>,
     /// Fields of the point that qron does not know; kept as they are.
     pub extra: Map<String, Value>,
 }
@@ -214,6 +217,18 @@ pub enum TaskEvent {
     Cancelled,
     /// Somebody wants it done again, from a clean slate.
     Requeued,
+    /// Its run can go on only after a person has decided on these calls.
+    ApprovalNeeded(Vec<Approval>),
+    /// Somebody agreed to what it asks.
+    Approved(Ruling),
+    /// Somebody refused what it asks.
+    Denied(Ruling),
+    /// Nobody decided in time.
+    ApprovalExpired,
+    /// Somebody gave it another priority.
+    Reprioritised(u8),
+    /// Somebody moved the time at which it becomes due.
+    Snoozed(Timestamp),
 }
 
 impl TaskEvent {
@@ -232,6 +247,12 @@ impl TaskEvent {
             Self::CancelRequested => "cancel_requested",
             Self::Cancelled => "cancelled",
             Self::Requeued => "requeued",
+            Self::ApprovalNeeded(_) => "approval_needed",
+            Self::Approved(_) => "approved",
+            Self::Denied(_) => "denied",
+            Self::ApprovalExpired => "approval_expired",
+            Self::Reprioritised(_) => "reprioritised",
+            Self::Snoozed(_) => "snoozed",
         }
     }
 }
@@ -286,6 +307,7 @@ impl Task {
             result: None,
             error: None,
             cancel_requested: false,
+            approvals: Vec::new(),
             extra: Map::new(),
         }
     }
@@ -360,6 +382,31 @@ impl Task {
                 next.finish(Cancelled, now);
             }
             (Failed | Cancelled | Blocked, TaskEvent::Requeued) => next.start_over(now),
+            (Running, TaskEvent::ApprovalNeeded(asked)) => {
+                // Counted, so that the next run looks for the checkpoint of this one.
+                next.releases += 1;
+                next.hand_back();
+                next.approvals.retain(|known| asked.iter().all(|new| new.hash != known.hash));
+                next.approvals.extend(asked.iter().cloned());
+                next.status = AwaitingApproval;
+            }
+            (AwaitingApproval, TaskEvent::Approved(ruling))
+                if approval::rule(&mut next.approvals, ruling, Verdict::Approved, now) =>
+            {
+                next.after_decision(now);
+            }
+            (AwaitingApproval, TaskEvent::Denied(ruling))
+                if approval::rule(&mut next.approvals, ruling, Verdict::Denied, now) =>
+            {
+                next.after_decision(now);
+            }
+            (AwaitingApproval, TaskEvent::ApprovalExpired) if approval::expire(&mut next.approvals, now) => {
+                next.after_decision(now);
+            }
+            (Waiting | Pending | AwaitingApproval, TaskEvent::Reprioritised(priority)) => {
+                next.priority = (*priority).min(MAX_PRIORITY);
+            }
+            (Waiting | Pending | AwaitingApproval, TaskEvent::Snoozed(until)) => next.run_at = *until,
             _ => return Err(IllegalTransition { id: self.id, status: self.status, event: event.name() }),
         }
         Ok(next)
@@ -376,8 +423,21 @@ impl Task {
         self.claim = None;
     }
 
+    /// Goes on once everything is decided: refused calls are told to the run, a refused task ends.
+    fn after_decision(&mut self, now: Timestamp) {
+        let mut of_task = self.approvals.iter().filter(|approval| approval.subject == Subject::Task);
+        if let Some(refusal) = of_task.find_map(Approval::refusal) {
+            self.error = Some(Failure::new(FailureClass::Cancelled, refusal.message));
+            self.finish(TaskStatus::Cancelled, now);
+        } else if self.approvals.iter().all(|approval| !approval.is_open()) {
+            let is_new = self.earlier_runs() == 0;
+            self.status = if is_new && !self.depends_on.is_empty() { TaskStatus::Waiting } else { TaskStatus::Pending };
+        }
+    }
+
     fn start_over(&mut self, now: Timestamp) {
-        self.status = TaskStatus::Pending;
+        let asks = approval::start_over(&mut self.approvals, now);
+        self.status = if asks { TaskStatus::AwaitingApproval } else { TaskStatus::Pending };
         self.run_at = now;
         self.attempt = 0;
         self.crashes = 0;
@@ -415,7 +475,45 @@ mod tests {
             TaskEvent::CancelRequested,
             TaskEvent::Cancelled,
             TaskEvent::Requeued,
+            TaskEvent::ApprovalNeeded(vec![asked("one", Subject::Task)]),
+            TaskEvent::Approved(ruling("one")),
+            TaskEvent::Denied(ruling("one")),
+            TaskEvent::ApprovalExpired,
+            TaskEvent::Reprioritised(9),
+            TaskEvent::Snoozed(LATER),
         ]
+    }
+
+    fn ruling(hash: &str) -> Ruling {
+        Ruling { hashes: vec![hash.to_owned()], by: Some("ada".into()), note: None }
+    }
+
+    fn asked(hash: &str, subject: Subject) -> Approval {
+        Approval { hash: hash.to_owned(), subject, asked_at: NOW, expires_at: None, decision: None }
+    }
+
+    fn a_call() -> Subject {
+        Subject::Call { id: "s#1".into(), step: "s".into(), tool: "send".into(), arguments: "{}".into() }
+    }
+
+    /// Tasks of `status` that differ in what decides about the next one.
+    fn variants(status: TaskStatus) -> Vec<Task> {
+        let over = |subject| Approval { expires_at: Some(LATER), ..asked("two", subject) };
+        let asks = [
+            vec![],
+            vec![asked("one", Subject::Task)],
+            vec![asked("one", a_call())],
+            vec![asked("one", a_call()), asked("two", a_call())],
+            vec![over(Subject::Task)],
+            vec![over(a_call())],
+            vec![over(a_call()), asked("one", a_call())],
+        ];
+        let with = |approvals: Vec<Approval>| {
+            let asking = Task { approvals, ..task(status) };
+            let crashing = Task { crashes: MAX_CRASHES - 1, ..asking.clone() };
+            [Task { depends_on: vec![TaskId::Number(2)], ..asking.clone() }, asking, crashing]
+        };
+        asks.into_iter().flat_map(with).collect()
     }
 
     /// The diagram of docs/lifecycle.md and the code say the same.
@@ -431,8 +529,7 @@ mod tests {
         let mut coded = Vec::new();
         for status in TaskStatus::ALL {
             for event in events() {
-                for crashes in [0, MAX_CRASHES - 1] {
-                    let before = Task { crashes, ..task(status) };
+                for before in variants(status) {
                     if let Ok(after) = before.apply(&event, LATER) {
                         coded.push(format!("{status} {} {}", event.name(), after.status));
                     }
@@ -459,6 +556,33 @@ mod tests {
                 assert_eq!(after.updated_at, LATER);
             }
         }
+    }
+
+    #[test]
+    fn a_task_goes_on_once_all_its_calls_are_decided() {
+        let mut waiting = Task { releases: 1, ..task(TaskStatus::AwaitingApproval) };
+        waiting.approvals = vec![asked("one", a_call()), asked("two", a_call())];
+        let half = waiting.apply(&TaskEvent::Approved(ruling("one")), LATER).expect("legal");
+        assert_eq!(half.status, TaskStatus::AwaitingApproval);
+        assert!(half.apply(&TaskEvent::Approved(ruling("one")), LATER).is_err(), "decided once");
+        assert!(half.apply(&TaskEvent::Approved(ruling("three")), LATER).is_err(), "not asked");
+        let whole = half.apply(&TaskEvent::Denied(ruling("two")), LATER).expect("legal");
+        assert_eq!(whole.status, TaskStatus::Pending);
+        let verdicts: Vec<_> = whole.approvals.iter().filter_map(|a| Some(a.decision.as_ref()?.verdict)).collect();
+        assert_eq!(verdicts, [Verdict::Approved, Verdict::Denied]);
+    }
+
+    #[test]
+    fn doing_a_task_again_does_not_get_around_its_approval() {
+        let mut denied = task(TaskStatus::AwaitingApproval);
+        denied.approvals = vec![asked("one", Subject::Task)];
+        let denied = denied.apply(&TaskEvent::Denied(ruling("one")), LATER).expect("legal");
+        assert_eq!(denied.status, TaskStatus::Cancelled);
+        let again = denied.apply(&TaskEvent::Requeued, LATER).expect("legal");
+        assert_eq!(again.status, TaskStatus::AwaitingApproval);
+        let approved = again.apply(&TaskEvent::Approved(ruling("one")), LATER).expect("asked anew");
+        let failed = Task { status: TaskStatus::Failed, ..approved };
+        assert_eq!(failed.apply(&TaskEvent::Requeued, LATER).expect("legal").status, TaskStatus::Pending);
     }
 
     #[test]

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 
+use crate::domain::approval::Approval;
 use crate::domain::dead_letter::DeadLetter;
 use crate::domain::event::{Event, Level};
 use crate::domain::failure::Failure;
+use crate::domain::task::Task;
 use crate::domain::time::Timestamp;
 use crate::store::{RawTask, StoreError};
 use crate::telemetry::metrics;
@@ -74,7 +76,7 @@ impl Admission {
 
     async fn admit(&self, raw: RawTask, now: Timestamp) -> Result<Fate, StoreError> {
         let task = match raw.read(now) {
-            Ok(task) => task,
+            Ok(task) => self.with_time_limit(task, now),
             Err(failure) => return self.reject(&raw, failure, now).await,
         };
         match self.worker.store.admit(&task).await {
@@ -91,6 +93,15 @@ impl Admission {
                 self.reject(&raw, failure, now).await
             }
         }
+    }
+
+    /// What is asked about it may be decided for as long as the configuration says.
+    fn with_time_limit(&self, mut task: Task, now: Timestamp) -> Task {
+        if !task.approvals.is_empty() {
+            task.approvals = vec![Approval::of_task(&task, &self.worker.approvals, now)];
+            metrics::APPROVALS_ASKED.inc([]);
+        }
+        task
     }
 
     /// The dead letter comes first: a rejected point without one would be a silent loss.

@@ -103,6 +103,7 @@ mod tests {
             instructions: String::new(),
             capabilities: capabilities.iter().map(ToString::to_string).collect(),
             tools: Vec::new(),
+            needs_approval: Vec::new(),
             model: None,
             capacity,
             budget: Budget::default(),
@@ -119,7 +120,11 @@ mod tests {
     }
 
     fn loads<'a>(agents: &'a [AgentProfile], in_flight: &[usize]) -> Vec<AgentLoad<'a>> {
-        agents.iter().zip(in_flight).map(|(profile, in_flight)| AgentLoad { profile, in_flight: *in_flight }).collect()
+        agents
+            .iter()
+            .zip(in_flight)
+            .map(|(profile, in_flight)| AgentLoad { profile, in_flight: *in_flight, paused: false })
+            .collect()
     }
 
     fn in_order(due: &[DueTask]) -> Vec<usize> {

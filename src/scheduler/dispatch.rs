@@ -160,9 +160,9 @@ impl Dispatcher {
             Again::WhenFree => return Ok(alarm),
             Again::WhenDue => {}
         }
-        let stored = self.worker.store.oldest_due(now.plus_millis(HORIZON_MS)).await?;
-        // One that is due already and was left fits no agent here: it is no reason to search again.
-        Ok([alarm, stored.filter(|at| *at > now)].into_iter().flatten().min())
+        // Those that are due already and were left fit no agent here: they are no reason to search again.
+        let stored = self.worker.store.next_due(now, now.plus_millis(HORIZON_MS)).await?;
+        Ok([alarm, stored].into_iter().flatten().min())
     }
 
     /// Begins to claim what is due at `now`, as far as there is capacity.
@@ -186,7 +186,7 @@ impl Dispatcher {
             if wanted == 0 {
                 return Ok(Again::WhenFree);
             }
-            let any_full = loads.iter().any(|load| load.free() == 0);
+            let any_full = loads.iter().any(|load| load.free() == 0 && !load.paused);
             let stretch = self.spread.stretch(wanted).saturating_add(self.claims.wanted().len());
             let limit = scan.max(u32::try_from(stretch).unwrap_or(MAX_SCAN)).min(MAX_SCAN);
             let mut due = self.worker.store.due(now, limit, &self.strange.closed(&loads)).await?;

@@ -16,9 +16,11 @@ use tokio_util::task::TaskTracker;
 use crate::agent::Agent;
 use crate::clock;
 use crate::domain::agent::AgentProfile;
+use crate::domain::approval::ApprovalPolicy;
 use crate::domain::id::TaskId;
 use crate::domain::replica::AgentPresence;
 use crate::domain::retry::RetryPolicy;
+use crate::domain::time::Timestamp;
 use crate::store::{Store, StoreError};
 use crate::worker;
 use crate::worker::events;
@@ -29,24 +31,32 @@ use crate::worker::signals::Signals;
 use crate::worker::slots::Slots;
 
 use admission::Admission;
+use control::Control;
 use dependencies::Dependencies;
 use dispatch::Dispatcher;
 use guard::guarded;
+use prune::Pruner;
 use recurring::Recurring;
 use recurring::desk::Desk;
 use rescue::Rescuer;
 use sweep::Sweep;
+use upkeep::Upkeep;
+
+pub use prune::{Pruned, RetentionSettings};
 
 mod admission;
 mod assign;
 mod claims;
+mod control;
 mod dependencies;
 mod dispatch;
 mod guard;
+pub(crate) mod prune;
 pub mod recurring;
 mod rescue;
 mod spread;
 mod sweep;
+mod upkeep;
 
 /// Section `[scheduler]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -88,6 +98,10 @@ pub struct Parts {
     pub worker: worker::Settings,
     /// Section `[retry]`.
     pub retry: RetryPolicy,
+    /// Section `[approvals]`.
+    pub approvals: ApprovalPolicy,
+    /// Section `[retention]`.
+    pub retention: RetentionSettings,
     /// Id of this replica, unique for each start of a process.
     pub replica_id: String,
     /// Notified (`notify_one`) by whoever inserted or requeued a task: dispatch then does not wait for the sweep.
@@ -116,6 +130,9 @@ pub struct Runner {
 struct Inner {
     /// Makes the sweep happen now.
     poke: Arc<Notify>,
+    /// Makes a look at what is paused happen now.
+    look: Arc<Notify>,
+    retention: RetentionSettings,
     worker: Arc<Worker>,
     desk: Desk,
     cron: Mutex<JobScheduler>,
@@ -146,6 +163,7 @@ impl Runner {
             store: parts.store,
             agent: parts.agent,
             retry: parts.retry,
+            approvals: parts.approvals,
             replica_id: parts.replica_id,
             slots: Arc::new(Slots::new(parts.agents)),
             lease: Arc::new(Lease::new(Duration::from_millis(parts.worker.lease_ms))),
@@ -166,6 +184,8 @@ impl Runner {
             stop: CancellationToken::new(),
             ended: OnceCell::new(),
             desk: Desk { worker: Arc::clone(&worker), changed: Arc::default() },
+            look: Arc::new(Notify::new()),
+            retention: parts.retention,
             worker,
             poke,
         };
@@ -184,6 +204,20 @@ impl Runner {
     /// tasks.
     pub fn sweep(&self) {
         self.inner.poke.notify_one();
+    }
+
+    /// Reads anew what is paused, instead of within a second.
+    pub fn look_at_pauses(&self) {
+        self.inner.look.notify_one();
+    }
+
+    /// Removes what retention does not keep at `now`, or only counts it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was removed until then stays removed, and the rest is found by the next round.
+    pub async fn prune(&self, now: Timestamp, dry_run: bool) -> Result<Pruned, StoreError> {
+        let pruner = Pruner::new(Arc::clone(&self.inner.worker), self.inner.retention.clone());
+        pruner.run_once(now, dry_run).await
     }
 
     /// Whether the heartbeat of this replica is confirmed; it starts no work while not. For readiness.
@@ -262,6 +296,12 @@ impl Inner {
         self.finders.spawn(Dependencies::new(Arc::clone(worker)).run(self.drain.clone()));
         let recurring = Recurring::new(Arc::clone(worker), Arc::clone(&self.desk.changed), settings.missed_after_ms);
         self.finders.spawn(recurring.run(self.drain.clone()));
+        // Nobody knows yet what is paused.
+        worker.slots.hold_back(|_| true);
+        let control = Control { worker: Arc::clone(worker), poke: Arc::clone(&self.look) };
+        self.finders.spawn(control.run(self.drain.clone()));
+        let upkeep = Upkeep { worker: Arc::clone(worker), retention: self.retention.clone() };
+        self.finders.spawn(upkeep.run(self.drain.clone()));
         self.finders.spawn(Rescuer::new(Arc::clone(worker), heartbeat).run(self.drain.clone()));
         self.finders.spawn(Dispatcher::new(Arc::clone(worker), settings, self.drain.clone()).run(swept));
     }

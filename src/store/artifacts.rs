@@ -159,11 +159,11 @@ impl Files {
         found.bytes().await.map(Vec::from).map_err(unreadable)
     }
 
-    /// Removes the file of a document that was replaced. What stays behind costs space, nothing else.
-    async fn remove(&self, name: &str, file: &str) {
+    /// Removes the file of a document that was replaced or is no longer kept. What stays behind costs space, nothing else.
+    pub(super) async fn remove(&self, name: &str, file: &str) {
         let Ok(files) = self.open(name) else { return };
         if let Err(error) = files.delete(&Path::from(file)).await {
-            tracing::warn!(%error, file, "the file of a replaced artifact stays behind");
+            tracing::warn!(%error, file, "the file of an artifact stays behind");
         }
     }
 }

@@ -61,6 +61,23 @@ impl Store {
         Ok(run_at.map(Timestamp::from_millis))
     }
 
+    /// When the next task becomes due after `now`, if that is before `until`.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn next_due(&self, now: Timestamp, until: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let mut filter = Filter::must(is_due(until));
+        filter.must.push(Condition::range("run_at", Range { gt: Some(bound(now)), ..Range::default() }));
+        let request = ScrollPointsBuilder::new(self.inner.name(Collection::Tasks))
+            .filter(filter)
+            .order_by(OrderByBuilder::new("run_at").direction(Direction::Asc.into()))
+            .limit(1)
+            .with_payload(Part::Only(&["run_at"]).selector());
+        let page = self.inner.scroll("next_due", request).await?;
+        let run_at = page.result.first().and_then(|point| point.payload.get("run_at")?.as_integer());
+        Ok(run_at.map(Timestamp::from_millis))
+    }
+
     /// Claims those of `ids` that are still pending, in one conditional write for up to 512 of them, and gives back
     /// what was won, running.
     ///

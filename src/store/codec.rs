@@ -39,6 +39,8 @@ pub(super) const FIELDS: &[&str] = &[
     "result",
     "error",
     "cancel_requested",
+    "approval",
+    "approvals",
     ADMITTED,
     SETTLED_BY,
     INSERTED_BY,
@@ -105,6 +107,9 @@ pub(super) fn encode(task: &Task) -> Map<String, Value> {
     }
     if !task.context.is_empty() {
         put("context", Value::Object(task.context.clone()));
+    }
+    if !task.approvals.is_empty() {
+        put("approvals", json!(task.approvals));
     }
     if let Some(at) = task.finished_at {
         put("finished_at", json!(at));

@@ -89,12 +89,14 @@ impl Collection {
                 ("tags", Index::Word),
                 ("user", Index::Word),
                 ("schedule_id", Index::Word),
+                ("depends_on", Index::Word),
             ],
             Self::Attempts => &[("task_id", Index::Word), ("number", Index::Order)],
             Self::Events => &[("task_id", Index::Word), ("at", Index::Order)],
             Self::Artifacts => &[("task_id", Index::Word)],
             Self::Memory => &[("visible_to", Index::Word)],
-            Self::DeadLetters | Self::Schedules | Self::Replicas | Self::State => &[],
+            Self::State => &[("kind", Index::Word)],
+            Self::DeadLetters | Self::Schedules | Self::Replicas => &[],
         }
     }
 }

@@ -20,6 +20,8 @@
 //! | `user` | `user_id` |
 //! | `created_at`, `finished_at` | `created`; `completed_at` |
 //! | `result`, `error` | `output`; `error_message` (text is a permanent failure) |
+//!
+//! `approval` is `required` when a person must agree before the task runs, else `none`.
 
 use std::ops::RangeInclusive;
 
@@ -27,6 +29,7 @@ use serde_json::{Map, Value};
 
 use super::RawTask;
 use super::codec::FIELDS;
+use crate::domain::approval::{Approval, ApprovalPolicy};
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
 use crate::domain::plan::Plan;
@@ -78,6 +81,10 @@ pub(super) fn read(
         let reader = Reader { kept_as_is: status.is_terminal(), ..reader };
         reader.task(id, status, now)?
     };
+    if origin == Origin::Foreign && task.status == TaskStatus::AwaitingApproval {
+        // Without a time limit: admission knows the one that is configured.
+        task.approvals = vec![Approval::of_task(&task, &ApprovalPolicy { expire_s: 0 }, now)];
+    }
     payload.retain(|key, _| !FIELDS.contains(&key.as_str()));
     task.extra = payload;
     Ok(task)
@@ -97,6 +104,9 @@ impl<'a> Reader<'a> {
         let depends_on = self.ids(&["depends_on", "dependencies"])?;
         if !self.own && status == TaskStatus::Pending && !depends_on.is_empty() {
             status = TaskStatus::Waiting;
+        }
+        if !self.own && matches!(status, TaskStatus::Pending | TaskStatus::Waiting) && self.wants_approval()? {
+            status = TaskStatus::AwaitingApproval;
         }
         let created_at = self.time(&["created_at", "created"])?.unwrap_or(now);
         let updated_at = match self.time(&["updated_at"])? {
@@ -134,6 +144,7 @@ impl<'a> Reader<'a> {
             result: self.find(&["result", "output"]).map(|(_, value)| value.clone()),
             error: self.error(),
             cancel_requested: self.truth(&["cancel_requested"])?,
+            approvals: self.approvals()?,
             ..Task::new(id, "", now)
         })
     }
@@ -228,6 +239,24 @@ impl<'a> Reader<'a> {
             Ok(plan) => Ok(Some(plan)),
             Err(_) if self.kept_as_is => Ok(None),
             Err(error) => Err(Failure::invalid(format!("{key}: not a plan: {error}"))),
+        }
+    }
+
+    fn wants_approval(&self) -> Result<bool, Failure> {
+        let Some((key, value)) = self.find(&["approval"]) else { return Ok(false) };
+        match value.as_str().map(|text| text.trim().to_ascii_lowercase()).as_deref() {
+            Some("required") => Ok(true),
+            Some("none" | "") => Ok(false),
+            _ => Err(refusal(key, value, "required or none")),
+        }
+    }
+
+    /// What was decided counts only where qron itself wrote it down.
+    fn approvals(&self) -> Result<Vec<Approval>, Failure> {
+        match self.payload.get("approvals").filter(|value| self.own && !value.is_null()) {
+            None => Ok(Vec::new()),
+            Some(value) => serde_json::from_value(value.clone())
+                .map_err(|error| Failure::invalid(format!("approvals: cannot be read: {error}"))),
         }
     }
 

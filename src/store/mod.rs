@@ -9,7 +9,8 @@
 //! - `codec`, `foreign`, `values`: a task as a payload, and the tolerant reading of points that others wrote;
 //! - `insert`, `tasks`, `admission`, `claims`, `transitions` with its `writer` (the group commit): the life of a task;
 //! - `schedules`: what makes tasks recur;
-//! - `attempts`, `dead_letters`, `replicas`, `events`, `artifacts`, `state`, `memory`, `search`: what is kept beside it.
+//! - `attempts`, `dead_letters`, `replicas`, `events`, `artifacts`, `state`, `memory`, `search`: what is kept beside it;
+//! - `control`, `retention`: what people have put on hold; what is removed once it is old.
 
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ mod claims;
 mod codec;
 mod collections;
 mod connect;
+mod control;
 mod dead_letters;
 mod error;
 mod events;
@@ -38,6 +40,7 @@ mod insert;
 mod memory;
 mod replicas;
 mod requests;
+mod retention;
 mod schedules;
 mod search;
 mod state;
@@ -48,6 +51,7 @@ mod writer;
 
 pub use codec::task_payload;
 pub use error::{StoreError, TransitionError};
+pub use retention::{Belonging, Ended, Left};
 
 /// Section `[store]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -130,6 +134,8 @@ pub struct TaskFilter {
     pub user: Option<String>,
     /// This schedule.
     pub schedule_id: Option<String>,
+    /// Inserted at that time or earlier.
+    pub created_before: Option<Timestamp>,
 }
 
 /// One page of a listing.

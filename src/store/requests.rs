@@ -146,6 +146,21 @@ impl Inner {
         self.completed(response.result.as_ref())
     }
 
+    /// Removes every point that `filter` lets through, evaluated as they are removed.
+    pub(super) async fn delete_where(
+        &self,
+        operation: &'static str,
+        collection: Collection,
+        filter: Filter,
+    ) -> Result<(), StoreError> {
+        let request = DeletePointsBuilder::new(self.name(collection))
+            .points(PointsSelectorOneOf::Filter(filter))
+            .wait(true)
+            .ordering(strong());
+        let response = self.call(operation, self.client.delete_points(request)).await?;
+        self.completed(response.result.as_ref())
+    }
+
     /// Reads points by id, in no particular order; missing ones are left out.
     pub(super) async fn get(
         &self,

@@ -2,15 +2,18 @@
 
 use std::collections::HashMap;
 
-use qdrant_client::qdrant::{Condition, FacetCountsBuilder, Filter, RetrievedPoint, ScrollPointsBuilder, facet_value};
+use qdrant_client::qdrant::{
+    Condition, FacetCountsBuilder, Filter, Range, RetrievedPoint, ScrollPointsBuilder, facet_value,
+};
 
 use super::collections::Collection;
 use super::requests::{Part, offset, show_id};
-use super::values::{from_payload, point_id, task_id};
+use super::values::{bound, from_payload, point_id, task_id};
 use super::{Page, Store, StoreError, TaskFilter, codec};
 use crate::clock;
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskStatus};
+use crate::domain::time::Timestamp;
 
 /// Most spellings of a status that are counted; more than there are, since foreign points have their own.
 const MAX_STATUSES: u64 = 64;
@@ -69,6 +72,21 @@ impl Store {
         Ok(statuses)
     }
 
+    /// Tasks that wait for a decision whose time is over at `now`, at most `limit`.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn overdue_approvals(&self, now: Timestamp, limit: u32) -> Result<Vec<Task>, StoreError> {
+        let over = Range { lte: Some(bound(now)), ..Range::default() };
+        let filter = Filter::must([
+            Condition::matches("status", TaskStatus::AwaitingApproval.as_str().to_owned()),
+            Condition::range("approvals[].expires_at", over),
+        ]);
+        let request =
+            ScrollPointsBuilder::new(self.inner.name(Collection::Tasks)).filter(filter).limit(limit).with_payload(true);
+        Ok(readable_tasks(self.inner.scroll("overdue_approvals", request).await?.result))
+    }
+
     /// Waiting tasks, for the check of their dependencies, from `after`.
     ///
     /// # Errors
@@ -122,5 +140,10 @@ fn conditions(filter: &TaskFilter) -> Filter {
     for (field, value) in fields {
         must.extend(value.clone().map(|value| Condition::matches(field, value)));
     }
+    must.extend(
+        filter
+            .created_before
+            .map(|at| Condition::range("created_at", Range { lte: Some(bound(at)), ..Range::default() })),
+    );
     Filter::must(must)
 }

@@ -75,12 +75,21 @@ pub const TASKS_RELEASED: Counter<0> =
 pub const TASKS_RESCUED: Counter<0> =
     counter("qron_tasks_rescued_total", &[], "Tasks taken back from a replica that died.");
 pub const TASKS_CANCELLED: Counter<0> = counter("qron_tasks_cancelled_total", &[], "Tasks stopped on request.");
+pub const APPROVALS_ASKED: Counter<0> =
+    counter("qron_approvals_asked_total", &[], "Questions to a person: tasks and calls that wait for approval.");
+pub const APPROVALS_DECIDED: Counter<1> =
+    counter("qron_approvals_decided_total", &["verdict"], "Answers to such questions: approved, denied or expired.");
 pub const DEAD_LETTERED: Counter<1> =
     counter("qron_dead_lettered_total", &["class"], "Tasks that went to the dead letters.");
 pub const TASKS_IN_FLIGHT: Gauge<1> =
     gauge("qron_tasks_in_flight", &["agent"], "Tasks that an agent of this replica is carrying out.");
 pub const AGENT_CAPACITY: Gauge<1> =
     gauge("qron_agent_capacity", &["agent"], "Tasks that an agent of this replica takes at most.");
+pub const AGENT_PAUSED: Gauge<1> = gauge(
+    "qron_agent_paused",
+    &["agent"],
+    "1 while an agent of this replica is paused, by name or with the fleet, else 0.",
+);
 pub const QUEUE_TASKS: Gauge<1> = gauge(
     "qron_queue_tasks",
     &["status"],
@@ -96,7 +105,7 @@ pub const RUN_SECONDS: Histogram<2> = histogram(
     "qron_task_run_seconds",
     &["agent", "outcome"],
     LONG,
-    "Time of an attempt, by how it ended: completed, failed, retried, released, lost or cancelled.",
+    "Time of an attempt, by how it ended: completed, failed, retried, asking, released, lost or cancelled.",
 );
 pub const RECOVERY_SECONDS: Histogram<0> = histogram(
     "qron_recovery_seconds",
@@ -135,6 +144,16 @@ pub const LAST_SWEEP: Gauge<0> =
 pub const HEARTBEATS: Counter<1> =
     counter("qron_heartbeats_total", &["outcome"], "Heartbeats of this replica: ok or error.");
 pub const REPLICAS: Gauge<0> = gauge("qron_replicas", &[], "Replicas alive, as this one sees it, itself included.");
+pub const PRUNED: Counter<1> = counter(
+    "qron_pruned_total",
+    &["what"],
+    "What retention removed: tasks, attempts, events, artifacts, memories, dead_letters.",
+);
+pub const LAST_PRUNE: Gauge<0> = gauge(
+    "qron_last_prune_timestamp_seconds",
+    &[],
+    "When the last round of retention of this replica ended, Unix time.",
+);
 pub const EVENTS_DROPPED: Counter<0> =
     counter("qron_events_dropped_total", &[], "Events of the history that could not be stored.");
 
@@ -225,9 +244,12 @@ pub const ALL: &[Metric] = &[
     TASKS_RELEASED.row(),
     TASKS_RESCUED.row(),
     TASKS_CANCELLED.row(),
+    APPROVALS_ASKED.row(),
+    APPROVALS_DECIDED.row(),
     DEAD_LETTERED.row(),
     TASKS_IN_FLIGHT.row(),
     AGENT_CAPACITY.row(),
+    AGENT_PAUSED.row(),
     QUEUE_TASKS.row(),
     OLDEST_DUE_SECONDS.row(),
     DEAD_LETTERS.row(),
@@ -242,6 +264,8 @@ pub const ALL: &[Metric] = &[
     LAST_SWEEP.row(),
     HEARTBEATS.row(),
     REPLICAS.row(),
+    PRUNED.row(),
+    LAST_PRUNE.row(),
     EVENTS_DROPPED.row(),
     AGENT_STEPS.row(),
     AGENT_STEP_SECONDS.row(),

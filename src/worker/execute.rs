@@ -23,6 +23,7 @@ use super::signals::Signals;
 use super::slots::{Slot, Slots};
 use crate::agent::{Agent, Outcome};
 use crate::domain::agent::AgentProfile;
+use crate::domain::approval::ApprovalPolicy;
 use crate::domain::attempt::Attempt;
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
@@ -37,6 +38,7 @@ pub(crate) struct Worker {
     pub(crate) store: Store,
     pub(crate) agent: Agent,
     pub(crate) retry: RetryPolicy,
+    pub(crate) approvals: ApprovalPolicy,
     pub(crate) replica_id: String,
     pub(crate) slots: Arc<Slots>,
     pub(crate) lease: Arc<Lease>,

@@ -10,6 +10,7 @@ use super::persist;
 use super::recorder::{End, RunRecorder};
 use crate::agent::{Checkpoint, Outcome};
 use crate::clock;
+use crate::domain::approval::{Approval, ApprovalPolicy};
 use crate::domain::attempt::AttemptStatus;
 use crate::domain::budget::Spent;
 use crate::domain::dead_letter::DeadLetter;
@@ -32,7 +33,7 @@ struct Decision {
 }
 
 /// Decides what becomes of `task` after its run ended.
-fn decide(ending: Ending, task: &Task, retry: &RetryPolicy, now: Timestamp) -> Decision {
+fn decide(ending: Ending, task: &Task, retry: &RetryPolicy, approvals: &ApprovalPolicy, now: Timestamp) -> Decision {
     let stopped = |event, status, outcome| Decision { event, status, spent: None, checkpoint: None, outcome };
     match ending {
         Ending::Cancelled => stopped(TaskEvent::Cancelled, AttemptStatus::Cancelled, "cancelled"),
@@ -40,6 +41,11 @@ fn decide(ending: Ending, task: &Task, retry: &RetryPolicy, now: Timestamp) -> D
         Ending::Broke(failure) => {
             let (event, outcome) = judge(failure, task, retry, now);
             stopped(event, AttemptStatus::Failed, outcome)
+        }
+        Ending::Answered(Outcome { asks, spent, checkpoint, .. }) if !asks.is_empty() => {
+            let asked = asks.iter().map(|call| Approval::of_call(call, approvals, now)).collect();
+            let (event, status) = (TaskEvent::ApprovalNeeded(asked), AttemptStatus::AwaitingApproval);
+            Decision { event, status, spent: Some(spent), checkpoint, outcome: "asking" }
         }
         Ending::Answered(Outcome { result, spent, checkpoint, .. }) => {
             let (event, status, outcome) = match result {
@@ -97,7 +103,7 @@ impl Worker {
         recorder: &RunRecorder,
         ending: Ending,
     ) -> &'static str {
-        let decision = decide(ending, task, &self.retry, clock::now());
+        let decision = decide(ending, task, &self.retry, &self.approvals, clock::now());
         tokio::select! {
             biased;
             outcome = self.settle(task, agent, recorder, decision) => outcome,
@@ -209,6 +215,13 @@ impl Worker {
                 metrics::TASKS_CANCELLED.inc([]);
                 Event::new(name, "stopped on request", now)
             }
+            TaskEvent::ApprovalNeeded(asked) => {
+                metrics::APPROVALS_ASKED.add(asked.len(), []);
+                let calls: Vec<String> = asked.iter().map(Approval::title).collect();
+                let hashes: Vec<&str> = asked.iter().map(|approval| approval.hash.as_str()).collect();
+                let message = format!("waits for a person to decide on {}", calls.join(", "));
+                Event::new(name, message, now).with("hashes", hashes)
+            }
             _ => {
                 metrics::TASKS_RELEASED.inc([]);
                 self.signals.work.notify_one();
@@ -299,7 +312,7 @@ mod tests {
     }
 
     fn judged(ending: Ending, attempt: u32) -> Decision {
-        decide(ending, &task(attempt), &RetryPolicy::default(), NOW)
+        decide(ending, &task(attempt), &RetryPolicy::default(), &ApprovalPolicy { expire_s: 60 }, NOW)
     }
 
     fn failed(failure: Failure) -> Ending {
@@ -307,16 +320,16 @@ mod tests {
             result: Err(failure),
             spent: Spent { steps: 4, ..Spent::default() },
             checkpoint: None,
+            asks: Vec::new(),
             memory: None,
         })
     }
 
     #[test]
     fn a_result_completes_the_task_and_is_kept_in_the_attempt() {
-        let mut decision = judged(
-            Ending::Answered(Outcome { result: Ok(json!(7)), spent: Spent::default(), checkpoint: None, memory: None }),
-            0,
-        );
+        let outcome =
+            Outcome { result: Ok(json!(7)), spent: Spent::default(), checkpoint: None, asks: Vec::new(), memory: None };
+        let mut decision = judged(Ending::Answered(outcome), 0);
         assert_eq!(decision.event, TaskEvent::Completed(json!(7)));
         assert_eq!(decision.end().result, Some(json!(7)));
     }

@@ -1,5 +1,6 @@
 //! Capacity of the agents of this replica. A [`Slot`] is the right to run one task; dropping it gives it back.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::domain::agent::{AgentLoad, AgentProfile};
@@ -10,6 +11,8 @@ use crate::telemetry::metrics;
 pub(crate) struct Slots {
     profiles: Vec<Arc<AgentProfile>>,
     in_flight: Mutex<Vec<usize>>,
+    /// Those that take on nothing, because a person has put them on hold.
+    paused: Vec<AtomicBool>,
 }
 
 /// A reserved place of one agent.
@@ -24,13 +27,31 @@ impl Slots {
         for profile in &profiles {
             metrics::AGENT_CAPACITY.set(profile.capacity, [&profile.name]);
             metrics::TASKS_IN_FLIGHT.set(0_u64, [&profile.name]);
+            metrics::AGENT_PAUSED.set(0_u64, [&profile.name]);
             metrics::TASKS_COMPLETED.add(0, [&profile.name]);
             for outcome in ["completed", "failed"] {
                 metrics::RUN_SECONDS.begin([&profile.name, outcome]);
             }
         }
         let in_flight = Mutex::new(vec![0; profiles.len()]);
-        Self { profiles: profiles.into_iter().map(Arc::new).collect(), in_flight }
+        let paused = profiles.iter().map(|_| AtomicBool::new(false)).collect();
+        Self { profiles: profiles.into_iter().map(Arc::new).collect(), in_flight, paused }
+    }
+
+    /// Puts those agents on hold that `is_paused` names, and no others; gives back whether some may work again. What
+    /// they have in flight goes on.
+    pub(crate) fn hold_back(&self, is_paused: impl Fn(&str) -> bool) -> bool {
+        let mut freed = false;
+        for (profile, paused) in self.profiles.iter().zip(&self.paused) {
+            let now = is_paused(&profile.name);
+            metrics::AGENT_PAUSED.set(u64::from(now), [&profile.name]);
+            freed |= paused.swap(now, Ordering::AcqRel) && !now;
+        }
+        freed
+    }
+
+    fn is_paused(&self, index: usize) -> bool {
+        self.paused.get(index).is_some_and(|paused| paused.load(Ordering::Acquire))
     }
 
     /// What each agent has in flight now, in the order they were given in.
@@ -43,7 +64,11 @@ impl Slots {
         self.profiles
             .iter()
             .zip(in_flight)
-            .map(|(profile, in_flight)| AgentLoad { profile, in_flight: *in_flight })
+            .enumerate()
+            .map(|(index, (profile, in_flight))| {
+                let paused = self.is_paused(index);
+                AgentLoad { profile, in_flight: *in_flight, paused }
+            })
             .collect()
     }
 
@@ -52,17 +77,22 @@ impl Slots {
         self.profiles
             .iter()
             .zip(self.in_flight())
-            .map(|(profile, in_flight)| AgentPresence {
+            .enumerate()
+            .map(|(index, (profile, in_flight))| AgentPresence {
                 name: profile.name.clone(),
                 capabilities: profile.capabilities.clone(),
                 in_flight,
                 capacity: profile.capacity,
+                paused: self.is_paused(index),
             })
             .collect()
     }
 
-    /// Takes a place of the agent at `index`; `None` when it has none free.
+    /// Takes a place of the agent at `index`; `None` when it has none free or is on hold.
     pub(crate) fn reserve(self: &Arc<Self>, index: usize) -> Option<Slot> {
+        if self.is_paused(index) {
+            return None;
+        }
         let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
         let profile = self.profiles.get(index)?;
         let count = in_flight.get_mut(index).filter(|count| **count < profile.capacity)?;
@@ -102,6 +132,7 @@ mod tests {
             instructions: String::new(),
             capabilities: Vec::new(),
             tools: Vec::new(),
+            needs_approval: Vec::new(),
             model: None,
             capacity: *capacity,
             budget: Budget::default(),
@@ -116,6 +147,20 @@ mod tests {
         assert_eq!(held.len(), 3);
         assert_eq!(slots.in_flight(), [2, 1]);
         assert!(slots.reserve(7).is_none());
+    }
+
+    #[test]
+    fn an_agent_on_hold_takes_nothing_and_keeps_what_it_has() {
+        let slots = slots(&[2, 2]);
+        let held = slots.reserve(0);
+        assert!(!slots.hold_back(|name| name == "agent0"));
+        assert!(slots.reserve(0).is_none());
+        assert!(slots.reserve(1).is_some());
+        let loads = slots.loads(&slots.in_flight());
+        assert_eq!([loads[0].free(), loads[0].in_flight, loads[1].free()], [0, 1, 2]);
+        assert!(slots.hold_back(|_| false), "it may work again");
+        assert!(slots.reserve(0).is_some());
+        drop(held);
     }
 
     #[test]

@@ -95,6 +95,8 @@ impl World {
             scheduler: config.scheduler.clone(),
             worker: config.worker.clone(),
             retry: config.retry.clone(),
+            approvals: config.approvals.clone(),
+            retention: config.retention.clone(),
             replica_id: name.to_owned(),
             wake: Arc::clone(&self.wake),
         })

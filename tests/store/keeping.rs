@@ -143,7 +143,13 @@ async fn replicas_are_seen_as_they_last_said() {
         updated_at: NOW,
         heartbeat,
         draining: false,
-        agents: vec![AgentPresence { name: "a".into(), capabilities: vec!["sql".into()], in_flight: 1, capacity: 2 }],
+        agents: vec![AgentPresence {
+            name: "a".into(),
+            capabilities: vec!["sql".into()],
+            in_flight: 1,
+            capacity: 2,
+            paused: true,
+        }],
         cpu: 2.0,
         memory_bytes: 1 << 33,
     };

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
+use super::consent::{Consent, consent};
 use super::state::{ActCall, CallStatus, Status, Step, as_known};
 use super::{Machine, ModelCall, prompts, schema};
 use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCall};
@@ -158,17 +159,26 @@ impl Machine {
     /// The tool calls of all turns that are due, marked as started.
     pub(super) fn take_act_calls(&mut self) -> Vec<ToolCall> {
         let mut due = Vec::new();
-        for Step { plan, status, .. } in &mut self.state.steps {
+        let mut refused = Vec::new();
+        for (index, Step { plan, revision, status, .. }) in self.state.steps.iter_mut().enumerate() {
             let Status::Acting(act) = status else { continue };
-            for call in act.calls.iter_mut().filter(|call| call.status == CallStatus::Queued) {
-                call.status = CallStatus::Started;
-                due.push(ToolCall {
-                    id: call.id.clone(),
-                    step: plan.id.clone(),
-                    tool: call.tool.clone(),
-                    arguments: call.arguments.clone(),
-                });
+            for queued in act.calls.iter_mut().filter(|call| call.status == CallStatus::Queued) {
+                let call = queued.of_step(&plan.id);
+                match consent(&self.setup, plan, *revision, &call) {
+                    Consent::Open => {}
+                    Consent::Refused(failure) => {
+                        queued.status = CallStatus::Returned(prompts::tool_failure(&call.tool, &failure));
+                        refused.push(index);
+                    }
+                    Consent::Given => {
+                        queued.status = CallStatus::Started;
+                        due.push(call);
+                    }
+                }
             }
+        }
+        for index in refused {
+            self.close_turn(index);
         }
         due
     }

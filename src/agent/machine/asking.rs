@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::state::{Asking, Phase, Rejected, Step};
 use super::{ASKS, Action, Machine, ModelCall, ModelFailed, prompts, schema};
+use crate::domain::approval::Need;
 use crate::domain::conversation::{ModelReply, ModelRequest};
 use crate::domain::event::Level;
 use crate::domain::failure::{Failure, FailureClass};
@@ -153,6 +154,7 @@ impl Machine {
             depends_on: done.map(|step| step.plan.id.clone()).collect(),
             capability: None,
             estimated_s: None,
+            approval: Need::None,
         }
     }
 

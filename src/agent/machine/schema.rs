@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::domain::approval::Need;
 use crate::domain::conversation::ResponseSchema;
 use crate::domain::plan::PlanStep;
 
@@ -110,6 +111,7 @@ impl WrittenStep {
             depends_on: self.depends_on.unwrap_or_default(),
             capability: filled(self.capability),
             estimated_s,
+            approval: Need::None,
         })
     }
 }

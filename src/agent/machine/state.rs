@@ -13,6 +13,7 @@ use crate::domain::budget::Spent;
 use crate::domain::conversation::Message;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::plan::PlanStep;
+use crate::domain::tool::ToolCall;
 
 /// Version of the serialised form. Raised when an older program could misread a newer state or the reverse.
 pub(super) const VERSION: u32 = 1;
@@ -133,6 +134,17 @@ pub(super) enum CallStatus {
     Started,
     /// What the model is told of it.
     Returned(String),
+}
+
+impl ActCall {
+    pub(super) fn of_step(&self, step: &str) -> ToolCall {
+        ToolCall {
+            id: self.id.clone(),
+            step: step.to_owned(),
+            tool: self.tool.clone(),
+            arguments: self.arguments.clone(),
+        }
+    }
 }
 
 impl State {

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::consent::{Consent, consent};
 use super::state::{Act, Asking, CallStatus, Phase, Status, Step, as_known, unknown_outcome};
 use super::{Action, Machine};
 use crate::domain::event::Level;
@@ -32,6 +33,10 @@ impl Machine {
         }
         if self.state.is_busy() {
             return Some(Action::Wait);
+        }
+        let held_back = self.held_back();
+        if !held_back.is_empty() {
+            return Some(Action::Ask(held_back));
         }
         // Otherwise a step failed while its call was prepared, and others are blocked by it or go on without it.
         if self.state.steps.iter().all(Step::has_ended) {
@@ -162,10 +167,40 @@ impl Machine {
             match arguments {
                 Err(unresolved) => self.fail(index, Failure::invalid(unresolved.to_string())),
                 Ok(arguments) => {
-                    let (id, name) = (step.call_id(1), step.plan.id.clone());
-                    self.state.steps[index].status = Status::Calling { started: true, tries };
-                    calls.push(ToolCall { id, step: name, tool, arguments });
+                    let call = ToolCall { id: step.call_id(1), step: step.plan.id.clone(), tool, arguments };
+                    match consent(&self.setup, &step.plan, step.revision, &call) {
+                        Consent::Open => {}
+                        Consent::Refused(failure) => self.fail(index, failure),
+                        Consent::Given => {
+                            self.state.steps[index].status = Status::Calling { started: true, tries };
+                            calls.push(call);
+                        }
+                    }
                 }
+            }
+        }
+        calls
+    }
+
+    /// The calls that are due and wait for a person.
+    fn held_back(&self) -> Vec<ToolCall> {
+        let outputs = self.state.outputs();
+        let mut calls = Vec::new();
+        for step in &self.state.steps {
+            match (&step.status, &step.plan.tool) {
+                (Status::Calling { started: false, .. }, Some(tool)) => {
+                    let arguments = match &step.plan.arguments {
+                        Value::Null => Value::Object(Map::new()),
+                        arguments => resolve(arguments, &outputs).unwrap_or(Value::Null),
+                    };
+                    let (id, name) = (step.call_id(1), step.plan.id.clone());
+                    calls.push(ToolCall { id, step: name, tool: tool.clone(), arguments });
+                }
+                (Status::Acting(act), _) => {
+                    let queued = act.calls.iter().filter(|call| call.status == CallStatus::Queued);
+                    calls.extend(queued.map(|call| call.of_step(&step.plan.id)));
+                }
+                _ => {}
             }
         }
         calls

@@ -14,6 +14,7 @@ use crate::domain::tool::Effect;
 
 mod abuse;
 mod acting;
+mod asking_people;
 mod planning;
 mod resuming;
 mod stepping;
@@ -43,6 +44,8 @@ fn setup() -> Setup {
         max_output_tokens: 1_000,
         memories: Vec::new(),
         last_attempt: false,
+        needs_approval: Vec::new(),
+        approvals: Vec::new(),
     }
 }
 

@@ -1,0 +1,100 @@
+//! What waits for a person, and their decisions.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+
+use super::error::Problem;
+use super::extract::{Id, Query};
+use super::tasks::{self, Who};
+use super::views::{Listing, OpenApproval, TaskView};
+use super::{Parts, Shared, extract};
+use crate::domain::approval::{Approval, Ruling, Verdict};
+use crate::domain::id::TaskId;
+use crate::domain::task::{Task, TaskEvent, TaskStatus};
+use crate::store::TaskFilter;
+use crate::telemetry::metrics;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    limit: Option<u32>,
+    after: Option<String>,
+}
+
+/// Every question that waits for an answer, a page of tasks at a time.
+pub(super) async fn list(
+    State(parts): State<Shared>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<Listing<OpenApproval>>, Problem> {
+    let filter = TaskFilter { statuses: vec![TaskStatus::AwaitingApproval], ..TaskFilter::default() };
+    let after = tasks::after(wanted.after.as_deref())?;
+    let page = parts.store.tasks(&filter, tasks::page_limit(wanted.limit)?, after.as_deref()).await?;
+    let items = page.items.iter().flat_map(OpenApproval::of).collect();
+    Ok(Json(Listing { items, next: page.next }))
+}
+
+/// A decision, on the questions with these hashes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Decision {
+    hashes: Vec<String>,
+    by: Option<String>,
+    note: Option<String>,
+}
+
+/// Agrees to calls of a task, or to the task itself.
+pub(super) async fn approve(
+    State(parts): State<Shared>,
+    Id(id): Id,
+    extract::Json(decision): extract::Json<Decision>,
+) -> Result<Json<TaskView>, Problem> {
+    decide(&parts, id, decision, Verdict::Approved).await
+}
+
+/// Refuses calls of a task, or the task itself.
+pub(super) async fn deny(
+    State(parts): State<Shared>,
+    Id(id): Id,
+    extract::Json(decision): extract::Json<Decision>,
+) -> Result<Json<TaskView>, Problem> {
+    decide(&parts, id, decision, Verdict::Denied).await
+}
+
+async fn decide(parts: &Parts, id: TaskId, decision: Decision, verdict: Verdict) -> Result<Json<TaskView>, Problem> {
+    let Decision { hashes, by, note } = decision;
+    if hashes.is_empty() {
+        return Err(Problem::bad_request(
+            "hashes is empty: name what is decided on, as GET /api/v1/approvals tells it",
+        ));
+    }
+    let task = tasks::find(parts, id).await?;
+    check(&task, &hashes)?;
+    let count = hashes.len();
+    let who = Who { by: by.clone(), note: note.clone() };
+    let event = event(Ruling { hashes, by, note }, verdict);
+    let task = tasks::change(parts, id, &event, &who).await?;
+    metrics::APPROVALS_DECIDED.add(count, [verdict.as_str()]);
+    Ok(Json(task.into()))
+}
+
+/// The event of a task that tells of a decision.
+pub(super) const fn event(ruling: Ruling, verdict: Verdict) -> TaskEvent {
+    match verdict {
+        Verdict::Approved => TaskEvent::Approved(ruling),
+        Verdict::Denied | Verdict::Expired => TaskEvent::Denied(ruling),
+    }
+}
+
+/// Nothing is decided but what the task asks for now: a call that has changed is another question.
+fn check(task: &Task, hashes: &[String]) -> Result<(), Problem> {
+    let now = crate::clock::now();
+    let open: Vec<&Approval> =
+        task.approvals.iter().filter(|approval| approval.is_open() && !approval.is_over(now)).collect();
+    let Some(stranger) = hashes.iter().find(|hash| open.iter().all(|approval| approval.hash != **hash)) else {
+        return Ok(());
+    };
+    let asked: Vec<String> = open.iter().map(|a| format!("{} {}", a.hash, a.title())).collect();
+    let asked = if asked.is_empty() { "it asks nothing".to_owned() } else { format!("it asks {}", asked.join(", ")) };
+    Err(Problem::conflict(format!("task {} does not ask for {stranger} (any more); {asked}", task.id)))
+}

@@ -1,0 +1,113 @@
+//! Pausing and resuming the fleet or an agent, and a round of retention.
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+
+use super::error::Problem;
+use super::tasks::{Who, record};
+use super::views::{Listing, PauseView};
+use super::{Parts, Shared, extract};
+use crate::clock;
+use crate::domain::control::Pause;
+use crate::domain::event::Event;
+use crate::scheduler::Pruned;
+
+/// What to put on hold or to let go.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Target {
+    /// The agent; the whole fleet when absent.
+    agent: Option<String>,
+    by: Option<String>,
+    note: Option<String>,
+}
+
+/// Everything that is on hold.
+pub(super) async fn list(State(parts): State<Shared>) -> Result<Json<Listing<PauseView>>, Problem> {
+    Ok(Json(listing(&parts).await?))
+}
+
+/// From now on the fleet or the agent claims nothing; what runs goes on.
+pub(super) async fn pause(
+    State(parts): State<Shared>,
+    extract::Json(target): extract::Json<Target>,
+) -> Result<Json<Listing<PauseView>>, Problem> {
+    if let Some(agent) = &target.agent {
+        must_be_known(&parts, agent).await?;
+    }
+    let now = clock::now();
+    let who = Who { by: target.by.clone(), note: target.note.clone() };
+    let pause = Pause { agent: target.agent, by: target.by, note: target.note, since: now };
+    parts.store.pause(&pause).await?;
+    parts.runner.look_at_pauses();
+    let event = who.sign(Event::new("paused", format!("{} is paused", pause.subject()), now));
+    record(&parts, &[about(event, &pause)]).await;
+    Ok(Json(listing(&parts).await?))
+}
+
+/// Ends a pause. That of an agent ends on its own while the fleet is paused, and the other way round.
+pub(super) async fn resume(
+    State(parts): State<Shared>,
+    extract::Json(target): extract::Json<Target>,
+) -> Result<Json<Listing<PauseView>>, Problem> {
+    let now = clock::now();
+    let was_paused = parts.store.resume(target.agent.as_deref()).await?;
+    parts.runner.look_at_pauses();
+    if was_paused {
+        let who = Who { by: target.by, note: target.note };
+        let pause = Pause { agent: target.agent, by: None, note: None, since: now };
+        let event = who.sign(Event::new("resumed_work", format!("{} goes on", pause.subject()), now));
+        record(&parts, &[about(event, &pause)]).await;
+    }
+    Ok(Json(listing(&parts).await?))
+}
+
+async fn listing(parts: &Parts) -> Result<Listing<PauseView>, Problem> {
+    let pauses = parts.store.pauses().await?;
+    Ok(Listing { items: pauses.into_iter().map(PauseView::from).collect(), next: None })
+}
+
+/// A name with a typo would pause nobody, and nobody would notice.
+async fn must_be_known(parts: &Parts, agent: &str) -> Result<(), Problem> {
+    let mut known: Vec<String> = parts.agents.iter().map(|profile| profile.name.clone()).collect();
+    let replicas = parts.store.replicas().await?;
+    known.extend(replicas.into_iter().flat_map(|replica| replica.agents).map(|agent| agent.name));
+    known.sort();
+    known.dedup();
+    if known.iter().any(|name| name == agent) {
+        return Ok(());
+    }
+    Err(Problem::unprocessable(format!("unknown agent {agent:?}; known are {}", known.join(", "))))
+}
+
+fn about(event: Event, pause: &Pause) -> Event {
+    match &pause.agent {
+        Some(agent) => event.agent(agent),
+        None => event,
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pruning {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// What a round of retention removed.
+#[derive(Debug, Serialize)]
+pub(super) struct PruneOutcome {
+    dry_run: bool,
+    #[serde(flatten)]
+    pruned: Pruned,
+}
+
+/// Makes a round of retention now, or only counts what it would remove.
+pub(super) async fn prune(
+    State(parts): State<Shared>,
+    extract::Json(Pruning { dry_run }): extract::Json<Pruning>,
+) -> Result<Json<PruneOutcome>, Problem> {
+    let pruned = parts.runner.prune(clock::now(), dry_run).await?;
+    Ok(Json(PruneOutcome { dry_run, pruned }))
+}

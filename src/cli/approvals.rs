@@ -1,0 +1,81 @@
+//! `qron approvals`.
+
+use clap::Args;
+
+use super::client::Client;
+use super::{CliError, output};
+use crate::api::views::{Listing, OpenApproval};
+
+/// Tasks asked for at once.
+const PAGE: &str = "500";
+/// Characters of a hash that people read and type.
+const SHORT: usize = 12;
+
+#[derive(Debug, Args)]
+pub(super) struct Approvals {
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Approvals {
+    pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
+        let items = open(client).await?;
+        if self.json {
+            return output::json(&Listing { items, next: None });
+        }
+        if items.is_empty() {
+            output::note("nothing waits for approval");
+            return Ok(());
+        }
+        for item in &items {
+            show(item)?;
+        }
+        output::note("decide with \"qron approve TASK\" or \"qron approve TASK --deny --note WHY\"");
+        Ok(())
+    }
+}
+
+/// Everything that waits for a person.
+pub(super) async fn open(client: &Client) -> Result<Vec<OpenApproval>, CliError> {
+    let mut items = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let mut query = vec![("limit", PAGE)];
+        query.extend(after.as_deref().map(|after| ("after", after)));
+        let page: Listing<OpenApproval> = client.get(&["approvals"], &query).await?;
+        items.extend(page.items);
+        after = page.next;
+        if after.is_none() {
+            return Ok(items);
+        }
+    }
+}
+
+/// A hash as people read it.
+pub(super) fn short(hash: &str) -> &str {
+    hash.get(..SHORT).unwrap_or(hash)
+}
+
+/// Shows a question whole: nobody should approve what they have seen only the beginning of.
+pub(super) fn show(item: &OpenApproval) -> Result<(), CliError> {
+    let approval = &item.approval;
+    output::line(&format!("task    {}", item.task_id))?;
+    output::line(&format!("goal    {}", item.goal))?;
+    match (&approval.tool, &approval.step) {
+        (Some(tool), step) => {
+            output::line(&format!("asks    to call {tool} in step {}", step.as_deref().unwrap_or("-")))?;
+            if let Some(arguments) = &approval.arguments {
+                let text = serde_json::to_string_pretty(arguments).unwrap_or_else(|_| arguments.to_string());
+                for line in text.lines() {
+                    output::line(&format!("        {line}"))?;
+                }
+            }
+        }
+        (None, _) => output::line("asks    to run at all")?,
+    }
+    let until = approval.expires_at.as_deref().map_or_else(|| "for ever".to_owned(), output::time);
+    output::line(&format!("hash    {}", short(&approval.hash)))?;
+    output::line(&format!("since   {}, until {until}", output::time(&approval.asked_at)))?;
+    output::line("")
+}

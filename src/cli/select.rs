@@ -1,0 +1,172 @@
+//! Which tasks a command is about: those with these ids, or all that pass a filter.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::client::Client;
+use super::{CliError, output};
+use crate::api::views::{BulkReport, Refusal};
+use crate::clock;
+
+/// Tasks changed by one request.
+const BATCH: u64 = 2_000;
+
+#[derive(Debug, Args)]
+pub(super) struct Selection {
+    /// Ids of the tasks
+    #[arg(value_name = "ID")]
+    pub(super) ids: Vec<String>,
+    /// Tasks of this status; may be repeated, or several separated by commas
+    #[arg(long, help_heading = "Filter")]
+    status: Vec<String>,
+    /// Tasks for this agent
+    #[arg(long, help_heading = "Filter")]
+    agent: Option<String>,
+    /// Tasks with this tag
+    #[arg(long, help_heading = "Filter")]
+    tag: Option<String>,
+    /// Tasks of this user
+    #[arg(long, help_heading = "Filter")]
+    user: Option<String>,
+    /// Firings of this schedule
+    #[arg(long, help_heading = "Filter")]
+    schedule: Option<String>,
+    /// Tasks whose goal contains this, in any case
+    #[arg(long, help_heading = "Filter")]
+    text: Option<String>,
+    /// Tasks inserted longer ago than this, e.g. 90s, 30m, 2h, 7d
+    #[arg(long, value_name = "AGE", value_parser = duration, help_heading = "Filter")]
+    older_than: Option<Duration>,
+    /// All tasks that can be changed so
+    #[arg(long, help_heading = "Filter")]
+    all: bool,
+    /// Only tell how many tasks it would be
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Write JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl Selection {
+    /// Whether it is just a list of ids.
+    pub(super) fn is_plain(&self) -> bool {
+        !self.ids.is_empty() && !self.dry_run
+    }
+
+    /// Does `order` to the tasks, in as many requests as it takes, and tells what came of it.
+    pub(super) async fn change(&self, client: &Client, order: Value) -> Result<(), CliError> {
+        let Value::Object(mut order) = order else { return Ok(()) };
+        order.insert("dry_run".to_owned(), json!(self.dry_run));
+        self.name_tasks(&mut order)?;
+        let mut total = BulkReport::default();
+        loop {
+            let report: BulkReport = client.post(&["tasks", "bulk"], Some(&order)).await?;
+            total.dry_run = report.dry_run;
+            total.matched += report.matched;
+            total.done += report.done;
+            total.refused.extend(report.refused);
+            total.as_of.clone_from(&report.as_of);
+            let Some(next) = report.next else { break };
+            order.insert("after".to_owned(), json!(next));
+            if let Some(Value::Object(filter)) = order.get_mut("filter") {
+                filter.insert("created_before".to_owned(), json!(report.as_of));
+            }
+        }
+        tell(&total, self.json)
+    }
+
+    fn name_tasks(&self, order: &mut Map<String, Value>) -> Result<(), CliError> {
+        let mut filter = Map::new();
+        let statuses: Vec<&str> = self.status.iter().flat_map(|list| list.split(',')).map(str::trim).collect();
+        if !statuses.is_empty() {
+            filter.insert("status".to_owned(), json!(statuses));
+        }
+        let texts = [
+            ("agent", &self.agent),
+            ("tag", &self.tag),
+            ("user", &self.user),
+            ("schedule", &self.schedule),
+            ("text", &self.text),
+        ];
+        for (name, text) in texts {
+            filter.extend(text.as_ref().map(|text| (name.to_owned(), json!(text))));
+        }
+        if let Some(age) = self.older_than {
+            let ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+            filter.insert("created_before".to_owned(), json!(clock::now().plus_millis(-ms).to_rfc3339()));
+        }
+        if self.all {
+            filter.insert("all".to_owned(), json!(true));
+        }
+        match (self.ids.is_empty(), filter.is_empty()) {
+            (false, true) => order.insert("ids".to_owned(), json!(self.ids)),
+            (true, false) => {
+                order.insert("limit".to_owned(), json!(BATCH));
+                order.insert("filter".to_owned(), Value::Object(filter))
+            }
+            (true, true) => {
+                return Err(CliError::Usage("name tasks by id, or by a filter such as --tag or --all".into()));
+            }
+            (false, false) => return Err(CliError::Usage("name tasks by id or by a filter, not by both".into())),
+        };
+        Ok(())
+    }
+}
+
+fn tell(report: &BulkReport, json: bool) -> Result<(), CliError> {
+    if json {
+        output::json(report)?;
+    } else if report.dry_run {
+        output::line(&format!("{} tasks would be changed", report.done))?;
+    } else {
+        output::line(&format!("{} tasks changed", report.done))?;
+    }
+    if report.refused.is_empty() {
+        return Ok(());
+    }
+    for Refusal { task_id, reason } in &report.refused {
+        output::complain(&format!("{task_id}: {reason}"));
+    }
+    Err(CliError::Reported)
+}
+
+/// A length of time such as `90s`, `30m`, `2h` or `7d`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.trim().split_at(text.trim().trim_end_matches(char::is_alphabetic).len());
+    let seconds = match unit {
+        "s" | "" => 1,
+        "m" | "min" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        "w" => 604_800,
+        _ => return Err(format!("{unit:?} is no unit of time: use s, m, h, d or w, e.g. 30m")),
+    };
+    let number: u64 =
+        number.trim().parse().map_err(|_| format!("{text:?} is no length of time: use e.g. 30m or 2h"))?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| format!("{text:?} is too long"))
+}
+
+/// Who sits at this terminal, by their own account.
+pub(super) fn user() -> Option<String> {
+    std::env::var("USER").ok().filter(|name| !name.trim().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_time_have_units() {
+        for (text, seconds) in
+            [("90s", 90), ("90", 90), ("30m", 1_800), ("2h", 7_200), ("7d", 604_800), (" 1 w ", 604_800)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "soon", "3 moons", "-1h", "99999999999999999999d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

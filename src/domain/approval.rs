@@ -1,0 +1,321 @@
+//! What a person is asked before it is done, and what they said. Bound to the exact call: another call, or the same
+//! with other arguments, is another question.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::failure::Failure;
+use super::task::Task;
+use super::time::Timestamp;
+use super::tool::ToolCall;
+
+/// Section `[approvals]` of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApprovalPolicy {
+    /// How long a person may take to decide, in seconds; 0 for any time.
+    pub expire_s: u64,
+}
+
+impl ApprovalPolicy {
+    fn expiry(&self, now: Timestamp) -> Option<Timestamp> {
+        let ms = i64::try_from(self.expire_s.saturating_mul(1_000)).unwrap_or(i64::MAX);
+        (self.expire_s > 0).then(|| now.plus_millis(ms))
+    }
+}
+
+/// Whether a person must agree first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Need {
+    /// No.
+    #[default]
+    None,
+    /// Yes.
+    Required,
+}
+
+impl Need {
+    /// Whether nobody needs to be asked.
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+}
+
+/// What a person decides on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Subject {
+    /// Whether the task runs at all.
+    Task,
+    /// Whether a tool is called.
+    Call {
+        /// Id of the call within the run.
+        id: String,
+        /// The step that makes it.
+        step: String,
+        /// The tool.
+        tool: String,
+        /// The arguments as JSON text, fields in alphabetical order: what is shown is what is hashed.
+        arguments: String,
+    },
+}
+
+/// What became of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Somebody agreed.
+    Approved,
+    /// Somebody refused.
+    Denied,
+    /// Nobody decided in time, which is a refusal.
+    Expired,
+}
+
+impl Verdict {
+    /// The verdict as it is stored and used as a metric label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Approved => "approved",
+            Self::Denied => "denied",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// Who decided what, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// What was decided.
+    pub verdict: Verdict,
+    /// Who, by their own account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A question to a person, and the answer once there is one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// What the answer is bound to: a hash of the question, hexadecimal.
+    pub hash: String,
+    /// What is asked.
+    pub subject: Subject,
+    /// Since when.
+    pub asked_at: Timestamp,
+    /// Until when it can be decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// What was decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+}
+
+/// What somebody says about some of the questions of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    /// The questions, by hash.
+    pub hashes: Vec<String>,
+    /// Who, by their own account.
+    pub by: Option<String>,
+    /// Why.
+    pub note: Option<String>,
+}
+
+impl Approval {
+    /// Asks whether `task` may run.
+    #[must_use]
+    pub fn of_task(task: &Task, policy: &ApprovalPolicy, now: Timestamp) -> Self {
+        let plan = serde_json::to_value(&task.plan).unwrap_or(Value::Null);
+        let context = Value::Object(task.context.clone());
+        let hash = hash(&["task", &task.goal, &canonical(&plan), &canonical(&context)]);
+        Self { hash, subject: Subject::Task, asked_at: now, expires_at: policy.expiry(now), decision: None }
+    }
+
+    /// Asks whether `call` may be made.
+    #[must_use]
+    pub fn of_call(call: &ToolCall, policy: &ApprovalPolicy, now: Timestamp) -> Self {
+        let subject = Subject::Call {
+            id: call.id.clone(),
+            step: call.step.clone(),
+            tool: call.tool.clone(),
+            arguments: canonical(&call.arguments),
+        };
+        Self { hash: call_hash(call), subject, asked_at: now, expires_at: policy.expiry(now), decision: None }
+    }
+
+    /// What is asked, in a few words.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match &self.subject {
+            Subject::Task => "running the task".to_owned(),
+            Subject::Call { step, tool, .. } => format!("{tool} (step {step})"),
+        }
+    }
+
+    /// Whether nobody has decided yet.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.decision.is_none()
+    }
+
+    /// Whether it can no longer be decided at `now`.
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|expiry| expiry <= now)
+    }
+
+    /// Why it was refused; `None` while it is open or when it was approved.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Failure> {
+        let decision = self.decision.as_ref().filter(|decision| decision.verdict != Verdict::Approved)?;
+        let what = match &self.subject {
+            Subject::Task => "the task".to_owned(),
+            Subject::Call { tool, .. } => format!("this call of {tool}"),
+        };
+        let by = decision.by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
+        let why = decision.note.as_deref().map(|note| format!(": {note}")).unwrap_or_default();
+        Some(Failure::permanent(match decision.verdict {
+            Verdict::Expired => format!("nobody approved {what} in time, so it is refused"),
+            _ => format!("{what} was denied{by}{why}"),
+        }))
+    }
+
+    /// The same question anew, with as much time as before.
+    fn again(&mut self, now: Timestamp) {
+        let time = self.expires_at.map(|expiry| expiry.as_millis().saturating_sub(self.asked_at.as_millis()));
+        self.asked_at = now;
+        self.expires_at = time.map(|ms| now.plus_millis(ms));
+        self.decision = None;
+    }
+}
+
+/// What an approval of `call` is bound to.
+#[must_use]
+pub fn call_hash(call: &ToolCall) -> String {
+    hash(&["call", &call.id, &call.tool, &canonical(&call.arguments)])
+}
+
+/// Decides the questions that `ruling` names, as far as they can still be decided; `false` when none can.
+pub(super) fn rule(approvals: &mut [Approval], ruling: &Ruling, verdict: Verdict, now: Timestamp) -> bool {
+    let mut found = false;
+    for approval in approvals.iter_mut().filter(|approval| approval.is_open() && !approval.is_over(now)) {
+        if ruling.hashes.contains(&approval.hash) {
+            approval.decision = Some(Decision { verdict, by: ruling.by.clone(), note: ruling.note.clone(), at: now });
+            found = true;
+        }
+    }
+    found
+}
+
+/// Refuses what nobody decided in time; `false` when there is none.
+pub(super) fn expire(approvals: &mut [Approval], now: Timestamp) -> bool {
+    let mut found = false;
+    for approval in approvals.iter_mut().filter(|approval| approval.is_open() && approval.is_over(now)) {
+        approval.decision = Some(Decision { verdict: Verdict::Expired, by: None, note: None, at: now });
+        found = true;
+    }
+    found
+}
+
+/// What stays of the questions of a task that is done again: that it may run at all, asked anew unless it was approved.
+/// Its calls are asked for again when they come up. Gives back whether a question is open.
+pub(super) fn start_over(approvals: &mut Vec<Approval>, now: Timestamp) -> bool {
+    approvals.retain(|approval| approval.subject == Subject::Task);
+    let approved = |approval: &Approval| matches!(&approval.decision, Some(d) if d.verdict == Verdict::Approved);
+    for approval in approvals.iter_mut().filter(|approval| !approved(approval)) {
+        approval.again(now);
+    }
+    approvals.iter().any(Approval::is_open)
+}
+
+fn hash(parts: &[&str]) -> String {
+    let mut digest = Sha256::new();
+    for part in parts {
+        // With its length, so that no part can pass for the end of another.
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part.as_bytes());
+    }
+    format!("{:x}", digest.finalize())
+}
+
+/// JSON with the fields of every object in alphabetical order.
+fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let mut sorted: Vec<_> = fields.iter().collect();
+            sorted.sort_by_key(|(key, _)| *key);
+            let inner: Vec<String> = sorted
+                .into_iter()
+                .map(|(key, field)| format!("{}:{}", Value::from(key.as_str()), canonical(field)))
+                .collect();
+            format!("{{{}}}", inner.join(","))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000);
+    const POLICY: ApprovalPolicy = ApprovalPolicy { expire_s: 60 };
+
+    fn call(arguments: Value) -> ToolCall {
+        ToolCall { id: "s1#1".into(), step: "s1".into(), tool: "pay".into(), arguments }
+    }
+
+    #[test]
+    fn an_approval_is_bound_to_the_exact_call() {
+        let paid = call_hash(&call(json!({"to": "ada", "euro": 5})));
+        assert_eq!(paid, call_hash(&call(json!({"euro": 5, "to": "ada"}))), "the order of fields says nothing");
+        let others = [
+            call(json!({"to": "ada", "euro": 50})),
+            call(json!({"to": "ada", "euro": "5"})),
+            call(json!({"to": "ada"})),
+            ToolCall { tool: "payout".into(), ..call(json!({"to": "ada", "euro": 5})) },
+            ToolCall { id: "s1#2".into(), ..call(json!({"to": "ada", "euro": 5})) },
+        ];
+        for other in others {
+            assert_ne!(paid, call_hash(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_decided_after_its_time() {
+        let mut asked = [Approval::of_call(&call(json!({})), &POLICY, NOW)];
+        let ruling = Ruling { hashes: vec![asked[0].hash.clone()], by: None, note: None };
+        let late = NOW.plus_millis(60_000);
+        assert!(!expire(&mut asked, late.plus_millis(-1)));
+        assert!(!rule(&mut asked, &ruling, Verdict::Approved, late));
+        assert!(expire(&mut asked, late));
+        assert!(asked[0].refusal().expect("refused").message.contains("in time"));
+        assert!(!rule(&mut asked, &ruling, Verdict::Approved, NOW), "decided once");
+    }
+
+    #[test]
+    fn zero_seconds_are_any_time() {
+        let asked = Approval::of_call(&call(json!({})), &ApprovalPolicy { expire_s: 0 }, NOW);
+        assert!(!asked.is_over(Timestamp::from_millis(i64::MAX)));
+    }
+}

@@ -1,0 +1,49 @@
+//! Obeys what people have put on hold: pauses are read from the store again and again, so that every replica knows of
+//! them within a second, also of those made before it started.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::guard::guarded;
+use crate::store::StoreError;
+use crate::worker::execute::Worker;
+
+/// Time between two looks.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Holds back the agents of this replica that are paused.
+pub(crate) struct Control {
+    pub(crate) worker: Arc<Worker>,
+    /// Makes the look happen now.
+    pub(crate) poke: Arc<Notify>,
+}
+
+impl Control {
+    /// Looks until the drain begins. Nothing is claimed before the first look; while the store does not answer, what was
+    /// known last holds.
+    pub(crate) async fn run(self, drain: CancellationToken) {
+        loop {
+            if let Some(Err(error)) = guarded("control", self.run_once()).await {
+                tracing::warn!(%error, "what is paused could not be read");
+            }
+            tokio::select! {
+                biased;
+                () = drain.cancelled() => return,
+                () = self.poke.notified() => {}
+                () = tokio::time::sleep(PERIOD) => {}
+            }
+        }
+    }
+
+    async fn run_once(&self) -> Result<(), StoreError> {
+        let pauses = self.worker.store.pauses().await?;
+        let freed = self.worker.slots.hold_back(|agent| pauses.iter().any(|pause| pause.covers(agent)));
+        if freed {
+            self.worker.signals.work.notify_one();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! What people have put on hold. Each pause is a point of its own beside the shared keys, so that nobody's pause is lost
+//! to somebody else's, and the whole fleet sees it however many replicas come and go.
+
+use qdrant_client::Payload;
+use qdrant_client::qdrant::{Condition, Filter, NamedVectors, PointStruct, UpdateMode};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::collections::Collection;
+use super::requests::{Part, object, readable};
+use super::values::to_payload;
+use super::{Store, StoreError};
+use crate::domain::control::Pause;
+use crate::domain::id::derived;
+
+/// Tells these points from the keys that tasks share.
+const KIND: &str = "kind";
+const PAUSE: &str = "pause";
+/// Most pauses that are read.
+const MAX_PAUSES: usize = 10_000;
+
+impl Store {
+    /// Puts the fleet or an agent on hold; replaces an earlier pause of the same. Durable on return.
+    ///
+    /// # Errors
+    /// A failure of the store; calling again is safe.
+    pub async fn pause(&self, pause: &Pause) -> Result<(), StoreError> {
+        let mut payload = object("pause", pause)?;
+        payload.insert(KIND.to_owned(), json!(PAUSE));
+        let point = PointStruct::new(
+            id_of(pause.agent.as_deref()),
+            NamedVectors::default(),
+            Payload::from(to_payload(payload)),
+        );
+        self.inner.upsert("pause", Collection::State, vec![point], UpdateMode::Upsert).await
+    }
+
+    /// Ends the pause of `agent`, or that of the fleet; `false` when there was none.
+    ///
+    /// # Errors
+    /// A failure of the store; calling again is safe.
+    pub async fn resume(&self, agent: Option<&str>) -> Result<bool, StoreError> {
+        let id = id_of(agent);
+        let found = self.inner.get("resume", Collection::State, vec![id.into()], Part::Nothing).await?;
+        self.inner.delete("resume", Collection::State, vec![id.into()]).await?;
+        Ok(!found.is_empty())
+    }
+
+    /// Everything that is on hold.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
+        let filter = Filter::must([Condition::matches(KIND, PAUSE.to_owned())]);
+        let points =
+            self.inner.scroll_all("pauses", Collection::State, filter, Part::Without(&[KIND]), MAX_PAUSES).await?;
+        let mut pauses: Vec<Pause> = readable(Collection::State, points);
+        pauses.sort_by(|one, other| one.agent.cmp(&other.agent));
+        Ok(pauses)
+    }
+}
+
+fn id_of(agent: Option<&str>) -> Uuid {
+    agent.map_or_else(|| derived(&["pause"]), |agent| derived(&["pause", agent]))
+}

@@ -1,0 +1,170 @@
+//! Retention: what is old goes, what is referenced stays.
+
+use qron::clock;
+use qron::domain::id::TaskId;
+use qron::domain::task::{Task, TaskStatus};
+use qron::domain::time::Timestamp;
+use qron::scheduler::Pruned;
+use qron::store::Store;
+use serde_json::json;
+
+use crate::app::{TestApp, hopeless, someday};
+use crate::support::{documents, eventually, saving, task};
+
+const SMALL_INLINE: (&str, &str) = ("QRON__ARTIFACTS__INLINE_BYTES", "1");
+
+fn in_days(days: i64) -> Timestamp {
+    clock::now().plus_millis(days * 86_400_000)
+}
+
+async fn prune(app: &TestApp, now: Timestamp, dry_run: bool) -> Pruned {
+    app.app.as_ref().expect("running").runner().prune(now, dry_run).await.expect("a round")
+}
+
+fn store(app: &TestApp) -> &Store {
+    app.app.as_ref().expect("running").store()
+}
+
+/// Waits until the history of a task is written, so that a round finds all of it.
+async fn settled(app: &TestApp, id: &str, kind: &str) {
+    crate::support::happened(app, id, kind).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_tells_what_a_round_removes_and_everything_of_a_task_goes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let artifacts = folder.path().join("artifacts").to_string_lossy().into_owned();
+    let app = TestApp::with(&[SMALL_INLINE, ("QRON__ARTIFACTS__FOLDER", &artifacts)]).await;
+    let done = app.submit(&saving(&["report"])).await;
+    app.until(&done, "completed").await;
+    let failed = app.submit(&hopeless()).await;
+    eventually("it has failed", async || (task(&app, &failed).await["status"] == "failed").then_some(())).await;
+    settled(&app, &done, "completed").await;
+    settled(&app, &failed, "failed").await;
+    let files = || walk(folder.path());
+    assert_eq!(files(), 1, "a large document is a file");
+
+    assert_eq!(prune(&app, in_days(29), false).await, Pruned::default(), "nothing is old");
+    // Tasks that completed are kept for 30 days, those that failed for 90, events for 30.
+    let told = prune(&app, in_days(31), true).await;
+    assert_eq!(documents(&task(&app, &done).await), ["report"], "a dry run removes nothing");
+    let removed = prune(&app, in_days(31), false).await;
+    assert_eq!(told, removed);
+    assert_eq!((removed.tasks, removed.attempts, removed.artifacts, removed.dead_letters), (1, 1, 1, 0));
+    assert_eq!(app.get(&format!("/api/v1/tasks/{done}")).await.0, 404);
+    assert_eq!(files(), 0);
+    assert_eq!(task(&app, &failed).await["status"], "failed");
+
+    // The round itself is an event, and is on its way.
+    eventually("the round is told", async || {
+        let events = store(&app).events(None, 1_000).await.expect("readable");
+        events.iter().any(|event| event.kind == "pruned").then_some(())
+    })
+    .await;
+    let told = prune(&app, in_days(91), true).await;
+    let removed = prune(&app, in_days(91), false).await;
+    assert_eq!(told, removed);
+    assert_eq!((removed.tasks, removed.dead_letters), (1, 1));
+    assert_eq!(app.get(&format!("/api/v1/dead-letters/{failed}")).await.0, 404);
+    let (_, metrics) = app.get("/metrics").await;
+    assert!(metrics.as_str().expect("text").contains("qron_pruned_total{what=\"artifacts\"}"));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_referenced_stays() {
+    let app = TestApp::start().await;
+    let needed = app.submit(&saving(&["input"])).await;
+    app.until(&needed, "completed").await;
+    let other = app.submit(&saving(&["output"])).await;
+    app.until(&other, "completed").await;
+    let open = app.submit(&someday()).await;
+    let mut dependent = someday();
+    dependent["depends_on"] = json!([needed, open]);
+    let dependent = app.submit(&dependent).await;
+    let firing = |hours: i64| {
+        let at = clock::now().plus_millis(-hours * 3_600_000);
+        Task {
+            status: TaskStatus::Completed,
+            schedule_id: Some("daily".into()),
+            run_at: at,
+            finished_at: Some(at),
+            ..Task::new(TaskId::fresh(), "fired", at)
+        }
+    };
+    let firings = [firing(2), firing(1), firing(3)];
+    store(&app).insert(&firings).await.expect("inserted");
+    settled(&app, &needed, "completed").await;
+    settled(&app, &other, "completed").await;
+
+    let removed = prune(&app, in_days(200), false).await;
+    assert_eq!((removed.tasks, removed.artifacts), (3, 1), "{removed:?}");
+    assert_eq!(app.get(&format!("/api/v1/tasks/{other}")).await.0, 404);
+    let kept = task(&app, &needed).await;
+    assert_eq!((&kept["status"], documents(&kept)), (&json!("completed"), vec!["input"]));
+    assert_eq!(kept["attempts"].as_array().expect("attempts").len(), 1);
+    for id in [&open, &dependent] {
+        assert!(task(&app, id).await["finished_at"].is_null());
+    }
+    for (task, there) in firings.iter().zip([false, true, false]) {
+        assert_eq!(store(&app).task(task.id).await.expect("readable").is_some(), there, "only the last firing stays");
+    }
+
+    // Once nothing needs it any more it goes like the others.
+    app.post("/api/v1/tasks/bulk", &json!({"action": "cancel", "ids": [dependent, open]})).await;
+    let removed = prune(&app, in_days(200), false).await;
+    assert_eq!((removed.tasks, removed.artifacts), (3, 1), "{removed:?}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_left_of_a_removed_task_is_found_by_the_next_round() {
+    let app = TestApp::start().await;
+    let gone = TaskId::fresh();
+    let store = store(&app);
+    let long_ago = in_days(-2);
+    store.save_artifact(gone, "s", "orphan", "text/plain", b"x", long_ago).await.expect("saved");
+    let young = TaskId::fresh();
+    store.save_artifact(young, "s", "newborn", "text/plain", b"x", clock::now()).await.expect("saved");
+    let removed = prune(&app, clock::now(), false).await;
+    assert_eq!(removed.artifacts, 1);
+    assert!(store.artifact(gone, "orphan").await.expect("readable").is_none());
+    assert!(store.artifact(young, "newborn").await.expect("readable").is_some());
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zero_days_are_for_ever_and_attempts_can_go_before_their_task() {
+    let settings = [
+        ("QRON__RETENTION__COMPLETED_DAYS", "0"),
+        ("QRON__RETENTION__EVENTS_DAYS", "0"),
+        ("QRON__RETENTION__MEMORY_DAYS", "0"),
+        ("QRON__RETENTION__ATTEMPTS_DAYS", "3"),
+    ];
+    let app = TestApp::with(&settings).await;
+    let id = app.submit(&saving(&["kept"])).await;
+    app.until(&id, "completed").await;
+    settled(&app, &id, "completed").await;
+    let told = prune(&app, in_days(10_000), true).await;
+    let removed = prune(&app, in_days(10_000), false).await;
+    assert_eq!((told, removed), (removed, Pruned { attempts: 1, ..Pruned::default() }));
+    let kept = task(&app, &id).await;
+    assert_eq!((documents(&kept), kept["attempts"].as_array().map(Vec::len)), (vec!["kept"], Some(0)));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_tells_and_makes_a_round() {
+    let app = TestApp::start().await;
+    let (status, told) = app.post("/api/v1/prune", &json!({"dry_run": true})).await;
+    assert_eq!(status, 200, "{told}");
+    assert_eq!((&told["dry_run"], &told["tasks"]), (&json!(true), &json!(0)));
+    app.stop().await;
+}
+
+/// How many files there are below `folder`.
+fn walk(folder: &std::path::Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let count = |entry: std::fs::DirEntry| if entry.path().is_dir() { walk(&entry.path()) } else { 1 };
+    entries.flatten().map(count).sum()
+}

@@ -1,0 +1,58 @@
+//! What these tests share.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::app::TestApp;
+
+/// Longer than anything here should take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `look` gives something.
+pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let found = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("it never came to be that {what}"))
+}
+
+/// A task that saves documents of these names, each in a step of its own.
+pub(crate) fn saving(names: &[&str]) -> Value {
+    let steps: Vec<Value> = names
+        .iter()
+        .map(|name| json!({ "id": name, "tool": "save_artifact", "arguments": { "name": name, "content": "text" } }))
+        .collect();
+    json!({ "goal": format!("save the documents {names:?}"), "plan": { "steps": steps } })
+}
+
+/// Names of the documents of a task.
+pub(crate) fn documents(task: &Value) -> Vec<&str> {
+    task["artifacts"].as_array().expect("artifacts").iter().filter_map(|document| document["name"].as_str()).collect()
+}
+
+/// The open questions of a task: hash and arguments.
+pub(crate) fn questions(task: &Value) -> Vec<(String, Value)> {
+    let approvals = task["approvals"].as_array().cloned().unwrap_or_default();
+    let open = approvals.iter().filter(|approval| approval["verdict"].is_null());
+    open.map(|approval| (approval["hash"].as_str().expect("a hash").to_owned(), approval["arguments"].clone()))
+        .collect()
+}
+
+pub(crate) async fn task(app: &TestApp, id: &str) -> Value {
+    app.get(&format!("/api/v1/tasks/{id}")).await.1
+}
+
+/// Kinds of the events of a task.
+pub(crate) async fn happened(app: &TestApp, id: &str, kind: &str) -> Value {
+    eventually(&format!("{id} has an event {kind}"), async || {
+        let task = task(app, id).await;
+        task["history"].as_array()?.iter().find(|event| event["kind"] == kind).cloned()
+    })
+    .await
+}
