@@ -9,6 +9,7 @@ use super::client::Client;
 use super::{CliError, output};
 use crate::api::views::{BulkReport, Refusal};
 use crate::clock;
+use crate::domain::schedule::duration::parse_duration_ms;
 
 /// Tasks changed by one request.
 const BATCH: u64 = 2_000;
@@ -135,38 +136,10 @@ fn tell(report: &BulkReport, json: bool) -> Result<(), CliError> {
 
 /// A length of time such as `90s`, `30m`, `2h` or `7d`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) = text.trim().split_at(text.trim().trim_end_matches(char::is_alphabetic).len());
-    let seconds = match unit {
-        "s" | "" => 1,
-        "m" | "min" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        "w" => 604_800,
-        _ => return Err(format!("{unit:?} is no unit of time: use s, m, h, d or w, e.g. 30m")),
-    };
-    let number: u64 =
-        number.trim().parse().map_err(|_| format!("{text:?} is no length of time: use e.g. 30m or 2h"))?;
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| format!("{text:?} is too long"))
+    parse_duration_ms(text).map(Duration::from_millis).map_err(|error| error.to_string())
 }
 
 /// Who sits at this terminal, by their own account.
 pub(super) fn user() -> Option<String> {
     std::env::var("USER").ok().filter(|name| !name.trim().is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lengths_of_time_have_units() {
-        for (text, seconds) in
-            [("90s", 90), ("90", 90), ("30m", 1_800), ("2h", 7_200), ("7d", 604_800), (" 1 w ", 604_800)]
-        {
-            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
-        }
-        for text in ["", "soon", "3 moons", "-1h", "99999999999999999999d"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
-    }
 }

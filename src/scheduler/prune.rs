@@ -202,12 +202,16 @@ impl Round<'_> {
         let needed = store.depended_on(&ids).await?;
         let mut last = HashMap::new();
         let schedules: HashSet<String> = old.iter().filter_map(|task| task.schedule_id.clone()).collect();
-        for schedule in schedules {
-            let firing = store.last_firing(&schedule).await?;
-            last.insert(schedule, firing);
+        let schedules: Vec<String> = schedules.into_iter().collect();
+        // Those that were removed have no use for their last firing.
+        for schedule in store.schedules_by_id(&schedules).await? {
+            let firing = store.last_firing(&schedule.id).await?;
+            last.insert(schedule.id, [firing, schedule.progress.last_task]);
         }
-        let is_last =
-            |task: &Ended| task.schedule_id.as_ref().is_some_and(|schedule| last.get(schedule) == Some(&Some(task.id)));
+        let is_last = |task: &Ended| {
+            let firings = task.schedule_id.as_ref().and_then(|schedule| last.get(schedule));
+            firings.is_some_and(|firings| firings.contains(&Some(task.id)))
+        };
         old.retain(|task| !needed.contains(&task.id) && !is_last(task));
         let mut by_status: HashMap<TaskStatus, Vec<TaskId>> = HashMap::new();
         for task in old {

@@ -82,23 +82,26 @@ async fn what_is_referenced_stays() {
     let mut dependent = someday();
     dependent["depends_on"] = json!([needed, open]);
     let dependent = app.submit(&dependent).await;
-    let firing = |hours: i64| {
+    let schedule = json!({"at": "2040-01-01T00:00:00Z", "task": {"goal": "do it every day"}});
+    let put = app.request(reqwest::Method::PUT, "/api/v1/schedules/daily").json(&schedule);
+    assert!(put.send().await.expect("an answer").status().is_success());
+    let firing = |schedule: &str, hours: i64| {
         let at = clock::now().plus_millis(-hours * 3_600_000);
         Task {
             status: TaskStatus::Completed,
-            schedule_id: Some("daily".into()),
+            schedule_id: Some(schedule.into()),
             run_at: at,
             finished_at: Some(at),
             ..Task::new(TaskId::fresh(), "fired", at)
         }
     };
-    let firings = [firing(2), firing(1), firing(3)];
+    let firings = [firing("daily", 2), firing("daily", 1), firing("daily", 3), firing("removed", 1)];
     store(&app).insert(&firings).await.expect("inserted");
     settled(&app, &needed, "completed").await;
     settled(&app, &other, "completed").await;
 
     let removed = prune(&app, in_days(200), false).await;
-    assert_eq!((removed.tasks, removed.artifacts), (3, 1), "{removed:?}");
+    assert_eq!((removed.tasks, removed.artifacts), (4, 1), "{removed:?}");
     assert_eq!(app.get(&format!("/api/v1/tasks/{other}")).await.0, 404);
     let kept = task(&app, &needed).await;
     assert_eq!((&kept["status"], documents(&kept)), (&json!("completed"), vec!["input"]));
@@ -106,8 +109,12 @@ async fn what_is_referenced_stays() {
     for id in [&open, &dependent] {
         assert!(task(&app, id).await["finished_at"].is_null());
     }
-    for (task, there) in firings.iter().zip([false, true, false]) {
-        assert_eq!(store(&app).task(task.id).await.expect("readable").is_some(), there, "only the last firing stays");
+    for (task, there) in firings.iter().zip([false, true, false, false]) {
+        assert_eq!(
+            store(&app).task(task.id).await.expect("readable").is_some(),
+            there,
+            "only the last firing of a schedule stays"
+        );
     }
 
     // Once nothing needs it any more it goes like the others.
