@@ -63,6 +63,11 @@ impl Claims {
         &self.wanted
     }
 
+    /// Whether any is under way.
+    pub(super) fn is_under_way(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
     /// Whether one more may begin.
     pub(super) fn have_room(&self) -> bool {
         self.under_way.len() < MAX_CLAIMS

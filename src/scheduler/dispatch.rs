@@ -37,6 +37,8 @@ const FRUITLESS_CLAIMS: u32 = 3;
 const OUTRUN_PAUSE_MS: i64 = 500;
 /// Longest time that freed capacity gathers before it is filled.
 const MAX_GATHER: Duration = Duration::from_millis(10);
+/// A claim is begun beside another one only for this part of all places: many small ones cost more than they bring.
+const WORTH_A_CLAIM: usize = 4;
 /// Most tasks remembered as told that they fit no agent.
 const MAX_TOLD: usize = 10_000;
 
@@ -96,7 +98,8 @@ impl Dispatcher {
                     let again = match self.settle(&claimed) {
                         Again::Now => Some(clock::now()),
                         Again::Later => Some(in_a_moment()),
-                        Again::WhenDue | Again::WhenFree => None,
+                        // Capacity that was freed meanwhile may have waited for it.
+                        Again::WhenDue | Again::WhenFree => self.has_backlog().then(clock::now),
                     };
                     next = next.into_iter().chain(again).min();
                     continue;
@@ -104,7 +107,7 @@ impl Dispatcher {
                 () = self.worker.signals.work.notified() => {}
                 () = sleep_or_forever(alarm) => {}
             }
-            if self.worker.signals.backlog.load(Ordering::Acquire) {
+            if self.has_backlog() {
                 self.gather().await;
             }
             if swept.swap(false, Ordering::AcqRel) {
@@ -183,7 +186,8 @@ impl Dispatcher {
             let in_flight = slots.in_flight();
             let loads = slots.loads(&in_flight);
             let wanted = loads.iter().map(AgentLoad::free).sum::<usize>().min(self.settings.claim_batch.max(1));
-            if wanted == 0 {
+            let places = loads.iter().map(|load| load.profile.capacity).sum::<usize>();
+            if wanted == 0 || (self.claims.is_under_way() && wanted < places / WORTH_A_CLAIM) {
                 return Ok(Again::WhenFree);
             }
             let any_full = loads.iter().any(|load| load.free() == 0 && !load.paused);
@@ -220,6 +224,10 @@ impl Dispatcher {
     /// cheaper than one for each.
     async fn gather(&self) {
         tokio::time::sleep((self.claim_took / 4).min(MAX_GATHER)).await;
+    }
+
+    fn has_backlog(&self) -> bool {
+        self.worker.signals.backlog.load(Ordering::Acquire)
     }
 
     fn ended(&self, backlog: bool) -> Again {

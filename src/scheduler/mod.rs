@@ -64,7 +64,7 @@ mod upkeep;
 pub struct Settings {
     /// When to look for due tasks: cron with a seconds field.
     pub sweep: String,
-    /// Due tasks read at once.
+    /// Due tasks read at once at least.
     pub window: u32,
     /// Most tasks claimed in one write.
     pub claim_batch: usize,

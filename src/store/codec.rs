@@ -55,6 +55,18 @@ pub(super) const INSERTED_BY: &str = "inserted_by";
 
 /// The fields of `task`, without its unknown ones. Absent and empty fields are left out.
 pub(super) fn encode(task: &Task) -> Map<String, Value> {
+    let mut payload = encode_state(task);
+    if let Some(plan) = &task.plan {
+        payload.insert("plan".to_owned(), json!(plan));
+    }
+    if !task.context.is_empty() {
+        payload.insert("context".to_owned(), Value::Object(task.context.clone()));
+    }
+    payload
+}
+
+/// The fields of `task` without the large ones, which no transition changes.
+fn encode_state(task: &Task) -> Map<String, Value> {
     let mut payload = Map::new();
     let mut put = |key: &str, value: Value| {
         payload.insert(key.to_owned(), value);
@@ -102,12 +114,6 @@ pub(super) fn encode(task: &Task) -> Map<String, Value> {
     if !task.depends_on.is_empty() {
         put("depends_on", json!(task.depends_on));
     }
-    if let Some(plan) = &task.plan {
-        put("plan", json!(plan));
-    }
-    if !task.context.is_empty() {
-        put("context", Value::Object(task.context.clone()));
-    }
     if !task.approvals.is_empty() {
         put("approvals", json!(task.approvals));
     }
@@ -153,6 +159,8 @@ pub(super) fn encode_new(task: &Task, nonce: &str) -> Result<Map<String, Value>,
 
 /// What must be written to turn the point of `before` into that of `after`; `null` removes a field.
 pub(super) fn patch(before: &Task, after: &Task) -> Map<String, Value> {
+    let is_state = before.plan == after.plan && before.context == after.context;
+    let encode = if is_state { encode_state } else { encode };
     let mut old = encode(before);
     let mut patch = Map::new();
     for (key, value) in encode(after) {

@@ -118,7 +118,7 @@ async fn a_rejected_point_that_is_requeued_is_read_anew() {
     let bed = Bed::new().await;
     bed.upsert(vec![point(3, &json!({"goal": "x", "priority": "9 of 10"}))]).await;
     let (raw, failure) = admit_all(&bed).await.remove(0);
-    bed.store.reject(&raw, &failure, NOW).await.expect("rejected");
+    bed.store.reject(&raw, &failure, NOW.plus_millis(-1)).await.expect("rejected");
     let rejected = bed.task(raw.id).await;
     bed.store.transition(&rejected, &TaskEvent::Requeued, NOW).await.expect("requeued");
     assert!(bed.due_ids(10, &Closed::default()).await.is_empty(), "it would run unread");
