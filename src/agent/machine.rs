@@ -60,6 +60,8 @@ pub struct Setup {
     pub goal: String,
     /// Data that came with the goal.
     pub context: Map<String, Value>,
+    /// What came of the tasks that this one depends on, by id: `${deps.ID.result}`.
+    pub dependencies: Map<String, Value>,
     /// Plan to carry out; made by the model when absent.
     pub plan: Option<Plan>,
     /// Role of the agent in one line.

@@ -20,6 +20,7 @@ use crate::llm::Models;
 use crate::store::Store;
 use crate::tools::Toolbox;
 
+mod dependencies;
 mod driver;
 pub mod machine;
 mod memory;
@@ -110,7 +111,14 @@ impl Agent {
             let result = Ok(Value::Object(Map::new()));
             return Outcome { result, spent: Spent::default(), checkpoint: None, asks: Vec::new(), memory: None };
         }
-        let mut machine = match self.open(task, profile, checkpoint.as_ref(), recorder) {
+        let dependencies = match dependencies::results(&self.store, task).await {
+            Ok(results) => results,
+            Err(error) => {
+                let failure = Failure::transient(format!("the results it depends on cannot be read: {error}"));
+                return Outcome::failed(failure, Spent::default());
+            }
+        };
+        let mut machine = match self.open(task, profile, dependencies, checkpoint.as_ref(), recorder) {
             Ok(machine) => machine,
             Err(failure) => return Outcome::failed(failure, Spent::default()),
         };
@@ -148,12 +156,14 @@ impl Agent {
         &self,
         task: &Task,
         profile: &AgentProfile,
+        dependencies: Map<String, Value>,
         checkpoint: Option<&Value>,
         recorder: &dyn Recorder,
     ) -> Result<Machine, Failure> {
         let setup = Setup {
             goal: task.goal.clone(),
             context: task.context.clone(),
+            dependencies,
             plan: task.plan.clone(),
             role: profile.role.clone(),
             instructions: profile.instructions.clone(),

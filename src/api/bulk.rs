@@ -300,6 +300,7 @@ impl Wanted {
             user: self.user.clone(),
             schedule_id: self.schedule.clone(),
             created_before: Some(created_before.min(now)),
+            ..TaskFilter::default()
         };
         Ok(Selection { filter, text: self.text.as_ref().map(|text| text.to_lowercase()) })
     }

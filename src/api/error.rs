@@ -102,7 +102,7 @@ impl From<TransitionError> for Problem {
         match error {
             TransitionError::Store(error) => error.into(),
             TransitionError::Lost(_) => Self::conflict(format!("{error} just now; ask again")),
-            TransitionError::Illegal(_) => Self::conflict(error.to_string()),
+            TransitionError::Illegal(_) | TransitionError::KeyTaken { .. } => Self::conflict(error.to_string()),
         }
     }
 }

@@ -90,6 +90,7 @@ pub fn router(settings: &Settings, address: SocketAddr, parts: Parts) -> Router 
         .route("/pause", post(control::pause))
         .route("/resume", post(control::resume))
         .route("/prune", post(control::prune))
+        .route("/tasks/{id}/children", get(tasks::children))
         .route("/tasks/{id}/artifacts", get(artifacts::list))
         .route("/tasks/{id}/artifacts/{*name}", get(artifacts::content))
         .route("/dead-letters", get(dead_letters::list))

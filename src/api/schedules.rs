@@ -179,7 +179,7 @@ async fn check_task(parts: &Parts, filled: Template, now: Timestamp) -> Result<(
     let body = serde_json::to_value(filled).map_err(|error| Problem::bad_request(error.to_string()))?;
     let Value::Object(mut fields) = body else { return Err(Problem::bad_request("task must be an object")) };
     fields.retain(|_, value| !value.is_null());
-    submission::read(parts, Value::Object(fields), now).await.map(drop).map_err(|problem| {
+    submission::read(parts, Value::Object(fields), None, now).await.map(drop).map_err(|problem| {
         let errors = if problem.errors.is_empty() { vec![problem.detail] } else { problem.errors };
         let errors = errors.into_iter().map(|error| format!("task: {error}")).collect();
         Problem::several(StatusCode::UNPROCESSABLE_ENTITY, errors)

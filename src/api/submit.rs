@@ -1,6 +1,6 @@
 //! From the body of a submission to tasks that can be inserted: everything about them is checked first.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -10,10 +10,12 @@ use super::Parts;
 use super::error::Problem;
 use crate::domain::agent::AgentProfile;
 use crate::domain::approval::{Approval, ApprovalPolicy, Need};
-use crate::domain::id::TaskId;
+use crate::domain::dependency::OnDependencyFailure;
+use crate::domain::id::{TaskId, derived};
 use crate::domain::plan::Plan;
 use crate::domain::task::{MAX_PRIORITY, Task, TaskStatus};
 use crate::domain::time::Timestamp;
+use crate::domain::unique::UniqueFor;
 use crate::telemetry::metrics;
 
 /// Characters that the goal of a submission may have.
@@ -24,7 +26,7 @@ const MAX_NAME_CHARS: usize = 200;
 const MAX_DEPTH: usize = 16;
 
 /// Fields of a submission. `goal` goes by other names too.
-const FIELDS: [&str; 18] = [
+const FIELDS: [&str; 22] = [
     "id",
     "goal",
     "description",
@@ -35,7 +37,11 @@ const FIELDS: [&str; 18] = [
     "agent",
     "capabilities",
     "depends_on",
+    "on_dependency_failure",
+    "parent",
     "unique_key",
+    "unique_for",
+    "concurrency_key",
     "max_attempts",
     "timeout_s",
     "plan",
@@ -57,7 +63,12 @@ struct NewTask {
     capabilities: Vec<String>,
     #[serde(default)]
     depends_on: Vec<TaskId>,
+    #[serde(default)]
+    on_dependency_failure: OnDependencyFailure,
+    parent: Option<TaskId>,
     unique_key: Option<String>,
+    unique_for: Option<UniqueFor>,
+    concurrency_key: Option<String>,
     max_attempts: Option<u32>,
     timeout_s: Option<u64>,
     plan: Option<Value>,
@@ -71,8 +82,13 @@ struct NewTask {
 }
 
 /// The tasks that `body` describes, one or a list, and whether it was a list. All of them are valid, or none is
-/// given back.
-pub(super) async fn read(parts: &Parts, body: Value, now: Timestamp) -> Result<(Vec<Task>, bool), Problem> {
+/// given back. With an `idempotency_key` the same request made again names the same tasks.
+pub(super) async fn read(
+    parts: &Parts,
+    body: Value,
+    idempotency_key: Option<&str>,
+    now: Timestamp,
+) -> Result<(Vec<Task>, bool), Problem> {
     let (bodies, listed) = match body {
         Value::Array(items) if items.is_empty() => return Err(Problem::bad_request("the list of tasks is empty")),
         Value::Array(items) => (items, true),
@@ -82,21 +98,29 @@ pub(super) async fn read(parts: &Parts, body: Value, now: Timestamp) -> Result<(
     let mut tasks = Vec::with_capacity(bodies.len());
     let mut errors = Vec::new();
     for (index, body) in bodies.into_iter().enumerate() {
+        let has_id = body.get("id").is_some_and(|id| !id.is_null());
         match parse(body, &parts.approvals, now) {
-            Ok(task) => tasks.push(task),
+            Ok(mut task) => {
+                if let Some(key) = idempotency_key.filter(|_| !has_id) {
+                    task.id = TaskId::Uuid(derived(&["request", key, &index.to_string()]));
+                }
+                tasks.push(task);
+            }
             Err(found) => errors.extend(found.into_iter().map(|error| place(index) + &error)),
         }
     }
     if !errors.is_empty() {
         return Err(Problem::several(StatusCode::BAD_REQUEST, errors));
     }
-    let mut checks = Checks::new(parts, &tasks);
+    let mut checks = Checks::new(parts, &tasks).await?;
     for (index, task) in tasks.iter().enumerate() {
         for error in checks.faults_of(task).await? {
             errors.push(place(index) + &error);
         }
     }
-    errors.extend(circle(&tasks));
+    if errors.is_empty() {
+        errors.extend(parts.store.check_circles(&tasks).await?.err().map(|circle| circle.to_string()));
+    }
     if errors.is_empty() {
         Ok((tasks, listed))
     } else {
@@ -121,8 +145,6 @@ fn parse(body: Value, approvals: &ApprovalPolicy, now: Timestamp) -> Result<Task
             Ok(id) => task.id = id,
             Err(error) => errors.push(error),
         }
-    } else if let Some(key) = &new.unique_key {
-        task.id = TaskId::for_unique_key(key);
     }
     if let Some(run_at) = &new.run_at {
         match Timestamp::read(run_at) {
@@ -149,7 +171,11 @@ fn parse(body: Value, approvals: &ApprovalPolicy, now: Timestamp) -> Result<Task
     task.agent = new.agent;
     task.capabilities = new.capabilities;
     task.depends_on = new.depends_on;
+    task.on_dependency_failure = new.on_dependency_failure;
+    task.parent = new.parent;
     task.unique_key = new.unique_key;
+    task.unique_for = new.unique_for.unwrap_or_default();
+    task.concurrency_key = new.concurrency_key;
     task.max_attempts = new.max_attempts.unwrap_or(task.max_attempts);
     task.timeout_s = new.timeout_s.unwrap_or(task.timeout_s);
     task.context = new.context;
@@ -197,10 +223,15 @@ fn faults(new: &NewTask) -> Vec<String> {
     if new.timeout_s == Some(0) {
         errors.push("timeout_s is 0: use 1 or more".to_owned());
     }
-    if new.id.is_some() && new.unique_key.is_some() {
-        errors.push("id and unique_key exclude each other: a unique key is an id".to_owned());
+    if new.unique_for.is_some() && new.unique_key.is_none() {
+        errors.push("unique_for says how long a unique_key holds: give one, or leave it out".to_owned());
     }
-    let named = [("agent", &new.agent), ("unique_key", &new.unique_key), ("user", &new.user)];
+    let named = [
+        ("agent", &new.agent),
+        ("unique_key", &new.unique_key),
+        ("concurrency_key", &new.concurrency_key),
+        ("user", &new.user),
+    ];
     let named = named.into_iter().filter_map(|(field, text)| Some((field, text.as_deref()?)));
     let words = new.capabilities.iter().map(|word| ("capabilities", word.as_str()));
     let tags = new.tags.iter().map(|tag| ("tags", tag.as_str()));
@@ -216,15 +247,20 @@ fn faults(new: &NewTask) -> Vec<String> {
 /// Checks against what there is: agents, tools, other tasks. What it has looked up it does not look up again.
 struct Checks<'a> {
     parts: &'a Parts,
-    own: HashSet<TaskId>,
+    /// Other tasks that are there, or will be.
     known: HashSet<TaskId>,
     /// Names of all agents of all replicas, once asked for.
     elsewhere: Option<Vec<String>>,
 }
 
 impl<'a> Checks<'a> {
-    fn new(parts: &'a Parts, tasks: &[Task]) -> Self {
-        Self { parts, own: tasks.iter().map(|task| task.id).collect(), known: HashSet::new(), elsewhere: None }
+    async fn new(parts: &'a Parts, tasks: &[Task]) -> Result<Self, Problem> {
+        let mut known: HashSet<TaskId> = tasks.iter().map(|task| task.id).collect();
+        let named = tasks.iter().flat_map(|task| task.depends_on.iter().copied().chain(task.parent));
+        let unknown: HashSet<TaskId> = named.filter(|id| !known.contains(id)).collect();
+        let unknown: Vec<TaskId> = unknown.into_iter().collect();
+        known.extend(parts.store.statuses(&unknown).await?.into_keys());
+        Ok(Self { parts, known, elsewhere: None })
     }
 
     async fn faults_of(&mut self, task: &Task) -> Result<Vec<String>, Problem> {
@@ -239,12 +275,10 @@ impl<'a> Checks<'a> {
                 errors.extend(plan.validate(&names).err().map(|error| error.to_string()));
             }
         }
-        for id in &task.depends_on {
-            let known = self.own.contains(id) || self.known.contains(id) || self.parts.store.task(*id).await?.is_some();
-            if known {
-                self.known.insert(*id);
-            } else {
-                errors.push(format!("depends_on names task {id}, which does not exist"));
+        let named = task.depends_on.iter().map(|id| ("depends_on", id));
+        for (field, id) in named.chain(task.parent.iter().map(|id| ("parent", id))) {
+            if !self.known.contains(id) {
+                errors.push(format!("{field} names task {id}, which does not exist"));
             }
         }
         Ok(errors)
@@ -286,27 +320,6 @@ impl<'a> Checks<'a> {
     }
 }
 
-/// Tasks of one list that wait for each other would wait for ever.
-fn circle(tasks: &[Task]) -> Option<String> {
-    let mut open: HashMap<TaskId, Vec<TaskId>> = tasks.iter().map(|task| (task.id, task.depends_on.clone())).collect();
-    loop {
-        let free: Vec<TaskId> = open
-            .iter()
-            .filter(|(_, needs)| !needs.iter().any(|need| open.contains_key(need)))
-            .map(|(id, _)| *id)
-            .collect();
-        if free.is_empty() {
-            break;
-        }
-        for id in free {
-            open.remove(&id);
-        }
-    }
-    let mut stuck: Vec<String> = open.keys().map(ToString::to_string).collect();
-    stuck.sort();
-    (!stuck.is_empty()).then(|| format!("tasks wait for each other in a circle: {}", stuck.join(", ")))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -341,14 +354,11 @@ mod tests {
     }
 
     #[test]
-    fn a_task_with_dependencies_waits_and_a_circle_is_found() {
-        let task = |id: u64, needs: &[u64]| {
-            let needs: Vec<String> = needs.iter().map(u64::to_string).collect();
-            parse(json!({"id": id, "goal": "long enough", "depends_on": needs}), &POLICY, NOW).expect("valid")
-        };
-        assert_eq!(task(1, &[2]).status, TaskStatus::Waiting);
-        assert_eq!(circle(&[task(1, &[2]), task(2, &[9])]), None);
-        let found = circle(&[task(1, &[2]), task(2, &[1]), task(3, &[])]).expect("a circle");
-        assert!(found.ends_with("1, 2"), "{found}");
+    fn a_task_with_dependencies_waits() {
+        let task = parse(json!({"goal": "long enough", "depends_on": ["2"]}), &POLICY, NOW).expect("valid");
+        assert_eq!(task.status, TaskStatus::Waiting);
+        assert!(errors(json!({"goal": "long enough", "on_dependency_failure": "panic"})).contains("panic"));
+        assert!(errors(json!({"goal": "long enough", "unique_key": "k", "unique_for": "1w"})).contains("1w"));
+        assert!(errors(json!({"goal": "long enough", "unique_for": "1d"})).contains("unique_key"));
     }
 }

@@ -1,21 +1,23 @@
 //! Tasks: submit, list, show, and changes of one.
 
+use std::collections::HashMap;
+
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::Problem;
 use super::extract::{Id, Query};
-use super::views::{ArtifactView, AttemptView, EventView, Listing, Submitted, TaskDetail, TaskView};
+use super::views::{ArtifactView, AttemptView, Children, EventView, Listing, Submitted, TaskDetail, TaskView};
 use super::{Parts, Shared, bulk, submit as submission};
 use crate::clock;
 use crate::domain::event::Event;
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
-use crate::store::{TaskFilter, TransitionError};
+use crate::store::{Inserted, TaskFilter, TransitionError};
 use crate::telemetry::metrics;
 
 const DEFAULT_LIMIT: u32 = 50;
@@ -24,24 +26,34 @@ const MAX_LIMIT: u32 = 1_000;
 const HISTORY: u32 = 500;
 /// How often a change is tried again on a task that somebody else changed meanwhile.
 const TRIES: usize = 4;
+/// Longest `Idempotency-Key`, in characters.
+const MAX_IDEMPOTENCY_KEY: usize = 256;
 
 /// Inserts one task or a list, all or none, and wakes the dispatcher.
 pub(super) async fn submit(
     State(parts): State<Shared>,
+    headers: HeaderMap,
     super::extract::Json(body): super::extract::Json<Value>,
 ) -> Result<Response, Problem> {
     let now = clock::now();
-    let (tasks, listed) = submission::read(&parts, body, now).await?;
+    let (tasks, listed) = submission::read(&parts, body, idempotency_key(&headers)?, now).await?;
     let inserted = parts.store.insert(&tasks).await?;
     let created = inserted.iter().filter(|inserted| inserted.created).count();
     metrics::TASKS_INSERTED.add(created, ["api"]);
+    metrics::TASKS_NOT_CREATED.add(inserted.len() - created, ["api"]);
     if created > 0 {
-        parts.runner.wake();
+        let waiting =
+            tasks.iter().zip(&inserted).filter(|(task, one)| one.created && task.status == TaskStatus::Waiting);
+        parts.runner.wake_for(&waiting.map(|(_, one)| one.id).collect::<Vec<_>>());
     }
+    let there: Vec<TaskId> = inserted.iter().filter(|one| !one.created).map(|one| one.id).collect();
+    let there: HashMap<TaskId, Task> =
+        parts.store.tasks_by_id(&there).await?.into_iter().map(|task| (task.id, task)).collect();
     let mut items = Vec::with_capacity(tasks.len());
-    for (task, inserted) in tasks.into_iter().zip(inserted) {
-        let task = if inserted.created { Task { id: inserted.id, ..task } } else { find(&parts, inserted.id).await? };
-        items.push(Submitted { created: inserted.created, task: task.into() });
+    for (task, Inserted { id, created }) in tasks.into_iter().zip(inserted) {
+        // One that cannot be read, or was pruned at this very moment, is shown as it would have been.
+        let task = there.get(&id).filter(|_| !created).cloned().unwrap_or(Task { id, ..task });
+        items.push(Submitted { created, task: task.into() });
     }
     let status = if created > 0 { StatusCode::CREATED } else { StatusCode::OK };
     if listed {
@@ -54,6 +66,15 @@ pub(super) async fn submit(
     Ok((status, location, Json(submitted)).into_response())
 }
 
+/// The key under which a client may send the same request again without making its tasks twice.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str().map(str::trim) {
+        Ok(key) if (1..=MAX_IDEMPOTENCY_KEY).contains(&key.len()) => Ok(Some(key)),
+        _ => Err(Problem::bad_request(format!("Idempotency-Key: use 1 to {MAX_IDEMPOTENCY_KEY} ASCII characters"))),
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
@@ -62,6 +83,8 @@ pub(super) struct Wanted {
     tag: Option<String>,
     user: Option<String>,
     schedule: Option<String>,
+    parent: Option<TaskId>,
+    concurrency_key: Option<String>,
     limit: Option<u32>,
     after: Option<String>,
 }
@@ -79,12 +102,36 @@ pub(super) async fn list(
         tag: wanted.tag,
         user: wanted.user,
         schedule_id: wanted.schedule,
+        parent: wanted.parent,
+        concurrency_key: wanted.concurrency_key,
         ..TaskFilter::default()
     };
     let limit = page_limit(wanted.limit)?;
     let after = after(wanted.after.as_deref())?;
     let page = parts.store.tasks(&filter, limit, after.as_deref()).await?;
     Ok(Json(Listing { items: page.items.into_iter().map(TaskView::from).collect(), next: page.next }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WantedChildren {
+    limit: Option<u32>,
+    after: Option<String>,
+}
+
+/// The tasks that a task made, with how many there are of each status.
+pub(super) async fn children(
+    State(parts): State<Shared>,
+    Id(id): Id,
+    Query(wanted): Query<WantedChildren>,
+) -> Result<Json<Children>, Problem> {
+    find(&parts, id).await?;
+    let filter = TaskFilter { parent: Some(id), ..TaskFilter::default() };
+    let (limit, after) = (page_limit(wanted.limit)?, after(wanted.after.as_deref())?);
+    // In this order: what is counted as finished is shown with its result.
+    let counts = parts.store.counts_of_children(id).await?;
+    let page = parts.store.tasks(&filter, limit, after.as_deref()).await?;
+    Ok(Json(Children::of(page, &counts)))
 }
 
 /// How many items a page shall have.
@@ -237,7 +284,7 @@ pub(super) fn follow(parts: &Parts, task: &Task, event: &TaskEvent) {
         }
         TaskStatus::Cancelled => {
             metrics::TASKS_CANCELLED.inc([]);
-            parts.runner.wake();
+            parts.runner.ended(task.id);
         }
         // A task that was refused as unreadable is read anew, which the sweep does.
         _ if *event == TaskEvent::Requeued => parts.runner.sweep(),

@@ -1,5 +1,7 @@
 //! What the API shows: the domain's things with times in RFC 3339. The command line reads the same structs.
 
+use std::collections::{BTreeMap, HashMap};
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -8,6 +10,7 @@ use crate::domain::attempt::{Attempt, AttemptStatus, Progress};
 use crate::domain::budget::Spent;
 use crate::domain::control::Pause;
 use crate::domain::dead_letter::DeadLetter;
+use crate::domain::dependency::OnDependencyFailure;
 use crate::domain::event::{Event, Level};
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
@@ -16,7 +19,8 @@ use crate::domain::plan::Plan;
 use crate::domain::replica::{AgentPresence, Replica};
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::time::Timestamp;
-use crate::store::Artifact;
+use crate::domain::unique::UniqueFor;
+use crate::store::{Artifact, Page};
 
 /// A page of a listing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -45,10 +49,22 @@ pub struct TaskView {
     pub agent: Option<String>,
     /// What its agent must be able to do.
     pub capabilities: Vec<String>,
-    /// Tasks that must be completed first.
+    /// Tasks that must have ended first.
     pub depends_on: Vec<TaskId>,
-    /// Key that at most one task carries.
+    /// What it does when one of those ends otherwise than completed.
+    #[serde(default)]
+    pub on_dependency_failure: OnDependencyFailure,
+    /// Task that made it.
+    #[serde(default)]
+    pub parent: Option<TaskId>,
+    /// Key that keeps out others with the same.
     pub unique_key: Option<String>,
+    /// How long the key had to be free for it to be inserted.
+    #[serde(default)]
+    pub unique_for: UniqueFor,
+    /// Whose share of the capacity it takes.
+    #[serde(default)]
+    pub concurrency_key: Option<String>,
     /// Schedule whose firing it is.
     pub schedule_id: Option<String>,
     /// Attempts that ended in failure and were charged.
@@ -97,7 +113,11 @@ impl From<Task> for TaskView {
             agent: task.agent,
             capabilities: task.capabilities,
             depends_on: task.depends_on,
+            on_dependency_failure: task.on_dependency_failure,
+            parent: task.parent,
             unique_key: task.unique_key,
+            unique_for: task.unique_for,
+            concurrency_key: task.concurrency_key,
             schedule_id: task.schedule_id,
             attempt: task.attempt,
             max_attempts: task.max_attempts,
@@ -254,6 +274,34 @@ pub struct Submitted {
     /// The task.
     #[serde(flatten)]
     pub task: TaskView,
+}
+
+/// The tasks that a task made, and what came of them together.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Children {
+    /// How many there are.
+    pub total: u64,
+    /// How many there are of each status.
+    pub counts: BTreeMap<String, u64>,
+    /// Whether nothing more happens to any of them by itself.
+    pub finished: bool,
+    /// A page of them, with their results.
+    pub items: Vec<TaskView>,
+    /// What to send as `after` to get the next page; absent on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+impl Children {
+    pub(super) fn of(page: Page<Task>, counts: &HashMap<TaskStatus, u64>) -> Self {
+        Self {
+            total: counts.values().sum(),
+            counts: counts.iter().map(|(status, count)| (status.to_string(), *count)).collect(),
+            finished: counts.keys().all(|status| status.is_terminal()),
+            items: page.items.into_iter().map(TaskView::from).collect(),
+            next: page.next,
+        }
+    }
 }
 
 /// A task with all that is known of it.

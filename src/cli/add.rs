@@ -35,9 +35,21 @@ pub(super) struct Add {
     /// Tasks that must be completed first; may be repeated
     #[arg(long = "after", value_name = "ID")]
     depends_on: Vec<String>,
-    /// Key that at most one task has: adding it again gives back the first one
+    /// What to do when one of those fails: block it, or continue
+    #[arg(long, value_name = "WHAT", value_parser = ["block", "continue"])]
+    on_dependency_failure: Option<String>,
+    /// Task that it is a part of: see "qron show" of that one
+    #[arg(long, value_name = "ID")]
+    parent: Option<String>,
+    /// Key that keeps out others: adding it again gives back the first one
     #[arg(long, value_name = "KEY")]
     unique_key: Option<String>,
+    /// How long the key keeps others out: alive (until the task has ended), forever, or a period such as 15m
+    #[arg(long, value_name = "PERIOD", requires = "unique_key")]
+    unique_for: Option<String>,
+    /// Whose share of the capacity it takes, e.g. a customer
+    #[arg(long, value_name = "KEY")]
+    concurrency_key: Option<String>,
     /// Word to find it by; may be repeated
     #[arg(long = "tag", value_name = "WORD")]
     tags: Vec<String>,
@@ -101,7 +113,11 @@ impl Add {
             ("context", context),
             ("plan", plan),
             ("depends_on", list(self.depends_on)),
+            ("on_dependency_failure", self.on_dependency_failure.map(Value::from)),
+            ("parent", self.parent.map(Value::from)),
             ("unique_key", self.unique_key.map(Value::from)),
+            ("unique_for", self.unique_for.map(Value::from)),
+            ("concurrency_key", self.concurrency_key.map(Value::from)),
             ("tags", list(self.tags)),
             ("user", self.user.map(Value::from)),
             ("approval", self.needs_approval.then(|| Value::from("required"))),

@@ -26,6 +26,12 @@ pub(super) struct List {
     /// Only tasks of this schedule
     #[arg(long, value_name = "ID")]
     schedule: Option<String>,
+    /// Only tasks that this task made
+    #[arg(long, value_name = "ID")]
+    parent: Option<String>,
+    /// Only tasks with this concurrency key
+    #[arg(long, value_name = "KEY")]
+    concurrency_key: Option<String>,
     /// At most this many
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "all")]
     limit: u32,
@@ -77,6 +83,8 @@ impl List {
                 ("tag", &self.tag),
                 ("user", &self.user),
                 ("schedule", &self.schedule),
+                ("parent", &self.parent),
+                ("concurrency_key", &self.concurrency_key),
                 ("after", &listing.next),
             ];
             query.extend(filters.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))));

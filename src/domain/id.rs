@@ -32,12 +32,6 @@ impl TaskId {
     pub fn fresh() -> Self {
         Self::Uuid(Uuid::now_v7())
     }
-
-    /// The id that every insert with this unique key shares.
-    #[must_use]
-    pub fn for_unique_key(key: &str) -> Self {
-        Self::Uuid(derived(&["unique", key]))
-    }
 }
 
 /// Text that is no task id.

@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use super::approval::Need;
 
+/// What a reference begins with that points at a task which the task of the plan depends on: `${deps.ID.result}`.
+/// No step is called so.
+pub const DEPS: &str = "deps";
 /// Most steps of one plan.
 pub const MAX_STEPS: usize = 200;
 
@@ -27,7 +30,8 @@ pub struct PlanStep {
     /// Tool to call; without one, `instruction` is carried out by the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool: Option<String>,
-    /// Arguments of the tool. Text may hold references to outputs of other steps: `${s1}`, `${s1.field.0}`.
+    /// Arguments of the tool. Text may hold references to outputs of other steps: `${s1}`, `${s1.field.0}`, and to results
+    /// of tasks that this one depends on: `${deps.ID.result}`.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub arguments: Value,
     /// What the model shall do in this step, with tools of its choice; may hold references.
@@ -57,6 +61,9 @@ pub enum PlanError {
     /// A name that references could not express.
     #[error("step id {0:?} is not allowed: use 1 to 64 letters, digits, _ and -")]
     BadId(String),
+    /// A name that means something else in references.
+    #[error("step id {DEPS:?} is not allowed: ${{{DEPS}.ID.result}} refers to tasks that this one depends on")]
+    Reserved,
     /// Two steps of one name.
     #[error("step {0:?} appears twice")]
     Duplicate(String),
@@ -161,6 +168,9 @@ impl PlanStep {
         if self.id.is_empty() || self.id.len() > 64 || !self.id.chars().all(allowed) {
             return Err(PlanError::BadId(self.id.clone()));
         }
+        if self.id == DEPS {
+            return Err(PlanError::Reserved);
+        }
         if self.tool.is_some() == self.instruction.is_some() {
             return Err(PlanError::NoAction(self.id.clone()));
         }
@@ -183,6 +193,7 @@ impl PlanStep {
         collect_texts(&self.arguments, &mut texts);
         texts.extend(self.instruction.as_deref());
         found.extend(texts.into_iter().flat_map(|text| references(text).map(|(_, reference)| reference.step)));
+        found.retain(|step| *step != DEPS);
         let mut seen = HashSet::new();
         found.retain(|step| seen.insert(*step));
         found
@@ -346,6 +357,19 @@ mod tests {
         assert_eq!(resolved, Ok(expected));
         assert_eq!(resolve(&json!("x ${s1.nope}"), &outputs), Err(Unresolved("s1.nope".into())));
         assert_eq!(resolve(&json!("${s1.rows.7}"), &outputs), Err(Unresolved("s1.rows.7".into())));
+    }
+
+    #[test]
+    fn results_of_other_tasks_are_no_steps() {
+        let step =
+            |id: &str| serde_json::json!({"id": id, "tool": "t", "arguments": {"x": "${deps.7.result.sum} ${b}"}});
+        let plan = |steps: Value| serde_json::from_value::<Plan>(json!({"steps": steps})).expect("a plan");
+        let fine = plan(json!([step("a"), {"id": "b", "tool": "t"}]));
+        assert_eq!(fine.validate(&["t"]), Ok(()));
+        assert_eq!(fine.steps[0].dependencies(), ["b"]);
+        assert_eq!(plan(json!([{"id": "deps", "tool": "t"}])).validate(&["t"]), Err(PlanError::Reserved));
+        let outputs = HashMap::from([("deps".to_owned(), json!({"7": {"result": {"sum": 42}}}))]);
+        assert_eq!(resolve(&json!("${deps.7.result.sum}"), &outputs), Ok(json!(42)));
     }
 
     #[test]

@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::approval::{self, Approval, Ruling, Subject, Verdict};
+use super::dependency::OnDependencyFailure;
 use super::failure::{Failure, FailureClass};
 use super::id::TaskId;
 use super::plan::Plan;
 use super::time::Timestamp;
+use super::unique::UniqueFor;
 
 /// Priority of a task that names none.
 pub const DEFAULT_PRIORITY: u8 = 5;
@@ -148,10 +150,18 @@ pub struct Task {
     pub agent: Option<String>,
     /// What its agent must be able to do.
     pub capabilities: Vec<String>,
-    /// Tasks that must be completed before it becomes pending.
+    /// Tasks that must have ended before it becomes pending.
     pub depends_on: Vec<TaskId>,
-    /// Key that at most one task carries.
+    /// What it does when one of those ends otherwise than completed.
+    pub on_dependency_failure: OnDependencyFailure,
+    /// Task that made it.
+    pub parent: Option<TaskId>,
+    /// Key that keeps out others with the same.
     pub unique_key: Option<String>,
+    /// How long the key had to be free for it to be inserted.
+    pub unique_for: UniqueFor,
+    /// Whose share of the capacity it takes, e.g. a customer; limits may apply to it.
+    pub concurrency_key: Option<String>,
     /// Schedule whose firing it is.
     pub schedule_id: Option<String>,
     /// Attempts that ended in failure and were charged.
@@ -195,7 +205,7 @@ pub struct Task {
 /// Something that happens to a task.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TaskEvent {
-    /// Every task it depends on is completed.
+    /// Every task it depends on is completed, or has ended and it goes on whatever came of them.
     DependenciesDone,
     /// A task it depends on ended otherwise.
     DependencyFailed(TaskId),
@@ -289,7 +299,11 @@ impl Task {
             agent: None,
             capabilities: Vec::new(),
             depends_on: Vec::new(),
+            on_dependency_failure: OnDependencyFailure::default(),
+            parent: None,
             unique_key: None,
+            unique_for: UniqueFor::default(),
+            concurrency_key: None,
             schedule_id: None,
             attempt: 0,
             max_attempts: DEFAULT_MAX_ATTEMPTS,
@@ -437,7 +451,13 @@ impl Task {
 
     fn start_over(&mut self, now: Timestamp) {
         let asks = approval::start_over(&mut self.approvals, now);
-        self.status = if asks { TaskStatus::AwaitingApproval } else { TaskStatus::Pending };
+        // One that never ran may have been ahead of what it depends on.
+        let never_ran = self.status != TaskStatus::Failed;
+        self.status = match (asks, never_ran && !self.depends_on.is_empty()) {
+            (true, _) => TaskStatus::AwaitingApproval,
+            (false, true) => TaskStatus::Waiting,
+            (false, false) => TaskStatus::Pending,
+        };
         self.run_at = now;
         self.attempt = 0;
         self.crashes = 0;

@@ -79,6 +79,11 @@ impl Admission {
             Ok(task) => self.with_time_limit(task, now),
             Err(failure) => return self.reject(&raw, failure, now).await,
         };
+        if !task.depends_on.is_empty()
+            && let Err(circle) = self.worker.store.check_circles(std::slice::from_ref(&task)).await?
+        {
+            return self.reject(&raw, Failure::invalid(circle.to_string()), now).await;
+        }
         match self.worker.store.admit(&task).await {
             Ok(true) => {
                 metrics::TASKS_ADMITTED.inc([]);

@@ -1,34 +1,42 @@
 //! Moves waiting tasks on once the tasks they depend on have ended.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::guard::guarded;
 use crate::clock;
+use crate::domain::dependency::OnDependencyFailure;
 use crate::domain::event::{Event, Level};
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::store::{StoreError, TransitionError};
+use crate::telemetry::metrics;
+use crate::worker::STORE_RETRY;
 use crate::worker::execute::Worker;
-use crate::worker::{MaybeTransient as _, STORE_RETRY};
 
 /// Waiting tasks read at once.
 const PAGE: u32 = 256;
-/// Pages of one run; the next run goes on where it ended.
+/// Pages of one look at all; the next goes on where it ended.
 const PAGES: u32 = 16;
-/// Statuses read, and transitions written, at once.
-const PARALLEL: usize = 32;
-/// Least time between two runs, so that a stream of completions does not turn into a stream of scans.
+/// A task with more dependencies than this is looked at by itself, from its last dependency on.
+const MANY: usize = 64;
+/// Dependencies of such a task looked at in one request.
+const STRETCH: usize = 512;
+/// Least time between two looks at all, so that a stream of inserts does not turn into a stream of scans.
 const PAUSE: Duration = Duration::from_millis(50);
-/// A run is followed by a rest this many times as long, so that many waiting tasks do not slow others down.
+/// A look at all is followed by a rest this many times as long, so that many waiting tasks do not slow others down.
 const REST: u32 = 4;
+/// The same for a look at the dependents of what ended.
+const SHORT_REST: u32 = 2;
+/// Nobody waits: so long the completions of tasks are not worth a question, unless somebody inserts one that waits.
+const NOBODY: Duration = Duration::from_secs(1);
+/// Most waiting tasks of which an open dependency is remembered.
+const MAX_WATCHED: usize = 50_000;
 /// How long a dependency may be missing after its dependent was inserted, in milliseconds: other clients may write
 /// the two in any order.
 const MISSING_GRACE_MS: u64 = 60_000;
@@ -46,76 +54,96 @@ enum Dependency {
 /// What a waiting task is to do.
 #[derive(Clone, Debug, PartialEq)]
 enum Verdict {
-    Wait,
+    /// Wait, for this one at least.
+    Wait(TaskId),
     Go(TaskEvent),
 }
 
 /// Judges a task that waits since `since` for `dependencies`.
-fn judge(dependencies: &[(TaskId, Dependency)], since: Timestamp, now: Timestamp) -> Verdict {
-    let mut all_done = true;
+fn judge(
+    dependencies: impl Iterator<Item = (TaskId, Dependency)>,
+    policy: OnDependencyFailure,
+    since: Timestamp,
+    now: Timestamp,
+) -> Verdict {
+    let mut open = None;
     for (id, dependency) in dependencies {
-        match dependency {
-            Dependency::Status(TaskStatus::Completed) => {}
-            Dependency::Status(status) if status.is_terminal() => {
-                return Verdict::Go(TaskEvent::DependencyFailed(*id));
-            }
-            Dependency::Missing if now.millis_since(since) >= MISSING_GRACE_MS => {
-                return Verdict::Go(TaskEvent::DependencyFailed(*id));
-            }
-            _ => all_done = false,
+        let ended_badly = match dependency {
+            Dependency::Status(TaskStatus::Completed) => continue,
+            Dependency::Status(status) => status.is_terminal(),
+            Dependency::Missing => now.millis_since(since) >= MISSING_GRACE_MS,
+            Dependency::Unread => false,
+        };
+        match policy {
+            OnDependencyFailure::Block if ended_badly => return Verdict::Go(TaskEvent::DependencyFailed(id)),
+            OnDependencyFailure::Continue if ended_badly => {}
+            // The last one: tasks of a list mostly end in its order, so it is open for longest.
+            _ => open = Some(id),
         }
     }
-    if all_done { Verdict::Go(TaskEvent::DependenciesDone) } else { Verdict::Wait }
+    open.map_or(Verdict::Go(TaskEvent::DependenciesDone), Verdict::Wait)
 }
 
-/// Checks waiting tasks.
+/// Checks waiting tasks: those that depend on what just ended, found through an index, and now and then all of them,
+/// for what ended without a word.
 pub(crate) struct Dependencies {
     pub(crate) worker: Arc<Worker>,
-    /// Where the next run goes on.
+    /// Waiting tasks, and a dependency of each that was open when last looked at: until that one has completed, the
+    /// completion of others cannot set the task free. So a task with ten thousand dependencies is read a few times.
+    watched: HashMap<TaskId, TaskId>,
+    /// Whether a look at all is under way, and where it goes on.
+    all: bool,
     after: Option<String>,
 }
 
-/// What a check came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Checked {
-    /// Tasks that waited when they were read.
-    pub(crate) waiting: usize,
-    /// Tasks moved on.
-    pub(crate) moved: usize,
-    /// Whether there are more to read.
-    pub(crate) more: bool,
+/// What a look came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looked {
+    /// Nobody waits.
+    Nobody,
+    /// At the dependents of what ended.
+    Some,
+    /// At some pages of all, too.
+    All,
 }
 
+type Known = HashMap<TaskId, Dependency>;
+
 impl Dependencies {
-    pub(crate) const fn new(worker: Arc<Worker>) -> Self {
-        Self { worker, after: None }
+    pub(crate) fn new(worker: Arc<Worker>) -> Self {
+        Self { worker, watched: HashMap::new(), all: false, after: None }
     }
 
     /// Checks whenever a task ended, until the drain begins.
     pub(crate) async fn run(mut self, drain: CancellationToken) {
+        let signals = Arc::clone(&self.worker.signals);
         let mut failures = 0;
         loop {
             tokio::select! {
                 biased;
                 () = drain.cancelled() => return,
-                () = self.worker.signals.dependencies.notified() => {}
+                () = signals.dependencies.notified() => {}
             }
             let began = Instant::now();
+            let mut nobody = false;
             let pause = match guarded("dependencies", self.run_once(clock::now())).await {
-                Some(Ok(checked)) => {
+                Some(Ok(looked)) => {
                     failures = 0;
-                    // One that moved may be what another waits for: a blocked task blocks its dependents.
-                    if checked.more || checked.moved > 0 {
-                        self.worker.signals.dependencies.notify_one();
+                    match looked {
+                        Looked::Nobody => {
+                            nobody = true;
+                            PAUSE
+                        }
+                        Looked::Some => (began.elapsed() * SHORT_REST).max(Duration::from_millis(1)),
+                        Looked::All => (began.elapsed() * REST).max(PAUSE),
                     }
-                    PAUSE.max(began.elapsed() * REST)
                 }
                 failed => {
                     if let Some(Err(error)) = failed {
                         tracing::warn!(%error, "waiting tasks could not be checked");
                     }
                     failures += 1;
-                    self.worker.signals.dependencies.notify_one();
+                    signals.look_at_all();
                     Duration::from_millis(STORE_RETRY.delay(failures)).max(PAUSE)
                 }
             };
@@ -123,97 +151,174 @@ impl Dependencies {
                 () = drain.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
             }
+            if nobody {
+                tokio::select! {
+                    () = drain.cancelled() => return,
+                    () = signals.waiting.notified() => {}
+                    () = tokio::time::sleep(NOBODY) => {}
+                }
+            }
         }
     }
 
-    /// Checks some pages of waiting tasks.
-    pub(crate) async fn run_once(&mut self, now: Timestamp) -> Result<Checked, StoreError> {
-        let mut checked = Checked::default();
-        // Set first, so that a task which ends during the scan is not missed.
-        self.worker.signals.waiting.store(true, Ordering::Release);
-        let from_the_start = self.after.is_none();
-        let mut known = HashMap::new();
+    /// Checks the dependents of what ended since the last time, and some pages of all that wait when asked to.
+    async fn run_once(&mut self, now: Timestamp) -> Result<Looked, StoreError> {
+        // Taken before the question: who waits for one of these is inserted by now, or is looked at on its insert.
+        let ended = self.worker.signals.take_ended();
+        self.all |= ended.others;
+        if !self.worker.store.any_waiting().await? {
+            self.watched.clear();
+            (self.all, self.after) = (false, None);
+            return Ok(Looked::Nobody);
+        }
+        let mut known = Known::new();
+        self.follow(&ended.tasks, &mut known, now).await?;
+        self.look_at(&ended.inserted, &mut known, now).await?;
+        if !self.all {
+            return Ok(Looked::Some);
+        }
         for _ in 0..PAGES {
             let page = self.worker.store.waiting(PAGE, self.after.as_deref()).await?;
-            checked.waiting += page.items.len();
-            checked.moved += self.check(&page.items, &mut known, now).await?;
+            self.check(page.items, &mut known, now).await?;
             self.after = page.next;
             if self.after.is_none() {
-                break;
+                self.all = false;
+                return Ok(Looked::All);
             }
         }
-        checked.more = self.after.is_some();
-        if from_the_start && !checked.more && checked.waiting == 0 {
-            self.worker.signals.waiting.store(false, Ordering::Release);
-        }
-        Ok(checked)
+        self.worker.signals.dependencies.notify_one();
+        Ok(Looked::All)
     }
 
-    async fn check(
-        &self,
-        tasks: &[Task],
-        known: &mut HashMap<TaskId, Dependency>,
-        now: Timestamp,
-    ) -> Result<usize, StoreError> {
-        let mut unknown: Vec<TaskId> = tasks.iter().flat_map(|task| task.depends_on.iter().copied()).collect();
-        unknown.retain(|id| !known.contains_key(id));
+    /// Checks the dependents of tasks that ended.
+    async fn follow(&mut self, ended: &[(TaskId, bool)], known: &mut Known, now: Timestamp) -> Result<(), StoreError> {
+        let of = |wanted: bool| -> Vec<TaskId> {
+            ended.iter().filter(|(_, completed)| *completed == wanted).map(|(id, _)| *id).collect()
+        };
+        let (good, bad) = (of(true), of(false));
+        known.extend(good.iter().map(|id| (*id, Dependency::Status(TaskStatus::Completed))));
+        let mut dependents = self.worker.store.dependents(&good).await?;
+        dependents.retain(|id| self.watched.get(id).is_none_or(|open| known.contains_key(open)));
+        dependents.extend(self.worker.store.dependents(&bad).await?);
+        dependents.sort_unstable();
+        dependents.dedup();
+        self.look_at(&dependents, known, now).await
+    }
+
+    async fn look_at(&mut self, tasks: &[TaskId], known: &mut Known, now: Timestamp) -> Result<(), StoreError> {
+        for page in tasks.chunks(PAGE as usize) {
+            let mut tasks = self.worker.store.tasks_by_id(page).await?;
+            tasks.retain(|task| task.status == TaskStatus::Waiting);
+            self.check(tasks, known, now).await?;
+        }
+        Ok(())
+    }
+
+    async fn check(&mut self, tasks: Vec<Task>, known: &mut Known, now: Timestamp) -> Result<(), StoreError> {
+        let few = tasks.iter().filter(|task| task.depends_on.len() <= MANY);
+        self.learn(few.flat_map(|task| task.depends_on.iter().copied()), known).await?;
+        let (mut done, mut failed) = (Vec::new(), BTreeMap::<TaskId, Vec<Task>>::new());
+        for task in tasks {
+            let verdict = if task.depends_on.len() <= MANY {
+                verdict(&task, known, now)
+            } else {
+                self.many(&task, known, now).await?
+            };
+            match verdict {
+                Verdict::Wait(open) => self.watch(task.id, open),
+                Verdict::Go(TaskEvent::DependencyFailed(id)) => failed.entry(id).or_default().push(task),
+                Verdict::Go(_) => done.push(task),
+            }
+        }
+        self.move_on(done, &TaskEvent::DependenciesDone, now).await?;
+        for (id, tasks) in failed {
+            self.move_on(tasks, &TaskEvent::DependencyFailed(id), now).await?;
+        }
+        Ok(())
+    }
+
+    /// Judges a task that has many dependencies, looking at no more of them than it takes to know that it waits on.
+    async fn many(&self, task: &Task, known: &mut Known, now: Timestamp) -> Result<Verdict, StoreError> {
+        let mut open = None;
+        for stretch in task.depends_on.rchunks(STRETCH) {
+            self.learn(stretch.iter().copied(), known).await?;
+            let seen = stretch.iter().map(|id| (*id, known[id]));
+            match judge(seen, task.on_dependency_failure, task.created_at, now) {
+                Verdict::Wait(id) if self.all => open = open.or(Some(id)),
+                // One that failed unheard-of among the others is found by the next look at all.
+                Verdict::Wait(id) => return Ok(Verdict::Wait(id)),
+                Verdict::Go(TaskEvent::DependenciesDone) => {}
+                failed @ Verdict::Go(_) => return Ok(failed),
+            }
+        }
+        Ok(open.map_or(Verdict::Go(TaskEvent::DependenciesDone), Verdict::Wait))
+    }
+
+    async fn learn(&self, ids: impl Iterator<Item = TaskId>, known: &mut Known) -> Result<(), StoreError> {
+        let mut unknown: Vec<TaskId> = ids.filter(|id| !known.contains_key(id)).collect();
         unknown.sort_unstable();
         unknown.dedup();
-        let mut answers =
-            stream::iter(unknown).map(|id| async move { (id, self.look(id).await) }).buffer_unordered(PARALLEL);
-        while let Some((id, answer)) = answers.next().await {
-            known.insert(id, answer?);
-        }
-        let ready = tasks.iter().filter_map(|task| {
-            let dependencies: Vec<_> = task.depends_on.iter().map(|id| (*id, known[id])).collect();
-            match judge(&dependencies, task.created_at, now) {
-                Verdict::Go(event) => Some((task.clone(), event)),
-                Verdict::Wait => None,
-            }
-        });
-        let mut answers = stream::iter(ready.collect::<Vec<_>>())
-            .map(|(task, event)| self.move_on(task, event, now))
-            .buffer_unordered(PARALLEL);
-        let mut moved = 0;
-        while let Some(answer) = answers.next().await {
-            moved += usize::from(answer?);
-        }
-        Ok(moved)
+        let found = self.worker.store.statuses(&unknown).await?;
+        known.extend(unknown.into_iter().map(|id| {
+            let dependency = match found.get(&id) {
+                Some(Some(status)) => Dependency::Status(*status),
+                Some(None) => Dependency::Unread,
+                None => Dependency::Missing,
+            };
+            (id, dependency)
+        }));
+        Ok(())
     }
 
-    async fn look(&self, id: TaskId) -> Result<Dependency, StoreError> {
-        match self.worker.store.task(id).await {
-            Ok(Some(task)) => Ok(Dependency::Status(task.status)),
-            Ok(None) => Ok(Dependency::Missing),
-            Err(StoreError::Corrupt { .. }) => Ok(Dependency::Unread),
-            Err(error) => Err(error),
+    fn watch(&mut self, task: TaskId, open: TaskId) {
+        if self.watched.len() >= MAX_WATCHED {
+            self.watched.clear();
         }
+        self.watched.insert(task, open);
     }
 
-    /// Moves one task on; `false` when somebody else did, or it was refused.
-    async fn move_on(&self, task: Task, event: TaskEvent, now: Timestamp) -> Result<bool, StoreError> {
-        match self.worker.store.transition(&task, &event, now).await {
-            Ok(next) => {
-                let (message, level) = match &event {
-                    TaskEvent::DependencyFailed(id) => {
-                        (format!("blocked: task {id}, which it depends on, did not complete"), Level::Error)
+    /// Moves tasks on, as far as nobody else did.
+    async fn move_on(&mut self, tasks: Vec<Task>, event: &TaskEvent, now: Timestamp) -> Result<(), StoreError> {
+        if tasks.is_empty() {
+            return Ok(());
+        }
+        let signals = &self.worker.signals;
+        let mut broken = None;
+        for (task, moved) in tasks.iter().zip(self.worker.store.transition_all(&tasks, event, now).await) {
+            self.watched.remove(&task.id);
+            match moved {
+                Ok(next) => {
+                    self.worker.events.note(told(event, &next, now));
+                    metrics::DEPENDENTS_MOVED.inc([next.status.as_str()]);
+                    match next.status {
+                        TaskStatus::Pending => signals.work.notify_one(),
+                        // It may itself be what others wait for.
+                        _ => signals.ended(task.id, false),
                     }
-                    _ => ("every task it depends on is completed".to_owned(), Level::Info),
-                };
-                self.worker.events.note(Event::new(event.name(), message, now).level(level).task(task.id));
-                if next.status == TaskStatus::Pending {
-                    self.worker.signals.work.notify_one();
                 }
-                Ok(true)
-            }
-            Err(TransitionError::Store(error)) if error.may_pass() => Err(error),
-            Err(TransitionError::Lost(_)) => Ok(false),
-            Err(error) => {
-                tracing::error!(task = %task.id, %error, "a waiting task could not be moved on");
-                Ok(false)
+                Err(TransitionError::Store(error)) if error.is_transient() => broken = Some(error),
+                Err(TransitionError::Lost(_)) => {}
+                Err(error) => tracing::error!(task = %task.id, %error, "a waiting task could not be moved on"),
             }
         }
+        broken.map_or(Ok(()), Err)
     }
+}
+
+fn verdict(task: &Task, known: &Known, now: Timestamp) -> Verdict {
+    let seen = task.depends_on.iter().map(|id| (*id, known.get(id).copied().unwrap_or(Dependency::Unread)));
+    judge(seen, task.on_dependency_failure, task.created_at, now)
+}
+
+fn told(event: &TaskEvent, task: &Task, now: Timestamp) -> Event {
+    let (message, level) = match (event, task.on_dependency_failure) {
+        (TaskEvent::DependencyFailed(id), _) => {
+            (format!("blocked: task {id}, which it depends on, did not complete"), Level::Error)
+        }
+        (_, OnDependencyFailure::Continue) => ("every task it depends on has ended".to_owned(), Level::Info),
+        _ => ("every task it depends on is completed".to_owned(), Level::Info),
+    };
+    Event::new(event.name(), message, now).level(level).task(task.id)
 }
 
 #[cfg(test)]
@@ -222,36 +327,53 @@ mod tests {
 
     const SINCE: Timestamp = Timestamp::from_millis(1_000_000);
 
-    fn judged(dependencies: &[Dependency], waited_ms: i64) -> Verdict {
-        let numbered: Vec<_> =
-            dependencies.iter().zip(1..).map(|(dependency, id)| (TaskId::Number(id), *dependency)).collect();
-        judge(&numbered, SINCE, SINCE.plus_millis(waited_ms))
+    fn judged(dependencies: &[Dependency], policy: OnDependencyFailure, waited_ms: i64) -> Verdict {
+        let numbered = dependencies.iter().zip(1..).map(|(dependency, id)| (TaskId::Number(id), *dependency));
+        judge(numbered, policy, SINCE, SINCE.plus_millis(waited_ms))
     }
+
+    const BLOCK: OnDependencyFailure = OnDependencyFailure::Block;
+    const CONTINUE: OnDependencyFailure = OnDependencyFailure::Continue;
+    const FAILED: [TaskStatus; 4] =
+        [TaskStatus::Failed, TaskStatus::Cancelled, TaskStatus::Blocked, TaskStatus::Skipped];
 
     #[test]
     fn a_task_goes_when_all_it_depends_on_is_completed() {
         let done = Dependency::Status(TaskStatus::Completed);
-        assert_eq!(judged(&[done, done], 0), Verdict::Go(TaskEvent::DependenciesDone));
-        assert_eq!(judged(&[], 0), Verdict::Go(TaskEvent::DependenciesDone));
-        for open in [TaskStatus::Waiting, TaskStatus::Pending, TaskStatus::Running, TaskStatus::AwaitingApproval] {
-            assert_eq!(judged(&[done, Dependency::Status(open)], 0), Verdict::Wait);
+        let second = Verdict::Wait(TaskId::Number(2));
+        for policy in [BLOCK, CONTINUE] {
+            assert_eq!(judged(&[done, done], policy, 0), Verdict::Go(TaskEvent::DependenciesDone));
+            assert_eq!(judged(&[], policy, 0), Verdict::Go(TaskEvent::DependenciesDone));
+            for open in [TaskStatus::Waiting, TaskStatus::Pending, TaskStatus::Running, TaskStatus::AwaitingApproval] {
+                assert_eq!(judged(&[done, Dependency::Status(open)], policy, 0), second);
+            }
+            assert_eq!(judged(&[done, Dependency::Unread], policy, 1_000_000), second);
         }
-        assert_eq!(judged(&[done, Dependency::Unread], 1_000_000), Verdict::Wait);
     }
 
     #[test]
     fn a_dependency_that_ended_otherwise_blocks_whatever_the_others_do() {
         let open = Dependency::Status(TaskStatus::Running);
-        for bad in [TaskStatus::Failed, TaskStatus::Cancelled, TaskStatus::Blocked, TaskStatus::Skipped] {
-            let verdict = judged(&[open, Dependency::Status(bad)], 0);
+        for bad in FAILED {
+            let verdict = judged(&[open, Dependency::Status(bad)], BLOCK, 0);
             assert_eq!(verdict, Verdict::Go(TaskEvent::DependencyFailed(TaskId::Number(2))));
         }
     }
 
     #[test]
+    fn who_continues_waits_for_all_and_goes_whatever_came_of_them() {
+        let open = Dependency::Status(TaskStatus::Running);
+        for bad in FAILED.map(Dependency::Status) {
+            assert_eq!(judged(&[bad, open], CONTINUE, 0), Verdict::Wait(TaskId::Number(2)));
+            assert_eq!(judged(&[bad, bad], CONTINUE, 0), Verdict::Go(TaskEvent::DependenciesDone));
+        }
+        assert_eq!(judged(&[Dependency::Missing], CONTINUE, 60_000), Verdict::Go(TaskEvent::DependenciesDone));
+    }
+
+    #[test]
     fn a_missing_dependency_may_still_be_written_for_a_while() {
-        assert_eq!(judged(&[Dependency::Missing], 59_000), Verdict::Wait);
-        let verdict = judged(&[Dependency::Missing], 60_000);
+        assert_eq!(judged(&[Dependency::Missing], BLOCK, 59_000), Verdict::Wait(TaskId::Number(1)));
+        let verdict = judged(&[Dependency::Missing], BLOCK, 60_000);
         assert_eq!(verdict, Verdict::Go(TaskEvent::DependencyFailed(TaskId::Number(1))));
     }
 }

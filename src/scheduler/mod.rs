@@ -51,6 +51,7 @@ mod control;
 mod dependencies;
 mod dispatch;
 mod guard;
+mod keys;
 pub(crate) mod prune;
 pub mod recurring;
 mod rescue;
@@ -200,6 +201,20 @@ impl Runner {
         self.inner.worker.signals.inserted();
     }
 
+    /// Looks for due tasks now, and whether these tasks, which were inserted and wait for others, can go.
+    pub fn wake_for(&self, waiting: &[TaskId]) {
+        let signals = &self.inner.worker.signals;
+        signals.work.notify_one();
+        if !waiting.is_empty() {
+            signals.inserted_waiting(waiting);
+        }
+    }
+
+    /// Tells that somebody ended this task otherwise than by running it: its dependents may be waiting for that.
+    pub fn ended(&self, task: TaskId) {
+        self.inner.worker.signals.ended(task, false);
+    }
+
     /// Sweeps now instead of at the next firing: admits what others wrote or what is to be read anew, then looks for due
     /// tasks.
     pub fn sweep(&self) {
@@ -293,6 +308,7 @@ impl Inner {
         let poke = Arc::clone(&self.poke);
         let sweep = Sweep { worker: Arc::clone(worker), admission, poke, busy, swept: Arc::clone(&swept) };
         self.finders.spawn(sweep.run(self.drain.clone()));
+        self.finders.spawn(keys::prune(Arc::clone(worker), self.drain.clone()));
         self.finders.spawn(Dependencies::new(Arc::clone(worker)).run(self.drain.clone()));
         let recurring = Recurring::new(Arc::clone(worker), Arc::clone(&self.desk.changed), settings.missed_after_ms);
         self.finders.spawn(recurring.run(self.drain.clone()));

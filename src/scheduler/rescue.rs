@@ -215,8 +215,8 @@ pub(crate) async fn rescue(worker: &Worker, owner: &str, now: Timestamp) -> Resu
     }
     worker.store.remove_replica(owner).await?;
     worker.signals.work.notify_one();
-    if poisoned > 0 {
-        worker.signals.dependencies.notify_one();
+    for task in &rescue.poisoned {
+        worker.signals.ended(task.id, false);
     }
     Ok(returned + poisoned)
 }

@@ -85,7 +85,7 @@ impl Sweep {
         if !matches!(&admitted, Ok(admitted) if admitted.admitted == 0) {
             self.worker.signals.work.notify_one();
         }
-        self.worker.signals.dependencies.notify_one();
+        self.worker.signals.look_at_all();
         let gauges = self.read_off(now).await;
         admitted.map(|_| ()).and(gauges)
     }

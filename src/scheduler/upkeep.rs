@@ -68,9 +68,9 @@ impl Upkeep {
                     expired += 1;
                     self.after_expiry(&next, now);
                 }
-                // Somebody was faster, or what is over was decided before.
-                Err(TransitionError::Lost(_) | TransitionError::Illegal(_)) => {}
                 Err(TransitionError::Store(error)) => return Err(error),
+                // Somebody was faster, or what is over was decided before.
+                Err(_) => {}
             }
         }
         Ok(expired)
@@ -83,7 +83,7 @@ impl Upkeep {
         match task.status {
             TaskStatus::Cancelled => {
                 metrics::TASKS_CANCELLED.inc([]);
-                self.worker.signals.ended();
+                self.worker.signals.ended(task.id, false);
             }
             _ => self.worker.signals.inserted(),
         }

@@ -5,9 +5,11 @@ use serde_json::{Map, Value, json};
 use super::foreign::{Origin, read};
 use super::values::is_within;
 use super::{StoreError, values};
+use crate::domain::dependency::OnDependencyFailure;
 use crate::domain::id::TaskId;
 use crate::domain::task::Task;
 use crate::domain::time::Timestamp;
+use crate::domain::unique::UniqueFor;
 
 /// Every field that qron itself writes into a task's point. All others belong to whoever inserted it.
 pub(super) const FIELDS: &[&str] = &[
@@ -20,7 +22,11 @@ pub(super) const FIELDS: &[&str] = &[
     "capabilities",
     "needs",
     "depends_on",
+    "on_dependency_failure",
+    "parent",
     "unique_key",
+    "unique_for",
+    "concurrency_key",
     "schedule_id",
     "attempt",
     "max_attempts",
@@ -41,11 +47,14 @@ pub(super) const FIELDS: &[&str] = &[
     "cancel_requested",
     "approval",
     "approvals",
+    RUNS_AS,
     ADMITTED,
     SETTLED_BY,
     INSERTED_BY,
 ];
 
+/// Agent that a limit counts the task for while it runs; written by claims of such agents alone.
+pub(super) const RUNS_AS: &str = "runs_as";
 /// Set once a point is known to be a task in qron's own form.
 pub(super) const ADMITTED: &str = "admitted";
 /// Who made the last change that is not a claim; the writer reads it back to learn whether it won.
@@ -103,6 +112,7 @@ fn encode_state(task: &Task) -> Map<String, Value> {
     let texts = [
         ("agent", &task.agent),
         ("unique_key", &task.unique_key),
+        ("concurrency_key", &task.concurrency_key),
         ("schedule_id", &task.schedule_id),
         ("user", &task.user),
     ];
@@ -113,6 +123,15 @@ fn encode_state(task: &Task) -> Map<String, Value> {
     }
     if !task.depends_on.is_empty() {
         put("depends_on", json!(task.depends_on));
+    }
+    if task.on_dependency_failure != OnDependencyFailure::default() {
+        put("on_dependency_failure", json!(task.on_dependency_failure));
+    }
+    if task.unique_for != UniqueFor::default() {
+        put("unique_for", json!(task.unique_for));
+    }
+    if let Some(parent) = task.parent {
+        put("parent", json!(parent));
     }
     if !task.approvals.is_empty() {
         put("approvals", json!(task.approvals));
@@ -208,7 +227,11 @@ mod tests {
             agent: Some("writer".into()),
             capabilities: vec!["SQL".into()],
             depends_on: vec![TaskId::Number(7), TaskId::fresh()],
+            on_dependency_failure: OnDependencyFailure::Continue,
+            parent: Some(TaskId::Number(6)),
             unique_key: Some("k".into()),
+            unique_for: UniqueFor::Seconds(60),
+            concurrency_key: Some("acme".into()),
             schedule_id: Some("s".into()),
             attempt: 1,
             max_attempts: 5,

@@ -34,6 +34,7 @@ pub(super) enum Collection {
     Artifacts,
     Memory,
     State,
+    Keys,
 }
 
 /// What a field is indexed for.
@@ -48,7 +49,7 @@ enum Index {
 }
 
 impl Collection {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Tasks,
         Self::Attempts,
         Self::DeadLetters,
@@ -58,6 +59,7 @@ impl Collection {
         Self::Artifacts,
         Self::Memory,
         Self::State,
+        Self::Keys,
     ];
 
     /// Name without the prefix.
@@ -72,6 +74,7 @@ impl Collection {
             Self::Artifacts => "artifacts",
             Self::Memory => "memory",
             Self::State => "state",
+            Self::Keys => "keys",
         }
     }
 
@@ -90,11 +93,15 @@ impl Collection {
                 ("user", Index::Word),
                 ("schedule_id", Index::Word),
                 ("depends_on", Index::Word),
+                ("parent", Index::Word),
+                ("concurrency_key", Index::Word),
+                ("runs_as", Index::Word),
             ],
             Self::Attempts => &[("task_id", Index::Word), ("number", Index::Order)],
             Self::Events => &[("task_id", Index::Word), ("at", Index::Order)],
             Self::Artifacts => &[("task_id", Index::Word)],
             Self::Memory => &[("visible_to", Index::Word)],
+            Self::Keys => &[("since", Index::Order)],
             Self::State => &[("kind", Index::Word)],
             Self::DeadLetters | Self::Schedules | Self::Replicas => &[],
         }

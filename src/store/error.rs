@@ -65,6 +65,18 @@ pub enum TransitionError {
     /// The status does not allow the event.
     #[error(transparent)]
     Illegal(#[from] IllegalTransition),
+    /// It would be pending again, and another task has its unique key by now.
+    #[error(
+        "task {id} cannot be requeued: its unique key {key:?} is held by task {holder}; cancel that one, or wait for its end"
+    )]
+    KeyTaken {
+        /// The task.
+        id: TaskId,
+        /// Its key.
+        key: String,
+        /// Who has it.
+        holder: TaskId,
+    },
     /// The store failed; the outcome is unknown and the same call may be made again.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -14,6 +14,7 @@
 //! | `capabilities` | `required_capabilities` |
 //! | `depends_on` | `dependencies` |
 //! | `unique_key` | `idempotency_key` |
+//! | `concurrency_key` | `fairness_key` |
 //! | `max_attempts` | `max_retries` (one less) |
 //! | `timeout_s` | `timeout_seconds`, `timeout` (seconds) |
 //! | `tags` | `labels` |
@@ -25,6 +26,7 @@
 
 use std::ops::RangeInclusive;
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::RawTask;
@@ -124,7 +126,11 @@ impl<'a> Reader<'a> {
             agent: self.text(&["agent", "agent_name"])?,
             capabilities: self.words(&["capabilities", "required_capabilities"])?,
             depends_on,
+            on_dependency_failure: self.one_of("on_dependency_failure", "block or continue")?,
+            parent: self.ids(&["parent"])?.pop(),
             unique_key: self.text(&["unique_key", "idempotency_key"])?,
+            unique_for: self.one_of("unique_for", "alive, forever, or a period such as 90s, 15m, 12h or 7d")?,
+            concurrency_key: self.text(&["concurrency_key", "fairness_key"])?,
             schedule_id: self.text(&["schedule_id"])?,
             attempt: self.count(&["attempt"], SANE_COUNT, 0)?,
             max_attempts: self.max_attempts()?,
@@ -338,6 +344,19 @@ impl<'a> Reader<'a> {
             None => self
                 .refuse(key, value, "a list of task ids, each a UUID or an unsigned number")
                 .map(Option::unwrap_or_default),
+        }
+    }
+
+    /// A value that reads as it stands or as nothing.
+    fn one_of<T: DeserializeOwned + Default>(&self, name: &'static str, allowed: &str) -> Result<T, Failure> {
+        let Some((key, value)) = self.find(&[name]) else { return Ok(T::default()) };
+        let plain = match value {
+            Value::String(text) if !self.own => Value::from(text.trim().to_ascii_lowercase()),
+            other => other.clone(),
+        };
+        match serde_json::from_value(plain) {
+            Ok(read) => Ok(read),
+            Err(_) => self.refuse(key, value, allowed).map(Option::unwrap_or_default),
         }
     }
 

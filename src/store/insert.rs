@@ -10,8 +10,10 @@ use uuid::Uuid;
 use super::codec::{self, INSERTED_BY};
 use super::collections::Collection;
 use super::requests::Part;
+use super::unique::told;
 use super::values::{point_id, task_id, to_payload, weight};
 use super::{Inserted, Store, StoreError};
+use crate::clock;
 use crate::domain::id::TaskId;
 use crate::domain::task::Task;
 
@@ -21,9 +23,9 @@ const BATCH: usize = 512;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 impl Store {
-    /// Inserts tasks, already admitted. One with a `unique_key` that is taken, or an id that is, is left as it is;
-    /// a task with a `unique_key` gets the id that belongs to the key. Durable on return; the answers are in the order
-    /// of `tasks`.
+    /// Inserts tasks, already admitted. One whose `unique_key` is held by another (see [`Task::unique_for`]), or whose id
+    /// is taken, is not; the answer names the one that is there. Where a key leads to another id, tasks of the same call
+    /// that depend on it wait for that one. Durable on return; the answers are in the order of `tasks`.
     ///
     /// # Errors
     /// A failure of the store, after which some may have been inserted: calling again with the same ids or keys is
@@ -31,20 +33,29 @@ impl Store {
     /// is written.
     pub async fn insert(&self, tasks: &[Task]) -> Result<Vec<Inserted>, StoreError> {
         let nonce = Uuid::new_v4().simple().to_string();
-        let ids: Vec<TaskId> = tasks.iter().map(id_of).collect();
+        // Before a key is taken for a task that cannot be written.
+        let mut payloads = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            payloads.push(codec::encode_new(task, &nonce)?);
+        }
+        let places = self.places(tasks, clock::now()).await?;
         let mut seen = HashSet::new();
         let mut new = Vec::new();
-        for (task, id) in tasks.iter().zip(&ids) {
-            if seen.insert(*id) {
-                new.push((*id, Value::Object(codec::encode_new(task, &nonce)?)));
+        for ((task, mut payload), (id, write)) in tasks.iter().zip(payloads).zip(&places.ids) {
+            if !*write || !seen.insert(*id) {
+                continue;
             }
+            if !places.renamed.is_empty() && task.depends_on.iter().any(|id| places.renamed.contains_key(id)) {
+                let led = |id: &TaskId| places.renamed.get(id).unwrap_or(id).to_string();
+                payload.insert("depends_on".to_owned(), task.depends_on.iter().map(led).collect());
+            }
+            new.push((*id, Value::Object(payload)));
         }
         let mut created = HashSet::new();
         for batch in batches(new) {
             created.extend(self.insert_batch(batch, &nonce).await?);
         }
-        // Of several with one id in one call, the first made it.
-        Ok(ids.into_iter().map(|id| Inserted { id, created: created.remove(&id) }).collect())
+        Ok(told(&places, &created))
     }
 
     /// Writes a batch and gives back which of it are new: those that carry the nonce of this call.
@@ -61,10 +72,6 @@ impl Store {
         });
         Ok(mine.filter_map(|point| task_id(point.id.as_ref())).collect())
     }
-}
-
-fn id_of(task: &Task) -> TaskId {
-    task.unique_key.as_deref().map_or(task.id, TaskId::for_unique_key)
 }
 
 fn batches(points: Vec<(TaskId, Value)>) -> Vec<Vec<(TaskId, Value)>> {

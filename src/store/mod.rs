@@ -7,7 +7,8 @@
 //! The files, by concern:
 //! - `connect`, `collections`, `requests`: the connection, the schema, and the one way every request takes;
 //! - `codec`, `foreign`, `values`: a task as a payload, and the tolerant reading of points that others wrote;
-//! - `insert`, `tasks`, `admission`, `claims`, `transitions` with its `writer` (the group commit): the life of a task;
+//! - `insert` and `unique` (who holds a unique key), `tasks`, `dependents`, `admission`, `claims`, `transitions` with its
+//!   `writer` (the group commit): the life of a task;
 //! - `schedules`: what makes tasks recur;
 //! - `attempts`, `dead_letters`, `replicas`, `events`, `artifacts`, `state`, `memory`, `search`: what is kept beside it;
 //! - `control`, `retention`: what people have put on hold; what is removed once it is old.
@@ -33,6 +34,7 @@ mod collections;
 mod connect;
 mod control;
 mod dead_letters;
+mod dependents;
 mod error;
 mod events;
 mod foreign;
@@ -46,6 +48,7 @@ mod search;
 mod state;
 mod tasks;
 mod transitions;
+mod unique;
 mod values;
 mod writer;
 
@@ -136,6 +139,10 @@ pub struct TaskFilter {
     pub schedule_id: Option<String>,
     /// Inserted at that time or earlier.
     pub created_before: Option<Timestamp>,
+    /// Made by this task.
+    pub parent: Option<TaskId>,
+    /// This concurrency key.
+    pub concurrency_key: Option<String>,
 }
 
 /// One page of a listing.

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use qdrant_client::qdrant::{
     Condition, FacetCountsBuilder, Filter, Range, RetrievedPoint, ScrollPointsBuilder, facet_value,
 };
+use serde_json::Value;
 
+use super::codec::ADMITTED;
 use super::collections::Collection;
 use super::requests::{Part, offset, show_id};
 use super::values::{bound, from_payload, point_id, task_id};
@@ -15,6 +17,8 @@ use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::time::Timestamp;
 
+/// Ids asked for at once.
+const IDS: usize = 512;
 /// Most spellings of a status that are counted; more than there are, since foreign points have their own.
 const MAX_STATUSES: u64 = 64;
 /// Tasks whose status is read at once.
@@ -28,6 +32,39 @@ impl Store {
     pub async fn task(&self, id: TaskId) -> Result<Option<Task>, StoreError> {
         let mut points = self.inner.get("task", Collection::Tasks, vec![point_id(id)], Part::All).await?;
         points.pop().map(|point| codec::decode(id, from_payload(point.payload), clock::now())).transpose()
+    }
+
+    /// Those of `ids` that are there and can be read, in no particular order.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn tasks_by_id(&self, ids: &[TaskId]) -> Result<Vec<Task>, StoreError> {
+        let mut found = Vec::new();
+        for page in ids.chunks(IDS) {
+            let ids = page.iter().copied().map(point_id).collect();
+            found.extend(readable_tasks(self.inner.get("tasks_by_id", Collection::Tasks, ids, Part::All).await?));
+        }
+        Ok(found)
+    }
+
+    /// Where those of `ids` stand that are there; `None` for a point that does not read as a task, yet.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn statuses(&self, ids: &[TaskId]) -> Result<HashMap<TaskId, Option<TaskStatus>>, StoreError> {
+        let mut found = HashMap::with_capacity(ids.len());
+        for page in ids.chunks(IDS) {
+            let ids = page.iter().copied().map(point_id).collect();
+            let part = Part::Only(&["status", ADMITTED]);
+            for point in self.inner.get("statuses", Collection::Tasks, ids, part).await? {
+                let Some(id) = task_id(point.id.as_ref()) else { continue };
+                let payload = from_payload(point.payload);
+                // What admission has yet to read may come to something else than it says.
+                let status = payload.get("status").and_then(Value::as_str).filter(|_| codec::is_admitted(&payload));
+                found.insert(id, status.and_then(|text| text.parse().ok()));
+            }
+        }
+        Ok(found)
     }
 
     /// Tasks, in the order of their ids, from `after` (the `next` of the page before). Points that cannot be read are
@@ -102,6 +139,23 @@ impl Store {
     /// A failure of the store.
     pub async fn task_counts(&self) -> Result<HashMap<TaskStatus, u64>, StoreError> {
         let request = FacetCountsBuilder::new(self.inner.name(Collection::Tasks), "status").limit(MAX_STATUSES);
+        self.counts_by_status(request).await
+    }
+
+    /// How many of the tasks that `parent` made there are of each status, exactly.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn counts_of_children(&self, parent: TaskId) -> Result<HashMap<TaskStatus, u64>, StoreError> {
+        let filter = conditions(&TaskFilter { parent: Some(parent), ..TaskFilter::default() });
+        let request = FacetCountsBuilder::new(self.inner.name(Collection::Tasks), "status")
+            .filter(filter)
+            .exact(true)
+            .limit(MAX_STATUSES);
+        self.counts_by_status(request).await
+    }
+
+    async fn counts_by_status(&self, request: FacetCountsBuilder) -> Result<HashMap<TaskStatus, u64>, StoreError> {
         let answer = self.inner.call("task_counts", self.inner.client.facet(request)).await?;
         let mut counts = HashMap::new();
         for hit in answer.hits {
@@ -135,8 +189,15 @@ fn conditions(filter: &TaskFilter) -> Filter {
         let statuses: Vec<String> = filter.statuses.iter().map(ToString::to_string).collect();
         must.push(Condition::matches("status", statuses));
     }
-    let fields =
-        [("agent", &filter.agent), ("tags", &filter.tag), ("user", &filter.user), ("schedule_id", &filter.schedule_id)];
+    let parent = filter.parent.map(|id| id.to_string());
+    let fields = [
+        ("agent", &filter.agent),
+        ("tags", &filter.tag),
+        ("user", &filter.user),
+        ("schedule_id", &filter.schedule_id),
+        ("parent", &parent),
+        ("concurrency_key", &filter.concurrency_key),
+    ];
     for (field, value) in fields {
         must.extend(value.clone().map(|value| Condition::matches(field, value)));
     }

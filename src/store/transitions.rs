@@ -1,5 +1,6 @@
 //! Moving tasks on: [`Task::apply`] decides, the group commit writes, and the fence sees to it that one wins.
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -19,18 +20,47 @@ impl Store {
     /// the store tells the outcome of the first call. Of several that move a task without a claim one wins.
     ///
     /// # Errors
+    /// [`TransitionError::KeyTaken`] when a requeued task has lost its unique key to another,
     /// [`TransitionError::Lost`] when somebody else was faster, [`TransitionError::Illegal`] when the status does not
     /// allow the event, [`TransitionError::Store`] when the outcome is unknown.
     pub async fn transition(&self, task: &Task, event: &TaskEvent, now: Timestamp) -> Result<Task, TransitionError> {
         // Who changes a task that nobody holds is told apart by the time of the change, even within a millisecond.
         let now = if task.claim.is_none() && now == task.updated_at { now.plus_millis(1) } else { now };
         let next = task.apply(event, now)?;
-        let change = change(task, &next, event);
+        if *event == TaskEvent::Requeued {
+            self.retake_key(task, now).await?;
+        }
+        let change = change(task, &next, event, &fresh_mark());
         if self.commit(change).await? { Ok(next) } else { Err(TransitionError::Lost(task.id)) }
+    }
+
+    /// [`Store::transition`] of many tasks that no claim holds, cheaper: what is written into several is written once.
+    /// The answers are in the order of `tasks`.
+    pub async fn transition_all(
+        &self,
+        tasks: &[Task],
+        event: &TaskEvent,
+        now: Timestamp,
+    ) -> Vec<Result<Task, TransitionError>> {
+        let mark = fresh_mark();
+        let all = tasks.iter().map(|task| {
+            let mark = &mark;
+            async move {
+                let next = task.apply(event, now)?;
+                let change = change(task, &next, event, mark);
+                if self.commit(change).await? { Ok(next) } else { Err(TransitionError::Lost(task.id)) }
+            }
+        });
+        join_all(all).await
     }
 }
 
-fn change(task: &Task, next: &Task, event: &TaskEvent) -> Change {
+fn fresh_mark() -> String {
+    Uuid::new_v4().simple().to_string()
+}
+
+/// The change that makes `next` of `task`. Of one `mark`, no task may get two changes.
+fn change(task: &Task, next: &Task, event: &TaskEvent, mark: &str) -> Change {
     let mut patch = codec::patch(task, next);
     let (fence, proof) = match (&task.claim, event) {
         (Some(claim), TaskEvent::CancelRequested) => {
@@ -40,7 +70,7 @@ fn change(task: &Task, next: &Task, event: &TaskEvent) -> Change {
         (Some(claim), _) => {
             (Fence::Held(claim.token.clone()), Proof::Mark(format!("{}/{}", claim.token, event.name())))
         }
-        (None, _) => (Fence::Unchanged(task.status, task.updated_at), Proof::Mark(Uuid::new_v4().simple().to_string())),
+        (None, _) => (Fence::Unchanged(task.status, task.updated_at), Proof::Mark(mark.to_owned())),
     };
     if let Proof::Mark(mark) = &proof {
         patch.insert(SETTLED_BY.to_owned(), json!(mark));

@@ -45,6 +45,11 @@ const fn histogram<const N: usize>(
 
 pub const TASKS_INSERTED: Counter<1> =
     counter("qron_tasks_inserted_total", &["source"], "Tasks inserted through qron, by source: api, tool or schedule.");
+pub const TASKS_NOT_CREATED: Counter<1> = counter(
+    "qron_tasks_not_created_total",
+    &["source"],
+    "Inserts answered with a task that was there, because its unique key or id was taken, by source: api or tool.",
+);
 pub const TASKS_ADMITTED: Counter<0> =
     counter("qron_tasks_admitted_total", &[], "Points of other clients that were read and admitted as tasks.");
 pub const TASKS_REJECTED: Counter<0> = counter(
@@ -64,6 +69,11 @@ pub const TASKS_UNROUTABLE: Counter<0> = counter(
     "qron_tasks_unroutable_total",
     &[],
     "Due tasks left pending because no agent of this replica fits; each task once.",
+);
+pub const DEPENDENTS_MOVED: Counter<1> = counter(
+    "qron_dependents_moved_total",
+    &["status"],
+    "Tasks that waited for others and were moved on, by what became of them: pending or blocked.",
 );
 pub const TASKS_COMPLETED: Counter<1> = counter("qron_tasks_completed_total", &["agent"], "Tasks that ended well.");
 pub const TASKS_FAILED: Counter<2> =
@@ -232,12 +242,14 @@ pub const BUILD_INFO: Gauge<1> = gauge("qron_build_info", &["version"], "1; the 
 /// All of them.
 pub const ALL: &[Metric] = &[
     TASKS_INSERTED.row(),
+    TASKS_NOT_CREATED.row(),
     TASKS_ADMITTED.row(),
     TASKS_REJECTED.row(),
     TASKS_CLAIMED.row(),
     CLAIM_RACES_LOST.row(),
     CLAIMS_LOST.row(),
     TASKS_UNROUTABLE.row(),
+    DEPENDENTS_MOVED.row(),
     TASKS_COMPLETED.row(),
     TASKS_FAILED.row(),
     TASKS_RETRIED.row(),

@@ -17,11 +17,12 @@ use super::toolbox::store_failure;
 use super::{Tool, ToolContext};
 use crate::clock;
 use crate::domain::failure::Failure;
-use crate::domain::id::TaskId;
+use crate::domain::id::{TaskId, derived};
 use crate::domain::plan::Plan;
-use crate::domain::task::{DEFAULT_PRIORITY, MAX_GOAL_CHARS, MAX_PRIORITY, Task};
+use crate::domain::task::{DEFAULT_PRIORITY, MAX_GOAL_CHARS, MAX_PRIORITY, Task, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
+use crate::domain::unique::UniqueFor;
 use crate::store::{Store, TaskFilter};
 use crate::telemetry::metrics;
 
@@ -73,7 +74,11 @@ struct Arguments {
     #[serde(default)]
     plan: Option<Plan>,
     #[serde(default)]
+    depends_on: Vec<TaskId>,
+    #[serde(default)]
     unique_key: Option<String>,
+    #[serde(default)]
+    unique_for: UniqueFor,
 }
 
 #[async_trait]
@@ -99,7 +104,15 @@ impl Tool for CreateTask {
                     "plan": { "type": "object", "description": "steps to carry out; planned by the agent when absent" },
                     "unique_key": {
                         "type": "string", "minLength": 1, "maxLength": 256,
-                        "description": "at most one task of this user carries it"
+                        "description": "while a task of this user that has not ended carries it, no other is made"
+                    },
+                    "unique_for": {
+                        "type": "string", "maxLength": 20,
+                        "description": "how long the key keeps others out: alive (the default), forever, or 90s, 15m, 12h, 7d"
+                    },
+                    "depends_on": {
+                        "type": "array", "items": { "type": "string", "maxLength": 40 }, "maxItems": 100,
+                        "description": "ids of tasks that must be completed first"
                     },
                 }),
                 &["goal"],
@@ -113,13 +126,16 @@ impl Tool for CreateTask {
         let now = clock::now();
         let task = self.read(context, parse(arguments)?, now)?;
         let _one_at_a_time = self.counting[shard(context.task_id, self.counting.len())].lock().await;
-        let depth = self.depth(context).await?;
-        let task = self.as_child(task, depth, context).await?;
+        self.check_dependencies(&task).await?;
+        let parent = self.store.task(context.task_id).await.map_err(|error| store_failure(&error))?;
+        let task = self.as_child(task, parent.as_ref(), context).await?;
         let inserted = self.store.insert(std::slice::from_ref(&task)).await.map_err(|error| store_failure(&error))?;
         let inserted = inserted.first().ok_or_else(|| Failure::transient("the store did not say what became of it"))?;
         if inserted.created {
             metrics::TASKS_INSERTED.inc(["tool"]);
             self.wake.notify_one();
+        } else {
+            metrics::TASKS_NOT_CREATED.inc(["tool"]);
         }
         let run_at = task.run_at.to_rfc3339();
         Ok(json!({ "task_id": inserted.id, "created": inserted.created, "run_at": run_at }))
@@ -129,7 +145,8 @@ impl Tool for CreateTask {
 impl CreateTask {
     /// The task that the arguments describe, before it is known whose child it is.
     fn read(&self, context: &ToolContext, arguments: Arguments, now: Timestamp) -> Result<Task, Failure> {
-        let Arguments { goal, run_at, priority, agent, capabilities, context: data, plan, unique_key } = arguments;
+        let Arguments { goal, run_at, priority, agent, capabilities, context: data, plan, .. } = arguments;
+        let (depends_on, unique_for) = (arguments.depends_on, arguments.unique_for);
         if goal.trim().is_empty() {
             return Err(Failure::invalid("goal is empty: say what shall be achieved"));
         }
@@ -147,12 +164,14 @@ impl CreateTask {
         }
         let run_at = run_at.map(|run_at| Timestamp::read(&run_at)).transpose();
         let run_at = run_at.map_err(|reason| Failure::invalid(format!("run_at: {reason}")))?.unwrap_or(now);
-        // Keys of different users must not meet, and none must meet the keys of calls.
-        let key = match (unique_key, &context.user) {
-            (Some(key), Some(user)) => format!("tool:user:{user}:{key}"),
-            (Some(key), None) => format!("tool:key:{key}"),
-            (None, _) => format!("tool:call:{}", context.idempotency_key),
-        };
+        // Keys of different users must not meet.
+        let unique_key = arguments.unique_key.map(|key| match &context.user {
+            Some(user) => format!("tool:user:{user}:{key}"),
+            None => format!("tool:key:{key}"),
+        });
+        let status = if depends_on.is_empty() { TaskStatus::Pending } else { TaskStatus::Waiting };
+        // A repeated call names the same task, so that it is made once even when it has ended meanwhile.
+        let id = TaskId::Uuid(derived(&["call", &context.idempotency_key]));
         Ok(Task {
             run_at,
             priority: priority.unwrap_or(DEFAULT_PRIORITY),
@@ -161,20 +180,27 @@ impl CreateTask {
             context: data,
             plan,
             user: context.user.clone(),
-            id: TaskId::for_unique_key(&key),
-            unique_key: Some(key),
-            ..Task::new(TaskId::fresh(), goal, now)
+            status,
+            depends_on,
+            unique_key,
+            unique_for,
+            ..Task::new(id, goal, now)
         })
     }
 
-    /// Generations above the task that calls.
-    async fn depth(&self, context: &ToolContext) -> Result<u64, Failure> {
-        let parent = self.store.task(context.task_id).await.map_err(|error| store_failure(&error))?;
-        Ok(parent.and_then(|parent| parent.context.get(DEPTH).and_then(Value::as_u64)).unwrap_or(0))
+    /// A task that waits for one that does not exist would wait in vain.
+    async fn check_dependencies(&self, task: &Task) -> Result<(), Failure> {
+        let known = self.store.statuses(&task.depends_on).await.map_err(|error| store_failure(&error))?;
+        match task.depends_on.iter().find(|id| !known.contains_key(id)) {
+            Some(id) => Err(Failure::invalid(format!("depends_on names task {id}, which does not exist"))),
+            None => Ok(()),
+        }
     }
 
     /// `task` as a child of the task that calls, unless that has too many or is itself too far down.
-    async fn as_child(&self, mut task: Task, depth: u64, context: &ToolContext) -> Result<Task, Failure> {
+    async fn as_child(&self, mut task: Task, parent: Option<&Task>, context: &ToolContext) -> Result<Task, Failure> {
+        // Generations above the task that calls.
+        let depth = parent.and_then(|parent| parent.context.get(DEPTH).and_then(Value::as_u64)).unwrap_or(0);
         if depth >= MAX_DEPTH {
             let reason = format!("task {} is {depth} generations deep and may make no more tasks", context.task_id);
             return Err(refused(NAME, context, reason));
@@ -188,6 +214,9 @@ impl CreateTask {
             return Err(refused(NAME, context, reason));
         }
         task.tags.push(tag);
+        task.parent = Some(context.task_id);
+        // What a customer's task makes is the customer's, too.
+        task.concurrency_key = parent.and_then(|parent| parent.concurrency_key.clone());
         task.context.insert(DEPTH.to_owned(), (depth + 1).into());
         task.context.insert(PARENT.to_owned(), context.task_id.to_string().into());
         Ok(task)

@@ -142,7 +142,7 @@ impl Worker {
                 self.unsettled.store(true, Ordering::Release);
                 "lost"
             }
-            Err(error @ (TransitionError::Lost(_) | TransitionError::Illegal(_))) => {
+            Err(error) => {
                 self.lost(task, recorder, letter, &error).await;
                 "lost"
             }
@@ -238,7 +238,11 @@ impl Worker {
                 self.unbury(task).await;
             }
         }
-        self.signals.ended();
+        match &decision.event {
+            TaskEvent::Completed(_) => self.signals.ended(task.id, true),
+            TaskEvent::Failed(_) | TaskEvent::Cancelled => self.signals.ended(task.id, false),
+            _ => {}
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What workers tell the scheduler: capacity is free, a dependency may be met, a retry falls due.
 //!
-//! Signals carry no data that could be lost: whoever is woken looks at the store.
+//! Signals carry no data that could be lost: whoever is woken looks at the store. Which tasks ended is a hint that saves
+//! looking at all that wait; the sweep looks at all regardless.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,10 +9,24 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::domain::id::TaskId;
 use crate::domain::time::Timestamp;
 
 /// Most due times remembered; later ones are found by the sweep.
 const MAX_ALARMS: usize = 10_000;
+/// Most ended tasks remembered; beyond that, all waiting tasks are looked at instead.
+const MAX_ENDED: usize = 20_000;
+
+/// What happened to dependencies since somebody last asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// Tasks that ended, and whether they completed.
+    pub(crate) tasks: Vec<(TaskId, bool)>,
+    /// Waiting tasks that were inserted.
+    pub(crate) inserted: Vec<TaskId>,
+    /// Whether there may be others: then every waiting task is worth a look.
+    pub(crate) others: bool,
+}
 
 /// The signals of one replica.
 pub(crate) struct Signals {
@@ -19,11 +34,12 @@ pub(crate) struct Signals {
     pub(crate) work: Notify,
     /// Look whether waiting tasks have what they wait for.
     pub(crate) dependencies: Notify,
+    /// The same, and not only because a task ended: there may be waiting tasks where there were none.
+    pub(crate) waiting: Notify,
     /// Due tasks may have been left for want of capacity, so freed capacity is worth a look. Set before a search
     /// begins and cleared by one that left nothing, so that capacity freed in between is never missed.
     pub(crate) backlog: AtomicBool,
-    /// Tasks were waiting for others when last looked at, so a completion is worth a look.
-    pub(crate) waiting: AtomicBool,
+    ended: Mutex<Ended>,
     alarms: Mutex<BTreeSet<Timestamp>>,
 }
 
@@ -33,8 +49,9 @@ impl Signals {
         Self {
             work: Notify::new(),
             dependencies: Notify::new(),
+            waiting: Notify::new(),
             backlog: AtomicBool::new(true),
-            waiting: AtomicBool::new(true),
+            ended: Mutex::new(Ended { others: true, ..Ended::default() }),
             alarms: Mutex::new(BTreeSet::new()),
         }
     }
@@ -42,6 +59,26 @@ impl Signals {
     /// Tasks were inserted: some may be due, some may wait for what is completed already.
     pub(crate) fn inserted(&self) {
         self.work.notify_one();
+        self.look_at_all();
+    }
+
+    /// Any waiting task may have what it waits for.
+    pub(crate) fn look_at_all(&self) {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).others = true;
+        self.waiting.notify_one();
+        self.dependencies.notify_one();
+    }
+
+    /// These tasks were inserted and wait, perhaps for what has ended already.
+    pub(crate) fn inserted_waiting(&self, tasks: &[TaskId]) {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if ended.inserted.len() + tasks.len() <= MAX_ENDED {
+            ended.inserted.extend_from_slice(tasks);
+        } else {
+            ended.others = true;
+        }
+        drop(ended);
+        self.waiting.notify_one();
         self.dependencies.notify_one();
     }
 
@@ -53,10 +90,20 @@ impl Signals {
     }
 
     /// A task ended, which others may have waited for.
-    pub(crate) fn ended(&self) {
-        if self.waiting.load(Ordering::Acquire) {
-            self.dependencies.notify_one();
+    pub(crate) fn ended(&self, task: TaskId, completed: bool) {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if ended.tasks.len() < MAX_ENDED {
+            ended.tasks.push((task, completed));
+        } else {
+            ended.others = true;
         }
+        drop(ended);
+        self.dependencies.notify_one();
+    }
+
+    /// What has ended since the last call.
+    pub(crate) fn take_ended(&self) -> Ended {
+        std::mem::take(&mut *self.ended.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A task falls due at `at`, before the next sweep perhaps.
@@ -97,6 +144,21 @@ mod tests {
         assert_eq!(signals.next_alarm(Timestamp::from_millis(5)), Some(Timestamp::from_millis(10)));
         assert_eq!(signals.next_alarm(Timestamp::from_millis(10)), Some(Timestamp::from_millis(20)));
         assert_eq!(signals.next_alarm(Timestamp::from_millis(30)), None);
+    }
+
+    #[test]
+    fn of_too_many_ended_tasks_it_is_known_that_there_are_others() {
+        let signals = Signals::new();
+        assert_eq!(signals.take_ended(), Ended { others: true, ..Ended::default() }, "nothing has been looked at yet");
+        signals.ended(TaskId::Number(1), true);
+        signals.ended(TaskId::Number(2), false);
+        let tasks = vec![(TaskId::Number(1), true), (TaskId::Number(2), false)];
+        assert_eq!(signals.take_ended(), Ended { tasks, ..Ended::default() });
+        for id in 0..=20_000 {
+            signals.ended(TaskId::Number(id), true);
+        }
+        let ended = signals.take_ended();
+        assert_eq!((ended.tasks.len(), ended.others), (20_000, true));
     }
 
     #[test]

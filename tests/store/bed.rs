@@ -15,8 +15,8 @@ use crate::common::{qdrant_url, unique_prefix};
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
 /// Names of the collections, without prefix.
-const COLLECTIONS: [&str; 9] =
-    ["tasks", "attempts", "dead_letters", "schedules", "replicas", "events", "artifacts", "memory", "state"];
+const COLLECTIONS: [&str; 10] =
+    ["tasks", "attempts", "dead_letters", "schedules", "replicas", "events", "artifacts", "memory", "state", "keys"];
 
 /// A store of its own and what is needed to look behind it. Its collections go when it is dropped.
 pub(crate) struct Bed {

@@ -29,8 +29,19 @@ async fn several_replicas_may_start_at_once() {
     for store in futures_util::future::join_all(stores).await {
         store.expect("connected").ping().await.expect("an answer");
     }
-    for name in ["tasks", "attempts", "dead_letters", "schedules", "replicas", "events", "artifacts", "memory", "state"]
-    {
+    let names = [
+        "tasks",
+        "attempts",
+        "dead_letters",
+        "schedules",
+        "replicas",
+        "events",
+        "artifacts",
+        "memory",
+        "state",
+        "keys",
+    ];
+    for name in names {
         bed.client.delete_collection(format!("{}{name}", fresh.prefix)).await.expect("deleted");
     }
 }

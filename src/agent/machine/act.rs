@@ -61,7 +61,7 @@ impl Machine {
 
     /// The model call of the next turn; fails the step when its instruction refers to nothing.
     fn turn(&mut self, index: usize) -> Option<ModelCall> {
-        let outputs = self.state.outputs();
+        let outputs = self.state.targets(&self.setup.dependencies);
         let step = &self.state.steps[index];
         let instruction = Value::String(step.plan.instruction.clone().unwrap_or_default());
         if let Err(unresolved) = resolve(&instruction, &outputs) {

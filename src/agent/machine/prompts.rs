@@ -42,6 +42,10 @@ fn goal(setup: &Setup) -> String {
         text.push_str("\n\nData that came with the goal:\n");
         text.push_str(&data_block("context", &Value::Object(setup.context.clone()), BLOCK_BYTES));
     }
+    if !setup.dependencies.is_empty() {
+        text.push_str("\n\nWhat came of the tasks that this one waited for; refer to it as ${deps.ID.result}:\n");
+        text.push_str(&data_block("dependencies", &Value::Object(setup.dependencies.clone()), BLOCK_BYTES));
+    }
     text
 }
 

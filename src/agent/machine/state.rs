@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::domain::budget::Spent;
 use crate::domain::conversation::Message;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::plan::PlanStep;
+use crate::domain::plan::{DEPS, PlanStep};
 use crate::domain::tool::ToolCall;
 
 /// Version of the serialised form. Raised when an older program could misread a newer state or the reverse.
@@ -169,6 +169,15 @@ impl State {
     /// Outputs of the done steps, by step.
     pub(super) fn outputs(&self) -> HashMap<String, Value> {
         self.steps.iter().filter_map(|step| Some((step.plan.id.clone(), step.output()?.clone()))).collect()
+    }
+
+    /// What references can point at: outputs of the done steps, and results of other tasks.
+    pub(super) fn targets(&self, dependencies: &Map<String, Value>) -> HashMap<String, Value> {
+        let mut targets = self.outputs();
+        if !dependencies.is_empty() {
+            targets.insert(DEPS.to_owned(), Value::Object(dependencies.clone()));
+        }
+        targets
     }
 
     /// Model calls in flight.

@@ -147,7 +147,7 @@ impl Machine {
 
     /// The calls of the tool steps that are due, marked as started.
     fn take_step_calls(&mut self) -> Vec<ToolCall> {
-        let outputs = self.state.outputs();
+        let outputs = self.state.targets(&self.setup.dependencies);
         let mut calls = Vec::new();
         for index in 0..self.state.steps.len() {
             let step = &self.state.steps[index];
@@ -236,7 +236,7 @@ impl Machine {
 
     fn is_repeatable(&self, index: usize) -> bool {
         let step = &self.state.steps[index].plan;
-        let arguments = resolve(&step.arguments, &self.state.outputs()).unwrap_or(Value::Null);
+        let arguments = resolve(&step.arguments, &self.state.targets(&self.setup.dependencies)).unwrap_or(Value::Null);
         step.tool.as_deref().and_then(|tool| self.tool(tool)).is_some_and(|tool| tool.is_repeatable(&arguments))
     }
 

@@ -34,6 +34,7 @@ fn setup() -> Setup {
     Setup {
         goal: "Reach the <goal>".to_owned(),
         context: Map::new(),
+        dependencies: Map::new(),
         plan: None,
         role: "a tester".to_owned(),
         instructions: String::new(),

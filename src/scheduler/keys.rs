@@ -1,0 +1,32 @@
+//! Housekeeping of unique keys: those whose task has been pruned go, now and then.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::guard::guarded;
+use crate::clock;
+use crate::worker::execute::Worker;
+
+/// Time between two rounds. Several replicas may do the same; nothing depends on when.
+const PERIOD: Duration = Duration::from_hours(1);
+
+/// Prunes keys every hour, until the drain begins.
+pub(super) async fn prune(worker: Arc<Worker>, drain: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = drain.cancelled() => return,
+            () = tokio::time::sleep(PERIOD) => {}
+        }
+        let round = guarded("keys", worker.store.prune_keys(clock::now()));
+        tokio::select! {
+            () = drain.cancelled() => return,
+            round = round => match round {
+                Some(Ok(pruned)) => tracing::debug!(pruned, "unique keys without a task went"),
+                Some(Err(error)) => tracing::warn!(%error, "unique keys could not be pruned; the next hour tries again"),
+                None => {}
+            },
+        }
+    }
+}
