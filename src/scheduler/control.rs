@@ -22,19 +22,23 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Looks until the drain begins. Nothing is claimed before the first look; while the store does not answer, what was
-    /// known last holds.
+    /// Looks again and again until the drain begins.
     pub(crate) async fn run(self, drain: CancellationToken) {
         loop {
-            if let Some(Err(error)) = guarded("control", self.run_once()).await {
-                tracing::warn!(%error, "what is paused could not be read");
-            }
             tokio::select! {
                 biased;
                 () = drain.cancelled() => return,
                 () = self.poke.notified() => {}
                 () = tokio::time::sleep(PERIOD) => {}
             }
+            self.look().await;
+        }
+    }
+
+    /// Looks once. While the store does not answer, what was known last holds.
+    pub(crate) async fn look(&self) {
+        if let Some(Err(error)) = guarded("control", self.run_once()).await {
+            tracing::warn!(%error, "what is paused could not be read");
         }
     }
 

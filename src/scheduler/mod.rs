@@ -190,9 +190,13 @@ impl Runner {
             worker,
             poke,
         };
+        // Nothing is claimed, and nothing said of the agents, before it is known what is paused.
+        inner.worker.slots.hold_back(|_| true);
+        let control = Control { worker: Arc::clone(&inner.worker), poke: Arc::clone(&inner.look) };
+        control.look().await;
         inner.start_keepers(writer, heartbeat, Duration::from_millis(parts.worker.cancel_poll_ms));
         inner.finders.spawn(hear(parts.wake, Arc::clone(&inner.worker.signals), inner.drain.clone()));
-        inner.start_finders(parts.scheduler, heartbeat, busy);
+        inner.start_finders(control, parts.scheduler, heartbeat, busy);
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -299,7 +303,7 @@ impl Inner {
         self.keepers.spawn(writer.run(self.stop.clone()));
     }
 
-    fn start_finders(&self, settings: Settings, heartbeat: Duration, busy: Arc<AtomicBool>) {
+    fn start_finders(&self, control: Control, settings: Settings, heartbeat: Duration, busy: Arc<AtomicBool>) {
         let worker = &self.worker;
         let swept = Arc::new(AtomicBool::new(false));
         let admission = Admission { worker: Arc::clone(worker), batch: settings.admission_batch.max(1) };
@@ -312,9 +316,6 @@ impl Inner {
         self.finders.spawn(Dependencies::new(Arc::clone(worker)).run(self.drain.clone()));
         let recurring = Recurring::new(Arc::clone(worker), Arc::clone(&self.desk.changed), settings.missed_after_ms);
         self.finders.spawn(recurring.run(self.drain.clone()));
-        // Nobody knows yet what is paused.
-        worker.slots.hold_back(|_| true);
-        let control = Control { worker: Arc::clone(worker), poke: Arc::clone(&self.look) };
         self.finders.spawn(control.run(self.drain.clone()));
         let upkeep = Upkeep { worker: Arc::clone(worker), retention: self.retention.clone() };
         self.finders.spawn(upkeep.run(self.drain.clone()));
