@@ -161,6 +161,7 @@ impl App {
             agent,
             agents,
             scheduler: config.scheduler.clone(),
+            limits: config.limits.clone(),
             worker: config.worker.clone(),
             retry: config.retry.clone(),
             approvals: config.approvals.clone(),

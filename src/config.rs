@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::domain::agent::AgentProfile;
 use crate::domain::approval::ApprovalPolicy;
+use crate::domain::limit::Limits;
 use crate::domain::retry::RetryPolicy;
 use crate::{api, llm, scheduler, store, telemetry, tools, worker};
 
@@ -39,6 +40,8 @@ pub struct Config {
     pub approvals: ApprovalPolicy,
     /// How long what has ended is kept.
     pub retention: scheduler::RetentionSettings,
+    /// Limits of concurrency keys and agents.
+    pub limits: Limits,
     /// The model endpoint.
     pub model: llm::Settings,
     /// The embeddings endpoint.
@@ -114,6 +117,7 @@ impl Config {
             retry: sections.read("retry")?,
             approvals: sections.read("approvals")?,
             retention: sections.read("retention")?,
+            limits: sections.read("limits")?,
             model: sections.read("model")?,
             embeddings: sections.read("embeddings")?,
             memory: sections.read("memory")?,

@@ -127,6 +127,7 @@ impl Place {
             agent,
             agents: self.config.agents.values().cloned().collect(),
             scheduler: self.config.scheduler.clone(),
+            limits: self.config.limits.clone(),
             worker: self.config.worker.clone(),
             retry: self.config.retry.clone(),
             approvals: self.config.approvals.clone(),

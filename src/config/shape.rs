@@ -17,6 +17,16 @@ url = ""
 max_rows = 1
 timeout_ms = 1
 
+[limits.keys."*"]
+max_running = 1
+starts = 1
+per_s = 1
+
+[limits.agents."*"]
+max_running = 1
+starts = 1
+per_s = 1
+
 [agents."*"]
 role = ""
 instructions = ""

@@ -14,6 +14,7 @@ pub(super) fn check(config: &Config, problems: &mut Vec<String>) {
     let mut checks = Checks(problems);
     store(config, &mut checks);
     runner(config, &mut checks);
+    limits(config, &mut checks);
     model(config, &mut checks);
     tools(config, &mut checks);
     api(config, &mut checks);
@@ -124,6 +125,21 @@ fn runner(config: &Config, checks: &mut Checks<'_>) {
         )
     });
     checks.delays("retry", &config.retry);
+}
+
+fn limits(config: &Config, checks: &mut Checks<'_>) {
+    let (keys, agents) = (&config.limits.keys, &config.limits.agents);
+    for name in agents.keys().filter(|name| !config.agents.contains_key(*name)) {
+        let known: Vec<&str> = config.agents.keys().map(String::as_str).collect();
+        checks.add(format!("limits.agents.{name} names no agent; known are {}", known.join(", ")));
+    }
+    let all = keys.iter().map(|limit| ("keys", limit)).chain(agents.iter().map(|limit| ("agents", limit)));
+    for (section, (name, limit)) in all {
+        let section = format!("limits.{section}.{name:?}");
+        checks.at_least(&format!("{section}.max_running"), limit.max_running.unwrap_or(1), 1);
+        checks.at_least(&format!("{section}.starts"), limit.starts.unwrap_or(1), 1);
+        checks.at_least(&format!("{section}.per_s"), limit.per_s, 1);
+    }
 }
 
 fn model(config: &Config, checks: &mut Checks<'_>) {

@@ -40,6 +40,7 @@ impl Strange {
         Closed {
             agents: agents.into_iter().filter(|name| !is_free(name)).cloned().collect(),
             capabilities: capabilities.into_iter().filter(|word| !offered(word)).cloned().collect(),
+            keys: Vec::new(),
         }
     }
 }
@@ -116,6 +117,7 @@ mod tests {
             rank: 0,
             agent: agent.map(str::to_owned),
             capabilities: capabilities.iter().map(ToString::to_string).collect(),
+            key: None,
         }
     }
 
@@ -165,6 +167,6 @@ mod tests {
         assert_eq!(assignment.none_fits, [0, 1]);
         assert_eq!(assignment.picks, [(2, 0)]);
         let closed = strange.closed(&loads(&agents, &[0]));
-        assert_eq!(closed, Closed { agents: vec!["nobody".into()], capabilities: vec!["fly".into()] });
+        assert_eq!(closed, Closed { agents: vec!["nobody".into()], capabilities: vec!["fly".into()], keys: vec![] });
     }
 }

@@ -12,12 +12,13 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::guard::guarded;
+use super::limits::{Enforcer, Of};
 use crate::clock;
 use crate::domain::event::Event;
 use crate::domain::id::TaskId;
 use crate::domain::task::{Claim, Task};
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{RunsAs, StoreError};
 use crate::telemetry::metrics;
 use crate::worker::STORE_RETRY;
 use crate::worker::execute::Worker;
@@ -31,6 +32,7 @@ const REFUSED_TRIES: u32 = 3;
 /// The claims of one replica.
 pub(super) struct Claims {
     worker: Arc<Worker>,
+    limits: Arc<Enforcer>,
     under_way: JoinSet<Claimed>,
     /// What they are after.
     wanted: HashSet<TaskId>,
@@ -54,8 +56,8 @@ impl Claimed {
 }
 
 impl Claims {
-    pub(super) fn new(worker: Arc<Worker>) -> Self {
-        Self { worker, under_way: JoinSet::new(), wanted: HashSet::new() }
+    pub(super) fn new(worker: Arc<Worker>, limits: Arc<Enforcer>) -> Self {
+        Self { worker, limits, under_way: JoinSet::new(), wanted: HashSet::new() }
     }
 
     /// What claims under way are after.
@@ -77,10 +79,17 @@ impl Claims {
     pub(super) fn begin(&mut self, picks: Vec<(TaskId, Slot)>, now: Timestamp) {
         let ids: Vec<TaskId> = picks.iter().map(|(id, _)| *id).collect();
         self.wanted.extend(&ids);
-        let worker = Arc::clone(&self.worker);
+        let (worker, limits) = (Arc::clone(&self.worker), Arc::clone(&self.limits));
+        let under: Vec<Of> = if limits.is_empty() {
+            Vec::new()
+        } else {
+            let names: Vec<_> = picks.iter().map(|(_, slot)| (slot.key(), slot.profile().name.as_str())).collect();
+            limits.begin(&names)
+        };
         self.under_way.spawn(async move {
             let began = Instant::now();
-            let won = guarded("claim", claim(&worker, &ids, picks, now)).await;
+            let won = guarded("claim", claim_all(&worker, &limits, picks, now)).await;
+            limits.done(&under);
             if won.is_none() {
                 worker.unsettled.store(true, Ordering::Release);
             }
@@ -98,29 +107,62 @@ impl Claims {
     }
 }
 
-/// Claims `ids` and starts what it won; gives back how many.
-async fn claim(
+/// Claims and starts; those of each agent with a limit by a claim of their own, which says as whom they run.
+async fn claim_all(
     worker: &Arc<Worker>,
-    ids: &[TaskId],
+    limits: &Enforcer,
     picks: Vec<(TaskId, Slot)>,
     now: Timestamp,
 ) -> Result<usize, StoreError> {
+    if !limits.counts_agents() {
+        return claim(worker, limits, RunsAs::Unsaid, picks, now).await;
+    }
+    let mut groups: HashMap<Option<String>, Vec<(TaskId, Slot)>> = HashMap::new();
+    for (id, slot) in picks {
+        let agent = limits.limited(&slot.profile().name).map(str::to_owned);
+        groups.entry(agent).or_default().push((id, slot));
+    }
+    let mut started = Ok(0);
+    for (agent, picks) in groups {
+        let runs_as = agent.as_deref().map_or(RunsAs::Nobody, RunsAs::Agent);
+        let more = claim(worker, limits, runs_as, picks, now).await;
+        // A claim that failed does not stop the others, but is told.
+        started = started.and_then(|started| more.map(|more| started + more));
+    }
+    started
+}
+
+/// Claims what has a slot and starts what it won; gives back how many it won.
+async fn claim(
+    worker: &Arc<Worker>,
+    limits: &Enforcer,
+    runs_as: RunsAs<'_>,
+    picks: Vec<(TaskId, Slot)>,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let ids: Vec<TaskId> = picks.iter().map(|(id, _)| *id).collect();
     let claim = Claim { token: Uuid::now_v7().to_string(), owner: worker.replica_id.clone() };
-    let won = claim_until_known(worker, ids, &claim, now).await?;
+    let won = claim_until_known(worker, &ids, &claim, runs_as, now).await?;
     metrics::TASKS_CLAIMED.add(won.len(), []);
     metrics::CLAIM_RACES_LOST.add(ids.len().saturating_sub(won.len()), []);
     let mut slots: HashMap<TaskId, Slot> = picks.into_iter().collect();
-    let mut started = 0;
+    let mut held = Vec::with_capacity(won.len());
     for task in won {
-        let Some(slot) = slots.remove(&task.id) else {
+        if let Some(slot) = slots.remove(&task.id) {
+            held.push((task, slot));
+        } else {
             tracing::error!(task = %task.id, "the store gave a task that was not asked for");
-            continue;
-        };
+        }
+    }
+    // What others won needs no place here any longer.
+    drop(slots);
+    let count = held.len();
+    let admitted = if limits.is_empty() { held } else { limits.admit(worker, held).await };
+    for (task, slot) in admitted {
         note(worker, &task, &slot);
         worker.start(task, slot);
-        started += 1;
     }
-    Ok(started)
+    Ok(count)
 }
 
 fn note(worker: &Worker, task: &Task, slot: &Slot) {
@@ -139,11 +181,12 @@ async fn claim_until_known(
     worker: &Worker,
     ids: &[TaskId],
     claim: &Claim,
+    runs_as: RunsAs<'_>,
     now: Timestamp,
 ) -> Result<Vec<Task>, StoreError> {
     let mut tries = 0;
     loop {
-        let error = match worker.store.claim(ids, claim, now).await {
+        let error = match worker.store.claim_as(ids, claim, runs_as, now).await {
             Ok(won) => return Ok(won),
             Err(error) => error,
         };

@@ -94,6 +94,8 @@ pub(crate) struct Dependencies {
     /// Whether a look at all is under way, and where it goes on.
     all: bool,
     after: Option<String>,
+    /// Whether the last look moved any on.
+    moved: bool,
 }
 
 /// What a look came to.
@@ -111,7 +113,7 @@ type Known = HashMap<TaskId, Dependency>;
 
 impl Dependencies {
     pub(crate) fn new(worker: Arc<Worker>) -> Self {
-        Self { worker, watched: HashMap::new(), all: false, after: None }
+        Self { worker, watched: HashMap::new(), all: false, after: None, moved: false }
     }
 
     /// Checks whenever a task ended, until the drain begins.
@@ -134,6 +136,8 @@ impl Dependencies {
                             nobody = true;
                             PAUSE
                         }
+                        // Most of the time went into the write, and what it set free may end soon.
+                        Looked::Some if self.moved => Duration::from_millis(1),
                         Looked::Some => (began.elapsed() * SHORT_REST).max(Duration::from_millis(1)),
                         Looked::All => (began.elapsed() * REST).max(PAUSE),
                     }
@@ -165,6 +169,7 @@ impl Dependencies {
     async fn run_once(&mut self, now: Timestamp) -> Result<Looked, StoreError> {
         // Taken before the question: who waits for one of these is inserted by now, or is looked at on its insert.
         let ended = self.worker.signals.take_ended();
+        self.moved = false;
         self.all |= ended.others;
         if !self.worker.store.any_waiting().await? {
             self.watched.clear();
@@ -282,12 +287,13 @@ impl Dependencies {
         if tasks.is_empty() {
             return Ok(());
         }
-        let signals = &self.worker.signals;
+        let signals = Arc::clone(&self.worker.signals);
         let mut broken = None;
         for (task, moved) in tasks.iter().zip(self.worker.store.transition_all(&tasks, event, now).await) {
             self.watched.remove(&task.id);
             match moved {
                 Ok(next) => {
+                    self.moved = true;
                     self.worker.events.note(told(event, &next, now));
                     metrics::DEPENDENTS_MOVED.inc([next.status.as_str()]);
                     match next.status {

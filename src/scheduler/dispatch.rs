@@ -4,7 +4,7 @@
 //! retries this replica has scheduled and of the pending tasks in the store, so that a retry after seconds and a
 //! task due in seconds do not wait for the sweep. Nothing is claimed that has no reserved slot.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,14 +15,17 @@ use tokio_util::sync::CancellationToken;
 use super::Settings;
 use super::assign::{Strange, assign};
 use super::claims::{Claimed, Claims};
+use super::fairness::{applies, take_turns};
 use super::guard::guarded;
+use super::limits::{Enforcer, behind};
 use super::spread::Spread;
 use crate::clock;
 use crate::domain::agent::AgentLoad;
 use crate::domain::event::{Event, Level};
 use crate::domain::id::TaskId;
+use crate::domain::limit::Limits;
 use crate::domain::time::Timestamp;
-use crate::store::{DueTask, StoreError};
+use crate::store::{Closed, DueTask, StoreError};
 use crate::telemetry::metrics;
 use crate::worker::STORE_RETRY;
 use crate::worker::execute::Worker;
@@ -39,6 +42,8 @@ const OUTRUN_PAUSE_MS: i64 = 500;
 const MAX_GATHER: Duration = Duration::from_millis(10);
 /// A claim is begun beside another one only for this part of all places: many small ones cost more than they bring.
 const WORTH_A_CLAIM: usize = 4;
+/// Further looks at what is behind the keys that fill a window.
+const LOOKS_BEHIND: usize = 3;
 /// Most tasks remembered as told that they fit no agent.
 const MAX_TOLD: usize = 10_000;
 
@@ -61,6 +66,7 @@ pub(crate) struct Dispatcher {
     settings: Settings,
     drain: CancellationToken,
     claims: Claims,
+    limits: Arc<Enforcer>,
     spread: Spread,
     strange: Strange,
     told: HashSet<TaskId>,
@@ -71,9 +77,11 @@ pub(crate) struct Dispatcher {
 }
 
 impl Dispatcher {
-    pub(crate) fn new(worker: Arc<Worker>, settings: Settings, drain: CancellationToken) -> Self {
+    pub(crate) fn new(worker: Arc<Worker>, settings: Settings, limits: Limits, drain: CancellationToken) -> Self {
+        let limits = Arc::new(Enforcer::new(limits));
         Self {
-            claims: Claims::new(Arc::clone(&worker)),
+            claims: Claims::new(Arc::clone(&worker), Arc::clone(&limits)),
+            limits,
             spread: Spread::new(&worker.replica_id),
             strange: Strange::default(),
             told: HashSet::new(),
@@ -156,7 +164,7 @@ impl Dispatcher {
 
     /// When to search again by itself. With a backlog, freed capacity wakes the dispatcher.
     async fn next_due(&self, now: Timestamp, again: Again) -> Result<Option<Timestamp>, StoreError> {
-        let alarm = self.worker.signals.next_alarm(now);
+        let alarm = self.worker.signals.next_alarm(now).into_iter().chain(self.limits.next_look()).min();
         match again {
             Again::Now => return Ok(Some(now)),
             Again::Later => return Ok(alarm.into_iter().chain([in_a_moment()]).min()),
@@ -183,7 +191,10 @@ impl Dispatcher {
                 return Ok(Again::WhenFree);
             }
             let slots = Arc::clone(&self.worker.slots);
-            let in_flight = slots.in_flight();
+            let mut in_flight = slots.in_flight();
+            if self.limits.counts_agents() {
+                self.limits.crowd(&self.worker.store, slots.capacities(), &mut in_flight, now).await?;
+            }
             let loads = slots.loads(&in_flight);
             let wanted = loads.iter().map(AgentLoad::free).sum::<usize>().min(self.settings.claim_batch.max(1));
             let places = loads.iter().map(|load| load.profile.capacity).sum::<usize>();
@@ -193,12 +204,27 @@ impl Dispatcher {
             let any_full = loads.iter().any(|load| load.free() == 0 && !load.paused);
             let stretch = self.spread.stretch(wanted).saturating_add(self.claims.wanted().len());
             let limit = scan.max(u32::try_from(stretch).unwrap_or(MAX_SCAN)).min(MAX_SCAN);
-            let mut due = self.worker.store.due(now, limit, &self.strange.closed(&loads)).await?;
+            let here = slots.by_key();
+            let mut closed = self.strange.closed(&loads);
+            closed.keys = self.limits.closed_keys(&here, now);
+            let mut due = self.worker.store.due(now, limit, &closed).await?;
             let all_seen = due.len() < limit as usize;
+            let has_keys = applies(&due);
+            if has_keys && !all_seen {
+                self.look_behind(&mut due, closed, wanted, now).await?;
+            }
             due.retain(|task| !self.claims.wanted().contains(&task.id));
             let ids: Vec<TaskId> = due.iter().map(|task| task.id).collect();
-            let order = self.spread.order(&ids, wanted);
+            let mut order = self.spread.order(&ids, wanted);
+            let room = if has_keys { self.limits.room(&self.worker.store, &due).await? } else { HashMap::new() };
+            if has_keys {
+                order = take_turns(&due, &order, &here, &room);
+            }
             let assignment = assign(&due, &order, loads, wanted, &mut self.strange);
+            if !room.is_empty() {
+                self.limits.close(&room, &picked(&due, &assignment.picks), &here, now);
+            }
+            let any_full = any_full || self.limits.next_look().is_some();
             self.tell(assignment.none_fits.iter().map(|index| &due[*index]), now);
             if assignment.picks.is_empty() {
                 if all_seen || limit >= MAX_SCAN {
@@ -212,12 +238,36 @@ impl Dispatcher {
             let picks = assignment
                 .picks
                 .iter()
-                .filter_map(|(task, agent)| slots.reserve(*agent).map(|slot| (due[*task].id, slot)));
+                .filter_map(|(task, agent)| Some((&due[*task], slots.reserve(*agent)?)))
+                .map(|(task, slot)| (task.id, slot.keyed(task.key.as_deref())));
             self.claims.begin(picks.collect(), now);
             if taken_all {
                 return Ok(self.ended(any_full));
             }
         }
+    }
+
+    /// Finds due tasks behind those of the few keys that fill the window, so that one noisy key does not hide the others.
+    async fn look_behind(
+        &self,
+        due: &mut Vec<DueTask>,
+        mut closed: Closed,
+        wanted: usize,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        for _ in 0..LOOKS_BEHIND {
+            let Some(keys) = behind(due, &closed.keys, wanted) else { return Ok(()) };
+            closed.keys = keys;
+            let limit = u32::try_from(wanted.max(64)).unwrap_or(MAX_SCAN);
+            let more = self.worker.store.due(now, limit, &closed).await?;
+            let is_last = more.len() < limit as usize || !applies(&more);
+            let seen: HashSet<TaskId> = due.iter().map(|task| task.id).collect();
+            due.extend(more.into_iter().filter(|task| !seen.contains(&task.id)));
+            if is_last {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// Lets freed capacity gather: tasks that started together end together, and one claim for all of their places is
@@ -254,6 +304,15 @@ impl Dispatcher {
             self.worker.events.note(event.task(task.id));
         }
     }
+}
+
+/// How many tasks of each key are among `picks`.
+fn picked(due: &[DueTask], picks: &[(usize, usize)]) -> HashMap<String, u32> {
+    let mut picked = HashMap::new();
+    for key in picks.iter().filter_map(|(task, _)| due[*task].key.clone()) {
+        *picked.entry(key).or_default() += 1;
+    }
+    picked
 }
 
 fn in_a_moment() -> Timestamp {

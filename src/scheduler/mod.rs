@@ -18,6 +18,7 @@ use crate::clock;
 use crate::domain::agent::AgentProfile;
 use crate::domain::approval::ApprovalPolicy;
 use crate::domain::id::TaskId;
+use crate::domain::limit::Limits;
 use crate::domain::replica::AgentPresence;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::time::Timestamp;
@@ -50,8 +51,10 @@ mod claims;
 mod control;
 mod dependencies;
 mod dispatch;
+mod fairness;
 mod guard;
 mod keys;
+mod limits;
 pub(crate) mod prune;
 pub mod recurring;
 mod rescue;
@@ -95,6 +98,8 @@ pub struct Parts {
     pub agents: Vec<AgentProfile>,
     /// Section `[scheduler]`.
     pub scheduler: Settings,
+    /// Section `[limits]`.
+    pub limits: Limits,
     /// Section `[worker]`.
     pub worker: worker::Settings,
     /// Section `[retry]`.
@@ -196,7 +201,7 @@ impl Runner {
         control.look().await;
         inner.start_keepers(writer, heartbeat, Duration::from_millis(parts.worker.cancel_poll_ms));
         inner.finders.spawn(hear(parts.wake, Arc::clone(&inner.worker.signals), inner.drain.clone()));
-        inner.start_finders(control, parts.scheduler, heartbeat, busy);
+        inner.start_finders(control, parts.scheduler, parts.limits, heartbeat, busy);
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -303,7 +308,14 @@ impl Inner {
         self.keepers.spawn(writer.run(self.stop.clone()));
     }
 
-    fn start_finders(&self, control: Control, settings: Settings, heartbeat: Duration, busy: Arc<AtomicBool>) {
+    fn start_finders(
+        &self,
+        control: Control,
+        settings: Settings,
+        limits: Limits,
+        heartbeat: Duration,
+        busy: Arc<AtomicBool>,
+    ) {
         let worker = &self.worker;
         let swept = Arc::new(AtomicBool::new(false));
         let admission = Admission { worker: Arc::clone(worker), batch: settings.admission_batch.max(1) };
@@ -320,7 +332,7 @@ impl Inner {
         let upkeep = Upkeep { worker: Arc::clone(worker), retention: self.retention.clone() };
         self.finders.spawn(upkeep.run(self.drain.clone()));
         self.finders.spawn(Rescuer::new(Arc::clone(worker), heartbeat).run(self.drain.clone()));
-        self.finders.spawn(Dispatcher::new(Arc::clone(worker), settings, self.drain.clone()).run(swept));
+        self.finders.spawn(Dispatcher::new(Arc::clone(worker), settings, limits, self.drain.clone()).run(swept));
     }
 
     async fn end(&self) {

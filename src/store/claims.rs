@@ -6,12 +6,12 @@ use qdrant_client::qdrant::{
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::codec::{self, ADMITTED, SETTLED_BY};
+use super::codec::{self, ADMITTED, RUNS_AS, SETTLED_BY};
 use super::collections::Collection;
 use super::requests::Part;
 use super::values::{bound, from_payload, point_id, task_id};
 use super::writer::set_payload;
-use super::{Closed, DueTask, Rescue, Store, StoreError};
+use super::{Closed, DueTask, Rescue, RunsAs, Store, StoreError};
 use crate::domain::id::TaskId;
 use crate::domain::task::{Claim, MAX_CRASHES, Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
@@ -37,11 +37,14 @@ impl Store {
             let words: Vec<String> = closed.capabilities.iter().map(|word| word.to_lowercase()).collect();
             must_not.push(Condition::matches("needs", words));
         }
+        if !closed.keys.is_empty() {
+            must_not.push(Condition::matches("concurrency_key", closed.keys.clone()));
+        }
         let request = ScrollPointsBuilder::new(self.inner.name(Collection::Tasks))
             .filter(Filter { must: is_due(now), must_not, ..Filter::default() })
             .order_by(OrderByBuilder::new("rank").direction(Direction::Asc.into()))
             .limit(limit)
-            .with_payload(Part::Only(&["rank", "agent", "capabilities"]).selector());
+            .with_payload(Part::Only(&["rank", "agent", "capabilities", "concurrency_key"]).selector());
         let page = self.inner.scroll("due", request).await?;
         Ok(page.result.into_iter().filter_map(due_task).collect())
     }
@@ -86,13 +89,32 @@ impl Store {
     /// # Errors
     /// A failure of the store, after which [`Store::held`] tells what was won after all.
     pub async fn claim(&self, ids: &[TaskId], claim: &Claim, now: Timestamp) -> Result<Vec<Task>, StoreError> {
+        self.claim_as(ids, claim, RunsAs::Unsaid, now).await
+    }
+
+    /// [`Store::claim`] that also says as which agent the tasks run, for [`Store::running_as`].
+    ///
+    /// # Errors
+    /// As for [`Store::claim`].
+    pub async fn claim_as(
+        &self,
+        ids: &[TaskId],
+        claim: &Claim,
+        runs_as: RunsAs<'_>,
+        now: Timestamp,
+    ) -> Result<Vec<Task>, StoreError> {
         let Ok(limit) = u32::try_from(ids.len()) else {
             return Err(StoreError::Refused { operation: "claim", reason: format!("{} ids are too many", ids.len()) });
         };
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let patch = moved(&blank(TaskStatus::Pending, now), &TaskEvent::Claimed(claim.clone()), now)?;
+        let mut patch = moved(&blank(TaskStatus::Pending, now), &TaskEvent::Claimed(claim.clone()), now)?;
+        match runs_as {
+            RunsAs::Unsaid => None,
+            RunsAs::Nobody => patch.insert(RUNS_AS.to_owned(), Value::Null),
+            RunsAs::Agent(name) => patch.insert(RUNS_AS.to_owned(), json!(name)),
+        };
         let mut written = Ok(());
         for chunk in ids.chunks(CHUNK) {
             let filter = Filter::must([
@@ -294,5 +316,6 @@ fn due_task(point: RetrievedPoint) -> Option<DueTask> {
         rank: payload.get("rank")?.as_i64()?,
         agent: payload.get("agent").and_then(Value::as_str).map(str::to_owned),
         capabilities: payload.get("capabilities").map(words).unwrap_or_default(),
+        key: payload.get("concurrency_key").and_then(Value::as_str).map(str::to_owned),
     })
 }

@@ -7,7 +7,7 @@
 //! The files, by concern:
 //! - `connect`, `collections`, `requests`: the connection, the schema, and the one way every request takes;
 //! - `codec`, `foreign`, `values`: a task as a payload, and the tolerant reading of points that others wrote;
-//! - `insert` and `unique` (who holds a unique key), `tasks`, `dependents`, `admission`, `claims`, `transitions` with its
+//! - `insert` and `unique` (who holds a unique key), `tasks`, `dependents`, `limits`, `admission`, `claims`, `transitions` with its
 //!   `writer` (the group commit): the life of a task;
 //! - `schedules`: what makes tasks recur;
 //! - `attempts`, `dead_letters`, `replicas`, `events`, `artifacts`, `state`, `memory`, `search`: what is kept beside it;
@@ -39,6 +39,7 @@ mod error;
 mod events;
 mod foreign;
 mod insert;
+mod limits;
 mod memory;
 mod replicas;
 mod requests;
@@ -113,6 +114,19 @@ pub struct DueTask {
     pub agent: Option<String>,
     /// What its agent must be able to do.
     pub capabilities: Vec<String>,
+    /// Its concurrency key.
+    pub key: Option<String>,
+}
+
+/// What a claim says about as whom its tasks run, for [`Store::running_as`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunsAs<'a> {
+    /// Nothing, which costs nothing: no agent has a limit.
+    Unsaid,
+    /// As an agent without a limit.
+    Nobody,
+    /// As this agent, which has one.
+    Agent(&'a str),
 }
 
 /// Due tasks that nobody here could take now, left out of a scan so that they do not hide others.
@@ -122,6 +136,8 @@ pub struct Closed {
     pub agents: Vec<String>,
     /// Capabilities that no agent with free capacity has.
     pub capabilities: Vec<String>,
+    /// Concurrency keys whose limit is reached.
+    pub keys: Vec<String>,
 }
 
 /// Which tasks to list. Empty fields let everything through.

@@ -195,6 +195,7 @@ impl Inner {
     ) -> Result<u64, StoreError> {
         let mut request = CountPointsBuilder::new(self.name(collection)).exact(exact).build();
         request.filter = filter;
+        request.read_consistency = self.consistency();
         let response = self.call(operation, self.client.count(request)).await?;
         Ok(response.result.map_or(0, |result| result.count))
     }

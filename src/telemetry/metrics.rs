@@ -70,6 +70,16 @@ pub const TASKS_UNROUTABLE: Counter<0> = counter(
     &[],
     "Due tasks left pending because no agent of this replica fits; each task once.",
 );
+pub const LIMITED: Counter<1> = counter(
+    "qron_limited_total",
+    &["limit"],
+    "Claims handed back because the limit of a key or an agent was reached meanwhile, by limit: key or agent.",
+);
+pub const LIMITS_REACHED: Gauge<1> = gauge(
+    "qron_limits_reached",
+    &["limit"],
+    "Keys and agents of which this replica starts nothing more for now, by limit: key or agent.",
+);
 pub const DEPENDENTS_MOVED: Counter<1> = counter(
     "qron_dependents_moved_total",
     &["status"],
@@ -249,6 +259,8 @@ pub const ALL: &[Metric] = &[
     CLAIM_RACES_LOST.row(),
     CLAIMS_LOST.row(),
     TASKS_UNROUTABLE.row(),
+    LIMITED.row(),
+    LIMITS_REACHED.row(),
     DEPENDENTS_MOVED.row(),
     TASKS_COMPLETED.row(),
     TASKS_FAILED.row(),

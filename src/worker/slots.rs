@@ -1,5 +1,6 @@
 //! Capacity of the agents of this replica. A [`Slot`] is the right to run one task; dropping it gives it back.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,6 +12,8 @@ use crate::telemetry::metrics;
 pub(crate) struct Slots {
     profiles: Vec<Arc<AgentProfile>>,
     in_flight: Mutex<Vec<usize>>,
+    /// What is in flight for each concurrency key.
+    by_key: Mutex<HashMap<String, usize>>,
     /// Those that take on nothing, because a person has put them on hold.
     paused: Vec<AtomicBool>,
 }
@@ -19,6 +22,7 @@ pub(crate) struct Slots {
 pub(crate) struct Slot {
     slots: Arc<Slots>,
     index: usize,
+    key: Option<String>,
 }
 
 impl Slots {
@@ -35,7 +39,7 @@ impl Slots {
         }
         let in_flight = Mutex::new(vec![0; profiles.len()]);
         let paused = profiles.iter().map(|_| AtomicBool::new(false)).collect();
-        Self { profiles: profiles.into_iter().map(Arc::new).collect(), in_flight, paused }
+        Self { profiles: profiles.into_iter().map(Arc::new).collect(), in_flight, by_key: Mutex::default(), paused }
     }
 
     /// Puts those agents on hold that `is_paused` names, and no others; gives back whether some may work again. What
@@ -99,11 +103,43 @@ impl Slots {
         *count += 1;
         metrics::TASKS_IN_FLIGHT.set(*count, [&profile.name]);
         drop(in_flight);
-        Some(Slot { slots: Arc::clone(self), index })
+        Some(Slot { slots: Arc::clone(self), index, key: None })
+    }
+}
+
+impl Slots {
+    /// What is in flight for each concurrency key, and, last, for tasks without.
+    pub(crate) fn by_key(&self) -> HashMap<Option<String>, usize> {
+        let total: usize = self.in_flight().iter().sum();
+        let by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        let keyed: usize = by_key.values().sum();
+        let keys = by_key.iter().map(|(key, count)| (Some(key.clone()), *count));
+        keys.chain([(None, total.saturating_sub(keyed))]).collect()
+    }
+
+    /// Names and capacities of the agents, in the order they were given in.
+    pub(crate) fn capacities(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.profiles.iter().map(|profile| (profile.name.as_str(), profile.capacity))
     }
 }
 
 impl Slot {
+    /// The slot as that of a task with this concurrency key.
+    pub(crate) fn keyed(mut self, key: Option<&str>) -> Self {
+        if let Some(key) = key {
+            let mut by_key = self.slots.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+            *by_key.entry(key.to_owned()).or_default() += 1;
+            drop(by_key);
+            self.key = Some(key.to_owned());
+        }
+        self
+    }
+
+    /// The concurrency key of its task.
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
     /// The agent whose place it is.
     pub(crate) fn profile(&self) -> &Arc<AgentProfile> {
         &self.slots.profiles[self.index]
@@ -112,6 +148,16 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            let mut by_key = self.slots.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+            let left = by_key.get_mut(&key).map_or(0, |count| {
+                *count = count.saturating_sub(1);
+                *count
+            });
+            if left == 0 {
+                by_key.remove(&key);
+            }
+        }
         let mut in_flight = self.slots.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = in_flight.get_mut(self.index) {
             *count = count.saturating_sub(1);

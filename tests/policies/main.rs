@@ -18,4 +18,5 @@ mod support;
 
 mod dependencies;
 mod edges;
+mod sharing;
 mod unique;

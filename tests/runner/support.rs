@@ -93,6 +93,7 @@ impl World {
             agent: Agent::new(models, tools, self.store.clone(), config.memory.clone()),
             agents,
             scheduler: config.scheduler.clone(),
+            limits: config.limits.clone(),
             worker: config.worker.clone(),
             retry: config.retry.clone(),
             approvals: config.approvals.clone(),

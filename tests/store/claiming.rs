@@ -40,7 +40,8 @@ async fn what_nobody_can_take_now_does_not_hide_the_rest() {
         base(5),
     ];
     bed.store.insert(&tasks).await.expect("inserted");
-    let closed = Closed { agents: vec!["full".into(), "gone".into()], capabilities: vec!["fly".into()] };
+    let closed =
+        Closed { agents: vec!["full".into(), "gone".into()], capabilities: vec!["fly".into()], ..Closed::default() };
     let mut ids = bed.due_ids(10, &closed).await;
     ids.sort();
     assert_eq!(ids, [3, 4, 5].map(TaskId::Number));

@@ -1,0 +1,128 @@
+//! How much of the fleet a concurrency key or an agent may take: tasks at once, and starts in a stretch of time.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::time::Timestamp;
+
+/// One limit. What is left out is not limited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// Most tasks that run at the same time, in all replicas together.
+    #[serde(default)]
+    pub max_running: Option<u32>,
+    /// Most tasks started in each `per_s`, in all replicas together: so many at once after a pause, then evenly.
+    #[serde(default)]
+    pub starts: Option<u32>,
+    /// The stretch of time of `starts`, in seconds.
+    #[serde(default = "a_minute")]
+    pub per_s: u32,
+}
+
+const fn a_minute() -> u32 {
+    60
+}
+
+/// Section `[limits]` of the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// By concurrency key. A name that ends in `*` is for every key that begins so; of several the longest holds. Each key
+    /// has the limit for itself.
+    pub keys: BTreeMap<String, Limit>,
+    /// By name of the agent.
+    pub agents: BTreeMap<String, Limit>,
+}
+
+impl Limits {
+    /// The limit of a concurrency key.
+    #[must_use]
+    pub fn of_key(&self, key: &str) -> Option<&Limit> {
+        self.keys.get(key).or_else(|| {
+            let fits = |name: &&String| name.strip_suffix('*').is_some_and(|start| key.starts_with(start));
+            self.keys.keys().filter(fits).max_by_key(|name| name.len()).and_then(|name| self.keys.get(name))
+        })
+    }
+
+    /// The limit of an agent.
+    #[must_use]
+    pub fn of_agent(&self, name: &str) -> Option<&Limit> {
+        self.agents.get(name)
+    }
+}
+
+/// The account of a limit of starts: until when they are used up, in microseconds of the epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account(pub i64);
+
+/// What an account allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    /// Starts allowed now.
+    pub starts: u32,
+    /// The account after them.
+    pub account: Account,
+    /// When the next one is allowed.
+    pub next: Timestamp,
+}
+
+impl Account {
+    /// Takes up to `wanted` of `starts` in each `per_s` (both at least one). In any stretch of `per_s`, at most twice
+    /// `starts` are allowed, and `starts` on average.
+    #[must_use]
+    pub fn take(self, wanted: u32, starts: u32, per_s: u32, now: Timestamp) -> Allowed {
+        let now = now.as_millis().saturating_mul(1_000);
+        let period = i64::from(per_s.max(1)) * 1_000_000;
+        let each = (period / i64::from(starts.max(1))).max(1);
+        let used_until = self.0.max(now);
+        let free = u32::try_from((now + period - used_until) / each).unwrap_or(0);
+        let taken = wanted.min(free).min(starts);
+        let account = used_until + i64::from(taken) * each;
+        let next = (account + each - period).max(now);
+        // Upwards, so that it is allowed when the time has come.
+        Allowed { starts: taken, account: Self(account), next: Timestamp::from_millis(next.div_euclid(1_000) + 1) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_name_that_fits_holds() {
+        let limit = |max| Limit { max_running: Some(max), ..Limit::default() };
+        let names = [("*", 1), ("team-*", 2), ("team-a-*", 3), ("team-a-x", 4)];
+        let limits =
+            Limits { keys: names.map(|(name, max)| (name.to_owned(), limit(max))).into(), ..Limits::default() };
+        for (key, max) in [("other", 1), ("team-b", 2), ("team-a-y", 3), ("team-a-x", 4)] {
+            assert_eq!(limits.of_key(key), Some(&limit(max)), "{key}");
+        }
+        assert_eq!(Limits::default().of_key("x"), None);
+    }
+
+    #[test]
+    fn starts_come_at_once_after_a_pause_and_then_evenly() {
+        let at = |ms: i64| Timestamp::from_millis(1_000_000 + ms);
+        let first = Account::default().take(100, 10, 60, at(0));
+        assert_eq!((first.starts, first.next), (10, at(6_001)));
+        assert_eq!(first.account.take(5, 10, 60, at(5_999)).starts, 0);
+        let second = first.account.take(5, 10, 60, first.next);
+        assert_eq!(second.starts, 1);
+        assert_eq!(second.account.take(100, 10, 60, at(1_000_000)).starts, 10);
+        let clock_set_back = second.account.take(5, 10, 60, at(-100_000));
+        assert_eq!(clock_set_back.starts, 0, "it waits rather than allowing more");
+    }
+
+    #[test]
+    fn in_the_long_run_no_more_than_the_rate_is_allowed() {
+        let (mut account, mut total) = (Account::default(), 0);
+        for second in 0..600 {
+            let allowed = account.take(3, 7, 10, Timestamp::from_millis(1_000_000 + second * 1_000));
+            account = allowed.account;
+            total += allowed.starts;
+        }
+        assert!((420..=427).contains(&total), "{total}");
+    }
+}

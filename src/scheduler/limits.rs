@@ -1,0 +1,326 @@
+//! Limits of concurrency keys and agents, for the whole fleet.
+//!
+//! What is guaranteed: never more tasks of a limited key or agent are *started* than `max_running` allows, however many
+//! replicas claim at the same moment. A replica claims first, then counts what runs, its own claims included, and starts
+//! only as much of it as keeps the count within the limit; the rest it hands back. Of all that are started and not ended,
+//! consider the one claimed last: whoever started it counted after its claim, and so counted all of them. Replicas that
+//! claim at the same moment may both hand back; they look at what is free first, so that this is rare. Starts in a
+//! stretch of time come off one account that all replicas share, by conditional writes.
+//!
+//! Tasks held by a replica that died count as running until they are rescued.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::clock;
+use crate::domain::event::Event;
+use crate::domain::limit::{Limit, Limits};
+use crate::domain::task::{Task, TaskEvent};
+use crate::domain::time::Timestamp;
+use crate::store::{DueTask, Store, StoreError, TransitionError};
+use crate::telemetry::metrics;
+use crate::worker::execute::Worker;
+use crate::worker::slots::Slot;
+
+/// How long a limit that is reached is left alone before it is looked at again, in milliseconds. What ends in this
+/// replica is noticed at once.
+const LOOK_MS: i64 = 250;
+/// Most limits remembered as reached.
+const MAX_REACHED: usize = 4_096;
+
+/// What a limit is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Of {
+    Key(String),
+    Agent(String),
+}
+
+impl Of {
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Key(_) => "key",
+            Self::Agent(_) => "agent",
+        }
+    }
+
+    fn account(&self) -> String {
+        match self {
+            Self::Key(name) => format!("key {name}"),
+            Self::Agent(name) => format!("agent {name}"),
+        }
+    }
+}
+
+/// The limits, and what is known of them.
+pub(super) struct Enforcer {
+    limits: Limits,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Limits that are reached: until when they are left alone, and what ran here then.
+    reached: HashMap<Of, (Timestamp, usize)>,
+    /// Claims under way, which the store may not count yet.
+    claiming: HashMap<Of, u32>,
+}
+
+impl Enforcer {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, state: Mutex::default() }
+    }
+
+    fn of(&self, of: &Of) -> Option<&Limit> {
+        match of {
+            Of::Key(key) => self.limits.of_key(key),
+            Of::Agent(name) => self.limits.of_agent(name),
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.limits == Limits::default()
+    }
+
+    /// Whether claims say as which agent a task runs.
+    pub(super) fn counts_agents(&self) -> bool {
+        !self.limits.agents.is_empty()
+    }
+
+    /// The agent, if there is a limit for it.
+    pub(super) fn limited<'a>(&self, agent: &'a str) -> Option<&'a str> {
+        self.limits.of_agent(agent).map(|_| agent)
+    }
+
+    /// Keys whose limit is reached, as far as is known; one of which a task has ended here counts as open again.
+    pub(super) fn closed_keys(&self, here: &HashMap<Option<String>, usize>, now: Timestamp) -> Vec<String> {
+        let mut state = self.state();
+        state.reached.retain(|of, (until, then)| {
+            let now_here =
+                if let Of::Key(key) = of { here.get(&Some(key.clone())).copied().unwrap_or(0) } else { *then };
+            *until > now && now_here >= *then
+        });
+        for kind in ["key", "agent"] {
+            let reached = state.reached.keys().filter(|of| of.kind() == kind).count();
+            metrics::LIMITS_REACHED.set(reached, [kind]);
+        }
+        state.reached.keys().filter_map(|of| if let Of::Key(key) = of { Some(key.clone()) } else { None }).collect()
+    }
+
+    /// When a limit that is reached is to be looked at again.
+    pub(super) fn next_look(&self) -> Option<Timestamp> {
+        self.state().reached.values().map(|(until, _)| *until).min()
+    }
+
+    /// How many tasks of each limited key among `due` may be claimed now.
+    pub(super) async fn room(&self, store: &Store, due: &[DueTask]) -> Result<HashMap<String, u32>, StoreError> {
+        let mut room = HashMap::new();
+        if self.limits.keys.is_empty() {
+            return Ok(room);
+        }
+        let mut counted = Vec::new();
+        for key in super::fairness::keys(due) {
+            match self.limits.of_key(&key) {
+                Some(Limit { max_running: Some(_), .. }) => counted.push(key),
+                // The account tells how many may start; more than it holds at most need not be claimed.
+                Some(Limit { starts: Some(starts), .. }) => {
+                    room.insert(key, *starts);
+                }
+                _ => {}
+            }
+        }
+        let running = store.running_by_key(&counted).await?;
+        let state = self.state();
+        for key in counted {
+            let Some(limit) = self.limits.of_key(&key) else { continue };
+            let claiming = state.claiming.get(&Of::Key(key.clone())).copied().unwrap_or(0);
+            let used = running.get(&key).copied().unwrap_or(0).saturating_add(claiming);
+            let free = limit.max_running.unwrap_or(u32::MAX).saturating_sub(used);
+            room.insert(key, free.min(limit.starts.unwrap_or(u32::MAX)));
+        }
+        Ok(room)
+    }
+
+    /// `in_flight` of the agents called `names`, as if a limited one had as many more in flight as others leave no room.
+    pub(super) async fn crowd<'a>(
+        &self,
+        store: &Store,
+        agents: impl Iterator<Item = (&'a str, usize)>,
+        in_flight: &mut [usize],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        for ((name, capacity), in_flight) in agents.zip(in_flight) {
+            let Some(limit) = self.limits.of_agent(name) else { continue };
+            let of = Of::Agent(name.to_owned());
+            let waits = self.state().reached.get(&of).is_some_and(|(until, _)| *until > now);
+            let mut room = if waits { 0 } else { limit.starts.unwrap_or(u32::MAX) };
+            if let (Some(max), true) = (limit.max_running, room > 0) {
+                let used = store.running_as(name).await?;
+                let claiming = self.state().claiming.get(&of).copied().unwrap_or(0);
+                room = room.min(max.saturating_sub(used.saturating_add(claiming)));
+                if room == 0 {
+                    self.reached(of, now.plus_millis(LOOK_MS), 0);
+                }
+            }
+            let room = usize::try_from(room).unwrap_or(usize::MAX);
+            *in_flight = (*in_flight).max(capacity.saturating_sub(room));
+        }
+        Ok(())
+    }
+
+    /// Remembers that nothing more of this may start before `until`.
+    fn reached(&self, of: Of, until: Timestamp, here: usize) {
+        let mut state = self.state();
+        if state.reached.len() >= MAX_REACHED {
+            state.reached.clear();
+        }
+        state.reached.insert(of, (until, here));
+    }
+
+    /// Remembers keys of `due` that have no room left.
+    pub(super) fn close(
+        &self,
+        room: &HashMap<String, u32>,
+        picked: &HashMap<String, u32>,
+        here: &HashMap<Option<String>, usize>,
+        now: Timestamp,
+    ) {
+        for (key, room) in room {
+            let picked = picked.get(key).copied().unwrap_or(0);
+            if picked >= *room {
+                let here = here.get(&Some(key.clone())).copied().unwrap_or(0) + picked as usize;
+                self.reached(Of::Key(key.clone()), now.plus_millis(LOOK_MS), here);
+            }
+        }
+    }
+
+    /// The limits that tasks which are about to be claimed fall under; see [`Enforcer::done`].
+    pub(super) fn begin(&self, picks: &[(Option<&str>, &str)]) -> Vec<Of> {
+        let ofs: Vec<Of> = picks.iter().flat_map(|(key, agent)| self.limits_of(*key, agent)).collect();
+        let mut state = self.state();
+        for of in &ofs {
+            *state.claiming.entry(of.clone()).or_default() += 1;
+        }
+        ofs
+    }
+
+    /// The claim of these has ended.
+    pub(super) fn done(&self, ofs: &[Of]) {
+        let mut state = self.state();
+        for of in ofs {
+            if let Some(count) = state.claiming.get_mut(of) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        state.claiming.retain(|_, count| *count > 0);
+    }
+
+    fn limits_of(&self, key: Option<&str>, agent: &str) -> impl Iterator<Item = Of> + use<> {
+        let key = key.filter(|key| self.limits.of_key(key).is_some()).map(|key| Of::Key(key.to_owned()));
+        let agent = self.limited(agent).map(|agent| Of::Agent(agent.to_owned()));
+        key.into_iter().chain(agent)
+    }
+
+    /// Of tasks that were won, those that may start; the others are handed back.
+    pub(super) async fn admit(&self, worker: &Arc<Worker>, won: Vec<(Task, Slot)>) -> Vec<(Task, Slot)> {
+        let mut by_limit: Vec<(Of, Vec<usize>)> = Vec::new();
+        for (index, (task, slot)) in won.iter().enumerate() {
+            for of in self.limits_of(task.concurrency_key.as_deref(), &slot.profile().name) {
+                match by_limit.iter_mut().find(|(known, _)| *known == of) {
+                    Some((_, indexes)) => indexes.push(index),
+                    None => by_limit.push((of, vec![index])),
+                }
+            }
+        }
+        if by_limit.is_empty() {
+            return won;
+        }
+        let mut refused: HashMap<usize, &'static str> = HashMap::new();
+        for (of, indexes) in by_limit {
+            let open: Vec<usize> = indexes.into_iter().filter(|index| !refused.contains_key(index)).collect();
+            let allowed = match self.allowed(&worker.store, &of, open.len()).await {
+                Ok(allowed) => allowed,
+                Err(error) => {
+                    tracing::warn!(%error, "a limit could not be checked: its tasks are handed back");
+                    self.reached(of.clone(), clock::now().plus_millis(LOOK_MS), 0);
+                    0
+                }
+            };
+            // The last ones, which are the least urgent.
+            refused.extend(open.into_iter().skip(allowed).map(|index| (index, of.kind())));
+        }
+        let (mut admitted, mut back) = (Vec::new(), Vec::new());
+        for (index, (task, slot)) in won.into_iter().enumerate() {
+            match refused.get(&index) {
+                None => admitted.push((task, slot)),
+                Some(kind) => back.push((task, *kind)),
+            }
+        }
+        hand_back(worker, back).await;
+        admitted
+    }
+
+    /// How many of `won` tasks that were claimed under a limit may start.
+    async fn allowed(&self, store: &Store, of: &Of, won: usize) -> Result<usize, StoreError> {
+        let Some(limit) = self.of(of) else { return Ok(won) };
+        let mut allowed = won;
+        if let Some(max) = limit.max_running {
+            let running = match of {
+                Of::Key(key) => store.running_by_key(std::slice::from_ref(key)).await?.get(key).copied().unwrap_or(0),
+                Of::Agent(name) => store.running_as(name).await?,
+            };
+            allowed = allowed.saturating_sub(running.saturating_sub(max) as usize);
+            if allowed < won {
+                // Others handed back at this moment, too; not all of them shall come again at the same one.
+                let jitter = i64::try_from(uuid::Uuid::new_v4().as_u128() % 250).unwrap_or(0);
+                self.reached(of.clone(), clock::now().plus_millis(LOOK_MS + jitter), 0);
+            }
+        }
+        if let (Some(starts), true) = (limit.starts, allowed > 0) {
+            let wanted = u32::try_from(allowed).unwrap_or(u32::MAX);
+            let taken = store.take_starts(&of.account(), wanted, (starts, limit.per_s), clock::now()).await?;
+            allowed = taken.starts as usize;
+            if allowed < won {
+                self.reached(of.clone(), taken.next, 0);
+            }
+        }
+        Ok(allowed)
+    }
+}
+
+/// Hands back tasks that were claimed and may not start, at no charge.
+async fn hand_back(worker: &Arc<Worker>, tasks: Vec<(Task, &'static str)>) {
+    let now = clock::now();
+    for (task, kind) in tasks {
+        metrics::LIMITED.inc([kind]);
+        match crate::worker::persist("hand back a task", || worker.store.transition(&task, &TaskEvent::Released, now))
+            .await
+        {
+            Ok(_) => {
+                let message = format!("waits: the limit of its {kind} is reached");
+                worker.events.note(Event::new("limited", message, now).task(task.id));
+            }
+            Err(TransitionError::Store(error)) => {
+                tracing::error!(task = %task.id, %error, "a task that may not start could not be handed back");
+                worker.unsettled.store(true, std::sync::atomic::Ordering::Release);
+            }
+            // Somebody cancelled it, or took it over.
+            Err(_) => {}
+        }
+    }
+}
+
+/// Keys that were seen in a window that they fill, so that a second look finds those behind them.
+pub(super) fn behind(due: &[DueTask], closed: &[String], wanted: usize) -> Option<Vec<String>> {
+    let keys = super::fairness::keys(due);
+    let crowded = !keys.is_empty() && keys.len() < wanted.max(2);
+    crowded.then(|| {
+        let mut seen: HashSet<String> = closed.iter().cloned().collect();
+        seen.extend(keys);
+        seen.into_iter().collect()
+    })
+}
