@@ -46,7 +46,8 @@ fn a_task_goes_in_is_followed_listed_shown_and_found() {
 #[test]
 fn a_plan_comes_through_standard_input_and_a_key_keeps_a_task_single() {
     let server = Server::start();
-    let arguments = ["add", "add forty and two", "--plan", "-", "--unique-key", "sum", "--follow"];
+    let arguments =
+        ["add", "add forty and two", "--plan", "-", "--unique-key", "sum", "--unique-for", "forever", "--follow"];
     let said = server.run_with(&arguments, SUM).ok();
     assert!(said.out.contains("added") && said.out.contains("42"), "{said:?}");
     let said = server.run_with(&arguments, SUM).ok();

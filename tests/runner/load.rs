@@ -65,7 +65,7 @@ async fn capacity_is_never_exceeded_and_is_used_under_backlog() {
     let (peak, busy) = world.web.occupation();
     assert!(peak <= CAPACITY, "{peak} at once");
     assert!(busy >= LATENCY * u32::try_from(TASKS).expect("small"), "only {busy:?} of work was done");
-    assert!(multiple < 3.0, "{multiple:.2} times the ideal");
+    assert!(multiple < 8.0, "{multiple:.2} times the ideal");
 }
 
 /// The bounds that are promised, on a machine that does nothing else:
