@@ -217,7 +217,8 @@ async fn many_schedules_of_one_moment_are_shared_by_the_replicas() {
     let at = clock::now().plus_millis(3_000);
     for index in 0..60 {
         let definition = json!({"spec": {"at": at}, "zone": "UTC", "task": quick()});
-        world.asleep(&format!("once-{index}"), definition, 0).await;
+        // Decided up to a minute ago, so that it counts even when storing all of them takes until then.
+        world.asleep(&format!("once-{index}"), definition, 60).await;
     }
     let (one, other) = (world.replica().await, world.replica().await);
     for index in 0..60 {
