@@ -1,5 +1,5 @@
 //! Many edges stay cheap. The long forms print what they took:
-//! `cargo test --release --test policies edges -- --ignored --nocapture`.
+//! `LINKS=10000 cargo test --release --test policies ten_thousand -- --ignored --nocapture`.
 
 use std::time::{Duration, Instant};
 
@@ -88,10 +88,15 @@ async fn hundreds_of_edges_are_followed_in_every_shape() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]
-async fn ten_thousand_edges() {
+async fn ten_thousand_edges_into_one_task_and_out_of_one() {
     for (shape, took) in [("fan-in", fan_in(10_000).await), ("fan-out", fan_out(10_000).await)] {
         println!("{shape}: 10,000 edges in {took:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn ten_thousand_edges_in_a_row() {
     let links = std::env::var("LINKS").ok().and_then(|links| links.parse().ok()).unwrap_or(10_000);
     let took = chain(links).await;
     println!("chain: {links} edges in {took:?}, {:?} for each", took / u32::try_from(links).expect("a small number"));
