@@ -184,7 +184,7 @@ impl Machine {
 
     /// The calls that are due and wait for a person.
     fn held_back(&self) -> Vec<ToolCall> {
-        let outputs = self.state.outputs();
+        let outputs = self.state.targets(&self.setup.dependencies);
         let mut calls = Vec::new();
         for step in &self.state.steps {
             match (&step.status, &step.plan.tool) {

@@ -115,3 +115,14 @@ fn without_a_rule_nobody_is_asked() {
     let mut machine = begin(with_plan(&json!([step("send", "send", &[])])));
     assert_eq!(ids(&tool_calls(&mut machine)), ["send#1"]);
 }
+
+#[test]
+fn a_call_with_the_result_of_another_task_is_asked_for_as_it_will_be_made() {
+    let plan = json!([{"id": "a", "tool": "send", "arguments": {"text": "${deps.7.result}"}}]);
+    let dependencies = json!({"7": {"result": "hello"}}).as_object().cloned().unwrap_or_default();
+    let mut machine = begin(guarded(Setup { dependencies, ..with_plan(&plan) }));
+    let calls = asked(&mut machine);
+    assert_eq!(calls[0].arguments, json!({"text": "hello"}));
+    let mut machine = after(&machine, vec![decided(&calls[0], Verdict::Approved)]);
+    assert_eq!(tool_calls(&mut machine), calls);
+}
