@@ -164,7 +164,7 @@ impl Dispatcher {
 
     /// When to search again by itself. With a backlog, freed capacity wakes the dispatcher.
     async fn next_due(&self, now: Timestamp, again: Again) -> Result<Option<Timestamp>, StoreError> {
-        let alarm = self.worker.signals.next_alarm(now).into_iter().chain(self.limits.next_look()).min();
+        let alarm = self.worker.signals.next_alarm(now).into_iter().chain(self.limits.next_look(now)).min();
         match again {
             Again::Now => return Ok(Some(now)),
             Again::Later => return Ok(alarm.into_iter().chain([in_a_moment()]).min()),
@@ -224,7 +224,7 @@ impl Dispatcher {
             if !room.is_empty() {
                 self.limits.close(&room, &picked(&due, &assignment.picks), &here, now);
             }
-            let any_full = any_full || self.limits.next_look().is_some();
+            let any_full = any_full || self.limits.next_look(now).is_some();
             self.tell(assignment.none_fits.iter().map(|index| &due[*index]), now);
             if assignment.picks.is_empty() {
                 if all_seen || limit >= MAX_SCAN {

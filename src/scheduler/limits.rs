@@ -111,9 +111,10 @@ impl Enforcer {
         state.reached.keys().filter_map(|of| if let Of::Key(key) = of { Some(key.clone()) } else { None }).collect()
     }
 
-    /// When a limit that is reached is to be looked at again.
-    pub(super) fn next_look(&self) -> Option<Timestamp> {
-        self.state().reached.values().map(|(until, _)| *until).min()
+    /// When, after `now`, a limit that is reached is to be looked at again. One whose time has come is looked at with the
+    /// next search, and is no reason for one: all places may be taken.
+    pub(super) fn next_look(&self, now: Timestamp) -> Option<Timestamp> {
+        self.state().reached.values().map(|(until, _)| *until).filter(|until| *until > now).min()
     }
 
     /// How many tasks of each limited key among `due` may be claimed now.
@@ -323,4 +324,20 @@ pub(super) fn behind(due: &[DueTask], closed: &[String], wanted: usize) -> Optio
         seen.extend(keys);
         seen.into_iter().collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_whose_time_has_come_is_no_alarm() {
+        let enforcer = Enforcer::new(Limits::default());
+        let at = Timestamp::from_millis;
+        enforcer.reached(Of::Key("acme".to_owned()), at(100), 1);
+        enforcer.reached(Of::Key("other".to_owned()), at(200), 1);
+        assert_eq!(enforcer.next_look(at(50)), Some(at(100)));
+        assert_eq!(enforcer.next_look(at(100)), Some(at(200)));
+        assert_eq!(enforcer.next_look(at(200)), None);
+    }
 }
