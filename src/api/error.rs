@@ -59,6 +59,10 @@ impl Problem {
     }
 
     /// Several faults of one request.
+    pub(super) fn internal(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+    }
+
     pub(super) fn several(status: StatusCode, errors: Vec<String>) -> Self {
         let detail = errors.join("; ");
         Self { errors, ..Self::new(status, detail) }

@@ -141,7 +141,7 @@ fn method_label(method: &Method) -> &'static str {
 
 /// The answer when a handler panics.
 pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "qron made a mistake; its log says more").into_response()
+    Problem::internal("qron made a mistake; its log says more").into_response()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Tasks: submit, list, show, and changes of one.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
@@ -17,7 +18,8 @@ use crate::clock;
 use crate::domain::event::Event;
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
-use crate::store::{Inserted, TaskFilter, TransitionError};
+use crate::domain::time::Timestamp;
+use crate::store::{Inserted, StoreError, TaskFilter, TransitionError};
 use crate::telemetry::metrics;
 
 const DEFAULT_LIMIT: u32 = 50;
@@ -29,7 +31,7 @@ const TRIES: usize = 4;
 /// Longest `Idempotency-Key`, in characters.
 const MAX_IDEMPOTENCY_KEY: usize = 256;
 
-/// Inserts one task or a list, all or none, and wakes the dispatcher.
+/// Inserts one task or a list, all or none. What can start at once does, for the rest the dispatcher is woken.
 pub(super) async fn submit(
     State(parts): State<Shared>,
     headers: HeaderMap,
@@ -37,15 +39,13 @@ pub(super) async fn submit(
 ) -> Result<Response, Problem> {
     let now = clock::now();
     let (tasks, listed) = submission::read(&parts, body, idempotency_key(&headers)?, now).await?;
-    let inserted = parts.store.insert(&tasks).await?;
+    // A client that goes away must not leave tasks behind that are claimed and not started.
+    let inserting = tokio::spawn(insert(Arc::clone(&parts), tasks, now));
+    let (tasks, inserted) =
+        inserting.await.map_err(|_| Problem::internal("inserting broke down; the log says more"))??;
     let created = inserted.iter().filter(|inserted| inserted.created).count();
     metrics::TASKS_INSERTED.add(created, ["api"]);
     metrics::TASKS_NOT_CREATED.add(inserted.len() - created, ["api"]);
-    if created > 0 {
-        let waiting =
-            tasks.iter().zip(&inserted).filter(|(task, one)| one.created && task.status == TaskStatus::Waiting);
-        parts.runner.wake_for(&waiting.map(|(_, one)| one.id).collect::<Vec<_>>());
-    }
     let there: Vec<TaskId> = inserted.iter().filter(|one| !one.created).map(|one| one.id).collect();
     let there: HashMap<TaskId, Task> =
         parts.store.tasks_by_id(&there).await?.into_iter().map(|task| (task.id, task)).collect();
@@ -60,10 +60,22 @@ pub(super) async fn submit(
         return Ok((status, Json(Listing { items, next: None })).into_response());
     }
     let Some(submitted) = items.pop() else {
-        return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the store gave no answer for the task"));
+        return Err(Problem::internal("the store gave no answer for the task"));
     };
     let location = [(header::LOCATION, format!("/api/v1/tasks/{}", submitted.task.id))];
     Ok((status, location, Json(submitted)).into_response())
+}
+
+/// Inserts `tasks`, as far as they are new, and sees to it that they are run.
+async fn insert(parts: Shared, mut tasks: Vec<Task>, now: Timestamp) -> Result<(Vec<Task>, Vec<Inserted>), StoreError> {
+    let ahead = parts.runner.take_ahead(&mut tasks, now);
+    let inserted = parts.store.insert(&tasks).await?;
+    if ahead.start(&tasks, inserted.iter().map(|one| one.created)) {
+        let waiting =
+            tasks.iter().zip(&inserted).filter(|(task, one)| one.created && task.status == TaskStatus::Waiting);
+        parts.runner.wake_for(&waiting.map(|(_, one)| one.id).collect::<Vec<_>>());
+    }
+    Ok((tasks, inserted))
 }
 
 /// The key under which a client may send the same request again without making its tasks twice.

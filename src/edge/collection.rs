@@ -1,7 +1,7 @@
 //! One collection: its shard, its description and its write queue.
 //!
-//! Group commit: whoever finds the queue idle becomes its writer, takes all that waits, applies it, flushes once and
-//! answers everyone; what arrives meanwhile makes the next group. A lone write therefore waits for nobody, and an
+//! Group commit: whoever finds the queue idle becomes its writer, takes all that waits, applies it, makes it durable in
+//! one write and answers everyone; what arrives meanwhile makes the next group. A lone write therefore waits for nobody, and an
 //! idle collection has no thread. Knows nothing of gRPC or protobuf.
 
 use std::collections::VecDeque;
@@ -19,7 +19,7 @@ use super::meta::Meta;
 
 /// Writes that may wait in the queue; more wait in their callers.
 const QUEUE_LIMIT: usize = 4096;
-/// Writes that share one flush.
+/// Writes that are made durable together.
 const GROUP_LIMIT: usize = 1024;
 /// Bytes after which a group is full, so that a flood of big writes is acknowledged in steps.
 const GROUP_BYTES: u64 = 32 << 20;
@@ -39,7 +39,7 @@ pub(crate) struct Change {
 
 struct Write {
     change: Change,
-    /// Who waits for the flush; nobody when the client does not.
+    /// Who waits until it is durable; nobody when the client does not.
     done: Option<oneshot::Sender<Result<(), Fault>>>,
     _room: OwnedSemaphorePermit,
 }
@@ -122,7 +122,7 @@ impl Collection {
         }
     }
 
-    /// Queues a change and returns its number; with `wait`, only after the flush that holds it.
+    /// Queues a change and returns its number; with `wait`, only once it is durable.
     pub(crate) async fn write(self: &Arc<Self>, change: Change, wait: bool) -> Result<u64, Fault> {
         let room = Arc::clone(&self.room).acquire_owned().await.map_err(|_| Fault::no_collection(&self.name))?;
         let (done, result) = oneshot::channel();
@@ -201,9 +201,9 @@ impl Collection {
         self.tidy();
     }
 
-    /// Flushes and tells everyone how that went.
+    /// Makes all of it durable and tells everyone how that went.
     fn settle(&self, applied: Vec<Option<oneshot::Sender<Result<(), Fault>>>>) {
-        let result = self.engine.flush().map_err(|error| self.fault(error));
+        let result = self.engine.commit().map_err(|error| self.fault(error));
         if let Err(fault) = &result {
             tracing::error!(collection = self.name, "{fault}");
             self.recover();
@@ -218,7 +218,7 @@ impl Collection {
         if self.engine.is_open() { Ok(()) } else { self.engine.reopen().map_err(|error| self.fault(error)) }
     }
 
-    /// Goes back to what the disk holds after a flush that may be half done.
+    /// Goes back to what is durable after a failure that may have left half of something.
     fn recover(&self) {
         self.engine.set_torn();
         self.reopen();
@@ -231,12 +231,26 @@ impl Collection {
         }
     }
 
+    /// After everyone was answered: what keeps the next start short and the folder small.
     fn tidy(&self) {
+        let is_idle = unpoisoned(&self.queue).writes.is_empty();
+        if self.engine.is_open()
+            && self.engine.is_checkpoint_due()
+            && let Err(error) = self.engine.checkpoint()
+        {
+            tracing::error!(collection = self.name, "{}", self.fault(error));
+            self.recover();
+        }
         if self.groups.fetch_add(1, Ordering::Relaxed) % LOG_CHECK != LOG_CHECK - 1 {
             return;
         }
         let dead = self.engine.dead_log_bytes();
-        if dead > LOG_ALWAYS || (dead > LOG_WHEN_IDLE && unpoisoned(&self.queue).writes.is_empty()) {
+        if dead > LOG_ALWAYS || (dead > LOG_WHEN_IDLE && is_idle) {
+            // What is in the files need not be applied again.
+            if let Err(error) = self.engine.checkpoint() {
+                tracing::error!(collection = self.name, "{}", self.fault(error));
+                return self.recover();
+            }
             self.reopen();
         }
     }

@@ -1,16 +1,18 @@
 //! What is particular to qdrant-edge 0.7: this file is what a newer engine replaces.
 //!
-//! - It writes a log of operations (WAL) but never reads it back: only a flush makes an operation durable, so who
-//!   writes must flush before acknowledging. The log's index numbers the operations, so its tail must stay, but
-//!   its closed segments are dead weight: they are removed whenever the shard is (re)opened.
+//! - It writes a log of operations (WAL) but never reads it back, and a flush takes a few dozen writes. So what is
+//!   acknowledged is in a [`Journal`] of ours first, one write for a group; a flush now and then makes a checkpoint, and
+//!   what came after it is applied again when the shard is opened. The engine's log numbers the operations, so its tail
+//!   must stay, but its closed segments are dead weight: they are removed whenever the shard is (re)opened.
 //! - `flush` panics when it fails or runs twice at once: there is one writer, and panics are caught.
 //! - After an I/O error a shard refuses every later operation: it is reopened from disk, as after a crash.
 //! - `optimize` moves points between segments, during which readers may miss one, and keeps deletions in memory
 //!   that a flush does not cover. It is never called: a shard is one appendable segment, searched exactly, and
 //!   what deletions leave behind goes with [`Engine::copy_to`].
 //! - A flush writes the parts of a shard one after the other, so a crash in its midst can leave an index ahead of the
-//!   payload it was made from. A shard carries a mark from its first write until it is closed well, and one that is
-//!   found with it must be rebuilt: see [`Engine::is_torn`].
+//!   payload it was made from. The journal heals that: every point that was touched is written again, in the same order.
+//!   What the journal does not hold, indexes made or dropped and the leavings of a failure, is under a mark meanwhile,
+//!   and a shard that is found with it must be rebuilt: see [`Engine::is_torn`].
 //! - It writes through memory maps of sparse files, where a full disk is a fatal signal instead of an error:
 //!   [`Engine::check_space`] comes before every write.
 //!
@@ -22,13 +24,16 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use qdrant_edge::{
     CreateIndex, EdgeConfig, EdgeShard, FieldIndexOperations, OperationError, PayloadFieldSchema,
     PointInsertOperations, PointOperations, PointStructPersisted, ScrollRequest, UpdateOperation,
     VectorStructPersisted, WalOptions, WithPayloadInterface, WithVector,
 };
+
+use super::journal::Journal;
+use super::resolve::resolve;
 
 /// Size of one segment of the operation log in bytes; the file is sparse.
 const LOG_SEGMENT: usize = 4 << 20;
@@ -38,8 +43,12 @@ const SPACE_RESERVE: u64 = 32 << 20;
 const ID_ENTRY: u64 = 21;
 /// An id log below this many bytes is not worth a rebuild.
 const ID_LOG_SMALL: u64 = 256 << 10;
-/// File in the folder of a shard that has been written to and not been closed well.
+/// File in the folder of a shard that may hold what the journal does not repair.
 const MARK: &str = "unclean";
+/// Bytes of the journal after which a checkpoint is due.
+const CHECKPOINT_BYTES: u64 = 4 << 20;
+/// Points changed after which one is due: they are what takes time when the shard is opened after a crash.
+const CHECKPOINT_POINTS: usize = 10_000;
 /// Points per page when a shard is copied.
 const COPY_PAGE: usize = 1000;
 /// Pages between flushes when a shard is copied: what is not flushed is held in memory.
@@ -63,10 +72,18 @@ pub(crate) struct Engine {
     folder: PathBuf,
     config: EdgeConfig,
     shard: RwLock<Result<EdgeShard, String>>,
-    /// Whether [`MARK`] is on disk.
-    marked: AtomicBool,
-    /// Whether [`MARK`] must outlive this process: a flush was cut off, now or before.
+    log: Mutex<Log>,
+    /// Whether [`MARK`] must outlive this process: a flush failed, now or before.
     torn: AtomicBool,
+}
+
+/// What was applied since the last checkpoint.
+struct Log {
+    journal: Journal,
+    /// Operations that the next commit makes durable, one after the other as CBOR.
+    pending: Vec<u8>,
+    /// About how many points were changed.
+    points: usize,
 }
 
 impl Engine {
@@ -76,33 +93,37 @@ impl Engine {
         check_space(folder, 0)?;
         let config = with_log_options(config);
         let shard = guarded(|| EdgeShard::new(folder, config.clone()))?.map_err(EngineError::Refused)?;
-        let engine = Self::new(folder, config, shard, false);
-        engine.flush()?;
+        let (journal, _) = open_journal(folder)?;
+        let engine = Self::new(folder, config, shard, journal, false);
+        engine.checkpoint()?;
         Ok(engine)
     }
 
-    /// Opens the shard in `folder` as the last flush left it.
+    /// Opens the shard in `folder` with all that was made durable in it.
     pub(crate) fn open(folder: &Path, config: EdgeConfig) -> Result<Self, EngineError> {
         let config = with_log_options(config);
         let torn = folder.join(MARK).exists();
-        let shard = load(folder, &config).map_err(EngineError::Broken)?;
-        Ok(Self::new(folder, config, shard, torn))
+        let (shard, journal) = load(folder, &config)?;
+        Ok(Self::new(folder, config, shard, journal, torn))
     }
 
-    fn new(folder: &Path, config: EdgeConfig, shard: EdgeShard, torn: bool) -> Self {
-        let (marked, torn) = (AtomicBool::new(torn), AtomicBool::new(torn));
-        Self { folder: folder.to_owned(), config, shard: RwLock::new(Ok(shard)), marked, torn }
+    fn new(folder: &Path, config: EdgeConfig, shard: EdgeShard, journal: Journal, torn: bool) -> Self {
+        let log = Mutex::new(Log::new(journal));
+        Self { folder: folder.to_owned(), config, shard: RwLock::new(Ok(shard)), log, torn: AtomicBool::new(torn) }
     }
 
-    /// Whether a flush of this shard may have been cut off half-way: then its indexes need not agree with its
-    /// payloads, while all points and payloads of every finished flush are there. [`Engine::copy_to`] mends it.
+    /// Whether indexes need not agree with payloads, because something was cut off that the journal does not repair. All
+    /// points and payloads that were made durable are there, and [`Engine::copy_to`] mends the rest.
     pub(crate) fn is_torn(&self) -> bool {
         self.torn.load(Ordering::Relaxed)
     }
 
-    /// Notes that a flush of this shard was cut off.
+    /// Notes that this shard failed half-way.
     pub(crate) fn set_torn(&self) {
         self.torn.store(true, Ordering::Relaxed);
+        if let Err(error) = self.mark() {
+            tracing::warn!("{error:?}: the collection will not be rebuilt at the next start, though it should be");
+        }
     }
 
     /// The vectors and options the shard was made with.
@@ -117,35 +138,85 @@ impl Engine {
         guarded(|| read(shard))?.map_err(EngineError::Refused)
     }
 
-    /// Applies an operation in memory; [`Engine::flush`] makes it durable.
+    /// Applies an operation in memory; [`Engine::commit`] makes it durable. For the one writer.
     pub(crate) fn apply(&self, operation: UpdateOperation) -> Result<(), EngineError> {
-        self.mark()?;
+        if matches!(operation, UpdateOperation::FieldIndexOperation(_) | UpdateOperation::VectorNameOperation(_)) {
+            return self.restructure(operation);
+        }
         let guard = self.shared();
         let shard = guard.as_ref().map_err(|reason| EngineError::Absent(reason.clone()))?;
-        guarded(|| shard.update(operation))?.map_err(|error| match error {
-            OperationError::ServiceError { .. }
-            | OperationError::InconsistentStorage { .. }
-            | OperationError::OutOfMemory { .. } => EngineError::Broken(error.to_string()),
-            refused => EngineError::Refused(refused),
-        })
+        let Some(operation) = guarded(|| resolve(shard, operation))?.map_err(EngineError::Refused)? else {
+            return Ok(());
+        };
+        let mut log = self.log();
+        let before = log.pending.len();
+        let written = ciborium::into_writer(&operation, &mut log.pending);
+        log.points += operation.point_ids().map_or(1, |ids| ids.len());
+        let applied = match written {
+            Ok(()) => update(shard, operation),
+            Err(error) => Err(EngineError::Broken(error.to_string())),
+        };
+        // One that is refused may have been carried out in part, and is again when it is read back.
+        if matches!(applied, Err(EngineError::Broken(_))) {
+            log.pending.truncate(before);
+        }
+        applied
+    }
+
+    /// Makes or drops an index or a vector; durable on return, and so is everything before it.
+    fn restructure(&self, operation: UpdateOperation) -> Result<(), EngineError> {
+        self.mark()?;
+        let applied = {
+            let guard = self.shared();
+            update(guard.as_ref().map_err(|reason| EngineError::Absent(reason.clone()))?, operation)
+        };
+        if !matches!(applied, Err(EngineError::Broken(_))) {
+            self.checkpoint()?;
+            self.unmark();
+        }
+        applied
     }
 
     /// Makes everything applied so far durable.
-    pub(crate) fn flush(&self) -> Result<(), EngineError> {
-        let guard = self.shared();
-        let shard = guard.as_ref().map_err(|reason| EngineError::Absent(reason.clone()))?;
-        guarded(|| shard.flush())
-    }
-
-    /// Leaves the mark on disk before the first write, durably: a power loss must not take it and keep the write.
-    fn mark(&self) -> Result<(), EngineError> {
-        if self.marked.load(Ordering::Relaxed) {
+    pub(crate) fn commit(&self) -> Result<(), EngineError> {
+        let mut log = self.log();
+        if log.pending.is_empty() {
             return Ok(());
         }
+        let pending = std::mem::take(&mut log.pending);
+        log.journal.append(&pending).map_err(|error| EngineError::Broken(io_text(&self.folder, &error)))
+    }
+
+    /// Whether opening the shard after a crash would take longer than it should.
+    pub(crate) fn is_checkpoint_due(&self) -> bool {
+        let log = self.log();
+        log.journal.bytes() > CHECKPOINT_BYTES || log.points > CHECKPOINT_POINTS
+    }
+
+    /// Writes everything applied so far to the files of the engine, so that the journal begins anew.
+    pub(crate) fn checkpoint(&self) -> Result<(), EngineError> {
+        let guard = self.shared();
+        let shard = guard.as_ref().map_err(|reason| EngineError::Absent(reason.clone()))?;
+        let mut log = self.log();
+        guarded(|| shard.flush())?;
+        log.pending.clear();
+        log.points = 0;
+        log.journal.clear().map_err(|error| EngineError::Broken(io_text(&self.folder, &error)))
+    }
+
+    /// Leaves the mark on disk, durably: a power loss must not take it and keep what comes after it.
+    fn mark(&self) -> Result<(), EngineError> {
         let marked = fs::File::create(self.folder.join(MARK)).and_then(|_| fs::File::open(&self.folder)?.sync_all());
-        marked.map_err(|error| EngineError::Broken(io_text(&self.folder, &error)))?;
-        self.marked.store(true, Ordering::Relaxed);
-        Ok(())
+        marked.map_err(|error| EngineError::Broken(io_text(&self.folder, &error)))
+    }
+
+    fn unmark(&self) {
+        if self.is_torn() {
+            return;
+        }
+        if let Err(error) = fs::remove_file(self.folder.join(MARK)) {
+            tracing::warn!("{}; it will be rebuilt at the next start", io_text(&self.folder, &error));
+        }
     }
 
     /// Fails when `bytes` more might not fit on the disk.
@@ -153,16 +224,18 @@ impl Engine {
         check_space(&self.folder, bytes)
     }
 
-    /// Forgets what was not flushed and loads the shard from disk again. Waits for running reads.
+    /// Forgets what was not committed and loads the shard from disk again. Waits for running reads.
     pub(crate) fn reopen(&self) -> Result<(), EngineError> {
-        let mut guard = self.exclusive();
+        let (mut guard, mut log) = (self.exclusive(), self.log());
         discard(&mut guard, "it is being reopened");
         match load(&self.folder, &self.config) {
-            Ok(shard) => {
+            Ok((shard, journal)) => {
                 *guard = Ok(shard);
+                *log = Log::new(journal);
                 Ok(())
             }
-            Err(reason) => {
+            Err(error) => {
+                let reason = error.text();
                 *guard = Err(reason.clone());
                 Err(EngineError::Absent(reason))
             }
@@ -174,16 +247,14 @@ impl Engine {
         self.shared().is_ok()
     }
 
-    /// Closes the shard for good, flushing it. Waits for running reads.
+    /// Closes the shard for good. Waits for running reads.
     pub(crate) fn close(&self) {
-        let whole = self.flush().is_ok() && !self.is_torn();
-        discard(&mut self.exclusive(), "it was closed");
-        if whole
-            && self.marked.swap(false, Ordering::Relaxed)
-            && let Err(error) = fs::remove_file(self.folder.join(MARK))
+        if self.is_open()
+            && let Err(error) = self.checkpoint()
         {
-            tracing::warn!("{}; it will be rebuilt at the next start", io_text(&self.folder, &error));
+            tracing::warn!("{}: what is in the journal is read at the next start", error.text());
         }
+        discard(&mut self.exclusive(), "it was closed");
     }
 
     /// Bytes of the operation log that a [`Engine::reopen`] would free.
@@ -226,17 +297,27 @@ impl Engine {
             });
             let insert = PointOperations::UpsertPoints(PointInsertOperations::PointsList(points.collect()));
             target.check_space(0)?;
-            target.apply(UpdateOperation::PointOperation(insert))?;
+            // Until it is whole nobody looks at the copy, so it needs no journal.
+            target.write(UpdateOperation::PointOperation(insert))?;
             if page % COPY_FLUSH == 0 {
-                target.flush()?;
+                target.checkpoint()?;
             }
             if next.is_none() {
                 break;
             }
             offset = next;
         }
-        target.flush()?;
+        target.checkpoint()?;
         Ok(target)
+    }
+
+    fn write(&self, operation: UpdateOperation) -> Result<(), EngineError> {
+        let guard = self.shared();
+        update(guard.as_ref().map_err(|reason| EngineError::Absent(reason.clone()))?, operation)
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn shared(&self) -> RwLockReadGuard<'_, Result<EdgeShard, String>> {
@@ -245,6 +326,21 @@ impl Engine {
 
     fn exclusive(&self) -> RwLockWriteGuard<'_, Result<EdgeShard, String>> {
         self.shard.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Log {
+    const fn new(journal: Journal) -> Self {
+        Self { journal, pending: Vec::new(), points: 0 }
+    }
+}
+
+impl EngineError {
+    fn text(&self) -> String {
+        match self {
+            Self::Refused(error) => error.to_string(),
+            Self::Broken(reason) | Self::Absent(reason) | Self::Full(reason) => reason.clone(),
+        }
     }
 }
 
@@ -275,14 +371,47 @@ fn discard(shard: &mut Result<EdgeShard, String>, reason: &str) {
     }
 }
 
-fn load(folder: &Path, config: &EdgeConfig) -> Result<EdgeShard, String> {
-    prune_log(folder).map_err(|error| io_text(folder, &error))?;
-    match guarded(|| EdgeShard::load(folder, Some(config.clone()))) {
-        Ok(Ok(shard)) => Ok(shard),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(EngineError::Broken(reason)) => Err(reason),
-        Err(_) => Err("the engine failed".to_owned()),
+/// Loads a shard as its last checkpoint left it and applies again what was committed since.
+fn load(folder: &Path, config: &EdgeConfig) -> Result<(EdgeShard, Journal), EngineError> {
+    prune_log(folder).map_err(|error| EngineError::Broken(io_text(folder, &error)))?;
+    let shard = guarded(|| EdgeShard::load(folder, Some(config.clone())))?
+        .map_err(|error| EngineError::Broken(error.to_string()))?;
+    let (mut journal, records) = open_journal(folder)?;
+    if records.is_empty() {
+        return Ok((shard, journal));
     }
+    for record in &records {
+        replay(&shard, record)?;
+    }
+    guarded(|| shard.flush())?;
+    journal.clear().map_err(|error| EngineError::Broken(io_text(folder, &error)))?;
+    Ok((shard, journal))
+}
+
+fn open_journal(folder: &Path) -> Result<(Journal, Vec<Vec<u8>>), EngineError> {
+    Journal::open(folder).map_err(|error| EngineError::Broken(io_text(folder, &error)))
+}
+
+fn replay(shard: &EdgeShard, mut record: &[u8]) -> Result<(), EngineError> {
+    while !record.is_empty() {
+        let operation = ciborium::from_reader(&mut record)
+            .map_err(|error| EngineError::Broken(format!("the journal cannot be read: {error}")))?;
+        match update(shard, operation) {
+            // As it was when it was written.
+            Ok(()) | Err(EngineError::Refused(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn update(shard: &EdgeShard, operation: UpdateOperation) -> Result<(), EngineError> {
+    guarded(|| shard.update(operation))?.map_err(|error| match error {
+        OperationError::ServiceError { .. }
+        | OperationError::InconsistentStorage { .. }
+        | OperationError::OutOfMemory { .. } => EngineError::Broken(error.to_string()),
+        refused => EngineError::Refused(refused),
+    })
 }
 
 /// Removes all closed log segments but the last, which carries the number of the next operation. Oldest first, so

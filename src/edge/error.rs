@@ -86,7 +86,7 @@ pub enum EdgeError {
     },
 }
 
-/// Why one request fails. Cheap to clone, because one failed flush fails every write that waits for it.
+/// Why one request fails. Cheap to clone, because one failure fails every write that waits for it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
     #[error("Wrong input: {0}")]

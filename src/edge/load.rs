@@ -17,7 +17,8 @@ use super::meta::{self, Meta};
 use super::registry::{COLLECTIONS, DATA, TRASH, fresh_data_name, reason};
 
 const FORMAT_FILE: &str = "format.json";
-const FORMAT: u32 = 1;
+/// 2: what was acknowledged may be in a journal, which programs of format 1 would not read.
+const FORMAT: u32 = 2;
 /// The one folder that a freshly made file system brings along, where a volume is mounted as the data folder.
 const FRESH_DISK: &str = "lost+found";
 
@@ -39,15 +40,16 @@ pub(crate) fn prepare(folder: &Path) -> Result<FolderLock, EdgeError> {
     check_ours(folder)?;
     let lock = FolderLock::take(folder)?;
     let format = folder.join(FORMAT_FILE);
-    match meta::read_json::<Format>(&format) {
-        Ok(Format { qdrant_edge_server: found }) if found > FORMAT => {
-            return Err(EdgeError::Newer { folder: folder.to_owned(), found, supported: FORMAT });
-        }
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            meta::write_json(folder, FORMAT_FILE, &Format { qdrant_edge_server: FORMAT }).map_err(failed(&format))?;
-        }
+    let found = match meta::read_json::<Format>(&format) {
+        Ok(Format { qdrant_edge_server: found }) => Some(found),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(failed(&format)(error)),
+    };
+    if let Some(found) = found.filter(|found| *found > FORMAT) {
+        return Err(EdgeError::Newer { folder: folder.to_owned(), found, supported: FORMAT });
+    }
+    if found != Some(FORMAT) {
+        meta::write_json(folder, FORMAT_FILE, &Format { qdrant_edge_server: FORMAT }).map_err(failed(&format))?;
     }
     let root = folder.join(COLLECTIONS);
     fs::create_dir_all(&root).map_err(failed(&root))?;

@@ -12,10 +12,12 @@ mod collection;
 mod convert;
 mod engine;
 mod error;
+mod journal;
 mod load;
 mod lock;
 mod meta;
 mod registry;
+mod resolve;
 mod service;
 
 use std::fmt;
@@ -133,10 +135,10 @@ impl EdgeServer {
         self.address
     }
 
-    /// Stops accepting, answers what is under way, flushes and releases the folder.
+    /// Stops accepting, answers what is under way, writes everything down and releases the folder.
     ///
     /// # Errors
-    /// [`EdgeError::Server`] when the server had failed; the data is flushed all the same.
+    /// [`EdgeError::Server`] when the server had failed; the data is written down all the same.
     pub async fn shutdown(self) -> Result<(), EdgeError> {
         let Self { address, registry, stop, mut served } = self;
         drop(stop);

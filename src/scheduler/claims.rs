@@ -165,7 +165,8 @@ async fn claim(
     Ok(count)
 }
 
-fn note(worker: &Worker, task: &Task, slot: &Slot) {
+/// Tells that a task was claimed.
+pub(super) fn note(worker: &Worker, task: &Task, slot: &Slot) {
     let (now, since) = (clock::now(), task.run_at.max(task.created_at));
     metrics::QUEUE_WAIT_SECONDS.record(Duration::from_millis(now.millis_since(since)), []);
     if task.is_milestone() {

@@ -191,7 +191,7 @@ impl Dispatcher {
                 return Ok(Again::WhenFree);
             }
             let slots = Arc::clone(&self.worker.slots);
-            let mut in_flight = slots.in_flight();
+            let mut in_flight = slots.taken();
             if self.limits.counts_agents() {
                 self.limits.crowd(&self.worker.store, slots.capacities(), &mut in_flight, now).await?;
             }

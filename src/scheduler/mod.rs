@@ -43,9 +43,11 @@ use rescue::Rescuer;
 use sweep::Sweep;
 use upkeep::Upkeep;
 
+pub use ahead::Ahead;
 pub use prune::{Pruned, RetentionSettings};
 
 mod admission;
+mod ahead;
 mod assign;
 mod claims;
 mod control;
@@ -139,6 +141,7 @@ struct Inner {
     /// Makes a look at what is paused happen now.
     look: Arc<Notify>,
     retention: RetentionSettings,
+    has_limits: bool,
     worker: Arc<Worker>,
     desk: Desk,
     cron: Mutex<JobScheduler>,
@@ -192,6 +195,7 @@ impl Runner {
             desk: Desk { worker: Arc::clone(&worker), changed: Arc::default() },
             look: Arc::new(Notify::new()),
             retention: parts.retention,
+            has_limits: parts.limits != Limits::default(),
             worker,
             poke,
         };

@@ -17,7 +17,8 @@ impl Store {
     /// waiting for it.
     ///
     /// A task that runs under a claim is moved by the holder of the claim alone, and calling again after a failure of
-    /// the store tells the outcome of the first call. Of several that move a task without a claim one wins.
+    /// the store tells the outcome of the first call. Its times may become those of a change written along with it,
+    /// milliseconds later. Of several that move a task without a claim one wins.
     ///
     /// # Errors
     /// [`TransitionError::KeyTaken`] when a requeued task has lost its unique key to another,

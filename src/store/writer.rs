@@ -1,7 +1,7 @@
 //! The group commit: changes of tasks that arrive while a request is under way go out together in the next.
 //!
-//! A change alone is sent at once; a few requests may be under way at a time, so that nothing waits for a whole one
-//! before it is even sent. Each change is fenced by a filter, so that it does nothing when the task is no
+//! A change alone is sent at once; when many came before it, it waits a moment for more. A few requests may be under way
+//! at a time, so that nothing waits for a whole one before it is even sent. Each change is fenced by a filter, so that it does nothing when the task is no
 //! longer what its caller believed; since Qdrant does not tell how many points a filter found, each leaves a proof in
 //! the point that is read back afterwards, one request for the whole batch.
 
@@ -32,10 +32,12 @@ pub(super) const QUEUE: usize = 1024;
 const MAX_BATCH: usize = 256;
 /// Most requests under way.
 const MAX_REQUESTS: usize = 2;
-/// How long changes gather for the next request while one is under way.
+/// How long changes gather for the next request while one is under way, or when the last one carried many.
 const GATHER: Duration = Duration::from_millis(3);
 /// Most bytes of changes in one request, unless a single one is larger.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// Changes in one request from which on more are worth waiting for.
+const MANY: usize = 16;
 /// Changes from which on their proofs are counted before they are read one by one.
 const WORTH_COUNTING: usize = 16;
 /// Most different proofs that are counted.
@@ -43,6 +45,8 @@ const MAX_MARKS: usize = 8;
 /// How often the outcome of a batch is asked for, and the pause between.
 const READ_TRIES: u32 = 3;
 const READ_PAUSE: Duration = Duration::from_millis(50);
+/// When a change was made: changes of one claim that differ in nothing else are written as one, with the latest times.
+const TIMES: [&str; 2] = ["updated_at", "finished_at"];
 /// What is read back.
 const PROOF_FIELDS: &[&str] = &["status", "claim", "updated_at", "cancel_requested", ADMITTED, SETTLED_BY];
 
@@ -99,12 +103,15 @@ pub(super) async fn run(inner: Arc<Inner>, mut queue: mpsc::Receiver<Job>) {
     let mut busy = HashSet::new();
     let mut under_way = FuturesUnordered::new();
     let mut gathered = Instant::now();
+    let mut last = 0;
     loop {
-        let is_due = under_way.is_empty() || waiting.len() >= MAX_BATCH || Instant::now() >= gathered;
+        let is_alone = under_way.is_empty() && last < MANY;
+        let is_due = is_alone || waiting.len() >= MAX_BATCH || Instant::now() >= gathered;
         if is_due && under_way.len() < MAX_REQUESTS {
             let batch = next_batch(&mut waiting, &busy);
             if !batch.is_empty() {
                 busy.extend(batch.iter().map(|job| job.change.id));
+                last = batch.len();
                 under_way.push(inner.commit(batch));
             }
         }
@@ -297,19 +304,36 @@ impl Proof {
     }
 }
 
-/// One operation for all tasks that get the same patch behind the same fence.
+/// One operation for all tasks that get the same patch behind the same fence: the server syncs its log for each.
 fn operations(changes: &[&Change]) -> Vec<PointsUpdateOperation> {
     let mut places = HashMap::new();
     let mut groups: Vec<(&Change, Vec<TaskId>)> = Vec::new();
     for change in changes {
-        let key = (&change.fence, Value::Object(change.patch.clone()).to_string());
-        let place = *places.entry(key).or_insert_with(|| {
+        let place = *places.entry(change.shared()).or_insert_with(|| {
             groups.push((change, Vec::new()));
             groups.len() - 1
         });
-        groups[place].1.push(change.id);
+        let (latest, ids) = &mut groups[place];
+        ids.push(change.id);
+        if change.made_at() > latest.made_at() {
+            *latest = change;
+        }
     }
     groups.into_iter().map(|(change, ids)| set_payload(change.patch.clone(), change.fence.filter(&ids))).collect()
+}
+
+impl Change {
+    /// What tasks must have in common to be changed by one operation. The times of a task that nobody holds tell its
+    /// changes apart, so they count; what holds a claim is fenced by that.
+    fn shared(&self) -> (&Fence, Vec<(&String, &Value)>) {
+        let is_held = matches!(self.fence, Fence::Held(_));
+        let counts = |key: &str| !(is_held && TIMES.contains(&key));
+        (&self.fence, self.patch.iter().filter(|(key, _)| counts(key)).collect())
+    }
+
+    fn made_at(&self) -> Option<i64> {
+        self.patch.get("updated_at").and_then(Value::as_i64)
+    }
 }
 
 /// Merges `patch` into the points that `filter` lets through.
@@ -377,5 +401,18 @@ mod tests {
         let jobs = [job(1, &json!({"a": 1})), job(2, &json!({"a": 2})), job(3, &json!({"a": 1}))];
         let changes: Vec<&Change> = jobs.iter().map(|job| &job.change).collect();
         assert_eq!(operations(&changes).len(), 2);
+    }
+
+    #[test]
+    fn changes_of_one_claim_that_differ_in_time_are_one_operation_at_the_latest() {
+        let jobs = [5, 9, 7].map(|at| job(at, &json!({"updated_at": at, "finished_at": at, "status": "completed"})));
+        let changes: Vec<&Change> = jobs.iter().map(|job| &job.change).collect();
+        let operations = operations(&changes);
+        let Some(Operation::SetPayload(change)) = operations[0].operation.clone() else { panic!("{operations:?}") };
+        assert_eq!(operations.len(), 1);
+        assert_eq!(from_payload(change.payload)["finished_at"], 9);
+
+        let unheld = jobs.map(|job| Change { fence: Fence::Unadmitted, ..job.change });
+        assert_eq!(super::operations(&unheld.iter().collect::<Vec<_>>()).len(), 3);
     }
 }

@@ -73,11 +73,9 @@ impl Worker {
     pub(crate) fn start(self: &Arc<Self>, task: Task, slot: Slot) {
         let worker = Arc::clone(self);
         self.tracker.spawn(async move {
-            let profile = slot.profile();
             let (store, events) = (worker.store.clone(), worker.events.clone());
-            let recorder = RunRecorder::new(store, events, &task, &worker.replica_id, &profile.name);
-            let memory = worker.execute(&task, profile, &recorder).await;
-            drop(slot);
+            let recorder = RunRecorder::new(store, events, &task, &worker.replica_id, &slot.profile().name);
+            let memory = worker.execute(&task, slot, &recorder).await;
             worker.signals.freed();
             // The place is taken again meanwhile: nobody waits for a memory.
             if let Some(memory) = memory {
@@ -87,13 +85,15 @@ impl Worker {
     }
 
     /// Gives back what there is to remember of the run.
-    async fn execute(&self, task: &Task, profile: &AgentProfile, recorder: &RunRecorder) -> Option<Memory> {
-        let started = Instant::now();
+    async fn execute(&self, task: &Task, mut slot: Slot, recorder: &RunRecorder) -> Option<Memory> {
+        let (started, profile) = (Instant::now(), Arc::clone(slot.profile()));
         let place = self.running.enter(task);
         if task.cancel_requested {
             place.stop.cancel();
         }
-        let mut ending = self.carry_out(task, profile, recorder, &place.stop).await;
+        let mut ending = self.carry_out(task, &profile, recorder, &place.stop).await;
+        slot.ended();
+        self.signals.freed();
         let memory = if let Ending::Answered(outcome) = &mut ending { outcome.memory.take() } else { None };
         let outcome = self.report(task, &profile.name, recorder, ending).await;
         metrics::RUN_SECONDS.record(started.elapsed(), [&profile.name, outcome]);

@@ -1,8 +1,11 @@
 //! Capacity of the agents of this replica. A [`Slot`] is the right to run one task; dropping it gives it back.
+//!
+//! A run that has ended leaves its place to the next one while its outcome is being stored, so that work does not wait
+//! for the store; as many outcomes as an agent has places may be on their way, then it does.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::agent::{AgentLoad, AgentProfile};
 use crate::domain::replica::AgentPresence;
@@ -11,11 +14,26 @@ use crate::telemetry::metrics;
 /// The agents of this replica and what they have in flight.
 pub(crate) struct Slots {
     profiles: Vec<Arc<AgentProfile>>,
-    in_flight: Mutex<Vec<usize>>,
+    held: Mutex<Vec<Held>>,
     /// What is in flight for each concurrency key.
     by_key: Mutex<HashMap<String, usize>>,
     /// Those that take on nothing, because a person has put them on hold.
     paused: Vec<AtomicBool>,
+}
+
+/// What one agent has taken on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    running: usize,
+    /// Runs that ended, whose outcome is not stored yet.
+    ended: usize,
+}
+
+impl Held {
+    /// Places of `capacity` that are taken.
+    const fn taken(self, capacity: usize) -> usize {
+        self.running + self.ended.saturating_sub(capacity)
+    }
 }
 
 /// A reserved place of one agent.
@@ -23,6 +41,8 @@ pub(crate) struct Slot {
     slots: Arc<Slots>,
     index: usize,
     key: Option<String>,
+    /// Whether its run has ended.
+    ended: bool,
 }
 
 impl Slots {
@@ -37,9 +57,9 @@ impl Slots {
                 metrics::RUN_SECONDS.begin([&profile.name, outcome]);
             }
         }
-        let in_flight = Mutex::new(vec![0; profiles.len()]);
+        let held = Mutex::new(vec![Held::default(); profiles.len()]);
         let paused = profiles.iter().map(|_| AtomicBool::new(false)).collect();
-        Self { profiles: profiles.into_iter().map(Arc::new).collect(), in_flight, by_key: Mutex::default(), paused }
+        Self { profiles: profiles.into_iter().map(Arc::new).collect(), held, by_key: Mutex::default(), paused }
     }
 
     /// Puts those agents on hold that `is_paused` names, and no others; gives back whether some may work again. What
@@ -58,9 +78,13 @@ impl Slots {
         self.paused.get(index).is_some_and(|paused| paused.load(Ordering::Acquire))
     }
 
-    /// What each agent has in flight now, in the order they were given in.
-    pub(crate) fn in_flight(&self) -> Vec<usize> {
-        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn held(&self) -> MutexGuard<'_, Vec<Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many places of each agent are taken, in the order they were given in.
+    pub(crate) fn taken(&self) -> Vec<usize> {
+        self.profiles.iter().zip(&*self.held()).map(|(profile, held)| held.taken(profile.capacity)).collect()
     }
 
     /// The agents with their load, for [`crate::domain::agent::route`].
@@ -78,14 +102,15 @@ impl Slots {
 
     /// The agents with their load, for people and other replicas.
     pub(crate) fn presence(&self) -> Vec<AgentPresence> {
+        let held = self.held().clone();
         self.profiles
             .iter()
-            .zip(self.in_flight())
+            .zip(held)
             .enumerate()
-            .map(|(index, (profile, in_flight))| AgentPresence {
+            .map(|(index, (profile, held))| AgentPresence {
                 name: profile.name.clone(),
                 capabilities: profile.capabilities.clone(),
-                in_flight,
+                in_flight: held.running,
                 capacity: profile.capacity,
                 paused: self.is_paused(index),
             })
@@ -97,20 +122,20 @@ impl Slots {
         if self.is_paused(index) {
             return None;
         }
-        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.held();
         let profile = self.profiles.get(index)?;
-        let count = in_flight.get_mut(index).filter(|count| **count < profile.capacity)?;
-        *count += 1;
-        metrics::TASKS_IN_FLIGHT.set(*count, [&profile.name]);
-        drop(in_flight);
-        Some(Slot { slots: Arc::clone(self), index, key: None })
+        let held = all.get_mut(index).filter(|held| held.taken(profile.capacity) < profile.capacity)?;
+        held.running += 1;
+        metrics::TASKS_IN_FLIGHT.set(held.running, [&profile.name]);
+        drop(all);
+        Some(Slot { slots: Arc::clone(self), index, key: None, ended: false })
     }
 }
 
 impl Slots {
     /// What is in flight for each concurrency key, and, last, for tasks without.
     pub(crate) fn by_key(&self) -> HashMap<Option<String>, usize> {
-        let total: usize = self.in_flight().iter().sum();
+        let total: usize = self.held().iter().map(|held| held.running).sum();
         let by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
         let keyed: usize = by_key.values().sum();
         let keys = by_key.iter().map(|(key, count)| (Some(key.clone()), *count));
@@ -140,6 +165,38 @@ impl Slot {
         self.key.as_deref()
     }
 
+    /// Its run has ended: what is left is to store the outcome.
+    pub(crate) fn ended(&mut self) {
+        if !self.ended {
+            self.ended = true;
+            self.leave_key();
+            self.change(|held| {
+                held.running -= 1;
+                held.ended += 1;
+            });
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Held)) {
+        let mut all = self.slots.held();
+        if let Some(held) = all.get_mut(self.index) {
+            change(held);
+            metrics::TASKS_IN_FLIGHT.set(held.running, [&self.profile().name]);
+        }
+    }
+
+    fn leave_key(&mut self) {
+        let Some(key) = self.key.take() else { return };
+        let mut by_key = self.slots.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = by_key.get_mut(&key).map_or(0, |count| {
+            *count = count.saturating_sub(1);
+            *count
+        });
+        if left == 0 {
+            by_key.remove(&key);
+        }
+    }
+
     /// The agent whose place it is.
     pub(crate) fn profile(&self) -> &Arc<AgentProfile> {
         &self.slots.profiles[self.index]
@@ -148,21 +205,9 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Some(key) = self.key.take() {
-            let mut by_key = self.slots.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-            let left = by_key.get_mut(&key).map_or(0, |count| {
-                *count = count.saturating_sub(1);
-                *count
-            });
-            if left == 0 {
-                by_key.remove(&key);
-            }
-        }
-        let mut in_flight = self.slots.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = in_flight.get_mut(self.index) {
-            *count = count.saturating_sub(1);
-            metrics::TASKS_IN_FLIGHT.set(*count, [&self.slots.profiles[self.index].name]);
-        }
+        self.leave_key();
+        let ended = self.ended;
+        self.change(|held| if ended { held.ended -= 1 } else { held.running -= 1 });
     }
 }
 
@@ -191,7 +236,7 @@ mod tests {
         let slots = slots(&[2, 1]);
         let held: Vec<_> = [0, 0, 0, 1, 1].into_iter().filter_map(|index| slots.reserve(index)).collect();
         assert_eq!(held.len(), 3);
-        assert_eq!(slots.in_flight(), [2, 1]);
+        assert_eq!(slots.taken(), [2, 1]);
         assert!(slots.reserve(7).is_none());
     }
 
@@ -202,7 +247,7 @@ mod tests {
         assert!(!slots.hold_back(|name| name == "agent0"));
         assert!(slots.reserve(0).is_none());
         assert!(slots.reserve(1).is_some());
-        let loads = slots.loads(&slots.in_flight());
+        let loads = slots.loads(&slots.taken());
         assert_eq!([loads[0].free(), loads[0].in_flight, loads[1].free()], [0, 1, 2]);
         assert!(slots.hold_back(|_| false), "it may work again");
         assert!(slots.reserve(0).is_some());
@@ -210,10 +255,27 @@ mod tests {
     }
 
     #[test]
+    fn outcomes_on_their_way_leave_room_for_as_many_runs_and_no_more() {
+        let slots = slots(&[2]);
+        let end = |mut slot: Slot| {
+            slot.ended();
+            slot
+        };
+        let mut reporting: Vec<Slot> = (0..2).filter_map(|_| slots.reserve(0)).map(end).collect();
+        assert_eq!((slots.taken(), slots.presence()[0].in_flight), (vec![0], 0));
+        let running: Vec<Slot> = (0..3).filter_map(|_| slots.reserve(0)).collect();
+        assert_eq!((running.len(), slots.presence()[0].in_flight), (2, 2));
+        reporting.extend(running.into_iter().map(end));
+        assert!(slots.reserve(0).is_none(), "the store has fallen behind");
+        drop(reporting);
+        assert_eq!(slots.taken(), [0]);
+    }
+
+    #[test]
     fn a_dropped_slot_is_free_again() {
         let slots = slots(&[1]);
         drop(slots.reserve(0));
-        assert_eq!(slots.in_flight(), [0]);
+        assert_eq!(slots.taken(), [0]);
         assert!(slots.reserve(0).is_some());
     }
 }

@@ -172,7 +172,7 @@ fn config_out(config: &EdgeConfig, metadata: Map<String, Value>) -> proto::Colle
             full_scan_threshold: Some(config.hnsw_config.full_scan_threshold as u64),
             ..Default::default()
         }),
-        // Clients insist on these; they say what happens here: one segment, flushed by every write.
+        // Clients insist on these; they say what happens here: one segment, every write durable.
         optimizer_config: Some(proto::OptimizersConfigDiff {
             deleted_threshold: Some(1.0),
             vacuum_min_vector_number: Some(0),

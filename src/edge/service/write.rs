@@ -1,4 +1,4 @@
-//! Writes to points: queued on their collection, answered after the flush when the client waits.
+//! Writes to points: queued on their collection, answered once durable when the client waits.
 
 use qdrant_client::qdrant as proto;
 use qdrant_edge::UpdateOperation;
@@ -29,7 +29,7 @@ pub(crate) async fn write(
     })
 }
 
-/// Applies operations in order, with one flush; the first that fails ends the batch, and what came before stays.
+/// Applies operations in order, made durable together; the first that fails ends the batch, and what came before stays.
 pub(crate) async fn batch(
     registry: &Registry,
     request: proto::UpdateBatchPoints,

@@ -1,0 +1,219 @@
+//! The journal: operations that were acknowledged and that the engine's own files do not hold yet.
+//!
+//! One file that is written over from its beginning after each checkpoint, so that a commit is one small write to blocks
+//! the file has already. Records carry the epoch of the checkpoint before them, and a checksum: reading ends at the first
+//! record that is of another epoch, cut off or damaged, because nothing after it was acknowledged.
+//!
+//! Layout: two header slots of 512 bytes, the current one with the greater epoch, then records from byte 4096 on. All
+//! numbers are little-endian. A header is a magic word, the epoch and a CRC-32; a record is epoch, length and CRC-32 of both
+//! and of its content, then the content.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+/// Name of the file inside the folder of a shard.
+const FILE: &str = "journal";
+const MAGIC: [u8; 8] = *b"qronjrn1";
+const SLOT: u64 = 512;
+const HEADER: usize = 20;
+const RECORDS: u64 = 4096;
+const RECORD: usize = 16;
+/// A file that has grown beyond this many bytes is cut at the next checkpoint.
+const KEPT: u64 = 32 << 20;
+
+/// A journal that is open for appending.
+#[derive(Debug)]
+pub(super) struct Journal {
+    file: File,
+    epoch: u64,
+    end: u64,
+}
+
+impl Journal {
+    /// Opens the journal in `folder`, or makes it durably, and gives back the records that count, in their order.
+    ///
+    /// # Errors
+    /// A failure of the disk, or a file that is no journal.
+    pub(super) fn open(folder: &Path) -> io::Result<(Self, Vec<Vec<u8>>)> {
+        let path = folder.join(FILE);
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+        let size = file.metadata()?.len();
+        let mut journal = Self { file, epoch: 0, end: RECORDS };
+        if size < RECORDS {
+            // Made and not finished: nothing was acknowledged through it.
+            journal.file.set_len(RECORDS)?;
+            journal.begin(1)?;
+            journal.file.sync_all()?;
+            File::open(folder)?.sync_all()?;
+            return Ok((journal, Vec::new()));
+        }
+        let headers = [0, SLOT].into_iter().filter_map(|at| journal.header(at));
+        journal.epoch = headers.max().ok_or_else(|| io::Error::other("neither header of the journal can be read"))?;
+        let mut records = Vec::new();
+        while let Some(record) = journal.record(size)? {
+            journal.end += (RECORD + record.len()) as u64;
+            records.push(record);
+        }
+        Ok((journal, records))
+    }
+
+    /// Bytes of records since the last [`Journal::clear`].
+    pub(super) const fn bytes(&self) -> u64 {
+        self.end - RECORDS
+    }
+
+    /// Appends `content` as one record, durable on return.
+    ///
+    /// # Errors
+    /// A failure of the disk; then it is open whether the record will be read again.
+    pub(super) fn append(&mut self, content: &[u8]) -> io::Result<()> {
+        let length = u32::try_from(content.len()).map_err(io::Error::other)?;
+        let mut record = Vec::with_capacity(RECORD + content.len());
+        record.extend(self.epoch.to_le_bytes());
+        record.extend(length.to_le_bytes());
+        record.extend(checksum(self.epoch, content).to_le_bytes());
+        record.extend(content);
+        self.file.write_all_at(&record, self.end)?;
+        self.file.sync_data()?;
+        self.end += record.len() as u64;
+        Ok(())
+    }
+
+    /// Forgets all records, durably: the engine's files hold what they say.
+    ///
+    /// # Errors
+    /// A failure of the disk; the records may be read again, which does no harm.
+    pub(super) fn clear(&mut self) -> io::Result<()> {
+        if self.end == RECORDS {
+            return Ok(());
+        }
+        self.begin(self.epoch + 1)?;
+        if self.file.metadata()?.len() > KEPT {
+            self.file.set_len(RECORDS)?;
+        }
+        self.file.sync_data()
+    }
+
+    fn begin(&mut self, epoch: u64) -> io::Result<()> {
+        let mut header = [0; HEADER];
+        header[..8].copy_from_slice(&MAGIC);
+        header[8..16].copy_from_slice(&epoch.to_le_bytes());
+        let checksum = crc32fast::hash(&header[..16]);
+        header[16..].copy_from_slice(&checksum.to_le_bytes());
+        // The other slot stays valid until this one is whole.
+        self.file.write_all_at(&header, (epoch % 2) * SLOT)?;
+        (self.epoch, self.end) = (epoch, RECORDS);
+        Ok(())
+    }
+
+    fn header(&self, at: u64) -> Option<u64> {
+        let mut header = [0; HEADER];
+        self.file.read_exact_at(&mut header, at).ok()?;
+        let whole = header[..8] == MAGIC && header[16..] == crc32fast::hash(&header[..16]).to_le_bytes();
+        whole.then(|| u64_at(&header, 8))
+    }
+
+    /// The record at the end of what is known, if there is a whole one of this epoch in a file of `size` bytes.
+    fn record(&self, size: u64) -> io::Result<Option<Vec<u8>>> {
+        let mut head = [0; RECORD];
+        if self.end + RECORD as u64 > size {
+            return Ok(None);
+        }
+        self.file.read_exact_at(&mut head, self.end)?;
+        let length = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
+        if u64_at(&head, 0) != self.epoch || self.end + RECORD as u64 + u64::from(length) > size {
+            return Ok(None);
+        }
+        let mut content = vec![0; length as usize];
+        self.file.read_exact_at(&mut content, self.end + RECORD as u64)?;
+        let whole = head[12..] == checksum(self.epoch, &content).to_le_bytes();
+        Ok(whole.then_some(content))
+    }
+}
+
+fn checksum(epoch: u64, content: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&epoch.to_le_bytes());
+    hasher.update(&(content.len() as u64).to_le_bytes());
+    hasher.update(content);
+    hasher.finalize()
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let mut number = [0; 8];
+    number.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(folder: &Path) -> (Journal, Vec<String>) {
+        let (journal, records) = Journal::open(folder).expect("open");
+        (journal, records.into_iter().map(|record| String::from_utf8(record).expect("text")).collect())
+    }
+
+    #[test]
+    fn records_come_back_in_order_until_they_are_cleared() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (mut journal, records) = open(folder.path());
+        assert!(records.is_empty());
+        for text in ["one", "", "three"] {
+            journal.append(text.as_bytes()).expect("append");
+        }
+        let (mut journal, records) = open(folder.path());
+        assert_eq!(records, ["one", "", "three"]);
+        journal.append(b"four").expect("append");
+        assert_eq!(open(folder.path()).1.len(), 4);
+        journal.clear().expect("clear");
+        assert_eq!((journal.bytes(), open(folder.path()).1.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_an_earlier_epoch_left_behind_a_shorter_one_is_not_read() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (mut journal, _) = open(folder.path());
+        for text in ["same length", "same length", "same length"] {
+            journal.append(text.as_bytes()).expect("append");
+        }
+        journal.clear().expect("clear");
+        journal.append(b"SAME LENGTH").expect("append");
+        assert_eq!(open(folder.path()).1, ["SAME LENGTH"]);
+    }
+
+    #[test]
+    fn a_record_that_is_cut_off_or_damaged_ends_the_journal() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join(FILE);
+        let (mut journal, _) = open(folder.path());
+        journal.append(b"whole").expect("append");
+        journal.append(b"damaged").expect("append");
+        journal.append(b"behind").expect("append");
+        let at = RECORDS + (RECORD + 5 + RECORD) as u64;
+        journal.file.write_all_at(b"D", at).expect("damage");
+        assert_eq!(open(folder.path()).1, ["whole"]);
+        let file = OpenOptions::new().write(true).open(&path).expect("file");
+        file.set_len(at).expect("cut");
+        let (mut journal, records) = open(folder.path());
+        assert_eq!(records, ["whole"]);
+        journal.append(b"goes on").expect("append");
+        assert_eq!(open(folder.path()).1, ["whole", "goes on"]);
+    }
+
+    #[test]
+    fn a_header_that_was_cut_off_leaves_the_one_before() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (mut journal, _) = open(folder.path());
+        journal.append(b"kept").expect("append");
+        let next = (journal.epoch + 1) % 2 * SLOT;
+        journal.file.write_all_at(&MAGIC, next).expect("half a header");
+        assert_eq!(open(folder.path()).1, ["kept"]);
+        for slot in [0, SLOT] {
+            journal.file.write_all_at(&[0; HEADER], slot).expect("damage");
+        }
+        assert!(Journal::open(folder.path()).is_err(), "what cannot be read is not taken for empty");
+    }
+}
