@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::common;
 
 /// How long a test waits for something that takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct TestApp {
     pub(crate) app: Option<App>,

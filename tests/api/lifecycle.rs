@@ -3,7 +3,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::app::{TestApp, calculation, hopeless, someday};
+use crate::app::{PATIENCE, TestApp, calculation, hopeless, someday};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_submitted_task_is_carried_out_and_shown_with_all_that_is_known_of_it() {
@@ -23,6 +23,35 @@ async fn a_submitted_task_is_carried_out_and_shown_with_all_that_is_known_of_it(
     assert_eq!(task["progress"]["done"], 1);
     app.until_told(created["id"].as_str().expect("an id")).await;
     assert_eq!(app.get(&location).await.1["id"], created["id"]);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_replica_takes_on_what_it_is_given_and_nothing_that_waits() {
+    let app = TestApp::start().await;
+    // Once this is done, and its end was looked after, nothing due is left.
+    let first = app.submit(&calculation("1 + 1")).await;
+    app.until(&first, "completed").await;
+    let taken = async {
+        loop {
+            let (_, task) = app.post("/api/v1/tasks", &calculation("2 + 2")).await;
+            if task["status"] == "running" {
+                return task;
+            }
+            app.until(task["id"].as_str().expect("an id"), "completed").await;
+        }
+    };
+    let task = tokio::time::timeout(PATIENCE, taken).await.expect("an idle replica inserts tasks as its own");
+    assert_eq!(app.until(task["id"].as_str().expect("an id"), "completed").await["attempts"][0]["number"], 1);
+
+    let mut keyed = calculation("3 + 3");
+    keyed["unique_key"] = json!("k");
+    let mut dependent = calculation("4 + 4");
+    dependent["depends_on"] = json!([first]);
+    for (body, status) in [(someday(), "pending"), (keyed, "pending"), (dependent, "waiting")] {
+        let (_, task) = app.post("/api/v1/tasks", &body).await;
+        assert_eq!(task["status"], status, "{task}");
+    }
     app.stop().await;
 }
 

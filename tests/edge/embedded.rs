@@ -17,18 +17,18 @@ use tonic::Code;
 use crate::common::embedded_settings;
 use crate::support::{client_of, code, count, ids, index, insert, plain_collection, point, stored};
 
-fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
 
-async fn start(folder: &Path) -> (EdgeServer, Qdrant) {
+pub(crate) async fn start(folder: &Path) -> (EdgeServer, Qdrant) {
     let server = EdgeServer::start(&embedded_settings(folder)).await.expect("started");
     let client = client_of(&server.url());
     (server, client)
 }
 
 /// The only folder named `data-*` of a collection.
-fn data_of(folder: &Path, collection: &str) -> PathBuf {
+pub(crate) fn data_of(folder: &Path, collection: &str) -> PathBuf {
     let root = folder.join("collections").join(collection);
     let mut found = Vec::new();
     for entry in fs::read_dir(&root).expect("its folder") {
@@ -282,86 +282,5 @@ async fn a_shutdown_loses_no_acknowledged_write() {
     }
     let (server, client) = start(folder.path()).await;
     assert!(count(&client, &name, None).await > last);
-    server.shutdown().await.unwrap();
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a folder");
-    for entry in fs::read_dir(from).expect("a folder") {
-        let (source, target) = {
-            let path = entry.expect("an entry").path();
-            let target = to.join(path.file_name().expect("a name"));
-            (path, target)
-        };
-        if source.is_dir() {
-            copy(&source, &target);
-        } else {
-            fs::copy(&source, &target).expect("a copy");
-        }
-    }
-}
-
-/// The index directories of a shard, which a flush writes apart from the payloads.
-fn indexes_of(data: &Path) -> Vec<PathBuf> {
-    let segments = fs::read_dir(data.join("segments")).expect("segments").map(|entry| entry.expect("an entry").path());
-    segments.map(|segment| segment.join("payload_index")).filter(|index| index.is_dir()).collect()
-}
-
-/// Fifty points, first inserted as running and then as done, in files that a crash in the midst of a flush left: new
-/// payloads and old indexes. `journal` says whether the journal still holds what the indexes lack.
-async fn cut_off(folder: &Path, journal: bool) -> (String, PathBuf) {
-    let saved = tempfile::tempdir().unwrap();
-    let (server, client) = start(folder).await;
-    let name = plain_collection(&client).await;
-    index(&client, &name, "state", FieldType::Keyword).await;
-    insert(&client, &name, (1..=50_u64).map(|id| point(id, json!({"state": "running"}))).collect()).await;
-    server.shutdown().await.unwrap();
-    let data = data_of(folder, &name);
-    let indexes = indexes_of(&data);
-    assert!(!indexes.is_empty(), "the engine keeps its indexes elsewhere now");
-    for (number, index) in indexes.iter().enumerate() {
-        copy(index, &saved.path().join(number.to_string()));
-    }
-    let (server, client) = start(folder).await;
-    insert(&client, &name, (1..=50_u64).map(|id| point(id, json!({"state": "done"}))).collect()).await;
-    let kept = fs::read(data.join("journal")).unwrap();
-    server.shutdown().await.unwrap();
-    for (number, index) in indexes.iter().enumerate() {
-        copy(&saved.path().join(number.to_string()), index);
-    }
-    if journal {
-        fs::write(data.join("journal"), kept).unwrap();
-    }
-    (name, data)
-}
-
-async fn states(client: &Qdrant, name: &str) -> [u64; 2] {
-    let of = |state: &str| Filter::must([qdrant_client::qdrant::Condition::matches("state", state.to_owned())]);
-    [count(client, name, Some(of("running"))).await, count(client, name, Some(of("done"))).await]
-}
-
-#[tokio::test]
-async fn an_index_that_a_crash_cut_off_from_its_payload_is_mended_from_the_journal() {
-    let (without, with) = (folder(), folder());
-    let (name, _) = cut_off(without.path(), false).await;
-    let (server, client) = start(without.path()).await;
-    assert_ne!(states(&client, &name).await, [0, 50], "nothing was cut off, so this test shows nothing");
-    server.shutdown().await.unwrap();
-
-    let (name, _) = cut_off(with.path(), true).await;
-    let (server, client) = start(with.path()).await;
-    assert_eq!(states(&client, &name).await, [0, 50]);
-    server.shutdown().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_shard_that_was_left_with_a_mark_is_rebuilt() {
-    let folder = folder();
-    let (name, data) = cut_off(folder.path(), false).await;
-    assert!(!data.join("unclean").exists(), "a shard that was closed well has no mark");
-    fs::write(data.join("unclean"), "").unwrap();
-    let (server, client) = start(folder.path()).await;
-    assert_eq!(states(&client, &name).await, [0, 50]);
-    assert_ne!(data_of(folder.path(), &name), data);
     server.shutdown().await.unwrap();
 }

@@ -8,6 +8,7 @@ mod batch;
 mod collections;
 mod crash;
 mod embedded;
+mod journal;
 mod measure;
 mod payload;
 mod points;
