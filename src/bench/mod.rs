@@ -79,12 +79,13 @@ pub async fn run(config: Config, options: Options) -> anyhow::Result<Report> {
 
 async fn measure(place: &Place, options: Options) -> anyhow::Result<Report> {
     let mut report = Report::new(place.store_kind(), options.clone());
-    report.enqueue = Some(queue::enqueue(place, &options).await?);
-    report.drain = Some(queue::drain(place, &options).await?);
-    report.protocol = Some(protocol::drain(place, &options).await?);
+    // First, while the store has nothing left to do of what came before.
     if options.rate > 0 {
         report.latency = Some(latency::measure(place, &options).await?);
     }
+    report.enqueue = Some(queue::enqueue(place, &options).await?);
+    report.drain = Some(queue::drain(place, &options).await?);
+    report.protocol = Some(protocol::drain(place, &options).await?);
     report.idle = Some(idle::measure(place, &options).await?);
     report.peak_rss_bytes = idle::peak_rss_bytes();
     Ok(report)

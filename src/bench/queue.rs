@@ -46,17 +46,13 @@ pub(super) async fn insert(place: &Place, options: &Options) -> anyhow::Result<D
     Ok(began.elapsed())
 }
 
-/// Runs all that was enqueued, until each task is durably completed.
+/// Runs all that is enqueued, until each task is durably completed.
 pub(super) async fn drain(place: &Place, options: &Options) -> anyhow::Result<Drain> {
+    let wanted = completed(place).await? + u64::try_from(options.tasks)?;
     let before = Counters::read();
     let began = Instant::now();
     let runner = place.runner().await?;
-    let wanted = u64::try_from(options.tasks)?;
-    loop {
-        let counts = place.store.task_counts().await?;
-        if counts.get(&TaskStatus::Completed).copied().unwrap_or_default() >= wanted {
-            break;
-        }
+    while completed(place).await? < wanted {
         tokio::time::sleep(LOOK).await;
     }
     let took = began.elapsed();
@@ -69,6 +65,10 @@ pub(super) async fn drain(place: &Place, options: &Options) -> anyhow::Result<Dr
         conflicts: after.races_lost - before.races_lost,
         store_calls_per_task: calls,
     })
+}
+
+async fn completed(place: &Place) -> anyhow::Result<u64> {
+    Ok(place.store.task_counts().await?.get(&TaskStatus::Completed).copied().unwrap_or_default())
 }
 
 /// What the program counts of itself, for the difference between two moments.

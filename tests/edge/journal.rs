@@ -209,12 +209,12 @@ fn indexes_of(data: &Path) -> Vec<PathBuf> {
 /// Fifty points, first inserted as running and then as done, in files that a crash in the midst of a flush left: new
 /// payloads and old indexes. `journal` says whether the journal still holds what the indexes lack.
 async fn cut_off(folder: &Path, journal: bool) -> (String, PathBuf) {
-    let saved = tempfile::tempdir().unwrap();
+    let saved = tempfile::tempdir().expect("a folder");
     let (server, client) = start(folder).await;
     let name = plain_collection(&client).await;
     index(&client, &name, "state", FieldType::Keyword).await;
     insert(&client, &name, (1..=50_u64).map(|id| point(id, json!({"state": "running"}))).collect()).await;
-    server.shutdown().await.unwrap();
+    server.shutdown().await.expect("stopped");
     let data = data_of(folder, &name);
     let indexes = indexes_of(&data);
     assert!(!indexes.is_empty(), "the engine keeps its indexes elsewhere now");
@@ -223,13 +223,13 @@ async fn cut_off(folder: &Path, journal: bool) -> (String, PathBuf) {
     }
     let (server, client) = start(folder).await;
     insert(&client, &name, (1..=50_u64).map(|id| point(id, json!({"state": "done"}))).collect()).await;
-    let kept = fs::read(data.join("journal")).unwrap();
-    server.shutdown().await.unwrap();
+    let kept = fs::read(data.join("journal")).expect("a journal");
+    server.shutdown().await.expect("stopped");
     for (number, index) in indexes.iter().enumerate() {
         copy(&saved.path().join(number.to_string()), index);
     }
     if journal {
-        fs::write(data.join("journal"), kept).unwrap();
+        fs::write(data.join("journal"), kept).expect("written");
     }
     (name, data)
 }

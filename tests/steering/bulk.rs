@@ -40,6 +40,8 @@ async fn tried_and_done(app: &TestApp, order: &Value) -> (u64, u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_says_how_many_and_that_many_it_is() {
     let app = TestApp::start().await;
+    // What is tried again is due at once, and shall not end before the next order.
+    assert_eq!(app.post("/api/v1/pause", &json!({})).await.0, StatusCode::OK);
     let mut ids = Vec::new();
     for number in 0..12 {
         let mut task = tagged(someday(), if number % 3 == 0 { "red" } else { "blue" });
