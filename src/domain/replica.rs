@@ -16,7 +16,7 @@ pub struct Replica {
     pub version: String,
     /// When it started, by its own clock.
     pub started_at: Timestamp,
-    /// When it wrote this, by its own clock; for people only.
+    /// When it wrote this, by its own clock: for people, and to tell whose clock is wrong. Never to tell who is alive.
     pub updated_at: Timestamp,
     /// Grows with each heartbeat.
     pub heartbeat: u64,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::clocks::{Clocks, Looked};
 use super::guard::guarded;
 use crate::clock;
 use crate::domain::attempt::Attempt;
@@ -93,13 +94,30 @@ pub(crate) struct Rescuer {
     /// Claims found without a run at the last check, and when that was.
     stray: HashSet<(TaskId, String)>,
     checked: Instant,
+    clocks: Clocks,
+    /// When the request of the last look was sent.
+    looked: Option<Instant>,
+    /// Until when others may take to show their clocks: each beats at least once until then.
+    patience: Instant,
+    /// Cancelled once the own clock has been compared with those of the others.
+    compared: CancellationToken,
 }
 
 impl Rescuer {
-    pub(crate) fn new(worker: Arc<Worker>, heartbeat: Duration) -> Self {
+    pub(crate) fn new(worker: Arc<Worker>, heartbeat: Duration, compared: CancellationToken) -> Self {
         let period = (heartbeat / 5).clamp(Duration::from_millis(20), Duration::from_secs(1));
         let watch = Watch::new(worker.lease.length(), period * 2);
-        Self { worker, watch, period, stray: HashSet::new(), checked: Instant::now() }
+        Self {
+            worker,
+            watch,
+            period,
+            stray: HashSet::new(),
+            checked: Instant::now(),
+            clocks: Clocks::default(),
+            looked: None,
+            patience: Instant::now() + heartbeat * 3 / 2,
+            compared,
+        }
     }
 
     /// Watches until the drain begins.
@@ -121,7 +139,9 @@ impl Rescuer {
 
     /// One look at the other replicas, and what follows from it.
     pub(crate) async fn run_once(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let sent = Instant::now();
         let replicas = self.worker.store.replicas().await?;
+        self.compare_clocks(&replicas, sent);
         metrics::REPLICAS.set(replicas.len(), []);
         let others = replicas.iter().filter(|replica| replica.id != self.worker.replica_id);
         let look = self.watch.look(others.map(|replica| (replica.id.as_str(), replica.heartbeat)), Instant::now());
@@ -138,6 +158,26 @@ impl Rescuer {
             self.checked = Instant::now();
         }
         Ok(())
+    }
+
+    /// Corrects the clock of this process when the others agree that it is wrong.
+    fn compare_clocks(&mut self, replicas: &[Replica], sent: Instant) {
+        let since_last = self.looked.replace(sent).map(|last| last.elapsed().as_millis());
+        let looked =
+            Looked { since_last_ms: since_last.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX)), at: clock::host_now() };
+        let others = replicas.iter().filter(|replica| replica.id != self.worker.replica_id);
+        let others = others.map(|replica| (replica.id.as_str(), replica.heartbeat, replica.updated_at));
+        let correction = self.clocks.look(others, looked);
+        let before = clock::correct(correction);
+        if (before == 0) != (correction == 0) {
+            tracing::warn!(
+                correction_ms = correction,
+                "the clock of this host differs from those of most replicas, or no longer does: the majority is followed"
+            );
+        }
+        if self.clocks.are_known() || Instant::now() >= self.patience {
+            self.compared.cancel();
+        }
     }
 
     /// Finds claims that nobody answers for. One must be found by two checks, a lease apart: it may just be

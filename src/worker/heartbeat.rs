@@ -35,22 +35,25 @@ impl Heartbeat {
             id: self.replica_id.clone(),
             host: System::host_name().unwrap_or_else(|_| "unknown".to_owned()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_at: clock::now(),
-            updated_at: clock::now(),
+            started_at: clock::host_now(),
+            updated_at: clock::host_now(),
             heartbeat: 0,
             draining: false,
             agents: Vec::new(),
             cpu: 0.0,
             memory_bytes: 0,
         };
+        // Whether the loss of the lease has been told, as far as there is one.
+        let mut told = true;
         loop {
             replica.heartbeat += 1;
-            replica.updated_at = clock::now();
+            // The others compare it with theirs.
+            replica.updated_at = clock::host_now();
             replica.draining = self.drain.is_cancelled();
             replica.agents = self.slots.presence();
             (replica.cpu, replica.memory_bytes) = usage.read();
             metrics::MEMORY_BYTES.set(replica.memory_bytes, []);
-            let confirmed = self.beat(&replica).await;
+            let confirmed = self.beat(&replica, &mut told).await;
             // Tries again soon when it was not confirmed: the lease is running out.
             let pause = if confirmed { self.period } else { self.period / 4 };
             tokio::select! {
@@ -62,25 +65,25 @@ impl Heartbeat {
     }
 
     /// Writes one heartbeat; gives back whether the store confirmed it.
-    async fn beat(&self, replica: &Replica) -> bool {
-        let was_certain = self.lease.is_certain();
+    async fn beat(&self, replica: &Replica, told: &mut bool) -> bool {
         let sent = Instant::now();
         // A request that hangs must not use up the lease: a fresh one may get through.
         let answer = tokio::time::timeout(self.lease.length() / 3, self.store.beat(replica)).await;
         let confirmed = matches!(answer, Ok(Ok(())));
         metrics::HEARTBEATS.inc([if confirmed { "ok" } else { "error" }]);
+        // Also when this one is confirmed, but too late.
+        if !self.lease.is_certain() && !std::mem::replace(told, true) {
+            tracing::error!("no heartbeat confirmed within the lease: running tasks are stopped, none is started");
+        }
         match answer {
             Ok(Ok(())) => {
-                self.lease.confirm(sent);
-                if !was_certain {
+                *told = false;
+                if self.lease.confirm(sent) {
                     self.signals.work.notify_one();
                 }
             }
             Ok(Err(error)) => tracing::warn!(%error, "the heartbeat was not stored"),
             Err(_) => tracing::warn!("the heartbeat was not confirmed within {:?}", self.lease.length() / 3),
-        }
-        if was_certain && !self.lease.is_certain() {
-            tracing::error!("no heartbeat confirmed within the lease: running tasks are stopped, none is started");
         }
         confirmed
     }

@@ -26,10 +26,13 @@ impl Lease {
         self.length
     }
 
-    /// A heartbeat sent at `sent` has been stored.
-    pub(crate) fn confirm(&self, sent: Instant) {
+    /// A heartbeat sent at `sent` has been stored. Gives back whether the lease had run out before, or not begun: then
+    /// work that was stopped, or not started, can go on.
+    pub(crate) fn confirm(&self, sent: Instant) -> bool {
         let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        let had_run_out = confirmed.is_none_or(|before| Instant::now() >= before + self.length);
         *confirmed = (*confirmed).max(Some(sent));
+        had_run_out
     }
 
     /// Whether the replica may start and go on with work.
@@ -65,11 +68,11 @@ mod tests {
 
         let sent = Instant::now();
         tokio::time::advance(Duration::from_secs(4)).await;
-        lease.confirm(sent);
+        assert!(lease.confirm(sent), "it begins");
         tokio::time::advance(Duration::from_secs(10)).await;
         assert!(lease.is_certain());
-        lease.confirm(Instant::now());
-        lease.confirm(sent);
+        assert!(!lease.confirm(Instant::now()), "it goes on");
+        assert!(!lease.confirm(sent));
         tokio::time::advance(Duration::from_secs(14)).await;
         assert!(lease.is_certain(), "an older confirmation does not shorten it");
 
@@ -77,5 +80,17 @@ mod tests {
         lease.lost().await;
         assert!(!lease.is_certain());
         assert!(began.elapsed() < Duration::from_millis(1_100));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_confirmation_that_comes_too_late_tells_that_there_was_a_gap() {
+        let lease = Lease::new(Duration::from_secs(15));
+        lease.confirm(Instant::now());
+        tokio::time::advance(Duration::from_secs(14)).await;
+        let sent = Instant::now();
+        tokio::time::advance(Duration::from_secs(4)).await;
+        assert!(!lease.is_certain());
+        assert!(lease.confirm(sent), "what ran has been stopped meanwhile");
+        assert!(lease.is_certain(), "the rest of it");
     }
 }

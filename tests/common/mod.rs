@@ -1,6 +1,10 @@
-//! What every integration test shares: a Qdrant to talk to, and names that no other test uses.
+//! What every integration test shares: a Qdrant to talk to, and names that no other test uses; the program as a process,
+//! and a bad connection to the store.
 
 #![allow(dead_code, unreachable_pub, clippy::allow_attributes, reason = "each test binary uses a part of it")]
+
+pub(crate) mod process;
+pub(crate) mod proxy;
 
 use std::sync::{Mutex, OnceLock, mpsc};
 

@@ -1,12 +1,10 @@
 //! `qron run` as a child process, tasks for it, and a web server that sees which steps are carried out.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path as Segments, State};
@@ -21,11 +19,9 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::common;
+use crate::common::process::free_port;
+pub(crate) use crate::common::process::{Qron, eventually};
 
-/// Longest wait for anything here; a machine that does other things at the same time is slow.
-const DEADLINE: Duration = Duration::from_mins(3);
-/// Between two looks at the state.
-const LOOK: Duration = Duration::from_millis(20);
 /// Time without a heartbeat after which a replica is dead.
 pub(crate) const LEASE: Duration = Duration::from_secs(3);
 
@@ -129,70 +125,6 @@ impl Drop for Place {
     }
 }
 
-/// A running `qron run`; killed when dropped.
-pub(crate) struct Qron {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Qron {
-    fn start(config: &Path, log: &Path) -> Self {
-        let path = log.to_owned();
-        let log = File::options().create(true).append(true).open(log).expect("a log file");
-        let child = Command::new(env!("CARGO_BIN_EXE_qron"))
-            .arg("--config")
-            .arg(config)
-            .args(["run", "--no-model"])
-            .stdout(log.try_clone().expect("a log file"))
-            .stderr(log)
-            .spawn()
-            .expect("the program starts");
-        Self { child, log: path }
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Ends it without a word, as `kill -9` does.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().expect("killed");
-        self.child.wait().expect("gone");
-    }
-
-    /// Asks it to stop.
-    pub(crate) fn signal(&self) {
-        let sent = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status().expect("kill runs");
-        assert!(sent.success());
-    }
-
-    /// Waits until its log says so.
-    pub(crate) async fn until_it_says(&self, words: &str) {
-        eventually(words, async || {
-            let log = std::fs::read_to_string(&self.log).map_err(|error| error.to_string())?;
-            if log.contains(words) { Ok(()) } else { Err("not said yet".to_owned()) }
-        })
-        .await;
-    }
-
-    /// Asks it to stop, and waits until it has.
-    pub(crate) async fn terminate(mut self) -> ExitStatus {
-        self.signal();
-        eventually("it ends", async || {
-            let ended = self.child.try_wait().map_err(|error| error.to_string())?;
-            ended.ok_or_else(|| "it runs".to_owned())
-        })
-        .await
-    }
-}
-
-impl Drop for Qron {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
 /// A web server that notes who came when. A visit takes its time, and waits while the doors are closed.
 #[derive(Clone)]
 pub(crate) struct Web {
@@ -240,18 +172,6 @@ async fn visit(State(rooms): State<Arc<Rooms>>, Segments((task, step)): Segments
     "welcome"
 }
 
-/// Repeats `look` until it gives a value; fails with what it said last.
-pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
-    let began = Instant::now();
-    loop {
-        match look().await {
-            Ok(value) => return value,
-            Err(instead) => assert!(began.elapsed() < DEADLINE, "waited for: {what}; instead: {instead}"),
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
 /// Waits until this many tasks are completed.
 pub(crate) async fn until_completed(store: &Store, wanted: usize) {
     eventually(&format!("{wanted} tasks are completed"), async || {
@@ -266,9 +186,4 @@ pub(crate) async fn until_completed(store: &Store, wanted: usize) {
 pub(crate) fn any_moment(span: std::ops::Range<u64>) -> Duration {
     let chance = RandomState::new().hash_one(0);
     Duration::from_millis(span.start + chance % (span.end - span.start))
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
 }

@@ -6,7 +6,7 @@ use qron::store::{Settings, Store, StoreError, TransitionError};
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, NOW, claim};
-use crate::proxy::Proxy;
+use crate::common::proxy::Proxy;
 
 /// A second store on the same data, behind a proxy.
 pub(crate) async fn shaky(bed: &Bed) -> (Store, Proxy) {

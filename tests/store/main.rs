@@ -12,6 +12,5 @@ mod foreign;
 mod inserting;
 mod keeping;
 mod moving;
-mod proxy;
 mod remembering;
 mod rescuing;

@@ -1,0 +1,116 @@
+//! `qron run` as a child process: started, watched, killed and stopped.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+/// The program under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_qron");
+/// Longest wait for anything here; a machine that does other things at the same time is slow.
+const DEADLINE: Duration = Duration::from_mins(3);
+/// Between two looks at the state.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A running `qron run`; killed when dropped.
+pub(crate) struct Qron {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Qron {
+    /// Starts the program with a file of settings; what it says goes to the end of `log`.
+    pub(crate) fn start(config: &Path, log: &Path) -> Self {
+        Self::start_by(Command::new(PROGRAM), config, log)
+    }
+
+    /// Starts the program by a command that becomes it, e.g. a shell that sets limits first.
+    pub(crate) fn start_by(mut command: Command, config: &Path, log: &Path) -> Self {
+        let path = log.to_owned();
+        let log = File::options().create(true).append(true).open(log).expect("a log file");
+        let child = command
+            .arg("--config")
+            .arg(config)
+            .args(["run", "--no-model"])
+            .stdout(log.try_clone().expect("a log file"))
+            .stderr(log)
+            .spawn()
+            .expect("the program starts");
+        Self { child, log: path }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has said so far, and those who wrote to the same file before it.
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("a log")
+    }
+
+    /// Ends it without a word, as `kill -9` does.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("gone");
+    }
+
+    /// Asks it to stop.
+    pub(crate) fn signal(&self) {
+        self.send("TERM");
+    }
+
+    /// Sends it a signal by its name.
+    pub(crate) fn send(&self, signal: &str) {
+        let sent = Command::new("kill").arg(format!("-{signal}")).arg(self.pid().to_string()).status();
+        assert!(sent.expect("kill runs").success(), "SIG{signal} was not sent");
+    }
+
+    /// Waits until its log says so.
+    pub(crate) async fn until_it_says(&self, words: &str) {
+        eventually(words, async || {
+            let log = std::fs::read_to_string(&self.log).map_err(|error| error.to_string())?;
+            if log.contains(words) { Ok(()) } else { Err("not said yet".to_owned()) }
+        })
+        .await;
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        eventually("it ends", async || {
+            let ended = self.child.try_wait().map_err(|error| error.to_string())?;
+            ended.ok_or_else(|| "it runs".to_owned())
+        })
+        .await
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub(crate) async fn terminate(mut self) -> ExitStatus {
+        self.signal();
+        self.ended().await
+    }
+}
+
+impl Drop for Qron {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Repeats `look` until it gives a value; fails with what it said last.
+pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let began = Instant::now();
+    loop {
+        match look().await {
+            Ok(value) => return value,
+            Err(instead) => assert!(began.elapsed() < DEADLINE, "waited for: {what}; instead: {instead}"),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// A port that nobody listens on.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}

@@ -1,0 +1,146 @@
+//! Replicas whose clocks are wrong, and one whose clock is set back while it works: libfaketime stands between them and
+//! the time of day.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use qron::domain::task::TaskStatus;
+use qron::domain::time::Timestamp;
+
+use crate::checker::{UNHARMED, check};
+use crate::common::process::PROGRAM;
+use crate::schedules::{check_firings, every_second, firings};
+use crate::support::{Stage, Terms, eventually, skipped, stop_all};
+
+/// Path of libfaketime.so.1, where it is not where Debian puts it.
+const VARIABLE: &str = "QRON_TEST_FAKETIME";
+
+fn faketime() -> Option<PathBuf> {
+    let given = std::env::var_os(VARIABLE).map(PathBuf::from);
+    let places = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
+        .map(|machine| Path::new("/usr/lib").join(machine).join("faketime/libfaketime.so.1"));
+    let found = given.into_iter().chain(places).find(|path| path.exists());
+    if found.is_none() {
+        skipped(&format!("wrong clocks need libfaketime.so.1 (Debian package libfaketime, or {VARIABLE})"));
+    }
+    found
+}
+
+/// The program under a clock that is off by what `file` says, e.g. `+300`; it may change.
+fn under(library: &Path, file: &Path, offset: &str) -> Command {
+    std::fs::write(file, offset).expect("written");
+    let mut command = Command::new(PROGRAM);
+    command
+        .env("LD_PRELOAD", library)
+        .env("FAKETIME_TIMESTAMP_FILE", file)
+        .env("FAKETIME_CACHE_DURATION", "1")
+        // Durations are none of its business.
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("DONT_FAKE_MONOTONIC", "1");
+    command
+}
+
+/// Four replicas, five minutes ahead, five behind, right, and one that is set back; all their places taken for `leases`.
+async fn wrong_clocks(library: &Path, rounds: usize, leases: u32) {
+    let lease = Duration::from_secs(3);
+    let stage = Stage::new(Terms { lease, ..Terms::default() }).await;
+    let store = stage.store().await;
+    let mut fleet = vec![stage.replica().await];
+    let jumping = stage.folder().join("jumping");
+    for (name, offset) in [("ahead", "+300"), ("behind", "-300"), ("jumping", "+0")] {
+        let command = under(library, &stage.folder().join(name), offset);
+        fleet.push(stage.replica_by(command, &stage.url).await);
+    }
+    for round in 0..rounds {
+        stage.effects.close(true);
+        std::fs::write(&jumping, "+0").expect("written");
+        // Inserted by the one whose clock is behind, so that they are due for everyone.
+        let places = fleet.len() * stage.terms.capacity;
+        stage.insist(&fleet[2], &stage.tasks(places)).await;
+        eventually("every place is taken", async || {
+            let counts = store.task_counts().await.map_err(|error| error.to_string())?;
+            let running = counts.get(&TaskStatus::Running).copied().unwrap_or(0);
+            if running == places as u64 { Ok(()) } else { Err(format!("round {round}: {counts:?}")) }
+        })
+        .await;
+        tokio::time::sleep(lease / 2).await;
+        std::fs::write(&jumping, "-600").expect("written");
+        tokio::time::sleep(lease * leases).await;
+        stage.effects.close(false);
+        stage.until_all_ended(&store).await;
+    }
+    for name in ["qron_tasks_rescued_total", "qron_claims_lost_total", "qron_tasks_released_total"] {
+        let count = stage.total(&fleet, name).await;
+        assert!(count == 0.0, "{name} is {count}");
+    }
+    stop_all(fleet).await;
+    let findings = check(&stage, UNHARMED).await;
+    assert_eq!((findings.crashes, findings.releases), (0, 0), "no lease was stolen");
+    println!("clocks 5 min ahead and behind, one set back 10 min, {rounds} times: no lease stolen; {findings:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_clocks_steal_no_lease() {
+    if let Some(library) = faketime() {
+        wrong_clocks(&library, 1, 2).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes and prints figures"]
+async fn wrong_clocks_many_times() {
+    if let Some(library) = faketime() {
+        wrong_clocks(&library, 20, 2).await;
+    }
+}
+
+/// Fires each second with three replicas, one ahead, one behind; gives back by how much firings were early and late.
+async fn wrong_ticks(library: &Path, wanted: usize) -> (i64, i64) {
+    let stage = Stage::new(Terms::default()).await;
+    let store = stage.store().await;
+    let mut fleet = vec![stage.replica().await];
+    for (name, offset) in [("ahead", "+300"), ("behind", "-300")] {
+        let command = under(library, &stage.folder().join(name), offset);
+        fleet.push(stage.replica_by(command, &stage.url).await);
+    }
+    for wrong in &fleet[1..] {
+        wrong.qron.until_it_says("the clock of this host differs").await;
+    }
+    stage.post(&fleet[0], "/schedules", &every_second(&stage)).await;
+    eventually("it fires", async || {
+        let fired = stage.effects.firings().len();
+        if fired >= wanted { Ok(()) } else { Err(format!("{fired} times")) }
+    })
+    .await;
+    stage.post(&fleet[0], "/schedules/ticks/pause", &serde_json::json!({})).await;
+    let tasks = eventually("every firing has ended", async || {
+        let tasks = firings(&store).await?;
+        let open = tasks.iter().filter(|task| !task.status.is_terminal()).count();
+        if open == 0 { Ok(tasks) } else { Err(format!("{open} are open")) }
+    })
+    .await;
+    stop_all(fleet).await;
+    check_firings(&tasks);
+    let carried_out = stage.effects.firings();
+    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+    for (time, _) in &carried_out {
+        *times.entry(time).or_default() += 1;
+    }
+    assert!(times.values().all(|count| *count == 1), "{times:?}");
+    let late = |(time, at): &(String, Timestamp)| {
+        let time = Timestamp::read(&serde_json::json!(time)).expect("a time");
+        at.as_millis() - time.as_millis()
+    };
+    let (least, most) = (carried_out.iter().map(late).min(), carried_out.iter().map(late).max());
+    (-least.expect("firings"), most.expect("firings"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_clocks_fire_each_second_once() {
+    let Some(library) = faketime() else { return };
+    let (early, late) = wrong_ticks(&library, 8).await;
+    println!("firings with clocks 5 min ahead and behind: at most {early} ms early and {late} ms late");
+    assert!(early <= 0, "early by {early} ms");
+}
