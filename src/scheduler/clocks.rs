@@ -35,7 +35,7 @@ struct Other {
 
 impl Clocks {
     /// Takes a look at the `others`, each with its heartbeat and its clock at that heartbeat; gives back by what the own
-    /// clock is to be corrected, in milliseconds.
+    /// clock is behind the majority, in milliseconds: negative when it is ahead, 0 when it is right or nobody can tell.
     pub(crate) fn look<'a>(&mut self, others: impl Iterator<Item = (&'a str, u64, Timestamp)>, looked: Looked) -> i64 {
         let mut now = HashMap::new();
         for (id, heartbeat, clock) in others {
@@ -48,16 +48,11 @@ impl Clocks {
             now.insert(id.to_owned(), other);
         }
         self.others = now;
-        self.correction()
-    }
-
-    /// Whether the clock of every other one is known.
-    pub(crate) fn are_known(&self) -> bool {
-        self.others.values().all(|other| other.ahead_ms.is_some())
+        self.behind()
     }
 
     /// The median of how far the clocks are ahead; of two in the middle, the one nearer to the own clock.
-    fn correction(&self) -> i64 {
+    fn behind(&self) -> i64 {
         let known = self.others.values().filter_map(|other| Some((other.ahead_ms?, other.is_right)));
         let mut ahead: Vec<i64> = known.map(|(ahead, is_right)| if is_right { 0 } else { ahead }).collect();
         ahead.push(0);
@@ -92,8 +87,8 @@ mod tests {
     use super::*;
 
     /// Looks each second at replicas that beat each second and whose clocks are off by these seconds; the answers take
-    /// `slow_ms`. Gives back the corrections.
-    fn corrections(own_s: i64, others_s: &[i64], slow_ms: i64) -> Vec<i64> {
+    /// `slow_ms`. Gives back by what the own one is told to be behind.
+    fn behind(own_s: i64, others_s: &[i64], slow_ms: i64) -> Vec<i64> {
         let mut clocks = Clocks::default();
         let look = |second: i64| {
             let true_ms = 1_000_000_000 + second * 1_000;
@@ -114,9 +109,9 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_most_others_contradict_is_corrected_and_not_beyond() {
+    fn a_clock_that_most_others_contradict_is_told_by_what_it_is_off() {
         for (own, others) in [(300, [0, -300]), (300, [0, 0]), (-300, [0, 300]), (-300, [0, 0]), (600, [0, 300])] {
-            let all = corrections(own, &others, 50);
+            let all = behind(own, &others, 50);
             let right = -own * 1_000 + if own == 600 { 300_000 } else { 0 };
             let last = all[4];
             assert!((right - 1_000..=right).contains(&last), "{own} s off, others {others:?}: {all:?}");
@@ -127,15 +122,15 @@ mod tests {
     fn a_clock_that_is_right_stays_as_it_is_whatever_single_ones_say() {
         for others in [vec![0, 300], vec![300, -300], vec![-300, 0], vec![0, 300, -300], vec![300], vec![-300], vec![]]
         {
-            assert_eq!(corrections(0, &others, 50), [0; 5], "{others:?}");
+            assert_eq!(behind(0, &others, 50), [0; 5], "{others:?}");
         }
     }
 
     #[test]
     fn small_differences_and_slow_answers_are_no_wrong_clocks() {
-        assert_eq!(corrections(0, &[2, 3], 50), [0; 5]);
-        assert_eq!(corrections(0, &[0, 0], 60_000), [0; 5], "an answer that took a minute");
-        assert_eq!(corrections(4, &[0, 0], 50), [0; 5]);
+        assert_eq!(behind(0, &[2, 3], 50), [0; 5]);
+        assert_eq!(behind(0, &[0, 0], 60_000), [0; 5], "an answer that took a minute");
+        assert_eq!(behind(4, &[0, 0], 50), [0; 5]);
     }
 
     #[test]
@@ -145,11 +140,7 @@ mod tests {
         for second in 0..5 {
             let looked = Looked { since_last_ms: Some(1_000), at: Timestamp::from_millis(second * 1_000) };
             assert_eq!(clocks.look([("a", 7, wrong), ("b", 7, wrong)].into_iter(), looked), 0);
-            assert!(!clocks.are_known());
         }
-        let looked = Looked { since_last_ms: Some(1_000), at: Timestamp::from_millis(9_000_000) };
-        clocks.look([("a", 8, Timestamp::from_millis(9_000_000))].into_iter(), looked);
-        assert!(clocks.are_known());
     }
 
     #[test]

@@ -332,20 +332,11 @@ impl Inner {
         self.finders.spawn(keys::prune(Arc::clone(worker), self.drain.clone()));
         self.finders.spawn(Dependencies::new(Arc::clone(worker)).run(self.drain.clone()));
         let recurring = Recurring::new(Arc::clone(worker), Arc::clone(&self.desk.changed), settings.missed_after_ms);
-        // A clock that is ahead would fire too early.
-        let compared = CancellationToken::new();
-        let (is_compared, drain) = (compared.clone(), self.drain.clone());
-        self.finders.spawn(async move {
-            tokio::select! {
-                () = drain.cancelled() => return,
-                () = is_compared.cancelled() => {}
-            }
-            recurring.run(drain).await;
-        });
+        self.finders.spawn(recurring.run(self.drain.clone()));
         self.finders.spawn(control.run(self.drain.clone()));
         let upkeep = Upkeep { worker: Arc::clone(worker), retention: self.retention.clone() };
         self.finders.spawn(upkeep.run(self.drain.clone()));
-        self.finders.spawn(Rescuer::new(Arc::clone(worker), heartbeat, compared).run(self.drain.clone()));
+        self.finders.spawn(Rescuer::new(Arc::clone(worker), heartbeat).run(self.drain.clone()));
         self.finders.spawn(Dispatcher::new(Arc::clone(worker), settings, limits, self.drain.clone()).run(swept));
     }
 

@@ -97,14 +97,12 @@ pub(crate) struct Rescuer {
     clocks: Clocks,
     /// When the request of the last look was sent.
     looked: Option<Instant>,
-    /// Until when others may take to show their clocks: each beats at least once until then.
-    patience: Instant,
-    /// Cancelled once the own clock has been compared with those of the others.
-    compared: CancellationToken,
+    /// Whether it has been told that the own clock is wrong.
+    is_off: bool,
 }
 
 impl Rescuer {
-    pub(crate) fn new(worker: Arc<Worker>, heartbeat: Duration, compared: CancellationToken) -> Self {
+    pub(crate) fn new(worker: Arc<Worker>, heartbeat: Duration) -> Self {
         let period = (heartbeat / 5).clamp(Duration::from_millis(20), Duration::from_secs(1));
         let watch = Watch::new(worker.lease.length(), period * 2);
         Self {
@@ -115,8 +113,7 @@ impl Rescuer {
             checked: Instant::now(),
             clocks: Clocks::default(),
             looked: None,
-            patience: Instant::now() + heartbeat * 3 / 2,
-            compared,
+            is_off: false,
         }
     }
 
@@ -160,24 +157,25 @@ impl Rescuer {
         Ok(())
     }
 
-    /// Corrects the clock of this process when the others agree that it is wrong.
+    /// Tells when the others agree that the clock of this host is wrong, and when they no longer do.
     fn compare_clocks(&mut self, replicas: &[Replica], sent: Instant) {
         let since_last = self.looked.replace(sent).map(|last| last.elapsed().as_millis());
         let looked =
-            Looked { since_last_ms: since_last.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX)), at: clock::host_now() };
+            Looked { since_last_ms: since_last.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX)), at: clock::now() };
         let others = replicas.iter().filter(|replica| replica.id != self.worker.replica_id);
         let others = others.map(|replica| (replica.id.as_str(), replica.heartbeat, replica.updated_at));
-        let correction = self.clocks.look(others, looked);
-        let before = clock::correct(correction);
-        if (before == 0) != (correction == 0) {
-            tracing::warn!(
-                correction_ms = correction,
-                "the clock of this host differs from those of most replicas, or no longer does: the majority is followed"
+        let behind_ms = self.clocks.look(others, looked);
+        let is_off = behind_ms != 0;
+        if is_off && !self.is_off {
+            tracing::error!(
+                behind_ms,
+                "the clock of this host differs from those of most replicas: what is due starts too early or too late \
+                 here; set it right"
             );
+        } else if self.is_off && !is_off {
+            tracing::info!("the clock of this host agrees with those of most replicas again");
         }
-        if self.clocks.are_known() || Instant::now() >= self.patience {
-            self.compared.cancel();
-        }
+        self.is_off = is_off;
     }
 
     /// Finds claims that nobody answers for. One must be found by two checks, a lease apart: it may just be

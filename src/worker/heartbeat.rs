@@ -35,8 +35,8 @@ impl Heartbeat {
             id: self.replica_id.clone(),
             host: System::host_name().unwrap_or_else(|_| "unknown".to_owned()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_at: clock::host_now(),
-            updated_at: clock::host_now(),
+            started_at: clock::now(),
+            updated_at: clock::now(),
             heartbeat: 0,
             draining: false,
             agents: Vec::new(),
@@ -48,7 +48,7 @@ impl Heartbeat {
         loop {
             replica.heartbeat += 1;
             // The others compare it with theirs.
-            replica.updated_at = clock::host_now();
+            replica.updated_at = clock::now();
             replica.draining = self.drain.is_cancelled();
             replica.agents = self.slots.presence();
             (replica.cpu, replica.memory_bytes) = usage.read();
