@@ -327,27 +327,14 @@ impl Stage {
         sum
     }
 
-    /// Waits until every task that was acknowledged has ended.
+    /// Waits until every task that was acknowledged has ended, and what else is there: an insert without an answer may
+    /// have been made all the same.
     pub(crate) async fn until_all_ended(&self, store: &Store) {
-        self.until_ended(store, self.acknowledged() as u64).await;
-    }
-
-    /// Waits until every task that is there has ended.
-    pub(crate) async fn until_none_is_left(&self, store: &Store) {
-        eventually("every task has ended", async || {
-            let counts = store.task_counts().await.map_err(|error| error.to_string())?;
-            let is_over = counts.iter().all(|(status, count)| status.is_terminal() || *count == 0);
-            if is_over { Ok(()) } else { Err(format!("{counts:?}")) }
-        })
-        .await;
-    }
-
-    /// Waits until this many tasks have ended.
-    pub(crate) async fn until_ended(&self, store: &Store, wanted: u64) {
-        eventually(&format!("{wanted} tasks have ended"), async || {
+        let wanted = self.acknowledged() as u64;
+        eventually(&format!("all of {wanted} tasks have ended"), async || {
             let counts = store.task_counts().await.map_err(|error| error.to_string())?;
             let ended: u64 = counts.iter().filter(|(status, _)| status.is_terminal()).map(|(_, count)| count).sum();
-            if ended >= wanted { Ok(()) } else { Err(format!("{counts:?}")) }
+            if ended >= wanted && ended == counts.values().sum::<u64>() { Ok(()) } else { Err(format!("{counts:?}")) }
         })
         .await;
     }
