@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::Problem;
 use crate::telemetry::metrics;
+use crate::tools::http::FROM_AGENT;
 
 /// Longest time a request may take, its body included.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
@@ -55,6 +56,9 @@ impl Door {
             if !same {
                 return Err(Problem::new(StatusCode::FORBIDDEN, "requests from pages of other sites are refused"));
             }
+        }
+        if headers.contains_key(FROM_AGENT) {
+            return Err(Problem::new(StatusCode::FORBIDDEN, "agents do not speak to qron itself: its tools do that"));
         }
         if OPEN.contains(&request.uri().path()) {
             return Ok(());

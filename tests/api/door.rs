@@ -1,6 +1,7 @@
 //! Who may call.
 
 use reqwest::{Method, StatusCode};
+use serde_json::json;
 
 use crate::app::{TestApp, calculation};
 
@@ -43,6 +44,23 @@ async fn pages_of_other_sites_cannot_make_a_browser_call() {
     assert_eq!(app.count().await, 0);
     assert_eq!(status("host", "localhost").await, StatusCode::CREATED);
     assert_eq!(status("origin", &app.url).await, StatusCode::CREATED);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_cannot_steer_qron_even_where_its_allow_list_opens_this_host() {
+    let app = TestApp::with(&[("QRON__TOOLS__HTTP__ALLOW", r#"["127.0.0.0/8"]"#)]).await;
+    let step = |headers: serde_json::Value| {
+        json!({"id": "s1", "tool": "http_request", "arguments": {
+            "url": format!("{}/api/v1/tasks", app.url), "method": "POST", "headers": headers, "json": calculation("1 + 1"),
+        }})
+    };
+    for (headers, reason) in [(json!({}), "403"), (json!({"Qron-Agent": ""}), "set by qron")] {
+        let task = json!({"goal": "make more of yourself", "plan": {"steps": [step(headers)]}, "max_attempts": 1});
+        let failed = app.until(&app.submit(&task).await, "failed").await;
+        assert!(failed["error"]["message"].as_str().is_some_and(|message| message.contains(reason)), "{failed:#}");
+    }
+    assert_eq!(app.count().await, 2, "only what was submitted by the test");
     app.stop().await;
 }
 

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use qron::domain::schedule::fire_time;
 use qron::domain::task::TaskStatus;
 use qron::domain::time::Timestamp;
 
 use crate::checker::{UNHARMED, check};
 use crate::common::process::PROGRAM;
-use crate::schedules::{check_times, every_second, firings};
+use crate::schedules::{every_second, firings};
 use crate::support::{Stage, Terms, eventually, skipped, stop_all};
 
 /// Path of libfaketime.so.1, where it is not where Debian puts it.
@@ -134,7 +135,8 @@ async fn wrong_ticks(library: &Path, wanted: usize) -> Ticks {
     })
     .await;
     stop_all(fleet).await;
-    check_times(&tasks);
+    let fired: Vec<Timestamp> = tasks.iter().filter_map(fire_time).collect();
+    assert!(fired.windows(2).all(|pair| pair[0] < pair[1]) && fired.len() == tasks.len(), "{fired:?}");
     let count = |status| tasks.iter().filter(|task| task.status == status).count();
     let (completed, skipped) = (count(TaskStatus::Completed), count(TaskStatus::Skipped));
     assert_eq!(completed + skipped, tasks.len(), "{tasks:?}");
@@ -152,10 +154,9 @@ async fn wrong_ticks(library: &Path, wanted: usize) -> Ticks {
     Ticks { completed, skipped, early_ms: -least.expect("firings"), late_ms: most.expect("firings") }
 }
 
-/// A clock that is ahead fires early, by as much as it is ahead and no more, and it is told. No firing is doubled, and none
-/// goes without a record.
+/// A clock that is ahead fires early, by as much as it is ahead and no more, and it is told. No firing is doubled.
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_clocks_fire_each_second_at_most_once_and_record_it() {
+async fn wrong_clocks_fire_each_second_at_most_once() {
     let Some(library) = faketime() else { return };
     let Ticks { completed, skipped, early_ms, late_ms } = wrong_ticks(&library, 8).await;
     println!(

@@ -103,6 +103,11 @@ async fn kill_workers(tasks: usize, replicas: usize, rounds: usize, measured: Op
         Some(count) => Some(rate(&stage, &fleet, &store, count).await),
         None => None,
     };
+    eventually("the dead are off the list", async || {
+        let listed = store.replicas().await.map_err(|error| error.to_string())?.len();
+        if listed == fleet.len() { Ok(()) } else { Err(format!("{listed} are on it")) }
+    })
+    .await;
     stop_all(fleet).await;
     let findings = check(&stage, INTERRUPTED).await;
     assert!(store.replicas().await.expect("readable").is_empty(), "nobody is left on the list");

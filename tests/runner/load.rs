@@ -95,6 +95,51 @@ async fn a_backlog_of_model_calls_takes_hardly_longer_than_it_must() {
     assert!(multiple < 1.15 && used > 0.95 && rss < 300);
 }
 
+/// As many as a slow model can keep waiting, each with a connection of its own (`ulimit -n 20000`):
+/// `cargo test --release --test runner -- --ignored --nocapture five_thousand`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures memory, so it needs a machine and a process of its own"]
+async fn five_thousand_tasks_wait_for_a_slow_model_and_no_heartbeat_is_late() {
+    const WAITING: usize = 5_000;
+    let script = Script::new(vec![
+        Scenario::on("").purpose("plan").json(json!({"analysis": "clear", "steps": []})),
+        Scenario::on("").purpose("answer").json(json!({"success": true, "answer": "done", "reason": "seen"})),
+    ]);
+    let slow = script.latency_ms(20_000).without_bodies();
+    let model = ScriptedModel::start(slow).await.expect("a model");
+    let settings = [("MODEL__BASE_URL", model.base_url()), ("MODEL__API_KEY", "none".to_owned())];
+    let world = World::new(&settings.each_ref().map(|(key, value)| (*key, value.as_str()))).await;
+    let tasks: Vec<Task> = (0..WAITING).map(|_| Task { plan: None, ..sum("wait for a slow model") }).collect();
+    let runner = world.runner_of("r1", vec![agent("a", &[], WAITING)]).await;
+    let (mut peak, mut late) = (0, 0);
+    world.insert(&tasks).await;
+    let look = async {
+        loop {
+            peak = peak.max(runner.loads()[0].in_flight);
+            late += usize::from(!runner.is_confirmed());
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let completed = async {
+        loop {
+            let counts = world.store.task_counts().await.expect("counts");
+            if counts.get(&TaskStatus::Completed).is_some_and(|count| *count == WAITING as u64) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::select! {
+        () = look => {}
+        () = completed => {}
+    }
+    runner.shutdown().await;
+    let rss = peak_rss();
+    eprintln!("{peak} tasks in flight, peak RSS {rss} MiB, the lease was uncertain at {late} looks");
+    assert_eq!((peak, late), (WAITING, 0));
+    assert!(rss < 1_024);
+}
+
 /// The most memory this process has had, store and model server included, in MiB.
 fn peak_rss() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");

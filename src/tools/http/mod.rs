@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response};
 use serde::Deserialize;
@@ -32,6 +32,9 @@ use crate::domain::id::derived;
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
 
 const NAME: &str = "http_request";
+/// Header of every request that an agent makes. qron itself refuses those, so that no agent steers the queue it works for
+/// or approves its own calls, even where the allow-list opens this host.
+pub const FROM_AGENT: &str = "qron-agent";
 /// Time limit to connect; the limit of the whole request still holds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most response headers.
@@ -115,6 +118,10 @@ impl HttpRequest {
             .http1_max_headers(MAX_RESPONSE_HEADERS)
             .http2_max_header_list_size(u32::try_from(MAX_RESPONSE_HEADER_BYTES).unwrap_or(u32::MAX))
             .user_agent(concat!("qron/", env!("CARGO_PKG_VERSION")))
+            .default_headers(HeaderMap::from_iter([(
+                HeaderName::from_static(FROM_AGENT),
+                HeaderValue::from_static("1"),
+            )]))
             .build()
             .map_err(|error| chain(&error));
         Ok(Self {

@@ -31,6 +31,7 @@ const RESERVED: &[&str] = &[
     "expect",
     "accept-encoding",
     "idempotency-key",
+    super::FROM_AGENT,
     "proxy-authorization",
     "proxy-connection",
 ];
