@@ -1,0 +1,220 @@
+//! What can happen to a task, and what becomes of it then. [`Task::apply`] is the only place that knows which change of
+//! status is legal.
+
+use serde_json::Value;
+
+use super::{Claim, MAX_CRASHES, MAX_PRIORITY, Task, TaskStatus};
+use crate::domain::approval::{self, Approval, Ruling, Subject, Verdict};
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::id::TaskId;
+use crate::domain::time::Timestamp;
+
+/// Something that happens to a task.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TaskEvent {
+    /// Every task it depends on is completed, or has ended and it goes on whatever came of them.
+    DependenciesDone,
+    /// A task it depends on ended otherwise.
+    DependencyFailed(TaskId),
+    /// A replica won the right to run it.
+    Claimed(Claim),
+    /// It ended well.
+    Completed(Value),
+    /// It ended badly and is not tried again.
+    Failed(Failure),
+    /// An attempt failed; the next one starts at the given time.
+    RetryAt(Timestamp, Failure),
+    /// Its replica hands it back unfinished, at no charge.
+    Released,
+    /// Its replica died while running it.
+    Rescued,
+    /// Somebody asks to stop it.
+    CancelRequested,
+    /// The replica that ran it has stopped it.
+    Cancelled,
+    /// Somebody wants it done again, from a clean slate.
+    Requeued,
+    /// Its run can go on only after a person has decided on these calls.
+    ApprovalNeeded(Vec<Approval>),
+    /// Somebody agreed to what it asks.
+    Approved(Ruling),
+    /// Somebody refused what it asks.
+    Denied(Ruling),
+    /// Nobody decided in time.
+    ApprovalExpired,
+    /// Somebody gave it another priority.
+    Reprioritised(u8),
+    /// Somebody moved the time at which it becomes due.
+    Snoozed(Timestamp),
+}
+
+impl TaskEvent {
+    /// The name of the event in the history.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::DependenciesDone => "dependencies_done",
+            Self::DependencyFailed(_) => "dependency_failed",
+            Self::Claimed(_) => "claimed",
+            Self::Completed(_) => "completed",
+            Self::Failed(_) => "failed",
+            Self::RetryAt(..) => "retry_scheduled",
+            Self::Released => "released",
+            Self::Rescued => "rescued",
+            Self::CancelRequested => "cancel_requested",
+            Self::Cancelled => "cancelled",
+            Self::Requeued => "requeued",
+            Self::ApprovalNeeded(_) => "approval_needed",
+            Self::Approved(_) => "approved",
+            Self::Denied(_) => "denied",
+            Self::ApprovalExpired => "approval_expired",
+            Self::Reprioritised(_) => "reprioritised",
+            Self::Snoozed(_) => "snoozed",
+        }
+    }
+}
+
+/// A change that a task in this status does not allow.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("task {id} is {status}: {event} does not apply to it")]
+pub struct IllegalTransition {
+    /// The task.
+    pub id: TaskId,
+    /// Its status.
+    pub status: TaskStatus,
+    /// Name of the event.
+    pub event: &'static str,
+}
+
+impl Task {
+    /// The task after `event`.
+    ///
+    /// # Errors
+    /// [`IllegalTransition`] when its status does not allow the event; the task is unchanged.
+    pub fn apply(&self, event: &TaskEvent, now: Timestamp) -> Result<Self, IllegalTransition> {
+        use TaskStatus::{AwaitingApproval, Blocked, Cancelled, Completed, Failed, Pending, Running, Waiting};
+
+        let mut next = Self { updated_at: now, ..self.clone() };
+        match (self.status, event) {
+            (Waiting, TaskEvent::DependenciesDone) => next.status = Pending,
+            (Waiting, TaskEvent::DependencyFailed(dependency)) => {
+                next.error =
+                    Some(Failure::permanent(format!("task {dependency}, which it depends on, did not complete")));
+                next.finish(Blocked, now);
+            }
+            (Pending, TaskEvent::Claimed(claim)) => {
+                next.status = Running;
+                next.claim = Some(claim.clone());
+            }
+            (Running, TaskEvent::Completed(result)) => {
+                next.result = Some(result.clone());
+                next.error = None;
+                next.finish(Completed, now);
+            }
+            (Running, TaskEvent::Failed(failure)) => {
+                next.attempt += 1;
+                next.error = Some(failure.clone());
+                next.finish(Failed, now);
+            }
+            (Running, TaskEvent::RetryAt(at, failure)) => {
+                next.attempt += 1;
+                next.error = Some(failure.clone());
+                next.run_at = *at;
+                next.hand_back();
+            }
+            (Running, TaskEvent::Released) => {
+                next.releases += 1;
+                next.hand_back();
+            }
+            (Running, TaskEvent::Rescued) if self.crashes + 1 >= MAX_CRASHES => {
+                next.crashes += 1;
+                next.error = Some(Failure::new(
+                    FailureClass::Crashed,
+                    format!("the process that ran it died {} times", next.crashes),
+                ));
+                next.finish(Failed, now);
+            }
+            (Running, TaskEvent::Rescued) => {
+                next.crashes += 1;
+                next.hand_back();
+            }
+            (Running, TaskEvent::CancelRequested) => next.cancel_requested = true,
+            (Waiting | Pending | AwaitingApproval, TaskEvent::CancelRequested) | (Running, TaskEvent::Cancelled) => {
+                next.error = Some(Failure::new(FailureClass::Cancelled, "cancelled on request"));
+                next.finish(Cancelled, now);
+            }
+            (Failed | Cancelled | Blocked, TaskEvent::Requeued) => next.start_over(now),
+            (Running, TaskEvent::ApprovalNeeded(asked)) => {
+                // Counted, so that the next run looks for the checkpoint of this one.
+                next.releases += 1;
+                next.hand_back();
+                next.approvals.retain(|known| asked.iter().all(|new| new.hash != known.hash));
+                next.approvals.extend(asked.iter().cloned());
+                next.status = AwaitingApproval;
+            }
+            (AwaitingApproval, TaskEvent::Approved(ruling))
+                if approval::rule(&mut next.approvals, ruling, Verdict::Approved, now) =>
+            {
+                next.after_decision(now);
+            }
+            (AwaitingApproval, TaskEvent::Denied(ruling))
+                if approval::rule(&mut next.approvals, ruling, Verdict::Denied, now) =>
+            {
+                next.after_decision(now);
+            }
+            (AwaitingApproval, TaskEvent::ApprovalExpired) if approval::expire(&mut next.approvals, now) => {
+                next.after_decision(now);
+            }
+            (Waiting | Pending | AwaitingApproval, TaskEvent::Reprioritised(priority)) => {
+                next.priority = (*priority).min(MAX_PRIORITY);
+            }
+            (Waiting | Pending | AwaitingApproval, TaskEvent::Snoozed(until)) => next.run_at = *until,
+            _ => return Err(IllegalTransition { id: self.id, status: self.status, event: event.name() }),
+        }
+        Ok(next)
+    }
+
+    fn finish(&mut self, status: TaskStatus, now: Timestamp) {
+        self.status = status;
+        self.claim = None;
+        self.finished_at = Some(now);
+    }
+
+    fn hand_back(&mut self) {
+        self.status = TaskStatus::Pending;
+        self.claim = None;
+    }
+
+    /// Goes on once everything is decided: refused calls are told to the run, a refused task ends.
+    fn after_decision(&mut self, now: Timestamp) {
+        let mut of_task = self.approvals.iter().filter(|approval| approval.subject == Subject::Task);
+        if let Some(refusal) = of_task.find_map(Approval::refusal) {
+            self.error = Some(Failure::new(FailureClass::Cancelled, refusal.message));
+            self.finish(TaskStatus::Cancelled, now);
+        } else if self.approvals.iter().all(|approval| !approval.is_open()) {
+            let is_new = self.earlier_runs() == 0;
+            self.status = if is_new && !self.depends_on.is_empty() { TaskStatus::Waiting } else { TaskStatus::Pending };
+        }
+    }
+
+    fn start_over(&mut self, now: Timestamp) {
+        let asks = approval::start_over(&mut self.approvals, now);
+        // One that never ran may have been ahead of what it depends on.
+        let never_ran = self.status != TaskStatus::Failed;
+        self.status = match (asks, never_ran && !self.depends_on.is_empty()) {
+            (true, _) => TaskStatus::AwaitingApproval,
+            (false, true) => TaskStatus::Waiting,
+            (false, false) => TaskStatus::Pending,
+        };
+        self.run_at = now;
+        self.attempt = 0;
+        self.crashes = 0;
+        // Counted, so that the next run looks for the checkpoint of the last one.
+        self.releases += 1;
+        self.finished_at = None;
+        self.cancel_requested = false;
+    }
+}
+
+#[cfg(test)]
+mod tests;

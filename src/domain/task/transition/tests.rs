@@ -1,0 +1,155 @@
+//! What each event does to tasks of each status, compared with the documented diagram.
+
+use serde_json::json;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+const LATER: Timestamp = Timestamp::from_millis(2_000_000);
+
+fn task(status: TaskStatus) -> Task {
+    Task { status, ..Task::new(TaskId::Number(1), "do it", NOW) }
+}
+
+fn events() -> Vec<TaskEvent> {
+    let claim = Claim { token: "t".into(), owner: "r".into() };
+    vec![
+        TaskEvent::DependenciesDone,
+        TaskEvent::DependencyFailed(TaskId::Number(2)),
+        TaskEvent::Claimed(claim),
+        TaskEvent::Completed(json!(1)),
+        TaskEvent::Failed(Failure::permanent("no")),
+        TaskEvent::RetryAt(LATER, Failure::transient("busy")),
+        TaskEvent::Released,
+        TaskEvent::Rescued,
+        TaskEvent::CancelRequested,
+        TaskEvent::Cancelled,
+        TaskEvent::Requeued,
+        TaskEvent::ApprovalNeeded(vec![asked("one", Subject::Task)]),
+        TaskEvent::Approved(ruling("one")),
+        TaskEvent::Denied(ruling("one")),
+        TaskEvent::ApprovalExpired,
+        TaskEvent::Reprioritised(9),
+        TaskEvent::Snoozed(LATER),
+    ]
+}
+
+fn ruling(hash: &str) -> Ruling {
+    Ruling { hashes: vec![hash.to_owned()], by: Some("ada".into()), note: None }
+}
+
+fn asked(hash: &str, subject: Subject) -> Approval {
+    Approval { hash: hash.to_owned(), subject, asked_at: NOW, expires_at: None, decision: None }
+}
+
+fn a_call() -> Subject {
+    Subject::Call { id: "s#1".into(), step: "s".into(), tool: "send".into(), arguments: "{}".into() }
+}
+
+/// Tasks of `status` that differ in what decides about the next one.
+fn variants(status: TaskStatus) -> Vec<Task> {
+    let over = |subject| Approval { expires_at: Some(LATER), ..asked("two", subject) };
+    let asks = [
+        vec![],
+        vec![asked("one", Subject::Task)],
+        vec![asked("one", a_call())],
+        vec![asked("one", a_call()), asked("two", a_call())],
+        vec![over(Subject::Task)],
+        vec![over(a_call())],
+        vec![over(a_call()), asked("one", a_call())],
+    ];
+    let with = |approvals: Vec<Approval>| {
+        let asking = Task { approvals, ..task(status) };
+        let crashing = Task { crashes: MAX_CRASHES - 1, ..asking.clone() };
+        [Task { depends_on: vec![TaskId::Number(2)], ..asking.clone() }, asking, crashing]
+    };
+    asks.into_iter().flat_map(with).collect()
+}
+
+/// The diagram of docs/lifecycle.md and the code say the same.
+#[test]
+fn the_documented_diagram_is_the_code() {
+    let mut drawn: Vec<String> = include_str!("../../../../docs/lifecycle.md")
+        .lines()
+        .filter_map(|line| line.trim().split_once(" --> "))
+        .filter(|(from, _)| *from != "[*]")
+        .filter_map(|(from, rest)| rest.split_once(": ").map(|(to, event)| (from, to, event)))
+        .flat_map(|(from, to, events)| events.split(", ").map(move |event| format!("{from} {event} {to}")))
+        .collect();
+    let mut coded = Vec::new();
+    for status in TaskStatus::ALL {
+        for event in events() {
+            for before in variants(status) {
+                if let Ok(after) = before.apply(&event, LATER) {
+                    coded.push(format!("{status} {} {}", event.name(), after.status));
+                }
+            }
+        }
+    }
+    drawn.sort();
+    coded.sort();
+    coded.dedup();
+    assert_eq!(drawn, coded);
+}
+
+#[test]
+fn only_a_running_task_holds_a_claim_and_only_a_terminal_one_is_finished() {
+    for status in TaskStatus::ALL {
+        for event in events() {
+            let mut before = task(status);
+            if status == TaskStatus::Running {
+                before.claim = Some(Claim { token: "t".into(), owner: "r".into() });
+            }
+            let Ok(after) = before.apply(&event, LATER) else { continue };
+            assert_eq!(after.claim.is_some(), after.status == TaskStatus::Running, "{status} {}", event.name());
+            assert_eq!(after.finished_at.is_some(), after.status.is_terminal(), "{status} {}", event.name());
+            assert_eq!(after.updated_at, LATER);
+        }
+    }
+}
+
+#[test]
+fn a_task_goes_on_once_all_its_calls_are_decided() {
+    let mut waiting = Task { releases: 1, ..task(TaskStatus::AwaitingApproval) };
+    waiting.approvals = vec![asked("one", a_call()), asked("two", a_call())];
+    let half = waiting.apply(&TaskEvent::Approved(ruling("one")), LATER).expect("legal");
+    assert_eq!(half.status, TaskStatus::AwaitingApproval);
+    assert!(half.apply(&TaskEvent::Approved(ruling("one")), LATER).is_err(), "decided once");
+    assert!(half.apply(&TaskEvent::Approved(ruling("three")), LATER).is_err(), "not asked");
+    let whole = half.apply(&TaskEvent::Denied(ruling("two")), LATER).expect("legal");
+    assert_eq!(whole.status, TaskStatus::Pending);
+    let verdicts: Vec<_> = whole.approvals.iter().filter_map(|a| Some(a.decision.as_ref()?.verdict)).collect();
+    assert_eq!(verdicts, [Verdict::Approved, Verdict::Denied]);
+}
+
+#[test]
+fn doing_a_task_again_does_not_get_around_its_approval() {
+    let mut denied = task(TaskStatus::AwaitingApproval);
+    denied.approvals = vec![asked("one", Subject::Task)];
+    let denied = denied.apply(&TaskEvent::Denied(ruling("one")), LATER).expect("legal");
+    assert_eq!(denied.status, TaskStatus::Cancelled);
+    let again = denied.apply(&TaskEvent::Requeued, LATER).expect("legal");
+    assert_eq!(again.status, TaskStatus::AwaitingApproval);
+    let approved = again.apply(&TaskEvent::Approved(ruling("one")), LATER).expect("asked anew");
+    let failed = Task { status: TaskStatus::Failed, ..approved };
+    assert_eq!(failed.apply(&TaskEvent::Requeued, LATER).expect("legal").status, TaskStatus::Pending);
+}
+
+#[test]
+fn only_failures_are_charged() {
+    let running = task(TaskStatus::Running);
+    let charged = |event| running.apply(&event, LATER).expect("legal").attempt;
+    assert_eq!(charged(TaskEvent::Released), 0);
+    assert_eq!(charged(TaskEvent::Rescued), 0);
+    assert_eq!(charged(TaskEvent::Completed(json!(null))), 0);
+    assert_eq!(charged(TaskEvent::RetryAt(LATER, Failure::transient("x"))), 1);
+    assert_eq!(charged(TaskEvent::Failed(Failure::permanent("x"))), 1);
+}
+
+#[test]
+fn the_third_crash_ends_a_task() {
+    let poisonous = Task { crashes: 2, ..task(TaskStatus::Running) };
+    let after = poisonous.apply(&TaskEvent::Rescued, LATER).expect("legal");
+    assert_eq!(after.status, TaskStatus::Failed);
+    assert_eq!(after.error.expect("a reason").class, FailureClass::Crashed);
+}
