@@ -5,7 +5,8 @@ use axum::extract::State;
 
 use super::Shared;
 use super::error::Problem;
-use super::views::{AgentView, Listing};
+use super::views::Listing;
+use super::views::agents::AgentView;
 use crate::clock;
 
 /// Every agent of every replica, with load, capacity, capabilities and health.

@@ -6,8 +6,11 @@ use serde::Deserialize;
 
 use super::error::Problem;
 use super::extract::{Id, Query};
+use super::paging::Paging;
 use super::tasks::{self, Who};
-use super::views::{Listing, OpenApproval, TaskView};
+use super::views::Listing;
+use super::views::approvals::OpenApproval;
+use super::views::tasks::TaskView;
 use super::{Parts, Shared, extract};
 use crate::domain::approval::{Approval, Ruling, Verdict};
 use crate::domain::id::TaskId;
@@ -15,21 +18,14 @@ use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::store::TaskFilter;
 use crate::telemetry::metrics;
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
-    limit: Option<u32>,
-    after: Option<String>,
-}
-
 /// Every question that waits for an answer, a page of tasks at a time.
 pub(super) async fn list(
     State(parts): State<Shared>,
-    Query(wanted): Query<Wanted>,
+    Query(paging): Query<Paging>,
 ) -> Result<Json<Listing<OpenApproval>>, Problem> {
     let filter = TaskFilter { statuses: vec![TaskStatus::AwaitingApproval], ..TaskFilter::default() };
-    let after = tasks::after(wanted.after.as_deref())?;
-    let page = parts.store.tasks(&filter, tasks::page_limit(wanted.limit)?, after.as_deref()).await?;
+    let (limit, after) = paging.read()?;
+    let page = parts.store.tasks(&filter, limit, after.as_deref()).await?;
     let items = page.items.iter().flat_map(OpenApproval::of).collect();
     Ok(Json(Listing { items, next: page.next }))
 }

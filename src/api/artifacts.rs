@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use super::Shared;
 use super::error::Problem;
 use super::extract::{Id, Path};
-use super::views::{ArtifactView, Listing};
+use super::views::Listing;
+use super::views::artifacts::ArtifactView;
 
 /// The documents of a task, without content.
 pub(super) async fn list(State(parts): State<Shared>, Id(id): Id) -> Result<Json<Listing<ArtifactView>>, Problem> {
@@ -16,7 +17,7 @@ pub(super) async fn list(State(parts): State<Shared>, Id(id): Id) -> Result<Json
     if artifacts.is_empty() && parts.store.task(id).await?.is_none() {
         return Err(super::tasks::missing(id));
     }
-    Ok(Json(Listing { items: artifacts.into_iter().map(ArtifactView::from).collect(), next: None }))
+    Ok(Json(Listing::whole(artifacts)))
 }
 
 /// The content of a document, as a download: it was made by a model or by tools, and no browser shall run it.

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::error::Problem;
 use super::tasks::{self, Who};
-use super::views::{BulkReport, Refusal};
-use super::{Parts, Shared, approvals, extract};
+use super::views::bulk::{BulkReport, Refusal};
+use super::{Parts, Shared, approvals, extract, paging};
 use crate::clock;
 use crate::domain::approval::{Approval, Ruling, Verdict};
 use crate::domain::event::Event;
@@ -118,7 +118,7 @@ pub(super) async fn bulk(
                 limit @ 1..=MAX_LIMIT => limit,
                 limit => return Err(Problem::bad_request(format!("limit = {limit}: use 1 to {MAX_LIMIT}"))),
             };
-            let after = tasks::after(order.after.as_deref())?;
+            let after = paging::start(order.after.as_deref())?;
             sweep(&parts, &selection, &change, &who, limit, after, &mut report).await?;
         }
         _ => return Err(Problem::bad_request(r#"send either {"ids": [...]} or {"filter": {...}}"#)),

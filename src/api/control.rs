@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Problem;
 use super::tasks::{Who, record};
-use super::views::{Listing, PauseView};
+use super::views::Listing;
+use super::views::control::PauseView;
 use super::{Parts, Shared, extract};
 use crate::clock;
 use crate::domain::control::Pause;
@@ -65,7 +66,7 @@ pub(super) async fn resume(
 
 async fn listing(parts: &Parts) -> Result<Listing<PauseView>, Problem> {
     let pauses = parts.store.pauses().await?;
-    Ok(Listing { items: pauses.into_iter().map(PauseView::from).collect(), next: None })
+    Ok(Listing::whole(pauses))
 }
 
 /// A name with a typo would pause nobody, and nobody would notice.

@@ -7,7 +7,11 @@ use serde::Deserialize;
 
 use super::error::Problem;
 use super::extract::{self, Id, Query};
-use super::views::{BulkOutcome, DeadLetterView, Listing, Refusal, TaskView};
+use super::paging::Paging;
+use super::views::Listing;
+use super::views::bulk::Refusal;
+use super::views::dead_letters::{BulkOutcome, DeadLetterView};
+use super::views::tasks::TaskView;
 use super::{Parts, Shared, tasks};
 use crate::domain::id::TaskId;
 use crate::store::StoreError;
@@ -15,21 +19,14 @@ use crate::store::StoreError;
 /// Dead letters handled at once of a request for all.
 const BATCH: u32 = 200;
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
-    limit: Option<u32>,
-    after: Option<String>,
-}
-
 /// Dead letters, a page.
 pub(super) async fn list(
     State(parts): State<Shared>,
-    Query(wanted): Query<Wanted>,
+    Query(paging): Query<Paging>,
 ) -> Result<Json<Listing<DeadLetterView>>, Problem> {
-    let after = tasks::after(wanted.after.as_deref())?;
-    let page = parts.store.dead_letters(tasks::page_limit(wanted.limit)?, after.as_deref()).await?;
-    Ok(Json(Listing { items: page.items.into_iter().map(DeadLetterView::from).collect(), next: page.next }))
+    let (limit, after) = paging.read()?;
+    let page = parts.store.dead_letters(limit, after.as_deref()).await?;
+    Ok(Json(Listing::of(page, DeadLetterView::from)))
 }
 
 /// One dead letter.

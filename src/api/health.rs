@@ -7,7 +7,7 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
 use super::Shared;
-use super::views::Readiness;
+use super::views::health::Readiness;
 use crate::telemetry::exporter;
 
 /// The process lives.

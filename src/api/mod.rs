@@ -31,7 +31,7 @@ pub mod error;
 mod extract;
 mod guard;
 mod health;
-pub mod schedule_views;
+mod paging;
 mod schedules;
 mod search;
 mod submit;

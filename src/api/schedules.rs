@@ -10,9 +10,10 @@ use uuid::Uuid;
 
 use super::error::Problem;
 use super::extract::{self, Path, Query};
-use super::schedule_views::{BackfilledView, SavedView, ScheduleView, TriggeredView, upcoming};
+use super::paging::Paging;
 use super::views::Listing;
-use super::{Parts, Shared, submit as submission, tasks};
+use super::views::schedules::{BackfilledView, SavedView, ScheduleView, TriggeredView, upcoming};
+use super::{Parts, Shared, submit as submission};
 use crate::clock;
 use crate::domain::schedule::duration::parse_duration_ms;
 use crate::domain::schedule::template::{Template, Words};
@@ -186,22 +187,14 @@ async fn check_task(parts: &Parts, filled: Template, now: Timestamp) -> Result<(
     })
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
-    limit: Option<u32>,
-    after: Option<String>,
-}
-
 /// Schedules, a page, each with its next firing.
 pub(super) async fn list(
     State(parts): State<Shared>,
-    Query(wanted): Query<Wanted>,
+    Query(paging): Query<Paging>,
 ) -> Result<Json<Listing<ScheduleView>>, Problem> {
-    let after = tasks::after(wanted.after.as_deref())?;
-    let page = parts.store.schedules(tasks::page_limit(wanted.limit)?, after.as_deref()).await?;
-    let items = page.items.into_iter().map(|schedule| ScheduleView::of(schedule, 1)).collect();
-    Ok(Json(Listing { items, next: page.next }))
+    let (limit, after) = paging.read()?;
+    let page = parts.store.schedules(limit, after.as_deref()).await?;
+    Ok(Json(Listing::of(page, |schedule| ScheduleView::of(schedule, 1))))
 }
 
 /// One schedule with its next firings.

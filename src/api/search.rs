@@ -7,7 +7,8 @@ use serde::Deserialize;
 use super::Shared;
 use super::error::Problem;
 use super::extract::Query;
-use super::views::{Found, Listing};
+use super::views::Listing;
+use super::views::search::Found;
 use crate::llm::Models;
 
 const DEFAULT_LIMIT: u32 = 10;
@@ -38,7 +39,7 @@ pub(super) async fn search(
         _ => None,
     };
     let found = parts.store.recall(&wanted.q, embedding, wanted.user.as_deref(), limit).await?;
-    Ok(Json(Listing { items: found.into_iter().map(Found::from).collect(), next: None }))
+    Ok(Json(Listing::whole(found)))
 }
 
 /// The vector of `text`; `None` when the endpoint has none, so that the search goes by words alone.

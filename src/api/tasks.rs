@@ -12,7 +12,10 @@ use serde_json::Value;
 
 use super::error::Problem;
 use super::extract::{Id, Query};
-use super::views::{ArtifactView, AttemptView, Children, EventView, Listing, Submitted, TaskDetail, TaskView};
+use super::paging::Paging;
+use super::views::Listing;
+use super::views::artifacts::ArtifactView;
+use super::views::tasks::{AttemptView, Children, EventView, Submitted, TaskDetail, TaskView};
 use super::{Parts, Shared, bulk, submit as submission};
 use crate::clock;
 use crate::domain::event::Event;
@@ -22,8 +25,6 @@ use crate::domain::time::Timestamp;
 use crate::store::{Inserted, StoreError, TaskFilter, TransitionError};
 use crate::telemetry::metrics;
 
-const DEFAULT_LIMIT: u32 = 50;
-const MAX_LIMIT: u32 = 1_000;
 /// Events shown with a task, the newest.
 const HISTORY: u32 = 500;
 /// How often a change is tried again on a task that somebody else changed meanwhile.
@@ -118,49 +119,24 @@ pub(super) async fn list(
         concurrency_key: wanted.concurrency_key,
         ..TaskFilter::default()
     };
-    let limit = page_limit(wanted.limit)?;
-    let after = after(wanted.after.as_deref())?;
+    let (limit, after) = Paging { limit: wanted.limit, after: wanted.after }.read()?;
     let page = parts.store.tasks(&filter, limit, after.as_deref()).await?;
-    Ok(Json(Listing { items: page.items.into_iter().map(TaskView::from).collect(), next: page.next }))
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct WantedChildren {
-    limit: Option<u32>,
-    after: Option<String>,
+    Ok(Json(Listing::of(page, TaskView::from)))
 }
 
 /// The tasks that a task made, with how many there are of each status.
 pub(super) async fn children(
     State(parts): State<Shared>,
     Id(id): Id,
-    Query(wanted): Query<WantedChildren>,
+    Query(paging): Query<Paging>,
 ) -> Result<Json<Children>, Problem> {
     find(&parts, id).await?;
+    let (limit, after) = paging.read()?;
     let filter = TaskFilter { parent: Some(id), ..TaskFilter::default() };
-    let (limit, after) = (page_limit(wanted.limit)?, after(wanted.after.as_deref())?);
     // In this order: what is counted as finished is shown with its result.
     let counts = parts.store.counts_of_children(id).await?;
     let page = parts.store.tasks(&filter, limit, after.as_deref()).await?;
     Ok(Json(Children::of(page, &counts)))
-}
-
-/// How many items a page shall have.
-pub(super) fn page_limit(limit: Option<u32>) -> Result<u32, Problem> {
-    match limit.unwrap_or(DEFAULT_LIMIT) {
-        limit @ 1..=MAX_LIMIT => Ok(limit),
-        limit => Err(Problem::bad_request(format!("limit = {limit} is out of range: use 1 to {MAX_LIMIT}"))),
-    }
-}
-
-/// Where a page shall start: the id of a point.
-pub(super) fn after(after: Option<&str>) -> Result<Option<String>, Problem> {
-    let id: Option<TaskId> = after
-        .map(str::parse)
-        .transpose()
-        .map_err(|error| Problem::bad_request(format!("after: {error}; send what the page before gave as next")))?;
-    Ok(id.map(|id| id.to_string()))
 }
 
 /// A task with its attempts, history and documents.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::client::Client;
 use super::{CliError, output, show};
-use crate::api::views::Submitted;
+use crate::api::views::tasks::Submitted;
 
 #[derive(Debug, Args)]
 pub(super) struct Add {

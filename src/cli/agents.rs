@@ -4,7 +4,8 @@ use clap::Args;
 
 use super::client::Client;
 use super::{CliError, output};
-use crate::api::views::{AgentView, Health, Listing};
+use crate::api::views::Listing;
+use crate::api::views::agents::{AgentView, Health};
 
 #[derive(Debug, Args)]
 pub(super) struct Agents {

@@ -4,7 +4,8 @@ use clap::Args;
 
 use super::client::Client;
 use super::{CliError, output};
-use crate::api::views::{Listing, OpenApproval};
+use crate::api::views::Listing;
+use crate::api::views::approvals::OpenApproval;
 
 /// Tasks asked for at once.
 const PAGE: &str = "500";

@@ -6,7 +6,8 @@ use serde_json::json;
 use super::approvals::{short, show};
 use super::client::Client;
 use super::{CliError, output, select};
-use crate::api::views::{OpenApproval, TaskView};
+use crate::api::views::approvals::OpenApproval;
+use crate::api::views::tasks::TaskView;
 
 #[derive(Debug, Args)]
 pub(super) struct Approve {

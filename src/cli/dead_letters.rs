@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::client::Client;
 use super::{CliError, output};
-use crate::api::views::{BulkOutcome, DeadLetterView, Listing};
+use crate::api::views::Listing;
+use crate::api::views::dead_letters::{BulkOutcome, DeadLetterView};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DeadLetters {

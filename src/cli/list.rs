@@ -4,7 +4,8 @@ use clap::Args;
 
 use super::client::Client;
 use super::{CliError, output};
-use crate::api::views::{Listing, TaskView};
+use crate::api::views::Listing;
+use crate::api::views::tasks::TaskView;
 
 /// Tasks asked for at once.
 const PAGE: u32 = 500;

@@ -5,7 +5,8 @@ use serde_json::json;
 
 use super::client::Client;
 use super::{CliError, output, select};
-use crate::api::views::{Listing, PauseView};
+use crate::api::views::Listing;
+use crate::api::views::control::PauseView;
 
 #[derive(Debug, Args)]
 pub(super) struct Pause {

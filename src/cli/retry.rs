@@ -6,7 +6,8 @@ use serde_json::json;
 use super::client::Client;
 use super::select::Selection;
 use super::{CliError, output};
-use crate::api::views::{Listing, TaskView};
+use crate::api::views::Listing;
+use crate::api::views::tasks::TaskView;
 
 #[derive(Debug, Args)]
 pub(super) struct Retry {

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::client::Client;
 use super::{CliError, add, output};
-use crate::api::schedule_views::{BackfilledView, FiringView, SavedView, ScheduleView, TriggeredView};
 use crate::api::views::Listing;
+use crate::api::views::schedules::{BackfilledView, FiringView, SavedView, ScheduleView, TriggeredView};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Schedules {

@@ -4,7 +4,8 @@ use clap::Args;
 
 use super::client::Client;
 use super::{CliError, output};
-use crate::api::views::{Found, Listing};
+use crate::api::views::Listing;
+use crate::api::views::search::Found;
 
 #[derive(Debug, Args)]
 pub(super) struct Search {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::Client;
 use super::{CliError, output};
-use crate::api::views::{BulkReport, Refusal};
+use crate::api::views::bulk::{BulkReport, Refusal};
 use crate::clock;
 use crate::domain::schedule::duration::parse_duration_ms;
 

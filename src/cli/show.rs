@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::{CliError, output};
-use crate::api::views::{EventView, TaskDetail};
+use crate::api::views::tasks::{EventView, TaskDetail};
 use crate::domain::task::TaskStatus;
 
 /// Time between two looks at a task that is being followed.

@@ -5,7 +5,8 @@ use qdrant_client::{Payload, Qdrant};
 use serde_json::{Value, json};
 
 use super::endpoint::Endpoint;
-use crate::api::views::{Listing, Submitted, TaskDetail};
+use crate::api::views::Listing;
+use crate::api::views::tasks::{Submitted, TaskDetail};
 use crate::cli::CliError;
 use crate::cli::client::Client;
 use crate::domain::id::TaskId;

@@ -6,7 +6,7 @@ use chrono::DateTime;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::tasks::Shown;
-use crate::api::views::TaskDetail;
+use crate::api::views::tasks::TaskDetail;
 use crate::cli::client::Client;
 use crate::cli::{CliError, output, show};
 use crate::domain::task::TaskStatus;

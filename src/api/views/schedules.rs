@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::views::TaskView;
+use super::tasks::TaskView;
 use crate::domain::id::TaskId;
 use crate::domain::schedule::template::Template;
 use crate::domain::schedule::timing::{Spec, Timing};
@@ -60,7 +60,7 @@ pub struct ScheduleView {
 
 impl ScheduleView {
     /// `schedule` with its next `count` firings.
-    pub(super) fn of(schedule: Schedule, count: usize) -> Self {
+    pub(in crate::api) fn of(schedule: Schedule, count: usize) -> Self {
         let Schedule { definition, progress, .. } = schedule.clone();
         let zone = definition.zone;
         let timing = schedule.timing().ok().filter(|_| !schedule.paused);
@@ -113,7 +113,7 @@ impl FiringView {
 }
 
 /// The `count` firings after `after`.
-pub(super) fn upcoming(timing: &Timing, zone: Zone, after: Timestamp, count: usize) -> Vec<FiringView> {
+pub(in crate::api) fn upcoming(timing: &Timing, zone: Zone, after: Timestamp, count: usize) -> Vec<FiringView> {
     timing.upcoming(after).take(count).map(|at| FiringView::of(at, zone)).collect()
 }
 
@@ -137,7 +137,7 @@ pub struct TriggeredView {
 }
 
 impl TriggeredView {
-    pub(super) fn waiting(at: Timestamp) -> Self {
+    pub(in crate::api) fn waiting(at: Timestamp) -> Self {
         Self { task: None, queued: Some(FiringView::of(at, Zone::UTC)) }
     }
 }
@@ -158,7 +158,7 @@ pub struct BackfilledView {
 }
 
 impl BackfilledView {
-    pub(super) const fn of(done: Backfilled, dry_run: bool) -> Self {
+    pub(in crate::api) const fn of(done: Backfilled, dry_run: bool) -> Self {
         Self {
             dry_run,
             firings: done.firings,

@@ -1,0 +1,39 @@
+//! Which page of a listing a request asks for.
+
+use serde::Deserialize;
+
+use super::error::Problem;
+use crate::domain::id::TaskId;
+
+const DEFAULT_LIMIT: u32 = 50;
+const MAX_LIMIT: u32 = 1_000;
+
+/// The parameters that all listings of stored things share.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Paging {
+    pub(super) limit: Option<u32>,
+    pub(super) after: Option<String>,
+}
+
+impl Paging {
+    /// How many items the page shall have, and where it starts.
+    pub(super) fn read(&self) -> Result<(u32, Option<String>), Problem> {
+        let limit = match self.limit.unwrap_or(DEFAULT_LIMIT) {
+            limit @ 1..=MAX_LIMIT => limit,
+            limit => {
+                return Err(Problem::bad_request(format!("limit = {limit} is out of range: use 1 to {MAX_LIMIT}")));
+            }
+        };
+        Ok((limit, start(self.after.as_deref())?))
+    }
+}
+
+/// Where a page starts: the id of a point, which the page before gave as its `next`.
+pub(super) fn start(after: Option<&str>) -> Result<Option<String>, Problem> {
+    let id: Option<TaskId> = after
+        .map(str::parse)
+        .transpose()
+        .map_err(|error| Problem::bad_request(format!("after: {error}; send what the page before gave as next")))?;
+    Ok(id.map(|id| id.to_string()))
+}

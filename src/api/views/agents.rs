@@ -1,0 +1,77 @@
+//! What the API shows of agents.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::replica::{AgentPresence, Replica};
+use crate::domain::time::Timestamp;
+
+/// How an agent of some replica is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// Its replica takes tasks.
+    Ok,
+    /// A person has put it on hold: it finishes what it has and takes nothing more.
+    Paused,
+    /// Its replica is finishing what it has and takes nothing more.
+    Draining,
+    /// Its replica has not been heard of for longer than the lease.
+    Silent,
+}
+
+/// An agent of one replica.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AgentView {
+    /// Name of the agent.
+    pub name: String,
+    /// What it can do.
+    pub capabilities: Vec<String>,
+    /// Tasks in flight.
+    pub in_flight: usize,
+    /// Most tasks in flight.
+    pub capacity: usize,
+    /// Whether it takes tasks.
+    pub health: Health,
+    /// Its replica.
+    pub replica: String,
+    /// Host of the replica.
+    pub host: String,
+    /// Version of qron there.
+    pub version: String,
+    /// When the replica started.
+    pub started_at: String,
+    /// When it was last heard of.
+    pub updated_at: String,
+    /// Share of one core in use by the replica.
+    pub cpu: f64,
+    /// Resident memory of the replica, in bytes.
+    pub memory_bytes: u64,
+}
+
+impl AgentView {
+    /// The agents of `replica` as they are at `now`.
+    pub(in crate::api) fn of(replica: &Replica, lease_ms: u64, now: Timestamp) -> Vec<Self> {
+        let health = if now.millis_since(replica.updated_at) > lease_ms {
+            Health::Silent
+        } else if replica.draining {
+            Health::Draining
+        } else {
+            Health::Ok
+        };
+        let view = |agent: &AgentPresence| Self {
+            name: agent.name.clone(),
+            capabilities: agent.capabilities.clone(),
+            in_flight: agent.in_flight,
+            capacity: agent.capacity,
+            health: if agent.paused && health == Health::Ok { Health::Paused } else { health },
+            replica: replica.id.clone(),
+            host: replica.host.clone(),
+            version: replica.version.clone(),
+            started_at: replica.started_at.to_rfc3339(),
+            updated_at: replica.updated_at.to_rfc3339(),
+            cpu: replica.cpu,
+            memory_bytes: replica.memory_bytes,
+        };
+        replica.agents.iter().map(view).collect()
+    }
+}

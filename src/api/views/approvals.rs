@@ -1,0 +1,99 @@
+//! What the API shows of questions to people.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::domain::approval::{Approval, Subject, Verdict};
+use crate::domain::id::TaskId;
+use crate::domain::task::Task;
+use crate::domain::time::Timestamp;
+
+/// A question to a person.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ApprovalView {
+    /// What an answer is bound to: another call has another hash.
+    pub hash: String,
+    /// `task`: whether it runs at all; `call`: whether a tool is called.
+    pub kind: String,
+    /// Step that makes the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// Tool that is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// Arguments of the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Value>,
+    /// Since when it is asked.
+    pub asked_at: String,
+    /// When it counts as refused unless somebody decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// What was decided; absent while it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// Who decided, by their own account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// When.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_at: Option<String>,
+}
+
+impl From<&Approval> for ApprovalView {
+    fn from(approval: &Approval) -> Self {
+        let (kind, step, tool, arguments) = match &approval.subject {
+            Subject::Task => ("task", None, None, None),
+            Subject::Call { step, tool, arguments, .. } => {
+                ("call", Some(step.clone()), Some(tool.clone()), serde_json::from_str(arguments).ok())
+            }
+        };
+        let decision = approval.decision.as_ref();
+        Self {
+            hash: approval.hash.clone(),
+            kind: kind.to_owned(),
+            step,
+            tool,
+            arguments,
+            asked_at: approval.asked_at.to_rfc3339(),
+            expires_at: approval.expires_at.map(Timestamp::to_rfc3339),
+            verdict: decision.map(|decision| decision.verdict),
+            by: decision.and_then(|decision| decision.by.clone()),
+            note: decision.and_then(|decision| decision.note.clone()),
+            decided_at: decision.map(|decision| decision.at.to_rfc3339()),
+        }
+    }
+}
+
+/// A question that waits for an answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OpenApproval {
+    /// The task that asks.
+    pub task_id: TaskId,
+    /// What it shall achieve.
+    pub goal: String,
+    /// Agent it must go to.
+    pub agent: Option<String>,
+    /// On whose behalf it runs.
+    pub user: Option<String>,
+    /// The question.
+    #[serde(flatten)]
+    pub approval: ApprovalView,
+}
+
+impl OpenApproval {
+    /// The open questions of `task`.
+    pub(in crate::api) fn of(task: &Task) -> Vec<Self> {
+        let open = |approval: &Approval| Self {
+            task_id: task.id,
+            goal: task.goal.clone(),
+            agent: task.agent.clone(),
+            user: task.user.clone(),
+            approval: approval.into(),
+        };
+        task.approvals.iter().filter(|approval| approval.is_open()).map(open).collect()
+    }
+}

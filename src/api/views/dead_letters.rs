@@ -1,0 +1,54 @@
+//! What the API shows of dead letters.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::bulk::Refusal;
+use crate::domain::dead_letter::DeadLetter;
+use crate::domain::failure::Failure;
+use crate::domain::id::TaskId;
+
+/// A dead letter.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DeadLetterView {
+    /// The task.
+    pub task_id: TaskId,
+    /// Its goal; empty when none could be read.
+    pub goal: String,
+    /// Agent that ran it last.
+    pub agent: Option<String>,
+    /// Why it is here.
+    pub failure: Failure,
+    /// How often it was run.
+    pub attempts: u32,
+    /// Failures of the attempts before the last, oldest first.
+    pub earlier_failures: Vec<Failure>,
+    /// Payload of its point as it was when it was buried.
+    pub payload: Map<String, Value>,
+    /// When it was buried.
+    pub buried_at: String,
+}
+
+impl From<DeadLetter> for DeadLetterView {
+    fn from(letter: DeadLetter) -> Self {
+        Self {
+            task_id: letter.task_id,
+            goal: letter.goal,
+            agent: letter.agent,
+            failure: letter.failure,
+            attempts: letter.attempts,
+            earlier_failures: letter.earlier_failures,
+            payload: letter.payload,
+            buried_at: letter.buried_at.to_rfc3339(),
+        }
+    }
+}
+
+/// What became of a request about many dead letters.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct BulkOutcome {
+    /// How many it was done for.
+    pub done: u64,
+    /// For which it was not done, and why.
+    pub refused: Vec<Refusal>,
+}

@@ -1,0 +1,262 @@
+//! What the API shows of tasks.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::approvals::ApprovalView;
+use super::artifacts::ArtifactView;
+use crate::domain::attempt::{Attempt, AttemptStatus, Progress};
+use crate::domain::budget::Spent;
+use crate::domain::dependency::OnDependencyFailure;
+use crate::domain::event::{Event, Level};
+use crate::domain::failure::Failure;
+use crate::domain::id::TaskId;
+use crate::domain::plan::Plan;
+use crate::domain::task::{Task, TaskStatus};
+use crate::domain::time::Timestamp;
+use crate::domain::unique::UniqueFor;
+use crate::store::Page;
+
+/// A task.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TaskView {
+    /// Id of the task and of its point.
+    pub id: TaskId,
+    /// What the agent shall achieve.
+    pub goal: String,
+    /// Where it stands.
+    pub status: TaskStatus,
+    /// When it becomes due.
+    pub run_at: String,
+    /// 0 (can wait) to 10 (urgent).
+    pub priority: u8,
+    /// Agent it must go to.
+    pub agent: Option<String>,
+    /// What its agent must be able to do.
+    pub capabilities: Vec<String>,
+    /// Tasks that must have ended first.
+    pub depends_on: Vec<TaskId>,
+    /// What it does when one of those ends otherwise than completed.
+    #[serde(default)]
+    pub on_dependency_failure: OnDependencyFailure,
+    /// Task that made it.
+    #[serde(default)]
+    pub parent: Option<TaskId>,
+    /// Key that keeps out others with the same.
+    pub unique_key: Option<String>,
+    /// How long the key had to be free for it to be inserted.
+    #[serde(default)]
+    pub unique_for: UniqueFor,
+    /// Whose share of the capacity it takes.
+    #[serde(default)]
+    pub concurrency_key: Option<String>,
+    /// Schedule whose firing it is.
+    pub schedule_id: Option<String>,
+    /// Attempts that ended in failure and were charged.
+    pub attempt: u32,
+    /// Attempts it may have.
+    pub max_attempts: u32,
+    /// Time limit of one attempt, in seconds.
+    pub timeout_s: u64,
+    /// Plan to carry out, if it came with one.
+    pub plan: Option<Plan>,
+    /// Data for the agent.
+    pub context: Map<String, Value>,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// On whose behalf it runs.
+    pub user: Option<String>,
+    /// Replica that runs it.
+    pub owner: Option<String>,
+    /// When it was inserted.
+    pub created_at: String,
+    /// When it last changed.
+    pub updated_at: String,
+    /// When it ended.
+    pub finished_at: Option<String>,
+    /// What came of it.
+    pub result: Option<Value>,
+    /// The last failure.
+    pub error: Option<Failure>,
+    /// Somebody asked to stop it while it was running.
+    pub cancel_requested: bool,
+    /// What people were asked about it, and what they decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<ApprovalView>,
+    /// Fields of the point that qron does not know.
+    pub extra: Map<String, Value>,
+}
+
+impl From<Task> for TaskView {
+    fn from(task: Task) -> Self {
+        Self {
+            id: task.id,
+            goal: task.goal,
+            status: task.status,
+            run_at: task.run_at.to_rfc3339(),
+            priority: task.priority,
+            agent: task.agent,
+            capabilities: task.capabilities,
+            depends_on: task.depends_on,
+            on_dependency_failure: task.on_dependency_failure,
+            parent: task.parent,
+            unique_key: task.unique_key,
+            unique_for: task.unique_for,
+            concurrency_key: task.concurrency_key,
+            schedule_id: task.schedule_id,
+            attempt: task.attempt,
+            max_attempts: task.max_attempts,
+            timeout_s: task.timeout_s,
+            plan: task.plan,
+            context: task.context,
+            tags: task.tags,
+            user: task.user,
+            owner: task.claim.map(|claim| claim.owner),
+            created_at: task.created_at.to_rfc3339(),
+            updated_at: task.updated_at.to_rfc3339(),
+            finished_at: task.finished_at.map(Timestamp::to_rfc3339),
+            result: task.result,
+            error: task.error,
+            cancel_requested: task.cancel_requested,
+            approvals: task.approvals.iter().map(ApprovalView::from).collect(),
+            extra: task.extra,
+        }
+    }
+}
+
+/// A task that was submitted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Submitted {
+    /// Whether it is new; `false` when its unique key or id was taken.
+    pub created: bool,
+    /// The task.
+    #[serde(flatten)]
+    pub task: TaskView,
+}
+
+/// The tasks that a task made, and what came of them together.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Children {
+    /// How many there are.
+    pub total: u64,
+    /// How many there are of each status.
+    pub counts: BTreeMap<String, u64>,
+    /// Whether nothing more happens to any of them by itself.
+    pub finished: bool,
+    /// A page of them, with their results.
+    pub items: Vec<TaskView>,
+    /// What to send as `after` to get the next page; absent on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+impl Children {
+    pub(in crate::api) fn of(page: Page<Task>, counts: &HashMap<TaskStatus, u64>) -> Self {
+        Self {
+            total: counts.values().sum(),
+            counts: counts.iter().map(|(status, count)| (status.to_string(), *count)).collect(),
+            finished: counts.keys().all(|status| status.is_terminal()),
+            items: page.items.into_iter().map(TaskView::from).collect(),
+            next: page.next,
+        }
+    }
+}
+
+/// A task with all that is known of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TaskDetail {
+    /// The task.
+    #[serde(flatten)]
+    pub task: TaskView,
+    /// How far its newest attempt is.
+    pub progress: Option<Progress>,
+    /// Its attempts, oldest first.
+    pub attempts: Vec<AttemptView>,
+    /// What happened, oldest first.
+    pub history: Vec<EventView>,
+    /// Its documents, without content.
+    pub artifacts: Vec<ArtifactView>,
+}
+
+/// An attempt.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AttemptView {
+    /// 1 for the first.
+    pub number: u32,
+    /// How it ended.
+    pub status: AttemptStatus,
+    /// Agent that ran it.
+    pub agent: String,
+    /// Replica that ran it.
+    pub replica: String,
+    /// When it began.
+    pub started_at: String,
+    /// When it was last written.
+    pub updated_at: String,
+    /// When it ended.
+    pub finished_at: Option<String>,
+    /// How far it is.
+    pub progress: Progress,
+    /// What came of it.
+    pub result: Option<Value>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// What the run has spent, earlier attempts included.
+    pub spent: Spent,
+}
+
+impl From<Attempt> for AttemptView {
+    fn from(attempt: Attempt) -> Self {
+        Self {
+            number: attempt.number,
+            status: attempt.status,
+            agent: attempt.agent,
+            replica: attempt.replica,
+            started_at: attempt.started_at.to_rfc3339(),
+            updated_at: attempt.updated_at.to_rfc3339(),
+            finished_at: attempt.finished_at.map(Timestamp::to_rfc3339),
+            progress: attempt.progress,
+            result: attempt.result,
+            failure: attempt.failure,
+            spent: attempt.spent,
+        }
+    }
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EventView {
+    /// Id, ordered by time.
+    pub id: String,
+    /// When.
+    pub at: String,
+    /// What, as one word.
+    pub kind: String,
+    /// How much attention it deserves.
+    pub level: Level,
+    /// What, in a sentence.
+    pub message: String,
+    /// Agent it is about.
+    pub agent: Option<String>,
+    /// Replica that recorded it.
+    pub replica: Option<String>,
+    /// Details.
+    pub data: Map<String, Value>,
+}
+
+impl From<Event> for EventView {
+    fn from(event: Event) -> Self {
+        Self {
+            id: event.id.to_string(),
+            at: event.at.to_rfc3339(),
+            kind: event.kind,
+            level: event.level,
+            message: event.message,
+            agent: event.agent,
+            replica: event.replica,
+            data: event.data,
+        }
+    }
+}
