@@ -1,12 +1,11 @@
 //! `qron schedules`.
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use super::client::Client;
-use super::{CliError, add, output};
+use super::task_options::{TaskOptions, object};
+use super::{CliError, output};
 use crate::api::views::Listing;
 use crate::api::views::schedules::{BackfilledView, FiringView, SavedView, ScheduleView, TriggeredView};
 
@@ -159,33 +158,8 @@ pub(super) struct Add {
     /// Put it in the place of another one of this id
     #[arg(long)]
     replace: bool,
-    /// 0 (can wait) to 10 (urgent); 5 otherwise
-    #[arg(long)]
-    priority: Option<u8>,
-    /// Agent that shall do it; the least loaded capable one otherwise
-    #[arg(long)]
-    agent: Option<String>,
-    /// What its agent must be able to do; may be repeated
-    #[arg(long = "capability", value_name = "WORD")]
-    capabilities: Vec<String>,
-    /// Data for the agent: key=value, or a JSON object; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
-    context: Vec<String>,
-    /// Plan to carry out, as a JSON file; "-" reads it from standard input. Needs no model
-    #[arg(long, value_name = "FILE")]
-    plan: Option<PathBuf>,
-    /// Word to find its tasks by; may be repeated
-    #[arg(long = "tag", value_name = "WORD")]
-    tags: Vec<String>,
-    /// On whose behalf it runs
-    #[arg(long)]
-    user: Option<String>,
-    /// Time limit of one attempt, in seconds
-    #[arg(long, value_name = "SECONDS")]
-    timeout: Option<u64>,
-    /// Attempts each task may have
-    #[arg(long, value_name = "NUMBER")]
-    max_attempts: Option<u32>,
+    #[command(flatten)]
+    options: TaskOptions,
     /// Write JSON
     #[arg(long)]
     json: bool,
@@ -194,10 +168,6 @@ pub(super) struct Add {
 /// The word of a choice, as the API spells it.
 fn word(choice: &impl ValueEnum) -> Option<Value> {
     choice.to_possible_value().map(|value| Value::from(value.get_name().replace('-', "_")))
-}
-
-fn object(fields: impl IntoIterator<Item = (&'static str, Option<Value>)>) -> Map<String, Value> {
-    fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 impl When {
@@ -236,25 +206,7 @@ impl Add {
     }
 
     fn body(self) -> Result<Map<String, Value>, CliError> {
-        let stdin = std::path::Path::new("-");
-        if self.goal == "-" && self.plan.as_deref() == Some(stdin) {
-            return Err(CliError::Usage("only one of goal and --plan can come from standard input".to_owned()));
-        }
-        let goal = if self.goal == "-" { add::read_stdin("goal")?.trim_end().to_owned() } else { self.goal };
-        let context = if self.context.is_empty() { None } else { Some(add::read_context(&self.context)?) };
-        let list = |items: Vec<String>| (!items.is_empty()).then(|| Value::from(items));
-        let task = object([
-            ("goal", Some(Value::from(goal))),
-            ("priority", self.priority.map(Value::from)),
-            ("agent", self.agent.map(Value::from)),
-            ("capabilities", list(self.capabilities)),
-            ("context", context),
-            ("plan", self.plan.as_deref().map(add::read_plan).transpose()?),
-            ("tags", list(self.tags)),
-            ("user", self.user.map(Value::from)),
-            ("timeout_s", self.timeout.map(Value::from)),
-            ("max_attempts", self.max_attempts.map(Value::from)),
-        ]);
+        let task = self.options.task(self.goal)?;
         let mut body = self.when.body();
         body.extend(object([
             ("jitter", self.jitter.map(Value::from)),

@@ -1,0 +1,131 @@
+//! The options that say what a task is like, be it one task or those of a schedule.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Map, Value};
+
+use super::CliError;
+
+/// Where a file is named, standard input goes by this name.
+const STDIN: &str = "-";
+
+#[derive(Debug, Args)]
+pub(super) struct TaskOptions {
+    /// 0 (can wait) to 10 (urgent); 5 otherwise
+    #[arg(long)]
+    priority: Option<u8>,
+    /// Agent that shall do it; the least loaded capable one otherwise
+    #[arg(long)]
+    agent: Option<String>,
+    /// What its agent must be able to do; may be repeated
+    #[arg(long = "capability", value_name = "WORD")]
+    capabilities: Vec<String>,
+    /// Data for the agent: key=value, or a JSON object; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    context: Vec<String>,
+    /// Plan to carry out, as a JSON file; "-" reads it from standard input. Needs no model
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
+    /// Word to find it by; may be repeated
+    #[arg(long = "tag", value_name = "WORD")]
+    tags: Vec<String>,
+    /// On whose behalf it runs
+    #[arg(long)]
+    user: Option<String>,
+    /// Time limit of one attempt, in seconds; 600 otherwise
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
+    /// Attempts it may have; 3 otherwise
+    #[arg(long, value_name = "NUMBER")]
+    max_attempts: Option<u32>,
+}
+
+impl TaskOptions {
+    /// The task that shall achieve `goal`, as the API wants it.
+    pub(super) fn task(self, goal: String) -> Result<Map<String, Value>, CliError> {
+        let plan_is_stdin = self.plan.as_deref() == Some(Path::new(STDIN));
+        if goal == STDIN && plan_is_stdin {
+            return Err(CliError::Usage("only one of goal and --plan can come from standard input".to_owned()));
+        }
+        let goal = if goal == STDIN { read_stdin("goal")?.trim_end().to_owned() } else { goal };
+        let context = if self.context.is_empty() { None } else { Some(read_context(&self.context)?) };
+        Ok(object([
+            ("goal", Some(Value::from(goal))),
+            ("priority", self.priority.map(Value::from)),
+            ("agent", self.agent.map(Value::from)),
+            ("capabilities", list(self.capabilities)),
+            ("context", context),
+            ("plan", self.plan.as_deref().map(read_plan).transpose()?),
+            ("tags", list(self.tags)),
+            ("user", self.user.map(Value::from)),
+            ("timeout_s", self.timeout.map(Value::from)),
+            ("max_attempts", self.max_attempts.map(Value::from)),
+        ]))
+    }
+}
+
+/// The fields that were given.
+pub(super) fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Map<String, Value> {
+    fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+/// The list, unless nothing was given.
+pub(super) fn list(items: Vec<String>) -> Option<Value> {
+    (!items.is_empty()).then(|| Value::from(items))
+}
+
+fn read_stdin(what: &str) -> Result<String, CliError> {
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .map_err(|error| CliError::Failed(format!("the {what} cannot be read from standard input: {error}")))?;
+    Ok(text)
+}
+
+fn read_plan(path: &Path) -> Result<Value, CliError> {
+    let text = if path == Path::new(STDIN) {
+        read_stdin("plan")?
+    } else {
+        std::fs::read_to_string(path)
+            .map_err(|error| CliError::Usage(format!("plan {} cannot be read: {error}", path.display())))?
+    };
+    serde_json::from_str(&text).map_err(|error| CliError::Usage(format!("plan {} is no JSON: {error}", path.display())))
+}
+
+/// `key=value`, whose value is JSON where it reads as such and text otherwise, or whole objects; later ones win.
+fn read_context(given: &[String]) -> Result<Value, CliError> {
+    let mut context = Map::new();
+    for text in given {
+        if text.trim_start().starts_with('{') {
+            let object: Map<String, Value> = serde_json::from_str(text)
+                .map_err(|error| CliError::Usage(format!("--context {text:?} is no JSON object: {error}")))?;
+            context.extend(object);
+            continue;
+        }
+        let Some((key, value)) = text.split_once('=').filter(|(key, _)| !key.is_empty()) else {
+            return Err(CliError::Usage(format!("--context {text:?} is neither key=value nor a JSON object")));
+        };
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        context.insert(key.to_owned(), value);
+    }
+    Ok(Value::Object(context))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn context_takes_pairs_and_objects() {
+        let given = ["n=3", "name=Ada=x", r#"{"deep": {"a": [1]}}"#].map(str::to_owned);
+        let context = read_context(&given).map_err(|_| "fault").expect("valid");
+        assert_eq!(context, json!({"n": 3, "name": "Ada=x", "deep": {"a": [1]}}));
+        for bad in ["novalue", "=x", "{\"a\""] {
+            assert!(matches!(read_context(&[bad.to_owned()]), Err(CliError::Usage(_))), "{bad}");
+        }
+    }
+}
