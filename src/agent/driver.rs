@@ -108,6 +108,25 @@ impl<'a> Driver<'a> {
 
     /// Runs to the end. Dropping the future stops the run.
     pub(super) async fn run(mut self) -> Driven {
+        match self.drive().await {
+            Ok((Halt::Ended(result), checkpoint)) => {
+                if let Err(Failure { budget: Some(limit), .. }) = &result {
+                    metrics::BUDGET_STOPS.inc([limit.as_str()]);
+                }
+                Driven::Ended { result, machine: Box::new(self.machine), checkpoint }
+            }
+            Ok((Halt::Asking(calls), checkpoint)) => {
+                Driven::Asking { calls, machine: Box::new(self.machine), checkpoint }
+            }
+            Err(failure) => Driven::Unrecorded(failure, self.machine.spent().clone()),
+        }
+    }
+
+    /// Runs until the machine gives nothing more to do; gives back the last state when it has not been recorded.
+    ///
+    /// # Errors
+    /// Why the state could not be recorded.
+    async fn drive(&mut self) -> Result<(Halt, Option<Checkpoint>), Failure> {
         // What was read or planned before is recorded; only results are news.
         let mut has_news = false;
         let mut record: Option<Record<'a>> = None;
@@ -117,45 +136,31 @@ impl<'a> Driver<'a> {
             self.tell();
             if (halt.is_some() || !held_back.is_empty())
                 && let Some(record) = record.take()
-                && let Err(failure) = record.await
             {
-                return self.unrecorded(failure);
+                record.await?;
             }
-            match halt {
-                Some(Halt::Ended(result)) => return self.end(result, has_news),
-                Some(Halt::Asking(calls)) => return self.ask(calls, has_news),
-                None => {}
+            if let Some(halt) = halt {
+                return Ok((halt, has_news.then(|| self.checkpoint()).transpose()?));
             }
             if !held_back.is_empty() {
-                match self.record() {
-                    Ok(record) => {
-                        if let Err(failure) = record.await {
-                            return self.unrecorded(failure);
-                        }
-                    }
-                    Err(failure) => return self.unrecorded(failure),
-                }
+                self.record()?.await?;
                 has_news = false;
                 for call in held_back {
                     self.call_tool(call);
                 }
             }
             if has_news && record.is_none() {
-                match self.record() {
-                    Ok(begun) => record = Some(begun),
-                    Err(failure) => return self.unrecorded(failure),
-                }
+                record = Some(self.record()?);
                 has_news = false;
             }
             tokio::select! {
                 biased;
                 Some(recorded) = settled(&mut record) => {
                     record = None;
-                    if let Err(failure) = recorded { return self.unrecorded(failure) }
+                    recorded?;
                 }
                 first = self.calls.join_next_with_id() => {
-                    let Some(first) = first else { return self.unrecorded(stuck()) };
-                    self.take(first);
+                    self.take(first.ok_or_else(stuck)?);
                     while let Some(more) = self.calls.try_join_next_with_id() {
                         self.take(more);
                     }
@@ -193,27 +198,6 @@ impl<'a> Driver<'a> {
                 Action::Done(outcome) => return (Some(Halt::Ended(outcome)), held_back),
             }
         }
-    }
-
-    fn end(self, result: Result<Value, Failure>, has_news: bool) -> Driven {
-        if let Err(failure) = &result {
-            count_budget_stop(failure);
-        }
-        match has_news.then(|| self.checkpoint()).transpose() {
-            Ok(checkpoint) => Driven::Ended { result, machine: Box::new(self.machine), checkpoint },
-            Err(failure) => self.unrecorded(failure),
-        }
-    }
-
-    fn ask(self, calls: Vec<ToolCall>, has_news: bool) -> Driven {
-        match has_news.then(|| self.checkpoint()).transpose() {
-            Ok(checkpoint) => Driven::Asking { calls, machine: Box::new(self.machine), checkpoint },
-            Err(failure) => Driven::Unrecorded(failure, self.machine.spent().clone()),
-        }
-    }
-
-    fn unrecorded(&self, failure: Failure) -> Driven {
-        Driven::Unrecorded(failure, self.machine.spent().clone())
     }
 
     /// Begins to record the present state.
@@ -366,21 +350,4 @@ fn no_cost(failure: Failure) -> ModelFailed {
 fn broke_down(error: Option<JoinError>) -> Failure {
     let reason = error.map_or_else(|| "it gave something else back".to_owned(), |error| error.to_string());
     Failure::new(FailureClass::Crashed, format!("the call broke down; this is a fault of qron: {reason}"))
-}
-
-fn count_budget_stop(failure: &Failure) {
-    if failure.class != FailureClass::BudgetExceeded {
-        return;
-    }
-    let limits = [
-        ("max_steps", "steps"),
-        ("max_model_calls", "model_calls"),
-        ("max_tokens", "tokens"),
-        ("max_cost_usd", "cost"),
-        ("max_turns_per_step", "turns"),
-        ("max_duration_s", "time"),
-    ];
-    if let Some((_, budget)) = limits.iter().find(|(limit, _)| failure.message.contains(limit)) {
-        metrics::BUDGET_STOPS.inc([budget]);
-    }
 }

@@ -33,7 +33,7 @@ use crate::domain::attempt::Progress;
 use crate::domain::budget::{Budget, Spent};
 use crate::domain::conversation::{ModelReply, ModelRequest, Usage};
 use crate::domain::event::Level;
-use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::failure::{BudgetLimit, Failure};
 use crate::domain::memory::Recalled;
 use crate::domain::plan::Plan;
 use crate::domain::tool::{ToolCall, ToolResult, ToolSpec};
@@ -174,7 +174,7 @@ impl Machine {
         }
         if let Some(plan) = machine.setup.plan.clone() {
             plan.validate(&machine.tool_names()).map_err(|error| Failure::invalid(error.to_string()))?;
-            machine.check_size(plan.steps.len()).map_err(|why| Failure::new(FailureClass::BudgetExceeded, why))?;
+            machine.check_size(plan.steps.len()).map_err(|why| Failure::over_budget(BudgetLimit::Steps, why))?;
             machine.state.steps = plan.steps.into_iter().map(|step| Step::new(step, 0)).collect();
             machine.state.phase = Phase::Steps;
         }
@@ -399,8 +399,8 @@ impl Machine {
     fn affords_model_call(&self) -> Result<bool, Failure> {
         self.check_model()?;
         let State { spent, dearest, .. } = &self.state;
-        if let Some(limit) = self.setup.budget.exhausted_by(spent) {
-            return Err(Failure::new(FailureClass::BudgetExceeded, limit));
+        if let Some(failure) = self.setup.budget.exhausted_by(spent) {
+            return Err(failure);
         }
         let in_flight = self.state.asking();
         let mut expected = spent.clone();

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::conversation::Usage;
+use super::failure::{BudgetLimit, Failure};
 
 /// Upper limits of one run of an agent, all attempts of the task together. Each is looked at before a call is made; calls
 /// under way end first, and may go over it.
@@ -58,26 +59,62 @@ pub struct Spent {
 }
 
 impl Budget {
-    /// The first limit that `spent` has reached, in words; `None` while there is room for one more call.
+    /// The first limit that `spent` has reached; `None` while there is room for one more call.
     #[must_use]
-    pub fn exhausted_by(&self, spent: &Spent) -> Option<String> {
+    pub fn exhausted_by(&self, spent: &Spent) -> Option<Failure> {
+        let over = |limit, message| Some(Failure::over_budget(limit, message));
         if spent.model_calls >= self.max_model_calls {
-            return Some(format!("max_model_calls of {} reached", self.max_model_calls));
+            return over(BudgetLimit::ModelCalls, format!("max_model_calls of {} reached", self.max_model_calls));
         }
-        if spent.usage.total() >= self.max_tokens {
-            return Some(format!("max_tokens of {} reached ({} used)", self.max_tokens, spent.usage.total()));
+        let tokens = spent.usage.total();
+        if tokens >= self.max_tokens {
+            return over(BudgetLimit::Tokens, format!("max_tokens of {} reached ({tokens} used)", self.max_tokens));
         }
         if spent.cost_usd >= self.max_cost_usd {
-            return Some(format!("max_cost_usd of {} reached ({:.4} used)", self.max_cost_usd, spent.cost_usd));
+            let message = format!("max_cost_usd of {} reached ({:.4} used)", self.max_cost_usd, spent.cost_usd);
+            return over(BudgetLimit::Cost, message);
         }
         self.out_of_time(spent)
     }
 
-    /// The limit of time, in words, when `spent` has reached it.
+    /// The limit of time, when `spent` has reached it.
     #[must_use]
-    pub fn out_of_time(&self, spent: &Spent) -> Option<String> {
+    pub fn out_of_time(&self, spent: &Spent) -> Option<Failure> {
         let max = self.max_duration_s;
         let is_up = spent.active_ms >= max.saturating_mul(1_000);
-        is_up.then(|| format!("max_duration_s of {max} reached"))
+        is_up.then(|| Failure::over_budget(BudgetLimit::Time, format!("max_duration_s of {max} reached")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::failure::FailureClass;
+
+    #[test]
+    fn a_limit_that_is_reached_is_named_by_more_than_its_message() {
+        let budget = Budget { max_model_calls: 2, max_tokens: 10, max_cost_usd: 0.5, ..Budget::default() };
+        let within = Spent { model_calls: 1, cost_usd: 0.4, ..Spent::default() };
+        assert_eq!(budget.exhausted_by(&within), None);
+        let usage = Usage { prompt_tokens: 6, completion_tokens: 4 };
+        for (spent, limit) in [
+            (Spent { model_calls: 2, ..within.clone() }, BudgetLimit::ModelCalls),
+            (Spent { usage, ..within.clone() }, BudgetLimit::Tokens),
+            (Spent { cost_usd: 0.5, ..within.clone() }, BudgetLimit::Cost),
+            (Spent { active_ms: budget.max_duration_s * 1_000, ..within.clone() }, BudgetLimit::Time),
+        ] {
+            let failure = budget.exhausted_by(&spent).expect("a limit");
+            assert_eq!((failure.class, failure.budget), (FailureClass::BudgetExceeded, Some(limit)), "{failure}");
+        }
+    }
+
+    #[test]
+    fn the_limit_is_stored_with_the_failure_and_older_failures_are_read() {
+        let failure = Failure::over_budget(BudgetLimit::ModelCalls, "no more");
+        let stored = serde_json::to_value(&failure).expect("JSON");
+        assert_eq!(stored["budget"], failure.budget.expect("a limit").as_str());
+        assert_eq!(serde_json::from_value::<Failure>(stored).expect("readable"), failure);
+        let older = serde_json::json!({"class": "budget_exceeded", "message": "max_steps of 3 reached"});
+        assert_eq!(serde_json::from_value::<Failure>(older).expect("readable").budget, None);
     }
 }

@@ -67,6 +67,39 @@ impl fmt::Display for FailureClass {
     }
 }
 
+/// A limit of a budget that can end a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BudgetLimit {
+    /// Steps started.
+    Steps,
+    /// Calls to the model.
+    ModelCalls,
+    /// Prompt and completion tokens together.
+    Tokens,
+    /// Cost.
+    Cost,
+    /// Model turns within one step.
+    Turns,
+    /// Time at work.
+    Time,
+}
+
+impl BudgetLimit {
+    /// The limit as it is stored and used as a metric label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Steps => "steps",
+            Self::ModelCalls => "model_calls",
+            Self::Tokens => "tokens",
+            Self::Cost => "cost",
+            Self::Turns => "turns",
+            Self::Time => "time",
+        }
+    }
+}
+
 /// A recorded failure of a tool call, a model call, a step or a task. Holds no secret: it is stored,
 /// shown to people and told to the model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -83,12 +116,15 @@ pub struct Failure {
     /// The step it happened in, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
+    /// Which limit was reached, where the class is [`FailureClass::BudgetExceeded`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetLimit>,
 }
 
 impl Failure {
     /// A failure of `class` that says `message`.
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), retry_after_ms: None, step: None }
+        Self { class, message: message.into(), retry_after_ms: None, step: None, budget: None }
     }
 
     /// A failure of class [`FailureClass::Transient`].
@@ -109,6 +145,11 @@ impl Failure {
     /// A failure of class [`FailureClass::Timeout`].
     pub fn timeout(message: impl Into<String>) -> Self {
         Self::new(FailureClass::Timeout, message)
+    }
+
+    /// A failure of class [`FailureClass::BudgetExceeded`]: `limit` was reached.
+    pub fn over_budget(limit: BudgetLimit, message: impl Into<String>) -> Self {
+        Self { budget: Some(limit), ..Self::new(FailureClass::BudgetExceeded, message) }
     }
 
     /// The same failure, told as that of `step`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::guard::guarded;
+use super::guard::round;
 use crate::store::StoreError;
 use crate::worker::execute::Worker;
 
@@ -31,15 +31,13 @@ impl Control {
                 () = self.poke.notified() => {}
                 () = tokio::time::sleep(PERIOD) => {}
             }
-            self.look().await;
+            self.look(&drain).await;
         }
     }
 
     /// Looks once. While the store does not answer, what was known last holds.
-    pub(crate) async fn look(&self) {
-        if let Some(Err(error)) = guarded("control", self.run_once()).await {
-            tracing::warn!(%error, "what is paused could not be read");
-        }
+    pub(crate) async fn look(&self, drain: &CancellationToken) {
+        round("control", drain, self.run_once()).await;
     }
 
     async fn run_once(&self) -> Result<(), StoreError> {

@@ -3,6 +3,28 @@
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt as _;
+use tokio_util::sync::CancellationToken;
+
+use crate::store::StoreError;
+
+/// Runs one round of `part` that can be left at any point, which it is when the drain begins. A round that fails is told
+/// in the log, and it is the next one that tries again. `None` unless it came to its end.
+pub(crate) async fn round<T>(
+    part: &'static str,
+    drain: &CancellationToken,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Option<T> {
+    tokio::select! {
+        () = drain.cancelled() => None,
+        done = guarded(part, work) => match done? {
+            Ok(value) => Some(value),
+            Err(error) => {
+                tracing::warn!(part, %error, "a round failed; the next one tries again");
+                None
+            }
+        },
+    }
+}
 
 /// Runs one round of `part`; `None` when it panicked.
 pub(crate) async fn guarded<T>(part: &'static str, round: impl Future<Output = T>) -> Option<T> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::guard::guarded;
+use super::guard::round;
 use crate::clock;
 use crate::worker::execute::Worker;
 
@@ -19,14 +19,8 @@ pub(super) async fn prune(worker: Arc<Worker>, drain: CancellationToken) {
             () = drain.cancelled() => return,
             () = tokio::time::sleep(PERIOD) => {}
         }
-        let round = guarded("keys", worker.store.prune_keys(clock::now()));
-        tokio::select! {
-            () = drain.cancelled() => return,
-            round = round => match round {
-                Some(Ok(pruned)) => tracing::debug!(pruned, "unique keys without a task went"),
-                Some(Err(error)) => tracing::warn!(%error, "unique keys could not be pruned; the next hour tries again"),
-                None => {}
-            },
+        if let Some(pruned) = round("keys", &drain, worker.store.prune_keys(clock::now())).await {
+            tracing::debug!(pruned, "unique keys without a task went");
         }
     }
 }

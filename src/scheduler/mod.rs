@@ -203,7 +203,7 @@ impl Runner {
         // Nothing is claimed, and nothing said of the agents, before it is known what is paused.
         inner.worker.slots.hold_back(|_| true);
         let control = Control { worker: Arc::clone(&inner.worker), poke: Arc::clone(&inner.look) };
-        control.look().await;
+        control.look(&inner.drain).await;
         inner.start_keepers(writer, heartbeat, Duration::from_millis(parts.worker.cancel_poll_ms));
         inner.finders.spawn(hear(parts.wake, Arc::clone(&inner.worker.signals), inner.drain.clone()));
         inner.start_finders(control, parts.scheduler, parts.limits, heartbeat, busy);

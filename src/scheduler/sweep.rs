@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::RunnerError;
 use super::admission::Admission;
-use super::guard::guarded;
+use super::guard::round;
 use crate::clock;
 use crate::domain::task::TaskStatus;
 use crate::domain::time::Timestamp;
@@ -66,12 +66,7 @@ impl Sweep {
                 () = self.poke.notified() => {}
             }
             self.busy.store(true, Ordering::Release);
-            tokio::select! {
-                () = drain.cancelled() => return,
-                round = guarded("sweep", self.run_once(clock::now())) => if let Some(Err(error)) = round {
-                    tracing::warn!(%error, "the sweep failed; the next one tries again");
-                },
-            }
+            round("sweep", &drain, self.run_once(clock::now())).await;
             self.busy.store(false, Ordering::Release);
         }
     }

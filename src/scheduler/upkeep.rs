@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::guard::guarded;
+use super::guard::{guarded, round};
 use super::prune::{Pruner, RetentionSettings};
 use crate::clock;
 use crate::domain::approval::Verdict;
@@ -49,13 +49,7 @@ impl Upkeep {
                 continue;
             }
             next_prune = Instant::now() + every;
-            // A round can be left at any point, and the next one finds the rest.
-            tokio::select! {
-                () = drain.cancelled() => return,
-                round = guarded("retention", self.prune()) => if let Some(Err(error)) = round {
-                    tracing::warn!(%error, "a round of retention failed; the next one goes on");
-                },
-            }
+            round("retention", &drain, self.prune()).await;
         }
     }
 

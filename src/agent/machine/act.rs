@@ -8,7 +8,7 @@ use super::consent::{Consent, consent};
 use super::state::{ActCall, CallStatus, Status, Step, as_known};
 use super::{Machine, ModelCall, prompts, schema};
 use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCall};
-use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::failure::{BudgetLimit, Failure};
 use crate::domain::id::derived;
 use crate::domain::plan::resolve;
 use crate::domain::tool::{ToolCall, ToolResult};
@@ -41,7 +41,7 @@ impl Machine {
             let max = self.setup.budget.max_turns_per_step;
             if act.turns >= max {
                 let reason = format!("max_turns_per_step of {max} reached without a result");
-                self.fail(index, Failure::new(FailureClass::BudgetExceeded, reason));
+                self.fail(index, Failure::over_budget(BudgetLimit::Turns, reason));
                 continue;
             }
             match self.affords_model_call() {

@@ -6,7 +6,7 @@ use super::consent::{Consent, consent};
 use super::state::{Act, Asking, CallStatus, Phase, Status, Step, as_known, unknown_outcome};
 use super::{Action, Machine};
 use crate::domain::event::Level;
-use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
 use crate::domain::plan::resolve;
 use crate::domain::tool::{ToolCall, ToolResult};
 
@@ -96,11 +96,11 @@ impl Machine {
     fn start(&mut self, index: usize) {
         let max = self.setup.budget.max_steps;
         if self.state.spent.steps >= max && !self.state.steps[index].counted {
-            self.stop(Failure::new(FailureClass::BudgetExceeded, format!("max_steps of {max} reached")));
+            self.stop(Failure::over_budget(BudgetLimit::Steps, format!("max_steps of {max} reached")));
             return;
         }
-        if let Some(limit) = self.setup.budget.out_of_time(&self.state.spent) {
-            self.stop(Failure::new(FailureClass::BudgetExceeded, limit));
+        if let Some(failure) = self.setup.budget.out_of_time(&self.state.spent) {
+            self.stop(failure);
             return;
         }
         let step = &mut self.state.steps[index];

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::domain::conversation::{Message, RequestedCall};
+use crate::domain::failure::FailureClass;
 use crate::domain::id::TaskId;
 use crate::domain::memory::Memory;
 use crate::domain::time::Timestamp;

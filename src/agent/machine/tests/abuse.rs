@@ -103,7 +103,7 @@ fn recursion_ten_thousand_different_calls_end_with_the_turns() {
             Action::Done(outcome) => break outcome,
         }
     };
-    assert_eq!((made, outcome.expect_err("failure").class), (12, FailureClass::BudgetExceeded));
+    assert_eq!((made, outcome.expect_err("failure").budget), (12, Some(BudgetLimit::Turns)));
 }
 
 #[test]

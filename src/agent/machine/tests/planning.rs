@@ -154,11 +154,11 @@ fn a_new_plan_may_say_that_nothing_is_left_to_do() {
 fn no_limit_is_exceeded_by_more_than_one_call_however_parallel() {
     let steps: Vec<Value> = (0..8).map(|n| json!({"id": format!("s{n}"), "instruction": "think"})).collect();
     let limits = [
-        Budget { max_model_calls: 4, ..Budget::default() },
-        Budget { max_tokens: 350, ..Budget::default() },
-        Budget { max_cost_usd: 0.9, ..Budget::default() },
+        (BudgetLimit::ModelCalls, Budget { max_model_calls: 4, ..Budget::default() }),
+        (BudgetLimit::Tokens, Budget { max_tokens: 350, ..Budget::default() }),
+        (BudgetLimit::Cost, Budget { max_cost_usd: 0.9, ..Budget::default() }),
     ];
-    for budget in limits {
+    for (limit, budget) in limits {
         let mut machine = begin(Setup { budget: budget.clone(), ..setup() });
         answer(&mut machine, "plan", plan_of(&json!(steps)));
         let mut made = 1;
@@ -178,7 +178,7 @@ fn no_limit_is_exceeded_by_more_than_one_call_however_parallel() {
                 machine.model_answered(&id, Ok(wants(&[("nothing", json!({}))]))).expect("in flight");
             }
         };
-        assert_eq!((failure.class, made), (FailureClass::BudgetExceeded, 4), "{budget:?}");
+        assert_eq!((failure.budget, made), (Some(limit), 4), "{budget:?}");
     }
 }
 
@@ -203,8 +203,5 @@ fn no_step_begins_once_the_time_is_up_and_those_under_way_end_first() {
     assert!(matches!(machine.next_action(), Action::Wait));
     returned(&mut machine, &calls[0].id, Ok(json!(1)));
     let failure = ended(&mut machine).expect_err("no time");
-    assert_eq!(
-        (failure.class, failure.message.as_str()),
-        (FailureClass::BudgetExceeded, "max_duration_s of 1 reached")
-    );
+    assert_eq!((failure.budget, failure.message.as_str()), (Some(BudgetLimit::Time), "max_duration_s of 1 reached"));
 }

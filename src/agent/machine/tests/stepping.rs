@@ -134,7 +134,7 @@ fn a_plan_that_cannot_be_carried_out_is_refused_before_anything_runs() {
     assert!(cycle.message.contains("cycle: a -> b -> a"), "{cycle}");
     assert!(refusal(json!([step("a", "fly", &[])])).message.contains("\"fly\""));
     let many: Vec<Value> = (0..51).map(|n| step(&format!("s{n}"), "look", &[])).collect();
-    assert_eq!(refusal(json!(many)).class, FailureClass::BudgetExceeded);
+    assert_eq!(refusal(json!(many)).budget, Some(BudgetLimit::Steps));
     let modelless = Setup { has_model: false, ..with_plan(&json!([{"id": "a", "instruction": "think"}])) };
     assert!(Machine::new(modelless).expect_err("refused").message.contains("no model is configured"));
 }
