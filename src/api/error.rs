@@ -116,9 +116,10 @@ impl From<ScheduleError> for Problem {
         match error {
             ScheduleError::Store(error) => error.into(),
             ScheduleError::Missing(_) => Self::not_found(error.to_string()),
-            ScheduleError::Taken(_) | ScheduleError::Busy(_) | ScheduleError::Overlaps { .. } => {
-                Self::conflict(error.to_string())
-            }
+            ScheduleError::Taken(_)
+            | ScheduleError::Busy(_)
+            | ScheduleError::Overlaps { .. }
+            | ScheduleError::Full(_) => Self::conflict(error.to_string()),
             ScheduleError::Range(_) | ScheduleError::Timing(_) | ScheduleError::Template(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
             }

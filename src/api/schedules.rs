@@ -94,7 +94,7 @@ impl Body {
         let times = self.times(&mut errors);
         let jitter_ms = self.jitter.as_ref().and_then(|jitter| length("jitter", jitter, &mut errors)).unwrap_or(0);
         if jitter_ms > MAX_JITTER_MS {
-            errors.push("jitter: at most a day".to_owned());
+            errors.push(format!("jitter: {} s is more than a day: use at most 24h", jitter_ms / 1000));
         }
         let window = self.catch_up_window.as_ref().and_then(|window| length("catch_up_window", window, &mut errors));
         let Some(task) = self.task else {

@@ -115,6 +115,9 @@ pub struct Queued {
     /// Whether somebody asked for it afterwards.
     #[serde(default)]
     pub backfill: bool,
+    /// What it does while others are alive, where somebody asked for something else than the schedule says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<Overlap>,
 }
 
 /// How far a schedule is.
@@ -251,8 +254,9 @@ impl Schedule {
         i64::try_from(id.as_u128() % spread).unwrap_or(0)
     }
 
-    /// The task that the firing at `at` becomes. Its context tells the agent which firing it is, unless the template
-    /// says something else under these names.
+    /// The task that the firing at `at` becomes. Its context tells the agent which firing it is: by its time in any case,
+    /// since that is how its place among the others is known, and by the schedule unless the template says something else
+    /// under that name.
     ///
     /// # Errors
     /// What is wrong with the template.

@@ -87,7 +87,8 @@ impl Timestamp {
         Self::in_range(millis.round() as i64)
     }
 
-    fn in_range(ms: i64) -> Option<Self> {
+    /// The instant `ms` milliseconds after the epoch, unless it lies outside the years 1970 to 9999.
+    pub(in crate::domain) fn in_range(ms: i64) -> Option<Self> {
         const YEAR_10000: i64 = 253_402_300_800_000;
         (0..YEAR_10000).contains(&ms).then_some(Self(ms))
     }

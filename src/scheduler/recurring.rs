@@ -17,16 +17,19 @@ use super::guard::guarded;
 use crate::clock;
 use crate::domain::event::{Event, Level};
 use crate::domain::id::{TaskId, derived};
-use crate::domain::schedule::due::{Cause, Round, Start, Summary, decide, is_due};
-use crate::domain::schedule::{Overlap, Progress, Schedule, fire_time, range_id};
+use crate::domain::schedule::due::{Round, Start, decide, is_due};
+use crate::domain::schedule::{Overlap, Progress, Schedule, fire_time};
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::store::{Inserted, Store, StoreError, TaskFilter, TransitionError};
 use crate::telemetry::metrics;
 use crate::worker::execute::Worker;
 use crate::worker::{MaybeTransient as _, STORE_RETRY};
+use history::summary_event;
 
+pub mod backfill;
 pub mod desk;
+mod history;
 
 /// Schedules handled at once.
 const PARALLEL: usize = 16;
@@ -169,10 +172,7 @@ impl Recurring {
         if is_due(schedule, now) == Ok(false) {
             return Ok(look_at(schedule, now));
         }
-        let alive = match schedule.definition.overlap {
-            Overlap::Allow => Vec::new(),
-            _ => alive(&self.worker.store, &schedule.id).await?,
-        };
+        let alive = self.in_the_way(schedule).await?;
         let ids: Vec<TaskId> = alive.iter().map(|task| task.id).collect();
         let round = match decide(schedule, now, self.missed_after_ms, &ids) {
             Ok(round) => round,
@@ -200,6 +200,21 @@ impl Recurring {
         }
         // Whoever was faster may have decided otherwise, so the next look is at what is stored then.
         Ok(written.map_or(Some(now), |written| look_at(&written, now)))
+    }
+
+    /// The tasks of a schedule that may keep its firings from starting. Where firings run side by side it is only those
+    /// before one that was asked to wait, so that later ones do not hold that one up.
+    async fn in_the_way(&self, schedule: &Schedule) -> Result<Vec<Task>, StoreError> {
+        let mut asked_to_wait = schedule.progress.queue.iter().filter(|waiting| waiting.overlap.is_some());
+        match (schedule.definition.overlap, asked_to_wait.next()) {
+            (Overlap::Allow, None) => Ok(Vec::new()),
+            (Overlap::Allow, Some(first)) => {
+                let mut tasks = alive(&self.worker.store, &schedule.id).await?;
+                tasks.retain(|task| fire_time(task).is_some_and(|at| at < first.at));
+                Ok(tasks)
+            }
+            _ => alive(&self.worker.store, &schedule.id).await,
+        }
     }
 
     /// Inserts the tasks of a round and gives back how far the schedule is, with what was counted.
@@ -234,41 +249,6 @@ impl Recurring {
             }
         }
         Ok(progress)
-    }
-
-    fn announce(&self, schedule: &Schedule, round: &Round, tasks: &[Task], inserted: &[Inserted], now: Timestamp) {
-        let (worker, count) = (&self.worker, round.starts.len());
-        let new = |place: usize| inserted.get(place).is_some_and(|one| one.created);
-        let mut created = 0_usize;
-        for (place, start) in round.starts.iter().enumerate().filter(|(place, _)| new(*place)) {
-            let task = &tasks[place];
-            if task.status == TaskStatus::Skipped {
-                let reason = task.error.as_ref().map_or_else(String::new, ToString::to_string);
-                tracing::error!(schedule = %schedule.id, reason, "a firing cannot become a task");
-                metrics::FIRINGS.inc(["invalid"]);
-                worker.events.note(about(schedule, "firing_skipped", reason, now).level(Level::Error).task(task.id));
-                continue;
-            }
-            created += 1;
-            metrics::FIRINGS.inc([outcome(start.cause)]);
-            if matches!(start.cause, Cause::OnTime | Cause::CaughtUp) {
-                metrics::FIRING_LATENESS_SECONDS.record(Duration::from_millis(now.millis_since(start.at)), []);
-            }
-            if task.run_at > now {
-                worker.signals.due_at(task.run_at);
-            }
-            let message = format!("fired by schedule {} for {}", schedule.id, schedule.definition.zone.show(start.at));
-            worker.events.note(about(schedule, "fired", message, now).task(task.id));
-        }
-        for (place, skip) in round.skips.iter().enumerate().filter(|(place, _)| new(count + *place)) {
-            metrics::FIRINGS.inc([skip.reason.as_str()]);
-            let event = about(schedule, "firing_skipped", skip.reason.explain(), now).level(Level::Warn);
-            worker.events.note(event.task(tasks[count + place].id));
-        }
-        if created > 0 {
-            metrics::TASKS_INSERTED.add(created, ["schedule"]);
-            worker.signals.inserted();
-        }
     }
 
     /// Asks the tasks of firings before `before` to stop.
@@ -315,31 +295,4 @@ fn task_of(schedule: &Schedule, start: Start, now: Timestamp) -> Task {
         let reason = format!("the schedule makes no task: {reason}");
         Task { id: start.id, ..schedule.skipped_task(start.at, &reason, now) }
     })
-}
-
-const fn outcome(cause: Cause) -> &'static str {
-    match cause {
-        Cause::OnTime => "on_time",
-        Cause::CaughtUp => "caught_up",
-        Cause::Queued => "queued",
-        Cause::Backfill => "backfill",
-    }
-}
-
-fn about(schedule: &Schedule, kind: &str, message: impl Into<String>, now: Timestamp) -> Event {
-    Event::new(kind, message, now).with("schedule", schedule.id.clone())
-}
-
-/// One record for firings that are too many for one each. Its id is derived, so that replicas write it once.
-fn summary_event(schedule: &Schedule, summary: Summary, now: Timestamp) -> Event {
-    let zone = schedule.definition.zone;
-    let (from, until) = (zone.show(summary.from), zone.show(summary.until));
-    let more = if summary.more { "more than " } else { "" };
-    let message = format!(
-        "{more}{} firings of schedule {} were missed after {from} and before {until}",
-        summary.count, schedule.id
-    );
-    let event = about(schedule, "firings_missed", message, now).level(Level::Warn);
-    let event = event.with("from", from).with("until", until).with("count", summary.count).with("more", summary.more);
-    Event { id: range_id(&schedule.id, summary.from, summary.until), ..event }
 }

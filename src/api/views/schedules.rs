@@ -9,7 +9,7 @@ use crate::domain::schedule::timing::{Spec, Timing};
 use crate::domain::schedule::zone::Zone;
 use crate::domain::schedule::{CatchUp, Overlap, Schedule};
 use crate::domain::time::Timestamp;
-use crate::scheduler::recurring::desk::Backfilled;
+use crate::scheduler::recurring::backfill::Backfilled;
 
 /// A schedule. Its definition has the names of the fields that define it.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -128,6 +128,8 @@ pub enum Trigger {
     Wait(Progress, Vec<Skip>),
     /// The task of an earlier one is alive.
     Overlaps(TaskId),
+    /// It would wait, but too many do already.
+    Full,
 }
 
 /// Whether anything may come of `schedule` at `now`.
@@ -192,7 +194,11 @@ pub fn trigger(schedule: &Schedule, now: Timestamp, overlap: Overlap, alive: &[T
         Overlap::Queue | Overlap::CancelPrevious => {
             let mut progress = schedule.progress.clone();
             let replaced = if overlap == Overlap::CancelPrevious { drain_regular(&mut progress) } else { Vec::new() };
-            progress.queue.push(Queued { at: now, backfill: false });
+            if progress.queue.len() >= MAX_QUEUE {
+                return Trigger::Full;
+            }
+            let overlap = (overlap != schedule.definition.overlap).then_some(overlap);
+            progress.queue.push(Queued { at: now, backfill: false, overlap });
             Trigger::Wait(progress, replaced)
         }
     }
@@ -278,15 +284,20 @@ impl Desk<'_> {
         if self.round.progress.queue.len() >= MAX_QUEUE {
             self.skip(at, SkipReason::QueueFull);
         } else {
-            self.round.progress.queue.push(Queued { at, backfill: false });
+            self.round.progress.queue.push(Queued { at, backfill: false, overlap: None });
         }
     }
 
     /// Starts what waits, as far as it may.
     fn serve_queue(&mut self) {
-        let together = self.schedule.definition.overlap == Overlap::Allow;
-        while !self.round.progress.queue.is_empty() && (together || !self.busy) {
-            let Queued { at, backfill } = self.round.progress.queue.remove(0);
+        let own = self.schedule.definition.overlap;
+        let overlap_of = |waiting: &Queued| waiting.overlap.unwrap_or(own);
+        while let Some(next) = self.round.progress.queue.first().copied() {
+            if self.busy && overlap_of(&next) != Overlap::Allow {
+                break;
+            }
+            self.round.progress.queue.remove(0);
+            let Queued { at, backfill, .. } = next;
             let (id, cause) = if backfill {
                 (backfill_id(&self.schedule.id, at), Cause::Backfill)
             } else {
@@ -295,10 +306,8 @@ impl Desk<'_> {
             self.busy = true;
             self.round.starts.push(Start { at, id, cause });
         }
-        if self.schedule.definition.overlap == Overlap::CancelPrevious {
-            let next = self.round.progress.queue.iter().find(|waiting| !waiting.backfill);
-            self.round.cancel_before = next.map(|waiting| waiting.at);
-        }
+        let cancels = |waiting: &&Queued| !waiting.backfill && overlap_of(waiting) == Overlap::CancelPrevious;
+        self.round.cancel_before = self.round.progress.queue.iter().find(cancels).map(|waiting| waiting.at);
     }
 }
 

@@ -72,13 +72,17 @@ impl Zone {
     /// As [`Timestamp::read`].
     pub fn read(self, value: &Value) -> Result<Timestamp, String> {
         let text = value.as_str().unwrap_or_default().trim();
-        let formats = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"];
+        let formats = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"];
         let naive = formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
         let day = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().and_then(|day| day.and_hms_opt(0, 0, 0));
         let Some(naive) = naive.or_else(day) else { return Timestamp::read(value) };
-        let (Instants::One(utc) | Instants::Two(utc, _) | Instants::Gap(utc)) =
-            self.instants(naive.and_utc().timestamp());
-        Timestamp::read(&Value::from(utc.saturating_mul(1000)))
+        let wall = naive.and_utc();
+        let fraction_ms = i64::from(wall.timestamp_subsec_millis());
+        let ms = match self.instants(wall.timestamp()) {
+            Instants::One(utc) | Instants::Two(utc, _) => utc.saturating_mul(1000).saturating_add(fraction_ms),
+            Instants::Gap(utc) => utc.saturating_mul(1000),
+        };
+        Timestamp::in_range(ms).ok_or_else(|| format!("{value} is not a time of the years 1970 to 9999"))
     }
 
     /// RFC 3339 with the offset of the zone, to the second.
@@ -154,7 +158,10 @@ mod tests {
         assert_eq!(read("2026-07-01"), "2026-06-30T22:00:00.000Z");
         assert_eq!(read("2026-07-01T09:00:00Z"), "2026-07-01T09:00:00.000Z");
         assert_eq!(read("2026-03-29T02:30:00"), "2026-03-29T01:00:00.000Z", "the clock is set forward over it");
+        assert_eq!(read("2026-07-01T09:00:00.250"), "2026-07-01T07:00:00.250Z");
+        assert_eq!(read("1971-01-02"), "1971-01-01T23:00:00.000Z", "not taken for seconds since the epoch");
         assert!(berlin.read(&json!("tomorrow")).is_err());
+        assert!(berlin.read(&json!("1969-12-31")).expect_err("too early").contains("1969-12-31"));
         assert_eq!(berlin.show(Timestamp::from_millis(1_782_889_200_000)), "2026-07-01T09:00:00+02:00");
     }
 

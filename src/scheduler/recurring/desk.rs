@@ -4,20 +4,21 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::{about, alive, task_of};
+use super::alive;
+use super::history::about;
 use crate::domain::event::Event;
 use crate::domain::id::TaskId;
-use crate::domain::schedule::due::{Cause, MAX_COUNTED, MAX_FIRINGS, MAX_QUEUE, Start, Trigger, trigger};
+use crate::domain::schedule::due::{MAX_COUNTED, MAX_QUEUE, Trigger, trigger};
 use crate::domain::schedule::timing::InvalidTiming;
-use crate::domain::schedule::{Definition, Overlap, Queued, Schedule, backfill_id, firing_id};
-use crate::domain::task::{Task, TaskStatus};
+use crate::domain::schedule::{Definition, Overlap, Schedule};
+use crate::domain::task::Task;
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 use crate::telemetry::metrics;
 use crate::worker::execute::Worker;
 
 /// How often a change is tried again on a schedule that somebody else, a firing mostly, changed meanwhile.
-const TRIES: usize = 8;
+pub(super) const TRIES: usize = 8;
 
 /// Takes requests about schedules. Cheap to clone.
 #[derive(Clone)]
@@ -46,6 +47,11 @@ pub enum ScheduleError {
         /// The task.
         task: TaskId,
     },
+    /// So many of its firings wait that no other may.
+    #[error(
+        "{MAX_QUEUE} firings of schedule {0:?} wait already: let some of them run, or trigger with overlap = allow"
+    )]
+    Full(String),
     /// A range that cannot be made up for.
     #[error("{0}")]
     Range(String),
@@ -76,19 +82,6 @@ pub enum Triggered {
     Task(Box<Task>),
     /// It waits for the end of earlier ones.
     Queued(Timestamp),
-}
-
-/// What became of a range that was made up for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Backfilled {
-    /// Firings in the range.
-    pub firings: usize,
-    /// Those that had run, or were under way.
-    pub ran_before: usize,
-    /// Those that are tasks now.
-    pub inserted: usize,
-    /// Those that wait for their turn, as the overlap policy wants it.
-    pub queued: usize,
 }
 
 impl Desk {
@@ -154,13 +147,15 @@ impl Desk {
         let change = |before: &Schedule| {
             before.paused.then(|| {
                 let timing = before.timing();
-                left_out = timing.map_or(0, |timing| timing.count(before.progress.cursor, now, MAX_COUNTED));
+                left_out = timing.map_or(0, |timing| timing.count(before.progress.cursor, now, MAX_COUNTED + 1));
                 before.redefined(before.definition.clone(), false, now)
             })
         };
         let (schedule, changed) = self.change(id, change).await?;
         if changed {
-            let message = format!("schedule {id} was resumed; {left_out} firings were left out while it was paused");
+            let more = if left_out > MAX_COUNTED { "more than " } else { "" };
+            let count = left_out.min(MAX_COUNTED);
+            let message = format!("schedule {id} was resumed; {more}{count} firings were left out while it was paused");
             self.tell(&schedule, "schedule_resumed", message, now);
         }
         Ok(schedule)
@@ -193,6 +188,7 @@ impl Desk {
             let tasks: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
             match trigger(&schedule, now, overlap.unwrap_or(schedule.definition.overlap), &tasks) {
                 Trigger::Overlaps(task) => return Err(ScheduleError::Overlaps { id: id.to_owned(), task }),
+                Trigger::Full => return Err(ScheduleError::Full(id.to_owned())),
                 Trigger::Start(start) => {
                     let task = schedule.task(start.id, start.at, now).map_err(ScheduleError::Template)?;
                     self.worker.store.insert(std::slice::from_ref(&task)).await?;
@@ -215,86 +211,14 @@ impl Desk {
         Err(ScheduleError::Busy(id.to_owned()))
     }
 
-    /// Makes up for the firings from `from` to `until`, both included, that never ran; those that ran are left alone.
-    /// It may be asked for again. With `dry_run` nothing changes.
-    ///
-    /// # Errors
-    /// [`ScheduleError`].
-    pub async fn backfill(
-        &self,
-        id: &str,
-        (from, until): (Timestamp, Timestamp),
-        dry_run: bool,
-        now: Timestamp,
-    ) -> Result<Backfilled, ScheduleError> {
-        if until < from || until > now {
-            let message = "a backfill needs a range of the past: from before until, and until not after now";
-            return Err(ScheduleError::Range(message.to_owned()));
-        }
-        for _ in 0..TRIES {
-            let schedule = self.find(id).await?;
-            let firings = firings(&schedule, from, until)?;
-            let open = self.open(&schedule, &firings).await?;
-            let mut done =
-                Backfilled { firings: firings.len(), ran_before: firings.len() - open.len(), ..Backfilled::default() };
-            if schedule.definition.overlap == Overlap::Allow {
-                done.inserted = open.len();
-                if !dry_run {
-                    self.insert(&schedule, &open, now).await?;
-                }
-                return Ok(done);
-            }
-            done.queued = open.len();
-            let mut after = schedule.clone();
-            after.progress.queue.extend(open.into_iter().map(|at| Queued { at, backfill: true }));
-            after.progress.queue.sort_by_key(|waiting| waiting.at);
-            if after.progress.queue.len() > MAX_QUEUE {
-                let message = format!("more than {MAX_QUEUE} firings of schedule {id:?} would wait: narrow the range");
-                return Err(ScheduleError::Range(message));
-            }
-            if dry_run || done.queued == 0 {
-                return Ok(done);
-            }
-            if let Some(schedule) = self.worker.store.replace_schedule(&schedule, &after).await? {
-                let message = format!("{} firings of schedule {id} wait to be made up for", done.queued);
-                self.tell(&schedule, "schedule_backfilled", message, now);
-                return Ok(done);
-            }
-        }
-        Err(ScheduleError::Busy(id.to_owned()))
-    }
-
-    /// Those of `firings` that never ran and do not wait to.
-    async fn open(&self, schedule: &Schedule, firings: &[Timestamp]) -> Result<Vec<Timestamp>, StoreError> {
-        let ids = firings.iter().flat_map(|at| [firing_id(&schedule.id, *at), backfill_id(&schedule.id, *at)]);
-        let statuses = self.worker.store.task_statuses(&ids.collect::<Vec<_>>()).await?;
-        let is_open = |at: &&Timestamp| {
-            let fired = statuses.get(&firing_id(&schedule.id, **at));
-            fired.is_none_or(|status| *status == TaskStatus::Skipped)
-                && !statuses.contains_key(&backfill_id(&schedule.id, **at))
-                && !schedule.progress.queue.iter().any(|waiting| waiting.at == **at)
-        };
-        Ok(firings.iter().filter(is_open).copied().collect())
-    }
-
-    async fn insert(&self, schedule: &Schedule, firings: &[Timestamp], now: Timestamp) -> Result<(), StoreError> {
-        let start = |at: &Timestamp| Start { at: *at, id: backfill_id(&schedule.id, *at), cause: Cause::Backfill };
-        let tasks: Vec<Task> = firings.iter().map(|at| task_of(schedule, start(at), now)).collect();
-        let inserted = self.worker.store.insert(&tasks).await?;
-        self.started(schedule, inserted.iter().filter(|one| one.created).count(), "backfill");
-        let message = format!("{} firings of schedule {} are made up for", tasks.len(), schedule.id);
-        self.tell(schedule, "schedule_backfilled", message, now);
-        Ok(())
-    }
-
-    fn started(&self, schedule: &Schedule, count: usize, outcome: &str) {
+    pub(super) fn started(&self, schedule: &Schedule, count: usize, outcome: &str) {
         tracing::debug!(schedule = %schedule.id, count, outcome, "fired on request");
         metrics::FIRINGS.add(count, [outcome]);
         metrics::TASKS_INSERTED.add(count, ["schedule"]);
         self.worker.signals.inserted();
     }
 
-    async fn find(&self, id: &str) -> Result<Schedule, ScheduleError> {
+    pub(super) async fn find(&self, id: &str) -> Result<Schedule, ScheduleError> {
         self.worker.store.schedule(id).await?.ok_or_else(|| ScheduleError::Missing(id.to_owned()))
     }
 
@@ -315,23 +239,9 @@ impl Desk {
     }
 
     /// Records what was done and has this replica look at its schedules anew.
-    fn tell(&self, schedule: &Schedule, kind: &str, message: String, now: Timestamp) {
+    pub(super) fn tell(&self, schedule: &Schedule, kind: &str, message: String, now: Timestamp) {
         let event: Event = about(schedule, kind, message, now);
         self.worker.events.note(event);
         self.changed.notify_one();
     }
-}
-
-/// The firings of a range that are decided, or will never be.
-fn firings(schedule: &Schedule, from: Timestamp, until: Timestamp) -> Result<Vec<Timestamp>, ScheduleError> {
-    let timing = schedule.timing()?;
-    // What comes after the cursor fires by itself; while it is paused, it does not.
-    let until = if schedule.paused { until } else { until.min(schedule.progress.cursor) };
-    let range = timing.upcoming(from.plus_millis(-1)).take_while(|at| *at <= until);
-    let firings: Vec<Timestamp> = range.take(MAX_FIRINGS + 1).collect();
-    if firings.len() > MAX_FIRINGS {
-        let message = format!("the range holds more than {MAX_FIRINGS} firings: narrow it, and ask again for the rest");
-        return Err(ScheduleError::Range(message));
-    }
-    Ok(firings)
 }

@@ -145,7 +145,7 @@ fn queued_firings_start_one_after_the_other() {
 #[test]
 fn the_queue_is_bounded() {
     let mut due = schedule(10, 10 * SECOND, &json!({"overlap": "queue"}));
-    due.progress.queue = vec![Queued { at: NOW.plus_millis(-1), backfill: true }; MAX_QUEUE];
+    due.progress.queue = vec![Queued { at: NOW.plus_millis(-1), backfill: true, overlap: None }; MAX_QUEUE];
     let found = round(&due, &[OTHER]);
     assert_eq!(skipped(&found), [(0, SkipReason::QueueFull)]);
     assert_eq!(found.progress.queue.len(), MAX_QUEUE);
@@ -182,5 +182,31 @@ fn whoever_triggers_a_schedule_is_told_about_an_overlap() {
     assert_eq!(trigger(&due, NOW, Overlap::Skip, &[OTHER]), Trigger::Overlaps(OTHER));
     assert!(matches!(trigger(&due, NOW, Overlap::Allow, &[OTHER]), Trigger::Start(_)));
     let Trigger::Wait(progress, _) = trigger(&due, NOW, Overlap::Queue, &[OTHER]) else { panic!("it waits") };
-    assert_eq!(progress.queue, [Queued { at: NOW, backfill: false }]);
+    assert_eq!(progress.queue, [Queued { at: NOW, backfill: false, overlap: Some(Overlap::Queue) }]);
+    let full = Progress { queue: vec![progress.queue[0]; MAX_QUEUE], ..progress };
+    let full = Schedule { progress: full, ..due };
+    assert_eq!(trigger(&full, NOW, Overlap::Queue, &[OTHER]), Trigger::Full);
+    assert!(
+        matches!(trigger(&full, NOW, Overlap::CancelPrevious, &[OTHER]), Trigger::Wait(..)),
+        "it takes their place"
+    );
+}
+
+#[test]
+fn what_a_trigger_asks_for_holds_while_it_waits_whatever_the_schedule_says() {
+    for own in ["skip", "queue", "allow"] {
+        let mut due = schedule(10, 0, &json!({"overlap": own}));
+        let Trigger::Wait(progress, _) = trigger(&due, NOW, Overlap::CancelPrevious, &[OTHER]) else { panic!("{own}") };
+        due.progress = progress;
+        let found = round(&due, &[OTHER]);
+        assert_eq!((started(&found), found.cancel_before), (vec![], Some(NOW)), "{own}");
+        due.progress = found.progress;
+        let then = round(&due, &[]);
+        assert_eq!((started(&then), then.cancel_before), (vec![0], None), "{own}");
+    }
+    let mut side_by_side = schedule(10, 0, &json!({"overlap": "allow"}));
+    let Trigger::Wait(progress, _) = trigger(&side_by_side, NOW, Overlap::Queue, &[OTHER]) else { panic!("it waits") };
+    side_by_side.progress = progress;
+    assert_eq!(started(&round(&side_by_side, &[OTHER])), [0; 0]);
+    assert_eq!(started(&round(&side_by_side, &[])), [0]);
 }
