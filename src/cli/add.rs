@@ -12,21 +12,21 @@ use crate::api::views::tasks::Submitted;
 pub(super) struct Add {
     /// What shall be achieved, 10 to 5,000 characters; "-" reads it from standard input
     goal: String,
-    /// When, in RFC 3339, e.g. 2026-01-31T09:00:00Z; at once otherwise
+    /// When it becomes due, in RFC 3339, e.g. 2026-01-31T09:00:00Z; at once otherwise
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
     #[command(flatten)]
     options: TaskOptions,
-    /// Tasks that must be completed first; may be repeated
+    /// Task that must be completed first; may be repeated
     #[arg(long = "after", value_name = "ID")]
     depends_on: Vec<String>,
-    /// What to do when one of those fails: block it, or continue
+    /// What becomes of this task when one of those fails: it is blocked, as without this option, or continues
     #[arg(long, value_name = "WHAT", value_parser = ["block", "continue"])]
     on_dependency_failure: Option<String>,
-    /// Task that it is a part of: see "qron show" of that one
+    /// Task that it is a part of: "qron list --parent ID" lists the parts
     #[arg(long, value_name = "ID")]
     parent: Option<String>,
-    /// Key that keeps out others: adding it again gives back the first one
+    /// Key that keeps out others: adding another task with it gives back this one
     #[arg(long, value_name = "KEY")]
     unique_key: Option<String>,
     /// How long the key keeps others out: alive (until the task has ended), forever, or a period such as 15m
@@ -35,7 +35,7 @@ pub(super) struct Add {
     /// Whose share of the capacity it takes, e.g. a customer
     #[arg(long, value_name = "KEY")]
     concurrency_key: Option<String>,
-    /// Let it wait until a person has agreed: qron approvals, qron approve
+    /// Let it wait until a person has agreed: see "qron approvals" and "qron approve"
     #[arg(long)]
     needs_approval: bool,
     /// Watch it until it ends; exit code 1 when it does not complete

@@ -9,6 +9,9 @@ use super::{CliError, output, select};
 use crate::api::views::approvals::OpenApproval;
 use crate::api::views::tasks::TaskView;
 
+/// Shortest beginning of a hash that is taken for it, so that a slip of the finger does not approve anything.
+const MIN_HASH: usize = 4;
+
 #[derive(Debug, Args)]
 pub(super) struct Approve {
     /// Id of the task
@@ -17,7 +20,7 @@ pub(super) struct Approve {
     /// Refuse instead
     #[arg(long)]
     deny: bool,
-    /// Only the question with this hash, or the beginning of it; may be repeated
+    /// Only the question with this hash, or at least the first 4 characters of it; may be repeated
     #[arg(long, value_name = "HASH", conflicts_with = "all")]
     hash: Vec<String>,
     /// All that the task asks for
@@ -88,11 +91,19 @@ impl Approve {
         }
         let mut meant = Vec::new();
         for hash in &self.hash {
-            let mut found = open.iter().filter(|item| hash.len() >= 4 && item.approval.hash.starts_with(hash.as_str()));
-            match (found.next(), found.next()) {
-                (Some(one), None) => meant.push(one),
-                _ => return Err(CliError::Usage(format!("{hash:?} names none, or several, of\n{}", listed()))),
+            if hash.len() < MIN_HASH {
+                return Err(CliError::Usage(format!("{hash:?} is too short: give {MIN_HASH} characters or more")));
             }
+            let mut found = open.iter().filter(|item| item.approval.hash.starts_with(hash.as_str()));
+            let wrong = match (found.next(), found.next()) {
+                (Some(one), None) => {
+                    meant.push(one);
+                    continue;
+                }
+                (None, _) => "none",
+                (Some(_), Some(_)) => "several",
+            };
+            return Err(CliError::Usage(format!("{hash:?} begins {wrong} of\n{}", listed())));
         }
         Ok(meant)
     }

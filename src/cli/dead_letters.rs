@@ -12,7 +12,7 @@ use crate::api::views::dead_letters::{BulkOutcome, DeadLetterView};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DeadLetters {
-    /// List them
+    /// List dead letters
     List {
         /// At most this many
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -21,7 +21,7 @@ pub(super) enum DeadLetters {
         #[arg(long)]
         json: bool,
     },
-    /// Show one with its whole error context
+    /// Show a dead letter with all failures of its task
     Show {
         /// Id of the task
         id: String,
@@ -29,9 +29,9 @@ pub(super) enum DeadLetters {
         #[arg(long)]
         json: bool,
     },
-    /// Run their tasks again, from a clean slate
+    /// Run the tasks of dead letters again, from a clean slate
     Requeue(Selection),
-    /// Remove them; the tasks stay failed
+    /// Remove dead letters; their tasks stay failed
     Purge(Selection),
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Selection {
     /// All of them
     #[arg(long)]
     all: bool,
-    /// Do not ask
+    /// With --all: do not ask first
     #[arg(long)]
     yes: bool,
     /// Write JSON

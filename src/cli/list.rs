@@ -12,7 +12,7 @@ const PAGE: u32 = 500;
 
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Only tasks of this status; may be repeated, or several separated by commas
+    /// Only tasks of this status, e.g. pending or failed; may be repeated, or several separated by commas
     #[arg(long)]
     status: Vec<String>,
     /// Only tasks for this agent
@@ -52,7 +52,7 @@ impl List {
             return output::json(&listing);
         }
         if listing.items.is_empty() {
-            output::note("no tasks; add one with \"qron add GOAL\"");
+            output::note("no such tasks; add one with \"qron add GOAL\"");
             return Ok(());
         }
         let mut table = output::table(["ID", "STATUS", "ATTEMPT", "AGENT", "RUN AT", "GOAL"]);

@@ -188,10 +188,22 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), CliError> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{CommandFactory as _, Parser as _};
 
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_a_stored_schedule_says_itself_is_not_taken_from_the_command_line() {
+        let preview = |more: &[&str]| {
+            let arguments = ["qron", "schedules", "preview"].iter().chain(more);
+            super::Cli::try_parse_from(arguments).is_ok()
+        };
+        assert!(preview(&["report"]) && preview(&["--cron", "@daily", "--zone", "Asia/Tokyo"]));
+        for option in ["--zone", "--start", "--end", "--every"] {
+            assert!(!preview(&["report", option, "x"]), "{option} would be ignored");
+        }
     }
 }

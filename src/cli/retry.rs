@@ -24,7 +24,7 @@ impl Retry {
     }
 }
 
-/// Does `action` to each task. One that is refused does not stop the others; the worst of the refusals is the outcome.
+/// Does `action` to each task. One that is refused does not stop the others; the last refusal is the outcome.
 pub(super) async fn each(client: &Client, ids: &[String], action: &str, json: bool) -> Result<(), CliError> {
     let mut listing = Listing { items: Vec::new(), next: None };
     let mut refused = None;

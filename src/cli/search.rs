@@ -15,7 +15,7 @@ pub(super) struct Search {
     /// At most this many
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
     limit: u32,
-    /// Also what this user's tasks did; only those of nobody in particular otherwise
+    /// Search the tasks of this user, too; otherwise only those without a user
     #[arg(long)]
     user: Option<String>,
     /// Write JSON

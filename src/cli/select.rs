@@ -16,10 +16,10 @@ const BATCH: u64 = 2_000;
 
 #[derive(Debug, Args)]
 pub(super) struct Selection {
-    /// Ids of the tasks
+    /// Ids of the tasks; or say which by a filter
     #[arg(value_name = "ID")]
     pub(super) ids: Vec<String>,
-    /// Tasks of this status; may be repeated, or several separated by commas
+    /// Tasks of this status, e.g. pending or failed; may be repeated, or several separated by commas
     #[arg(long, help_heading = "Filter")]
     status: Vec<String>,
     /// Tasks for this agent
@@ -40,7 +40,7 @@ pub(super) struct Selection {
     /// Tasks inserted longer ago than this, e.g. 90s, 30m, 2h, 7d
     #[arg(long, value_name = "AGE", value_parser = duration, help_heading = "Filter")]
     older_than: Option<Duration>,
-    /// All tasks that can be changed so
+    /// Every task that the command can be done to
     #[arg(long, help_heading = "Filter")]
     all: bool,
     /// Only tell how many tasks it would be

@@ -27,7 +27,8 @@ impl Snooze {
         let mut order = json!({ "action": "snooze" });
         match (self.until, self.length) {
             (Some(until), _) => order["until"] = json!(until),
-            (None, length) => order["for_s"] = json!(length.unwrap_or_default().as_secs()),
+            // The API takes whole seconds; nothing becomes due earlier than was asked for.
+            (None, length) => order["for_s"] = json!(length.unwrap_or_default().as_millis().div_ceil(1_000)),
         }
         self.tasks.change(client, order).await
     }

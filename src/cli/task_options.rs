@@ -85,13 +85,14 @@ fn read_stdin(what: &str) -> Result<String, CliError> {
 }
 
 fn read_plan(path: &Path) -> Result<Value, CliError> {
-    let text = if path == Path::new(STDIN) {
-        read_stdin("plan")?
+    let (text, place) = if path == Path::new(STDIN) {
+        (read_stdin("plan")?, "from standard input".to_owned())
     } else {
-        std::fs::read_to_string(path)
-            .map_err(|error| CliError::Usage(format!("plan {} cannot be read: {error}", path.display())))?
+        let place = path.display().to_string();
+        let read = std::fs::read_to_string(path);
+        (read.map_err(|error| CliError::Usage(format!("the plan {place} cannot be read: {error}")))?, place)
     };
-    serde_json::from_str(&text).map_err(|error| CliError::Usage(format!("plan {} is no JSON: {error}", path.display())))
+    serde_json::from_str(&text).map_err(|error| CliError::Usage(format!("the plan {place} is no JSON: {error}")))
 }
 
 /// `key=value`, whose value is JSON where it reads as such and text otherwise, or whole objects; later ones win.

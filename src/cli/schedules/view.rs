@@ -1,0 +1,81 @@
+//! Schedules as people read them.
+
+use serde_json::{Value, json};
+
+use crate::api::views::schedules::ScheduleView;
+use crate::cli::{CliError, output};
+
+/// Shows one in each line.
+pub(super) fn table(schedules: &[ScheduleView]) -> Result<(), CliError> {
+    let mut table = output::table(["ID", "WHEN", "ZONE", "NEXT", "FIRED", "SKIPPED", "GOAL"]);
+    for schedule in schedules {
+        table.add_row([
+            output::cell(&schedule.id, 40),
+            output::cell(&when_of(schedule), 30),
+            schedule.zone.to_string(),
+            next_of(schedule),
+            schedule.fired.to_string(),
+            schedule.skipped.to_string(),
+            output::cell(&schedule.task.goal, 50),
+        ]);
+    }
+    output::show(&table)
+}
+
+fn when_of(schedule: &ScheduleView) -> String {
+    match (&schedule.cron, schedule.every, &schedule.at) {
+        (Some(cron), ..) => cron.clone(),
+        (_, Some(every), _) => format!("every {every} s"),
+        (.., Some(at)) => format!("at {}", output::time(at)),
+        _ => "-".to_owned(),
+    }
+}
+
+/// When it fires next, in words.
+pub(super) fn next_of(schedule: &ScheduleView) -> String {
+    match schedule.next.first() {
+        _ if schedule.paused => "paused".to_owned(),
+        Some(firing) => firing.local.clone(),
+        None => "never".to_owned(),
+    }
+}
+
+/// Shows one whole.
+pub(super) fn show(schedule: &ScheduleView) -> Result<(), CliError> {
+    let field = |name: &str, value: &str| output::line(&format!("{name:<11}{value}"));
+    field("schedule", &schedule.id)?;
+    field("when", &when_of(schedule))?;
+    field("zone", &schedule.zone.to_string())?;
+    for (name, time) in [("start", &schedule.start), ("end", &schedule.end)] {
+        if let Some(time) = time {
+            field(name, &output::time(time))?;
+        }
+    }
+    if schedule.jitter > 0 {
+        field("jitter", &format!("{} s", schedule.jitter))?;
+    }
+    field("overlap", &plain(&json!(schedule.overlap)))?;
+    field("catch up", &plain(&json!(schedule.catch_up)))?;
+    field("goal", &schedule.task.goal)?;
+    if let Some(agent) = &schedule.task.agent {
+        field("agent", agent)?;
+    }
+    field("firings", &format!("{} fired, {} skipped", schedule.fired, schedule.skipped))?;
+    if let (Some(at), Some(task)) = (&schedule.last_fire, &schedule.last_task) {
+        field("last", &format!("{} (task {task})", output::time(at)))?;
+    }
+    if !schedule.queued.is_empty() {
+        field("waiting", &format!("{} firings, from {}", schedule.queued.len(), schedule.queued[0].local))?;
+    }
+    if schedule.paused {
+        return field("next", "paused");
+    }
+    if schedule.next.is_empty() {
+        return field("next", "never");
+    }
+    schedule.next.iter().try_for_each(|firing| field("next", &firing.local))
+}
+
+fn plain(word: &Value) -> String {
+    word.as_str().unwrap_or_default().replace('_', " ")
+}
