@@ -140,6 +140,40 @@ async fn a_schedule_can_be_triggered_and_its_tasks_are_found_by_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_trigger_asks_for_holds_instead_of_what_its_schedule_says() {
+    let world = World::new().await;
+    let replica = world.replica().await;
+    let trigger = async |id: &str, overlap: &str| {
+        let path = format!("/schedules/{id}/trigger?overlap={overlap}");
+        replica.send(Method::POST, &path, None).await
+    };
+    let ended_and_begun = async |id: &str| {
+        eventually("the second follows the first", async || {
+            let tasks = world.tasks(id).await;
+            let statuses: Vec<_> = tasks.iter().map(|task| task.status).collect();
+            if statuses == [TaskStatus::Cancelled, TaskStatus::Pending] { Ok(()) } else { Err(format!("{statuses:?}")) }
+        })
+        .await;
+    };
+
+    // Tasks become due within a day, so they stay alive.
+    define(&replica, "skipping", &json!({"cron": "@yearly", "jitter": "1d"})).await;
+    assert_eq!(trigger("skipping", "allow").await.0, 201);
+    assert_eq!(trigger("skipping", "cancel_previous").await.0, 202);
+    ended_and_begun("skipping").await;
+
+    define(&replica, "side-by-side", &json!({"cron": "@yearly", "jitter": "1d", "overlap": "allow"})).await;
+    let (status, first) = trigger("side-by-side", "allow").await;
+    assert_eq!(status, 201, "{first}");
+    assert_eq!(trigger("side-by-side", "queue").await.0, 202);
+    assert_eq!(world.schedule("side-by-side").await.progress.queue.len(), 1);
+    let id = first["task"]["id"].as_str().expect("an id");
+    assert_eq!(replica.post(&format!("/tasks/{id}/cancel"), &json!({})).await.0, 200);
+    ended_and_begun("side-by-side").await;
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_range_is_made_up_for_once() {
     let world = World::new().await;
     let replica = world.replica().await;
