@@ -47,10 +47,10 @@ struct Cli {
 #[derive(Debug, Args)]
 struct Global {
     /// Settings that override the defaults; `qron config example` prints all of them
-    #[arg(long, global = true, value_name = "FILE", env = "QRON_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "QRON_CONFIG", help_heading = "Global options")]
     config: Option<PathBuf>,
     /// Where the running qron is; the api.address of the configuration otherwise
-    #[arg(long, global = true, value_name = "URL", env = "QRON_URL")]
+    #[arg(long, global = true, value_name = "URL", env = "QRON_URL", help_heading = "Global options")]
     url: Option<String>,
 }
 

@@ -1,0 +1,72 @@
+//! What expressions match, and what is said of wrong ones.
+
+use super::*;
+
+fn said(text: &str) -> String {
+    CronExpression::parse(text).expect_err("wrong").to_string()
+}
+
+/// The first matches after 2026-01-01 00:00:00, a Thursday.
+fn matches(text: &str, count: usize) -> Vec<String> {
+    let cron = CronExpression::parse(text).expect("right");
+    let mut wall = 1_767_225_600;
+    let mut found = Vec::new();
+    for _ in 0..count {
+        wall = cron.next_wall(wall).expect("a match") + 1;
+        found.push(Wall(wall - 1).naive().to_string());
+    }
+    found
+}
+
+#[test]
+fn the_names_that_users_of_cron_know_work() {
+    assert_eq!(matches("@daily", 2), ["2026-01-01 00:00:00", "2026-01-02 00:00:00"]);
+    assert_eq!(matches("@midnight", 1), matches("@DAILY", 1));
+    assert_eq!(matches("@weekly", 1), ["2026-01-04 00:00:00"]);
+    assert_eq!(matches("@monthly", 2), ["2026-01-01 00:00:00", "2026-02-01 00:00:00"]);
+    assert_eq!(matches("@yearly", 2), ["2026-01-01 00:00:00", "2027-01-01 00:00:00"]);
+    assert_eq!(matches("@hourly", 2), ["2026-01-01 00:00:00", "2026-01-01 01:00:00"]);
+    assert_eq!(matches("0 12 L * *", 2), ["2026-01-31 12:00:00", "2026-02-28 12:00:00"]);
+    assert_eq!(matches("0 12 * * FRI#2", 2), ["2026-01-09 12:00:00", "2026-02-13 12:00:00"]);
+    assert_eq!(matches("0 12 * * FRI#L", 1), ["2026-01-30 12:00:00"]);
+    assert_eq!(matches("30 9 * feb,MAR mon-fri", 1), ["2026-02-02 09:30:00"]);
+    assert_eq!(matches("0 9 * * 7", 1), matches("0 9 * * sun", 1));
+    assert_eq!(matches("15 * * * * *", 2), ["2026-01-01 00:00:15", "2026-01-01 00:01:15"]);
+    assert_eq!(matches("0 0 0 1 1 * 2030", 1), ["2030-01-01 00:00:00"]);
+    assert_eq!(matches("0 9 15W * *", 2), ["2026-01-15 09:00:00", "2026-02-16 09:00:00"]);
+}
+
+#[test]
+fn a_wrong_expression_says_where() {
+    let error = said("0 25 * * *");
+    assert!(error.contains("hour \"25\" at character 3") && error.contains("0-23"), "{error}");
+    let error = said("0  9 * * MON,FRY");
+    assert!(error.contains("day of week \"FRY\" at character 14"), "{error}");
+    assert!(said("* * 32 * *").contains("day of month \"32\" at character 5"));
+    assert!(said("0 MON * * *").contains("hour \"MON\" at character 3"), "names belong to their field");
+    assert!(said("5,,6 * * * *").contains("minute \"\" at character 3"));
+    assert!(said("*/0 * * * *").contains("minute \"*/0\" at character 1"));
+    assert!(said("* * * 13 *").contains("month \"13\" at character 7"));
+    assert!(said("60 * * * * *").contains("second \"60\" at character 1"));
+    assert!(said("* * * * MON#6").contains("day of week \"MON#6\" at character 9"));
+    assert!(said("every day").contains("2 fields"));
+    assert!(said("").contains("0 fields"));
+    assert!(said("@dayly").contains("@daily"));
+    assert!(said("ü * * * *").contains("minute \"ü\" at character 1"));
+    assert!(said(&"9".repeat(201)).contains("201 characters"));
+}
+
+#[test]
+fn hourly_means_each_of_the_24_hours() {
+    for (text, hourly) in
+        [("*/5 * * * *", true), ("0 0-23 * * *", true), ("0 */2 * * *", false), ("* 9 * * *", false), ("@daily", false)]
+    {
+        assert_eq!(CronExpression::parse(text).expect("right").is_hourly(), hourly, "{text}");
+    }
+}
+
+#[test]
+fn what_never_comes_is_known_to_never_come() {
+    let cron = CronExpression::parse("0 0 30 2 *").expect("right");
+    assert_eq!(cron.next_wall(0), None);
+}
