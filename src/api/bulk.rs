@@ -70,6 +70,9 @@ struct Wanted {
     tag: Option<String>,
     user: Option<String>,
     schedule: Option<String>,
+    /// Made by this task.
+    parent: Option<TaskId>,
+    concurrency_key: Option<String>,
     /// Part of the goal, in any case.
     text: Option<String>,
     created_before: Option<Value>,
@@ -281,8 +284,8 @@ impl Change {
 impl Wanted {
     /// The filter, narrowed to tasks that can be changed so and were there when the first request came.
     fn read(&self, change: &Change, now: Timestamp) -> Result<Selection, Problem> {
-        let texts = [&self.agent, &self.tag, &self.user, &self.schedule, &self.text];
-        let names_some = !self.status.is_empty() || texts.iter().any(|text| text.is_some());
+        let texts = [&self.agent, &self.tag, &self.user, &self.schedule, &self.concurrency_key, &self.text];
+        let names_some = !self.status.is_empty() || self.parent.is_some() || texts.iter().any(|text| text.is_some());
         if !self.all && !names_some && self.created_before.is_none() {
             return Err(Problem::bad_request(r#"the filter is empty: name a condition, or say {"all": true}"#));
         }
@@ -299,8 +302,9 @@ impl Wanted {
             tag: self.tag.clone(),
             user: self.user.clone(),
             schedule_id: self.schedule.clone(),
+            parent: self.parent,
+            concurrency_key: self.concurrency_key.clone(),
             created_before: Some(created_before.min(now)),
-            ..TaskFilter::default()
         };
         Ok(Selection { filter, text: self.text.as_ref().map(|text| text.to_lowercase()) })
     }

@@ -34,6 +34,12 @@ pub(super) struct Selection {
     /// Firings of this schedule
     #[arg(long, help_heading = "Filter")]
     schedule: Option<String>,
+    /// Tasks that this task made
+    #[arg(long, value_name = "ID", help_heading = "Filter")]
+    parent: Option<String>,
+    /// Tasks with this concurrency key
+    #[arg(long, value_name = "KEY", help_heading = "Filter")]
+    concurrency_key: Option<String>,
     /// Tasks whose goal contains this, in any case
     #[arg(long, help_heading = "Filter")]
     text: Option<String>,
@@ -54,7 +60,7 @@ pub(super) struct Selection {
 impl Selection {
     /// Whether it is just a list of ids.
     pub(super) fn is_plain(&self) -> bool {
-        !self.ids.is_empty() && !self.dry_run
+        !self.ids.is_empty() && !self.dry_run && self.filter().is_empty()
     }
 
     /// Does `order` to the tasks, in as many requests as it takes, and tells what came of it.
@@ -79,7 +85,7 @@ impl Selection {
         tell(&total, self.json)
     }
 
-    fn name_tasks(&self, order: &mut Map<String, Value>) -> Result<(), CliError> {
+    fn filter(&self) -> Map<String, Value> {
         let mut filter = Map::new();
         let statuses: Vec<&str> = self.status.iter().flat_map(|list| list.split(',')).map(str::trim).collect();
         if !statuses.is_empty() {
@@ -90,6 +96,8 @@ impl Selection {
             ("tag", &self.tag),
             ("user", &self.user),
             ("schedule", &self.schedule),
+            ("parent", &self.parent),
+            ("concurrency_key", &self.concurrency_key),
             ("text", &self.text),
         ];
         for (name, text) in texts {
@@ -102,6 +110,11 @@ impl Selection {
         if self.all {
             filter.insert("all".to_owned(), json!(true));
         }
+        filter
+    }
+
+    fn name_tasks(&self, order: &mut Map<String, Value>) -> Result<(), CliError> {
+        let filter = self.filter();
         match (self.ids.is_empty(), filter.is_empty()) {
             (false, true) => order.insert("ids".to_owned(), json!(self.ids)),
             (true, false) => {

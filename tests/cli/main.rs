@@ -3,4 +3,5 @@
 mod demo;
 mod program;
 mod round_trip;
+mod steering;
 mod usage;

@@ -66,6 +66,34 @@ async fn a_dry_run_says_how_many_and_that_many_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_tasks_of_a_parent_and_of_a_key_can_be_meant() {
+    let app = TestApp::start().await;
+    let parent = app.submit(&someday()).await;
+    for number in 0..6 {
+        let mut task = someday();
+        task["concurrency_key"] = json!(if number < 2 { "acme" } else { "other" });
+        if number % 2 == 0 {
+            task["parent"] = json!(parent);
+        }
+        app.submit(&task).await;
+    }
+    for (order, expected) in [
+        (json!({"action": "reprioritise", "priority": 2, "filter": {"concurrency_key": "acme"}}), 2),
+        (json!({"action": "snooze", "until": "2041-01-01T00:00:00Z", "filter": {"parent": parent}, "limit": 2}), 3),
+        (json!({"action": "cancel", "filter": {"parent": parent, "concurrency_key": "other"}}), 2),
+        (json!({"action": "cancel", "filter": {"concurrency_key": "nobody's"}}), 0),
+        (json!({"action": "cancel", "filter": {"all": true}}), 5),
+    ] {
+        assert_eq!(tried_and_done(&app, &order).await, (expected, expected), "{order}");
+    }
+    let order = json!({"action": "cancel", "filter": {"parent": "../x"}});
+    let (status, problem) = app.post("/api/v1/tasks/bulk", &order).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("../x")), "{problem}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tasks_can_be_named_and_one_that_cannot_does_not_stop_the_others() {
     let app = TestApp::start().await;
     let waits = app.submit(&someday()).await;
