@@ -6,6 +6,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use super::error::Problem;
 use crate::domain::id::TaskId;
@@ -28,6 +29,17 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             .map(Self)
             .map_err(|error| Problem::bad_request(format!("the body does not read as it must: {error}")))
     }
+}
+
+/// What `error` says, with the name of the field at fault, which it often does not tell: the first that does not read by
+/// itself.
+pub(super) fn named<T: DeserializeOwned>(fields: &Map<String, Value>, error: &str) -> String {
+    let at_fault = fields.iter().find(|(field, value)| {
+        let alone: Map<String, Value> = [((*field).clone(), (*value).clone())].into_iter().collect();
+        let read = serde_json::from_value::<T>(Value::Object(alone));
+        read.is_err_and(|error| !error.to_string().starts_with("missing field"))
+    });
+    at_fault.map_or_else(|| error.to_owned(), |(field, _)| format!("{field}: {error}"))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -16,7 +16,6 @@ use crate::domain::plan::Plan;
 use crate::domain::task::{MAX_PRIORITY, Task, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::domain::unique::UniqueFor;
-use crate::telemetry::metrics;
 
 /// Characters that the goal of a submission may have.
 const GOAL_CHARS: std::ops::RangeInclusive<usize> = 10..=5_000;
@@ -184,7 +183,6 @@ fn parse(body: Value, approvals: &ApprovalPolicy, now: Timestamp) -> Result<Task
     if new.approval == Need::Required {
         task.status = TaskStatus::AwaitingApproval;
         task.approvals = vec![Approval::of_task(&task, approvals, now)];
-        metrics::APPROVALS_ASKED.inc([]);
     }
     Ok(task)
 }

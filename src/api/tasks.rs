@@ -47,6 +47,8 @@ pub(super) async fn submit(
     let created = inserted.iter().filter(|inserted| inserted.created).count();
     metrics::TASKS_INSERTED.add(created, ["api"]);
     metrics::TASKS_NOT_CREATED.add(inserted.len() - created, ["api"]);
+    let asks = |(task, one): &(&Task, &Inserted)| one.created && task.status == TaskStatus::AwaitingApproval;
+    metrics::APPROVALS_ASKED.add(tasks.iter().zip(&inserted).filter(asks).count(), []);
     let there: Vec<TaskId> = inserted.iter().filter(|one| !one.created).map(|one| one.id).collect();
     let there: HashMap<TaskId, Task> =
         parts.store.tasks_by_id(&there).await?.into_iter().map(|task| (task.id, task)).collect();

@@ -32,12 +32,6 @@ pub(super) struct Add {
     /// How long the key keeps others out: alive (until the task has ended), forever, or a period such as 15m
     #[arg(long, value_name = "PERIOD", requires = "unique_key")]
     unique_for: Option<String>,
-    /// Whose share of the capacity it takes, e.g. a customer
-    #[arg(long, value_name = "KEY")]
-    concurrency_key: Option<String>,
-    /// Let it wait until a person has agreed: see "qron approvals" and "qron approve"
-    #[arg(long)]
-    needs_approval: bool,
     /// Watch it until it ends; exit code 1 when it does not complete
     #[arg(long)]
     follow: bool,
@@ -74,8 +68,6 @@ impl Add {
             ("parent", self.parent.map(Value::from)),
             ("unique_key", self.unique_key.map(Value::from)),
             ("unique_for", self.unique_for.map(Value::from)),
-            ("concurrency_key", self.concurrency_key.map(Value::from)),
-            ("approval", self.needs_approval.then(|| Value::from("required"))),
         ]));
         Ok(body)
     }

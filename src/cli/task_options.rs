@@ -34,6 +34,12 @@ pub(super) struct TaskOptions {
     /// On whose behalf it runs
     #[arg(long)]
     user: Option<String>,
+    /// Whose share of the capacity it takes, e.g. a customer
+    #[arg(long, value_name = "KEY")]
+    concurrency_key: Option<String>,
+    /// Let it wait until a person has agreed: see "qron approvals" and "qron approve"
+    #[arg(long)]
+    needs_approval: bool,
     /// Time limit of one attempt, in seconds; 600 otherwise
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
@@ -60,6 +66,8 @@ impl TaskOptions {
             ("plan", self.plan.as_deref().map(read_plan).transpose()?),
             ("tags", list(self.tags)),
             ("user", self.user.map(Value::from)),
+            ("concurrency_key", self.concurrency_key.map(Value::from)),
+            ("approval", self.needs_approval.then(|| Value::from("required"))),
             ("timeout_s", self.timeout.map(Value::from)),
             ("max_attempts", self.max_attempts.map(Value::from)),
         ]))

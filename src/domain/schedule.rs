@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::approval::{Approval, ApprovalPolicy, Need};
 use super::failure::{Failure, FailureClass};
 use super::id::{TaskId, derived};
 use super::task::{Task, TaskStatus};
@@ -256,11 +257,11 @@ impl Schedule {
 
     /// The task that the firing at `at` becomes. Its context tells the agent which firing it is: by its time in any case,
     /// since that is how its place among the others is known, and by the schedule unless the template says something else
-    /// under that name.
+    /// under that name. Where a person must agree first, `approvals` says for how long they may.
     ///
     /// # Errors
     /// What is wrong with the template.
-    pub fn task(&self, id: TaskId, at: Timestamp, now: Timestamp) -> Result<Task, String> {
+    pub fn task(&self, id: TaskId, at: Timestamp, approvals: &ApprovalPolicy, now: Timestamp) -> Result<Task, String> {
         let zone = self.definition.zone;
         // A firing of long ago must not go before everything that is urgent now.
         let run_at = at.plus_millis(self.jitter_ms(at)).max(now);
@@ -268,6 +269,10 @@ impl Schedule {
         let mut task = self.definition.task.filled(&Words::new(&self.id, at, zone)).apply(blank)?;
         task.context.entry("schedule").or_insert_with(|| Value::from(self.id.clone()));
         task.context.insert(FIRE_TIME.to_owned(), Value::from(zone_exact(zone, at)));
+        if self.definition.task.approval == Need::Required {
+            task.status = TaskStatus::AwaitingApproval;
+            task.approvals = vec![Approval::of_task(&task, approvals, now)];
+        }
         Ok(task)
     }
 

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::guard::guarded;
 use crate::clock;
+use crate::domain::approval::ApprovalPolicy;
 use crate::domain::event::{Event, Level};
 use crate::domain::id::{TaskId, derived};
 use crate::domain::schedule::due::{Round, Start, decide, is_due};
@@ -219,7 +220,7 @@ impl Recurring {
 
     /// Inserts the tasks of a round and gives back how far the schedule is, with what was counted.
     async fn carry_out(&self, schedule: &Schedule, round: &Round, now: Timestamp) -> Result<Progress, StoreError> {
-        let starts = round.starts.iter().map(|start| task_of(schedule, *start, now));
+        let starts = round.starts.iter().map(|start| task_of(schedule, *start, &self.worker.approvals, now));
         let skips = round.skips.iter().map(|skip| schedule.skipped_task(skip.at, skip.reason.explain(), now));
         let tasks: Vec<Task> = starts.chain(skips).collect();
         let inserted = self.worker.store.insert(&tasks).await?;
@@ -289,9 +290,15 @@ async fn alive(store: &Store, schedule: &str) -> Result<Vec<Task>, StoreError> {
     Ok(store.tasks(&filter, MAX_ALIVE, None).await?.items)
 }
 
+/// Counts those of these new tasks that wait for a person.
+fn count_asked(tasks: &[Task]) {
+    let asked = tasks.iter().filter(|task| task.status == TaskStatus::AwaitingApproval).count();
+    metrics::APPROVALS_ASKED.add(asked, []);
+}
+
 /// The task of a firing; a skipped one with the reason when the template makes none.
-fn task_of(schedule: &Schedule, start: Start, now: Timestamp) -> Task {
-    schedule.task(start.id, start.at, now).unwrap_or_else(|reason| {
+fn task_of(schedule: &Schedule, start: Start, approvals: &ApprovalPolicy, now: Timestamp) -> Task {
+    schedule.task(start.id, start.at, approvals, now).unwrap_or_else(|reason| {
         let reason = format!("the schedule makes no task: {reason}");
         Task { id: start.id, ..schedule.skipped_task(start.at, &reason, now) }
     })

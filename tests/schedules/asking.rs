@@ -70,6 +70,10 @@ async fn a_wrong_definition_says_what_and_where() {
         (json!({"task": {"goal": "long enough", "agent": "nobody"}}), "unknown agent"),
         (json!({"task": {"goal": "long enough", "plan": {"steps": [{"id": "zone", "instruction": "x"}]}}}), "zone"),
         (json!({"task": null}), "task is missing"),
+        (json!({"task": {"goal": "long enough", "concurrency_key": " "}}), "task: concurrency_key"),
+        (json!({"task": {"goal": "long enough", "timeout_s": 0}}), "task: timeout_s"),
+        (json!({"task": {"goal": "long enough", "max_attempts": 0}}), "task: max_attempts"),
+        (json!({"task": {"goal": "long enough", "priority": 11}}), "task: priority"),
     ] {
         let mut body = fine.clone();
         body.as_object_mut().expect("an object").extend(change.as_object().expect("an object").clone());
@@ -270,5 +274,77 @@ async fn the_command_line_does_all_of_it() {
     assert!(!fine && err.contains("\"FRY\" at character 9"), "{err}");
     assert_eq!(read(&["schedules", "remove", "report", "--json"])["removed"], "report");
     assert!(!qron(&url, &["schedules", "show", "report"]).0);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_of_the_wrong_kind_names_its_field() {
+    let world = World::new().await;
+    let replica = world.replica().await;
+    for (field, value) in [
+        ("timeout_s", json!("long")),
+        ("max_attempts", json!(-1)),
+        ("priority", json!(1000)),
+        ("tags", json!("daily")),
+        ("context", json!([1])),
+        ("concurrency_key", json!(["a"])),
+        ("approval", json!("maybe")),
+        // What belongs to a single task.
+        ("depends_on", json!(["1"])),
+        ("unique_key", json!("k")),
+        ("run_at", json!("2030-01-01T00:00:00Z")),
+    ] {
+        let mut task = quick();
+        task[field] = value;
+        let (status, problem) = replica.post("/schedules", &json!({"id": "x", "cron": "@daily", "task": task})).await;
+        assert_eq!(status, 400, "{problem}");
+        let detail = problem["detail"].as_str().expect("a detail");
+        assert!(detail.contains(&format!("task: {field}: ")), "{field}: {detail}");
+    }
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn firings_take_their_share_and_wait_for_a_person() {
+    let world = World::new().await;
+    let replica = world.replica().await;
+    let url = replica.url();
+    let qron = |arguments: &[&str]| -> Value {
+        let (fine, out, err) = qron(&url, arguments);
+        assert!(fine, "{arguments:?}: {err}");
+        serde_json::from_str(&out).expect("JSON")
+    };
+    let goal = "report of ${fire_date}";
+    let key = ["--concurrency-key", "reports of ${schedule}", "--needs-approval", "--timeout", "60"];
+    let saved = qron(&[&["schedules", "add", "careful", goal, "--cron", "@yearly", "--json"], &key[..]].concat());
+    assert_eq!(saved["task"]["concurrency_key"], "reports of ${schedule}");
+    assert_eq!(saved["task"]["approval"], "required");
+    let fired = qron(&["schedules", "trigger", "careful", "--json"]);
+    let task = &fired["task"];
+    assert_eq!(task["status"], "awaiting_approval");
+    assert_eq!((&task["concurrency_key"], &task["timeout_s"]), (&json!("reports of careful"), &json!(60)));
+    let (status, _) = replica.post("/schedules/careful/trigger", &Value::Null).await;
+    assert_eq!(status, 409, "it is alive while it waits");
+    let open = qron(&["approvals", "--json"]);
+    assert_eq!(open["items"][0]["task_id"], task["id"]);
+    let denied = qron(&["approve", task["id"].as_str().expect("an id"), "--deny", "--json"]);
+    assert_eq!(denied["status"], "cancelled");
+
+    // One that fires by itself asks too, and is only then carried out.
+    let mut task = quick();
+    task["approval"] = json!("required");
+    define(&replica, "soon", &json!({"every": 1, "task": task})).await;
+    let waiting = eventually("it asks", async || {
+        let waiting = world.with_status("soon", TaskStatus::AwaitingApproval).await;
+        waiting.first().cloned().ok_or_else(|| "not yet".to_owned())
+    })
+    .await;
+    assert!(waiting.approvals[0].expires_at.is_some(), "for as long as is configured");
+    qron(&["approve", &waiting.id.to_string(), "--json"]);
+    eventually("it has run", async || {
+        let task = world.store.task(waiting.id).await.map_err(|error| error.to_string())?.ok_or("gone")?;
+        if task.status == TaskStatus::Completed { Ok(()) } else { Err(task.status.to_string()) }
+    })
+    .await;
     replica.stop().await;
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use qron::clock;
+use qron::domain::approval::ApprovalPolicy;
 use qron::domain::schedule::{Schedule, fire_time, firing_id};
 use qron::domain::task::TaskStatus;
 use serde_json::json;
@@ -242,7 +243,8 @@ async fn a_replica_that_died_between_task_and_cursor_leaves_neither_a_double_nor
     for overlap in ["skip", "queue", "allow", "cancel_previous"] {
         let definition = json!({"spec": {"at": at}, "zone": "UTC", "overlap": overlap, "task": endless()});
         let schedule = world.asleep(overlap, definition, 10).await;
-        let task = schedule.task(firing_id(overlap, at), at, clock::now()).expect("a task");
+        let task =
+            schedule.task(firing_id(overlap, at), at, &ApprovalPolicy { expire_s: 0 }, clock::now()).expect("a task");
         world.store.insert(&[task]).await.expect("inserted");
     }
     let replica = world.replica().await;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::zone::Zone;
+use crate::domain::approval::Need;
 use crate::domain::plan::Plan;
 use crate::domain::task::{DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, Task};
 use crate::domain::time::Timestamp;
@@ -11,8 +12,11 @@ use crate::domain::time::Timestamp;
 /// The placeholders: the id of the schedule, the time of the firing and its day in the zone, and the zone.
 pub const PLACEHOLDERS: [&str; 4] = ["schedule", "fire_time", "fire_date", "zone"];
 
-/// What every task of a schedule is like. In the goal, in tags, and in every text of plan and context, `${fire_time}`
-/// and the other [`PLACEHOLDERS`] are replaced when it fires.
+/// What every task of a schedule is like. In the goal, in tags, in the concurrency key, and in every text of plan and
+/// context, `${fire_time}` and the other [`PLACEHOLDERS`] are replaced when it fires.
+///
+/// It has nothing that belongs to a single task. How tasks of a schedule keep each other out is its overlap policy, so
+/// that it needs no unique key: the id of a firing is its key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Template {
@@ -45,6 +49,13 @@ pub struct Template {
     /// On whose behalf it runs.
     #[serde(default)]
     pub user: Option<String>,
+    /// Whose share of the capacity its tasks take; limits may apply to it. Left out where there is none, as is
+    /// `approval`, so that versions which do not know them read the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<String>,
+    /// Whether a person must agree before each of its tasks runs.
+    #[serde(default, skip_serializing_if = "Need::is_none")]
+    pub approval: Need,
 }
 
 const fn default_priority() -> u8 {
@@ -115,11 +126,12 @@ impl Template {
             plan: self.plan.as_ref().map(|plan| words.fill(plan)),
             context: self.context.iter().map(|(key, value)| (key.clone(), words.fill(value))).collect(),
             tags: self.tags.iter().map(|tag| words.put_into(tag)).collect(),
+            concurrency_key: self.concurrency_key.as_ref().map(|key| words.put_into(key)),
             ..self.clone()
         }
     }
 
-    /// What is said of the task goes into `task`; its placeholders must have been replaced.
+    /// What is said of the task goes into `task`, but for the approval; its placeholders must have been replaced.
     ///
     /// # Errors
     /// What is wrong with the plan.
@@ -137,6 +149,7 @@ impl Template {
             context: self.context,
             tags: self.tags,
             user: self.user,
+            concurrency_key: self.concurrency_key,
             ..task
         })
     }
@@ -162,6 +175,7 @@ mod tests {
             "plan": {"steps": [{"id": "a", "tool": "t", "arguments": {"at": ["${fire_time}"], "b": "${a.value}"}}]},
             "context": {"zone": "${zone}", "n": 1},
             "tags": ["${schedule}"],
+            "concurrency_key": "reports in ${zone}",
         }))
         .expect("a template");
         let at = Timestamp::from_millis(1_785_567_600_000);
@@ -173,6 +187,7 @@ mod tests {
         assert_eq!(*arguments, json!({"at": ["2026-08-01T09:00:00+02:00"], "b": "${a.value}"}));
         let task = filled.apply(Task::new(crate::domain::id::TaskId::Number(1), "", at)).expect("a task");
         assert_eq!(task.plan.expect("a plan").steps.len(), 1);
+        assert_eq!(task.concurrency_key.as_deref(), Some("reports in Europe/Berlin"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Making up for the firings of a range that never ran.
 
 use super::desk::{Desk, ScheduleError, TRIES};
-use super::task_of;
+use super::{count_asked, task_of};
 use crate::domain::schedule::due::{Cause, MAX_FIRINGS, MAX_QUEUE, Start};
 use crate::domain::schedule::{Overlap, Queued, Schedule, backfill_id, firing_id};
 use crate::domain::task::{Task, TaskStatus};
@@ -87,9 +87,13 @@ impl Desk {
 
     async fn insert(&self, schedule: &Schedule, firings: &[Timestamp], now: Timestamp) -> Result<(), StoreError> {
         let start = |at: &Timestamp| Start { at: *at, id: backfill_id(&schedule.id, *at), cause: Cause::Backfill };
-        let tasks: Vec<Task> = firings.iter().map(|at| task_of(schedule, start(at), now)).collect();
+        let tasks: Vec<Task> =
+            firings.iter().map(|at| task_of(schedule, start(at), &self.worker.approvals, now)).collect();
         let inserted = self.worker.store.insert(&tasks).await?;
-        self.started(schedule, inserted.iter().filter(|one| one.created).count(), "backfill");
+        let created = tasks.iter().zip(&inserted).filter(|(_, one)| one.created).map(|(task, _)| task.clone());
+        let created: Vec<Task> = created.collect();
+        self.started(schedule, created.len(), "backfill");
+        count_asked(&created);
         let message = format!("{} firings of schedule {} are made up for", tasks.len(), schedule.id);
         self.tell(schedule, "schedule_backfilled", message, now);
         Ok(())

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::alive;
 use super::history::about;
+use super::{alive, count_asked};
 use crate::domain::event::Event;
 use crate::domain::id::TaskId;
 use crate::domain::schedule::due::{MAX_COUNTED, MAX_QUEUE, Trigger, trigger};
@@ -190,9 +190,12 @@ impl Desk {
                 Trigger::Overlaps(task) => return Err(ScheduleError::Overlaps { id: id.to_owned(), task }),
                 Trigger::Full => return Err(ScheduleError::Full(id.to_owned())),
                 Trigger::Start(start) => {
-                    let task = schedule.task(start.id, start.at, now).map_err(ScheduleError::Template)?;
+                    let task = schedule
+                        .task(start.id, start.at, &self.worker.approvals, now)
+                        .map_err(ScheduleError::Template)?;
                     self.worker.store.insert(std::slice::from_ref(&task)).await?;
                     self.started(&schedule, 1, "triggered");
+                    count_asked(std::slice::from_ref(&task));
                     let message = format!("schedule {id} was triggered");
                     self.worker.events.note(about(&schedule, "fired", message, now).task(task.id));
                     return Ok(Triggered::Task(Box::new(task)));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Recurring;
+use super::{Recurring, count_asked};
 use crate::domain::event::{Event, Level};
 use crate::domain::schedule::due::{Cause, Round, Summary};
 use crate::domain::schedule::{Schedule, range_id};
@@ -35,6 +35,7 @@ impl Recurring {
                 continue;
             }
             created += 1;
+            count_asked(std::slice::from_ref(task));
             metrics::FIRINGS.inc([outcome(start.cause)]);
             if matches!(start.cause, Cause::OnTime | Cause::CaughtUp) {
                 metrics::FIRING_LATENESS_SECONDS.record(Duration::from_millis(now.millis_since(start.at)), []);
