@@ -8,10 +8,11 @@ use futures_util::{StreamExt as _, stream};
 use crate::domain::approval::Approval;
 use crate::domain::dead_letter::DeadLetter;
 use crate::domain::event::{Event, Level};
-use crate::domain::failure::Failure;
-use crate::domain::task::Task;
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::id::TaskId;
+use crate::domain::task::{Task, TaskStatus};
 use crate::domain::time::Timestamp;
-use crate::store::{RawTask, StoreError};
+use crate::store::{KeyOf, RawTask, StoreError};
 use crate::telemetry::metrics;
 use crate::worker::execute::Worker;
 
@@ -36,10 +37,12 @@ pub(crate) struct Admission {
 /// What became of one point.
 enum Fate {
     Admitted,
+    /// Another task has its unique key, so it never runs.
+    KeptOut,
     Rejected,
     /// Another replica was first.
     Taken,
-    /// The store refused every write about it; it is met again.
+    /// The store refused every write about it, or who has its key is not settled; it is met again.
     Stuck,
 }
 
@@ -62,7 +65,7 @@ impl Admission {
                 match fate? {
                     Fate::Admitted => total.admitted += 1,
                     Fate::Rejected => total.rejected += 1,
-                    Fate::Taken => {}
+                    Fate::Taken | Fate::KeptOut => {}
                     Fate::Stuck => stuck_now += 1,
                 }
             }
@@ -84,6 +87,15 @@ impl Admission {
         {
             return self.reject(&raw, Failure::invalid(circle.to_string()), now).await;
         }
+        if task.unique_key.is_some() && !task.status.is_terminal() {
+            match self.worker.store.take_key(&task, now).await? {
+                KeyOf::Itself => {}
+                // Somebody else's program carries it out already, with the key or without.
+                _ if task.status == TaskStatus::Running => {}
+                KeyOf::Other(holder) => return self.keep_out(task, holder, now).await,
+                KeyOf::Unsettled => return Ok(Fate::Stuck),
+            }
+        }
         match self.worker.store.admit(&task).await {
             Ok(true) => {
                 metrics::TASKS_ADMITTED.inc([]);
@@ -98,6 +110,26 @@ impl Admission {
                 self.reject(&raw, failure, now).await
             }
         }
+    }
+
+    /// Records that another task has its unique key.
+    async fn keep_out(&self, task: Task, holder: TaskId, now: Timestamp) -> Result<Fate, StoreError> {
+        let key = task.unique_key.as_deref().unwrap_or_default();
+        let reason = format!("task {holder} has the unique key {key:?}");
+        let skipped = Task {
+            status: TaskStatus::Skipped,
+            error: Some(Failure::new(FailureClass::Cancelled, reason.clone())),
+            finished_at: Some(now),
+            ..task
+        };
+        if !self.worker.store.skip(&skipped).await? {
+            return Ok(Fate::Taken);
+        }
+        metrics::TASKS_NOT_CREATED.inc(["point"]);
+        let event = Event::new("kept_out", format!("skipped: {reason}"), now).level(Level::Warn);
+        self.worker.events.note(event.task(skipped.id).with("holder", holder.to_string()));
+        self.worker.signals.ended(skipped.id, false);
+        Ok(Fate::KeptOut)
     }
 
     /// What is asked about it may be decided for as long as the configuration says.

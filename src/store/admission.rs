@@ -91,15 +91,20 @@ impl Store {
     pub async fn admit(&self, task: &Task) -> Result<bool, StoreError> {
         const KEPT_AS_IS: [&str; 6] = ["goal", "status", "created_at", "updated_at", "finished_at", ADMITTED];
         let mut patch = codec::encode(task);
-        if task.status.is_terminal() {
-            patch.retain(|key, _| KEPT_AS_IS.contains(&key.as_str()));
-        } else {
-            // A field that came to nothing, such as an empty text, goes away instead of being read differently later.
-            for field in FIELDS.iter().filter(|field| **field != INSERTED_BY) {
-                patch.entry(*field).or_insert(Value::Null);
-            }
+        if !task.status.is_terminal() {
+            return self.admission(task.id, whole(patch)).await;
         }
+        patch.retain(|key, _| KEPT_AS_IS.contains(&key.as_str()));
         self.admission(task.id, patch).await
+    }
+
+    /// Admits a task that has been skipped instead of being run, with the reason as its error. `Ok(false)` as in
+    /// [`Store::admit`].
+    ///
+    /// # Errors
+    /// A failure of the store; calling again is safe.
+    pub async fn skip(&self, task: &Task) -> Result<bool, StoreError> {
+        self.admission(task.id, whole(codec::encode(task))).await
     }
 
     /// Marks an unreadable point as failed with `failure`, so that it is not read again. `Ok(false)` as in
@@ -125,6 +130,14 @@ impl Store {
         patch.insert(SETTLED_BY.to_owned(), json!(mark));
         self.commit(Change { id, fence: Fence::Unadmitted, patch, proof: Proof::Mark(mark) }).await
     }
+}
+
+/// A field that came to nothing, such as an empty text, goes away instead of being read differently later.
+fn whole(mut patch: Map<String, Value>) -> Map<String, Value> {
+    for field in FIELDS.iter().filter(|field| **field != INSERTED_BY) {
+        patch.entry(*field).or_insert(Value::Null);
+    }
+    patch
 }
 
 fn raw_task(point: RetrievedPoint) -> Option<RawTask> {

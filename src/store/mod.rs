@@ -56,6 +56,7 @@ mod writer;
 pub use codec::task_payload;
 pub use error::{StoreError, TransitionError};
 pub use retention::{Belonging, Ended, Left};
+pub use unique::KeyOf;
 
 /// Section `[store]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]

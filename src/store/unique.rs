@@ -25,6 +25,9 @@
 //!   than helped, so that ids are not used again. That a writer is slower than this between its reading of the key and
 //!   its write, while every request has a time limit, is taken to be impossible.
 //!
+//! A point that another Qdrant client wrote is there before anybody asks for its key. Its admission takes the key for it
+//! by the same proposals, with its own id as holder; one that does not get the key never runs ([`Store::take_key`]).
+//!
 //! Ids are read, never indexes: what an index has not seen yet does no harm here.
 
 use std::collections::{HashMap, HashSet};
@@ -78,11 +81,23 @@ enum Place {
     Write(TaskId),
 }
 
+/// Who has the key of a task that is stored already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyOf {
+    /// The task itself.
+    Itself,
+    /// Another task, which keeps it out.
+    Other(TaskId),
+    /// Nobody can say yet: somebody was about to insert a task with it a short while ago.
+    Unsettled,
+}
+
 /// What is known of the task of a holder.
 #[derive(Clone, Copy, Debug)]
 struct Holder {
     status: TaskStatus,
-    created_at: Timestamp,
+    /// `None` for a point that is yet to be admitted.
+    created_at: Option<Timestamp>,
 }
 
 enum Verdict {
@@ -95,7 +110,7 @@ fn judge(hold: &Hold, holder: Option<&Holder>, wanted: UniqueFor, now: Timestamp
         return Verdict::Settled(Place::Taken(hold.holder));
     }
     match holder {
-        Some(holder) if wanted.holds(holder.status, holder.created_at, now) => {
+        Some(holder) if wanted.holds(holder.status, holder.created_at.unwrap_or(hold.since), now) => {
             Verdict::Settled(Place::Taken(hold.holder))
         }
         None if now.millis_since(hold.since) < ABANDONED_MS => Verdict::Settled(Place::Write(hold.holder)),
@@ -143,6 +158,24 @@ impl Store {
             }
         }
         Ok(places)
+    }
+
+    /// Takes the unique key of `task`, whose point another client has written, for it, and tells who has the key then.
+    /// A task without a key has it. While a process that took the key may still write its own task at an id of its own,
+    /// which is for an hour at most, nothing is settled.
+    ///
+    /// # Errors
+    /// A failure of the store; calling again is safe.
+    pub async fn take_key(&self, task: &Task, now: Timestamp) -> Result<KeyOf, StoreError> {
+        if task.unique_key.is_none() {
+            return Ok(KeyOf::Itself);
+        }
+        let settled = self.settle(std::slice::from_ref(task), &[0], now).await?;
+        Ok(match settled.get(&0) {
+            Some(Place::Taken(id) | Place::Write(id)) if *id == task.id => KeyOf::Itself,
+            Some(Place::Taken(id)) => KeyOf::Other(*id),
+            Some(Place::Write(_)) | None => KeyOf::Unsettled,
+        })
     }
 
     async fn settle(
@@ -225,10 +258,11 @@ impl Store {
         let points = self.inner.get("key_holders", Collection::Tasks, ids, part).await?;
         let read = |point: RetrievedPoint| {
             let text = point.payload.get("status").and_then(|value| value.as_str()).map_or("", String::as_str);
-            let created_at = point.payload.get("created_at").and_then(QdrantValue::as_integer).unwrap_or_default();
+            let created_at = point.payload.get("created_at").and_then(QdrantValue::as_integer);
             // What does not read as a status is a point of somebody else's that is yet to be admitted: it is alive.
             let status = text.parse().unwrap_or(TaskStatus::Pending);
-            Some((task_id(point.id.as_ref())?, Holder { status, created_at: Timestamp::from_millis(created_at) }))
+            let created_at = created_at.map(Timestamp::from_millis);
+            Some((task_id(point.id.as_ref())?, Holder { status, created_at }))
         };
         Ok(points.into_iter().filter_map(read).collect())
     }
@@ -364,7 +398,7 @@ mod tests {
         let since = NOW.plus_millis(-age_ms);
         let kept_until = kept.then(|| NOW.plus_millis(1));
         let hold = Hold { holder: TaskId::Number(1), version: "v".into(), since, kept_until };
-        let holder = holder.map(|status| Holder { status, created_at: since });
+        let holder = holder.map(|status| Holder { status, created_at: Some(since) });
         match judge(&hold, holder.as_ref(), UniqueFor::Alive, NOW) {
             Verdict::Settled(place) => Some(place),
             Verdict::Propose => None,

@@ -48,7 +48,7 @@ pub const TASKS_INSERTED: Counter<1> =
 pub const TASKS_NOT_CREATED: Counter<1> = counter(
     "qron_tasks_not_created_total",
     &["source"],
-    "Inserts answered with a task that was there, because its unique key or id was taken, by source: api or tool.",
+    "Inserts answered with a task that was there, because its unique key or id was taken, by source: api, tool or point.",
 );
 pub const TASKS_ADMITTED: Counter<0> =
     counter("qron_tasks_admitted_total", &[], "Points of other clients that were read and admitted as tasks.");

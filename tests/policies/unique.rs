@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
-use qdrant_client::Qdrant;
-use qdrant_client::qdrant::{DeletePointsBuilder, PointId, PointsIdsList};
+use qdrant_client::qdrant::{
+    DeletePointsBuilder, NamedVectors, PointId, PointStruct, PointsIdsList, UpsertPointsBuilder,
+};
+use qdrant_client::{Payload, Qdrant};
 use qron::clock;
 use qron::domain::id::TaskId;
 use qron::domain::task::{Claim, Task, TaskEvent, TaskStatus};
 use qron::domain::unique::UniqueFor;
-use qron::store::{Inserted, Store, TaskFilter, TransitionError};
+use qron::store::{Inserted, KeyOf, Store, TaskFilter, TransitionError};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 use crate::app::{TestApp, calculation, someday};
-use crate::support::World;
+use crate::support::{EVERY_SECOND, World, eventually};
 
 fn keyed(key: &str, unique_for: UniqueFor) -> Task {
     let task = Task::new(TaskId::fresh(), "do it", clock::now());
@@ -193,4 +195,88 @@ async fn the_api_tells_of_the_first_task_and_repeats_a_request_safely() {
     assert!(once.iter().zip(&twice).all(|(one, two)| one.0 == two.0 && !two.1), "{once:?} {twice:?}");
     assert_eq!(send("request 2").await.iter().filter(|(_, created)| *created).count(), 2);
     app.stop().await;
+}
+
+/// Points that other Qdrant clients write have nobody who could refuse them.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_points_with_one_key_the_first_runs_and_the_others_name_it() {
+    let world = World::new(&[("SCHEDULER__SWEEP", EVERY_SECOND)]).await;
+    let client = Qdrant::from_url(&world.config.store.url).skip_compatibility_check().build().expect("a client");
+    let write = async |points: Vec<(u64, serde_json::Value)>| {
+        let point =
+            |(id, payload)| PointStruct::new(id, NamedVectors::default(), Payload::try_from(payload).expect("JSON"));
+        let points: Vec<PointStruct> = points.into_iter().map(point).collect();
+        let request = UpsertPointsBuilder::new(format!("{}tasks", world.config.store.prefix), points).wait(true);
+        client.upsert_points(request).await.expect("written");
+    };
+    let held = world.web.step("s", "held/first");
+    let keyed = |more: serde_json::Value| {
+        let mut payload =
+            json!({"description": "fetch it", "idempotency_key": "k", "plan": {"steps": [held]}, "theirs": 7});
+        payload.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        payload
+    };
+    let one = world.runner("one").await;
+    let two = world.runner("two").await;
+    // All at once, and two replicas that admit them.
+    write((1..=20).map(|id| (id, keyed(json!({})))).collect()).await;
+    world.until_count(TaskStatus::Skipped, 19).await;
+    let running = TaskFilter { statuses: vec![TaskStatus::Running], ..TaskFilter::default() };
+    let first = eventually("one runs", async || {
+        let found = world.store.tasks(&running, 10, None).await.map_err(|error| error.to_string())?.items;
+        found.first().map(|task| task.id).ok_or_else(|| "none".to_owned())
+    })
+    .await;
+    for id in (1..=20).map(TaskId::Number).filter(|id| *id != first) {
+        let task = world.task(id).await;
+        assert_eq!((task.status, task.goal.as_str()), (TaskStatus::Skipped, "fetch it"));
+        let reason = task.error.expect("a reason").message;
+        assert!(reason.contains(&format!("task {first} ")) && reason.contains("\"k\""), "{reason}");
+        assert_eq!(task.extra["theirs"], json!(7), "what is theirs stays");
+        assert!(task.finished_at.is_some());
+    }
+    // The key holds against the api, and a dependent of one that was skipped does not wait for ever.
+    let told = insert(&world.store, &self::keyed("k", UniqueFor::Alive)).await;
+    assert_eq!(told, Inserted { id: first, created: false });
+    let skipped = (1..=20).map(TaskId::Number).find(|id| *id != first).expect("nineteen");
+    write(vec![(30, json!({"goal": "after it", "depends_on": [skipped.to_string()]}))]).await;
+    world.until(TaskId::Number(30), TaskStatus::Blocked).await;
+    assert_eq!(world.history(skipped).await.last().map(String::as_str), Some("kept_out"));
+
+    // Once the first has ended, the key is free; not so for those who ask for more.
+    world.web.release("first");
+    world.until(first, TaskStatus::Completed).await;
+    write(vec![(40, keyed(json!({"unique_for": "7d"})))]).await;
+    world.until(TaskId::Number(40), TaskStatus::Skipped).await;
+    write(vec![(41, keyed(json!({})))]).await;
+    world.until(TaskId::Number(41), TaskStatus::Completed).await;
+    // And one that only records what is over is nobody's business.
+    write(vec![(42, keyed(json!({"status": "done"})))]).await;
+    eventually("it is admitted", async || match world.history(TaskId::Number(42)).await.pop() {
+        Some(kind) if kind == "admitted" => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    assert_eq!(world.task(TaskId::Number(42)).await.status, TaskStatus::Completed);
+    one.shutdown().await;
+    two.shutdown().await;
+}
+
+/// A process took the key for a task that it has not written yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_point_waits_while_it_is_open_who_has_its_key() {
+    let store = World::new(&[]).await.store;
+    let (slow, point) = (keyed("k", UniqueFor::Alive), keyed("k", UniqueFor::Alive));
+    insert(&store, &slow).await;
+    assert_eq!(store.take_key(&point, clock::now()).await.expect("an answer"), KeyOf::Other(slow.id));
+    end(&store, slow.id, TaskEvent::Completed(json!(1))).await;
+    assert_eq!(store.take_key(&point, clock::now()).await.expect("an answer"), KeyOf::Itself);
+    // Asked again, as after a crash: its point is not there in this test, so it is as if somebody was about to write it.
+    assert_eq!(store.take_key(&point, clock::now()).await.expect("an answer"), KeyOf::Itself);
+    let other = keyed("k", UniqueFor::Alive);
+    assert_eq!(store.take_key(&other, clock::now()).await.expect("an answer"), KeyOf::Unsettled);
+    let later = clock::now().plus_millis(3_700_000);
+    assert_eq!(store.take_key(&other, later).await.expect("an answer"), KeyOf::Itself);
+    let without = Task { unique_key: None, ..other };
+    assert_eq!(store.take_key(&without, later).await.expect("an answer"), KeyOf::Itself);
 }
