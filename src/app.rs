@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::Agent;
+use crate::api::connection::Listener;
 use crate::config::{Config, ConfigError};
 use crate::domain::agent::AgentProfile;
 use crate::domain::failure::Failure;
@@ -131,6 +131,7 @@ impl App {
         };
         let stop_api = CancellationToken::new();
         let router = api::router(&config.api, api_address, api_parts);
+        let listener = Listener::new(listener, Duration::from_secs(config.api.head_timeout_s));
         let api = tokio::spawn(serve(listener, router, stop_api.clone()));
         let upkeep = tokio::spawn(exporter::upkeep()).abort_handle();
         tracing::info!(api = %format!("http://{api_address}"), store = %store_url, replica = %replica_id, "qron is running");
@@ -242,12 +243,7 @@ fn address_of(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr,
     listener.local_addr().map_err(|source| AppError::Listen { address, source })
 }
 
-async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "answers on this connection may take longer");
-        }
-    });
+async fn serve(listener: Listener, router: axum::Router, stop: CancellationToken) {
     if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await {
         tracing::error!(%error, "the api has stopped");
     }

@@ -1,6 +1,7 @@
 //! The HTTP API: translates requests into calls of the other modules. Holds no rules.
 //!
-//! One file for each resource; `views` is what they show, `error` how they refuse, `guard` what stands before them.
+//! One file for each resource; `views` is what they show, `error` how they refuse, `guard` what stands before them,
+//! `connection` what they come by.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ mod agents;
 mod approvals;
 mod artifacts;
 mod bulk;
+pub(crate) mod connection;
 mod control;
 mod dead_letters;
 pub mod error;
@@ -48,6 +50,8 @@ pub struct Settings {
     pub token: SecretString,
     /// Largest request body, in bytes.
     pub max_body_bytes: usize,
+    /// How long a client may take to send the head of a request, in seconds.
+    pub head_timeout_s: u64,
 }
 
 /// What the API speaks for.

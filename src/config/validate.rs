@@ -204,6 +204,7 @@ fn api(config: &Config, checks: &mut Checks<'_>) {
     checks.guarded("api", api.address, "token", &api.token);
     checks.header("api.token", &api.token);
     checks.at_least("api.max_body_bytes", api.max_body_bytes, 1024);
+    checks.at_least("api.head_timeout_s", api.head_timeout_s, 1);
 }
 
 fn agents(config: &Config, checks: &mut Checks<'_>) {

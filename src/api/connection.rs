@@ -1,0 +1,285 @@
+//! Connections that do not wait for ever for their clients: who opens one and sends nothing, or a byte now and then, must
+//! not pile up.
+//!
+//! A connection is always in one of four phases, each with a deadline. A request that is there whole has a time limit of its
+//! own ([`super::guard`]); the one here is for what that does not see.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, Sleep};
+
+/// How long a connection may rest between two requests; longer than clients keep them, which then need not ask twice.
+const REST: Duration = Duration::from_mins(2);
+/// From the end of a request's head to the first byte of its answer; longer than any request may take.
+const REQUEST: Duration = Duration::from_mins(1);
+/// How long a client may take nothing of an answer.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// Takes connections whose clients have so long to send the head of a request.
+pub(crate) struct Listener {
+    listener: TcpListener,
+    head: Duration,
+}
+
+impl Listener {
+    /// Takes connections of `listener`.
+    pub(crate) const fn new(listener: TcpListener, head: Duration) -> Self {
+        Self { listener, head }
+    }
+}
+
+impl axum::serve::Listener for Listener {
+    type Io = Connection<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        let (stream, address) = axum::serve::Listener::accept(&mut self.listener).await;
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "answers on this connection may take longer");
+        }
+        (Connection::new(stream, self.head), address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The head of a request is awaited: from the first connection, or from its first byte.
+    Head,
+    /// The head is there.
+    Request,
+    /// The client does not take the answer.
+    Answer,
+    /// Between two requests.
+    Rest,
+}
+
+/// A connection with deadlines.
+pub(crate) struct Connection<S> {
+    stream: S,
+    phase: Phase,
+    head: Duration,
+    end: HeadEnd,
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl<S> Connection<S> {
+    fn new(stream: S, head: Duration) -> Self {
+        let deadline = Box::pin(tokio::time::sleep(head));
+        Self { stream, phase: Phase::Head, head, end: HeadEnd::default(), deadline }
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        let length = match phase {
+            Phase::Head => self.head,
+            Phase::Request => REQUEST,
+            Phase::Answer => ANSWER,
+            Phase::Rest => REST,
+        };
+        self.phase = phase;
+        self.deadline.as_mut().reset(Instant::now() + length);
+    }
+
+    fn received(&mut self, bytes: &[u8]) {
+        if self.phase == Phase::Rest && !bytes.is_empty() {
+            self.end = HeadEnd::default();
+            self.enter(Phase::Head);
+        }
+        if self.phase == Phase::Head && self.end.is_in(bytes) {
+            self.enter(Phase::Request);
+        }
+    }
+
+    fn sent(&mut self, begins: &[u8], written: usize) {
+        // "Go on and send the body" is not the answer yet.
+        if written > 0 && !(self.phase == Phase::Request && begins.starts_with(b"HTTP/1.1 100 ")) {
+            self.enter(Phase::Rest);
+        }
+    }
+
+    /// Pending, until the deadline of the phase.
+    fn wait<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        ready!(self.deadline.as_mut().poll(context));
+        tracing::debug!(phase = ?self.phase, "a client takes too long: its connection is closed");
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes too long")))
+    }
+
+    fn wrote(
+        &mut self,
+        begins: &[u8],
+        done: Poll<io::Result<usize>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        match done {
+            Poll::Pending => {
+                if self.phase != Phase::Answer {
+                    self.enter(Phase::Answer);
+                }
+                self.wait(context)
+            }
+            Poll::Ready(Ok(written)) => {
+                self.sent(begins, written);
+                Poll::Ready(Ok(written))
+            }
+            failed @ Poll::Ready(Err(_)) => failed,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        match Pin::new(&mut this.stream).poll_read(context, buffer) {
+            Poll::Pending => this.wait(context),
+            Poll::Ready(Ok(())) => {
+                this.received(&buffer.filled()[before..]);
+                Poll::Ready(Ok(()))
+            }
+            failed @ Poll::Ready(Err(_)) => failed,
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let done = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.wrote(bytes, done, context)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let done = Pin::new(&mut this.stream).poll_write_vectored(context, parts);
+        this.wrote(parts.first().map_or(&[], |part| part), done, context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
+
+/// Looks for the empty line that ends the head of a request, in whatever pieces it comes. Empty lines before the head
+/// belong to it.
+#[derive(Clone, Copy, Debug, Default)]
+struct HeadEnd {
+    begun: bool,
+    /// Whether the line that is being read is empty so far.
+    empty: bool,
+}
+
+impl HeadEnd {
+    fn is_in(&mut self, bytes: &[u8]) -> bool {
+        for byte in bytes {
+            match byte {
+                b'\n' if self.begun && self.empty => return true,
+                b'\n' => self.empty = true,
+                b'\r' => {}
+                _ => (self.begun, self.empty) = (true, false),
+            }
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+    use super::*;
+
+    const HEAD: Duration = Duration::from_secs(10);
+    const REQUEST_HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+    fn connected() -> (Connection<DuplexStream>, DuplexStream) {
+        let (server, client) = duplex(64);
+        (Connection::new(server, HEAD), client)
+    }
+
+    /// Reads until the client takes too long, and tells for how long that was.
+    async fn patience(connection: &mut Connection<DuplexStream>) -> Duration {
+        let began = Instant::now();
+        loop {
+            match connection.read(&mut [0; 64]).await {
+                Ok(count) => assert!(count > 0, "the client has gone"),
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+                    return began.elapsed();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_head_is_found_in_whatever_pieces_it_comes() {
+        for (text, expected) in [
+            ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", true),
+            ("GET / HTTP/1.1\n\n", true),
+            ("\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n", false),
+            ("\r\n\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\nhost: a\r\nb", false),
+            ("", false),
+        ] {
+            for size in [1, 2, 3, 1_000] {
+                let mut end = HeadEnd::default();
+                let found = text.as_bytes().chunks(size).any(|piece| end.is_in(piece));
+                assert_eq!(found, expected, "{text:?} by {size}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_nothing_or_a_byte_a_second_is_not_waited_for() {
+        let (mut silent, _client) = connected();
+        assert_eq!(patience(&mut silent).await, HEAD);
+        let (mut slow, mut client) = connected();
+        tokio::spawn(async move {
+            while client.write_all(b"a").await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        assert_eq!(patience(&mut slow).await, HEAD);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_an_answer_and_a_rest_have_times_of_their_own() {
+        let (mut connection, mut client) = connected();
+        client.write_all(REQUEST_HEAD).await.expect("sent");
+        assert_eq!(patience(&mut connection).await, REQUEST);
+
+        connection.enter(Phase::Request);
+        connection.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.expect("sent");
+        assert_eq!(connection.phase, Phase::Request);
+        connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.expect("sent");
+        assert_eq!(patience(&mut connection).await, REST);
+
+        connection.enter(Phase::Rest);
+        client.write_all(b"G").await.expect("sent");
+        assert_eq!(patience(&mut connection).await, HEAD);
+
+        let began = Instant::now();
+        let error = connection.write_all(&[b'x'; 1_000]).await.expect_err("nobody reads");
+        assert_eq!((error.kind(), began.elapsed()), (io::ErrorKind::TimedOut, ANSWER));
+    }
+}
