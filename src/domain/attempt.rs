@@ -23,10 +23,12 @@ pub enum AttemptStatus {
     Released,
     /// Stopped where a person must decide; a later attempt goes on from there.
     AwaitingApproval,
-    /// Its replica had lost the claim; its outcome was not recorded on the task.
-    Lost,
     /// Stopped on request.
     Cancelled,
+    /// Its replica had lost the claim; its outcome was not recorded on the task. Also what a newer version says that this
+    /// one does not know: what was done until then still counts.
+    #[serde(other)]
+    Lost,
 }
 
 /// How far a run is.

@@ -1,6 +1,6 @@
 //! Things that happened, as people read them later.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -8,7 +8,7 @@ use super::id::TaskId;
 use super::time::Timestamp;
 
 /// How much attention an event deserves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// The normal course of things.
@@ -17,6 +17,17 @@ pub enum Level {
     Warn,
     /// Something failed for good.
     Error,
+}
+
+impl<'de> Deserialize<'de> for Level {
+    /// What a newer version calls otherwise may need a look.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match String::deserialize(deserializer)?.as_str() {
+            "info" => Self::Info,
+            "error" => Self::Error,
+            _ => Self::Warn,
+        })
+    }
 }
 
 /// A recorded event: a transition of a task, progress of a run, or something a replica did.

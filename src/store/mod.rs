@@ -50,6 +50,7 @@ mod state;
 mod tasks;
 mod transitions;
 mod unique;
+mod unreadable;
 mod values;
 mod writer;
 

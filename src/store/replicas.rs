@@ -1,15 +1,19 @@
 //! Running processes, each writing its own point.
 
 use qdrant_client::Payload;
-use qdrant_client::qdrant::{Filter, NamedVectors, PointStruct, UpdateMode};
+use qdrant_client::qdrant::{Filter, NamedVectors, PointStruct, RetrievedPoint, UpdateMode};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::collections::Collection;
-use super::requests::{Part, object, readable};
-use super::values::to_payload;
+use super::requests::{Part, object, show_id};
+use super::unreadable::tell_once;
+use super::values::{from_payload, to_payload};
 use super::{Store, StoreError};
+use crate::clock;
 use crate::domain::id::derived;
 use crate::domain::replica::Replica;
+use crate::domain::time::Timestamp;
 
 /// Most replicas that are read.
 const MAX_REPLICAS: usize = 10_000;
@@ -34,7 +38,7 @@ impl Store {
     pub async fn replicas(&self) -> Result<Vec<Replica>, StoreError> {
         let points =
             self.inner.scroll_all("replicas", Collection::Replicas, Filter::default(), Part::All, MAX_REPLICAS).await?;
-        Ok(readable(Collection::Replicas, points))
+        Ok(points.into_iter().filter_map(|point| presence(point, clock::now())).collect())
     }
 
     /// Removes a replica that left or died.
@@ -44,6 +48,44 @@ impl Store {
     pub async fn remove_replica(&self, id: &str) -> Result<(), StoreError> {
         self.inner.delete("remove_replica", Collection::Replicas, vec![id_of(id).into()]).await
     }
+}
+
+/// A replica as far as it can be read. What else a newer version says in words of its own, it lives while its heartbeat
+/// moves: taking it for nobody would take its tasks away.
+fn presence(point: RetrievedPoint, now: Timestamp) -> Option<Replica> {
+    let payload = from_payload(point.payload);
+    let whole = serde_json::from_value(Value::Object(payload.clone()));
+    let error = match whole {
+        Ok(replica) => return Some(replica),
+        Err(error) => error,
+    };
+    tell_once(&StoreError::Corrupt {
+        collection: Collection::Replicas.as_str().to_owned(),
+        id: point.id.as_ref().map(show_id).unwrap_or_default(),
+        reason: error.to_string(),
+    });
+    payload.get("id")?.as_str()?;
+    payload.get("heartbeat")?.as_u64()?;
+    let unknown = Replica {
+        id: String::new(),
+        host: String::new(),
+        version: String::new(),
+        started_at: now,
+        updated_at: now,
+        heartbeat: 0,
+        draining: false,
+        agents: Vec::new(),
+        cpu: 0.0,
+        memory_bytes: 0,
+    };
+    let Ok(Value::Object(mut known)) = serde_json::to_value(unknown) else { return None };
+    for (field, value) in payload {
+        let with: Map<String, Value> = known.clone().into_iter().chain([(field, value)]).collect();
+        if serde_json::from_value::<Replica>(Value::Object(with.clone())).is_ok() {
+            known = with;
+        }
+    }
+    serde_json::from_value(Value::Object(known)).ok()
 }
 
 fn id_of(replica: &str) -> Uuid {

@@ -36,7 +36,10 @@ impl Store {
     /// A failure of the store, after which it may have been written.
     pub async fn replace_schedule(&self, before: &Schedule, after: &Schedule) -> Result<Option<Schedule>, StoreError> {
         let stored = versioned(after);
-        let patch = object("replace_schedule", &stored)?;
+        let mut patch = object("replace_schedule", &stored)?;
+        // What has not changed is not written, since a newer version may know more of it than was read.
+        let known = object("replace_schedule", before)?;
+        patch.retain(|field, value| known.get(field) != Some(value));
         let unchanged = Filter::must([
             Condition::has_id([point_of(&before.id)]),
             Condition::matches("version", before.version.clone()),

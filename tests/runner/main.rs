@@ -11,3 +11,4 @@ mod load;
 mod model_faults;
 mod replicas;
 mod steering;
+mod versions;

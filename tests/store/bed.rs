@@ -15,7 +15,7 @@ use crate::common::{qdrant_url, unique_prefix};
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
 /// Names of the collections, without prefix.
-const COLLECTIONS: [&str; 10] =
+pub(crate) const COLLECTIONS: [&str; 10] =
     ["tasks", "attempts", "dead_letters", "schedules", "replicas", "events", "artifacts", "memory", "state", "keys"];
 
 /// A store of its own and what is needed to look behind it. Its collections go when it is dropped.

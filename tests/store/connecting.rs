@@ -6,7 +6,7 @@ use qdrant_client::qdrant::{CreateCollectionBuilder, Distance, UpdateCollectionB
 use qron::store::{ArtifactSettings, Settings, Store, StoreError};
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, client, settings};
+use crate::bed::{Bed, COLLECTIONS, client, settings};
 
 #[tokio::test]
 async fn connecting_again_finds_everything_as_it_was() {
@@ -29,33 +29,28 @@ async fn several_replicas_may_start_at_once() {
     for store in futures_util::future::join_all(stores).await {
         store.expect("connected").ping().await.expect("an answer");
     }
-    let names = [
-        "tasks",
-        "attempts",
-        "dead_letters",
-        "schedules",
-        "replicas",
-        "events",
-        "artifacts",
-        "memory",
-        "state",
-        "keys",
-    ];
-    for name in names {
+    for name in COLLECTIONS {
         bed.client.delete_collection(format!("{}{name}", fresh.prefix)).await.expect("deleted");
     }
 }
 
 #[tokio::test]
-async fn data_of_a_newer_qron_is_refused() {
+async fn data_of_a_newer_qron_is_refused_whichever_collection_it_is_in() {
     let bed = Bed::new().await;
-    let metadata: HashMap<String, Value> = HashMap::from([("qron_schema".to_owned(), json!(2))]);
-    let request = UpdateCollectionBuilder::new(bed.collection("attempts")).metadata(metadata);
-    bed.client.update_collection(request).await.expect("updated");
-    let Err(error) = bed.connect(None).await else { panic!("accepted") };
-    assert!(matches!(error, StoreError::Incompatible(_)), "{error}");
-    assert!(error.to_string().contains(&bed.collection("attempts")), "{error}");
-    assert!(!error.is_transient());
+    let set = async |name: &str, schema: i64| {
+        let metadata: HashMap<String, Value> = HashMap::from([("qron_schema".to_owned(), json!(schema))]);
+        let request = UpdateCollectionBuilder::new(bed.collection(name)).metadata(metadata);
+        bed.client.update_collection(request).await.expect("updated");
+    };
+    for name in COLLECTIONS {
+        set(name, 2).await;
+        let Err(error) = bed.connect(None).await else { panic!("{name} was accepted") };
+        assert!(matches!(error, StoreError::Incompatible(_)), "{error}");
+        assert!(error.to_string().contains(&bed.collection(name)), "{error}");
+        assert!(!error.is_transient());
+        set(name, 1).await;
+    }
+    bed.connect(None).await.map(drop).expect("all are of this version again");
 }
 
 #[tokio::test]

@@ -75,10 +75,11 @@ impl Desk {
     /// Those of `firings` that never ran and do not wait to.
     async fn open(&self, schedule: &Schedule, firings: &[Timestamp]) -> Result<Vec<Timestamp>, StoreError> {
         let ids = firings.iter().flat_map(|at| [firing_id(&schedule.id, *at), backfill_id(&schedule.id, *at)]);
-        let statuses = self.worker.store.task_statuses(&ids.collect::<Vec<_>>()).await?;
+        // One whose status cannot be read is there: a newer version may have it.
+        let statuses = self.worker.store.statuses(&ids.collect::<Vec<_>>()).await?;
         let is_open = |at: &&Timestamp| {
             let fired = statuses.get(&firing_id(&schedule.id, **at));
-            fired.is_none_or(|status| *status == TaskStatus::Skipped)
+            fired.is_none_or(|status| *status == Some(TaskStatus::Skipped))
                 && !statuses.contains_key(&backfill_id(&schedule.id, **at))
                 && !schedule.progress.queue.iter().any(|waiting| waiting.at == **at)
         };
