@@ -41,7 +41,7 @@ const OUTRUN_PAUSE_MS: i64 = 500;
 /// Longest time that freed capacity gathers before it is filled.
 const MAX_GATHER: Duration = Duration::from_millis(10);
 /// A claim is begun beside another one only for this part of all places: many small ones cost more than they bring.
-const WORTH_A_CLAIM: usize = 4;
+const WORTH_A_CLAIM: usize = 2;
 /// Further looks at what is behind the keys that fill a window.
 const LOOKS_BEHIND: usize = 3;
 /// Most tasks remembered as told that they fit no agent.

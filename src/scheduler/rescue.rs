@@ -50,6 +50,9 @@ pub(crate) struct Look {
     pub(crate) dead: Vec<(String, Duration)>,
     /// Whether one that was there has left, or was rescued by another observer: its tasks may be free now.
     pub(crate) gone: bool,
+    /// Until when it may be acted upon: an observer that is stopped in between may find the dead alive again, with
+    /// claims that are sound.
+    pub(crate) valid_until: Instant,
 }
 
 #[derive(Clone, Copy)]
@@ -64,8 +67,13 @@ impl Watch {
         Self { lease, gap, last_look: None, seen: HashMap::new() }
     }
 
-    /// Takes a look at `replicas` with their heartbeats.
-    pub(crate) fn look<'a>(&mut self, replicas: impl Iterator<Item = (&'a str, u64)>, now: Instant) -> Look {
+    /// Takes a look at `replicas` with their heartbeats, which were asked for at `asked`.
+    pub(crate) fn look<'a>(
+        &mut self,
+        replicas: impl Iterator<Item = (&'a str, u64)>,
+        asked: Instant,
+        now: Instant,
+    ) -> Look {
         let passed = self.last_look.map_or(Duration::ZERO, |last| now.duration_since(last)).min(self.gap);
         self.last_look = Some(now);
         let mut seen = HashMap::new();
@@ -82,7 +90,7 @@ impl Watch {
         }
         let gone = self.seen.keys().any(|id| !seen.contains_key(id));
         self.seen = seen;
-        Look { dead, gone }
+        Look { dead, gone, valid_until: asked + self.lease / 2 }
     }
 }
 
@@ -141,11 +149,16 @@ impl Rescuer {
         self.compare_clocks(&replicas, sent);
         metrics::REPLICAS.set(replicas.len(), []);
         let others = replicas.iter().filter(|replica| replica.id != self.worker.replica_id);
-        let look = self.watch.look(others.map(|replica| (replica.id.as_str(), replica.heartbeat)), Instant::now());
+        let heartbeats = others.map(|replica| (replica.id.as_str(), replica.heartbeat));
+        let look = self.watch.look(heartbeats, sent, Instant::now());
         if look.gone {
             self.worker.signals.inserted();
         }
         for (id, still) in look.dead {
+            if Instant::now() >= look.valid_until {
+                tracing::warn!(replica = id, "seemed dead too long ago to act upon it; looking again");
+                break;
+            }
             tracing::warn!(replica = id, ?still, "a replica is dead: its heartbeat stands still");
             rescue(&self.worker, &id, now).await?;
             metrics::RECOVERY_SECONDS.record(still, []);
@@ -339,7 +352,7 @@ mod tests {
         }
 
         fn look(&mut self, replicas: &[(&str, u64)]) -> Look {
-            self.watch.look(replicas.iter().copied(), self.now)
+            self.watch.look(replicas.iter().copied(), self.now, self.now)
         }
     }
 
@@ -372,6 +385,14 @@ mod tests {
         let mut observer = Observer::new();
         assert!(observer.look_after(PERIOD, &[("a", 7)]).is_empty());
         assert!(observer.look_after(Duration::from_hours(1), &[("a", 7)]).is_empty());
+    }
+
+    #[test]
+    fn what_was_asked_half_a_lease_ago_is_not_acted_upon() {
+        let mut observer = Observer::new();
+        let (asked, answered) = (observer.now, observer.now + LEASE / 2);
+        let look = observer.watch.look([("a", 7)].into_iter(), asked, answered);
+        assert!(look.valid_until <= answered);
     }
 
     fn runs(done: &[u32]) -> Vec<Attempt> {

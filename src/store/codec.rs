@@ -62,7 +62,7 @@ pub(super) const SETTLED_BY: &str = "settled_by";
 /// Which insert made the point.
 pub(super) const INSERTED_BY: &str = "inserted_by";
 
-/// The fields of `task`, without its unknown ones. Absent and empty fields are left out.
+/// The fields of `task`, without its unknown ones. Absent and empty fields, and counts of nothing, are left out.
 pub(super) fn encode(task: &Task) -> Map<String, Value> {
     let mut payload = encode_state(task);
     if let Some(plan) = &task.plan {
@@ -84,15 +84,19 @@ fn encode_state(task: &Task) -> Map<String, Value> {
     put("status", json!(task.status));
     put("run_at", json!(task.run_at));
     put("priority", json!(task.priority));
-    put("attempt", json!(task.attempt));
     put("max_attempts", json!(task.max_attempts));
-    put("crashes", json!(task.crashes));
-    put("releases", json!(task.releases));
     put("timeout_s", json!(task.timeout_s));
     put("created_at", json!(task.created_at));
     put("updated_at", json!(task.updated_at));
-    put("cancel_requested", json!(task.cancel_requested));
     put(ADMITTED, json!(true));
+    // The server reads and writes the whole payload at each change: what says nothing is not in it.
+    let counts = [("attempt", task.attempt), ("crashes", task.crashes), ("releases", task.releases)];
+    for (key, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+        put(key, json!(count));
+    }
+    if task.cancel_requested {
+        put("cancel_requested", json!(true));
+    }
     // Finished tasks leave the ordered index, which stays as small as the work that is left.
     if !task.status.is_terminal() {
         put("rank", json!(task.rank()));
