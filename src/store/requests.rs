@@ -24,6 +24,7 @@ use super::artifacts::Files;
 use super::collections::Collection;
 use super::error::explain;
 use super::memory::Dense;
+use super::unreadable::tell_once;
 use super::values::from_payload;
 use super::{Page, StoreError};
 use crate::telemetry::metrics::{STORE_SECONDS, outcome};
@@ -265,7 +266,7 @@ pub(super) fn readable<T: DeserializeOwned>(collection: Collection, points: Vec<
         .filter_map(|point| match document(collection, point.id.as_ref(), point.payload) {
             Ok(item) => Some(item),
             Err(error) => {
-                tracing::warn!(%error, "left out of a listing");
+                tell_once(&error);
                 None
             }
         })
