@@ -33,16 +33,18 @@ pub(super) async fn measure(place: &Place, options: &Options) -> anyhow::Result<
     tokio::time::sleep(Duration::from_secs(options.seconds)).await;
     let share = cpu.zip(cpu_s()).map(|(before, after)| (after - before) / elapsed(began));
     runner.shutdown().await;
-    let mut scans = scan(place, later).await?;
-    scans.sort_by(f64::total_cmp);
+    let (scans, searches) = (scan(place, later).await?, search(place).await?);
     Ok(Idle {
         pending: options.tasks,
         cpu_share_of_a_core: share,
         due_scan_p50_ms: percentile(&scans, 0.5),
         due_scan_p99_ms: percentile(&scans, 0.99),
+        search_p50_ms: percentile(&searches, 0.5),
+        search_p99_ms: percentile(&searches, 0.99),
     })
 }
 
+/// How long scans that find as much as they may take, in milliseconds, sorted.
 async fn scan(place: &Place, at: Timestamp) -> anyhow::Result<Vec<f64>> {
     let mut took = Vec::with_capacity(SCANS);
     for _ in 0..SCANS {
@@ -50,6 +52,21 @@ async fn scan(place: &Place, at: Timestamp) -> anyhow::Result<Vec<f64>> {
         place.store.due(at, SCAN, &Closed::default()).await?;
         took.push(elapsed(began) * 1_000.0);
     }
+    took.sort_by(f64::total_cmp);
+    Ok(took)
+}
+
+/// How long a search takes that finds nothing due and looks when something will be, in milliseconds, sorted.
+async fn search(place: &Place) -> anyhow::Result<Vec<f64>> {
+    let mut took = Vec::with_capacity(SCANS);
+    for _ in 0..SCANS {
+        let (began, now) = (Instant::now(), now());
+        let due = place.store.due(now, SCAN, &Closed::default()).await?;
+        anyhow::ensure!(due.is_empty(), "{} tasks are due, but none should be", due.len());
+        place.store.next_due(now, now.plus_millis(2 * LATER_MS)).await?;
+        took.push(elapsed(began) * 1_000.0);
+    }
+    took.sort_by(f64::total_cmp);
     Ok(took)
 }
 

@@ -74,6 +74,10 @@ pub struct Idle {
     pub due_scan_p50_ms: f64,
     /// 99 of 100 scans were faster, in milliseconds.
     pub due_scan_p99_ms: f64,
+    /// Half of the searches that found nothing due, and when something will be, were faster, in milliseconds.
+    pub search_p50_ms: f64,
+    /// 99 of 100 such searches were faster, in milliseconds.
+    pub search_p99_ms: f64,
 }
 
 impl Report {
@@ -114,6 +118,8 @@ impl Report {
         if let Some(idle) = &self.idle {
             let (p50, p99) = (idle.due_scan_p50_ms, idle.due_scan_p99_ms);
             rows.push(("due scan", format!("p50 {p50:.1} ms, p99 {p99:.1} ms, {} tasks pending", idle.pending)));
+            let (p50, p99) = (idle.search_p50_ms, idle.search_p99_ms);
+            rows.push(("search, none due", format!("p50 {p50:.1} ms, p99 {p99:.1} ms")));
             rows.extend(idle.cpu_share_of_a_core.map(|share| ("idle", format!("{:.1} % of a core", 100.0 * share))));
         }
         rows.extend(self.peak_rss_bytes.map(|bytes| ("peak memory", format!("{} MiB", bytes / (1 << 20)))));

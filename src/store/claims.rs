@@ -1,7 +1,7 @@
 //! Finding due tasks, claiming them exactly once, and taking them back from the dead.
 
 use qdrant_client::qdrant::{
-    Condition, Direction, Filter, OrderByBuilder, PointId, Range, RetrievedPoint, ScrollPointsBuilder,
+    Condition, Direction, Filter, OrderByBuilder, PointId, Range, RetrievedPoint, ScrollPointsBuilder, start_from,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -18,6 +18,8 @@ use crate::domain::time::Timestamp;
 
 /// Most ids in one filter.
 const CHUNK: usize = 512;
+/// Due tasks among which the oldest is looked for.
+const FIRST_IN_LINE: u32 = 64;
 /// Tasks of a dead replica that are taken back in one batch.
 const RESCUE_PAGE: u32 = 512;
 /// Most tasks one replica is asked to stop at a time.
@@ -49,19 +51,20 @@ impl Store {
         Ok(page.result.into_iter().filter_map(due_task).collect())
     }
 
-    /// When the task that has been due longest became due; `None` when nothing is due.
+    /// When the task that has been due longest became due, among those that are first in line; `None` when nothing is due.
     ///
     /// # Errors
     /// A failure of the store.
     pub async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        // Finished tasks keep their `run_at`, and its order leads past all of them; they have no rank.
         let request = ScrollPointsBuilder::new(self.inner.name(Collection::Tasks))
             .filter(Filter::must(is_due(now)))
-            .order_by(OrderByBuilder::new("run_at").direction(Direction::Asc.into()))
-            .limit(1)
+            .order_by(OrderByBuilder::new("rank").direction(Direction::Asc.into()))
+            .limit(FIRST_IN_LINE)
             .with_payload(Part::Only(&["run_at"]).selector());
         let page = self.inner.scroll("oldest_due", request).await?;
-        let run_at = page.result.first().and_then(|point| point.payload.get("run_at")?.as_integer());
-        Ok(run_at.map(Timestamp::from_millis))
+        let due_since = page.result.iter().filter_map(|point| point.payload.get("run_at")?.as_integer());
+        Ok(due_since.min().map(Timestamp::from_millis))
     }
 
     /// When the next task becomes due after `now`, if that is before `until`.
@@ -73,7 +76,12 @@ impl Store {
         filter.must.push(Condition::range("run_at", Range { gt: Some(bound(now)), ..Range::default() }));
         let request = ScrollPointsBuilder::new(self.inner.name(Collection::Tasks))
             .filter(filter)
-            .order_by(OrderByBuilder::new("run_at").direction(Direction::Asc.into()))
+            // From here on, or the server would look at every task that was ever due first.
+            .order_by(
+                OrderByBuilder::new("run_at")
+                    .direction(Direction::Asc.into())
+                    .start_from(start_from::Value::Integer(now.as_millis())),
+            )
             .limit(1)
             .with_payload(Part::Only(&["run_at"]).selector());
         let page = self.inner.scroll("next_due", request).await?;
@@ -267,10 +275,14 @@ impl Store {
 }
 
 fn is_due(now: Timestamp) -> Vec<Condition> {
+    let by_now = || Range { lte: Some(bound(now)), ..Range::default() };
     vec![
         Condition::matches("status", TaskStatus::Pending.as_str().to_owned()),
         Condition::matches(ADMITTED, true),
-        Condition::range("run_at", Range { lte: Some(bound(now)), ..Range::default() }),
+        Condition::range("run_at", by_now()),
+        // Follows from the one before, yet says how few tasks are meant: finished ones keep their `run_at`, pending ones
+        // may be due in a year, and the server chooses by such numbers whether it walks past all of them.
+        Condition::range("rank", by_now()),
     ]
 }
 
