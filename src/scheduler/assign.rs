@@ -40,7 +40,7 @@ impl Strange {
         Closed {
             agents: agents.into_iter().filter(|name| !is_free(name)).cloned().collect(),
             capabilities: capabilities.into_iter().filter(|word| !offered(word)).cloned().collect(),
-            keys: Vec::new(),
+            ..Closed::default()
         }
     }
 }
@@ -167,6 +167,9 @@ mod tests {
         assert_eq!(assignment.none_fits, [0, 1]);
         assert_eq!(assignment.picks, [(2, 0)]);
         let closed = strange.closed(&loads(&agents, &[0]));
-        assert_eq!(closed, Closed { agents: vec!["nobody".into()], capabilities: vec!["fly".into()], keys: vec![] });
+        assert_eq!(
+            closed,
+            Closed { agents: vec!["nobody".into()], capabilities: vec!["fly".into()], ..Closed::default() }
+        );
     }
 }

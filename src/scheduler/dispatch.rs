@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::Settings;
 use super::assign::{Strange, assign};
 use super::claims::{Claimed, Claims};
-use super::fairness::{applies, take_turns};
+use super::fairness::{self, Keyless, applies, take_turns};
 use super::guard::guarded;
 use super::limits::{Enforcer, behind};
 use super::spread::Spread;
@@ -70,6 +70,7 @@ pub(crate) struct Dispatcher {
     spread: Spread,
     strange: Strange,
     told: HashSet<TaskId>,
+    keyless: Keyless,
     /// How long the last claim took.
     claim_took: Duration,
     /// Claims in a row that won nothing.
@@ -85,6 +86,7 @@ impl Dispatcher {
             spread: Spread::new(&worker.replica_id),
             strange: Strange::default(),
             told: HashSet::new(),
+            keyless: Keyless::default(),
             claim_took: Duration::ZERO,
             fruitless: 0,
             worker,
@@ -209,10 +211,10 @@ impl Dispatcher {
             closed.keys = self.limits.closed_keys(&here, now);
             let mut due = self.worker.store.due(now, limit, &closed).await?;
             let all_seen = due.len() < limit as usize;
-            let has_keys = applies(&due);
-            if has_keys && !all_seen {
+            if !all_seen {
                 self.look_behind(&mut due, closed, wanted, now).await?;
             }
+            let has_keys = applies(&due);
             due.retain(|task| !self.claims.wanted().contains(&task.id));
             let ids: Vec<TaskId> = due.iter().map(|task| task.id).collect();
             let mut order = self.spread.order(&ids, wanted);
@@ -247,20 +249,34 @@ impl Dispatcher {
         }
     }
 
-    /// Finds due tasks behind those of the few keys that fill the window, so that one noisy key does not hide the others.
+    /// Finds due tasks behind those of the few keys that fill the window, and behind those without a key, so that nobody
+    /// noisy hides the others.
     async fn look_behind(
-        &self,
+        &mut self,
         due: &mut Vec<DueTask>,
         mut closed: Closed,
         wanted: usize,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        let limit = u32::try_from(wanted.max(64)).unwrap_or(MAX_SCAN);
+        let mut hides = due.iter().any(|task| task.key.is_none());
         for _ in 0..LOOKS_BEHIND {
-            let Some(keys) = behind(due, &closed.keys, wanted) else { return Ok(()) };
-            closed.keys = keys;
-            let limit = u32::try_from(wanted.max(64)).unwrap_or(MAX_SCAN);
+            let began = Instant::now();
+            let mut without = false;
+            match behind(due, &closed.keys, wanted) {
+                Some(keys) if keys.len() > closed.keys.len() => closed.keys = keys,
+                _ if hides && fairness::keys(due).len() < wanted.max(2) && self.keyless.may_be_looked_behind() => {
+                    without = true;
+                    closed.keyless = true;
+                }
+                _ => return Ok(()),
+            }
             let more = self.worker.store.due(now, limit, &closed).await?;
-            let is_last = more.len() < limit as usize || !applies(&more);
+            if without {
+                self.keyless.looked(began, !more.is_empty());
+            }
+            let is_last = more.len() < limit as usize;
+            hides = more.iter().any(|task| task.key.is_none());
             let seen: HashSet<TaskId> = due.iter().map(|task| task.id).collect();
             due.extend(more.into_iter().filter(|task| !seen.contains(&task.id)));
             if is_last {

@@ -1,12 +1,40 @@
-//! In which order due tasks are tried, so that concurrency keys share what there is. Pure.
+//! In which order due tasks are tried, so that concurrency keys share what there is. Pure but for the clock.
 //!
 //! Keys take turns: the next place goes to the key that has the fewest tasks in flight here. Tasks without a key count as
-//! those of one more. Within a key the order stays what it was: by rank, so that an urgent task has a head start and an old
+//! those of one more, and are looked behind as those of any key, if less often. Within a key the order stays what it was: by rank, so that an urgent task has a head start and an old
 //! one still advances.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::store::DueTask;
+
+/// How often it is looked for tasks with a key behind those without, while there are none.
+const LOOK: Duration = Duration::from_secs(1);
+/// At most this part of the time is spent on looking.
+const SHARE: u32 = 20;
+
+/// When to look for tasks with a key behind a window that is full of tasks without. Who uses no keys pays for one query a
+/// second that finds nothing, and only while more is due than there is room for; where keys are found they are looked for
+/// with every search, as far as that takes little of the time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Keyless {
+    not_before: Option<Instant>,
+}
+
+impl Keyless {
+    pub(super) fn may_be_looked_behind(&self) -> bool {
+        self.not_before.is_none_or(|at| Instant::now() >= at)
+    }
+
+    /// It was looked since `began`, and whether there was any.
+    pub(super) fn looked(&mut self, began: Instant, found: bool) {
+        let wait = began.elapsed() * (SHARE - 1);
+        self.not_before = Some(Instant::now() + if found { wait } else { wait.max(LOOK) });
+    }
+}
 
 /// Whether any of `due` has a key. Without, nothing here costs anything.
 pub(super) fn applies(due: &[DueTask]) -> bool {
@@ -87,6 +115,24 @@ mod tests {
     fn nothing_is_tried_beyond_the_room_of_a_key() {
         let due = due(&["a", "a", "b", "a", "b"]);
         assert_eq!(turns(&due, &[], &[("a", 1), ("b", 0)]), [0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_there_are_no_keys_they_are_not_looked_for_all_the_time() {
+        let mut keyless = Keyless::default();
+        assert!(keyless.may_be_looked_behind());
+        let began = Instant::now();
+        tokio::time::advance(Duration::from_millis(2)).await;
+        keyless.looked(began, true);
+        tokio::time::advance(Duration::from_millis(37)).await;
+        assert!(!keyless.may_be_looked_behind(), "a twentieth of the time");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(keyless.may_be_looked_behind());
+        keyless.looked(Instant::now(), false);
+        tokio::time::advance(Duration::from_millis(999)).await;
+        assert!(!keyless.may_be_looked_behind());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(keyless.may_be_looked_behind());
     }
 
     #[test]

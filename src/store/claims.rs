@@ -1,7 +1,9 @@
 //! Finding due tasks, claiming them exactly once, and taking them back from the dead.
 
+use qdrant_client::qdrant::r#match::MatchValue;
 use qdrant_client::qdrant::{
-    Condition, Direction, Filter, OrderByBuilder, PointId, Range, RetrievedPoint, ScrollPointsBuilder, start_from,
+    Condition, Direction, Filter, OrderByBuilder, PointId, Range, RepeatedStrings, RetrievedPoint, ScrollPointsBuilder,
+    start_from,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -42,8 +44,14 @@ impl Store {
         if !closed.keys.is_empty() {
             must_not.push(Condition::matches("concurrency_key", closed.keys.clone()));
         }
+        let mut must = is_due(now);
+        if closed.keyless {
+            // Any word at all: through the index, which tells at once when there is none.
+            let any = MatchValue::ExceptKeywords(RepeatedStrings { strings: Vec::new() });
+            must.push(Condition::matches("concurrency_key", any));
+        }
         let request = ScrollPointsBuilder::new(self.inner.name(Collection::Tasks))
-            .filter(Filter { must: is_due(now), must_not, ..Filter::default() })
+            .filter(Filter { must, must_not, ..Filter::default() })
             .order_by(OrderByBuilder::new("rank").direction(Direction::Asc.into()))
             .limit(limit)
             .with_payload(Part::Only(&["rank", "agent", "capabilities", "concurrency_key"]).selector());

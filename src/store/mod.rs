@@ -140,6 +140,8 @@ pub struct Closed {
     pub capabilities: Vec<String>,
     /// Concurrency keys whose limit is reached.
     pub keys: Vec<String>,
+    /// Tasks without a concurrency key.
+    pub keyless: bool,
 }
 
 /// Which tasks to list. Empty fields let everything through.

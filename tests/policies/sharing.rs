@@ -58,6 +58,70 @@ async fn a_noisy_key_hides_no_other() {
     runner.shutdown().await;
 }
 
+async fn done(world: &World, key: &str) -> usize {
+    let filter = TaskFilter {
+        statuses: vec![TaskStatus::Completed],
+        concurrency_key: Some(key.to_owned()),
+        ..TaskFilter::default()
+    };
+    world.store.tasks(&filter, 10_000, None).await.expect("tasks").items.len()
+}
+
+/// Who gives keys to some tasks only, or shares a fleet with somebody who gives none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_tasks_without_a_key_hides_none_with_one() {
+    let world = World::new(&[]).await;
+    let flood: Vec<Task> = (0..10_000).map(|_| sum("one of many")).collect();
+    world.store.insert(&flood).await.expect("inserted");
+    let later = clock::now().plus_millis(1);
+    let quiet: Vec<Task> = (0..40)
+        .map(|index| Task { run_at: later, ..of(&format!("quiet {}", index % 4), sum("one of a few")) })
+        .collect();
+    world.store.insert(&quiet).await.expect("inserted");
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let runner = world.runner_of("one", vec![agent("generalist", &[], 8)]).await;
+    for task in &quiet {
+        world.until(task.id, TaskStatus::Completed).await;
+    }
+    let done = world.store.task_counts().await.expect("counts").get(&TaskStatus::Completed).copied().unwrap_or(0);
+    assert!(done < 5_000, "{done} were completed before those with a key");
+    runner.shutdown().await;
+}
+
+/// And the reverse: one key that is there first, with more than all the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_noisy_key_before_ten_thousand_of_others_takes_its_turns_only() {
+    let world = World::new(&[]).await;
+    let now = clock::now();
+    let noisy: Vec<Task> =
+        (0..5_000).map(|_| Task { run_at: now.plus_millis(-60_000), ..of("noisy", sum("one of many")) }).collect();
+    let others: Vec<Task> = (0..10_000)
+        .map(|index| match index % 10 {
+            0 => sum("without a key"),
+            number => of(&format!("customer {number}"), sum("one of a thousand")),
+        })
+        .collect();
+    world.store.insert(&noisy).await.expect("inserted");
+    world.store.insert(&others).await.expect("inserted");
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let runner = world.runner_of("one", vec![agent("generalist", &[], 40)]).await;
+    eventually("each customer has had a hundred turns", async || {
+        for number in 1..10 {
+            let done = done(&world, &format!("customer {number}")).await;
+            if done < 100 {
+                return Err(format!("customer {number} has had {done}"));
+            }
+        }
+        Ok(())
+    })
+    .await;
+    let counts = world.store.task_counts().await.expect("counts");
+    let all = counts.get(&TaskStatus::Completed).copied().unwrap_or(0);
+    let done = done(&world, "noisy").await;
+    assert!(done * 4 < usize::try_from(all).expect("a number"), "{done} of {all} were those of the noisy key");
+    runner.shutdown().await;
+}
+
 /// Several replicas claim at the same moment; each time, what runs is counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_of_a_key_run_than_its_limit_in_all_replicas_together() {
