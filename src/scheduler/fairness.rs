@@ -1,8 +1,8 @@
 //! In which order due tasks are tried, so that concurrency keys share what there is. Pure but for the clock.
 //!
 //! Keys take turns: the next place goes to the key that has the fewest tasks in flight here. Tasks without a key count as
-//! those of one more, and are looked behind as those of any key, if less often. Within a key the order stays what it was: by rank, so that an urgent task has a head start and an old
-//! one still advances.
+//! those of one more, and are looked behind as those of any key, if less often. Within a key the order stays what it was:
+//! by rank, so that an urgent task has a head start and an old one still advances.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
