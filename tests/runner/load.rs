@@ -120,23 +120,25 @@ async fn five_thousand_tasks_wait_for_a_slow_model_and_no_heartbeat_is_late() {
             tokio::time::sleep(LOOK).await;
         }
     };
-    let completed = async {
+    let ended = async {
         loop {
             let counts = world.store.task_counts().await.expect("counts");
-            if counts.get(&TaskStatus::Completed).is_some_and(|count| *count == WAITING as u64) {
-                return;
+            let count = |status| counts.get(&status).copied().unwrap_or(0);
+            let (completed, failed) = (count(TaskStatus::Completed), count(TaskStatus::Failed));
+            if completed + failed == WAITING as u64 {
+                return failed;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
-    tokio::select! {
-        () = look => {}
-        () = completed => {}
-    }
+    let failed = tokio::select! {
+        () = look => 0,
+        failed = ended => failed,
+    };
     runner.shutdown().await;
     let rss = peak_rss();
     eprintln!("{peak} tasks in flight, peak RSS {rss} MiB, the lease was uncertain at {late} looks");
-    assert_eq!((peak, late), (WAITING, 0));
+    assert_eq!((peak, late, failed), (WAITING, 0, 0));
     assert!(rss < 1_024);
 }
 
