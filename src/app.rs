@@ -270,7 +270,7 @@ fn check_tools(agents: &[AgentProfile], tools: &Toolbox) -> Result<(), ConfigErr
     let mut problems = Vec::new();
     for agent in agents {
         let everything = AgentProfile { tools: vec!["*".to_owned()], ..agent.clone() };
-        let mut known: Vec<String> = tools.specs(&everything).into_iter().map(|spec| spec.name).collect();
+        let mut known: Vec<String> = tools.specs(&everything).into_iter().map(|spec| spec.name.clone()).collect();
         known.sort();
         for (key, tools) in [("tools", &agent.tools), ("needs_approval", &agent.needs_approval)] {
             for tool in tools.iter().filter(|tool| *tool != "*" && !known.contains(tool)) {

@@ -25,6 +25,7 @@
 //! the failure of the call.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -69,7 +70,7 @@ pub struct Setup {
     /// Standing instructions of the agent.
     pub instructions: String,
     /// Tools that policy allows.
-    pub tools: Vec<ToolSpec>,
+    pub tools: Vec<Arc<ToolSpec>>,
     /// Limits of the run, all attempts together.
     pub budget: Budget,
     /// Model the agent prefers.
@@ -360,7 +361,7 @@ impl Machine {
     }
 
     fn tool(&self, name: &str) -> Option<&ToolSpec> {
-        self.setup.tools.iter().find(|tool| tool.name == name)
+        self.setup.tools.iter().map(Arc::as_ref).find(|tool| tool.name == name)
     }
 
     fn tool_names(&self) -> Vec<&str> {

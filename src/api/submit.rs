@@ -310,8 +310,11 @@ impl<'a> Checks<'a> {
         if profiles.is_empty() {
             return None;
         }
-        let mut names: Vec<String> =
-            profiles.into_iter().flat_map(|profile| self.parts.tools.specs(profile)).map(|spec| spec.name).collect();
+        let mut names: Vec<String> = profiles
+            .into_iter()
+            .flat_map(|profile| self.parts.tools.specs(profile))
+            .map(|spec| spec.name.clone())
+            .collect();
         names.sort();
         names.dedup();
         Some(names)

@@ -1,5 +1,7 @@
 //! What is said to a model and what it answers, in no provider's dialect.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -64,7 +66,7 @@ pub struct ModelRequest {
     /// The conversation so far.
     pub messages: Vec<Message>,
     /// Tools the model may call; empty for none.
-    pub tools: Vec<ToolSpec>,
+    pub tools: Vec<Arc<ToolSpec>>,
     /// Schema of the answer, where one is required.
     pub schema: Option<ResponseSchema>,
     /// Most tokens of the answer.

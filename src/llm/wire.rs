@@ -58,7 +58,7 @@ pub(super) fn request_body(
     }
     body.insert("messages".to_owned(), Value::Array(messages));
     if !request.tools.is_empty() {
-        body.insert("tools".to_owned(), request.tools.iter().map(tool).collect());
+        body.insert("tools".to_owned(), request.tools.iter().map(|spec| tool(spec)).collect());
     }
     if let Some(field) = dialect.limit_field.name() {
         body.insert(field.to_owned(), json!(max_output_tokens));

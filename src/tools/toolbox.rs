@@ -48,7 +48,7 @@ pub struct Toolbox {
 #[derive(Clone)]
 struct Registered {
     tool: Arc<dyn Tool>,
-    spec: ToolSpec,
+    spec: Arc<ToolSpec>,
     schema: Arc<Validator>,
 }
 
@@ -97,7 +97,7 @@ impl Toolbox {
         let name = spec.name.clone();
         let schema = jsonschema::validator_for(&spec.parameters)
             .map_err(|error| ToolboxError::new(&name, format!("its schema is not valid: {error}")))?;
-        let registered = Registered { tool, spec, schema: Arc::new(schema) };
+        let registered = Registered { tool, spec: Arc::new(spec), schema: Arc::new(schema) };
         if self.tools.contains_key(&name) {
             return Err(ToolboxError::new(name, "there are two tools of this name"));
         }
@@ -108,9 +108,9 @@ impl Toolbox {
 
     /// The tools that `profile` may use, by name.
     #[must_use]
-    pub fn specs(&self, profile: &AgentProfile) -> Vec<ToolSpec> {
+    pub fn specs(&self, profile: &AgentProfile) -> Vec<Arc<ToolSpec>> {
         let allowed = self.tools.values().filter(|registered| profile.allows(&registered.spec.name));
-        allowed.map(|registered| registered.spec.clone()).collect()
+        allowed.map(|registered| Arc::clone(&registered.spec)).collect()
     }
 
     /// Calls a tool for an agent: allow-list, schema, time limit, size limit, metrics. Never panics.

@@ -1,5 +1,7 @@
 //! What compatible servers do differently.
 
+use std::sync::Arc;
+
 use qron::domain::conversation::{Message, ModelRequest, RequestedCall};
 use qron::domain::failure::FailureClass;
 use qron::domain::tool::{Effect, ToolSpec};
@@ -46,7 +48,7 @@ async fn tool_calls_come_back_as_they_were_meant() {
         effect: Effect::Read,
         idempotent: true,
     };
-    let mut asked = ModelRequest { tools: vec![tool], ..request("act", "add") };
+    let mut asked = ModelRequest { tools: vec![Arc::new(tool)], ..request("act", "add") };
     let earlier = RequestedCall { id: "c1".to_owned(), tool: "add".to_owned(), arguments: json!({ "a": 0 }) };
     asked.messages.push(Message::Assistant { content: String::new(), tool_calls: vec![earlier] });
     asked.messages.push(Message::Tool { call_id: "c1".to_owned(), content: "1".to_owned() });

@@ -101,8 +101,10 @@ async fn a_backlog_of_model_calls_takes_hardly_longer_than_it_must() {
 #[ignore = "measures memory, so it needs a machine and a process of its own"]
 async fn five_thousand_tasks_wait_for_a_slow_model_and_no_heartbeat_is_late() {
     const WAITING: usize = 5_000;
+    let step = json!({"id": "s1", "tool": "calculate", "arguments": "{\"expression\": \"10!\"}", "instruction": null,
+        "depends_on": [], "capability": null, "estimated_s": 1});
     let script = Script::new(vec![
-        Scenario::on("").purpose("plan").json(json!({"analysis": "clear", "steps": []})),
+        Scenario::on("").purpose("plan").json(json!({"analysis": "clear", "steps": [step]})),
         Scenario::on("").purpose("answer").json(json!({"success": true, "answer": "done", "reason": "seen"})),
     ]);
     let slow = script.latency_ms(20_000).without_bodies();
@@ -137,9 +139,10 @@ async fn five_thousand_tasks_wait_for_a_slow_model_and_no_heartbeat_is_late() {
     };
     runner.shutdown().await;
     let rss = peak_rss();
+    // Both ends of every call are in this process, with the store.
     eprintln!("{peak} tasks in flight, peak RSS {rss} MiB, the lease was uncertain at {late} looks");
     assert_eq!((peak, late, failed), (WAITING, 0, 0));
-    assert!(rss < 1_024);
+    assert!(rss < 2_048);
 }
 
 /// The most memory this process has had, store and model server included, in MiB.

@@ -53,7 +53,7 @@ async fn toolbox(change: impl FnOnce(&mut Settings)) -> (TempDir, Toolbox) {
 #[tokio::test]
 async fn every_tool_is_described_and_allow_lists_choose_among_them() {
     let (_folder, toolbox) = toolbox(|_| {}).await;
-    let all: Vec<String> = toolbox.specs(&agent(&json!(["*"]))).into_iter().map(|spec| spec.name).collect();
+    let all: Vec<String> = toolbox.specs(&agent(&json!(["*"]))).into_iter().map(|spec| spec.name.clone()).collect();
     let expected = [
         "calculate",
         "create_task",

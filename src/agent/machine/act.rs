@@ -1,6 +1,7 @@
 //! Steps that need judgement: a bounded loop of model turns and tool calls.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -71,7 +72,7 @@ impl Machine {
         let mut messages = prompts::act(&self.setup, &step.plan, &outputs);
         let mut tools: Vec<_> =
             self.setup.tools.iter().filter(|tool| tool.name != prompts::FAIL_STEP).cloned().collect();
-        tools.push(prompts::fail_step_tool());
+        tools.push(Arc::new(prompts::fail_step_tool()));
         let model = self.setup.model.clone();
         let max_output_tokens = self.setup.max_output_tokens;
         let step = &mut self.state.steps[index];

@@ -4,6 +4,7 @@
 //! cannot close, after a statement that data is not instruction. The goal has a block of its own.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -177,7 +178,7 @@ pub(super) const EMPTY_TURN: &str =
     "Your answer was empty. Call a tool, give the output of the step, or call fail_step with the reason.";
 pub(super) const CUT_TURN: &str = "Your answer was cut off at the limit of its length. Give a shorter one.";
 
-fn tools(specs: &[ToolSpec]) -> String {
+fn tools(specs: &[Arc<ToolSpec>]) -> String {
     if specs.is_empty() {
         return "There are no tools.".to_owned();
     }

@@ -20,14 +20,14 @@ mod planning;
 mod resuming;
 mod stepping;
 
-fn tool(name: &str, idempotent: bool) -> ToolSpec {
-    ToolSpec {
+fn tool(name: &str, idempotent: bool) -> Arc<ToolSpec> {
+    Arc::new(ToolSpec {
         name: name.to_owned(),
         description: format!("Does {name}."),
         parameters: json!({"type": "object"}),
         effect: if idempotent { Effect::Read } else { Effect::External },
         idempotent,
-    }
+    })
 }
 
 /// `look` can be repeated, `send` cannot.
