@@ -115,8 +115,11 @@ pub const QUEUE_TASKS: Gauge<1> = gauge(
     &["status"],
     "Stored tasks by status; each replica sees the same queue, so take the maximum.",
 );
-pub const OLDEST_DUE_SECONDS: Gauge<0> =
-    gauge("qron_oldest_due_seconds", &[], "How long the oldest due task has been waiting; 0 when nothing is due.");
+pub const OLDEST_DUE_SECONDS: Gauge<0> = gauge(
+    "qron_oldest_due_seconds",
+    &[],
+    "How long the oldest of the 64 due tasks first in line has been waiting; 0 when none is due.",
+);
 pub const DEAD_LETTERS: Gauge<0> =
     gauge("qron_dead_letters", &[], "Stored dead letters; each replica sees the same ones, so take the maximum.");
 pub const QUEUE_WAIT_SECONDS: Histogram<0> =

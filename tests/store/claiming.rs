@@ -28,6 +28,24 @@ async fn due_tasks_come_in_the_order_of_their_rank() {
 }
 
 #[tokio::test]
+async fn the_next_due_time_is_that_of_a_pending_task_after_now_whatever_has_ended() {
+    let bed = Bed::new().await;
+    let base =
+        |number: u64, at: i64| Task { run_at: NOW.plus_millis(at), ..Task::new(TaskId::Number(number), "x", NOW) };
+    let ended = Task { status: TaskStatus::Completed, finished_at: Some(NOW), ..base(1, 5) };
+    // By its head start it comes before what is due, yet it is not due.
+    let urgent = Task { priority: 10, ..base(2, 20) };
+    bed.store.insert(&[ended, urgent.clone(), base(3, -5), base(4, 30)]).await.expect("inserted");
+    assert!(urgent.rank() < NOW.as_millis());
+    assert_eq!(bed.due_ids(10, &Closed::default()).await, [TaskId::Number(3)]);
+    assert_eq!(bed.store.oldest_due(NOW).await.expect("a time"), Some(NOW.plus_millis(-5)));
+    let next = |now: i64, until: i64| bed.store.next_due(NOW.plus_millis(now), NOW.plus_millis(until));
+    assert_eq!(next(0, 100).await.expect("a time"), Some(NOW.plus_millis(20)));
+    assert_eq!(next(20, 100).await.expect("a time"), Some(NOW.plus_millis(30)), "after, not at");
+    assert_eq!(next(0, 19).await.expect("none"), None);
+}
+
+#[tokio::test]
 async fn what_nobody_can_take_now_does_not_hide_the_rest() {
     let bed = Bed::new().await;
     let base = |number: u64| Task::new(TaskId::Number(number), "x", NOW);
