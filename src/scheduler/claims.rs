@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::guard::guarded;
@@ -44,8 +43,6 @@ pub(super) struct Claimed {
     ids: Vec<TaskId>,
     /// Tasks won; [`None`] when that is not known, or a part of it.
     pub(super) won: Option<usize>,
-    /// How long it took.
-    pub(super) took: Duration,
 }
 
 impl Claimed {
@@ -87,13 +84,12 @@ impl Claims {
             limits.begin(&names)
         };
         self.under_way.spawn(async move {
-            let began = Instant::now();
             let won = guarded("claim", claim_all(&worker, &limits, picks, now)).await;
             limits.done(&under);
             if won.is_none() {
                 worker.unsettled.store(true, Ordering::Release);
             }
-            Claimed { ids, won: won.and_then(Result::ok), took: began.elapsed() }
+            Claimed { ids, won: won.and_then(Result::ok) }
         });
     }
 

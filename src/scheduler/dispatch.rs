@@ -18,6 +18,7 @@ use super::claims::{Claimed, Claims};
 use super::fairness::{self, Keyless, applies, take_turns};
 use super::guard::guarded;
 use super::limits::{Enforcer, behind};
+use super::scan::Scan;
 use super::spread::Spread;
 use crate::clock;
 use crate::domain::agent::AgentLoad;
@@ -38,10 +39,14 @@ const HORIZON_MS: i64 = 24 * 3_600_000;
 const FRUITLESS_CLAIMS: u32 = 3;
 /// That moment, in milliseconds.
 const OUTRUN_PAUSE_MS: i64 = 500;
-/// Longest time that freed capacity gathers before it is filled.
-const MAX_GATHER: Duration = Duration::from_millis(10);
-/// A claim is begun beside another one only for this part of all places: many small ones cost more than they bring.
-const WORTH_A_CLAIM: usize = 2;
+/// Claims that share the places: while the tasks of one run and end, the next is on its way, so that neither the store
+/// nor this replica waits for the other. A claim is begun beside another only for its whole share, because many small
+/// ones cost more than they bring.
+const SHARES: usize = 2;
+/// Places from which on they are shared.
+const WORTH_SHARING: usize = 64;
+/// Claims for which one scan finds enough, as long as others do not take it first.
+const CLAIMS_PER_SCAN: usize = 4;
 /// Further looks at what is behind the keys that fill a window.
 const LOOKS_BEHIND: usize = 3;
 /// Most tasks remembered as told that they fit no agent.
@@ -71,8 +76,8 @@ pub(crate) struct Dispatcher {
     strange: Strange,
     told: HashSet<TaskId>,
     keyless: Keyless,
-    /// How long the last claim took.
-    claim_took: Duration,
+    /// What the last scan found and no claim went after.
+    rest: Option<Scan>,
     /// Claims in a row that won nothing.
     fruitless: u32,
 }
@@ -87,7 +92,7 @@ impl Dispatcher {
             strange: Strange::default(),
             told: HashSet::new(),
             keyless: Keyless::default(),
-            claim_took: Duration::ZERO,
+            rest: None,
             fruitless: 0,
             worker,
             settings,
@@ -117,9 +122,6 @@ impl Dispatcher {
                 () = self.worker.signals.work.notified() => {}
                 () = sleep_or_forever(alarm) => {}
             }
-            if self.has_backlog() {
-                self.gather().await;
-            }
             if swept.swap(false, Ordering::AcqRel) {
                 // Agents' words are learnt anew, so that nothing is hidden for longer than a sweep.
                 self.strange = Strange::default();
@@ -140,7 +142,6 @@ impl Dispatcher {
     /// Learns from a claim that ended.
     fn settle(&mut self, claimed: &Claimed) -> Again {
         let Some(won) = claimed.won else { return Again::Later };
-        self.claim_took = claimed.took;
         self.spread.learn(claimed.tried(), won);
         self.fruitless = if won == 0 { self.fruitless + 1 } else { 0 };
         if won == claimed.tried() {
@@ -181,7 +182,7 @@ impl Dispatcher {
     /// Begins to claim what is due at `now`, as far as there is capacity.
     async fn run_once(&mut self, now: Timestamp) -> Result<Again, StoreError> {
         self.worker.signals.backlog.store(true, Ordering::Release);
-        let mut scan = self.settings.window;
+        let mut window = self.settings.window;
         loop {
             if !self.claims.have_room()
                 && let Some(claimed) = self.claims.next().await
@@ -198,55 +199,75 @@ impl Dispatcher {
                 self.limits.crowd(&self.worker.store, slots.capacities(), &mut in_flight, now).await?;
             }
             let loads = slots.loads(&in_flight);
-            let wanted = loads.iter().map(AgentLoad::free).sum::<usize>().min(self.settings.claim_batch.max(1));
             let places = loads.iter().map(|load| load.profile.capacity).sum::<usize>();
-            if wanted == 0 || (self.claims.is_under_way() && wanted < places / WORTH_A_CLAIM) {
+            let share = (places / SHARES).min(self.settings.claim_batch.max(1));
+            let most = if places < WORTH_SHARING { places } else { share };
+            let wanted = loads.iter().map(AgentLoad::free).sum::<usize>().min(most);
+            if wanted == 0 || (self.claims.is_under_way() && wanted < share) {
                 return Ok(Again::WhenFree);
             }
             let any_full = loads.iter().any(|load| load.free() == 0 && !load.paused);
-            let stretch = self.spread.stretch(wanted).saturating_add(self.claims.wanted().len());
-            let limit = scan.max(u32::try_from(stretch).unwrap_or(MAX_SCAN)).min(MAX_SCAN);
             let here = slots.by_key();
             let mut closed = self.strange.closed(&loads);
             closed.keys = self.limits.closed_keys(&here, now);
-            let mut due = self.worker.store.due(now, limit, &closed).await?;
-            let all_seen = due.len() < limit as usize;
-            if !all_seen {
-                self.look_behind(&mut due, closed, wanted, now).await?;
-            }
-            let has_keys = applies(&due);
-            due.retain(|task| !self.claims.wanted().contains(&task.id));
+            let scan = self.scan(window, wanted, closed, now).await?;
+            let due = &scan.due;
+            let has_keys = applies(due);
             let ids: Vec<TaskId> = due.iter().map(|task| task.id).collect();
             let mut order = self.spread.order(&ids, wanted);
-            let room = if has_keys { self.limits.room(&self.worker.store, &due).await? } else { HashMap::new() };
+            let room = if has_keys { self.limits.room(&self.worker.store, due).await? } else { HashMap::new() };
             if has_keys {
-                order = take_turns(&due, &order, &here, &room);
+                order = take_turns(due, &order, &here, &room);
             }
-            let assignment = assign(&due, &order, loads, wanted, &mut self.strange);
+            let assignment = assign(due, &order, loads, wanted, &mut self.strange);
             if !room.is_empty() {
-                self.limits.close(&room, &picked(&due, &assignment.picks), &here, now);
+                self.limits.close(&room, &picked(due, &assignment.picks), &here, now);
             }
             let any_full = any_full || self.limits.next_look(now).is_some();
             self.tell(assignment.none_fits.iter().map(|index| &due[*index]), now);
             if assignment.picks.is_empty() {
-                if all_seen || limit >= MAX_SCAN {
-                    return Ok(self.ended(any_full || assignment.busy > 0 || !all_seen));
+                if scan.all_seen || scan.limit >= MAX_SCAN {
+                    return Ok(self.ended(any_full || assignment.busy > 0 || !scan.all_seen));
                 }
                 // The window is full of what cannot go here: look further.
-                scan = limit.saturating_mul(4);
+                window = scan.limit.saturating_mul(4);
                 continue;
             }
-            let taken_all = all_seen && assignment.picks.len() + assignment.none_fits.len() == due.len();
+            let taken_all = scan.all_seen && assignment.picks.len() + assignment.none_fits.len() == due.len();
             let picks = assignment
                 .picks
                 .iter()
                 .filter_map(|(task, agent)| Some((&due[*task], slots.reserve(*agent)?)))
                 .map(|(task, slot)| (task.id, slot.keyed(task.key.as_deref())));
             self.claims.begin(picks.collect(), now);
+            if !has_keys {
+                self.rest = Some(scan.without(self.claims.wanted()));
+            }
             if taken_all {
                 return Ok(self.ended(any_full));
             }
         }
+    }
+
+    /// Due tasks to choose from, without those that claims under way are after: what the last scan left, or a new scan
+    /// of at least `window` tasks.
+    async fn scan(&mut self, window: u32, wanted: usize, closed: Closed, now: Timestamp) -> Result<Scan, StoreError> {
+        // While others are after the same tasks, what was seen a moment ago is theirs already.
+        let is_alone = !self.spread.is_wide();
+        let rest = self.rest.take();
+        if is_alone && let Some(rest) = rest.and_then(|rest| rest.go_on(wanted, &closed)) {
+            return Ok(rest);
+        }
+        let stretch = if is_alone { wanted * CLAIMS_PER_SCAN } else { self.spread.stretch(wanted) };
+        let stretch = stretch.saturating_add(self.claims.wanted().len());
+        let limit = window.max(u32::try_from(stretch).unwrap_or(MAX_SCAN)).min(MAX_SCAN);
+        let made_at = Instant::now();
+        let mut due = self.worker.store.due(now, limit, &closed).await?;
+        let all_seen = due.len() < limit as usize;
+        if !all_seen {
+            self.look_behind(&mut due, closed.clone(), wanted, now).await?;
+        }
+        Ok(Scan { due, closed, limit, all_seen, made_at }.without(self.claims.wanted()))
     }
 
     /// Finds due tasks behind those of the few keys that fill the window, and behind those without a key, so that nobody
@@ -284,12 +305,6 @@ impl Dispatcher {
             }
         }
         Ok(())
-    }
-
-    /// Lets freed capacity gather: tasks that started together end together, and one claim for all of their places is
-    /// cheaper than one for each.
-    async fn gather(&self) {
-        tokio::time::sleep((self.claim_took / 4).min(MAX_GATHER)).await;
     }
 
     fn has_backlog(&self) -> bool {

@@ -61,6 +61,7 @@ mod limits;
 pub(crate) mod prune;
 pub mod recurring;
 mod rescue;
+mod scan;
 mod spread;
 mod sweep;
 mod upkeep;

@@ -31,6 +31,11 @@ impl Spread {
         Self { seed: hasher.finish(), round: 0, factor: 1, calm: 0 }
     }
 
+    /// Whether races were lost of late.
+    pub(crate) const fn is_wide(&self) -> bool {
+        self.factor > 1
+    }
+
     /// How many due tasks a round that wants `wanted` of them chooses from.
     pub(crate) const fn stretch(&self, wanted: usize) -> usize {
         wanted.saturating_mul(self.factor)

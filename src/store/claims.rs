@@ -97,7 +97,7 @@ impl Store {
         Ok(run_at.map(Timestamp::from_millis))
     }
 
-    /// Claims those of `ids` that are still pending, in one conditional write for up to 512 of them, and gives back
+    /// Claims those of `ids` that are still due, in one conditional write for up to 512 of them, and gives back
     /// what was won, running.
     ///
     /// Calling again with the same claim after a failure also gives back what the first call won.
@@ -137,6 +137,8 @@ impl Store {
                 Condition::has_id(chunk.iter().copied().map(point_id)),
                 Condition::matches("status", TaskStatus::Pending.as_str().to_owned()),
                 Condition::matches(ADMITTED, true),
+                // It may have been put off since it was seen.
+                Condition::range("run_at", Range { lte: Some(bound(now)), ..Range::default() }),
             ]);
             let operation = set_payload(patch.clone(), filter);
             written = self.inner.update_batch("claim", Collection::Tasks, vec![operation]).await;

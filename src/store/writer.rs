@@ -33,7 +33,7 @@ const MAX_BATCH: usize = 256;
 /// Most requests under way.
 const MAX_REQUESTS: usize = 2;
 /// How long changes gather for the next request while one is under way, or when the last one carried many.
-const GATHER: Duration = Duration::from_millis(8);
+const GATHER: Duration = Duration::from_millis(4);
 /// Most bytes of changes in one request, unless a single one is larger.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// Changes in one request from which on more are worth waiting for.
