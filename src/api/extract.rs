@@ -6,7 +6,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::error::Problem;
 use crate::domain::id::TaskId;
@@ -25,21 +25,26 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             ));
         }
         let bytes = Bytes::from_request(request, state).await.map_err(|rejection| body_problem(&rejection))?;
-        serde_json::from_slice(&bytes)
+        read_text(&bytes)
             .map(Self)
             .map_err(|error| Problem::bad_request(format!("the body does not read as it must: {error}")))
     }
 }
 
-/// What `error` says, with the name of the field at fault, which it often does not tell: the first that does not read by
-/// itself.
-pub(super) fn named<T: DeserializeOwned>(fields: &Map<String, Value>, error: &str) -> String {
-    let at_fault = fields.iter().find(|(field, value)| {
-        let alone: Map<String, Value> = [((*field).clone(), (*value).clone())].into_iter().collect();
-        let read = serde_json::from_value::<T>(Value::Object(alone));
-        read.is_err_and(|error| !error.to_string().starts_with("missing field"))
-    });
-    at_fault.map_or_else(|| error.to_owned(), |(field, _)| format!("{field}: {error}"))
+/// Reads `value`; an error begins with the place that is wrong, such as `plan.steps[0].tool`.
+pub(super) fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+    serde_path_to_error::deserialize(value).map_err(|error| located(&error))
+}
+
+fn read_text<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| located(&error))?;
+    reader.end().map(|()| value).map_err(|error| error.to_string())
+}
+
+fn located(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
+    let place = error.path().to_string();
+    if place == "." { error.inner().to_string() } else { format!("{place}: {}", error.inner()) }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Parts;
 use super::error::Problem;
+use super::extract;
 use crate::domain::agent::AgentProfile;
 use crate::domain::approval::{Approval, ApprovalPolicy, Need};
 use crate::domain::dependency::OnDependencyFailure;
@@ -70,7 +71,7 @@ struct NewTask {
     concurrency_key: Option<String>,
     max_attempts: Option<u32>,
     timeout_s: Option<u64>,
-    plan: Option<Value>,
+    plan: Option<Plan>,
     #[serde(default)]
     context: Map<String, Value>,
     #[serde(default)]
@@ -136,7 +137,16 @@ fn parse(body: Value, approvals: &ApprovalPolicy, now: Timestamp) -> Result<Task
     if !unknown.is_empty() {
         return Err(vec![format!("unknown fields {unknown:?}; known are {}", FIELDS.join(", "))]);
     }
-    let new: NewTask = serde_json::from_value(body).map_err(|error| vec![error.to_string()])?;
+    // The context itself is no level of what it holds.
+    let nested: Vec<_> = [("plan", MAX_DEPTH), ("context", MAX_DEPTH + 1)]
+        .into_iter()
+        .filter(|(field, levels)| fields.get(*field).is_some_and(|value| is_deeper(value, *levels)))
+        .map(|(field, _)| format!("{field} is nested deeper than {MAX_DEPTH} levels"))
+        .collect();
+    if !nested.is_empty() {
+        return Err(nested);
+    }
+    let new: NewTask = extract::read(body).map_err(|error| vec![error])?;
     let mut errors = faults(&new);
     let mut task = Task::new(TaskId::fresh(), new.goal.trim(), now);
     if let Some(id) = &new.id {
@@ -151,18 +161,10 @@ fn parse(body: Value, approvals: &ApprovalPolicy, now: Timestamp) -> Result<Task
             Err(error) => errors.push(format!("run_at: {error}")),
         }
     }
-    let given =
-        new.plan.iter().map(|plan| ("plan", plan)).chain(new.context.iter().map(|(_, value)| ("context", value)));
-    for (field, _) in given.filter(|(_, value)| is_deeper(value, MAX_DEPTH)) {
-        errors.push(format!("{field} is nested deeper than {MAX_DEPTH} levels"));
-    }
-    match new.plan.map(serde_json::from_value::<Plan>).transpose() {
-        Ok(plan) => task.plan = plan,
-        Err(error) => errors.push(format!("plan: {error}")),
-    }
     if !errors.is_empty() {
         return Err(errors);
     }
+    task.plan = new.plan;
     if !new.depends_on.is_empty() {
         task.status = TaskStatus::Waiting;
     }
@@ -350,6 +352,10 @@ mod tests {
         assert!(errors(json!({"goal": "long enough", "run_at": "tomorrow"})).contains("tomorrow"));
         assert!(errors(json!({"goal": "long enough", "priority": 11})).contains("0 to 10"));
         assert!(errors(json!({"goal": "long enough", "plan": {"stages": []}})).contains("stages"));
+        let step = json!({"steps": [{"id": "a", "tool": 7}]});
+        assert!(errors(json!({"goal": "long enough", "plan": step})).starts_with("plan.steps[0].tool: invalid type"));
+        assert!(errors(json!({"goal": "long enough", "timeout_s": -5})).starts_with("timeout_s: invalid value"));
+        assert!(errors(json!({"goal": "long enough", "tags": ["a", 1]})).starts_with("tags[1]: invalid type"));
         assert!(errors(json!({"goal": "long enough", "id": "../x"})).contains("../x"));
         assert!(errors(json!("do it")).contains("object"));
     }

@@ -52,7 +52,7 @@ pub struct Options {
     pub seconds: u64,
 }
 
-/// Time between two looks at a drain.
+/// Time between two looks at what goes on.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Where it is measured.

@@ -118,10 +118,13 @@ fn escape_in_json(text: &str) -> String {
     })
 }
 
-/// A time of the API without its date's noise: seconds are enough for people.
+/// A time of the API for people: whole seconds are enough, and its zone stays.
 pub(crate) fn time(rfc3339: &str) -> String {
     let text = rfc3339.replacen('T', " ", 1);
-    text.split('.').next().unwrap_or(&text).trim_end_matches('Z').to_owned()
+    match text.split_once('.') {
+        Some((seconds, rest)) => seconds.to_owned() + rest.trim_start_matches(|c: char| c.is_ascii_digit()),
+        None => text,
+    }
 }
 
 #[cfg(test)]
@@ -138,6 +141,12 @@ mod tests {
         assert!(!json.chars().any(is_dangerous), "{json:?}");
         let read: serde_json::Value = serde_json::from_str(&json).expect("still JSON");
         assert_eq!(read["x"], hostile);
+    }
+
+    #[test]
+    fn a_time_keeps_its_zone_and_loses_its_fraction() {
+        assert_eq!(time("2026-11-21T17:35:05.123Z"), "2026-11-21 17:35:05Z");
+        assert_eq!(time("2026-11-21T17:35:05+02:00"), "2026-11-21 17:35:05+02:00");
     }
 
     #[test]

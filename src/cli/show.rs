@@ -94,7 +94,8 @@ fn print(detail: &TaskDetail) -> Result<(), CliError> {
     if let Some(schedule) = &task.schedule_id {
         field("schedule", schedule)?;
     }
-    field("attempts", &format!("{} of {}", detail.attempts.len(), task.max_attempts.max(1)))?;
+    let (runs, most) = (detail.attempts.len(), task.max_attempts.max(1));
+    field("attempts", &format!("{runs} ({} of {most} failed)", task.attempt))?;
     field("run at", &output::time(&task.run_at))?;
     if let Some(finished) = &task.finished_at {
         field("finished", &output::time(finished))?;

@@ -1,10 +1,8 @@
 //! From the body of a definition to a schedule's definition, with everything that is wrong with it.
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
 
-use crate::api::extract;
 use crate::domain::schedule::duration::parse_duration_ms;
 use crate::domain::schedule::template::{Template, Words};
 use crate::domain::schedule::timing::Spec;
@@ -30,21 +28,7 @@ pub(in crate::api) struct Body {
     catch_up: CatchUp,
     catch_up_window: Option<Value>,
     pub(super) paused: Option<bool>,
-    #[serde(default, deserialize_with = "template")]
     task: Option<Template>,
-}
-
-/// What the tasks are like; an error names the field.
-fn template<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Template>, D::Error> {
-    let value = Value::deserialize(deserializer)?;
-    let fields = match &value {
-        Value::Null => return Ok(None),
-        Value::Object(fields) => fields.clone(),
-        other => return Err(D::Error::custom(format!("task: {other} is no object"))),
-    };
-    serde_json::from_value(value).map(Some).map_err(|error: serde_json::Error| {
-        D::Error::custom(format!("task: {}", extract::named::<Template>(&fields, &error.to_string())))
-    })
 }
 
 /// What a body says about times.
