@@ -200,8 +200,9 @@ impl Dispatcher {
             }
             let loads = slots.loads(&in_flight);
             let places = loads.iter().map(|load| load.profile.capacity).sum::<usize>();
-            let share = (places / SHARES).min(self.settings.claim_batch.max(1));
-            let most = if places < WORTH_SHARING { places } else { share };
+            let largest = self.settings.claim_batch.max(1);
+            let share = (places / SHARES).min(largest);
+            let most = if places < WORTH_SHARING { largest } else { share };
             let wanted = loads.iter().map(AgentLoad::free).sum::<usize>().min(most);
             if wanted == 0 || (self.claims.is_under_way() && wanted < share) {
                 return Ok(Again::WhenFree);

@@ -40,8 +40,9 @@ async fn what_the_last_owner_of_the_folder_left_running_is_taken_up_at_once() {
     let app = App::start(config(folder.path(), &[], &settings)).await.expect("starts");
     let now = clock::now();
     let plan = serde_json::from_value(calculation("2 + 3")["plan"].clone()).expect("a plan");
-    // Due in an hour, so that only the claim below takes it.
-    let task = Task { run_at: now.plus_millis(3_600_000), plan: Some(plan), ..Task::new(TaskId::fresh(), "add", now) };
+    // For an agent that is not here, so that only the claim below takes it.
+    let agent = Some("elsewhere".to_owned());
+    let task = Task { agent, plan: Some(plan), ..Task::new(TaskId::fresh(), "add", now) };
     app.store().insert(std::slice::from_ref(&task)).await.expect("inserted");
     let claim = Claim { token: "t".to_owned(), owner: "the-dead-one".to_owned() };
     let won = app.store().claim(&[task.id], &claim, now).await.expect("claimed");

@@ -1,5 +1,7 @@
 //! Due tasks are found, claimed and carried out.
 
+use std::collections::HashMap;
+
 use qron::clock;
 use qron::domain::task::{Task, TaskStatus};
 use serde_json::json;
@@ -78,6 +80,25 @@ async fn urgent_tasks_go_first() {
     done.sort_by_key(|task| task.finished_at);
     let order: Vec<u8> = done.iter().map(|task| task.priority).collect();
     assert_eq!(order, (0..=10).rev().collect::<Vec<_>>());
+    runner.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_claim_takes_more_tasks_than_the_configuration_allows() {
+    let world = World::new(&[("SCHEDULER__CLAIM_BATCH", "2")]).await;
+    let held = || planned("held", &json!([world.web.step("s1", "held/claims")]));
+    let tasks: Vec<Task> = (0..8).map(|_| held()).collect();
+    world.insert(&tasks).await;
+    let runner = world.runner_of("r1", vec![agent("one", &[], 8)]).await;
+    world.web.until_visited("held/claims", 8).await;
+    let mut claims: HashMap<String, usize> = HashMap::new();
+    for task in &tasks {
+        let claim = world.task(task.id).await.claim.expect("it runs");
+        *claims.entry(claim.token).or_default() += 1;
+    }
+    assert!(claims.len() >= 4 && claims.values().all(|count| *count <= 2), "{claims:?}");
+    world.web.release("claims");
+    world.until_count(TaskStatus::Completed, 8).await;
     runner.shutdown().await;
 }
 

@@ -299,7 +299,7 @@ async fn a_value_of_the_wrong_kind_names_its_field() {
         let (status, problem) = replica.post("/schedules", &json!({"id": "x", "cron": "@daily", "task": task})).await;
         assert_eq!(status, 400, "{problem}");
         let detail = problem["detail"].as_str().expect("a detail");
-        assert!(detail.contains(&format!("task: {field}: ")), "{field}: {detail}");
+        assert!(detail.contains(&format!("task.{field}: ")), "{field}: {detail}");
     }
     replica.stop().await;
 }
