@@ -50,7 +50,7 @@ pub struct Config {
     pub memory: crate::agent::MemorySettings,
     /// The tools.
     pub tools: tools::Settings,
-    /// Output documents.
+    /// Artifacts.
     pub artifacts: store::ArtifactSettings,
     /// The HTTP API.
     pub api: api::Settings,

@@ -1,4 +1,4 @@
-//! Documents of a task.
+//! Artifacts of a task.
 
 use axum::Json;
 use axum::extract::State;
@@ -11,7 +11,7 @@ use super::extract::{Id, Path};
 use super::views::Listing;
 use super::views::artifacts::ArtifactView;
 
-/// The documents of a task, without content.
+/// The artifacts of a task, without content.
 pub(super) async fn list(State(parts): State<Shared>, Id(id): Id) -> Result<Json<Listing<ArtifactView>>, Problem> {
     let artifacts = parts.store.artifacts(id).await?;
     if artifacts.is_empty() && parts.store.task(id).await?.is_none() {
@@ -20,7 +20,7 @@ pub(super) async fn list(State(parts): State<Shared>, Id(id): Id) -> Result<Json
     Ok(Json(Listing::whole(artifacts)))
 }
 
-/// The content of a document, as a download: it was made by a model or by tools, and no browser shall run it.
+/// The content of an artifact, as a download: it was made by a model or by tools, and no browser shall run it.
 pub(super) async fn content(
     State(parts): State<Shared>,
     Path((id, name)): Path<(String, String)>,

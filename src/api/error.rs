@@ -58,11 +58,12 @@ impl Problem {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
     }
 
-    /// Several faults of one request.
+    /// A fault of qron.
     pub(super) fn internal(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
     }
 
+    /// Several faults of one request.
     pub(super) fn several(status: StatusCode, errors: Vec<String>) -> Self {
         let detail = errors.join("; ");
         Self { errors, ..Self::new(status, detail) }

@@ -29,10 +29,10 @@ pub struct AgentProfile {
     /// Model it prefers; the configured ones otherwise.
     #[serde(default)]
     pub model: Option<String>,
-    /// Most tasks in flight in one replica.
+    /// Most tasks in flight in one replica; 16 when it does not say.
     #[serde(default = "default_capacity")]
     pub capacity: usize,
-    /// Limits of each run.
+    /// Limits of one task, all its attempts together.
     #[serde(default)]
     pub budget: Budget,
 }

@@ -1,12 +1,12 @@
-//! What a run may spend, and what it has spent.
+//! What a task may spend, and what it has spent.
 
 use serde::{Deserialize, Serialize};
 
 use super::conversation::Usage;
 use super::failure::{BudgetLimit, Failure};
 
-/// Upper limits of one run of an agent, all attempts of the task together. Each is looked at before a call is made; calls
-/// under way end first, and may go over it.
+/// Upper limits of one task, all its attempts together. Each is looked at before a call is made; calls under way end first,
+/// and may go over it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Budget {

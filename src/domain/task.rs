@@ -27,7 +27,7 @@ pub const DEFAULT_MAX_ATTEMPTS: u32 = 3;
 pub const DEFAULT_TIMEOUT_S: u64 = 600;
 /// Longest goal, in characters.
 pub const MAX_GOAL_CHARS: usize = 50_000;
-/// A task whose process died this often while running it is not run again.
+/// A task whose process died this often while running it, and that got no further in as many runs, is not run again.
 pub const MAX_CRASHES: u32 = 3;
 
 /// Head start in milliseconds that each level of priority is worth in the order of due tasks.

@@ -38,7 +38,7 @@ pub struct RetentionSettings {
     pub skipped_days: u32,
     /// Attempts of tasks that are kept.
     pub attempts_days: u32,
-    /// Documents of tasks that are kept.
+    /// Artifacts of tasks that are kept.
     pub artifacts_days: u32,
     /// Events.
     pub events_days: u32,
@@ -76,7 +76,7 @@ pub struct Pruned {
     pub attempts: u64,
     /// Events.
     pub events: u64,
-    /// Documents.
+    /// Artifacts.
     pub artifacts: u64,
     /// Memories.
     pub memories: u64,

@@ -1,4 +1,4 @@
-//! Output documents: small ones inside their point, large ones as files beside the store.
+//! Artifacts: small ones inside their point, large ones as files beside the store.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -20,7 +20,7 @@ use super::{Artifact, ArtifactSettings, Store, StoreError};
 use crate::domain::id::{TaskId, derived};
 use crate::domain::time::Timestamp;
 
-/// Content of a small document.
+/// Content of a small artifact.
 const CONTENT: &str = "content";
 /// Whether `content` is text as it is (`text`) or not UTF-8 (`base64`).
 const ENCODING: &str = "encoding";
@@ -28,14 +28,14 @@ const ENCODING: &str = "encoding";
 const FILE: &str = "file";
 /// Longest name, in characters.
 const MAX_NAME_CHARS: usize = 255;
-/// Most documents of one task that are listed.
+/// Most artifacts of one task that are listed.
 const MAX_LISTED: usize = 10_000;
 
 impl Store {
-    /// Writes a document; the same task and name replaces it. Durable on return.
+    /// Writes an artifact; the same task and name replaces it. Durable on return.
     ///
     /// # Errors
-    /// [`StoreError::Artifact`] for a bad name, a document over the limit or a file that cannot be written; otherwise a
+    /// [`StoreError::Artifact`] for a bad name, an artifact over the limit or a file that cannot be written; otherwise a
     /// failure of the store.
     pub async fn save_artifact(
         &self,
@@ -85,7 +85,7 @@ impl Store {
         Ok(artifact)
     }
 
-    /// A document and its content, by task and name; its checksum is verified.
+    /// An artifact and its content, by task and name; its checksum is verified.
     ///
     /// # Errors
     /// [`StoreError::Artifact`] when the file is missing, unreadable or not what was written; otherwise a failure of the
@@ -104,7 +104,7 @@ impl Store {
         Ok(Some((artifact, content)))
     }
 
-    /// The documents of a task by name, without content.
+    /// The artifacts of a task by name, without content.
     ///
     /// # Errors
     /// A failure of the store.
@@ -122,7 +122,7 @@ impl Store {
     }
 }
 
-/// The files of large documents.
+/// The files of large artifacts.
 pub(super) struct Files {
     settings: ArtifactSettings,
 }
@@ -132,7 +132,7 @@ impl Files {
         Self { settings }
     }
 
-    /// Opened for each use: the folder is made by the first large document, not by every command that connects.
+    /// Opened for each use: the folder is made by the first large artifact, not by every command that connects.
     fn open(&self, name: &str) -> Result<LocalFileSystem, StoreError> {
         let folder = &self.settings.folder;
         LocalFileSystem::new_with_prefix(folder)
@@ -159,7 +159,7 @@ impl Files {
         found.bytes().await.map(Vec::from).map_err(unreadable)
     }
 
-    /// Removes the file of a document that was replaced or is no longer kept. What stays behind costs space, nothing else.
+    /// Removes the file of an artifact that was replaced or is no longer kept. What stays behind costs space, nothing else.
     pub(super) async fn remove(&self, name: &str, file: &str) {
         let Ok(files) = self.open(name) else { return };
         if let Err(error) = files.delete(&Path::from(file)).await {

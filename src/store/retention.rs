@@ -40,7 +40,7 @@ pub struct Ended {
 pub enum Belonging {
     /// Records of attempts.
     Attempt,
-    /// Documents, files included.
+    /// Artifacts, files included.
     Artifact,
     /// Events.
     Event,
@@ -68,7 +68,7 @@ pub struct Left {
     pub task: Option<TaskId>,
     /// When it was written last.
     pub at: Timestamp,
-    /// File of a large document.
+    /// File of a large artifact.
     file: Option<String>,
 }
 

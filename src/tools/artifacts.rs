@@ -1,4 +1,4 @@
-//! `save_artifact` and `read_artifact`: documents that stay with the task, read back whole or in pages.
+//! `save_artifact` and `read_artifact`: artifacts that stay with the task, read back whole or in pages.
 
 use async_trait::async_trait;
 use base64::Engine;

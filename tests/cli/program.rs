@@ -129,7 +129,7 @@ impl Drop for Server {
     }
 }
 
-/// A plan of one calculation, in a file.
+/// This text, in a file.
 pub(crate) fn plan_file(text: &str) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all(text.as_bytes()).expect("written");

@@ -17,7 +17,7 @@ const HELD: u64 = 5_001;
 const UNREADABLE: u64 = 5_000;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_leases_that_cannot_be_rescued_do_not_hide_one_that_can() {
+async fn ten_thousand_claims_that_cannot_be_rescued_do_not_hide_one_that_can() {
     let stage = Stage::new(Terms { lease: Duration::from_secs(2), ..Terms::default() }).await;
     let store = stage.store().await;
     let client = Qdrant::from_url(&stage.url).skip_compatibility_check().build().expect("a client");

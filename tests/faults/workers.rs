@@ -50,7 +50,7 @@ async fn until_taken_over(store: &Store, tasks: &[TaskId], name: &str) {
     .await;
 }
 
-/// Time that it takes to end `count` tasks, in tasks per second.
+/// How fast `count` tasks end, in tasks per second.
 pub(crate) async fn rate(stage: &Stage, replicas: &[Replica], store: &Store, count: usize) -> f64 {
     stage.post(&replicas[0], "/pause", &serde_json::json!({})).await;
     stage.load(&replicas[0], count).await;

@@ -4,9 +4,9 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, calculation};
-use crate::support::{documents, eventually, happened, questions, saving, task};
+use crate::support::{artifacts_of, eventually, happened, questions, saving, task};
 
-/// Whose documents a person must agree to; one task at a time.
+/// Whose artifacts a person must agree to; one task at a time.
 const GUARDED: &[(&str, &str)] = &[
     ("QRON__AGENTS__GENERALIST__NEEDS_APPROVAL", r#"["save_artifact"]"#),
     ("QRON__AGENTS__GENERALIST__CAPACITY", "1"),
@@ -71,14 +71,14 @@ async fn an_approval_for_one_call_lets_no_other_through() {
 
     let (_, half) = app.post(&format!("/api/v1/tasks/{id}/approve"), &json!({"hashes": [hash_of("good")]})).await;
     assert_eq!(half["status"], "awaiting_approval");
-    assert_eq!(documents(&task(&app, &id).await), [""; 0], "nothing is called before all is decided");
+    assert_eq!(artifacts_of(&task(&app, &id).await), [""; 0], "nothing is called before all is decided");
     app.post(&format!("/api/v1/tasks/{id}/deny"), &json!({"hashes": [hash_of("bad")], "note": "no"})).await;
     let failed = eventually("it has failed", async || {
         let task = task(&app, &id).await;
         (task["status"] == "failed").then_some(task)
     })
     .await;
-    assert_eq!(documents(&failed), ["good"]);
+    assert_eq!(artifacts_of(&failed), ["good"]);
     assert!(failed["error"]["message"].as_str().expect("text").contains("denied"), "{}", failed["error"]);
     app.stop().await;
 }
@@ -100,7 +100,7 @@ async fn a_run_that_waits_holds_no_place_and_goes_on_from_its_checkpoint() {
     app.until(&other, "completed").await;
     app.post(&format!("/api/v1/tasks/{id}/approve"), &json!({"hashes": [hash]})).await;
     let done = app.until(&id, "completed").await;
-    assert_eq!(documents(&done), ["report"]);
+    assert_eq!(artifacts_of(&done), ["report"]);
     let history = done["history"].as_array().expect("events").clone();
     let sums = history.iter().filter(|event| event["kind"] == "step_finished" && event["data"]["step"] == "sum");
     assert_eq!(sums.count(), 1, "the step before the question is not repeated");
@@ -141,6 +141,6 @@ async fn what_nobody_decides_in_time_is_refused() {
     })
     .await;
     assert!(failed["error"]["message"].as_str().expect("text").contains("in time"), "{}", failed["error"]);
-    assert_eq!(documents(&failed), [""; 0]);
+    assert_eq!(artifacts_of(&failed), [""; 0]);
     app.stop().await;
 }

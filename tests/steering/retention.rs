@@ -9,7 +9,7 @@ use qron::store::Store;
 use serde_json::json;
 
 use crate::app::{TestApp, hopeless, someday};
-use crate::support::{documents, eventually, saving, task};
+use crate::support::{artifacts_of, eventually, saving, task};
 
 const SMALL_INLINE: (&str, &str) = ("QRON__ARTIFACTS__INLINE_BYTES", "1");
 
@@ -42,12 +42,12 @@ async fn a_dry_run_tells_what_a_round_removes_and_everything_of_a_task_goes() {
     settled(&app, &done, "completed").await;
     settled(&app, &failed, "failed").await;
     let files = || walk(folder.path());
-    assert_eq!(files(), 1, "a large document is a file");
+    assert_eq!(files(), 1, "a large artifact is a file");
 
     assert_eq!(prune(&app, in_days(29), false).await, Pruned::default(), "nothing is old");
     // Tasks that completed are kept for 30 days, those that failed for 90, events for 30.
     let told = prune(&app, in_days(31), true).await;
-    assert_eq!(documents(&task(&app, &done).await), ["report"], "a dry run removes nothing");
+    assert_eq!(artifacts_of(&task(&app, &done).await), ["report"], "a dry run removes nothing");
     let removed = prune(&app, in_days(31), false).await;
     assert_eq!(told, removed);
     assert_eq!((removed.tasks, removed.attempts, removed.artifacts, removed.dead_letters), (1, 1, 1, 0));
@@ -104,7 +104,7 @@ async fn what_is_referenced_stays() {
     assert_eq!((removed.tasks, removed.artifacts), (4, 1), "{removed:?}");
     assert_eq!(app.get(&format!("/api/v1/tasks/{other}")).await.0, 404);
     let kept = task(&app, &needed).await;
-    assert_eq!((&kept["status"], documents(&kept)), (&json!("completed"), vec!["input"]));
+    assert_eq!((&kept["status"], artifacts_of(&kept)), (&json!("completed"), vec!["input"]));
     assert_eq!(kept["attempts"].as_array().expect("attempts").len(), 1);
     for id in [&open, &dependent] {
         assert!(task(&app, id).await["finished_at"].is_null());
@@ -156,7 +156,7 @@ async fn zero_days_are_for_ever_and_attempts_can_go_before_their_task() {
     let removed = prune(&app, in_days(10_000), false).await;
     assert_eq!((told, removed), (removed, Pruned { attempts: 1, ..Pruned::default() }));
     let kept = task(&app, &id).await;
-    assert_eq!((documents(&kept), kept["attempts"].as_array().map(Vec::len)), (vec!["kept"], Some(0)));
+    assert_eq!((artifacts_of(&kept), kept["attempts"].as_array().map(Vec::len)), (vec!["kept"], Some(0)));
     app.stop().await;
 }
 

@@ -22,18 +22,18 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Opt
     tokio::time::timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("it never came to be that {what}"))
 }
 
-/// A task that saves documents of these names, each in a step of its own.
+/// A task that saves artifacts of these names, each in a step of its own.
 pub(crate) fn saving(names: &[&str]) -> Value {
     let steps: Vec<Value> = names
         .iter()
         .map(|name| json!({ "id": name, "tool": "save_artifact", "arguments": { "name": name, "content": "text" } }))
         .collect();
-    json!({ "goal": format!("save the documents {names:?}"), "plan": { "steps": steps } })
+    json!({ "goal": format!("save the artifacts {names:?}"), "plan": { "steps": steps } })
 }
 
-/// Names of the documents of a task.
-pub(crate) fn documents(task: &Value) -> Vec<&str> {
-    task["artifacts"].as_array().expect("artifacts").iter().filter_map(|document| document["name"].as_str()).collect()
+/// Names of the artifacts of a task.
+pub(crate) fn artifacts_of(task: &Value) -> Vec<&str> {
+    task["artifacts"].as_array().expect("artifacts").iter().filter_map(|artifact| artifact["name"].as_str()).collect()
 }
 
 /// The open questions of a task: hash and arguments.
@@ -48,7 +48,7 @@ pub(crate) async fn task(app: &TestApp, id: &str) -> Value {
     app.get(&format!("/api/v1/tasks/{id}")).await.1
 }
 
-/// Kinds of the events of a task.
+/// Waits for an event of this kind and gives it back.
 pub(crate) async fn happened(app: &TestApp, id: &str, kind: &str) -> Value {
     eventually(&format!("{id} has an event {kind}"), async || {
         let task = task(app, id).await;

@@ -1,10 +1,10 @@
-//! What the API shows of documents.
+//! What the API shows of artifacts.
 
 use serde::{Deserialize, Serialize};
 
 use crate::store::Artifact;
 
-/// A document, without its content.
+/// An artifact, without its content.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ArtifactView {
     /// Name within the task.

@@ -176,7 +176,7 @@ pub struct TaskDetail {
     pub attempts: Vec<AttemptView>,
     /// What happened, oldest first.
     pub history: Vec<EventView>,
-    /// Its documents, without content.
+    /// Its artifacts, without content.
     pub artifacts: Vec<ArtifactView>,
 }
 
