@@ -19,13 +19,15 @@ pub(super) struct Paging {
 impl Paging {
     /// How many items the page shall have, and where it starts.
     pub(super) fn read(&self) -> Result<(u32, Option<String>), Problem> {
-        let limit = match self.limit.unwrap_or(DEFAULT_LIMIT) {
-            limit @ 1..=MAX_LIMIT => limit,
-            limit => {
-                return Err(Problem::bad_request(format!("limit = {limit} is out of range: use 1 to {MAX_LIMIT}")));
-            }
-        };
-        Ok((limit, start(self.after.as_deref())?))
+        Ok((self.limit()?, start(self.after.as_deref())?))
+    }
+
+    /// How many items the page shall have.
+    pub(super) fn limit(&self) -> Result<u32, Problem> {
+        match self.limit.unwrap_or(DEFAULT_LIMIT) {
+            limit @ 1..=MAX_LIMIT => Ok(limit),
+            limit => Err(Problem::bad_request(format!("limit = {limit} is out of range: use 1 to {MAX_LIMIT}"))),
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::domain::event::Event;
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
-use crate::store::{Inserted, StoreError, TaskFilter, TransitionError};
+use crate::store::{Inserted, NoPlace, StoreError, TaskFilter, TransitionError};
 use crate::telemetry::metrics;
 
 /// Events shown with a task, the newest.
@@ -104,7 +104,7 @@ pub(super) struct Wanted {
     after: Option<String>,
 }
 
-/// Tasks in the order of their ids; `status` takes several, separated by commas.
+/// Tasks in the order of their ids, those of a `schedule` the latest first; `status` takes several, separated by commas.
 pub(super) async fn list(
     State(parts): State<Shared>,
     Query(wanted): Query<Wanted>,
@@ -121,8 +121,16 @@ pub(super) async fn list(
         concurrency_key: wanted.concurrency_key,
         ..TaskFilter::default()
     };
-    let (limit, after) = Paging { limit: wanted.limit, after: wanted.after }.read()?;
-    let page = parts.store.tasks(&filter, limit, after.as_deref()).await?;
+    // The ids of firings say nothing of when they were.
+    let page = if filter.schedule_id.is_some() {
+        let limit = Paging { limit: wanted.limit, after: None }.limit()?;
+        let after = wanted.after.as_deref().map(str::parse).transpose();
+        let after = after.map_err(|error: NoPlace| Problem::bad_request(format!("after: {error}; send its next")))?;
+        parts.store.newest(&filter, limit, after).await?
+    } else {
+        let (limit, after) = Paging { limit: wanted.limit, after: wanted.after }.read()?;
+        parts.store.tasks(&filter, limit, after.as_deref()).await?
+    };
     Ok(Json(Listing::of(page, TaskView::from)))
 }
 

@@ -82,11 +82,22 @@ fn claim(worker: &Worker, tasks: &mut [Task], slots: Vec<Option<Slot>>, now: Tim
     tasks.iter_mut().zip(slots).map(take).collect()
 }
 
+impl Drop for Ahead {
+    /// When the insert failed: it is not known what it stored, and a search may have found no place free meanwhile.
+    fn drop(&mut self) {
+        if !self.slots.is_empty() {
+            self.slots.clear();
+            self.worker.unsettled.store(true, Ordering::Release);
+            self.worker.signals.work.notify_one();
+        }
+    }
+}
+
 impl Ahead {
     /// Starts those of `tasks`, in the order of [`Runner::take_ahead`], that were taken on and `created`. Whether some
     /// were created that must be looked for.
-    pub fn start(self, tasks: &[Task], created: impl IntoIterator<Item = bool>) -> bool {
-        let mut slots = self.slots.into_iter();
+    pub fn start(mut self, tasks: &[Task], created: impl IntoIterator<Item = bool>) -> bool {
+        let mut slots = std::mem::take(&mut self.slots).into_iter();
         let mut others = false;
         for (task, created) in tasks.iter().zip(created) {
             let slot = slots.next().flatten();

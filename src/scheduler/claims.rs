@@ -153,7 +153,13 @@ async fn claim(
     // What others won needs no place here any longer.
     drop(slots);
     let count = held.len();
-    let admitted = if limits.is_empty() { held } else { limits.admit(worker, held).await };
+    let admitted = if limits.is_empty() {
+        held
+    } else {
+        // The most urgent start, if not all may.
+        held.sort_by_key(|(task, _)| (task.rank(), task.id));
+        limits.admit(worker, held).await
+    };
     for (task, slot) in admitted {
         note(worker, &task, &slot);
         worker.start(task, slot);

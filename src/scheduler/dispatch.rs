@@ -116,7 +116,9 @@ impl Dispatcher {
                         // Capacity that was freed meanwhile may have waited for it.
                         Again::WhenDue | Again::WhenFree => self.has_backlog().then(clock::now),
                     };
-                    next = next.into_iter().chain(again).min();
+                    // A claim may have found out that a limit is reached, and handed back what it won.
+                    let limited = self.limits.next_look(clock::now());
+                    next = next.into_iter().chain(again).chain(limited).min();
                     continue;
                 }
                 () = self.worker.signals.work.notified() => {}
@@ -199,7 +201,7 @@ impl Dispatcher {
                 self.limits.crowd(&self.worker.store, slots.capacities(), &mut in_flight, now).await?;
             }
             let loads = slots.loads(&in_flight);
-            let places = loads.iter().map(|load| load.profile.capacity).sum::<usize>();
+            let places = loads.iter().filter(|load| !load.paused).map(|load| load.profile.capacity).sum::<usize>();
             let largest = self.settings.claim_batch.max(1);
             let share = (places / SHARES).min(largest);
             let most = if places < WORTH_SHARING { largest } else { share };
@@ -231,22 +233,21 @@ impl Dispatcher {
                     return Ok(self.ended(any_full || assignment.busy > 0 || !scan.all_seen));
                 }
                 // The window is full of what cannot go here: look further.
-                window = scan.limit.saturating_mul(4);
+                window = scan.limit.saturating_mul(4).max(window);
                 continue;
             }
-            let taken_all = scan.all_seen && assignment.picks.len() + assignment.none_fits.len() == due.len();
-            let picks = assignment
+            let picks: Vec<_> = assignment
                 .picks
                 .iter()
                 .filter_map(|(task, agent)| Some((&due[*task], slots.reserve(*agent)?)))
-                .map(|(task, slot)| (task.id, slot.keyed(task.key.as_deref())));
-            self.claims.begin(picks.collect(), now);
+                .map(|(task, slot)| (task.id, slot.keyed(task.key.as_deref())))
+                .collect();
+            let taken_all = scan.all_seen && picks.len() + assignment.none_fits.len() == due.len();
+            self.claims.begin(picks, now);
             if !has_keys {
                 self.rest = Some(scan.without(self.claims.wanted()));
             }
-            if taken_all {
-                return Ok(self.ended(any_full));
-            }
+            return Ok(if taken_all { self.ended(any_full) } else { Again::Now });
         }
     }
 
@@ -312,9 +313,11 @@ impl Dispatcher {
         self.worker.signals.backlog.load(Ordering::Acquire)
     }
 
+    /// All that is due was seen; a `backlog` of it waits for capacity, which tells when it is free.
     fn ended(&self, backlog: bool) -> Again {
         self.worker.signals.backlog.store(backlog, Ordering::Release);
-        if backlog { Again::WhenFree } else { Again::WhenDue }
+        // Some agents may be idle, although others are full.
+        Again::WhenDue
     }
 
     /// Says once of each task why it stays where it is.

@@ -10,7 +10,11 @@
 //! Tasks held by a replica that died count as running until they are rescued.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 
 use crate::clock;
 use crate::domain::event::Event;
@@ -20,11 +24,14 @@ use crate::domain::time::Timestamp;
 use crate::store::{DueTask, Store, StoreError, TransitionError};
 use crate::telemetry::metrics;
 use crate::worker::execute::Worker;
+use crate::worker::persist;
 use crate::worker::slots::Slot;
 
 /// How long a limit that is reached is left alone before it is looked at again, in milliseconds. What ends in this
 /// replica is noticed at once.
 const LOOK_MS: i64 = 250;
+/// Limits that are checked at a time.
+const CHECKS: usize = 16;
 /// Most limits remembered as reached.
 const MAX_REACHED: usize = 4_096;
 
@@ -157,14 +164,14 @@ impl Enforcer {
         for ((name, capacity), in_flight) in agents.zip(in_flight) {
             let Some(limit) = self.limits.of_agent(name) else { continue };
             let of = Of::Agent(name.to_owned());
-            let waits = self.state().reached.get(&of).is_some_and(|(until, _)| *until > now);
+            let waits = self.state().reached.get(&of).is_some_and(|(until, then)| *until > now && *in_flight >= *then);
             let mut room = if waits { 0 } else { limit.starts.unwrap_or(u32::MAX) };
             if let (Some(max), true) = (limit.max_running, room > 0) {
                 let used = store.running_as(name).await?;
                 let claiming = self.state().claiming.get(&of).copied().unwrap_or(0);
                 room = room.min(max.saturating_sub(used.saturating_add(claiming)));
                 if room == 0 {
-                    self.reached(of, now.plus_millis(LOOK_MS), 0);
+                    self.reached(of, now.plus_millis(LOOK_MS), *in_flight);
                 }
             }
             let room = usize::try_from(room).unwrap_or(usize::MAX);
@@ -241,18 +248,20 @@ impl Enforcer {
             return won;
         }
         let mut refused: HashMap<usize, &'static str> = HashMap::new();
-        for (of, indexes) in by_limit {
-            let open: Vec<usize> = indexes.into_iter().filter(|index| !refused.contains_key(index)).collect();
-            let allowed = match self.allowed(&worker.store, &of, open.len()).await {
-                Ok(allowed) => allowed,
-                Err(error) => {
-                    tracing::warn!(%error, "a limit could not be checked: its tasks are handed back");
-                    self.reached(of.clone(), clock::now().plus_millis(LOOK_MS), 0);
-                    0
-                }
-            };
-            // The last ones, which are the least urgent.
-            refused.extend(open.into_iter().skip(allowed).map(|index| (index, of.kind())));
+        // What its key refuses does not count against its agent.
+        let (keys, agents): (Vec<_>, Vec<_>) = by_limit.into_iter().partition(|(of, _)| matches!(of, Of::Key(_)));
+        for limits in [keys, agents] {
+            let open = limits.into_iter().map(|(of, mut indexes)| {
+                indexes.retain(|index| !refused.contains_key(index));
+                (of, indexes)
+            });
+            let checks = open.map(async |(of, indexes)| {
+                let allowed = self.allowed_or_none(&worker.store, &of, indexes.len()).await;
+                // The last ones, which are the least urgent.
+                indexes.into_iter().skip(allowed).map(|index| (index, of.kind())).collect::<Vec<_>>()
+            });
+            let over: Vec<Vec<_>> = stream::iter(checks.collect::<Vec<_>>()).buffered(CHECKS).collect().await;
+            refused.extend(over.into_iter().flatten());
         }
         let (mut admitted, mut back) = (Vec::new(), Vec::new());
         for (index, (task, slot)) in won.into_iter().enumerate() {
@@ -263,6 +272,18 @@ impl Enforcer {
         }
         hand_back(worker, back).await;
         admitted
+    }
+
+    /// [`Enforcer::allowed`]; none when the store does not tell.
+    async fn allowed_or_none(&self, store: &Store, of: &Of, won: usize) -> usize {
+        match self.allowed(store, of, won).await {
+            Ok(allowed) => allowed,
+            Err(error) => {
+                tracing::warn!(%error, "a limit could not be checked: its tasks are handed back");
+                self.reached(of.clone(), clock::now().plus_millis(LOOK_MS), 0);
+                0
+            }
+        }
     }
 
     /// How many of `won` tasks that were claimed under a limit may start.
@@ -293,25 +314,35 @@ impl Enforcer {
     }
 }
 
-/// Hands back tasks that were claimed and may not start, at no charge.
-async fn hand_back(worker: &Arc<Worker>, tasks: Vec<(Task, &'static str)>) {
+/// Hands back tasks that were claimed and may not start, at no charge, together.
+async fn hand_back(worker: &Worker, tasks: Vec<(Task, &'static str)>) {
+    join_all(tasks.into_iter().map(|(task, kind)| hand_back_one(worker, task, kind))).await;
+}
+
+async fn hand_back_one(worker: &Worker, task: Task, kind: &'static str) {
     let now = clock::now();
-    for (task, kind) in tasks {
-        metrics::LIMITED.inc([kind]);
-        match crate::worker::persist("hand back a task", || worker.store.transition(&task, &TaskEvent::Released, now))
-            .await
-        {
-            Ok(_) => {
-                let message = format!("waits: the limit of its {kind} is reached");
-                worker.events.note(Event::new("limited", message, now).task(task.id));
-            }
-            Err(TransitionError::Store(error)) => {
-                tracing::error!(task = %task.id, %error, "a task that may not start could not be handed back");
-                worker.unsettled.store(true, std::sync::atomic::Ordering::Release);
-            }
-            // Somebody cancelled it, or took it over.
-            Err(_) => {}
+    metrics::LIMITED.inc([kind]);
+    let released = persist("hand back a task", || worker.store.transition(&task, &TaskEvent::Released, now));
+    let released = tokio::select! {
+        biased;
+        released = released => released,
+        () = worker.abandon.cancelled() => {
+            tracing::error!(task = %task.id, "it could not be handed back before the exit: it will be rescued");
+            worker.unsettled.store(true, Ordering::Release);
+            return;
         }
+    };
+    match released {
+        Ok(_) => {
+            let message = format!("waits: the limit of its {kind} is reached");
+            worker.events.note(Event::new("limited", message, now).task(task.id));
+        }
+        Err(TransitionError::Store(error)) => {
+            tracing::error!(task = %task.id, %error, "a task that may not start could not be handed back");
+            worker.unsettled.store(true, Ordering::Release);
+        }
+        // Somebody cancelled it, or took it over.
+        Err(_) => {}
     }
 }
 

@@ -94,6 +94,11 @@ impl Watch {
     }
 }
 
+/// Whether an agent of `replica` takes on nothing more.
+fn is_full(replica: &Replica) -> bool {
+    replica.agents.iter().any(|agent| agent.in_flight >= agent.capacity && !agent.paused)
+}
+
 /// Watches the other replicas and rescues.
 pub(crate) struct Rescuer {
     worker: Arc<Worker>,
@@ -153,6 +158,9 @@ impl Rescuer {
         let look = self.watch.look(heartbeats, sent, Instant::now());
         if look.gone {
             self.worker.signals.inserted();
+        } else if replicas.iter().any(|replica| replica.id != self.worker.replica_id && is_full(replica)) {
+            // An insert wakes the replica that took it alone, which may have no room for it.
+            self.worker.signals.work.notify_one();
         }
         for (id, still) in look.dead {
             if Instant::now() >= look.valid_until {

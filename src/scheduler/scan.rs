@@ -19,7 +19,7 @@ pub(super) struct Scan {
     pub(super) due: Vec<DueTask>,
     /// What was left out.
     pub(super) closed: Closed,
-    /// Most tasks it could find.
+    /// Most tasks it could find; 0 for the rest of an earlier one.
     pub(super) limit: u32,
     /// Whether these are all that are due.
     pub(super) all_seen: bool,
@@ -38,7 +38,7 @@ impl Scan {
     pub(super) fn go_on(self, wanted: usize, closed: &Closed) -> Option<Self> {
         let is_of_use = self.made_at.elapsed() < MAX_AGE && self.closed == *closed && self.due.len() >= wanted;
         // More may be due by now.
-        is_of_use.then_some(Self { all_seen: false, ..self })
+        is_of_use.then_some(Self { all_seen: false, limit: 0, ..self })
     }
 }
 

@@ -148,7 +148,8 @@ impl Store {
         }
         let won = self.claimed(claim, limit, now).await;
         match (written, won) {
-            (Err(error), Ok(won)) if won.is_empty() => Err(error),
+            // What is not yet seen to be won may be won all the same.
+            (Err(error), Ok(won)) if won.is_empty() || error.is_transient() => Err(error),
             (_, won) => won,
         }
     }

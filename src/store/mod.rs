@@ -41,6 +41,7 @@ mod foreign;
 mod insert;
 mod limits;
 mod memory;
+mod newest;
 mod replicas;
 mod requests;
 mod retention;
@@ -56,6 +57,7 @@ mod writer;
 
 pub use codec::task_payload;
 pub use error::{StoreError, TransitionError};
+pub use newest::{NoPlace, Place};
 pub use retention::{Belonging, Ended, Left};
 pub use unique::KeyOf;
 

@@ -183,7 +183,7 @@ pub(super) fn readable_tasks(points: Vec<RetrievedPoint>) -> Vec<Task> {
     tasks
 }
 
-fn conditions(filter: &TaskFilter) -> Filter {
+pub(super) fn conditions(filter: &TaskFilter) -> Filter {
     let mut must = Vec::new();
     if !filter.statuses.is_empty() {
         let statuses: Vec<String> = filter.statuses.iter().map(ToString::to_string).collect();

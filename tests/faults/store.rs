@@ -97,9 +97,13 @@ fn limit_files(replica: &Replica, bytes: &str) {
 
 /// Fills the disk of the store while tasks are inserted, `rounds` times; gives back how many inserts were refused.
 async fn fill_disk(tasks: usize, rounds: usize) -> (Findings, usize) {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", PROGRAM]);
-    let (stage, mut server, port) = serve(Terms::default(), shell).await;
+    // A file that cannot grow is an error then, as on a full disk, and not the end of the process.
+    let program = || {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", PROGRAM]);
+        shell
+    };
+    let (stage, mut server, port) = serve(Terms::default(), program()).await;
     let fleet = vec![stage.replica().await];
     let store = stage.store().await;
     let mut refused = 0;
@@ -133,7 +137,7 @@ async fn fill_disk(tasks: usize, rounds: usize) -> (Findings, usize) {
         if round % 2 == 1 {
             // What the disk holds is the same as what the process knew.
             server.qron.kill();
-            server = stage.server(Command::new(PROGRAM), port).await;
+            server = stage.server(program(), port).await;
         }
         stage.insist(&fleet[0], &stage.tasks(20)).await;
         eventually("it goes on", async || {

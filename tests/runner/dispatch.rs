@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use qron::clock;
+use qron::domain::limit::{Limit, Limits};
 use qron::domain::task::{Task, TaskStatus};
 use serde_json::json;
 
@@ -62,6 +63,37 @@ async fn a_task_due_soon_starts_when_it_is_due_without_the_sweep() {
     let done = world.until(task.id, TaskStatus::Completed).await;
     let late_ms = done.finished_at.expect("finished").as_millis() - due.as_millis();
     assert!((0..5_000).contains(&late_ms), "finished {late_ms} ms after it was due");
+    runner.shutdown().await;
+}
+
+/// Nothing of the full agent's is due, and the sweep never comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_agent_does_not_make_another_oversleep() {
+    let world = World::new(&[]).await;
+    let long = Task { agent: Some("full".into()), ..planned("long", &json!([world.web.step("s1", "held/long")])) };
+    world.insert(std::slice::from_ref(&long)).await;
+    let runner = world.runner_of("r1", vec![agent("full", &[], 1), agent("idle", &[], 1)]).await;
+    world.web.until_visited("held/long", 1).await;
+    let later = Task { run_at: clock::now().plus_millis(700), agent: Some("idle".into()), ..sum("later") };
+    world.insert(std::slice::from_ref(&later)).await;
+    world.until(later.id, TaskStatus::Completed).await;
+    world.web.release("long");
+    world.until(long.id, TaskStatus::Completed).await;
+    runner.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_limit_of_starts_hands_back_starts_when_it_may() {
+    let world = World::new(&[]).await;
+    let limit = Limit { starts: Some(1), per_s: 2, ..Limit::default() };
+    let mut config = world.config.clone();
+    config.limits = Limits { keys: [("*".to_owned(), limit)].into(), ..Limits::default() };
+    let runner = world.start("r1", world.agents(), &config).await;
+    for round in 0..3 {
+        let task = Task { concurrency_key: Some("acme".to_owned()), ..sum(&format!("round {round}")) };
+        world.insert(std::slice::from_ref(&task)).await;
+        world.until(task.id, TaskStatus::Completed).await;
+    }
     runner.shutdown().await;
 }
 

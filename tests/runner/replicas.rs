@@ -85,6 +85,27 @@ async fn two_replicas_share_the_work_and_do_nothing_twice() {
     assert_eq!(by_replica.len(), 2, "{by_replica:?}");
 }
 
+/// Whoever inserts wakes one replica, and the sweep never comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_replica_takes_what_a_full_one_has_no_room_for() {
+    let world = World::new(&SHORT_LEASE).await;
+    let long = Task { agent: Some("one".into()), ..planned("long", &json!([world.web.step("s1", "held/long")])) };
+    world.insert(std::slice::from_ref(&long)).await;
+    let full = world.runner_of("full", vec![agent("one", &[], 1)]).await;
+    world.web.until_visited("held/long", 1).await;
+    let idle = world.runner_of("idle", vec![agent("other", &[], 1)]).await;
+    for _ in 0..2 {
+        let silent = sum("announced to nobody");
+        world.store.insert(std::slice::from_ref(&silent)).await.expect("inserted");
+        world.until(silent.id, TaskStatus::Completed).await;
+    }
+    world.web.release("long");
+    world.until(long.id, TaskStatus::Completed).await;
+    for runner in [full, idle] {
+        runner.shutdown().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tasks_of_a_dead_replica_go_on_elsewhere_from_their_checkpoint() {
     let model = forgetful_model(1).await;

@@ -11,6 +11,7 @@ mod failing;
 mod foreign;
 mod inserting;
 mod keeping;
+mod listing;
 mod moving;
 mod remembering;
 mod rescuing;
