@@ -149,7 +149,7 @@ pub(super) async fn children(
     Ok(Json(Children::of(page, &counts)))
 }
 
-/// A task with its attempts, history and documents.
+/// A task with its attempts, history and artifacts.
 pub(super) async fn show(State(parts): State<Shared>, Id(id): Id) -> Result<Json<TaskDetail>, Problem> {
     let (task, attempts, history, artifacts) = tokio::try_join!(
         async { find(&parts, id).await },

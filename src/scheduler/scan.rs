@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::domain::id::TaskId;
 use crate::store::{Closed, DueTask};
 
-/// How long a scan is used. What is more urgent and inserted meanwhile waits no longer for its turn.
+/// How long a scan is used. What is more urgent and inserted meanwhile waits for its turn this long at most.
 const MAX_AGE: Duration = Duration::from_millis(100);
 
 /// Due tasks to choose from.

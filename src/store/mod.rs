@@ -81,11 +81,11 @@ pub struct Settings {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArtifactSettings {
-    /// Documents up to this many bytes are kept in the store, larger ones as files.
+    /// Artifacts up to this many bytes are kept in the store, larger ones as files.
     pub inline_bytes: usize,
     /// Folder of the larger ones.
     pub folder: std::path::PathBuf,
-    /// Largest document, in bytes.
+    /// Largest artifact, in bytes.
     pub max_bytes: usize,
 }
 
@@ -185,7 +185,7 @@ pub struct Rescue {
     pub poisoned: Vec<Task>,
 }
 
-/// A stored document.
+/// A stored artifact.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, Deserialize)]
 pub struct Artifact {
     /// Derived from task and name: writing the same name again replaces it.

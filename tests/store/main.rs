@@ -3,10 +3,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod artifacts;
 mod bed;
 mod claiming;
 mod connecting;
-mod documents;
 mod failing;
 mod foreign;
 mod inserting;

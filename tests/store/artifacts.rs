@@ -5,7 +5,7 @@ use qron::store::StoreError;
 
 use crate::bed::{Bed, NOW};
 
-/// The only file below the folder of artifacts.
+/// The files of artifacts.
 fn files(bed: &Bed) -> Vec<std::path::PathBuf> {
     let Ok(tasks) = std::fs::read_dir(bed.folder.path().join("artifacts")) else { return Vec::new() };
     let folders = tasks.flatten().map(|entry| entry.path());
@@ -15,7 +15,7 @@ fn files(bed: &Bed) -> Vec<std::path::PathBuf> {
 }
 
 #[tokio::test]
-async fn documents_of_any_size_and_content_come_back() {
+async fn artifacts_of_any_size_and_content_come_back() {
     let bed = Bed::new().await;
     let task = TaskId::fresh();
     let contents: [(&str, Vec<u8>); 6] = [
