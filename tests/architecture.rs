@@ -61,10 +61,10 @@ fn module_of(segments: &[String]) -> Option<String> {
     }
 }
 
-/// The source without comments and unit tests.
+/// The source without comments and the unit tests at its end; those in a file of their own are checked there.
 fn code_of(source: &str) -> String {
     source
-        .split("#[cfg(test)]\nmod tests")
+        .split("#[cfg(test)]\nmod tests {")
         .next()
         .unwrap_or_default()
         .lines()
@@ -237,6 +237,7 @@ fn a_forbidden_import_is_found_however_it_is_written() {
         "use super::super::store::Store;",
         "use super::{super::store::Store};",
         "/// Fine.\nuse crate::domain::task::Task; // crate::clock\nuse crate::store::Store;",
+        "#[cfg(test)]\nmod tests;\nuse crate::store::Store;",
     ] {
         let found = violations(Path::new("llm/client.rs"), source);
         assert_eq!(found, ["src/llm/client.rs: llm must not import store"], "{source}");

@@ -71,7 +71,7 @@ async fn results_of_one_moment_share_a_checkpoint() {
     let (outcome, traces) = bed.run(&planned("read", &json!(steps))).await;
     assert!(outcome.result.is_ok());
     let written = traces.checkpoints.lock().expect("checkpoints").len();
-    assert!((1..=8).contains(&written), "{written}");
+    assert!(written <= 4, "{written} for eight results");
 }
 
 #[tokio::test]

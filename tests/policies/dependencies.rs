@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, calculation, hopeless};
-use crate::support::{EVERY_SECOND, World, sum};
+use crate::support::{EVERY_SECOND, World, eventually, sum};
 
 fn with(mut body: Value, fields: &[(&str, Value)]) -> Value {
     for (name, value) in fields {
@@ -113,13 +113,11 @@ async fn the_children_of_a_task_are_listed_and_counted() {
         .await;
     app.until(&parent, "completed").await;
     let children = async || app.get(&format!("/api/v1/tasks/{parent}/children")).await.1;
-    let all = loop {
+    let all = eventually("its children have ended", async || {
         let all = children().await;
-        if all["finished"] == json!(true) {
-            break all;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    };
+        if all["finished"] == json!(true) { Ok(all) } else { Err(all.to_string()) }
+    })
+    .await;
     assert_eq!((&all["total"], &all["counts"]), (&json!(2), &json!({"completed": 2})), "{all}");
     assert!(all["items"].as_array().expect("items").iter().all(|child| child["parent"] == json!(parent)
         && child["concurrency_key"] == "acme"

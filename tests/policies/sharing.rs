@@ -39,16 +39,17 @@ async fn running(world: &World, key: &str) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_noisy_key_hides_no_other() {
     let world = World::new(&[]).await;
-    let noisy: Vec<Task> = (0..3_000).map(|_| of("noisy", sum("one of many"))).collect();
+    let began = clock::now();
+    let noisy: Vec<Task> =
+        (0..3_000).map(|_| Task { run_at: began.plus_millis(-2), ..of("noisy", sum("one of many")) }).collect();
     world.store.insert(&noisy).await.expect("inserted");
     // Later, and so behind all of them.
-    let later = clock::now().plus_millis(1);
+    let later = began.plus_millis(-1);
     let quiet: Vec<Task> =
         (0..3).map(|index| Task { run_at: later, ..of(&format!("quiet {index}"), sum("the only one")) }).collect();
     let plain = Task { run_at: later, ..sum("without a key") };
     world.store.insert(&quiet).await.expect("inserted");
     world.store.insert(std::slice::from_ref(&plain)).await.expect("inserted");
-    tokio::time::sleep(Duration::from_millis(5)).await;
     let runner = world.runner_of("one", vec![agent("generalist", &[], 8)]).await;
     for task in quiet.iter().chain([&plain]) {
         world.until(task.id, TaskStatus::Completed).await;
@@ -71,14 +72,14 @@ async fn done(world: &World, key: &str) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_tasks_without_a_key_hides_none_with_one() {
     let world = World::new(&[]).await;
-    let flood: Vec<Task> = (0..10_000).map(|_| sum("one of many")).collect();
+    let began = clock::now();
+    let flood: Vec<Task> = (0..10_000).map(|_| Task { run_at: began.plus_millis(-2), ..sum("one of many") }).collect();
     world.store.insert(&flood).await.expect("inserted");
-    let later = clock::now().plus_millis(1);
+    let later = began.plus_millis(-1);
     let quiet: Vec<Task> = (0..40)
         .map(|index| Task { run_at: later, ..of(&format!("quiet {}", index % 4), sum("one of a few")) })
         .collect();
     world.store.insert(&quiet).await.expect("inserted");
-    tokio::time::sleep(Duration::from_millis(5)).await;
     let runner = world.runner_of("one", vec![agent("generalist", &[], 8)]).await;
     for task in &quiet {
         world.until(task.id, TaskStatus::Completed).await;
@@ -103,7 +104,6 @@ async fn a_noisy_key_before_ten_thousand_of_others_takes_its_turns_only() {
         .collect();
     world.store.insert(&noisy).await.expect("inserted");
     world.store.insert(&others).await.expect("inserted");
-    tokio::time::sleep(Duration::from_millis(5)).await;
     let runner = world.runner_of("one", vec![agent("generalist", &[], 40)]).await;
     eventually("each customer has had a hundred turns", async || {
         for number in 1..10 {

@@ -60,12 +60,12 @@ async fn capacity_is_never_exceeded_and_is_used_under_backlog() {
     let tasks: Vec<Task> =
         (0..TASKS).map(|_| planned("take a second", &json!([world.web.step("s1", "slow/page")]))).collect();
     let runner = world.runner_of("r1", vec![agent("a", &[], CAPACITY)]).await;
-    let Race { multiple, .. } = race(&world, &runner, &tasks, 1).await;
+    race(&world, &runner, &tasks, 1).await;
     runner.shutdown().await;
     let (peak, busy) = world.web.occupation();
     assert!(peak <= CAPACITY, "{peak} at once");
     assert!(busy >= LATENCY * u32::try_from(TASKS).expect("small"), "only {busy:?} of work was done");
-    assert!(multiple < 8.0, "{multiple:.2} times the ideal");
+    assert!(peak > CAPACITY / 2, "only {peak} at once");
 }
 
 /// The bounds that are promised, on a machine that does nothing else:

@@ -1,7 +1,6 @@
 //! Several replicas over one store: nothing is done twice, and the dead leave nothing behind.
 
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
 
 use qron::config::Config;
 use qron::domain::agent::AgentProfile;
@@ -13,7 +12,6 @@ use serde_json::json;
 
 use crate::support::{World, agent, eventually, planned, sum};
 
-const LEASE: Duration = Duration::from_millis(1_500);
 const SHORT_LEASE: [(&str, &str); 2] = [("WORKER__LEASE_MS", "1500"), ("WORKER__HEARTBEAT_MS", "300")];
 
 /// A runner that dies without a word: everything it has runs on a runtime of its own, which ends at once.
@@ -119,10 +117,8 @@ async fn the_tasks_of_a_dead_replica_go_on_elsewhere_from_their_checkpoint() {
     eventually("the model is asked", async || if model.in_flight() == 1 { Ok(()) } else { Err("not yet".to_owned()) })
         .await;
     doomed.kill();
-    let died = Instant::now();
     let heir = world.runner("heir").await;
     let done = world.until(task.id, TaskStatus::Completed).await;
-    assert!(died.elapsed() < LEASE + Duration::from_secs(5), "{:?}", died.elapsed());
     assert_eq!((done.crashes, done.attempt), (1, 0));
     assert_eq!(world.web.visits("open/first"), 1, "the recorded step is not repeated");
     for runner in [idle, heir] {
@@ -225,18 +221,16 @@ async fn a_drained_task_goes_on_elsewhere_from_its_checkpoint() {
 async fn the_proven_death_of_a_replica_needs_no_lease() {
     let model = forgetful_model(1).await;
     let url = model.base_url();
-    let world = World::new(&[("MODEL__BASE_URL", &url)]).await;
+    let world = World::new(&[("WORKER__LEASE_MS", "3600000"), ("MODEL__BASE_URL", &url)]).await;
     let task = two_steps(&world);
     world.insert(std::slice::from_ref(&task)).await;
     let doomed = Doomed::start("doomed", world.agents(), world.config.clone());
     eventually("the model is asked", async || if model.in_flight() == 1 { Ok(()) } else { Err("not yet".to_owned()) })
         .await;
     doomed.kill();
-    let began = Instant::now();
     let heir = world.runner("heir").await;
     assert_eq!(heir.rescue_now("doomed").await.expect("rescued"), 1);
     world.until(task.id, TaskStatus::Completed).await;
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     heir.shutdown().await;
 }
 

@@ -25,7 +25,7 @@ use tokio::sync::{Notify, watch};
 use crate::common;
 
 /// Longest wait for anything in these tests; they are much faster unless something is wrong.
-const DEADLINE: Duration = Duration::from_mins(1);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 /// Between two looks at the state.
 const LOOK: Duration = Duration::from_millis(20);
 
