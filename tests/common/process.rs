@@ -1,9 +1,14 @@
 //! `qron run` as a child process: started, watched, killed and stopped.
 
+use std::collections::BTreeSet;
 use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
+
+use qron::domain::id::TaskId;
+use qron::store::Store;
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_qron");
@@ -109,8 +114,34 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Res
     }
 }
 
-/// A port that nobody listens on.
-pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
+/// The tasks that a replica has in hand, once its last requests have been carried out.
+pub(crate) async fn in_hand(store: &Store, name: &str) -> BTreeSet<TaskId> {
+    let read = async || -> BTreeSet<TaskId> {
+        let held = store.held(name, 1_000).await.expect("readable");
+        held.into_iter().map(|task| task.id).collect()
+    };
+    let mut before = read().await;
+    loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let now = read().await;
+        if now == before {
+            return now;
+        }
+        before = now;
+    }
+}
+
+/// A port that nobody listens on, and that the system does not give to outgoing connections while nobody does.
+pub(crate) fn steady_port() -> u16 {
+    loop {
+        let port = 12_000 + u16::try_from(any_below(18_000)).expect("small");
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// A number below `end`; another one with every call.
+pub(crate) fn any_below(end: u64) -> u64 {
+    RandomState::new().hash_one(0) % end
 }

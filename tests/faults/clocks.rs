@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use qron::domain::event::Event;
 use qron::domain::schedule::fire_time;
 use qron::domain::task::TaskStatus;
 use qron::domain::time::Timestamp;
@@ -113,6 +114,8 @@ async fn wrong_ticks(library: &Path, wanted: usize) -> Ticks {
     let store = stage.store().await;
     let mut fleet = vec![stage.replica().await];
     stage.post(&fleet[0], "/schedules", &every_second(&stage)).await;
+    eventually("it fires", async || if stage.effects.firings().is_empty() { Err("no".to_owned()) } else { Ok(()) })
+        .await;
     // Those that start later read it at once.
     for (name, offset) in [("ahead", "+300"), ("behind", "-300")] {
         let command = under(library, &stage.folder().join(name), offset);
@@ -137,6 +140,21 @@ async fn wrong_ticks(library: &Path, wanted: usize) -> Ticks {
     stop_all(fleet).await;
     let fired: Vec<Timestamp> = tasks.iter().filter_map(fire_time).collect();
     assert!(fired.windows(2).all(|pair| pair[0] < pair[1]) && fired.len() == tasks.len(), "{fired:?}");
+    let first_skipped = tasks.iter().position(|task| task.status == TaskStatus::Skipped).expect("one was missed");
+    let (before_it, from_it) = fired.split_at(first_skipped);
+    for seconds in [before_it, from_it] {
+        assert!(seconds.windows(2).all(|pair| pair[1].as_millis() - pair[0].as_millis() == 1_000), "{fired:?}");
+    }
+    // Between the two lie those that were missed and are too many for a record of their own.
+    let events = store.events(None, 1_000).await.expect("readable");
+    let is_of_them = |event: &&Event| {
+        let time = |key: &str| Timestamp::read(&event.data[key]).expect("a time");
+        event.kind == "firings_missed"
+            && before_it.last().is_some_and(|last| time("from") <= *last)
+            && time("until") >= from_it[0]
+    };
+    let told: Vec<&Event> = events.iter().filter(is_of_them).collect();
+    assert!(!told.is_empty(), "no event tells of those between {:?} and {}", before_it.last(), from_it[0]);
     let count = |status| tasks.iter().filter(|task| task.status == status).count();
     let (completed, skipped) = (count(TaskStatus::Completed), count(TaskStatus::Skipped));
     assert_eq!(completed + skipped, tasks.len(), "{tasks:?}");

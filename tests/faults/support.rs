@@ -1,7 +1,6 @@
 //! A stage for one storm: a store, replicas of the program, an inserter that remembers what was acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher as _, RandomState};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
@@ -17,8 +16,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::common;
-pub(crate) use crate::common::process::eventually;
 use crate::common::process::{PROGRAM, Qron};
+pub(crate) use crate::common::process::{any_below, eventually, steady_port};
 use crate::effects::{ENDLESS, Effects};
 
 /// The agent that the tasks of a storm are for; a process that only serves the store has none of that name.
@@ -393,21 +392,6 @@ impl Replica {
 /// Ends all of them in order.
 pub(crate) async fn stop_all(replicas: Vec<Replica>) {
     futures_util::future::join_all(replicas.into_iter().map(Replica::stop)).await;
-}
-
-/// A port that nobody listens on, and that the system does not give to outgoing connections while nobody does.
-pub(crate) fn steady_port() -> u16 {
-    loop {
-        let port = 12_000 + u16::try_from(any_below(18_000)).expect("small");
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
-/// A number below `end`; another one with every call.
-pub(crate) fn any_below(end: u64) -> u64 {
-    RandomState::new().hash_one(0) % end
 }
 
 /// Says that something was not tried. Written past the capture of the harness: it has to be seen.

@@ -1,12 +1,12 @@
 //! Replicas that are killed, and such as stand still and wake up.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use qron::domain::id::TaskId;
 use qron::store::Store;
 
 use crate::checker::{Findings, INTERRUPTED, check};
+use crate::common::process::in_hand;
 use crate::support::{Replica, Stage, Terms, any_below, eventually, quantile, stop_all};
 
 /// Waits until the replicas have made this many calls more.
@@ -17,23 +17,6 @@ pub(crate) async fn until_moved_on(stage: &Stage, calls: usize) {
         if made >= calls { Ok(()) } else { Err(format!("{made} calls")) }
     })
     .await;
-}
-
-/// The tasks that a replica has in hand, once its last requests have been carried out.
-pub(crate) async fn in_hand(store: &Store, name: &str) -> BTreeSet<TaskId> {
-    let read = async || -> BTreeSet<TaskId> {
-        let held = store.held(name, 1_000).await.expect("readable");
-        held.into_iter().map(|task| task.id).collect()
-    };
-    let mut before = read().await;
-    loop {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        let now = read().await;
-        if now == before {
-            return now;
-        }
-        before = now;
-    }
 }
 
 /// Waits until none of `tasks` is in the hands of the replica `name` any longer, nor waits for another one.

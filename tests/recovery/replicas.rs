@@ -7,6 +7,7 @@ use qron::domain::id::TaskId;
 use qron::domain::task::TaskStatus;
 use qron::store::{Store, TaskFilter};
 
+use crate::common::process::in_hand;
 use crate::support::{LEASE, Place, eventually, until_completed};
 
 /// The running tasks by owner.
@@ -40,7 +41,7 @@ async fn the_tasks_of_a_killed_process_finish_on_the_other_and_none_is_claimed_b
     .await;
     victim.kill();
     let killed = Instant::now();
-    let left: BTreeSet<TaskId> = store.held(&name, 1_000).await.expect("readable").iter().map(|task| task.id).collect();
+    let left = in_hand(&store, &name).await;
     eventually("what the dead one had is completed", async || {
         for id in &left {
             let task = store.task(*id).await.map_err(|error| error.to_string())?.ok_or("gone")?;

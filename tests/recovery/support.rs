@@ -1,7 +1,6 @@
 //! `qron run` as a child process, tasks for it, and a web server that sees which steps are carried out.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,8 +18,8 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::common;
-use crate::common::process::free_port;
 pub(crate) use crate::common::process::{Qron, eventually};
+use crate::common::process::{any_below, steady_port};
 
 /// Time without a heartbeat after which a replica is dead.
 pub(crate) const LEASE: Duration = Duration::from_secs(3);
@@ -54,7 +53,7 @@ impl Place {
         let folder = std::env::temp_dir().join(&prefix);
         std::fs::create_dir_all(&folder).expect("a folder");
         let web = Web::start(page_takes).await;
-        Self { folder, store_url, embedded_port: free_port(), prefix, capacity, grace_s: 1, web }
+        Self { folder, store_url, embedded_port: steady_port(), prefix, capacity, grace_s: 1, web }
     }
 
     /// Starts the program.
@@ -75,7 +74,7 @@ impl Place {
             self.embedded_port,
             LEASE.as_millis(),
             self.grace_s,
-            free_port(),
+            steady_port(),
         );
         let file = self.folder.join(format!("{name}.toml"));
         std::fs::write(&file, text).expect("written");
@@ -184,6 +183,5 @@ pub(crate) async fn until_completed(store: &Store, wanted: usize) {
 
 /// A moment within `span`; another one with every call.
 pub(crate) fn any_moment(span: std::ops::Range<u64>) -> Duration {
-    let chance = RandomState::new().hash_one(0);
-    Duration::from_millis(span.start + chance % (span.end - span.start))
+    Duration::from_millis(span.start + any_below(span.end - span.start))
 }
