@@ -144,7 +144,7 @@ async fn while_it_stops_a_replica_still_answers_and_says_that_it_is_not_ready() 
             }
         }
     };
-    let said = tokio::time::timeout(std::time::Duration::from_secs(10), said).await.expect("not ready any more");
+    let said = tokio::time::timeout(PATIENCE, said).await.expect("not ready any more");
     assert!(said["reasons"][0].as_str().is_some_and(|reason| reason.contains("stopping")), "{said}");
     assert_eq!(app.get(&format!("/api/v1/tasks/{id}")).await.1["status"], "running");
     runner.stop_now();
@@ -263,7 +263,7 @@ async fn agents_search_health_and_metrics_answer() {
     let app = TestApp::start().await;
     assert_eq!(app.get("/healthz").await.0, StatusCode::OK);
     let ready = async { while app.get("/readyz").await.0 != StatusCode::OK {} };
-    tokio::time::timeout(std::time::Duration::from_secs(10), ready).await.expect("ready");
+    tokio::time::timeout(PATIENCE, ready).await.expect("ready");
     let (_, agents) = app.get("/api/v1/agents").await;
     let agent = &agents["items"][0];
     assert_eq!((&agent["name"], &agent["health"]), (&json!("generalist"), &json!("ok")), "{agents}");
@@ -280,7 +280,7 @@ async fn agents_search_health_and_metrics_answer() {
             }
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(10), found).await.expect("the task is found");
+    tokio::time::timeout(PATIENCE, found).await.expect("the task is found");
     let (_, metrics) = app.get("/metrics").await;
     let metrics = metrics.as_str().expect("text");
     let counted = r#"qron_api_requests_total{method="GET",route="/api/v1/tasks/{id}",status="200"}"#;

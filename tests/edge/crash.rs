@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::{
@@ -23,6 +23,8 @@ use crate::support::{client_of, code, count, index, insert, payload, point, stor
 
 const FOLDER: &str = "QRON_TEST_CHILD_FOLDER";
 const NAME: &str = "points";
+/// Longer than anything here should take.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the body of a child process, run by the other tests"]
@@ -63,6 +65,7 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .expect("a child");
+        let began = Instant::now();
         let url = loop {
             if let Ok(url) = fs::read_to_string(&announced) {
                 break url;
@@ -70,6 +73,7 @@ impl Server {
             if let Some(status) = process.try_wait().expect("its state") {
                 panic!("the child ended: {status}");
             }
+            assert!(began.elapsed() < PATIENCE, "the child does not say where it listens");
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
         Self { process, client: client_of(&url) }
@@ -129,7 +133,9 @@ async fn kill_nine_loses_nothing_acknowledged() {
             })
             .collect();
         // Each round ends at another point of the work: after more and more acknowledged steps.
+        let began = Instant::now();
         while writers.iter().map(|(_, done, _)| done.changed.load(Ordering::Relaxed)).sum::<u64>() < 10 + round * 37 {
+            assert!(began.elapsed() < PATIENCE, "too little is acknowledged");
             tokio::task::yield_now().await;
         }
         drop(server);

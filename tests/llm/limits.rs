@@ -85,7 +85,7 @@ async fn calls_beyond_the_requests_per_minute_wait_their_turn() {
     // 30 at once, then one each two seconds, which is longer than a call may take: waiting is not part of it,
     // and the one that waited and failed is tried again.
     settings.requests_per_minute = 30;
-    settings.timeout_ms = 900;
+    settings.timeout_ms = 1_900;
     let models = models(&settings);
     let began = Instant::now();
     for _ in 0..31 {

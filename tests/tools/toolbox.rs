@@ -127,18 +127,21 @@ async fn arguments_that_break_the_schema_never_reach_the_tool() {
 
 #[tokio::test]
 async fn a_panic_or_a_hang_is_a_failure_of_that_call_alone() {
-    let (_folder, toolbox) = toolbox(|settings| settings.timeout_ms = 200).await;
+    let (_folder, patient) = toolbox(|_| {}).await;
+    let (_other, hurried) = toolbox(|settings| settings.timeout_ms = 200).await;
     let everything = agent(&json!(["*"]));
-    let panicked = toolbox.call(&everything, &context(), &call_of("odd", json!({ "do": "panic" }))).await;
+    let panicked = patient.call(&everything, &context(), &call_of("odd", json!({ "do": "panic" }))).await;
     let failure = panicked.expect_err("a panic");
     assert_eq!(failure.class, FailureClass::Permanent);
     assert!(failure.message.contains("tool odd"), "{failure}");
     let started = Instant::now();
-    let hung = toolbox.call(&everything, &context(), &call_of("odd", json!({ "do": "hang" }))).await;
+    let hung = hurried.call(&everything, &context(), &call_of("odd", json!({ "do": "hang" }))).await;
     assert_eq!(hung.expect_err("a hang").class, FailureClass::Timeout);
     assert!(started.elapsed() < Duration::from_secs(5));
-    let sum = toolbox.call(&everything, &context(), &call_of("calculate", json!({ "expression": "1+1" }))).await;
-    assert_eq!(sum.expect("a value")["value"], "2");
+    for toolbox in [&patient, &hurried] {
+        let sum = toolbox.call(&everything, &context(), &call_of("calculate", json!({ "expression": "1+1" }))).await;
+        assert_eq!(sum.expect("a value")["value"], "2");
+    }
 }
 
 #[tokio::test]
