@@ -25,7 +25,7 @@ impl Prune {
         let verb = if self.dry_run { "would remove" } else { "removed" };
         let count = |what: &str| outcome.get(what).and_then(Value::as_u64).unwrap_or_default();
         output::line(&format!(
-            "{verb} {} tasks, {} attempts, {} events, {} documents, {} dead letters, {} memories",
+            "{verb} {} tasks, {} attempts, {} events, {} artifacts, {} dead letters, {} memories",
             count("tasks"),
             count("attempts"),
             count("events"),

@@ -49,8 +49,8 @@ struct Storm {
     findings: Findings,
     /// From each kill until all that the dead had in hand was claimed again.
     recoveries: Vec<Duration>,
-    /// Tasks per second before and after.
-    rates: Option<(f64, f64)>,
+    /// Tasks per second before, after, and of replicas that are started anew on the same store.
+    rates: Option<[f64; 3]>,
 }
 
 /// Kills one of `replicas` processes after the other, `rounds` times, while they work on `tasks` tasks.
@@ -86,6 +86,14 @@ async fn kill_workers(tasks: usize, replicas: usize, rounds: usize, measured: Op
         Some(count) => Some(rate(&stage, &fleet, &store, count).await),
         None => None,
     };
+    let anew = match measured {
+        Some(count) => {
+            stop_all(std::mem::take(&mut fleet)).await;
+            fleet = stage.replicas(replicas).await;
+            Some(rate(&stage, &fleet, &store, count).await)
+        }
+        None => None,
+    };
     eventually("the dead are off the list", async || {
         let listed = store.replicas().await.map_err(|error| error.to_string())?.len();
         if listed == fleet.len() { Ok(()) } else { Err(format!("{listed} are on it")) }
@@ -94,7 +102,8 @@ async fn kill_workers(tasks: usize, replicas: usize, rounds: usize, measured: Op
     stop_all(fleet).await;
     let findings = check(&stage, INTERRUPTED).await;
     assert!(store.replicas().await.expect("readable").is_empty(), "nobody is left on the list");
-    Storm { findings, recoveries, rates: before.zip(after) }
+    let rates = before.zip(after).zip(anew).map(|((before, after), anew)| [before, after, anew]);
+    Storm { findings, recoveries, rates }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,10 +117,11 @@ async fn killed_replicas_lose_nothing_and_repeat_no_effect() {
 async fn fifty_kills_of_replicas() {
     let mut storm = kill_workers(10_000, 4, 50, Some(1_000)).await;
     let (p50, p99) = (quantile(&mut storm.recoveries, 0.5), quantile(&mut storm.recoveries, 0.99));
-    let (before, after) = storm.rates.expect("measured");
+    let [before, after, anew] = storm.rates.expect("measured");
     println!("kill -9 of replicas, 50 times: {:?}", storm.findings);
     println!("claimed again after p50 {p50:?}, p99 {p99:?} with a lease of {:?}", Terms::default().lease);
     println!("{before:.0} tasks/s before, {after:.0} after: {:.0} %", after / before * 100.0);
+    println!("{anew:.0} tasks/s of replicas started anew on that store: {:.0} %", after / anew * 100.0);
 }
 
 /// Stops `rounds` replicas for three leases each, and lets them go on.
