@@ -199,6 +199,10 @@ impl Task {
 
     fn start_over(&mut self, now: Timestamp) {
         let asks = approval::start_over(&mut self.approvals, now);
+        // Runs keep their numbers, so that the next one looks for the checkpoint of the last one and finds no older one.
+        // A run that was cancelled has not been counted yet; one that a person did not allow never began.
+        let uncounted = u32::from(self.status == TaskStatus::Cancelled && !asks);
+        self.releases = self.earlier_runs().saturating_add(uncounted);
         // One that never ran may have been ahead of what it depends on.
         let never_ran = self.status != TaskStatus::Failed;
         self.status = match (asks, never_ran && !self.depends_on.is_empty()) {
@@ -209,8 +213,6 @@ impl Task {
         self.run_at = now;
         self.attempt = 0;
         self.crashes = 0;
-        // Counted, so that the next run looks for the checkpoint of the last one.
-        self.releases += 1;
         self.finished_at = None;
         self.cancel_requested = false;
     }

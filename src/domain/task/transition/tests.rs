@@ -153,3 +153,44 @@ fn the_third_crash_ends_a_task() {
     assert_eq!(after.status, TaskStatus::Failed);
     assert_eq!(after.error.expect("a reason").class, FailureClass::Crashed);
 }
+
+/// The next run goes on from the checkpoint with the highest number: a number that came again would lead it back.
+#[test]
+fn no_run_has_the_number_of_an_earlier_one() {
+    let mut dice = 1_u64;
+    let (mut current, mut last, mut requeued) = (task(TaskStatus::Pending), 0, 0);
+    for _ in 0..50_000 {
+        // Knuth's linear congruential generator.
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let events = events();
+        let event = &events[usize::try_from(dice >> 33).expect("31 bits") % events.len()];
+        let Ok(next) = current.apply(event, LATER) else { continue };
+        match event {
+            TaskEvent::Claimed(_) => {
+                assert!(next.earlier_runs() + 1 > last, "run {last} is followed by {}", next.earlier_runs() + 1);
+                last = next.earlier_runs() + 1;
+            }
+            TaskEvent::Requeued => requeued += 1,
+            _ => {}
+        }
+        let is_over = matches!(next.status, TaskStatus::Completed);
+        (current, last) = if is_over { (task(TaskStatus::Pending), 0) } else { (next, last) };
+    }
+    assert!(requeued > 100, "requeued {requeued} times");
+}
+
+#[test]
+fn what_never_ran_waits_for_its_dependencies_after_it_was_requeued_and_approved() {
+    let asking = Task {
+        depends_on: vec![TaskId::Number(2)],
+        approvals: vec![asked("one", Subject::Task)],
+        ..task(TaskStatus::AwaitingApproval)
+    };
+    let approved = |task: &Task| task.apply(&TaskEvent::Approved(ruling("one")), LATER).expect("legal");
+    let denied = asking.apply(&TaskEvent::Denied(ruling("one")), LATER).expect("legal");
+    let cancelled = asking.apply(&TaskEvent::CancelRequested, LATER).expect("legal");
+    for ended in [denied, cancelled] {
+        let again = ended.apply(&TaskEvent::Requeued, LATER).expect("legal");
+        assert_eq!((again.status, approved(&again).status), (TaskStatus::AwaitingApproval, TaskStatus::Waiting));
+    }
+}
