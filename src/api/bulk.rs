@@ -1,5 +1,7 @@
 //! One change of many tasks: of those with these ids, or of all that pass a filter.
 
+use std::collections::HashSet;
+
 use axum::Json;
 use axum::extract::State;
 use futures_util::{StreamExt as _, stream};
@@ -174,8 +176,15 @@ async fn work(
 ) -> Result<(), Problem> {
     report.matched += found.len() as u64;
     let mut events = Vec::new();
-    let mut again = Vec::new();
+    let mut again = HashSet::new();
     let dry_run = report.dry_run;
+    let mut letters = match change {
+        // Seen before, since a task may fail again at once, and its new letter stays.
+        Change::Same(TaskEvent::Requeued) if !dry_run => {
+            parts.store.seen_letters(&found.iter().map(|task| task.id).collect::<Vec<_>>()).await?
+        }
+        _ => Vec::new(),
+    };
     let outcomes = stream::iter(found).map(|task| async move {
         let event = change.of(&task, who, now);
         let id = task.id;
@@ -197,7 +206,7 @@ async fn work(
                     metrics::APPROVALS_DECIDED.inc([verdict.as_str()]);
                 }
                 if event == TaskEvent::Requeued {
-                    again.push(id);
+                    again.insert(id);
                 }
                 events.push(who.sign(Event::new(event.name(), tasks::told(&event), now)).task(id));
             }
@@ -207,7 +216,8 @@ async fn work(
         }
     }
     if !again.is_empty() {
-        parts.store.purge_dead_letters(&again).await?;
+        letters.retain(|letter| again.contains(&letter.task));
+        parts.store.purge_seen_letters(&letters).await?;
         parts.runner.sweep();
     }
     tasks::record(parts, &events).await;

@@ -217,9 +217,11 @@ pub(super) async fn retry(State(parts): State<Shared>, Id(id): Id) -> Result<(St
 }
 
 pub(super) async fn requeue(parts: &Parts, id: TaskId) -> Result<Task, Problem> {
+    // Seen before, since the task may fail again at once, and its new letter stays.
+    let letters = parts.store.seen_letters(&[id]).await?;
     let task = change(parts, id, &TaskEvent::Requeued, &Who::default()).await?;
     // In this order: a crash in between leaves a dead letter too many, never a task that nobody knows of.
-    parts.store.purge_dead_letters(&[id]).await?;
+    parts.store.purge_seen_letters(&letters).await?;
     Ok(task)
 }
 

@@ -1,17 +1,42 @@
 //! Dead letters, one for each task, under the task's own id.
 
 use qdrant_client::Payload;
-use qdrant_client::qdrant::{NamedVectors, PointId, PointStruct, ScrollPointsBuilder, UpdateMode};
+use qdrant_client::qdrant::{
+    Condition, Filter, NamedVectors, PointId, PointStruct, ScrollPointsBuilder, UpdateMode, Value as QdrantValue,
+};
 
 use super::collections::Collection;
 use super::requests::{Part, document, object, offset, page};
-use super::values::{point_id, to_payload};
+use super::values::{point_id, task_id, to_payload};
 use super::{Page, Store, StoreError};
 use crate::domain::dead_letter::DeadLetter;
 use crate::domain::id::TaskId;
 
 /// Most letters removed in one request.
 const BATCH: usize = 512;
+
+/// A dead letter as somebody saw it. A later one of the same task is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenLetter {
+    /// The task.
+    pub task: TaskId,
+    /// When it was buried, in milliseconds; `None` when that cannot be read.
+    buried_at: Option<i64>,
+}
+
+impl From<&DeadLetter> for SeenLetter {
+    fn from(letter: &DeadLetter) -> Self {
+        Self { task: letter.task_id, buried_at: Some(letter.buried_at.as_millis()) }
+    }
+}
+
+impl SeenLetter {
+    fn condition(&self) -> Condition {
+        let id = Condition::has_id([point_id(self.task)]);
+        let time = self.buried_at.map(|at| Condition::matches("buried_at", at));
+        Filter::must([id].into_iter().chain(time)).into()
+    }
+}
 
 impl Store {
     /// Writes a dead letter; replaces an earlier one of the same task. Durable on return.
@@ -53,6 +78,40 @@ impl Store {
     /// A failure of the store.
     pub async fn dead_letter_count(&self) -> Result<u64, StoreError> {
         self.inner.count("dead_letter_count", Collection::DeadLetters, None, true).await
+    }
+
+    /// The dead letters of those of `tasks` that have one, to be removed later unless they are replaced meanwhile.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn seen_letters(&self, tasks: &[TaskId]) -> Result<Vec<SeenLetter>, StoreError> {
+        let mut seen = Vec::new();
+        for chunk in tasks.chunks(BATCH) {
+            let ids = chunk.iter().copied().map(point_id).collect();
+            let part = Part::Only(&["buried_at"]);
+            for point in self.inner.get("seen_letters", Collection::DeadLetters, ids, part).await? {
+                let Some(task) = task_id(point.id.as_ref()) else { continue };
+                let buried_at = point.payload.get("buried_at").and_then(QdrantValue::as_integer);
+                seen.push(SeenLetter { task, buried_at });
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Removes these very dead letters; what was buried in the place of one since then stays.
+    ///
+    /// # Errors
+    /// A failure of the store; calling again removes the rest.
+    pub async fn purge_seen_letters(&self, letters: &[SeenLetter]) -> Result<(), StoreError> {
+        for chunk in letters.chunks(BATCH) {
+            let filter = Filter {
+                must: vec![Condition::has_id(chunk.iter().map(|letter| point_id(letter.task)))],
+                should: chunk.iter().map(SeenLetter::condition).collect(),
+                ..Filter::default()
+            };
+            self.inner.delete_where("purge_seen_letters", Collection::DeadLetters, filter).await?;
+        }
+        Ok(())
     }
 
     /// Removes dead letters; gives back how many there were of these.

@@ -56,6 +56,7 @@ mod values;
 mod writer;
 
 pub use codec::task_payload;
+pub use dead_letters::SeenLetter;
 pub use error::{StoreError, TransitionError};
 pub use newest::{NoPlace, Place};
 pub use retention::{Belonging, Ended, Left};

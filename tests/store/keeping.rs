@@ -132,6 +132,26 @@ async fn dead_letters_are_found_counted_and_purged() {
     assert_eq!(bed.store.dead_letter_count().await.expect("counted"), 3);
 }
 
+/// A task that is requeued may fail again before the letter of its last failure is removed.
+#[tokio::test]
+async fn a_letter_that_replaced_the_one_that_was_seen_stays() {
+    let bed = Bed::new().await;
+    let ids = [1, 2, 3, 99].map(TaskId::Number);
+    for id in 1..=4 {
+        bed.store.bury(&letter(id)).await.expect("buried");
+    }
+    let seen = bed.store.seen_letters(&ids).await.expect("readable");
+    assert_eq!(seen.len(), 3);
+    let fresh = DeadLetter { buried_at: NOW.plus_millis(1), ..letter(2) };
+    bed.store.bury(&fresh).await.expect("buried");
+    bed.store.purge_seen_letters(&seen).await.expect("purged");
+    let left = bed.store.dead_letters(10, None).await.expect("a page").items;
+    assert_eq!(left, [fresh, letter(4)]);
+    let seen = bed.store.seen_letters(&ids).await.expect("readable");
+    bed.store.purge_seen_letters(&seen).await.expect("purged");
+    assert_eq!(bed.store.dead_letter_count().await.expect("counted"), 1);
+}
+
 #[tokio::test]
 async fn replicas_are_seen_as_they_last_said() {
     let bed = Bed::new().await;
