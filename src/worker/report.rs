@@ -19,7 +19,7 @@ use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::retry::{RetryPolicy, Verdict};
 use crate::domain::task::{Task, TaskEvent};
 use crate::domain::time::Timestamp;
-use crate::store::{Store, StoreError, TransitionError, task_payload};
+use crate::store::{SeenLetter, Store, StoreError, TransitionError, task_payload};
 use crate::telemetry::metrics;
 
 /// What to write about a run that ended.
@@ -167,7 +167,7 @@ impl Worker {
         // Somebody else may have buried the task by now: only the letter of this run is taken back.
         let found = persist("read a dead letter", || self.store.dead_letter(task.id)).await;
         if matches!(found, Ok(Some(found)) if found == letter) {
-            self.unbury(task).await;
+            self.unbury(&letter).await;
         }
     }
 
@@ -183,10 +183,10 @@ impl Worker {
         }
     }
 
-    async fn unbury(&self, task: &Task) {
-        let ids = [task.id];
-        if let Err(error) = persist("remove a dead letter", || self.store.purge_dead_letters(&ids)).await {
-            tracing::warn!(task = %task.id, %error, "an outdated dead letter could not be removed");
+    async fn unbury(&self, letter: &DeadLetter) {
+        let this = [SeenLetter::from(letter)];
+        if let Err(error) = persist("remove a dead letter", || self.store.purge_seen_letters(&this)).await {
+            tracing::warn!(task = %letter.task_id, %error, "an outdated dead letter could not be removed");
         }
     }
 
@@ -234,14 +234,38 @@ impl Worker {
         }
         if is_completed && task.earlier_runs() > 0 {
             let found = persist("read a dead letter", || self.store.dead_letter(task.id)).await;
-            if matches!(found, Ok(Some(_))) {
-                self.unbury(task).await;
+            if let Ok(Some(letter)) = found {
+                self.unbury(&letter).await;
             }
         }
         match &decision.event {
             TaskEvent::Completed(_) => self.signals.ended(task.id, true),
             TaskEvent::Failed(_) | TaskEvent::Cancelled => self.signals.ended(task.id, false),
+            TaskEvent::ApprovalNeeded(_) | TaskEvent::RetryAt(..) => self.stop_if_asked(task, recorder).await,
             _ => {}
+        }
+    }
+
+    /// Cancels a task that somebody wanted stopped while its run came to its end: the next run, which would notice, may
+    /// be a long time away, or wait for a person. After the transition no such wish can be missed: who asks then finds
+    /// a task that nobody runs.
+    async fn stop_if_asked(&self, task: &Task, recorder: &RunRecorder) {
+        let parked = match persist("read a task", || self.store.task(task.id)).await {
+            Ok(Some(now)) if now.cancel_requested && now.claim.is_none() => now,
+            Ok(_) => return,
+            Err(error) => {
+                tracing::warn!(task = %task.id, %error, "whether somebody wants it stopped could not be read");
+                return;
+            }
+        };
+        match self.transition(&parked, &TaskEvent::CancelRequested).await {
+            Ok(()) => {
+                metrics::TASKS_CANCELLED.inc([]);
+                self.events.note(recorder.about(Event::new("cancelled", "stopped on request", clock::now())));
+                self.signals.ended(task.id, false);
+            }
+            // Somebody moved it on meanwhile, and its next run stops at once.
+            Err(error) => tracing::debug!(task = %task.id, %error, "not cancelled after its run"),
         }
     }
 }

@@ -47,6 +47,34 @@ async fn a_running_task_is_stopped_whoever_is_asked() {
     }
 }
 
+/// The wish comes while the run ends otherwise: it must not wait for a person, or for the next attempt.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_whose_run_ends_before_it_hears_of_its_cancellation_is_cancelled() {
+    let an_hour = "3600000";
+    let world = World::new(&[
+        ("WORKER__CANCEL_POLL_MS", an_hour),
+        ("RETRY__BASE_MS", an_hour),
+        ("RETRY__MAX_MS", an_hour),
+        ("AGENTS__GENERALIST__NEEDS_APPROVAL", r#"["save_artifact"]"#),
+    ])
+    .await;
+    let runner = world.runner("r1").await;
+    let save = json!({"id": "s2", "tool": "save_artifact", "arguments": {"name": "a", "content": "b"}});
+    let fetch = world.web.step("s2", "failing/page");
+    for (name, mut second) in [("asks", save), ("fails", fetch)] {
+        second["depends_on"] = json!(["s1"]);
+        let task = planned(name, &json!([world.web.step("s1", &format!("held/{name}")), second]));
+        world.insert(std::slice::from_ref(&task)).await;
+        world.web.until_visited(&format!("held/{name}"), 1).await;
+        let running = world.task(task.id).await;
+        world.store.transition(&running, &TaskEvent::CancelRequested, clock::now()).await.expect("asked");
+        world.web.release(name);
+        let cancelled = world.until(task.id, TaskStatus::Cancelled).await;
+        assert!(cancelled.finished_at.is_some());
+    }
+    runner.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_lets_running_tasks_finish_and_claims_no_more() {
     let world = World::new(&[]).await;
