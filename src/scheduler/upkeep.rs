@@ -55,19 +55,29 @@ impl Upkeep {
 
     /// Refuses what nobody decided in time; gives back how many tasks it was.
     pub(crate) async fn expire_approvals(&self, now: Timestamp) -> Result<usize, StoreError> {
-        let mut expired = 0;
-        for task in self.worker.store.overdue_approvals(now, BATCH).await? {
-            match self.worker.store.transition(&task, &TaskEvent::ApprovalExpired, now).await {
-                Ok(next) => {
-                    expired += 1;
-                    self.after_expiry(&next, now);
+        let (mut expired, mut after) = (0, None::<String>);
+        loop {
+            let page = self.worker.store.overdue_approvals(now, BATCH, after.as_deref()).await?;
+            let is_overdue = |task: &Task| task.approvals.iter().any(|asked| asked.is_open() && asked.is_over(now));
+            for task in page.items.into_iter().filter(is_overdue) {
+                match self.worker.store.transition(&task, &TaskEvent::ApprovalExpired, now).await {
+                    Ok(next) => {
+                        expired += 1;
+                        self.after_expiry(&next, now);
+                    }
+                    Err(TransitionError::Store(error)) if error.is_transient() => return Err(error),
+                    Err(TransitionError::Store(error)) => {
+                        tracing::error!(task = %task.id, %error, "what nobody decided in time could not be refused");
+                    }
+                    // Somebody was faster.
+                    Err(_) => {}
                 }
-                Err(TransitionError::Store(error)) => return Err(error),
-                // Somebody was faster, or what is over was decided before.
-                Err(_) => {}
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(expired);
             }
         }
-        Ok(expired)
     }
 
     fn after_expiry(&self, task: &Task, now: Timestamp) {

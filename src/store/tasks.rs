@@ -109,19 +109,29 @@ impl Store {
         Ok(statuses)
     }
 
-    /// Tasks that wait for a decision whose time is over at `now`, at most `limit`.
+    /// Tasks that wait for a decision and have a question whose time is over at `now`, decided or not, in the order of
+    /// their ids from `after`.
     ///
     /// # Errors
-    /// A failure of the store.
-    pub async fn overdue_approvals(&self, now: Timestamp, limit: u32) -> Result<Vec<Task>, StoreError> {
+    /// As for [`Store::tasks`].
+    pub async fn overdue_approvals(
+        &self,
+        now: Timestamp,
+        limit: u32,
+        after: Option<&str>,
+    ) -> Result<Page<Task>, StoreError> {
         let over = Range { lte: Some(bound(now)), ..Range::default() };
         let filter = Filter::must([
             Condition::matches("status", TaskStatus::AwaitingApproval.as_str().to_owned()),
             Condition::range("approvals[].expires_at", over),
         ]);
-        let request =
+        let mut request =
             ScrollPointsBuilder::new(self.inner.name(Collection::Tasks)).filter(filter).limit(limit).with_payload(true);
-        Ok(readable_tasks(self.inner.scroll("overdue_approvals", request).await?.result))
+        if let Some(offset) = offset("overdue_approvals", after)? {
+            request = request.offset(offset);
+        }
+        let page = self.inner.scroll("overdue_approvals", request).await?;
+        Ok(Page { next: page.next_page_offset.as_ref().map(show_id), items: readable_tasks(page.result) })
     }
 
     /// Waiting tasks, for the check of their dependencies, from `after`.

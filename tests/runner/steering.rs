@@ -1,6 +1,7 @@
 //! Cancelling, draining, and tasks that wait for others.
 
 use qron::clock;
+use qron::domain::approval::{Approval, Decision, Subject, Verdict};
 use qron::domain::attempt::AttemptStatus;
 use qron::domain::id::TaskId;
 use qron::domain::task::{Task, TaskEvent, TaskStatus};
@@ -169,5 +170,42 @@ async fn dependents_of_a_failed_task_are_blocked_and_not_run() {
     world.until(after.id, TaskStatus::Blocked).await;
     world.until(orphan.id, TaskStatus::Blocked).await;
     assert_eq!(world.web.visits("open/next"), 0);
+    runner.shutdown().await;
+}
+
+/// Questions that were decided long ago stay with tasks that ask another one; however many there are, what nobody
+/// decided in time is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_overdue_question_behind_many_decided_ones_is_refused() {
+    let world = World::new(&[]).await;
+    let ago = |ms: i64| clock::now().plus_millis(-ms);
+    let call = |step: &str| Subject::Call {
+        id: format!("{step}#1"),
+        step: step.into(),
+        tool: "save_artifact".into(),
+        arguments: "{}".into(),
+    };
+    let open = |hash: &str, subject, expires_at| Approval {
+        hash: hash.into(),
+        subject,
+        asked_at: ago(10_000),
+        expires_at,
+        decision: None,
+    };
+    let approved = Decision { verdict: Verdict::Approved, by: None, note: None, at: ago(9_000) };
+    let decided = Approval { decision: Some(approved), ..open("one", call("s1"), Some(ago(5_000))) };
+    let asking = |id: u64, approvals: Vec<Approval>| Task {
+        status: TaskStatus::AwaitingApproval,
+        approvals,
+        ..Task::new(TaskId::Number(id), "ask", clock::now())
+    };
+    let patient: Vec<Task> =
+        (1..=600).map(|id| asking(id, vec![decided.clone(), open("two", call("s2"), None)])).collect();
+    world.insert(&patient).await;
+    let overdue = asking(10_000, vec![open("task", Subject::Task, Some(ago(1)))]);
+    world.insert(std::slice::from_ref(&overdue)).await;
+    let runner = world.runner("r1").await;
+    world.until(overdue.id, TaskStatus::Cancelled).await;
+    assert_eq!(world.task(TaskId::Number(1)).await.status, TaskStatus::AwaitingApproval);
     runner.shutdown().await;
 }
