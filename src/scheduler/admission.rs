@@ -47,34 +47,48 @@ enum Fate {
 }
 
 impl Admission {
-    /// Admits all there is.
+    /// Admits all there is, and wakes dispatch for each batch: due tasks do not wait for the points after them.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]; what was done is done.
     pub(crate) async fn run_once(&self, now: Timestamp) -> Result<Admitted, StoreError> {
-        let mut total = Admitted::default();
-        let mut stuck = 0;
+        let (mut total, mut earlier) = (Admitted::default(), Admitted::default());
+        let mut after: Option<String> = None;
         loop {
-            // Points that nothing can be done about stay at the head of the scan and must not fill it.
-            let limit = self.batch.saturating_add(stuck);
-            let points = self.worker.store.unadmitted(limit).await?;
-            let all_seen = points.len() < limit as usize;
-            let mut fates = stream::iter(points).map(|raw| self.admit(raw, now)).buffer_unordered(PARALLEL);
-            let mut stuck_now = 0;
-            while let Some(fate) = fates.next().await {
-                match fate? {
-                    Fate::Admitted => total.admitted += 1,
-                    Fate::Rejected => total.rejected += 1,
-                    Fate::Taken | Fate::KeptOut => {}
-                    Fate::Stuck => stuck_now += 1,
-                }
+            let page = self.worker.store.unadmitted(self.batch, after.as_deref()).await?;
+            let is_all = after.is_none() && page.next.is_none();
+            after = page.next;
+            self.admit_all(page.items, &mut total, now).await?;
+            if after.is_some() {
+                continue;
             }
-            let no_progress = stuck_now >= limit;
-            stuck = stuck_now;
-            if all_seen || (no_progress && limit >= self.batch.saturating_mul(16)) {
+            // Points may have come before the place reached; looking again ends when nothing comes of it.
+            if is_all || total == earlier {
                 return Ok(total);
             }
+            earlier = total;
         }
+    }
+
+    async fn admit_all(&self, points: Vec<RawTask>, total: &mut Admitted, now: Timestamp) -> Result<(), StoreError> {
+        let before = total.admitted;
+        let mut fates = stream::iter(points).map(|raw| self.admit(raw, now)).buffer_unordered(PARALLEL);
+        let mut outcome = Ok(());
+        while let Some(fate) = fates.next().await {
+            match fate {
+                Ok(Fate::Admitted) => total.admitted += 1,
+                Ok(Fate::Rejected) => total.rejected += 1,
+                Ok(Fate::Taken | Fate::KeptOut | Fate::Stuck) => {}
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        if total.admitted > before {
+            self.worker.signals.work.notify_one();
+        }
+        outcome
     }
 
     async fn admit(&self, raw: RawTask, now: Timestamp) -> Result<Fate, StoreError> {

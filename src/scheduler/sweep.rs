@@ -77,9 +77,6 @@ impl Sweep {
         self.swept.store(true, Ordering::Release);
         self.worker.signals.work.notify_one();
         let admitted = self.admission.run_once(now).await;
-        if !matches!(&admitted, Ok(admitted) if admitted.admitted == 0) {
-            self.worker.signals.work.notify_one();
-        }
         self.worker.signals.look_at_all();
         let gauges = self.read_off(now).await;
         admitted.map(|_| ()).and(gauges)

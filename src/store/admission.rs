@@ -11,10 +11,10 @@ use uuid::Uuid;
 use super::codec::{self, ADMITTED, FIELDS, INSERTED_BY, SETTLED_BY};
 use super::collections::Collection;
 use super::error::is_undecodable;
-use super::requests::Part;
+use super::requests::{Part, offset, show_id};
 use super::values::{from_payload, task_id};
 use super::writer::{Change, Fence, Proof};
-use super::{RawTask, Store, StoreError};
+use super::{Page, RawTask, Store, StoreError};
 use crate::domain::failure::Failure;
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::time::Timestamp;
@@ -24,34 +24,40 @@ use crate::domain::time::Timestamp;
 const SCAN_EVERY: Duration = Duration::from_mins(5);
 
 impl Store {
-    /// Points not admitted yet, at most `limit`. Costs two counts when there are none.
+    /// Points not admitted yet, in the order of their ids, from `after` (the `next` of the page before). The first page
+    /// costs two counts when there are none.
     ///
     /// # Errors
-    /// A failure of the store.
-    pub async fn unadmitted(&self, limit: u32) -> Result<Vec<RawTask>, StoreError> {
-        if !self.scan_is_due() && !self.counts_differ().await? {
-            return Ok(Vec::new());
+    /// A failure of the store, or [`StoreError::Refused`] when `after` does not come from a page.
+    pub async fn unadmitted(&self, limit: u32, after: Option<&str>) -> Result<Page<RawTask>, StoreError> {
+        if after.is_none() && !self.scan_is_due() && !self.counts_differ().await? {
+            return Ok(Page { items: Vec::new(), next: None });
         }
+        let after = offset("unadmitted", after)?;
         let request = |part: Part| {
-            ScrollPointsBuilder::new(self.inner.name(Collection::Tasks))
+            let request = ScrollPointsBuilder::new(self.inner.name(Collection::Tasks))
                 .filter(Filter::must_not([Condition::matches(ADMITTED, true)]))
                 .limit(limit)
-                .with_payload(part.selector())
+                .with_payload(part.selector());
+            match &after {
+                Some(after) => request.offset(after.clone()),
+                None => request,
+            }
         };
-        let found = match self.inner.scroll("unadmitted", request(Part::All)).await {
-            Ok(page) => page.result.into_iter().filter_map(raw_task).collect(),
+        let (items, next): (Vec<RawTask>, _) = match self.inner.scroll("unadmitted", request(Part::All)).await {
+            Ok(page) => (page.result.into_iter().filter_map(raw_task).collect(), page.next_page_offset),
             // A payload nested deeper than the protocol can tell would hide all others of its page.
             Err(StoreError::Refused { reason, .. }) if is_undecodable(&reason) => {
                 let page = self.inner.scroll("unadmitted", request(Part::Nothing)).await?;
-                self.one_by_one(page.result).await?
+                (self.one_by_one(page.result).await?, page.next_page_offset)
             }
             Err(error) => return Err(error),
         };
-        if found.is_empty() {
+        if items.is_empty() && after.is_none() {
             let mut last = self.inner.admission_scan.lock().unwrap_or_else(PoisonError::into_inner);
             *last = Some(Instant::now());
         }
-        Ok(found)
+        Ok(Page { items, next: next.as_ref().map(show_id) })
     }
 
     fn scan_is_due(&self) -> bool {

@@ -86,3 +86,21 @@ async fn a_point_that_is_no_task_is_a_dead_letter_and_holds_up_nobody() {
     assert_eq!(world.store.dead_letter_count().await.expect("readable"), 11);
     runner.shutdown().await;
 }
+
+/// A flood of points must not keep the first of them waiting until the last is admitted.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_admitted_runs_while_others_are_still_to_be_admitted() {
+    const POINTS: u64 = 2_000;
+    let world = World::new(&[("SCHEDULER__ADMISSION_BATCH", "10")]).await;
+    let foreigner = Foreigner::of(&world);
+    let payload = Payload::try_from(json!({"goal": "factorial of 10", "plan": plan()})).expect("an object");
+    let points =
+        (1..=POINTS).map(|id| PointStruct::new(id, NamedVectors::default(), payload.clone())).collect::<Vec<_>>();
+    let request = UpsertPointsBuilder::new(&foreigner.collection, points).wait(true);
+    foreigner.client.upsert_points(request).await.expect("inserted");
+    let runner = world.runner("r1").await;
+    world.until(TaskId::Number(1), TaskStatus::Completed).await;
+    let left = world.store.unadmitted(1, None).await.expect("readable").items;
+    assert_eq!(left.len(), 1, "all {POINTS} were admitted before the first one ran");
+    runner.shutdown().await;
+}

@@ -139,7 +139,7 @@ async fn a_task_that_lies_about_its_form_goes_back_to_admission_and_blocks_nobod
     let won = bed.store.claim(&ids, &claim("t"), NOW).await.expect("claimed");
     assert_eq!(won.iter().map(|task| task.id).collect::<Vec<_>>(), [good.id]);
     assert!(bed.due_ids(10, &Closed::default()).await.is_empty());
-    let raw = bed.store.unadmitted(10).await.expect("points");
+    let raw = bed.store.unadmitted(10, None).await.expect("points").items;
     assert_eq!(raw.iter().map(|raw| raw.id).collect::<Vec<_>>(), [TaskId::Number(5)]);
     assert!(raw[0].read(NOW).expect_err("unreadable").message.starts_with("goal: 5"));
 }

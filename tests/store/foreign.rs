@@ -23,7 +23,7 @@ fn point(id: u64, payload: &Value) -> PointStruct {
 /// Admits what can be read and gives back the rest.
 async fn admit_all(bed: &Bed) -> Vec<(RawTask, Failure)> {
     let mut unreadable = Vec::new();
-    for raw in bed.store.unadmitted(100).await.expect("points") {
+    for raw in bed.store.unadmitted(100, None).await.expect("points").items {
         match raw.read(NOW) {
             Ok(task) => assert!(bed.store.admit(&task).await.expect("admitted")),
             Err(failure) => unreadable.push((raw, failure)),
@@ -65,10 +65,10 @@ async fn vectors_and_unknown_fields_survive_the_whole_life() {
     bed.upsert(vec![PointStruct::new(42, named, Payload::try_from(theirs.clone()).expect("an object"))]).await;
     let before = bed.point(42).await;
 
-    let raw = store.unadmitted(10).await.expect("points").remove(0);
+    let raw = store.unadmitted(10, None).await.expect("points").items.remove(0);
     assert_eq!(raw.id, TaskId::Number(42));
     assert!(store.admit(&raw.read(NOW).expect("readable")).await.expect("admitted"));
-    assert!(store.unadmitted(10).await.expect("points").is_empty());
+    assert!(store.unadmitted(10, None).await.expect("points").items.is_empty());
     assert_eq!(bed.due_ids(10, &Closed::default()).await, [TaskId::Number(42)]);
     let running = store.claim(&[raw.id], &claim("t"), NOW).await.expect("claimed").remove(0);
     assert_eq!(running.extra["colour"], json!("réd"));
@@ -105,7 +105,7 @@ async fn what_cannot_be_read_is_rejected_with_the_reason_and_blocks_no_other() {
         assert!(bed.store.reject(raw, failure, NOW).await.expect("rejected"));
         assert!(!bed.store.reject(raw, failure, NOW).await.expect("known"), "rejected twice");
     }
-    assert!(bed.store.unadmitted(100).await.expect("points").is_empty());
+    assert!(bed.store.unadmitted(100, None).await.expect("points").items.is_empty());
     assert_eq!(bed.due_ids(10, &Closed::default()).await, [TaskId::Number(1)]);
     let rejected = bed.task(TaskId::Number(3)).await;
     assert_eq!((rejected.status, rejected.finished_at), (TaskStatus::Failed, Some(NOW)));
@@ -162,7 +162,7 @@ async fn what_is_terminal_already_is_admitted_as_it_is() {
     );
     let task = bed.task(TaskId::Number(8)).await;
     assert_eq!((task.status, task.goal.as_str()), (TaskStatus::Completed, "old"));
-    assert!(bed.store.unadmitted(10).await.expect("points").is_empty());
+    assert!(bed.store.unadmitted(10, None).await.expect("points").items.is_empty());
     assert!(bed.due_ids(10, &Closed::default()).await.is_empty());
 }
 
@@ -171,9 +171,9 @@ async fn a_point_that_comes_after_a_quiet_look_is_found_by_the_next() {
     let bed = Bed::new().await;
     bed.insert_due(600).await;
     for id in 0..5 {
-        assert!(bed.store.unadmitted(10).await.expect("points").is_empty());
+        assert!(bed.store.unadmitted(10, None).await.expect("points").items.is_empty());
         bed.upsert(vec![point(id, &json!({"goal": "x"}))]).await;
-        let raw = bed.store.unadmitted(10).await.expect("points");
+        let raw = bed.store.unadmitted(10, None).await.expect("points").items;
         assert_eq!(raw.iter().map(|raw| raw.id).collect::<Vec<_>>(), [TaskId::Number(id)]);
         assert!(bed.store.admit(&raw[0].read(NOW).expect("readable")).await.expect("admitted"));
     }
