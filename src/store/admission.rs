@@ -10,7 +10,6 @@ use uuid::Uuid;
 
 use super::codec::{self, ADMITTED, FIELDS, INSERTED_BY, SETTLED_BY};
 use super::collections::Collection;
-use super::error::is_undecodable;
 use super::requests::{Part, offset, show_id};
 use super::values::{from_payload, task_id};
 use super::writer::{Change, Fence, Proof};
@@ -47,7 +46,7 @@ impl Store {
         let (items, next): (Vec<RawTask>, _) = match self.inner.scroll("unadmitted", request(Part::All)).await {
             Ok(page) => (page.result.into_iter().filter_map(raw_task).collect(), page.next_page_offset),
             // A payload nested deeper than the protocol can tell would hide all others of its page.
-            Err(StoreError::Refused { reason, .. }) if is_undecodable(&reason) => {
+            Err(error) if error.is_undecodable() => {
                 let page = self.inner.scroll("unadmitted", request(Part::Nothing)).await?;
                 (self.one_by_one(page.result).await?, page.next_page_offset)
             }
@@ -79,7 +78,7 @@ impl Store {
         for id in points.into_iter().filter_map(|point| point.id) {
             match self.inner.get("unadmitted", Collection::Tasks, vec![id.clone()], Part::All).await {
                 Ok(points) => found.extend(points.into_iter().filter_map(raw_task)),
-                Err(StoreError::Refused { reason, .. }) if is_undecodable(&reason) => {
+                Err(error) if error.is_undecodable() => {
                     let payload = Map::from_iter([("goal".to_owned(), json!({"unreadable": "nested too deeply"}))]);
                     found.extend(task_id(Some(&id)).map(|id| RawTask { id, payload }));
                 }

@@ -193,7 +193,14 @@ impl Store {
     /// A failure of the store.
     pub async fn held(&self, owner: &str, limit: usize) -> Result<Vec<Task>, StoreError> {
         let filter = Filter::must(of_owner(owner));
-        let points = self.inner.scroll_all("held", Collection::Tasks, filter, Part::All, limit).await?;
+        let read = |part| self.inner.scroll_all("held", Collection::Tasks, filter.clone(), part, limit);
+        let points = match read(Part::All).await {
+            Err(error) if error.is_undecodable() => {
+                let points = read(Part::Nothing).await?;
+                self.tellable("held", points.into_iter().filter_map(|point| point.id)).await?
+            }
+            answer => answer?,
+        };
         Ok(super::tasks::readable_tasks(points))
     }
 

@@ -54,6 +54,11 @@ impl StoreError {
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
     }
+
+    /// Whether the client could not read the answer, which happens with payloads nested deeper than its decoder goes.
+    pub(super) fn is_undecodable(&self) -> bool {
+        matches!(self, Self::Refused { reason, .. } if is_undecodable(reason))
+    }
 }
 
 /// Why a task was not moved on.
@@ -107,7 +112,6 @@ pub(super) fn explain(operation: &'static str, url: &str, error: &QdrantError) -
     }
 }
 
-/// Whether the client could not read the answer, which happens with payloads nested deeper than its decoder goes.
-pub(super) fn is_undecodable(reason: &str) -> bool {
+fn is_undecodable(reason: &str) -> bool {
     reason.contains("failed to decode") || reason.contains("recursion limit")
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use qdrant_client::qdrant::{
-    Condition, FacetCountsBuilder, Filter, Range, RetrievedPoint, ScrollPointsBuilder, facet_value,
+    Condition, FacetCountsBuilder, Filter, PointId, Range, RetrievedPoint, ScrollPointsBuilder, facet_value,
 };
 use serde_json::Value;
 
@@ -41,8 +41,12 @@ impl Store {
     pub async fn tasks_by_id(&self, ids: &[TaskId]) -> Result<Vec<Task>, StoreError> {
         let mut found = Vec::new();
         for page in ids.chunks(IDS) {
-            let ids = page.iter().copied().map(point_id).collect();
-            found.extend(readable_tasks(self.inner.get("tasks_by_id", Collection::Tasks, ids, Part::All).await?));
+            let ids: Vec<PointId> = page.iter().copied().map(point_id).collect();
+            let points = match self.inner.get("tasks_by_id", Collection::Tasks, ids.clone(), Part::All).await {
+                Err(error) if error.is_undecodable() => self.tellable("tasks_by_id", ids).await?,
+                answer => answer?,
+            };
+            found.extend(readable_tasks(points));
         }
         Ok(found)
     }
@@ -73,15 +77,45 @@ impl Store {
     /// # Errors
     /// A failure of the store, or [`StoreError::Refused`] when `after` does not come from a page.
     pub async fn tasks(&self, filter: &TaskFilter, limit: u32, after: Option<&str>) -> Result<Page<Task>, StoreError> {
-        let mut request = ScrollPointsBuilder::new(self.inner.name(Collection::Tasks))
-            .filter(conditions(filter))
-            .limit(limit)
-            .with_payload(true);
-        if let Some(offset) = offset("tasks", after)? {
-            request = request.offset(offset);
+        let after = offset("tasks", after)?;
+        let request = |part: Part| {
+            let request = ScrollPointsBuilder::new(self.inner.name(Collection::Tasks))
+                .filter(conditions(filter))
+                .limit(limit)
+                .with_payload(part.selector());
+            match &after {
+                Some(after) => request.offset(after.clone()),
+                None => request,
+            }
+        };
+        let (points, next) = match self.inner.scroll("tasks", request(Part::All)).await {
+            Err(error) if error.is_undecodable() => {
+                let page = self.inner.scroll("tasks", request(Part::Nothing)).await?;
+                let ids = page.result.into_iter().filter_map(|point| point.id);
+                (self.tellable("tasks", ids).await?, page.next_page_offset)
+            }
+            answer => answer.map(|page| (page.result, page.next_page_offset))?,
+        };
+        Ok(Page { next: next.as_ref().map(show_id), items: readable_tasks(points) })
+    }
+
+    /// Reads points one by one, and leaves out what is nested deeper than the protocol can tell: it would hide all others.
+    pub(super) async fn tellable(
+        &self,
+        operation: &'static str,
+        ids: impl IntoIterator<Item = PointId> + Send,
+    ) -> Result<Vec<RetrievedPoint>, StoreError> {
+        let ids: Vec<PointId> = ids.into_iter().collect();
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            match self.inner.get(operation, Collection::Tasks, vec![id.clone()], Part::All).await {
+                Err(error) if error.is_undecodable() => {
+                    tracing::debug!(task = show_id(&id), %error, "left out of what was read");
+                }
+                answer => found.extend(answer?),
+            }
         }
-        let page = self.inner.scroll("tasks", request).await?;
-        Ok(Page { next: page.next_page_offset.as_ref().map(show_id), items: readable_tasks(page.result) })
+        Ok(found)
     }
 
     /// How many tasks pass `filter`, exactly.

@@ -1,12 +1,14 @@
 //! A store for one test, and a plain Qdrant client that sees the same points.
 
-use qdrant_client::Qdrant;
-use qdrant_client::qdrant::{GetPointsBuilder, PointId, PointStruct, RetrievedPoint, UpsertPointsBuilder};
+use qdrant_client::qdrant::{
+    GetPointsBuilder, PointId, PointStruct, PointsIdsList, RetrievedPoint, SetPayloadPointsBuilder, UpsertPointsBuilder,
+};
+use qdrant_client::{Payload, Qdrant};
 use qron::domain::id::TaskId;
 use qron::domain::task::{Claim, Task};
 use qron::domain::time::Timestamp;
 use qron::store::{ArtifactSettings, Closed, Settings, Store, StoreError};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::common::{qdrant_url, unique_prefix};
@@ -73,6 +75,28 @@ impl Bed {
             TaskId::Uuid(uuid) => uuid.into(),
         };
         json(self.point(id).await)
+    }
+
+    /// Gives a point a field nested so deeply that it can be written and not be read: an answer has a level more.
+    pub(crate) async fn make_unreadable(&self, id: u64) {
+        for depth in 20..120 {
+            // A level of an object costs the protocol three, one of a list two.
+            for value in [json!(1), json!({"a": 1})] {
+                let nested = (0..depth).fold(value, |inner, _| json!([inner]));
+                let payload = Payload::try_from(json!({"nested": nested})).expect("an object");
+                let request = SetPayloadPointsBuilder::new(self.collection("tasks"), payload)
+                    .points_selector(PointsIdsList { ids: vec![id.into()] })
+                    .wait(true);
+                if self.client.set_payload(request).await.is_err() {
+                    continue;
+                }
+                let request = GetPointsBuilder::new(self.collection("tasks"), [id.into()]).with_payload(true);
+                if self.client.get_points(request).await.is_err() {
+                    return;
+                }
+            }
+        }
+        panic!("everything that can be written can be read");
     }
 
     /// Inserts `count` tasks that are due in the order of the answer.

@@ -10,7 +10,7 @@ use qdrant_client::qdrant::{
 };
 use qron::domain::failure::{Failure, FailureClass};
 use qron::domain::id::TaskId;
-use qron::domain::task::{TaskEvent, TaskStatus};
+use qron::domain::task::{Claim, Task, TaskEvent, TaskStatus};
 use qron::store::{Closed, RawTask};
 use serde_json::{Value, json};
 
@@ -187,4 +187,32 @@ async fn a_point_without_a_readable_form_is_no_obstacle_to_listings() {
     let page = bed.store.tasks(&qron::store::TaskFilter::default(), 10, None).await.expect("a page");
     assert_eq!(page.items.iter().map(|task| task.id).collect::<Vec<_>>(), [TaskId::Number(2), good.id]);
     assert!(bed.store.task(TaskId::Number(1)).await.is_err());
+}
+
+/// A program that nests a payload as deep as it can be written makes it unreadable for every client of the protocol.
+#[tokio::test]
+async fn a_payload_nested_too_deeply_to_be_read_hides_no_other_task() {
+    let bed = Bed::new().await;
+    let waiting = |id| Task {
+        status: TaskStatus::Waiting,
+        depends_on: vec![TaskId::Number(99)],
+        ..Task::new(TaskId::Number(id), "wait", NOW)
+    };
+    let tasks: Vec<Task> =
+        (1..=3).map(|id| Task::new(TaskId::Number(id), "run", NOW)).chain((4..=6).map(waiting)).collect();
+    bed.store.insert(&tasks).await.expect("inserted");
+    let held = Claim { token: "t".into(), owner: "r".into() };
+    assert_eq!(bed.store.claim(&[1, 2, 3].map(TaskId::Number), &held, NOW).await.expect("claimed").len(), 3);
+    for id in [2, 5] {
+        bed.make_unreadable(id).await;
+    }
+    let ids = |tasks: Vec<Task>| tasks.iter().map(|task| task.id).collect::<Vec<_>>();
+    assert_eq!(ids(bed.store.held("r", 10).await.expect("held")), [1, 3].map(TaskId::Number));
+    assert_eq!(ids(bed.store.waiting(10, None).await.expect("a page").items), [4, 6].map(TaskId::Number));
+    let first = bed.store.waiting(2, None).await.expect("a page");
+    let rest = bed.store.waiting(2, first.next.as_deref()).await.expect("a page");
+    assert_eq!((ids(first.items), ids(rest.items)), (vec![TaskId::Number(4)], vec![TaskId::Number(6)]));
+    assert_eq!(ids(bed.store.tasks_by_id(&[4, 5, 6].map(TaskId::Number)).await.expect("tasks")).len(), 2);
+    let rescue = bed.store.rescue("r", NOW).await.expect("rescued");
+    assert_eq!(rescue.returned, 3);
 }
