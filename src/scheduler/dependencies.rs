@@ -14,7 +14,7 @@ use crate::domain::event::{Event, Level};
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
-use crate::store::{StoreError, TransitionError};
+use crate::store::{MAX_DEPENDENTS, StoreError, TransitionError};
 use crate::telemetry::metrics;
 use crate::worker::STORE_RETRY;
 use crate::worker::execute::Worker;
@@ -203,8 +203,16 @@ impl Dependencies {
         let (good, bad) = (of(true), of(false));
         known.extend(good.iter().map(|id| (*id, Dependency::Status(TaskStatus::Completed))));
         let mut dependents = self.worker.store.dependents(&good).await?;
-        dependents.retain(|id| self.watched.get(id).is_none_or(|open| known.contains_key(open)));
-        dependents.extend(self.worker.store.dependents(&bad).await?);
+        let of_bad = self.worker.store.dependents(&bad).await?;
+        if dependents.len().max(of_bad.len()) >= MAX_DEPENDENTS {
+            // There may be others, of which nobody tells again.
+            (self.all, self.after) = (true, None);
+        }
+        // What was open may have ended in another replica, which did not move its dependent on because of these.
+        let watched: Vec<TaskId> = dependents.iter().filter_map(|id| self.watched.get(id)).copied().collect();
+        self.learn(watched.into_iter(), known).await?;
+        dependents.retain(|id| self.watched.get(id).is_none_or(|open| !is_open(known, *open)));
+        dependents.extend(of_bad);
         dependents.sort_unstable();
         dependents.dedup();
         self.look_at(&dependents, known, now).await
@@ -308,6 +316,15 @@ impl Dependencies {
             }
         }
         broken.map_or(Ok(()), Err)
+    }
+}
+
+/// Whether this dependency is known to be one that its dependents still wait for.
+fn is_open(known: &Known, id: TaskId) -> bool {
+    match known.get(&id) {
+        Some(Dependency::Status(status)) => !status.is_terminal(),
+        Some(Dependency::Unread) => true,
+        Some(Dependency::Missing) | None => false,
     }
 }
 

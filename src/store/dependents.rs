@@ -15,8 +15,8 @@ use crate::domain::task::{Task, TaskStatus};
 
 /// Ids in one filter.
 const IDS: usize = 512;
-/// Most dependents given back at once. The others are found by the next look, since those found move on.
-const MAX_DEPENDENTS: usize = 20_000;
+/// Most dependents given back for 512 ids.
+pub(crate) const MAX_DEPENDENTS: usize = 20_000;
 /// Most stored tasks that the search for a circle goes through.
 const MAX_WALK: usize = 100_000;
 
@@ -33,7 +33,7 @@ impl Store {
         Ok(!self.inner.scroll("any_waiting", request).await?.result.is_empty())
     }
 
-    /// Ids of the tasks that wait, and depend on any of `ids`.
+    /// Ids of the tasks that wait, and depend on any of `ids`; no more than [`MAX_DEPENDENTS`] for each 512 of these.
     ///
     /// # Errors
     /// A failure of the store.

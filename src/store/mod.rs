@@ -57,6 +57,7 @@ mod writer;
 
 pub use codec::task_payload;
 pub use dead_letters::SeenLetter;
+pub(crate) use dependents::MAX_DEPENDENTS;
 pub use error::{StoreError, TransitionError};
 pub use newest::{NoPlace, Place};
 pub use retention::{Belonging, Ended, Left};

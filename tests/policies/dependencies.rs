@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, calculation, hopeless};
-use crate::support::{EVERY_SECOND, World, eventually, sum};
+use crate::support::{EVERY_SECOND, World, agent, eventually, planned, sum};
 
 fn with(mut body: Value, fields: &[(&str, Value)]) -> Value {
     for (name, value) in fields {
@@ -139,4 +139,38 @@ async fn who_waits_for_what_ended_elsewhere_is_found() {
     world.until(first.id, TaskStatus::Completed).await;
     world.until(second.id, TaskStatus::Completed).await;
     one.shutdown().await;
+}
+
+/// Each of two replicas carries out one of two dependencies. Both knew the one as open; the other one ends last, where
+/// nobody heard that the first is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_dependency_sets_a_task_free_in_whichever_replica_it_ends() {
+    let world = World::new(&[]).await;
+    let there = World::over(world.config.clone()).await;
+    let held = |name: &str, agent: &str| Task {
+        agent: Some(agent.to_owned()),
+        ..planned(name, &json!([world.web.step("s1", &format!("held/{name}"))]))
+    };
+    let after = |on: &[TaskId]| Task { status: TaskStatus::Waiting, depends_on: on.to_vec(), ..sum("after others") };
+    // Blocked by the first look of a replica at all that wait, so that it tells of that look.
+    let sign = || Task { created_at: clock::now().plus_millis(-120_000), ..after(&[TaskId::fresh()]) };
+    let (last, first) = (held("last", "two"), held("first", "one"));
+    // Of those that are open, the last of the list is the one that is remembered.
+    let (both, after_first) = (after(&[last.id, first.id]), after(&[first.id]));
+    let (of_one, of_two) = (sign(), sign());
+    let tasks = [last.clone(), first.clone(), both.clone(), after_first.clone(), of_one.clone()];
+    world.store.insert(&tasks).await.expect("inserted");
+    let one = world.runner_of("r1", vec![agent("one", &[], 4)]).await;
+    world.until(of_one.id, TaskStatus::Blocked).await;
+    world.store.insert(std::slice::from_ref(&of_two)).await.expect("inserted");
+    let two = there.runner_of("r2", vec![agent("two", &[], 4)]).await;
+    world.until(of_two.id, TaskStatus::Blocked).await;
+    world.web.release("first");
+    // Who moved this one on has looked at `both` as well.
+    world.until(after_first.id, TaskStatus::Completed).await;
+    assert_eq!(world.task(both.id).await.status, TaskStatus::Waiting);
+    world.web.release("last");
+    world.until(both.id, TaskStatus::Completed).await;
+    one.shutdown().await;
+    two.shutdown().await;
 }
