@@ -9,11 +9,12 @@ use chrono::{DateTime, Datelike as _, NaiveDateTime, Timelike as _};
 use croner::parser::CronParser;
 use croner::time::{CivilDate, CivilDateTime, CivilTime, CronDateTime, Resolution, Weekday};
 use croner::{Cron, errors::CronError};
+use grammar::{FIELDS, Field, Part};
+
+mod grammar;
 
 /// Longest expression, in characters.
 const MAX_CHARS: usize = 200;
-const MONTHS: [&str; 12] = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
-const DAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 /// Names for whole expressions.
 const NICKNAMES: [(&str, &str); 7] = [
     ("@yearly", "0 0 1 1 *"),
@@ -24,26 +25,6 @@ const NICKNAMES: [(&str, &str); 7] = [
     ("@midnight", "0 0 * * *"),
     ("@hourly", "0 * * * *"),
 ];
-
-/// A field of an expression, in the order of the seven that there can be.
-#[derive(Clone, Copy)]
-struct Field {
-    name: &'static str,
-    allowed: &'static str,
-}
-
-const FIELDS: [Field; 7] = [
-    Field { name: "second", allowed: "0-59" },
-    Field { name: "minute", allowed: "0-59" },
-    Field { name: "hour", allowed: "0-23" },
-    Field { name: "day of month", allowed: "1-31, L (the last), 15W (the weekday nearest to the 15th)" },
-    Field { name: "month", allowed: "1-12 or JAN-DEC" },
-    Field { name: "day of week", allowed: "0-7 or SUN-SAT, FRI#2 (the second Friday), FRI#L (the last)" },
-    Field { name: "year", allowed: "1-5000" },
-];
-const DAY_OF_MONTH: usize = 3;
-const MONTH: usize = 4;
-const DAY_OF_WEEK: usize = 5;
 
 /// Text that is no cron expression.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -115,16 +96,36 @@ impl CronExpression {
             6 | 7 => 0,
             count => return Err(InvalidCron::Fields { text: text.to_owned(), count }),
         };
-        for (index, (at, field)) in fields.iter().enumerate() {
-            check(text, first + index, *at, field)?;
+        let parts: Vec<Part> = fields
+            .iter()
+            .enumerate()
+            .flat_map(|(index, (at, field))| grammar::parts(first + index, *at, field))
+            .collect();
+        let wrong = |part: &Part, reason: String| {
+            let Field { name, allowed, .. } = FIELDS[part.field];
+            let (text, part, at) = (text.to_owned(), part.text.to_owned(), part.at);
+            InvalidCron::Part { text, field: name, part, at, reason, allowed }
+        };
+        if let Some((part, reason)) = parts.iter().find_map(|part| Some((part, grammar::fault(part)?))) {
+            return Err(wrong(part, reason));
         }
-        let cron = CronParser::new().parse(expression).map_err(|error| InvalidCron::Part {
-            text: text.to_owned(),
-            field: "the whole",
-            part: expression.to_owned(),
-            at: 1,
-            reason: reason(&error),
-            allowed: "5 to 7 fields",
+        if let Some(part) = grammar::clash(&parts) {
+            return Err(wrong(part, "L and LW do not go together".to_owned()));
+        }
+        let cron = CronParser::new().parse(expression).map_err(|error| {
+            // Part by part, so that the error names the one that is wrong.
+            let found = parts.iter().find_map(|part| Some((part, fault_alone(part)?)));
+            found.map_or_else(
+                || InvalidCron::Part {
+                    text: text.to_owned(),
+                    field: "the whole",
+                    part: expression.to_owned(),
+                    at: 1,
+                    reason: reason(&error),
+                    allowed: "5 to 7 fields",
+                },
+                |(part, reason)| wrong(part, reason),
+            )
         })?;
         let hourly = (0..24).all(|hour| cron.pattern.hour_match(hour).unwrap_or(false));
         Ok(Self { cron, hourly })
@@ -163,55 +164,11 @@ fn fields(text: &str) -> Vec<(usize, &str)> {
     fields
 }
 
-/// Checks each part of a list by itself, so that an error names the part.
-fn check(text: &str, index: usize, at: usize, field: &str) -> Result<(), InvalidCron> {
-    // "+" before the weekdays wants them and the days of the month at once.
-    let (mut at, field) = match field.strip_prefix('+') {
-        Some(rest) if index == DAY_OF_WEEK => (at + 1, rest),
-        _ => (at, field),
-    };
-    for part in field.split(',') {
-        let wrong = fault(index, part);
-        if let Some(reason) = wrong {
-            let Field { name, allowed } = FIELDS[index];
-            return Err(InvalidCron::Part {
-                text: text.to_owned(),
-                field: name,
-                part: part.to_owned(),
-                at,
-                reason,
-                allowed,
-            });
-        }
-        at += part.chars().count() + 1;
-    }
-    Ok(())
-}
-
-fn fault(index: usize, part: &str) -> Option<String> {
-    if part.is_empty() {
-        return Some("a part of a list is empty".to_owned());
-    }
-    if let Some(word) = words(part).into_iter().find(|word| !is_known(index, word)) {
-        return Some(format!("{word:?} means nothing here"));
-    }
+/// What is wrong with a part when every other field is left open.
+fn fault_alone(part: &Part) -> Option<String> {
     let mut alone = ["*"; 7];
-    alone[index] = part;
+    alone[part.field] = part.text;
     CronParser::new().parse(&alone.join(" ")).err().map(|error| reason(&error))
-}
-
-fn words(part: &str) -> Vec<String> {
-    let upper = part.to_uppercase();
-    upper.split(|letter: char| !letter.is_alphabetic()).filter(|word| !word.is_empty()).map(str::to_owned).collect()
-}
-
-fn is_known(index: usize, word: &str) -> bool {
-    match index {
-        DAY_OF_MONTH => ["L", "W", "LW"].contains(&word),
-        MONTH => MONTHS.contains(&word),
-        DAY_OF_WEEK => word == "L" || DAYS.contains(&word.strip_suffix('L').unwrap_or(word)),
-        _ => false,
-    }
 }
 
 /// What the parser says, as a part of a sentence.

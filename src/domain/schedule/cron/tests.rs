@@ -57,6 +57,59 @@ fn a_wrong_expression_says_where() {
 }
 
 #[test]
+fn what_would_silently_mean_something_else_is_refused() {
+    for (text, expected) in [
+        ("0 9 * * SUN1", "day of week \"SUN1\" at character 9"),
+        ("0 9 1 JAN1 *", "month \"JAN1\" at character 7"),
+        ("0 9 * * 0MON", "day of week \"0MON\" at character 9"),
+        ("0 9 * * FRI2L", "day of week \"FRI2L\" at character 9"),
+        ("0 9 15W3 * *", "day of month \"15W3\" at character 5"),
+        ("0 9 LW5 * *", "day of month \"LW5\" at character 5"),
+        ("0 9 W15 * *", "day of month \"W15\" at character 5"),
+        ("0 9 L,LW * *", "day of month \"LW\" at character 7: L and LW do not go together"),
+        ("0 9 * * L", "day of week \"L\" at character 9: L alone"),
+        ("0 9 1 * L", "day of week \"L\" at character 9: L alone"),
+        ("0 9 * * MON-FRI#2", "day of week \"MON-FRI#2\" at character 9"),
+        ("0 9 L/2 * *", "day of month \"L/2\" at character 5"),
+        ("*/90 * * * *", "minute \"*/90\" at character 1: a step of 90 is longer than the field: use at most 60"),
+        ("0 */25 * * *", "use at most 24"),
+        ("0 22-2 * * *", "hour \"22-2\" at character 3: the range goes backwards: write 22-23,0-2"),
+        ("0 9 * * FRI-MON", "write FRI-SAT,SUN-MON"),
+        ("0 9 * * fri-sun", "write FRI-SAT,SUN;"),
+        ("0 9 * * 6-0", "write 6,0;"),
+        ("0 9 * * 7-2", "write 0-2;"),
+        ("0 9 * NOV-FEB *", "write NOV-DEC,JAN-FEB"),
+        ("0 0 9 1 1 * 2031-2030", "the range goes backwards;"),
+        ("/10 * * * *", "use */10"),
+        ("0 9 1-2-3 * *", "day of month \"1-2-3\" at character 5"),
+    ] {
+        let error = said(text);
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+}
+
+#[test]
+fn what_is_right_is_not_refused_for_its_form() {
+    for text in [
+        "0 9 ? * MON",
+        "0 9 LW * *",
+        "0 9 1,L * *",
+        "0 9 * * FRIL",
+        "0 9 * * 5L",
+        "0 9 * * 5#2,1#L",
+        "0 9 * * 5-7",
+        "0 9 13 * +FRI",
+        "0 9 */31 * *",
+        "*/60 * * * *",
+        "0 0-12/3 * jan-MAR/2 *",
+        "0 9 * * MON,WED-FRI",
+        "05 09 01 01 *",
+    ] {
+        assert!(CronExpression::parse(text).is_ok(), "{text}: {}", said(text));
+    }
+}
+
+#[test]
 fn hourly_means_each_of_the_24_hours() {
     for (text, hourly) in
         [("*/5 * * * *", true), ("0 0-23 * * *", true), ("0 */2 * * *", false), ("* 9 * * *", false), ("@daily", false)]
