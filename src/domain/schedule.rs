@@ -11,6 +11,8 @@ use super::failure::{Failure, FailureClass};
 use super::id::{TaskId, derived};
 use super::task::{Task, TaskStatus};
 use super::time::Timestamp;
+use due::{Cause, Start};
+pub use progress::{Announced, Progress, Queued};
 use template::{Template, Words};
 use timing::{InvalidTiming, Spec, Timing};
 use zone::Zone;
@@ -18,6 +20,7 @@ use zone::Zone;
 pub mod cron;
 pub mod due;
 pub mod duration;
+mod progress;
 pub mod template;
 pub mod timing;
 pub mod zone;
@@ -30,12 +33,18 @@ pub const MAX_JITTER_MS: u64 = 86_400_000;
 pub const DEFAULT_WINDOW_MS: u64 = 86_400_000;
 /// Key of a task's context that holds the time of its firing.
 pub const FIRE_TIME: &str = "fire_time";
+/// Key of a task's context that holds how it makes up for the past: [`CAUGHT_UP`] or [`BACKFILL`].
+pub const FIRE_CAUSE: &str = "fire_cause";
+/// Under [`FIRE_CAUSE`]: its firing was missed.
+pub const CAUGHT_UP: &str = "caught_up";
+/// Under [`FIRE_CAUSE`]: somebody asked for it afterwards.
+pub const BACKFILL: &str = "backfill";
 
 /// What a firing does while the task of an earlier one is alive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlap {
-    /// It is skipped, and recorded as skipped.
+    /// It is skipped, and recorded as skipped. One that is on time waits for those that make up for the past.
     #[default]
     Skip,
     /// It waits until the earlier ones have ended.
@@ -52,7 +61,8 @@ pub enum Overlap {
 pub enum CatchUp {
     /// They are recorded as skipped.
     None,
-    /// The latest fires, unless one that is not late fires with it; the others are recorded as skipped.
+    /// The latest fires, if it is within the window, and unless one that is not late fires with it; the others are
+    /// recorded as skipped.
     #[default]
     Latest,
     /// Those within the window fire, oldest first; the others are recorded as skipped.
@@ -81,18 +91,25 @@ pub struct Definition {
     /// What becomes of missed firings.
     #[serde(default)]
     pub catch_up: CatchUp,
-    /// How far back [`CatchUp::All`] goes, in milliseconds.
-    #[serde(default = "default_window_ms")]
-    pub catch_up_window_ms: u64,
+    /// How far back missed firings are caught up with, in milliseconds. See [`Definition::window_ms`].
+    #[serde(default)]
+    pub catch_up_window_ms: Option<u64>,
     /// What its tasks are like.
     pub task: Template,
 }
 
-const fn default_window_ms() -> u64 {
-    DEFAULT_WINDOW_MS
-}
-
 impl Definition {
+    /// How far back missed firings are caught up with, in milliseconds: [`DEFAULT_WINDOW_MS`] if all are and nothing
+    /// else is said; `None` where there is no bound, or nothing is caught up with.
+    #[must_use]
+    pub fn window_ms(&self) -> Option<u64> {
+        match self.catch_up {
+            CatchUp::None => None,
+            CatchUp::Latest => self.catch_up_window_ms,
+            CatchUp::All => Some(self.catch_up_window_ms.unwrap_or(DEFAULT_WINDOW_MS)),
+        }
+    }
+
     /// When it fires, if it was created at `created_at`.
     ///
     /// # Errors
@@ -106,41 +123,6 @@ impl Definition {
     pub fn fires_like(&self, other: &Self) -> bool {
         (&self.spec, self.zone, self.start, self.end) == (&other.spec, other.zone, other.start, other.end)
     }
-}
-
-/// A firing that waits until the tasks of others have ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Queued {
-    /// Its time.
-    pub at: Timestamp,
-    /// Whether somebody asked for it afterwards.
-    #[serde(default)]
-    pub backfill: bool,
-    /// What it does while others are alive, where somebody asked for something else than the schedule says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub overlap: Option<Overlap>,
-}
-
-/// How far a schedule is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    /// Every firing up to this time is decided.
-    pub cursor: Timestamp,
-    /// Firings that wait, oldest first.
-    #[serde(default)]
-    pub queue: Vec<Queued>,
-    /// Firings that became tasks to carry out.
-    #[serde(default)]
-    pub fired: u64,
-    /// Firings that were skipped: missed, or overlapping.
-    #[serde(default)]
-    pub skipped: u64,
-    /// The latest firing that became a task to carry out.
-    #[serde(default)]
-    pub last_fire: Option<Timestamp>,
-    /// Its task.
-    #[serde(default)]
-    pub last_task: Option<TaskId>,
 }
 
 /// A schedule as it is stored.
@@ -193,10 +175,13 @@ pub fn firing_id(schedule: &str, at: Timestamp) -> TaskId {
     TaskId::Uuid(derived(&["firing", schedule, &at.as_millis().to_string()]))
 }
 
-/// Id of the task that a firing becomes that somebody asked for afterwards.
+/// Id of the task that a firing becomes that somebody asked for afterwards; `again` counts how often before, since one
+/// that was cancelled may be asked for once more.
 #[must_use]
-pub fn backfill_id(schedule: &str, at: Timestamp) -> TaskId {
-    TaskId::Uuid(derived(&["backfill", schedule, &at.as_millis().to_string()]))
+pub fn backfill_id(schedule: &str, at: Timestamp, again: usize) -> TaskId {
+    let (at, again) = (at.as_millis().to_string(), again.to_string());
+    let parts = ["backfill", schedule, &at, &again];
+    TaskId::Uuid(derived(if again == "0" { &parts[..3] } else { &parts }))
 }
 
 /// Id of what is recorded about a range of firings.
@@ -255,20 +240,28 @@ impl Schedule {
         i64::try_from(id.as_u128() % spread).unwrap_or(0)
     }
 
-    /// The task that the firing at `at` becomes. Its context tells the agent which firing it is: by its time in any case,
-    /// since that is how its place among the others is known, and by the schedule unless the template says something else
-    /// under that name. Where a person must agree first, `approvals` says for how long they may.
+    /// The task that a firing becomes. Its context tells the agent which firing it is: by its time in any case, since
+    /// that is how its place among the others is known, by the cause where it makes up for the past, and by the
+    /// schedule unless the template says something else under that name. Where a person must agree first, `approvals`
+    /// says for how long they may.
     ///
     /// # Errors
     /// What is wrong with the template.
-    pub fn task(&self, id: TaskId, at: Timestamp, approvals: &ApprovalPolicy, now: Timestamp) -> Result<Task, String> {
+    pub fn task(&self, start: Start, approvals: &ApprovalPolicy, now: Timestamp) -> Result<Task, String> {
+        let Start { at, id, cause } = start;
         let zone = self.definition.zone;
-        // A firing of long ago must not go before everything that is urgent now.
-        let run_at = at.plus_millis(self.jitter_ms(at)).max(now);
+        // Whoever asks for a firing wants it now. One of long ago must not go before everything that is urgent now.
+        let run_at = if cause.is_asked() { now } else { at.plus_millis(self.jitter_ms(at)).max(now) };
         let blank = Task { run_at, schedule_id: Some(self.id.clone()), ..Task::new(id, "", now) };
         let mut task = self.definition.task.filled(&Words::new(&self.id, at, zone)).apply(blank)?;
         task.context.entry("schedule").or_insert_with(|| Value::from(self.id.clone()));
         task.context.insert(FIRE_TIME.to_owned(), Value::from(zone_exact(zone, at)));
+        match cause {
+            Cause::CaughtUp => task.context.insert(FIRE_CAUSE.to_owned(), Value::from(CAUGHT_UP)),
+            Cause::Backfill => task.context.insert(FIRE_CAUSE.to_owned(), Value::from(BACKFILL)),
+            // Other firings go by it, so that it is not for the template to say.
+            Cause::OnTime | Cause::Queued | Cause::Triggered => task.context.remove(FIRE_CAUSE),
+        };
         if self.definition.task.approval == Need::Required {
             task.status = TaskStatus::AwaitingApproval;
             task.approvals = vec![Approval::of_task(&task, approvals, now)];
@@ -278,8 +271,7 @@ impl Schedule {
 
     /// The record of a firing that does not run, with the reason.
     #[must_use]
-    pub fn skipped_task(&self, at: Timestamp, reason: &str, now: Timestamp) -> Task {
-        let id = firing_id(&self.id, at);
+    pub fn skipped_task(&self, id: TaskId, at: Timestamp, reason: &str, now: Timestamp) -> Task {
         let words = Words::new(&self.id, at, self.definition.zone);
         let Template { goal, tags, .. } = self.definition.task.filled(&words);
         let mut task = Task { tags, ..Task::new(id, goal, now) };

@@ -18,8 +18,8 @@ use crate::clock;
 use crate::domain::approval::ApprovalPolicy;
 use crate::domain::event::{Event, Level};
 use crate::domain::id::{TaskId, derived};
-use crate::domain::schedule::due::{Round, Start, decide, is_due};
-use crate::domain::schedule::{Overlap, Progress, Schedule, fire_time};
+use crate::domain::schedule::due::{Alive, Look, Round, Skip, Start, decide, look};
+use crate::domain::schedule::{Announced, Overlap, Progress, Schedule, fire_time};
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::store::{Inserted, Store, StoreError, TaskFilter, TransitionError};
@@ -43,6 +43,10 @@ const NAP_MS: u64 = 1_000;
 const QUEUE_LOOK_MS: i64 = 500;
 /// When a schedule that cannot be fired is looked at again, in milliseconds.
 const TROUBLE_MS: i64 = 60_000;
+/// Schedules read at once.
+const PAGE: u32 = 256;
+/// How long a task that was announced counts as alive without being there, in milliseconds.
+const ANNOUNCED_MS: u64 = 10_000;
 /// Most tasks of a schedule that are looked at as alive.
 const MAX_ALIVE: u32 = 1_000;
 /// Statuses of tasks that have not ended.
@@ -120,11 +124,7 @@ impl Recurring {
     pub(crate) async fn run_once(&mut self, now: Timestamp) -> Result<(), StoreError> {
         if self.is_stale() {
             let began = Instant::now();
-            let all = self.worker.store.all_schedules().await?;
-            let paused = all.iter().filter(|schedule| schedule.paused).count();
-            metrics::SCHEDULES.set(all.len() - paused, ["active"]);
-            metrics::SCHEDULES.set(paused, ["paused"]);
-            self.looks = all.iter().filter_map(|one| Some((one.id.clone(), look_at(one, now)?))).collect();
+            self.looks = self.read_all(now).await?;
             self.read_at = Some(began);
         }
         let mut due: Vec<String> =
@@ -136,6 +136,25 @@ impl Recurring {
             answer = self.fire(ids, now).await.and(answer);
         }
         answer
+    }
+
+    /// When each schedule is to be looked at. They are read page by page, so that memory holds no more than that of all.
+    async fn read_all(&self, now: Timestamp) -> Result<HashMap<String, Timestamp>, StoreError> {
+        let (mut looks, mut active, mut paused, mut after) = (HashMap::new(), 0_usize, 0_usize, None);
+        loop {
+            let page = self.worker.store.schedules(PAGE, after.as_deref()).await?;
+            for schedule in &page.items {
+                *(if schedule.paused { &mut paused } else { &mut active }) += 1;
+                looks.extend(look_at(schedule, now).map(|look| (schedule.id.clone(), look)));
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        metrics::SCHEDULES.set(active, ["active"]);
+        metrics::SCHEDULES.set(paused, ["paused"]);
+        Ok(looks)
     }
 
     /// Fires those of the schedules `ids` that are due still.
@@ -170,15 +189,21 @@ impl Recurring {
 
     /// Decides and does what is due of one schedule; gives back when to look at it again.
     async fn advance(&self, schedule: &Schedule, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        if is_due(schedule, now) == Ok(false) {
-            return Ok(look_at(schedule, now));
+        match look(schedule, now) {
+            Ok(Look::At(next)) => return Ok(Some(next)),
+            Ok(Look::Never) => return Ok(None),
+            Ok(Look::Now | Look::Queue) | Err(_) => {}
         }
         let alive = self.in_the_way(schedule).await?;
-        let ids: Vec<TaskId> = alive.iter().map(|task| task.id).collect();
-        let round = match decide(schedule, now, self.missed_after_ms, &ids) {
+        let mut others: Vec<Alive> = alive.iter().map(Alive::of).collect();
+        if schedule.definition.overlap != Overlap::Allow {
+            let announced = announced(&self.worker.store, schedule, now).await?;
+            others.extend(announced.map(|id| Alive { id, makes_up: false }));
+        }
+        let round = match decide(schedule, now, self.missed_after_ms, &others) {
             Ok(round) => round,
             Err(error) => {
-                tracing::warn!(schedule = %schedule.id, %error, "a schedule cannot be read; did a newer qron make it?");
+                tracing::warn!(schedule = %schedule.id, %error, "a schedule cannot be read: another version made it");
                 return Ok(Some(now.plus_millis(TROUBLE_MS)));
             }
         };
@@ -221,8 +246,7 @@ impl Recurring {
     /// Inserts the tasks of a round and gives back how far the schedule is, with what was counted.
     async fn carry_out(&self, schedule: &Schedule, round: &Round, now: Timestamp) -> Result<Progress, StoreError> {
         let starts = round.starts.iter().map(|start| task_of(schedule, *start, &self.worker.approvals, now));
-        let skips = round.skips.iter().map(|skip| schedule.skipped_task(skip.at, skip.reason.explain(), now));
-        let tasks: Vec<Task> = starts.chain(skips).collect();
+        let tasks: Vec<Task> = starts.chain(skipped_tasks(schedule, &round.skips, now)).collect();
         let inserted = self.worker.store.insert(&tasks).await?;
         if let Some(summary) = round.summary {
             self.worker.store.record(&[summary_event(schedule, summary, now)]).await?;
@@ -242,12 +266,7 @@ impl Recurring {
                 progress.skipped += 1;
                 continue;
             }
-            progress.fired += 1;
-            let at = fire_time(task);
-            if at >= progress.last_fire {
-                progress.last_fire = at;
-                progress.last_task = Some(task.id);
-            }
+            progress.count_fired(fire_time(task), task.id);
         }
         Ok(progress)
     }
@@ -273,12 +292,12 @@ impl Recurring {
 
 /// When `schedule` is to be looked at; `None` when nothing is to come of it.
 fn look_at(schedule: &Schedule, now: Timestamp) -> Option<Timestamp> {
-    match is_due(schedule, now) {
-        Ok(false) if schedule.paused => None,
-        Ok(false) => schedule.timing().ok()?.next(schedule.progress.cursor),
+    match look(schedule, now) {
+        Ok(Look::Never) => None,
+        Ok(Look::At(next)) => Some(next),
         // It has just been looked at, so what is left waits for tasks to end.
-        Ok(true) if !schedule.progress.queue.is_empty() => Some(now.plus_millis(QUEUE_LOOK_MS)),
-        Ok(true) => Some(now),
+        Ok(Look::Queue) => Some(now.plus_millis(QUEUE_LOOK_MS)),
+        Ok(Look::Now) => Some(now),
         Err(_) => Some(now.plus_millis(TROUBLE_MS)),
     }
 }
@@ -290,6 +309,23 @@ async fn alive(store: &Store, schedule: &str) -> Result<Vec<Task>, StoreError> {
     Ok(store.tasks(&filter, MAX_ALIVE, None).await?.items)
 }
 
+/// The task of a firing that somebody asked for a moment ago, unless it has ended: the schedule names it before it is
+/// inserted, and it is in the way of others from then on.
+async fn announced(store: &Store, schedule: &Schedule, now: Timestamp) -> Result<Option<TaskId>, StoreError> {
+    let Some(Announced { at, task }) = schedule.progress.announced else { return Ok(None) };
+    if now.millis_since(at).max(at.millis_since(now)) > ANNOUNCED_MS {
+        return Ok(None);
+    }
+    let statuses = store.statuses(&[task]).await?;
+    let ended = statuses.get(&task).is_some_and(|status| status.is_none_or(|status| !ALIVE.contains(&status)));
+    Ok((!ended).then_some(task))
+}
+
+/// The records of firings that do not run.
+fn skipped_tasks(schedule: &Schedule, skips: &[Skip], now: Timestamp) -> impl Iterator<Item = Task> {
+    skips.iter().map(move |skip| schedule.skipped_task(skip.id, skip.at, skip.reason.explain(), now))
+}
+
 /// Counts those of these new tasks that wait for a person.
 fn count_asked(tasks: &[Task]) {
     let asked = tasks.iter().filter(|task| task.status == TaskStatus::AwaitingApproval).count();
@@ -298,8 +334,8 @@ fn count_asked(tasks: &[Task]) {
 
 /// The task of a firing; a skipped one with the reason when the template makes none.
 fn task_of(schedule: &Schedule, start: Start, approvals: &ApprovalPolicy, now: Timestamp) -> Task {
-    schedule.task(start.id, start.at, approvals, now).unwrap_or_else(|reason| {
+    schedule.task(start, approvals, now).unwrap_or_else(|reason| {
         let reason = format!("the schedule makes no task: {reason}");
-        Task { id: start.id, ..schedule.skipped_task(start.at, &reason, now) }
+        schedule.skipped_task(start.id, start.at, &reason, now)
     })
 }

@@ -13,9 +13,6 @@ use super::{Page, Store, StoreError};
 use crate::domain::id::derived;
 use crate::domain::schedule::Schedule;
 
-/// Most schedules that are read to be fired.
-const MAX_SCHEDULES: usize = 10_000;
-
 impl Store {
     /// Writes a new schedule and gives it back as it is stored; `None` when its id is taken. Durable on return.
     ///
@@ -75,7 +72,7 @@ impl Store {
         Ok(readable(Collection::Schedules, points))
     }
 
-    /// Schedules in the order of their points, from `after` (the `next` of the page before).
+    /// Schedules in the order of their points, those that can be read, from `after` (the `next` of the page before).
     ///
     /// # Errors
     /// A failure of the store, or [`StoreError::Refused`] when `after` does not come from a page.
@@ -86,20 +83,6 @@ impl Store {
             request = request.offset(offset);
         }
         Ok(page(Collection::Schedules, self.inner.scroll("schedules", request).await?))
-    }
-
-    /// Every schedule that can be read. One that a newer version of qron made is left out, and left as it is.
-    ///
-    /// # Errors
-    /// A failure of the store.
-    pub async fn all_schedules(&self) -> Result<Vec<Schedule>, StoreError> {
-        let all = Filter::default();
-        let points =
-            self.inner.scroll_all("all_schedules", Collection::Schedules, all, Part::All, MAX_SCHEDULES).await?;
-        if points.len() == MAX_SCHEDULES {
-            tracing::warn!(most = MAX_SCHEDULES, "there are more schedules than are fired");
-        }
-        Ok(readable(Collection::Schedules, points))
     }
 
     /// Removes a schedule; the tasks of its firings stay.

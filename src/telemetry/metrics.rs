@@ -148,7 +148,7 @@ pub const FIRINGS: Counter<1> = counter(
     "qron_schedule_firings_total",
     &["outcome"],
     "Firings that became tasks (on_time, caught_up, queued, triggered, backfill) or were skipped (missed, overlapped, \
-     replaced, queue_full, invalid).",
+     replaced, queue_full, removed, invalid).",
 );
 pub const FIRING_LATENESS_SECONDS: Histogram<0> = histogram(
     "qron_schedule_lateness_seconds",

@@ -2,11 +2,23 @@
 
 use std::process::Command;
 
+use futures_util::future::join_all;
+use qron::clock;
+use qron::domain::schedule::fire_time;
 use qron::domain::task::TaskStatus;
+use qron::domain::time::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Replica, World, eventually, quick};
+use crate::support::{Replica, World, endless, eventually, quick};
+
+/// A schedule that fires by itself once a year, and whose tasks stay alive.
+async fn rare(world: &World, id: &str, overlap: &str) {
+    let definition = json!({
+        "spec": {"cron": "@yearly"}, "zone": "UTC", "jitter_ms": 86_400_000, "overlap": overlap, "task": endless(),
+    });
+    world.asleep(id, definition, 0).await;
+}
 
 async fn define(replica: &Replica, id: &str, more: &Value) -> Value {
     let mut body = json!({"task": quick()});
@@ -66,6 +78,8 @@ async fn a_wrong_definition_says_what_and_where() {
         (json!({"zone": "Europe/Berln"}), "Europe/Berln"),
         (json!({"start": "2030-01-01", "end": "2029-01-01"}), "not after the start"),
         (json!({"jitter": "2d"}), "jitter"),
+        (json!({"catch_up": "none", "catch_up_window": "12h"}), "catch_up_window"),
+        (json!({"cron": "0 9 * * SUN1"}), "day of week \"SUN1\" at character 9"),
         (json!({"task": {"goal": "short"}}), "5 characters"),
         (json!({"task": {"goal": "long enough", "agent": "nobody"}}), "unknown agent"),
         (json!({"task": {"goal": "long enough", "plan": {"steps": [{"id": "zone", "instruction": "x"}]}}}), "zone"),
@@ -122,14 +136,17 @@ async fn a_paused_schedule_does_not_fire_until_it_is_resumed() {
 async fn a_schedule_can_be_triggered_and_its_tasks_are_found_by_it() {
     let world = World::new().await;
     let replica = world.replica().await;
-    define(&replica, "yearly", &json!({"cron": "@yearly", "jitter": "1d"})).await;
+    rare(&world, "yearly", "skip").await;
     let (status, fired) = replica.send(Method::POST, "/schedules/yearly/trigger?overlap=allow", None).await;
     assert_eq!(status, 201, "{fired}");
     let task = &fired["task"];
     assert_eq!((&task["schedule_id"], &task["context"]["schedule"]), (&json!("yearly"), &json!("yearly")));
     assert!(!task["goal"].as_str().expect("a goal").contains("${"), "{task}");
+    let run_at = Timestamp::read(&task["run_at"]).expect("a time");
+    assert!(run_at <= clock::now(), "now means now, whatever the jitter");
+    let (_, shown) = replica.get("/schedules/yearly").await;
+    assert_eq!((&shown["fired"], &shown["last_task"]), (&json!(1), &task["id"]), "it is counted: {shown}");
 
-    // It becomes due within a day, so it is alive.
     let (status, problem) = replica.send(Method::POST, "/schedules/yearly/trigger", None).await;
     assert_eq!(status, 409, "{problem}");
     assert!(problem["detail"].as_str().expect("a detail").contains(task["id"].as_str().expect("an id")));
@@ -160,13 +177,12 @@ async fn what_a_trigger_asks_for_holds_instead_of_what_its_schedule_says() {
         .await;
     };
 
-    // Tasks become due within a day, so they stay alive.
-    define(&replica, "skipping", &json!({"cron": "@yearly", "jitter": "1d"})).await;
+    rare(&world, "skipping", "skip").await;
     assert_eq!(trigger("skipping", "allow").await.0, 201);
     assert_eq!(trigger("skipping", "cancel_previous").await.0, 202);
     ended_and_begun("skipping").await;
 
-    define(&replica, "side-by-side", &json!({"cron": "@yearly", "jitter": "1d", "overlap": "allow"})).await;
+    rare(&world, "side-by-side", "allow").await;
     let (status, first) = trigger("side-by-side", "allow").await;
     assert_eq!(status, 201, "{first}");
     assert_eq!(trigger("side-by-side", "queue").await.0, 202);
@@ -174,6 +190,106 @@ async fn what_a_trigger_asks_for_holds_instead_of_what_its_schedule_says() {
     let id = first["task"]["id"].as_str().expect("an id");
     assert_eq!(replica.post(&format!("/tasks/{id}/cancel"), &json!({})).await.0, 200);
     ended_and_begun("side-by-side").await;
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_who_trigger_at_once_one_starts_a_task() {
+    let world = World::new().await;
+    let (replica, other) = (world.replica().await, world.replica().await);
+    for round in 0..5 {
+        let (id, beside) = (format!("alone-{round}"), format!("beside-{round}"));
+        rare(&world, &id, "skip").await;
+        rare(&world, &beside, "allow").await;
+        let trigger = async |id: &str, place: usize| {
+            let replica = [&replica, &other][place % 2];
+            replica.send(Method::POST, &format!("/schedules/{id}/trigger"), None).await
+        };
+        let answers = join_all((0..6).map(|place| trigger(&id, place))).await;
+        let mut statuses: Vec<u16> = answers.iter().map(|(status, _)| status.as_u16()).collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [201, 409, 409, 409, 409, 409], "{answers:?}");
+        assert_eq!(world.tasks(&id).await.len(), 1);
+        assert_eq!(world.schedule(&id).await.progress.fired, 1);
+
+        let answers = join_all((0..6).map(|place| trigger(&beside, place))).await;
+        assert!(answers.iter().all(|(status, _)| *status == 201), "{answers:?}");
+        assert_eq!(world.tasks(&beside).await.len(), 6, "each has a task of its own");
+    }
+    replica.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_of_a_paused_schedule_is_done() {
+    let world = World::new().await;
+    let replica = world.replica().await;
+    define(&replica, "held", &json!({"cron": "@daily", "paused": true})).await;
+    let range = json!({"from": "2026-03-06", "until": "2026-03-08"});
+    assert_eq!(replica.post("/schedules/held/backfill", &range).await.1["queued"], 3);
+    eventually("all three are done", async || {
+        let done = world.with_status("held", TaskStatus::Completed).await;
+        if done.len() == 3 { Ok(()) } else { Err(format!("{}", done.len())) }
+    })
+    .await;
+
+    rare(&world, "busy", "skip").await;
+    assert_eq!(replica.send(Method::POST, "/schedules/busy/pause", None).await.0, 200);
+    assert_eq!(replica.send(Method::POST, "/schedules/busy/trigger", None).await.0, 201);
+    let path = "/schedules/busy/trigger?overlap=cancel_previous";
+    assert_eq!(replica.send(Method::POST, path, None).await.0, 202);
+    eventually("the second follows the first", async || {
+        let tasks = world.tasks("busy").await;
+        let statuses: Vec<_> = tasks.iter().map(|task| task.status).collect();
+        if statuses == [TaskStatus::Cancelled, TaskStatus::Pending] { Ok(()) } else { Err(format!("{statuses:?}")) }
+    })
+    .await;
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_firing_that_has_others_cancelled_leaves_a_queued_backfill_and_what_it_cost_can_be_asked_for_again() {
+    let world = World::new().await;
+    let replica = world.replica().await;
+    rare(&world, "years", "cancel_previous").await;
+    let range = json!({"from": "2020-01-01", "until": "2023-01-01"});
+    assert_eq!(replica.post("/schedules/years/backfill", &range).await.1["queued"], 4);
+    let alive = async |count: usize| {
+        eventually("a task is alive, and others wait", async || {
+            let alive = world.with_status("years", TaskStatus::Pending).await;
+            let waiting = world.schedule("years").await.progress.queue.len();
+            if alive.len() == 1 && waiting == count { Ok(alive[0].clone()) } else { Err(format!("{waiting}")) }
+        })
+        .await
+    };
+    let first = alive(3).await;
+    assert_eq!(first.context["fire_cause"], "backfill");
+    let (status, answer) = replica.send(Method::POST, "/schedules/years/trigger", None).await;
+    assert_eq!(status, 202, "{answer}");
+    eventually("the first is cancelled", async || {
+        let cancelled = world.with_status("years", TaskStatus::Cancelled).await;
+        if cancelled.iter().any(|task| task.id == first.id) { Ok(()) } else { Err(format!("{}", cancelled.len())) }
+    })
+    .await;
+    let triggered = alive(3).await;
+    assert!(!triggered.context.contains_key("fire_cause"), "{triggered:?}");
+    assert_eq!(world.with_status("years", TaskStatus::Cancelled).await.len(), 1, "the rest waits");
+
+    let (_, again) = replica.post("/schedules/years/backfill", &range).await;
+    assert_eq!((&again["ran_before"], &again["queued"]), (&json!(3), &json!(1)), "{again}");
+    assert_eq!(replica.post(&format!("/tasks/{}/cancel", triggered.id), &json!({})).await.0, 200);
+    let once_more = eventually("the first is tried again", async || {
+        let alive = world.with_status("years", TaskStatus::Pending).await;
+        alive.into_iter().find(|task| fire_time(task) == fire_time(&first)).ok_or_else(|| "not yet".to_owned())
+    })
+    .await;
+    assert_ne!(once_more.id, first.id);
+
+    // What waits still when the schedule goes is recorded.
+    assert_eq!(replica.send(Method::DELETE, "/schedules/years", None).await.0, 204);
+    let skipped = world.with_status("years", TaskStatus::Skipped).await;
+    assert_eq!(skipped.len(), 3);
+    assert!(skipped[0].error.as_ref().expect("a reason").message.contains("removed"));
     replica.stop().await;
 }
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::join_all;
 use qron::clock;
 use qron::domain::approval::ApprovalPolicy;
+use qron::domain::schedule::due::{Cause, Start};
 use qron::domain::schedule::{Schedule, fire_time, firing_id};
 use qron::domain::task::TaskStatus;
 use serde_json::json;
@@ -216,13 +218,15 @@ async fn a_clock_that_was_wrong_for_a_while_does_not_silence_a_schedule() {
 async fn many_schedules_of_one_moment_are_shared_by_the_replicas() {
     let world = World::new().await;
     let at = clock::now().plus_millis(3_000);
-    for index in 0..60 {
+    // More than are read at once.
+    let store = (0..300).map(async |index| {
         let definition = json!({"spec": {"at": at}, "zone": "UTC", "task": quick()});
         // Decided up to a minute ago, so that it counts even when storing all of them takes until then.
-        world.asleep(&format!("once-{index}"), definition, 60).await;
-    }
+        world.asleep(&format!("once-{index}"), definition, 60).await
+    });
+    join_all(store).await;
     let (one, other) = (world.replica().await, world.replica().await);
-    for index in 0..60 {
+    for index in 0..300 {
         eventually("it has fired", async || {
             let schedule = world.schedule(&format!("once-{index}")).await;
             if schedule.progress.fired == 1 { Ok(()) } else { Err(format!("{:?}", schedule.progress)) }
@@ -231,7 +235,7 @@ async fn many_schedules_of_one_moment_are_shared_by_the_replicas() {
     }
     one.stop().await;
     other.stop().await;
-    for index in 0..60 {
+    for index in 0..300 {
         assert_eq!(world.tasks(&format!("once-{index}")).await.len(), 1);
     }
 }
@@ -243,8 +247,8 @@ async fn a_replica_that_died_between_task_and_cursor_leaves_neither_a_double_nor
     for overlap in ["skip", "queue", "allow", "cancel_previous"] {
         let definition = json!({"spec": {"at": at}, "zone": "UTC", "overlap": overlap, "task": endless()});
         let schedule = world.asleep(overlap, definition, 10).await;
-        let task =
-            schedule.task(firing_id(overlap, at), at, &ApprovalPolicy { expire_s: 0 }, clock::now()).expect("a task");
+        let start = Start { at, id: firing_id(overlap, at), cause: Cause::OnTime };
+        let task = schedule.task(start, &ApprovalPolicy { expire_s: 0 }, clock::now()).expect("a task");
         world.store.insert(&[task]).await.expect("inserted");
     }
     let replica = world.replica().await;

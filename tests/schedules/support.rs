@@ -163,5 +163,5 @@ pub(crate) fn quick() -> Value {
 
 /// A template for an agent that is not there, so that its tasks stay alive.
 pub(crate) fn endless() -> Value {
-    json!({"goal": "wait for an agent", "agent": "nobody"})
+    json!({"goal": "wait for an agent at ${fire_time}", "agent": "nobody"})
 }

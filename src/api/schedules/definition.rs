@@ -79,6 +79,9 @@ impl Body {
             errors.push(format!("jitter: {} s is more than a day: use at most 24h", jitter_ms / 1000));
         }
         let window = self.catch_up_window.as_ref().and_then(|window| length("catch_up_window", window, &mut errors));
+        if self.catch_up == CatchUp::None && self.catch_up_window.is_some() {
+            errors.push("catch_up_window: with catch_up = none nothing is made up for: leave it out".to_owned());
+        }
         let Some(task) = self.task else {
             errors.push("task is missing: say what its tasks are like, e.g. {\"goal\": \"…\"}".to_owned());
             return Err(errors);
@@ -96,7 +99,7 @@ impl Body {
             jitter_ms,
             overlap: self.overlap,
             catch_up: self.catch_up,
-            catch_up_window_ms: window.unwrap_or(DEFAULT_WINDOW_MS),
+            catch_up_window_ms: window.or((self.catch_up == CatchUp::All).then_some(DEFAULT_WINDOW_MS)),
             task,
         };
         definition.timing(now).map_err(|error| vec![error.to_string()])?;

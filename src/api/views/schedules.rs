@@ -34,8 +34,8 @@ pub struct ScheduleView {
     pub overlap: Overlap,
     /// What becomes of missed firings.
     pub catch_up: CatchUp,
-    /// How far back they are made up for, in seconds, if all are.
-    pub catch_up_window: u64,
+    /// How far back they are made up for, in seconds; none where there is no bound, or nothing is made up for.
+    pub catch_up_window: Option<u64>,
     /// What its tasks are like.
     pub task: Template,
     /// Whether it is held.
@@ -62,7 +62,7 @@ impl ScheduleView {
     /// `schedule` with its next `count` firings.
     pub(in crate::api) fn of(schedule: Schedule, count: usize) -> Self {
         let Schedule { definition, progress, .. } = schedule.clone();
-        let zone = definition.zone;
+        let (zone, window_ms) = (definition.zone, definition.window_ms());
         let timing = schedule.timing().ok().filter(|_| !schedule.paused);
         let next = timing.map_or_else(Vec::new, |timing| upcoming(&timing, zone, progress.cursor, count));
         let (mut cron, mut every, mut at) = (None, None, None);
@@ -82,7 +82,7 @@ impl ScheduleView {
             jitter: definition.jitter_ms / 1000,
             overlap: definition.overlap,
             catch_up: definition.catch_up,
-            catch_up_window: definition.catch_up_window_ms / 1000,
+            catch_up_window: window_ms.map(|window| window / 1000),
             task: definition.task,
             paused: schedule.paused,
             created_at: schedule.created_at.to_rfc3339(),

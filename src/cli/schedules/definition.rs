@@ -72,7 +72,8 @@ pub(in crate::cli) struct Add {
     /// What becomes of firings that were missed, e.g. while the laptop slept; latest otherwise
     #[arg(long)]
     catch_up: Option<CatchUp>,
-    /// With --catch-up all: how far back missed firings are made up for, e.g. 12h; a day otherwise
+    /// How far back missed firings are made up for, e.g. 12h; otherwise a day with --catch-up all, and without bound
+    /// with latest
     #[arg(long, value_name = "LENGTH")]
     catch_up_window: Option<String>,
     /// Hold it from the start

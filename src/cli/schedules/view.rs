@@ -55,7 +55,8 @@ pub(super) fn show(schedule: &ScheduleView) -> Result<(), CliError> {
         field("jitter", &format!("{} s", schedule.jitter))?;
     }
     field("overlap", &plain(&json!(schedule.overlap)))?;
-    field("catch up", &plain(&json!(schedule.catch_up)))?;
+    let window = schedule.catch_up_window.map_or_else(String::new, |window| format!(", as far back as {window} s"));
+    field("catch up", &format!("{}{window}", plain(&json!(schedule.catch_up))))?;
     field("goal", &schedule.task.goal)?;
     if let Some(agent) = &schedule.task.agent {
         field("agent", agent)?;

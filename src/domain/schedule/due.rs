@@ -4,9 +4,13 @@
 //! the same time may differ about an overlap; the first one to insert a firing settles it.
 
 use super::timing::{InvalidTiming, Timing};
-use super::{CatchUp, Overlap, Progress, Queued, Schedule, backfill_id, firing_id};
+use super::{BACKFILL, CAUGHT_UP, CatchUp, FIRE_CAUSE, Overlap, Progress, Queued, Schedule, firing_id};
 use crate::domain::id::TaskId;
+use crate::domain::task::Task;
 use crate::domain::time::Timestamp;
+use asked::drain_regular;
+
+pub mod asked;
 
 /// Most firings looked at, and so caught up with, at once; of more, the latest.
 pub const MAX_FIRINGS: usize = 1_000;
@@ -28,8 +32,22 @@ pub enum Cause {
     CaughtUp,
     /// It has waited for others.
     Queued,
+    /// Somebody asked for it.
+    Triggered,
     /// Somebody asked for it afterwards.
     Backfill,
+}
+
+impl Cause {
+    /// Whether somebody asked for it.
+    #[must_use]
+    pub const fn is_asked(self) -> bool {
+        matches!(self, Self::Triggered | Self::Backfill)
+    }
+
+    const fn makes_up(self) -> bool {
+        matches!(self, Self::CaughtUp | Self::Backfill)
+    }
 }
 
 /// Why a firing does not become a task.
@@ -43,6 +61,8 @@ pub enum SkipReason {
     Replaced,
     /// Too many wait already.
     QueueFull,
+    /// The schedule was removed while it waited.
+    Removed,
 }
 
 impl SkipReason {
@@ -54,6 +74,7 @@ impl SkipReason {
             Self::Overlap => "overlapped",
             Self::Replaced => "replaced",
             Self::QueueFull => "queue_full",
+            Self::Removed => "removed",
         }
     }
 
@@ -65,6 +86,7 @@ impl SkipReason {
             Self::Overlap => "skipped: the task of an earlier firing had not ended",
             Self::Replaced => "skipped: a later firing took its place",
             Self::QueueFull => "skipped: too many firings of the schedule are waiting",
+            Self::Removed => "skipped: its schedule was removed while it waited",
         }
     }
 }
@@ -85,6 +107,8 @@ pub struct Start {
 pub struct Skip {
     /// Its time.
     pub at: Timestamp,
+    /// Id of its record.
+    pub id: TaskId,
     /// Why not.
     pub reason: SkipReason,
 }
@@ -119,29 +143,61 @@ pub struct Round {
     pub progress: Progress,
 }
 
-/// What a firing that somebody wants now comes to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trigger {
-    /// It starts.
-    Start(Start),
-    /// It waits; the schedule is then this far, and firings that it replaces are skipped.
-    Wait(Progress, Vec<Skip>),
-    /// The task of an earlier one is alive.
-    Overlaps(TaskId),
-    /// It would wait, but too many do already.
-    Full,
+/// A task of a schedule that has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alive {
+    /// Its id.
+    pub id: TaskId,
+    /// Whether it makes up for a firing that did not run in its time.
+    pub makes_up: bool,
 }
 
-/// Whether anything may come of `schedule` at `now`.
+impl Alive {
+    /// What `task` is to the firings of its schedule.
+    #[must_use]
+    pub fn of(task: &Task) -> Self {
+        let cause = task.context.get(FIRE_CAUSE).and_then(|cause| cause.as_str());
+        Self { id: task.id, makes_up: cause.is_some_and(|cause| [CAUGHT_UP, BACKFILL].contains(&cause)) }
+    }
+}
+
+/// When something may come of a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Now: a firing has come.
+    Now,
+    /// When tasks have ended: firings wait for that.
+    Queue,
+    /// At its next firing.
+    At(Timestamp),
+    /// Never, as it is.
+    Never,
+}
+
+/// When something may come of `schedule`, at `now`.
 ///
 /// # Errors
 /// [`InvalidTiming`] when the schedule cannot be read.
-pub fn is_due(schedule: &Schedule, now: Timestamp) -> Result<bool, InvalidTiming> {
-    let has_come = || Ok(schedule.timing()?.next(schedule.progress.cursor).is_some_and(|next| next <= now));
-    if schedule.paused {
-        return Ok(false);
+pub fn look(schedule: &Schedule, now: Timestamp) -> Result<Look, InvalidTiming> {
+    if schedule.progress.queue.iter().any(|waiting| is_served(schedule, waiting)) {
+        return Ok(Look::Queue);
     }
-    if !schedule.progress.queue.is_empty() || is_ahead(&schedule.progress, now) { Ok(true) } else { has_come() }
+    if schedule.paused {
+        return Ok(Look::Never);
+    }
+    if is_ahead(&schedule.progress, now) {
+        return Ok(Look::Now);
+    }
+    Ok(match schedule.timing()?.next(schedule.progress.cursor) {
+        Some(next) if next <= now => Look::Now,
+        Some(next) => Look::At(next),
+        None => Look::Never,
+    })
+}
+
+/// Whether a firing that waits may start: while its schedule is paused, only what somebody asked for does.
+const fn is_served(schedule: &Schedule, waiting: &Queued) -> bool {
+    !schedule.paused || waiting.is_asked()
 }
 
 /// Whether the cursor is so far ahead of the clock that one of the two must have been wrong.
@@ -158,9 +214,8 @@ pub fn decide(
     schedule: &Schedule,
     now: Timestamp,
     missed_after_ms: u64,
-    alive: &[TaskId],
+    alive: &[Alive],
 ) -> Result<Round, InvalidTiming> {
-    let timing = schedule.timing()?;
     let mut round = Round {
         starts: Vec::new(),
         skips: Vec::new(),
@@ -169,53 +224,27 @@ pub fn decide(
         set_back: false,
         progress: schedule.progress.clone(),
     };
-    if schedule.paused {
-        return Ok(round);
-    }
-    if is_ahead(&round.progress, now) {
+    if !schedule.paused && is_ahead(&round.progress, now) {
         // Some clock was wrong for a while. What has fired in that time has its task and does not fire again.
         round.progress.cursor = now;
         round.set_back = true;
     }
-    let mut desk = Desk { schedule, alive, busy: !alive.is_empty(), round };
-    desk.take(&timing, now, missed_after_ms);
+    let making_up = alive.iter().all(|task| task.makes_up);
+    let mut desk = Desk { schedule, alive, busy: !alive.is_empty(), making_up, round };
+    if !schedule.paused {
+        desk.take(&schedule.timing()?, now, missed_after_ms);
+    }
     desk.serve_queue();
     Ok(desk.round)
 }
 
-/// What a firing at `now` that somebody wants comes to.
-#[must_use]
-pub fn trigger(schedule: &Schedule, now: Timestamp, overlap: Overlap, alive: &[TaskId]) -> Trigger {
-    let start = Start { at: now, id: firing_id(&schedule.id, now), cause: Cause::OnTime };
-    let Some(first) = alive.first() else { return Trigger::Start(start) };
-    match overlap {
-        Overlap::Allow => Trigger::Start(start),
-        Overlap::Skip => Trigger::Overlaps(*first),
-        Overlap::Queue | Overlap::CancelPrevious => {
-            let mut progress = schedule.progress.clone();
-            let replaced = if overlap == Overlap::CancelPrevious { drain_regular(&mut progress) } else { Vec::new() };
-            if progress.queue.len() >= MAX_QUEUE {
-                return Trigger::Full;
-            }
-            let overlap = (overlap != schedule.definition.overlap).then_some(overlap);
-            progress.queue.push(Queued { at: now, backfill: false, overlap });
-            Trigger::Wait(progress, replaced)
-        }
-    }
-}
-
-/// Takes the firings that nobody asked for afterwards out of the queue.
-fn drain_regular(progress: &mut Progress) -> Vec<Skip> {
-    let (kept, gone): (Vec<_>, Vec<_>) = progress.queue.iter().partition(|waiting| waiting.backfill);
-    progress.queue = kept;
-    gone.into_iter().map(|Queued { at, .. }| Skip { at, reason: SkipReason::Replaced }).collect()
-}
-
 struct Desk<'a> {
     schedule: &'a Schedule,
-    alive: &'a [TaskId],
+    alive: &'a [Alive],
     /// Whether a task of the schedule is alive, or will be.
     busy: bool,
+    /// Whether all of those make up for firings that did not run in their time.
+    making_up: bool,
     round: Round,
 }
 
@@ -228,12 +257,14 @@ impl Desk<'_> {
 
         let definition = &self.schedule.definition;
         let is_missed = |at: &Timestamp| now.millis_since(*at) > missed_after_ms;
+        let window = definition.window_ms();
+        let is_within = |at: &Timestamp| window.is_none_or(|window| now.millis_since(*at) <= window);
         let is_wanted = |at: &Timestamp| {
             !is_missed(at)
                 || match definition.catch_up {
                     CatchUp::None => false,
-                    CatchUp::Latest => *at == last,
-                    CatchUp::All => now.millis_since(*at) <= definition.catch_up_window_ms,
+                    CatchUp::Latest => *at == last && is_within(at),
+                    CatchUp::All => is_within(at),
                 }
         };
         let (wanted, missed): (Vec<_>, Vec<_>) = firings.iter().copied().partition(is_wanted);
@@ -246,7 +277,9 @@ impl Desk<'_> {
             let (count, more) = (count.min(MAX_COUNTED), count > MAX_COUNTED);
             self.round.summary = Some(Summary { from: cursor, until: first_kept, count, more });
         }
-        self.round.skips.extend(recorded.iter().map(|at| Skip { at: *at, reason: SkipReason::Missed }));
+        for at in recorded {
+            self.skip(*at, SkipReason::Missed);
+        }
         for at in &wanted {
             let cause = if is_missed(at) { Cause::CaughtUp } else { Cause::OnTime };
             self.admit(*at, cause, *at == last);
@@ -256,14 +289,18 @@ impl Desk<'_> {
     fn admit(&mut self, at: Timestamp, cause: Cause, is_last: bool) {
         let id = firing_id(&self.schedule.id, at);
         // Another replica was here before, and has not come to write how far it is.
-        let started = self.alive.contains(&id);
+        let started = self.has_started(id);
         match self.schedule.definition.overlap {
             _ if started => self.start(at, cause),
-            Overlap::Skip if self.busy => self.skip(at, SkipReason::Overlap),
+            Overlap::Skip if self.busy || self.one_waits() => {
+                // What makes up for the past must not cost a firing of now.
+                let gives_way = self.making_up && cause == Cause::OnTime && !self.one_waits();
+                if gives_way { self.wait(at) } else { self.skip(at, SkipReason::Overlap) }
+            }
             Overlap::Queue if self.busy || !self.round.progress.queue.is_empty() => self.wait(at),
             Overlap::CancelPrevious if !is_last => self.skip(at, SkipReason::Replaced),
             Overlap::CancelPrevious => {
-                let replaced = drain_regular(&mut self.round.progress);
+                let replaced = drain_regular(&self.schedule.id, &mut self.round.progress);
                 self.round.skips.extend(replaced);
                 if self.busy { self.wait(at) } else { self.start(at, cause) }
             }
@@ -271,43 +308,66 @@ impl Desk<'_> {
         }
     }
 
+    fn has_started(&self, id: TaskId) -> bool {
+        self.alive.iter().any(|task| task.id == id)
+    }
+
+    /// Whether a firing of the schedule's own waits.
+    fn one_waits(&self) -> bool {
+        self.round.progress.queue.iter().any(|waiting| !waiting.is_asked())
+    }
+
     fn start(&mut self, at: Timestamp, cause: Cause) {
         self.busy = true;
+        self.making_up &= cause.makes_up();
         self.round.starts.push(Start { at, id: firing_id(&self.schedule.id, at), cause });
     }
 
     fn skip(&mut self, at: Timestamp, reason: SkipReason) {
-        self.round.skips.push(Skip { at, reason });
+        self.round.skips.push(Skip { at, id: firing_id(&self.schedule.id, at), reason });
     }
 
     fn wait(&mut self, at: Timestamp) {
         if self.round.progress.queue.len() >= MAX_QUEUE {
             self.skip(at, SkipReason::QueueFull);
         } else {
-            self.round.progress.queue.push(Queued { at, backfill: false, overlap: None });
+            self.round.progress.queue.push(Queued { at, backfill: false, overlap: None, task: None });
         }
     }
 
     /// Starts what waits, as far as it may.
     fn serve_queue(&mut self) {
-        let own = self.schedule.definition.overlap;
-        let overlap_of = |waiting: &Queued| waiting.overlap.unwrap_or(own);
-        while let Some(next) = self.round.progress.queue.first().copied() {
-            if self.busy && overlap_of(&next) != Overlap::Allow {
+        let schedule = self.schedule;
+        let overlap_of = |waiting: &Queued| waiting.overlap.unwrap_or(schedule.definition.overlap);
+        while let Some((place, next)) = self.next_in_queue() {
+            let id = next.id(&schedule.id);
+            // Whoever was here before may have inserted it, and not have come to take it out of the queue.
+            if self.busy && overlap_of(&next) != Overlap::Allow && !self.has_started(id) {
                 break;
             }
-            self.round.progress.queue.remove(0);
-            let Queued { at, backfill, .. } = next;
-            let (id, cause) = if backfill {
-                (backfill_id(&self.schedule.id, at), Cause::Backfill)
-            } else {
-                (firing_id(&self.schedule.id, at), Cause::Queued)
+            self.round.progress.queue.remove(place);
+            let cause = match next {
+                Queued { backfill: true, .. } => Cause::Backfill,
+                next if next.is_asked() => Cause::Triggered,
+                _ => Cause::Queued,
             };
             self.busy = true;
-            self.round.starts.push(Start { at, id, cause });
+            self.round.starts.push(Start { at: next.at, id, cause });
         }
-        let cancels = |waiting: &&Queued| !waiting.backfill && overlap_of(waiting) == Overlap::CancelPrevious;
+        let cancels = |waiting: &&Queued| {
+            is_served(schedule, waiting) && !waiting.backfill && overlap_of(waiting) == Overlap::CancelPrevious
+        };
         self.round.cancel_before = self.round.progress.queue.iter().find(cancels).map(|waiting| waiting.at);
+    }
+
+    /// What is served next: the oldest that is no backfill, so that neither a firing of now nor one that has others
+    /// cancelled waits for a long range; then the oldest backfill.
+    fn next_in_queue(&self) -> Option<(usize, Queued)> {
+        let served = || {
+            let queue = self.round.progress.queue.iter().copied().enumerate();
+            queue.filter(|(_, waiting)| is_served(self.schedule, waiting))
+        };
+        served().find(|(_, waiting)| !waiting.backfill).or_else(|| served().next())
     }
 }
 

@@ -1,7 +1,10 @@
 //! Making up for the firings of a range that never ran.
 
+use std::collections::HashMap;
+
 use super::desk::{Desk, ScheduleError, TRIES};
 use super::{count_asked, task_of};
+use crate::domain::id::TaskId;
 use crate::domain::schedule::due::{Cause, MAX_FIRINGS, MAX_QUEUE, Start};
 use crate::domain::schedule::{Overlap, Queued, Schedule, backfill_id, firing_id};
 use crate::domain::task::{Task, TaskStatus};
@@ -23,7 +26,8 @@ pub struct Backfilled {
 
 impl Desk {
     /// Makes up for the firings from `from` to `until`, both included, that never ran; those that ran are left alone.
-    /// It may be asked for again. With `dry_run` nothing changes.
+    /// It may be asked for again, and then tries those once more that were cancelled while they were made up for. With
+    /// `dry_run` nothing changes.
     ///
     /// # Errors
     /// [`ScheduleError`].
@@ -54,7 +58,8 @@ impl Desk {
             }
             done.queued = open.len();
             let mut after = schedule.clone();
-            after.progress.queue.extend(open.into_iter().map(|at| Queued { at, backfill: true, overlap: None }));
+            let waiting = |(at, task)| Queued { at, backfill: true, overlap: None, task: Some(task) };
+            after.progress.queue.extend(open.into_iter().map(waiting));
             after.progress.queue.sort_by_key(|waiting| waiting.at);
             if after.progress.queue.len() > MAX_QUEUE {
                 let message = format!("more than {MAX_QUEUE} firings of schedule {id:?} would wait: narrow the range");
@@ -72,24 +77,45 @@ impl Desk {
         Err(ScheduleError::Busy(id.to_owned()))
     }
 
-    /// Those of `firings` that never ran and do not wait to.
-    async fn open(&self, schedule: &Schedule, firings: &[Timestamp]) -> Result<Vec<Timestamp>, StoreError> {
-        let ids = firings.iter().flat_map(|at| [firing_id(&schedule.id, *at), backfill_id(&schedule.id, *at)]);
+    /// Those of `firings` that never ran and do not wait to, each with the task that it is to become.
+    async fn open(&self, schedule: &Schedule, firings: &[Timestamp]) -> Result<Vec<(Timestamp, TaskId)>, StoreError> {
+        let ids: Vec<TaskId> = firings.iter().map(|at| firing_id(&schedule.id, *at)).collect();
+        let fired = self.worker.store.statuses(&ids).await?;
+        let waits = |at: Timestamp| schedule.progress.queue.iter().any(|waiting| waiting.at == at);
         // One whose status cannot be read is there: a newer version may have it.
-        let statuses = self.worker.store.statuses(&ids.collect::<Vec<_>>()).await?;
-        let is_open = |at: &&Timestamp| {
-            let fired = statuses.get(&firing_id(&schedule.id, **at));
-            fired.is_none_or(|status| *status == Some(TaskStatus::Skipped))
-                && !statuses.contains_key(&backfill_id(&schedule.id, **at))
-                && !schedule.progress.queue.iter().any(|waiting| waiting.at == **at)
-        };
-        Ok(firings.iter().filter(is_open).copied().collect())
+        let mut unsettled: Vec<Timestamp> = firings.to_vec();
+        unsettled.retain(|at| {
+            let status = fired.get(&firing_id(&schedule.id, *at));
+            status.is_none_or(|status| *status == Some(TaskStatus::Skipped)) && !waits(*at)
+        });
+        let mut open = HashMap::new();
+        let mut again = 0;
+        while !unsettled.is_empty() {
+            let ids: Vec<TaskId> = unsettled.iter().map(|at| backfill_id(&schedule.id, *at, again)).collect();
+            let made_up = self.worker.store.statuses(&ids).await?;
+            unsettled.retain(|at| {
+                let id = backfill_id(&schedule.id, *at, again);
+                let Some(status) = made_up.get(&id) else {
+                    open.insert(*at, id);
+                    return false;
+                };
+                // It came to nothing, so that it may be asked for once more.
+                matches!(status, Some(TaskStatus::Cancelled | TaskStatus::Skipped))
+            });
+            again += 1;
+        }
+        Ok(firings.iter().filter_map(|at| Some((*at, *open.get(at)?))).collect())
     }
 
-    async fn insert(&self, schedule: &Schedule, firings: &[Timestamp], now: Timestamp) -> Result<(), StoreError> {
-        let start = |at: &Timestamp| Start { at: *at, id: backfill_id(&schedule.id, *at), cause: Cause::Backfill };
+    async fn insert(
+        &self,
+        schedule: &Schedule,
+        firings: &[(Timestamp, TaskId)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let start = |(at, id): &(Timestamp, TaskId)| Start { at: *at, id: *id, cause: Cause::Backfill };
         let tasks: Vec<Task> =
-            firings.iter().map(|at| task_of(schedule, start(at), &self.worker.approvals, now)).collect();
+            firings.iter().map(|firing| task_of(schedule, start(firing), &self.worker.approvals, now)).collect();
         let inserted = self.worker.store.insert(&tasks).await?;
         let created = tasks.iter().zip(&inserted).filter(|(_, one)| one.created).map(|(task, _)| task.clone());
         let created: Vec<Task> = created.collect();

@@ -1,16 +1,18 @@
 //! What people ask of schedules: define, hold, let go, fire now, make up for a range, remove.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::history::about;
-use super::{alive, count_asked};
+use super::{alive, announced, count_asked, skipped_tasks};
 use crate::domain::event::Event;
 use crate::domain::id::TaskId;
-use crate::domain::schedule::due::{MAX_COUNTED, MAX_QUEUE, Trigger, trigger};
+use crate::domain::schedule::due::asked::{Trigger, removed, trigger};
+use crate::domain::schedule::due::{MAX_COUNTED, MAX_QUEUE, Start};
 use crate::domain::schedule::timing::InvalidTiming;
-use crate::domain::schedule::{Definition, Overlap, Schedule};
+use crate::domain::schedule::{Definition, Overlap, Progress, Schedule};
 use crate::domain::task::Task;
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
@@ -19,6 +21,8 @@ use crate::worker::execute::Worker;
 
 /// How often a change is tried again on a schedule that somebody else, a firing mostly, changed meanwhile.
 pub(super) const TRIES: usize = 8;
+/// How long a trigger waits at most before each next try, so that several of one moment part.
+const SPREAD_MS: u128 = 50;
 
 /// Takes requests about schedules. Cheap to clone.
 #[derive(Clone)]
@@ -161,12 +165,18 @@ impl Desk {
         Ok(schedule)
     }
 
-    /// Removes a schedule; its tasks stay.
+    /// Removes a schedule; its tasks stay, and firings that wait are recorded as skipped.
     ///
     /// # Errors
     /// [`ScheduleError`].
     pub async fn remove(&self, id: &str, now: Timestamp) -> Result<(), ScheduleError> {
         let schedule = self.find(id).await?;
+        let waiting = removed(&schedule);
+        let tasks: Vec<Task> = skipped_tasks(&schedule, &waiting, now).collect();
+        let inserted = self.worker.store.insert(&tasks).await?;
+        for (skip, _) in waiting.iter().zip(&inserted).filter(|(_, one)| one.created) {
+            metrics::FIRINGS.inc([skip.reason.as_str()]);
+        }
         self.worker.store.remove_schedule(id).await?;
         self.tell(&schedule, "schedule_removed", format!("schedule {id} was removed"), now);
         Ok(())
@@ -182,27 +192,25 @@ impl Desk {
         overlap: Option<Overlap>,
         now: Timestamp,
     ) -> Result<Triggered, ScheduleError> {
-        for _ in 0..TRIES {
+        let new = TaskId::fresh();
+        for attempt in 0..TRIES {
+            part(new, attempt).await;
             let schedule = self.find(id).await?;
             let tasks = alive(&self.worker.store, id).await?;
-            let tasks: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
-            match trigger(&schedule, now, overlap.unwrap_or(schedule.definition.overlap), &tasks) {
+            let mut tasks: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
+            tasks.extend(announced(&self.worker.store, &schedule, now).await?);
+            let overlap = overlap.unwrap_or(schedule.definition.overlap);
+            match trigger(&schedule, new, now, overlap, &tasks) {
                 Trigger::Overlaps(task) => return Err(ScheduleError::Overlaps { id: id.to_owned(), task }),
                 Trigger::Full => return Err(ScheduleError::Full(id.to_owned())),
-                Trigger::Start(start) => {
-                    let task = schedule
-                        .task(start.id, start.at, &self.worker.approvals, now)
-                        .map_err(ScheduleError::Template)?;
-                    self.worker.store.insert(std::slice::from_ref(&task)).await?;
-                    self.started(&schedule, 1, "triggered");
-                    count_asked(std::slice::from_ref(&task));
-                    let message = format!("schedule {id} was triggered");
-                    self.worker.events.note(about(&schedule, "fired", message, now).task(task.id));
-                    return Ok(Triggered::Task(Box::new(task)));
+                Trigger::Start(start, progress) => {
+                    if let Some(task) = self.start(&schedule, start, progress, overlap, now).await? {
+                        return Ok(Triggered::Task(Box::new(task)));
+                    }
                 }
                 Trigger::Wait(progress, replaced) => {
-                    let skips = replaced.iter().map(|skip| schedule.skipped_task(skip.at, skip.reason.explain(), now));
-                    self.worker.store.insert(&skips.collect::<Vec<_>>()).await?;
+                    let skips: Vec<Task> = skipped_tasks(&schedule, &replaced, now).collect();
+                    self.worker.store.insert(&skips).await?;
                     let after = Schedule { progress, ..schedule.clone() };
                     if self.worker.store.replace_schedule(&schedule, &after).await?.is_some() {
                         self.tell(&schedule, "schedule_triggered", format!("schedule {id} was triggered"), now);
@@ -212,6 +220,41 @@ impl Desk {
             }
         }
         Err(ScheduleError::Busy(id.to_owned()))
+    }
+
+    /// Starts what somebody asked for; `None` when the schedule has changed since it was read.
+    async fn start(
+        &self,
+        schedule: &Schedule,
+        start: Start,
+        progress: Progress,
+        overlap: Overlap,
+        now: Timestamp,
+    ) -> Result<Option<Task>, ScheduleError> {
+        let task = schedule.task(start, &self.worker.approvals, now).map_err(ScheduleError::Template)?;
+        // Of several who ask at once, one goes by what it has read of the tasks that are alive. Where they may run side
+        // by side it does not matter, and whoever counts late counts late.
+        let alone = overlap != Overlap::Allow;
+        let after = Schedule { progress, ..schedule.clone() };
+        if alone && self.worker.store.replace_schedule(schedule, &after).await?.is_none() {
+            return Ok(None);
+        }
+        self.worker.store.insert(std::slice::from_ref(&task)).await?;
+        self.started(schedule, 1, "triggered");
+        count_asked(std::slice::from_ref(&task));
+        let message = format!("schedule {} was triggered", schedule.id);
+        self.worker.events.note(about(schedule, "fired", message, now).task(task.id));
+        if !alone {
+            let counted = |before: &Schedule| {
+                let mut after = before.clone();
+                after.progress.count_fired(Some(start.at), task.id);
+                Some(after)
+            };
+            if let Err(error) = self.change(&schedule.id, counted).await {
+                tracing::warn!(schedule = %schedule.id, task = %task.id, %error, "a firing is not counted");
+            }
+        }
+        Ok(Some(task))
     }
 
     pub(super) fn started(&self, schedule: &Schedule, count: usize, outcome: &str) {
@@ -246,5 +289,13 @@ impl Desk {
         let event: Event = about(schedule, kind, message, now);
         self.worker.events.note(event);
         self.changed.notify_one();
+    }
+}
+
+/// Waits a little before the try `attempt`, but for the first: for each task another time.
+async fn part(task: TaskId, attempt: usize) {
+    if let (TaskId::Uuid(id), 1..) = (task, attempt) {
+        let pause = u64::try_from(id.as_u128() % SPREAD_MS).unwrap_or(0) + 1;
+        tokio::time::sleep(Duration::from_millis(pause)).await;
     }
 }

@@ -63,6 +63,7 @@ const fn outcome(cause: Cause) -> &'static str {
         Cause::OnTime => "on_time",
         Cause::CaughtUp => "caught_up",
         Cause::Queued => "queued",
+        Cause::Triggered => "triggered",
         Cause::Backfill => "backfill",
     }
 }

@@ -1,7 +1,8 @@
 use serde_json::json;
 
+use super::asked::{Trigger, removed, trigger};
 use super::*;
-use crate::domain::schedule::Definition;
+use crate::domain::schedule::{Announced, Definition, backfill_id};
 
 /// 2026-01-01 00:00:00 UTC.
 const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
@@ -20,7 +21,18 @@ fn schedule(every_s: i64, behind_ms: i64, policies: &serde_json::Value) -> Sched
 }
 
 fn round(schedule: &Schedule, alive: &[TaskId]) -> Round {
-    decide(schedule, NOW, LATE_MS, alive).expect("a round")
+    let alive: Vec<Alive> = alive.iter().map(|id| Alive { id: *id, makes_up: false }).collect();
+    decide(schedule, NOW, LATE_MS, &alive).expect("a round")
+}
+
+/// The same where one task is alive that makes up for a firing of the past.
+fn round_beside_one_made_up_for(schedule: &Schedule) -> Round {
+    decide(schedule, NOW, LATE_MS, &[Alive { id: OTHER, makes_up: true }]).expect("a round")
+}
+
+/// A firing `at_s` seconds from now that waits.
+const fn waiting(at_s: i64, backfill: bool) -> Queued {
+    Queued { at: NOW.plus_millis(at_s * SECOND), backfill, overlap: None, task: None }
 }
 
 fn started(round: &Round) -> Vec<i64> {
@@ -32,6 +44,7 @@ fn skipped(round: &Round) -> Vec<(i64, SkipReason)> {
 }
 
 const OTHER: TaskId = TaskId::Number(7);
+const NEW: TaskId = TaskId::Number(8);
 
 #[test]
 fn a_firing_that_has_come_starts_once() {
@@ -39,9 +52,9 @@ fn a_firing_that_has_come_starts_once() {
     let first = round(&due, &[]);
     assert_eq!(started(&first), [0]);
     assert_eq!((first.starts[0].cause, first.starts[0].id), (Cause::OnTime, firing_id("s", NOW)));
-    assert_eq!(is_due(&due, NOW), Ok(true));
+    assert_eq!(look(&due, NOW), Ok(Look::Now));
     due.progress = first.progress;
-    assert_eq!(is_due(&due, NOW), Ok(false));
+    assert_eq!(look(&due, NOW), Ok(Look::At(NOW.plus_millis(10 * SECOND))));
     let second = round(&due, &[]);
     assert_eq!((started(&second), second.progress), (vec![], due.progress.clone()));
 }
@@ -49,7 +62,7 @@ fn a_firing_that_has_come_starts_once() {
 #[test]
 fn a_paused_schedule_does_nothing() {
     let paused = Schedule { paused: true, ..schedule(10, DAY, &json!({"overlap": "queue"})) };
-    assert_eq!(is_due(&paused, NOW), Ok(false));
+    assert_eq!(look(&paused, NOW), Ok(Look::Never));
     let round = round(&paused, &[]);
     assert_eq!((round.starts, round.skips, round.progress), (vec![], vec![], paused.progress));
 }
@@ -145,7 +158,7 @@ fn queued_firings_start_one_after_the_other() {
 #[test]
 fn the_queue_is_bounded() {
     let mut due = schedule(10, 10 * SECOND, &json!({"overlap": "queue"}));
-    due.progress.queue = vec![Queued { at: NOW.plus_millis(-1), backfill: true, overlap: None }; MAX_QUEUE];
+    due.progress.queue = vec![waiting(-1, true); MAX_QUEUE];
     let found = round(&due, &[OTHER]);
     assert_eq!(skipped(&found), [(0, SkipReason::QueueFull)]);
     assert_eq!(found.progress.queue.len(), MAX_QUEUE);
@@ -169,7 +182,7 @@ fn a_cursor_far_ahead_of_the_clock_is_set_back() {
     due.progress.cursor = NOW.plus_millis(5 * 60 * SECOND);
     assert!(!round(&due, &[]).set_back, "clocks differ by minutes");
     due.progress.cursor = NOW.plus_millis(DAY);
-    assert_eq!(is_due(&due, NOW), Ok(true));
+    assert_eq!(look(&due, NOW), Ok(Look::Now));
     let found = round(&due, &[]);
     assert!(found.set_back);
     assert_eq!((found.progress.cursor, started(&found)), (NOW, vec![]));
@@ -178,25 +191,123 @@ fn a_cursor_far_ahead_of_the_clock_is_set_back() {
 #[test]
 fn whoever_triggers_a_schedule_is_told_about_an_overlap() {
     let due = schedule(10, 0, &json!({}));
-    assert!(matches!(trigger(&due, NOW, Overlap::Skip, &[]), Trigger::Start(start) if start.at == NOW));
-    assert_eq!(trigger(&due, NOW, Overlap::Skip, &[OTHER]), Trigger::Overlaps(OTHER));
-    assert!(matches!(trigger(&due, NOW, Overlap::Allow, &[OTHER]), Trigger::Start(_)));
-    let Trigger::Wait(progress, _) = trigger(&due, NOW, Overlap::Queue, &[OTHER]) else { panic!("it waits") };
-    assert_eq!(progress.queue, [Queued { at: NOW, backfill: false, overlap: Some(Overlap::Queue) }]);
+    let Trigger::Start(start, counted) = trigger(&due, NEW, NOW, Overlap::Skip, &[]) else { panic!("it starts") };
+    assert_eq!(start, Start { at: NOW, id: NEW, cause: Cause::Triggered });
+    assert_eq!((counted.fired, counted.last_fire, counted.last_task), (1, Some(NOW), Some(NEW)));
+    assert_eq!(counted.announced, Some(Announced { at: NOW, task: NEW }));
+    assert_eq!(trigger(&due, NEW, NOW, Overlap::Skip, &[OTHER]), Trigger::Overlaps(OTHER));
+    assert!(matches!(trigger(&due, NEW, NOW, Overlap::Allow, &[OTHER]), Trigger::Start(..)));
+    let Trigger::Wait(progress, _) = trigger(&due, NEW, NOW, Overlap::Queue, &[OTHER]) else { panic!("it waits") };
+    assert_eq!(progress.queue, [Queued { overlap: Some(Overlap::Queue), task: Some(NEW), ..waiting(0, false) }]);
     let full = Progress { queue: vec![progress.queue[0]; MAX_QUEUE], ..progress };
     let full = Schedule { progress: full, ..due };
-    assert_eq!(trigger(&full, NOW, Overlap::Queue, &[OTHER]), Trigger::Full);
-    assert!(
-        matches!(trigger(&full, NOW, Overlap::CancelPrevious, &[OTHER]), Trigger::Wait(..)),
-        "it takes their place"
-    );
+    assert_eq!(trigger(&full, NEW, NOW, Overlap::Queue, &[OTHER]), Trigger::Full);
+    let Trigger::Wait(progress, replaced) = trigger(&full, NEW, NOW, Overlap::CancelPrevious, &[OTHER]) else {
+        panic!("it takes their place")
+    };
+    assert_eq!((progress.queue.len(), progress.skipped), (1, replaced.len() as u64));
+    assert!(replaced.iter().all(|skip| skip.id == NEW), "each is recorded under its own id");
+}
+
+#[test]
+fn two_firings_that_were_asked_for_in_the_same_moment_are_two_tasks() {
+    let mut due = schedule(10, 0, &json!({"overlap": "queue"}));
+    for id in [NEW, TaskId::Number(9)] {
+        let Trigger::Wait(progress, _) = trigger(&due, id, NOW, Overlap::Queue, &[OTHER]) else { panic!("it waits") };
+        due.progress = progress;
+    }
+    let first = round(&due, &[]);
+    assert_eq!(first.starts, [Start { at: NOW, id: NEW, cause: Cause::Triggered }]);
+    due.progress = first.progress;
+    assert_eq!(round(&due, &[]).starts[0].id, TaskId::Number(9));
+}
+
+#[test]
+fn a_firing_that_has_others_cancelled_goes_before_a_queued_backfill() {
+    let mut due = schedule(10, 10 * SECOND, &json!({"overlap": "cancel_previous"}));
+    due.progress.queue = [-300, -200, -100].map(|at| waiting(at, true)).to_vec();
+    let found = round_beside_one_made_up_for(&due);
+    assert_eq!((started(&found), found.cancel_before), (vec![], Some(NOW)));
+    due.progress = found.progress;
+    let then = round(&due, &[]);
+    assert_eq!((started(&then), then.cancel_before), (vec![0], None), "it starts, and cancels nothing more");
+    due.progress = then.progress;
+    let during = round(&due, &[then.starts[0].id]);
+    assert_eq!((started(&during), during.cancel_before), (vec![], None));
+    let after = round(&due, &[]);
+    assert_eq!((started(&after), after.starts[0].cause), (vec![-300], Cause::Backfill));
+    assert_eq!(after.progress.queue.len(), 2, "the rest of the backfill is there still");
+}
+
+#[test]
+fn while_a_schedule_is_paused_what_was_asked_for_starts_and_its_own_firings_do_not() {
+    let mut held = Schedule { paused: true, ..schedule(10, DAY, &json!({"overlap": "queue"})) };
+    held.progress.queue = vec![waiting(-300, false), waiting(-200, true)];
+    assert_eq!(look(&held, NOW), Ok(Look::Queue));
+    let found = round(&held, &[]);
+    assert_eq!((started(&found), found.starts[0].cause), (vec![-200], Cause::Backfill));
+    assert_eq!((found.progress.queue, found.progress.cursor), (vec![waiting(-300, false)], held.progress.cursor));
+    for overlap in [Overlap::Queue, Overlap::CancelPrevious] {
+        let mut held = Schedule { paused: true, ..schedule(10, DAY, &json!({"overlap": "cancel_previous"})) };
+        let Trigger::Wait(progress, _) = trigger(&held, NEW, NOW, overlap, &[OTHER]) else { panic!("it waits") };
+        held.progress = progress;
+        assert_eq!(look(&held, NOW), Ok(Look::Queue));
+        let cancels = (overlap == Overlap::CancelPrevious).then_some(NOW);
+        assert_eq!(round(&held, &[OTHER]).cancel_before, cancels);
+        assert_eq!(round(&held, &[]).starts[0].id, NEW);
+    }
+    held.progress.queue = vec![waiting(-300, false)];
+    assert_eq!(look(&held, NOW), Ok(Look::Never));
+}
+
+#[test]
+fn what_makes_up_for_the_past_does_not_cost_a_firing_of_now() {
+    let mut due = schedule(10, 10 * SECOND, &json!({}));
+    due.progress.queue = vec![waiting(-300, true)];
+    let found = round_beside_one_made_up_for(&due);
+    assert_eq!((started(&found), skipped(&found)), (vec![], vec![]));
+    assert_eq!(found.progress.queue, [waiting(-300, true), waiting(0, false)]);
+    due.progress = found.progress;
+    let then = round(&due, &[]);
+    assert_eq!((started(&then), then.starts[0].cause), (vec![0], Cause::Queued), "before the backfill goes on");
+
+    // One waits at most, and one that is caught up with does not.
+    let crowded = round_beside_one_made_up_for(&schedule(10, 20 * SECOND, &json!({})));
+    assert_eq!((crowded.progress.queue.len(), skipped(&crowded)), (1, vec![(0, SkipReason::Overlap)]));
+    let late = round_beside_one_made_up_for(&schedule(3600, HOUR + 60 * SECOND, &json!({})));
+    assert_eq!((late.progress.queue.len(), skipped(&late)), (0, vec![(-60, SkipReason::Overlap)]));
+}
+
+#[test]
+fn the_window_bounds_the_latest_as_well() {
+    let behind = 2 * HOUR + 600 * SECOND;
+    for (policies, starts) in [
+        (json!({"catch_up_window_ms": 300 * SECOND}), vec![]),
+        (json!({"catch_up_window_ms": 900 * SECOND}), vec![-600]),
+        (json!({}), vec![-600]),
+    ] {
+        let found = round(&schedule(3600, behind, &policies), &[]);
+        assert_eq!(started(&found), starts, "{policies}");
+        assert_eq!(found.skips.len(), 2 - starts.len(), "{policies}");
+    }
+}
+
+#[test]
+fn firings_that_wait_are_recorded_when_their_schedule_is_removed() {
+    let mut due = schedule(10, 0, &json!({"overlap": "queue"}));
+    due.progress.queue = vec![waiting(-20, true), waiting(-10, false), Queued { task: Some(NEW), ..waiting(0, false) }];
+    let ids: Vec<TaskId> = removed(&due).into_iter().map(|skip| skip.id).collect();
+    let at = |seconds: i64| NOW.plus_millis(seconds * SECOND);
+    assert_eq!(ids, [backfill_id("s", at(-20), 0), firing_id("s", at(-10)), NEW]);
 }
 
 #[test]
 fn what_a_trigger_asks_for_holds_while_it_waits_whatever_the_schedule_says() {
     for own in ["skip", "queue", "allow"] {
         let mut due = schedule(10, 0, &json!({"overlap": own}));
-        let Trigger::Wait(progress, _) = trigger(&due, NOW, Overlap::CancelPrevious, &[OTHER]) else { panic!("{own}") };
+        let Trigger::Wait(progress, _) = trigger(&due, NEW, NOW, Overlap::CancelPrevious, &[OTHER]) else {
+            panic!("{own}")
+        };
         due.progress = progress;
         let found = round(&due, &[OTHER]);
         assert_eq!((started(&found), found.cancel_before), (vec![], Some(NOW)), "{own}");
@@ -205,7 +316,9 @@ fn what_a_trigger_asks_for_holds_while_it_waits_whatever_the_schedule_says() {
         assert_eq!((started(&then), then.cancel_before), (vec![0], None), "{own}");
     }
     let mut side_by_side = schedule(10, 0, &json!({"overlap": "allow"}));
-    let Trigger::Wait(progress, _) = trigger(&side_by_side, NOW, Overlap::Queue, &[OTHER]) else { panic!("it waits") };
+    let Trigger::Wait(progress, _) = trigger(&side_by_side, NEW, NOW, Overlap::Queue, &[OTHER]) else {
+        panic!("it waits")
+    };
     side_by_side.progress = progress;
     assert_eq!(started(&round(&side_by_side, &[OTHER])), [0; 0]);
     assert_eq!(started(&round(&side_by_side, &[])), [0]);
