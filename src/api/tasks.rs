@@ -125,7 +125,8 @@ pub(super) async fn list(
     let page = if filter.schedule_id.is_some() {
         let limit = Paging { limit: wanted.limit, after: None }.limit()?;
         let after = wanted.after.as_deref().map(str::parse).transpose();
-        let after = after.map_err(|error: NoPlace| Problem::bad_request(format!("after: {error}; send its next")))?;
+        let unknown = |error: NoPlace| format!("after: {error}; send what the page before gave as next");
+        let after = after.map_err(|error| Problem::bad_request(unknown(error)))?;
         parts.store.newest(&filter, limit, after).await?
     } else {
         let (limit, after) = Paging { limit: wanted.limit, after: wanted.after }.read()?;
