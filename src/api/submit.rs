@@ -81,14 +81,23 @@ struct NewTask {
     approval: Need,
 }
 
-/// The tasks that `body` describes, one or a list, and whether it was a list. All of them are valid, or none is
-/// given back. With an `idempotency_key` the same request made again names the same tasks.
+/// What a request submits.
+pub(super) struct Submission {
+    pub(super) tasks: Vec<Task>,
+    /// Whether the body was a list.
+    pub(super) listed: bool,
+    /// Whether the request chose no id, so that none can be taken.
+    pub(super) fresh: bool,
+}
+
+/// The tasks that `body` describes, one or a list. All of them are valid, or none is given back. With an
+/// `idempotency_key` the same request made again names the same tasks.
 pub(super) async fn read(
     parts: &Parts,
     body: Value,
     idempotency_key: Option<&str>,
     now: Timestamp,
-) -> Result<(Vec<Task>, bool), Problem> {
+) -> Result<Submission, Problem> {
     let (bodies, listed) = match body {
         Value::Array(items) if items.is_empty() => return Err(Problem::bad_request("the list of tasks is empty")),
         Value::Array(items) => (items, true),
@@ -97,8 +106,10 @@ pub(super) async fn read(
     let place = |index: usize| if listed { format!("task {index} of the list: ") } else { String::new() };
     let mut tasks = Vec::with_capacity(bodies.len());
     let mut errors = Vec::new();
+    let mut fresh = idempotency_key.is_none();
     for (index, body) in bodies.into_iter().enumerate() {
         let has_id = body.get("id").is_some_and(|id| !id.is_null());
+        fresh &= !has_id;
         match parse(body, &parts.approvals, now) {
             Ok(mut task) => {
                 if let Some(key) = idempotency_key.filter(|_| !has_id) {
@@ -122,7 +133,7 @@ pub(super) async fn read(
         errors.extend(parts.store.check_circles(&tasks).await?.err().map(|circle| circle.to_string()));
     }
     if errors.is_empty() {
-        Ok((tasks, listed))
+        Ok(Submission { tasks, listed, fresh })
     } else {
         Err(Problem::several(StatusCode::UNPROCESSABLE_ENTITY, errors))
     }

@@ -13,10 +13,11 @@ use serde_json::Value;
 use super::error::Problem;
 use super::extract::{Id, Query};
 use super::paging::Paging;
+use super::submit::{self as submission, Submission};
 use super::views::Listing;
 use super::views::artifacts::ArtifactView;
 use super::views::tasks::{AttemptView, Children, EventView, Submitted, TaskDetail, TaskView};
-use super::{Parts, Shared, bulk, submit as submission};
+use super::{Parts, Shared, bulk};
 use crate::clock;
 use crate::domain::event::Event;
 use crate::domain::id::TaskId;
@@ -39,9 +40,10 @@ pub(super) async fn submit(
     super::extract::Json(body): super::extract::Json<Value>,
 ) -> Result<Response, Problem> {
     let now = clock::now();
-    let (tasks, listed) = submission::read(&parts, body, idempotency_key(&headers)?, now).await?;
+    let submission = submission::read(&parts, body, idempotency_key(&headers)?, now).await?;
+    let listed = submission.listed;
     // A client that goes away must not leave tasks behind that are claimed and not started.
-    let inserting = tokio::spawn(insert(Arc::clone(&parts), tasks, now));
+    let inserting = tokio::spawn(insert(Arc::clone(&parts), submission, now));
     let (tasks, inserted) =
         inserting.await.map_err(|_| Problem::internal("inserting broke down; the log says more"))??;
     let created = inserted.iter().filter(|inserted| inserted.created).count();
@@ -69,10 +71,16 @@ pub(super) async fn submit(
     Ok((status, location, Json(submitted)).into_response())
 }
 
-/// Inserts `tasks`, as far as they are new, and sees to it that they are run.
-async fn insert(parts: Shared, mut tasks: Vec<Task>, now: Timestamp) -> Result<(Vec<Task>, Vec<Inserted>), StoreError> {
+/// Inserts the tasks of `submission`, as far as they are new, and sees to it that they are run.
+async fn insert(
+    parts: Shared,
+    submission: Submission,
+    now: Timestamp,
+) -> Result<(Vec<Task>, Vec<Inserted>), StoreError> {
+    let mut tasks = submission.tasks;
     let ahead = parts.runner.take_ahead(&mut tasks, now);
-    let inserted = parts.store.insert(&tasks).await?;
+    let inserted =
+        if submission.fresh { parts.store.insert_fresh(&tasks).await? } else { parts.store.insert(&tasks).await? };
     if ahead.start(&tasks, inserted.iter().map(|one| one.created)) {
         let waiting =
             tasks.iter().zip(&inserted).filter(|(task, one)| one.created && task.status == TaskStatus::Waiting);

@@ -24,7 +24,7 @@ pub(super) async fn measure(place: &Place, options: &Options) -> anyhow::Result<
         })
         .collect();
     for batch in waiting.chunks(queue::BATCH) {
-        place.store.insert(batch).await?;
+        place.store.insert_fresh(batch).await?;
     }
     let runner = place.runner().await?;
     // What starting costs is not what waiting costs.

@@ -39,7 +39,7 @@ pub(super) async fn insert(place: &Place, options: &Options) -> anyhow::Result<D
     let tasks: Vec<Task> = milestones(options.tasks, options.payload_bytes).collect();
     let began = Instant::now();
     stream::iter(tasks.chunks(BATCH))
-        .map(|batch| place.store.insert(batch))
+        .map(|batch| place.store.insert_fresh(batch))
         .buffer_unordered(PARALLEL)
         .try_for_each(|_| std::future::ready(Ok(())))
         .await?;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
-use super::assign::{Strange, assign};
+use super::assign::{Assignment, Strange, assign};
 use super::claims::{Claimed, Claims};
 use super::fairness::{self, Keyless, applies, take_turns};
 use super::guard::guarded;
@@ -30,6 +30,7 @@ use crate::store::{Closed, DueTask, StoreError};
 use crate::telemetry::metrics;
 use crate::worker::STORE_RETRY;
 use crate::worker::execute::Worker;
+use crate::worker::slots::Slot;
 
 /// Longest scan, in tasks, however many of them cannot go here.
 const MAX_SCAN: u32 = 16_384;
@@ -184,29 +185,22 @@ impl Dispatcher {
     /// Begins to claim what is due at `now`, as far as there is capacity.
     async fn run_once(&mut self, now: Timestamp) -> Result<Again, StoreError> {
         self.worker.signals.backlog.store(true, Ordering::Release);
+        let slots = Arc::clone(&self.worker.slots);
         let mut window = self.settings.window;
         loop {
-            if !self.claims.have_room()
-                && let Some(claimed) = self.claims.next().await
-                && self.settle(&claimed) == Again::Later
-            {
+            if self.is_outrun().await {
                 return Ok(Again::Later);
             }
             if self.drain.is_cancelled() || !self.worker.lease.is_certain() {
                 return Ok(Again::WhenFree);
             }
-            let slots = Arc::clone(&self.worker.slots);
             let mut in_flight = slots.taken();
             if self.limits.counts_agents() {
                 self.limits.crowd(&self.worker.store, slots.capacities(), &mut in_flight, now).await?;
             }
             let loads = slots.loads(&in_flight);
-            let places = loads.iter().filter(|load| !load.paused).map(|load| load.profile.capacity).sum::<usize>();
-            let largest = self.settings.claim_batch.max(1);
-            let share = (places / SHARES).min(largest);
-            let most = if places < WORTH_SHARING { largest } else { share };
-            let wanted = loads.iter().map(AgentLoad::free).sum::<usize>().min(most);
-            if wanted == 0 || (self.claims.is_under_way() && wanted < share) {
+            let wanted = self.share(&loads);
+            if wanted == 0 {
                 return Ok(Again::WhenFree);
             }
             let any_full = loads.iter().any(|load| load.free() == 0 && !load.paused);
@@ -214,41 +208,80 @@ impl Dispatcher {
             let mut closed = self.strange.closed(&loads);
             closed.keys = self.limits.closed_keys(&here, now);
             let scan = self.scan(window, wanted, closed, now).await?;
-            let due = &scan.due;
-            let has_keys = applies(due);
-            let ids: Vec<TaskId> = due.iter().map(|task| task.id).collect();
-            let mut order = self.spread.order(&ids, wanted);
-            let room = if has_keys { self.limits.room(&self.worker.store, due).await? } else { HashMap::new() };
-            if has_keys {
-                order = take_turns(due, &order, &here, &room);
-            }
-            let assignment = assign(due, &order, loads, wanted, &mut self.strange);
-            if !room.is_empty() {
-                self.limits.close(&room, &picked(due, &assignment.picks), &here, now);
-            }
-            let any_full = any_full || self.limits.next_look(now).is_some();
-            self.tell(assignment.none_fits.iter().map(|index| &due[*index]), now);
-            if assignment.picks.is_empty() {
+            let Assignment { picks, none_fits, busy } = self.choose(&scan.due, loads, wanted, &here, now).await?;
+            let waits = any_full || busy > 0 || self.limits.next_look(now).is_some();
+            self.tell(none_fits.iter().map(|index| &scan.due[*index]), now);
+            if picks.is_empty() {
                 if scan.all_seen || scan.limit >= MAX_SCAN {
-                    return Ok(self.ended(any_full || assignment.busy > 0 || !scan.all_seen));
+                    return Ok(self.ended(waits || !scan.all_seen));
                 }
                 // The window is full of what cannot go here: look further.
                 window = scan.limit.saturating_mul(4).max(window);
                 continue;
             }
-            let picks: Vec<_> = assignment
-                .picks
-                .iter()
-                .filter_map(|(task, agent)| Some((&due[*task], slots.reserve(*agent)?)))
-                .map(|(task, slot)| (task.id, slot.keyed(task.key.as_deref())))
-                .collect();
-            let taken_all = scan.all_seen && picks.len() + assignment.none_fits.len() == due.len();
-            self.claims.begin(picks, now);
-            if !has_keys {
-                self.rest = Some(scan.without(self.claims.wanted()));
-            }
-            return Ok(if taken_all { self.ended(any_full) } else { Again::Now });
+            let (found, all_seen) = (scan.due.len(), scan.all_seen);
+            let begun = self.begin(scan, &picks, now);
+            let is_all = all_seen && begun + none_fits.len() == found;
+            return Ok(if is_all { self.ended(waits) } else { Again::Now });
         }
+    }
+
+    /// Waits until one more claim may begin. Whether those before it won nothing again and again.
+    async fn is_outrun(&mut self) -> bool {
+        if self.claims.have_room() {
+            return false;
+        }
+        let ended = self.claims.next().await;
+        ended.is_some_and(|claimed| self.settle(&claimed) == Again::Later)
+    }
+
+    /// How many tasks the next claim is after: none without capacity, or with too little for a claim beside another.
+    fn share(&self, loads: &[AgentLoad<'_>]) -> usize {
+        let places: usize = loads.iter().filter(|load| !load.paused).map(|load| load.profile.capacity).sum();
+        let largest = self.settings.claim_batch.max(1);
+        let share = (places / SHARES).min(largest);
+        let most = if places < WORTH_SHARING { largest } else { share };
+        let wanted = loads.iter().map(AgentLoad::free).sum::<usize>().min(most);
+        if self.claims.is_under_way() && wanted < share { 0 } else { wanted }
+    }
+
+    /// Which of `due` go to which agents: in turns between keys, and within their limits. `here` counts what runs in this
+    /// replica of each key.
+    async fn choose(
+        &mut self,
+        due: &[DueTask],
+        loads: Vec<AgentLoad<'_>>,
+        wanted: usize,
+        here: &HashMap<Option<String>, usize>,
+        now: Timestamp,
+    ) -> Result<Assignment, StoreError> {
+        let ids: Vec<TaskId> = due.iter().map(|task| task.id).collect();
+        let order = self.spread.order(&ids, wanted);
+        if !applies(due) {
+            return Ok(assign(due, &order, loads, wanted, &mut self.strange));
+        }
+        let room = self.limits.room(&self.worker.store, due).await?;
+        let order = take_turns(due, &order, here, &room);
+        let assignment = assign(due, &order, loads, wanted, &mut self.strange);
+        self.limits.close(&room, &picked(due, &assignment.picks), here, now);
+        Ok(assignment)
+    }
+
+    /// Reserves places for `picks` and begins to claim them; gives back how many there are.
+    fn begin(&mut self, scan: Scan, picks: &[(usize, usize)], now: Timestamp) -> usize {
+        let slots = &self.worker.slots;
+        let picks: Vec<(TaskId, Slot)> = picks
+            .iter()
+            .filter_map(|(task, agent)| Some((&scan.due[*task], slots.reserve(*agent)?)))
+            .map(|(task, slot)| (task.id, slot.keyed(task.key.as_deref())))
+            .collect();
+        let begun = picks.len();
+        self.claims.begin(picks, now);
+        // Whose turn it is between keys, each search decides anew.
+        if !applies(&scan.due) {
+            self.rest = Some(scan.without(self.claims.wanted()));
+        }
+        begun
     }
 
     /// Due tasks to choose from, without those that claims under way are after: what the last scan left, or a new scan

@@ -233,36 +233,23 @@ impl Enforcer {
         key.into_iter().chain(agent)
     }
 
-    /// Of tasks that were won, those that may start; the others are handed back.
+    /// Of tasks that were won, the most urgent first, those that may start; the others are handed back.
     pub(super) async fn admit(&self, worker: &Arc<Worker>, won: Vec<(Task, Slot)>) -> Vec<(Task, Slot)> {
-        let mut by_limit: Vec<(Of, Vec<usize>)> = Vec::new();
+        let mut keys: HashMap<Of, Vec<usize>> = HashMap::new();
+        let mut agents: HashMap<Of, Vec<usize>> = HashMap::new();
         for (index, (task, slot)) in won.iter().enumerate() {
             for of in self.limits_of(task.concurrency_key.as_deref(), &slot.profile().name) {
-                match by_limit.iter_mut().find(|(known, _)| *known == of) {
-                    Some((_, indexes)) => indexes.push(index),
-                    None => by_limit.push((of, vec![index])),
-                }
+                let limits = if matches!(of, Of::Key(_)) { &mut keys } else { &mut agents };
+                limits.entry(of).or_default().push(index);
             }
         }
-        if by_limit.is_empty() {
-            return won;
-        }
-        let mut refused: HashMap<usize, &'static str> = HashMap::new();
         // What its key refuses does not count against its agent.
-        let (keys, agents): (Vec<_>, Vec<_>) = by_limit.into_iter().partition(|(of, _)| matches!(of, Of::Key(_)));
-        for limits in [keys, agents] {
-            let open = limits.into_iter().map(|(of, mut indexes)| {
-                indexes.retain(|index| !refused.contains_key(index));
-                (of, indexes)
-            });
-            let checks = open.map(async |(of, indexes)| {
-                let allowed = self.allowed_or_none(&worker.store, &of, indexes.len()).await;
-                // The last ones, which are the least urgent.
-                indexes.into_iter().skip(allowed).map(|index| (index, of.kind())).collect::<Vec<_>>()
-            });
-            let over: Vec<Vec<_>> = stream::iter(checks.collect::<Vec<_>>()).buffered(CHECKS).collect().await;
-            refused.extend(over.into_iter().flatten());
-        }
+        let mut refused = self.refused(&worker.store, keys).await;
+        agents.retain(|_, indexes| {
+            indexes.retain(|index| !refused.contains_key(index));
+            !indexes.is_empty()
+        });
+        refused.extend(self.refused(&worker.store, agents).await);
         let (mut admitted, mut back) = (Vec::new(), Vec::new());
         for (index, (task, slot)) in won.into_iter().enumerate() {
             match refused.get(&index) {
@@ -272,6 +259,17 @@ impl Enforcer {
         }
         hand_back(worker, back).await;
         admitted
+    }
+
+    /// What is over the limits of tasks that were won: their indexes, each with the kind of its limit.
+    async fn refused(&self, store: &Store, won: HashMap<Of, Vec<usize>>) -> HashMap<usize, &'static str> {
+        let checks = won.into_iter().map(async |(of, indexes)| {
+            let allowed = self.allowed_or_none(store, &of, indexes.len()).await;
+            // The last ones, which are the least urgent.
+            indexes.into_iter().skip(allowed).map(|index| (index, of.kind())).collect::<Vec<_>>()
+        });
+        let over: Vec<Vec<_>> = stream::iter(checks.collect::<Vec<_>>()).buffer_unordered(CHECKS).collect().await;
+        over.into_iter().flatten().collect()
     }
 
     /// [`Enforcer::allowed`]; none when the store does not tell.

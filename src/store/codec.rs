@@ -59,7 +59,7 @@ pub(super) const RUNS_AS: &str = "runs_as";
 pub(super) const ADMITTED: &str = "admitted";
 /// Who made the last change that is not a claim; the writer reads it back to learn whether it won.
 pub(super) const SETTLED_BY: &str = "settled_by";
-/// Which insert made the point.
+/// Which insert made the point, where that may be asked.
 pub(super) const INSERTED_BY: &str = "inserted_by";
 
 /// The fields of `task`, without its unknown ones. Absent and empty fields, and counts of nothing, are left out.
@@ -164,11 +164,12 @@ pub fn task_payload(task: &Task) -> Map<String, Value> {
     payload
 }
 
-/// The whole payload of a new point: the fields of `task` and its unknown ones.
+/// The whole payload of a new point: the fields of `task` and its unknown ones, and the nonce of an insert that must find
+/// out whether it was the first.
 ///
 /// # Errors
 /// [`StoreError::Refused`] for data that is nested too deeply to come back.
-pub(super) fn encode_new(task: &Task, nonce: &str) -> Result<Map<String, Value>, StoreError> {
+pub(super) fn encode_new(task: &Task, nonce: Option<&str>) -> Result<Map<String, Value>, StoreError> {
     let mut payload = task_payload(task);
     if let Some((key, _)) = payload.iter().find(|(_, value)| !is_within(value, values::MAX_DEPTH)) {
         return Err(StoreError::Refused {
@@ -176,7 +177,9 @@ pub(super) fn encode_new(task: &Task, nonce: &str) -> Result<Map<String, Value>,
             reason: format!("{key} of task {} is nested deeper than {} levels", task.id, values::MAX_DEPTH),
         });
     }
-    payload.insert(INSERTED_BY.to_owned(), json!(nonce));
+    if let Some(nonce) = nonce {
+        payload.insert(INSERTED_BY.to_owned(), json!(nonce));
+    }
     Ok(payload)
 }
 
@@ -262,7 +265,7 @@ mod tests {
     #[test]
     fn a_task_comes_back_as_it_was_written() {
         for task in [full(), claimed(&full()), Task::new(TaskId::Number(3), "x", NOW)] {
-            let payload = encode_new(&task, "n").expect("not deep");
+            let payload = encode_new(&task, Some("n")).expect("not deep");
             assert_eq!(decode(task.id, payload, NOW).expect("readable"), task);
         }
     }
@@ -279,7 +282,7 @@ mod tests {
             TaskEvent::Cancelled,
         ] {
             let after = running.apply(&event, NOW.plus_millis(9)).expect("legal");
-            let mut payload = encode_new(&running, "n").expect("not deep");
+            let mut payload = encode_new(&running, Some("n")).expect("not deep");
             for (key, value) in patch(&running, &after) {
                 if value.is_null() {
                     payload.remove(&key)
@@ -313,7 +316,7 @@ mod tests {
         let deep = (0..=values::MAX_DEPTH).fold(json!(1), |inner, _| json!([inner]));
         let mut task = full();
         task.context.insert("deep".into(), deep);
-        let error = encode_new(&task, "n").expect_err("too deep").to_string();
+        let error = encode_new(&task, Some("n")).expect_err("too deep").to_string();
         assert!(error.contains("context"), "{error}");
     }
 
@@ -327,7 +330,7 @@ mod tests {
             let finished_at = status.is_terminal().then_some(NOW);
             let run_at = Timestamp::from_millis(run_at);
             let task = Task { status, run_at, priority, tags, finished_at, ..Task::new(TaskId::Number(1), goal, NOW) };
-            let payload = encode_new(&task, "n").expect("not deep");
+            let payload = encode_new(&task, Some("n")).expect("not deep");
             prop_assert_eq!(decode(task.id, payload, NOW).expect("readable"), task);
         }
     }

@@ -22,6 +22,15 @@ const BATCH: usize = 512;
 /// Most bytes of tasks in one request, unless a single one is larger.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
+/// Where the ids of new tasks come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ids {
+    /// Made for this one insert: nobody else can have used them.
+    Fresh,
+    /// From elsewhere: another insert may have used them, or this one before.
+    Chosen,
+}
+
 impl Store {
     /// Inserts tasks, already admitted. One whose `unique_key` is held by another (see [`Task::unique_for`]), or whose id
     /// is taken, is not; the answer names the one that is there. Where a key leads to another id, tasks of the same call
@@ -32,11 +41,25 @@ impl Store {
     /// safe, and answers "not created" for those. [`StoreError::Refused`] for data nested too deeply, before anything
     /// is written.
     pub async fn insert(&self, tasks: &[Task]) -> Result<Vec<Inserted>, StoreError> {
+        self.insert_as(tasks, Ids::Chosen).await
+    }
+
+    /// Like [`Store::insert`], for tasks whose ids were made for this one call ([`TaskId::fresh`]): none can be taken, so
+    /// that only what a unique key decides is read back. Never call it again with the same tasks.
+    ///
+    /// # Errors
+    /// As [`Store::insert`].
+    pub async fn insert_fresh(&self, tasks: &[Task]) -> Result<Vec<Inserted>, StoreError> {
+        self.insert_as(tasks, Ids::Fresh).await
+    }
+
+    async fn insert_as(&self, tasks: &[Task], ids: Ids) -> Result<Vec<Inserted>, StoreError> {
         let nonce = Uuid::new_v4().simple().to_string();
         // Before a key is taken for a task that cannot be written.
         let mut payloads = Vec::with_capacity(tasks.len());
         for task in tasks {
-            payloads.push(codec::encode_new(task, &nonce)?);
+            let contested = ids == Ids::Chosen || task.unique_key.is_some();
+            payloads.push(codec::encode_new(task, contested.then_some(nonce.as_str()))?);
         }
         let places = self.places(tasks, clock::now()).await?;
         let mut seen = HashSet::new();
@@ -58,19 +81,28 @@ impl Store {
         Ok(told(&places, &created))
     }
 
-    /// Writes a batch and gives back which of it are new: those that carry the nonce of this call.
+    /// Writes a batch and gives back which of it are new: of those written with a nonce the ones that carry it now, and
+    /// all others.
     async fn insert_batch(&self, batch: Vec<(TaskId, Value)>, nonce: &str) -> Result<Vec<TaskId>, StoreError> {
-        let ids = batch.iter().map(|(id, _)| point_id(*id)).collect();
+        let (mut contested, mut created) = (Vec::new(), Vec::new());
+        for (id, payload) in &batch {
+            if payload.get(INSERTED_BY).is_some() { contested.push(*id) } else { created.push(*id) }
+        }
         let points = batch.into_iter().filter_map(|(id, payload)| {
             let Value::Object(payload) = payload else { return None };
             Some(PointStruct::new(point_id(id), NamedVectors::default(), Payload::from(to_payload(payload))))
         });
         self.inner.upsert("insert", Collection::Tasks, points.collect(), UpdateMode::InsertOnly).await?;
+        if contested.is_empty() {
+            return Ok(created);
+        }
+        let ids = contested.into_iter().map(point_id).collect();
         let points = self.inner.get("insert_outcome", Collection::Tasks, ids, Part::Only(&[INSERTED_BY])).await?;
         let mine = points.iter().filter(|point| {
             point.payload.get(INSERTED_BY).and_then(|value| value.as_str()).is_some_and(|mark| mark == nonce)
         });
-        Ok(mine.filter_map(|point| task_id(point.id.as_ref())).collect())
+        created.extend(mine.filter_map(|point| task_id(point.id.as_ref())));
+        Ok(created)
     }
 }
 

@@ -61,6 +61,11 @@ async fn a_lost_answer_to_an_insert_still_tells_what_is_new() {
         assert!(store.insert(&tasks).await.expect("inserted")[0].created);
         assert_eq!(proxy.mend(1), 1, "nothing was lost");
         assert!(!store.insert(&tasks).await.expect("inserted")[0].created);
+        let fresh = [Task::new(TaskId::fresh(), "x", NOW)];
+        proxy.cut(1);
+        assert!(store.insert_fresh(&fresh).await.expect("inserted")[0].created);
+        assert_eq!(proxy.mend(1), 1, "nothing was lost");
+        assert_eq!(bed.task(fresh[0].id).await, fresh[0]);
     }
 }
 

@@ -51,6 +51,20 @@ async fn nothing_is_inserted_twice() {
 }
 
 #[tokio::test]
+async fn tasks_with_fresh_ids_are_new_unless_their_key_is_taken() {
+    let bed = Bed::new().await;
+    bed.store.insert(&[keyed("a", "first")]).await.expect("inserted");
+    let plain = Task::new(TaskId::fresh(), "plain", NOW);
+    let tasks = [plain.clone(), keyed("a", "second"), keyed("b", "other"), keyed("b", "again")];
+    let inserted = bed.store.insert_fresh(&tasks).await.expect("inserted");
+    assert_eq!(inserted.iter().map(|one| one.created).collect::<Vec<_>>(), [true, false, true, false]);
+    assert_eq!(bed.task(inserted[1].id).await.goal, "first");
+    assert_eq!(bed.task(inserted[3].id).await.goal, "other");
+    assert_eq!(bed.task(plain.id).await, plain);
+    assert_eq!(bed.payload(plain.id).await.get("inserted_by"), None, "nobody asks who inserted it");
+}
+
+#[tokio::test]
 async fn of_two_processes_that_race_for_a_key_one_creates_it() {
     let bed = Bed::new().await;
     let other = bed.another().await;
