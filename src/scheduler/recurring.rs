@@ -200,7 +200,7 @@ impl Recurring {
             let announced = announced(&self.worker.store, schedule, now).await?;
             others.extend(announced.map(|id| Alive { id, makes_up: false }));
         }
-        let round = match decide(schedule, now, self.missed_after_ms, &others) {
+        let mut round = match decide(schedule, now, self.missed_after_ms, &others) {
             Ok(round) => round,
             Err(error) => {
                 tracing::warn!(schedule = %schedule.id, %error, "a schedule cannot be read: another version made it");
@@ -216,15 +216,16 @@ impl Recurring {
         if round.set_back {
             tracing::warn!(schedule = %schedule.id, "its last firing is far ahead of this clock");
         }
-        let progress = self.carry_out(schedule, &round, now).await?;
+        // Whoever was faster may have decided otherwise, so the next look is at what is stored then.
+        let Some(schedule) = self.announce(schedule, &mut round, &others, now).await? else { return Ok(Some(now)) };
+        let progress = self.carry_out(&schedule, &round, now).await?;
         let after = Schedule { progress, ..schedule.clone() };
-        let written = self.worker.store.replace_schedule(schedule, &after).await?;
+        let written = self.worker.store.replace_schedule(&schedule, &after).await?;
         if written.is_some()
             && let Some(summary) = round.summary
         {
             metrics::FIRINGS.add(summary.count, ["missed"]);
         }
-        // Whoever was faster may have decided otherwise, so the next look is at what is stored then.
         Ok(written.map_or(Some(now), |written| look_at(&written, now)))
     }
 
@@ -243,6 +244,25 @@ impl Recurring {
         }
     }
 
+    /// Names the task that must start alone in the schedule, before it is inserted: of all who have read that none is
+    /// alive, one starts one. Gives back the schedule as it is then; `None` when it has changed since it was read.
+    async fn announce(
+        &self,
+        schedule: &Schedule,
+        round: &mut Round,
+        others: &[Alive],
+        now: Timestamp,
+    ) -> Result<Option<Schedule>, StoreError> {
+        let begun = |start: &&Start| others.iter().any(|other| other.id == start.id);
+        let first = round.starts.iter().find(|start| !begun(start));
+        let Some(first) = first.filter(|_| schedule.definition.overlap != Overlap::Allow) else {
+            return Ok(Some(schedule.clone()));
+        };
+        round.progress.announced = Some(Announced { at: now, task: first.id });
+        let progress = Progress { announced: round.progress.announced, ..schedule.progress.clone() };
+        self.worker.store.replace_schedule(schedule, &Schedule { progress, ..schedule.clone() }).await
+    }
+
     /// Inserts the tasks of a round and gives back how far the schedule is, with what was counted.
     async fn carry_out(&self, schedule: &Schedule, round: &Round, now: Timestamp) -> Result<Progress, StoreError> {
         let starts = round.starts.iter().map(|start| task_of(schedule, *start, &self.worker.approvals, now));
@@ -251,7 +271,7 @@ impl Recurring {
         if let Some(summary) = round.summary {
             self.worker.store.record(&[summary_event(schedule, summary, now)]).await?;
         }
-        self.announce(schedule, round, &tasks, &inserted, now);
+        self.tell(schedule, round, &tasks, &inserted, now);
         self.count(round, &tasks, &inserted).await
     }
 
@@ -309,8 +329,8 @@ async fn alive(store: &Store, schedule: &str) -> Result<Vec<Task>, StoreError> {
     Ok(store.tasks(&filter, MAX_ALIVE, None).await?.items)
 }
 
-/// The task of a firing that somebody asked for a moment ago, unless it has ended: the schedule names it before it is
-/// inserted, and it is in the way of others from then on.
+/// The task of a firing that started a moment ago, unless it has ended: the schedule names it before it is inserted, and
+/// it is in the way of others from then on.
 async fn announced(store: &Store, schedule: &Schedule, now: Timestamp) -> Result<Option<TaskId>, StoreError> {
     let Some(Announced { at, task }) = schedule.progress.announced else { return Ok(None) };
     if now.millis_since(at).max(at.millis_since(now)) > ANNOUNCED_MS {

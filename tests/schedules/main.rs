@@ -6,4 +6,5 @@ mod common;
 mod asking;
 mod dst;
 mod firing;
+mod overlap;
 mod support;

@@ -38,10 +38,10 @@ impl Queued {
     }
 }
 
-/// A firing that somebody asked for, and whose task is inserted in a moment.
+/// A firing that starts alone, and whose task is inserted in a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announced {
-    /// Its time.
+    /// When it was announced.
     pub at: Timestamp,
     /// Its task.
     pub task: TaskId,
@@ -67,7 +67,7 @@ pub struct Progress {
     /// Its task.
     #[serde(default)]
     pub last_task: Option<TaskId>,
-    /// The latest firing that somebody asked for and that did not have to wait.
+    /// The latest firing that started alone.
     #[serde(default)]
     pub announced: Option<Announced>,
 }

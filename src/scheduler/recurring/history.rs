@@ -14,7 +14,7 @@ use crate::telemetry::metrics;
 impl Recurring {
     /// Tells what came of a round whose `tasks`, those of its starts before those of its skips, were inserted as
     /// `inserted` says: each firing is told by the replica that inserted it.
-    pub(super) fn announce(
+    pub(super) fn tell(
         &self,
         schedule: &Schedule,
         round: &Round,
