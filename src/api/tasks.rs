@@ -112,7 +112,7 @@ pub(super) struct Wanted {
     after: Option<String>,
 }
 
-/// Tasks in the order of their ids, those of a `schedule` the latest first; `status` takes several, separated by commas.
+/// Tasks, the latest first; `status` takes several, separated by commas.
 pub(super) async fn list(
     State(parts): State<Shared>,
     Query(wanted): Query<Wanted>,
@@ -129,17 +129,11 @@ pub(super) async fn list(
         concurrency_key: wanted.concurrency_key,
         ..TaskFilter::default()
     };
-    // The ids of firings say nothing of when they were.
-    let page = if filter.schedule_id.is_some() {
-        let limit = Paging { limit: wanted.limit, after: None }.limit()?;
-        let after = wanted.after.as_deref().map(str::parse).transpose();
-        let unknown = |error: NoPlace| format!("after: {error}; send what the page before gave as next");
-        let after = after.map_err(|error| Problem::bad_request(unknown(error)))?;
-        parts.store.newest(&filter, limit, after).await?
-    } else {
-        let (limit, after) = Paging { limit: wanted.limit, after: wanted.after }.read()?;
-        parts.store.tasks(&filter, limit, after.as_deref()).await?
-    };
+    let limit = Paging { limit: wanted.limit, after: None }.limit()?;
+    let after = wanted.after.as_deref().map(str::parse).transpose();
+    let unknown = |error: NoPlace| format!("after: {error}; send what the page before gave as next");
+    let after = after.map_err(|error| Problem::bad_request(unknown(error)))?;
+    let page = parts.store.newest(&filter, limit, after).await?;
     Ok(Json(Listing::of(page, TaskView::from)))
 }
 

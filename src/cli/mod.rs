@@ -62,7 +62,7 @@ enum Command {
     Run(run::Run),
     /// Submit a task
     Add(Box<add::Add>),
-    /// List tasks
+    /// List tasks, the latest first
     List(list::List),
     /// Show a task: progress, steps, attempts, result
     Show(show::Show),

@@ -94,7 +94,7 @@ impl Store {
     /// # Errors
     /// A failure of the store; calling again is safe.
     pub async fn admit(&self, task: &Task) -> Result<bool, StoreError> {
-        const KEPT_AS_IS: [&str; 6] = ["goal", "status", "created_at", "updated_at", "finished_at", ADMITTED];
+        const KEPT_AS_IS: [&str; 7] = ["goal", "status", "run_at", "created_at", "updated_at", "finished_at", ADMITTED];
         let mut patch = codec::encode(task);
         if !task.status.is_terminal() {
             return self.admission(task.id, whole(patch)).await;
@@ -119,8 +119,8 @@ impl Store {
     /// A failure of the store; calling again is safe.
     pub async fn reject(&self, raw: &RawTask, failure: &Failure, now: Timestamp) -> Result<bool, StoreError> {
         let patch = json!({
-            "status": TaskStatus::Failed, "error": failure, "finished_at": now, "updated_at": now, ADMITTED: true,
-            "rank": null, "claim": null, "owner": null,
+            "status": TaskStatus::Failed, "error": failure, "run_at": raw.run_at(now), "finished_at": now,
+            "updated_at": now, ADMITTED: true, "rank": null, "claim": null, "owner": null,
         });
         let Value::Object(patch) = patch else { return Ok(false) };
         self.admission(raw.id, patch).await

@@ -51,6 +51,9 @@ const SANE_TIMEOUT_S: RangeInclusive<i64> = 1..=2_592_000;
 /// Counters that come from elsewhere.
 const SANE_COUNT: RangeInclusive<i64> = 0..=1_000_000;
 
+/// Names for when a task shall run.
+const RUN_AT: [&str; 6] = ["run_at", "scheduled_at", "scheduled_for", "due_at", "execute_at", "start_at"];
+
 impl RawTask {
     /// The task that somebody meant by this point, with `now` for the times they left out.
     ///
@@ -58,6 +61,12 @@ impl RawTask {
     /// A failure of class invalid that names the field, its value and what is allowed.
     pub fn read(&self, now: Timestamp) -> Result<Task, Failure> {
         read(self.id, self.payload.clone(), now, Origin::Foreign)
+    }
+
+    /// When somebody meant it to run, as far as that can be read; `now` otherwise.
+    pub(super) fn run_at(&self, now: Timestamp) -> Timestamp {
+        let reader = Reader { payload: &self.payload, own: false, kept_as_is: true };
+        reader.time(&RUN_AT).ok().flatten().unwrap_or(now)
     }
 }
 
@@ -119,9 +128,7 @@ impl<'a> Reader<'a> {
         Ok(Task {
             goal: self.goal()?,
             status,
-            run_at: self
-                .time(&["run_at", "scheduled_at", "scheduled_for", "due_at", "execute_at", "start_at"])?
-                .unwrap_or(now),
+            run_at: self.time(&RUN_AT)?.unwrap_or(now),
             priority: self.priority()?,
             agent: self.text(&["agent", "agent_name"])?,
             capabilities: self.words(&["capabilities", "required_capabilities"])?,

@@ -6,9 +6,13 @@
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
-use qdrant_client::qdrant::{Condition, Direction, Filter, OrderByBuilder, Range, RetrievedPoint, ScrollPointsBuilder};
+use qdrant_client::qdrant::{
+    Condition, Direction, Filter, OrderByBuilder, Range, RetrievedPoint, ScrollPointsBuilder, start_from,
+};
 
+use super::codec::ADMITTED;
 use super::collections::Collection;
+use super::requests::Part;
 use super::tasks::{conditions, readable_tasks};
 use super::values::{bound, point_id, task_id};
 use super::{Page, Store, StoreError, TaskFilter};
@@ -54,7 +58,10 @@ impl FromStr for Place {
 
 impl Store {
     /// Tasks that pass `filter`, the latest `run_at` first, from `after` (the `next` of the page before). What waits for
-    /// admission and cannot be read are left out.
+    /// admission and what cannot be read are left out.
+    ///
+    /// A page costs a few requests, however many tasks have passed before it. The server goes through what is later
+    /// than those that pass, unless these are so few that it sorts them.
     ///
     /// # Errors
     /// A failure of the store.
@@ -94,12 +101,14 @@ impl Store {
         from: Option<TaskId>,
         limit: usize,
     ) -> Result<Vec<RetrievedPoint>, StoreError> {
+        let mut filter = conditions(filter);
         let at = Some(bound(run_at));
-        let mut request = self.scroll_of(filter, Range { gte: at, lte: at, ..Range::default() }, limit);
-        if let Some(from) = from {
-            request = request.offset(point_id(from));
-        }
-        Ok(self.inner.scroll("tasks", request).await?.result)
+        filter.must.push(Condition::range("run_at", Range { gte: at, lte: at, ..Range::default() }));
+        let request = |part| {
+            let request = self.scroll_of(filter.clone(), limit, &part);
+            if let Some(from) = from { request.offset(point_id(from)) } else { request }
+        };
+        Ok(self.scroll_tasks(request).await?.result)
     }
 
     async fn before(
@@ -108,21 +117,22 @@ impl Store {
         before: Option<Timestamp>,
         limit: usize,
     ) -> Result<Vec<RetrievedPoint>, StoreError> {
-        let order = OrderByBuilder::new("run_at").direction(Direction::Desc.into());
-        let request =
-            self.scroll_of(filter, Range { lt: before.map(bound), ..Range::default() }, limit).order_by(order);
-        Ok(self.inner.scroll("tasks", request).await?.result)
+        let mut order = OrderByBuilder::new("run_at").direction(Direction::Desc.into());
+        if let Some(before) = before {
+            // Where the server begins, in place of a condition that it would ask of everything later.
+            order = order.start_from(start_from::Value::Integer(before.as_millis().saturating_sub(1)));
+        }
+        let request = |part| self.scroll_of(conditions(filter), limit, &part).order_by(order.clone());
+        Ok(self.scroll_tasks(request).await?.result)
     }
 
-    fn scroll_of(&self, filter: &TaskFilter, run_at: Range, limit: usize) -> ScrollPointsBuilder {
-        let mut filter: Filter = conditions(filter);
-        if run_at != Range::default() {
-            filter.must.push(Condition::range("run_at", run_at));
-        }
+    fn scroll_of(&self, mut filter: Filter, limit: usize, part: &Part) -> ScrollPointsBuilder {
+        // What is not admitted need not have a time that the server can order by.
+        filter.must.push(Condition::matches(ADMITTED, true));
         ScrollPointsBuilder::new(self.inner.name(Collection::Tasks))
             .filter(filter)
             .limit(u32::try_from(limit).unwrap_or(u32::MAX))
-            .with_payload(true)
+            .with_payload(part.selector())
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use qdrant_client::qdrant::{
-    Condition, FacetCountsBuilder, Filter, PointId, Range, RetrievedPoint, ScrollPointsBuilder, facet_value,
+    Condition, FacetCountsBuilder, Filter, PointId, Range, RetrievedPoint, ScrollPointsBuilder, ScrollResponse,
+    facet_value,
 };
 use serde_json::Value;
 
@@ -88,15 +89,27 @@ impl Store {
                 None => request,
             }
         };
-        let (points, next) = match self.inner.scroll("tasks", request(Part::All)).await {
+        let page = self.scroll_tasks(request).await?;
+        Ok(Page { next: page.next_page_offset.as_ref().map(show_id), items: readable_tasks(page.result) })
+    }
+
+    /// What `request` asks for. Of a point that is nested deeper than the protocol can tell only `run_at` is read: the
+    /// rest of it would hide all others.
+    pub(super) async fn scroll_tasks(
+        &self,
+        request: impl Fn(Part) -> ScrollPointsBuilder,
+    ) -> Result<ScrollResponse, StoreError> {
+        match self.inner.scroll("tasks", request(Part::All)).await {
             Err(error) if error.is_undecodable() => {
-                let page = self.inner.scroll("tasks", request(Part::Nothing)).await?;
-                let ids = page.result.into_iter().filter_map(|point| point.id);
-                (self.tellable("tasks", ids).await?, page.next_page_offset)
+                let mut page = self.inner.scroll("tasks", request(Part::Only(&["run_at"]))).await?;
+                let ids = page.result.iter().filter_map(|point| point.id.clone());
+                for told in self.tellable("tasks", ids).await? {
+                    page.result.iter_mut().filter(|point| point.id == told.id).for_each(|point| *point = told.clone());
+                }
+                Ok(page)
             }
-            answer => answer.map(|page| (page.result, page.next_page_offset))?,
-        };
-        Ok(Page { next: next.as_ref().map(show_id), items: readable_tasks(points) })
+            answer => answer,
+        }
     }
 
     /// Reads points one by one, and leaves out what is nested deeper than the protocol can tell: it would hide all others.

@@ -1,5 +1,7 @@
 //! What people do with tasks.
 
+use std::collections::HashSet;
+
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -248,13 +250,14 @@ async fn lists_are_filtered_and_paged() {
     let mut after = String::new();
     loop {
         let (_, page) = app.get(&format!("/api/v1/tasks?limit=2{after}")).await;
-        seen.extend(page["items"].as_array().expect("a page").iter().map(|task| task["id"].to_string()));
+        seen.extend(page["items"].as_array().expect("a page").clone());
         let Some(next) = page["next"].as_str() else { break };
         after = format!("&after={next}");
     }
-    seen.sort();
-    seen.dedup();
-    assert_eq!(seen.len(), 6);
+    assert!(seen.is_sorted_by(|one, next| one["run_at"].as_str() >= next["run_at"].as_str()), "the latest first");
+    assert_eq!(seen.last().map(|task| task["id"].clone()), Some(json!(done)));
+    let ids: HashSet<String> = seen.iter().map(|task| task["id"].to_string()).collect();
+    assert_eq!((seen.len(), ids.len()), (6, 6));
     app.stop().await;
 }
 

@@ -1,7 +1,8 @@
 //! A store for one test, and a plain Qdrant client that sees the same points.
 
 use qdrant_client::qdrant::{
-    GetPointsBuilder, PointId, PointStruct, PointsIdsList, RetrievedPoint, SetPayloadPointsBuilder, UpsertPointsBuilder,
+    DeletePointsBuilder, GetPointsBuilder, NamedVectors, PointId, PointStruct, PointsIdsList, RetrievedPoint,
+    SetPayloadPointsBuilder, UpsertPointsBuilder,
 };
 use qdrant_client::{Payload, Qdrant};
 use qron::domain::id::TaskId;
@@ -19,6 +20,11 @@ pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 /// Names of the collections, without prefix.
 pub(crate) const COLLECTIONS: [&str; 10] =
     ["tasks", "attempts", "dead_letters", "schedules", "replicas", "events", "artifacts", "memory", "state", "keys"];
+
+/// A point as any other program would write it.
+pub(crate) fn point(id: u64, payload: &Value) -> PointStruct {
+    PointStruct::new(id, NamedVectors::default(), Payload::try_from(payload.clone()).expect("an object"))
+}
 
 /// A store of its own and what is needed to look behind it. Its collections go when it is dropped.
 pub(crate) struct Bed {
@@ -75,6 +81,13 @@ impl Bed {
             TaskId::Uuid(uuid) => uuid.into(),
         };
         json(self.point(id).await)
+    }
+
+    /// Removes a task as any other program would.
+    pub(crate) async fn remove(&self, id: u64) {
+        let points = PointsIdsList { ids: vec![id.into()] };
+        let request = DeletePointsBuilder::new(self.collection("tasks")).points(points).wait(true);
+        self.client.delete_points(request).await.expect("removed");
     }
 
     /// Gives a point a field nested so deeply that it can be written and not be read: an answer has a level more.

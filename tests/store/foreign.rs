@@ -12,13 +12,9 @@ use qron::domain::failure::{Failure, FailureClass};
 use qron::domain::id::TaskId;
 use qron::domain::task::{Claim, Task, TaskEvent, TaskStatus};
 use qron::store::{Closed, RawTask};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::bed::{Bed, NOW, claim, json};
-
-fn point(id: u64, payload: &Value) -> PointStruct {
-    PointStruct::new(id, NamedVectors::default(), Payload::try_from(payload.clone()).expect("an object"))
-}
+use crate::bed::{Bed, NOW, claim, json, point};
 
 /// Admits what can be read and gives back the rest.
 async fn admit_all(bed: &Bed) -> Vec<(RawTask, Failure)> {

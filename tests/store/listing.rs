@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use qron::domain::id::TaskId;
 use qron::domain::task::Task;
 use qron::store::{Place, TaskFilter};
+use serde_json::json;
 
-use crate::bed::{Bed, NOW};
+use crate::bed::{Bed, NOW, point};
 
 #[tokio::test]
 async fn pages_of_any_size_show_each_task_once_the_latest_first_however_many_share_a_time() {
@@ -38,4 +39,61 @@ async fn pages_of_any_size_show_each_task_once_the_latest_first_however_many_sha
         assert_eq!(seen.iter().map(|task| task.id).collect::<HashSet<_>>().len(), tasks.len(), "{limit} at a time");
     }
     assert!("".parse::<Place>().is_err() && "5:x".parse::<Place>().is_err());
+}
+
+#[tokio::test]
+async fn a_listing_goes_on_while_tasks_come_and_go() {
+    let bed = Bed::new().await;
+    let task =
+        |(number, at): (u64, i64)| Task { run_at: NOW.plus_millis(at), ..Task::new(TaskId::Number(number), "x", NOW) };
+    let tasks: Vec<Task> = (1..).zip([50, 40, 30, 30, 30, 20, 10]).map(task).collect();
+    bed.store.insert(&tasks).await.expect("inserted");
+    let ids = |tasks: &[Task]| tasks.iter().map(|task| task.id).collect::<Vec<_>>();
+    let all = TaskFilter::default();
+    let first = bed.store.newest(&all, 3, None).await.expect("a page");
+    assert_eq!(ids(&first.items), [1, 2, 3].map(TaskId::Number));
+
+    // The one that the next page begins with goes, and so does one that was shown; others come before and after it.
+    for gone in [4, 2] {
+        bed.remove(gone).await;
+    }
+    bed.store.insert(&[task((8, 60)), task((9, 25))]).await.expect("inserted");
+    let after: Place = first.next.expect("more").parse().expect("a place");
+    let rest = bed.store.newest(&all, 10, Some(after)).await.expect("a page");
+    assert_eq!((ids(&rest.items), rest.next), ([5, 9, 6, 7].map(TaskId::Number).to_vec(), None));
+}
+
+#[tokio::test]
+async fn what_other_clients_wrote_is_listed_once_it_is_admitted_and_what_cannot_be_read_hides_nothing() {
+    let bed = Bed::new().await;
+    let task = |number, at| Task { run_at: NOW.plus_millis(at), ..Task::new(TaskId::Number(number), "x", NOW) };
+    bed.store.insert(&[task(1, 5), task(2, 5), task(3, -5), task(4, -5)]).await.expect("inserted");
+    for hidden in [2, 3] {
+        bed.make_unreadable(hidden).await;
+    }
+    let done = json!({"status": "DONE", "goal": "done"});
+    let refused = json!({"goal": "refused", "priority": "often", "due_at": NOW.plus_millis(-1).to_rfc3339()});
+    let new = json!({"goal": "new", "run_at": NOW.plus_millis(2).to_rfc3339()});
+    bed.upsert(vec![point(5, &done), point(6, &refused), point(7, &new)]).await;
+    let listed = async |limit| {
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let page = bed.store.newest(&TaskFilter::default(), limit, after).await.expect("a page");
+            seen.extend(page.items.iter().map(|task| task.id));
+            let Some(next) = page.next else { return seen };
+            after = Some(next.parse::<Place>().expect("a place"));
+        }
+    };
+    for limit in [1, 2, 10] {
+        assert_eq!(listed(limit).await, [1, 4].map(TaskId::Number), "{limit} at a time");
+    }
+    for raw in bed.store.unadmitted(10, None).await.expect("points").items {
+        match raw.read(NOW) {
+            Ok(task) => assert!(bed.store.admit(&task).await.expect("admitted")),
+            Err(failure) => assert!(bed.store.reject(&raw, &failure, NOW).await.expect("rejected")),
+        }
+    }
+    for limit in [1, 3, 10] {
+        assert_eq!(listed(limit).await, [1, 7, 5, 6, 4].map(TaskId::Number), "{limit} at a time");
+    }
 }
