@@ -249,13 +249,12 @@ impl Schedule {
     /// What is wrong with the template.
     pub fn task(&self, start: Start, approvals: &ApprovalPolicy, now: Timestamp) -> Result<Task, String> {
         let Start { at, id, cause } = start;
-        let zone = self.definition.zone;
         // Whoever asks for a firing wants it now. One of long ago must not go before everything that is urgent now.
         let run_at = if cause.is_asked() { now } else { at.plus_millis(self.jitter_ms(at)).max(now) };
         let blank = Task { run_at, schedule_id: Some(self.id.clone()), ..Task::new(id, "", now) };
-        let mut task = self.definition.task.filled(&Words::new(&self.id, at, zone)).apply(blank)?;
+        let mut task = self.definition.task.filled(&self.words(at)).apply(blank)?;
         task.context.entry("schedule").or_insert_with(|| Value::from(self.id.clone()));
-        task.context.insert(FIRE_TIME.to_owned(), Value::from(zone_exact(zone, at)));
+        task.context.insert(FIRE_TIME.to_owned(), Value::from(zone_exact(self.definition.zone, at)));
         match cause {
             Cause::CaughtUp => task.context.insert(FIRE_CAUSE.to_owned(), Value::from(CAUGHT_UP)),
             Cause::Backfill => task.context.insert(FIRE_CAUSE.to_owned(), Value::from(BACKFILL)),
@@ -269,11 +268,18 @@ impl Schedule {
         Ok(task)
     }
 
+    /// What the placeholders stand for in the task of the firing at `at`. The one before it is that of the times of the
+    /// schedule, whether or not it ran; before the first one is the beginning of the schedule.
+    fn words(&self, at: Timestamp) -> Words {
+        let previous = self.timing().ok().and_then(|timing| timing.previous(at));
+        let beginning = self.definition.start.unwrap_or(self.created_at).min(at);
+        Words::new(&self.id, at, previous.unwrap_or(beginning), self.definition.zone)
+    }
+
     /// The record of a firing that does not run, with the reason.
     #[must_use]
     pub fn skipped_task(&self, id: TaskId, at: Timestamp, reason: &str, now: Timestamp) -> Task {
-        let words = Words::new(&self.id, at, self.definition.zone);
-        let Template { goal, tags, .. } = self.definition.task.filled(&words);
+        let Template { goal, tags, .. } = self.definition.task.filled(&self.words(at));
         let mut task = Task { tags, ..Task::new(id, goal, now) };
         task.status = TaskStatus::Skipped;
         task.run_at = at;

@@ -297,7 +297,10 @@ async fn a_firing_that_has_others_cancelled_leaves_a_queued_backfill_and_what_it
 async fn a_range_is_made_up_for_once() {
     let world = World::new().await;
     let replica = world.replica().await;
-    define(&replica, "days", &json!({"cron": "@daily", "zone": "America/New_York", "overlap": "allow"})).await;
+    let mut task = quick();
+    task["goal"] = json!("calculate ${previous_fire_time} to ${fire_time}");
+    let days = json!({"cron": "@daily", "zone": "America/New_York", "overlap": "allow", "task": task});
+    define(&replica, "days", &days).await;
     let range = json!({"from": "2026-03-06", "until": "2026-03-10", "dry_run": true});
     let (status, dry) = replica.post("/schedules/days/backfill", &range).await;
     assert_eq!((status.as_u16(), &dry["firings"], &dry["inserted"]), (200, &json!(5), &json!(5)), "{dry}");
@@ -312,8 +315,8 @@ async fn a_range_is_made_up_for_once() {
     })
     .await;
     let goals: Vec<String> = world.tasks("days").await.into_iter().map(|task| task.goal).collect();
-    assert_eq!(goals[0], "calculate for 2026-03-06T00:00:00-05:00");
-    assert_eq!(goals[4], "calculate for 2026-03-10T00:00:00-04:00", "the clock was set meanwhile");
+    assert_eq!(goals[0], "calculate 2026-03-05T00:00:00-05:00 to 2026-03-06T00:00:00-05:00");
+    assert_eq!(goals[3], "calculate 2026-03-08T00:00:00-05:00 to 2026-03-09T00:00:00-04:00", "the clock was set");
 
     // One after the other, where they must not overlap.
     define(&replica, "turns", &json!({"cron": "@daily", "overlap": "skip"})).await;

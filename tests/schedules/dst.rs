@@ -240,6 +240,8 @@ proptest! {
         let (latest, older) = timing.latest(after, until, most);
         prop_assert_eq!(&latest[..], &all[all.len().saturating_sub(most)..]);
         prop_assert_eq!(older, all.len() > most);
+        let previous = timing.previous(until).filter(|at| *at > after);
+        prop_assert_eq!(previous, all.iter().rev().find(|at| **at < until).copied());
     }
 
     #[test]

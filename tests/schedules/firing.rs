@@ -8,6 +8,7 @@ use qron::domain::approval::ApprovalPolicy;
 use qron::domain::schedule::due::{Cause, Start};
 use qron::domain::schedule::{Schedule, fire_time, firing_id};
 use qron::domain::task::TaskStatus;
+use qron::domain::time::Timestamp;
 use serde_json::json;
 
 use crate::support::{World, endless, eventually, quick};
@@ -177,6 +178,26 @@ async fn jitter_delays_the_task_and_not_the_firing() {
         assert_eq!(task.id, firing_id("spread", at));
         let planned = at.plus_millis(schedule.jitter_ms(at));
         assert!(task.run_at == planned.max(task.created_at), "{} is due at {}", at, task.run_at);
+    }
+}
+
+#[test]
+fn what_is_before_the_first_firing_is_the_beginning_of_the_schedule() {
+    let created = Timestamp::from_millis(1_785_567_600_000);
+    let later = created.plus_millis(1_800_000);
+    for (start, first, beginning) in
+        [(json!(null), created.plus_millis(3_600_000), "2026-08-01T07:00:00"), (json!(later), later, "2026-08-01T07:30:00")]
+    {
+        let task = json!({"goal": "since ${previous_fire_time}"});
+        let definition = json!({"spec": {"every_ms": 3_600_000}, "zone": "UTC", "start": start, "task": task});
+        let schedule = Schedule::new("s", serde_json::from_value(definition).expect("a definition"), created);
+        let goal = |at| {
+            let start = Start { at, id: firing_id("s", at), cause: Cause::OnTime };
+            schedule.task(start, &ApprovalPolicy { expire_s: 0 }, at).expect("a task").goal
+        };
+        assert_eq!(goal(first), format!("since {beginning}+00:00"));
+        let second = first.plus_millis(3_600_000);
+        assert_eq!(goal(second), format!("since {}+00:00", &first.to_rfc3339()[..19]));
     }
 }
 

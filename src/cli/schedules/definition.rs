@@ -58,8 +58,8 @@ pub(in crate::cli) enum CatchUp {
 pub(in crate::cli) struct Add {
     /// Id of the schedule: letters, digits, dots, _ and -
     id: String,
-    /// What its tasks shall achieve; `${fire_time}`, `${fire_date}`, `${schedule}` and `${zone}` are replaced. "-" reads
-    /// it from standard input
+    /// What its tasks shall achieve; `${fire_time}`, `${fire_date}`, `${previous_fire_time}`, `${schedule}` and `${zone}`
+    /// are replaced. "-" reads it from standard input
     goal: String,
     #[command(flatten)]
     when: When,

@@ -9,8 +9,9 @@ use crate::domain::plan::Plan;
 use crate::domain::task::{DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, Task};
 use crate::domain::time::Timestamp;
 
-/// The placeholders: the id of the schedule, the time of the firing and its day in the zone, and the zone.
-pub const PLACEHOLDERS: [&str; 4] = ["schedule", "fire_time", "fire_date", "zone"];
+/// The placeholders: the id of the schedule, the time of the firing and its day in the zone, the time of the firing
+/// before it, and the zone.
+pub const PLACEHOLDERS: [&str; 5] = ["schedule", "fire_time", "fire_date", "previous_fire_time", "zone"];
 
 /// What every task of a schedule is like. In the goal, in tags, in the concurrency key, and in every text of plan and
 /// context, `${fire_time}` and the other [`PLACEHOLDERS`] are replaced when it fires.
@@ -73,14 +74,14 @@ const fn default_timeout_s() -> u64 {
 /// What the placeholders of one firing stand for.
 #[derive(Clone, Debug)]
 pub struct Words {
-    values: [String; 4],
+    values: [String; PLACEHOLDERS.len()],
 }
 
 impl Words {
-    /// The words of the firing of `schedule` at `at`.
+    /// The words of the firing of `schedule` at `at`, the one before which was at `previous`.
     #[must_use]
-    pub fn new(schedule: &str, at: Timestamp, zone: Zone) -> Self {
-        Self { values: [schedule.to_owned(), zone.show(at), zone.date(at), zone.to_string()] }
+    pub fn new(schedule: &str, at: Timestamp, previous: Timestamp, zone: Zone) -> Self {
+        Self { values: [schedule.to_owned(), zone.show(at), zone.date(at), zone.show(previous), zone.to_string()] }
     }
 
     fn put_into(&self, text: &str) -> String {
@@ -173,15 +174,19 @@ mod tests {
         let template: Template = serde_json::from_value(json!({
             "goal": "report of ${fire_date} (${schedule}), not $${fire_date} nor ${other}",
             "plan": {"steps": [{"id": "a", "tool": "t", "arguments": {"at": ["${fire_time}"], "b": "${a.value}"}}]},
-            "context": {"zone": "${zone}", "n": 1},
+            "context": {"zone": "${zone}", "since": "${previous_fire_time}", "n": 1},
             "tags": ["${schedule}"],
             "concurrency_key": "reports in ${zone}",
         }))
         .expect("a template");
         let at = Timestamp::from_millis(1_785_567_600_000);
-        let filled = template.filled(&Words::new("${zone}", at, "Europe/Berlin".parse().expect("a zone")));
+        let (before, zone) = (at.plus_millis(-86_400_000), "Europe/Berlin".parse().expect("a zone"));
+        let filled = template.filled(&Words::new("${zone}", at, before, zone));
         assert_eq!(filled.goal, "report of 2026-08-01 (${zone}), not $${fire_date} nor ${other}");
-        assert_eq!(filled.context, *json!({"zone": "Europe/Berlin", "n": 1}).as_object().expect("an object"));
+        assert_eq!(
+            Value::Object(filled.context.clone()),
+            json!({"zone": "Europe/Berlin", "since": "2026-07-31T09:00:00+02:00", "n": 1})
+        );
         assert_eq!(filled.tags, ["${zone}"]);
         let arguments = &filled.plan.as_ref().expect("a plan")["steps"][0]["arguments"];
         assert_eq!(*arguments, json!({"at": ["2026-08-01T09:00:00+02:00"], "b": "${a.value}"}));

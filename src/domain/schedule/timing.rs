@@ -125,6 +125,12 @@ impl Timing {
         }
     }
 
+    /// The last firing before `at`; `None` when there is none.
+    #[must_use]
+    pub fn previous(&self, at: Timestamp) -> Option<Timestamp> {
+        self.latest(Timestamp::default(), at.plus_millis(-1), 1).0.pop()
+    }
+
     /// How many firings there are in `(after, until)`, counted as far as `most`.
     #[must_use]
     pub fn count(&self, after: Timestamp, until: Timestamp, most: usize) -> usize {
