@@ -127,6 +127,7 @@ impl App {
             agents: config.agents.into_values().collect(),
             lease_ms: config.worker.lease_ms,
             approvals: config.approvals,
+            zone: config.scheduler.zone,
             draining: draining.clone(),
         };
         let stop_api = CancellationToken::new();

@@ -17,6 +17,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::domain::agent::AgentProfile;
 use crate::domain::approval::ApprovalPolicy;
+use crate::domain::schedule::zone::Zone;
 use crate::llm::Models;
 use crate::scheduler::Runner;
 use crate::store::Store;
@@ -70,6 +71,8 @@ pub struct Parts {
     pub lease_ms: u64,
     /// Section `[approvals]`.
     pub approvals: ApprovalPolicy,
+    /// Zone of schedules that name none.
+    pub zone: Zone,
     /// Cancelled when this replica begins to stop.
     pub draining: CancellationToken,
 }
@@ -104,7 +107,10 @@ pub fn router(settings: &Settings, address: SocketAddr, parts: Parts) -> Router 
         .route("/dead-letters/{id}/requeue", post(dead_letters::requeue))
         .route("/schedules", post(schedules::create).get(schedules::list))
         .route("/schedules/preview", post(schedules::preview_new))
-        .route("/schedules/{id}", put(schedules::replace).get(schedules::show).delete(schedules::remove))
+        .route(
+            "/schedules/{id}",
+            put(schedules::replace).patch(schedules::edit).get(schedules::show).delete(schedules::remove),
+        )
         .route("/schedules/{id}/pause", post(schedules::pause))
         .route("/schedules/{id}/resume", post(schedules::resume))
         .route("/schedules/{id}/trigger", post(schedules::trigger))

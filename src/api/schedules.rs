@@ -1,29 +1,33 @@
-//! Schedules: define, list, show, remove, pause, resume, trigger, backfill, preview.
+//! Schedules: define, edit, list, show, remove, pause, resume, trigger, backfill, preview.
+
+use std::slice;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::error::Problem;
 use super::extract::{self, Path, Query};
 use super::paging::Paging;
 use super::views::Listing;
-use super::views::schedules::{BackfilledView, SavedView, ScheduleView, TriggeredView, upcoming};
+use super::views::schedules::{BackfilledView, EndedView, SavedView, ScheduleView, TriggeredView, upcoming};
 use super::{Parts, Shared, submit as submission};
 use crate::clock;
 use crate::domain::schedule::template::Template;
 use crate::domain::schedule::timing::Timing;
 use crate::domain::schedule::zone::Zone;
-use crate::domain::schedule::{Overlap, check_id};
+use crate::domain::schedule::{Definition, Overlap, Schedule, check_id};
 use crate::domain::time::Timestamp;
 use crate::scheduler::recurring::desk::{ScheduleError, Triggered};
 use definition::{Body, Times};
+use edit::edited;
 
 mod definition;
+mod edit;
 
 /// Firings that are shown with a schedule.
 const NEXT: usize = 5;
@@ -46,31 +50,69 @@ pub(super) async fn replace(
     Path(id): Path<String>,
     extract::Json(body): extract::Json<Body>,
 ) -> Result<Response, Problem> {
-    if body.id.as_ref().is_some_and(|named| *named != id) {
+    same_id(&body, &id)?;
+    save(&parts, &id, body, true).await
+}
+
+/// Changes what the body names of a schedule and leaves the rest; null takes away.
+pub(super) async fn edit(
+    State(parts): State<Shared>,
+    Path(id): Path<String>,
+    extract::Json(changes): extract::Json<Map<String, Value>>,
+) -> Result<Json<ScheduleView>, Problem> {
+    let now = clock::now();
+    let schedule = find(&parts, id).await?;
+    let body: Body = extract::read(edited(schedule.clone(), changes))
+        .map_err(|error| Problem::bad_request(format!("the body does not read as it must: {error}")))?;
+    same_id(&body, &schedule.id)?;
+    let paused = body.paused;
+    let definition = check(&parts, &schedule.id, body, Some(&schedule), now).await?;
+    let schedule = parts.runner.schedules().edit(&schedule, definition, paused, now).await?;
+    Ok(Json(ScheduleView::of(schedule, NEXT)))
+}
+
+fn same_id(body: &Body, id: &str) -> Result<(), Problem> {
+    if body.id.as_ref().is_some_and(|named| named != id) {
         return Err(Problem::bad_request("the id of the body is not that of the path: leave it out"));
     }
-    save(&parts, &id, body, true).await
+    Ok(())
+}
+
+async fn find(parts: &Parts, id: String) -> Result<Schedule, Problem> {
+    Ok(parts.store.schedule(&id).await?.ok_or(ScheduleError::Missing(id))?)
 }
 
 async fn save(parts: &Parts, id: &str, body: Body, replace: bool) -> Result<Response, Problem> {
     check_id(id).map_err(|error| Problem::bad_request(error.to_string()))?;
     let now = clock::now();
     let paused = body.paused;
-    let (definition, filled) =
-        body.read(id, now).map_err(|errors| Problem::several(StatusCode::UNPROCESSABLE_ENTITY, errors))?;
-    check_task(parts, filled, now).await?;
-    let known = parts.store.schedule(id).await?.is_some_and(|known| known.definition == definition);
-    // One that has fired for the last time may be defined again as it is.
-    let never = !known && definition.timing(now).is_ok_and(|timing| timing.next(now).is_none());
-    if never {
-        let problem = "the schedule would never fire: all of its times have passed, or there are none";
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, problem));
-    }
+    let known = parts.store.schedule(id).await?;
+    let definition = check(parts, id, body, known.as_ref(), now).await?;
     let saved = parts.runner.schedules().save(id, definition, paused, replace, now).await?;
     let status = if saved.created { StatusCode::CREATED } else { StatusCode::OK };
     let location = [(header::LOCATION, format!("/api/v1/schedules/{id}"))];
     let view = SavedView { created: saved.created, schedule: ScheduleView::of(saved.schedule, NEXT) };
     Ok((status, location, Json(view)).into_response())
+}
+
+/// The definition that a body stands for, if it can be carried out; `known` is what is defined under `id`.
+async fn check(
+    parts: &Parts,
+    id: &str,
+    body: Body,
+    known: Option<&Schedule>,
+    now: Timestamp,
+) -> Result<Definition, Problem> {
+    let (definition, filled) =
+        body.read(id, parts.zone, now).map_err(|errors| Problem::several(StatusCode::UNPROCESSABLE_ENTITY, errors))?;
+    check_task(parts, filled, now).await?;
+    // One that has fired for the last time may be defined again as it is.
+    let known = known.is_some_and(|known| known.definition == definition);
+    if !known && definition.timing(now).is_ok_and(|timing| timing.next(now).is_none()) {
+        let problem = "the schedule would never fire: all of its times have passed, or there are none";
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, problem));
+    }
+    Ok(definition)
 }
 
 /// Whether the tasks of the template could be submitted.
@@ -85,20 +127,26 @@ async fn check_task(parts: &Parts, filled: Template, now: Timestamp) -> Result<(
     })
 }
 
-/// Schedules, a page, each with its next firing.
+/// Schedules, a page, each with its next firing and what came of the last.
 pub(super) async fn list(
     State(parts): State<Shared>,
     Query(paging): Query<Paging>,
 ) -> Result<Json<Listing<ScheduleView>>, Problem> {
     let (limit, after) = paging.read()?;
     let page = parts.store.schedules(limit, after.as_deref()).await?;
-    Ok(Json(Listing::of(page, |schedule| ScheduleView::of(schedule, 1))))
+    let mut ended = parts.runner.schedules().last_ended(&page.items).await?;
+    Ok(Json(Listing::of(page, |schedule| {
+        let last_ended = ended.remove(&schedule.id).map(EndedView::from);
+        ScheduleView { last_ended, ..ScheduleView::of(schedule, 1) }
+    })))
 }
 
-/// One schedule with its next firings.
+/// One schedule with its next firings and what came of the last.
 pub(super) async fn show(State(parts): State<Shared>, Path(id): Path<String>) -> Result<Json<ScheduleView>, Problem> {
-    let schedule = parts.store.schedule(&id).await?.ok_or(ScheduleError::Missing(id))?;
-    Ok(Json(ScheduleView::of(schedule, NEXT)))
+    let schedule = find(&parts, id).await?;
+    let ended = parts.runner.schedules().last_ended(slice::from_ref(&schedule)).await?;
+    let last_ended = ended.into_values().next().map(EndedView::from);
+    Ok(Json(ScheduleView { last_ended, ..ScheduleView::of(schedule, NEXT) }))
 }
 
 /// Removes a schedule; its tasks stay.
@@ -155,7 +203,7 @@ pub(super) async fn backfill(
     extract::Json(range): extract::Json<Range>,
 ) -> Result<Json<BackfilledView>, Problem> {
     let now = clock::now();
-    let zone = parts.store.schedule(&id).await?.ok_or_else(|| ScheduleError::Missing(id.clone()))?.definition.zone;
+    let zone = find(&parts, id.clone()).await?.definition.zone;
     let read =
         |name: &str, value: &Value| zone.read(value).map_err(|error| Problem::bad_request(format!("{name}: {error}")));
     let from = read("from", &range.from)?;
@@ -191,17 +239,18 @@ pub(super) async fn preview(
     Path(id): Path<String>,
     Query(how): Query<HowMany>,
 ) -> Result<Response, Problem> {
-    let schedule = parts.store.schedule(&id).await?.ok_or(ScheduleError::Missing(id))?;
+    let schedule = find(&parts, id).await?;
     how.of(&schedule.timing().map_err(ScheduleError::Timing)?, schedule.definition.zone)
 }
 
 /// The next firings of a definition that is not stored, and needs no task.
 pub(super) async fn preview_new(
+    State(parts): State<Shared>,
     Query(how): Query<HowMany>,
     extract::Json(body): extract::Json<Body>,
 ) -> Result<Response, Problem> {
     let mut errors = Vec::new();
-    let times = body.times(&mut errors).filter(|_| errors.is_empty());
+    let times = body.times(parts.zone, &mut errors).filter(|_| errors.is_empty());
     let Some(Times { spec, zone, start, end }) = times else {
         return Err(Problem::several(StatusCode::UNPROCESSABLE_ENTITY, errors));
     };

@@ -60,7 +60,7 @@ impl Add {
     }
 
     fn body(self) -> Result<Map<String, Value>, CliError> {
-        let mut body = self.options.task(self.goal)?;
+        let mut body = self.options.task(Some(self.goal))?;
         body.extend(object([
             ("run_at", self.at.map(Value::from)),
             ("depends_on", list(self.depends_on)),

@@ -80,6 +80,10 @@ impl Client {
         self.send(self.http.request(Method::PUT, self.url(path)?).json(body)).await
     }
 
+    pub(crate) async fn patch<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T, CliError> {
+        self.send(self.http.request(Method::PATCH, self.url(path)?).json(body)).await
+    }
+
     /// Removes something; there is nothing to read in the answer.
     pub(crate) async fn delete(&self, path: &[&str]) -> Result<(), CliError> {
         self.answer(self.http.request(Method::DELETE, self.url(path)?)).await.map(drop)

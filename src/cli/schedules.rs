@@ -8,7 +8,7 @@ use super::task_options::object;
 use super::{CliError, output};
 use crate::api::views::Listing;
 use crate::api::views::schedules::{BackfilledView, FiringView, ScheduleView, TriggeredView};
-use definition::{Add, Overlap, When};
+use definition::{Add, Edit, Overlap, When};
 use view::next_of;
 
 mod definition;
@@ -18,7 +18,9 @@ mod view;
 pub(super) enum Schedules {
     /// Define a schedule; defining it again as it is changes nothing
     Add(Box<Add>),
-    /// List schedules with their next firing
+    /// Change what is named of a schedule, and leave the rest
+    Edit(Box<Edit>),
+    /// List schedules with their next firing and what came of the last
     List {
         /// At most this many
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -98,6 +100,7 @@ impl Schedules {
     pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
         match self {
             Self::Add(add) => add.run(client).await,
+            Self::Edit(edit) => edit.run(client).await,
             Self::List { limit, json } => list(client, limit, json).await,
             Self::Show(One { id, json }) => {
                 let schedule: ScheduleView = client.get(&["schedules", &id], &[]).await?;
@@ -124,7 +127,8 @@ impl Schedules {
 }
 
 async fn list(client: &Client, limit: u32, json: bool) -> Result<(), CliError> {
-    let listing: Listing<ScheduleView> = client.get(&["schedules"], &[("limit", &limit.to_string())]).await?;
+    let mut listing: Listing<ScheduleView> = client.get(&["schedules"], &[("limit", &limit.to_string())]).await?;
+    listing.items.sort_by(|one, other| one.id.cmp(&other.id));
     if json {
         return output::json(&listing);
     }

@@ -49,16 +49,17 @@ pub(super) struct TaskOptions {
 }
 
 impl TaskOptions {
-    /// The task that shall achieve `goal`, as the API wants it.
-    pub(super) fn task(self, goal: String) -> Result<Map<String, Value>, CliError> {
-        let plan_is_stdin = self.plan.as_deref() == Some(Path::new(STDIN));
-        if goal == STDIN && plan_is_stdin {
+    /// What is given of a task that shall achieve `goal`, as the API wants it.
+    pub(super) fn task(self, goal: Option<String>) -> Result<Map<String, Value>, CliError> {
+        let (goal_is_stdin, plan_is_stdin) =
+            (goal.as_deref() == Some(STDIN), self.plan.as_deref() == Some(Path::new(STDIN)));
+        if goal_is_stdin && plan_is_stdin {
             return Err(CliError::Usage("only one of goal and --plan can come from standard input".to_owned()));
         }
-        let goal = if goal == STDIN { read_stdin("goal")?.trim_end().to_owned() } else { goal };
+        let goal = if goal_is_stdin { Some(read_stdin("goal")?.trim_end().to_owned()) } else { goal };
         let context = if self.context.is_empty() { None } else { Some(read_context(&self.context)?) };
         Ok(object([
-            ("goal", Some(Value::from(goal))),
+            ("goal", goal.map(Value::from)),
             ("priority", self.priority.map(Value::from)),
             ("agent", self.agent.map(Value::from)),
             ("capabilities", list(self.capabilities)),

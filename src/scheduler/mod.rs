@@ -21,6 +21,7 @@ use crate::domain::id::TaskId;
 use crate::domain::limit::Limits;
 use crate::domain::replica::AgentPresence;
 use crate::domain::retry::RetryPolicy;
+use crate::domain::schedule::zone::Zone;
 use crate::domain::time::Timestamp;
 use crate::store::{Store, StoreError};
 use crate::worker;
@@ -80,6 +81,8 @@ pub struct Settings {
     pub admission_batch: u32,
     /// A firing of a schedule that is later than this counts as missed, in milliseconds.
     pub missed_after_ms: u64,
+    /// Zone of schedules that name none.
+    pub zone: Zone,
 }
 
 impl Settings {

@@ -31,6 +31,7 @@ use history::summary_event;
 pub mod backfill;
 pub mod desk;
 mod history;
+mod outcome;
 
 /// Schedules handled at once.
 const PARALLEL: usize = 16;

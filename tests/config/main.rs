@@ -110,6 +110,7 @@ fn a_wrong_type_names_key_value_and_what_is_allowed() {
     assert_problem("worker = 1\n", &[], &["worker", "section"]);
     assert_problem("", &[("QRON__WORKER__GRACE_S", "soon")], &["worker.grace_s", "soon", "whole number"]);
     assert_problem("[api]\naddress = \"here\"\n", &[], &["api.address = \"here\"", "file /"]);
+    assert_problem("[scheduler]\nzone = \"Europe/Berln\"\n", &[], &["scheduler.zone", "Europe/Berln", "IANA"]);
     assert_problem("[log]\nformat = \"xml\"\n", &[], &["log.format", "xml", "text", "json"]);
     assert_problem("[model]\ntries = 5000000000\n", &[], &["model.tries", "5000000000"]);
 }

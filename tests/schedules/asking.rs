@@ -1,6 +1,4 @@
-//! What people ask of schedules, over HTTP and on the command line.
-
-use std::process::Command;
+//! What people ask of schedules: pause, trigger, backfill, remove.
 
 use futures_util::future::join_all;
 use qron::clock;
@@ -10,7 +8,7 @@ use qron::domain::time::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Replica, World, endless, eventually, quick};
+use crate::support::{World, define, endless, eventually, qron, quick};
 
 /// A schedule that fires by itself once a year, and whose tasks stay alive.
 async fn rare(world: &World, id: &str, overlap: &str) {
@@ -18,90 +16,6 @@ async fn rare(world: &World, id: &str, overlap: &str) {
         "spec": {"cron": "@yearly"}, "zone": "UTC", "jitter_ms": 86_400_000, "overlap": overlap, "task": endless(),
     });
     world.asleep(id, definition, 0).await;
-}
-
-async fn define(replica: &Replica, id: &str, more: &Value) -> Value {
-    let mut body = json!({"task": quick()});
-    let fields = body.as_object_mut().expect("an object");
-    fields.extend(more.as_object().expect("an object").clone());
-    let (status, saved) = replica.send(Method::PUT, &format!("/schedules/{id}"), Some(&body)).await;
-    assert!(status.is_success(), "{saved}");
-    saved
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn defining_a_schedule_again_changes_nothing_and_replacing_it_does() {
-    let world = World::new().await;
-    let replica = world.replica().await;
-    let body = json!({"id": "report", "cron": "0 9 * * MON-FRI", "zone": "Europe/Berlin", "task": quick()});
-    let (status, saved) = replica.post("/schedules", &body).await;
-    assert_eq!((status.as_u16(), &saved["created"]), (201, &json!(true)), "{saved}");
-    assert_eq!(saved["next"].as_array().expect("firings").len(), 5);
-    assert!(saved["next"][0]["local"].as_str().expect("a time").contains("T09:00:00+0"), "{saved}");
-
-    let (status, again) = replica.post("/schedules", &body).await;
-    assert_eq!((status.as_u16(), &again["created"]), (200, &json!(false)));
-    let other = json!({"id": "report", "cron": "0 10 * * *", "task": quick()});
-    assert_eq!(replica.post("/schedules", &other).await.0, 409);
-    let replaced = define(&replica, "report", &json!({"cron": "0 10 * * *"})).await;
-    assert_eq!((&replaced["created"], &replaced["cron"]), (&json!(false), &json!("0 10 * * *")));
-    assert_eq!(replaced["created_at"], saved["created_at"]);
-
-    // What is shown can be sent back.
-    let (_, shown) = replica.get("/schedules/report").await;
-    let fields =
-        ["cron", "every", "at", "zone", "start", "end", "jitter", "overlap", "catch_up", "catch_up_window", "task"];
-    let sent: Value = fields.iter().map(|field| ((*field).to_owned(), shown[field].clone())).collect();
-    let (status, same) = replica.send(Method::PUT, "/schedules/report", Some(&sent)).await;
-    assert_eq!((status.as_u16(), &same["updated_at"]), (200, &shown["updated_at"]), "{same}");
-
-    let (_, listing) = replica.get("/schedules").await;
-    assert_eq!(listing["items"].as_array().expect("items").len(), 1);
-    assert_eq!(replica.send(Method::DELETE, "/schedules/report", None).await.0, 204);
-    assert_eq!(replica.get("/schedules/report").await.0, 404);
-    assert_eq!(replica.send(Method::DELETE, "/schedules/report", None).await.0, 404);
-    replica.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_definition_says_what_and_where() {
-    let world = World::new().await;
-    let replica = world.replica().await;
-    let fine = json!({"cron": "@daily", "task": quick()});
-    for (change, expected) in [
-        (json!({"cron": "0 25 * * *"}), "hour \"25\" at character 3"),
-        (json!({"cron": "0 0 30 2 *"}), "never fire"),
-        (json!({"every": "15m"}), "exactly one"),
-        (json!({"cron": null, "every": "0.5"}), "every"),
-        (json!({"cron": null, "every": 0}), "too short"),
-        (json!({"cron": null, "at": "2001-01-01T00:00:00Z"}), "never fire"),
-        (json!({"zone": "Europe/Berln"}), "Europe/Berln"),
-        (json!({"start": "2030-01-01", "end": "2029-01-01"}), "not after the start"),
-        (json!({"jitter": "2d"}), "jitter"),
-        (json!({"catch_up": "none", "catch_up_window": "12h"}), "catch_up_window"),
-        (json!({"cron": "0 9 * * SUN1"}), "day of week \"SUN1\" at character 9"),
-        (json!({"task": {"goal": "short"}}), "5 characters"),
-        (json!({"task": {"goal": "long enough", "agent": "nobody"}}), "unknown agent"),
-        (json!({"task": {"goal": "long enough", "plan": {"steps": [{"id": "zone", "instruction": "x"}]}}}), "zone"),
-        (json!({"task": null}), "task is missing"),
-        (json!({"task": {"goal": "long enough", "concurrency_key": " "}}), "task: concurrency_key"),
-        (json!({"task": {"goal": "long enough", "timeout_s": 0}}), "task: timeout_s"),
-        (json!({"task": {"goal": "long enough", "max_attempts": 0}}), "task: max_attempts"),
-        (json!({"task": {"goal": "long enough", "priority": 11}}), "task: priority"),
-    ] {
-        let mut body = fine.clone();
-        body.as_object_mut().expect("an object").extend(change.as_object().expect("an object").clone());
-        let (status, problem) = replica.send(Method::PUT, "/schedules/wrong", Some(&body)).await;
-        assert_eq!(status, 422, "{change}: {problem}");
-        assert!(problem["detail"].as_str().expect("a detail").contains(expected), "{change}: {problem}");
-    }
-    let (status, problem) = replica.send(Method::PUT, "/schedules/preview", Some(&fine)).await;
-    assert!(status == 400 || status == 405, "{problem}");
-    assert_eq!(replica.send(Method::PUT, "/schedules/a%20b", Some(&fine)).await.0, 400);
-    let unknown = json!({"cron": "@daily", "task": quick(), "corn": 1});
-    assert_eq!(replica.post("/schedules", &unknown).await.0, 400);
-    assert_eq!(replica.get("/schedules").await.1["items"], json!([]), "what is refused has changed nothing");
-    replica.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -332,94 +246,6 @@ async fn a_range_is_made_up_for_once() {
     assert_eq!(status, 422, "{problem}");
     let future = json!({"from": "2090-01-01", "until": "2091-01-01"});
     assert_eq!(replica.post("/schedules/days/backfill", &future).await.0, 422);
-    replica.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn previews_tell_firings_of_what_is_stored_and_of_what_is_not() {
-    let world = World::new().await;
-    let replica = world.replica().await;
-    let berlin = json!({"cron": "30 2 * * *", "zone": "Europe/Berlin"});
-    define(&replica, "night", &berlin).await;
-    let expected = json!(["2027-03-27T02:30:00+01:00", "2027-03-28T03:00:00+02:00", "2027-03-29T02:30:00+02:00"]);
-    let locals = |listing: &Value| -> Value {
-        listing["items"].as_array().expect("items").iter().map(|item| item["local"].clone()).collect()
-    };
-    let (_, stored) = replica.get("/schedules/night/preview?count=3&from=2027-03-27").await;
-    assert_eq!(locals(&stored), expected, "the clock is set forward over half past two");
-    let (_, new) = replica.post("/schedules/preview?count=3&from=2027-03-27", &berlin).await;
-    assert_eq!(locals(&new), expected);
-    assert_eq!(replica.get("/schedules/night/preview?count=0").await.0, 400);
-    assert_eq!(replica.post("/schedules/preview", &json!({"cron": "never"})).await.0, 422);
-    replica.stop().await;
-}
-
-fn qron(url: &str, arguments: &[&str]) -> (bool, String, String) {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_qron")).args(arguments).env("QRON_URL", url).output().expect("it runs");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.success(), text(&output.stdout), text(&output.stderr))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_command_line_does_all_of_it() {
-    let world = World::new().await;
-    let replica = world.replica().await;
-    let url = replica.url();
-    let run = |arguments: &[&str]| {
-        let (fine, out, err) = qron(&url, arguments);
-        assert!(fine, "{arguments:?}: {err}");
-        out
-    };
-    let read = |arguments: &[&str]| -> Value { serde_json::from_str(&run(arguments)).expect("JSON") };
-    let goal = "write the report of ${fire_date}";
-    let add = ["schedules", "add", "report", goal, "--cron", "0 7 * * *", "--zone", "Asia/Tokyo", "--json"];
-    assert_eq!(read(&add)["created"], true);
-    assert!(run(&add[..8]).contains("already there"));
-    assert!(run(&["schedules", "list"]).contains("report"));
-    assert_eq!(read(&["schedules", "list", "--json"])["items"][0]["zone"], "Asia/Tokyo");
-    assert!(run(&["schedules", "show", "report"]).contains("T07:00:00+09:00"));
-    assert_eq!(read(&["schedules", "pause", "report", "--json"])["paused"], true);
-    assert!(run(&["schedules", "resume", "report"]).contains("resumed"));
-    let preview = ["schedules", "preview", "--cron", "0 0 29 2 *", "--from", "2027-01-01", "--count", "1"];
-    assert_eq!(run(&preview).trim(), "2028-02-29T00:00:00+00:00");
-    assert_eq!(read(&["schedules", "preview", "report", "--json"])["items"].as_array().expect("items").len(), 10);
-    let fired = read(&["schedules", "trigger", "report", "--overlap", "allow", "--json"]);
-    assert_eq!(fired["task"]["schedule_id"], "report");
-    assert!(run(&["list", "--schedule", "report"]).contains("write the report of"));
-    let backfill = ["schedules", "backfill", "report", "--from", "2026-01-01", "--until", "2026-01-04", "--dry-run"];
-    assert!(run(&backfill).starts_with("3 firings"), "07:00 of three days lies before midnight of the fourth");
-    let (fine, _, err) = qron(&url, &["schedules", "add", "bad", goal, "--cron", "0 7 * * FRY"]);
-    assert!(!fine && err.contains("\"FRY\" at character 9"), "{err}");
-    assert_eq!(read(&["schedules", "remove", "report", "--json"])["removed"], "report");
-    assert!(!qron(&url, &["schedules", "show", "report"]).0);
-    replica.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_value_of_the_wrong_kind_names_its_field() {
-    let world = World::new().await;
-    let replica = world.replica().await;
-    for (field, value) in [
-        ("timeout_s", json!("long")),
-        ("max_attempts", json!(-1)),
-        ("priority", json!(1000)),
-        ("tags", json!("daily")),
-        ("context", json!([1])),
-        ("concurrency_key", json!(["a"])),
-        ("approval", json!("maybe")),
-        // What belongs to a single task.
-        ("depends_on", json!(["1"])),
-        ("unique_key", json!("k")),
-        ("run_at", json!("2030-01-01T00:00:00Z")),
-    ] {
-        let mut task = quick();
-        task[field] = value;
-        let (status, problem) = replica.post("/schedules", &json!({"id": "x", "cron": "@daily", "task": task})).await;
-        assert_eq!(status, 400, "{problem}");
-        let detail = problem["detail"].as_str().expect("a detail");
-        assert!(detail.contains(&format!("task.{field}: ")), "{field}: {detail}");
-    }
     replica.stop().await;
 }
 

@@ -185,9 +185,10 @@ async fn jitter_delays_the_task_and_not_the_firing() {
 fn what_is_before_the_first_firing_is_the_beginning_of_the_schedule() {
     let created = Timestamp::from_millis(1_785_567_600_000);
     let later = created.plus_millis(1_800_000);
-    for (start, first, beginning) in
-        [(json!(null), created.plus_millis(3_600_000), "2026-08-01T07:00:00"), (json!(later), later, "2026-08-01T07:30:00")]
-    {
+    for (start, first, beginning) in [
+        (json!(null), created.plus_millis(3_600_000), "2026-08-01T07:00:00"),
+        (json!(later), later, "2026-08-01T07:30:00"),
+    ] {
         let task = json!({"goal": "since ${previous_fire_time}"});
         let definition = json!({"spec": {"every_ms": 3_600_000}, "zone": "UTC", "start": start, "task": task});
         let schedule = Schedule::new("s", serde_json::from_value(definition).expect("a definition"), created);

@@ -4,6 +4,7 @@
 mod common;
 
 mod asking;
+mod defining;
 mod dst;
 mod firing;
 mod overlap;

@@ -1,5 +1,6 @@
 //! Replicas of qron over one store, and schedules whose past the test chooses.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use qdrant_client::Qdrant;
@@ -18,8 +19,8 @@ use crate::common;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Names of the collections, without prefix.
-const COLLECTIONS: [&str; 9] =
-    ["tasks", "attempts", "dead_letters", "schedules", "replicas", "events", "artifacts", "memory", "state"];
+const COLLECTIONS: [&str; 10] =
+    ["tasks", "attempts", "dead_letters", "schedules", "replicas", "events", "artifacts", "memory", "state", "keys"];
 
 /// A store of its own and the replicas that a test starts over it.
 pub(crate) struct World {
@@ -43,7 +44,14 @@ impl World {
     }
 
     pub(crate) async fn replica(&self) -> Replica {
-        let app = App::start(config(&self.prefix, self.folder.path())).await.expect("the app starts");
+        self.replica_in("UTC").await
+    }
+
+    /// A replica whose schedules are in `zone` unless they say otherwise.
+    pub(crate) async fn replica_in(&self, zone: &str) -> Replica {
+        let mut config = config(&self.prefix, self.folder.path());
+        config.scheduler.zone = zone.parse().expect("a zone");
+        let app = App::start(config).await.expect("the app starts");
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client");
         Replica { app, http }
     }
@@ -164,4 +172,22 @@ pub(crate) fn quick() -> Value {
 /// A template for an agent that is not there, so that its tasks stay alive.
 pub(crate) fn endless() -> Value {
     json!({"goal": "wait for an agent at ${fire_time}", "agent": "nobody"})
+}
+
+/// Defines a schedule whose tasks end at once unless it says otherwise, whatever it was before.
+pub(crate) async fn define(replica: &Replica, id: &str, more: &Value) -> Value {
+    let mut body = json!({"task": quick()});
+    let fields = body.as_object_mut().expect("an object");
+    fields.extend(more.as_object().expect("an object").clone());
+    let (status, saved) = replica.send(Method::PUT, &format!("/schedules/{id}"), Some(&body)).await;
+    assert!(status.is_success(), "{saved}");
+    saved
+}
+
+/// Runs the command line on the replica at `url`: whether it went well, its output and its errors.
+pub(crate) fn qron(url: &str, arguments: &[&str]) -> (bool, String, String) {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_qron")).args(arguments).env("QRON_URL", url).output().expect("it runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.success(), text(&output.stdout), text(&output.stderr))
 }

@@ -40,9 +40,9 @@ pub(super) struct Times {
 }
 
 impl Body {
-    /// When it fires; what is wrong with that goes to `errors`.
-    pub(super) fn times(&self, errors: &mut Vec<String>) -> Option<Times> {
-        let zone = match self.zone.as_deref().map_or(Ok(Zone::UTC), str::parse) {
+    /// When it fires, in the zone `otherwise` unless it names one; what is wrong with that goes to `errors`.
+    pub(super) fn times(&self, otherwise: Zone, errors: &mut Vec<String>) -> Option<Times> {
+        let zone = match self.zone.as_deref().map_or(Ok(otherwise), str::parse) {
             Ok(zone) => zone,
             Err(error) => {
                 errors.push(format!("zone: {error}"));
@@ -70,10 +70,10 @@ impl Body {
         spec.map(|spec| Times { spec, zone, start, end })
     }
 
-    /// The definition, and the template as it would be filled now.
-    pub(super) fn read(self, id: &str, now: Timestamp) -> Result<(Definition, Template), Vec<String>> {
+    /// The definition, in the zone `otherwise` unless it names one, and the template as it would be filled now.
+    pub(super) fn read(self, id: &str, otherwise: Zone, now: Timestamp) -> Result<(Definition, Template), Vec<String>> {
         let mut errors = Vec::new();
-        let times = self.times(&mut errors);
+        let times = self.times(otherwise, &mut errors);
         let jitter_ms = self.jitter.as_ref().and_then(|jitter| length("jitter", jitter, &mut errors)).unwrap_or(0);
         if jitter_ms > MAX_JITTER_MS {
             errors.push(format!("jitter: {} s is more than a day: use at most 24h", jitter_ms / 1000));

@@ -8,6 +8,7 @@ use crate::domain::schedule::template::Template;
 use crate::domain::schedule::timing::{Spec, Timing};
 use crate::domain::schedule::zone::Zone;
 use crate::domain::schedule::{CatchUp, Overlap, Schedule};
+use crate::domain::task::{Task, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::scheduler::recurring::backfill::Backfilled;
 
@@ -56,6 +57,9 @@ pub struct ScheduleView {
     pub last_fire: Option<String>,
     /// That task.
     pub last_task: Option<TaskId>,
+    /// What came of the latest firing that has ended; only where a schedule is shown or listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_ended: Option<EndedView>,
 }
 
 impl ScheduleView {
@@ -93,6 +97,31 @@ impl ScheduleView {
             skipped: progress.skipped,
             last_fire: progress.last_fire.map(Timestamp::to_rfc3339),
             last_task: progress.last_task,
+            last_ended: None,
+        }
+    }
+}
+
+/// A firing whose task has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedView {
+    /// Its task.
+    pub task: TaskId,
+    /// How that ended.
+    pub status: TaskStatus,
+    /// When it ended.
+    pub at: Option<String>,
+    /// Why, when it ended badly.
+    pub error: Option<String>,
+}
+
+impl From<Task> for EndedView {
+    fn from(task: Task) -> Self {
+        Self {
+            task: task.id,
+            status: task.status,
+            at: task.finished_at.map(Timestamp::to_rfc3339),
+            error: task.error.map(|error| error.to_string()),
         }
     }
 }

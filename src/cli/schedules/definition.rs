@@ -1,10 +1,11 @@
-//! `qron schedules add`, and the options that say when a schedule fires.
+//! `qron schedules add` and `edit`, and the options that say when a schedule fires.
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
 use super::view::next_of;
-use crate::api::views::schedules::SavedView;
+use crate::api::views::schedules::{SavedView, ScheduleView};
 use crate::cli::client::Client;
 use crate::cli::task_options::{TaskOptions, object};
 use crate::cli::{CliError, output};
@@ -21,7 +22,7 @@ pub(in crate::cli) struct When {
     /// Once, at this time: RFC 3339, or without an offset on the clock of the zone
     #[arg(long, value_name = "TIME", group = "when")]
     at: Option<String>,
-    /// Zone of the wall clock by its IANA name, e.g. Europe/Berlin; UTC otherwise
+    /// Zone of the wall clock by its IANA name, e.g. Europe/Berlin; the one of scheduler.zone otherwise
     #[arg(long)]
     zone: Option<String>,
     /// No firing before this
@@ -54,15 +55,9 @@ pub(in crate::cli) enum CatchUp {
     All,
 }
 
+/// What becomes of firings.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Add {
-    /// Id of the schedule: letters, digits, dots, _ and -
-    id: String,
-    /// What its tasks shall achieve; `${fire_time}`, `${fire_date}`, `${previous_fire_time}`, `${schedule}` and `${zone}`
-    /// are replaced. "-" reads it from standard input
-    goal: String,
-    #[command(flatten)]
-    when: When,
+pub(in crate::cli) struct Policies {
     /// Tasks become due up to this much after their firing, e.g. 30s
     #[arg(long, value_name = "LENGTH")]
     jitter: Option<String>,
@@ -76,6 +71,19 @@ pub(in crate::cli) struct Add {
     /// with latest
     #[arg(long, value_name = "LENGTH")]
     catch_up_window: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Add {
+    /// Id of the schedule: letters, digits, dots, _ and -
+    id: String,
+    /// What its tasks shall achieve; `${fire_time}`, `${fire_date}`, `${previous_fire_time}`, `${schedule}` and `${zone}`
+    /// are replaced. "-" reads it from standard input
+    goal: String,
+    #[command(flatten)]
+    when: When,
+    #[command(flatten)]
+    policies: Policies,
     /// Hold it from the start
     #[arg(long)]
     paused: bool,
@@ -107,6 +115,17 @@ impl When {
     }
 }
 
+impl Policies {
+    fn body(self) -> Map<String, Value> {
+        object([
+            ("jitter", self.jitter.map(Value::from)),
+            ("overlap", self.overlap.as_ref().and_then(word).map(Value::from)),
+            ("catch_up", self.catch_up.as_ref().and_then(word).map(Value::from)),
+            ("catch_up_window", self.catch_up_window.map(Value::from)),
+        ])
+    }
+}
+
 impl Add {
     pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
         let (id, json, replace) = (self.id.clone(), self.json, self.replace);
@@ -125,21 +144,90 @@ impl Add {
             (false, true) => "in place:",
             (false, false) => "already there:",
         };
-        let schedule = &saved.schedule;
-        output::line(&format!("{said} {}; fires next {}", schedule.id, next_of(schedule)))
+        output::line(&format!("{said} {}", in_words(&saved.schedule)))
     }
 
     fn body(self) -> Result<Map<String, Value>, CliError> {
-        let task = self.options.task(self.goal)?;
+        let task = self.options.task(Some(self.goal))?;
         let mut body = self.when.body();
+        body.extend(self.policies.body());
         body.extend(object([
-            ("jitter", self.jitter.map(Value::from)),
-            ("overlap", self.overlap.as_ref().and_then(word).map(Value::from)),
-            ("catch_up", self.catch_up.as_ref().and_then(word).map(Value::from)),
-            ("catch_up_window", self.catch_up_window.map(Value::from)),
             ("paused", self.paused.then_some(Value::Bool(true))),
             ("task", Some(Value::Object(task))),
         ]));
         Ok(body)
     }
+}
+
+/// What can be taken away from a schedule, and from what its tasks are like.
+const OF_SCHEDULE: [&str; 7] = ["zone", "start", "end", "jitter", "overlap", "catch_up", "catch_up_window"];
+const OF_TASK: [&str; 11] = [
+    "agent",
+    "approval",
+    "capabilities",
+    "concurrency_key",
+    "context",
+    "max_attempts",
+    "plan",
+    "priority",
+    "tags",
+    "timeout_s",
+    "user",
+];
+
+fn what_can_go() -> PossibleValuesParser {
+    PossibleValuesParser::new(OF_SCHEDULE.iter().chain(&OF_TASK).copied())
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Edit {
+    /// Id of the schedule
+    id: String,
+    /// What its tasks shall achieve; "-" reads it from standard input
+    #[arg(long)]
+    goal: Option<String>,
+    #[command(flatten)]
+    when: When,
+    #[command(flatten)]
+    policies: Policies,
+    #[command(flatten)]
+    options: TaskOptions,
+    /// Take this away, or back to its default; may be repeated
+    #[arg(long, value_name = "FIELD", value_parser = what_can_go())]
+    unset: Vec<String>,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Edit {
+    pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
+        let (id, json) = (self.id.clone(), self.json);
+        let schedule: ScheduleView = client.patch(&["schedules", &id], &self.changes()?).await?;
+        if json {
+            return output::json(&schedule);
+        }
+        output::line(&format!("changed {}", in_words(&schedule)))
+    }
+
+    fn changes(self) -> Result<Map<String, Value>, CliError> {
+        let mut task = self.options.task(self.goal)?;
+        let mut changes = self.when.body();
+        changes.extend(self.policies.body());
+        for field in self.unset {
+            let place = if OF_TASK.contains(&field.as_str()) { &mut task } else { &mut changes };
+            place.insert(field, Value::Null);
+        }
+        if !task.is_empty() {
+            changes.insert("task".to_owned(), Value::Object(task));
+        }
+        if changes.is_empty() {
+            return Err(CliError::Usage("nothing to change: name what, e.g. --cron, --goal or --unset".to_owned()));
+        }
+        Ok(changes)
+    }
+}
+
+fn in_words(schedule: &ScheduleView) -> String {
+    format!("{} in zone {}; fires next {}", schedule.id, schedule.zone, next_of(schedule))
 }

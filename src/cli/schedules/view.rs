@@ -2,18 +2,19 @@
 
 use serde_json::{Value, json};
 
-use crate::api::views::schedules::ScheduleView;
+use crate::api::views::schedules::{EndedView, ScheduleView};
 use crate::cli::{CliError, output};
 
 /// Shows one in each line.
 pub(super) fn table(schedules: &[ScheduleView]) -> Result<(), CliError> {
-    let mut table = output::table(["ID", "WHEN", "ZONE", "NEXT", "FIRED", "SKIPPED", "GOAL"]);
+    let mut table = output::table(["ID", "WHEN", "ZONE", "NEXT", "LAST", "FIRED", "SKIPPED", "GOAL"]);
     for schedule in schedules {
         table.add_row([
             output::cell(&schedule.id, 40),
             output::cell(&when_of(schedule), 30),
             schedule.zone.to_string(),
             next_of(schedule),
+            schedule.last_ended.as_ref().map_or_else(|| "-".to_owned(), ended),
             schedule.fired.to_string(),
             schedule.skipped.to_string(),
             output::cell(&schedule.task.goal, 50),
@@ -40,6 +41,11 @@ pub(super) fn next_of(schedule: &ScheduleView) -> String {
     }
 }
 
+fn ended(last: &EndedView) -> String {
+    let at = last.at.as_ref().map_or_else(String::new, |at| format!(", {}", output::time(at)));
+    format!("{}{at}", last.status)
+}
+
 /// Shows one whole.
 pub(super) fn show(schedule: &ScheduleView) -> Result<(), CliError> {
     let field = |name: &str, value: &str| output::line(&format!("{name:<11}{value}"));
@@ -64,6 +70,10 @@ pub(super) fn show(schedule: &ScheduleView) -> Result<(), CliError> {
     field("firings", &format!("{} fired, {} skipped", schedule.fired, schedule.skipped))?;
     if let (Some(at), Some(task)) = (&schedule.last_fire, &schedule.last_task) {
         field("last", &format!("{} (task {task})", output::time(at)))?;
+    }
+    if let Some(last) = &schedule.last_ended {
+        let error = last.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
+        field("ended", &format!("{} (task {}){error}", ended(last), last.task))?;
     }
     if !schedule.queued.is_empty() {
         field("waiting", &format!("{} firings, from {}", schedule.queued.len(), schedule.queued[0].local))?;

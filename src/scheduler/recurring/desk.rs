@@ -128,6 +128,33 @@ impl Desk {
         Err(ScheduleError::Busy(id.to_owned()))
     }
 
+    /// Gives the schedule that was read as `before` another definition, unless somebody else has done so since.
+    /// `paused` of `None` leaves it held or not, as it is.
+    ///
+    /// # Errors
+    /// [`ScheduleError`].
+    pub async fn edit(
+        &self,
+        before: &Schedule,
+        definition: Definition,
+        paused: Option<bool>,
+        now: Timestamp,
+    ) -> Result<Schedule, ScheduleError> {
+        let edited = |known: &Schedule| {
+            let held = paused.unwrap_or(known.paused);
+            let differs = known.definition != definition || known.paused != held;
+            (known.definition == before.definition && differs).then(|| known.redefined(definition.clone(), held, now))
+        };
+        let (schedule, changed) = self.change(&before.id, edited).await?;
+        if schedule.definition != definition {
+            return Err(ScheduleError::Busy(before.id.clone()));
+        }
+        if changed {
+            self.tell(&schedule, "schedule_changed", format!("schedule {} was changed", schedule.id), now);
+        }
+        Ok(schedule)
+    }
+
     /// Holds a schedule: nothing of it fires until it is resumed. Tasks that it has made go on.
     ///
     /// # Errors
