@@ -22,7 +22,8 @@ use crate::domain::schedule::timing::Timing;
 use crate::domain::schedule::zone::Zone;
 use crate::domain::schedule::{Definition, Overlap, Schedule, check_id};
 use crate::domain::time::Timestamp;
-use crate::scheduler::recurring::desk::{ScheduleError, Triggered};
+use crate::scheduler::recurring::desk::ScheduleError;
+use crate::scheduler::recurring::trigger::Triggered;
 use definition::{Body, Times};
 use edit::edited;
 

@@ -173,12 +173,16 @@ async fn jitter_delays_the_task_and_not_the_firing() {
     })
     .await;
     replica.stop().await;
+    let mut delays = Vec::new();
     for task in world.tasks("spread").await {
         let at = fire_time(&task).expect("a time");
         assert_eq!(task.id, firing_id("spread", at));
         let planned = at.plus_millis(schedule.jitter_ms(at));
-        assert!(task.run_at == planned.max(task.created_at), "{} is due at {}", at, task.run_at);
+        assert_eq!(task.run_at, planned.max(task.created_at), "the firing at {at}");
+        delays.push(planned.millis_since(at));
     }
+    assert!(delays.iter().all(|delay| *delay <= 3_600_000), "{delays:?}");
+    assert!(delays.iter().any(|delay| *delay > 60_000), "{delays:?}");
 }
 
 #[test]

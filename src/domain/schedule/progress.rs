@@ -67,7 +67,7 @@ pub struct Progress {
     /// Its task.
     #[serde(default)]
     pub last_task: Option<TaskId>,
-    /// The latest firing that started alone.
+    /// The latest firing that was announced and of which it is not told yet that it is there.
     #[serde(default)]
     pub announced: Option<Announced>,
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::desk::{Desk, ScheduleError, TRIES};
-use super::{count_asked, task_of};
+use super::firing::{count_asked, task_of};
 use crate::domain::id::TaskId;
 use crate::domain::schedule::due::{Cause, MAX_FIRINGS, MAX_QUEUE, Start};
 use crate::domain::schedule::{Overlap, Queued, Schedule, backfill_id, firing_id};

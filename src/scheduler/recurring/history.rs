@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Recurring, count_asked};
+use super::Recurring;
+use super::firing::count_asked;
 use crate::domain::event::{Event, Level};
 use crate::domain::schedule::due::{Cause, Round, Summary};
 use crate::domain::schedule::{Schedule, range_id};

@@ -1,5 +1,6 @@
 //! What people ask of a schedule: a firing now, and its end.
 
+use super::overlap::drain_regular;
 use super::{Cause, MAX_QUEUE, Skip, SkipReason, Start};
 use crate::domain::id::TaskId;
 use crate::domain::schedule::{Announced, Overlap, Progress, Queued, Schedule};
@@ -51,12 +52,4 @@ pub fn trigger(schedule: &Schedule, id: TaskId, now: Timestamp, overlap: Overlap
 pub fn removed(schedule: &Schedule) -> Vec<Skip> {
     let skip = |waiting: &Queued| Skip { at: waiting.at, id: waiting.id(&schedule.id), reason: SkipReason::Removed };
     schedule.progress.queue.iter().map(skip).collect()
-}
-
-/// Takes the firings that nobody asked for afterwards out of the queue of the schedule `id`.
-pub(super) fn drain_regular(id: &str, progress: &mut Progress) -> Vec<Skip> {
-    let (kept, gone): (Vec<_>, Vec<_>) = progress.queue.iter().partition(|waiting| waiting.backfill);
-    progress.queue = kept;
-    let skip = |waiting: Queued| Skip { at: waiting.at, id: waiting.id(id), reason: SkipReason::Replaced };
-    gone.into_iter().map(skip).collect()
 }

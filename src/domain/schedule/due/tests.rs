@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::asked::{Trigger, removed, trigger};
 use super::*;
-use crate::domain::schedule::{Announced, Definition, backfill_id};
+use crate::domain::schedule::{Announced, Definition, Overlap, backfill_id, firing_id};
 
 /// 2026-01-01 00:00:00 UTC.
 const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
@@ -52,6 +52,7 @@ fn a_firing_that_has_come_starts_once() {
     let first = round(&due, &[]);
     assert_eq!(started(&first), [0]);
     assert_eq!((first.starts[0].cause, first.starts[0].id), (Cause::OnTime, firing_id("s", NOW)));
+    assert_eq!(first.progress.announced, Some(Announced { at: NOW, task: firing_id("s", NOW) }));
     assert_eq!(look(&due, NOW), Ok(Look::Now));
     due.progress = first.progress;
     assert_eq!(look(&due, NOW), Ok(Look::At(NOW.plus_millis(10 * SECOND))));
@@ -139,8 +140,14 @@ fn what_another_replica_has_started_already_overlaps_with_nothing() {
         let due = schedule(10, 10 * SECOND, &json!({"overlap": overlap}));
         let found = round(&due, &[firing_id("s", NOW)]);
         assert_eq!((started(&found), found.skips, found.progress.queue), (vec![0], vec![], vec![]), "{overlap}");
-        assert_eq!(found.cancel_before, None);
+        assert_eq!((found.cancel_before, found.progress.announced), (None, None), "nothing new begins");
     }
+}
+
+#[test]
+fn what_may_overlap_is_not_announced() {
+    let found = round(&schedule(10, 20 * SECOND, &json!({"overlap": "allow"})), &[OTHER]);
+    assert_eq!((started(&found), found.progress.announced), (vec![-10, 0], None));
 }
 
 #[test]

@@ -1,0 +1,130 @@
+//! One schedule: what its firings that have come turn into, done and stored.
+
+use super::alive::{announced, in_the_way};
+use super::firing::{skipped_tasks, task_of};
+use super::history::summary_event;
+use super::{Recurring, TROUBLE_MS, look_at};
+use crate::domain::event::Event;
+use crate::domain::id::TaskId;
+use crate::domain::schedule::due::{Alive, Look, Round, decide, look};
+use crate::domain::schedule::{Announced, Overlap, Progress, Schedule, fire_time};
+use crate::domain::task::{Task, TaskEvent, TaskStatus};
+use crate::domain::time::Timestamp;
+use crate::store::{Inserted, StoreError, TransitionError};
+use crate::telemetry::metrics;
+use crate::worker::MaybeTransient as _;
+
+impl Recurring {
+    /// Decides and does what is due of one schedule; gives back when to look at it again.
+    pub(super) async fn advance(&self, schedule: &Schedule, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        match look(schedule, now) {
+            Ok(Look::At(next)) => return Ok(Some(next)),
+            Ok(Look::Never) => return Ok(None),
+            Ok(Look::Now | Look::Queue) | Err(_) => {}
+        }
+        let store = &self.worker.store;
+        let alive = in_the_way(store, schedule).await?;
+        let mut others: Vec<Alive> = alive.iter().map(Alive::of).collect();
+        if schedule.definition.overlap != Overlap::Allow {
+            let announced = announced(store, schedule, now).await?;
+            others.extend(announced.map(|id| Alive { id, makes_up: false }));
+        }
+        let round = match decide(schedule, now, self.missed_after_ms, &others) {
+            Ok(round) => round,
+            Err(error) => {
+                tracing::warn!(schedule = %schedule.id, %error, "a schedule cannot be read: another version made it");
+                return Ok(Some(now.plus_millis(TROUBLE_MS)));
+            }
+        };
+        if let Some(before) = round.cancel_before {
+            self.cancel(&alive, before, now).await?;
+        }
+        if round.progress == schedule.progress && round.starts.is_empty() && round.skips.is_empty() {
+            return Ok(look_at(schedule, now));
+        }
+        if round.set_back {
+            tracing::warn!(schedule = %schedule.id, "its last firing is far ahead of this clock");
+        }
+        // Whoever was faster may have decided otherwise, so the next look is at what is stored then.
+        let settled = self.settle(schedule, &round, now).await?;
+        Ok(settled.map_or(Some(now), |settled| look_at(&settled, now)))
+    }
+
+    /// Does what a round wants and gives back the schedule as it is then; `None` when it has changed since it was read.
+    async fn settle(&self, schedule: &Schedule, round: &Round, now: Timestamp) -> Result<Option<Schedule>, StoreError> {
+        let Some(before) = self.announce(schedule, round.progress.announced).await? else { return Ok(None) };
+        let mut progress = self.carry_out(&before, round, now).await?;
+        if before.version != schedule.version {
+            // What was announced is there now.
+            progress.announced = None;
+        }
+        let after = Schedule { progress, ..before.clone() };
+        let written = self.worker.store.replace_schedule(&before, &after).await?;
+        if written.is_some()
+            && let Some(summary) = round.summary
+        {
+            metrics::FIRINGS.add(summary.count, ["missed"]);
+        }
+        Ok(written)
+    }
+
+    /// Names the task that must start alone in the schedule, before it is inserted: of all who have read that none is
+    /// alive, one starts one. `None` when the schedule has changed since it was read.
+    async fn announce(
+        &self,
+        schedule: &Schedule,
+        announced: Option<Announced>,
+    ) -> Result<Option<Schedule>, StoreError> {
+        if announced == schedule.progress.announced {
+            return Ok(Some(schedule.clone()));
+        }
+        let progress = Progress { announced, ..schedule.progress.clone() };
+        self.worker.store.replace_schedule(schedule, &Schedule { progress, ..schedule.clone() }).await
+    }
+
+    /// Inserts the tasks of a round and gives back how far the schedule is, with what was counted.
+    async fn carry_out(&self, schedule: &Schedule, round: &Round, now: Timestamp) -> Result<Progress, StoreError> {
+        let starts = round.starts.iter().map(|start| task_of(schedule, *start, &self.worker.approvals, now));
+        let tasks: Vec<Task> = starts.chain(skipped_tasks(schedule, &round.skips, now)).collect();
+        let inserted = self.worker.store.insert(&tasks).await?;
+        if let Some(summary) = round.summary {
+            self.worker.store.record(&[summary_event(schedule, summary, now)]).await?;
+        }
+        self.tell(schedule, round, &tasks, &inserted, now);
+        self.count(round, &tasks, &inserted).await
+    }
+
+    /// Counts firings by what they became, which another replica may have settled first.
+    async fn count(&self, round: &Round, tasks: &[Task], inserted: &[Inserted]) -> Result<Progress, StoreError> {
+        let settled: Vec<TaskId> = inserted.iter().filter(|one| !one.created).map(|one| one.id).collect();
+        let settled = self.worker.store.task_statuses(&settled).await?;
+        let mut progress = round.progress.clone();
+        progress.skipped += round.summary.map_or(0, |summary| summary.count as u64);
+        for task in tasks {
+            if settled.get(&task.id).copied().unwrap_or(task.status) == TaskStatus::Skipped {
+                progress.skipped += 1;
+                continue;
+            }
+            progress.count_fired(fire_time(task), task.id);
+        }
+        Ok(progress)
+    }
+
+    /// Asks the tasks of firings before `before` to stop.
+    async fn cancel(&self, alive: &[Task], before: Timestamp, now: Timestamp) -> Result<(), StoreError> {
+        let earlier = alive.iter().filter(|task| fire_time(task).is_some_and(|at| at < before));
+        for task in earlier.filter(|task| !task.cancel_requested) {
+            match self.worker.store.transition(task, &TaskEvent::CancelRequested, now).await {
+                Ok(_) => {
+                    self.worker.running.stop(task.id);
+                    let message = "cancelled: a later firing of its schedule takes its place";
+                    self.worker.events.note(Event::new("cancel_requested", message, now).task(task.id));
+                }
+                Err(TransitionError::Store(error)) if error.may_pass() => return Err(error),
+                // It has just ended or been moved on; the next look tells.
+                Err(error) => tracing::debug!(task = %task.id, %error, "not cancelled"),
+            }
+        }
+        Ok(())
+    }
+}
