@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::collections::Collection;
 use super::requests::show_id;
-use super::values::{from_payload, point_id};
+use super::values::{exactly, from_payload, point_id};
 use super::{Store, StoreError};
 
 /// Deepest nesting of filters.
@@ -109,7 +109,7 @@ fn read_match(key: &str, wanted: &Value) -> Result<Condition, String> {
         return Ok(Condition::matches_text(key, text));
     }
     match (wanted.get("value"), wanted.get("any").and_then(Value::as_array)) {
-        (Some(Value::String(text)), _) => Ok(Condition::matches(key, text.clone())),
+        (Some(Value::String(text)), _) => Ok(exactly(key, text.clone())),
         (Some(Value::Bool(truth)), _) => Ok(Condition::matches(key, *truth)),
         (Some(Value::Number(number)), _) => Ok(Condition::matches(key, number.as_i64().ok_or_else(unknown)?)),
         (None, Some(any)) => {

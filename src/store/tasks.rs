@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::codec::ADMITTED;
 use super::collections::Collection;
 use super::requests::{Part, offset, show_id};
-use super::values::{bound, from_payload, point_id, task_id};
+use super::values::{bound, exactly, from_payload, point_id, task_id};
 use super::{Page, Store, StoreError, TaskFilter, codec};
 use crate::clock;
 use crate::domain::id::TaskId;
@@ -256,7 +256,7 @@ pub(super) fn conditions(filter: &TaskFilter) -> Filter {
         ("concurrency_key", &filter.concurrency_key),
     ];
     for (field, value) in fields {
-        must.extend(value.clone().map(|value| Condition::matches(field, value)));
+        must.extend(value.clone().map(|value| exactly(field, value)));
     }
     must.extend(
         filter

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use qdrant_client::qdrant::r#match::MatchValue;
 use qdrant_client::qdrant::point_id::PointIdOptions;
-use qdrant_client::qdrant::{PointId, Value as QdrantValue};
+use qdrant_client::qdrant::{Condition, PointId, Value as QdrantValue};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -13,6 +14,11 @@ use crate::domain::time::Timestamp;
 /// Deepest nesting that is sent as it is. Decoders of the protocol stop at 100 nested messages, and one level of
 /// JSON takes up to three.
 pub(super) const MAX_DEPTH: usize = 24;
+
+/// The field is this text. Given a text with a space, the client would have the server look for it within others.
+pub(super) fn exactly(field: &str, text: String) -> Condition {
+    Condition::matches(field, MatchValue::Keyword(text))
+}
 
 /// The id of a task's point.
 pub(super) fn point_id(id: TaskId) -> PointId {

@@ -97,3 +97,24 @@ async fn what_other_clients_wrote_is_listed_once_it_is_admitted_and_what_cannot_
         assert_eq!(listed(limit).await, [1, 7, 5, 6, 4].map(TaskId::Number), "{limit} at a time");
     }
 }
+
+#[tokio::test]
+async fn a_filter_of_several_words_means_all_of_them_and_nothing_else() {
+    let bed = Bed::new().await;
+    let named = |number, name: &str| Task {
+        tags: vec![name.to_owned()],
+        user: Some(name.to_owned()),
+        concurrency_key: Some(name.to_owned()),
+        ..Task::new(TaskId::Number(number), "x", NOW)
+    };
+    bed.store.insert(&[named(1, "big corp"), named(2, "big corp 2"), named(3, "a big corp")]).await.expect("inserted");
+    let name = Some("big corp".to_owned());
+    for filter in [
+        TaskFilter { tag: name.clone(), ..TaskFilter::default() },
+        TaskFilter { user: name.clone(), ..TaskFilter::default() },
+        TaskFilter { concurrency_key: name.clone(), ..TaskFilter::default() },
+    ] {
+        let found = bed.store.newest(&filter, 10, None).await.expect("a page").items;
+        assert_eq!(found.iter().map(|task| task.id).collect::<Vec<_>>(), [TaskId::Number(1)], "{filter:?}");
+    }
+}
