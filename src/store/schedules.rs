@@ -7,11 +7,16 @@ use uuid::Uuid;
 
 use super::collections::Collection;
 use super::requests::{Part, document, object, offset, page, readable};
-use super::values::to_payload;
+use super::values::{exactly, to_payload};
 use super::writer::set_payload;
 use super::{Page, Store, StoreError};
 use crate::domain::id::derived;
 use crate::domain::schedule::Schedule;
+
+/// How many versions before it a version names.
+const ANCESTORS: usize = 8;
+/// What stands between them.
+const BETWEEN: &str = ",";
 
 impl Store {
     /// Writes a new schedule and gives it back as it is stored; `None` when its id is taken. Durable on return.
@@ -19,7 +24,7 @@ impl Store {
     /// # Errors
     /// A failure of the store, after which it may have been written.
     pub async fn insert_schedule(&self, schedule: &Schedule) -> Result<Option<Schedule>, StoreError> {
-        let stored = versioned(schedule);
+        let stored = versioned(schedule, "");
         let payload = Payload::from(to_payload(object("insert_schedule", &stored)?));
         let point = PointStruct::new(point_of(&stored.id), NamedVectors::default(), payload);
         self.inner.upsert("insert_schedule", Collection::Schedules, vec![point], UpdateMode::InsertOnly).await?;
@@ -32,25 +37,26 @@ impl Store {
     /// # Errors
     /// A failure of the store, after which it may have been written.
     pub async fn replace_schedule(&self, before: &Schedule, after: &Schedule) -> Result<Option<Schedule>, StoreError> {
-        let stored = versioned(after);
+        let stored = versioned(after, &before.version);
         let mut patch = object("replace_schedule", &stored)?;
         // What has not changed is not written, since a newer version may know more of it than was read.
         let known = object("replace_schedule", before)?;
         patch.retain(|field, value| known.get(field) != Some(value));
-        let unchanged = Filter::must([
-            Condition::has_id([point_of(&before.id)]),
-            Condition::matches("version", before.version.clone()),
-        ]);
+        let unchanged =
+            Filter::must([Condition::has_id([point_of(&before.id)]), exactly("version", before.version.clone())]);
         let operation = set_payload(patch, unchanged);
         self.inner.update_batch("replace_schedule", Collection::Schedules, vec![operation]).await?;
         self.if_mine(stored).await
     }
 
+    /// `stored`, if it was written, although others may have built on it since.
     async fn if_mine(&self, stored: Schedule) -> Result<Option<Schedule>, StoreError> {
         let ids = vec![point_of(&stored.id)];
         let points = self.inner.get("schedule_outcome", Collection::Schedules, ids, Part::Only(&["version"])).await?;
-        let mine = points.first().and_then(|point| point.payload.get("version")?.as_str().cloned());
-        Ok((mine.as_deref() == Some(stored.version.as_str())).then_some(stored))
+        let version = points.first().and_then(|point| point.payload.get("version")?.as_str());
+        let mine = stored.version.split(BETWEEN).next();
+        let written = version.is_some_and(|version| version.split(BETWEEN).any(|one| Some(one) == mine));
+        Ok(written.then_some(stored))
     }
 
     /// A schedule by id.
@@ -94,9 +100,13 @@ impl Store {
     }
 }
 
-/// The same schedule under a version of its own.
-fn versioned(schedule: &Schedule) -> Schedule {
-    Schedule { version: Uuid::new_v4().simple().to_string(), ..schedule.clone() }
+/// The same schedule under a version of its own, which names those before it, so that whoever wrote one of them and
+/// reads it only now knows that it was written.
+fn versioned(schedule: &Schedule, before: &str) -> Schedule {
+    let own = Uuid::new_v4().simple().to_string();
+    let ancestors = before.split(BETWEEN).filter(|version| !version.is_empty()).take(ANCESTORS);
+    let versions: Vec<&str> = std::iter::once(own.as_str()).chain(ancestors).collect();
+    Schedule { version: versions.join(BETWEEN), ..schedule.clone() }
 }
 
 fn point_of(id: &str) -> PointId {

@@ -1,16 +1,67 @@
-//! Firings and requests that meet: which of them starts.
+//! Firings, requests and changes that meet: which of them starts, and which is done.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use qron::clock;
 use qron::domain::id::TaskId;
-use qron::domain::schedule::{Announced, Schedule, firing_id};
+use qron::domain::schedule::{Announced, Schedule, fire_time, firing_id};
 use qron::domain::task::TaskStatus;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{World, endless, eventually};
+use crate::support::{World, endless, eventually, quick};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn overlapping_firings_do_what_their_schedule_says() {
+    let world = World::new().await;
+    for overlap in ["skip", "queue", "allow", "cancel_previous"] {
+        let definition = json!({"spec": {"every_ms": 1_000}, "zone": "UTC", "overlap": overlap, "task": endless()});
+        world.asleep(overlap, definition, 0).await;
+    }
+    let replica = world.replica().await;
+    let alive = async |id: &str| world.with_status(id, TaskStatus::Pending).await;
+
+    eventually("two firings are skipped", async || {
+        let skipped = world.with_status("skip", TaskStatus::Skipped).await;
+        if skipped.len() >= 2 { Ok(()) } else { Err(format!("{}", skipped.len())) }
+    })
+    .await;
+    assert_eq!(alive("skip").await.len(), 1);
+    let skipped = world.with_status("skip", TaskStatus::Skipped).await;
+    assert!(skipped[0].error.as_ref().expect("a reason").message.contains("had not ended"));
+
+    eventually("three side by side", async || {
+        let side_by_side = alive("allow").await.len();
+        if side_by_side >= 3 { Ok(()) } else { Err(format!("{side_by_side}")) }
+    })
+    .await;
+
+    eventually("two wait", async || {
+        let queue = world.schedule("queue").await.progress.queue.len();
+        if queue >= 2 { Ok(()) } else { Err(format!("{queue}")) }
+    })
+    .await;
+    let first = alive("queue").await;
+    assert_eq!(first.len(), 1, "they wait for the first");
+    let (status, _) = replica.post(&format!("/tasks/{}/cancel", first[0].id), &json!({})).await;
+    assert_eq!(status, 200);
+    let next = eventually("the next one starts", async || {
+        let next = alive("queue").await;
+        if next.len() == 1 { Ok(next) } else { Err(format!("{}", next.len())) }
+    })
+    .await;
+    let gap = fire_time(&next[0]).expect("a time").millis_since(fire_time(&first[0]).expect("a time"));
+    assert_eq!(gap, 1_000, "the oldest that waits is next");
+
+    eventually("earlier ones are cancelled", async || {
+        let cancelled = world.with_status("cancel_previous", TaskStatus::Cancelled).await;
+        if cancelled.len() >= 2 { Ok(()) } else { Err(format!("{}", cancelled.len())) }
+    })
+    .await;
+    assert!(alive("cancel_previous").await.len() <= 1);
+    replica.stop().await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_firing_and_a_trigger_of_the_same_moment_one_starts() {
@@ -85,4 +136,42 @@ async fn a_firing_whose_replica_died_before_it_was_inserted_starts_once_and_is_i
     let ids: Vec<TaskId> = world.tasks("died").await.iter().map(|task| task.id).collect();
     assert_eq!(ids, [firing]);
     replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_move_a_schedule_on_one_does() {
+    let world = World::new().await;
+    let definition = json!({"spec": {"every_ms": 60_000}, "zone": "UTC", "task": quick()});
+    let schedule = world.asleep("fenced", definition, 0).await;
+    let mut ahead = schedule.clone();
+    ahead.progress.cursor = clock::now();
+    let (one, other) =
+        tokio::join!(world.store.replace_schedule(&schedule, &ahead), world.store.replace_schedule(&schedule, &ahead),);
+    let winners = [one, other].into_iter().filter(|answer| answer.as_ref().is_ok_and(Option::is_some)).count();
+    assert_eq!(winners, 1);
+    assert!(world.store.replace_schedule(&schedule, &ahead).await.expect("an answer").is_none());
+    assert!(world.store.insert_schedule(&schedule).await.expect("an answer").is_none(), "its id is taken");
+    world.store.remove_schedule("fenced").await.expect("removed");
+    assert!(world.store.replace_schedule(&ahead, &schedule).await.expect("an answer").is_none(), "it is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_changed_a_schedule_is_told_so_although_others_changed_it_at_once() {
+    let world = World::new().await;
+    let definition = json!({"spec": {"cron": "@yearly"}, "zone": "UTC", "task": quick()});
+    world.asleep("shared", definition, 0).await;
+    let write = async || {
+        let mut written = 0;
+        for _ in 0..40 {
+            let before = world.schedule("shared").await;
+            let mut after = before.clone();
+            after.progress.fired += 1;
+            let answer = world.store.replace_schedule(&before, &after).await.expect("an answer");
+            written += u64::from(answer.is_some());
+        }
+        written
+    };
+    let written: u64 = join_all((0..4).map(|_| write())).await.into_iter().sum();
+    assert_eq!(world.schedule("shared").await.progress.fired, written);
+    assert!(written >= 40, "{written}");
 }
