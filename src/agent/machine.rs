@@ -20,6 +20,8 @@
 //! planned anew: the task is retried after a delay and continues here, with done steps done. On the last attempt
 //! there is no such retry, so a new plan is made then.
 //!
+//! No model call begins that might go over the limits of tokens and cost together with those under way: see [`admission`].
+//!
 //! Calls that a person must agree to are held back ([`consent`]) while everything else goes on. When nothing else is left
 //! to do the machine says what it asks; a run that goes on makes the calls that were approved, and takes a refusal as
 //! the failure of the call.
@@ -31,7 +33,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::approval::Approval;
 use crate::domain::attempt::Progress;
-use crate::domain::budget::{Budget, Spent};
+use crate::domain::budget::{Budget, Price, Spent};
 use crate::domain::conversation::{ModelReply, ModelRequest, Usage};
 use crate::domain::event::Level;
 use crate::domain::failure::{BudgetLimit, Failure};
@@ -40,6 +42,7 @@ use crate::domain::plan::Plan;
 use crate::domain::tool::{ToolCall, ToolResult, ToolSpec};
 
 mod act;
+mod admission;
 mod asking;
 mod consent;
 mod prompts;
@@ -77,8 +80,10 @@ pub struct Setup {
     pub model: Option<String>,
     /// Whether there is a model at all.
     pub has_model: bool,
-    /// Most tokens of one answer of the model; 0 for what the model client is configured with.
+    /// Most tokens of one answer of the model.
     pub max_output_tokens: u32,
+    /// The highest price of a model that may answer.
+    pub price: Price,
     /// Similar runs of the past, shown when a plan is made.
     pub memories: Vec<Recalled>,
     /// Whether the task is not tried again after this run.
@@ -246,7 +251,8 @@ impl Machine {
         if !self.take_answer(id, reply) {
             return Err(NotInFlight(id.to_owned()));
         }
-        let State { spent, dearest, .. } = &mut self.state;
+        let State { spent, dearest, reserved, .. } = &mut self.state;
+        reserved.remove(id);
         spent.model_calls += 1;
         spent.usage += usage;
         spent.cost_usd += cost_usd;
@@ -391,24 +397,5 @@ impl Machine {
             return Err(format!("the plan has {steps} steps, but only {left} of max_steps {max} are left"));
         }
         Ok(())
-    }
-
-    /// Whether a model call may be made now: `Ok(false)` when those in flight may use up what is left.
-    ///
-    /// A call in flight is taken to cost as much as the dearest one so far, so that parallel calls together go
-    /// over a limit by no more than one call does.
-    fn affords_model_call(&self) -> Result<bool, Failure> {
-        self.check_model()?;
-        let State { spent, dearest, .. } = &self.state;
-        if let Some(failure) = self.setup.budget.exhausted_by(spent) {
-            return Err(failure);
-        }
-        let in_flight = self.state.asking();
-        let mut expected = spent.clone();
-        expected.model_calls = expected.model_calls.saturating_add(in_flight);
-        expected.cost_usd += f64::from(in_flight) * dearest.cost_usd;
-        expected.usage.prompt_tokens =
-            expected.usage.prompt_tokens.saturating_add(dearest.tokens.saturating_mul(u64::from(in_flight)));
-        Ok(self.setup.budget.exhausted_by(&expected).is_none())
     }
 }

@@ -171,8 +171,12 @@ impl Agent {
             budget: profile.budget.clone(),
             model: profile.model.clone(),
             has_model: self.models.is_some(),
-            // Whatever the model's settings say.
-            max_output_tokens: 0,
+            max_output_tokens: self.models.as_ref().map_or(0, Models::max_output_tokens),
+            price: self
+                .models
+                .as_ref()
+                .map(|models| models.highest_price(profile.model.as_deref()))
+                .unwrap_or_default(),
             memories: Vec::new(),
             last_attempt: is_last_attempt(task),
             needs_approval: profile.needs_approval.clone(),

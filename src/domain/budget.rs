@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::conversation::Usage;
 use super::failure::{BudgetLimit, Failure};
 
-/// Upper limits of one task, all its attempts together. Each is looked at before a call is made; calls under way end first,
-/// and may go over it.
+/// Upper limits of one task, all its attempts together. No call begins that might go over one; what is under way ends first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Budget {
@@ -37,6 +36,25 @@ impl Default for Budget {
             max_turns_per_step: 12,
             max_duration_s: 3_600,
         }
+    }
+}
+
+/// Price of a model in US dollars per million tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// For tokens of the prompt.
+    pub prompt: f64,
+    /// For tokens of the answer.
+    pub completion: f64,
+}
+
+impl Price {
+    /// What `usage` costs, in US dollars.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "token counts fit into 53 bits")]
+    pub fn of(&self, usage: Usage) -> f64 {
+        (usage.prompt_tokens as f64 * self.prompt + usage.completion_tokens as f64 * self.completion) / 1e6
     }
 }
 

@@ -73,6 +73,32 @@ pub struct ModelRequest {
     pub max_output_tokens: u32,
     /// Model asked for by the agent; the configured ones otherwise.
     pub model: Option<String>,
+    /// Whether nothing pays for a second answer, be it a repair or another model's.
+    pub once: bool,
+}
+
+/// Bytes of text per token, roughly, where nobody has counted.
+const BYTES_PER_TOKEN: usize = 4;
+
+/// About how many tokens `bytes` of text are.
+#[must_use]
+pub fn estimated_tokens(bytes: usize) -> u64 {
+    u64::try_from(bytes.div_ceil(BYTES_PER_TOKEN)).unwrap_or(u64::MAX)
+}
+
+impl ModelRequest {
+    /// About how many tokens its prompt has: messages, tools and schema.
+    #[must_use]
+    pub fn prompt_tokens(&self) -> u64 {
+        let messages = length(&self.messages);
+        let tools: usize = self.tools.iter().map(|tool| length(tool.as_ref())).sum();
+        let schema = self.schema.as_ref().map_or(0, |schema| length(&schema.schema));
+        estimated_tokens(messages + tools + schema)
+    }
+}
+
+fn length(value: &impl Serialize) -> usize {
+    serde_json::to_string(value).map_or(0, |text| text.len())
 }
 
 /// Tokens counted by the endpoint.

@@ -14,7 +14,7 @@ use super::limits::Limits;
 use super::model::{Model, Sent};
 use super::transport::{Endpoint, Transport};
 use super::{Settings, StructuredOutput, wire};
-use crate::domain::conversation::Usage;
+use crate::domain::conversation::{Usage, estimated_tokens};
 use crate::domain::failure::Failure;
 use crate::domain::retry::Verdict;
 use crate::telemetry::metrics;
@@ -103,7 +103,7 @@ impl Core {
             };
             let (body, asked_with) = exchange.body(model);
             let bytes = body.to_string().len();
-            let estimate = wire::tokens(bytes).saturating_add(exchange.answer_tokens());
+            let estimate = estimated_tokens(bytes).saturating_add(exchange.answer_tokens());
             let began = Instant::now();
             self.limits.wait(estimate).await;
             deadline.0 += began.elapsed();
@@ -170,8 +170,7 @@ impl Core {
         metrics::MODEL_TOKENS.add(used.completion_tokens, [&model.name, "completion"]);
         spent.usage += used;
         let Some(price) = self.settings.prices.get(&model.name) else { return };
-        #[expect(clippy::cast_precision_loss, reason = "token counts of one answer fit into 53 bits")]
-        let cost = (used.prompt_tokens as f64 * price.prompt + used.completion_tokens as f64 * price.completion) / 1e6;
+        let cost = price.of(used);
         spent.cost_usd += cost;
         metrics::MODEL_COST_USD.record_f64(cost, [&model.name]);
     }

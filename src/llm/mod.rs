@@ -13,6 +13,8 @@ use crate::domain::conversation::{ModelReply, ModelRequest, Usage};
 use crate::domain::failure::Failure;
 use crate::domain::retry::RetryPolicy;
 
+pub use crate::domain::budget::Price;
+
 use client::Core;
 use embeddings::Embedder;
 use transport::Endpoint;
@@ -80,16 +82,6 @@ pub enum StructuredOutput {
     Never,
 }
 
-/// Price of a model in US dollars per million tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Price {
-    /// For tokens of the prompt.
-    pub prompt: f64,
-    /// For tokens of the answer.
-    pub completion: f64,
-}
-
 /// Section `[embeddings]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -142,6 +134,24 @@ impl Models {
     /// of class transient: models answer differently each time.
     pub async fn complete(&self, request: &ModelRequest) -> Result<ModelReply, ModelError> {
         self.core.complete(request).await
+    }
+
+    /// Most tokens of one answer.
+    #[must_use]
+    pub fn max_output_tokens(&self) -> u32 {
+        self.core.settings.max_output_tokens
+    }
+
+    /// The highest price that a question of who prefers `model` may be answered at, fallbacks included. Models without a
+    /// price cost nothing.
+    #[must_use]
+    pub fn highest_price(&self, model: Option<&str>) -> Price {
+        let Settings { models, prices, .. } = &self.core.settings;
+        let asked = models.iter().map(String::as_str).chain(model);
+        asked.filter_map(|name| prices.get(name)).fold(Price::default(), |highest, price| Price {
+            prompt: highest.prompt.max(price.prompt),
+            completion: highest.completion.max(price.completion),
+        })
     }
 
     /// Whether texts can be embedded.

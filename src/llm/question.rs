@@ -15,6 +15,7 @@ use crate::domain::failure::{Failure, FailureClass};
 
 /// Times a model is told what is wrong with its answer before the question counts as unanswered.
 const REPAIRS: u32 = 2;
+
 struct Chat<'a> {
     request: &'a ModelRequest,
     messages: &'a [Message],
@@ -76,7 +77,7 @@ impl Core {
                     let is_bad_key = asked.is_bad_key;
                     tracing::warn!(model = name, purpose = request.purpose, failure = %asked.failure, "model call failed");
                     failed = Some(which_to_tell(failed, asked));
-                    if is_bad_key {
+                    if is_bad_key || (request.once && spent.usage.total() > 0) {
                         break;
                     }
                 }
@@ -126,13 +127,13 @@ impl Core {
                     answer.content = content;
                     return Ok(answer);
                 }
-                Err(mismatch) if answer.truncated => cut(&mismatch, max_output_tokens),
+                Err(mismatch) if answer.truncated => cut(&mismatch, max_output_tokens, request.once),
                 Err(mismatch) => mismatch,
             };
             if repairs == 0 && !mismatch.is_json && !answer.truncated {
                 model.ignored_schema();
             }
-            if repairs == REPAIRS || !deadline.allows(Duration::ZERO) {
+            if repairs == REPAIRS || request.once || !deadline.allows(Duration::ZERO) {
                 return Err(Asked::new(unusable(model, request, &mismatch, repairs)));
             }
             repairs += 1;
@@ -151,9 +152,10 @@ fn which_to_tell(before: Option<Failure>, now: Asked) -> Failure {
     }
 }
 
-fn cut(mismatch: &Mismatch, max_output_tokens: u32) -> Mismatch {
+fn cut(mismatch: &Mismatch, max_output_tokens: u32, once: bool) -> Mismatch {
     let mistake = format!("it was cut after {max_output_tokens} tokens and must be shorter");
-    let summary = format!("it was cut at {max_output_tokens} tokens; raise model.max_output_tokens");
+    let way_out = if once { "no more was left of the budget" } else { "raise model.max_output_tokens" };
+    let summary = format!("it was cut at {max_output_tokens} tokens; {way_out}");
     Mismatch { mistake, summary, is_json: mismatch.is_json }
 }
 

@@ -3,11 +3,8 @@
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::domain::conversation::{Message, ModelRequest, RequestedCall, ResponseSchema, Usage};
+use crate::domain::conversation::{Message, ModelRequest, RequestedCall, ResponseSchema, Usage, estimated_tokens};
 use crate::domain::tool::ToolSpec;
-
-/// Bytes of text per token, roughly, where nobody has counted.
-const BYTES_PER_TOKEN: usize = 4;
 
 /// Names of the field that limits the answer, by age; newer models of OpenAI refuse the old one, other servers
 /// ignore the new one.
@@ -194,17 +191,12 @@ pub(super) fn read_usage(body: &Value, request_bytes: usize) -> Usage {
     let answered = || {
         let message = &body["choices"][0]["message"];
         let calls = message["tool_calls"].as_array().map_or(0, |calls| calls.iter().map(|c| c.to_string().len()).sum());
-        tokens(text(&message["content"]).len() + calls)
+        estimated_tokens(text(&message["content"]).len() + calls)
     };
     Usage {
-        prompt_tokens: count(["prompt_tokens", "input_tokens"]).unwrap_or_else(|| tokens(request_bytes)),
+        prompt_tokens: count(["prompt_tokens", "input_tokens"]).unwrap_or_else(|| estimated_tokens(request_bytes)),
         completion_tokens: count(["completion_tokens", "output_tokens"]).unwrap_or_else(answered),
     }
-}
-
-/// Tokens of a text of `bytes` bytes, roughly.
-pub(super) fn tokens(bytes: usize) -> u64 {
-    u64::try_from(bytes.div_ceil(BYTES_PER_TOKEN)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

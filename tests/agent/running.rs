@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use qron::domain::failure::FailureClass;
-use qron::llm::scripted::{Scenario, Script};
-use serde_json::json;
+use qron::domain::failure::{BudgetLimit, FailureClass};
+use qron::llm::scripted::{RecordedRequest, Reply, Scenario, Script, Turn};
+use serde_json::{Value, json};
 
 use crate::bed::{Bed, Traces, judged, plan, planned, success, task, written};
 use crate::common::qdrant_url;
@@ -92,6 +92,25 @@ async fn the_budget_of_the_agent_ends_a_run() {
     let (outcome, _) = bed.run(&task("loop for ever")).await;
     let failure = outcome.result.expect_err("a stop");
     assert_eq!((failure.class, bed.model.requests().len()), (FailureClass::BudgetExceeded, 3), "{failure}");
+}
+
+/// Each of the eight answers would take a fifth of the limit: all at once they would take more than one and a half of it.
+#[tokio::test]
+async fn steps_that_ask_the_model_at_once_stay_within_the_tokens_of_the_agent_together() {
+    const MAX: u64 = 20_000;
+    let answer = Turn::new(Reply::ToolCalls(vec![("nap".to_owned(), json!({"ms": 0}))])).usage(1_000, 3_000);
+    let mut bed = Bed::new(vec![Scenario::on("spend").purpose("act").turn(answer.latency_ms(50))]).await;
+    bed.profile.budget.max_tokens = MAX;
+    let steps: Vec<Value> = (0..8).map(|n| json!({"id": format!("s{n}"), "instruction": "look around"})).collect();
+    let (outcome, _) = bed.run(&planned("spend it all", &json!(steps))).await;
+    let failure = outcome.result.expect_err("a stop");
+    assert_eq!((failure.class, failure.budget), (FailureClass::BudgetExceeded, Some(BudgetLimit::Tokens)), "{failure}");
+    assert!((MAX - 4_000..=MAX).contains(&outcome.spent.usage.total()), "{:?}", outcome.spent);
+    assert!((2..5).contains(&bed.model.in_flight_peak()), "{} at once", bed.model.in_flight_peak());
+    // The last answer may only be as long as what was left pays for.
+    let longest = |request: &RecordedRequest| request.body["max_tokens"].as_u64().expect("a limit");
+    let (first, last) = (&bed.model.requests()[0], bed.model.requests().pop().expect("requests"));
+    assert!(longest(&last) < longest(first), "{} and {}", longest(first), longest(&last));
 }
 
 /// The measure of the LLM compiler paper: eight branches of two steps each, plan and answer from a model with latency.

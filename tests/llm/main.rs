@@ -50,6 +50,7 @@ fn request(purpose: &'static str, goal: &str) -> ModelRequest {
         schema: None,
         max_output_tokens: 100,
         model: None,
+        once: false,
     }
 }
 

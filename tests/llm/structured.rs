@@ -1,5 +1,6 @@
 //! Answers by schema: where the endpoint offers it, where it refuses it, where it ignores it.
 
+use qron::domain::conversation::ModelRequest;
 use qron::domain::failure::FailureClass;
 use qron::llm::scripted::{Fault, Reply, Scenario, Script, ScriptedModel, Turn};
 use qron::llm::{Price, StructuredOutput};
@@ -75,6 +76,16 @@ async fn lasting_nonsense_ends_after_two_repairs() {
     assert!(error.failure.message.contains(r#"schema "number" after 2 repairs"#), "{error}");
     assert_eq!(server.requests().len(), 3);
     assert_eq!(error.usage.prompt_tokens, 300);
+}
+
+#[tokio::test]
+async fn a_question_that_nothing_pays_for_twice_is_asked_once() {
+    let server = server(vec![Scenario::on("").fault(Fault::WrongSchema, 1)]).await;
+    let mut settings = settings(&server.base_url());
+    settings.models = vec!["main".to_owned(), "spare".to_owned()];
+    let once = ModelRequest { once: true, ..number_request() };
+    models(&settings).complete(&once).await.expect_err("a failure");
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]

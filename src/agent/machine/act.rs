@@ -45,16 +45,19 @@ impl Machine {
                 self.fail(index, Failure::over_budget(BudgetLimit::Turns, reason));
                 continue;
             }
-            match self.affords_model_call() {
-                Ok(true) => {}
+            let Some(mut call) = self.turn(index) else { continue };
+            match self.admit(&mut call) {
+                Ok(true) => {
+                    if let Status::Acting(act) = &mut self.state.steps[index].status {
+                        act.in_flight = true;
+                    }
+                    return Some(call);
+                }
                 Ok(false) => return None,
                 Err(failure) => {
                     self.stop(failure);
                     return None;
                 }
-            }
-            if let Some(call) = self.turn(index) {
-                return Some(call);
             }
         }
         None
@@ -75,13 +78,12 @@ impl Machine {
         tools.push(Arc::new(prompts::fail_step_tool()));
         let model = self.setup.model.clone();
         let max_output_tokens = self.setup.max_output_tokens;
-        let step = &mut self.state.steps[index];
-        let Status::Acting(act) = &mut step.status else { return None };
+        let step = &self.state.steps[index];
+        let Status::Acting(act) = &step.status else { return None };
         messages.extend(act.messages.iter().cloned());
-        act.in_flight = true;
-        let turns = act.turns;
-        let id = turn_id(step, turns);
-        let request = ModelRequest { purpose: "act", messages, tools, schema: None, max_output_tokens, model };
+        let id = turn_id(step, act.turns);
+        let request =
+            ModelRequest { purpose: "act", messages, tools, schema: None, max_output_tokens, model, once: false };
         Some(ModelCall { id, request })
     }
 

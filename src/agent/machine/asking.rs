@@ -46,14 +46,6 @@ impl Machine {
         if asking.in_flight {
             return Some(Action::Wait);
         }
-        match self.affords_model_call() {
-            Ok(true) => {}
-            Ok(false) => return Some(Action::Wait),
-            Err(failure) => {
-                self.stop(failure);
-                return None;
-            }
-        }
         let (messages, schema) = match purpose {
             "plan" => (prompts::plan(&self.setup, &asking.rejected), schema::plan()),
             "replan" => (prompts::replan(&self.setup, &self.state, &asking.rejected), schema::plan()),
@@ -67,9 +59,20 @@ impl Machine {
             schema: Some(schema),
             max_output_tokens: self.setup.max_output_tokens,
             model: self.setup.model.clone(),
+            once: false,
         };
-        self.question_mut()?.in_flight = true;
-        Some(Action::CallModel(Box::new(ModelCall { id, request })))
+        let mut call = ModelCall { id, request };
+        match self.admit(&mut call) {
+            Ok(true) => {
+                self.question_mut()?.in_flight = true;
+                Some(Action::CallModel(Box::new(call)))
+            }
+            Ok(false) => Some(Action::Wait),
+            Err(failure) => {
+                self.stop(failure);
+                None
+            }
+        }
     }
 
     /// Takes the answer to the question in flight.
@@ -210,6 +213,7 @@ impl Machine {
             return;
         }
         self.state.stopping = None;
+        self.state.reserved.clear();
         if let Some(asking) = self.question_mut() {
             asking.in_flight = false;
         }

@@ -29,16 +29,20 @@ pub(super) struct State {
     /// Plans made before the one in force.
     pub(super) revision: u32,
     pub(super) spent: Spent,
-    /// Tokens and cost of the most expensive model call so far: what a call in flight may still cost.
-    pub(super) dearest: Dearest,
+    /// Tokens and cost of the most expensive model call so far.
+    pub(super) dearest: Outlay,
+    /// What the model calls in flight may take, by their id.
+    #[serde(default)]
+    pub(super) reserved: BTreeMap<String, Outlay>,
     /// Set when the run must end as soon as nothing is in flight.
     pub(super) stopping: Option<Failure>,
     /// How the run ended, in the phase it was in.
     pub(super) ended: Option<Result<Value, Failure>>,
 }
 
+/// What a model call takes, or may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Dearest {
+pub(super) struct Outlay {
     pub(super) tokens: u64,
     pub(super) cost_usd: f64,
 }
@@ -156,7 +160,8 @@ impl State {
             abandoned: Vec::new(),
             revision: 0,
             spent: Spent::default(),
-            dearest: Dearest::default(),
+            dearest: Outlay::default(),
+            reserved: BTreeMap::new(),
             stopping: None,
             ended: None,
         }

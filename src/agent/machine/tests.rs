@@ -44,6 +44,7 @@ fn setup() -> Setup {
         model: None,
         has_model: true,
         max_output_tokens: 1_000,
+        price: Price::default(),
         memories: Vec::new(),
         last_attempt: false,
         needs_approval: Vec::new(),

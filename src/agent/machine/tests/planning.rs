@@ -150,36 +150,75 @@ fn a_new_plan_may_say_that_nothing_is_left_to_do() {
     assert!(ended(&mut machine).expect_err("failure").message.contains("it is gone"));
 }
 
-#[test]
-fn no_limit_is_exceeded_by_more_than_one_call_however_parallel() {
+/// Eight steps that would all ask the model at once, by a model that takes all it may.
+fn greedy(budget: &Budget, price: Price) -> (Failure, Spent, usize) {
     let steps: Vec<Value> = (0..8).map(|n| json!({"id": format!("s{n}"), "instruction": "think"})).collect();
-    let limits = [
-        (BudgetLimit::ModelCalls, Budget { max_model_calls: 4, ..Budget::default() }),
-        (BudgetLimit::Tokens, Budget { max_tokens: 350, ..Budget::default() }),
-        (BudgetLimit::Cost, Budget { max_cost_usd: 0.9, ..Budget::default() }),
-    ];
-    for (limit, budget) in limits {
-        let mut machine = begin(Setup { budget: budget.clone(), ..setup() });
-        answer(&mut machine, "plan", plan_of(&json!(steps)));
-        let mut made = 1;
-        let failure = loop {
-            let mut in_flight = Vec::new();
-            let last = loop {
-                match machine.next_action() {
-                    Action::CallModel(call) => in_flight.push(call.id),
-                    other => break other,
-                }
-            };
-            made += in_flight.len();
-            if let Action::Done(outcome) = last {
-                break outcome.expect_err("budget");
-            }
-            for id in in_flight {
-                machine.model_answered(&id, Ok(wants(&[("nothing", json!({}))]))).expect("in flight");
+    let mut machine = begin(Setup { budget: budget.clone(), price, ..with_plan(&json!(steps)) });
+    let mut widest = 0;
+    let failure = loop {
+        let mut in_flight = Vec::new();
+        let last = loop {
+            match machine.next_action() {
+                Action::CallModel(call) => in_flight.push(*call),
+                other => break other,
             }
         };
-        assert_eq!((failure.budget, made), (Some(limit), 4), "{budget:?}");
+        widest = widest.max(in_flight.len());
+        if let Action::Done(outcome) = last {
+            break outcome.expect_err("budget");
+        }
+        for ModelCall { id, request } in in_flight {
+            let usage = Usage {
+                prompt_tokens: request.prompt_tokens(),
+                completion_tokens: u64::from(request.max_output_tokens),
+            };
+            let reply = ModelReply { usage, cost_usd: price.of(usage), ..wants(&[("nothing", json!({"by": id}))]) };
+            machine.model_answered(&id, Ok(reply)).expect("in flight");
+        }
+    };
+    (failure, machine.spent().clone(), widest)
+}
+
+#[test]
+fn calls_that_begin_together_stay_within_every_limit_and_use_it_up() {
+    let budget = Budget { max_model_calls: 20, ..Budget::default() };
+    let (failure, spent, widest) = greedy(&budget, Price::default());
+    assert_eq!((failure.budget, spent.model_calls, widest), (Some(BudgetLimit::ModelCalls), 20, 8));
+
+    let price = Price { prompt: 10.0, completion: 100.0 };
+    for thousands in 2..30 {
+        let (max_tokens, max_cost_usd) = (thousands * 1_000, f64::from(u32::try_from(thousands).expect("small")) * 0.1);
+        let budget = Budget { max_tokens, ..Budget::default() };
+        let (failure, spent, widest) = greedy(&budget, Price::default());
+        let left = max_tokens - spent.usage.total();
+        assert_eq!(failure.budget, Some(BudgetLimit::Tokens), "{failure}");
+        assert!(left < 2_000 && spent.model_calls > 0, "{left} left of {max_tokens}");
+        assert!(if thousands < 10 { widest < 8 } else { widest == 8 || thousands < 20 }, "{widest} of {max_tokens}");
+
+        let budget = Budget { max_cost_usd, ..Budget::default() };
+        let (failure, spent, _) = greedy(&budget, price);
+        let left = max_cost_usd - spent.cost_usd;
+        assert_eq!(failure.budget, Some(BudgetLimit::Cost), "{failure}");
+        assert!((0.0..0.05).contains(&left) && spent.model_calls > 0, "{left} left");
     }
+}
+
+#[test]
+fn a_call_takes_as_much_as_the_dearest_so_far_where_nobody_knows_better() {
+    let steps = json!([{"id": "a", "instruction": "think"}, {"id": "b", "instruction": "think"}]);
+    let budget = Budget { max_cost_usd: 0.6, ..Budget::default() };
+    let mut machine = begin(Setup { budget, ..with_plan(&steps) });
+    // Without a price nothing is known before the first answer, which cost 0.25.
+    let calls = [model_call(&mut machine), model_call(&mut machine)];
+    machine.model_answered(&calls[0].id, Ok(wants(&[("nothing", json!({}))]))).expect("in flight");
+    assert_eq!(machine.next_action(), Action::Wait);
+}
+
+#[test]
+fn a_call_that_nothing_pays_for_is_not_made_and_says_why() {
+    let budget = Budget { max_tokens: 300, ..Budget::default() };
+    let failure = ended(&mut begin(Setup { budget, ..setup() })).expect_err("too little");
+    assert!(failure.message.starts_with("max_tokens of 300 leaves too little for the next model call"), "{failure}");
 }
 
 #[test]

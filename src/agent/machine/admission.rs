@@ -1,0 +1,92 @@
+//! Which model calls may begin within the limits of tokens and cost.
+//!
+//! What a call may take is set aside until it is answered: its prompt, by its size, and the longest answer, or as much as
+//! the dearest call so far. A call that does not fit beside others waits for them. One that does not fit alone is asked for
+//! an answer as long as what is left pays for, and is not made when that is next to nothing.
+
+use super::state::{Outlay, State};
+use super::{Machine, ModelCall, Setup};
+use crate::domain::budget::Price;
+use crate::domain::conversation::Usage;
+use crate::domain::failure::{BudgetLimit, Failure};
+
+/// An answer that could have fewer tokens is not asked for, unless none may have more.
+const LEAST_ANSWER: u64 = 256;
+
+impl Machine {
+    /// Sets aside what `call` may take, and limits its answer to what is left. `Ok(false)` when it has to wait for the calls
+    /// in flight.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub(super) fn admit(&mut self, call: &mut ModelCall) -> Result<bool, Failure> {
+        self.check_model()?;
+        let Setup { budget, price, max_output_tokens, .. } = &self.setup;
+        let State { spent, dearest, reserved, .. } = &mut self.state;
+        if let Some(failure) = budget.exhausted_by(spent) {
+            return Err(failure);
+        }
+        let longest = u64::from(*max_output_tokens);
+        let prompt = call.request.prompt_tokens();
+        let taken = |completion_tokens| {
+            let usage = Usage { prompt_tokens: prompt, completion_tokens };
+            Outlay { tokens: usage.total(), cost_usd: price.of(usage) }
+        };
+        let mut free = Outlay {
+            tokens: budget.max_tokens.saturating_sub(spent.usage.total()),
+            cost_usd: budget.max_cost_usd - spent.cost_usd,
+        };
+        for aside in reserved.values().map(|aside| aside.at_least(dearest)) {
+            free.tokens = free.tokens.saturating_sub(aside.tokens);
+            free.cost_usd -= aside.cost_usd;
+        }
+        let mut wanted = taken(longest);
+        if !reserved.is_empty() {
+            wanted = wanted.at_least(dearest);
+            let calls = u32::try_from(reserved.len()).unwrap_or(u32::MAX).saturating_add(spent.model_calls);
+            let fits = wanted.tokens <= free.tokens && wanted.cost_usd <= free.cost_usd;
+            if !fits || calls >= budget.max_model_calls {
+                return Ok(false);
+            }
+        } else if wanted.tokens > free.tokens || wanted.cost_usd > free.cost_usd {
+            let by_tokens = free.tokens.saturating_sub(prompt);
+            let by_cost = affordable(*price, free.cost_usd - taken(0).cost_usd);
+            let answer = by_tokens.min(by_cost).min(longest);
+            if answer < LEAST_ANSWER.min(longest) {
+                let (limit, name) = if by_tokens <= by_cost {
+                    (BudgetLimit::Tokens, format!("max_tokens of {}", budget.max_tokens))
+                } else {
+                    (BudgetLimit::Cost, format!("max_cost_usd of {}", budget.max_cost_usd))
+                };
+                let message = format!(
+                    "{name} leaves too little for the next model call, whose prompt takes about {prompt} tokens ({} \
+                     tokens and {:.4} US dollars are spent)",
+                    spent.usage.total(),
+                    spent.cost_usd
+                );
+                return Err(Failure::over_budget(limit, message));
+            }
+            call.request.max_output_tokens = u32::try_from(answer).unwrap_or(u32::MAX);
+            call.request.once = true;
+            wanted = taken(answer);
+        }
+        reserved.insert(call.id.clone(), wanted);
+        Ok(true)
+    }
+}
+
+impl Outlay {
+    fn at_least(self, other: &Self) -> Self {
+        Self { tokens: self.tokens.max(other.tokens), cost_usd: self.cost_usd.max(other.cost_usd) }
+    }
+}
+
+/// Tokens of an answer that `usd` pay for; none when even the prompt has cost too much.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "what is no number of tokens becomes none, or the greatest"
+)]
+fn affordable(price: Price, usd: f64) -> u64 {
+    if usd < 0.0 { 0 } else { (usd * 1e6 / price.completion).floor() as u64 }
+}
