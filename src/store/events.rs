@@ -13,7 +13,7 @@ use crate::domain::event::Event;
 use crate::domain::id::TaskId;
 
 /// Most events in one request.
-const BATCH: usize = 512;
+const BATCH: usize = 1_024;
 
 impl Store {
     /// Writes events. Durable on return.

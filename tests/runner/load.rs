@@ -95,6 +95,29 @@ async fn a_backlog_of_model_calls_takes_hardly_longer_than_it_must() {
     assert!(multiple < 1.15 && used > 0.95 && rss < 300);
 }
 
+/// Everything at once: 250 tasks tell of 40 steps each, three times a step.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_history_of_many_tasks_that_run_at_once_has_no_gaps() {
+    const BURST: usize = 250;
+    const STEPS: usize = 40;
+    let step = |n| json!({"id": format!("s{n}"), "tool": "calculate", "arguments": {"expression": "1 + 1"}});
+    let steps: Vec<_> = (0..STEPS).map(step).collect();
+    let tasks: Vec<Task> = (0..BURST).map(|_| planned("tell a lot", &json!(steps))).collect();
+    let world = World::new(&[]).await;
+    let runner = world.runner_of("r1", vec![agent("a", &[], BURST)]).await;
+    let began = Instant::now();
+    world.insert(&tasks).await;
+    world.until_count(TaskStatus::Completed, BURST as u64).await;
+    let took = began.elapsed();
+    runner.shutdown().await;
+    let mut told = 0;
+    for task in &tasks {
+        told += world.history(task.id).await.len();
+    }
+    eprintln!("{told} events; completed after {took:?}, all told after {:?}", began.elapsed());
+    assert_eq!(told, BURST * (3 * STEPS + 2));
+}
+
 /// As many as a slow model can keep waiting, each with a connection of its own (`ulimit -n 20000`):
 /// `cargo test --release --test runner -- --ignored --nocapture five_thousand`
 #[tokio::test(flavor = "multi_thread")]
