@@ -93,8 +93,8 @@ impl Engine {
         check_space(folder, 0)?;
         let config = with_log_options(config);
         let shard = guarded(|| EdgeShard::new(folder, config.clone()))?.map_err(EngineError::Refused)?;
-        let (journal, _) = open_journal(folder)?;
-        let engine = Self::new(folder, config, shard, journal, false);
+        let (journal, _) = open_journal(folder, None)?;
+        let engine = Self::new(folder, config, shard, Log::new(journal), false);
         engine.checkpoint()?;
         Ok(engine)
     }
@@ -103,13 +103,18 @@ impl Engine {
     pub(crate) fn open(folder: &Path, config: EdgeConfig) -> Result<Self, EngineError> {
         let config = with_log_options(config);
         let torn = folder.join(MARK).exists();
-        let (shard, journal) = load(folder, &config)?;
-        Ok(Self::new(folder, config, shard, journal, torn))
+        let (shard, log) = load(folder, &config, None)?;
+        let is_behind = log.journal.bytes() > 0;
+        let engine = Self::new(folder, config, shard, log, torn);
+        if is_behind {
+            engine.checkpoint()?;
+        }
+        Ok(engine)
     }
 
-    fn new(folder: &Path, config: EdgeConfig, shard: EdgeShard, journal: Journal, torn: bool) -> Self {
-        let log = Mutex::new(Log::new(journal));
-        Self { folder: folder.to_owned(), config, shard: RwLock::new(Ok(shard)), log, torn: AtomicBool::new(torn) }
+    fn new(folder: &Path, config: EdgeConfig, shard: EdgeShard, log: Log, torn: bool) -> Self {
+        let (shard, log) = (RwLock::new(Ok(shard)), Mutex::new(log));
+        Self { folder: folder.to_owned(), config, shard, log, torn: AtomicBool::new(torn) }
     }
 
     /// Whether indexes need not agree with payloads, because something was cut off that the journal does not repair. All
@@ -151,7 +156,7 @@ impl Engine {
         let mut log = self.log();
         let before = log.pending.len();
         let written = ciborium::into_writer(&operation, &mut log.pending);
-        log.points += operation.point_ids().map_or(1, |ids| ids.len());
+        log.points += changed(&operation);
         let applied = match written {
             Ok(()) => update(shard, operation),
             Err(error) => Err(EngineError::Broken(error.to_string())),
@@ -224,14 +229,14 @@ impl Engine {
         check_space(&self.folder, bytes)
     }
 
-    /// Forgets what was not committed and loads the shard from disk again. Waits for running reads.
+    /// Forgets what was not committed and loads the shard from disk again. Waits for running reads. Makes no checkpoint: where
+    /// no file can grow it would fail, and what is durable can be read all the same.
     pub(crate) fn reopen(&self) -> Result<(), EngineError> {
         let (mut guard, mut log) = (self.exclusive(), self.log());
         discard(&mut guard, "it is being reopened");
-        match load(&self.folder, &self.config) {
-            Ok((shard, journal)) => {
-                *guard = Ok(shard);
-                *log = Log::new(journal);
+        match load(&self.folder, &self.config, Some(log.journal.bytes())) {
+            Ok((shard, loaded)) => {
+                (*guard, *log) = (Ok(shard), loaded);
                 Ok(())
             }
             Err(error) => {
@@ -371,38 +376,43 @@ fn discard(shard: &mut Result<EdgeShard, String>, reason: &str) {
     }
 }
 
-/// Loads a shard as its last checkpoint left it and applies again what was committed since.
-fn load(folder: &Path, config: &EdgeConfig) -> Result<(EdgeShard, Journal), EngineError> {
+/// Loads a shard as its last checkpoint left it and applies again what was committed since. `committed` is how many bytes of
+/// the journal that is, where it is known: what is behind them was refused.
+fn load(folder: &Path, config: &EdgeConfig, committed: Option<u64>) -> Result<(EdgeShard, Log), EngineError> {
     prune_log(folder).map_err(|error| EngineError::Broken(io_text(folder, &error)))?;
     let shard = guarded(|| EdgeShard::load(folder, Some(config.clone())))?
         .map_err(|error| EngineError::Broken(error.to_string()))?;
-    let (mut journal, records) = open_journal(folder)?;
-    if records.is_empty() {
-        return Ok((shard, journal));
-    }
+    let (journal, records) = open_journal(folder, committed)?;
+    let mut log = Log::new(journal);
     for record in &records {
-        replay(&shard, record)?;
+        log.points += replay(&shard, record)?;
     }
-    guarded(|| shard.flush())?;
-    journal.clear().map_err(|error| EngineError::Broken(io_text(folder, &error)))?;
-    Ok((shard, journal))
+    Ok((shard, log))
 }
 
-fn open_journal(folder: &Path) -> Result<(Journal, Vec<Vec<u8>>), EngineError> {
-    Journal::open(folder).map_err(|error| EngineError::Broken(io_text(folder, &error)))
+fn open_journal(folder: &Path, committed: Option<u64>) -> Result<(Journal, Vec<Vec<u8>>), EngineError> {
+    Journal::open(folder, committed).map_err(|error| EngineError::Broken(io_text(folder, &error)))
 }
 
-fn replay(shard: &EdgeShard, mut record: &[u8]) -> Result<(), EngineError> {
+/// Applies what `record` holds; gives back about how many points that changes.
+fn replay(shard: &EdgeShard, mut record: &[u8]) -> Result<usize, EngineError> {
+    let mut points = 0;
     while !record.is_empty() {
-        let operation = ciborium::from_reader(&mut record)
+        let operation: UpdateOperation = ciborium::from_reader(&mut record)
             .map_err(|error| EngineError::Broken(format!("the journal cannot be read: {error}")))?;
+        points += changed(&operation);
         match update(shard, operation) {
             // As it was when it was written.
             Ok(()) | Err(EngineError::Refused(_)) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(points)
+}
+
+/// About how many points an operation changes.
+fn changed(operation: &UpdateOperation) -> usize {
+    operation.point_ids().map_or(1, |ids| ids.len())
 }
 
 fn update(shard: &EdgeShard, operation: UpdateOperation) -> Result<(), EngineError> {

@@ -32,11 +32,12 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal in `folder`, or makes it durably, and gives back the records that count, in their order.
+    /// Opens the journal in `folder`, or makes it durably, and gives back the records that count, in their order: those in the
+    /// first `committed` bytes, or all that are whole. What follows is written over.
     ///
     /// # Errors
     /// A failure of the disk, or a file that is no journal.
-    pub(super) fn open(folder: &Path) -> io::Result<(Self, Vec<Vec<u8>>)> {
+    pub(super) fn open(folder: &Path, committed: Option<u64>) -> io::Result<(Self, Vec<Vec<u8>>)> {
         let path = folder.join(FILE);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
         let size = file.metadata()?.len();
@@ -51,6 +52,7 @@ impl Journal {
         }
         let headers = [0, SLOT].into_iter().filter_map(|at| journal.header(at));
         journal.epoch = headers.max().ok_or_else(|| io::Error::other("neither header of the journal can be read"))?;
+        let size = committed.map_or(size, |bytes| size.min(RECORDS + bytes));
         let mut records = Vec::new();
         while let Some(record) = journal.record(size)? {
             journal.end += (RECORD + record.len()) as u64;
@@ -152,7 +154,7 @@ mod tests {
     use super::*;
 
     fn open(folder: &Path) -> (Journal, Vec<String>) {
-        let (journal, records) = Journal::open(folder).expect("open");
+        let (journal, records) = Journal::open(folder, None).expect("open");
         (journal, records.into_iter().map(|record| String::from_utf8(record).expect("text")).collect())
     }
 
@@ -204,6 +206,19 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_was_refused_is_not_read_by_who_knows_it_and_is_written_over() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (mut journal, _) = open(folder.path());
+        journal.append(b"kept").expect("append");
+        let committed = journal.bytes();
+        journal.append(b"its sync failed").expect("append");
+        let (mut journal, records) = Journal::open(folder.path(), Some(committed)).expect("open");
+        assert_eq!((records, journal.bytes()), (vec![b"kept".to_vec()], committed));
+        journal.append(b"next").expect("append");
+        assert_eq!(open(folder.path()).1, ["kept", "next"]);
+    }
+
+    #[test]
     fn a_header_that_was_cut_off_leaves_the_one_before() {
         let folder = tempfile::tempdir().expect("folder");
         let (mut journal, _) = open(folder.path());
@@ -214,6 +229,6 @@ mod tests {
         for slot in [0, SLOT] {
             journal.file.write_all_at(&[0; HEADER], slot).expect("damage");
         }
-        assert!(Journal::open(folder.path()).is_err(), "what cannot be read is not taken for empty");
+        assert!(Journal::open(folder.path(), None).is_err(), "what cannot be read is not taken for empty");
     }
 }
