@@ -73,11 +73,12 @@ fn code_of(source: &str) -> String {
         .collect()
 }
 
-/// Whether the code names `path` as a path of its own: `backoff::` and not `crate::backoff::`.
+/// Whether the code names `path` as a path of its own: `backoff::` and not `crate::backoff::`, nor within a text.
 fn names(code: &str, path: &str) -> bool {
     code.match_indices(&format!("{path}::")).any(|(at, _)| {
         let before = code[..at].chars().next_back();
-        !before.is_some_and(|letter| letter.is_alphanumeric() || letter == '_' || letter == ':')
+        let is_text = code[..at].lines().next_back().is_some_and(|line| line.matches('"').count() % 2 == 1);
+        !is_text && !before.is_some_and(|letter| letter.is_alphanumeric() || letter == '_' || letter == ':')
     })
 }
 

@@ -6,8 +6,9 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
 use super::{LogFormat, Settings};
 
-/// Crates whose news are of no interest to those who run qron. A filter that names one of them has the last word.
-const QUIET: &str = "qdrant_edge=warn,qdrant=warn,tokio_cron_scheduler=warn";
+/// Crates whose news are of no interest to those who run qron. A filter that names one of them has the last word. The last
+/// one warns at each start that it was not told what it then assumes.
+const QUIET: &str = "qdrant_edge=warn,qdrant=warn,tokio_cron_scheduler=warn,qdrant_edge::common::mmap::ops=error";
 
 /// Logging could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +71,21 @@ fn parse(filter: &str) -> Result<EnvFilter, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::check_filter;
+    use tracing::{Level, enabled};
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::{check_filter, parse};
+
+    #[test]
+    fn the_engine_warns_of_what_goes_wrong_and_of_nothing_else() {
+        let subscriber = tracing_subscriber::registry().with(parse("info").expect("a filter"));
+        tracing::subscriber::with_default(subscriber, || {
+            assert!(enabled!(target: "qdrant_edge::segment", Level::WARN));
+            assert!(!enabled!(target: "qdrant_edge::segment", Level::INFO));
+            assert!(!enabled!(target: "qdrant_edge::common::mmap::ops", Level::WARN));
+            assert!(enabled!(target: "qdrant_edge::common::mmap::ops", Level::ERROR));
+        });
+    }
 
     #[test]
     fn filters_are_levels_or_directives() {
