@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::Agent;
 use crate::api::connection::Listener;
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::domain::agent::AgentProfile;
 use crate::domain::failure::Failure;
 use crate::edge::{EdgeError, EdgeServer};
@@ -31,9 +31,6 @@ const API_GRACE: Duration = Duration::from_secs(2);
 /// Why the program does not start, or did not stop well.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// A setting cannot be used.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
     /// The embedded Qdrant.
     #[error("embedded qdrant: {0}")]
     Edge(#[from] EdgeError),
@@ -74,7 +71,7 @@ impl AppError {
     /// Whether other settings are the way out, and not another try.
     #[must_use]
     pub const fn is_usage(&self) -> bool {
-        matches!(self, Self::Config(_) | Self::Model(_) | Self::Tools(_) | Self::Runner(RunnerError::BadSweep(_)))
+        matches!(self, Self::Model(_) | Self::Tools(_) | Self::Runner(RunnerError::BadSweep(_)))
     }
 }
 
@@ -157,7 +154,6 @@ impl App {
         let wake = Arc::new(Notify::new());
         let tools = Toolbox::new(&config.tools, &store, Arc::clone(&wake))?;
         let agents: Vec<AgentProfile> = config.agents.values().cloned().collect();
-        check_tools(&agents, &tools)?;
         let agent = Agent::new(models.clone(), tools.clone(), store.clone(), config.memory.clone());
         let runner = Runner::start(scheduler::Parts {
             store: store.clone(),
@@ -264,24 +260,6 @@ async fn stop_edge(edge: Option<EdgeServer>) {
     } {
         tracing::error!(%error, "the embedded qdrant did not stop well");
     }
-}
-
-/// Every tool that an agent names must exist: a name with a typo would silently take the tool away.
-fn check_tools(agents: &[AgentProfile], tools: &Toolbox) -> Result<(), ConfigError> {
-    let mut problems = Vec::new();
-    for agent in agents {
-        let everything = AgentProfile { tools: vec!["*".to_owned()], ..agent.clone() };
-        let mut known: Vec<String> = tools.specs(&everything).into_iter().map(|spec| spec.name.clone()).collect();
-        known.sort();
-        for (key, tools) in [("tools", &agent.tools), ("needs_approval", &agent.needs_approval)] {
-            for tool in tools.iter().filter(|tool| *tool != "*" && !known.contains(tool)) {
-                let name = &agent.name;
-                let known = known.join(", ");
-                problems.push(format!("agents.{name}.{key} names unknown tool {tool:?}; known are {known}"));
-            }
-        }
-    }
-    if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
 }
 
 /// A path that is named in an error.

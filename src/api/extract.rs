@@ -44,7 +44,8 @@ fn read_text<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
 
 fn located(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
     let place = error.path().to_string();
-    if place == "." { error.inner().to_string() } else { format!("{place}: {}", error.inner()) }
+    // "?" is a place that was not reached, because the text ends.
+    if place == "." || place == "?" { error.inner().to_string() } else { format!("{place}: {}", error.inner()) }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

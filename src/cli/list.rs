@@ -55,7 +55,7 @@ impl List {
             output::note("no such tasks; add one with \"qron add GOAL\"");
             return Ok(());
         }
-        let mut table = output::table(["ID", "STATUS", "ATTEMPT", "AGENT", "RUN AT", "GOAL"]);
+        let mut table = output::table(["ID", "STATUS", "FAILED", "AGENT", "RUN AT", "GOAL"]);
         for task in &listing.items {
             table.add_row([
                 task.id.to_string(),

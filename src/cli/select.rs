@@ -133,10 +133,10 @@ impl Selection {
 fn tell(report: &BulkReport, json: bool) -> Result<(), CliError> {
     if json {
         output::json(report)?;
-    } else if report.dry_run {
-        output::line(&format!("{} tasks would be changed", report.done))?;
     } else {
-        output::line(&format!("{} tasks changed", report.done))?;
+        let tasks = if report.done == 1 { "task" } else { "tasks" };
+        let changed = if report.dry_run { "would be changed" } else { "changed" };
+        output::line(&format!("{} {tasks} {changed}", report.done))?;
     }
     if report.refused.is_empty() {
         return Ok(());

@@ -109,5 +109,8 @@ pub(super) fn describe(error: &figment::Error, merged: &Figment) -> String {
     let value = merged.find_value(&key).ok().filter(|value| !matches!(value, Value::Dict(..)));
     let value = value.map_or(String::new(), |value| format!(" = {}", shape::shown(&key, &value)));
     let source = error.metadata.as_ref().map_or(String::new(), |metadata| format!(" ({})", metadata.name));
-    format!("{key}{value}{source}: {}", error.kind)
+    let reason = error.kind.to_string().replace("``", "`");
+    let reason =
+        reason.replace("invalid socket address syntax", "no address: use an IP and a port, e.g. 127.0.0.1:8080");
+    format!("{key}{value}{source}: {reason}")
 }

@@ -8,6 +8,7 @@ use tokio_cron_scheduler::Job;
 use super::Config;
 use crate::domain::retry::RetryPolicy;
 use crate::telemetry;
+use crate::tools::NAMES;
 
 /// Adds every problem of `config` to `problems`.
 pub(super) fn check(config: &Config, problems: &mut Vec<String>) {
@@ -224,6 +225,14 @@ fn agents(config: &Config, checks: &mut Checks<'_>) {
                 .all(|word| !word.trim().is_empty()),
             || format!("{section} has an empty word among its capabilities, tools or needs_approval"),
         );
+        // One with a typo would silently be taken away, or be free to use.
+        for (key, tools) in [("tools", &agent.tools), ("needs_approval", &agent.needs_approval)] {
+            for tool in tools {
+                checks.unless(tool == "*" || NAMES.contains(&tool.as_str()), || {
+                    format!("{section}.{key} names unknown tool {tool:?}; known are {}", NAMES.join(", "))
+                });
+            }
+        }
         checks.unless(agent.model.as_ref().is_none_or(|model| !model.trim().is_empty()), || {
             format!("{section}.model is empty: leave it out to use model.models")
         });

@@ -1,8 +1,11 @@
 //! A plan: steps, what each needs, and the references between them.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::approval::Need;
@@ -14,11 +17,40 @@ pub const DEPS: &str = "deps";
 pub const MAX_STEPS: usize = 200;
 
 /// Steps that together reach a goal. They run as a graph, as parallel as their dependencies allow.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Plan {
     /// The steps, in any order.
     pub steps: Vec<PlanStep>,
+}
+
+impl<'de> Deserialize<'de> for Plan {
+    /// Reads an object with `steps`, or the list of the steps alone.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Steps;
+
+        impl<'de> Visitor<'de> for Steps {
+            type Value = Plan;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object with steps, or a list of steps")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Plan, A::Error> {
+                Deserialize::deserialize(SeqAccessDeserializer::new(list)).map(|steps| Plan { steps })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Plan, A::Error> {
+                #[derive(Deserialize)]
+                #[serde(deny_unknown_fields)]
+                struct Whole {
+                    steps: Vec<PlanStep>,
+                }
+                Whole::deserialize(MapAccessDeserializer::new(map)).map(|Whole { steps }| Plan { steps })
+            }
+        }
+
+        deserializer.deserialize_any(Steps)
+    }
 }
 
 /// One step: a call of a tool, or an instruction that needs judgement.
@@ -301,6 +333,16 @@ mod tests {
 
     fn plan(steps: impl Into<Value>) -> Plan {
         serde_json::from_value(json!({ "steps": steps.into() })).expect("a plan")
+    }
+
+    #[test]
+    fn the_list_of_the_steps_is_a_plan_too() {
+        let steps = json!([{"id": "a", "tool": "calculate"}]);
+        assert_eq!(serde_json::from_value::<Plan>(steps.clone()).expect("a plan"), plan(steps));
+        let fault = |value| serde_json::from_value::<Plan>(value).expect_err("no plan").to_string();
+        assert_eq!(fault(json!("x")), "invalid type: string \"x\", expected an object with steps, or a list of steps");
+        assert!(fault(json!({"steps": [], "more": 1})).contains("more"));
+        assert!(fault(json!([{"id": "a", "tol": "calculate"}])).contains("tol"));
     }
 
     #[test]

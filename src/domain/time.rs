@@ -62,7 +62,8 @@ impl Timestamp {
             Value::String(text) => Self::from_text(text.trim()),
             _ => None,
         };
-        read.ok_or_else(|| format!("{value} is not a time: use RFC 3339 (2026-01-31T09:00:00Z) or epoch milliseconds"))
+        let use_instead = "use RFC 3339 (2026-01-31T09:00:00Z), or epoch seconds or milliseconds";
+        read.ok_or_else(|| format!("{value} is not a time: {use_instead}"))
     }
 
     fn from_text(text: &str) -> Option<Self> {

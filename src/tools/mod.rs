@@ -28,6 +28,22 @@ pub mod vector_search;
 
 pub use toolbox::Toolbox;
 
+/// Names of the tools that every replica has.
+pub const NAMES: [&str; 12] = [
+    "calculate",
+    "create_task",
+    "get_state",
+    "http_request",
+    "list_files",
+    "read_artifact",
+    "read_file",
+    "save_artifact",
+    "set_state",
+    "sql_query",
+    "vector_search",
+    "write_file",
+];
+
 /// Section `[tools]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

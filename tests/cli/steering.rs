@@ -35,7 +35,8 @@ fn until(server: &Server, id: &str, wanted: &str) {
 #[track_caller]
 fn tried(server: &Server, arguments: &[&str], expected: u64) {
     let said = server.run(&[arguments, &["--dry-run"]].concat()).ok();
-    assert!(said.out.contains(&format!("{expected} tasks would be changed")), "{said:?}");
+    let tasks = if expected == 1 { "task" } else { "tasks" };
+    assert!(said.out.contains(&format!("{expected} {tasks} would be changed")), "{said:?}");
     let told = server.run(&[arguments, &["--dry-run", "--json"]].concat()).ok().json();
     assert_eq!((&told["dry_run"], &told["done"]), (&json!(true), &json!(expected)), "{told}");
 }
@@ -108,7 +109,7 @@ fn tasks_are_moved_by_parent_and_key() {
     let shown = server.run(&["show", &child, "--json"]).ok().json();
     assert_eq!((&shown["priority"], &shown["run_at"]), (&json!(9), &json!("2040-01-01T00:00:00.000Z")));
     let said = server.run(&["snooze", "--for", "7d", &parent]).ok();
-    assert!(said.out.contains("1 tasks changed"), "{said:?}");
+    assert!(said.out.contains("1 task changed"), "{said:?}");
     assert_ne!(server.run(&["show", &parent, "--json"]).ok().json()["run_at"], "2036-01-01T00:00:00.000Z");
     tried_and_done(&server, &["reprioritise", "--priority", "0", &parent], 1);
 

@@ -109,7 +109,7 @@ fn a_wrong_type_names_key_value_and_what_is_allowed() {
     assert_problem("[model]\nmodels = \"a\"\n", &[], &["model.models", "\"a\"", "list"]);
     assert_problem("worker = 1\n", &[], &["worker", "section"]);
     assert_problem("", &[("QRON__WORKER__GRACE_S", "soon")], &["worker.grace_s", "soon", "whole number"]);
-    assert_problem("[api]\naddress = \"here\"\n", &[], &["api.address = \"here\"", "file /"]);
+    assert_problem("[api]\naddress = \"here\"\n", &[], &["api.address = \"here\"", "file /", "127.0.0.1:8080"]);
     assert_problem("[scheduler]\nzone = \"Europe/Berln\"\n", &[], &["scheduler.zone", "Europe/Berln", "IANA"]);
     assert_problem("[log]\nformat = \"xml\"\n", &[], &["log.format", "xml", "text", "json"]);
     assert_problem("[model]\ntries = 5000000000\n", &[], &["model.tries", "5000000000"]);
@@ -127,6 +127,8 @@ fn what_a_type_cannot_say_is_checked_too() {
     assert_problem("[log]\nfilter = \"loud\"\n", &[], &["log.filter", "loud", "info"]);
     assert_problem("[agents.\"a b\"]\n", &[], &["a b", "letters"]);
     assert_problem("[model]\nmodels = []\n", &[], &["model.models"]);
+    assert_problem("[agents.x]\ntools = [\"fly\"]\n", &[], &["agents.x.tools", "\"fly\"", "calculate"]);
+    assert_problem("[agents.x]\nneeds_approval = [\"sned\"]\n", &[], &["agents.x.needs_approval", "\"sned\""]);
     assert_problem("[retry]\nbase_ms = 70000\n", &[], &["retry.base_ms", "retry.max_ms"]);
     assert_problem("[embeddings]\nmodel = \"e\"\n", &[], &["embeddings.model", "OPENAI_BASE_URL"]);
     assert_problem("[tools.sql.x]\nurl = \"mysql://me:pw@h/d\"\n", &[], &["tools.sql.x.url", "sqlite://"]);
