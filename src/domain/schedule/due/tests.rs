@@ -1,8 +1,9 @@
 use serde_json::json;
 
-use super::asked::{Trigger, removed, trigger};
 use super::*;
-use crate::domain::schedule::{Announced, Definition, Overlap, backfill_id, firing_id};
+use crate::domain::schedule::{Announced, Definition, firing_id};
+
+mod asked;
 
 /// 2026-01-01 00:00:00 UTC.
 const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
@@ -44,7 +45,6 @@ fn skipped(round: &Round) -> Vec<(i64, SkipReason)> {
 }
 
 const OTHER: TaskId = TaskId::Number(7);
-const NEW: TaskId = TaskId::Number(8);
 
 #[test]
 fn a_firing_that_has_come_starts_once() {
@@ -196,40 +196,6 @@ fn a_cursor_far_ahead_of_the_clock_is_set_back() {
 }
 
 #[test]
-fn whoever_triggers_a_schedule_is_told_about_an_overlap() {
-    let due = schedule(10, 0, &json!({}));
-    let Trigger::Start(start, counted) = trigger(&due, NEW, NOW, Overlap::Skip, &[]) else { panic!("it starts") };
-    assert_eq!(start, Start { at: NOW, id: NEW, cause: Cause::Triggered });
-    assert_eq!((counted.fired, counted.last_fire, counted.last_task), (1, Some(NOW), Some(NEW)));
-    assert_eq!(counted.announced, Some(Announced { at: NOW, task: NEW }));
-    assert_eq!(trigger(&due, NEW, NOW, Overlap::Skip, &[OTHER]), Trigger::Overlaps(OTHER));
-    assert!(matches!(trigger(&due, NEW, NOW, Overlap::Allow, &[OTHER]), Trigger::Start(..)));
-    let Trigger::Wait(progress, _) = trigger(&due, NEW, NOW, Overlap::Queue, &[OTHER]) else { panic!("it waits") };
-    assert_eq!(progress.queue, [Queued { overlap: Some(Overlap::Queue), task: Some(NEW), ..waiting(0, false) }]);
-    let full = Progress { queue: vec![progress.queue[0]; MAX_QUEUE], ..progress };
-    let full = Schedule { progress: full, ..due };
-    assert_eq!(trigger(&full, NEW, NOW, Overlap::Queue, &[OTHER]), Trigger::Full);
-    let Trigger::Wait(progress, replaced) = trigger(&full, NEW, NOW, Overlap::CancelPrevious, &[OTHER]) else {
-        panic!("it takes their place")
-    };
-    assert_eq!((progress.queue.len(), progress.skipped), (1, replaced.len() as u64));
-    assert!(replaced.iter().all(|skip| skip.id == NEW), "each is recorded under its own id");
-}
-
-#[test]
-fn two_firings_that_were_asked_for_in_the_same_moment_are_two_tasks() {
-    let mut due = schedule(10, 0, &json!({"overlap": "queue"}));
-    for id in [NEW, TaskId::Number(9)] {
-        let Trigger::Wait(progress, _) = trigger(&due, id, NOW, Overlap::Queue, &[OTHER]) else { panic!("it waits") };
-        due.progress = progress;
-    }
-    let first = round(&due, &[]);
-    assert_eq!(first.starts, [Start { at: NOW, id: NEW, cause: Cause::Triggered }]);
-    due.progress = first.progress;
-    assert_eq!(round(&due, &[]).starts[0].id, TaskId::Number(9));
-}
-
-#[test]
 fn a_firing_that_has_others_cancelled_goes_before_a_queued_backfill() {
     let mut due = schedule(10, 10 * SECOND, &json!({"overlap": "cancel_previous"}));
     due.progress.queue = [-300, -200, -100].map(|at| waiting(at, true)).to_vec();
@@ -244,27 +210,6 @@ fn a_firing_that_has_others_cancelled_goes_before_a_queued_backfill() {
     let after = round(&due, &[]);
     assert_eq!((started(&after), after.starts[0].cause), (vec![-300], Cause::Backfill));
     assert_eq!(after.progress.queue.len(), 2, "the rest of the backfill is there still");
-}
-
-#[test]
-fn while_a_schedule_is_paused_what_was_asked_for_starts_and_its_own_firings_do_not() {
-    let mut held = Schedule { paused: true, ..schedule(10, DAY, &json!({"overlap": "queue"})) };
-    held.progress.queue = vec![waiting(-300, false), waiting(-200, true)];
-    assert_eq!(look(&held, NOW), Ok(Look::Queue));
-    let found = round(&held, &[]);
-    assert_eq!((started(&found), found.starts[0].cause), (vec![-200], Cause::Backfill));
-    assert_eq!((found.progress.queue, found.progress.cursor), (vec![waiting(-300, false)], held.progress.cursor));
-    for overlap in [Overlap::Queue, Overlap::CancelPrevious] {
-        let mut held = Schedule { paused: true, ..schedule(10, DAY, &json!({"overlap": "cancel_previous"})) };
-        let Trigger::Wait(progress, _) = trigger(&held, NEW, NOW, overlap, &[OTHER]) else { panic!("it waits") };
-        held.progress = progress;
-        assert_eq!(look(&held, NOW), Ok(Look::Queue));
-        let cancels = (overlap == Overlap::CancelPrevious).then_some(NOW);
-        assert_eq!(round(&held, &[OTHER]).cancel_before, cancels);
-        assert_eq!(round(&held, &[]).starts[0].id, NEW);
-    }
-    held.progress.queue = vec![waiting(-300, false)];
-    assert_eq!(look(&held, NOW), Ok(Look::Never));
 }
 
 #[test]
@@ -297,36 +242,4 @@ fn the_window_bounds_the_latest_as_well() {
         assert_eq!(started(&found), starts, "{policies}");
         assert_eq!(found.skips.len(), 2 - starts.len(), "{policies}");
     }
-}
-
-#[test]
-fn firings_that_wait_are_recorded_when_their_schedule_is_removed() {
-    let mut due = schedule(10, 0, &json!({"overlap": "queue"}));
-    due.progress.queue = vec![waiting(-20, true), waiting(-10, false), Queued { task: Some(NEW), ..waiting(0, false) }];
-    let ids: Vec<TaskId> = removed(&due).into_iter().map(|skip| skip.id).collect();
-    let at = |seconds: i64| NOW.plus_millis(seconds * SECOND);
-    assert_eq!(ids, [backfill_id("s", at(-20), 0), firing_id("s", at(-10)), NEW]);
-}
-
-#[test]
-fn what_a_trigger_asks_for_holds_while_it_waits_whatever_the_schedule_says() {
-    for own in ["skip", "queue", "allow"] {
-        let mut due = schedule(10, 0, &json!({"overlap": own}));
-        let Trigger::Wait(progress, _) = trigger(&due, NEW, NOW, Overlap::CancelPrevious, &[OTHER]) else {
-            panic!("{own}")
-        };
-        due.progress = progress;
-        let found = round(&due, &[OTHER]);
-        assert_eq!((started(&found), found.cancel_before), (vec![], Some(NOW)), "{own}");
-        due.progress = found.progress;
-        let then = round(&due, &[]);
-        assert_eq!((started(&then), then.cancel_before), (vec![0], None), "{own}");
-    }
-    let mut side_by_side = schedule(10, 0, &json!({"overlap": "allow"}));
-    let Trigger::Wait(progress, _) = trigger(&side_by_side, NEW, NOW, Overlap::Queue, &[OTHER]) else {
-        panic!("it waits")
-    };
-    side_by_side.progress = progress;
-    assert_eq!(started(&round(&side_by_side, &[OTHER])), [0; 0]);
-    assert_eq!(started(&round(&side_by_side, &[])), [0]);
 }
