@@ -114,8 +114,13 @@ async fn the_tasks_of_a_dead_replica_go_on_elsewhere_from_their_checkpoint() {
     world.insert(std::slice::from_ref(&task)).await;
     let doomed = Doomed::start("doomed", world.agents(), world.config.clone());
     let idle = world.runner_of("idle", Vec::new()).await;
-    eventually("the model is asked", async || if model.in_flight() == 1 { Ok(()) } else { Err("not yet".to_owned()) })
-        .await;
+    eventually("the first step is recorded and the model is asked for the second", async || {
+        let attempts = world.store.attempts(task.id).await.map_err(|error| error.to_string())?;
+        let done = attempts.iter().any(|attempt| attempt.progress.done == 1);
+        let asked = model.in_flight();
+        if done && asked == 1 { Ok(()) } else { Err(format!("recorded: {done}, {asked} asked")) }
+    })
+    .await;
     doomed.kill();
     let heir = world.runner("heir").await;
     let done = world.until(task.id, TaskStatus::Completed).await;
