@@ -86,7 +86,7 @@ impl Admission {
             }
         }
         if total.admitted > before {
-            self.worker.signals.work.notify_one();
+            self.worker.signals.found();
         }
         outcome
     }

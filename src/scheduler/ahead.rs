@@ -88,7 +88,7 @@ impl Drop for Ahead {
         if !self.slots.is_empty() {
             self.slots.clear();
             self.worker.unsettled.store(true, Ordering::Release);
-            self.worker.signals.work.notify_one();
+            self.worker.signals.found();
         }
     }
 }

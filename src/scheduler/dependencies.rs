@@ -305,7 +305,7 @@ impl Dependencies {
                     self.worker.events.note(told(event, &next, now));
                     metrics::DEPENDENTS_MOVED.inc([next.status.as_str()]);
                     match next.status {
-                        TaskStatus::Pending => signals.work.notify_one(),
+                        TaskStatus::Pending => signals.found(),
                         // It may itself be what others wait for.
                         _ => signals.ended(task.id, false),
                     }

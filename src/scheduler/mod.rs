@@ -222,7 +222,7 @@ impl Runner {
     /// Looks for due tasks now, and whether these tasks, which were inserted and wait for others, can go.
     pub fn wake_for(&self, waiting: &[TaskId]) {
         let signals = &self.inner.worker.signals;
-        signals.work.notify_one();
+        signals.found();
         if !waiting.is_empty() {
             signals.inserted_waiting(waiting);
         }
@@ -236,6 +236,7 @@ impl Runner {
     /// Sweeps now instead of at the next firing: admits what others wrote or what is to be read anew, then looks for due
     /// tasks.
     pub fn sweep(&self) {
+        self.inner.worker.signals.announce();
         self.inner.poke.notify_one();
     }
 

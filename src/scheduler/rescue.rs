@@ -21,7 +21,7 @@ use crate::domain::id::TaskId;
 use crate::domain::replica::Replica;
 use crate::domain::task::{MAX_CRASHES, Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
-use crate::store::{StoreError, TaskFilter, TransitionError};
+use crate::store::{SeenLetter, StoreError, TaskFilter, TransitionError};
 use crate::telemetry::metrics;
 use crate::worker::execute::Worker;
 use crate::worker::{dead_letter, persist};
@@ -94,11 +94,6 @@ impl Watch {
     }
 }
 
-/// Whether an agent of `replica` takes on nothing more.
-fn is_full(replica: &Replica) -> bool {
-    replica.agents.iter().any(|agent| agent.in_flight >= agent.capacity && !agent.paused)
-}
-
 /// Watches the other replicas and rescues.
 pub(crate) struct Rescuer {
     worker: Arc<Worker>,
@@ -108,6 +103,8 @@ pub(crate) struct Rescuer {
     stray: HashSet<(TaskId, String)>,
     checked: Instant,
     clocks: Clocks,
+    /// How much each of the others had announced at the last look.
+    announced: HashMap<String, u64>,
     /// When the request of the last look was sent.
     looked: Option<Instant>,
     /// Whether it has been told that the own clock is wrong.
@@ -125,6 +122,7 @@ impl Rescuer {
             stray: HashSet::new(),
             checked: Instant::now(),
             clocks: Clocks::default(),
+            announced: HashMap::new(),
             looked: None,
             is_off: false,
         }
@@ -157,9 +155,9 @@ impl Rescuer {
         let heartbeats = others.map(|replica| (replica.id.as_str(), replica.heartbeat));
         let look = self.watch.look(heartbeats, sent, Instant::now());
         if look.gone {
-            self.worker.signals.inserted();
-        } else if replicas.iter().any(|replica| replica.id != self.worker.replica_id && is_full(replica)) {
-            // An insert wakes the replica that took it alone, which may have no room for it.
+            self.worker.signals.look_at_all();
+        }
+        if self.hear(&replicas) || look.gone {
             self.worker.signals.work.notify_one();
         }
         for (id, still) in look.dead {
@@ -176,6 +174,14 @@ impl Rescuer {
             self.checked = Instant::now();
         }
         Ok(())
+    }
+
+    /// Whether another replica has announced something since the last look, or is new.
+    fn hear(&mut self, replicas: &[Replica]) -> bool {
+        let others = replicas.iter().filter(|replica| replica.id != self.worker.replica_id);
+        let announced = others.map(|replica| (replica.id.clone(), replica.announced)).collect();
+        let before = std::mem::replace(&mut self.announced, announced);
+        self.announced.iter().any(|(id, count)| before.get(id) != Some(count))
     }
 
     /// Tells when the others agree that the clock of this host is wrong, and when they no longer do.
@@ -241,7 +247,7 @@ impl Rescuer {
                 metrics::TASKS_RELEASED.inc([]);
                 let event = Event::new("released", "claimed, but never started: handed back, at no charge", now);
                 self.worker.events.note(event.task(task.id).level(Level::Warn));
-                self.worker.signals.work.notify_one();
+                self.worker.signals.found();
                 Ok(())
             }
             Err(TransitionError::Store(error)) => Err(error),
@@ -254,8 +260,9 @@ impl Rescuer {
 pub(crate) async fn rescue(worker: &Worker, owner: &str, now: Timestamp) -> Result<u64, StoreError> {
     let (mut returned, doomed) = sort_out(worker, owner, now).await?;
     // Their letters come first: a failed task without one would be a silent loss if this process died in between.
+    let mut buried = Vec::with_capacity(doomed.len());
     for task in &doomed {
-        bury(worker, task).await?;
+        buried.push(bury(worker, task).await?);
     }
     let rescue = worker.store.rescue(owner, now).await?;
     returned += rescue.returned;
@@ -266,14 +273,14 @@ pub(crate) async fn rescue(worker: &Worker, owner: &str, now: Timestamp) -> Resu
         metrics::DEAD_LETTERED.inc([failure.class.as_str()]);
         worker.events.note(Event::new("failed", failure.to_string(), now).level(Level::Error).task(task.id));
     }
-    settle_letters(worker, &doomed, &rescue.poisoned).await?;
+    settle_letters(worker, &buried, &rescue.poisoned).await?;
     if returned + poisoned > 0 {
         let message = format!("replica {owner} died: {returned} tasks returned, {poisoned} given up");
         worker.events.note(Event::new("rescued", message, now).level(Level::Warn).with("owner", owner));
         tracing::warn!(owner, returned, poisoned, "took the tasks of a dead replica");
     }
     worker.store.remove_replica(owner).await?;
-    worker.signals.work.notify_one();
+    worker.signals.found();
     for task in &rescue.poisoned {
         worker.signals.ended(task.id, false);
     }
@@ -304,15 +311,15 @@ async fn sort_out(worker: &Worker, owner: &str, now: Timestamp) -> Result<(u64, 
 }
 
 /// Buries who was ended without having been looked at, and takes back the letters of those who were not ended.
-async fn settle_letters(worker: &Worker, buried: &[Task], ended: &[Task]) -> Result<(), StoreError> {
-    for task in ended.iter().filter(|task| !buried.iter().any(|other| other.id == task.id)) {
+async fn settle_letters(worker: &Worker, buried: &[SeenLetter], ended: &[Task]) -> Result<(), StoreError> {
+    for task in ended.iter().filter(|task| !buried.iter().any(|letter| letter.task == task.id)) {
         bury(worker, task).await?;
     }
-    for task in buried.iter().filter(|task| !ended.iter().any(|other| other.id == task.id)) {
-        // Another observer may have ended it; then the letter is right.
-        let now = worker.store.task(task.id).await?;
+    for letter in buried.iter().filter(|letter| !ended.iter().any(|task| task.id == letter.task)) {
+        // Another observer may have ended it; then the letter is right. So is one that has taken its place since.
+        let now = worker.store.task(letter.task).await?;
         if now.is_some_and(|now| now.status != TaskStatus::Failed) {
-            worker.store.purge_dead_letters(&[task.id]).await?;
+            worker.store.purge_seen_letters(&[*letter]).await?;
         }
     }
     Ok(())
@@ -332,9 +339,10 @@ fn crashed(task: &Task) -> Failure {
     failure.unwrap_or_else(|| Failure::new(FailureClass::Crashed, "the process that ran it died too often"))
 }
 
-async fn bury(worker: &Worker, task: &Task) -> Result<(), StoreError> {
+async fn bury(worker: &Worker, task: &Task) -> Result<SeenLetter, StoreError> {
     let letter = dead_letter(&worker.store, task, None, &crashed(task), task.earlier_runs()).await;
-    persist("store a dead letter", || worker.store.bury(&letter)).await
+    persist("store a dead letter", || worker.store.bury(&letter)).await?;
+    Ok(SeenLetter::from(&letter))
 }
 
 #[cfg(test)]

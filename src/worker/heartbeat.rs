@@ -15,6 +15,9 @@ use crate::domain::replica::Replica;
 use crate::store::Store;
 use crate::telemetry::metrics;
 
+/// What was announced is told by a heartbeat ahead of its time: at the earliest after this part of the period.
+const EARLY: u32 = 5;
+
 /// Writes heartbeats and confirms the [`Lease`].
 pub(crate) struct Heartbeat {
     pub(crate) store: Store,
@@ -39,26 +42,35 @@ impl Heartbeat {
             updated_at: clock::now(),
             heartbeat: 0,
             draining: false,
+            announced: 0,
             agents: Vec::new(),
             cpu: 0.0,
             memory_bytes: 0,
         };
         // Whether the loss of the lease has been told, as far as there is one.
         let mut told = true;
+        let mut announced = self.signals.announced.subscribe();
         loop {
             replica.heartbeat += 1;
             // The others compare it with theirs.
             replica.updated_at = clock::now();
             replica.draining = self.drain.is_cancelled();
+            replica.announced = *announced.borrow_and_update();
             replica.agents = self.slots.presence();
             (replica.cpu, replica.memory_bytes) = usage.read();
             metrics::MEMORY_BYTES.set(replica.memory_bytes, []);
             let confirmed = self.beat(&replica, &mut told).await;
             // Tries again soon when it was not confirmed: the lease is running out.
             let pause = if confirmed { self.period } else { self.period / 4 };
+            let news = async {
+                tokio::time::sleep(self.period / EARLY).await;
+                // It ends with the signals, which are held here.
+                announced.changed().await.ok();
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
+                () = news => {}
                 () = self.drain.cancelled(), if !replica.draining => {}
             }
         }

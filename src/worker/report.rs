@@ -224,7 +224,7 @@ impl Worker {
             }
             _ => {
                 metrics::TASKS_RELEASED.inc([]);
-                self.signals.work.notify_one();
+                self.signals.found();
                 Event::new(name, "handed back unfinished, at no charge", now)
             }
         };

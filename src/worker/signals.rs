@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::domain::id::TaskId;
 use crate::domain::time::Timestamp;
@@ -39,6 +39,8 @@ pub(crate) struct Signals {
     /// Due tasks may have been left for want of capacity, so freed capacity is worth a look. Set before a search
     /// begins and cleared by one that left nothing, so that capacity freed in between is never missed.
     pub(crate) backlog: AtomicBool,
+    /// How often there may have been more due tasks than before, for whichever replica; see [`Signals::found`].
+    pub(crate) announced: watch::Sender<u64>,
     ended: Mutex<Ended>,
     alarms: Mutex<BTreeSet<Timestamp>>,
 }
@@ -51,14 +53,27 @@ impl Signals {
             dependencies: Notify::new(),
             waiting: Notify::new(),
             backlog: AtomicBool::new(true),
+            announced: watch::Sender::new(0),
             ended: Mutex::new(Ended { others: true, ..Ended::default() }),
             alarms: Mutex::new(BTreeSet::new()),
         }
     }
 
+    /// There may be more due tasks than before, which nobody else has been told: they are looked for here, and once the next
+    /// heartbeat tells it, by every other replica, since none of the agents here may fit or have room.
+    pub(crate) fn found(&self) {
+        self.announce();
+        self.work.notify_one();
+    }
+
+    /// [`Signals::found`], but for who looks for due tasks here anyway.
+    pub(crate) fn announce(&self) {
+        self.announced.send_modify(|count| *count += 1);
+    }
+
     /// Tasks were inserted: some may be due, some may wait for what is completed already.
     pub(crate) fn inserted(&self) {
-        self.work.notify_one();
+        self.found();
         self.look_at_all();
     }
 
@@ -115,6 +130,7 @@ impl Signals {
             alarms.pop_last();
         }
         drop(alarms);
+        self.announce();
         // The dispatcher sleeps until the earliest one; it has to hear of an earlier one.
         if earlier {
             self.work.notify_one();

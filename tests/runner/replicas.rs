@@ -85,6 +85,32 @@ async fn two_replicas_share_the_work_and_do_nothing_twice() {
 
 /// Whoever inserts wakes one replica, and the sweep never comes.
 #[tokio::test(flavor = "multi_thread")]
+async fn what_one_replica_learns_of_and_only_another_can_do_starts_there() {
+    let world = World::new(&SHORT_LEASE).await;
+    let other = |task: Task| Task { agent: Some("other".into()), ..task };
+    let told = world.runner_of("told", vec![agent("one", &[], 1)]).await;
+    let able = world.runner_of("able", vec![agent("other", &[], 1)]).await;
+    for _ in 0..3 {
+        let inserted = other(sum("inserted through a replica that has no agent for it"));
+        world.store.insert(std::slice::from_ref(&inserted)).await.expect("inserted");
+        told.wake();
+        world.until(inserted.id, TaskStatus::Completed).await;
+        let first = Task { agent: Some("one".into()), ..sum("done by the one") };
+        let second =
+            Task { depends_on: vec![first.id], status: TaskStatus::Waiting, ..other(sum("done by the other")) };
+        let third = Task { run_at: qron::clock::now().plus_millis(300), ..other(sum("due in a moment")) };
+        world.store.insert(&[first, second.clone(), third.clone()]).await.expect("inserted");
+        told.wake();
+        world.until(second.id, TaskStatus::Completed).await;
+        world.until(third.id, TaskStatus::Completed).await;
+    }
+    for runner in [told, able] {
+        runner.shutdown().await;
+    }
+}
+
+/// Whoever inserts wakes one replica, and the sweep never comes.
+#[tokio::test(flavor = "multi_thread")]
 async fn an_idle_replica_takes_what_a_full_one_has_no_room_for() {
     let world = World::new(&SHORT_LEASE).await;
     let long = Task { agent: Some("one".into()), ..planned("long", &json!([world.web.step("s1", "held/long")])) };
@@ -93,9 +119,10 @@ async fn an_idle_replica_takes_what_a_full_one_has_no_room_for() {
     world.web.until_visited("held/long", 1).await;
     let idle = world.runner_of("idle", vec![agent("other", &[], 1)]).await;
     for _ in 0..2 {
-        let silent = sum("announced to nobody");
-        world.store.insert(std::slice::from_ref(&silent)).await.expect("inserted");
-        world.until(silent.id, TaskStatus::Completed).await;
+        let task = sum("announced to the full one");
+        world.store.insert(std::slice::from_ref(&task)).await.expect("inserted");
+        full.wake();
+        world.until(task.id, TaskStatus::Completed).await;
     }
     world.web.release("long");
     world.until(long.id, TaskStatus::Completed).await;
