@@ -155,13 +155,24 @@ impl Store {
     }
 
     async fn claimed(&self, claim: &Claim, limit: u32, now: Timestamp) -> Result<Vec<Task>, StoreError> {
-        let request = ScrollPointsBuilder::new(self.inner.name(Collection::Tasks))
-            .filter(Filter::must(under(&claim.token)))
-            .limit(limit)
-            .with_payload(true);
-        let page = self.inner.scroll("claim_outcome", request).await?;
+        let request = |part: Part| {
+            ScrollPointsBuilder::new(self.inner.name(Collection::Tasks))
+                .filter(Filter::must(under(&claim.token)))
+                .limit(limit)
+                .with_payload(part.selector())
+        };
         let (mut won, mut unreadable) = (Vec::new(), Vec::new());
-        for point in page.result {
+        let points = match self.inner.scroll("claim_outcome", request(Part::All)).await {
+            Err(error) if error.is_undecodable() => {
+                let page = self.inner.scroll("claim_outcome", request(Part::Nothing)).await?;
+                let ids = page.result.into_iter().filter_map(|point| point.id).collect();
+                let (points, others) = self.told_apart("claim_outcome", ids).await?;
+                unreadable = others;
+                points
+            }
+            answer => answer?.result,
+        };
+        for point in points {
             let Some(id) = task_id(point.id.as_ref()) else { continue };
             match codec::decode(id, from_payload(point.payload), now) {
                 Ok(task) => won.push(task),
@@ -171,15 +182,28 @@ impl Store {
                 }
             }
         }
-        if !unreadable.is_empty() {
-            self.readmit(unreadable, &claim.token).await?;
-        }
+        self.readmit(unreadable, under(&claim.token)).await?;
         Ok(won)
     }
 
-    /// Hands tasks that say they are admitted, yet cannot be read, back to admission, which tells people why.
-    async fn readmit(&self, ids: Vec<PointId>, token: &str) -> Result<(), StoreError> {
-        let mut filter = Filter::must(under(token));
+    /// Reads points one by one; gives back those that can be read, and the ids of the others.
+    async fn told_apart(
+        &self,
+        operation: &'static str,
+        mut ids: Vec<PointId>,
+    ) -> Result<(Vec<RetrievedPoint>, Vec<PointId>), StoreError> {
+        let points = self.tellable(operation, ids.clone()).await?;
+        ids.retain(|id| points.iter().all(|point| point.id.as_ref() != Some(id)));
+        Ok((points, ids))
+    }
+
+    /// Hands tasks that say they are admitted, yet cannot be read, back to admission, which tells people why: those of
+    /// `ids` of which `must` still holds.
+    async fn readmit(&self, ids: Vec<PointId>, must: Vec<Condition>) -> Result<(), StoreError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let mut filter = Filter::must(must);
         filter.must.push(Condition::has_id(ids));
         let patch = json!({"status": TaskStatus::Pending, "claim": null, "owner": null, ADMITTED: false});
         let Value::Object(patch) = patch else { return Ok(()) };
@@ -285,7 +309,15 @@ impl Store {
             }
         }
         if !poisoned.is_empty() {
-            let points = self.inner.get("rescue_poisoned", Collection::Tasks, poisoned, Part::All).await?;
+            let points = match self.inner.get("rescue_poisoned", Collection::Tasks, poisoned.clone(), Part::All).await {
+                Err(error) if error.is_undecodable() => {
+                    let (points, unreadable) = self.told_apart("rescue_poisoned", poisoned).await?;
+                    rescue.returned += unreadable.len() as u64;
+                    self.readmit(unreadable, vec![Condition::matches(SETTLED_BY, mark)]).await?;
+                    points
+                }
+                answer => answer?,
+            };
             rescue.poisoned.extend(super::tasks::readable_tasks(points));
         }
         Ok(())

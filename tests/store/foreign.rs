@@ -1,6 +1,6 @@
 //! Points that other programs write, from insert to completion.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use qdrant_client::Payload;
 use qdrant_client::qdrant::vectors_output::VectorsOptions;
@@ -211,4 +211,23 @@ async fn a_payload_nested_too_deeply_to_be_read_hides_no_other_task() {
     assert_eq!(ids(bed.store.tasks_by_id(&[4, 5, 6].map(TaskId::Number)).await.expect("tasks")).len(), 2);
     let rescue = bed.store.rescue("r", NOW).await.expect("rescued");
     assert_eq!(rescue.returned, 3);
+}
+
+/// It goes through admission again, which tells people why it does not run.
+#[tokio::test]
+async fn a_payload_nested_too_deeply_to_be_read_holds_up_neither_what_is_claimed_nor_what_is_rescued_with_it() {
+    let bed = Bed::new().await;
+    let tasks = [1, 2, 3, 4].map(|id| Task { crashes: 2, ..Task::new(TaskId::Number(id), "run", NOW) });
+    bed.store.insert(&tasks).await.expect("inserted");
+    let sorted = |ids: Vec<TaskId>| ids.into_iter().collect::<BTreeSet<_>>();
+    let ids = |tasks: &[Task]| sorted(tasks.iter().map(|task| task.id).collect());
+    let held = Claim { token: "t".into(), owner: "r".into() };
+    bed.make_unreadable(2).await;
+    let won = bed.store.claim(&tasks.map(|task| task.id), &held, NOW).await.expect("claimed");
+    assert_eq!(ids(&won), [1, 3, 4].map(TaskId::Number).into());
+    bed.make_unreadable(3).await;
+    let rescue = bed.store.rescue("r", NOW).await.expect("rescued");
+    assert_eq!((rescue.returned, ids(&rescue.poisoned)), (1, [1, 4].map(TaskId::Number).into()));
+    let unread = bed.store.unadmitted(10, None).await.expect("a page").items;
+    assert_eq!(sorted(unread.iter().map(|raw| raw.id).collect()), [2, 3].map(TaskId::Number).into());
 }
