@@ -5,27 +5,37 @@ use std::collections::BTreeSet;
 use crate::domain::agent::{AgentLoad, Route, route};
 use crate::store::{Closed, DueTask};
 
-/// Most words remembered as not offered here.
+/// Most words and combinations remembered as not offered here.
 const MAX_STRANGE: usize = 1_000;
 
-/// Names of agents and capabilities seen in due tasks that no agent of this replica has, or spells otherwise.
-/// Told to the store so that such tasks do not fill the window and hide others.
+/// Names of agents and capabilities seen in due tasks that no agent of this replica has, or spells otherwise, or not all
+/// of them. Told to the store so that such tasks do not fill the window and hide others.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Strange {
     agents: BTreeSet<String>,
     capabilities: BTreeSet<String>,
+    combinations: BTreeSet<Vec<String>>,
 }
 
 impl Strange {
+    /// How much has been learnt.
+    pub(crate) fn len(&self) -> usize {
+        self.agents.len() + self.capabilities.len() + self.combinations.len()
+    }
+
     fn learn(&mut self, task: &DueTask) {
-        if self.agents.len() + self.capabilities.len() >= MAX_STRANGE {
+        if self.len() >= MAX_STRANGE {
             return;
         }
-        match &task.agent {
-            Some(agent) => {
-                self.agents.insert(agent.clone());
-            }
-            None => self.capabilities.extend(task.capabilities.iter().cloned()),
+        if let Some(agent) = &task.agent {
+            self.agents.insert(agent.clone());
+            return;
+        }
+        self.capabilities.extend(task.capabilities.iter().cloned());
+        if task.capabilities.len() > 1 {
+            let mut words = task.capabilities.clone();
+            words.sort();
+            self.combinations.insert(words);
         }
     }
 
@@ -33,13 +43,21 @@ impl Strange {
     pub(crate) fn closed(&self, loads: &[AgentLoad<'_>]) -> Closed {
         let free: Vec<_> = loads.iter().filter(|load| load.free() > 0).collect();
         let is_free = |name: &str| free.iter().any(|load| load.profile.name == name);
-        let offered = |word: &String| free.iter().any(|load| load.profile.offers(std::slice::from_ref(word)));
+        let all_offered = |words: &[String]| free.iter().any(|load| load.profile.offers(words));
+        let offered = |word: &String| all_offered(std::slice::from_ref(word));
         let agents: BTreeSet<&String> = loads.iter().map(|load| &load.profile.name).chain(&self.agents).collect();
         let capabilities: BTreeSet<&String> =
             loads.iter().flat_map(|load| &load.profile.capabilities).chain(&self.capabilities).collect();
         Closed {
             agents: agents.into_iter().filter(|name| !is_free(name)).cloned().collect(),
             capabilities: capabilities.into_iter().filter(|word| !offered(word)).cloned().collect(),
+            // One with a word that nobody offers is left out for that word.
+            combinations: self
+                .combinations
+                .iter()
+                .filter(|words| words.iter().all(offered) && !all_offered(words))
+                .cloned()
+                .collect(),
             ..Closed::default()
         }
     }
@@ -156,6 +174,19 @@ mod tests {
         assert_eq!(closed.capabilities, ["SQL", "sql"]);
         let all_free = strange.closed(&loads(&agents, &[0, 0]));
         assert_eq!(all_free, Closed::default());
+    }
+
+    #[test]
+    fn words_that_only_a_full_agent_has_together_hide_nothing() {
+        let agents = [agent("both", &["sql", "web"], 1), agent("one", &["sql"], 1), agent("two", &["web"], 1)];
+        let tasks = [due(1, None, &["Web", "sql"]), due(2, None, &["web", "fly"])];
+        let mut strange = Strange::default();
+        let assignment = assign(&tasks, &in_order(&tasks), loads(&agents, &[1, 0, 0]), 10, &mut strange);
+        assert_eq!((assignment.busy, assignment.none_fits), (1, vec![1]));
+        let closed = strange.closed(&loads(&agents, &[1, 0, 0]));
+        assert_eq!((closed.agents, closed.capabilities), (vec!["both".to_owned()], vec!["fly".to_owned()]));
+        assert_eq!(closed.combinations, [["Web", "sql"]]);
+        assert!(strange.closed(&loads(&agents, &[0, 0, 0])).combinations.is_empty());
     }
 
     #[test]

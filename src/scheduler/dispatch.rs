@@ -208,11 +208,14 @@ impl Dispatcher {
             let mut closed = self.strange.closed(&loads);
             closed.keys = self.limits.closed_keys(&here, now);
             let scan = self.scan(window, wanted, closed, now).await?;
+            let known = self.strange.len();
             let Assignment { picks, none_fits, busy } = self.choose(&scan.due, loads, wanted, &here, now).await?;
             let waits = any_full || busy > 0 || self.limits.next_look(now).is_some();
             self.tell(none_fits.iter().map(|index| &scan.due[*index]), now);
             if picks.is_empty() {
-                if scan.all_seen || scan.limit >= MAX_SCAN {
+                // With what has just been learnt left out, the longest scan reaches further, too.
+                let is_longest = scan.limit >= MAX_SCAN && self.strange.len() == known;
+                if scan.all_seen || is_longest {
                     return Ok(self.ended(waits || !scan.all_seen));
                 }
                 // The window is full of what cannot go here: look further.

@@ -41,6 +41,10 @@ impl Store {
             let words: Vec<String> = closed.capabilities.iter().map(|word| word.to_lowercase()).collect();
             must_not.push(Condition::matches("needs", words));
         }
+        must_not.extend(closed.combinations.iter().map(|words| {
+            let needs = |word: &String| Condition::matches("needs", word.to_lowercase());
+            Condition::from(Filter::must(words.iter().map(needs)))
+        }));
         if !closed.keys.is_empty() {
             must_not.push(Condition::matches("concurrency_key", closed.keys.clone()));
         }

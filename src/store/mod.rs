@@ -142,6 +142,8 @@ pub struct Closed {
     pub agents: Vec<String>,
     /// Capabilities that no agent with free capacity has.
     pub capabilities: Vec<String>,
+    /// Capabilities of which no agent with free capacity has all.
+    pub combinations: Vec<Vec<String>>,
     /// Concurrency keys whose limit is reached.
     pub keys: Vec<String>,
     /// Tasks without a concurrency key.

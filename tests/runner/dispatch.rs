@@ -161,6 +161,25 @@ async fn a_full_agent_does_not_hold_up_the_tasks_of_another() {
     runner.shutdown().await;
 }
 
+/// More than the longest scan finds.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_number_of_tasks_that_ask_for_more_than_one_agent_offers_hides_nothing() {
+    let world = World::new(&[]).await;
+    let now = clock::now();
+    let torn = |index: usize| {
+        let words = [["a", "b"], ["B", "c"], ["c", "a"]][index % 3];
+        Task { capabilities: words.map(str::to_owned).to_vec(), run_at: now.plus_millis(-60_000), ..sum("torn") }
+    };
+    let torn: Vec<Task> = (0..17_000).map(torn).collect();
+    world.insert(&torn).await;
+    let ordinary = sum("ordinary");
+    world.insert(std::slice::from_ref(&ordinary)).await;
+    let agents = ["a", "b", "c"].map(|word| agent(&format!("has {word}"), &[word], 4));
+    let runner = world.runner_of("r1", agents.to_vec()).await;
+    world.until(ordinary.id, TaskStatus::Completed).await;
+    runner.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_fits_no_agent_stays_pending_is_explained_once_and_hides_nothing() {
     let world =

@@ -63,6 +63,13 @@ async fn what_nobody_can_take_now_does_not_hide_the_rest() {
     let mut ids = bed.due_ids(10, &closed).await;
     ids.sort();
     assert_eq!(ids, [3, 4, 5].map(TaskId::Number));
+    let closed = Closed {
+        combinations: vec![vec!["SQL".into(), "fly".into()], vec!["sql".into(), "x".into()]],
+        ..Closed::default()
+    };
+    let mut ids = bed.due_ids(10, &closed).await;
+    ids.sort();
+    assert_eq!(ids, [1, 3, 4, 5].map(TaskId::Number), "only what asks for all words of one");
     let due = bed.store.due(NOW, 10, &Closed::default()).await.expect("due");
     let second = due.iter().find(|task| task.id == TaskId::Number(2)).expect("due");
     assert_eq!(second.capabilities, ["Fly", "sql"]);
