@@ -160,6 +160,7 @@ impl Dispatcher {
     /// One search with its metrics; gives back when the next one is due by itself.
     async fn search(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         let began = Instant::now();
+        self.limits.begin_search();
         let answer = self.run_once(now).await;
         metrics::SWEEPS.inc([metrics::outcome(&answer)]);
         metrics::SWEEP_SECONDS.record(began.elapsed(), []);
@@ -196,7 +197,7 @@ impl Dispatcher {
             }
             let mut in_flight = slots.taken();
             if self.limits.counts_agents() {
-                self.limits.crowd(&self.worker.store, slots.capacities(), &mut in_flight, now).await?;
+                self.limits.crowd(&self.worker.store, slots.capacities(), &mut in_flight).await?;
             }
             let loads = slots.loads(&in_flight);
             let wanted = self.share(&loads);
@@ -206,10 +207,10 @@ impl Dispatcher {
             let any_full = loads.iter().any(|load| load.free() == 0 && !load.paused);
             let here = slots.by_key();
             let mut closed = self.strange.closed(&loads);
-            closed.keys = self.limits.closed_keys(&here, now);
+            closed.keys = self.limits.closed_keys(&here);
             let scan = self.scan(window, wanted, closed, now).await?;
             let known = self.strange.len();
-            let Assignment { picks, none_fits, busy } = self.choose(&scan.due, loads, wanted, &here, now).await?;
+            let Assignment { picks, none_fits, busy } = self.choose(&scan.due, loads, wanted, &here).await?;
             let waits = any_full || busy > 0 || self.limits.next_look(now).is_some();
             self.tell(none_fits.iter().map(|index| &scan.due[*index]), now);
             if picks.is_empty() {
@@ -256,7 +257,6 @@ impl Dispatcher {
         loads: Vec<AgentLoad<'_>>,
         wanted: usize,
         here: &HashMap<Option<String>, usize>,
-        now: Timestamp,
     ) -> Result<Assignment, StoreError> {
         let ids: Vec<TaskId> = due.iter().map(|task| task.id).collect();
         let order = self.spread.order(&ids, wanted);
@@ -266,7 +266,7 @@ impl Dispatcher {
         let room = self.limits.room(&self.worker.store, due).await?;
         let order = take_turns(due, &order, here, &room);
         let assignment = assign(due, &order, loads, wanted, &mut self.strange);
-        self.limits.close(&room, &picked(due, &assignment.picks), here, now);
+        self.limits.close(&room, &picked(due, &assignment.picks), here);
         Ok(assignment)
     }
 

@@ -12,9 +12,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
+use tokio::time::Instant;
 
 use crate::clock;
 use crate::domain::event::Event;
@@ -29,7 +31,7 @@ use crate::worker::slots::Slot;
 
 /// How long a limit that is reached is left alone before it is looked at again, in milliseconds. What ends in this
 /// replica is noticed at once.
-const LOOK_MS: i64 = 250;
+const LOOK: Duration = Duration::from_millis(250);
 /// Limits that are checked at a time.
 const CHECKS: usize = 16;
 /// Most limits remembered as reached.
@@ -64,17 +66,19 @@ pub(super) struct Enforcer {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
+    /// When the last search began. One moment for all of it: a limit that it finds reached is one that it comes back to.
+    searched: Instant,
     /// Limits that are reached: until when they are left alone, and what ran here then.
-    reached: HashMap<Of, (Timestamp, usize)>,
+    reached: HashMap<Of, (Instant, usize)>,
     /// Claims under way, which the store may not count yet.
     claiming: HashMap<Of, u32>,
 }
 
 impl Enforcer {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, state: Mutex::default() }
+        let state = State { searched: Instant::now(), reached: HashMap::new(), claiming: HashMap::new() };
+        Self { limits, state: Mutex::new(state) }
     }
 
     fn of(&self, of: &Of) -> Option<&Limit> {
@@ -103,9 +107,15 @@ impl Enforcer {
         self.limits.of_agent(agent).map(|_| agent)
     }
 
+    /// A search begins.
+    pub(super) fn begin_search(&self) {
+        self.state().searched = Instant::now();
+    }
+
     /// Keys whose limit is reached, as far as is known; one of which a task has ended here counts as open again.
-    pub(super) fn closed_keys(&self, here: &HashMap<Option<String>, usize>, now: Timestamp) -> Vec<String> {
+    pub(super) fn closed_keys(&self, here: &HashMap<Option<String>, usize>) -> Vec<String> {
         let mut state = self.state();
+        let now = state.searched;
         state.reached.retain(|of, (until, then)| {
             let now_here =
                 if let Of::Key(key) = of { here.get(&Some(key.clone())).copied().unwrap_or(0) } else { *then };
@@ -118,10 +128,13 @@ impl Enforcer {
         state.reached.keys().filter_map(|of| if let Of::Key(key) = of { Some(key.clone()) } else { None }).collect()
     }
 
-    /// When, after `now`, a limit that is reached is to be looked at again. One whose time has come is looked at with the
-    /// next search, and is no reason for one: all places may be taken.
+    /// When, by a clock that says `now`, a limit that is reached is to be looked at again. One whose time had come when the
+    /// last search began is no reason for another: all places may be taken.
     pub(super) fn next_look(&self, now: Timestamp) -> Option<Timestamp> {
-        self.state().reached.values().map(|(until, _)| *until).filter(|until| *until > now).min()
+        let state = self.state();
+        let until = state.reached.values().map(|(until, _)| *until).filter(|until| *until > state.searched).min()?;
+        let left = until.duration_since(Instant::now());
+        Some(now.plus_millis(i64::try_from(left.as_millis()).unwrap_or(i64::MAX).saturating_add(1)))
     }
 
     /// How many tasks of each limited key among `due` may be claimed now.
@@ -159,19 +172,21 @@ impl Enforcer {
         store: &Store,
         agents: impl Iterator<Item = (&'a str, usize)>,
         in_flight: &mut [usize],
-        now: Timestamp,
     ) -> Result<(), StoreError> {
         for ((name, capacity), in_flight) in agents.zip(in_flight) {
             let Some(limit) = self.limits.of_agent(name) else { continue };
             let of = Of::Agent(name.to_owned());
-            let waits = self.state().reached.get(&of).is_some_and(|(until, then)| *until > now && *in_flight >= *then);
+            let waits = {
+                let state = self.state();
+                state.reached.get(&of).is_some_and(|(until, then)| *until > state.searched && *in_flight >= *then)
+            };
             let mut room = if waits { 0 } else { limit.starts.unwrap_or(u32::MAX) };
             if let (Some(max), true) = (limit.max_running, room > 0) {
                 let used = store.running_as(name).await?;
                 let claiming = self.state().claiming.get(&of).copied().unwrap_or(0);
                 room = room.min(max.saturating_sub(used.saturating_add(claiming)));
                 if room == 0 {
-                    self.reached(of, now.plus_millis(LOOK_MS), *in_flight);
+                    self.reached(of, LOOK, *in_flight);
                 }
             }
             let room = usize::try_from(room).unwrap_or(usize::MAX);
@@ -180,13 +195,13 @@ impl Enforcer {
         Ok(())
     }
 
-    /// Remembers that nothing more of this may start before `until`.
-    fn reached(&self, of: Of, until: Timestamp, here: usize) {
+    /// Remembers that nothing more of this may start for this time.
+    fn reached(&self, of: Of, wait: Duration, here: usize) {
         let mut state = self.state();
         if state.reached.len() >= MAX_REACHED {
             state.reached.clear();
         }
-        state.reached.insert(of, (until, here));
+        state.reached.insert(of, (Instant::now() + wait, here));
     }
 
     /// Remembers keys of `due` that have no room left.
@@ -195,13 +210,12 @@ impl Enforcer {
         room: &HashMap<String, u32>,
         picked: &HashMap<String, u32>,
         here: &HashMap<Option<String>, usize>,
-        now: Timestamp,
     ) {
         for (key, room) in room {
             let picked = picked.get(key).copied().unwrap_or(0);
             if picked >= *room {
                 let here = here.get(&Some(key.clone())).copied().unwrap_or(0) + picked as usize;
-                self.reached(Of::Key(key.clone()), now.plus_millis(LOOK_MS), here);
+                self.reached(Of::Key(key.clone()), LOOK, here);
             }
         }
     }
@@ -278,7 +292,7 @@ impl Enforcer {
             Ok(allowed) => allowed,
             Err(error) => {
                 tracing::warn!(%error, "a limit could not be checked: its tasks are handed back");
-                self.reached(of.clone(), clock::now().plus_millis(LOOK_MS), 0);
+                self.reached(of.clone(), LOOK, 0);
                 0
             }
         }
@@ -296,16 +310,19 @@ impl Enforcer {
             allowed = allowed.saturating_sub(running.saturating_sub(max) as usize);
             if allowed < won {
                 // Others handed back at this moment, too; not all of them shall come again at the same one.
-                let jitter = i64::try_from(uuid::Uuid::new_v4().as_u128() % 250).unwrap_or(0);
-                self.reached(of.clone(), clock::now().plus_millis(LOOK_MS + jitter), 0);
+                let jitter = u64::try_from(uuid::Uuid::new_v4().as_u128() % 250).unwrap_or(0);
+                self.reached(of.clone(), LOOK + Duration::from_millis(jitter), 0);
             }
         }
         if let (Some(starts), true) = (limit.starts, allowed > 0) {
             let wanted = u32::try_from(allowed).unwrap_or(u32::MAX);
-            let taken = store.take_starts(&of.account(), wanted, (starts, limit.per_s), clock::now()).await?;
+            let now = clock::now();
+            let taken = store.take_starts(&of.account(), wanted, (starts, limit.per_s), now).await?;
             allowed = taken.starts as usize;
             if allowed < won {
-                self.reached(of.clone(), taken.next, 0);
+                // Never longer than that, unless the clock was set back, and then it may be set right before.
+                let longest = Duration::from_secs(limit.per_s.into());
+                self.reached(of.clone(), Duration::from_millis(taken.next.millis_since(now)).min(longest), 0);
             }
         }
         Ok(allowed)
@@ -361,14 +378,22 @@ pub(super) fn behind(due: &[DueTask], closed: &[String], wanted: usize) -> Optio
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_limit_whose_time_has_come_is_no_alarm() {
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_whose_time_has_come_is_no_alarm() {
         let enforcer = Enforcer::new(Limits::default());
         let at = Timestamp::from_millis;
-        enforcer.reached(Of::Key("acme".to_owned()), at(100), 1);
-        enforcer.reached(Of::Key("other".to_owned()), at(200), 1);
-        assert_eq!(enforcer.next_look(at(50)), Some(at(100)));
-        assert_eq!(enforcer.next_look(at(100)), Some(at(200)));
-        assert_eq!(enforcer.next_look(at(200)), None);
+        for (key, ms) in [("acme", 100), ("other", 200)] {
+            enforcer.reached(Of::Key(key.to_owned()), Duration::from_millis(ms), 1);
+        }
+        // Whatever the clock on the wall says.
+        assert_eq!(enforcer.next_look(at(5_000)), Some(at(5_101)));
+        tokio::time::advance(Duration::from_millis(100)).await;
+        assert_eq!(enforcer.next_look(at(0)), Some(at(1)), "the last search found it reached");
+        enforcer.begin_search();
+        assert_eq!(enforcer.next_look(at(0)), Some(at(101)));
+        assert_eq!(enforcer.closed_keys(&HashMap::from([(Some("other".to_owned()), 1)])), ["other"]);
+        tokio::time::advance(Duration::from_millis(100)).await;
+        enforcer.begin_search();
+        assert_eq!(enforcer.next_look(at(0)), None);
     }
 }

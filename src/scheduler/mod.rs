@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::sync::{Mutex, Notify, OnceCell};
-use tokio_cron_scheduler::JobScheduler;
+use tokio::sync::{Notify, OnceCell};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -41,7 +40,7 @@ use prune::Pruner;
 use recurring::Recurring;
 use recurring::desk::Desk;
 use rescue::Rescuer;
-use sweep::Sweep;
+use sweep::{Alarm, Sweep};
 use upkeep::Upkeep;
 
 pub use ahead::Ahead;
@@ -149,7 +148,6 @@ struct Inner {
     has_limits: bool,
     worker: Arc<Worker>,
     desk: Desk,
-    cron: Mutex<JobScheduler>,
     grace: Duration,
     /// The parts that find work: they end when the drain begins.
     finders: TaskTracker,
@@ -168,8 +166,11 @@ impl Runner {
     pub async fn start(parts: Parts) -> Result<Self, RunnerError> {
         let poke = Arc::new(Notify::new());
         let busy = Arc::new(AtomicBool::new(false));
-        let job = sweep::job(&parts.scheduler.sweep, Arc::clone(&poke), Arc::clone(&busy))?;
-        let cron = sweep::start(job).await?;
+        let alarm = Alarm::start({
+            let (expression, poke, busy) = (parts.scheduler.sweep.clone(), Arc::clone(&poke), Arc::clone(&busy));
+            move || sweep::job(&expression, Arc::clone(&poke), Arc::clone(&busy))
+        })
+        .await?;
 
         let heartbeat = Duration::from_millis(parts.worker.heartbeat_ms);
         let (events, writer) = events::buffer(parts.store.clone(), &parts.replica_id);
@@ -190,7 +191,6 @@ impl Runner {
             unsettled: AtomicBool::new(false),
         });
         let inner = Inner {
-            cron: Mutex::new(cron),
             grace: Duration::from_secs(parts.worker.grace_s),
             finders: TaskTracker::new(),
             keepers: TaskTracker::new(),
@@ -209,6 +209,7 @@ impl Runner {
         let control = Control { worker: Arc::clone(&inner.worker), poke: Arc::clone(&inner.look) };
         control.look(&inner.drain).await;
         inner.start_keepers(writer, heartbeat, Duration::from_millis(parts.worker.cancel_poll_ms));
+        inner.finders.spawn(alarm.run(inner.drain.clone()));
         inner.finders.spawn(hear(parts.wake, Arc::clone(&inner.worker.signals), inner.drain.clone()));
         inner.start_finders(control, parts.scheduler, parts.limits, heartbeat, busy);
         Ok(Self { inner: Arc::new(inner) })
@@ -348,9 +349,6 @@ impl Inner {
     async fn end(&self) {
         let worker = &self.worker;
         self.drain.cancel();
-        if let Err(error) = self.cron.lock().await.shutdown().await {
-            tracing::warn!(%error, "the cron scheduler did not shut down");
-        }
         self.finders.close();
         worker.tracker.close();
         let finished = async {

@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use chrono::Utc;
 use tokio::sync::Notify;
-use tokio_cron_scheduler::{Job, JobScheduler};
+use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::RunnerError;
 use super::admission::Admission;
@@ -20,6 +22,9 @@ use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 use crate::telemetry::metrics;
 use crate::worker::execute::Worker;
+
+/// How often it is looked whether the clock was set back.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A cron job that notifies `poke`, unless `busy` says that the last one is still at work.
 pub(crate) fn job(expression: &str, poke: Arc<Notify>, busy: Arc<AtomicBool>) -> Result<Job, RunnerError> {
@@ -37,13 +42,60 @@ pub(crate) fn job(expression: &str, poke: Arc<Notify>, busy: Arc<AtomicBool>) ->
     .map_err(|_| RunnerError::BadSweep(expression.to_owned()))
 }
 
-/// Starts the cron job.
-pub(crate) async fn start(job: Job) -> Result<JobScheduler, RunnerError> {
-    let cron = |error: tokio_cron_scheduler::JobSchedulerError| RunnerError::Cron(error.to_string());
-    let scheduler = JobScheduler::new().await.map_err(cron)?;
-    scheduler.add(job).await.map_err(cron)?;
-    scheduler.start().await.map_err(cron)?;
-    Ok(scheduler)
+/// The cron job at work.
+pub(crate) struct Alarm {
+    cron: JobScheduler,
+    current: Uuid,
+    /// Makes the job once more.
+    job: Box<dyn Fn() -> Result<Job, RunnerError> + Send + Sync>,
+}
+
+impl Alarm {
+    /// Starts what `job` makes.
+    pub(crate) async fn start(
+        job: impl Fn() -> Result<Job, RunnerError> + Send + Sync + 'static,
+    ) -> Result<Self, RunnerError> {
+        let cron = JobScheduler::new().await?;
+        let current = cron.add(job()?).await?;
+        cron.start().await?;
+        Ok(Self { cron, current, job: Box::new(job) })
+    }
+
+    /// Keeps the job firing until the drain begins. Its library goes by the time of the next firing, and after the clock
+    /// was set back it would wait until that has come.
+    pub(crate) async fn run(mut self, drain: CancellationToken) {
+        let mut last = clock::now();
+        loop {
+            tokio::select! {
+                () = drain.cancelled() => break,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            let now = clock::now();
+            if now < last
+                && let Err(error) = self.renew().await
+            {
+                tracing::warn!(%error, "the clock was set back, and the sweep is late; trying again");
+                continue;
+            }
+            last = now;
+        }
+        if let Err(error) = self.cron.shutdown().await {
+            tracing::warn!(%error, "the cron scheduler did not shut down");
+        }
+    }
+
+    async fn renew(&mut self) -> Result<(), RunnerError> {
+        let fresh = self.cron.add((self.job)()?).await?;
+        let before = std::mem::replace(&mut self.current, fresh);
+        self.cron.remove(&before).await?;
+        Ok(())
+    }
+}
+
+impl From<JobSchedulerError> for RunnerError {
+    fn from(error: JobSchedulerError) -> Self {
+        Self::Cron(error.to_string())
+    }
 }
 
 /// What the cron job drives.
@@ -89,7 +141,7 @@ impl Sweep {
         }
         let oldest = self.worker.store.oldest_due(now).await?;
         let age_ms = oldest.map_or(0, |at| now.millis_since(at));
-        metrics::OLDEST_DUE_SECONDS.set_f64(std::time::Duration::from_millis(age_ms).as_secs_f64(), []);
+        metrics::OLDEST_DUE_SECONDS.set_f64(Duration::from_millis(age_ms).as_secs_f64(), []);
         metrics::DEAD_LETTERS.set(self.worker.store.dead_letter_count().await?, []);
         Ok(())
     }

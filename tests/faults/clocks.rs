@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use qron::clock;
 use qron::domain::event::Event;
+use qron::domain::id::TaskId;
 use qron::domain::schedule::fire_time;
-use qron::domain::task::TaskStatus;
+use qron::domain::task::{Task, TaskStatus};
 use qron::domain::time::Timestamp;
 
 use crate::checker::{UNHARMED, check};
@@ -96,6 +98,38 @@ async fn wrong_clocks_many_times() {
     if let Some(library) = faketime() {
         wrong_clocks(&library, 20, 2).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_back_does_not_stop_the_sweep() {
+    const HOUR_MS: i64 = 3_600_000;
+    let Some(library) = faketime() else { return };
+    let stage = Stage::new(Terms::default()).await;
+    let store = stage.store().await;
+    let offset = stage.folder().join("jumping");
+    let replica = stage.replica_by(under(&library, &offset, "+0"), &stage.url).await;
+    for back_ms in [0, HOUR_MS] {
+        std::fs::write(&offset, format!("-{}", back_ms / 1_000)).expect("written");
+        eventually("its clock is set", async || {
+            let replicas = store.replicas().await.map_err(|error| error.to_string())?;
+            let behind_ms = clock::now().millis_since(replicas[0].updated_at);
+            let is_set = behind_ms.abs_diff(back_ms.unsigned_abs()) < 60_000;
+            if is_set { Ok(()) } else { Err(format!("behind by {behind_ms} ms")) }
+        })
+        .await;
+        // Nobody is told of it, so only the sweep finds it.
+        let plan = serde_json::json!({"steps": [{"id": "s", "tool": "calculate", "arguments": {"expression": "1+1"}}]});
+        let due = clock::now().plus_millis(-2 * HOUR_MS);
+        let plan = Some(serde_json::from_value(plan).expect("a plan"));
+        let task = Task { plan, ..Task::new(TaskId::fresh(), "found by the sweep", due) };
+        store.insert(std::slice::from_ref(&task)).await.expect("inserted");
+        eventually("it is completed", async || {
+            let task = store.task(task.id).await.map_err(|error| error.to_string())?.ok_or("it is not there")?;
+            if task.status == TaskStatus::Completed { Ok(()) } else { Err(task.status.to_string()) }
+        })
+        .await;
+    }
+    stop_all(vec![replica]).await;
 }
 
 /// What became of the firings of a schedule for each second that replicas fire whose clocks are wrong.
