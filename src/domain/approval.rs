@@ -4,7 +4,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::failure::Failure;
@@ -62,6 +62,9 @@ pub enum Subject {
         tool: String,
         /// The arguments as JSON text, fields in alphabetical order: what is shown is what is hashed.
         arguments: String,
+        /// Fields of a newer version, which stay.
+        #[serde(flatten)]
+        extra: Map<String, Value>,
     },
 }
 
@@ -108,6 +111,9 @@ pub struct Decision {
     pub note: Option<String>,
     /// When.
     pub at: Timestamp,
+    /// Fields of a newer version, which stay.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
 /// A question to a person, and the answer once there is one.
@@ -125,6 +131,9 @@ pub struct Approval {
     /// What was decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
+    /// Fields of a newer version, which stay.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
 /// What somebody says about some of the questions of a task.
@@ -139,13 +148,19 @@ pub struct Ruling {
 }
 
 impl Approval {
+    /// A question that nobody has answered.
+    #[must_use]
+    pub fn new(hash: impl Into<String>, subject: Subject, asked_at: Timestamp, expires_at: Option<Timestamp>) -> Self {
+        Self { hash: hash.into(), subject, asked_at, expires_at, decision: None, extra: Map::new() }
+    }
+
     /// Asks whether `task` may run.
     #[must_use]
     pub fn of_task(task: &Task, policy: &ApprovalPolicy, now: Timestamp) -> Self {
         let plan = serde_json::to_value(&task.plan).unwrap_or(Value::Null);
         let context = Value::Object(task.context.clone());
         let hash = hash(&["task", &task.goal, &canonical(&plan), &canonical(&context)]);
-        Self { hash, subject: Subject::Task, asked_at: now, expires_at: policy.expiry(now), decision: None }
+        Self::new(hash, Subject::Task, now, policy.expiry(now))
     }
 
     /// Asks whether `call` may be made.
@@ -156,8 +171,9 @@ impl Approval {
             step: call.step.clone(),
             tool: call.tool.clone(),
             arguments: canonical(&call.arguments),
+            extra: Map::new(),
         };
-        Self { hash: call_hash(call), subject, asked_at: now, expires_at: policy.expiry(now), decision: None }
+        Self::new(call_hash(call), subject, now, policy.expiry(now))
     }
 
     /// What is asked, in a few words.
@@ -217,7 +233,8 @@ pub(super) fn rule(approvals: &mut [Approval], ruling: &Ruling, verdict: Verdict
     let mut found = false;
     for approval in approvals.iter_mut().filter(|approval| approval.is_open() && !approval.is_over(now)) {
         if ruling.hashes.contains(&approval.hash) {
-            approval.decision = Some(Decision { verdict, by: ruling.by.clone(), note: ruling.note.clone(), at: now });
+            let (by, note) = (ruling.by.clone(), ruling.note.clone());
+            approval.decision = Some(Decision { verdict, by, note, at: now, extra: Map::new() });
             found = true;
         }
     }
@@ -228,7 +245,8 @@ pub(super) fn rule(approvals: &mut [Approval], ruling: &Ruling, verdict: Verdict
 pub(super) fn expire(approvals: &mut [Approval], now: Timestamp) -> bool {
     let mut found = false;
     for approval in approvals.iter_mut().filter(|approval| approval.is_open() && approval.is_over(now)) {
-        approval.decision = Some(Decision { verdict: Verdict::Expired, by: None, note: None, at: now });
+        approval.decision =
+            Some(Decision { verdict: Verdict::Expired, by: None, note: None, at: now, extra: Map::new() });
         found = true;
     }
     found

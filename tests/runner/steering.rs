@@ -5,7 +5,7 @@ use qron::domain::approval::{Approval, Decision, Subject, Verdict};
 use qron::domain::attempt::AttemptStatus;
 use qron::domain::id::TaskId;
 use qron::domain::task::{Task, TaskEvent, TaskStatus};
-use serde_json::json;
+use serde_json::{Map, json};
 
 use crate::support::{DEADLINE, World, eventually, planned, sum};
 
@@ -184,15 +184,11 @@ async fn an_overdue_question_behind_many_decided_ones_is_refused() {
         step: step.into(),
         tool: "save_artifact".into(),
         arguments: "{}".into(),
+        extra: Map::new(),
     };
-    let open = |hash: &str, subject, expires_at| Approval {
-        hash: hash.into(),
-        subject,
-        asked_at: ago(10_000),
-        expires_at,
-        decision: None,
-    };
-    let approved = Decision { verdict: Verdict::Approved, by: None, note: None, at: ago(9_000) };
+    let open = |hash: &str, subject, expires_at| Approval::new(hash, subject, ago(10_000), expires_at);
+    let (at, extra) = (ago(9_000), Map::new());
+    let approved = Decision { verdict: Verdict::Approved, by: None, note: None, at, extra };
     let decided = Approval { decision: Some(approved), ..open("one", call("s1"), Some(ago(5_000))) };
     let asking = |id: u64, approvals: Vec<Approval>| Task {
         status: TaskStatus::AwaitingApproval,

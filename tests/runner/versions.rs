@@ -8,6 +8,7 @@ use qdrant_client::qdrant::{
 };
 use qdrant_client::{Payload, Qdrant};
 use qron::clock;
+use qron::domain::approval::Ruling;
 use qron::domain::control::Pause;
 use qron::domain::event::Level;
 use qron::domain::id::{TaskId, derived};
@@ -134,6 +135,28 @@ async fn unknown_fields_of_a_task_stay_through_its_whole_life() {
     world.until(task.id, TaskStatus::Completed).await;
     untouched("the completion").await;
     runner.shutdown().await;
+}
+
+/// Whoever decides one question writes all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_fields_of_questions_stay_when_one_is_decided() {
+    let world = World::new(&[]).await;
+    let newer = Newer::of(&world);
+    let now = clock::now();
+    let task = Task { status: TaskStatus::AwaitingApproval, ..sum("ask") };
+    world.store.insert(std::slice::from_ref(&task)).await.expect("inserted");
+    let call = json!({"kind": "call", "id": "s#1", "step": "s", "tool": "pay", "arguments": "{}", "risk": {"of": [1]}});
+    let mut questions = json!([
+        {"hash": "one", "subject": call, "asked_at": now, "quorum": 2,
+            "decision": {"verdict": "approved", "at": now, "channel": "phone"}},
+        {"hash": "two", "subject": call, "asked_at": now, "shown_to": ["ada"]},
+    ]);
+    newer.change("tasks", uuid(&task), json!({"approvals": questions})).await;
+    let known = world.task(task.id).await;
+    let ruling = Ruling { hashes: vec!["two".into()], by: None, note: None };
+    let decided = world.store.transition(&known, &TaskEvent::Approved(ruling), clock::now()).await.expect("legal");
+    questions[1]["decision"] = json!({"verdict": "approved", "at": decided.updated_at});
+    assert_eq!(newer.read("tasks", uuid(&task)).await["approvals"], questions);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,8 @@ fn asked(machine: &mut Machine) -> Vec<ToolCall> {
 }
 
 fn decided(call: &ToolCall, verdict: Verdict) -> Approval {
-    let decision = Decision { verdict, by: Some("ada".into()), note: Some("so be it".into()), at: NOW };
+    let (by, note) = (Some("ada".into()), Some("so be it".into()));
+    let decision = Decision { verdict, by, note, at: NOW, extra: serde_json::Map::new() };
     Approval { decision: Some(decision), ..Approval::of_call(call, &ApprovalPolicy { expire_s: 60 }, NOW) }
 }
 

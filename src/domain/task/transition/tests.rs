@@ -39,11 +39,12 @@ fn ruling(hash: &str) -> Ruling {
 }
 
 fn asked(hash: &str, subject: Subject) -> Approval {
-    Approval { hash: hash.to_owned(), subject, asked_at: NOW, expires_at: None, decision: None }
+    Approval::new(hash, subject, NOW, None)
 }
 
 fn a_call() -> Subject {
-    Subject::Call { id: "s#1".into(), step: "s".into(), tool: "send".into(), arguments: "{}".into() }
+    let extra = serde_json::Map::new();
+    Subject::Call { id: "s#1".into(), step: "s".into(), tool: "send".into(), arguments: "{}".into(), extra }
 }
 
 /// Tasks of `status` that differ in what decides about the next one.
