@@ -18,7 +18,8 @@ impl Store {
     ///
     /// A task that runs under a claim is moved by the holder of the claim alone, and calling again after a failure of
     /// the store tells the outcome of the first call. Its times may become those of a change written along with it,
-    /// milliseconds later. Of several that move a task without a claim one wins.
+    /// milliseconds later. Of several that move a task without a claim one wins. A task that somebody wants stopped is not
+    /// put off, for another attempt or until a person has decided: its claim stays, and can cancel it.
     ///
     /// # Errors
     /// [`TransitionError::KeyTaken`] when a requeued task has lost its unique key to another,
@@ -69,7 +70,10 @@ fn change(task: &Task, next: &Task, event: &TaskEvent, mark: &str) -> Change {
         }
         // One claim settles a task once, so its token and the event name this change on every try.
         (Some(claim), _) => {
-            (Fence::Held(claim.token.clone()), Proof::Mark(format!("{}/{}", claim.token, event.name())))
+            // The next run, which would heed a wish to stop it, may be far away.
+            let puts_off = matches!(event, TaskEvent::RetryAt(..) | TaskEvent::ApprovalNeeded(_));
+            let fence = if puts_off { Fence::Undisturbed } else { Fence::Held };
+            (fence(claim.token.clone()), Proof::Mark(format!("{}/{}", claim.token, event.name())))
         }
         (None, _) => (Fence::Unchanged(task.status, task.updated_at), Proof::Mark(mark.to_owned())),
     };

@@ -55,6 +55,8 @@ const PROOF_FIELDS: &[&str] = &["status", "claim", "updated_at", "cancel_request
 pub(super) enum Fence {
     /// It runs under the claim with this token.
     Held(String),
+    /// The same, and nobody wants it stopped.
+    Undisturbed(String),
     /// It has this status and has not changed since.
     Unchanged(TaskStatus, Timestamp),
     /// It has not been admitted.
@@ -265,9 +267,12 @@ impl Fence {
         let mut must = vec![Condition::has_id(ids.iter().copied().map(point_id))];
         let mut must_not = Vec::new();
         match self {
-            Self::Held(token) => {
+            Self::Held(token) | Self::Undisturbed(token) => {
                 must.push(Condition::matches("claim", token.clone()));
                 must.push(Condition::matches("status", TaskStatus::Running.as_str().to_owned()));
+                if matches!(self, Self::Undisturbed(_)) {
+                    must_not.push(Condition::matches("cancel_requested", true));
+                }
             }
             Self::Unchanged(status, at) => {
                 must.push(Condition::matches("status", status.as_str().to_owned()));
@@ -284,6 +289,7 @@ impl Fence {
             Self::Held(token) => {
                 is("claim", token.as_str().into()) && is("status", TaskStatus::Running.as_str().into())
             }
+            Self::Undisturbed(token) => Self::Held(token.clone()).holds(point) && !is("cancel_requested", true.into()),
             Self::Unchanged(status, at) => {
                 is("status", status.as_str().into()) && is("updated_at", at.as_millis().into())
             }
@@ -326,7 +332,7 @@ impl Change {
     /// What tasks must have in common to be changed by one operation. The times of a task that nobody holds tell its
     /// changes apart, so they count; what holds a claim is fenced by that.
     fn shared(&self) -> (&Fence, Vec<(&String, &Value)>) {
-        let is_held = matches!(self.fence, Fence::Held(_));
+        let is_held = matches!(self.fence, Fence::Held(_) | Fence::Undisturbed(_));
         let counts = |key: &str| !(is_held && TIMES.contains(&key));
         (&self.fence, self.patch.iter().filter(|(key, _)| counts(key)).collect())
     }

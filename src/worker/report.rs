@@ -137,6 +137,13 @@ impl Worker {
                 };
                 Box::pin(self.settle(task, agent, recorder, instead)).await
             }
+            // Somebody wants it stopped, unless the claim is lost, which is told then.
+            Err(TransitionError::Lost(_))
+                if matches!(decision.event, TaskEvent::RetryAt(..) | TaskEvent::ApprovalNeeded(_)) =>
+            {
+                let instead = decide(Ending::Cancelled, task, &self.retry, &self.approvals, clock::now());
+                Box::pin(self.settle(task, agent, recorder, instead)).await
+            }
             Err(TransitionError::Store(error)) => {
                 tracing::error!(task = %task.id, %error, "the end of a run was refused by the store");
                 self.unsettled.store(true, Ordering::Release);
@@ -241,31 +248,7 @@ impl Worker {
         match &decision.event {
             TaskEvent::Completed(_) => self.signals.ended(task.id, true),
             TaskEvent::Failed(_) | TaskEvent::Cancelled => self.signals.ended(task.id, false),
-            TaskEvent::ApprovalNeeded(_) | TaskEvent::RetryAt(..) => self.stop_if_asked(task, recorder).await,
             _ => {}
-        }
-    }
-
-    /// Cancels a task that somebody wanted stopped while its run came to its end: the next run, which would notice, may
-    /// be a long time away, or wait for a person. After the transition no such wish can be missed: who asks then finds
-    /// a task that nobody runs.
-    async fn stop_if_asked(&self, task: &Task, recorder: &RunRecorder) {
-        let parked = match persist("read a task", || self.store.task(task.id)).await {
-            Ok(Some(now)) if now.cancel_requested && now.claim.is_none() => now,
-            Ok(_) => return,
-            Err(error) => {
-                tracing::warn!(task = %task.id, %error, "whether somebody wants it stopped could not be read");
-                return;
-            }
-        };
-        match self.transition(&parked, &TaskEvent::CancelRequested).await {
-            Ok(()) => {
-                metrics::TASKS_CANCELLED.inc([]);
-                self.events.note(recorder.about(Event::new("cancelled", "stopped on request", clock::now())));
-                self.signals.ended(task.id, false);
-            }
-            // Somebody moved it on meanwhile, and its next run stops at once.
-            Err(error) => tracing::debug!(task = %task.id, %error, "not cancelled after its run"),
         }
     }
 }

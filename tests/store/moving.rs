@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use qdrant_client::qdrant::DeletePointsBuilder;
+use qron::domain::approval::{Approval, Subject};
 use qron::domain::failure::Failure;
 use qron::domain::id::TaskId;
 use qron::domain::task::{Task, TaskEvent, TaskStatus};
@@ -31,6 +32,25 @@ async fn every_way_out_of_a_run_is_recorded() {
         let payload = bed.payload(running.id).await;
         assert!(!payload.contains_key("claim") && !payload.contains_key("owner"), "{payload:?}");
         assert_eq!(payload.contains_key("rank"), !status.is_terminal(), "{payload:?}");
+    }
+}
+
+/// Nothing has to be read afterwards, so there is no moment in which a crash would leave it waiting.
+#[tokio::test]
+async fn what_somebody_wants_stopped_is_not_put_off() {
+    let bed = Bed::new().await;
+    let question = Approval::new("h", Subject::Task, NOW, None);
+    for event in [
+        TaskEvent::RetryAt(NOW.plus_millis(500), Failure::transient("busy")),
+        TaskEvent::ApprovalNeeded(vec![question]),
+    ] {
+        let running = bed.running(event.name()).await;
+        let wanted = bed.store.transition(&running, &TaskEvent::CancelRequested, NOW.plus_millis(1)).await;
+        let put_off = bed.store.transition(&running, &event, NOW.plus_millis(2)).await;
+        assert!(matches!(put_off, Err(TransitionError::Lost(_))), "{put_off:?}");
+        assert_eq!(bed.task(running.id).await, wanted.expect("asked"));
+        let cancelled = bed.store.transition(&running, &TaskEvent::Cancelled, NOW.plus_millis(3)).await;
+        assert_eq!(cancelled.expect("its claim holds").status, TaskStatus::Cancelled);
     }
 }
 
