@@ -56,7 +56,7 @@ impl Tool for SaveArtifact {
         ToolSpec {
             name: "save_artifact".into(),
             description:
-                "Keeps a document as a result of this task, for people and later steps; the same name replaces \
+                "Keeps content as an artifact of this task, for people and later steps; the same name replaces \
                           it. Answers {\"artifact\": name, \"bytes\", \"sha256\"}."
                     .into(),
             parameters: object(
@@ -78,7 +78,7 @@ impl Tool for SaveArtifact {
 
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {
         let SaveArguments { name, content: given, media_type, encoding } = parse(arguments)?;
-        let document = match encoding {
+        let bytes = match encoding {
             Encoding::Utf8 => given.into_bytes(),
             Encoding::Base64 => BASE64_STANDARD
                 .decode(given)
@@ -87,7 +87,7 @@ impl Tool for SaveArtifact {
         let media_type = media_type.as_deref().unwrap_or("text/plain");
         let saved = self
             .store
-            .save_artifact(context.task_id, &context.step, &name, media_type, &document, clock::now())
+            .save_artifact(context.task_id, &context.step, &name, media_type, &bytes, clock::now())
             .await
             .map_err(|error| store_failure(&error))?;
         Ok(json!({ "artifact": saved.name, "bytes": saved.size, "sha256": saved.sha256 }))
@@ -156,23 +156,23 @@ impl Tool for ReadArtifact {
             }
         }
         let found = self.store.artifact(task, &name).await.map_err(|error| store_failure(&error))?;
-        let (artifact, document) = found.ok_or_else(missing)?;
-        page(&artifact, &document, offset, length.unwrap_or(usize::MAX), self.max_output_bytes)
+        let (artifact, bytes) = found.ok_or_else(missing)?;
+        page(&artifact, &bytes, offset, length.unwrap_or(usize::MAX), self.max_output_bytes)
     }
 }
 
-/// The part of `document` from `offset` that fits, as text where all of it is text.
-fn page(artifact: &Artifact, document: &[u8], offset: usize, length: usize, max_bytes: usize) -> ToolResult {
-    if offset > document.len() {
-        let size = document.len();
+/// The part of `bytes` from `offset` that fits, as text where all of it is text.
+fn page(artifact: &Artifact, bytes: &[u8], offset: usize, length: usize, max_bytes: usize) -> ToolResult {
+    if offset > bytes.len() {
+        let size = bytes.len();
         return Err(Failure::invalid(format!(
             "offset {offset} is behind the end of {:?}: {size} bytes",
             artifact.name
         )));
     }
-    let text = str::from_utf8(document).ok();
+    let text = str::from_utf8(bytes).ok();
     let start = text.map_or(offset, |text| text.floor_char_boundary(offset));
-    let mut length = length.min(max_bytes).min(document.len() - start);
+    let mut length = length.min(max_bytes).min(bytes.len() - start);
     loop {
         let mut end = start + length;
         if let Some(text) = text {
@@ -183,12 +183,12 @@ fn page(artifact: &Artifact, document: &[u8], offset: usize, length: usize, max_
         }
         let (content, encoding) = match text {
             Some(text) => (text[start..end].to_owned(), "utf-8"),
-            None => (BASE64_STANDARD.encode(&document[start..end]), "base64"),
+            None => (BASE64_STANDARD.encode(&bytes[start..end]), "base64"),
         };
         let answer = json!({
             "name": artifact.name, "media_type": artifact.media_type, "bytes": artifact.size, "offset": start,
             "content": content, "encoding": encoding,
-            "next_offset": (end < document.len()).then_some(end),
+            "next_offset": (end < bytes.len()).then_some(end),
         });
         // Escapes and base64 make it longer than its bytes.
         if length <= 1 || answer.to_string().len() <= max_bytes {
@@ -216,10 +216,10 @@ mod tests {
         }
     }
 
-    fn read_all(document: &[u8], length: usize, max_bytes: usize) -> Vec<u8> {
+    fn read_all(bytes: &[u8], length: usize, max_bytes: usize) -> Vec<u8> {
         let (mut offset, mut all) = (0, Vec::new());
         loop {
-            let page = page(&artifact(document.len()), document, offset, length, max_bytes).expect("a page");
+            let page = page(&artifact(bytes.len()), bytes, offset, length, max_bytes).expect("a page");
             assert!(page.to_string().len() <= max_bytes, "{page}");
             let content = page["content"].as_str().expect("content");
             match page["encoding"].as_str() {
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_put_together_are_the_document() {
+    fn pages_put_together_are_the_artifact() {
         let text = "äöü\n\"quoted\"\u{1}".repeat(200);
         let bytes: Vec<u8> = (0..=255).cycle().take(2000).collect();
         for (length, max_bytes) in [(usize::MAX, 1000), (1, 1000), (7, 300), (usize::MAX, 1_000_000)] {
