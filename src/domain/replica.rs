@@ -22,10 +22,10 @@ pub struct Replica {
     pub heartbeat: u64,
     /// Whether it has stopped claiming and is finishing what it has.
     pub draining: bool,
-    /// Grows with what it learns that may have made tasks due. It may have no agent or no room for them, so that the others
-    /// look for due tasks as well when it has changed.
+    /// Grows with whatever it learns that may have made tasks due, for which it may have no agent or no room: the others look
+    /// for due tasks, too, when it has changed.
     #[serde(default)]
-    pub announced: u64,
+    pub nudges: u64,
     /// Its agents and their load.
     pub agents: Vec<AgentPresence>,
     /// Share of one core in use; 2.0 is two cores.

@@ -350,7 +350,7 @@ async fn hand_back_one(worker: &Worker, task: Task, kind: &'static str) {
     match released {
         Ok(_) => {
             // Who looked for it meanwhile did not see it.
-            worker.signals.announce();
+            worker.signals.nudge_others();
             let message = format!("waits: the limit of its {kind} is reached");
             worker.events.note(Event::new("limited", message, now).task(task.id));
         }

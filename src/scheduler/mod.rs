@@ -237,7 +237,7 @@ impl Runner {
     /// Sweeps now instead of at the next firing: admits what others wrote or what is to be read anew, then looks for due
     /// tasks.
     pub fn sweep(&self) {
-        self.inner.worker.signals.announce();
+        self.inner.worker.signals.nudge_others();
         self.inner.poke.notify_one();
     }
 

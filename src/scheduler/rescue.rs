@@ -103,8 +103,8 @@ pub(crate) struct Rescuer {
     stray: HashSet<(TaskId, String)>,
     checked: Instant,
     clocks: Clocks,
-    /// How much each of the others had announced at the last look.
-    announced: HashMap<String, u64>,
+    /// How often each of the others had nudged at the last look.
+    nudges: HashMap<String, u64>,
     /// When the request of the last look was sent.
     looked: Option<Instant>,
     /// Whether it has been told that the own clock is wrong.
@@ -122,7 +122,7 @@ impl Rescuer {
             stray: HashSet::new(),
             checked: Instant::now(),
             clocks: Clocks::default(),
-            announced: HashMap::new(),
+            nudges: HashMap::new(),
             looked: None,
             is_off: false,
         }
@@ -176,12 +176,12 @@ impl Rescuer {
         Ok(())
     }
 
-    /// Whether another replica has announced something since the last look, or is new.
+    /// Whether another replica has nudged since the last look, or is new.
     fn hear(&mut self, replicas: &[Replica]) -> bool {
         let others = replicas.iter().filter(|replica| replica.id != self.worker.replica_id);
-        let announced = others.map(|replica| (replica.id.clone(), replica.announced)).collect();
-        let before = std::mem::replace(&mut self.announced, announced);
-        self.announced.iter().any(|(id, count)| before.get(id) != Some(count))
+        let nudges = others.map(|replica| (replica.id.clone(), replica.nudges)).collect();
+        let before = std::mem::replace(&mut self.nudges, nudges);
+        self.nudges.iter().any(|(id, count)| before.get(id) != Some(count))
     }
 
     /// Tells when the others agree that the clock of this host is wrong, and when they no longer do.

@@ -74,7 +74,7 @@ fn presence(point: RetrievedPoint, now: Timestamp) -> Option<Replica> {
         updated_at: now,
         heartbeat: 0,
         draining: false,
-        announced: 0,
+        nudges: 0,
         agents: Vec::new(),
         cpu: 0.0,
         memory_bytes: 0,

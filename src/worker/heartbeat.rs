@@ -15,7 +15,7 @@ use crate::domain::replica::Replica;
 use crate::store::Store;
 use crate::telemetry::metrics;
 
-/// What was announced is told by a heartbeat ahead of its time: at the earliest after this part of the period.
+/// A nudge is told by a heartbeat ahead of its time: at the earliest after this part of the period.
 const EARLY: u32 = 5;
 
 /// Writes heartbeats and confirms the [`Lease`].
@@ -42,20 +42,20 @@ impl Heartbeat {
             updated_at: clock::now(),
             heartbeat: 0,
             draining: false,
-            announced: 0,
+            nudges: 0,
             agents: Vec::new(),
             cpu: 0.0,
             memory_bytes: 0,
         };
         // Whether the loss of the lease has been told, as far as there is one.
         let mut told = true;
-        let mut announced = self.signals.announced.subscribe();
+        let mut nudges = self.signals.nudges.subscribe();
         loop {
             replica.heartbeat += 1;
             // The others compare it with theirs.
             replica.updated_at = clock::now();
             replica.draining = self.drain.is_cancelled();
-            replica.announced = *announced.borrow_and_update();
+            replica.nudges = *nudges.borrow_and_update();
             replica.agents = self.slots.presence();
             (replica.cpu, replica.memory_bytes) = usage.read();
             metrics::MEMORY_BYTES.set(replica.memory_bytes, []);
@@ -65,7 +65,7 @@ impl Heartbeat {
             let news = async {
                 tokio::time::sleep(self.period / EARLY).await;
                 // It ends with the signals, which are held here.
-                announced.changed().await.ok();
+                nudges.changed().await.ok();
             };
             tokio::select! {
                 () = stop.cancelled() => return,

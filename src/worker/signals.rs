@@ -40,7 +40,7 @@ pub(crate) struct Signals {
     /// begins and cleared by one that left nothing, so that capacity freed in between is never missed.
     pub(crate) backlog: AtomicBool,
     /// How often there may have been more due tasks than before, for whichever replica; see [`Signals::found`].
-    pub(crate) announced: watch::Sender<u64>,
+    pub(crate) nudges: watch::Sender<u64>,
     ended: Mutex<Ended>,
     alarms: Mutex<BTreeSet<Timestamp>>,
 }
@@ -53,7 +53,7 @@ impl Signals {
             dependencies: Notify::new(),
             waiting: Notify::new(),
             backlog: AtomicBool::new(true),
-            announced: watch::Sender::new(0),
+            nudges: watch::Sender::new(0),
             ended: Mutex::new(Ended { others: true, ..Ended::default() }),
             alarms: Mutex::new(BTreeSet::new()),
         }
@@ -62,13 +62,13 @@ impl Signals {
     /// There may be more due tasks than before, which nobody else has been told: they are looked for here, and once the next
     /// heartbeat tells it, by every other replica, since none of the agents here may fit or have room.
     pub(crate) fn found(&self) {
-        self.announce();
+        self.nudge_others();
         self.work.notify_one();
     }
 
     /// [`Signals::found`], but for who looks for due tasks here anyway.
-    pub(crate) fn announce(&self) {
-        self.announced.send_modify(|count| *count += 1);
+    pub(crate) fn nudge_others(&self) {
+        self.nudges.send_modify(|count| *count += 1);
     }
 
     /// Tasks were inserted: some may be due, some may wait for what is completed already.
@@ -130,7 +130,7 @@ impl Signals {
             alarms.pop_last();
         }
         drop(alarms);
-        self.announce();
+        self.nudge_others();
         // The dispatcher sleeps until the earliest one; it has to hear of an earlier one.
         if earlier {
             self.work.notify_one();

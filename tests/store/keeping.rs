@@ -163,7 +163,7 @@ async fn replicas_are_seen_as_they_last_said() {
         updated_at: NOW,
         heartbeat,
         draining: false,
-        announced: heartbeat,
+        nudges: heartbeat,
         agents: vec![AgentPresence {
             name: "a".into(),
             capabilities: vec!["sql".into()],
