@@ -72,7 +72,13 @@ pub(super) fn environment(variables: &[(String, String)], problems: &mut Vec<Str
         }
     }
     for (name, value) in variables {
-        let Some(path) = name.strip_prefix(PREFIX) else { continue };
+        let Some(path) = name.strip_prefix(PREFIX) else {
+            // One underscore too few is easily typed, and would go unnoticed.
+            if let Some(rest) = name.strip_prefix("QRON_").filter(|rest| rest.contains("__")) {
+                problems.push(format!("variable {name} names no key: use {PREFIX}{rest}"));
+            }
+            continue;
+        };
         let path = path.to_lowercase();
         let keys: Vec<&str> = path.split("__").collect();
         if keys.len() < 2 || keys.iter().any(|key| key.is_empty()) {

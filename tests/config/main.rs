@@ -100,6 +100,11 @@ fn an_unknown_key_is_named_with_its_source_and_the_valid_ones() {
     );
     assert_problem("", &[("QRON__WORKER__GRACE", "3")], &["worker.grace ", "QRON__WORKER__GRACE", "grace_s"]);
     assert_problem("", &[("QRON__WORKER", "3")], &["QRON__WORKER", "QRON__SECTION__KEY"]);
+    assert_problem(
+        "",
+        &[("QRON_WORKER__GRACE_S", "3")],
+        &["variable QRON_WORKER__GRACE_S", "use QRON__WORKER__GRACE_S"],
+    );
 }
 
 #[test]
