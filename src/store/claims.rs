@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::codec::{self, ADMITTED, RUNS_AS, SETTLED_BY};
 use super::collections::Collection;
 use super::requests::Part;
-use super::values::{bound, from_payload, point_id, task_id};
+use super::values::{bound, exactly, from_payload, point_id, task_id};
 use super::writer::set_payload;
 use super::{Closed, DueTask, Rescue, RunsAs, Store, StoreError};
 use crate::domain::id::TaskId;
@@ -42,7 +42,7 @@ impl Store {
             must_not.push(Condition::matches("needs", words));
         }
         must_not.extend(closed.combinations.iter().map(|words| {
-            let needs = |word: &String| Condition::matches("needs", word.to_lowercase());
+            let needs = |word: &String| exactly("needs", word.to_lowercase());
             Condition::from(Filter::must(words.iter().map(needs)))
         }));
         if !closed.keys.is_empty() {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::codec::RUNS_AS;
 use super::collections::Collection;
 use super::requests::Part;
-use super::values::{from_payload, to_payload};
+use super::values::{exactly, from_payload, to_payload};
 use super::writer::set_payload;
 use super::{Store, StoreError};
 use crate::domain::id::derived;
@@ -54,7 +54,7 @@ impl Store {
     /// # Errors
     /// A failure of the store.
     pub async fn running_as(&self, agent: &str) -> Result<u32, StoreError> {
-        let filter = Filter::must([running(), Condition::matches(RUNS_AS, agent.to_owned())]);
+        let filter = Filter::must([running(), exactly(RUNS_AS, agent.to_owned())]);
         let count = self.inner.count("running_as", Collection::Tasks, Some(filter), true).await?;
         Ok(u32::try_from(count).unwrap_or(u32::MAX))
     }

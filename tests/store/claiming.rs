@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use qron::domain::id::TaskId;
 use qron::domain::task::{Claim, Task, TaskEvent, TaskStatus};
-use qron::store::Closed;
+use qron::store::{Closed, RunsAs};
 use serde_json::json;
 
 use crate::bed::{Bed, NOW, claim};
@@ -56,24 +56,38 @@ async fn what_nobody_can_take_now_does_not_hide_the_rest() {
         // Named agents take what they are given, whatever it asks for.
         Task { agent: Some("free".into()), capabilities: vec!["fly".into()], ..base(4) },
         base(5),
+        Task { capabilities: vec!["big data lake".into(), "x".into()], ..base(6) },
     ];
     bed.store.insert(&tasks).await.expect("inserted");
     let closed =
         Closed { agents: vec!["full".into(), "gone".into()], capabilities: vec!["fly".into()], ..Closed::default() };
     let mut ids = bed.due_ids(10, &closed).await;
     ids.sort();
-    assert_eq!(ids, [3, 4, 5].map(TaskId::Number));
+    assert_eq!(ids, [3, 4, 5, 6].map(TaskId::Number));
     let closed = Closed {
-        combinations: vec![vec!["SQL".into(), "fly".into()], vec!["sql".into(), "x".into()]],
+        combinations: vec![
+            vec!["SQL".into(), "fly".into()],
+            vec!["sql".into(), "x".into()],
+            vec!["big data".into(), "x".into()],
+        ],
         ..Closed::default()
     };
     let mut ids = bed.due_ids(10, &closed).await;
     ids.sort();
-    assert_eq!(ids, [1, 3, 4, 5].map(TaskId::Number), "only what asks for all words of one");
+    assert_eq!(ids, [1, 3, 4, 5, 6].map(TaskId::Number), "only what asks for all words of one");
     let due = bed.store.due(NOW, 10, &Closed::default()).await.expect("due");
     let second = due.iter().find(|task| task.id == TaskId::Number(2)).expect("due");
     assert_eq!(second.capabilities, ["Fly", "sql"]);
     assert_eq!(due.iter().find(|task| task.id == TaskId::Number(1)).expect("due").agent.as_deref(), Some("full"));
+}
+
+#[tokio::test]
+async fn tasks_are_counted_for_the_agent_of_that_name_alone() {
+    let bed = Bed::new().await;
+    let id = bed.insert_due(1).await[0].id;
+    bed.store.claim_as(&[id], &claim("one"), RunsAs::Agent("big clerk two"), NOW).await.expect("claimed");
+    assert_eq!(bed.store.running_as("big clerk two").await.expect("a count"), 1);
+    assert_eq!(bed.store.running_as("big clerk").await.expect("a count"), 0);
 }
 
 #[tokio::test]
