@@ -70,17 +70,19 @@ pub(crate) struct Assignment {
     pub(crate) picks: Vec<(usize, usize)>,
     /// Indexes of due tasks that no agent here fits.
     pub(crate) none_fits: Vec<usize>,
-    /// How many tasks were left because the agents that fit are at capacity.
+    /// How many tasks were left because the agents that fit are at capacity, or because of another suspect.
     pub(crate) busy: usize,
 }
 
 /// Assigns up to `wanted` of `due`, tried in this `order`, to agents that have `in_flight` tasks already.
-/// The loads grow as tasks are assigned, so that a batch is shared out like single tasks.
+/// The loads grow as tasks are assigned, so that a batch is shared out like single tasks. At most one of them is a
+/// suspect, none unless one `may_take_suspect`.
 pub(crate) fn assign(
     due: &[DueTask],
     order: &[usize],
     mut loads: Vec<AgentLoad<'_>>,
     wanted: usize,
+    mut may_take_suspect: bool,
     strange: &mut Strange,
 ) -> Assignment {
     let mut assignment = Assignment::default();
@@ -89,8 +91,13 @@ pub(crate) fn assign(
             break;
         }
         let task = &due[*index];
+        if task.is_suspect && !may_take_suspect {
+            assignment.busy += 1;
+            continue;
+        }
         match route(task.agent.as_deref(), &task.capabilities, &loads) {
             Route::To(agent) => {
+                may_take_suspect &= !task.is_suspect;
                 loads[agent].in_flight += 1;
                 assignment.picks.push((*index, agent));
             }
@@ -136,6 +143,7 @@ mod tests {
             agent: agent.map(str::to_owned),
             capabilities: capabilities.iter().map(ToString::to_string).collect(),
             key: None,
+            is_suspect: false,
         }
     }
 
@@ -155,10 +163,24 @@ mod tests {
     fn a_batch_never_exceeds_free_capacity_and_is_shared_out_by_load() {
         let agents = [agent("a", &[], 4), agent("b", &[], 4)];
         let tasks: Vec<_> = (0..20).map(|id| due(id, None, &[])).collect();
-        let assignment = assign(&tasks, &in_order(&tasks), loads(&agents, &[3, 1]), 100, &mut Strange::default());
+        let assignment = assign(&tasks, &in_order(&tasks), loads(&agents, &[3, 1]), 100, true, &mut Strange::default());
         let taken = |agent| assignment.picks.iter().filter(|(_, to)| *to == agent).count();
         assert_eq!((taken(0), taken(1)), (1, 3));
         assert_eq!(assignment.busy, 16);
+    }
+
+    #[test]
+    fn one_suspect_at_most_is_taken_and_only_when_it_may() {
+        let agents = [agent("one", &[], 10)];
+        let suspect = |id| DueTask { is_suspect: true, ..due(id, None, &[]) };
+        let tasks = [suspect(1), due(2, None, &[]), suspect(3), due(4, None, &[])];
+        let picked = |may| {
+            let strange = &mut Strange::default();
+            let assignment = assign(&tasks, &in_order(&tasks), loads(&agents, &[0]), 10, may, strange);
+            (assignment.picks.iter().map(|(task, _)| *task).collect::<Vec<_>>(), assignment.busy)
+        };
+        assert_eq!(picked(true), (vec![0, 1, 3], 1));
+        assert_eq!(picked(false), (vec![1, 3], 2));
     }
 
     #[test]
@@ -167,7 +189,7 @@ mod tests {
         let mut tasks: Vec<_> = (0..5).map(|id| due(id, None, &["SQL"])).collect();
         tasks.push(due(9, Some("free"), &[]));
         let mut strange = Strange::default();
-        let assignment = assign(&tasks, &in_order(&tasks), loads(&agents, &[1, 0]), 10, &mut strange);
+        let assignment = assign(&tasks, &in_order(&tasks), loads(&agents, &[1, 0]), 10, true, &mut strange);
         assert_eq!(assignment.picks, [(5, 1)]);
         let closed = strange.closed(&loads(&agents, &[1, 0]));
         assert_eq!(closed.agents, ["full"]);
@@ -181,7 +203,7 @@ mod tests {
         let agents = [agent("both", &["sql", "web"], 1), agent("one", &["sql"], 1), agent("two", &["web"], 1)];
         let tasks = [due(1, None, &["Web", "sql"]), due(2, None, &["web", "fly"])];
         let mut strange = Strange::default();
-        let assignment = assign(&tasks, &in_order(&tasks), loads(&agents, &[1, 0, 0]), 10, &mut strange);
+        let assignment = assign(&tasks, &in_order(&tasks), loads(&agents, &[1, 0, 0]), 10, true, &mut strange);
         assert_eq!((assignment.busy, assignment.none_fits), (1, vec![1]));
         let closed = strange.closed(&loads(&agents, &[1, 0, 0]));
         assert_eq!((closed.agents, closed.capabilities), (vec!["both".to_owned()], vec!["fly".to_owned()]));
@@ -194,7 +216,7 @@ mod tests {
         let agents = [agent("only", &["sql"], 5)];
         let tasks = [due(1, Some("nobody"), &[]), due(2, None, &["fly"]), due(3, None, &["sql"])];
         let mut strange = Strange::default();
-        let assignment = assign(&tasks, &in_order(&tasks), loads(&agents, &[0]), 10, &mut strange);
+        let assignment = assign(&tasks, &in_order(&tasks), loads(&agents, &[0]), 10, true, &mut strange);
         assert_eq!(assignment.none_fits, [0, 1]);
         assert_eq!(assignment.picks, [(2, 0)]);
         let closed = strange.closed(&loads(&agents, &[0]));

@@ -260,12 +260,13 @@ impl Dispatcher {
     ) -> Result<Assignment, StoreError> {
         let ids: Vec<TaskId> = due.iter().map(|task| task.id).collect();
         let order = self.spread.order(&ids, wanted);
+        let may_take_suspect = self.worker.slots.may_take_suspect();
         if !applies(due) {
-            return Ok(assign(due, &order, loads, wanted, &mut self.strange));
+            return Ok(assign(due, &order, loads, wanted, may_take_suspect, &mut self.strange));
         }
         let room = self.limits.room(&self.worker.store, due).await?;
         let order = take_turns(due, &order, here, &room);
-        let assignment = assign(due, &order, loads, wanted, &mut self.strange);
+        let assignment = assign(due, &order, loads, wanted, may_take_suspect, &mut self.strange);
         self.limits.close(&room, &picked(due, &assignment.picks), here);
         Ok(assignment)
     }
@@ -276,7 +277,7 @@ impl Dispatcher {
         let picks: Vec<(TaskId, Slot)> = picks
             .iter()
             .filter_map(|(task, agent)| Some((&scan.due[*task], slots.reserve(*agent)?)))
-            .map(|(task, slot)| (task.id, slot.keyed(task.key.as_deref())))
+            .map(|(task, slot)| (task.id, slot.keyed(task.key.as_deref()).suspected(task.is_suspect)))
             .collect();
         let begun = picks.len();
         self.claims.begin(picks, now);

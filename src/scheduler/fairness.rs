@@ -86,6 +86,7 @@ mod tests {
             agent: None,
             capabilities: Vec::new(),
             key: (!key.is_empty()).then(|| (*key).to_owned()),
+            is_suspect: false,
         };
         keys.iter().enumerate().map(task).collect()
     }

@@ -47,7 +47,14 @@ mod tests {
     use super::*;
 
     fn scan() -> Scan {
-        let task = |id| DueTask { id: TaskId::Number(id), rank: 0, agent: None, capabilities: Vec::new(), key: None };
+        let task = |id| DueTask {
+            id: TaskId::Number(id),
+            rank: 0,
+            agent: None,
+            capabilities: Vec::new(),
+            key: None,
+            is_suspect: false,
+        };
         let due = (1..=5).map(task).collect();
         let scan = Scan { due, closed: Closed::default(), limit: 64, all_seen: true, made_at: Instant::now() };
         scan.without(&[1, 2].map(TaskId::Number).into())

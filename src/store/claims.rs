@@ -58,7 +58,7 @@ impl Store {
             .filter(Filter { must, must_not, ..Filter::default() })
             .order_by(OrderByBuilder::new("rank").direction(Direction::Asc.into()))
             .limit(limit)
-            .with_payload(Part::Only(&["rank", "agent", "capabilities", "concurrency_key"]).selector());
+            .with_payload(Part::Only(&["rank", "agent", "capabilities", "concurrency_key", "crashes"]).selector());
         let page = self.inner.scroll("due", request).await?;
         Ok(page.result.into_iter().filter_map(due_task).collect())
     }
@@ -383,5 +383,9 @@ fn due_task(point: RetrievedPoint) -> Option<DueTask> {
         agent: payload.get("agent").and_then(Value::as_str).map(str::to_owned),
         capabilities: payload.get("capabilities").map(words).unwrap_or_default(),
         key: payload.get("concurrency_key").and_then(Value::as_str).map(str::to_owned),
+        is_suspect: payload
+            .get("crashes")
+            .and_then(Value::as_u64)
+            .is_some_and(|crashes| crashes + 1 >= MAX_CRASHES.into()),
     })
 }

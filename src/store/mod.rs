@@ -122,6 +122,8 @@ pub struct DueTask {
     pub capabilities: Vec<String>,
     /// Its concurrency key.
     pub key: Option<String>,
+    /// Whether one more death of its process would end it.
+    pub is_suspect: bool,
 }
 
 /// What a claim says about as whom its tasks run, for [`Store::running_as`].

@@ -2,14 +2,23 @@
 //!
 //! A run that has ended leaves its place to the next one while its outcome is being stored, so that work does not wait
 //! for the store; as many outcomes as an agent has places may be on their way, then it does.
+//!
+//! Suspects, whom one more death of their process would end, run one at a time: otherwise the one that is deadly would
+//! take the others along.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::domain::agent::{AgentLoad, AgentProfile};
 use crate::domain::replica::AgentPresence;
 use crate::telemetry::metrics;
+
+/// How long a suspect has to run without harm for the next one to start beside it.
+const PROBATION: Duration = Duration::from_mins(1);
 
 /// The agents of this replica and what they have in flight.
 pub(crate) struct Slots {
@@ -17,6 +26,7 @@ pub(crate) struct Slots {
     held: Mutex<Vec<Held>>,
     /// What is in flight for each concurrency key.
     by_key: Mutex<HashMap<String, usize>>,
+    suspects: Mutex<Suspects>,
     /// Those that take on nothing, because a person has put them on hold.
     paused: Vec<AtomicBool>,
 }
@@ -36,11 +46,20 @@ impl Held {
     }
 }
 
+/// Suspects in flight.
+#[derive(Clone, Copy, Debug, Default)]
+struct Suspects {
+    running: usize,
+    /// When the last of them got its place.
+    latest: Option<Instant>,
+}
+
 /// A reserved place of one agent.
 pub(crate) struct Slot {
     slots: Arc<Slots>,
     index: usize,
     key: Option<String>,
+    is_suspect: bool,
     /// Whether its run has ended.
     ended: bool,
 }
@@ -59,7 +78,13 @@ impl Slots {
         }
         let held = Mutex::new(vec![Held::default(); profiles.len()]);
         let paused = profiles.iter().map(|_| AtomicBool::new(false)).collect();
-        Self { profiles: profiles.into_iter().map(Arc::new).collect(), held, by_key: Mutex::default(), paused }
+        Self {
+            profiles: profiles.into_iter().map(Arc::new).collect(),
+            held,
+            by_key: Mutex::default(),
+            suspects: Mutex::default(),
+            paused,
+        }
     }
 
     /// Puts those agents on hold that `is_paused` names, and no others; gives back whether some may work again. What
@@ -128,11 +153,21 @@ impl Slots {
         held.running += 1;
         metrics::TASKS_IN_FLIGHT.set(held.running, [&profile.name]);
         drop(all);
-        Some(Slot { slots: Arc::clone(self), index, key: None, ended: false })
+        Some(Slot { slots: Arc::clone(self), index, key: None, is_suspect: false, ended: false })
     }
 }
 
 impl Slots {
+    /// Whether a suspect may be taken on: nothing is in flight that may be deadly, too.
+    pub(crate) fn may_take_suspect(&self) -> bool {
+        let suspects = *self.suspects();
+        suspects.running == 0 || suspects.latest.is_some_and(|latest| latest.elapsed() >= PROBATION)
+    }
+
+    fn suspects(&self) -> MutexGuard<'_, Suspects> {
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What is in flight for each concurrency key, and, last, for tasks without.
     pub(crate) fn by_key(&self) -> HashMap<Option<String>, usize> {
         let total: usize = self.held().iter().map(|held| held.running).sum();
@@ -160,6 +195,17 @@ impl Slot {
         self
     }
 
+    /// The slot as that of a suspect, if its task is one.
+    pub(crate) fn suspected(mut self, is_suspect: bool) -> Self {
+        if is_suspect && !self.is_suspect {
+            self.is_suspect = true;
+            let mut suspects = self.slots.suspects();
+            suspects.running += 1;
+            suspects.latest = Some(Instant::now());
+        }
+        self
+    }
+
     /// The concurrency key of its task.
     pub(crate) fn key(&self) -> Option<&str> {
         self.key.as_deref()
@@ -169,7 +215,7 @@ impl Slot {
     pub(crate) fn ended(&mut self) {
         if !self.ended {
             self.ended = true;
-            self.leave_key();
+            self.leave();
             self.change(|held| {
                 held.running -= 1;
                 held.ended += 1;
@@ -185,7 +231,11 @@ impl Slot {
         }
     }
 
-    fn leave_key(&mut self) {
+    /// Counts no longer for its key, nor as a suspect.
+    fn leave(&mut self) {
+        if std::mem::take(&mut self.is_suspect) {
+            self.slots.suspects().running -= 1;
+        }
         let Some(key) = self.key.take() else { return };
         let mut by_key = self.slots.by_key.lock().unwrap_or_else(PoisonError::into_inner);
         let left = by_key.get_mut(&key).map_or(0, |count| {
@@ -205,7 +255,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.leave_key();
+        self.leave();
         let ended = self.ended;
         self.change(|held| if ended { held.ended -= 1 } else { held.running -= 1 });
     }
@@ -269,6 +319,30 @@ mod tests {
         assert!(slots.reserve(0).is_none(), "the store has fallen behind");
         drop(reporting);
         assert_eq!(slots.taken(), [0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_suspect_keeps_the_next_one_waiting_until_it_ends_or_has_long_been_harmless() {
+        let slots = slots(&[4]);
+        let take = || slots.reserve(0).expect("a place").suspected(true);
+        assert!(slots.may_take_suspect());
+        let ordinary = slots.reserve(0).expect("a place").suspected(false);
+        assert!(slots.may_take_suspect());
+        let mut first = take();
+        assert!(!slots.may_take_suspect());
+        first.ended();
+        assert!(slots.may_take_suspect(), "its run can do no harm any more");
+        let second = take();
+        drop(first);
+        assert!(!slots.may_take_suspect());
+        tokio::time::advance(PROBATION).await;
+        assert!(slots.may_take_suspect());
+        let third = take();
+        drop(second);
+        assert!(!slots.may_take_suspect());
+        drop(third);
+        assert!(slots.may_take_suspect());
+        drop(ordinary);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use qron::config::Config;
 use qron::domain::agent::AgentProfile;
 use qron::domain::attempt::AttemptStatus;
 use qron::domain::failure::FailureClass;
-use qron::domain::task::{Task, TaskStatus};
+use qron::domain::task::{MAX_CRASHES, Task, TaskStatus};
 use qron::llm::scripted::{Fault, Scenario, Script, ScriptedModel};
 use serde_json::json;
 
@@ -191,6 +191,39 @@ async fn a_task_that_takes_its_process_down_three_times_is_given_up() {
     .await;
     assert_eq!((letter.attempts, letter.failure.class), (3, FailureClass::Crashed));
     observer.shutdown().await;
+}
+
+/// One of them may be deadly: it must not take the others along.
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_that_one_more_crash_would_end_run_one_at_a_time_beside_the_others() {
+    let world = World::new(&[]).await;
+    let suspect = |index: usize| Task {
+        crashes: MAX_CRASHES - 1,
+        ..planned("was there twice", &json!([world.web.step("s1", &format!("held/{index}"))]))
+    };
+    let suspects: Vec<Task> = (0..3).map(suspect).collect();
+    world.insert(&suspects).await;
+    let runner = world.runner_of("r1", vec![agent("one", &[], 4)]).await;
+    let page = |index: usize| format!("held/{index}");
+    for round in 1..=suspects.len() {
+        let at_work = eventually("the next one runs", async || {
+            let visited = |index: &usize| world.web.visits(&page(*index)) == 1;
+            let running = (0..suspects.len()).filter(visited).count();
+            if running < round { Err(format!("{running} of {round} have been started")) } else { Ok(running) }
+        })
+        .await;
+        assert_eq!(at_work, round, "no two of them at once");
+        let other = sum("beside it");
+        world.insert(std::slice::from_ref(&other)).await;
+        world.until(other.id, TaskStatus::Completed).await;
+        let counts = world.store.task_counts().await.expect("readable");
+        assert_eq!(counts.get(&TaskStatus::Running), Some(&1), "{counts:?}");
+        for index in (0..suspects.len()).filter(|index| world.web.visits(&page(*index)) == 1) {
+            world.web.release(&index.to_string());
+        }
+    }
+    world.until_count(TaskStatus::Completed, 6).await;
+    runner.shutdown().await;
 }
 
 /// A task that moves on between crashes is not what takes the process down, however often it is hit.

@@ -101,8 +101,14 @@ async fn a_run_that_waits_holds_no_place_and_goes_on_from_its_checkpoint() {
     app.post(&format!("/api/v1/tasks/{id}/approve"), &json!({"hashes": [hash]})).await;
     let done = app.until(&id, "completed").await;
     assert_eq!(artifacts_of(&done), ["report"]);
-    let history = done["history"].as_array().expect("events").clone();
-    let sums = history.iter().filter(|event| event["kind"] == "step_finished" && event["data"]["step"] == "sum");
+    // Events are stored in their order, some time after the outcome.
+    happened(&app, &id, "completed").await;
+    let told = task(&app, &id).await;
+    let sums = told["history"]
+        .as_array()
+        .expect("events")
+        .iter()
+        .filter(|event| event["kind"] == "step_finished" && event["data"]["step"] == "sum");
     assert_eq!(sums.count(), 1, "the step before the question is not repeated");
     let statuses: Vec<_> = done["attempts"].as_array().expect("attempts").iter().map(|a| a["status"].clone()).collect();
     assert_eq!(statuses, ["awaiting_approval", "completed"]);
