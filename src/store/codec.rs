@@ -62,52 +62,28 @@ pub(super) const SETTLED_BY: &str = "settled_by";
 /// Which insert made the point, where that may be asked.
 pub(super) const INSERTED_BY: &str = "inserted_by";
 
-/// The fields of `task`, without its unknown ones. Absent and empty fields, and counts of nothing, are left out.
+/// The fields of `task`, without its unknown ones. Absent and empty fields, and counts of nothing, are left out: the server
+/// reads and writes the whole payload at each change.
 pub(super) fn encode(task: &Task) -> Map<String, Value> {
-    let mut payload = encode_state(task);
-    if let Some(plan) = &task.plan {
-        payload.insert("plan".to_owned(), json!(plan));
-    }
-    if !task.context.is_empty() {
-        payload.insert("context".to_owned(), Value::Object(task.context.clone()));
-    }
+    let mut payload = encode_order(task);
+    payload.append(&mut encode_state(task));
     payload
 }
 
-/// The fields of `task` without the large ones, which no transition changes.
-fn encode_state(task: &Task) -> Map<String, Value> {
+/// What was ordered, which no transition changes.
+fn encode_order(task: &Task) -> Map<String, Value> {
     let mut payload = Map::new();
     let mut put = |key: &str, value: Value| {
         payload.insert(key.to_owned(), value);
     };
     put("goal", json!(task.goal));
-    put("status", json!(task.status));
-    put("run_at", json!(task.run_at));
-    put("priority", json!(task.priority));
     put("max_attempts", json!(task.max_attempts));
     put("timeout_s", json!(task.timeout_s));
     put("created_at", json!(task.created_at));
-    put("updated_at", json!(task.updated_at));
     put(ADMITTED, json!(true));
-    // The server reads and writes the whole payload at each change: what says nothing is not in it.
-    let counts = [("attempt", task.attempt), ("crashes", task.crashes), ("releases", task.releases)];
-    for (key, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-        put(key, json!(count));
-    }
-    if task.cancel_requested {
-        put("cancel_requested", json!(true));
-    }
-    // Finished tasks leave the ordered index, which stays as small as the work that is left.
-    if !task.status.is_terminal() {
-        put("rank", json!(task.rank()));
-    }
     // What routing must find an agent for. Whoever is named takes the task, whatever it asks for.
     if task.agent.is_none() && !task.capabilities.is_empty() {
         put("needs", task.capabilities.iter().map(|word| Value::from(word.to_lowercase())).collect());
-    }
-    if let Some(claim) = &task.claim {
-        put("claim", json!(claim.token));
-        put("owner", json!(claim.owner));
     }
     let lists = [("capabilities", &task.capabilities), ("tags", &task.tags)];
     for (key, words) in lists.into_iter().filter(|(_, words)| !words.is_empty()) {
@@ -136,6 +112,40 @@ fn encode_state(task: &Task) -> Map<String, Value> {
     }
     if let Some(parent) = task.parent {
         put("parent", json!(parent));
+    }
+    if let Some(plan) = &task.plan {
+        put("plan", json!(plan));
+    }
+    if !task.context.is_empty() {
+        put("context", Value::Object(task.context.clone()));
+    }
+    payload
+}
+
+/// Where the task has got to.
+fn encode_state(task: &Task) -> Map<String, Value> {
+    let mut payload = Map::new();
+    let mut put = |key: &str, value: Value| {
+        payload.insert(key.to_owned(), value);
+    };
+    put("status", json!(task.status));
+    put("run_at", json!(task.run_at));
+    put("priority", json!(task.priority));
+    put("updated_at", json!(task.updated_at));
+    let counts = [("attempt", task.attempt), ("crashes", task.crashes), ("releases", task.releases)];
+    for (key, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+        put(key, json!(count));
+    }
+    if task.cancel_requested {
+        put("cancel_requested", json!(true));
+    }
+    // Finished tasks leave the ordered index, which stays as small as the work that is left.
+    if !task.status.is_terminal() {
+        put("rank", json!(task.rank()));
+    }
+    if let Some(claim) = &task.claim {
+        put("claim", json!(claim.token));
+        put("owner", json!(claim.owner));
     }
     if !task.approvals.is_empty() {
         put("approvals", json!(task.approvals));
@@ -183,13 +193,12 @@ pub(super) fn encode_new(task: &Task, nonce: Option<&str>) -> Result<Map<String,
     Ok(payload)
 }
 
-/// What must be written to turn the point of `before` into that of `after`; `null` removes a field.
+/// What must be written to turn the point of `before` into that of `after`, which a transition made of it; `null` removes a
+/// field.
 pub(super) fn patch(before: &Task, after: &Task) -> Map<String, Value> {
-    let is_state = before.plan == after.plan && before.context == after.context;
-    let encode = if is_state { encode_state } else { encode };
-    let mut old = encode(before);
+    let mut old = encode_state(before);
     let mut patch = Map::new();
-    for (key, value) in encode(after) {
+    for (key, value) in encode_state(after) {
         if old.remove(&key).as_ref() != Some(&value) {
             patch.insert(key, value);
         }
@@ -272,18 +281,23 @@ mod tests {
 
     #[test]
     fn a_patch_leads_from_one_state_to_the_next() {
-        let running = claimed(&full());
-        for event in [
-            TaskEvent::Completed(json!({"answer": 42})),
-            TaskEvent::Failed(Failure::permanent("no")),
-            TaskEvent::RetryAt(NOW.plus_millis(500), Failure::transient("busy")),
-            TaskEvent::Released,
-            TaskEvent::Rescued,
-            TaskEvent::Cancelled,
+        let (pending, running) = (full(), claimed(&full()));
+        let failed = running.apply(&TaskEvent::Failed(Failure::permanent("no")), NOW).expect("legal");
+        for (before, event) in [
+            (&running, TaskEvent::Completed(json!({"answer": 42}))),
+            (&running, TaskEvent::Failed(Failure::permanent("no"))),
+            (&running, TaskEvent::RetryAt(NOW.plus_millis(500), Failure::transient("busy"))),
+            (&running, TaskEvent::Released),
+            (&running, TaskEvent::Rescued),
+            (&running, TaskEvent::Cancelled),
+            (&pending, TaskEvent::Reprioritised(1)),
+            (&pending, TaskEvent::Snoozed(NOW.plus_millis(5))),
+            (&pending, TaskEvent::CancelRequested),
+            (&failed, TaskEvent::Requeued),
         ] {
-            let after = running.apply(&event, NOW.plus_millis(9)).expect("legal");
-            let mut payload = encode_new(&running, Some("n")).expect("not deep");
-            for (key, value) in patch(&running, &after) {
+            let after = before.apply(&event, NOW.plus_millis(9)).expect("legal");
+            let mut payload = encode_new(before, Some("n")).expect("not deep");
+            for (key, value) in patch(before, &after) {
                 if value.is_null() {
                     payload.remove(&key)
                 } else {
