@@ -64,6 +64,12 @@ impl Quiet {
         Self { stage, fleet, store, count }
     }
 
+    /// Carries out `tasks` tasks, so that its store holds as much as that of the other fleet.
+    async fn keep_up(&self, tasks: usize) {
+        self.stage.load(&self.fleet[0], tasks).await;
+        self.stage.until_all_ended(&self.store).await;
+    }
+
     /// How fast `fleet` is, in tasks per second and as a multiple of the undisturbed one: the medians of pairs measured in
     /// turns, because the speed of a shared machine changes by the minute.
     async fn compare(&self, stage: &Stage, fleet: &[Replica], store: &Store) -> (f64, f64) {
@@ -121,7 +127,10 @@ async fn kill_workers(tasks: usize, replicas: usize, rounds: usize, measured: Op
     }
     stage.until_all_ended(&store).await;
     let after = match &quiet {
-        Some(quiet) => Some(quiet.compare(&stage, &fleet, &store).await),
+        Some(quiet) => {
+            quiet.keep_up(tasks).await;
+            Some(quiet.compare(&stage, &fleet, &store).await)
+        }
         None => None,
     };
     if let Some(quiet) = quiet {
