@@ -14,18 +14,13 @@ use super::views::dead_letters::{BulkOutcome, DeadLetterView};
 use super::views::tasks::TaskView;
 use super::{Parts, Shared, tasks};
 use crate::domain::id::TaskId;
-use crate::store::StoreError;
 
-/// Dead letters handled at once of a request for all.
-const BATCH: u32 = 200;
-
-/// Dead letters, a page.
+/// Dead letters, a page, the latest first.
 pub(super) async fn list(
     State(parts): State<Shared>,
     Query(paging): Query<Paging>,
 ) -> Result<Json<Listing<DeadLetterView>>, Problem> {
-    let (limit, after) = paging.read()?;
-    let page = parts.store.dead_letters(limit, after.as_deref()).await?;
+    let page = parts.store.dead_letters(paging.limit()?, paging.place()?).await?;
     Ok(Json(Listing::of(page, DeadLetterView::from)))
 }
 
@@ -67,22 +62,9 @@ impl Selection {
     async fn resolve(self, parts: &Parts) -> Result<Vec<TaskId>, Problem> {
         match (self.all, self.ids.is_empty()) {
             (false, false) => Ok(self.ids),
-            (true, true) => Ok(all(parts).await?),
+            // Those that come meanwhile are not meant.
+            (true, true) => Ok(parts.store.dead_letter_ids().await?),
             _ => Err(Problem::bad_request(r#"send either {"ids": [...]} or {"all": true}"#)),
-        }
-    }
-}
-
-/// Ids of all dead letters there are now; those that come meanwhile are not meant.
-async fn all(parts: &Parts) -> Result<Vec<TaskId>, StoreError> {
-    let mut ids = Vec::new();
-    let mut after: Option<String> = None;
-    loop {
-        let page = parts.store.dead_letters(BATCH, after.as_deref()).await?;
-        ids.extend(page.items.iter().map(|letter| letter.task_id));
-        after = page.next;
-        if after.is_none() {
-            return Ok(ids);
         }
     }
 }

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::error::Problem;
 use crate::domain::id::TaskId;
+use crate::store::{NoPlace, Place};
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 1_000;
@@ -20,6 +21,13 @@ impl Paging {
     /// How many items the page shall have, and where it starts.
     pub(super) fn read(&self) -> Result<(u32, Option<String>), Problem> {
         Ok((self.limit()?, start(self.after.as_deref())?))
+    }
+
+    /// Where the page of a listing with the latest first starts.
+    pub(super) fn place(&self) -> Result<Option<Place>, Problem> {
+        let unknown = |error: NoPlace| format!("after: {error}; send what the page before gave as next");
+        let after = self.after.as_deref().map(str::parse).transpose();
+        after.map_err(|error| Problem::bad_request(unknown(error)))
     }
 
     /// How many items the page shall have.

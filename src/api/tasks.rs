@@ -23,7 +23,7 @@ use crate::domain::event::Event;
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
-use crate::store::{Inserted, NoPlace, StoreError, TaskFilter, TransitionError};
+use crate::store::{Inserted, StoreError, TaskFilter, TransitionError};
 use crate::telemetry::metrics;
 
 /// Events shown with a task, the newest.
@@ -129,11 +129,8 @@ pub(super) async fn list(
         concurrency_key: wanted.concurrency_key,
         ..TaskFilter::default()
     };
-    let limit = Paging { limit: wanted.limit, after: None }.limit()?;
-    let after = wanted.after.as_deref().map(str::parse).transpose();
-    let unknown = |error: NoPlace| format!("after: {error}; send what the page before gave as next");
-    let after = after.map_err(|error| Problem::bad_request(unknown(error)))?;
-    let page = parts.store.newest(&filter, limit, after).await?;
+    let paging = Paging { limit: wanted.limit, after: wanted.after };
+    let page = parts.store.newest(&filter, paging.limit()?, paging.place()?).await?;
     Ok(Json(Listing::of(page, TaskView::from)))
 }
 

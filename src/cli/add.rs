@@ -1,12 +1,16 @@
 //! `qron add`.
 
+use std::time::Duration;
+
 use clap::Args;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::client::Client;
+use super::select::duration;
 use super::task_options::{TaskOptions, list, object};
 use super::{CliError, output, show};
 use crate::api::views::tasks::Submitted;
+use crate::clock;
 
 #[derive(Debug, Args)]
 pub(super) struct Add {
@@ -15,6 +19,9 @@ pub(super) struct Add {
     /// When it becomes due, in RFC 3339, e.g. 2026-01-31T09:00:00Z; at once otherwise
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
+    /// When it becomes due, counted from now, e.g. 10m, 2h, 7d
+    #[arg(long = "in", value_name = "LENGTH", value_parser = duration, conflicts_with = "at")]
+    length: Option<Duration>,
     #[command(flatten)]
     options: TaskOptions,
     /// Task that must be completed first; may be repeated
@@ -62,7 +69,7 @@ impl Add {
     fn body(self) -> Result<Map<String, Value>, CliError> {
         let mut body = self.options.task(Some(self.goal))?;
         body.extend(object([
-            ("run_at", self.at.map(Value::from)),
+            ("run_at", self.at.map(Value::from).or(self.length.map(from_now))),
             ("depends_on", list(self.depends_on)),
             ("on_dependency_failure", self.on_dependency_failure.map(Value::from)),
             ("parent", self.parent.map(Value::from)),
@@ -71,4 +78,9 @@ impl Add {
         ]));
         Ok(body)
     }
+}
+
+/// So long from now, by the clock of this machine.
+fn from_now(length: Duration) -> Value {
+    json!(clock::now().plus_millis(i64::try_from(length.as_millis()).unwrap_or(i64::MAX)).to_rfc3339())
 }

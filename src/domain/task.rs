@@ -79,7 +79,7 @@ pub struct Task {
     pub max_attempts: u32,
     /// Times its process died while running it.
     pub crashes: u32,
-    /// Times it was handed back unfinished and uncharged; once it was requeued, all its runs before that too.
+    /// Runs that ended uncharged: handed back unfinished, or cancelled; once it was requeued, all its runs before that too.
     pub releases: u32,
     /// Time limit of one attempt, in seconds.
     pub timeout_s: u64,

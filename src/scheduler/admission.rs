@@ -159,7 +159,7 @@ impl Admission {
     async fn reject(&self, raw: &RawTask, failure: Failure, now: Timestamp) -> Result<Fate, StoreError> {
         let letter = DeadLetter {
             task_id: raw.id,
-            goal: String::new(),
+            goal: raw.goal(),
             agent: None,
             failure: failure.clone(),
             attempts: 0,

@@ -70,7 +70,9 @@ pub(crate) struct Assignment {
     pub(crate) picks: Vec<(usize, usize)>,
     /// Indexes of due tasks that no agent here fits.
     pub(crate) none_fits: Vec<usize>,
-    /// How many tasks were left because the agents that fit are at capacity, or because of another suspect.
+    /// Indexes of suspects that were left because of another one.
+    pub(crate) apart: Vec<usize>,
+    /// How many tasks were left because the agents that fit are at capacity.
     pub(crate) busy: usize,
 }
 
@@ -92,7 +94,7 @@ pub(crate) fn assign(
         }
         let task = &due[*index];
         if task.is_suspect && !may_take_suspect {
-            assignment.busy += 1;
+            assignment.apart.push(*index);
             continue;
         }
         match route(task.agent.as_deref(), &task.capabilities, &loads) {
@@ -177,10 +179,10 @@ mod tests {
         let picked = |may| {
             let strange = &mut Strange::default();
             let assignment = assign(&tasks, &in_order(&tasks), loads(&agents, &[0]), 10, may, strange);
-            (assignment.picks.iter().map(|(task, _)| *task).collect::<Vec<_>>(), assignment.busy)
+            (assignment.picks.iter().map(|(task, _)| *task).collect::<Vec<_>>(), assignment.apart)
         };
-        assert_eq!(picked(true), (vec![0, 1, 3], 1));
-        assert_eq!(picked(false), (vec![1, 3], 2));
+        assert_eq!(picked(true), (vec![0, 1, 3], vec![2]));
+        assert_eq!(picked(false), (vec![1, 3], vec![0, 2]));
     }
 
     #[test]

@@ -50,7 +50,7 @@ const WORTH_SHARING: usize = 64;
 const CLAIMS_PER_SCAN: usize = 4;
 /// Further looks at what is behind the keys that fill a window.
 const LOOKS_BEHIND: usize = 3;
-/// Most tasks remembered as told that they fit no agent.
+/// Most tasks remembered as told why they stay where they are.
 const MAX_TOLD: usize = 10_000;
 
 /// When to search again.
@@ -210,9 +210,10 @@ impl Dispatcher {
             closed.keys = self.limits.closed_keys(&here);
             let scan = self.scan(window, wanted, closed, now).await?;
             let known = self.strange.len();
-            let Assignment { picks, none_fits, busy } = self.choose(&scan.due, loads, wanted, &here).await?;
-            let waits = any_full || busy > 0 || self.limits.next_look(now).is_some();
-            self.tell(none_fits.iter().map(|index| &scan.due[*index]), now);
+            let Assignment { picks, none_fits, apart, busy } = self.choose(&scan.due, loads, wanted, &here).await?;
+            let waits = any_full || busy > 0 || !apart.is_empty() || self.limits.next_look(now).is_some();
+            self.tell_unroutable(&scan.due, &none_fits, now);
+            self.tell_apart(&scan.due, &apart, now);
             if picks.is_empty() {
                 // With what has just been learnt left out, the longest scan reaches further, too.
                 let is_longest = scan.limit >= MAX_SCAN && self.strange.len() == known;
@@ -357,15 +358,24 @@ impl Dispatcher {
         Again::WhenDue
     }
 
-    /// Says once of each task why it stays where it is.
-    fn tell<'a>(&mut self, tasks: impl Iterator<Item = &'a DueTask>, now: Timestamp) {
-        for task in tasks {
-            if self.told.len() >= MAX_TOLD {
-                self.told.clear();
-            }
-            if !self.told.insert(task.id) {
-                continue;
-            }
+    /// Those of `due` with these `indexes` of which it has not been told yet why they stay where they are.
+    fn news<'a>(&mut self, due: &'a [DueTask], indexes: &[usize]) -> Vec<&'a DueTask> {
+        if self.told.len() >= MAX_TOLD {
+            self.told.clear();
+        }
+        indexes.iter().map(|index| &due[*index]).filter(|task| self.told.insert(task.id)).collect()
+    }
+
+    fn tell_apart(&mut self, due: &[DueTask], indexes: &[usize], now: Timestamp) {
+        for task in self.news(due, indexes) {
+            let message =
+                "waits: like one that is running, it was in hand when its process died; such tasks run one at a time";
+            self.worker.events.note(Event::new("kept_apart", message, now).task(task.id));
+        }
+    }
+
+    fn tell_unroutable(&mut self, due: &[DueTask], indexes: &[usize], now: Timestamp) {
+        for task in self.news(due, indexes) {
             metrics::TASKS_UNROUTABLE.inc([]);
             let why = match &task.agent {
                 Some(agent) => format!("no agent of this replica is called {agent:?}"),

@@ -196,7 +196,7 @@ impl Store {
         operation: &'static str,
         mut ids: Vec<PointId>,
     ) -> Result<(Vec<RetrievedPoint>, Vec<PointId>), StoreError> {
-        let points = self.tellable(operation, ids.clone()).await?;
+        let points = self.tellable(operation, Collection::Tasks, ids.clone()).await?;
         ids.retain(|id| points.iter().all(|point| point.id.as_ref() != Some(id)));
         Ok((points, ids))
     }
@@ -225,7 +225,7 @@ impl Store {
         let points = match read(Part::All).await {
             Err(error) if error.is_undecodable() => {
                 let points = read(Part::Nothing).await?;
-                self.tellable("held", points.into_iter().filter_map(|point| point.id)).await?
+                self.tellable("held", Collection::Tasks, points.into_iter().filter_map(|point| point.id)).await?
             }
             answer => answer?,
         };

@@ -103,7 +103,8 @@ impl Collection {
             Self::Memory => &[("visible_to", Index::Word)],
             Self::Keys => &[("since", Index::Order)],
             Self::State => &[("kind", Index::Word)],
-            Self::DeadLetters | Self::Schedules | Self::Replicas => &[],
+            Self::DeadLetters => &[("buried_at", Index::Order)],
+            Self::Schedules | Self::Replicas => &[],
         }
     }
 }

@@ -1,14 +1,12 @@
 //! Dead letters, one for each task, under the task's own id.
 
 use qdrant_client::Payload;
-use qdrant_client::qdrant::{
-    Condition, Filter, NamedVectors, PointId, PointStruct, ScrollPointsBuilder, UpdateMode, Value as QdrantValue,
-};
+use qdrant_client::qdrant::{Condition, Filter, NamedVectors, PointId, PointStruct, UpdateMode, Value as QdrantValue};
 
 use super::collections::Collection;
-use super::requests::{Part, document, object, offset, page};
+use super::requests::{Part, document, object};
 use super::values::{point_id, task_id, to_payload};
-use super::{Page, Store, StoreError};
+use super::{Store, StoreError};
 use crate::domain::dead_letter::DeadLetter;
 use crate::domain::id::TaskId;
 
@@ -59,17 +57,15 @@ impl Store {
         points.pop().map(|point| document(Collection::DeadLetters, point.id.as_ref(), point.payload)).transpose()
     }
 
-    /// Dead letters in the order of their ids, from `after` (the `next` of the page before).
+    /// The tasks of all dead letters.
     ///
     /// # Errors
-    /// A failure of the store, or [`StoreError::Refused`] when `after` does not come from a page.
-    pub async fn dead_letters(&self, limit: u32, after: Option<&str>) -> Result<Page<DeadLetter>, StoreError> {
-        let mut request =
-            ScrollPointsBuilder::new(self.inner.name(Collection::DeadLetters)).limit(limit).with_payload(true);
-        if let Some(offset) = offset("dead_letters", after)? {
-            request = request.offset(offset);
-        }
-        Ok(page(Collection::DeadLetters, self.inner.scroll("dead_letters", request).await?))
+    /// A failure of the store.
+    pub async fn dead_letter_ids(&self) -> Result<Vec<TaskId>, StoreError> {
+        let all = Filter::default();
+        let points =
+            self.inner.scroll_all("dead_letter_ids", Collection::DeadLetters, all, Part::Nothing, usize::MAX).await?;
+        Ok(points.iter().filter_map(|point| task_id(point.id.as_ref())).collect())
     }
 
     /// How many dead letters there are.

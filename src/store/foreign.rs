@@ -63,6 +63,13 @@ impl RawTask {
         read(self.id, self.payload.clone(), now, Origin::Foreign)
     }
 
+    /// The beginning of what somebody wanted, as far as that can be read; empty otherwise.
+    #[must_use]
+    pub fn goal(&self) -> String {
+        let reader = Reader { payload: &self.payload, own: false, kept_as_is: true };
+        reader.goal().unwrap_or_default().chars().take(MAX_GOAL_CHARS).collect()
+    }
+
     /// When somebody meant it to run, as far as that can be read; `now` otherwise.
     pub(super) fn run_at(&self, now: Timestamp) -> Timestamp {
         let reader = Reader { payload: &self.payload, own: false, kept_as_is: true };

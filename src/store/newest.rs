@@ -1,8 +1,9 @@
-//! A listing with the latest first.
+//! Listings with the latest first.
 //!
-//! The server orders by a number, and pages of such an order begin at a number, too: many tasks may share it. Tasks of
+//! The server orders by a number, and pages of such an order begin at a number, too: many points may share it. Those of
 //! one time are therefore paged through in the order of their ids, and only from one time to the next by their order.
 
+use std::cmp::Reverse;
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
@@ -12,30 +13,26 @@ use qdrant_client::qdrant::{
 
 use super::codec::ADMITTED;
 use super::collections::Collection;
-use super::requests::Part;
+use super::requests::{Part, readable};
 use super::tasks::{conditions, readable_tasks};
 use super::values::{bound, point_id, task_id};
 use super::{Page, Store, StoreError, TaskFilter};
+use crate::domain::dead_letter::DeadLetter;
 use crate::domain::id::TaskId;
 use crate::domain::task::Task;
 use crate::domain::time::Timestamp;
 
-/// Where a page of [`Store::newest`] begins: with a task among those of one time. As text, milliseconds and its id.
+/// Where a page of [`Store::newest`] or [`Store::dead_letters`] begins: with one of those of a time. As text, milliseconds
+/// and the id of the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    run_at: Timestamp,
+    at: Timestamp,
     id: TaskId,
-}
-
-impl Place {
-    fn of(point: &RetrievedPoint) -> Option<Self> {
-        Some(Self { run_at: run_at(point)?, id: task_id(point.id.as_ref())? })
-    }
 }
 
 impl Display for Place {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}:{}", self.run_at.as_millis(), self.id)
+        write!(formatter, "{}:{}", self.at.as_millis(), self.id)
     }
 }
 
@@ -50,9 +47,26 @@ impl FromStr for Place {
     fn from_str(text: &str) -> Result<Self, NoPlace> {
         let place = || {
             let (ms, id) = text.split_once(':')?;
-            Some(Self { run_at: Timestamp::from_millis(ms.parse().ok()?), id: id.parse().ok()? })
+            Some(Self { at: Timestamp::from_millis(ms.parse().ok()?), id: id.parse().ok()? })
         };
         place().ok_or_else(|| NoPlace(text.to_owned()))
+    }
+}
+
+/// What is listed, by the time that each of it has in one field.
+struct Listed {
+    collection: Collection,
+    filter: Filter,
+    time: &'static &'static str,
+}
+
+impl Listed {
+    fn time_of(&self, point: &RetrievedPoint) -> Option<Timestamp> {
+        point.payload.get(*self.time)?.as_integer().map(Timestamp::from_millis)
+    }
+
+    fn place_of(&self, point: &RetrievedPoint) -> Option<Place> {
+        Some(Place { at: self.time_of(point)?, id: task_id(point.id.as_ref())? })
     }
 }
 
@@ -71,71 +85,100 @@ impl Store {
         limit: u32,
         after: Option<Place>,
     ) -> Result<Page<Task>, StoreError> {
+        let mut filter = conditions(filter);
+        // What is not admitted need not have a time that the server can order by.
+        filter.must.push(Condition::matches(ADMITTED, true));
+        let listed = Listed { collection: Collection::Tasks, filter, time: &"run_at" };
+        let (points, next) = self.latest(&listed, limit, after).await?;
+        Ok(Page { items: readable_tasks(points), next })
+    }
+
+    /// Dead letters, the latest first, from `after` (the `next` of the page before).
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn dead_letters(&self, limit: u32, after: Option<Place>) -> Result<Page<DeadLetter>, StoreError> {
+        let collection = Collection::DeadLetters;
+        let listed = Listed { collection, filter: Filter::default(), time: &"buried_at" };
+        let (points, next) = self.latest(&listed, limit, after).await?;
+        Ok(Page { items: readable(collection, points), next })
+    }
+
+    /// A page, and where the next one begins.
+    async fn latest(
+        &self,
+        listed: &Listed,
+        limit: u32,
+        after: Option<Place>,
+    ) -> Result<(Vec<RetrievedPoint>, Option<String>), StoreError> {
         let wanted = limit as usize + 1;
         let mut found = Vec::new();
         if let Some(place) = after {
-            found = self.of_time(filter, place.run_at, Some(place.id), wanted).await?;
+            found = self.of_time(listed, place.at, Some(place.id), wanted).await?;
         }
         if found.len() < wanted {
             let missing = wanted - found.len();
-            let mut older = self.before(filter, after.map(|place| place.run_at), missing).await?;
-            // Those of the last time may not be all of it, and come in any order.
+            let mut older = self.before(listed, after.map(|place| place.at), missing).await?;
+            // The server gives those of one time in any order.
+            older.sort_by_key(|point| listed.place_of(point).map(|place| (Reverse(place.at), place.id)));
+            // Of the last time there may be others.
             if older.len() == missing
-                && let Some(last) = older.last().and_then(run_at)
+                && let Some(last) = older.last().and_then(|point| listed.time_of(point))
             {
-                older.retain(|point| run_at(point) != Some(last));
+                older.retain(|point| listed.time_of(point) != Some(last));
                 let missing = missing - older.len();
-                older.extend(self.of_time(filter, last, None, missing).await?);
+                older.extend(self.of_time(listed, last, None, missing).await?);
             }
             found.extend(older);
         }
-        let next = found.get(limit as usize).and_then(Place::of).map(|place| place.to_string());
+        let next = found.get(limit as usize).and_then(|point| listed.place_of(point)).map(|place| place.to_string());
         found.truncate(limit as usize);
-        Ok(Page { items: readable_tasks(found), next })
+        Ok((found, next))
     }
 
     async fn of_time(
         &self,
-        filter: &TaskFilter,
-        run_at: Timestamp,
+        listed: &Listed,
+        time: Timestamp,
         from: Option<TaskId>,
         limit: usize,
     ) -> Result<Vec<RetrievedPoint>, StoreError> {
-        let mut filter = conditions(filter);
-        let at = Some(bound(run_at));
-        filter.must.push(Condition::range("run_at", Range { gte: at, lte: at, ..Range::default() }));
-        let request = |part| {
-            let request = self.scroll_of(filter.clone(), limit, &part);
+        let mut filter = listed.filter.clone();
+        let at = Some(bound(time));
+        filter.must.push(Condition::range(*listed.time, Range { gte: at, lte: at, ..Range::default() }));
+        let request = |request: ScrollPointsBuilder| {
+            let request = request.filter(filter.clone());
             if let Some(from) = from { request.offset(point_id(from)) } else { request }
         };
-        Ok(self.scroll_tasks(request).await?.result)
+        self.scroll_listed(listed, limit, request).await
     }
 
     async fn before(
         &self,
-        filter: &TaskFilter,
+        listed: &Listed,
         before: Option<Timestamp>,
         limit: usize,
     ) -> Result<Vec<RetrievedPoint>, StoreError> {
-        let mut order = OrderByBuilder::new("run_at").direction(Direction::Desc.into());
+        let mut order = OrderByBuilder::new(*listed.time).direction(Direction::Desc.into());
         if let Some(before) = before {
             // Where the server begins, in place of a condition that it would ask of everything later.
             order = order.start_from(start_from::Value::Integer(before.as_millis().saturating_sub(1)));
         }
-        let request = |part| self.scroll_of(conditions(filter), limit, &part).order_by(order.clone());
-        Ok(self.scroll_tasks(request).await?.result)
+        let request = |request: ScrollPointsBuilder| request.filter(listed.filter.clone()).order_by(order.clone());
+        self.scroll_listed(listed, limit, request).await
     }
 
-    fn scroll_of(&self, mut filter: Filter, limit: usize, part: &Part) -> ScrollPointsBuilder {
-        // What is not admitted need not have a time that the server can order by.
-        filter.must.push(Condition::matches(ADMITTED, true));
-        ScrollPointsBuilder::new(self.inner.name(Collection::Tasks))
-            .filter(filter)
-            .limit(u32::try_from(limit).unwrap_or(u32::MAX))
-            .with_payload(part.selector())
+    async fn scroll_listed(
+        &self,
+        listed: &Listed,
+        limit: usize,
+        request: impl Fn(ScrollPointsBuilder) -> ScrollPointsBuilder,
+    ) -> Result<Vec<RetrievedPoint>, StoreError> {
+        let request = |part: Part| {
+            let blank = ScrollPointsBuilder::new(self.inner.name(listed.collection));
+            request(blank.limit(u32::try_from(limit).unwrap_or(u32::MAX)).with_payload(part.selector()))
+        };
+        let rest = Part::Only(std::slice::from_ref(listed.time));
+        Ok(self.scroll_tellable(listed.collection, rest, request).await?.result)
     }
-}
-
-fn run_at(point: &RetrievedPoint) -> Option<Timestamp> {
-    point.payload.get("run_at")?.as_integer().map(Timestamp::from_millis)
 }

@@ -44,7 +44,7 @@ impl Store {
         for page in ids.chunks(IDS) {
             let ids: Vec<PointId> = page.iter().copied().map(point_id).collect();
             let points = match self.inner.get("tasks_by_id", Collection::Tasks, ids.clone(), Part::All).await {
-                Err(error) if error.is_undecodable() => self.tellable("tasks_by_id", ids).await?,
+                Err(error) if error.is_undecodable() => self.tellable("tasks_by_id", Collection::Tasks, ids).await?,
                 answer => answer?,
             };
             found.extend(readable_tasks(points));
@@ -89,21 +89,24 @@ impl Store {
                 None => request,
             }
         };
-        let page = self.scroll_tasks(request).await?;
+        let page = self.scroll_tellable(Collection::Tasks, Part::Nothing, request).await?;
         Ok(Page { next: page.next_page_offset.as_ref().map(show_id), items: readable_tasks(page.result) })
     }
 
-    /// What `request` asks for. Of a point that is nested deeper than the protocol can tell only `run_at` is read: the
+    /// What `request` asks for. Of a point that is nested deeper than the protocol can tell only a `part` is read: the
     /// rest of it would hide all others.
-    pub(super) async fn scroll_tasks(
+    pub(super) async fn scroll_tellable(
         &self,
+        collection: Collection,
+        part: Part,
         request: impl Fn(Part) -> ScrollPointsBuilder,
     ) -> Result<ScrollResponse, StoreError> {
-        match self.inner.scroll("tasks", request(Part::All)).await {
+        let operation = collection.as_str();
+        match self.inner.scroll(operation, request(Part::All)).await {
             Err(error) if error.is_undecodable() => {
-                let mut page = self.inner.scroll("tasks", request(Part::Only(&["run_at"]))).await?;
+                let mut page = self.inner.scroll(operation, request(part)).await?;
                 let ids = page.result.iter().filter_map(|point| point.id.clone());
-                for told in self.tellable("tasks", ids).await? {
+                for told in self.tellable(operation, collection, ids).await? {
                     page.result.iter_mut().filter(|point| point.id == told.id).for_each(|point| *point = told.clone());
                 }
                 Ok(page)
@@ -116,12 +119,13 @@ impl Store {
     pub(super) async fn tellable(
         &self,
         operation: &'static str,
+        collection: Collection,
         ids: impl IntoIterator<Item = PointId> + Send,
     ) -> Result<Vec<RetrievedPoint>, StoreError> {
         let ids: Vec<PointId> = ids.into_iter().collect();
         let mut found = Vec::with_capacity(ids.len());
         for id in ids {
-            match self.inner.get(operation, Collection::Tasks, vec![id.clone()], Part::All).await {
+            match self.inner.get(operation, collection, vec![id.clone()], Part::All).await {
                 Err(error) if error.is_undecodable() => {
                     tracing::debug!(task = show_id(&id), %error, "left out of what was read");
                 }

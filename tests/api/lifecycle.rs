@@ -177,7 +177,15 @@ async fn dead_letters_are_listed_shown_requeued_and_purged_one_or_all() {
         app.until(id, "failed").await;
     }
     let (_, listing) = app.get("/api/v1/dead-letters").await;
-    assert_eq!(listing["items"].as_array().expect("a listing").len(), 3);
+    let buried: Vec<&str> =
+        listing["items"].as_array().expect("a listing").iter().filter_map(|item| item["buried_at"].as_str()).collect();
+    assert!(buried.len() == 3 && buried.is_sorted_by(|one, next| one >= next), "the latest first: {buried:?}");
+    let (_, page) = app.get("/api/v1/dead-letters?limit=2").await;
+    let next = page["next"].as_str().expect("there is one more");
+    let (_, rest) = app.get(&format!("/api/v1/dead-letters?after={next}")).await;
+    assert_eq!((&rest["items"][0], &rest["next"]), (&listing["items"][2], &json!(null)));
+    let (status, problem) = app.get("/api/v1/dead-letters?after=yesterday").await;
+    assert!(status == StatusCode::BAD_REQUEST && problem.to_string().contains("yesterday"), "{problem}");
     let (status, letter) = app.get(&format!("/api/v1/dead-letters/{}", ids[0])).await;
     assert_eq!(status, StatusCode::OK);
     assert!(letter["failure"]["message"].as_str().is_some_and(|text| text.contains("nowhere.txt")), "{letter}");

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use qron::domain::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::program::{Said, Server};
@@ -84,6 +85,16 @@ fn tasks_are_cancelled_and_tried_again() {
     let said = server.run(&["cancel", strange, &ids[0]]);
     refused(&said, 1, strange);
     assert_eq!(status(&server, &ids[0]), "cancelled", "one that is not there does not stop the others");
+}
+
+#[test]
+fn a_task_is_due_so_long_from_now() {
+    let server = Server::start();
+    let task = server.run(&["show", &add(&server, &["--in", "2h"]), "--json"]).ok().json();
+    let time = |field: &str| Timestamp::read(&task[field]).expect("a time").as_millis();
+    let wait = time("run_at") - time("created_at");
+    assert!((7_140_000..=7_200_000).contains(&wait), "{wait} ms: {task}");
+    assert_eq!(task["status"], "pending");
 }
 
 #[test]

@@ -87,6 +87,8 @@ fn bad_tasks_are_refused_by_name_and_nothing_is_stored() {
         (vec!["add", goal, "--plan", &path(&unknown)], vec!["\"fly\"", "calculate"]),
         (vec!["add", goal, "--agent", "nobody"], vec!["nobody", "generalist"]),
         (vec!["add", goal, "--at", "tomorrow"], vec!["run_at", "tomorrow"]),
+        (vec!["add", goal, "--in", "soon"], vec!["--in", "soon"]),
+        (vec!["add", goal, "--in", "2h", "--at", "2036-01-01T00:00:00Z"], vec!["--in", "--at"]),
         (vec!["add", goal, "--priority", "99"], vec!["priority 99"]),
         (vec!["list", "--status", "maybe"], vec!["maybe", "pending"]),
         (vec!["show", "not-an-id"], vec!["not-an-id"]),

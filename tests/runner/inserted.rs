@@ -81,6 +81,7 @@ async fn a_point_that_is_no_task_is_a_dead_letter_and_holds_up_nobody() {
         let letter = world.store.dead_letter(rejected.id).await.expect("readable").expect("a dead letter");
         let named = if id == 11 { "goal" } else { "the day after tomorrow" };
         assert!(letter.failure.message.contains(named), "{}", letter.failure);
+        assert_eq!(letter.goal, if id == 11 { "" } else { "when?" });
         assert!(letter.payload.contains_key("note"));
     }
     assert_eq!(world.store.dead_letter_count().await.expect("readable"), 11);

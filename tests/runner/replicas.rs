@@ -224,6 +224,11 @@ async fn tasks_that_one_more_crash_would_end_run_one_at_a_time_beside_the_others
     }
     world.until_count(TaskStatus::Completed, 6).await;
     runner.shutdown().await;
+    let mut waited = 0;
+    for task in &suspects {
+        waited += usize::from(world.history(task.id).await.contains(&"kept_apart".to_owned()));
+    }
+    assert_eq!(waited, 2, "it is told why they waited");
 }
 
 /// A task that moves on between crashes is not what takes the process down, however often it is hit.

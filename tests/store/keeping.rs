@@ -116,18 +116,28 @@ fn letter(id: u64) -> DeadLetter {
 async fn dead_letters_are_found_counted_and_purged() {
     let bed = Bed::new().await;
     for id in 1..=5 {
-        bed.store.bury(&letter(id)).await.expect("buried");
+        // The last three at one time.
+        let buried_at = NOW.plus_millis(i64::try_from(id.min(3)).expect("small"));
+        bed.store.bury(&DeadLetter { buried_at, ..letter(id) }).await.expect("buried");
     }
-    let newer = DeadLetter { attempts: 4, ..letter(2) };
+    let newer = DeadLetter { attempts: 4, buried_at: NOW.plus_millis(2), ..letter(2) };
     bed.store.bury(&newer).await.expect("buried");
     assert_eq!(bed.store.dead_letter(TaskId::Number(2)).await.expect("readable"), Some(newer));
     assert_eq!(bed.store.dead_letter(TaskId::Number(9)).await.expect("readable"), None);
     assert_eq!(bed.store.dead_letter_count().await.expect("counted"), 5);
-    let first = bed.store.dead_letters(3, None).await.expect("a page");
-    let second = bed.store.dead_letters(3, first.next.as_deref()).await.expect("a page");
-    let ids: Vec<TaskId> = first.items.iter().chain(&second.items).map(|letter| letter.task_id).collect();
+    for limit in 1..=6 {
+        let (mut ids, mut after) = (Vec::new(), None);
+        loop {
+            let page = bed.store.dead_letters(limit, after).await.expect("a page");
+            ids.extend(page.items.into_iter().map(|letter| letter.task_id));
+            let Some(next) = page.next else { break };
+            after = Some(next.parse().expect("a place"));
+        }
+        assert_eq!(ids, [3, 4, 5, 2, 1].map(TaskId::Number), "{limit} in a page");
+    }
+    let mut ids = bed.store.dead_letter_ids().await.expect("readable");
+    ids.sort();
     assert_eq!(ids, [1, 2, 3, 4, 5].map(TaskId::Number));
-    assert_eq!(second.next, None);
     assert_eq!(bed.store.purge_dead_letters(&[1, 2, 99].map(TaskId::Number)).await.expect("purged"), 2);
     assert_eq!(bed.store.dead_letter_count().await.expect("counted"), 3);
 }

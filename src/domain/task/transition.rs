@@ -140,6 +140,8 @@ impl Task {
             }
             (Running, TaskEvent::CancelRequested) => next.cancel_requested = true,
             (Waiting | Pending | AwaitingApproval, TaskEvent::CancelRequested) | (Running, TaskEvent::Cancelled) => {
+                // A run was cut off: counted, so that the task knows that there was one.
+                next.releases += u32::from(self.status == Running);
                 next.error = Some(Failure::new(FailureClass::Cancelled, "cancelled on request"));
                 next.finish(Cancelled, now);
             }
@@ -200,9 +202,7 @@ impl Task {
     fn start_over(&mut self, now: Timestamp) {
         let asks = approval::start_over(&mut self.approvals, now);
         // Runs keep their numbers, so that the next one looks for the checkpoint of the last one and finds no older one.
-        // A run that was cancelled has not been counted yet; one that a person did not allow never began.
-        let uncounted = u32::from(self.status == TaskStatus::Cancelled && !asks);
-        self.releases = self.earlier_runs().saturating_add(uncounted);
+        self.releases = self.earlier_runs();
         // One that never ran may have been ahead of what it depends on.
         let never_ran = self.status != TaskStatus::Failed;
         self.status = match (asks, never_ran && !self.depends_on.is_empty()) {

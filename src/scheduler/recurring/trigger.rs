@@ -53,10 +53,11 @@ impl Desk {
                     }
                 }
                 Trigger::Wait(progress, replaced) => {
-                    let skips: Vec<Task> = skipped_tasks(&schedule, &replaced, now).collect();
-                    self.worker.store.insert(&skips).await?;
                     let after = Schedule { progress, ..schedule.clone() };
                     if self.worker.store.replace_schedule(&schedule, &after).await?.is_some() {
+                        // Not before: had another changed the schedule, they might have run after all.
+                        let skips: Vec<Task> = skipped_tasks(&schedule, &replaced, now).collect();
+                        self.worker.store.insert(&skips).await?;
                         self.tell(&schedule, "schedule_triggered", format!("schedule {id} was triggered"), now);
                         return Ok(Triggered::Queued(now));
                     }

@@ -181,6 +181,14 @@ fn no_run_has_the_number_of_an_earlier_one() {
 }
 
 #[test]
+fn a_run_that_was_cancelled_counts_and_one_that_never_began_does_not() {
+    let (pending, running) = (task(TaskStatus::Pending), task(TaskStatus::Running));
+    let again = |cancelled: Task| cancelled.apply(&TaskEvent::Requeued, LATER).expect("legal").earlier_runs();
+    assert_eq!(again(pending.apply(&TaskEvent::CancelRequested, LATER).expect("legal")), 0);
+    assert_eq!(again(running.apply(&TaskEvent::Cancelled, LATER).expect("legal")), 1);
+}
+
+#[test]
 fn what_never_ran_waits_for_its_dependencies_after_it_was_requeued_and_approved() {
     let asking = Task {
         depends_on: vec![TaskId::Number(2)],
