@@ -112,10 +112,14 @@ async fn the_history_of_many_tasks_that_run_at_once_has_no_gaps() {
     runner.shutdown().await;
     let mut told = 0;
     for task in &tasks {
-        told += world.history(task.id).await.len();
+        let history = world.history(task.id).await.len();
+        // More, when the machine was so slow that the replica handed a task back.
+        assert!(history >= 3 * STEPS + 2, "{history} events of task {}", task.id);
+        told += history;
     }
     eprintln!("{told} events; completed after {took:?}, all told after {:?}", began.elapsed());
-    assert_eq!(told, BURST * (3 * STEPS + 2));
+    let latest = world.store.events(None, 1_000).await.expect("readable");
+    assert!(latest.iter().all(|event| event.kind != "events_dropped"), "some were dropped");
 }
 
 /// As many as a slow model can keep waiting, each with a connection of its own (`ulimit -n 20000`):

@@ -88,5 +88,26 @@ impl Outlay {
     reason = "what is no number of tokens becomes none, or the greatest"
 )]
 fn affordable(price: Price, usd: f64) -> u64 {
-    if usd < 0.0 { 0 } else { (usd * 1e6 / price.completion).floor() as u64 }
+    if usd < 0.0 {
+        0
+    } else if price.completion > 0.0 {
+        (usd * 1e6 / price.completion).floor() as u64
+    } else {
+        u64::MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_the_money_bounds_an_answer_unless_answers_are_free() {
+        let price = Price { prompt: 1.0, completion: 2.0 };
+        assert_eq!(affordable(price, 1.0), 500_000);
+        assert_eq!((affordable(price, 0.0), affordable(price, -0.1)), (0, 0));
+        let free = Price { completion: 0.0, ..price };
+        assert_eq!((affordable(free, 0.0), affordable(free, 1.0)), (u64::MAX, u64::MAX));
+        assert_eq!(affordable(free, -0.1), 0, "the prompt is not");
+    }
 }
