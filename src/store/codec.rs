@@ -65,13 +65,13 @@ pub(super) const INSERTED_BY: &str = "inserted_by";
 /// The fields of `task`, without its unknown ones. Absent and empty fields, and counts of nothing, are left out: the server
 /// reads and writes the whole payload at each change.
 pub(super) fn encode(task: &Task) -> Map<String, Value> {
-    let mut payload = encode_order(task);
+    let mut payload = encode_spec(task);
     payload.append(&mut encode_state(task));
     payload
 }
 
-/// What was ordered, which no transition changes.
-fn encode_order(task: &Task) -> Map<String, Value> {
+/// What was asked for, which no transition changes.
+fn encode_spec(task: &Task) -> Map<String, Value> {
     let mut payload = Map::new();
     let mut put = |key: &str, value: Value| {
         payload.insert(key.to_owned(), value);
