@@ -55,9 +55,12 @@ impl Desk {
                 Trigger::Wait(progress, replaced) => {
                     let after = Schedule { progress, ..schedule.clone() };
                     if self.worker.store.replace_schedule(&schedule, &after).await?.is_some() {
-                        // Not before: had another changed the schedule, they might have run after all.
+                        // Not before: had another changed the schedule, they might have run after all. It waits now, and
+                        // whoever was told of a failure would ask for another.
                         let skips: Vec<Task> = skipped_tasks(&schedule, &replaced, now).collect();
-                        self.worker.store.insert(&skips).await?;
+                        if let Err(error) = self.worker.store.insert(&skips).await {
+                            tracing::error!(schedule = id, %error, "firings that a trigger replaced are not recorded");
+                        }
                         self.tell(&schedule, "schedule_triggered", format!("schedule {id} was triggered"), now);
                         return Ok(Triggered::Queued(now));
                     }
