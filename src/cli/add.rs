@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::client::Client;
 use super::select::duration;
@@ -82,5 +82,5 @@ impl Add {
 
 /// So long from now, by the clock of this machine.
 fn from_now(length: Duration) -> Value {
-    json!(clock::now().plus_millis(i64::try_from(length.as_millis()).unwrap_or(i64::MAX)).to_rfc3339())
+    Value::from(clock::now().plus_millis(i64::try_from(length.as_millis()).unwrap_or(i64::MAX)).to_rfc3339())
 }
