@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::error::Problem;
 use crate::domain::id::TaskId;
+use crate::domain::json::keep_digits;
 
 /// A JSON body.
 pub(super) struct Json<T>(pub(super) T);
@@ -37,7 +38,9 @@ pub(super) fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
 }
 
 fn read_text<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
-    let mut reader = serde_json::Deserializer::from_slice(text);
+    // What is no UTF-8, or no JSON, is told with its place by the reader below.
+    let kept = str::from_utf8(text).ok().and_then(|text| keep_digits(text).ok());
+    let mut reader = serde_json::Deserializer::from_slice(kept.as_deref().map_or(text, str::as_bytes));
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| located(&error))?;
     reader.end().map(|()| value).map_err(|error| error.to_string())
 }

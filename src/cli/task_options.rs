@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::CliError;
+use crate::domain::json;
 
 /// Where a file is named, standard input goes by this name.
 const STDIN: &str = "-";
@@ -101,7 +102,7 @@ fn read_plan(path: &Path) -> Result<Value, CliError> {
         let read = std::fs::read_to_string(path);
         (read.map_err(|error| CliError::Usage(format!("the plan {place} cannot be read: {error}")))?, place)
     };
-    serde_json::from_str(&text).map_err(|error| CliError::Usage(format!("the plan {place} is no JSON: {error}")))
+    json::read(&text).map_err(|error| CliError::Usage(format!("the plan {place} is no JSON: {error}")))
 }
 
 /// `key=value`, whose value is JSON where it reads as such and text otherwise, or whole objects; later ones win.
@@ -109,7 +110,8 @@ fn read_context(given: &[String]) -> Result<Value, CliError> {
     let mut context = Map::new();
     for text in given {
         if text.trim_start().starts_with('{') {
-            let object: Map<String, Value> = serde_json::from_str(text)
+            let object: Map<String, Value> = json::read(text)
+                .and_then(serde_json::from_value)
                 .map_err(|error| CliError::Usage(format!("--context {text:?} is no JSON object: {error}")))?;
             context.extend(object);
             continue;
@@ -117,7 +119,7 @@ fn read_context(given: &[String]) -> Result<Value, CliError> {
         let Some((key, value)) = text.split_once('=').filter(|(key, _)| !key.is_empty()) else {
             return Err(CliError::Usage(format!("--context {text:?} is neither key=value nor a JSON object")));
         };
-        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        let value = json::read(value).unwrap_or_else(|_| Value::from(value));
         context.insert(key.to_owned(), value);
     }
     Ok(Value::Object(context))

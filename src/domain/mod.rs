@@ -14,6 +14,7 @@ pub mod dependency;
 pub mod event;
 pub mod failure;
 pub mod id;
+pub mod json;
 pub mod limit;
 pub mod memory;
 pub mod plan;

@@ -1,11 +1,13 @@
 //! From what a model said to a value that follows a schema, or to a sentence that tells it what is wrong.
 
 use jsonschema::Validator;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::errors::shorten;
 use crate::domain::conversation::{Message, ResponseSchema};
 use crate::domain::failure::Failure;
+use crate::domain::json;
 
 /// Places in one answer where a value may begin that are tried.
 const MAX_CANDIDATES: usize = 32;
@@ -131,7 +133,7 @@ fn without_thoughts(content: &str) -> &str {
 
 /// Values in `content`, the most likely first.
 fn candidates(content: &str) -> impl Iterator<Item = Value> + '_ {
-    let whole = serde_json::from_str::<Value>(content).ok();
+    let whole = json::read(content).ok();
     let mut at = 0;
     let values = (0..MAX_CANDIDATES).map_while(move |_| {
         let start = at + content[at..].find(['{', '['])?;
@@ -147,9 +149,10 @@ fn candidates(content: &str) -> impl Iterator<Item = Value> + '_ {
 /// The value that `text` begins with, and its length in bytes.
 fn first_value(text: &str) -> Option<(Value, usize)> {
     let read = |text: &str| {
-        let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
-        let value = values.next()?.ok()?;
-        Some((value, values.byte_offset()))
+        let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+        values.next()?.ok()?;
+        let length = values.byte_offset();
+        Some((json::read(&text[..length]).ok()?, length))
     };
     // Without its commas a text is shorter than it is, so that a little of its end is looked at again.
     read(text).or_else(|| read(&without_trailing_commas(text)))

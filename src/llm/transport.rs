@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::Settings;
 use super::errors::{CallError, Refusal, innermost};
 use crate::domain::failure::Failure;
+use crate::domain::json::read_bytes;
 
 /// OpenAI's own endpoint.
 const OPENAI: &str = "https://api.openai.com/v1";
@@ -167,7 +168,7 @@ impl Transport {
             return Err(CallError::Refused(Refusal::read(status.as_u16(), &body, key, retry_after_ms)));
         }
         let body = self.read(&mut response, self.max_bytes).await?;
-        let value: Value = serde_json::from_slice(&body).map_err(|_| CallError::NotJson)?;
+        let value = read_bytes(&body).map_err(|_| CallError::NotJson)?;
         if let Some(refusal) = refusal_inside(&value, &body, self.key.expose_secret()) {
             return Err(CallError::Refused(refusal));
         }

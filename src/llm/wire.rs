@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::domain::conversation::{Message, ModelRequest, RequestedCall, ResponseSchema, Usage, estimated_tokens};
+use crate::domain::json::read;
 use crate::domain::tool::ToolSpec;
 
 /// Names of the field that limits the answer, by age; newer models of OpenAI refuse the old one, other servers
@@ -172,7 +173,7 @@ fn arguments(arguments: &Value) -> Value {
     match arguments {
         Value::Null => json!({}),
         Value::String(text) if text.trim().is_empty() => json!({}),
-        Value::String(text) => match serde_json::from_str(text) {
+        Value::String(text) => match read(text) {
             Ok(Value::Null) => json!({}),
             Ok(value) => value,
             Err(_) => Value::String(text.clone()),

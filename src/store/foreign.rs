@@ -34,6 +34,7 @@ use super::codec::FIELDS;
 use crate::domain::approval::{Approval, ApprovalPolicy};
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
+use crate::domain::json;
 use crate::domain::plan::Plan;
 use crate::domain::task::{
     Claim, DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, MAX_GOAL_CHARS, MAX_PRIORITY, Task, TaskStatus,
@@ -252,7 +253,7 @@ impl<'a> Reader<'a> {
     fn plan(&self) -> Read<Plan> {
         let Some((key, value)) = self.find(&["plan"]) else { return Ok(None) };
         let read = match value {
-            Value::String(text) => serde_json::from_str(text),
+            Value::String(text) => json::read(text).and_then(serde_json::from_value),
             other => serde_json::from_value(other.clone()),
         };
         match read {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::domain::id::TaskId;
+use crate::domain::json::is_too_large;
 use crate::domain::time::Timestamp;
 
 /// Deepest nesting that is sent as it is. Decoders of the protocol stop at 100 nested messages, and one level of
@@ -59,12 +60,14 @@ pub(super) fn to_text(value: &Value) -> String {
     }
 }
 
-/// `value` with everything below `depth` levels as JSON text.
+/// `value` with everything below `depth` levels as JSON text, and with whole numbers that the store would round as text.
 fn shallow(value: Value, depth: usize) -> Value {
     match value {
         Value::Array(_) | Value::Object(_) if depth == 0 => Value::String(value.to_string()),
         Value::Array(items) => items.into_iter().map(|item| shallow(item, depth - 1)).collect(),
         Value::Object(fields) => fields.into_iter().map(|(key, item)| (key, shallow(item, depth - 1))).collect(),
+        // The protocol has whole numbers up to 2^63, and floats for the others.
+        Value::Number(number) if is_too_large(&number) => Value::String(number.to_string()),
         other => other,
     }
 }
@@ -119,6 +122,14 @@ mod tests {
             let read: Value = serde_json::from_str(&to_text(&nested(levels))).expect("readable");
             assert_eq!(read == nested(levels), levels == MAX_TEXT_DEPTH);
         }
+    }
+
+    #[test]
+    fn whole_numbers_that_do_not_fit_keep_their_digits() {
+        let numbers = json!({"n": [i64::MAX, i64::MIN, u64::MAX, 9_223_372_036_854_775_808_u64, 1.5]});
+        let Value::Object(numbers) = numbers else { panic!("an object") };
+        let kept = json!({"n": [i64::MAX, i64::MIN, "18446744073709551615", "9223372036854775808", 1.5]});
+        assert_eq!(Value::Object(from_payload(to_payload(numbers))), kept);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What the model must answer: strict JSON schemas, and the tolerant reading of what it does answer.
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::domain::approval::Need;
 use crate::domain::conversation::ResponseSchema;
+use crate::domain::json::read;
 use crate::domain::plan::PlanStep;
 
 /// Schema of a plan. Strict schemas know no free-form objects, so `arguments` is JSON as text.
@@ -79,8 +81,7 @@ pub(super) struct Declared {
 /// # Errors
 /// What is wrong, in words for the model.
 pub(super) fn read_plan(text: &str) -> Result<Vec<PlanStep>, String> {
-    let written: WrittenPlan =
-        serde_json::from_str(inner_json(text)).map_err(|error| format!("this is not a plan in JSON: {error}"))?;
+    let written: WrittenPlan = read_json(text).map_err(|error| format!("this is not a plan in JSON: {error}"))?;
     written.steps.into_iter().map(WrittenStep::read).collect()
 }
 
@@ -90,7 +91,7 @@ impl WrittenStep {
         let tool = filled(self.tool);
         let arguments = match self.arguments {
             Value::String(text) if text.trim().is_empty() => Value::Null,
-            Value::String(text) => serde_json::from_str(&text)
+            Value::String(text) => read(&text)
                 .map_err(|error| format!("step {:?}: arguments must be the text of a JSON object: {error}", self.id))?,
             other => other,
         };
@@ -129,8 +130,7 @@ pub(super) fn read_answer(text: &str) -> Result<Declared, String> {
         #[serde(default)]
         reason: String,
     }
-    let written: Written =
-        serde_json::from_str(inner_json(text)).map_err(|error| format!("this is not an answer in JSON: {error}"))?;
+    let written: Written = read_json(text).map_err(|error| format!("this is not an answer in JSON: {error}"))?;
     let answer = match written.answer {
         Value::String(text) => text_or_json(&text),
         other => other,
@@ -143,10 +143,15 @@ pub(super) fn read_answer(text: &str) -> Result<Declared, String> {
 
 /// The value when `text` is a JSON object or array and nothing else; otherwise the text.
 pub(super) fn text_or_json(text: &str) -> Value {
-    match serde_json::from_str(inner_json(text)) {
+    match read(inner_json(text)) {
         Ok(value @ (Value::Object(_) | Value::Array(_))) => value,
         _ => Value::String(text.to_owned()),
     }
+}
+
+/// What the JSON in `text` says; numbers keep their digits.
+fn read_json<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
+    read(inner_json(text)).and_then(serde_json::from_value)
 }
 
 /// `text` without the code fence that models put around JSON.

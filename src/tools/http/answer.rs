@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::inputs::excerpt;
 use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::json::read_bytes;
 use crate::domain::time::Timestamp;
 use crate::domain::tool::ToolResult;
 
@@ -66,7 +67,7 @@ fn result(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Value {
     let media_type = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     let mut answer = json!({ "status": status.as_u16(), "headers": useful });
     let claims_json = media_type == "application/json" || media_type.ends_with("+json");
-    if claims_json && let Ok(value) = serde_json::from_slice::<Value>(&body) {
+    if claims_json && let Ok(value) = read_bytes(&body) {
         answer["body"] = value;
         return answer;
     }
@@ -126,6 +127,12 @@ mod tests {
         assert_eq!(json, Ok(expected));
         let body = |headers, body| answer(200, headers, body).expect("a result")["body"].clone();
         assert_eq!(body(&[("content-type", "application/json")], b"{oops"), "{oops");
+        let large =
+            br#"{"id": 18446744073709551616, "low": -9223372036854775809, "far": 1e400, "fits": 9223372036854775807}"#;
+        let kept = json!({
+            "id": "18446744073709551616", "low": "-9223372036854775809", "far": "1e400", "fits": i64::MAX,
+        });
+        assert_eq!(body(&[("content-type", "application/json")], large), kept, "numbers keep their digits");
         assert_eq!(body(&[], "plain ä".as_bytes()), "plain ä");
         assert_eq!(body(&[("content-type", "text/html; charset=ISO-8859-1")], b"\xe4"), "ä");
         let image = answer(200, &[("content-type", "image/png")], b"\x89PNG\xff").expect("a result");

@@ -20,6 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::guard::Checked;
 use super::{Limits, MAX_BYTES, Rows, SqlError, timed_out};
 use crate::domain::failure::Failure;
+use crate::domain::json;
 
 /// Time limit to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -104,7 +105,7 @@ async fn query(client: &mut Client, checked: &Checked, params: Vec<Value>, limit
             rows.truncated = true;
             continue;
         };
-        let value = serde_json::from_str(&text)
+        let value = json::read(&text)
             .map_err(|error| SqlError::Failed(Failure::permanent(format!("a row cannot be read: {error}"))))?;
         if !rows.push(value, text.len(), limits) {
             // What is left is not wanted: cutting the connection, as dropping it does, ends the transaction.
