@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
-use super::machine::{Action, Machine, ModelCall, ModelFailed, Note};
+use super::machine::{Action, Load, Machine, ModelCall, ModelFailed, Note};
 use super::{Checkpoint, Recorder};
 use crate::clock;
 use crate::domain::agent::AgentProfile;
@@ -47,6 +47,7 @@ pub(super) struct Driver<'a> {
 enum Call {
     Model { id: String, purpose: &'static str },
     Tool(ToolCall),
+    Load { step: String },
 }
 
 /// Why the machine gives nothing more to do.
@@ -58,6 +59,7 @@ enum Halt {
 enum Returned {
     Model(Result<ModelReply, ModelFailed>),
     Tool(ToolResult),
+    Loaded(ToolResult),
 }
 
 /// A checkpoint that is being written.
@@ -193,6 +195,7 @@ impl<'a> Driver<'a> {
                         }
                     }
                 }
+                Action::Load(loads) => loads.into_iter().for_each(|load| self.load(load)),
                 Action::Wait => return (None, held_back),
                 Action::Ask(calls) => return (Some(Halt::Asking(calls)), held_back),
                 Action::Done(outcome) => return (Some(Halt::Ended(outcome)), held_back),
@@ -241,6 +244,14 @@ impl<'a> Driver<'a> {
         self.in_flight.insert(handle.id(), Call::Tool(call));
     }
 
+    /// Reads an output back that became an artifact.
+    fn load(&mut self, load: Load) {
+        let (tools, task) = (self.tools.clone(), self.task.id);
+        let Load { step, artifact } = load;
+        let handle = self.calls.spawn(async move { Returned::Loaded(tools.output(task, &artifact).await) });
+        self.in_flight.insert(handle.id(), Call::Load { step });
+    }
+
     /// Feeds what a call came to into the machine.
     fn take(&mut self, returned: Result<(Id, Returned), JoinError>) {
         let (id, returned) = match returned {
@@ -256,6 +267,8 @@ impl<'a> Driver<'a> {
                 self.tell_tool_call(&call, &result);
                 self.machine.tool_returned(&call.id, &result)
             }
+            (Some(Call::Load { step }), Ok(Returned::Loaded(result))) => self.machine.loaded(&step, result),
+            (Some(Call::Load { step }), broken) => self.machine.loaded(&step, Err(broke_down(broken.err()))),
             (Some(Call::Model { id, .. }), broken) => {
                 self.machine.model_answered(&id, Err(no_cost(broke_down(broken.err()))))
             }

@@ -45,6 +45,7 @@ mod act;
 mod admission;
 mod asking;
 mod consent;
+mod loading;
 mod prompts;
 mod schema;
 mod state;
@@ -52,6 +53,8 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
+use loading::Loads;
+pub use loading::MAX_LOADED_BYTES;
 use state::{Asking, Phase, State, Status, Step, VERSION};
 
 /// How often the model is asked for a plan or an answer before an unusable one has to do.
@@ -101,12 +104,23 @@ pub enum Action {
     CallModel(Box<ModelCall>),
     /// Call these tools at the same time and report each with [`Machine::tool_returned`].
     CallTools(Vec<ToolCall>),
+    /// Read these outputs back and report each with [`Machine::loaded`].
+    Load(Vec<Load>),
     /// Nothing before a call in flight has returned.
     Wait,
     /// Nothing before a person has decided on these calls: the run ends here and goes on from its state.
     Ask(Vec<ToolCall>),
     /// The run has ended.
     Done(Result<Value, Failure>),
+}
+
+/// An output that became an artifact and is referred to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// The step whose output it is.
+    pub step: String,
+    /// Name of the artifact, which belongs to the task of the run.
+    pub artifact: String,
 }
 
 /// A question to the model.
@@ -164,6 +178,7 @@ pub struct Note {
 pub struct Machine {
     setup: Setup,
     state: State,
+    loads: Loads,
     notes: Vec<Note>,
 }
 
@@ -174,7 +189,12 @@ impl Machine {
     /// A [`Failure`] when it cannot begin: the plan of the task is invalid or larger than the budget, or it needs a model
     /// and there is none.
     pub fn new(setup: Setup) -> Result<Self, Failure> {
-        let mut machine = Self { setup, state: State::new(Phase::Planning(Asking::default())), notes: Vec::new() };
+        let mut machine = Self {
+            setup,
+            state: State::new(Phase::Planning(Asking::default())),
+            loads: Loads::default(),
+            notes: Vec::new(),
+        };
         if machine.asks_model() {
             machine.check_model()?;
         }
@@ -203,7 +223,7 @@ impl Machine {
         }
         let state = serde::Deserialize::deserialize(state)
             .map_err(|error: serde_json::Error| Unreadable::Malformed(error.to_string()))?;
-        let mut machine = Self { setup, state, notes: Vec::new() };
+        let mut machine = Self { setup, state, loads: Loads::default(), notes: Vec::new() };
         machine.pick_up();
         Ok(machine)
     }

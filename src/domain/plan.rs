@@ -260,6 +260,15 @@ fn references(text: &str) -> impl Iterator<Item = (std::ops::Range<usize>, Refer
     })
 }
 
+/// Steps that the references in `value` point at, in their order and each as often as it occurs.
+#[must_use]
+pub fn targets_of(value: &Value) -> Vec<&str> {
+    let mut texts = Vec::new();
+    collect_texts(value, &mut texts);
+    let steps = texts.into_iter().flat_map(|text| references(text).map(|(_, reference)| reference.step));
+    steps.filter(|step| *step != DEPS).collect()
+}
+
 /// What the references in `text` say between their braces, such as `s1.rows.0`, each once.
 #[must_use]
 pub fn referenced(text: &str) -> Vec<&str> {

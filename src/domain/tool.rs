@@ -1,7 +1,7 @@
 //! What a tool is, as seen by plans, prompts and policy.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::failure::Failure;
 
@@ -58,3 +58,26 @@ pub struct ToolCall {
 
 /// What a tool gave back.
 pub type ToolResult = Result<Value, Failure>;
+
+/// An artifact that holds an output which was too long for the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptApart<'a> {
+    /// Name of the artifact.
+    pub name: &'a str,
+    /// Bytes of the output as JSON.
+    pub bytes: u64,
+}
+
+/// What stands in the run for an output that became the artifact `name`: where it is, and how it begins.
+#[must_use]
+pub fn keep_apart(name: &str, bytes: usize, preview: &str) -> Value {
+    json!({ "artifact": name, "bytes": bytes, "preview": preview })
+}
+
+/// The artifact that `output` stands for, when [`keep_apart`] made it.
+#[must_use]
+pub fn kept_apart(output: &Value) -> Option<KeptApart<'_>> {
+    let fields = output.as_object().filter(|fields| fields.len() == 3)?;
+    fields.get("preview")?.as_str()?;
+    Some(KeptApart { name: fields.get("artifact")?.as_str()?, bytes: fields.get("bytes")?.as_u64()? })
+}

@@ -6,7 +6,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::inputs::{object, parse, refused};
+use super::inputs::{content_as_text, object, parse, refused};
 use super::toolbox::store_failure;
 use super::{Tool, ToolContext};
 use crate::clock;
@@ -62,10 +62,10 @@ impl Tool for SaveArtifact {
             parameters: object(
                 &json!({
                     "name": { "type": "string", "minLength": 1, "maxLength": MAX_NAME, "description": "e.g. \"report.md\"" },
-                    "content": { "type": "string" },
+                    "content": { "type": "string", "description": "text; JSON is written as its text" },
                     "media_type": {
                         "type": "string", "maxLength": 127, "pattern": "^[A-Za-z0-9.+_-]+/[A-Za-z0-9.+_-]+$",
-                        "description": "text/plain when absent"
+                        "description": "when absent: application/json for JSON, else text/plain"
                     },
                     "encoding": { "enum": ["utf-8", "base64"], "description": "of content; utf-8 when absent" },
                 }),
@@ -74,6 +74,13 @@ impl Tool for SaveArtifact {
             effect: Effect::Write,
             idempotent: true,
         }
+    }
+
+    fn prepare(&self, mut arguments: Value) -> Value {
+        if content_as_text(&mut arguments) && arguments.get("media_type").is_none_or(Value::is_null) {
+            arguments["media_type"] = "application/json".into();
+        }
+        arguments
     }
 
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {

@@ -19,6 +19,18 @@ pub(crate) fn object(properties: &Value, required: &[&str]) -> Value {
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
 }
 
+/// Writes a `content` that is given as JSON as its text, with a line for each field; `true` when it was an object or a
+/// list.
+pub(crate) fn content_as_text(arguments: &mut Value) -> bool {
+    let Some(content) = arguments.get_mut("content").filter(|content| !content.is_string() && !content.is_null())
+    else {
+        return false;
+    };
+    let is_nested = content.is_object() || content.is_array();
+    *content = Value::String(format!("{content:#}"));
+    is_nested
+}
+
 /// The failure for a call that policy forbids, after writing it to the audit log. `reason` names the input and holds
 /// no secret.
 pub(crate) fn refused(tool: &str, context: &ToolContext, reason: impl std::fmt::Display) -> Failure {
@@ -70,6 +82,27 @@ mod tests {
     fn an_excerpt_ends_between_characters() {
         assert_eq!(excerpt("äöü", 3), "ä…");
         assert_eq!(excerpt("äöü", 6), "äöü");
+    }
+
+    #[test]
+    fn content_given_as_json_becomes_text() {
+        for (given, text, nested) in [
+            (json!({"b": [1, "x"]}), "{\n  \"b\": [\n    1,\n    \"x\"\n  ]\n}", true),
+            (json!([]), "[]", true),
+            (json!(42), "42", false),
+            (json!(1.5), "1.5", false),
+            (json!(false), "false", false),
+            (json!("{}"), "{}", false),
+        ] {
+            let mut arguments = json!({"name": "a", "content": given});
+            assert_eq!(content_as_text(&mut arguments), nested, "{given}");
+            assert_eq!(arguments, json!({"name": "a", "content": text}));
+        }
+        for mut other in [json!({"name": "a"}), json!({"content": null}), json!([1]), json!(null)] {
+            let before = other.clone();
+            assert!(!content_as_text(&mut other));
+            assert_eq!(other, before);
+        }
     }
 
     #[test]

@@ -124,6 +124,10 @@ pub struct ToolContext {
 pub trait Tool: Send + Sync {
     /// What it is.
     fn spec(&self) -> ToolSpec;
+    /// Arguments as the tool wants them, from those that were given and are yet to be checked.
+    fn prepare(&self, arguments: Value) -> Value {
+        arguments
+    }
     /// Does it. `arguments` follow the schema of the spec. Must be safe to drop at any await.
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult;
 }

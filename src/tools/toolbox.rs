@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use jsonschema::Validator;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -25,8 +25,9 @@ use super::{Settings, Tool, ToolContext, ToolboxError};
 use crate::clock;
 use crate::domain::agent::AgentProfile;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::id::derived;
-use crate::domain::tool::{ToolCall, ToolResult, ToolSpec};
+use crate::domain::id::{TaskId, derived};
+use crate::domain::json;
+use crate::domain::tool::{ToolCall, ToolResult, ToolSpec, keep_apart};
 use crate::store::Store;
 use crate::telemetry::metrics;
 
@@ -143,9 +144,9 @@ impl Toolbox {
     }
 
     async fn run(&self, registered: &Registered, context: &ToolContext, call: &ToolCall) -> ToolResult {
-        check_arguments(registered, &call.arguments)?;
-        let (tool, context_of_call, arguments) =
-            (Arc::clone(&registered.tool), context.clone(), call.arguments.clone());
+        let arguments = registered.tool.prepare(call.arguments.clone());
+        check_arguments(registered, &arguments)?;
+        let (tool, context_of_call) = (Arc::clone(&registered.tool), context.clone());
         // A task of its own, so that a panic ends the call and not the worker.
         let running = AbortOnDropHandle::new(tokio::spawn(async move { tool.call(&context_of_call, arguments).await }));
         let name = &registered.spec.name;
@@ -177,7 +178,22 @@ impl Toolbox {
             .await
             .map_err(|error| store_failure(&error))?;
         let preview = excerpt(&text, PREVIEW_BYTES.min(self.max_output_bytes));
-        Ok(json!({ "artifact": name, "bytes": text.len(), "preview": preview }))
+        Ok(keep_apart(&name, text.len(), &preview))
+    }
+
+    /// The output of a tool that became the artifact `name` of `task`.
+    ///
+    /// # Errors
+    /// When the artifact is gone or cannot be read.
+    pub async fn output(&self, task: TaskId, name: &str) -> ToolResult {
+        let found = self.store.artifact(task, name).await.map_err(|error| store_failure(&error))?;
+        let (_, bytes) = found.ok_or_else(|| {
+            Failure::invalid(format!(
+                "the output that became artifact {name:?} is no longer there; it must be made again"
+            ))
+        })?;
+        json::read_bytes(&bytes)
+            .map_err(|error| Failure::invalid(format!("artifact {name:?} holds no output of a tool: {error}")))
     }
 }
 

@@ -6,6 +6,7 @@ mod common;
 mod bed;
 mod faults;
 mod injecting;
+mod loading;
 mod remembering;
 mod resuming;
 mod running;

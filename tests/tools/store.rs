@@ -123,6 +123,37 @@ async fn exfiltration_artifacts_are_read_by_the_same_user_only() {
 }
 
 #[tokio::test]
+async fn content_given_as_json_is_saved_as_its_text() {
+    let place = Place::new().await;
+    let ada = place.task(Some("ada"), |_| {}).await;
+    for (content, media_type, saved) in [
+        (json!({"rows": [1, 2]}), "application/json", "{\n  \"rows\": [\n    1,\n    2\n  ]\n}"),
+        (json!([]), "application/json", "[]"),
+        (json!(42), "text/plain", "42"),
+        (json!("[1]"), "text/plain", "[1]"),
+    ] {
+        place.call(&ada, "save_artifact", json!({ "name": "a", "content": content })).await.expect("saved");
+        let read = place.call(&ada, "read_artifact", json!({ "name": "a" })).await.expect("read");
+        assert_eq!((&read["content"], &read["media_type"]), (&json!(saved), &json!(media_type)));
+        place.call(&ada, "write_file", json!({ "path": "a", "content": content })).await.expect("written");
+        let read = place.call(&ada, "read_file", json!({ "path": "a" })).await.expect("read");
+        assert_eq!(read["content"], json!(saved));
+    }
+    let failure = place.call(&ada, "save_artifact", json!({ "name": "a", "content": null })).await.expect_err("none");
+    assert!(failure.message.contains("/content"), "{failure}");
+}
+
+/// The form in which numbers of any length reach the tools, and one that only a plan can hold.
+#[tokio::test]
+async fn state_keeps_the_digits_of_whole_numbers() {
+    let place = Place::new().await;
+    let numbers = json!([i64::MAX, i64::MIN, u64::MAX, "18446744073709551616"]);
+    place.call(&context(), "set_state", json!({ "key": "n", "value": numbers })).await.expect("set");
+    let read = place.call(&context(), "get_state", json!({ "key": "n" })).await.expect("an answer");
+    assert_eq!(read["value"], numbers);
+}
+
+#[tokio::test]
 async fn a_follow_up_task_is_created_once_and_at_once_known() {
     let place = Place::new().await;
     let parent = place.task(Some("ada"), |_| {}).await;

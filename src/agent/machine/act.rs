@@ -11,6 +11,7 @@ use super::{Machine, ModelCall, prompts, schema};
 use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCall};
 use crate::domain::failure::{BudgetLimit, Failure};
 use crate::domain::id::derived;
+use crate::domain::json;
 use crate::domain::plan::resolve;
 use crate::domain::tool::{ToolCall, ToolResult};
 
@@ -65,14 +66,17 @@ impl Machine {
 
     /// The model call of the next turn; fails the step when its instruction refers to nothing.
     fn turn(&mut self, index: usize) -> Option<ModelCall> {
-        let outputs = self.state.targets(&self.setup.dependencies);
+        if self.waits_for_load(index) {
+            return None;
+        }
+        let outputs = self.targets();
         let step = &self.state.steps[index];
         let instruction = Value::String(step.plan.instruction.clone().unwrap_or_default());
         if let Err(unresolved) = resolve(&instruction, &outputs) {
             self.fail(index, Failure::invalid(unresolved.to_string()));
             return None;
         }
-        let mut messages = prompts::act(&self.setup, &step.plan, &outputs);
+        let mut messages = prompts::act(&self.setup, &step.plan, &outputs, &self.artifacts());
         let mut tools: Vec<_> =
             self.setup.tools.iter().filter(|tool| tool.name != prompts::FAIL_STEP).cloned().collect();
         tools.push(Arc::new(prompts::fail_step_tool()));
@@ -245,7 +249,7 @@ fn read_arguments(written: &Value) -> Option<Value> {
         Value::Object(_) => Some(written.clone()),
         Value::Null => Some(Value::Object(Map::new())),
         Value::String(text) if text.trim().is_empty() => Some(Value::Object(Map::new())),
-        Value::String(text) => serde_json::from_str(text).ok().filter(Value::is_object),
+        Value::String(text) => json::read(text).ok().filter(Value::is_object),
         _ => None,
     }
 }

@@ -103,7 +103,14 @@ pub(super) fn answer(setup: &Setup, state: &State, rejected: &[Rejected]) -> Vec
 }
 
 /// The opening of a step that needs judgement.
-pub(super) fn act(setup: &Setup, step: &PlanStep, outputs: &HashMap<String, Value>) -> Vec<Message> {
+///
+/// `artifacts` are those whose content stands in `outputs`, by step: what is cut can be read there.
+pub(super) fn act(
+    setup: &Setup,
+    step: &PlanStep,
+    outputs: &HashMap<String, Value>,
+    artifacts: &HashMap<String, String>,
+) -> Vec<Message> {
     let instruction = step.instruction.as_deref().unwrap_or_default();
     let mut shown: Vec<(String, Value)> = Vec::new();
     // A reference stays a name in the instruction: what it stands for is data and must not become part of it.
@@ -119,7 +126,13 @@ pub(super) fn act(setup: &Setup, step: &PlanStep, outputs: &HashMap<String, Valu
         }
     }
     let limit = share(shown.len());
-    let blocks: Vec<String> = shown.iter().map(|(name, value)| data_block(name, value, limit)).collect();
+    let blocks: Vec<String> = shown
+        .iter()
+        .map(|(name, value)| {
+            let step = name.trim_start_matches("${").split(['.', '}']).next().unwrap_or_default();
+            data_block_of(name, value, limit, artifacts.get(step).map(String::as_str).or_else(|| artifact_of(value)))
+        })
+        .collect();
     let user = format!(
         "{}\n\nThe step to carry out now:\n<step id=\"{}\">\n{}\n</step>\n\n{}\n\nCarry out this step only, calling tools as \
          needed. When it is done, answer without calling a tool: that answer is the output of the step. If it cannot be \
@@ -250,6 +263,11 @@ fn share(blocks: usize) -> usize {
 
 /// `value` as marked data of at most `limit` bytes, with how to read the rest when it is longer.
 fn data_block(name: &str, value: &Value, limit: usize) -> String {
+    data_block_of(name, value, limit, artifact_of(value))
+}
+
+/// The same for a value that is, or comes from, `artifact`.
+fn data_block_of(name: &str, value: &Value, limit: usize, artifact: Option<&str>) -> String {
     let text = match value {
         Value::String(text) => disarmed(text),
         other => disarmed(&other.to_string()),
@@ -259,7 +277,7 @@ fn data_block(name: &str, value: &Value, limit: usize) -> String {
     if shown.len() == text.len() {
         return block;
     }
-    let rest = artifact_of(value).map_or_else(
+    let rest = artifact.map_or_else(
         || "ask for a smaller part of it if you need the rest".to_owned(),
         |artifact| format!("read_artifact with name {artifact:?} reads the rest"),
     );

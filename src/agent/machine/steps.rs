@@ -20,6 +20,10 @@ impl Machine {
         if self.state.stopping.is_some() {
             return None;
         }
+        let loads = self.take_loads();
+        if !loads.is_empty() {
+            return Some(Action::Load(loads));
+        }
         let mut calls = self.take_step_calls();
         calls.extend(self.take_act_calls());
         if !calls.is_empty() {
@@ -31,7 +35,7 @@ impl Machine {
         if self.state.stopping.is_some() {
             return None;
         }
-        if self.state.is_busy() {
+        if self.state.is_busy() || self.loads.is_busy() {
             return Some(Action::Wait);
         }
         let held_back = self.held_back();
@@ -147,7 +151,7 @@ impl Machine {
 
     /// The calls of the tool steps that are due, marked as started.
     fn take_step_calls(&mut self) -> Vec<ToolCall> {
-        let outputs = self.state.targets(&self.setup.dependencies);
+        let outputs = self.targets();
         let mut calls = Vec::new();
         for index in 0..self.state.steps.len() {
             let step = &self.state.steps[index];
@@ -155,6 +159,10 @@ impl Machine {
                 continue;
             };
             let (tries, tool) = (*tries, tool.clone());
+            if self.waits_for_load(index) {
+                continue;
+            }
+            let step = &self.state.steps[index];
             if self.tool(&tool).is_none() {
                 let known = self.tool_names().join(", ");
                 self.fail(index, Failure::invalid(format!("unknown tool {tool:?}; known are: {known}")));
@@ -184,7 +192,7 @@ impl Machine {
 
     /// The calls that are due and wait for a person.
     fn held_back(&self) -> Vec<ToolCall> {
-        let outputs = self.state.targets(&self.setup.dependencies);
+        let outputs = self.targets();
         let mut calls = Vec::new();
         for step in &self.state.steps {
             match (&step.status, &step.plan.tool) {
@@ -236,7 +244,8 @@ impl Machine {
 
     fn is_repeatable(&self, index: usize) -> bool {
         let step = &self.state.steps[index].plan;
-        let arguments = resolve(&step.arguments, &self.state.targets(&self.setup.dependencies)).unwrap_or(Value::Null);
+        // What refers to an output that is yet to be read back must not look like a call without arguments.
+        let arguments = resolve(&step.arguments, &self.targets()).unwrap_or_else(|_| step.arguments.clone());
         step.tool.as_deref().and_then(|tool| self.tool(tool)).is_some_and(|tool| tool.is_repeatable(&arguments))
     }
 

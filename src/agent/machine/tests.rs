@@ -16,6 +16,7 @@ use crate::domain::tool::Effect;
 mod abuse;
 mod acting;
 mod asking_people;
+mod loading;
 mod planning;
 mod resuming;
 mod stepping;
@@ -144,7 +145,7 @@ fn said(call: &ModelCall) -> String {
 fn copied(machine: &Machine) -> Machine {
     let state = machine.state().expect("serialisable");
     let state = serde_json::from_str(&state.to_string()).expect("the same");
-    Machine { setup: machine.setup.clone(), state, notes: Vec::new() }
+    Machine { setup: machine.setup.clone(), state, loads: Loads::default(), notes: Vec::new() }
 }
 
 /// The machine as the next attempt continues it.

@@ -99,6 +99,7 @@ fn recursion_ten_thousand_different_calls_end_with_the_turns() {
                 }
             }
             Action::Wait => panic!("nothing is in flight"),
+            Action::Load(_) => panic!("nothing became an artifact"),
             Action::Ask(_) => panic!("nobody needs to be asked"),
             Action::Done(outcome) => break outcome,
         }

@@ -180,6 +180,7 @@ fn run(drawn: &Drawn, fate: &[(Interruption, u8)]) -> Run {
                 }
                 call @ Action::CallModel(_) => in_flight.push(call),
                 Action::Wait => break None,
+                Action::Load(_) => panic!("nothing became an artifact"),
                 Action::Ask(_) => panic!("nobody needs to be asked"),
                 Action::Done(outcome) => break Some(outcome),
             }
