@@ -2,6 +2,7 @@
 
 mod dashboards;
 mod files;
+mod image;
 mod rules;
 
 use std::collections::HashMap;
