@@ -16,6 +16,7 @@ use crate::domain::retry::RetryPolicy;
 use crate::{api, llm, scheduler, store, telemetry, tools, worker};
 
 mod layers;
+mod secret_files;
 mod shape;
 mod show;
 mod validate;
@@ -98,7 +99,7 @@ impl Config {
         let defaults = layers::defaults()?;
         let layers = [
             layers::file(file, &mut problems)?,
-            layers::environment(&variables.into_iter().collect::<Vec<_>>(), &mut problems),
+            layers::environment(&secret_files::read(variables.into_iter().collect(), &mut problems), &mut problems),
         ]
         .into_iter()
         .flatten();

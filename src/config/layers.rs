@@ -9,14 +9,15 @@ use figment::{Figment, Metadata, Profile, Provider};
 use super::{ConfigError, DEFAULT_TOML, shape};
 
 /// Variables of other programs that mean a setting of qron too; those of qron itself win over them.
-const WELL_KNOWN: [(&str, [&str; 2]); 4] = [
+pub(super) const WELL_KNOWN: [(&str, [&str; 2]); 4] = [
     ("OPENAI_API_KEY", ["model", "api_key"]),
     ("OPENAI_BASE_URL", ["model", "base_url"]),
     ("QDRANT_URL", ["store", "url"]),
     ("QDRANT_API_KEY", ["store", "api_key"]),
 ];
 
-const PREFIX: &str = "QRON__";
+/// First part of the names of qron's own variables.
+pub(super) const PREFIX: &str = "QRON__";
 
 /// Settings from one source.
 #[derive(Clone, Debug)]

@@ -119,8 +119,11 @@ pub(super) fn shown(path: &str, value: &Value) -> String {
     if super::show::is_secret(path) { "***".to_owned() } else { super::show::inline(value) }
 }
 
-/// Whether `value` has the type of `example`; `Err` says which it should have.
+/// Whether `value` has the type of `example`; `Err` says which it should have. Where a list is wanted, a text becomes one.
 fn fit(value: &mut Value, example: &Value) -> Result<(), String> {
+    if let (Value::String(_, text), Value::Array(..)) = (&*value, example) {
+        *value = Value::from(items(text));
+    }
     let fits = match (&*value, example) {
         (Value::String(..), Value::String(..)) | (Value::Bool(..), Value::Bool(..)) => true,
         (Value::Num(_, number), Value::Num(_, Num::F32(_) | Num::F64(_))) => {
@@ -139,6 +142,11 @@ fn fit(value: &mut Value, example: &Value) -> Result<(), String> {
     Ok(())
 }
 
+/// The items of a list that is written as a text: several are separated by commas.
+fn items(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
 const fn is_integer(number: Num) -> bool {
     !matches!(number, Num::F32(_) | Num::F64(_))
 }
@@ -149,24 +157,34 @@ fn expected(example: &Value) -> String {
         Value::Bool(..) => "true or false".to_owned(),
         Value::Num(_, number) if is_integer(*number) => "a whole number, zero or more".to_owned(),
         Value::Num(..) => "a number".to_owned(),
-        Value::Array(..) => r#"a list of texts, e.g. ["a", "b"]"#.to_owned(),
+        Value::Array(..) => r#"a text such as a or a,b, or a list of texts, e.g. ["a", "b"]"#.to_owned(),
         Value::Dict(..) => "a section of keys".to_owned(),
         Value::Empty(_, Empty::None | Empty::Unit) => "nothing".to_owned(),
     }
 }
 
+/// Whether `path` names a setting, and not a section.
+pub(super) fn is_setting(path: &[&str]) -> bool {
+    setting(path).is_some_and(|example| !matches!(example, Value::Dict(..)))
+}
+
+/// The example of the setting or section at `path`.
+fn setting(path: &[&str]) -> Option<&'static Value> {
+    let (last, sections) = path.split_last()?;
+    let within = sections.iter().try_fold(&*EXAMPLE, |dict, key| example_of(dict, key)?.as_dict())?;
+    example_of(within, last)
+}
+
 /// The text of a variable as the type that the setting at `path` has. Unknown settings keep their text: they are
 /// reported as unknown later.
 pub(super) fn typed(path: &[&str], text: &str) -> Result<Value, String> {
-    let mut example: Option<&Value> = None;
-    let mut within = Some(&*EXAMPLE);
-    for key in path {
-        example = within.and_then(|dict| example_of(dict, key));
-        within = example.and_then(Value::as_dict);
-    }
-    let Some(example) = example else { return Ok(Value::from(text)) };
+    let Some(example) = setting(path) else { return Ok(Value::from(text)) };
     if matches!(example, Value::String(..)) {
         return Ok(Value::from(text));
+    }
+    // A list has brackets. Anything else is its only item, or several: the name of a model may look like a number.
+    if matches!(example, Value::Array(..)) && !text.trim_start().starts_with('[') {
+        return Ok(Value::from(items(text)));
     }
     // The parser never fails: what it does not understand is a text.
     let mut value: Value = text.trim().parse().unwrap_or_else(|never| match never {});

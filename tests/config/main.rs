@@ -55,6 +55,67 @@ fn a_file_overrides_the_defaults_and_a_variable_the_file() {
 }
 
 #[test]
+fn a_text_counts_as_a_list_wherever_a_list_is_wanted() {
+    for (text, items) in [
+        ("llama3.2", &["llama3.2"][..]),
+        ("qwen3:8b", &["qwen3:8b"]),
+        ("a,b", &["a", "b"]),
+        (" a , b, ", &["a", "b"]),
+        ("4", &["4"]),
+        ("true", &["true"]),
+        ("hf.co/x/Y-GGUF:Q4_K_M", &["hf.co/x/Y-GGUF:Q4_K_M"]),
+        (r#"["a", "b"]"#, &["a", "b"]),
+        (r#" ["a, b"]"#, &["a, b"]),
+    ] {
+        let config = load("", &[("QRON__MODEL__MODELS", text)]).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(config.model.models, items, "{text}");
+    }
+    let file = "[model]\nmodels = \"a, b\"\n[tools.http]\nallow = \"intranet\"\n[agents.x]\ncapabilities = \"sql\"\n";
+    let config = load(file, &[("QRON__AGENTS__X__TOOLS", "calculate,read_file")]).expect("valid");
+    assert_eq!(config.model.models, ["a", "b"]);
+    assert_eq!(config.tools.http.allow, ["intranet"]);
+    assert_eq!(config.agents["x"].capabilities, ["sql"]);
+    assert!(config.agents["x"].allows("calculate") && config.agents["x"].allows("read_file"));
+    assert!(!config.agents["x"].allows("write_file"));
+}
+
+#[test]
+fn a_variable_that_ends_in_file_names_the_file_that_holds_the_value() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let secret = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.to_string_lossy().into_owned()
+    };
+    let (token, key, qdrant) = (secret("token", "t-1\n"), secret("key", " sk-2 \r\n"), secret("qdrant", "q-3"));
+    let files = [
+        ("QRON__API__TOKEN_FILE", token.as_str()),
+        ("OPENAI_API_KEY_FILE", key.as_str()),
+        ("QDRANT_API_KEY_FILE", qdrant.as_str()),
+        ("QRON__WORKER__GRACE_S_FILE", &secret("grace", "9\n")),
+        ("OPENAI_BASE_URL_FILE", ""),
+    ];
+    let config = load("", &files).expect("valid");
+    assert_eq!(config.api.token.expose_secret(), "t-1");
+    assert_eq!(config.model.api_key.expose_secret(), "sk-2");
+    assert_eq!(config.store.api_key.expose_secret(), "q-3");
+    assert_eq!(config.worker.grace_s, 9);
+
+    let absent = folder.path().join("absent").to_string_lossy().into_owned();
+    assert_problem("", &[("OPENAI_API_KEY_FILE", &absent)], &["OPENAI_API_KEY_FILE", &absent, "cannot be read"]);
+    let both = [("QRON__API__TOKEN", "t-0"), ("QRON__API__TOKEN_FILE", token.as_str())];
+    assert_problem("", &both, &["QRON__API__TOKEN", "QRON__API__TOKEN_FILE", "unset one"]);
+    let empty = [("QDRANT_API_KEY", ""), ("QDRANT_API_KEY_FILE", qdrant.as_str())];
+    assert_eq!(load("", &empty).expect("an empty one is unset").store.api_key.expose_secret(), "q-3");
+    let long = secret("long", &"x".repeat(70_000));
+    assert_problem("", &[("QRON__API__TOKEN_FILE", &long)], &["QRON__API__TOKEN_FILE", &long, "65536 bytes"]);
+    assert_problem("", &[("QRON__API__TOKN_FILE", &token)], &["api.tokn_file", "QRON__API__TOKN_FILE", "token"]);
+    let wrong = secret("wrong", "sk-very-secret soon");
+    let told = problems("", &[("QRON__WORKER__GRACE_S_FILE", &wrong), ("QRON__API__TOKEN_FILE", &wrong)]).join("\n");
+    assert!(told.contains("QRON__WORKER__GRACE_S"), "{told}");
+}
+
+#[test]
 fn variables_of_openai_and_qdrant_are_understood_and_yield_to_those_of_qron() {
     let well_known = [
         ("OPENAI_API_KEY", "sk-1"),
@@ -111,7 +172,9 @@ fn an_unknown_key_is_named_with_its_source_and_the_valid_ones() {
 fn a_wrong_type_names_key_value_and_what_is_allowed() {
     assert_problem("[worker]\ngrace_s = \"soon\"\n", &[], &["worker.grace_s", "\"soon\"", "whole number"]);
     assert_problem("[worker]\ngrace_s = -1\n", &[], &["worker.grace_s", "-1", "zero or more"]);
-    assert_problem("[model]\nmodels = \"a\"\n", &[], &["model.models", "\"a\"", "list"]);
+    assert_problem("[model]\nmodels = 5\n", &[], &["model.models = 5", "file /", "a,b", r#"["a", "b"]"#]);
+    assert_problem("[model]\nmodels = [5]\n", &[], &["model.models", "list"]);
+    assert_problem("", &[("QRON__MODEL__MODELS", r#"["a", 5]"#)], &["QRON__MODEL__MODELS", "list"]);
     assert_problem("worker = 1\n", &[], &["worker", "section"]);
     assert_problem("", &[("QRON__WORKER__GRACE_S", "soon")], &["worker.grace_s", "soon", "whole number"]);
     assert_problem("[api]\naddress = \"here\"\n", &[], &["api.address = \"here\"", "file /", "127.0.0.1:8080"]);
