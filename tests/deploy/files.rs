@@ -1,5 +1,10 @@
 //! Compose file, Kubernetes manifest, systemd unit and image.
 
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::Command;
+
 use qron::config::Config;
 
 use crate::{read, root};
@@ -44,16 +49,148 @@ fn kubernetes_variables(manifest: &str) -> Variables {
     inline.chain(secret).collect()
 }
 
+/// The variables with the files that they name put into `folder`, as a container platform mounts them.
+fn with_files(variables: Variables, folder: &Path) -> Variables {
+    let mount = |(key, value): (String, String)| {
+        if !key.ends_with("_FILE") {
+            return (key, value);
+        }
+        let path = folder.join(Path::new(&value).file_name().expect("a file"));
+        fs::write(&path, "filled-in\n").expect("written");
+        (key, path.to_string_lossy().into_owned())
+    };
+    variables.into_iter().map(mount).collect()
+}
+
+/// Variables that a service of the compose file passes on only when its user sets them.
+fn compose_passed_on(service: &str) -> Vec<&str> {
+    let (_, environment) = service.split_once("\n    environment:\n").expect("an environment");
+    let lines = environment.lines().take_while(|line| line.starts_with("      "));
+    lines.filter_map(|line| line.trim().strip_suffix(':')).collect()
+}
+
+/// The text under a key of a manifest that ends in `: |`, without its indentation.
+fn block(manifest: &str, key: &str) -> String {
+    let (_, rest) = manifest.split_once(&format!("\n  {key}: |\n")).unwrap_or_else(|| panic!("no {key}"));
+    rest.lines().map_while(|line| line.strip_prefix("    ")).map(|line| format!("{line}\n")).collect()
+}
+
 #[test]
 fn what_the_deployments_set_is_a_valid_configuration() {
     let compose = compose_variables(compose_service(&read("deploy/compose.yaml"), "qron"));
     let kubernetes = kubernetes_variables(&read("deploy/kubernetes/qron.yaml"));
+    let folder = tempfile::tempdir().expect("a folder");
     for (variables, least) in [(compose, 8), (kubernetes, 8)] {
+        let variables = with_files(variables, folder.path());
         assert!(variables.len() >= least, "variables are not found any more: {variables:?}");
         Config::load_with(None, variables.clone()).unwrap_or_else(|error| panic!("{variables:?}:\n{error}"));
     }
     let wrong = vec![("QRON__WORKER__GRACE".to_owned(), "30".to_owned())];
     assert!(Config::load_with(None, wrong).is_err(), "this test would notice a key that does not exist");
+}
+
+#[test]
+fn the_configuration_files_of_the_deployments_are_valid_as_they_are_and_with_their_examples() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let compose = read("deploy/qron.toml");
+    // Prose begins a line with a capital letter or a backquote, an example with a section or a key.
+    let is_example =
+        |line: &str| line.strip_prefix("# ").is_some_and(|text| text.contains(" = ") || text.starts_with('['));
+    let uncommented: Vec<&str> =
+        compose.lines().map(|line| if is_example(line) { line.trim_start_matches("# ") } else { line }).collect();
+    let kubernetes = block(&read("deploy/kubernetes/qron.yaml"), "qron.toml");
+    assert!(kubernetes.contains("models = "), "there is no place for the name of a model");
+    for text in [&compose, &uncommented.join("\n"), &kubernetes] {
+        let path = folder.path().join("qron.toml");
+        fs::write(&path, text).expect("written");
+        Config::load_with(Some(&path), []).unwrap_or_else(|error| panic!("{text}:\n{error}"));
+    }
+    assert!(uncommented.iter().any(|line| line.starts_with("models = ")), "{uncommented:?}");
+}
+
+#[test]
+fn a_person_can_fill_in_settings_models_secrets_and_a_contact() {
+    let (compose, example) = (read("deploy/compose.yaml"), read("deploy/env.example"));
+    let service = compose_service(&compose, "qron");
+    let passed_on = compose_passed_on(service);
+    assert!(passed_on.contains(&"QRON__MODEL__MODELS") && passed_on.contains(&"OPENAI_API_KEY_FILE"), "{passed_on:?}");
+    for name in passed_on {
+        assert!(example.contains(&format!("\n#{name}=")), "deploy/env.example does not tell about {name}");
+    }
+    for needed in
+        ["extra_hosts: [\"host.docker.internal:host-gateway\"]", "./qron.toml:/etc/qron/qron.toml:ro", "./secrets:"]
+    {
+        assert!(service.contains(needed), "qron lacks {needed}");
+    }
+    for variable in compose_variables(service).iter().filter(|(name, _)| name == "QRON_CONFIG") {
+        assert!(service.contains(&format!(":{}:ro", variable.1)), "{variable:?} is not mounted");
+    }
+    // What was passed on would end in the settings of qron.
+    let example = example.lines().filter_map(|line| line.strip_prefix("#QRON__")?.split_once('='));
+    for (name, value) in example {
+        let variables = [(format!("QRON__{name}"), value.to_owned())];
+        Config::load_with(None, variables).unwrap_or_else(|error| panic!("deploy/env.example: {error}"));
+    }
+
+    let manifest = read("deploy/kubernetes/qron.yaml");
+    for (name, path) in kubernetes_variables(&manifest) {
+        if name == "QRON_CONFIG" || name.ends_with("_FILE") {
+            let folder = Path::new(&path).parent().expect("a folder").display().to_string();
+            assert!(
+                manifest.contains(&format!("mountPath: {folder}, readOnly: true")),
+                "{name}: {folder} is not mounted"
+            );
+        }
+    }
+    assert!(read("deploy/prometheus/prometheus.yml").contains("targets: [\"alertmanager:9093\"]"));
+}
+
+/// The Alertmanager's configuration, first as it is, then with each of its commented contact points filled in.
+fn contacts() -> Vec<String> {
+    let text = read("deploy/alertmanager/alertmanager.yml");
+    let is_code =
+        |line: &str| line.strip_prefix("    #").is_some_and(|rest| !rest.starts_with(' ') || rest.starts_with("  "));
+    let lines: Vec<&str> = text.lines().collect();
+    let starts: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].ends_with("_configs:")).collect();
+    let filled_in = starts.iter().map(|start| {
+        let uncomment = |(at, line): (usize, &&str)| {
+            let follows = at >= *start && lines[*start..=at].iter().all(|line| is_code(line));
+            if follows { line.replacen('#', "", 1) } else { (*line).to_owned() }
+        };
+        lines.iter().enumerate().map(uncomment).collect::<Vec<_>>().join("\n") + "\n"
+    });
+    std::iter::once(text.clone()).chain(filled_in).collect()
+}
+
+#[test]
+fn amtool_agrees_with_each_contact_point() {
+    let contacts = contacts();
+    assert!(contacts.len() > 3, "the contact points are not found any more: {contacts:?}");
+    for (at, text) in contacts.iter().enumerate() {
+        assert_eq!(
+            text.contains("\n    email_configs:")
+                || text.contains("\n    slack_configs:")
+                || text.contains("\n    webhook_configs:"),
+            at > 0
+        );
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("alertmanager.yml");
+        fs::write(&path, text).expect("written");
+        let output = match Command::new("amtool").arg("check-config").arg(&path).output() {
+            Ok(output) => output,
+            Err(error) => {
+                // Written past the capture of the test harness: a check that did not run has to be seen.
+                writeln!(
+                    io::stderr(),
+                    "SKIPPED: amtool cannot be run ({error}); Debian has it in the package prometheus-alertmanager"
+                )
+                .expect("standard error");
+                return;
+            }
+        };
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "amtool check-config: {said}\n{text}");
+    }
 }
 
 #[test]
@@ -75,11 +212,11 @@ fn running_tasks_get_their_grace_before_the_process_is_killed() {
 }
 
 #[test]
-fn every_service_is_hardened_watched_and_published_on_loopback_only() {
+fn every_service_is_hardened_limited_watched_and_published_on_loopback_only() {
     let compose = read("deploy/compose.yaml");
-    for name in ["qdrant", "qron", "prometheus", "grafana"] {
+    for name in ["qdrant", "qron", "prometheus", "alertmanager", "grafana"] {
         let service = compose_service(&compose, name);
-        for needed in ["<<: *hardened", "user: \"", "healthcheck:", "volumes:", "ports: ["] {
+        for needed in ["<<: *hardened", "user: \"", "healthcheck:", "volumes:", "ports: [", "mem_limit: "] {
             assert!(service.contains(needed), "{name} lacks {needed}");
         }
         assert!(!service.contains("user: \"0"), "{name} runs as root");
