@@ -146,6 +146,7 @@ impl<'a> Driver<'a> {
             }
             if !held_back.is_empty() {
                 self.record()?.await?;
+                self.recorder.confirm().await?;
                 has_news = false;
                 for call in held_back {
                     self.call_tool(call);

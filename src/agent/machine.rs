@@ -47,6 +47,7 @@ mod asking;
 mod consent;
 mod loading;
 mod prompts;
+mod record;
 mod schema;
 mod state;
 mod steps;
@@ -55,6 +56,7 @@ mod tests;
 
 use loading::Loads;
 pub use loading::MAX_LOADED_BYTES;
+pub use record::steps_of;
 use state::{Asking, Phase, State, Status, Step, VERSION};
 
 /// How often the model is asked for a plan or an answer before an unusable one has to do.

@@ -26,6 +26,7 @@ pub mod machine;
 mod memory;
 
 use driver::{Driven, Driver};
+pub use machine::steps_of;
 use machine::{Machine, Setup};
 use memory::{Remembrance, memory_of};
 
@@ -54,6 +55,11 @@ pub trait Recorder: Send + Sync {
     /// Makes a checkpoint durable. The run makes no call that could not be repeated before this returns, and ends when it
     /// fails. One is written at a time.
     async fn checkpoint(&self, checkpoint: Checkpoint) -> Result<(), Failure>;
+    /// Makes sure that the run still has its task, right before a call that must not be made twice. The run ends when this
+    /// fails.
+    async fn confirm(&self) -> Result<(), Failure> {
+        Ok(())
+    }
     /// Notes an event; never fails the run.
     fn note(&self, event: Event);
 }

@@ -16,9 +16,9 @@ use crate::clock;
 use crate::domain::approval::{Approval, Ruling, Verdict};
 use crate::domain::event::Event;
 use crate::domain::id::TaskId;
-use crate::domain::task::{MAX_PRIORITY, Task, TaskEvent, TaskStatus};
+use crate::domain::task::{MAX_PRIORITY, Task, TaskEvent, TaskStatus, limits};
 use crate::domain::time::Timestamp;
-use crate::store::TaskFilter;
+use crate::store::{Found, TaskFilter};
 use crate::telemetry::metrics;
 
 /// Tasks read at once.
@@ -109,8 +109,9 @@ pub(super) async fn bulk(
         (None, false) => {
             let mut tasks = Vec::with_capacity(order.ids.len());
             for id in &order.ids {
-                match parts.store.task(*id).await? {
-                    Some(task) => tasks.push(task),
+                match parts.store.find(*id).await? {
+                    Some(Found { task, unreadable: None }) => tasks.push(task),
+                    Some(found) => unreadable(&parts, found, &change, &who, &mut report).await?,
                     None => report.refused.push(Refusal { task_id: *id, reason: tasks::missing(*id).detail }),
                 }
             }
@@ -129,6 +130,30 @@ pub(super) async fn bulk(
         _ => return Err(Problem::bad_request(r#"send either {"ids": [...]} or {"filter": {...}}"#)),
     }
     Ok(Json(report))
+}
+
+/// Stops a point that cannot be read as a task, which is all that can be done to it.
+async fn unreadable(
+    parts: &Parts,
+    found: Found,
+    change: &Change,
+    who: &Who,
+    report: &mut BulkReport,
+) -> Result<(), Problem> {
+    let task_id = found.task.id;
+    let reason = found.unreadable.clone().unwrap_or_default();
+    report.matched += 1;
+    let outcome = match change {
+        Change::Same(TaskEvent::CancelRequested) if report.dry_run => Ok(()),
+        Change::Same(TaskEvent::CancelRequested) => tasks::cancel_unreadable(parts, found, who).await.map(drop),
+        _ => Err(Problem::conflict(format!("task {task_id} cannot be read, only cancelled: {reason}"))),
+    };
+    match outcome {
+        Ok(()) => report.done += 1,
+        Err(problem) if problem.status == 503 => return Err(problem),
+        Err(problem) => report.refused.push(Refusal { task_id, reason: problem.detail }),
+    }
+    Ok(())
 }
 
 /// Works through all tasks of a selection, as far as `limit`; a dry run counts them all.
@@ -240,10 +265,10 @@ impl Order {
 /// The event that gives a task this priority.
 pub(super) fn reprioritised(priority: Option<u8>) -> Result<TaskEvent, Problem> {
     match priority {
-        Some(priority) if priority <= MAX_PRIORITY => Ok(TaskEvent::Reprioritised(priority)),
-        Some(priority) => {
-            Err(Problem::bad_request(format!("priority {priority} is out of range: use 0 to {MAX_PRIORITY}")))
-        }
+        Some(priority) => match limits::priority_fault(priority) {
+            None => Ok(TaskEvent::Reprioritised(priority)),
+            Some(fault) => Err(Problem::bad_request(fault)),
+        },
         None => Err(Problem::bad_request(format!("priority is missing: use 0 to {MAX_PRIORITY}"))),
     }
 }

@@ -11,8 +11,10 @@ use super::paging::Paging;
 use super::views::Listing;
 use super::views::bulk::Refusal;
 use super::views::dead_letters::{BulkOutcome, DeadLetterView};
+use super::views::steps::StepView;
 use super::views::tasks::TaskView;
 use super::{Parts, Shared, tasks};
+use crate::domain::attempt::StepStatus;
 use crate::domain::id::TaskId;
 
 /// Dead letters, a page, the latest first.
@@ -27,7 +29,9 @@ pub(super) async fn list(
 /// One dead letter.
 pub(super) async fn show(State(parts): State<Shared>, Id(id): Id) -> Result<Json<DeadLetterView>, Problem> {
     let letter = parts.store.dead_letter(id).await?.ok_or_else(|| missing(id))?;
-    Ok(Json(letter.into()))
+    let steps = tasks::last_steps(&parts, id).await?;
+    let done = steps.into_iter().filter(|step| step.status == StepStatus::Done);
+    Ok(Json(DeadLetterView { steps_done: done.map(StepView::short).collect(), ..letter.into() }))
 }
 
 /// Runs the task of a dead letter again.

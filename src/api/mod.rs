@@ -86,6 +86,7 @@ pub fn router(settings: &Settings, address: SocketAddr, parts: Parts) -> Router 
         .route("/tasks", post(tasks::submit).get(tasks::list))
         .route("/tasks/bulk", post(bulk::bulk))
         .route("/tasks/{id}", get(tasks::show))
+        .route("/tasks/{id}/steps", get(tasks::steps))
         .route("/tasks/{id}/cancel", post(tasks::cancel))
         .route("/tasks/{id}/retry", post(tasks::retry))
         .route("/tasks/{id}/reprioritise", post(tasks::reprioritise))

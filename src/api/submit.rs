@@ -9,21 +9,15 @@ use serde_json::{Map, Value};
 use super::Parts;
 use super::error::Problem;
 use super::extract;
-use crate::domain::agent::AgentProfile;
+use crate::domain::agent::{AgentProfile, too_long};
 use crate::domain::approval::{Approval, ApprovalPolicy, Need};
 use crate::domain::dependency::OnDependencyFailure;
 use crate::domain::id::{TaskId, derived};
 use crate::domain::plan::Plan;
-use crate::domain::task::{MAX_PRIORITY, Task, TaskStatus};
+use crate::domain::replica::AgentPresence;
+use crate::domain::task::{Task, TaskStatus, limits};
 use crate::domain::time::Timestamp;
 use crate::domain::unique::UniqueFor;
-
-/// Characters that the goal of a submission may have.
-const GOAL_CHARS: std::ops::RangeInclusive<usize> = 10..=5_000;
-/// Longest text of the other fields that name something, in characters.
-const MAX_NAME_CHARS: usize = 200;
-/// Deepest nesting of what the agent is given, below the limit of what the store can give back.
-const MAX_DEPTH: usize = 16;
 
 /// Fields of a submission. `goal` goes by other names too.
 const FIELDS: [&str; 22] = [
@@ -148,17 +142,11 @@ fn parse(body: Value, approvals: &ApprovalPolicy, now: Timestamp) -> Result<Task
     if !unknown.is_empty() {
         return Err(vec![format!("unknown fields {unknown:?}; known are {}", FIELDS.join(", "))]);
     }
-    // The context itself is no level of what it holds.
-    let nested: Vec<_> = [("plan", MAX_DEPTH), ("context", MAX_DEPTH + 1)]
-        .into_iter()
-        .filter(|(field, levels)| fields.get(*field).is_some_and(|value| is_deeper(value, *levels)))
-        .map(|(field, _)| format!("{field} is nested deeper than {MAX_DEPTH} levels"))
-        .collect();
-    if !nested.is_empty() {
-        return Err(nested);
-    }
     let new: NewTask = extract::read(body).map_err(|error| vec![error])?;
-    let mut errors = faults(&new);
+    let mut errors = Vec::new();
+    if new.unique_for.is_some() && new.unique_key.is_none() {
+        errors.push("unique_for says how long a unique_key holds: give one, or leave it out".to_owned());
+    }
     let mut task = Task::new(TaskId::fresh(), new.goal.trim(), now);
     if let Some(id) = &new.id {
         match read_id(id) {
@@ -171,9 +159,6 @@ fn parse(body: Value, approvals: &ApprovalPolicy, now: Timestamp) -> Result<Task
             Ok(run_at) => task.run_at = run_at,
             Err(error) => errors.push(format!("run_at: {error}")),
         }
-    }
-    if !errors.is_empty() {
-        return Err(errors);
     }
     task.plan = new.plan;
     if !new.depends_on.is_empty() {
@@ -193,6 +178,10 @@ fn parse(body: Value, approvals: &ApprovalPolicy, now: Timestamp) -> Result<Task
     task.context = new.context;
     task.tags = new.tags;
     task.user = new.user;
+    errors.extend(limits::faults(&task, &limits::REQUEST_GOAL_CHARS));
+    if !errors.is_empty() {
+        return Err(errors);
+    }
     if new.approval == Need::Required {
         task.status = TaskStatus::AwaitingApproval;
         task.approvals = vec![Approval::of_task(&task, approvals, now)];
@@ -208,51 +197,6 @@ fn read_id(id: &Value) -> Result<TaskId, String> {
         Value::String(text) => text.parse().map_err(|error| format!("id: {error}")),
         other => Err(format!("id: {other} is neither a UUID nor an unsigned number")),
     }
-}
-
-fn is_deeper(value: &Value, levels: usize) -> bool {
-    match value {
-        Value::Array(items) => levels == 0 || items.iter().any(|item| is_deeper(item, levels - 1)),
-        Value::Object(fields) => levels == 0 || fields.values().any(|field| is_deeper(field, levels - 1)),
-        _ => false,
-    }
-}
-
-fn faults(new: &NewTask) -> Vec<String> {
-    let mut errors = Vec::new();
-    let length = new.goal.trim().chars().count();
-    if !GOAL_CHARS.contains(&length) {
-        let (least, most) = (GOAL_CHARS.start(), GOAL_CHARS.end());
-        errors.push(format!("the goal has {length} characters: use {least} to {most}"));
-    }
-    if let Some(priority) = new.priority.filter(|priority| *priority > MAX_PRIORITY) {
-        errors.push(format!("priority {priority} is out of range: use 0 to {MAX_PRIORITY}"));
-    }
-    if new.max_attempts == Some(0) {
-        errors.push("max_attempts is 0: use 1 or more".to_owned());
-    }
-    if new.timeout_s == Some(0) {
-        errors.push("timeout_s is 0: use 1 or more".to_owned());
-    }
-    if new.unique_for.is_some() && new.unique_key.is_none() {
-        errors.push("unique_for says how long a unique_key holds: give one, or leave it out".to_owned());
-    }
-    let named = [
-        ("agent", &new.agent),
-        ("unique_key", &new.unique_key),
-        ("concurrency_key", &new.concurrency_key),
-        ("user", &new.user),
-    ];
-    let named = named.into_iter().filter_map(|(field, text)| Some((field, text.as_deref()?)));
-    let words = new.capabilities.iter().map(|word| ("capabilities", word.as_str()));
-    let tags = new.tags.iter().map(|tag| ("tags", tag.as_str()));
-    for (field, text) in named.chain(words).chain(tags) {
-        let length = text.chars().count();
-        if text.trim().is_empty() || length > MAX_NAME_CHARS {
-            errors.push(format!("{field}: a text of {length} characters; use 1 to {MAX_NAME_CHARS}"));
-        }
-    }
-    errors
 }
 
 /// Checks against what there is: agents, tools, other tasks. What it has looked up it does not look up again.
@@ -285,6 +229,11 @@ impl<'a> Checks<'a> {
                 let names: Vec<&str> = tools.iter().map(String::as_str).collect();
                 errors.extend(plan.validate(&names).err().map(|error| error.to_string()));
             }
+            if let Some(fault) = too_long(plan, task.agent.as_deref(), &task.capabilities, &self.parts.agents)
+                && !self.may_go_elsewhere(task).await?
+            {
+                errors.push(fault);
+            }
         }
         let named = task.depends_on.iter().map(|id| ("depends_on", id));
         for (field, id) in named.chain(task.parent.iter().map(|id| ("parent", id))) {
@@ -293,6 +242,20 @@ impl<'a> Checks<'a> {
             }
         }
         Ok(errors)
+    }
+
+    /// Whether an agent that lives in another replica alone, whose budget is not known here, could take the task.
+    async fn may_go_elsewhere(&self, task: &Task) -> Result<bool, Problem> {
+        if task.agent.is_some() {
+            return Ok(false);
+        }
+        let replicas = self.parts.store.replicas().await?;
+        let others = replicas.iter().flat_map(|replica| &replica.agents);
+        let mut others = others.filter(|other| self.parts.agents.iter().all(|here| here.name != other.name));
+        let offers = |agent: &AgentPresence, wanted: &String| {
+            agent.capabilities.iter().any(|offered| offered.eq_ignore_ascii_case(wanted))
+        };
+        Ok(others.any(|agent| task.capabilities.iter().all(|wanted| offers(agent, wanted))))
     }
 
     async fn unknown_agent(&mut self, agent: &str) -> Result<Option<String>, Problem> {

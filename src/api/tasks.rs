@@ -16,18 +16,22 @@ use super::paging::Paging;
 use super::submit::{self as submission, Submission};
 use super::views::Listing;
 use super::views::artifacts::ArtifactView;
+use super::views::steps::StepView;
 use super::views::tasks::{AttemptView, Children, EventView, Submitted, TaskDetail, TaskView};
 use super::{Parts, Shared, bulk};
+use crate::agent::steps_of;
 use crate::clock;
 use crate::domain::event::Event;
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
-use crate::store::{Inserted, StoreError, TaskFilter, TransitionError};
+use crate::store::{Found, Inserted, StoreError, TaskFilter, TransitionError};
 use crate::telemetry::metrics;
 
 /// Events shown with a task, the newest.
 const HISTORY: u32 = 500;
+/// Newest attempts whose steps are shown with a task: those of earlier ones are among them.
+const WITH_STEPS: u32 = 3;
 /// How often a change is tried again on a task that somebody else changed meanwhile.
 const TRIES: usize = 4;
 /// Longest `Idempotency-Key`, in characters.
@@ -130,7 +134,7 @@ pub(super) async fn list(
         ..TaskFilter::default()
     };
     let paging = Paging { limit: wanted.limit, after: wanted.after };
-    let page = parts.store.newest(&filter, paging.limit()?, paging.place()?).await?;
+    let page = parts.store.newest_points(&filter, paging.limit()?, paging.place()?).await?;
     Ok(Json(Listing::of(page, TaskView::from)))
 }
 
@@ -151,26 +155,55 @@ pub(super) async fn children(
 
 /// A task with its attempts, history and artifacts.
 pub(super) async fn show(State(parts): State<Shared>, Id(id): Id) -> Result<Json<TaskDetail>, Problem> {
-    let (task, attempts, history, artifacts) = tokio::try_join!(
-        async { find(&parts, id).await },
+    let (found, attempts, mut checkpoints, history, artifacts) = tokio::try_join!(
+        async { parts.store.find(id).await?.ok_or_else(|| missing(id)) },
         async { Ok(parts.store.attempts(id).await?) },
+        async { Ok(parts.store.checkpoints(id, WITH_STEPS).await?) },
         async { Ok(parts.store.events(Some(id), HISTORY).await?) },
         async { Ok(parts.store.artifacts(id).await?) },
     )?;
+    let progress = attempts.last().map(|attempt| attempt.progress.clone());
+    let attempts = attempts.into_iter().map(|attempt| {
+        let steps = checkpoints.remove(&attempt.id).map(|state| steps_of(&state)).unwrap_or_default();
+        let steps = steps.into_iter().map(|step| StepView::from(step).short()).collect();
+        AttemptView { steps, ..attempt.into() }
+    });
     Ok(Json(TaskDetail {
-        task: task.into(),
-        progress: attempts.last().map(|attempt| attempt.progress.clone()),
-        attempts: attempts.into_iter().map(AttemptView::from).collect(),
+        task: found.into(),
+        progress,
+        attempts: attempts.collect(),
         history: history.into_iter().map(EventView::from).collect(),
         artifacts: artifacts.into_iter().map(ArtifactView::from).collect(),
     }))
 }
 
+/// The steps of the newest run of a task, with their whole outputs.
+pub(super) async fn steps(State(parts): State<Shared>, Id(id): Id) -> Result<Json<Listing<StepView>>, Problem> {
+    if parts.store.find(id).await?.is_none() {
+        return Err(missing(id));
+    }
+    Ok(Json(Listing { items: last_steps(&parts, id).await?, next: None }))
+}
+
+/// The steps of the newest run of a task that has recorded any.
+pub(super) async fn last_steps(parts: &Parts, id: TaskId) -> Result<Vec<StepView>, Problem> {
+    let attempts = parts.store.attempts(id).await?;
+    let mut checkpoints = parts.store.checkpoints(id, WITH_STEPS).await?;
+    let newest = attempts.iter().rev().find_map(|attempt| checkpoints.remove(&attempt.id));
+    let steps = newest.map(|state| steps_of(&state)).unwrap_or_default();
+    Ok(steps.into_iter().map(StepView::from).collect())
+}
+
 /// Stops a task: at once when nobody runs it (200), else as soon as its replica knows (202).
 pub(super) async fn cancel(State(parts): State<Shared>, Id(id): Id) -> Result<(StatusCode, Json<TaskView>), Problem> {
-    let task = find(&parts, id).await?;
-    if task.status == TaskStatus::Cancelled {
-        return Ok((StatusCode::OK, Json(task.into())));
+    let found = parts.store.find(id).await?.ok_or_else(|| missing(id))?;
+    if found.task.status == TaskStatus::Cancelled {
+        return Ok((StatusCode::OK, Json(found.into())));
+    }
+    if found.unreadable.is_some() {
+        let task = cancel_unreadable(&parts, found, &Who::default()).await?;
+        let status = if task.status == TaskStatus::Running { StatusCode::ACCEPTED } else { StatusCode::OK };
+        return Ok((status, Json(task.into())));
     }
     let task = change(&parts, id, &TaskEvent::CancelRequested, &Who::default()).await?;
     let status = if task.status == TaskStatus::Running { StatusCode::ACCEPTED } else { StatusCode::OK };
@@ -253,6 +286,21 @@ impl Who {
         }
         event
     }
+}
+
+/// Stops a point that cannot be read as a task.
+pub(super) async fn cancel_unreadable(parts: &Parts, found: Found, who: &Who) -> Result<Task, Problem> {
+    let Found { task, unreadable } = found;
+    let (id, now) = (task.id, clock::now());
+    if task.status.is_terminal() {
+        return Err(Problem::conflict(format!("task {id} is {} and can no longer be cancelled", task.status)));
+    }
+    let cancelled = parts.store.cancel_unreadable(&task, unreadable.as_deref().unwrap_or_default(), now).await?;
+    let task = cancelled.ok_or_else(|| Problem::conflict(format!("task {id} was changed just now; ask again")))?;
+    let event = TaskEvent::CancelRequested;
+    follow(parts, &task, &event);
+    record(parts, &[who.sign(Event::new(event.name(), told(&event), now)).task(id)]).await;
+    Ok(task)
 }
 
 /// Applies an event that a person caused, to the task as it is now, and sees to what follows.

@@ -15,6 +15,7 @@ pub mod dead_letters;
 pub mod health;
 pub mod schedules;
 pub mod search;
+pub mod steps;
 pub mod tasks;
 
 /// A page of a listing.

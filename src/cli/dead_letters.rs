@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::client::Client;
-use super::{CliError, output};
+use super::{CliError, output, steps};
 use crate::api::views::Listing;
 use crate::api::views::dead_letters::{BulkOutcome, DeadLetterView};
 
@@ -103,6 +103,10 @@ async fn show(client: &Client, id: &str, json: bool) -> Result<(), CliError> {
     for failure in letter.earlier_failures.iter().chain([&letter.failure]) {
         let step = failure.step.as_ref().map_or(String::new(), |step| format!(" (step {step})"));
         field("failure", &format!("{failure}{step}"))?;
+    }
+    if !letter.steps_done.is_empty() {
+        output::line("done before it ended")?;
+        steps::print(&letter.steps_done)?;
     }
     let payload = serde_json::to_string_pretty(&letter.payload).unwrap_or_default();
     output::line("payload")?;

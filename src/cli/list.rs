@@ -59,7 +59,7 @@ impl List {
         for task in &listing.items {
             table.add_row([
                 task.id.to_string(),
-                task.status.to_string(),
+                if task.unreadable.is_some() { "unreadable".to_owned() } else { task.status.to_string() },
                 format!("{}/{}", task.attempt, task.max_attempts),
                 output::cell(task.agent.as_deref().unwrap_or("-"), 24),
                 output::time(&task.run_at),

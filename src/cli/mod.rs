@@ -32,6 +32,7 @@ mod search;
 mod select;
 pub(crate) mod show;
 mod snooze;
+mod steps;
 mod task_options;
 
 /// Cron for agents, on Qdrant: finds due tasks, claims each once, lets an LLM agent plan and carry them out.

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::client::Client;
-use super::{CliError, output};
+use super::{CliError, output, steps};
 use crate::api::views::tasks::{EventView, TaskDetail};
 use crate::domain::task::TaskStatus;
 
@@ -88,6 +88,9 @@ fn print(detail: &TaskDetail) -> Result<(), CliError> {
     field("task", &task.id.to_string())?;
     field("status", task.status.as_str())?;
     field("goal", &task.goal)?;
+    if let Some(reason) = &task.unreadable {
+        field("unreadable", reason)?;
+    }
     if let Some(agent) = detail.attempts.last().map(|attempt| &attempt.agent).or(task.agent.as_ref()) {
         field("agent", agent)?;
     }
@@ -102,6 +105,9 @@ fn print(detail: &TaskDetail) -> Result<(), CliError> {
     }
     if let Some(progress) = detail.progress.as_ref().filter(|progress| progress.total > 0) {
         field("steps", &format!("{} of {}", progress.done, progress.total))?;
+    }
+    if let Some(attempt) = detail.attempts.iter().rev().find(|attempt| !attempt.steps.is_empty()) {
+        steps::print(&attempt.steps)?;
     }
     if let Some(spent) = detail.attempts.last().map(|attempt| &attempt.spent).filter(|spent| spent.model_calls > 0) {
         let cost = if spent.cost_usd > 0.0 { format!(", ${:.4}", spent.cost_usd) } else { String::new() };

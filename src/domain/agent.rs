@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::budget::Budget;
+use super::plan::Plan;
 
 /// A specialist: its role, what it may use, and how much it does at once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -118,6 +119,30 @@ pub fn route(agent: Option<&str>, capabilities: &[String], loads: &[AgentLoad<'_
     }
 }
 
+/// Why no agent among `profiles` may carry out `plan`: each that is named `agent`, or offers `capabilities` when none is
+/// named, has a budget of fewer steps. `None` when one of them may, or none of them fits at all.
+#[must_use]
+pub fn too_long(
+    plan: &Plan,
+    agent: Option<&str>,
+    capabilities: &[String],
+    profiles: &[AgentProfile],
+) -> Option<String> {
+    let fits = |profile: &&AgentProfile| match agent {
+        Some(name) => profile.name == name,
+        None => profile.offers(capabilities),
+    };
+    let roomiest = profiles.iter().filter(fits).max_by_key(|profile| profile.budget.max_steps)?;
+    let (steps, most) = (plan.steps.len(), roomiest.budget.max_steps);
+    (u32::try_from(steps).unwrap_or(u32::MAX) > most).then(|| {
+        let name = &roomiest.name;
+        format!(
+            "the plan has {steps} steps, and the budget of agent {name:?} allows {most}: split the plan into several \
+             tasks, or raise agents.{name}.budget.max_steps"
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +178,35 @@ mod tests {
         assert_eq!(route(Some("s"), &wants(&["web"]), &loads), Route::To(0));
         assert_eq!(route(None, &wants(&["sql", "fly"]), &loads), Route::NoneFits);
         assert_eq!(route(Some("nobody"), &[], &loads), Route::NoneFits);
+    }
+
+    #[test]
+    fn a_plan_must_fit_the_budget_of_one_agent_that_could_take_it() {
+        let steps = |count: usize| {
+            let steps = (0..count).map(|step| serde_json::json!({"id": format!("s{step}"), "tool": "t"})).collect();
+            serde_json::from_value::<Plan>(serde_json::Value::Array(steps)).expect("a plan")
+        };
+        let with = |name: &str, capability: &str, max_steps| {
+            let budget = Budget { max_steps, ..Budget::default() };
+            AgentProfile { budget, ..agent(name, &[capability], 1) }
+        };
+        let profiles = [with("small", "sql", 2), with("large", "sql", 5), with("other", "web", 9)];
+        for (count, name, words, told) in [
+            (2, Some("small"), vec![], None),
+            (3, Some("small"), vec![], Some("3 steps, and the budget of agent \"small\" allows 2")),
+            (5, None, vec!["sql"], None),
+            (6, None, vec!["sql"], Some("allows 5")),
+            (9, None, vec![], None),
+            (10, None, vec![], Some("agents.other.budget.max_steps")),
+            (99, Some("elsewhere"), vec![], None),
+            (99, None, vec!["fly"], None),
+        ] {
+            let found = too_long(&steps(count), name, &wants(&words), &profiles);
+            match (&found, told) {
+                (Some(found), Some(told)) => assert!(found.contains(told), "{found}"),
+                _ => assert_eq!(found.is_none(), told.is_none(), "{count} {name:?} {words:?}: {found:?}"),
+            }
+        }
     }
 
     #[test]

@@ -157,10 +157,7 @@ impl Approval {
     /// Asks whether `task` may run.
     #[must_use]
     pub fn of_task(task: &Task, policy: &ApprovalPolicy, now: Timestamp) -> Self {
-        let plan = serde_json::to_value(&task.plan).unwrap_or(Value::Null);
-        let context = Value::Object(task.context.clone());
-        let hash = hash(&["task", &task.goal, &canonical(&plan), &canonical(&context)]);
-        Self::new(hash, Subject::Task, now, policy.expiry(now))
+        Self::new(task_hash(task), Subject::Task, now, policy.expiry(now))
     }
 
     /// Asks whether `call` may be made.
@@ -271,6 +268,14 @@ fn hash(parts: &[&str]) -> String {
         digest.update(part.as_bytes());
     }
     format!("{:x}", digest.finalize())
+}
+
+/// A hash of what `task` asks for, its goal, plan and context: hexadecimal.
+#[must_use]
+pub fn task_hash(task: &Task) -> String {
+    let plan = serde_json::to_value(&task.plan).unwrap_or(Value::Null);
+    let context = Value::Object(task.context.clone());
+    hash(&["task", &task.goal, &canonical(&plan), &canonical(&context)])
 }
 
 /// JSON with the fields of every object in alphabetical order.

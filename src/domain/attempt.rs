@@ -43,6 +43,55 @@ pub struct Progress {
     pub note: String,
 }
 
+/// Where a step of a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepStatus {
+    /// It has not begun.
+    Pending,
+    /// It is under way, or was when the run ended.
+    Running,
+    /// It ended well.
+    Done,
+    /// It failed.
+    Failed,
+    /// A step that it depends on failed.
+    Blocked,
+}
+
+impl StepStatus {
+    /// The status as it is shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Blocked => "blocked",
+        }
+    }
+}
+
+/// A step of a run, as its last checkpoint tells.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepRecord {
+    /// Name of the step.
+    pub id: String,
+    /// Number of plans made before the one that it belongs to.
+    pub plan: u32,
+    /// Tool that it calls.
+    pub tool: Option<String>,
+    /// What the model is to do in it.
+    pub instruction: Option<String>,
+    /// Where it stands.
+    pub status: StepStatus,
+    /// What it put out.
+    pub output: Option<Value>,
+    /// Why it failed, or was not run.
+    pub error: Option<String>,
+}
+
 /// The record of one attempt. Only the replica that holds its claim writes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
@@ -70,6 +119,10 @@ pub struct Attempt {
     /// How far it is.
     #[serde(default)]
     pub progress: Progress,
+    /// Hash of what the task asked for ([`task_hash`](super::approval::task_hash)): another run goes on from this one only
+    /// when it asks for the same. `None` when an older version wrote the attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<String>,
     /// State of the agent's machine after its last recorded step; the next attempt continues from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<Value>,

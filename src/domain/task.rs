@@ -11,6 +11,7 @@ use super::plan::Plan;
 use super::time::Timestamp;
 use super::unique::UniqueFor;
 
+pub mod limits;
 mod status;
 mod transition;
 

@@ -1,6 +1,7 @@
 //! Makes tasks of the points that other clients wrote. What cannot be read goes to the dead letters with the
 //! reason; one bad point never keeps another from being admitted.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
@@ -12,9 +13,13 @@ use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::time::Timestamp;
-use crate::store::{KeyOf, RawTask, StoreError};
+use crate::store::{EarlierRun, KeyOf, RawTask, SeenLetter, StoreError};
 use crate::telemetry::metrics;
 use crate::worker::execute::Worker;
+
+mod again;
+
+use again::{TakenUp, take_up};
 
 /// Points handled at once; their writes share commits.
 const PARALLEL: usize = 64;
@@ -52,6 +57,10 @@ impl Admission {
     /// # Errors
     /// [`StoreError::Unavailable`]; what was done is done.
     pub(crate) async fn run_once(&self, now: Timestamp) -> Result<Admitted, StoreError> {
+        let overlooked = self.worker.store.readmit_overlooked(now).await?;
+        if overlooked > 0 {
+            tracing::info!(points = overlooked, "points that other clients changed are read anew");
+        }
         let (mut total, mut earlier) = (Admitted::default(), Admitted::default());
         let mut after: Option<String> = None;
         loop {
@@ -72,7 +81,11 @@ impl Admission {
 
     async fn admit_all(&self, points: Vec<RawTask>, total: &mut Admitted, now: Timestamp) -> Result<(), StoreError> {
         let before = total.admitted;
-        let mut fates = stream::iter(points).map(|raw| self.admit(raw, now)).buffer_unordered(PARALLEL);
+        let ids: Vec<TaskId> = points.iter().map(|raw| raw.id).collect();
+        let (runs, letters) = self.left_of(&ids).await?;
+        let (runs, letters) = (&runs, &letters);
+        let fates = stream::iter(points).map(|raw| self.admit(raw, runs, letters, now));
+        let mut fates = fates.buffer_unordered(PARALLEL);
         let mut outcome = Ok(());
         while let Some(fate) = fates.next().await {
             match fate {
@@ -91,7 +104,21 @@ impl Admission {
         outcome
     }
 
-    async fn admit(&self, raw: RawTask, now: Timestamp) -> Result<Fate, StoreError> {
+    /// What earlier runs of these tasks left: the newest of each, and their dead letters.
+    async fn left_of(&self, ids: &[TaskId]) -> Result<(HashMap<TaskId, EarlierRun>, Vec<SeenLetter>), StoreError> {
+        if ids.is_empty() {
+            return Ok(<_>::default());
+        }
+        tokio::try_join!(self.worker.store.earlier_runs(ids), self.worker.store.seen_letters(ids))
+    }
+
+    async fn admit(
+        &self,
+        raw: RawTask,
+        runs: &HashMap<TaskId, EarlierRun>,
+        letters: &[SeenLetter],
+        now: Timestamp,
+    ) -> Result<Fate, StoreError> {
         let task = match raw.read(now) {
             Ok(task) => self.with_time_limit(task, now),
             Err(failure) => return self.reject(&raw, failure, now).await,
@@ -110,11 +137,24 @@ impl Admission {
                 KeyOf::Unsettled => return Ok(Fate::Stuck),
             }
         }
+        let (task, story) = match take_up(task, runs.get(&raw.id), now) {
+            TakenUp::Later => return Ok(Fate::Stuck),
+            TakenUp::Anew(task, story) => {
+                self.worker.store.retire_attempts(task.id).await?;
+                (*task, Some(story))
+            }
+            TakenUp::As(task, story) => (*task, story),
+        };
         match self.worker.store.admit(&task).await {
             Ok(true) => {
                 metrics::TASKS_ADMITTED.inc([]);
-                let message = format!("admitted as {}", task.status);
-                self.worker.events.note(Event::new("admitted", message, now).task(task.id));
+                self.tell(&raw, &task, story, now);
+                // It lives again, or never died.
+                if !task.status.is_terminal() {
+                    let letters: Vec<SeenLetter> =
+                        letters.iter().filter(|letter| letter.task == task.id).copied().collect();
+                    self.worker.store.purge_seen_letters(&letters).await?;
+                }
                 Ok(Fate::Admitted)
             }
             Ok(false) => Ok(Fate::Taken),
@@ -123,6 +163,22 @@ impl Admission {
                 let failure = Failure::invalid(format!("the store refuses it as a task: {error}"));
                 self.reject(&raw, failure, now).await
             }
+        }
+    }
+
+    /// Tells what became of a point, and what its writer may have meant otherwise.
+    fn tell(&self, raw: &RawTask, task: &Task, story: Option<String>, now: Timestamp) {
+        let mut message = format!("admitted as {}", task.status);
+        if let Some(story) = story {
+            message = format!("{message}: {story}");
+        }
+        self.worker.events.note(Event::new("admitted", message, now).task(task.id));
+        if task.status.is_terminal() {
+            return;
+        }
+        for hint in raw.hints() {
+            tracing::warn!(task = %task.id, hint, "a point has a field that qron does not know");
+            self.worker.events.note(Event::new("unknown_field", hint, now).level(Level::Warn).task(task.id));
         }
     }
 

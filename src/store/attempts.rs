@@ -1,14 +1,17 @@
 //! The records of attempts. Only the holder of a claim writes its attempt, so whole points are written; once the
 //! claim has passed on, its next holder marks what the last one left open.
 
+use std::collections::HashMap;
+
 use qdrant_client::Payload;
 use qdrant_client::qdrant::{
     Condition, Direction, Filter, NamedVectors, OrderByBuilder, PointStruct, ScrollPointsBuilder, UpdateMode,
 };
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::collections::Collection;
-use super::requests::{Part, document, readable};
+use super::requests::{Part, document, readable, show_id};
 use super::values::{to_payload, to_text};
 use super::writer::set_payload;
 use super::{Store, StoreError};
@@ -18,7 +21,9 @@ use crate::domain::id::TaskId;
 /// The machine's state is kept as text, so that it comes back exactly: no number is rounded and no order changed.
 const CHECKPOINT: &str = "checkpoint";
 /// Whether there is one; what filters match.
-const HAS_CHECKPOINT: &str = "has_checkpoint";
+pub(super) const HAS_CHECKPOINT: &str = "has_checkpoint";
+/// Whether the task has begun anew since, so that the attempt is only a record.
+pub(super) const RETIRED: &str = "retired";
 /// Most attempts of one task that are listed.
 const MAX_ATTEMPTS: usize = 1000;
 
@@ -52,6 +57,25 @@ impl Store {
         Ok(attempts)
     }
 
+    /// The checkpoints of the newest attempts of a task, at most `limit`, by attempt. One that cannot be read is left out.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn checkpoints(&self, task: TaskId, limit: u32) -> Result<HashMap<Uuid, Value>, StoreError> {
+        let request = ScrollPointsBuilder::new(self.inner.name(Collection::Attempts))
+            .filter(of(task))
+            .order_by(OrderByBuilder::new("number").direction(Direction::Desc.into()))
+            .limit(limit)
+            .with_payload(Part::Only(&[CHECKPOINT]).selector());
+        let page = self.inner.scroll("checkpoints", request).await?;
+        let read = page.result.into_iter().filter_map(|point| {
+            let id = show_id(point.id.as_ref()?).parse().ok()?;
+            let state = serde_json::from_str(point.payload.get(CHECKPOINT)?.as_str()?).ok()?;
+            Some((id, state))
+        });
+        Ok(read.collect())
+    }
+
     /// Marks the attempts of a task before `current` as lost that never ended, or whose outcome did not reach the task:
     /// the process that made them died. Only for the holder of the claim of `current`, while the task runs.
     ///
@@ -60,7 +84,7 @@ impl Store {
     pub async fn lose_attempts_before(&self, current: &Attempt) -> Result<(), StoreError> {
         let mut filter = of(current.task_id);
         filter.must.push(Condition::matches("status", vec!["running".to_owned(), "completed".to_owned()]));
-        filter.must_not.push(Condition::has_id([current.id.to_string()]));
+        filter.must_not.extend([Condition::has_id([current.id.to_string()]), Condition::matches(RETIRED, true)]);
         let patch = [("status".to_owned(), json!(AttemptStatus::Lost))].into_iter().collect();
         self.inner.update_batch("lose_attempts", Collection::Attempts, vec![set_payload(patch, filter)]).await
     }

@@ -1,9 +1,7 @@
 //! Finding due tasks, claiming them exactly once, and taking them back from the dead.
 
-use qdrant_client::qdrant::r#match::MatchValue;
 use qdrant_client::qdrant::{
-    Condition, Direction, Filter, OrderByBuilder, PointId, Range, RepeatedStrings, RetrievedPoint, ScrollPointsBuilder,
-    start_from,
+    Condition, Direction, Filter, OrderByBuilder, PointId, Range, RetrievedPoint, ScrollPointsBuilder, start_from,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -11,7 +9,7 @@ use uuid::Uuid;
 use super::codec::{self, ADMITTED, RUNS_AS, SETTLED_BY};
 use super::collections::Collection;
 use super::requests::Part;
-use super::values::{bound, exactly, from_payload, point_id, task_id};
+use super::values::{any_word, bound, exactly, from_payload, point_id, task_id};
 use super::writer::set_payload;
 use super::{Closed, DueTask, Rescue, RunsAs, Store, StoreError};
 use crate::domain::id::TaskId;
@@ -50,9 +48,7 @@ impl Store {
         }
         let mut must = is_due(now);
         if closed.keyless {
-            // Any word at all: through the index, which tells at once when there is none.
-            let any = MatchValue::ExceptKeywords(RepeatedStrings { strings: Vec::new() });
-            must.push(Condition::matches("concurrency_key", any));
+            must.push(any_word("concurrency_key"));
         }
         let request = ScrollPointsBuilder::new(self.inner.name(Collection::Tasks))
             .filter(Filter { must, must_not, ..Filter::default() })
@@ -137,13 +133,15 @@ impl Store {
         };
         let mut written = Ok(());
         for chunk in ids.chunks(CHUNK) {
-            let filter = Filter::must([
+            let mut filter = Filter::must([
                 Condition::has_id(chunk.iter().copied().map(point_id)),
                 Condition::matches("status", TaskStatus::Pending.as_str().to_owned()),
                 Condition::matches(ADMITTED, true),
                 // It may have been put off since it was seen.
                 Condition::range("run_at", Range { lte: Some(bound(now)), ..Range::default() }),
             ]);
+            // Another client made it pending while it runs: admission looks whether the run goes on.
+            filter.must_not.push(any_word("claim"));
             let operation = set_payload(patch.clone(), filter);
             written = self.inner.update_batch("claim", Collection::Tasks, vec![operation]).await;
             if written.is_err() {

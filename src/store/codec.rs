@@ -7,7 +7,7 @@ use super::values::is_within;
 use super::{StoreError, values};
 use crate::domain::dependency::OnDependencyFailure;
 use crate::domain::id::TaskId;
-use crate::domain::task::Task;
+use crate::domain::task::{Task, limits};
 use crate::domain::time::Timestamp;
 use crate::domain::unique::UniqueFor;
 
@@ -178,8 +178,13 @@ pub fn task_payload(task: &Task) -> Map<String, Value> {
 /// out whether it was the first.
 ///
 /// # Errors
-/// [`StoreError::Refused`] for data that is nested too deeply to come back.
+/// [`StoreError::Refused`] for data that would not come back: beyond the [bounds](limits) of a task, or nested too deeply.
 pub(super) fn encode_new(task: &Task, nonce: Option<&str>) -> Result<Map<String, Value>, StoreError> {
+    let faults = limits::faults(task, &limits::GOAL_CHARS);
+    if !faults.is_empty() {
+        let reason = format!("task {}: {}", task.id, faults.join("; "));
+        return Err(StoreError::Refused { operation: "insert", reason });
+    }
     let mut payload = task_payload(task);
     if let Some((key, _)) = payload.iter().find(|(_, value)| !is_within(value, values::MAX_DEPTH)) {
         return Err(StoreError::Refused {
@@ -334,18 +339,84 @@ mod tests {
         assert!(error.contains("context"), "{error}");
     }
 
+    fn text(chars: std::ops::RangeInclusive<usize>) -> impl Strategy<Value = String> {
+        // Around both ends of the bound, and a little beyond.
+        let around = [chars.start().saturating_sub(1), *chars.start(), *chars.end(), chars.end() + 1];
+        (proptest::sample::select(around.to_vec()), "[\\PC ]").prop_map(|(length, letter)| letter.repeat(length))
+    }
+
+    fn nested(depth: usize) -> Value {
+        (0..depth)
+            .fold(json!({"x": 1}), |inner, level| if level % 2 == 0 { json!([inner]) } else { json!({"a": inner}) })
+    }
+
+    /// A task with every field anywhere around its bounds.
+    fn any_task() -> impl Strategy<Value = Task> {
+        let numbers = (
+            prop_oneof![Just(0), 1_u64..=2_592_000, Just(2_592_001), any::<u64>()],
+            prop_oneof![Just(0), 1_u32..=1_000, Just(1_001), any::<u32>()],
+            0_u8..=12,
+            any::<[u32; 3]>(),
+            0_i64..253_402_300_800_000,
+        );
+        let names = (
+            proptest::option::of(text(limits::NAME_CHARS)),
+            proptest::option::of(text(limits::UNIQUE_KEY_CHARS)),
+            proptest::option::of(text(limits::NAME_CHARS)),
+            proptest::collection::vec(text(limits::NAME_CHARS), 0..2),
+            proptest::collection::vec("\\PC{1,8}", 0..3),
+        );
+        let rest = (
+            proptest::sample::select(TaskStatus::ALL.to_vec()),
+            prop_oneof!["\\PC{0,40}", text(limits::GOAL_CHARS)],
+            0_usize..20,
+            proptest::option::of(0_usize..20),
+            prop_oneof![Just(UniqueFor::Alive), Just(UniqueFor::Forever), (1_u64..99).prop_map(UniqueFor::Seconds)],
+        );
+        (numbers, names, rest).prop_map(|(numbers, names, (status, goal, context, plan, unique_for))| {
+            let (timeout_s, max_attempts, priority, [attempt, crashes, releases], run_at) = numbers;
+            let (agent, unique_key, user, tags, capabilities) = names;
+            let plan = plan.map(|depth| json!([{"id": "a", "tool": "t", "arguments": {"x": nested(depth)}}]));
+            Task {
+                status,
+                timeout_s,
+                max_attempts,
+                priority,
+                attempt,
+                crashes,
+                releases,
+                run_at: Timestamp::from_millis(run_at),
+                agent,
+                unique_key,
+                unique_for,
+                concurrency_key: user.clone(),
+                user,
+                tags,
+                capabilities,
+                plan: plan.and_then(|plan| serde_json::from_value(plan).ok()),
+                context: Map::from_iter([("x".to_owned(), nested(context))]),
+                finished_at: status.is_terminal().then_some(NOW),
+                ..Task::new(TaskId::Number(1), goal, NOW)
+            }
+        })
+    }
+
     proptest! {
         #[test]
-        fn any_task_survives(goal in "\\PC{1,40}", run_at in 0_i64..253_402_300_000_000, priority in 0_u8..=10,
-            tags in proptest::collection::vec("[^,\\pC ][^,\\pC]{0,8}[^,\\pC ]", 0..3),
-            status in proptest::sample::select(TaskStatus::ALL.to_vec()))
-        {
-            prop_assume!(!goal.trim().is_empty());
-            let finished_at = status.is_terminal().then_some(NOW);
-            let run_at = Timestamp::from_millis(run_at);
-            let task = Task { status, run_at, priority, tags, finished_at, ..Task::new(TaskId::Number(1), goal, NOW) };
-            let payload = encode_new(&task, Some("n")).expect("not deep");
-            prop_assert_eq!(decode(task.id, payload, NOW).expect("readable"), task);
+        fn whatever_the_codec_writes_it_reads_as_it_was(task in any_task()) {
+            let Ok(payload) = encode_new(&task, Some("n")) else {
+                prop_assert!(!limits::faults(&task, &limits::GOAL_CHARS).is_empty() || task.status.is_terminal());
+                return Ok(());
+            };
+            let stored = values::from_payload(values::to_payload(payload));
+            prop_assume!(!task.status.is_terminal() || limits::faults(&Task { status: TaskStatus::Pending, ..task.clone() }, &limits::GOAL_CHARS).is_empty());
+            prop_assert_eq!(decode(task.id, stored, NOW).expect("readable"), task);
+        }
+
+        #[test]
+        fn what_is_within_the_bounds_is_written(task in any_task()) {
+            prop_assume!(limits::faults(&task, &limits::GOAL_CHARS).is_empty() && !task.status.is_terminal());
+            prop_assert!(encode_new(&task, Some("n")).is_ok());
         }
     }
 }

@@ -46,6 +46,7 @@ impl Store {
             bm25,
             dense: None,
             admission_scan: Mutex::new(None),
+            overlooked_scan: Mutex::new(None),
         };
         inner.check_version().await?;
         let dense = vector_size.map(Dense::of_size);

@@ -38,6 +38,7 @@ use crate::domain::json;
 use crate::domain::plan::Plan;
 use crate::domain::task::{
     Claim, DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, MAX_GOAL_CHARS, MAX_PRIORITY, Task, TaskStatus,
+    limits,
 };
 use crate::domain::time::Timestamp;
 
@@ -45,12 +46,11 @@ use crate::domain::time::Timestamp;
 const SHOWN_CHARS: usize = 80;
 /// Priorities out of range but within this are meant as "very" and end at the nearest bound.
 const SANE_PRIORITY: RangeInclusive<i64> = -1000..=1000;
-/// Attempts anybody could mean.
-const SANE_ATTEMPTS: RangeInclusive<i64> = 1..=1000;
-/// Time limits anybody could mean: up to thirty days.
-const SANE_TIMEOUT_S: RangeInclusive<i64> = 1..=2_592_000;
 /// Counters that come from elsewhere.
-const SANE_COUNT: RangeInclusive<i64> = 0..=1_000_000;
+const SANE_COUNT: RangeInclusive<u64> = 0..=1_000_000;
+
+mod hints;
+mod salvage;
 
 /// Names for when a task shall run.
 const RUN_AT: [&str; 6] = ["run_at", "scheduled_at", "scheduled_for", "due_at", "execute_at", "start_at"];
@@ -104,9 +104,30 @@ pub(super) fn read(
         // Without a time limit: admission knows the one that is configured.
         task.approvals = vec![Approval::of_task(&task, &ApprovalPolicy { expire_s: 0 }, now)];
     }
+    if origin == Origin::Foreign && !task.status.is_terminal() {
+        if let Some(refused) = hints::recurrence(&payload) {
+            return Err(refused);
+        }
+        let faults = limits::faults(&task, &limits::GOAL_CHARS);
+        if !faults.is_empty() {
+            return Err(Failure::invalid(faults.join("; ")));
+        }
+        if payload.get("finished_at").is_some_and(|at| !at.is_null()) {
+            start_over(&mut task);
+        }
+    }
     payload.retain(|key, _| !FIELDS.contains(&key.as_str()));
     task.extra = payload;
     Ok(task)
+}
+
+/// Makes a task that had ended, and that another client wants done again, begin from a clean slate. Its runs keep their
+/// numbers.
+fn start_over(task: &mut Task) {
+    task.releases = task.earlier_runs();
+    task.attempt = 0;
+    task.crashes = 0;
+    task.cancel_requested = false;
 }
 
 struct Reader<'a> {
@@ -147,13 +168,13 @@ impl<'a> Reader<'a> {
             unique_for: self.one_of("unique_for", "alive, forever, or a period such as 90s, 15m, 12h or 7d")?,
             concurrency_key: self.text(&["concurrency_key", "fairness_key"])?,
             schedule_id: self.text(&["schedule_id"])?,
-            attempt: self.count(&["attempt"], SANE_COUNT, 0)?,
+            attempt: self.count(&["attempt"], &SANE_COUNT, 0)?,
             max_attempts: self.max_attempts()?,
-            crashes: self.count(&["crashes"], SANE_COUNT, 0)?,
-            releases: self.count(&["releases"], SANE_COUNT, 0)?,
+            crashes: self.count(&["crashes"], &SANE_COUNT, 0)?,
+            releases: self.count(&["releases"], &SANE_COUNT, 0)?,
             timeout_s: self
-                .whole(&["timeout_s", "timeout_seconds", "timeout"], SANE_TIMEOUT_S)?
-                .map_or(DEFAULT_TIMEOUT_S, i64::unsigned_abs),
+                .whole(&["timeout_s", "timeout_seconds", "timeout"], self.bounds(&limits::TIMEOUT_S))?
+                .unwrap_or(DEFAULT_TIMEOUT_S),
             plan: self.plan()?,
             context: self.object("context")?,
             tags: self.words(&["tags", "labels"])?,
@@ -242,12 +263,19 @@ impl<'a> Reader<'a> {
 
     fn max_attempts(&self) -> Result<u32, Failure> {
         if self.find(&["max_attempts"]).is_none() && !self.own {
-            let retries = self.whole(&["max_retries"], 0..=*SANE_ATTEMPTS.end() - 1)?;
+            let retries = self.whole(&["max_retries"], 0..=u64::from(*limits::ATTEMPTS.end()) - 1)?;
             if let Some(attempts) = retries.and_then(|retries| u32::try_from(retries + 1).ok()) {
                 return Ok(attempts);
             }
         }
-        self.count(&["max_attempts"], SANE_ATTEMPTS, DEFAULT_MAX_ATTEMPTS)
+        let allowed = u64::from(*limits::ATTEMPTS.start())..=u64::from(*limits::ATTEMPTS.end());
+        self.count(&["max_attempts"], &allowed, DEFAULT_MAX_ATTEMPTS)
+    }
+
+    /// The bounds of a number: `allowed` for what other clients write. What qron has stored was within bounds when it came,
+    /// or counts what happened since.
+    fn bounds(&self, allowed: &RangeInclusive<u64>) -> RangeInclusive<u64> {
+        if self.own { 0..=u64::MAX } else { allowed.clone() }
     }
 
     fn plan(&self) -> Read<Plan> {
@@ -321,7 +349,11 @@ impl<'a> Reader<'a> {
     fn words(&self, names: &[&str]) -> Result<Vec<String>, Failure> {
         let Some((key, value)) = self.find(names) else { return Ok(Vec::new()) };
         let read = match value {
-            Value::Array(items) => items.iter().map(|item| self.word(item)).collect(),
+            Value::Array(items) => {
+                let words = items.iter().map(|item| self.word(item));
+                // A list that another client made of parts may hold empty ones.
+                words.filter(|word| self.own || word.as_deref() != Some("")).collect()
+            }
             Value::String(text) => {
                 Some(text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect())
             }
@@ -394,22 +426,27 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn whole(&self, names: &[&str], range: RangeInclusive<i64>) -> Read<i64> {
+    fn whole(&self, names: &[&str], range: RangeInclusive<u64>) -> Read<u64> {
         let Some((key, value)) = self.find(names) else { return Ok(None) };
-        match whole(value).filter(|number| range.contains(number)) {
+        match whole(value).and_then(|number| u64::try_from(number).ok()).filter(|number| range.contains(number)) {
             Some(number) => Ok(Some(number)),
             None => self.refuse(key, value, &format!("a whole number from {} to {}", range.start(), range.end())),
         }
     }
 
-    fn count(&self, names: &[&str], range: RangeInclusive<i64>, default: u32) -> Result<u32, Failure> {
-        let read = self.whole(names, range)?;
-        Ok(read.and_then(|number| u32::try_from(number).ok()).unwrap_or(default))
+    fn count(&self, names: &[&str], range: &RangeInclusive<u64>, default: u32) -> Result<u32, Failure> {
+        let read = self.whole(names, self.bounds(range))?;
+        Ok(read.map_or(default, |number| u32::try_from(number).unwrap_or(u32::MAX)))
     }
 }
 
 fn refusal(key: &str, value: &Value, allowed: &str) -> Failure {
     Failure::invalid(format!("{key}: {} is not allowed: use {allowed}", shown(value)))
+}
+
+/// The failure of a value that would be misunderstood; `instead` says what to do.
+fn refusal_of(key: &str, value: &Value, instead: &str) -> Failure {
+    Failure::invalid(format!("{key}: {} is not allowed: {instead}", shown(value)))
 }
 
 /// A whole number, also as text or as a float without fraction.

@@ -6,7 +6,8 @@
 //!
 //! The files, by concern:
 //! - `connect`, `collections`, `requests`: the connection, the schema, and the one way every request takes;
-//! - `codec`, `foreign`, `values`: a task as a payload, and the tolerant reading of points that others wrote;
+//! - `codec`, `foreign`, `values`: a task as a payload, and the tolerant reading of points that others wrote; `found`: what is shown
+//!   of points that cannot be read; `overlooked`, `earlier`: points that others changed, and what earlier runs left of them;
 //! - `insert` and `unique` (who holds a unique key), `tasks`, `dependents`, `limits`, `admission`, `claims`, `transitions` with its
 //!   `writer` (the group commit): the life of a task;
 //! - `schedules`: what makes tasks recur;
@@ -35,13 +36,16 @@ mod connect;
 mod control;
 mod dead_letters;
 mod dependents;
+mod earlier;
 mod error;
 mod events;
 mod foreign;
+mod found;
 mod insert;
 mod limits;
 mod memory;
 mod newest;
+mod overlooked;
 mod replicas;
 mod requests;
 mod retention;
@@ -58,7 +62,9 @@ mod writer;
 pub use codec::task_payload;
 pub use dead_letters::SeenLetter;
 pub(crate) use dependents::MAX_DEPENDENTS;
+pub use earlier::{EarlierRun, Holding};
 pub use error::{StoreError, TransitionError};
+pub use found::Found;
 pub use newest::{NoPlace, Place};
 pub use retention::{Belonging, Ended, Left};
 pub use unique::KeyOf;

@@ -13,6 +13,7 @@ use qdrant_client::qdrant::{
 
 use super::codec::ADMITTED;
 use super::collections::Collection;
+use super::found::SUMMARY;
 use super::requests::{Part, readable};
 use super::tasks::{conditions, readable_tasks};
 use super::values::{bound, point_id, task_id};
@@ -57,12 +58,14 @@ impl FromStr for Place {
 struct Listed {
     collection: Collection,
     filter: Filter,
-    time: &'static &'static str,
+    time: &'static str,
+    /// What is read of a point that is nested deeper than the protocol can tell: its time at least.
+    summary: &'static [&'static str],
 }
 
 impl Listed {
     fn time_of(&self, point: &RetrievedPoint) -> Option<Timestamp> {
-        point.payload.get(*self.time)?.as_integer().map(Timestamp::from_millis)
+        point.payload.get(self.time)?.as_integer().map(Timestamp::from_millis)
     }
 
     fn place_of(&self, point: &RetrievedPoint) -> Option<Place> {
@@ -85,12 +88,22 @@ impl Store {
         limit: u32,
         after: Option<Place>,
     ) -> Result<Page<Task>, StoreError> {
+        let (points, next) = self.newest_raw(filter, limit, after).await?;
+        Ok(Page { items: readable_tasks(points), next })
+    }
+
+    /// The points of [`Store::newest`], readable or not.
+    pub(super) async fn newest_raw(
+        &self,
+        filter: &TaskFilter,
+        limit: u32,
+        after: Option<Place>,
+    ) -> Result<(Vec<RetrievedPoint>, Option<String>), StoreError> {
         let mut filter = conditions(filter);
         // What is not admitted need not have a time that the server can order by.
         filter.must.push(Condition::matches(ADMITTED, true));
-        let listed = Listed { collection: Collection::Tasks, filter, time: &"run_at" };
-        let (points, next) = self.latest(&listed, limit, after).await?;
-        Ok(Page { items: readable_tasks(points), next })
+        let listed = Listed { collection: Collection::Tasks, filter, time: "run_at", summary: SUMMARY };
+        self.latest(&listed, limit, after).await
     }
 
     /// Dead letters, the latest first, from `after` (the `next` of the page before).
@@ -99,7 +112,7 @@ impl Store {
     /// A failure of the store.
     pub async fn dead_letters(&self, limit: u32, after: Option<Place>) -> Result<Page<DeadLetter>, StoreError> {
         let collection = Collection::DeadLetters;
-        let listed = Listed { collection, filter: Filter::default(), time: &"buried_at" };
+        let listed = Listed { collection, filter: Filter::default(), time: "buried_at", summary: &["buried_at"] };
         let (points, next) = self.latest(&listed, limit, after).await?;
         Ok(Page { items: readable(collection, points), next })
     }
@@ -145,7 +158,7 @@ impl Store {
     ) -> Result<Vec<RetrievedPoint>, StoreError> {
         let mut filter = listed.filter.clone();
         let at = Some(bound(time));
-        filter.must.push(Condition::range(*listed.time, Range { gte: at, lte: at, ..Range::default() }));
+        filter.must.push(Condition::range(listed.time, Range { gte: at, lte: at, ..Range::default() }));
         let request = |request: ScrollPointsBuilder| {
             let request = request.filter(filter.clone());
             if let Some(from) = from { request.offset(point_id(from)) } else { request }
@@ -159,7 +172,7 @@ impl Store {
         before: Option<Timestamp>,
         limit: usize,
     ) -> Result<Vec<RetrievedPoint>, StoreError> {
-        let mut order = OrderByBuilder::new(*listed.time).direction(Direction::Desc.into());
+        let mut order = OrderByBuilder::new(listed.time).direction(Direction::Desc.into());
         if let Some(before) = before {
             // Where the server begins, in place of a condition that it would ask of everything later.
             order = order.start_from(start_from::Value::Integer(before.as_millis().saturating_sub(1)));
@@ -178,7 +191,7 @@ impl Store {
             let blank = ScrollPointsBuilder::new(self.inner.name(listed.collection));
             request(blank.limit(u32::try_from(limit).unwrap_or(u32::MAX)).with_payload(part.selector()))
         };
-        let rest = Part::Only(std::slice::from_ref(listed.time));
+        let rest = Part::Only(listed.summary);
         Ok(self.scroll_tellable(listed.collection, rest, request).await?.result)
     }
 }

@@ -41,6 +41,8 @@ pub(super) struct Inner {
     pub(super) dense: Option<Dense>,
     /// When points that wait for admission were last looked for without trusting the counts.
     pub(super) admission_scan: Mutex<Option<Instant>>,
+    /// Before this no points are looked for that no search finds.
+    pub(super) overlooked_scan: Mutex<Option<Instant>>,
 }
 
 /// Which part of the payload to read.

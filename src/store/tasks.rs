@@ -1,6 +1,6 @@
 //! Reading tasks: one, a page, and how many there are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use qdrant_client::qdrant::{
     Condition, FacetCountsBuilder, Filter, PointId, Range, RetrievedPoint, ScrollPointsBuilder, ScrollResponse,
@@ -22,6 +22,8 @@ use crate::domain::time::Timestamp;
 const IDS: usize = 512;
 /// Most spellings of a status that are counted; more than there are, since foreign points have their own.
 const MAX_STATUSES: u64 = 64;
+/// Marks what was read of a point that is nested deeper than the protocol can tell.
+pub(super) const UNTOLD: &str = "\u{0}untold";
 /// Tasks whose status is read at once.
 const STATUS_BATCH: usize = 1_024;
 
@@ -78,6 +80,11 @@ impl Store {
     /// # Errors
     /// A failure of the store, or [`StoreError::Refused`] when `after` does not come from a page.
     pub async fn tasks(&self, filter: &TaskFilter, limit: u32, after: Option<&str>) -> Result<Page<Task>, StoreError> {
+        let page = self.page(filter, limit, after).await?;
+        Ok(Page { next: page.next_page_offset.as_ref().map(show_id), items: readable_tasks(page.result) })
+    }
+
+    async fn page(&self, filter: &TaskFilter, limit: u32, after: Option<&str>) -> Result<ScrollResponse, StoreError> {
         let after = offset("tasks", after)?;
         let request = |part: Part| {
             let request = ScrollPointsBuilder::new(self.inner.name(Collection::Tasks))
@@ -89,8 +96,7 @@ impl Store {
                 None => request,
             }
         };
-        let page = self.scroll_tellable(Collection::Tasks, Part::Nothing, request).await?;
-        Ok(Page { next: page.next_page_offset.as_ref().map(show_id), items: readable_tasks(page.result) })
+        self.scroll_tellable(Collection::Tasks, Part::Nothing, request).await
     }
 
     /// What `request` asks for. Of a point that is nested deeper than the protocol can tell only a `part` is read: the
@@ -106,8 +112,12 @@ impl Store {
             Err(error) if error.is_undecodable() => {
                 let mut page = self.inner.scroll(operation, request(part)).await?;
                 let ids = page.result.iter().filter_map(|point| point.id.clone());
-                for told in self.tellable(operation, collection, ids).await? {
-                    page.result.iter_mut().filter(|point| point.id == told.id).for_each(|point| *point = told.clone());
+                let told = self.tellable(operation, collection, ids).await?;
+                for point in &mut page.result {
+                    match told.iter().find(|told| told.id == point.id) {
+                        Some(told) => *point = told.clone(),
+                        None => drop(point.payload.insert(UNTOLD.to_owned(), true.into())),
+                    }
                 }
                 Ok(page)
             }
@@ -185,13 +195,23 @@ impl Store {
         Ok(Page { next: page.next_page_offset.as_ref().map(show_id), items: readable_tasks(page.result) })
     }
 
-    /// Waiting tasks, for the check of their dependencies, from `after`.
+    /// Waiting tasks, for the check of their dependencies, from `after`. Points among them that cannot be read go back to
+    /// admission, which tells people why: nothing else would look at them again.
     ///
     /// # Errors
     /// As for [`Store::tasks`].
     pub async fn waiting(&self, limit: u32, after: Option<&str>) -> Result<Page<Task>, StoreError> {
         let filter = TaskFilter { statuses: vec![TaskStatus::Waiting], ..TaskFilter::default() };
-        self.tasks(&filter, limit, after).await
+        let page = self.page(&filter, limit, after).await?;
+        let next = page.next_page_offset.as_ref().map(show_id);
+        let ids: Vec<PointId> = page.result.iter().filter_map(|point| point.id.clone()).collect();
+        let items = readable_tasks(page.result);
+        if items.len() < ids.len() {
+            let read: HashSet<TaskId> = items.iter().map(|task| task.id).collect();
+            let unread = ids.into_iter().filter(|id| task_id(Some(id)).is_none_or(|id| !read.contains(&id)));
+            self.send_back(unread.collect()).await?;
+        }
+        Ok(Page { next, items })
     }
 
     /// How many tasks there are of each status, foreign spellings included; approximate while many change.
@@ -235,7 +255,7 @@ pub(super) fn readable_tasks(points: Vec<RetrievedPoint>) -> Vec<Task> {
     let now = clock::now();
     let mut tasks = Vec::with_capacity(points.len());
     for point in points {
-        let Some(id) = task_id(point.id.as_ref()) else { continue };
+        let Some(id) = task_id(point.id.as_ref()).filter(|_| !point.payload.contains_key(UNTOLD)) else { continue };
         match codec::decode(id, from_payload(point.payload), now) {
             Ok(task) => tasks.push(task),
             Err(error) => tracing::debug!(%error, "left out of a listing"),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use qdrant_client::qdrant::r#match::MatchValue;
 use qdrant_client::qdrant::point_id::PointIdOptions;
-use qdrant_client::qdrant::{Condition, PointId, Value as QdrantValue};
+use qdrant_client::qdrant::{Condition, PointId, RepeatedStrings, Value as QdrantValue};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -19,6 +19,11 @@ pub(super) const MAX_DEPTH: usize = 24;
 /// The field is this text. Given a text with a space, the client would have the server look for it within others.
 pub(super) fn exactly(field: &str, text: String) -> Condition {
     Condition::matches(field, MatchValue::Keyword(text))
+}
+
+/// The field is any word at all: asked of the index, which tells at once when there is none.
+pub(super) fn any_word(field: &str) -> Condition {
+    Condition::matches(field, MatchValue::ExceptKeywords(RepeatedStrings { strings: Vec::new() }))
 }
 
 /// The id of a task's point.

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::codec::{ADMITTED, SETTLED_BY};
 use super::collections::Collection;
 use super::requests::{Inner, Part};
-use super::values::{from_payload, point_id, task_id, to_payload, weight};
+use super::values::{any_word, from_payload, point_id, task_id, to_payload, weight};
 use super::{Store, StoreError};
 use crate::domain::id::TaskId;
 use crate::domain::task::TaskStatus;
@@ -61,6 +61,8 @@ pub(super) enum Fence {
     Unchanged(TaskStatus, Timestamp),
     /// It has not been admitted.
     Unadmitted,
+    /// No replica holds it.
+    Unheld,
 }
 
 /// How the point shows that the change was applied.
@@ -279,6 +281,7 @@ impl Fence {
                 must.push(Condition::matches("updated_at", at.as_millis()));
             }
             Self::Unadmitted => must_not.push(Condition::matches(ADMITTED, true)),
+            Self::Unheld => must_not.push(any_word("claim")),
         }
         Filter { must, must_not, ..Filter::default() }
     }
@@ -294,6 +297,7 @@ impl Fence {
                 is("status", status.as_str().into()) && is("updated_at", at.as_millis().into())
             }
             Self::Unadmitted => !is(ADMITTED, true.into()),
+            Self::Unheld => !point.get("claim").is_some_and(Value::is_string),
         }
     }
 }

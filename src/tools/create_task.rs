@@ -19,7 +19,7 @@ use crate::clock;
 use crate::domain::failure::Failure;
 use crate::domain::id::{TaskId, derived};
 use crate::domain::plan::Plan;
-use crate::domain::task::{DEFAULT_PRIORITY, MAX_GOAL_CHARS, MAX_PRIORITY, Task, TaskStatus};
+use crate::domain::task::{DEFAULT_PRIORITY, MAX_GOAL_CHARS, MAX_PRIORITY, Task, TaskStatus, limits};
 use crate::domain::time::Timestamp;
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
 use crate::domain::unique::UniqueFor;
@@ -84,7 +84,7 @@ struct Arguments {
 #[async_trait]
 impl Tool for CreateTask {
     fn spec(&self) -> ToolSpec {
-        let word = json!({ "type": "string", "minLength": 1, "maxLength": 100 });
+        let word = json!({ "type": "string", "minLength": 1, "maxLength": limits::NAME_CHARS.end() });
         ToolSpec {
             name: NAME.into(),
             description: "Creates a task that an agent carries out later, apart from this one. Answers {\"task_id\", \
@@ -172,7 +172,7 @@ impl CreateTask {
         let status = if depends_on.is_empty() { TaskStatus::Pending } else { TaskStatus::Waiting };
         // A repeated call names the same task, so that it is made once even when it has ended meanwhile.
         let id = TaskId::Uuid(derived(&["call", &context.idempotency_key]));
-        Ok(Task {
+        let task = Task {
             run_at,
             priority: priority.unwrap_or(DEFAULT_PRIORITY),
             agent,
@@ -185,7 +185,9 @@ impl CreateTask {
             unique_key,
             unique_for,
             ..Task::new(id, goal, now)
-        })
+        };
+        let faults = limits::faults(&task, &limits::GOAL_CHARS);
+        if faults.is_empty() { Ok(task) } else { Err(Failure::invalid(faults.join("; "))) }
     }
 
     /// A task that waits for one that does not exist would wait in vain.

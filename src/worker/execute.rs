@@ -23,7 +23,7 @@ use super::signals::Signals;
 use super::slots::{Slot, Slots};
 use crate::agent::{Agent, Outcome};
 use crate::domain::agent::AgentProfile;
-use crate::domain::approval::ApprovalPolicy;
+use crate::domain::approval::{ApprovalPolicy, task_hash};
 use crate::domain::attempt::Attempt;
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
@@ -149,7 +149,10 @@ impl Worker {
                 tracing::error!(task = %task.id, %error, "the records of lost attempts were not marked");
             }
             match persist("read the last checkpoint", || self.store.last_checkpoint(task.id)).await {
-                Ok(attempt) => attempt.and_then(|attempt| attempt.checkpoint),
+                // What asked for something else is no beginning of this.
+                Ok(attempt) => attempt
+                    .filter(|attempt| attempt.spec.as_ref().is_none_or(|spec| *spec == task_hash(task)))
+                    .and_then(|attempt| attempt.checkpoint),
                 // Starting over would repeat steps that have been done.
                 Err(error) => {
                     let message = format!("its checkpoint cannot be read, so it cannot go on safely: {error}");

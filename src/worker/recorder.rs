@@ -3,6 +3,8 @@
 //! The id of the record derives from the claim, so that a replica which lost the claim can only ever write to
 //! its own attempt.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -11,13 +13,17 @@ use super::events::Events;
 use super::persist;
 use crate::agent::{Checkpoint, Recorder};
 use crate::clock;
+use crate::domain::approval::task_hash;
 use crate::domain::attempt::{Attempt, AttemptStatus, Progress};
 use crate::domain::budget::Spent;
 use crate::domain::event::Event;
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
 use crate::domain::task::Task;
-use crate::store::{Store, StoreError};
+use crate::store::{Holding, Store, StoreError};
+
+/// Time between two looks whether admission has decided about a task that another client wrote anew while it runs.
+const ADMISSION_LOOK: Duration = Duration::from_millis(200);
 
 /// Records one run.
 pub(crate) struct RunRecorder {
@@ -46,6 +52,7 @@ impl RunRecorder {
             updated_at: now,
             finished_at: None,
             progress: Progress::default(),
+            spec: Some(task_hash(task)),
             checkpoint: None,
             result: None,
             failure: None,
@@ -117,6 +124,24 @@ impl Recorder for RunRecorder {
         persist("store a checkpoint", || self.store.save_attempt(&attempt))
             .await
             .map_err(|error| Failure::transient(format!("the checkpoint could not be stored: {error}")))
+    }
+
+    async fn confirm(&self) -> Result<(), Failure> {
+        let token = self.attempt.lock().await.claim.clone();
+        loop {
+            let holding = persist("confirm a claim", || self.store.holding(self.task_id, &token))
+                .await
+                .map_err(|error| Failure::transient(format!("the claim could not be confirmed: {error}")))?;
+            match holding {
+                Holding::Held => return Ok(()),
+                Holding::Lost => {
+                    return Err(Failure::transient(
+                        "another run has the task now, so this one stops before its next call",
+                    ));
+                }
+                Holding::Undecided => tokio::time::sleep(ADMISSION_LOOK).await,
+            }
+        }
     }
 
     fn note(&self, event: Event) {

@@ -25,6 +25,7 @@ fn attempt(task: TaskId, number: u32) -> Attempt {
         updated_at: NOW,
         finished_at: None,
         progress: Progress { done: 1, total: 3, note: "reading".into() },
+        spec: None,
         checkpoint: None,
         result: None,
         failure: None,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::bulk::Refusal;
+use super::steps::StepView;
 use crate::domain::dead_letter::DeadLetter;
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
@@ -23,6 +24,9 @@ pub struct DeadLetterView {
     pub attempts: u32,
     /// Failures of the attempts before the last, oldest first.
     pub earlier_failures: Vec<Failure>,
+    /// The steps that were done before it ended, when one letter is shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps_done: Vec<StepView>,
     /// Payload of its point as it was when it was buried.
     pub payload: Map<String, Value>,
     /// When it was buried.
@@ -38,6 +42,7 @@ impl From<DeadLetter> for DeadLetterView {
             failure: letter.failure,
             attempts: letter.attempts,
             earlier_failures: letter.earlier_failures,
+            steps_done: Vec::new(),
             payload: letter.payload,
             buried_at: letter.buried_at.to_rfc3339(),
         }

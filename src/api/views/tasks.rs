@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::approvals::ApprovalView;
 use super::artifacts::ArtifactView;
+use super::steps::StepView;
 use crate::domain::attempt::{Attempt, AttemptStatus, Progress};
 use crate::domain::budget::Spent;
 use crate::domain::dependency::OnDependencyFailure;
@@ -17,7 +18,7 @@ use crate::domain::plan::Plan;
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::domain::unique::UniqueFor;
-use crate::store::Page;
+use crate::store::{Found, Page};
 
 /// A task.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -85,8 +86,17 @@ pub struct TaskView {
     /// What people were asked about it, and what they decided.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<ApprovalView>,
-    /// Fields of the point that qron does not know.
+    /// Fields of the point that qron does not know; of one that cannot be read, all.
     pub extra: Map<String, Value>,
+    /// Why the point cannot be read as a task; absent when it can. The other fields are then what can be read of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
+}
+
+impl From<Found> for TaskView {
+    fn from(found: Found) -> Self {
+        Self { unreadable: found.unreadable, ..found.task.into() }
+    }
 }
 
 impl From<Task> for TaskView {
@@ -122,6 +132,7 @@ impl From<Task> for TaskView {
             cancel_requested: task.cancel_requested,
             approvals: task.approvals.iter().map(ApprovalView::from).collect(),
             extra: task.extra,
+            unreadable: None,
         }
     }
 }
@@ -205,6 +216,9 @@ pub struct AttemptView {
     pub failure: Option<Failure>,
     /// What the run has spent, earlier attempts included.
     pub spent: Spent,
+    /// Its steps, of the newest attempts: those of earlier attempts included, since a run goes on where the last one ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepView>,
 }
 
 impl From<Attempt> for AttemptView {
@@ -221,6 +235,7 @@ impl From<Attempt> for AttemptView {
             result: attempt.result,
             failure: attempt.failure,
             spent: attempt.spent,
+            steps: Vec::new(),
         }
     }
 }

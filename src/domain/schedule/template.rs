@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::zone::Zone;
 use crate::domain::approval::Need;
 use crate::domain::plan::Plan;
-use crate::domain::task::{DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, Task};
+use crate::domain::task::{DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, Task, limits};
 use crate::domain::time::Timestamp;
 
 /// The placeholders: the id of the schedule, the time of the firing and its day in the zone, the time of the firing
@@ -135,11 +135,11 @@ impl Template {
     /// What is said of the task goes into `task`, but for the approval; its placeholders must have been replaced.
     ///
     /// # Errors
-    /// What is wrong with the plan.
+    /// What is wrong with the plan, or which bound the task exceeds once its placeholders are replaced.
     pub fn apply(self, task: Task) -> Result<Task, String> {
         let plan: Option<Plan> =
             self.plan.map(serde_json::from_value).transpose().map_err(|error| format!("plan: {error}"))?;
-        Ok(Task {
+        let task = Task {
             goal: self.goal,
             agent: self.agent,
             capabilities: self.capabilities,
@@ -152,7 +152,9 @@ impl Template {
             user: self.user,
             concurrency_key: self.concurrency_key,
             ..task
-        })
+        };
+        let faults = limits::faults(&task, &limits::GOAL_CHARS);
+        if faults.is_empty() { Ok(task) } else { Err(faults.join("; ")) }
     }
 
     /// The step of the plan that has the name of a placeholder, so that `${…}` could mean either.
@@ -193,6 +195,24 @@ mod tests {
         let task = filled.apply(Task::new(crate::domain::id::TaskId::Number(1), "", at)).expect("a task");
         assert_eq!(task.plan.expect("a plan").steps.len(), 1);
         assert_eq!(task.concurrency_key.as_deref(), Some("reports in Europe/Berlin"));
+    }
+
+    #[test]
+    fn what_exceeds_a_bound_makes_no_task() {
+        let blank = Task::new(crate::domain::id::TaskId::Number(1), "", Timestamp::from_millis(0));
+        for (field, value, told) in [
+            ("timeout_s", json!(2_592_001), "timeout_s 2592001"),
+            ("max_attempts", json!(0), "max_attempts 0"),
+            ("priority", json!(11), "priority 11"),
+            ("tags", json!(["x".repeat(201)]), "tags"),
+            ("goal", json!(""), "goal"),
+        ] {
+            let mut body = json!({"goal": "x"});
+            body[field] = value;
+            let template: Template = serde_json::from_value(body).expect("a template");
+            let refused = template.apply(blank.clone()).expect_err(field);
+            assert!(refused.contains(told), "{refused}");
+        }
     }
 
     #[test]

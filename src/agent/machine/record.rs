@@ -1,0 +1,91 @@
+//! What a checkpoint tells of the steps of a run: for people, once the run is over or while it goes on.
+
+use serde_json::Value;
+
+use super::state::{Status, Step};
+use crate::domain::attempt::{StepRecord, StepStatus};
+
+/// The steps in the state that [`Machine::state`](super::Machine::state) gave: those that a new plan replaced first, then
+/// those of the plan in force, in its order. A step that this version cannot read is left out.
+#[must_use]
+pub fn steps_of(state: &Value) -> Vec<StepRecord> {
+    let steps = |key: &str| state.get(key).and_then(Value::as_array).into_iter().flatten();
+    let read = steps("abandoned").chain(steps("steps"));
+    read.filter_map(|step| serde_json::from_value::<Step>(step.clone()).ok()).map(record).collect()
+}
+
+fn record(step: Step) -> StepRecord {
+    let error = match &step.status {
+        Status::Failed { failure, .. } => Some(failure.to_string()),
+        Status::Blocked { by } => Some(format!("not run, because step {by} failed")),
+        _ => None,
+    };
+    let status = match &step.status {
+        Status::Pending | Status::Calling { started: false, tries: 0 } => StepStatus::Pending,
+        Status::Calling { .. } | Status::Acting(_) => StepStatus::Running,
+        Status::Done { .. } => StepStatus::Done,
+        Status::Failed { .. } => StepStatus::Failed,
+        Status::Blocked { .. } => StepStatus::Blocked,
+    };
+    StepRecord {
+        output: step.output().cloned(),
+        id: step.plan.id,
+        plan: step.revision,
+        tool: step.plan.tool,
+        instruction: step.plan.instruction,
+        status,
+        error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::failure::Failure;
+    use crate::domain::plan::PlanStep;
+
+    fn step(id: &str, status: Status) -> Value {
+        let plan: PlanStep = serde_json::from_value(json!({"id": id, "tool": "t"})).expect("a step");
+        serde_json::to_value(Step { status, ..Step::new(plan, 1) }).expect("JSON")
+    }
+
+    #[test]
+    fn every_step_is_told_with_its_output_or_its_error() {
+        let failed = Status::Failed { failure: Failure::permanent("no such file"), act: None };
+        let state = json!({
+            "version": 1,
+            "abandoned": [step("old", failed.clone())],
+            "steps": [
+                step("a", Status::Done { output: json!({"n": 1}) }),
+                step("b", failed),
+                step("c", Status::Blocked { by: "b".into() }),
+                step("d", Status::Calling { started: true, tries: 0 }),
+                step("e", Status::Pending),
+                {"a step": "of a newer version"},
+            ],
+        });
+        let steps = steps_of(&state);
+        let told: Vec<(&str, StepStatus)> = steps.iter().map(|step| (step.id.as_str(), step.status)).collect();
+        let expected = [
+            ("old", StepStatus::Failed),
+            ("a", StepStatus::Done),
+            ("b", StepStatus::Failed),
+            ("c", StepStatus::Blocked),
+            ("d", StepStatus::Running),
+            ("e", StepStatus::Pending),
+        ];
+        assert_eq!(told, expected);
+        assert_eq!((steps[1].output.as_ref(), steps[1].tool.as_deref()), (Some(&json!({"n": 1})), Some("t")));
+        assert!(steps[2].error.as_deref().is_some_and(|error| error.contains("no such file")));
+        assert!(steps[3].error.as_deref().is_some_and(|error| error.contains("step b failed")));
+    }
+
+    #[test]
+    fn a_state_without_steps_has_none() {
+        for state in [json!(null), json!({}), json!({"steps": 3}), json!("text")] {
+            assert_eq!(steps_of(&state), Vec::new());
+        }
+    }
+}

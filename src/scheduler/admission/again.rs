@@ -1,0 +1,158 @@
+//! What becomes of a task whose point another client has written again, or set back to pending, after it had run.
+//!
+//! The attempts of a task outlive its point, so that they tell what a point that was overwritten does not: whether the task
+//! runs, how far it came, and whether it ended. Pure.
+
+use crate::domain::approval::task_hash;
+use crate::domain::attempt::AttemptStatus;
+use crate::domain::task::{Task, TaskStatus};
+use crate::domain::time::Timestamp;
+use crate::store::EarlierRun;
+
+/// For so long after a run completed, in milliseconds, its outcome may be on its way to the task.
+const SETTLING_MS: u64 = 10_000;
+
+/// How a task is admitted.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum TakenUp {
+    /// Like this, with what there is to tell about it.
+    As(Box<Task>, Option<String>),
+    /// Like this, once its attempts are retired: it completed, and is done again from the beginning.
+    Anew(Box<Task>, String),
+    /// Not yet.
+    Later,
+}
+
+/// Decides how `task`, as its point now reads, is admitted after `run`, the newest that its attempts know of.
+pub(super) fn take_up(mut task: Task, run: Option<&EarlierRun>, now: Timestamp) -> TakenUp {
+    let Some(run) = run else { return TakenUp::As(Box::new(task), None) };
+    // What another program runs is its own business, and a point that remembers its runs goes on by itself.
+    if task.status.is_terminal() || task.status == TaskStatus::Running || task.earlier_runs() >= run.number {
+        return TakenUp::As(Box::new(task), None);
+    }
+    let number = run.number;
+    let is_same = run.spec.as_ref().is_none_or(|spec| *spec == task_hash(&task));
+    if !is_same {
+        count_runs(&mut task, number);
+        let story = format!(
+            "written again with another goal, plan or context after attempt {number}: starts from the beginning"
+        );
+        return TakenUp::As(Box::new(task), Some(story));
+    }
+    match run.status {
+        AttemptStatus::Running => {
+            count_runs(&mut task, number.saturating_sub(1));
+            task.status = TaskStatus::Running;
+            task.claim = Some(run.claim.clone());
+            let story = format!("written again while attempt {number} runs, which goes on");
+            TakenUp::As(Box::new(task), Some(story))
+        }
+        AttemptStatus::Completed if run.finished_at.is_some_and(|at| now.millis_since(at) < SETTLING_MS) => {
+            TakenUp::Later
+        }
+        AttemptStatus::Completed => {
+            count_runs(&mut task, number);
+            let story = format!(
+                "written again after attempt {number} completed: runs once more; what came of that attempt stays with it"
+            );
+            TakenUp::Anew(Box::new(task), story)
+        }
+        _ => {
+            count_runs(&mut task, number);
+            let story = format!("written again after attempt {number}: goes on where that one ended");
+            TakenUp::As(Box::new(task), Some(story))
+        }
+    }
+}
+
+/// Makes the task remember `runs` earlier runs at least.
+fn count_runs(task: &mut Task, runs: u32) {
+    let missing = runs.saturating_sub(task.earlier_runs());
+    task.releases = task.releases.saturating_add(missing);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::TaskId;
+    use crate::domain::task::Claim;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+    fn task() -> Task {
+        Task::new(TaskId::Number(1), "do it", NOW)
+    }
+
+    fn run(status: AttemptStatus, task: &Task) -> EarlierRun {
+        EarlierRun {
+            number: 3,
+            status,
+            claim: Claim { token: "t".into(), owner: "r".into() },
+            finished_at: Some(NOW.plus_millis(-60_000)),
+            spec: Some(task_hash(task)),
+        }
+    }
+
+    #[test]
+    fn a_run_under_way_goes_on() {
+        for pending in [task(), Task { status: TaskStatus::Waiting, depends_on: vec![TaskId::Number(2)], ..task() }] {
+            let run = run(AttemptStatus::Running, &pending);
+            let TakenUp::As(taken, Some(story)) = take_up(pending, Some(&run), NOW) else { panic!("taken up") };
+            assert_eq!((taken.status, taken.claim.as_ref()), (TaskStatus::Running, Some(&run.claim)));
+            assert_eq!(taken.earlier_runs() + 1, run.number);
+            assert!(story.contains("attempt 3 runs"), "{story}");
+        }
+    }
+
+    #[test]
+    fn what_completed_is_done_again_from_the_beginning_once_its_outcome_is_settled() {
+        let run = run(AttemptStatus::Completed, &task());
+        let TakenUp::Anew(taken, _) = take_up(task(), Some(&run), NOW) else { panic!("anew") };
+        assert_eq!((taken.status, taken.earlier_runs()), (TaskStatus::Pending, 3));
+        let just_now = EarlierRun { finished_at: Some(NOW.plus_millis(-9_999)), ..run };
+        assert_eq!(take_up(task(), Some(&just_now), NOW), TakenUp::Later);
+    }
+
+    #[test]
+    fn what_did_not_complete_goes_on_from_its_checkpoint() {
+        for status in [
+            AttemptStatus::Failed,
+            AttemptStatus::Lost,
+            AttemptStatus::Released,
+            AttemptStatus::Cancelled,
+            AttemptStatus::AwaitingApproval,
+        ] {
+            let TakenUp::As(taken, Some(story)) = take_up(task(), Some(&run(status, &task())), NOW) else {
+                panic!("{status:?}")
+            };
+            assert_eq!((taken.status, taken.claim.is_none(), taken.earlier_runs()), (TaskStatus::Pending, true, 3));
+            assert!(story.contains("goes on"), "{story}");
+        }
+    }
+
+    #[test]
+    fn another_goal_is_another_task() {
+        let other = Task { goal: "do something else".into(), ..task() };
+        for status in [AttemptStatus::Running, AttemptStatus::Completed, AttemptStatus::Failed] {
+            let TakenUp::As(taken, Some(story)) = take_up(other.clone(), Some(&run(status, &task())), NOW) else {
+                panic!("{status:?}")
+            };
+            assert_eq!((taken.status, taken.claim.is_none()), (TaskStatus::Pending, true));
+            assert!(story.contains("from the beginning"), "{story}");
+        }
+    }
+
+    #[test]
+    fn a_point_that_remembers_its_runs_is_left_as_it_is() {
+        for known in [
+            Task { attempt: 3, ..task() },
+            Task { releases: 1, crashes: 2, ..task() },
+            Task { status: TaskStatus::Completed, ..task() },
+            Task { status: TaskStatus::Running, ..task() },
+        ] {
+            let expected = TakenUp::As(Box::new(known.clone()), None);
+            assert_eq!(take_up(known, Some(&run(AttemptStatus::Running, &task())), NOW), expected);
+        }
+        assert_eq!(take_up(task(), None, NOW), TakenUp::As(Box::new(task()), None));
+    }
+}
