@@ -163,11 +163,10 @@ impl<'a> Driver<'a> {
                     recorded?;
                 }
                 first = self.calls.join_next_with_id() => {
-                    self.take(first.ok_or_else(stuck)?);
+                    has_news |= self.take(first.ok_or_else(stuck)?);
                     while let Some(more) = self.calls.try_join_next_with_id() {
-                        self.take(more);
+                        has_news |= self.take(more);
                     }
-                    has_news = true;
                 }
             }
         }
@@ -222,7 +221,9 @@ impl<'a> Driver<'a> {
         let purpose = request.purpose;
         let models = self.models.clone();
         let handle = self.calls.spawn(async move {
-            let Some(models) = models else { return Returned::Model(Err(no_cost(Failure::invalid("no model")))) };
+            let Some(models) = models else {
+                return Returned::Model(Err(no_cost(Failure::unavailable("no model is configured"))));
+            };
             let reply = models.complete(&request).await.map_err(|error| ModelFailed {
                 failure: error.failure,
                 usage: error.usage,
@@ -253,8 +254,11 @@ impl<'a> Driver<'a> {
         self.in_flight.insert(handle.id(), Call::Load { step });
     }
 
-    /// Feeds what a call came to into the machine.
-    fn take(&mut self, returned: Result<(Id, Returned), JoinError>) {
+    /// Feeds what a call came to into the machine. Whether that is worth a record: a model that is away leaves the run where
+    /// it was.
+    fn take(&mut self, returned: Result<(Id, Returned), JoinError>) -> bool {
+        let is_away = |failed: &ModelFailed| failed.failure.class == FailureClass::Unavailable;
+        let is_news = !matches!(&returned, Ok((_, Returned::Model(Err(failed)))) if is_away(failed));
         let (id, returned) = match returned {
             Ok((id, returned)) => (id, Ok(returned)),
             Err(error) => (error.id(), Err(error)),
@@ -279,6 +283,7 @@ impl<'a> Driver<'a> {
         if let Err(error) = taken {
             tracing::error!(task = %self.task.id, %error, "a result was dropped; this is a fault of qron");
         }
+        is_news
     }
 
     fn tell_model_call(&self, purpose: &'static str, reply: &Result<ModelReply, ModelFailed>) {

@@ -15,10 +15,11 @@
 //! `{"steps": {id: output}, "output": …}`, where `output` is that of the last step, or `{id: output}` of all those
 //! that no other step depends on when there are several. With a model the result is `{"output": …, "reason": …}`.
 //!
-//! Failures of a passing kind (transient, rate limited, timeout) are tried again at once only for calls that can be
+//! Failures of a passing kind (transient, rate limited, timeout, unavailable) are tried again at once only for calls that can be
 //! repeated safely. When every failure left at the end is of that kind, the run fails with one of them instead of being
 //! planned anew: the task is retried after a delay and continues here, with done steps done. On the last attempt
-//! there is no such retry, so a new plan is made then.
+//! there is no such retry, so a new plan is made then. When a model call fails because the model is away, the run ends at
+//! once with that failure, without a new plan and at no charge, and goes on with the same question later.
 //!
 //! No model call begins that might go over the limits of tokens and cost together with those under way: see [`admission`].
 //!
@@ -36,7 +37,7 @@ use crate::domain::attempt::Progress;
 use crate::domain::budget::{Budget, Price, Spent};
 use crate::domain::conversation::{ModelReply, ModelRequest, Usage};
 use crate::domain::event::Level;
-use crate::domain::failure::{BudgetLimit, Failure};
+use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
 use crate::domain::memory::Recalled;
 use crate::domain::plan::Plan;
 use crate::domain::tool::{ToolCall, ToolResult, ToolSpec};
@@ -182,6 +183,8 @@ pub struct Machine {
     state: State,
     loads: Loads,
     notes: Vec<Note>,
+    /// Time at work when the model calls in flight were made, in milliseconds, by their id.
+    asked_at: BTreeMap<String, u64>,
 }
 
 impl Machine {
@@ -196,6 +199,7 @@ impl Machine {
             state: State::new(Phase::Planning(Asking::default())),
             loads: Loads::default(),
             notes: Vec::new(),
+            asked_at: BTreeMap::new(),
         };
         if machine.asks_model() {
             machine.check_model()?;
@@ -225,7 +229,7 @@ impl Machine {
         }
         let state = serde::Deserialize::deserialize(state)
             .map_err(|error: serde_json::Error| Unreadable::Malformed(error.to_string()))?;
-        let mut machine = Self { setup, state, loads: Loads::default(), notes: Vec::new() };
+        let mut machine = Self { setup, state, loads: Loads::default(), notes: Vec::new(), asked_at: BTreeMap::new() };
         machine.pick_up();
         Ok(machine)
     }
@@ -256,6 +260,9 @@ impl Machine {
                 _ => self.next_question(),
             };
             if let Some(action) = action {
+                if let Action::CallModel(call) = &action {
+                    self.asked_at.insert(call.id.clone(), self.state.spent.active_ms);
+                }
                 return action;
             }
         }
@@ -270,12 +277,20 @@ impl Machine {
             Ok(reply) => (reply.usage, reply.cost_usd),
             Err(failed) => (failed.usage, failed.cost_usd),
         };
+        let was_away =
+            matches!(&reply, Err(failed) if failed.failure.class == FailureClass::Unavailable && usage.total() == 0);
         if !self.take_answer(id, reply) {
             return Err(NotInFlight(id.to_owned()));
         }
+        let asked_at = self.asked_at.remove(id);
         let State { spent, dearest, reserved, .. } = &mut self.state;
         reserved.remove(id);
-        spent.model_calls += 1;
+        // What the model did not answer for reasons of its own costs the task nothing, however often it is asked again.
+        if was_away {
+            spent.active_ms = spent.active_ms.min(asked_at.unwrap_or(u64::MAX));
+        } else {
+            spent.model_calls += 1;
+        }
         spent.usage += usage;
         spent.cost_usd += cost_usd;
         dearest.tokens = dearest.tokens.max(usage.total());
@@ -398,13 +413,12 @@ impl Machine {
 
     /// Whether this run may ask a model: it has no plan of its own, or one that needs judgement.
     fn asks_model(&self) -> bool {
-        let needs_judgement = |plan: &Plan| plan.steps.iter().any(|step| step.instruction.is_some());
-        self.setup.plan.as_ref().is_none_or(needs_judgement)
+        self.setup.plan.as_ref().is_none_or(Plan::needs_judgement)
     }
 
     fn check_model(&self) -> Result<(), Failure> {
         if !self.setup.has_model {
-            return Err(Failure::invalid(
+            return Err(Failure::unavailable(
                 "no model is configured: set model.base_url or model.api_key, or give the task a plan of tool steps",
             ));
         }

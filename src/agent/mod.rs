@@ -24,6 +24,7 @@ mod dependencies;
 mod driver;
 pub mod machine;
 mod memory;
+mod model;
 
 use driver::{Driven, Driver};
 pub use machine::steps_of;
@@ -205,7 +206,8 @@ const fn is_last_attempt(task: &Task) -> bool {
 fn is_final(task: &Task, result: &Result<Value, Failure>) -> bool {
     match result {
         Ok(_) => true,
-        Err(failure) if failure.class == FailureClass::Cancelled => false,
+        // A model that is away says nothing about the task.
+        Err(failure) if matches!(failure.class, FailureClass::Cancelled | FailureClass::Unavailable) => false,
         Err(failure) => !failure.class.is_retryable() || is_last_attempt(task),
     }
 }

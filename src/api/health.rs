@@ -7,7 +7,8 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
 use super::Shared;
-use super::views::health::Readiness;
+use super::views::health::{Readiness, WithoutModel};
+use crate::domain::time::Timestamp;
 use crate::telemetry::exporter;
 
 /// The process lives.
@@ -30,8 +31,16 @@ pub(super) async fn readyz(State(parts): State<Shared>) -> (StatusCode, Json<Rea
     }
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     // A paused replica stays ready: it must be reachable to be told to go on.
-    let paused = parts.runner.loads().into_iter().filter(|agent| agent.paused).map(|agent| agent.name).collect();
-    (status, Json(Readiness { ready: reasons.is_empty(), reasons, paused }))
+    let loads = parts.runner.loads();
+    let paused = loads.iter().filter(|agent| agent.paused).map(|agent| agent.name.clone()).collect();
+    let without_model = loads.into_iter().filter_map(|agent| {
+        let away = agent.model_away?;
+        let since = away.since.map(Timestamp::to_rfc3339);
+        Some(WithoutModel { agent: agent.name, model: away.model, since, cause: away.cause })
+    });
+    let without_model = without_model.collect();
+    let waiting_for_model = parts.runner.waiting_for_model();
+    (status, Json(Readiness { ready: reasons.is_empty(), reasons, paused, without_model, waiting_for_model }))
 }
 
 /// The metrics in the text format of Prometheus.

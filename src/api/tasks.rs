@@ -62,7 +62,7 @@ pub(super) async fn submit(
     for (task, Inserted { id, created }) in tasks.into_iter().zip(inserted) {
         // One that cannot be read, or was pruned at this very moment, is shown as it would have been.
         let task = there.get(&id).filter(|_| !created).cloned().unwrap_or(Task { id, ..task });
-        items.push(Submitted { created, task: task.into() });
+        items.push(Submitted { created, task: TaskView::of(task, &parts.runner) });
     }
     let status = if created > 0 { StatusCode::CREATED } else { StatusCode::OK };
     if listed {
@@ -135,7 +135,7 @@ pub(super) async fn list(
     };
     let paging = Paging { limit: wanted.limit, after: wanted.after };
     let page = parts.store.newest_points(&filter, paging.limit()?, paging.place()?).await?;
-    Ok(Json(Listing::of(page, TaskView::from)))
+    Ok(Json(Listing::of(page, |found| TaskView::of_point(found, &parts.runner))))
 }
 
 /// The tasks that a task made, with how many there are of each status.
@@ -169,7 +169,7 @@ pub(super) async fn show(State(parts): State<Shared>, Id(id): Id) -> Result<Json
         AttemptView { steps, ..attempt.into() }
     });
     Ok(Json(TaskDetail {
-        task: found.into(),
+        task: TaskView::of_point(found, &parts.runner),
         progress,
         attempts: attempts.collect(),
         history: history.into_iter().map(EventView::from).collect(),

@@ -63,7 +63,11 @@ impl Add {
         }
         let status = submitted.task.status;
         let said = if submitted.created { "added" } else { "already there:" };
-        output::line(&format!("{said} {id} ({status}); see \"qron show {id} --follow\""))
+        output::line(&format!("{said} {id} ({status}); see \"qron show {id} --follow\""))?;
+        if let Some(waits) = &submitted.task.waits {
+            output::note(&format!("it {}", waits.text));
+        }
+        Ok(())
     }
 
     fn body(self) -> Result<Map<String, Value>, CliError> {

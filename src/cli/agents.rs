@@ -20,7 +20,8 @@ impl Agents {
         if self.json {
             return output::json(&listing);
         }
-        let mut table = output::table(["AGENT", "HEALTH", "LOAD", "REPLICA", "SEEN", "CPU", "MEMORY", "CAPABILITIES"]);
+        let mut table =
+            output::table(["AGENT", "HEALTH", "MODEL", "LOAD", "REPLICA", "SEEN", "CPU", "MEMORY", "CAPABILITIES"]);
         for agent in &listing.items {
             let health = match agent.health {
                 Health::Ok => "ok",
@@ -31,6 +32,7 @@ impl Agents {
             table.add_row([
                 output::cell(&agent.name, 24),
                 health.to_owned(),
+                model(agent),
                 format!("{}/{}", agent.in_flight, agent.capacity),
                 output::cell(&agent.replica, 60),
                 output::time(&agent.updated_at),
@@ -39,6 +41,27 @@ impl Agents {
                 output::cell(&agent.capabilities.join(", "), 60),
             ]);
         }
-        output::show(&table)
+        output::show(&table)?;
+        // Replicas of one store count the same tasks.
+        let waiting = listing.items.iter().map(|agent| agent.waiting_for_model).max().unwrap_or(0);
+        let mut causes: Vec<&str> =
+            listing.items.iter().filter_map(|agent| Some(agent.model_away.as_ref()?.cause.as_str())).collect();
+        causes.sort_unstable();
+        causes.dedup();
+        if !causes.is_empty() {
+            output::note(&format!("{waiting} due tasks need a model: {}", causes.join("; ")));
+        }
+        Ok(())
+    }
+}
+
+/// Whether the agent can ask a model, in a few words.
+fn model(agent: &AgentView) -> String {
+    match &agent.model_away {
+        None => "ok".to_owned(),
+        Some(away) => match &away.since {
+            Some(since) => format!("{} away since {}", away.model, output::time(since)),
+            None => "none".to_owned(),
+        },
     }
 }

@@ -59,7 +59,12 @@ impl List {
         for task in &listing.items {
             table.add_row([
                 task.id.to_string(),
-                if task.unreadable.is_some() { "unreadable".to_owned() } else { task.status.to_string() },
+                match &task.waits {
+                    _ if task.unreadable.is_some() => "unreadable".to_owned(),
+                    Some(waits) if waits.model.is_empty() => format!("{}, no model", task.status),
+                    Some(waits) => format!("{}, {} away", task.status, output::cell(&waits.model, 24)),
+                    None => task.status.to_string(),
+                },
                 format!("{}/{}", task.attempt, task.max_attempts),
                 output::cell(task.agent.as_deref().unwrap_or("-"), 24),
                 output::time(&task.run_at),

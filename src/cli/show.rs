@@ -116,6 +116,9 @@ fn print(detail: &TaskDetail) -> Result<(), CliError> {
     for artifact in &detail.artifacts {
         field("artifact", &format!("{} ({}, {} bytes)", artifact.name, artifact.media_type, artifact.size))?;
     }
+    if let Some(waits) = &task.waits {
+        field("waits", &waits.text)?;
+    }
     if let Some(error) = &task.error {
         field("error", &error.to_string())?;
     }

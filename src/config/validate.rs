@@ -157,6 +157,7 @@ fn model(config: &Config, checks: &mut Checks<'_>) {
         ("max_response_bytes", model.max_response_bytes as u64),
         ("tries", u64::from(model.tries)),
         ("max_output_tokens", u64::from(model.max_output_tokens)),
+        ("patience_s", model.patience_s),
     ] {
         checks.at_least(&format!("model.{key}"), value, 1);
     }

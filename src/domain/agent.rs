@@ -69,6 +69,8 @@ pub struct AgentLoad<'a> {
     pub in_flight: usize,
     /// Whether a person has put it on hold.
     pub paused: bool,
+    /// Tasks that need a model which it can take on now: none while its models are away.
+    pub model_room: usize,
 }
 
 impl AgentLoad<'_> {
@@ -86,23 +88,27 @@ pub enum Route {
     To(usize),
     /// Agents that could do it are at capacity.
     Busy,
+    /// None of the agents that could do it has a model that can be asked now.
+    ModelAway,
     /// No agent of this replica is named so, or has the capabilities.
     NoneFits,
 }
 
-/// Chooses among `loads` for a task that names `agent` or asks for `capabilities`: of the agents that fit, the
+/// Chooses among `loads` for a task that names `agent` or asks for `capabilities`, and perhaps `needs_model`: of the agents that fit, the
 /// one with the smallest share of its capacity in use, the earlier one when equal.
 #[must_use]
-pub fn route(agent: Option<&str>, capabilities: &[String], loads: &[AgentLoad<'_>]) -> Route {
+pub fn route(agent: Option<&str>, capabilities: &[String], needs_model: bool, loads: &[AgentLoad<'_>]) -> Route {
     let fits = |load: &AgentLoad<'_>| match agent {
         Some(name) => load.profile.name == name,
         None => load.profile.offers(capabilities),
     };
     let mut best: Option<(usize, &AgentLoad<'_>)> = None;
-    let mut any_fits = false;
+    let (mut any_fits, mut any_busy) = (false, false);
     for (index, load) in loads.iter().enumerate().filter(|(_, load)| fits(load)) {
         any_fits = true;
-        if load.free() == 0 {
+        let has_model = !needs_model || load.model_room > 0;
+        if load.free() == 0 || !has_model {
+            any_busy |= has_model;
             continue;
         }
         // a/b < c/d without division; capacities are positive here, since something is free.
@@ -114,7 +120,8 @@ pub fn route(agent: Option<&str>, capabilities: &[String], loads: &[AgentLoad<'_
     }
     match best {
         Some((index, _)) => Route::To(index),
-        None if any_fits => Route::Busy,
+        None if any_busy => Route::Busy,
+        None if any_fits => Route::ModelAway,
         None => Route::NoneFits,
     }
 }
@@ -169,15 +176,15 @@ mod tests {
     fn the_least_loaded_capable_agent_gets_the_task() {
         let (small, large, other) = (agent("s", &["sql"], 2), agent("l", &["SQL", "web"], 10), agent("o", &[], 10));
         let loads = [
-            AgentLoad { profile: &small, in_flight: 1, paused: false },
-            AgentLoad { profile: &large, in_flight: 4, paused: false },
-            AgentLoad { profile: &other, in_flight: 0, paused: false },
+            AgentLoad { profile: &small, in_flight: 1, paused: false, model_room: usize::MAX },
+            AgentLoad { profile: &large, in_flight: 4, paused: false, model_room: usize::MAX },
+            AgentLoad { profile: &other, in_flight: 0, paused: false, model_room: usize::MAX },
         ];
-        assert_eq!(route(None, &wants(&["sql"]), &loads), Route::To(1));
-        assert_eq!(route(None, &[], &loads), Route::To(2));
-        assert_eq!(route(Some("s"), &wants(&["web"]), &loads), Route::To(0));
-        assert_eq!(route(None, &wants(&["sql", "fly"]), &loads), Route::NoneFits);
-        assert_eq!(route(Some("nobody"), &[], &loads), Route::NoneFits);
+        assert_eq!(route(None, &wants(&["sql"]), false, &loads), Route::To(1));
+        assert_eq!(route(None, &[], true, &loads), Route::To(2));
+        assert_eq!(route(Some("s"), &wants(&["web"]), false, &loads), Route::To(0));
+        assert_eq!(route(None, &wants(&["sql", "fly"]), false, &loads), Route::NoneFits);
+        assert_eq!(route(Some("nobody"), &[], false, &loads), Route::NoneFits);
     }
 
     #[test]
@@ -212,7 +219,18 @@ mod tests {
     #[test]
     fn a_full_agent_means_wait_not_refuse() {
         let only = agent("only", &["sql"], 1);
-        let loads = [AgentLoad { profile: &only, in_flight: 1, paused: false }];
-        assert_eq!(route(None, &wants(&["sql"]), &loads), Route::Busy);
+        let loads = [AgentLoad { profile: &only, in_flight: 1, paused: false, model_room: usize::MAX }];
+        assert_eq!(route(None, &wants(&["sql"]), false, &loads), Route::Busy);
+    }
+
+    #[test]
+    fn a_task_that_needs_a_model_goes_where_there_is_one() {
+        let (without, with) = (agent("without", &[], 9), agent("with", &[], 1));
+        let load = |profile, in_flight, model_room| AgentLoad { profile, in_flight, paused: false, model_room };
+        let loads = [load(&without, 0, 0), load(&with, 0, 1)];
+        assert_eq!(route(None, &[], true, &loads), Route::To(1));
+        assert_eq!(route(None, &[], false, &loads), Route::To(0));
+        assert_eq!(route(Some("without"), &[], true, &loads), Route::ModelAway);
+        assert_eq!(route(None, &[], true, &[loads[0], load(&with, 1, 1)]), Route::Busy);
     }
 }

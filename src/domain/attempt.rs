@@ -21,6 +21,8 @@ pub enum AttemptStatus {
     Failed,
     /// Handed back unfinished at shutdown.
     Released,
+    /// Ended because the model is away; a later attempt goes on from there.
+    Postponed,
     /// Stopped where a person must decide; a later attempt goes on from there.
     AwaitingApproval,
     /// Stopped on request.

@@ -14,6 +14,9 @@ pub enum FailureClass {
     RateLimited,
     /// A time limit ran out.
     Timeout,
+    /// The model cannot be used now, whoever asks: its endpoint is down, refuses the key, or there is none. Not the task's
+    /// own fault, so it costs the task no attempt.
+    Unavailable,
     /// The input cannot be carried out as it stands: bad arguments, an invalid plan, an unreadable task.
     Invalid,
     /// The other side refused for good, or the agent declared that the goal cannot be reached.
@@ -28,10 +31,11 @@ pub enum FailureClass {
 
 impl FailureClass {
     /// Every class, in the order of the documentation.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Transient,
         Self::RateLimited,
         Self::Timeout,
+        Self::Unavailable,
         Self::Invalid,
         Self::Permanent,
         Self::BudgetExceeded,
@@ -42,7 +46,7 @@ impl FailureClass {
     /// Whether another attempt of the same input may end differently.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
-        matches!(self, Self::Transient | Self::RateLimited | Self::Timeout | Self::Crashed)
+        matches!(self, Self::Transient | Self::RateLimited | Self::Timeout | Self::Unavailable | Self::Crashed)
     }
 
     /// The class as it is stored and used as a metric label.
@@ -52,6 +56,7 @@ impl FailureClass {
             Self::Transient => "transient",
             Self::RateLimited => "rate_limited",
             Self::Timeout => "timeout",
+            Self::Unavailable => "unavailable",
             Self::Invalid => "invalid",
             Self::Permanent => "permanent",
             Self::BudgetExceeded => "budget_exceeded",
@@ -145,6 +150,11 @@ impl Failure {
     /// A failure of class [`FailureClass::Timeout`].
     pub fn timeout(message: impl Into<String>) -> Self {
         Self::new(FailureClass::Timeout, message)
+    }
+
+    /// A failure of class [`FailureClass::Unavailable`].
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(FailureClass::Unavailable, message)
     }
 
     /// A failure of class [`FailureClass::BudgetExceeded`]: `limit` was reached.

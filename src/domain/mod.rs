@@ -17,6 +17,7 @@ pub mod id;
 pub mod json;
 pub mod limit;
 pub mod memory;
+pub mod outage;
 pub mod plan;
 pub mod replica;
 pub mod retry;

@@ -83,6 +83,14 @@ pub struct PlanStep {
     pub approval: Need,
 }
 
+impl Plan {
+    /// Whether a step is an instruction, which only a model can carry out.
+    #[must_use]
+    pub fn needs_judgement(&self) -> bool {
+        self.steps.iter().any(|step| step.instruction.is_some())
+    }
+}
+
 /// Why a plan cannot be carried out. Each names the step at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {

@@ -26,6 +26,9 @@ pub struct Replica {
     /// for due tasks, too, when it has changed.
     #[serde(default)]
     pub nudges: u64,
+    /// Due tasks that need a model, while an agent of the replica has none that can be asked; else 0.
+    #[serde(default)]
+    pub waiting_for_model: u64,
     /// Its agents and their load.
     pub agents: Vec<AgentPresence>,
     /// Share of one core in use; 2.0 is two cores.
@@ -48,4 +51,19 @@ pub struct AgentPresence {
     /// Whether a person has put it on hold.
     #[serde(default)]
     pub paused: bool,
+    /// Why it takes no task that needs a model, if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_away: Option<ModelAway>,
+}
+
+/// A model that cannot be asked now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelAway {
+    /// Its name; empty when none is configured.
+    pub model: String,
+    /// Since when; absent when none is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// What went wrong first.
+    pub cause: String,
 }

@@ -8,13 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
 
-/// How failures are answered: delays double from `base_ms` to `max_ms`, each drawn from zero to that value
+/// How failures are answered: delays grow from `base_ms` to `max_ms`, each drawn from zero to that value
 /// (full jitter, <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetryPolicy {
     /// Upper bound of the first delay, in milliseconds.
     pub base_ms: u64,
+    /// How many times longer the bound of each delay is than that of the one before.
+    pub growth: u32,
     /// Upper bound of every delay, in milliseconds.
     pub max_ms: u64,
     /// Longest `Retry-After` that is obeyed, in milliseconds; a longer one is cut to it.
@@ -23,7 +25,7 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { base_ms: 1_000, max_ms: 60_000, max_retry_after_ms: 300_000 }
+        Self { base_ms: 60_000, growth: 90, max_ms: 21_600_000, max_retry_after_ms: 300_000 }
     }
 }
 
@@ -53,8 +55,9 @@ impl RetryPolicy {
     /// A random delay in milliseconds before the try that follows attempt number `attempt` (1 for the first).
     #[must_use]
     pub fn delay(&self, attempt: u32) -> u64 {
-        let doublings = attempt.saturating_sub(1).min(63);
-        let bound = self.base_ms.saturating_mul(1 << doublings).min(self.max_ms);
+        let steps = attempt.saturating_sub(1);
+        let grown = u64::from(self.growth.max(1)).saturating_pow(steps);
+        let bound = self.base_ms.saturating_mul(grown).min(self.max_ms);
         // The crate draws from interval ± factor × interval: half the bound with factor 1 is full jitter.
         let half = Duration::from_millis(bound) / 2;
         let mut backoff = ExponentialBackoff {
@@ -75,16 +78,25 @@ mod tests {
     use super::*;
     use crate::domain::failure::FailureClass;
 
-    const POLICY: RetryPolicy = RetryPolicy { base_ms: 100, max_ms: 1_000, max_retry_after_ms: 5_000 };
+    const POLICY: RetryPolicy = RetryPolicy { base_ms: 100, growth: 2, max_ms: 1_000, max_retry_after_ms: 5_000 };
 
     #[test]
-    fn delays_fill_the_range_up_to_a_doubling_bound() {
+    fn delays_fill_the_range_up_to_a_growing_bound() {
         for (attempt, bound) in [(1, 100), (2, 200), (3, 400), (4, 800), (5, 1_000), (90, 1_000)] {
             let delays: Vec<u64> = (0..400).map(|_| POLICY.delay(attempt)).collect();
             assert!(delays.iter().all(|delay| *delay <= bound), "attempt {attempt}");
             assert!(delays.iter().any(|delay| *delay < bound / 4), "attempt {attempt}: no short delay");
             assert!(delays.iter().any(|delay| *delay > bound * 3 / 4), "attempt {attempt}: no long delay");
         }
+    }
+
+    #[test]
+    fn by_default_the_first_retry_comes_within_a_minute_and_the_last_of_three_attempts_may_be_over_an_hour_later() {
+        let policy = RetryPolicy::default();
+        let longest = |attempt| (0..400).map(|_| policy.delay(attempt)).max().unwrap_or_default();
+        assert!((30_000..=60_000).contains(&longest(1)), "{}", longest(1));
+        assert!((3_600_000..=5_400_000).contains(&longest(2)), "{}", longest(2));
+        assert!(longest(9) <= 21_600_000);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::approval::Approval;
 use super::dependency::OnDependencyFailure;
 use super::failure::Failure;
 use super::id::TaskId;
+use super::outage::Postponement;
 use super::plan::Plan;
 use super::time::Timestamp;
 use super::unique::UniqueFor;
@@ -104,6 +105,8 @@ pub struct Task {
     pub result: Option<Value>,
     /// The last failure; cleared when it completes.
     pub error: Option<Failure>,
+    /// Why it waits for its model; cleared when it goes on.
+    pub postponed: Option<Postponement>,
     /// Somebody asked to stop it while it was running.
     pub cancel_requested: bool,
     /// What people were asked about it, and what they decided.
@@ -118,6 +121,12 @@ impl Task {
     #[must_use]
     pub fn is_milestone(&self) -> bool {
         self.plan.as_ref().is_some_and(|plan| plan.steps.is_empty())
+    }
+
+    /// Whether its run asks a model: it has no plan of its own, or one that needs judgement.
+    #[must_use]
+    pub fn needs_model(&self) -> bool {
+        self.plan.as_ref().is_none_or(Plan::needs_judgement)
     }
 
     /// A task for `goal`, due at once, with defaults everywhere else.
@@ -153,6 +162,7 @@ impl Task {
             finished_at: None,
             result: None,
             error: None,
+            postponed: None,
             cancel_requested: false,
             approvals: Vec::new(),
             extra: Map::new(),

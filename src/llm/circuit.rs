@@ -1,16 +1,26 @@
-//! Leaves a model alone for a while after failures in a row, then lets one call try it.
+//! Leaves a model alone for a while after failures in a row, or for as long as its server asks, then lets one call try
+//! it. Remembers when an outage began and with which failure.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use failsafe::StateMachine;
 use failsafe::backoff::{Constant, constant};
 use failsafe::failure_policy::{self, ConsecutiveFailures};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
+use crate::clock;
+use crate::domain::failure::Failure;
+use crate::domain::outage::{Access, Outage};
+use crate::domain::time::Timestamp;
 use crate::telemetry::metrics;
+
+/// Longest rest that a server's `Retry-After` gives a model.
+const MAX_REST: Duration = Duration::from_mins(5);
+/// Time between two looks whether a probe that is under way has ended.
+const PROBE_LOOK: Duration = Duration::from_secs(1);
 
 /// The circuit breaker of one model.
 pub(super) struct Circuit {
@@ -22,12 +32,26 @@ pub(super) struct Circuit {
     open_for: Duration,
 }
 
-/// Follows the state, for the metric and for the way out that errors name.
+/// Follows the state, for the metric, for who waits for the model, and for the way out that errors name.
 #[derive(Clone)]
 struct Watch {
     model: Arc<str>,
     half_open: Arc<AtomicBool>,
-    opened: Arc<Mutex<Option<Instant>>>,
+    health: Arc<Mutex<Health>>,
+    /// Grows when the model may have come back or gone.
+    changed: watch::Sender<u64>,
+}
+
+/// What is known of the model.
+#[derive(Debug, Default)]
+struct Health {
+    /// When the circuit opened last, unless it has closed again.
+    opened: Option<Instant>,
+    /// When the rest ends that the server asked for.
+    rests_until: Option<Instant>,
+    /// The first failure since the last answer, and its time.
+    failed: Option<(Timestamp, Failure)>,
+    answered: Option<(Instant, Timestamp)>,
 }
 
 /// Leave to call. The caller says how it ended; a call that was dropped counts as neither.
@@ -37,10 +61,10 @@ pub(super) struct Permit<'a> {
 }
 
 impl Circuit {
-    /// A circuit that opens after `failures` in a row (0: never) for `open_ms` milliseconds.
-    pub(super) fn new(model: &str, failures: u32, open_ms: u64) -> Self {
+    /// A circuit that opens after `failures` in a row (0: never) for `open_ms` milliseconds, and tells `changed`.
+    pub(super) fn new(model: &str, failures: u32, open_ms: u64, changed: watch::Sender<u64>) -> Self {
         let open_for = Duration::from_millis(open_ms);
-        let watch = Watch { model: model.into(), half_open: Arc::default(), opened: Arc::default() };
+        let watch = Watch { model: model.into(), half_open: Arc::default(), health: Arc::default(), changed };
         let policy = failure_policy::consecutive_failures(failures, constant(open_for));
         let machine = (failures > 0).then(|| StateMachine::new(policy, watch.clone()));
         Self { machine, watch, probe: Arc::new(Semaphore::new(1)), open_for }
@@ -48,6 +72,9 @@ impl Circuit {
 
     /// Leave to call, or the time until it may be given.
     pub(super) fn enter(&self) -> Result<Permit<'_>, Duration> {
+        if let Some(left) = self.rest_left() {
+            return Err(left);
+        }
         let permitted = self.machine.as_ref().is_none_or(StateMachine::is_call_permitted);
         if !permitted {
             return Err(self.time_left());
@@ -55,36 +82,113 @@ impl Circuit {
         if !self.watch.half_open.load(Ordering::Acquire) {
             return Ok(Permit { circuit: self, probe: None });
         }
-        let probe = Arc::clone(&self.probe).try_acquire_owned().map_err(|_| self.time_left())?;
+        let probe = Arc::clone(&self.probe).try_acquire_owned().map_err(|_| PROBE_LOOK)?;
         Ok(Permit { circuit: self, probe: Some(probe) })
     }
 
+    /// Whether the model can be asked now.
+    pub(super) fn access(&self) -> Access {
+        if let Some(left) = self.rest_left() {
+            return Access::Away(left);
+        }
+        if self.watch.health().opened.is_none() {
+            return Access::Usable;
+        }
+        match self.time_left() {
+            Duration::ZERO if self.probe.available_permits() > 0 => Access::Probe,
+            Duration::ZERO => Access::Away(PROBE_LOOK),
+            left => Access::Away(left),
+        }
+    }
+
+    /// What went wrong first since the last answer.
+    pub(super) fn outage(&self) -> Option<Outage> {
+        let failed = self.watch.health().failed.clone();
+        failed.map(|(since, cause)| Outage { model: self.watch.model.to_string(), since, cause })
+    }
+
+    /// When the model answered last.
+    pub(super) fn answered(&self) -> Option<Timestamp> {
+        self.watch.health().answered.map(|(_, at)| at)
+    }
+
+    /// Whether the model has answered any question since `began`.
+    pub(super) fn has_answered_since(&self, began: Instant) -> bool {
+        self.watch.health().answered.is_some_and(|(at, _)| at >= began)
+    }
+
     fn time_left(&self) -> Duration {
-        let opened = *self.watch.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = self.watch.health().opened;
         opened.map_or(Duration::ZERO, |opened| self.open_for.saturating_sub(opened.elapsed()))
+    }
+
+    fn rest_left(&self) -> Option<Duration> {
+        let until = self.watch.health().rests_until?;
+        Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 }
 
 impl Permit<'_> {
-    /// The model answered, be it with a refusal.
+    /// The model answered, be it with a refusal of this one question.
     pub(super) fn succeed(self) {
+        let watch = &self.circuit.watch;
+        let was_out = {
+            let mut health = watch.health();
+            health.answered = Some((Instant::now(), clock::now()));
+            health.failed.take().is_some()
+        };
         if let Some(machine) = &self.circuit.machine {
             machine.on_success();
+        }
+        if was_out {
+            watch.tell();
         }
     }
 
     /// The model is out of order. Only the last try of a question counts, so that one question that brings the model
     /// down each time does not take it from all others; a probe counts at once.
-    pub(super) fn fail(self, is_last_try: bool) {
-        if let Some(machine) = &self.circuit.machine
-            && (is_last_try || self.probe.is_some())
-        {
+    pub(super) fn fail(self, is_last_try: bool, failure: &Failure) {
+        self.circuit.watch.failed(failure);
+        if !is_last_try && self.probe.is_none() {
+            return;
+        }
+        self.circuit.watch.rest(failure);
+        if let Some(machine) = &self.circuit.machine {
             machine.on_error();
         }
+    }
+
+    /// The server asks to slow down: the model rests for as long as it says, which does not count as a failure.
+    pub(super) fn rest(self, failure: &Failure) {
+        self.circuit.watch.failed(failure);
+        self.circuit.watch.rest(failure);
     }
 }
 
 impl Watch {
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, failure: &Failure) {
+        self.health().failed.get_or_insert_with(|| (clock::now(), failure.clone()));
+    }
+
+    /// Leaves the model alone for as long as `failure` says.
+    fn rest(&self, failure: &Failure) {
+        let Some(ms) = failure.retry_after_ms.filter(|ms| *ms > 0) else { return };
+        let until = Instant::now() + Duration::from_millis(ms).min(MAX_REST);
+        {
+            let mut health = self.health();
+            health.rests_until = health.rests_until.max(Some(until));
+        }
+        self.tell();
+    }
+
+    fn tell(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
     fn set(&self, open: bool, half_open: bool) {
         self.half_open.store(half_open, Ordering::Release);
         metrics::MODEL_CIRCUIT_OPEN.set(u64::from(open || half_open), [&self.model]);
@@ -95,9 +199,14 @@ impl failsafe::Instrument for Watch {
     fn on_call_rejected(&self) {}
 
     fn on_open(&self) {
-        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        let cause = {
+            let mut health = self.health();
+            health.opened = Some(Instant::now());
+            health.failed.as_ref().map(|(_, cause)| cause.to_string()).unwrap_or_default()
+        };
         self.set(true, false);
-        tracing::warn!(model = &*self.model, "model fails again and again; leaving it alone for a while");
+        self.tell();
+        tracing::warn!(model = &*self.model, cause, "model fails again and again; leaving it alone for a while");
     }
 
     fn on_half_open(&self) {
@@ -105,7 +214,10 @@ impl failsafe::Instrument for Watch {
     }
 
     fn on_closed(&self) {
+        self.health().opened = None;
         self.set(false, false);
+        self.tell();
+        tracing::info!(model = &*self.model, "model answers again");
     }
 }
 
@@ -113,54 +225,106 @@ impl failsafe::Instrument for Watch {
 mod tests {
     use super::*;
 
+    fn circuit(failures: u32, open_ms: u64) -> Circuit {
+        Circuit::new("m", failures, open_ms, watch::Sender::new(0))
+    }
+
     fn enter(circuit: &Circuit) -> Permit<'_> {
         circuit.enter().map_err(|left| format!("{left:?} left")).expect("leave to call")
     }
 
+    fn failure() -> Failure {
+        Failure::unavailable("cannot connect")
+    }
+
     #[test]
     fn only_failures_in_a_row_open_it() {
-        let circuit = Circuit::new("m", 2, 60_000);
+        let circuit = circuit(2, 60_000);
         for _ in 0..3 {
-            enter(&circuit).fail(true);
+            enter(&circuit).fail(true, &failure());
             enter(&circuit).succeed();
         }
-        enter(&circuit).fail(true);
-        enter(&circuit).fail(true);
+        enter(&circuit).fail(true, &failure());
+        assert_eq!(circuit.access(), Access::Usable);
+        enter(&circuit).fail(true, &failure());
         let left = circuit.enter().err().expect("refused");
         assert!(left > Duration::from_secs(50), "{left:?}");
+        assert!(matches!(circuit.access(), Access::Away(left) if left > Duration::from_secs(50)));
     }
 
     #[test]
     fn one_call_at_a_time_tries_a_model_that_was_left_alone() {
-        let circuit = Circuit::new("m", 1, 0);
-        enter(&circuit).fail(true);
+        let circuit = circuit(1, 0);
+        enter(&circuit).fail(true, &failure());
         std::thread::sleep(Duration::from_millis(1));
+        assert_eq!(circuit.access(), Access::Probe);
         let probe = enter(&circuit);
         assert!(circuit.enter().is_err(), "a second probe");
+        assert_eq!(circuit.access(), Access::Away(PROBE_LOOK));
         drop(probe);
         enter(&circuit).succeed();
+        assert_eq!(circuit.access(), Access::Usable);
         let (_first, _second) = (enter(&circuit), enter(&circuit));
     }
 
     #[test]
     fn tries_that_are_followed_by_another_do_not_count_but_those_of_a_probe_do() {
-        let circuit = Circuit::new("m", 1, 20);
+        let circuit = circuit(1, 20);
         for _ in 0..10 {
-            enter(&circuit).fail(false);
+            enter(&circuit).fail(false, &failure());
         }
-        enter(&circuit).fail(true);
+        enter(&circuit).fail(true, &failure());
         assert!(circuit.enter().is_err());
         std::thread::sleep(Duration::from_millis(25));
-        enter(&circuit).fail(false);
+        enter(&circuit).fail(false, &failure());
         assert!(circuit.enter().is_err());
     }
 
     #[test]
     fn zero_switches_it_off() {
-        let circuit = Circuit::new("m", 0, 60_000);
+        let circuit = circuit(0, 60_000);
         for _ in 0..100 {
-            enter(&circuit).fail(true);
+            enter(&circuit).fail(true, &failure());
         }
         enter(&circuit).succeed();
+    }
+
+    #[test]
+    fn an_outage_is_told_with_its_first_failure_until_the_model_answers() {
+        let circuit = circuit(1, 60_000);
+        assert_eq!(circuit.outage(), None);
+        enter(&circuit).fail(false, &failure());
+        enter(&circuit).fail(true, &Failure::unavailable("another"));
+        let outage = circuit.outage().expect("an outage");
+        assert_eq!((outage.model.as_str(), outage.cause), ("m", failure()));
+        assert_eq!(circuit.answered(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_model_rests_for_as_long_as_its_server_asks_and_no_longer_than_five_minutes() {
+        for (asked, rests) in [(7_000, 7), (u64::MAX, 300)] {
+            let circuit = circuit(1, 60_000);
+            enter(&circuit).rest(&failure().retry_after(Some(asked)));
+            assert_eq!(circuit.enter().err(), Some(Duration::from_secs(rests)));
+            assert_eq!(circuit.access(), Access::Away(Duration::from_secs(rests)));
+            tokio::time::advance(Duration::from_secs(rests)).await;
+            assert_eq!(circuit.access(), Access::Usable);
+            enter(&circuit).succeed();
+        }
+    }
+
+    #[test]
+    fn who_waits_for_the_model_is_told_when_it_goes_and_when_it_is_back() {
+        let changed = watch::Sender::new(0);
+        let circuit = Circuit::new("m", 1, 0, changed.clone());
+        let mut news = changed.subscribe();
+        enter(&circuit).succeed();
+        assert!(!news.has_changed().expect("a sender"), "nothing new");
+        enter(&circuit).fail(true, &failure());
+        assert!(news.has_changed().expect("a sender"));
+        news.mark_unchanged();
+        std::thread::sleep(Duration::from_millis(1));
+        enter(&circuit).succeed();
+        assert!(news.has_changed().expect("a sender"));
     }
 }

@@ -7,15 +7,16 @@ use std::time::Duration;
 use async_openai::Client;
 use async_openai::traits::RequestOptionsBuilder as _;
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::errors::CallError;
+use super::errors::{Blame, CallError};
 use super::limits::Limits;
 use super::model::{Model, Sent};
 use super::transport::{Endpoint, Transport};
 use super::{Settings, StructuredOutput, wire};
 use crate::domain::conversation::{Usage, estimated_tokens};
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::retry::Verdict;
 use crate::telemetry::metrics;
 
@@ -30,6 +31,8 @@ pub(super) struct Core {
     limits: Limits,
     /// Models by name: those configured, and those that agents ask for.
     models: Mutex<HashMap<String, Arc<Model>>>,
+    /// Grows when a model may have gone or come back.
+    pub(super) changed: watch::Sender<u64>,
 }
 
 /// Tokens and cost so far.
@@ -74,13 +77,22 @@ impl Core {
         // The service replaces the client's own way to send, and with it a layer of retries that knows no limits.
         let client = Client::build(transport.client(), endpoint).with_http_service(transport);
         let limits = Limits::new(settings.requests_per_minute, settings.tokens_per_minute);
-        Ok(Self { client, settings: settings.clone(), is_openai, limits, models: Mutex::default() })
+        Ok(Self {
+            client,
+            settings: settings.clone(),
+            is_openai,
+            limits,
+            models: Mutex::default(),
+            changed: watch::Sender::new(0),
+        })
     }
 
     pub(super) fn model(&self, name: &str) -> Arc<Model> {
         let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
         let model = models.entry(name.to_owned());
-        Arc::clone(model.or_insert_with(|| Arc::new(Model::new(name, &self.settings, self.is_openai))))
+        Arc::clone(
+            model.or_insert_with(|| Arc::new(Model::new(name, &self.settings, self.is_openai, self.changed.clone()))),
+        )
     }
 
     /// Sends one exchange to one model until it is answered or its tries are used up.
@@ -95,11 +107,12 @@ impl Core {
         E::Answer: Send,
     {
         let mut tried = 0;
-        let mut last: Option<Failure> = None;
+        let mut first: Option<Failure> = None;
+        let asked_at = Instant::now();
         loop {
             let permit = match model.circuit.enter() {
                 Ok(permit) => permit,
-                Err(left) => return Err(last.map_or_else(|| Asked::left_alone(model, left), Asked::new)),
+                Err(left) => return Err(Asked::new(first.unwrap_or_else(|| left_alone(model)).retry_after(ms(left)))),
             };
             let (body, asked_with) = exchange.body(model);
             let bytes = body.to_string().len();
@@ -138,17 +151,21 @@ impl Core {
                 Verdict::RetryIn(ms) => Some(Duration::from_millis(ms)).filter(|delay| deadline.allows(*delay)),
                 Verdict::GiveUp => None,
             };
-            if error.is_outage() {
-                permit.fail(delay.is_none());
-            } else {
-                permit.succeed();
+            let blame = error.blame(model.circuit.has_answered_since(asked_at));
+            let told = if blame == Blame::Question { failure.clone() } else { unavailable(&failure) };
+            match blame {
+                Blame::Outage => permit.fail(delay.is_none(), &told),
+                Blame::RateLimit if delay.is_none() => permit.rest(&told),
+                Blame::RateLimit => drop(permit),
+                Blame::Question if error.is_answered() => permit.succeed(),
+                Blame::Question => drop(permit),
             }
             let Some(delay) = delay else {
-                return Err(Asked { is_bad_key: is_bad_key(&error), ..Asked::new(failure) });
+                return Err(Asked { is_bad_key: is_bad_key(&error), ..Asked::new(told) });
             };
             tracing::info!(model = %model.name, purpose = exchange.purpose(), %failure, ?delay, "trying again");
             metrics::MODEL_RETRIES.inc([&model.name, failure.class.as_str()]);
-            last = Some(failure);
+            first.get_or_insert(told);
             tokio::time::sleep(delay).await;
         }
     }
@@ -182,22 +199,27 @@ pub(super) struct Asked {
     pub(super) failure: Failure,
     /// The endpoint does not accept the key: no other model will do.
     pub(super) is_bad_key: bool,
-    /// The circuit is open: nobody was asked.
-    pub(super) was_left_alone: bool,
 }
 
 impl Asked {
     pub(super) fn new(failure: Failure) -> Self {
-        Self { failure, is_bad_key: false, was_left_alone: false }
+        Self { failure, is_bad_key: false }
     }
+}
 
-    fn left_alone(model: &Model, left: Duration) -> Self {
-        let name = &model.name;
-        let message = format!("model {name:?} failed again and again and is left alone for {} ms", left.as_millis());
-        // Another attempt before that would be wasted.
-        let failure = Failure::transient(message).retry_after(u64::try_from(left.as_millis()).ok());
-        Self { was_left_alone: true, ..Self::new(failure) }
-    }
+/// Why a model is not asked: the failure that its outage began with.
+fn left_alone(model: &Model) -> Failure {
+    let cause = model.circuit.outage().map(|outage| outage.cause);
+    cause.unwrap_or_else(|| Failure::unavailable(format!("model {:?} is asked by one question at a time", model.name)))
+}
+
+/// The same failure, as one of the model and not of the question.
+fn unavailable(failure: &Failure) -> Failure {
+    Failure { class: FailureClass::Unavailable, ..failure.clone() }
+}
+
+fn ms(wait: Duration) -> Option<u64> {
+    u64::try_from(wait.as_millis()).ok()
 }
 
 fn is_bad_key(error: &CallError) -> bool {

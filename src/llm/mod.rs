@@ -19,6 +19,7 @@ use client::Core;
 use embeddings::Embedder;
 use transport::Endpoint;
 
+mod availability;
 mod circuit;
 mod client;
 mod embeddings;
@@ -26,9 +27,11 @@ mod errors;
 mod limits;
 mod model;
 mod question;
+mod refusal;
 pub mod scripted;
 mod structured;
 mod transport;
+mod waits;
 mod wire;
 
 /// Section `[model]` of the configuration.
@@ -62,6 +65,8 @@ pub struct Settings {
     pub circuit_failures: u32,
     /// How long a circuit stays open, in milliseconds.
     pub circuit_open_ms: u64,
+    /// How long a task waits for a model that is away before it fails for good, in seconds.
+    pub patience_s: u64,
     /// Whether to ask for answers by JSON schema.
     pub structured_output: StructuredOutput,
     /// Delays between the tries of one call.
@@ -183,6 +188,7 @@ impl Settings {
             ("model.timeout_ms", self.timeout_ms),
             ("model.max_output_tokens", u64::from(self.max_output_tokens)),
             ("model.max_response_bytes", self.max_response_bytes as u64),
+            ("model.patience_s", self.patience_s),
         ];
         if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return invalid(&format!("{name} must be at least 1"));

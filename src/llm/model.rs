@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
+use tokio::sync::watch;
+
 use super::circuit::Circuit;
 use super::wire::{Dialect, LimitField};
 use super::{Settings, StructuredOutput};
@@ -28,11 +30,11 @@ pub(super) struct Sent {
 }
 
 impl Model {
-    pub(super) fn new(name: &str, settings: &Settings, is_openai: bool) -> Self {
+    pub(super) fn new(name: &str, settings: &Settings, is_openai: bool, changed: watch::Sender<u64>) -> Self {
         use LimitField::{MaxCompletionTokens, MaxTokens, None};
         Self {
             name: name.to_owned(),
-            circuit: Circuit::new(name, settings.circuit_failures, settings.circuit_open_ms),
+            circuit: Circuit::new(name, settings.circuit_failures, settings.circuit_open_ms, changed),
             structured_output: settings.structured_output,
             schema_in_prompt: AtomicBool::new(settings.structured_output == StructuredOutput::Never),
             schemas_ignored: AtomicU8::new(0),

@@ -142,12 +142,16 @@ impl Core {
     }
 }
 
-/// Which of two failures is told: the last one, but never one that ends the task in place of one that time may heal,
-/// and not that nobody was asked in place of what somebody answered.
+/// Which of two failures is told: the first one that time may heal, else the last one. The task waits no longer than until
+/// the first of its models may be asked again.
 fn which_to_tell(before: Option<Failure>, now: Asked) -> Failure {
     match before {
-        Some(before) if before.class.is_retryable() && !now.failure.class.is_retryable() => before,
-        Some(before) if before.class.is_retryable() && now.was_left_alone => before,
+        Some(before) if before.class.is_retryable() => {
+            let is_away = |failure: &Failure| failure.class == FailureClass::Unavailable;
+            let sooner = now.failure.retry_after_ms.filter(|_| is_away(&before) && is_away(&now.failure));
+            let wait = before.retry_after_ms.map(|wait| sooner.map_or(wait, |sooner| sooner.min(wait)));
+            before.retry_after(wait)
+        }
         _ => now.failure,
     }
 }

@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use async_openai::config::Config;
 use async_openai::middleware::HttpRequestFactory;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Response, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::Settings;
-use super::errors::{CallError, Refusal, innermost};
+use super::errors::{CallError, innermost};
+use super::refusal::Refusal;
+use super::{Settings, waits};
+use crate::clock;
 use crate::domain::failure::Failure;
 use crate::domain::json::read_bytes;
 
@@ -162,13 +164,13 @@ impl Transport {
         let mut response = self.client.execute(request).await.map_err(|error| CallError::from_reqwest(&error))?;
         let status = response.status();
         if !status.is_success() {
-            let retry_after_ms = retry_after_ms(response.headers());
+            let retry_after_ms = waits::of_headers(response.headers(), clock::now());
             let body = self.read(&mut response, REFUSAL_BYTES).await.unwrap_or_default();
             let key = self.key.expose_secret();
             return Err(CallError::Refused(Refusal::read(status.as_u16(), &body, key, retry_after_ms)));
         }
         let body = self.read(&mut response, self.max_bytes).await?;
-        let value = read_bytes(&body).map_err(|_| CallError::NotJson)?;
+        let value = read_bytes(&body).map_err(|_| CallError::unreadable(&body))?;
         if let Some(refusal) = refusal_inside(&value, &body, self.key.expose_secret()) {
             return Err(CallError::Refused(refusal));
         }
@@ -220,41 +222,4 @@ fn refusal_inside(value: &Value, body: &[u8], key: &str) -> Option<Refusal> {
     }
     let status = error["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
     Some(Refusal::read(status.max(400), body, key, None))
-}
-
-/// The wait that the server asks for, in milliseconds.
-fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    if let Some(ms) = text(HeaderName::from_static("retry-after-ms")).and_then(|text| text.parse().ok()) {
-        return Some(ms);
-    }
-    let value = text(RETRY_AFTER)?;
-    if let Ok(seconds) = value.parse::<f64>() {
-        return u64::try_from(Duration::try_from_secs_f64(seconds).ok()?.as_millis()).ok();
-    }
-    let at = chrono::DateTime::parse_from_rfc2822(value).ok()?.timestamp_millis();
-    Some(u64::try_from(at - crate::clock::now().as_millis()).unwrap_or(0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_is_read_as_seconds_milliseconds_and_date() {
-        let read = |name: &'static str, value: &str| {
-            retry_after_ms(&HeaderMap::from_iter([(
-                HeaderName::from_static(name),
-                HeaderValue::from_str(value).expect("a header"),
-            )]))
-        };
-        assert_eq!(read("retry-after", "7"), Some(7_000));
-        assert_eq!(read("retry-after", "0.5"), Some(500));
-        assert_eq!(read("retry-after-ms", "250"), Some(250));
-        assert_eq!(read("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT"), Some(0));
-        assert!(read("retry-after", "Wed, 21 Oct 2195 07:28:00 GMT") > Some(1_000_000_000));
-        for nonsense in ["soon", "-1", "NaN", "1e300"] {
-            assert_eq!(read("retry-after", nonsense), None, "{nonsense}");
-        }
-    }
 }

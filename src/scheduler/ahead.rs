@@ -54,7 +54,7 @@ impl Runner {
 /// A place for each of `tasks` that is due; `None` when there are too few.
 fn reserve(worker: &Worker, tasks: &[Task], now: Timestamp) -> Option<Vec<Option<Slot>>> {
     let taken = worker.slots.taken();
-    let mut loads = worker.slots.loads(&taken);
+    let mut loads = worker.loads(&taken);
     if tasks.len() > loads.iter().map(AgentLoad::free).sum() {
         return None;
     }
@@ -64,7 +64,18 @@ fn reserve(worker: &Worker, tasks: &[Task], now: Timestamp) -> Option<Vec<Option
             slots.push(None);
             continue;
         }
-        let Route::To(agent) = route(task.agent.as_deref(), &task.capabilities, &loads) else { return None };
+        let needs_model = task.needs_model();
+        // A probe is the dispatcher's to make.
+        let has_room = |load: &AgentLoad<'_>| load.model_room == usize::MAX;
+        if needs_model && !loads.iter().any(has_room) {
+            slots.push(None);
+            continue;
+        }
+        let route = route(task.agent.as_deref(), &task.capabilities, needs_model, &loads);
+        let Route::To(agent) = route else { return None };
+        if needs_model && !has_room(&loads[agent]) {
+            return None;
+        }
         loads[agent].in_flight += 1;
         slots.push(Some(worker.slots.reserve(agent)?.keyed(task.concurrency_key.as_deref())));
     }

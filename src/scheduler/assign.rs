@@ -58,6 +58,7 @@ impl Strange {
                 .filter(|words| words.iter().all(offered) && !all_offered(words))
                 .cloned()
                 .collect(),
+            needs_model: loads.iter().all(|load| load.model_room == 0),
             ..Closed::default()
         }
     }
@@ -74,6 +75,8 @@ pub(crate) struct Assignment {
     pub(crate) apart: Vec<usize>,
     /// How many tasks were left because the agents that fit are at capacity.
     pub(crate) busy: usize,
+    /// How many tasks were left because the agents that fit have no model that can be asked now.
+    pub(crate) away: usize,
 }
 
 /// Assigns up to `wanted` of `due`, tried in this `order`, to agents that have `in_flight` tasks already.
@@ -97,10 +100,13 @@ pub(crate) fn assign(
             assignment.apart.push(*index);
             continue;
         }
-        match route(task.agent.as_deref(), &task.capabilities, &loads) {
+        match route(task.agent.as_deref(), &task.capabilities, task.needs_model, &loads) {
             Route::To(agent) => {
                 may_take_suspect &= !task.is_suspect;
                 loads[agent].in_flight += 1;
+                if task.needs_model && loads[agent].model_room != usize::MAX {
+                    loads[agent].model_room -= 1;
+                }
                 assignment.picks.push((*index, agent));
             }
             Route::Busy => {
@@ -108,6 +114,7 @@ pub(crate) fn assign(
                 strange.learn(task);
                 assignment.busy += 1;
             }
+            Route::ModelAway => assignment.away += 1,
             Route::NoneFits => {
                 strange.learn(task);
                 assignment.none_fits.push(*index);
@@ -146,6 +153,7 @@ mod tests {
             capabilities: capabilities.iter().map(ToString::to_string).collect(),
             key: None,
             is_suspect: false,
+            needs_model: false,
         }
     }
 
@@ -153,7 +161,12 @@ mod tests {
         agents
             .iter()
             .zip(in_flight)
-            .map(|(profile, in_flight)| AgentLoad { profile, in_flight: *in_flight, paused: false })
+            .map(|(profile, in_flight)| AgentLoad {
+                profile,
+                in_flight: *in_flight,
+                paused: false,
+                model_room: usize::MAX,
+            })
             .collect()
     }
 
@@ -183,6 +196,27 @@ mod tests {
         };
         assert_eq!(picked(true), (vec![0, 1, 3], vec![2]));
         assert_eq!(picked(false), (vec![1, 3], vec![0, 2]));
+    }
+
+    #[test]
+    fn nothing_that_needs_a_model_is_taken_while_it_is_away_and_one_task_on_probe() {
+        let agents = [agent("a", &[], 9), agent("b", &[], 9)];
+        let thinks = |id| DueTask { needs_model: true, ..due(id, None, &[]) };
+        let tasks = [thinks(1), due(2, None, &[]), thinks(3), due(4, None, &[])];
+        for (rooms, picked, away) in [
+            ([0, 0], vec![1, 3], 2),
+            ([1, 0], vec![0, 1, 3], 1),
+            ([1, 1], vec![0, 1, 2, 3], 0),
+            ([0, usize::MAX], vec![0, 1, 2, 3], 0),
+        ] {
+            let mut loads = loads(&agents, &[0, 0]);
+            (loads[0].model_room, loads[1].model_room) = (rooms[0], rooms[1]);
+            let mut strange = Strange::default();
+            assert_eq!(strange.closed(&loads).needs_model, rooms == [0, 0], "{rooms:?}");
+            let assignment = assign(&tasks, &in_order(&tasks), loads, 10, true, &mut strange);
+            let tasks: Vec<usize> = assignment.picks.iter().map(|(task, _)| *task).collect();
+            assert_eq!((tasks, assignment.away), (picked, away), "{rooms:?}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::claims::{Claimed, Claims};
 use super::fairness::{self, Keyless, applies, take_turns};
 use super::guard::guarded;
 use super::limits::{Enforcer, behind};
+use super::models::Probes;
 use super::scan::Scan;
 use super::spread::Spread;
 use crate::clock;
@@ -77,6 +78,7 @@ pub(crate) struct Dispatcher {
     strange: Strange,
     told: HashSet<TaskId>,
     keyless: Keyless,
+    probes: Probes,
     /// What the last scan found and no claim went after.
     rest: Option<Scan>,
     /// Claims in a row that won nothing.
@@ -93,6 +95,7 @@ impl Dispatcher {
             strange: Strange::default(),
             told: HashSet::new(),
             keyless: Keyless::default(),
+            probes: Probes::default(),
             rest: None,
             fruitless: 0,
             worker,
@@ -171,7 +174,9 @@ impl Dispatcher {
 
     /// When to search again by itself. With a backlog, freed capacity wakes the dispatcher.
     async fn next_due(&self, now: Timestamp, again: Again) -> Result<Option<Timestamp>, StoreError> {
-        let alarm = self.worker.signals.next_alarm(now).into_iter().chain(self.limits.next_look(now)).min();
+        let model = self.probes.next_look(&self.worker, now);
+        let alarm =
+            self.worker.signals.next_alarm(now).into_iter().chain(self.limits.next_look(now)).chain(model).min();
         match again {
             Again::Now => return Ok(Some(now)),
             Again::Later => return Ok(alarm.into_iter().chain([in_a_moment()]).min()),
@@ -186,7 +191,8 @@ impl Dispatcher {
     /// Begins to claim what is due at `now`, as far as there is capacity.
     async fn run_once(&mut self, now: Timestamp) -> Result<Again, StoreError> {
         self.worker.signals.backlog.store(true, Ordering::Release);
-        let slots = Arc::clone(&self.worker.slots);
+        let worker = Arc::clone(&self.worker);
+        let slots = Arc::clone(&worker.slots);
         let mut window = self.settings.window;
         loop {
             if self.is_outrun().await {
@@ -199,7 +205,7 @@ impl Dispatcher {
             if self.limits.counts_agents() {
                 self.limits.crowd(&self.worker.store, slots.capacities(), &mut in_flight).await?;
             }
-            let loads = slots.loads(&in_flight);
+            let loads = self.probes.loads(&worker, &in_flight);
             let wanted = self.share(&loads);
             if wanted == 0 {
                 return Ok(Again::WhenFree);
@@ -210,7 +216,12 @@ impl Dispatcher {
             closed.keys = self.limits.closed_keys(&here);
             let scan = self.scan(window, wanted, closed, now).await?;
             let known = self.strange.len();
-            let Assignment { picks, none_fits, apart, busy } = self.choose(&scan.due, loads, wanted, &here).await?;
+            let model_room: Vec<usize> = loads.iter().map(|load| load.model_room).collect();
+            let Assignment { picks, none_fits, apart, busy, away } =
+                self.choose(&scan.due, loads, wanted, &here).await?;
+            for (task, agent) in &picks {
+                self.probes.picked(scan.due[*task].needs_model, model_room[*agent]);
+            }
             let waits = any_full || busy > 0 || !apart.is_empty() || self.limits.next_look(now).is_some();
             self.tell_unroutable(&scan.due, &none_fits, now);
             self.tell_apart(&scan.due, &apart, now);
@@ -226,7 +237,7 @@ impl Dispatcher {
             }
             let (found, all_seen) = (scan.due.len(), scan.all_seen);
             let begun = self.begin(scan, &picks, now);
-            let is_all = all_seen && begun + none_fits.len() == found;
+            let is_all = all_seen && begun + none_fits.len() + away == found;
             return Ok(if is_all { self.ended(waits) } else { Again::Now });
         }
     }

@@ -87,6 +87,7 @@ mod tests {
             capabilities: Vec::new(),
             key: (!key.is_empty()).then(|| (*key).to_owned()),
             is_suspect: false,
+            needs_model: false,
         };
         keys.iter().enumerate().map(task).collect()
     }

@@ -4,7 +4,7 @@
 //! [`Runner`] is all that the rest of the program sees of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -18,9 +18,11 @@ use crate::domain::agent::AgentProfile;
 use crate::domain::approval::ApprovalPolicy;
 use crate::domain::id::TaskId;
 use crate::domain::limit::Limits;
+use crate::domain::outage::Postponement;
 use crate::domain::replica::AgentPresence;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::schedule::zone::Zone;
+use crate::domain::task::Task;
 use crate::domain::time::Timestamp;
 use crate::store::{Store, StoreError};
 use crate::worker;
@@ -28,6 +30,7 @@ use crate::worker::events;
 use crate::worker::execute::{Running, Worker};
 use crate::worker::heartbeat::Heartbeat;
 use crate::worker::lease::Lease;
+use crate::worker::model_watch;
 use crate::worker::signals::Signals;
 use crate::worker::slots::Slots;
 
@@ -58,6 +61,7 @@ mod fairness;
 mod guard;
 mod keys;
 mod limits;
+mod models;
 pub(crate) mod prune;
 pub mod recurring;
 mod rescue;
@@ -188,6 +192,7 @@ impl Runner {
             tracker: TaskTracker::new(),
             cut: CancellationToken::new(),
             abandon: CancellationToken::new(),
+            waiting: AtomicU64::new(0),
             unsettled: AtomicBool::new(false),
         });
         let inner = Inner {
@@ -264,7 +269,19 @@ impl Runner {
     /// The agents of this replica and their load.
     #[must_use]
     pub fn loads(&self) -> Vec<AgentPresence> {
-        self.inner.worker.slots.presence()
+        self.inner.worker.presence()
+    }
+
+    /// Due tasks that need a model, while an agent of this replica has none that can be asked; else 0. A few seconds old.
+    #[must_use]
+    pub fn waiting_for_model(&self) -> u64 {
+        self.inner.worker.waiting.load(Ordering::Acquire)
+    }
+
+    /// Why a due task waits for its model, and when it is tried next, as far as that is known; `None` when it does not wait.
+    #[must_use]
+    pub fn waits_for_model(&self, task: &Task, now: Timestamp) -> Option<(Postponement, Option<Timestamp>)> {
+        self.inner.worker.waits_for_model(task, now)
     }
 
     /// Where people ask something of schedules.
@@ -305,17 +322,10 @@ impl Runner {
 impl Inner {
     fn start_keepers(&self, writer: events::EventWriter, heartbeat: Duration, cancel_poll: Duration) {
         let worker = &self.worker;
-        let heart = Heartbeat {
-            store: worker.store.clone(),
-            slots: Arc::clone(&worker.slots),
-            lease: Arc::clone(&worker.lease),
-            signals: Arc::clone(&worker.signals),
-            replica_id: worker.replica_id.clone(),
-            period: heartbeat,
-            drain: self.drain.clone(),
-        };
+        let heart = Heartbeat { worker: Arc::clone(worker), period: heartbeat, drain: self.drain.clone() };
         self.keepers.spawn(heart.run(self.stop.clone()));
         self.keepers.spawn(poll_cancellations(Arc::clone(worker), cancel_poll, self.stop.clone()));
+        self.keepers.spawn(model_watch::run(Arc::clone(worker), self.stop.clone()));
         self.keepers.spawn(writer.run(self.stop.clone()));
     }
 

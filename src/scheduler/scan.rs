@@ -54,6 +54,7 @@ mod tests {
             capabilities: Vec::new(),
             key: None,
             is_suspect: false,
+            needs_model: false,
         };
         let due = (1..=5).map(task).collect();
         let scan = Scan { due, closed: Closed::default(), limit: 64, all_seen: true, made_at: Instant::now() };

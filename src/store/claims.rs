@@ -6,7 +6,7 @@ use qdrant_client::qdrant::{
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::codec::{self, ADMITTED, RUNS_AS, SETTLED_BY};
+use super::codec::{self, ADMITTED, NEEDS_MODEL, RUNS_AS, SETTLED_BY};
 use super::collections::Collection;
 use super::requests::Part;
 use super::values::{any_word, bound, exactly, from_payload, point_id, task_id};
@@ -46,6 +46,9 @@ impl Store {
         if !closed.keys.is_empty() {
             must_not.push(Condition::matches("concurrency_key", closed.keys.clone()));
         }
+        if closed.needs_model {
+            must_not.push(Condition::matches(NEEDS_MODEL, true));
+        }
         let mut must = is_due(now);
         if closed.keyless {
             must.push(any_word("concurrency_key"));
@@ -54,9 +57,21 @@ impl Store {
             .filter(Filter { must, must_not, ..Filter::default() })
             .order_by(OrderByBuilder::new("rank").direction(Direction::Asc.into()))
             .limit(limit)
-            .with_payload(Part::Only(&["rank", "agent", "capabilities", "concurrency_key", "crashes"]).selector());
+            .with_payload(
+                Part::Only(&["rank", "agent", "capabilities", "concurrency_key", "crashes", NEEDS_MODEL]).selector(),
+            );
         let page = self.inner.scroll("due", request).await?;
         Ok(page.result.into_iter().filter_map(due_task).collect())
+    }
+
+    /// How many due tasks need a model.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn due_for_model(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let mut filter = Filter::must(is_due(now));
+        filter.must.push(Condition::matches(NEEDS_MODEL, true));
+        self.inner.count("due_for_model", Collection::Tasks, Some(filter), true).await
     }
 
     /// When the task that has been due longest became due, among those that are first in line; `None` when nothing is due.
@@ -385,5 +400,6 @@ fn due_task(point: RetrievedPoint) -> Option<DueTask> {
             .get("crashes")
             .and_then(Value::as_u64)
             .is_some_and(|crashes| crashes + 1 >= MAX_CRASHES.into()),
+        needs_model: payload.get(NEEDS_MODEL) == Some(&Value::Bool(true)),
     })
 }

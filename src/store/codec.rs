@@ -44,6 +44,8 @@ pub(super) const FIELDS: &[&str] = &[
     "finished_at",
     "result",
     "error",
+    POSTPONED,
+    NEEDS_MODEL,
     "cancel_requested",
     "approval",
     "approvals",
@@ -55,6 +57,10 @@ pub(super) const FIELDS: &[&str] = &[
 
 /// Agent that a limit counts the task for while it runs; written by claims of such agents alone.
 pub(super) const RUNS_AS: &str = "runs_as";
+/// Why the task waits for its model.
+const POSTPONED: &str = "postponed";
+/// Set on tasks whose run asks a model, so that a replica without one leaves them out of its scans.
+pub(super) const NEEDS_MODEL: &str = "needs_model";
 /// Set once a point is known to be a task in qron's own form.
 pub(super) const ADMITTED: &str = "admitted";
 /// Who made the last change that is not a claim; the writer reads it back to learn whether it won.
@@ -84,6 +90,9 @@ fn encode_spec(task: &Task) -> Map<String, Value> {
     // What routing must find an agent for. Whoever is named takes the task, whatever it asks for.
     if task.agent.is_none() && !task.capabilities.is_empty() {
         put("needs", task.capabilities.iter().map(|word| Value::from(word.to_lowercase())).collect());
+    }
+    if task.needs_model() {
+        put(NEEDS_MODEL, json!(true));
     }
     let lists = [("capabilities", &task.capabilities), ("tags", &task.tags)];
     for (key, words) in lists.into_iter().filter(|(_, words)| !words.is_empty()) {
@@ -159,6 +168,9 @@ fn encode_state(task: &Task) -> Map<String, Value> {
     if let Some(error) = &task.error {
         put("error", json!(error));
     }
+    if let Some(postponed) = &task.postponed {
+        put(POSTPONED, json!(postponed));
+    }
     payload
 }
 
@@ -224,11 +236,15 @@ pub(super) fn is_admitted(payload: &Map<String, Value>) -> bool {
 /// [`StoreError::Corrupt`] with what is wrong and in which field.
 pub(super) fn decode(id: TaskId, payload: Map<String, Value>, now: Timestamp) -> Result<Task, StoreError> {
     let origin = if is_admitted(&payload) { Origin::Own } else { Origin::Foreign };
-    read(id, payload, now, origin).map_err(|failure| StoreError::Corrupt {
+    // Only words for people: what a newer version says otherwise is left out.
+    let postponed = payload.get(POSTPONED).filter(|_| origin == Origin::Own).cloned();
+    let postponed = postponed.and_then(|value| serde_json::from_value(value).ok());
+    let task = read(id, payload, now, origin).map_err(|failure| StoreError::Corrupt {
         collection: "tasks".to_owned(),
         id: id.to_string(),
         reason: failure.message,
-    })
+    })?;
+    Ok(Task { postponed, ..task })
 }
 
 #[cfg(test)]
@@ -237,6 +253,7 @@ mod tests {
 
     use super::*;
     use crate::domain::failure::Failure;
+    use crate::domain::outage::Postponement;
     use crate::domain::task::{Claim, TaskEvent, TaskStatus};
 
     const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
@@ -265,10 +282,15 @@ mod tests {
             user: Some("u".into()),
             result: Some(json!({"ok": true})),
             error: Some(Failure::transient("busy").retry_after(Some(5)).in_step("s1")),
+            postponed: Some(postponement()),
             cancel_requested: true,
             extra: serde_json::from_value(json!({"colour": "red", "n": [1]})).expect("a map"),
             ..Task::new(TaskId::fresh(), "do it", NOW)
         }
+    }
+
+    fn postponement() -> Postponement {
+        Postponement { model: "m".into(), since: NOW, times: 3, cause: Failure::unavailable("cannot connect") }
     }
 
     fn claimed(task: &Task) -> Task {
@@ -293,6 +315,7 @@ mod tests {
             (&running, TaskEvent::Failed(Failure::permanent("no"))),
             (&running, TaskEvent::RetryAt(NOW.plus_millis(500), Failure::transient("busy"))),
             (&running, TaskEvent::Released),
+            (&running, TaskEvent::Postponed(NOW.plus_millis(500), postponement())),
             (&running, TaskEvent::Rescued),
             (&running, TaskEvent::Cancelled),
             (&pending, TaskEvent::Reprioritised(1)),
@@ -328,6 +351,16 @@ mod tests {
     fn who_is_named_needs_no_capability() {
         assert!(!encode(&full()).contains_key("needs"));
         assert_eq!(encode(&Task { agent: None, ..full() })["needs"], json!(["sql"]));
+    }
+
+    #[test]
+    fn only_tasks_that_ask_a_model_are_marked() {
+        let marked = |task: &Task| encode(task).contains_key(NEEDS_MODEL);
+        let with = |plan: Value| Task { plan: Some(serde_json::from_value(plan).expect("a plan")), ..full() };
+        assert!(marked(&Task { plan: None, ..full() }));
+        assert!(marked(&with(json!([{"id": "a", "tool": "calculate"}, {"id": "b", "instruction": "think"}]))));
+        assert!(!marked(&full()));
+        assert!(!marked(&with(json!([]))));
     }
 
     #[test]

@@ -96,6 +96,7 @@ impl Collection {
                 ("parent", Index::Word),
                 ("concurrency_key", Index::Word),
                 ("runs_as", Index::Word),
+                ("needs_model", Index::Flag),
             ],
             Self::Attempts => &[("task_id", Index::Word), ("number", Index::Order)],
             Self::Events => &[("task_id", Index::Word), ("at", Index::Order)],

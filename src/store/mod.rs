@@ -130,6 +130,8 @@ pub struct DueTask {
     pub key: Option<String>,
     /// Whether one more death of its process would end it.
     pub is_suspect: bool,
+    /// Whether its run asks a model.
+    pub needs_model: bool,
 }
 
 /// What a claim says about as whom its tasks run, for [`Store::running_as`].
@@ -156,6 +158,8 @@ pub struct Closed {
     pub keys: Vec<String>,
     /// Tasks without a concurrency key.
     pub keyless: bool,
+    /// Tasks whose run asks a model, while no agent has one that can be asked.
+    pub needs_model: bool,
 }
 
 /// Which tasks to list. Empty fields let everything through.

@@ -75,6 +75,7 @@ fn presence(point: RetrievedPoint, now: Timestamp) -> Option<Replica> {
         heartbeat: 0,
         draining: false,
         nudges: 0,
+        waiting_for_model: 0,
         agents: Vec::new(),
         cpu: 0.0,
         memory_bytes: 0,

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::codec::{self, ADMITTED, SETTLED_BY};
+use super::codec::{self, ADMITTED, NEEDS_MODEL, SETTLED_BY};
 use super::writer::{Change, Fence, Proof};
 use super::{Store, TransitionError};
 use crate::domain::failure::FailureClass;
@@ -19,7 +19,7 @@ impl Store {
     /// A task that runs under a claim is moved by the holder of the claim alone, and calling again after a failure of
     /// the store tells the outcome of the first call. Its times may become those of a change written along with it,
     /// milliseconds later. Of several that move a task without a claim one wins. A task that somebody wants stopped is not
-    /// put off, for another attempt or until a person has decided: its claim stays, and can cancel it.
+    /// put off, for another attempt, for its model, or until a person has decided: its claim stays, and can cancel it.
     ///
     /// # Errors
     /// [`TransitionError::KeyTaken`] when a requeued task has lost its unique key to another,
@@ -71,7 +71,8 @@ fn change(task: &Task, next: &Task, event: &TaskEvent, mark: &str) -> Change {
         // One claim settles a task once, so its token and the event name this change on every try.
         (Some(claim), _) => {
             // The next run, which would heed a wish to stop it, may be far away.
-            let puts_off = matches!(event, TaskEvent::RetryAt(..) | TaskEvent::ApprovalNeeded(_));
+            let puts_off =
+                matches!(event, TaskEvent::RetryAt(..) | TaskEvent::Postponed(..) | TaskEvent::ApprovalNeeded(_));
             let fence = if puts_off { Fence::Undisturbed } else { Fence::Held };
             (fence(claim.token.clone()), Proof::Mark(format!("{}/{}", claim.token, event.name())))
         }
@@ -79,6 +80,10 @@ fn change(task: &Task, next: &Task, event: &TaskEvent, mark: &str) -> Change {
     };
     if let Proof::Mark(mark) = &proof {
         patch.insert(SETTLED_BY.to_owned(), json!(mark));
+    }
+    // Tasks that an older version inserted lack it.
+    if matches!(event, TaskEvent::Postponed(..)) {
+        patch.insert(NEEDS_MODEL.to_owned(), Value::Bool(true));
     }
     // What was refused as unreadable must be read anew: somebody may have corrected it, or it is refused again.
     let was_invalid = task.error.as_ref().is_some_and(|error| error.class == FailureClass::Invalid);

@@ -92,6 +92,16 @@ pub const TASKS_RETRIED: Counter<1> =
     counter("qron_tasks_retried_total", &["class"], "Failed attempts that are followed by another one.");
 pub const TASKS_RELEASED: Counter<0> =
     counter("qron_tasks_released_total", &[], "Running tasks handed back unfinished, at no charge.");
+pub const TASKS_POSTPONED: Counter<0> = counter(
+    "qron_tasks_postponed_total",
+    &[],
+    "Runs that ended because the model was away: the task waits for it, at no charge.",
+);
+pub const WAITING_FOR_MODEL: Gauge<0> = gauge(
+    "qron_tasks_waiting_for_model",
+    &[],
+    "Due tasks that need a model, while an agent of this replica has none that can be asked; 0 while each has one.",
+);
 pub const TASKS_RESCUED: Counter<0> =
     counter("qron_tasks_rescued_total", &[], "Tasks taken back from a replica that died.");
 pub const TASKS_CANCELLED: Counter<0> = counter("qron_tasks_cancelled_total", &[], "Tasks stopped on request.");
@@ -128,7 +138,7 @@ pub const RUN_SECONDS: Histogram<2> = histogram(
     "qron_task_run_seconds",
     &["agent", "outcome"],
     LONG,
-    "Time of an attempt, by how it ended: completed, failed, retried, asking, released, lost or cancelled.",
+    "Time of an attempt, by how it ended: completed, failed, retried, postponed, asking, released, lost or cancelled.",
 );
 pub const RECOVERY_SECONDS: Histogram<0> = histogram(
     "qron_recovery_seconds",
@@ -269,6 +279,8 @@ pub const ALL: &[Metric] = &[
     TASKS_FAILED.row(),
     TASKS_RETRIED.row(),
     TASKS_RELEASED.row(),
+    TASKS_POSTPONED.row(),
+    WAITING_FOR_MODEL.row(),
     TASKS_RESCUED.row(),
     TASKS_CANCELLED.row(),
     APPROVALS_ASKED.row(),

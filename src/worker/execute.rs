@@ -5,7 +5,7 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ pub(crate) struct Worker {
     pub(crate) cut: CancellationToken,
     /// Cancelled when even the reports of runs are no longer waited for.
     pub(crate) abandon: CancellationToken,
+    /// Due tasks that need a model, while an agent here has none that can be asked.
+    pub(crate) waiting: AtomicU64,
     /// Something that this replica holds in the store could not be settled: only a rescue can.
     pub(crate) unsettled: AtomicBool,
 }
@@ -95,7 +97,7 @@ impl Worker {
         slot.ended();
         self.signals.freed();
         let memory = if let Ending::Answered(outcome) = &mut ending { outcome.memory.take() } else { None };
-        let outcome = self.report(task, &profile.name, recorder, ending).await;
+        let outcome = self.report(task, &profile, recorder, ending).await;
         metrics::RUN_SECONDS.record(started.elapsed(), [&profile.name, outcome]);
         // Only what counts is remembered.
         memory.filter(|_| matches!(outcome, "completed" | "failed"))

@@ -4,6 +4,7 @@
 //! - [`execute`]: one claimed task, from its checkpoint to the end of its run; [`report`]: what is written then;
 //! - [`recorder`]: the traces of a run; [`events`]: the history, written in batches;
 //! - [`lease`]: whether this replica still counts as alive; [`heartbeat`]: what keeps it so;
+//! - [`postpone`]: tasks whose model is away; [`model_watch`]: whether it is back;
 //! - [`signals`]: what workers tell the scheduler, which this module does not know.
 
 use std::time::Duration;
@@ -17,6 +18,8 @@ pub(crate) mod events;
 pub(crate) mod execute;
 pub(crate) mod heartbeat;
 pub(crate) mod lease;
+pub(crate) mod model_watch;
+mod postpone;
 pub(crate) mod recorder;
 mod report;
 pub(crate) mod signals;
@@ -39,7 +42,8 @@ pub struct Settings {
 }
 
 /// Waits between tries while the store does not answer.
-pub(crate) const STORE_RETRY: RetryPolicy = RetryPolicy { base_ms: 100, max_ms: 2_000, max_retry_after_ms: 2_000 };
+pub(crate) const STORE_RETRY: RetryPolicy =
+    RetryPolicy { base_ms: 100, growth: 2, max_ms: 2_000, max_retry_after_ms: 2_000 };
 
 /// Repeats `operation` while the store does not answer. It must be idempotent. Never gives up by itself: the
 /// caller drops the future when it no longer cares.

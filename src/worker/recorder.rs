@@ -3,6 +3,7 @@
 //! The id of the record derives from the claim, so that a replica which lost the claim can only ever write to
 //! its own attempt.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,6 +34,8 @@ pub(crate) struct RunRecorder {
     agent: String,
     /// Held across a write, so that an older state never replaces a newer one.
     attempt: Mutex<Attempt>,
+    /// Whether anything of the run is in the store.
+    is_recorded: AtomicBool,
 }
 
 impl RunRecorder {
@@ -58,7 +61,14 @@ impl RunRecorder {
             failure: None,
             spent: Spent::default(),
         };
-        Self { store, events, task_id: task.id, agent: agent.to_owned(), attempt: Mutex::new(attempt) }
+        Self {
+            store,
+            events,
+            task_id: task.id,
+            agent: agent.to_owned(),
+            attempt: Mutex::new(attempt),
+            is_recorded: AtomicBool::new(false),
+        }
     }
 
     /// Writes how the run ended. `None` leaves what was recorded.
@@ -85,6 +95,11 @@ impl RunRecorder {
             attempt.progress = checkpoint.progress;
         }
         persist("store the end of an attempt", || self.store.save_attempt(&attempt)).await
+    }
+
+    /// Whether anything of the run is in the store.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.is_recorded.load(Ordering::Acquire)
     }
 
     /// Marks what earlier runs of the task left open as lost: they died before their outcome counted.
@@ -121,6 +136,7 @@ impl Recorder for RunRecorder {
         attempt.checkpoint = Some(checkpoint.state);
         attempt.progress = checkpoint.progress;
         attempt.spent = checkpoint.spent;
+        self.is_recorded.store(true, Ordering::Release);
         persist("store a checkpoint", || self.store.save_attempt(&attempt))
             .await
             .map_err(|error| Failure::transient(format!("the checkpoint could not be stored: {error}")))

@@ -10,6 +10,7 @@ use super::persist;
 use super::recorder::{End, RunRecorder};
 use crate::agent::{Checkpoint, Outcome};
 use crate::clock;
+use crate::domain::agent::AgentProfile;
 use crate::domain::approval::{Approval, ApprovalPolicy};
 use crate::domain::attempt::AttemptStatus;
 use crate::domain::budget::Spent;
@@ -71,9 +72,19 @@ fn judge(failure: Failure, task: &Task, retry: &RetryPolicy, now: Timestamp) -> 
 }
 
 impl Decision {
+    /// Of a run that ended for want of its model.
+    fn put_off(event: TaskEvent, spent: Spent, checkpoint: Option<Checkpoint>) -> Self {
+        let (status, outcome) = match event {
+            TaskEvent::Failed(_) => (AttemptStatus::Failed, "failed"),
+            _ => (AttemptStatus::Postponed, "postponed"),
+        };
+        Self { event, status, spent: Some(spent), checkpoint, outcome }
+    }
+
     fn failure(&self) -> Option<&Failure> {
         match &self.event {
             TaskEvent::Failed(failure) | TaskEvent::RetryAt(_, failure) => Some(failure),
+            TaskEvent::Postponed(_, postponement) => Some(&postponement.cause),
             _ => None,
         }
     }
@@ -99,11 +110,20 @@ impl Worker {
     pub(super) async fn report(
         &self,
         task: &Task,
-        agent: &str,
+        profile: &AgentProfile,
         recorder: &RunRecorder,
         ending: Ending,
     ) -> &'static str {
-        let decision = decide(ending, task, &self.retry, &self.approvals, clock::now());
+        let (agent, now) = (profile.name.as_str(), clock::now());
+        let decision = match ending {
+            Ending::Answered(Outcome { result: Err(failure), spent, checkpoint, asks, .. })
+                if failure.class == FailureClass::Unavailable && asks.is_empty() =>
+            {
+                let event = self.put_off(task, profile, &failure, now);
+                Decision::put_off(event, spent, checkpoint)
+            }
+            ending => decide(ending, task, &self.retry, &self.approvals, now),
+        };
         tokio::select! {
             biased;
             outcome = self.settle(task, agent, recorder, decision) => outcome,
@@ -116,7 +136,11 @@ impl Worker {
     }
 
     async fn settle(&self, task: &Task, agent: &str, recorder: &RunRecorder, mut decision: Decision) -> &'static str {
-        record(task, recorder, decision.end()).await;
+        // A run that found its model away and did nothing leaves no record: there may be thousands of them in a night.
+        let is_untouched = decision.checkpoint.is_none() && !recorder.is_recorded();
+        if !(is_untouched && matches!(decision.event, TaskEvent::Postponed(..))) {
+            record(task, recorder, decision.end()).await;
+        }
         let letter = match &decision.event {
             TaskEvent::Failed(failure) => self.bury(task, agent, failure).await,
             _ => None,
@@ -139,7 +163,10 @@ impl Worker {
             }
             // Somebody wants it stopped, unless the claim is lost, which is told then.
             Err(TransitionError::Lost(_))
-                if matches!(decision.event, TaskEvent::RetryAt(..) | TaskEvent::ApprovalNeeded(_)) =>
+                if matches!(
+                    decision.event,
+                    TaskEvent::RetryAt(..) | TaskEvent::Postponed(..) | TaskEvent::ApprovalNeeded(_)
+                ) =>
             {
                 let instead = decide(Ending::Cancelled, task, &self.retry, &self.approvals, clock::now());
                 Box::pin(self.settle(task, agent, recorder, instead)).await
@@ -211,6 +238,12 @@ impl Worker {
                 self.signals.due_at(*at);
                 let message = format!("attempt {} failed, the next one starts at {at}: {failure}", task.attempt + 1);
                 Event::new(name, message, now).level(Level::Warn).with("class", failure.class.as_str())
+            }
+            TaskEvent::Postponed(until, postponement) => {
+                metrics::TASKS_POSTPONED.inc([]);
+                self.signals.due_at(*until);
+                let event = Event::new(name, postponement.told(Some(*until)), now).level(Level::Warn);
+                event.with("model", postponement.model.as_str()).with("times", postponement.times)
             }
             TaskEvent::Failed(failure) => {
                 metrics::TASKS_FAILED.inc([agent, failure.class.as_str()]);

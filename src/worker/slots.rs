@@ -120,7 +120,7 @@ impl Slots {
             .enumerate()
             .map(|(index, (profile, in_flight))| {
                 let paused = self.is_paused(index);
-                AgentLoad { profile, in_flight: *in_flight, paused }
+                AgentLoad { profile, in_flight: *in_flight, paused, model_room: usize::MAX }
             })
             .collect()
     }
@@ -138,6 +138,7 @@ impl Slots {
                 in_flight: held.running,
                 capacity: profile.capacity,
                 paused: self.is_paused(index),
+                model_away: None,
             })
             .collect()
     }
@@ -175,6 +176,11 @@ impl Slots {
         let keyed: usize = by_key.values().sum();
         let keys = by_key.iter().map(|(key, count)| (Some(key.clone()), *count));
         keys.chain([(None, total.saturating_sub(keyed))]).collect()
+    }
+
+    /// The agents, in the order they were given in.
+    pub(crate) fn profiles(&self) -> &[Arc<AgentProfile>] {
+        &self.profiles
     }
 
     /// Names and capacities of the agents, in the order they were given in.

@@ -10,11 +10,13 @@ use crate::common::qdrant_url;
 #[tokio::test]
 async fn every_fault_while_planning_ends_in_its_class() {
     let faults = [
-        (Fault::RateLimited { retry_after_s: Some(1) }, FailureClass::RateLimited),
-        (Fault::ServerError, FailureClass::Transient),
-        (Fault::CutStream, FailureClass::Transient),
-        (Fault::Hang, FailureClass::Timeout),
-        (Fault::InsufficientQuota, FailureClass::Permanent),
+        (Fault::RateLimited { retry_after_s: Some(1) }, FailureClass::Unavailable),
+        (Fault::ServerError, FailureClass::Unavailable),
+        (Fault::CutStream, FailureClass::Unavailable),
+        (Fault::Hang, FailureClass::Unavailable),
+        (Fault::InsufficientQuota, FailureClass::Unavailable),
+        (Fault::MalformedJson, FailureClass::Transient),
+        (Fault::Status(400, "nonsense"), FailureClass::Invalid),
     ];
     for (fault, class) in faults {
         let script = Script::new(vec![Scenario::on("").fault(fault.clone(), 1_000)]);

@@ -197,7 +197,7 @@ fn what_a_type_cannot_say_is_checked_too() {
     assert_problem("[model]\nmodels = []\n", &[], &["model.models"]);
     assert_problem("[agents.x]\ntools = [\"fly\"]\n", &[], &["agents.x.tools", "\"fly\"", "calculate"]);
     assert_problem("[agents.x]\nneeds_approval = [\"sned\"]\n", &[], &["agents.x.needs_approval", "\"sned\""]);
-    assert_problem("[retry]\nbase_ms = 70000\n", &[], &["retry.base_ms", "retry.max_ms"]);
+    assert_problem("[retry]\nbase_ms = 30000000\n", &[], &["retry.base_ms", "retry.max_ms"]);
     assert_problem("[embeddings]\nmodel = \"e\"\n", &[], &["embeddings.model", "OPENAI_BASE_URL"]);
     assert_problem("[tools.sql.x]\nurl = \"mysql://me:pw@h/d\"\n", &[], &["tools.sql.x.url", "sqlite://"]);
     assert_problem("", &[("OPENAI_API_KEY", "sk-a\nb")], &["model.api_key", "line break"]);

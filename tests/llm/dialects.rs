@@ -65,9 +65,10 @@ async fn tool_calls_come_back_as_they_were_meant() {
 #[tokio::test]
 async fn errors_with_status_200_are_errors() {
     let limited = answered_with(json!({ "error": { "code": 429, "message": "slow" } })).await.expect_err("a failure");
-    assert_eq!(limited.failure.class, FailureClass::RateLimited);
+    assert_eq!(limited.failure.class, FailureClass::Unavailable);
+    assert!(limited.failure.message.contains("slow down"), "{limited}");
     let vague = answered_with(json!({ "error": "upstream" })).await.expect_err("a failure");
-    assert_eq!(vague.failure.class, FailureClass::Transient);
+    assert_eq!(vague.failure.class, FailureClass::Unavailable);
 }
 
 #[tokio::test]

@@ -16,20 +16,20 @@ fn always(fault: Fault) -> Scenario {
 
 #[tokio::test]
 async fn each_fault_has_its_class_and_its_number_of_tries() {
-    use FailureClass::{Invalid, Permanent, RateLimited, Transient};
+    use FailureClass::{Invalid, Transient, Unavailable};
     for (fault, class, tries, says) in [
-        (Fault::ServerError, Transient, 3, "status 500: The server had an error"),
-        (Fault::Status(503, "overloaded"), Transient, 3, "status 503: overloaded"),
-        (Fault::RateLimited { retry_after_s: None }, RateLimited, 3, "slow down"),
-        (Fault::InsufficientQuota, Permanent, 1, "quota"),
-        (Fault::Status(401, "bad key"), Permanent, 1, "model.api_key"),
-        (Fault::Status(403, "not yours"), Permanent, 1, "model.api_key"),
-        (Fault::Status(404, "no such model"), Permanent, 1, "model.models"),
+        (Fault::ServerError, Unavailable, 3, "status 500: The server had an error"),
+        (Fault::Status(503, "overloaded"), Unavailable, 3, "status 503: overloaded"),
+        (Fault::RateLimited { retry_after_s: None }, Unavailable, 3, "slow down"),
+        (Fault::InsufficientQuota, Unavailable, 1, "quota"),
+        (Fault::Status(401, "bad key"), Unavailable, 1, "model.api_key"),
+        (Fault::Status(403, "not yours"), Unavailable, 1, "model.api_key"),
+        (Fault::Status(404, "no such model"), Unavailable, 1, "model.models"),
         (Fault::Status(400, "nonsense"), Invalid, 1, "status 400: nonsense"),
         (Fault::Status(422, "nonsense"), Invalid, 1, "status 422: nonsense"),
         (Fault::Status(400, "maximum context length is 8 tokens"), Invalid, 1, "context length exceeded"),
-        (Fault::Status(307, ""), Permanent, 1, "model.base_url"),
-        (Fault::CutStream, Transient, 3, "broke"),
+        (Fault::Status(307, ""), Unavailable, 1, "model.base_url"),
+        (Fault::CutStream, Unavailable, 3, "broke"),
         (Fault::MalformedJson, Transient, 3, "not JSON"),
         (Fault::EmptyChoices, Transient, 3, "no choices"),
     ] {
@@ -59,10 +59,10 @@ async fn a_fault_that_passes_is_survived() {
 }
 
 #[tokio::test]
-async fn nobody_listening_is_transient() {
+async fn nobody_listening_makes_the_model_unavailable() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
     let error = ask(&settings(&format!("http://{port}/v1"))).await.expect_err("a failure");
-    assert_eq!(error.failure.class, FailureClass::Transient, "{error}");
+    assert_eq!(error.failure.class, FailureClass::Unavailable, "{error}");
     assert!(error.failure.message.contains("cannot connect"), "{error}");
 }
 
@@ -74,7 +74,7 @@ async fn a_hang_ends_at_the_time_limit_and_is_not_repeated() {
     let began = Instant::now();
     let error = ask(&settings).await.expect_err("a failure");
     let took = began.elapsed();
-    assert_eq!(error.failure.class, FailureClass::Timeout, "{error}");
+    assert_eq!(error.failure.class, FailureClass::Unavailable, "{error}");
     assert!(error.failure.message.contains("model.timeout_ms of 200 ms"), "{error}");
     assert!((200..5_000).contains(&took.as_millis()), "{took:?}");
     assert_eq!(server.requests().len(), 1);
@@ -88,7 +88,7 @@ async fn a_slow_drip_ends_at_the_time_limit_however_steady() {
     let began = Instant::now();
     let error = ask(&settings).await.expect_err("a failure");
     let took = began.elapsed();
-    assert_eq!(error.failure.class, FailureClass::Timeout, "{error}");
+    assert_eq!(error.failure.class, FailureClass::Unavailable, "{error}");
     assert!(took < Duration::from_secs(4), "{took:?}");
 }
 
@@ -99,7 +99,7 @@ async fn silence_in_the_middle_of_an_answer_ends_early_but_slow_thinking_is_allo
     (settings.read_timeout_ms, settings.tries) = (50, 1);
     let began = Instant::now();
     let error = ask(&settings).await.expect_err("a failure");
-    assert_eq!(error.failure.class, FailureClass::Timeout, "{error}");
+    assert_eq!(error.failure.class, FailureClass::Unavailable, "{error}");
     assert!(error.failure.message.contains("model.read_timeout_ms of 50 ms"), "{error}");
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 
@@ -141,7 +141,7 @@ async fn a_retry_after_beyond_the_time_limit_is_handed_up_instead_of_waited_for(
     (settings.timeout_ms, settings.retry.max_retry_after_ms) = (500, 30_000);
     let began = Instant::now();
     let error = ask(&settings).await.expect_err("a failure");
-    assert_eq!((error.failure.class, error.failure.retry_after_ms), (FailureClass::RateLimited, Some(7_000)));
+    assert_eq!((error.failure.class, error.failure.retry_after_ms), (FailureClass::Unavailable, Some(7_000)));
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(server.requests().len(), 1);
 }
@@ -170,7 +170,7 @@ async fn hanging_models_exceed_the_time_limit_by_one_call_at_most() {
     let began = Instant::now();
     let error = ask(&settings).await.expect_err("a failure");
     let took = began.elapsed();
-    assert_eq!(error.failure.class, FailureClass::Timeout, "{error}");
+    assert_eq!(error.failure.class, FailureClass::Unavailable, "{error}");
     assert!((300..5_000).contains(&took.as_millis()), "{took:?}");
     assert_eq!(server.requests().iter().map(|request| request.model.as_str()).collect::<Vec<_>>(), ["a", "b"]);
 }
@@ -183,7 +183,8 @@ async fn a_failure_that_time_may_heal_is_told_rather_than_a_fallback_that_does_n
     let mut settings = settings(&server.base_url());
     settings.models.push("typo".to_owned());
     let error = ask(&settings).await.expect_err("a failure");
-    assert_eq!(error.failure.class, FailureClass::Transient, "{error}");
+    assert_eq!(error.failure.class, FailureClass::Unavailable, "{error}");
+    assert!(error.failure.message.contains("status 500"), "the first cause: {error}");
 }
 
 #[tokio::test]
@@ -192,7 +193,7 @@ async fn a_key_that_is_not_accepted_is_not_tried_on_other_models() {
     let mut settings = settings(&server.base_url());
     settings.models.push("spare".to_owned());
     let error = ask(&settings).await.expect_err("a failure");
-    assert_eq!(error.failure.class, FailureClass::Permanent);
+    assert_eq!(error.failure.class, FailureClass::Unavailable);
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -264,4 +265,24 @@ async fn a_call_that_is_given_up_leaves_the_server() {
     tokio::time::timeout(Duration::from_secs(10), reached(1)).await.expect("it arrives");
     call.abort();
     tokio::time::timeout(Duration::from_secs(10), reached(0)).await.expect("it leaves");
+}
+
+#[tokio::test]
+async fn a_question_that_takes_too_long_is_its_own_fault_when_the_model_answers_others_meanwhile() {
+    let scenarios = vec![Scenario::on("endless").fault(Fault::Hang, 1), Scenario::on("").text("fine")];
+    let server = server(scenarios).await;
+    let mut settings = settings(&server.base_url());
+    (settings.timeout_ms, settings.tries, settings.circuit_failures) = (400, 1, 1);
+    let models = models(&settings);
+    let endless = tokio::spawn({
+        let models = models.clone();
+        async move { models.complete(&request("act", "endless")).await }
+    });
+    while server.in_flight() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    models.complete(&request("act", "other")).await.expect("an answer");
+    let error = endless.await.expect("no panic").expect_err("a failure");
+    assert_eq!(error.failure.class, FailureClass::Timeout, "{error}");
+    models.complete(&request("act", "other")).await.expect("it took the model from nobody");
 }

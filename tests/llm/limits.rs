@@ -19,8 +19,8 @@ async fn the_circuit_opens_after_failures_in_a_row_and_closes_after_a_success() 
     }
     let opened = Instant::now();
     let refused = models.complete(&request).await.expect_err("left alone");
-    assert_eq!(refused.failure.class, FailureClass::Transient);
-    assert!(refused.failure.message.contains("left alone"), "{refused}");
+    assert_eq!(refused.failure.class, FailureClass::Unavailable);
+    assert!(refused.failure.message.contains("status 500"), "the first cause: {refused}");
     assert!(refused.failure.retry_after_ms.is_some_and(|ms| (1..=1_000).contains(&ms)), "{refused:?}");
     assert_eq!(server.requests().len(), 3, "an open circuit asks nobody");
     tokio::time::sleep_until((opened + Duration::from_millis(1_010)).into()).await;
@@ -74,6 +74,66 @@ async fn refusals_and_rate_limits_do_not_open_the_circuit() {
         }
         assert_eq!(server.requests().len(), 5, "{fault:?}");
     }
+}
+
+#[tokio::test]
+async fn answers_without_use_do_not_take_the_model_from_others() {
+    let faults = [
+        Fault::EmptyChoices,
+        Fault::MalformedJson,
+        Fault::WrongSchema,
+        Fault::HugeBody { bytes: 5 << 20 },
+        Fault::Status(400, "nonsense"),
+        Fault::Status(403, "your input was flagged"),
+        Fault::Status(413, "too large"),
+        Fault::Status(422, "nonsense"),
+    ];
+    for fault in faults {
+        let scenarios = vec![Scenario::on("poison").fault(fault.clone(), 1), Scenario::on("").text("fine")];
+        let server = server(scenarios).await;
+        let mut settings = settings(&server.base_url());
+        (settings.tries, settings.circuit_failures, settings.circuit_open_ms) = (1, 1, 60_000);
+        let models = models(&settings);
+        for _ in 0..10 {
+            drop(models.complete(&request("act", "poison")).await);
+        }
+        assert_eq!(models.complete(&request("act", "x")).await.expect("an answer").content, "fine", "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_account_or_a_key_that_no_question_gets_past_opens_the_circuit() {
+    let faults =
+        [Fault::Status(401, "no"), Fault::Status(402, "no"), Fault::Status(404, "no"), Fault::InsufficientQuota];
+    for fault in faults {
+        let server = server(vec![Scenario::on("").fault(fault.clone(), 1)]).await;
+        let mut settings = settings(&server.base_url());
+        (settings.tries, settings.circuit_failures, settings.circuit_open_ms) = (1, 2, 60_000);
+        let models = models(&settings);
+        for _ in 0..5 {
+            assert!(models.complete(&request("act", "x")).await.is_err());
+        }
+        assert!(server.requests().len() <= 2, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_model_rests_for_as_long_as_its_server_asks() {
+    let limited = Fault::RateLimited { retry_after_s: Some(2) };
+    let server = server(vec![Scenario::on("").fault(limited, 1).text("fine")]).await;
+    let mut settings = settings(&server.base_url());
+    settings.tries = 1;
+    let models = models(&settings);
+    let began = Instant::now();
+    for _ in 0..3 {
+        let error = models.complete(&request("act", "x")).await.expect_err("a failure");
+        assert_eq!(error.failure.class, FailureClass::Unavailable);
+        assert!(error.failure.message.contains("slow down"), "{error}");
+        assert!(error.failure.retry_after_ms.is_some_and(|ms| ms <= 2_000), "{error:?}");
+    }
+    assert_eq!(server.requests().len(), 1, "nobody asks meanwhile");
+    tokio::time::sleep_until((began + Duration::from_millis(2_300)).into()).await;
+    assert_eq!(models.complete(&request("act", "x")).await.expect("an answer").content, "fine");
 }
 
 #[tokio::test]

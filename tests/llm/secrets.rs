@@ -76,7 +76,7 @@ async fn the_key_is_sent_and_a_wrong_one_is_not_repeated() {
     assert_eq!(ask(&settings).await.expect("an answer").content, "fine");
     settings.api_key = "wrong-canary".into();
     let error = ask(&settings).await.expect_err("refused");
-    assert_eq!(error.failure.class, FailureClass::Permanent);
+    assert_eq!(error.failure.class, FailureClass::Unavailable);
     assert!(error.failure.message.contains("model.api_key") && !error.failure.message.contains("canary"), "{error}");
 }
 

@@ -66,8 +66,9 @@ async fn what_can_never_work_is_not_tried_again() {
     let letter = world.store.dead_letter(task.id).await.expect("readable").expect("a dead letter");
     assert!(letter.failure.message.contains("no_such_tool"), "{}", letter.failure);
     assert_eq!(letter.failure.class, FailureClass::Invalid);
-    world.until(no_model.id, TaskStatus::Failed).await;
     runner.shutdown().await;
+    let waiting = world.task(no_model.id).await;
+    assert_eq!((waiting.status, waiting.attempt), (TaskStatus::Pending, 0), "another replica may have a model");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ mod dispatch;
 mod failures;
 mod inserted;
 mod load;
+mod model_away;
 mod model_faults;
 mod replicas;
 mod steering;

@@ -5,19 +5,15 @@ use qron::domain::task::{Task, TaskStatus};
 use qron::llm::scripted::{Fault, Scenario, Script, ScriptedModel};
 use serde_json::json;
 
-use crate::support::{World, agent, sum};
+use crate::support::{World, agent, eventually, sum};
 
 const HEALTHY: usize = 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_fault_of_a_model_ends_in_its_class_and_disturbs_no_other_task() {
     let faults = [
-        ("limited", Fault::RateLimited { retry_after_s: Some(1) }, FailureClass::RateLimited),
-        ("quota", Fault::InsufficientQuota, FailureClass::Permanent),
-        ("broken", Fault::ServerError, FailureClass::Transient),
         ("hanging", Fault::Hang, FailureClass::Timeout),
         ("dripping", Fault::SlowDrip { bytes: 1, pause_ms: 100 }, FailureClass::Timeout),
-        ("cut", Fault::CutStream, FailureClass::Transient),
         ("malformed", Fault::MalformedJson, FailureClass::Transient),
         ("shapeless", Fault::WrongSchema, FailureClass::Transient),
         ("inventive", Fault::UnknownTool, FailureClass::Permanent),
@@ -25,8 +21,16 @@ async fn every_fault_of_a_model_ends_in_its_class_and_disturbs_no_other_task() {
         ("verbose", Fault::HugeBody { bytes: 10 << 20 }, FailureClass::Transient),
         ("endless", Fault::EndlessToolLoop, FailureClass::Permanent),
     ];
+    // As long as the server gives no answer at all, the task waits for it at no charge.
+    let outages = [
+        ("broken", Fault::ServerError),
+        ("cut", Fault::CutStream),
+        ("limited", Fault::RateLimited { retry_after_s: None }),
+    ];
+    let faulty =
+        faults.iter().map(|(goal, fault, _)| (*goal, fault)).chain(outages.iter().map(|(goal, fault)| (*goal, fault)));
     let mut scenarios: Vec<Scenario> =
-        faults.iter().map(|(goal, fault, _)| Scenario::on(*goal).fault(fault.clone(), u32::MAX)).collect();
+        faulty.map(|(goal, fault)| Scenario::on(goal).fault(fault.clone(), u32::MAX)).collect();
     let step = json!({"id": "s1", "tool": "calculate", "arguments": "{\"expression\": \"10!\"}", "instruction": null,
         "depends_on": [], "capability": null, "estimated_s": null});
     scenarios.push(Scenario::on("fine").purpose("plan").json(json!({"analysis": "clear", "steps": [step]})));
@@ -44,8 +48,9 @@ async fn every_fault_of_a_model_ends_in_its_class_and_disturbs_no_other_task() {
 
     let wanting = |goal: &str| Task { plan: None, max_attempts: 1, ..sum(goal) };
     let ill: Vec<Task> = faults.iter().map(|(goal, ..)| wanting(goal)).collect();
+    let waiting: Vec<Task> = outages.iter().map(|(goal, _)| wanting(goal)).collect();
     let healthy: Vec<Task> = (0..HEALTHY).map(|_| wanting("fine")).collect();
-    let tasks: Vec<Task> = ill.iter().chain(&healthy).cloned().collect();
+    let tasks: Vec<Task> = ill.iter().chain(&waiting).chain(&healthy).cloned().collect();
     world.insert(&tasks).await;
     let runner = world.runner_of("r1", vec![agent("a", &[], tasks.len())]).await;
     for task in &healthy {
@@ -54,6 +59,15 @@ async fn every_fault_of_a_model_ends_in_its_class_and_disturbs_no_other_task() {
     for (task, (goal, _, class)) in ill.iter().zip(&faults) {
         let task = world.until(task.id, TaskStatus::Failed).await;
         assert_eq!(task.error.map(|failure| failure.class), Some(*class), "{goal}");
+    }
+    for (task, (goal, _)) in waiting.iter().zip(&outages) {
+        let task = eventually(&format!("{goal} waits for the model"), async || {
+            let task = world.task(task.id).await;
+            if task.postponed.is_some() { Ok(task) } else { Err(format!("{} ({:?})", task.status, task.error)) }
+        })
+        .await;
+        assert_eq!(task.attempt, 0, "{goal}");
+        assert!(world.store.dead_letter(task.id).await.expect("readable").is_none(), "{goal}");
     }
     runner.shutdown().await;
 }

@@ -6,7 +6,7 @@ use qron::domain::dead_letter::DeadLetter;
 use qron::domain::event::{Event, Level};
 use qron::domain::failure::Failure;
 use qron::domain::id::TaskId;
-use qron::domain::replica::{AgentPresence, Replica};
+use qron::domain::replica::{AgentPresence, ModelAway, Replica};
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, NOW};
@@ -175,12 +175,14 @@ async fn replicas_are_seen_as_they_last_said() {
         heartbeat,
         draining: false,
         nudges: heartbeat,
+        waiting_for_model: 7,
         agents: vec![AgentPresence {
             name: "a".into(),
             capabilities: vec!["sql".into()],
             in_flight: 1,
             capacity: 2,
             paused: true,
+            model_away: Some(ModelAway { model: "m".into(), since: Some(NOW), cause: "cannot connect".into() }),
         }],
         cpu: 2.0,
         memory_bytes: 1 << 33,

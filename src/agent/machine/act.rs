@@ -9,7 +9,7 @@ use super::consent::{Consent, consent};
 use super::state::{ActCall, CallStatus, Status, Step, as_known};
 use super::{Machine, ModelCall, prompts, schema};
 use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCall};
-use crate::domain::failure::{BudgetLimit, Failure};
+use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
 use crate::domain::id::derived;
 use crate::domain::json;
 use crate::domain::plan::resolve;
@@ -97,6 +97,12 @@ impl Machine {
         act.in_flight = false;
         let reply = match reply {
             Ok(reply) => reply,
+            // The conversation stays as it is: the same turn is asked for again once the model is back.
+            Err(failure) if failure.class == FailureClass::Unavailable => {
+                let step = self.state.steps[index].plan.id.clone();
+                self.stop(failure.in_step(step));
+                return;
+            }
             Err(failure) => {
                 self.fail(index, failure);
                 return;

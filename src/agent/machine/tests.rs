@@ -145,7 +145,13 @@ fn said(call: &ModelCall) -> String {
 fn copied(machine: &Machine) -> Machine {
     let state = machine.state().expect("serialisable");
     let state = serde_json::from_str(&state.to_string()).expect("the same");
-    Machine { setup: machine.setup.clone(), state, loads: Loads::default(), notes: Vec::new() }
+    Machine {
+        setup: machine.setup.clone(),
+        state,
+        loads: Loads::default(),
+        notes: Vec::new(),
+        asked_at: std::collections::BTreeMap::new(),
+    }
 }
 
 /// The machine as the next attempt continues it.

@@ -32,6 +32,12 @@ pub struct AgentView {
     pub capacity: usize,
     /// Whether it takes tasks.
     pub health: Health,
+    /// Why it takes no task that needs a model, if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_away: Option<ModelView>,
+    /// Due tasks that need a model, while an agent of the replica has none that can be asked.
+    #[serde(default)]
+    pub waiting_for_model: u64,
     /// Its replica.
     pub replica: String,
     /// Host of the replica.
@@ -46,6 +52,17 @@ pub struct AgentView {
     pub cpu: f64,
     /// Resident memory of the replica, in bytes.
     pub memory_bytes: u64,
+}
+
+/// A model that cannot be asked now.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ModelView {
+    /// Its name; empty when none is configured.
+    pub model: String,
+    /// Since when; absent when none is configured.
+    pub since: Option<String>,
+    /// What went wrong first.
+    pub cause: String,
 }
 
 impl AgentView {
@@ -64,6 +81,12 @@ impl AgentView {
             in_flight: agent.in_flight,
             capacity: agent.capacity,
             health: if agent.paused && health == Health::Ok { Health::Paused } else { health },
+            model_away: agent.model_away.as_ref().map(|away| ModelView {
+                model: away.model.clone(),
+                since: away.since.map(Timestamp::to_rfc3339),
+                cause: away.cause.clone(),
+            }),
+            waiting_for_model: replica.waiting_for_model,
             replica: replica.id.clone(),
             host: replica.host.clone(),
             version: replica.version.clone(),

@@ -8,16 +8,19 @@ use serde_json::{Map, Value};
 use super::approvals::ApprovalView;
 use super::artifacts::ArtifactView;
 use super::steps::StepView;
+use crate::clock;
 use crate::domain::attempt::{Attempt, AttemptStatus, Progress};
 use crate::domain::budget::Spent;
 use crate::domain::dependency::OnDependencyFailure;
 use crate::domain::event::{Event, Level};
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
+use crate::domain::outage::Postponement;
 use crate::domain::plan::Plan;
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::domain::unique::UniqueFor;
+use crate::scheduler::Runner;
 use crate::store::{Found, Page};
 
 /// A task.
@@ -81,6 +84,9 @@ pub struct TaskView {
     pub result: Option<Value>,
     /// The last failure.
     pub error: Option<Failure>,
+    /// Why it waits for its model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<WaitView>,
     /// Somebody asked to stop it while it was running.
     pub cancel_requested: bool,
     /// What people were asked about it, and what they decided.
@@ -91,12 +97,6 @@ pub struct TaskView {
     /// Why the point cannot be read as a task; absent when it can. The other fields are then what can be read of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreadable: Option<String>,
-}
-
-impl From<Found> for TaskView {
-    fn from(found: Found) -> Self {
-        Self { unreadable: found.unreadable, ..found.task.into() }
-    }
 }
 
 impl From<Task> for TaskView {
@@ -129,10 +129,54 @@ impl From<Task> for TaskView {
             finished_at: task.finished_at.map(Timestamp::to_rfc3339),
             result: task.result,
             error: task.error,
+            waits: task.postponed.as_ref().map(|wait| WaitView::of(wait, Some(task.run_at))),
             cancel_requested: task.cancel_requested,
             approvals: task.approvals.iter().map(ApprovalView::from).collect(),
             extra: task.extra,
             unreadable: None,
+        }
+    }
+}
+
+impl TaskView {
+    /// The task as `runner` sees it: also a task that was never tried says that it waits for its model.
+    pub(in crate::api) fn of(task: Task, runner: &Runner) -> Self {
+        let waits = runner.waits_for_model(&task, clock::now());
+        Self { waits: waits.map(|(wait, next)| WaitView::of(&wait, next)), ..Self::from(task) }
+    }
+
+    /// The point as `runner` sees it; of one that cannot be read as a task, what can be read of it and the reason.
+    pub(in crate::api) fn of_point(found: Found, runner: &Runner) -> Self {
+        Self { unreadable: found.unreadable, ..Self::of(found.task, runner) }
+    }
+}
+
+/// Why a task waits for its model.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WaitView {
+    /// Name of the model; empty when none is configured.
+    pub model: String,
+    /// Since when.
+    pub since: String,
+    /// When it is tried next; absent when no model is configured.
+    pub next_try: Option<String>,
+    /// How often its run ended for want of the model.
+    pub times: u32,
+    /// What went wrong first.
+    pub cause: String,
+    /// The same in a sentence.
+    pub text: String,
+}
+
+impl WaitView {
+    fn of(wait: &Postponement, next: Option<Timestamp>) -> Self {
+        Self {
+            model: wait.model.clone(),
+            since: wait.since.to_rfc3339(),
+            next_try: next.map(Timestamp::to_rfc3339),
+            times: wait.times,
+            cause: wait.cause.message.clone(),
+            text: wait.told(next),
         }
     }
 }

@@ -7,6 +7,7 @@ use super::{Claim, MAX_CRASHES, MAX_PRIORITY, Task, TaskStatus};
 use crate::domain::approval::{self, Approval, Ruling, Subject, Verdict};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::TaskId;
+use crate::domain::outage::Postponement;
 use crate::domain::time::Timestamp;
 
 /// Something that happens to a task.
@@ -26,6 +27,8 @@ pub enum TaskEvent {
     RetryAt(Timestamp, Failure),
     /// Its replica hands it back unfinished, at no charge.
     Released,
+    /// The model that it needs is away: it is tried again at the given time, at no charge.
+    Postponed(Timestamp, Postponement),
     /// Its replica died while running it.
     Rescued,
     /// Somebody asks to stop it.
@@ -60,6 +63,7 @@ impl TaskEvent {
             Self::Failed(_) => "failed",
             Self::RetryAt(..) => "retry_scheduled",
             Self::Released => "released",
+            Self::Postponed(..) => "postponed",
             Self::Rescued => "rescued",
             Self::CancelRequested => "cancel_requested",
             Self::Cancelled => "cancelled",
@@ -120,10 +124,17 @@ impl Task {
                 next.attempt += 1;
                 next.error = Some(failure.clone());
                 next.run_at = *at;
+                next.postponed = None;
                 next.hand_back();
             }
             (Running, TaskEvent::Released) => {
                 next.releases += 1;
+                next.hand_back();
+            }
+            (Running, TaskEvent::Postponed(until, postponement)) => {
+                next.releases += 1;
+                next.postponed = Some(postponement.clone());
+                next.run_at = *until;
                 next.hand_back();
             }
             (Running, TaskEvent::Rescued) if self.crashes + 1 >= MAX_CRASHES => {
@@ -149,6 +160,7 @@ impl Task {
             (Running, TaskEvent::ApprovalNeeded(asked)) => {
                 // Counted, so that the next run looks for the checkpoint of this one.
                 next.releases += 1;
+                next.postponed = None;
                 next.hand_back();
                 next.approvals.retain(|known| asked.iter().all(|new| new.hash != known.hash));
                 next.approvals.extend(asked.iter().cloned());
@@ -179,6 +191,7 @@ impl Task {
     fn finish(&mut self, status: TaskStatus, now: Timestamp) {
         self.status = status;
         self.claim = None;
+        self.postponed = None;
         self.finished_at = Some(now);
     }
 

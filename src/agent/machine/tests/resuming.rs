@@ -255,3 +255,39 @@ proptest! {
         prop_assert_eq!(plain.made, copied.made);
     }
 }
+
+/// Fails the model call that must come next, as of a model that is away.
+fn away(machine: &mut Machine, cause: &str) {
+    let call = model_call(machine);
+    let failed = ModelFailed { failure: Failure::unavailable(cause), usage: Usage::default(), cost_usd: 0.0 };
+    machine.time_passed(90_000);
+    machine.model_answered(&call.id, Err(failed)).expect("in flight");
+}
+
+#[test]
+fn a_model_that_is_away_ends_the_run_in_any_phase_without_a_new_plan_and_costs_nothing() {
+    let last = Setup { last_attempt: true, ..setup() };
+    let mut machine = begin(last.clone());
+    let again = |machine: &mut Machine| {
+        let failure = ended(machine).expect_err("away");
+        assert_eq!(failure.class, FailureClass::Unavailable, "{failure}");
+        let spent = machine.spent().clone();
+        assert_eq!((spent.replans, spent.active_ms), (0, 0));
+        *machine = Machine::resume(last.clone(), &machine.state().expect("JSON")).expect("readable");
+        spent.model_calls
+    };
+    for _ in 0..60 {
+        away(&mut machine, "cannot connect");
+        assert_eq!(again(&mut machine), 0, "planning");
+    }
+    answer(&mut machine, "plan", reply(json!({"analysis": "", "steps": [{"id": "a", "instruction": "think"}]})));
+    for _ in 0..60 {
+        away(&mut machine, "cannot connect");
+        assert_eq!(again(&mut machine), 1, "acting");
+    }
+    answer(&mut machine, "act", reply("42"));
+    away(&mut machine, "cannot connect");
+    assert_eq!(again(&mut machine), 2, "answering");
+    answer(&mut machine, "answer", success());
+    assert!(ended(&mut machine).is_ok());
+}

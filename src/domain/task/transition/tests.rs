@@ -21,6 +21,7 @@ fn events() -> Vec<TaskEvent> {
         TaskEvent::Failed(Failure::permanent("no")),
         TaskEvent::RetryAt(LATER, Failure::transient("busy")),
         TaskEvent::Released,
+        TaskEvent::Postponed(LATER, postponement()),
         TaskEvent::Rescued,
         TaskEvent::CancelRequested,
         TaskEvent::Cancelled,
@@ -32,6 +33,10 @@ fn events() -> Vec<TaskEvent> {
         TaskEvent::Reprioritised(9),
         TaskEvent::Snoozed(LATER),
     ]
+}
+
+fn postponement() -> Postponement {
+    Postponement { model: "m".into(), since: NOW, times: 1, cause: Failure::unavailable("cannot connect") }
 }
 
 fn ruling(hash: &str) -> Ruling {
@@ -141,10 +146,30 @@ fn only_failures_are_charged() {
     let running = task(TaskStatus::Running);
     let charged = |event| running.apply(&event, LATER).expect("legal").attempt;
     assert_eq!(charged(TaskEvent::Released), 0);
+    assert_eq!(charged(TaskEvent::Postponed(LATER, postponement())), 0);
     assert_eq!(charged(TaskEvent::Rescued), 0);
     assert_eq!(charged(TaskEvent::Completed(json!(null))), 0);
     assert_eq!(charged(TaskEvent::RetryAt(LATER, Failure::transient("x"))), 1);
     assert_eq!(charged(TaskEvent::Failed(Failure::permanent("x"))), 1);
+}
+
+#[test]
+fn a_task_says_why_it_waits_for_its_model_until_it_goes_on() {
+    let waiting = task(TaskStatus::Running).apply(&TaskEvent::Postponed(LATER, postponement()), NOW).expect("legal");
+    assert_eq!((waiting.status, waiting.run_at, waiting.releases), (TaskStatus::Pending, LATER, 1));
+    assert_eq!((&waiting.postponed, &waiting.error), (&Some(postponement()), &None));
+    let claim = Claim { token: "t".into(), owner: "r".into() };
+    let running = waiting.apply(&TaskEvent::Claimed(claim), LATER).expect("legal");
+    assert!(running.postponed.is_some(), "a try says nothing yet");
+    for event in [
+        TaskEvent::Completed(json!(1)),
+        TaskEvent::Failed(Failure::permanent("no")),
+        TaskEvent::RetryAt(LATER, Failure::transient("busy")),
+        TaskEvent::Cancelled,
+        TaskEvent::ApprovalNeeded(vec![asked("one", Subject::Task)]),
+    ] {
+        assert_eq!(running.apply(&event, LATER).expect("legal").postponed, None, "{}", event.name());
+    }
 }
 
 #[test]

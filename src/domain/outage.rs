@@ -1,0 +1,212 @@
+//! Models that cannot be used now, and the tasks that wait for them. Pure.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::failure::{Failure, FailureClass};
+use super::retry::RetryPolicy;
+use super::time::Timestamp;
+
+/// Shortest wait of a task for its model, in milliseconds.
+const LEAST_WAIT_MS: u64 = 1_000;
+/// What comes on top of it. Short, because the circuit breaker already spares the endpoint: all that waits for a model
+/// runs within a minute of its return, also after hours.
+const JITTER: RetryPolicy = RetryPolicy { base_ms: 1_000, growth: 2, max_ms: 8_000, max_retry_after_ms: 0 };
+
+/// Whether a model can be asked now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It can.
+    Usable,
+    /// It was away; a single question may find out whether it is back.
+    Probe,
+    /// It is not asked before this time has passed.
+    Away(Duration),
+    /// No model is configured here.
+    Absent,
+}
+
+impl Access {
+    /// The better of two, for an agent that may ask either model.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Usable, _) | (_, Self::Usable) => Self::Usable,
+            (Self::Probe, _) | (_, Self::Probe) => Self::Probe,
+            (Self::Away(left), Self::Away(right)) => Self::Away(left.min(right)),
+            (Self::Away(left), Self::Absent) | (Self::Absent, Self::Away(left)) => Self::Away(left),
+            (Self::Absent, Self::Absent) => Self::Absent,
+        }
+    }
+}
+
+/// A model that has answered nothing since it failed first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// Name of the model; empty when none is configured.
+    pub model: String,
+    /// When the first question failed.
+    pub since: Timestamp,
+    /// How it failed.
+    pub cause: Failure,
+}
+
+/// Why a task waits for its model, stored with the task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Postponement {
+    /// Name of the model; empty when none is configured.
+    pub model: String,
+    /// Since when it waits.
+    pub since: Timestamp,
+    /// How often its run ended for want of the model.
+    pub times: u32,
+    /// The failure that the wait began with.
+    pub cause: Failure,
+}
+
+/// How a run ended for want of its model.
+#[derive(Clone, Debug)]
+pub struct Interrupted<'a> {
+    /// The failure of the run.
+    pub failure: &'a Failure,
+    /// When the task became due.
+    pub due: Timestamp,
+    /// Why it waited before, if it did.
+    pub earlier: Option<&'a Postponement>,
+    /// The outage, if it still lasts.
+    pub outage: Option<&'a Outage>,
+    /// When the model answered last, if it has answered this process.
+    pub answered: Option<Timestamp>,
+}
+
+impl Interrupted<'_> {
+    /// Why the task waits from now on. A wait that the model's answers have ended does not count any more.
+    #[must_use]
+    pub fn postponement(&self, now: Timestamp) -> Postponement {
+        let goes_on = |earlier: &&Postponement| self.answered.is_none_or(|at| at <= earlier.since);
+        if let Some(earlier) = self.earlier.filter(goes_on) {
+            return Postponement { times: earlier.times.saturating_add(1), ..earlier.clone() };
+        }
+        let begun = self.outage.map_or(now, |outage| outage.since);
+        Postponement {
+            model: self.outage.map_or_else(String::new, |outage| outage.model.clone()),
+            since: begun.max(self.due).min(now),
+            times: 1,
+            cause: Failure { retry_after_ms: None, ..self.outage.map_or(self.failure, |outage| &outage.cause).clone() },
+        }
+    }
+}
+
+impl Postponement {
+    /// The wait in words: `waits for model "m" since 2026-01-31T09:00:00Z, next try 2026-01-31T09:00:30Z: cause`. No next
+    /// try is known where no model is configured.
+    #[must_use]
+    pub fn told(&self, next: Option<Timestamp>) -> String {
+        let model = if self.model.is_empty() { "a model".to_owned() } else { format!("model {:?}", self.model) };
+        let next = next.map_or_else(String::new, |at| format!(", next try {at}"));
+        format!("waits for {model} since {}{next}: {}", self.since, self.cause.message)
+    }
+
+    /// Milliseconds until the next try: what the other side asked for, up to `max_asked_ms`, and a random part.
+    #[must_use]
+    pub fn delay_ms(&self, asked_ms: Option<u64>, max_asked_ms: u64) -> u64 {
+        let asked = asked_ms.unwrap_or(0).min(max_asked_ms).max(LEAST_WAIT_MS);
+        asked.saturating_add(JITTER.delay(self.times))
+    }
+
+    /// The failure that ends the wait, when it has lasted longer than `patience_s` at `now`.
+    #[must_use]
+    pub fn out_of_patience(&self, patience_s: u64, now: Timestamp) -> Option<Failure> {
+        let is_over = now.millis_since(self.since) > patience_s.saturating_mul(1_000);
+        is_over.then(|| {
+            let waited = format!(
+                "waited for model {:?} since {}, longer than model.patience_s of {patience_s} s; first cause: {}",
+                self.model, self.since, self.cause.message
+            );
+            Failure::new(FailureClass::Unavailable, waited)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(second: i64) -> Timestamp {
+        Timestamp::from_millis(second * 1_000)
+    }
+
+    fn outage(since: i64) -> Outage {
+        Outage { model: "m".into(), since: at(since), cause: Failure::unavailable("cannot connect") }
+    }
+
+    fn interrupted<'a>(failure: &'a Failure, outage: Option<&'a Outage>) -> Interrupted<'a> {
+        Interrupted { failure, due: at(100), earlier: None, outage, answered: None }
+    }
+
+    #[test]
+    fn a_wait_begins_with_the_later_of_due_time_and_outage_and_keeps_the_first_cause() {
+        let failure = Failure::unavailable("left alone").retry_after(Some(9));
+        for (begun, since) in [(50, 100), (150, 150), (900, 300)] {
+            let outage = outage(begun);
+            let wait = interrupted(&failure, Some(&outage)).postponement(at(300));
+            assert_eq!((wait.since, wait.times, wait.cause.message.as_str()), (at(since), 1, "cannot connect"));
+        }
+        let unknown = interrupted(&failure, None).postponement(at(300));
+        assert_eq!((unknown.since, unknown.cause), (at(300), Failure::unavailable("left alone")));
+    }
+
+    #[test]
+    fn a_wait_goes_on_until_the_model_has_answered() {
+        let (failure, outage) = (Failure::unavailable("refused"), outage(200));
+        let first = interrupted(&failure, Some(&outage)).postponement(at(210));
+        let next = |answered| {
+            let later = Outage { since: at(500), ..outage.clone() };
+            let again = Interrupted { earlier: Some(&first), answered, ..interrupted(&failure, Some(&later)) };
+            let wait = again.postponement(at(510));
+            (wait.since, wait.times)
+        };
+        assert_eq!(next(None), (at(200), 2));
+        assert_eq!(next(Some(at(150))), (at(200), 2));
+        assert_eq!(next(Some(at(400))), (at(500), 1));
+    }
+
+    #[test]
+    fn the_next_try_comes_after_what_was_asked_for_and_soon_after_it_however_often() {
+        let wait = |times| Postponement { model: "m".into(), since: at(0), times, cause: Failure::unavailable("x") };
+        for (times, asked, least, most) in [
+            (1, None, 1_000, 2_000),
+            (1, Some(30_000), 30_000, 31_000),
+            (3, Some(30_000), 30_000, 34_000),
+            (u32::MAX, Some(30_000), 30_000, 38_000),
+            (u32::MAX, Some(u64::MAX), 300_000, 308_000),
+        ] {
+            for _ in 0..50 {
+                let delay = wait(times).delay_ms(asked, 300_000);
+                assert!((least..=most).contains(&delay), "{times} {asked:?}: {delay}");
+            }
+        }
+    }
+
+    #[test]
+    fn patience_ends_with_the_first_cause() {
+        let wait =
+            Postponement { model: "m".into(), since: at(0), times: 9, cause: Failure::unavailable("cannot connect") };
+        assert_eq!(wait.out_of_patience(60, at(60)), None);
+        let failure = wait.out_of_patience(60, at(61)).expect("over");
+        assert_eq!(failure.class, FailureClass::Unavailable);
+        assert!(failure.message.contains("first cause: cannot connect"), "{failure}");
+        assert!(failure.message.contains("model.patience_s of 60 s"), "{failure}");
+    }
+
+    #[test]
+    fn an_agent_may_ask_the_best_of_its_models() {
+        let away = |ms| Access::Away(Duration::from_millis(ms));
+        assert_eq!(away(5).or(away(3)), away(3));
+        assert_eq!(Access::Absent.or(away(3)), away(3));
+        assert_eq!(away(3).or(Access::Probe), Access::Probe);
+        assert_eq!(Access::Probe.or(Access::Usable), Access::Usable);
+        assert_eq!(Access::Absent.or(Access::Absent), Access::Absent);
+    }
+}

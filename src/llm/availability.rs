@@ -1,0 +1,47 @@
+//! Whether the models that an agent may ask can be asked now.
+
+use tokio::sync::watch;
+
+use super::Models;
+use super::model::Model;
+use crate::domain::outage::{Access, Outage};
+use crate::domain::time::Timestamp;
+
+impl Models {
+    /// Whether an agent that prefers `model` can ask any model now.
+    #[must_use]
+    pub fn access(&self, model: Option<&str>) -> Access {
+        self.askable(model).map(|model| model.circuit.access()).fold(Access::Absent, Access::or)
+    }
+
+    /// The outage of the first model of such an agent that has one.
+    #[must_use]
+    pub fn outage(&self, model: Option<&str>) -> Option<Outage> {
+        self.askable(model).find_map(|model| model.circuit.outage())
+    }
+
+    /// When a model of such an agent answered last; `None` when none has answered this process.
+    #[must_use]
+    pub fn answered(&self, model: Option<&str>) -> Option<Timestamp> {
+        self.askable(model).filter_map(|model| model.circuit.answered()).max()
+    }
+
+    /// Tells when a model may have gone or come back.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.core.changed.subscribe()
+    }
+
+    /// How long a task waits for a model that is away, in seconds.
+    #[must_use]
+    pub fn patience_s(&self) -> u64 {
+        self.core.settings.patience_s
+    }
+
+    fn askable(&self, preferred: Option<&str>) -> impl Iterator<Item = std::sync::Arc<Model>> {
+        let preferred = preferred.filter(|name| !name.is_empty());
+        let others = self.core.settings.models.iter().map(String::as_str).filter(move |name| Some(*name) != preferred);
+        let names: Vec<&str> = preferred.into_iter().chain(others).collect();
+        names.into_iter().map(|name| self.core.model(name)).collect::<Vec<_>>().into_iter()
+    }
+}

@@ -1,0 +1,302 @@
+//! A refusal of the endpoint: its words in whichever dialect, what they mean, and whose fault they make it.
+//!
+//! Keeps no key: of a refusal only the server's own message, shortened.
+
+use serde_json::Value;
+
+use super::errors::{Blame, MESSAGE_CHARS, shorten};
+use super::waits;
+use crate::clock;
+use crate::domain::failure::{Failure, FailureClass};
+
+/// How long an account without credit is left alone, where its server does not say, in milliseconds: a person has to
+/// fill it.
+const EMPTY_ACCOUNT_MS: u64 = 60_000;
+
+/// What a refusal means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    Redirect,
+    BadKey,
+    Denied,
+    Flagged,
+    NoCredit,
+    UnknownModel,
+    EmptyAccount,
+    RateLimit,
+    OverRateLimit,
+    TooLong,
+    NotAccepted,
+    GaveUp,
+    OutOfOrder,
+    Refuses,
+}
+
+/// A status other than success.
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+#[error("status {status}: {message}")]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    /// The server's words, on one line, shortened.
+    pub(super) message: String,
+    /// The server's code, e.g. `insufficient_quota`, and its type and parameter, lower case.
+    pub(super) code: String,
+    pub(super) retry_after_ms: Option<u64>,
+}
+
+impl Refusal {
+    /// Reads the body of a refusal, in whichever dialect. A wait that the body asks for stands in for one in the headers.
+    pub(super) fn read(status: u16, body: &[u8], key: &str, retry_after_ms: Option<u64>) -> Self {
+        let text = String::from_utf8_lossy(body);
+        let (message, code) = match serde_json::from_slice::<Value>(body) {
+            Ok(body) => {
+                // Google answers with a list of one.
+                let body = body.get(0).unwrap_or(&body);
+                let error = if body["error"].is_null() { body } else { &body["error"] };
+                let said = [error, &error["message"], &error["detail"], &error["detail"][0]["msg"]];
+                let message = said.into_iter().find_map(Value::as_str).unwrap_or_default().to_owned();
+                let codes = ["code", "type", "param", "status"].map(|field| text_of(&error[field]));
+                (message, format!("{} {}", codes.join(" "), quota_ids(error)).to_lowercase())
+            }
+            // Error pages of proxies say nothing that the status does not.
+            Err(_) if body.trim_ascii_start().starts_with(b"<") => (String::new(), String::new()),
+            Err(_) => (text.clone().into_owned(), String::new()),
+        };
+        let retry_after_ms = retry_after_ms.or_else(|| waits::of_body(&text, clock::now()));
+        Self { status, message: shorten(&redact(&message, key), MESSAGE_CHARS), code, retry_after_ms }
+    }
+
+    /// Whether message, code, type or parameter contain one of `words`, which are lower case.
+    pub(super) fn mentions(&self, words: &[&str]) -> bool {
+        let message = self.message.to_lowercase();
+        words.iter().any(|word| message.contains(word) || self.code.contains(word))
+    }
+
+    /// The failure that `model` is told to have.
+    pub(super) fn failure(&self, model: &str) -> Failure {
+        let (class, advice) = self.judge();
+        // Servers repeat the key they do not like.
+        let said = if self.status == 401 || self.message.is_empty() { "" } else { &self.message };
+        let colon = if said.is_empty() { "" } else { ": " };
+        let status = self.status;
+        let message = format!("model {model:?}: {advice} (status {status}{colon}{})", said.trim_end_matches('.'));
+        let is_empty = matches!(self.meaning(), Meaning::EmptyAccount | Meaning::NoCredit);
+        let wait = self.retry_after_ms.or(is_empty.then_some(EMPTY_ACCOUNT_MS));
+        Failure::new(class, message).retry_after(wait)
+    }
+
+    fn meaning(&self) -> Meaning {
+        const CONTEXT: [&str; 6] = [
+            "context_length",
+            "context length",
+            "context size",
+            "maximum context",
+            "context window",
+            "prompt is too long",
+        ];
+        const CREDIT: [&str; 3] = ["insufficient_quota", "billing_hard_limit", "credit balance is too low"];
+        const KEY: [&str; 3] = ["api key not valid", "api_key_invalid", "invalid_api_key"];
+        const MODEL: [&str; 4] = ["model_not_found", "model not found", "not a valid model", "no models loaded"];
+        match self.status {
+            300..=399 => Meaning::Redirect,
+            400 | 413 | 422 | 500 if self.mentions(&CONTEXT) => Meaning::TooLong,
+            400 | 403 | 429 if self.mentions(&CREDIT) => Meaning::EmptyAccount,
+            401 => Meaning::BadKey,
+            400 if self.mentions(&KEY) => Meaning::BadKey,
+            400 if self.mentions(&MODEL) => Meaning::UnknownModel,
+            403 if self.mentions(&["moderation", "flagged", "content_policy", "content policy"]) => Meaning::Flagged,
+            403 => Meaning::Denied,
+            402 => Meaning::NoCredit,
+            404 | 405 | 501 => Meaning::UnknownModel,
+            429 if self.mentions(&["request too large"]) => Meaning::OverRateLimit,
+            // Google says the same of a limit per minute; then it also says when to come back, or which limit it is.
+            429 if self.mentions(&["exceeded your current quota"]) && !self.is_of_a_period() => Meaning::EmptyAccount,
+            429 => Meaning::RateLimit,
+            400 | 413 | 422 => Meaning::NotAccepted,
+            408 | 504 => Meaning::GaveUp,
+            409 | 425 | 500.. => Meaning::OutOfOrder,
+            _ => Meaning::Refuses,
+        }
+    }
+
+    fn is_of_a_period(&self) -> bool {
+        self.retry_after_ms.is_some() || self.mentions(&["resource_exhausted", "perminute", "perday", "per minute"])
+    }
+
+    /// Whose fault it is.
+    pub(super) fn blame(&self) -> Blame {
+        match self.meaning() {
+            Meaning::RateLimit => Blame::RateLimit,
+            Meaning::Flagged | Meaning::OverRateLimit | Meaning::TooLong | Meaning::NotAccepted | Meaning::Refuses => {
+                Blame::Question
+            }
+            Meaning::Redirect
+            | Meaning::BadKey
+            | Meaning::Denied
+            | Meaning::NoCredit
+            | Meaning::UnknownModel
+            | Meaning::EmptyAccount
+            | Meaning::GaveUp
+            | Meaning::OutOfOrder => Blame::Outage,
+        }
+    }
+
+    fn judge(&self) -> (FailureClass, &'static str) {
+        use FailureClass::{Invalid, Permanent, RateLimited, Timeout, Transient};
+        match self.meaning() {
+            Meaning::Redirect => (Permanent, "the endpoint redirects; set model.base_url to the final address"),
+            Meaning::BadKey => (Permanent, "the endpoint does not accept the key; check model.api_key"),
+            Meaning::Denied => (Permanent, "the endpoint denies access; check what model.api_key may use"),
+            Meaning::Flagged => (Permanent, "the endpoint's content policy refuses the request"),
+            Meaning::NoCredit => (Permanent, "the account of model.api_key has no credit"),
+            Meaning::UnknownModel => {
+                (Permanent, "the endpoint does not know this model or path; check model.models and model.base_url")
+            }
+            Meaning::EmptyAccount => (Permanent, "the quota of the account of model.api_key is used up"),
+            Meaning::OverRateLimit => (Invalid, "the request is larger than the rate limit"),
+            Meaning::RateLimit => (RateLimited, "the endpoint asks to slow down"),
+            Meaning::TooLong => {
+                (Invalid, "context length exceeded: the conversation is longer than the model can read")
+            }
+            Meaning::NotAccepted => (Invalid, "the endpoint does not accept the request"),
+            Meaning::GaveUp => (Timeout, "the endpoint gave up waiting"),
+            Meaning::OutOfOrder => (Transient, "the endpoint is out of order"),
+            Meaning::Refuses => (Permanent, "the endpoint refuses the request"),
+        }
+    }
+}
+
+/// Names of the limits that Google says are reached, such as `GenerateRequestsPerMinutePerProjectPerModel`.
+fn quota_ids(error: &Value) -> String {
+    let details = error["details"].as_array().into_iter().flatten();
+    let violations = details.filter_map(|detail| detail["violations"].as_array()).flatten();
+    let names: Vec<&str> = violations.filter_map(|violation| violation["quotaId"].as_str()).collect();
+    names.join(" ")
+}
+
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn redact(text: &str, key: &str) -> String {
+    if key.is_empty() { text.to_owned() } else { text.replace(key, "[key]") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::errors::CallError;
+    use super::*;
+
+    fn class(status: u16, body: &str) -> FailureClass {
+        Refusal::read(status, body.as_bytes(), "", None).failure("m").class
+    }
+
+    #[test]
+    fn every_status_has_its_class() {
+        use FailureClass::{Invalid, Permanent, RateLimited, Timeout, Transient};
+        let error = |code: &str, message: &str| format!(r#"{{"error":{{"code":"{code}","message":"{message}"}}}}"#);
+        assert_eq!(class(429, "{}"), RateLimited);
+        assert_eq!(class(429, &error("insufficient_quota", "")), Permanent);
+        assert_eq!(class(429, &error("", "You exceeded your current quota, please check your plan")), Permanent);
+        assert_eq!(class(429, &error("rate_limit_exceeded", "Request too large for gpt-x")), Invalid);
+        for status in [500, 502, 503, 529, 409, 425] {
+            assert_eq!(class(status, "<html>bad gateway</html>"), Transient, "{status}");
+        }
+        for status in [301, 307, 401, 402, 403, 404, 405, 418, 501] {
+            assert_eq!(class(status, ""), Permanent, "{status}");
+        }
+        for status in [400, 413, 422] {
+            assert_eq!(class(status, "{}"), Invalid, "{status}");
+        }
+        for status in [408, 504] {
+            assert_eq!(class(status, "[]"), Timeout, "{status}");
+        }
+    }
+
+    /// No question is answered: the key, the account, the path or the server.
+    #[test]
+    fn what_no_question_can_help_is_an_outage_and_what_is_wrong_with_one_is_its_own() {
+        let error = |code: &str, message: &str| format!(r#"{{"error":{{"code":"{code}","message":"{message}"}}}}"#);
+        let blame =
+            |status, body: &str| CallError::Refused(Refusal::read(status, body.as_bytes(), "", None)).blame(true);
+        for status in [301, 401, 402, 403, 404, 405, 408, 409, 425, 500, 501, 502, 503, 504, 529] {
+            assert_eq!(blame(status, ""), Blame::Outage, "{status}");
+        }
+        for (status, body) in [
+            (429, error("insufficient_quota", "You exceeded your current quota, please check your plan")),
+            (429, error("billing_hard_limit_reached", "")),
+            (400, error("invalid_request_error", "Your credit balance is too low to access the API")),
+            (400, error("INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.")),
+            (400, error("", "gpt-9 is not a valid model ID")),
+        ] {
+            assert_eq!(blame(status, &body), Blame::Outage, "{body}");
+        }
+        for (status, body) in [
+            (400, error("", "nonsense")),
+            (413, String::new()),
+            (418, String::new()),
+            (422, error("", "bad schema")),
+            (403, error("", "your input was flagged")),
+            (429, error("rate_limit_exceeded", "Request too large for gpt-x")),
+            (500, error("", "the request exceeds the available context size")),
+        ] {
+            assert_eq!(blame(status, &body), Blame::Question, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn a_limit_per_minute_is_no_empty_account() {
+        let quota = "You exceeded your current quota, please check your plan and billing details.";
+        let violation = |id: &str| serde_json::json!({"violations": [{"quotaId": id}]});
+        let google = |details: Value| serde_json::json!([{"error": {"code": 429, "message": quota, "status": "RESOURCE_EXHAUSTED", "details": details}}]);
+        let retry = serde_json::json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "26s"});
+        let minute = violation("GenerateRequestsPerMinutePerProjectPerModel-FreeTier");
+        for (body, wait) in [
+            (google(serde_json::json!([minute, retry])), Some(26_000)),
+            (google(serde_json::json!([minute])), None),
+            (serde_json::json!({"error": {"message": format!("{quota} Please retry in 45.5s.")}}), Some(45_500)),
+        ] {
+            let refusal = Refusal::read(429, body.to_string().as_bytes(), "", None);
+            assert_eq!((refusal.blame(), refusal.retry_after_ms), (Blame::RateLimit, wait), "{body}");
+            assert_eq!(refusal.failure("m").class, FailureClass::RateLimited, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_found_in_every_dialect_and_kept_short() {
+        let said = |body: &str| Refusal::read(400, body.as_bytes(), "", None).message;
+        assert_eq!(said(r#"{"error":{"message":"openai"}}"#), "openai");
+        assert_eq!(said(r#"{"error":"ollama"}"#), "ollama");
+        assert_eq!(said(r#"{"object":"error","message":"vllm"}"#), "vllm");
+        assert_eq!(said(r#"{"detail":[{"loc":["body"],"msg":"fastapi"}]}"#), "fastapi");
+        assert_eq!(said("404 page\r\nnot found"), "404 page not found");
+        assert_eq!(said("<html>"), "");
+        assert_eq!(said(&"ä".repeat(1_000)).chars().count(), MESSAGE_CHARS + 1);
+    }
+
+    #[test]
+    fn a_key_is_never_repeated() {
+        let body = r#"{"error":{"message":"Incorrect API key provided: sk-canary"}}"#;
+        for status in [400, 401, 403, 429, 500] {
+            let failure = Refusal::read(status, body.as_bytes(), "sk-canary", None).failure("m");
+            assert!(!failure.message.contains("canary"), "{failure}");
+        }
+        let refused = Refusal::read(401, body.as_bytes(), "another", None).failure("m");
+        assert_eq!(
+            refused.message,
+            r#"model "m": the endpoint does not accept the key; check model.api_key (status 401)"#
+        );
+    }
+
+    #[test]
+    fn a_conversation_that_is_too_long_is_told_apart() {
+        let body = r#"{"error":{"message":"This model's maximum context length is 8192 tokens."}}"#;
+        let failure = Refusal::read(400, body.as_bytes(), "", None).failure("m");
+        assert_eq!(failure.class, FailureClass::Invalid);
+        assert!(failure.message.contains("context length exceeded"), "{failure}");
+    }
+}

@@ -1,0 +1,71 @@
+//! Watches whether the models of this replica can be asked: wakes the dispatcher when one comes back, and counts the tasks
+//! that wait meanwhile.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::execute::Worker;
+use crate::clock;
+use crate::domain::replica::AgentPresence;
+use crate::telemetry::metrics;
+
+/// Time between two counts while a model is away.
+const PERIOD: Duration = Duration::from_secs(5);
+
+/// Watches until it is told to stop.
+pub(crate) async fn run(worker: Arc<Worker>, stop: CancellationToken) {
+    let mut changes = worker.agent.model_changes();
+    let mut told: Vec<String> = Vec::new();
+    loop {
+        count(&worker, &mut told).await;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = next(&mut changes) => worker.signals.work.notify_one(),
+            () = tokio::time::sleep(PERIOD) => {}
+        }
+    }
+}
+
+async fn next(changes: &mut Option<watch::Receiver<u64>>) {
+    if let Some(changes) = changes
+        && changes.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
+/// Counts what waits, and tells it when the agents without a model have changed.
+async fn count(worker: &Worker, told: &mut Vec<String>) {
+    let presence = worker.presence();
+    let away: Vec<&AgentPresence> = presence.iter().filter(|agent| agent.model_away.is_some()).collect();
+    let waiting = if away.is_empty() {
+        0
+    } else {
+        match worker.store.due_for_model(clock::now()).await {
+            Ok(count) => count,
+            Err(error) => {
+                tracing::debug!(%error, "the tasks that wait for a model could not be counted");
+                return;
+            }
+        }
+    };
+    worker.waiting.store(waiting, Ordering::Release);
+    metrics::WAITING_FOR_MODEL.set(waiting, []);
+    let names: Vec<String> = away.iter().map(|agent| agent.name.clone()).collect();
+    if names == *told {
+        return;
+    }
+    for agent in away.iter().filter(|agent| !told.contains(&agent.name)) {
+        let cause = agent.model_away.as_ref().map(|away| away.cause.as_str()).unwrap_or_default();
+        tracing::warn!(agent = agent.name, waiting, cause, "takes no task that needs a model for now; such tasks wait");
+    }
+    for name in told.iter().filter(|name| !names.contains(name)) {
+        tracing::info!(agent = name, "takes tasks that need a model again");
+    }
+    *told = names;
+}

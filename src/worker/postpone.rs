@@ -1,0 +1,109 @@
+//! Tasks whose model is away: what becomes of a run that ended for want of it, and how the agents of this replica say so.
+
+use std::sync::Arc;
+
+use super::execute::Worker;
+use crate::domain::agent::{AgentLoad, AgentProfile};
+use crate::domain::failure::Failure;
+use crate::domain::outage::{Access, Interrupted, Outage, Postponement};
+use crate::domain::replica::{AgentPresence, ModelAway};
+use crate::domain::task::{Task, TaskEvent, TaskStatus};
+use crate::domain::time::Timestamp;
+
+impl Worker {
+    /// What becomes of `task`, whose run as `profile` ended with `failure` because the model is away: it waits at no charge,
+    /// or fails for good once it has waited longer than the configured patience.
+    pub(super) fn put_off(&self, task: &Task, profile: &AgentProfile, failure: &Failure, now: Timestamp) -> TaskEvent {
+        let outage = match self.agent.access(profile) {
+            Access::Absent => {
+                Some(Outage { model: String::new(), since: task.run_at.max(task.created_at), cause: failure.clone() })
+            }
+            _ => self.agent.outage(profile),
+        };
+        let wait = Interrupted {
+            failure,
+            due: task.run_at,
+            earlier: task.postponed.as_ref(),
+            outage: outage.as_ref(),
+            answered: self.agent.answered(profile),
+        }
+        .postponement(now);
+        if let Some(failure) = self.agent.patience_s().and_then(|patience| wait.out_of_patience(patience, now)) {
+            return TaskEvent::Failed(failure);
+        }
+        let delay = wait.delay_ms(failure.retry_after_ms, self.retry.max_retry_after_ms);
+        TaskEvent::Postponed(now.plus_millis(i64::try_from(delay).unwrap_or(i64::MAX)), wait)
+    }
+
+    /// The agents with their load, and how many tasks that need a model each may take now.
+    pub(crate) fn loads<'a>(&'a self, in_flight: &[usize]) -> Vec<AgentLoad<'a>> {
+        let mut loads = self.slots.loads(in_flight);
+        for load in &mut loads {
+            load.model_room = match self.agent.access(load.profile) {
+                Access::Usable => usize::MAX,
+                Access::Probe => 1,
+                Access::Away(_) | Access::Absent => 0,
+            };
+        }
+        loads
+    }
+
+    /// The agents of this replica, for people and other replicas.
+    pub(crate) fn presence(&self) -> Vec<AgentPresence> {
+        let with_model = |(profile, mut presence): (&Arc<AgentProfile>, AgentPresence)| {
+            presence.model_away = self.model_away(profile);
+            presence
+        };
+        self.slots.profiles().iter().zip(self.slots.presence()).map(with_model).collect()
+    }
+
+    /// Why `profile` takes no task that needs a model; `None` when it does.
+    fn model_away(&self, profile: &AgentProfile) -> Option<ModelAway> {
+        match self.agent.access(profile) {
+            Access::Usable => None,
+            Access::Absent => Some(ModelAway { model: String::new(), since: None, cause: NO_MODEL.to_owned() }),
+            Access::Probe | Access::Away(_) => {
+                let outage = self.agent.outage(profile)?;
+                Some(ModelAway { model: outage.model, since: Some(outage.since), cause: outage.cause.message })
+            }
+        }
+    }
+
+    /// Why a due task waits for its model, and when it is tried next, also when it was never tried: what is stored with it,
+    /// else what is known here of the models of the agents it may go to. No next try is known without a model.
+    pub(crate) fn waits_for_model(&self, task: &Task, now: Timestamp) -> Option<(Postponement, Option<Timestamp>)> {
+        if task.status != TaskStatus::Pending || !task.needs_model() {
+            return None;
+        }
+        let fits = |profile: &&Arc<AgentProfile>| match &task.agent {
+            Some(name) => profile.name == *name,
+            None => profile.offers(&task.capabilities),
+        };
+        let profiles: Vec<&Arc<AgentProfile>> = self.slots.profiles().iter().filter(fits).collect();
+        let access = profiles.iter().map(|profile| self.agent.access(profile)).reduce(Access::or);
+        let next = match access {
+            Some(Access::Absent) => None,
+            Some(Access::Away(left)) => {
+                Some(task.run_at.max(now.plus_millis(i64::try_from(left.as_millis()).unwrap_or(i64::MAX))))
+            }
+            Some(Access::Probe | Access::Usable) | None => Some(task.run_at.max(now)),
+        };
+        if let Some(postponed) = &task.postponed {
+            return Some((postponed.clone(), next));
+        }
+        let is_away = matches!(access, Some(Access::Away(_) | Access::Absent | Access::Probe));
+        if task.run_at > now || !is_away {
+            return None;
+        }
+        let away = profiles.iter().find_map(|profile| self.model_away(profile))?;
+        let wait = Postponement {
+            model: away.model,
+            since: away.since.unwrap_or(task.run_at).max(task.run_at),
+            times: 0,
+            cause: Failure::unavailable(away.cause),
+        };
+        Some((wait, next))
+    }
+}
+
+const NO_MODEL: &str = "no model is configured here: set model.base_url or model.api_key";
