@@ -137,7 +137,7 @@ impl Admission {
                 KeyOf::Unsettled => return Ok(Fate::Stuck),
             }
         }
-        let (task, story) = match take_up(task, runs.get(&raw.id), now) {
+        let (task, story) = match take_up(task, runs.get(&raw.id), raw.tells_of_an_end(), now) {
             TakenUp::Later => return Ok(Fate::Stuck),
             TakenUp::Anew(task, story) => {
                 self.worker.store.retire_attempts(task.id).await?;

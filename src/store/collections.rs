@@ -14,6 +14,7 @@ use qdrant_client::qdrant::{
 use serde_json::json;
 
 use super::StoreError;
+use super::agreement::{FIRST_LOOK, LONGEST_LOOK, Seen, TRIES};
 use super::memory::{Dense, SPARSE};
 use super::requests::{Inner, strong};
 
@@ -131,27 +132,67 @@ impl Inner {
         dense: Option<&Dense>,
     ) -> Result<bool, StoreError> {
         if !exists {
-            let created = self.create(collection, dense).await;
-            // Another replica that starts now may have been first; what counts is that it is there.
-            if let Err(error) = created
-                && self.info(collection).await.is_err()
-            {
-                return Err(error);
-            }
+            self.ensure_created(collection, dense).await?;
         }
-        let info = self.info(collection).await?;
+        let info = self.until_there(collection).await?;
         self.check_schema(collection, &info).await?;
-        let missing = collection.indexes().iter().filter(|(field, _)| !info.payload_schema.contains_key(*field));
-        for (field, index) in missing {
-            self.create_index(collection, field, *index).await?;
-        }
+        self.ensure_indexes(collection, &info).await?;
         match dense {
             Some(dense) if collection == Collection::Memory => self.ensure_dense(&info, dense).await,
             _ => Ok(false),
         }
     }
 
-    async fn info(&self, collection: Collection) -> Result<CollectionInfo, StoreError> {
+    /// Creates `collection`, unless another replica that starts now was first: what counts is that it is there.
+    async fn ensure_created(&self, collection: Collection, dense: Option<&Dense>) -> Result<(), StoreError> {
+        let mut pause = FIRST_LOOK;
+        for tries in 1.. {
+            let Err(error) = self.create(collection, dense).await else { break };
+            // The node that refuses may not show yet what another one has created.
+            if error.says_exists() || self.info(collection).await.is_ok() {
+                break;
+            }
+            if !error.is_transient() || tries == TRIES {
+                return Err(error);
+            }
+            tracing::debug!(%error, collection = self.name(collection), "not created; trying again");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_LOOK);
+        }
+        Ok(())
+    }
+
+    /// Creates the indexes that `info` lacks, and waits until all can be seen.
+    async fn ensure_indexes(&self, collection: Collection, info: &CollectionInfo) -> Result<(), StoreError> {
+        let missing = |info: &CollectionInfo| {
+            let indexes = collection.indexes().iter();
+            indexes.filter(|(field, _)| !info.payload_schema.contains_key(*field)).collect::<Vec<_>>()
+        };
+        for (field, index) in missing(info) {
+            let mut pause = FIRST_LOOK;
+            let mut tries = 0;
+            // While the shard of a new collection comes up on another node, it takes no index.
+            while let Err(error) = self.create_index(collection, field, *index).await {
+                tries += 1;
+                if error.says_exists() {
+                    break;
+                }
+                if !error.may_settle() || tries == TRIES {
+                    return Err(error);
+                }
+                tracing::debug!(%error, field, "index not created; trying again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_LOOK);
+            }
+        }
+        let seen = |info: &CollectionInfo| match missing(info).as_slice() {
+            [] => Seen::Yes(()),
+            [(field, _), ..] => Seen::NotYet(format!("it does not show the index of {field}")),
+        };
+        self.until_seen(collection, seen).await
+    }
+
+    pub(super) async fn info(&self, collection: Collection) -> Result<CollectionInfo, StoreError> {
         let answer = self.call("collection_info", self.client.collection_info(self.name(collection))).await?;
         answer.result.ok_or_else(|| StoreError::Refused {
             operation: "collection_info",
@@ -182,8 +223,7 @@ impl Inner {
     }
 
     async fn check_schema(&self, collection: Collection, info: &CollectionInfo) -> Result<(), StoreError> {
-        let metadata = info.config.as_ref().map(|config| &config.metadata);
-        match metadata.and_then(|metadata| metadata.get(SCHEMA_KEY)).and_then(QdrantValue::as_integer) {
+        match schema_of(info) {
             Some(version) if version > SCHEMA => Err(StoreError::Incompatible(format!(
                 "collection {} has schema version {version}, this program knows {SCHEMA}: use a newer qron",
                 self.name(collection)
@@ -195,7 +235,11 @@ impl Inner {
                     HashMap::from([(SCHEMA_KEY.to_owned(), json!(SCHEMA))]);
                 let request = UpdateCollectionBuilder::new(self.name(collection)).metadata(metadata);
                 self.call("update_collection", self.client.update_collection(request)).await?;
-                Ok(())
+                let seen = |info: &CollectionInfo| match schema_of(info) {
+                    Some(_) => Seen::Yes(()),
+                    None => Seen::NotYet("it does not show the version of its schema".to_owned()),
+                };
+                self.until_seen(collection, seen).await
             }
         }
     }
@@ -225,6 +269,13 @@ impl Inner {
             .ordering(strong());
         match self.call("create_vector", self.client.create_vector_name(request)).await {
             Ok(_) => Ok(true),
+            Err(error) if error.says_exists() => {
+                let seen = |info: &CollectionInfo| match has_vector(info, &dense.name) {
+                    true => Seen::Yes(true),
+                    false => Seen::NotYet(format!("it does not show the vector {}", dense.name)),
+                };
+                self.until_seen(Collection::Memory, seen).await
+            }
             Err(error) if error.is_transient() => Err(error),
             Err(error) => {
                 tracing::warn!(%error, size = dense.size, "memories cannot hold embeddings: recalling by words only");
@@ -232,6 +283,11 @@ impl Inner {
             }
         }
     }
+}
+
+/// The version of the schema that a collection says it has.
+fn schema_of(info: &CollectionInfo) -> Option<i64> {
+    info.config.as_ref()?.metadata.get(SCHEMA_KEY).and_then(QdrantValue::as_integer)
 }
 
 fn has_vector(info: &CollectionInfo, name: &str) -> bool {

@@ -42,8 +42,6 @@ use crate::domain::task::{
 };
 use crate::domain::time::Timestamp;
 
-/// Longest part of a value that an error repeats, in characters.
-const SHOWN_CHARS: usize = 80;
 /// Priorities out of range but within this are meant as "very" and end at the nearest bound.
 const SANE_PRIORITY: RangeInclusive<i64> = -1000..=1000;
 /// Counters that come from elsewhere.
@@ -51,6 +49,10 @@ const SANE_COUNT: RangeInclusive<u64> = 0..=1_000_000;
 
 mod hints;
 mod salvage;
+mod words;
+
+use salvage::tells_of_an_end;
+use words::{refusal, same_name, shown, whole};
 
 /// Names for when a task shall run.
 const RUN_AT: [&str; 6] = ["run_at", "scheduled_at", "scheduled_for", "due_at", "execute_at", "start_at"];
@@ -62,19 +64,6 @@ impl RawTask {
     /// A failure of class invalid that names the field, its value and what is allowed.
     pub fn read(&self, now: Timestamp) -> Result<Task, Failure> {
         read(self.id, self.payload.clone(), now, Origin::Foreign)
-    }
-
-    /// The beginning of what somebody wanted, as far as that can be read; empty otherwise.
-    #[must_use]
-    pub fn goal(&self) -> String {
-        let reader = Reader { payload: &self.payload, own: false, kept_as_is: true };
-        reader.goal().unwrap_or_default().chars().take(MAX_GOAL_CHARS).collect()
-    }
-
-    /// When somebody meant it to run, as far as that can be read; `now` otherwise.
-    pub(super) fn run_at(&self, now: Timestamp) -> Timestamp {
-        let reader = Reader { payload: &self.payload, own: false, kept_as_is: true };
-        reader.time(&RUN_AT).ok().flatten().unwrap_or(now)
     }
 }
 
@@ -112,7 +101,7 @@ pub(super) fn read(
         if !faults.is_empty() {
             return Err(Failure::invalid(faults.join("; ")));
         }
-        if payload.get("finished_at").is_some_and(|at| !at.is_null()) {
+        if tells_of_an_end(&payload) {
             start_over(&mut task);
         }
     }
@@ -305,6 +294,7 @@ impl<'a> Reader<'a> {
         match self.payload.get("approvals").filter(|value| self.own && !value.is_null()) {
             None => Ok(Vec::new()),
             Some(value) => serde_json::from_value(value.clone())
+                .or_else(|error| if self.kept_as_is { Ok(Vec::new()) } else { Err(error) })
                 .map_err(|error| Failure::invalid(format!("approvals: cannot be read: {error}"))),
         }
     }
@@ -437,47 +427,6 @@ impl<'a> Reader<'a> {
     fn count(&self, names: &[&str], range: &RangeInclusive<u64>, default: u32) -> Result<u32, Failure> {
         let read = self.whole(names, self.bounds(range))?;
         Ok(read.map_or(default, |number| u32::try_from(number).unwrap_or(u32::MAX)))
-    }
-}
-
-fn refusal(key: &str, value: &Value, allowed: &str) -> Failure {
-    Failure::invalid(format!("{key}: {} is not allowed: use {allowed}", shown(value)))
-}
-
-/// The failure of a value that would be misunderstood; `instead` says what to do.
-fn refusal_of(key: &str, value: &Value, instead: &str) -> Failure {
-    Failure::invalid(format!("{key}: {} is not allowed: {instead}", shown(value)))
-}
-
-/// A whole number, also as text or as a float without fraction.
-#[expect(clippy::cast_possible_truncation, reason = "the range is checked right before")]
-fn whole(value: &Value) -> Option<i64> {
-    let from_float = |float: f64| (float.fract() == 0.0 && float.abs() < 1e15).then_some(float as i64);
-    match value {
-        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().and_then(from_float)),
-        Value::String(text) => text.trim().parse().ok().or_else(|| text.trim().parse().ok().and_then(from_float)),
-        _ => None,
-    }
-}
-
-/// Whether `key` is another spelling of `name`, which is lower case with underscores.
-fn same_name(key: &str, name: &str) -> bool {
-    let bare = |text: &'static [char]| move |character: &char| !text.contains(character);
-    let separators: &'static [char] = &['_', '-', ' '];
-    key.len() <= name.len() + 8
-        && key.chars().filter(bare(separators)).flat_map(char::to_lowercase).eq(name.chars().filter(bare(separators)))
-}
-
-/// A value, cut to what fits into a message.
-fn shown(value: &Value) -> String {
-    let text = match value {
-        // Long texts are cut before they are quoted, not after.
-        Value::String(text) => Value::from(text.chars().take(SHOWN_CHARS + 1).collect::<String>()).to_string(),
-        other => other.to_string(),
-    };
-    match text.char_indices().nth(SHOWN_CHARS) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
     }
 }
 

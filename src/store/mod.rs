@@ -5,7 +5,8 @@
 //! they change nothing when the task is no longer what the caller believed.
 //!
 //! The files, by concern:
-//! - `connect`, `collections`, `requests`: the connection, the schema, and the one way every request takes;
+//! - `connect`, `collections`, `agreement`, `requests`: the connection, the schema, waiting for a cluster to agree on it, and the one
+//!   way every request takes;
 //! - `codec`, `foreign`, `values`: a task as a payload, and the tolerant reading of points that others wrote; `found`: what is shown
 //!   of points that cannot be read; `overlooked`, `earlier`: points that others changed, and what earlier runs left of them;
 //! - `insert` and `unique` (who holds a unique key), `tasks`, `dependents`, `limits`, `admission`, `claims`, `transitions` with its
@@ -27,6 +28,7 @@ use crate::domain::task::{Task, TaskStatus};
 use crate::domain::time::Timestamp;
 
 mod admission;
+mod agreement;
 mod artifacts;
 mod attempts;
 mod claims;

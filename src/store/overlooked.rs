@@ -43,7 +43,7 @@ impl Store {
     /// milliseconds, they have no place in the order, their status is spelled otherwise or missing, or they are pending and
     /// claimed at once. Gives back how many.
     ///
-    /// Costs one request when there are none. What it finds through the indexes are explicit values: a point that an index
+    /// Costs two requests when there are none, and nobody is asked to approve anything. What it finds through the indexes are explicit values: a point that an index
     /// has lost is found too, and is merely read once more. A status that qron does not know is left alone, since it belongs
     /// to a newer version.
     ///
@@ -80,9 +80,22 @@ impl Store {
                 break;
             }
         }
+        self.read_awaiting().await?;
         let rest: Duration = began.elapsed() * REST;
         *self.inner.overlooked_scan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + rest);
         Ok(handed_back)
+    }
+
+    /// Reads the tasks that wait for a person: no search looks at one that cannot be read.
+    async fn read_awaiting(&self) -> Result<(), StoreError> {
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.readable_page(TaskStatus::AwaitingApproval, PAGE, after.as_deref()).await?;
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// Hands these points back to admission, as they are; those that are there already stay there.

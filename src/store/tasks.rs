@@ -201,7 +201,17 @@ impl Store {
     /// # Errors
     /// As for [`Store::tasks`].
     pub async fn waiting(&self, limit: u32, after: Option<&str>) -> Result<Page<Task>, StoreError> {
-        let filter = TaskFilter { statuses: vec![TaskStatus::Waiting], ..TaskFilter::default() };
+        self.readable_page(TaskStatus::Waiting, limit, after).await
+    }
+
+    /// Tasks of one status, in the order of their ids; points among them that cannot be read go back to admission.
+    pub(super) async fn readable_page(
+        &self,
+        status: TaskStatus,
+        limit: u32,
+        after: Option<&str>,
+    ) -> Result<Page<Task>, StoreError> {
+        let filter = TaskFilter { statuses: vec![status], ..TaskFilter::default() };
         let page = self.page(&filter, limit, after).await?;
         let next = page.next_page_offset.as_ref().map(show_id);
         let ids: Vec<PointId> = page.result.iter().filter_map(|point| point.id.clone()).collect();

@@ -4,6 +4,7 @@
 mod common;
 
 mod app;
+mod bounds;
 mod door;
 mod embedded;
 mod lifecycle;

@@ -4,6 +4,7 @@
 mod common;
 mod support;
 
+mod changed;
 mod dispatch;
 mod failures;
 mod inserted;

@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use qdrant_client::qdrant::{CreateCollectionBuilder, Distance, UpdateCollectionBuilder, VectorParamsBuilder};
 use qron::store::{ArtifactSettings, Settings, Store, StoreError};
 use serde_json::{Value, json};
+use tonic::Code;
 
 use crate::bed::{Bed, COLLECTIONS, client, settings};
+use crate::node::Node;
 
 #[tokio::test]
 async fn connecting_again_finds_everything_as_it_was() {
@@ -34,6 +36,30 @@ async fn several_replicas_may_start_at_once() {
     }
 }
 
+/// What the nodes of a cluster answer to who is not the first: in other words than a single server, with another code,
+/// and before they show what they say is there.
+#[tokio::test]
+async fn a_start_takes_already_there_in_every_wording_for_an_answer() {
+    let bed = Bed::new().await;
+    for (code, words) in [
+        (Code::AlreadyExists, "Collection `{}` already exists!"),
+        (Code::InvalidArgument, "Wrong input: Collection `{}` already exists!"),
+        (Code::Internal, "Service internal error: Collection {} already exists"),
+        (Code::InvalidArgument, "Can't create collection with name {}. Collection data already exists at ./storage"),
+    ] {
+        let fresh = Settings { prefix: settings().prefix, ..bed.settings.clone() };
+        let node = Node::before(&bed.settings.url, code, words).await;
+        let through = Settings { url: node.url.clone(), ..fresh.clone() };
+        let store = Store::connect(&through, &bed.artifacts, None).await.expect(words);
+        store.ping().await.expect("an answer");
+        let info = bed.client.collection_info(format!("{}tasks", fresh.prefix)).await.expect("info").result;
+        assert!(info.expect("info").payload_schema.contains_key("rank"), "{words}");
+        for name in COLLECTIONS {
+            bed.client.delete_collection(format!("{}{name}", fresh.prefix)).await.expect("deleted");
+        }
+    }
+}
+
 #[tokio::test]
 async fn data_of_a_newer_qron_is_refused_whichever_collection_it_is_in() {
     let bed = Bed::new().await;
@@ -41,6 +67,15 @@ async fn data_of_a_newer_qron_is_refused_whichever_collection_it_is_in() {
         let metadata: HashMap<String, Value> = HashMap::from([("qron_schema".to_owned(), json!(schema))]);
         let request = UpdateCollectionBuilder::new(bed.collection(name)).metadata(metadata);
         bed.client.update_collection(request).await.expect("updated");
+        // The nodes of a cluster show it one after the other.
+        loop {
+            let info = bed.client.collection_info(bed.collection(name)).await.expect("info").result.expect("info");
+            let shown = info.config.and_then(|config| config.metadata.get("qron_schema")?.as_integer());
+            if shown == Some(schema) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
     };
     for name in COLLECTIONS {
         set(name, 2).await;

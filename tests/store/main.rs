@@ -13,5 +13,6 @@ mod inserting;
 mod keeping;
 mod listing;
 mod moving;
+mod node;
 mod remembering;
 mod rescuing;

@@ -23,8 +23,9 @@ pub(super) enum TakenUp {
     Later,
 }
 
-/// Decides how `task`, as its point now reads, is admitted after `run`, the newest that its attempts know of.
-pub(super) fn take_up(mut task: Task, run: Option<&EarlierRun>, now: Timestamp) -> TakenUp {
+/// Decides how `task`, as its point now reads, is admitted after `run`, the newest that its attempts know of. `ended` says that
+/// the point itself tells of an end.
+pub(super) fn take_up(mut task: Task, run: Option<&EarlierRun>, ended: bool, now: Timestamp) -> TakenUp {
     let Some(run) = run else { return TakenUp::As(Box::new(task), None) };
     // What another program runs is its own business, and a point that remembers its runs goes on by itself.
     if task.status.is_terminal() || task.status == TaskStatus::Running || task.earlier_runs() >= run.number {
@@ -47,7 +48,7 @@ pub(super) fn take_up(mut task: Task, run: Option<&EarlierRun>, now: Timestamp) 
             let story = format!("written again while attempt {number} runs, which goes on");
             TakenUp::As(Box::new(task), Some(story))
         }
-        AttemptStatus::Completed if run.finished_at.is_some_and(|at| now.millis_since(at) < SETTLING_MS) => {
+        AttemptStatus::Completed if !ended && run.finished_at.is_some_and(|at| now.millis_since(at) < SETTLING_MS) => {
             TakenUp::Later
         }
         AttemptStatus::Completed => {
@@ -97,7 +98,7 @@ mod tests {
     fn a_run_under_way_goes_on() {
         for pending in [task(), Task { status: TaskStatus::Waiting, depends_on: vec![TaskId::Number(2)], ..task() }] {
             let run = run(AttemptStatus::Running, &pending);
-            let TakenUp::As(taken, Some(story)) = take_up(pending, Some(&run), NOW) else { panic!("taken up") };
+            let TakenUp::As(taken, Some(story)) = take_up(pending, Some(&run), false, NOW) else { panic!("taken up") };
             assert_eq!((taken.status, taken.claim.as_ref()), (TaskStatus::Running, Some(&run.claim)));
             assert_eq!(taken.earlier_runs() + 1, run.number);
             assert!(story.contains("attempt 3 runs"), "{story}");
@@ -107,10 +108,14 @@ mod tests {
     #[test]
     fn what_completed_is_done_again_from_the_beginning_once_its_outcome_is_settled() {
         let run = run(AttemptStatus::Completed, &task());
-        let TakenUp::Anew(taken, _) = take_up(task(), Some(&run), NOW) else { panic!("anew") };
+        let TakenUp::Anew(taken, _) = take_up(task(), Some(&run), false, NOW) else { panic!("anew") };
         assert_eq!((taken.status, taken.earlier_runs()), (TaskStatus::Pending, 3));
         let just_now = EarlierRun { finished_at: Some(NOW.plus_millis(-9_999)), ..run };
-        assert_eq!(take_up(task(), Some(&just_now), NOW), TakenUp::Later);
+        assert_eq!(take_up(task(), Some(&just_now), false, NOW), TakenUp::Later);
+        assert!(
+            matches!(take_up(task(), Some(&just_now), true, NOW), TakenUp::Anew(..)),
+            "its point says that it ended"
+        );
     }
 
     #[test]
@@ -122,7 +127,7 @@ mod tests {
             AttemptStatus::Cancelled,
             AttemptStatus::AwaitingApproval,
         ] {
-            let TakenUp::As(taken, Some(story)) = take_up(task(), Some(&run(status, &task())), NOW) else {
+            let TakenUp::As(taken, Some(story)) = take_up(task(), Some(&run(status, &task())), false, NOW) else {
                 panic!("{status:?}")
             };
             assert_eq!((taken.status, taken.claim.is_none(), taken.earlier_runs()), (TaskStatus::Pending, true, 3));
@@ -134,7 +139,8 @@ mod tests {
     fn another_goal_is_another_task() {
         let other = Task { goal: "do something else".into(), ..task() };
         for status in [AttemptStatus::Running, AttemptStatus::Completed, AttemptStatus::Failed] {
-            let TakenUp::As(taken, Some(story)) = take_up(other.clone(), Some(&run(status, &task())), NOW) else {
+            let TakenUp::As(taken, Some(story)) = take_up(other.clone(), Some(&run(status, &task())), false, NOW)
+            else {
                 panic!("{status:?}")
             };
             assert_eq!((taken.status, taken.claim.is_none()), (TaskStatus::Pending, true));
@@ -151,8 +157,8 @@ mod tests {
             Task { status: TaskStatus::Running, ..task() },
         ] {
             let expected = TakenUp::As(Box::new(known.clone()), None);
-            assert_eq!(take_up(known, Some(&run(AttemptStatus::Running, &task())), NOW), expected);
+            assert_eq!(take_up(known, Some(&run(AttemptStatus::Running, &task())), false, NOW), expected);
         }
-        assert_eq!(take_up(task(), None, NOW), TakenUp::As(Box::new(task()), None));
+        assert_eq!(take_up(task(), None, false, NOW), TakenUp::As(Box::new(task()), None));
     }
 }

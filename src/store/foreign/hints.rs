@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{RawTask, refusal_of, same_name, shown};
+use super::RawTask;
+use super::words::{refusal_of, same_name, shown};
 use crate::domain::failure::Failure;
 use crate::domain::schedule::cron::CronExpression;
 use crate::domain::schedule::duration::parse_duration_ms;

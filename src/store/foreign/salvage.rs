@@ -1,13 +1,32 @@
-//! What can be shown of a point that does not read as a task.
+//! What can be told of a point that does not read as a task.
 
 use serde_json::{Map, Value};
 
 use super::{RUN_AT, RawTask, Reader};
 use crate::domain::id::TaskId;
-use crate::domain::task::{Task, TaskStatus};
+use crate::domain::task::{MAX_GOAL_CHARS, Task, TaskStatus};
 use crate::domain::time::Timestamp;
 
 impl RawTask {
+    /// The beginning of what somebody wanted, as far as that can be read; empty otherwise.
+    #[must_use]
+    pub fn goal(&self) -> String {
+        let reader = Reader { payload: &self.payload, own: false, kept_as_is: true };
+        reader.goal().unwrap_or_default().chars().take(MAX_GOAL_CHARS).collect()
+    }
+
+    /// Whether the point tells when it ended: a task that is not ended any more is wanted again.
+    #[must_use]
+    pub fn tells_of_an_end(&self) -> bool {
+        tells_of_an_end(&self.payload)
+    }
+
+    /// When somebody meant it to run, as far as that can be read; `now` otherwise.
+    pub(in crate::store) fn run_at(&self, now: Timestamp) -> Timestamp {
+        let reader = Reader { payload: &self.payload, own: false, kept_as_is: true };
+        reader.time(&RUN_AT).ok().flatten().unwrap_or(now)
+    }
+
     /// The point as far as it can be read; what cannot is left out. A status that is no word qron knows is shown as waiting:
     /// nothing happens to the point before a person or a newer version looks at it.
     pub(in crate::store) fn salvage(&self, now: Timestamp) -> Task {
@@ -33,4 +52,9 @@ fn blank(
 ) -> Task {
     let run_at = reader.time(&RUN_AT).ok().flatten().unwrap_or(now);
     Task { status, run_at, extra, ..Task::new(id, goal, now) }
+}
+
+/// Whether a payload tells when its task ended.
+pub(super) fn tells_of_an_end(payload: &Map<String, Value>) -> bool {
+    payload.get("finished_at").is_some_and(|at| !at.is_null())
 }
