@@ -107,7 +107,7 @@ impl Admission {
     /// What earlier runs of these tasks left: the newest of each, and their dead letters.
     async fn left_of(&self, ids: &[TaskId]) -> Result<(HashMap<TaskId, EarlierRun>, Vec<SeenLetter>), StoreError> {
         if ids.is_empty() {
-            return Ok(<_>::default());
+            return Ok((HashMap::new(), Vec::new()));
         }
         tokio::try_join!(self.worker.store.earlier_runs(ids), self.worker.store.seen_letters(ids))
     }

@@ -270,9 +270,11 @@ impl Inner {
         match self.call("create_vector", self.client.create_vector_name(request)).await {
             Ok(_) => Ok(true),
             Err(error) if error.says_exists() => {
-                let seen = |info: &CollectionInfo| match has_vector(info, &dense.name) {
-                    true => Seen::Yes(true),
-                    false => Seen::NotYet(format!("it does not show the vector {}", dense.name)),
+                let seen = |info: &CollectionInfo| {
+                    if has_vector(info, &dense.name) {
+                        return Seen::Yes(true);
+                    }
+                    Seen::NotYet(format!("it does not show the vector {}", dense.name))
                 };
                 self.until_seen(Collection::Memory, seen).await
             }

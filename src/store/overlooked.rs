@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use qdrant_client::qdrant::{Condition, Filter, PointId, Range, ScrollPointsBuilder, Value as QdrantValue};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::codec::ADMITTED;
@@ -112,14 +112,10 @@ impl Store {
     }
 }
 
-/// Whether a status is one that qron knows, or missing.
+/// Whether a status is one that qron knows, or no word at all, which no version of qron writes.
 fn is_known(status: Option<&QdrantValue>) -> bool {
-    match status.map(|value| value.clone().into_json()) {
-        None | Some(Value::Null) => true,
-        Some(Value::String(word)) => word.parse::<TaskStatus>().is_ok(),
-        // No version of qron writes it.
-        Some(_) => true,
-    }
+    let word = status.and_then(|value| value.as_str());
+    word.is_none_or(|word| word.parse::<TaskStatus>().is_ok())
 }
 
 fn overlooked(now: Timestamp) -> Filter {

@@ -206,8 +206,8 @@ impl Web {
     async fn start() -> Self {
         let pages = Arc::new(Pages::default());
         let router = Router::new()
-            .route("/open/{name}", get(open))
-            .route("/held/{name}", get(held))
+            .route("/open/{name}", get(open).post(open))
+            .route("/held/{name}", get(held).post(held))
             .route("/failing/{name}", get(failing))
             .route("/slow/{name}", get(slow))
             .with_state(Arc::clone(&pages));
