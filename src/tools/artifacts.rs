@@ -67,7 +67,7 @@ impl Tool for SaveArtifact {
                         "type": "string", "maxLength": 127, "pattern": "^[A-Za-z0-9.+_-]+/[A-Za-z0-9.+_-]+$",
                         "description": "when absent: application/json for JSON, else text/plain"
                     },
-                    "encoding": { "enum": ["utf-8", "base64"], "description": "of content; utf-8 when absent" },
+                    "encoding": { "type": "string", "enum": ["utf-8", "base64"], "description": "of content; utf-8 when absent" },
                 }),
                 &["name", "content"],
             ),

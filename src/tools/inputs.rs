@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use super::ToolContext;
 use crate::domain::failure::Failure;
 
+/// The `type` of a parameter that takes any JSON value. Some endpoints refuse a parameter without a type.
+pub(crate) const ANY_TYPE: [&str; 6] = ["object", "array", "string", "number", "boolean", "null"];
+
 /// Reads the arguments of a tool into its own struct.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::inputs::{object, parse};
+use super::inputs::{ANY_TYPE, object, parse};
 use super::toolbox::store_failure;
 use super::{Tool, ToolContext};
 use crate::clock;
@@ -46,7 +46,7 @@ fn key_schema() -> Value {
 
 fn scope_schema() -> Value {
     json!({
-        "enum": ["shared", "task"],
+        "type": "string", "enum": ["shared", "task"],
         "description": "shared with all tasks of the same user, or this task alone; shared when absent"
     })
 }
@@ -125,7 +125,7 @@ impl Tool for SetState {
             parameters: object(
                 &json!({
                     "key": key_schema(),
-                    "value": { "description": "any JSON value, up to 64 KiB" },
+                    "value": { "type": ANY_TYPE, "description": "any JSON value, up to 64 KiB" },
                     "scope": scope_schema(),
                     "ttl_s": {
                         "type": "integer", "minimum": 1, "maximum": MAX_TTL_S,

@@ -66,6 +66,24 @@ async fn every_tool_is_described_and_allow_lists_choose_among_them() {
     assert_eq!(some.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>(), ["calculate"]);
 }
 
+/// Endpoints refuse a tool with a parameter that has no type, and with it the whole request.
+#[tokio::test]
+async fn every_parameter_of_every_tool_has_a_type() {
+    fn check(path: &str, schema: &Value) {
+        assert!(!schema["type"].is_null(), "{path} has no type: {schema}");
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            check(&format!("{path}.{name}"), property);
+        }
+        if schema.get("items").is_some() {
+            check(&format!("{path}[]"), &schema["items"]);
+        }
+    }
+    let (_folder, toolbox) = toolbox(|_| {}).await;
+    for spec in toolbox.specs(&agent(&json!(["*"]))) {
+        check(&spec.name, &spec.parameters);
+    }
+}
+
 #[tokio::test]
 async fn misuse_a_tool_that_is_not_allowed_or_made_up_is_refused_counted_and_audited() {
     let (_folder, toolbox) = toolbox(|_| {}).await;

@@ -78,9 +78,9 @@ impl Tool for WriteFile {
                 &json!({
                     "path": { "type": "string", "description": "path below the folder, e.g. \"out/report.md\"" },
                     "content": { "type": "string", "description": "text; JSON is written as its text" },
-                    "encoding": { "enum": ["utf-8", "base64"], "description": "of content; utf-8 when absent" },
+                    "encoding": { "type": "string", "enum": ["utf-8", "base64"], "description": "of content; utf-8 when absent" },
                     "mode": {
-                        "enum": ["overwrite", "create", "append"],
+                        "type": "string", "enum": ["overwrite", "create", "append"],
                         "description": "overwrite when absent; create fails when the file exists"
                     },
                 }),

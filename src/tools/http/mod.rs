@@ -24,7 +24,7 @@ pub use self::network::{AllowList, Network, closed_by_nature};
 use self::resolver::{ClosedAddress, VettingResolver};
 pub use self::resolver::{Lookup, SystemLookup};
 use self::target::{Outgoing, read_headers, read_url, shown};
-use super::inputs::{object, parse, refused};
+use super::inputs::{ANY_TYPE, object, parse, refused};
 use super::{HttpSettings, Tool, ToolContext, ToolboxError};
 use crate::clock;
 use crate::domain::failure::Failure;
@@ -184,10 +184,10 @@ impl Tool for HttpRequest {
             parameters: object(
                 &json!({
                     "url": { "type": "string", "description": "http or https, without credentials" },
-                    "method": { "enum": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"], "default": "GET" },
+                    "method": { "type": "string", "enum": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"], "default": "GET" },
                     "headers": { "type": "object", "additionalProperties": { "type": "string" } },
                     "body": { "type": "string", "description": "body as text; not together with json" },
-                    "json": { "description": "body as a JSON value" },
+                    "json": { "type": ANY_TYPE, "description": "body as a JSON value" },
                 }),
                 &["url"],
             ),
