@@ -228,6 +228,8 @@ impl<'a> Driver<'a> {
                 failure: error.failure,
                 usage: error.usage,
                 cost_usd: error.cost_usd,
+                was_answered: error.was_answered,
+                said: error.said,
             });
             Returned::Model(reply)
         });
@@ -363,7 +365,7 @@ fn stuck() -> Failure {
 }
 
 fn no_cost(failure: Failure) -> ModelFailed {
-    ModelFailed { failure, usage: Usage::default(), cost_usd: 0.0 }
+    ModelFailed { failure, usage: Usage::default(), cost_usd: 0.0, was_answered: false, said: None }
 }
 
 fn broke_down(error: Option<JoinError>) -> Failure {

@@ -9,11 +9,13 @@
 //!    model with what is wrong; after [`ASKS`] of them one instruction step for the whole goal takes the place of a plan;
 //! 2. *steps*, as parallel as their dependencies allow; steps that depend on a failed one are blocked, not run;
 //! 3. *replan* after failures, at most `max_replans` times; done steps stay done and keep their outputs;
-//! 4. *answer*: a structured call that declares success or failure with a reason.
+//! 4. *answer*: a structured call that declares success or failure with a reason. Plain text in its place is the answer
+//!    when all steps are done, and is marked as not confirmed.
 //!
 //! A plan given with the task that has no instruction steps needs no model and never asks one. Its result is
 //! `{"steps": {id: output}, "output": …}`, where `output` is that of the last step, or `{id: output}` of all those
-//! that no other step depends on when there are several. With a model the result is `{"output": …, "reason": …}`.
+//! that no other step depends on when there are several. With a model the result is `{"output": …, "reason": …}`,
+//! and `"confirmed": false` where the model did not say that the goal was reached.
 //!
 //! Failures of a passing kind (transient, rate limited, timeout, unavailable) are tried again at once only for calls that can be
 //! repeated safely. When every failure left at the end is of that kind, the run fails with one of them instead of being
@@ -45,6 +47,7 @@ use crate::domain::tool::{ToolCall, ToolResult, ToolSpec};
 mod act;
 mod admission;
 mod asking;
+mod checking;
 mod consent;
 mod loading;
 mod prompts;
@@ -61,7 +64,7 @@ pub use record::steps_of;
 use state::{Asking, Phase, State, Status, Step, VERSION};
 
 /// How often the model is asked for a plan or an answer before an unusable one has to do.
-pub const ASKS: usize = 3;
+pub const ASKS: usize = 2;
 
 /// What a run is about and what limits it. Not serialised: the process that continues a run supplies it again.
 #[derive(Clone, Debug)]
@@ -144,6 +147,10 @@ pub struct ModelFailed {
     pub usage: Usage,
     /// Cost in US dollars.
     pub cost_usd: f64,
+    /// Whether the model answered, only not usably.
+    pub was_answered: bool,
+    /// What it said, where that was plain text.
+    pub said: Option<String>,
 }
 
 /// A result for a call that was not made, or was answered before: a mistake of the driver.
@@ -165,8 +172,8 @@ pub enum Unreadable {
 /// Something worth telling, for the log of the run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Note {
-    /// What happened: `planned`, `answer_rejected`, `step_started`, `step_finished`, `step_failed`, `step_blocked`,
-    /// `replanned`, `resumed`.
+    /// What happened: `planned`, `answer_rejected`, `answer_unconfirmed`, `output_limit_raised`, `step_started`,
+    /// `step_finished`, `step_failed`, `step_blocked`, `replanned`, `resumed`.
     pub kind: &'static str,
     /// How much attention it deserves.
     pub level: Level,

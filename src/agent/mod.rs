@@ -178,7 +178,10 @@ impl Agent {
             budget: profile.budget.clone(),
             model: profile.model.clone(),
             has_model: self.models.is_some(),
-            max_output_tokens: self.models.as_ref().map_or(0, Models::max_output_tokens),
+            max_output_tokens: self
+                .models
+                .as_ref()
+                .map_or(0, |models| models.max_output_tokens(profile.model.as_deref())),
             price: self
                 .models
                 .as_ref()

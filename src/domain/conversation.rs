@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::tool::ToolSpec;
 
@@ -28,6 +28,9 @@ pub enum Message {
         /// Tools it called.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         tool_calls: Vec<RequestedCall>,
+        /// The model that said it, where it has fields that go back to that model and to no other.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        origin: Option<Origin>,
     },
     /// The outcome of one tool call of the model's last turn.
     Tool {
@@ -38,8 +41,26 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// What a model said, without calls and further fields.
+    #[must_use]
+    pub fn assistant(content: impl Into<String>) -> Self {
+        Self::Assistant { content: content.into(), tool_calls: Vec::new(), origin: None }
+    }
+}
+
+/// Where a message of the model comes from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The model that said it.
+    pub model: String,
+    /// Fields of the message that this program does not know, such as `reasoning_content`.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub fields: Map<String, Value>,
+}
+
 /// A tool call that a model asks for. Nothing in it is trusted.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RequestedCall {
     /// Id the model gave the call.
     pub id: String,
@@ -47,6 +68,10 @@ pub struct RequestedCall {
     pub tool: String,
     /// Arguments; a JSON string when the model wrote no valid JSON.
     pub arguments: Value,
+    /// Fields of the call that this program does not know, such as `extra_content` with a thought signature. They go
+    /// back to the model that wrote them.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub fields: Map<String, Value>,
 }
 
 /// A schema that the answer must follow.
@@ -56,6 +81,9 @@ pub struct ResponseSchema {
     pub name: &'static str,
     /// JSON schema in the strict subset: every property required, no additional ones.
     pub schema: Value,
+    /// JSON schema of the answers that are read all the same, where it asks for less; [`ResponseSchema::schema`] when
+    /// `None`.
+    pub tolerated: Option<Value>,
 }
 
 /// One question to a model.
@@ -73,7 +101,7 @@ pub struct ModelRequest {
     pub max_output_tokens: u32,
     /// Model asked for by the agent; the configured ones otherwise.
     pub model: Option<String>,
-    /// Whether nothing pays for a second answer, be it a repair or another model's.
+    /// Whether there is no second answer, be it a repair or another model's.
     pub once: bool,
 }
 
@@ -127,7 +155,7 @@ impl std::ops::AddAssign for Usage {
 }
 
 /// The answer of a model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelReply {
     /// The text; the JSON text when a schema was asked for.
     pub content: String,
@@ -141,4 +169,28 @@ pub struct ModelReply {
     pub model: String,
     /// Whether the answer was cut at the token limit.
     pub truncated: bool,
+    /// Fields of the message that this program does not know; see [`Origin::fields`].
+    #[serde(default)]
+    pub fields: Map<String, Value>,
+    /// Set when the model reached the token limit before its first word.
+    #[serde(default)]
+    pub exhausted: Option<Exhausted>,
+}
+
+/// A model that spent all tokens of its answer on thinking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exhausted {
+    /// Tokens that the answer was allowed to have.
+    pub limit: u32,
+    /// The limit to ask with the next time; `None` when there is no higher one.
+    pub next: Option<u32>,
+}
+
+impl ModelReply {
+    /// Where its message comes from; `None` when it has no fields that must go back.
+    #[must_use]
+    pub fn origin(&self) -> Option<Origin> {
+        let has_fields = !self.fields.is_empty() || self.tool_calls.iter().any(|call| !call.fields.is_empty());
+        has_fields.then(|| Origin { model: self.model.clone(), fields: self.fields.clone() })
+    }
 }

@@ -5,6 +5,34 @@ use serde_json::{Value, json};
 
 use super::failure::Failure;
 
+/// Name of the tool by which the model declares that a step cannot be done.
+pub const FAIL_STEP: &str = "fail_step";
+
+/// The one of `known` that `written` means: the same name, or the only one that differs in nothing but case, separators,
+/// a namespace before it (`functions.calculate`) or a number behind it (`calculate:0`).
+#[must_use]
+pub fn meant<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
+    if let Some(name) = known.iter().find(|name| **name == written) {
+        return Some(name);
+    }
+    // Some models go on with a mark of their own.
+    let written = written.split("<|").next().unwrap_or_default().trim();
+    let numbered =
+        written.rsplit_once(':').filter(|(_, end)| !end.is_empty() && end.bytes().all(|b| b.is_ascii_digit()));
+    let written = numbered.map_or(written, |(name, _)| name);
+    let last = written.rsplit(['.', ':', '/']).next().unwrap_or_default();
+    [written, last].into_iter().map(bare).filter(|name| !name.is_empty()).find_map(|name| {
+        let mut fitting = known.iter().filter(|known| bare(known) == name);
+        let first = fitting.next()?;
+        fitting.next().is_none().then_some(*first)
+    })
+}
+
+/// The letters and digits of a name, lower case.
+fn bare(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
 /// What a tool can do to the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -22,7 +50,8 @@ pub enum Effect {
 pub struct ToolSpec {
     /// Name, `snake_case`, unique among the tools of a run.
     pub name: String,
-    /// What it does and when to use it, for the model.
+    /// What it does and when to use it, for the model. A sentence that begins with `Answers {"` names the fields of its
+    /// output.
     pub description: String,
     /// JSON schema of its arguments: an object.
     pub parameters: Value,
@@ -80,4 +109,34 @@ pub fn kept_apart(output: &Value) -> Option<KeptApart<'_>> {
     let fields = output.as_object().filter(|fields| fields.len() == 3)?;
     fields.get("preview")?.as_str()?;
     Some(KeptApart { name: fields.get("artifact")?.as_str()?, bytes: fields.get("bytes")?.as_u64()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_nearly_right_means_the_only_tool_that_fits() {
+        let known = ["calculate", "http_request", "read_file", "readFile"];
+        for written in [
+            "calculate",
+            "Calculate",
+            "functions.calculate",
+            "default_api:calculate",
+            "functions.calculate:0",
+            "calculate()",
+            "CALCULATE",
+            "calculate<|channel|>commentary",
+            "tools/calculate",
+            " calculate ",
+        ] {
+            assert_eq!(meant(written, &known), Some("calculate"), "{written}");
+        }
+        assert_eq!(meant("httpRequest", &known), Some("http_request"));
+        assert_eq!(meant("http-request", &known), Some("http_request"));
+        assert_eq!(meant("readFile", &known), Some("readFile"), "exact");
+        for unclear in ["ReadFile", "calc", "", "...", "functions.", "fly", "calculate_all"] {
+            assert_eq!(meant(unclear, &known), None, "{unclear}");
+        }
+    }
 }

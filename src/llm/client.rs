@@ -13,8 +13,10 @@ use tokio::time::Instant;
 use super::errors::{Blame, CallError};
 use super::limits::Limits;
 use super::model::{Model, Sent};
+use super::negotiation::Negotiation;
 use super::transport::{Endpoint, Transport};
-use super::{Settings, StructuredOutput, wire};
+use super::wire::Dialect;
+use super::{Settings, reading};
 use crate::domain::conversation::{Usage, estimated_tokens};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::retry::Verdict;
@@ -66,8 +68,9 @@ pub(super) trait Exchange {
     fn purpose(&self) -> &'static str;
     /// Most tokens of the answer, for the rate limit.
     fn answer_tokens(&self) -> u64;
-    fn body(&self, model: &Model) -> (Value, Sent);
-    fn read(&self, body: &Value) -> Result<Self::Answer, &'static str>;
+    fn body(&self, model: &Model, dialect: Dialect) -> (Value, Sent);
+    /// Reads the answer to a request that had what `sent` says.
+    fn read(&self, body: &Value, sent: Sent) -> Result<Self::Answer, &'static str>;
 }
 
 impl Core {
@@ -109,12 +112,13 @@ impl Core {
         let mut tried = 0;
         let mut first: Option<Failure> = None;
         let asked_at = Instant::now();
+        let mut negotiation = Negotiation::new(model);
         loop {
             let permit = match model.circuit.enter() {
                 Ok(permit) => permit,
                 Err(left) => return Err(Asked::new(first.unwrap_or_else(|| left_alone(model)).retry_after(ms(left)))),
             };
-            let (body, asked_with) = exchange.body(model);
+            let (body, asked_with) = exchange.body(model, negotiation.dialect());
             let bytes = body.to_string().len();
             let estimate = estimated_tokens(bytes).saturating_add(exchange.answer_tokens());
             let began = Instant::now();
@@ -124,16 +128,17 @@ impl Core {
             let result = self.send(model, exchange, body).await;
             let mut used = Usage::default();
             if let Ok(body) = &result {
-                used = wire::read_usage(body, bytes);
+                used = reading::read_usage(body, bytes);
                 self.account(model, used, spent);
             }
             self.limits.settle(estimate, used.total());
-            let read = result.and_then(|body| exchange.read(&body).map_err(CallError::Shape));
+            let read = result.and_then(|body| exchange.read(&body, asked_with).map_err(CallError::Shape));
             let label = read.as_ref().err().map_or("ok", |error| error.failure(&model.name).class.as_str());
             metrics::MODEL_CALLS.inc([&model.name, exchange.purpose(), label]);
             let (error, failure) = match read {
                 Ok(answer) => {
                     permit.succeed();
+                    negotiation.succeeded(model);
                     return Ok(answer);
                 }
                 Err(error) => {
@@ -141,8 +146,8 @@ impl Core {
                     (error, failure)
                 }
             };
-            if model.adapt(&error, asked_with) {
-                tracing::info!(model = %model.name, %error, "asking in another dialect from now on");
+            if negotiation.adapt(model, &error, asked_with) {
+                tracing::info!(model = %model.name, %error, "asking again in another form");
                 metrics::MODEL_RETRIES.inc([&model.name, failure.class.as_str()]);
                 continue;
             }
@@ -224,23 +229,4 @@ fn ms(wait: Duration) -> Option<u64> {
 
 fn is_bad_key(error: &CallError) -> bool {
     matches!(error, CallError::Refused(refusal) if refusal.status == 401)
-}
-
-impl Model {
-    /// Learns from a refusal how this model wants to be asked; true when asking again makes sense.
-    fn adapt(&self, error: &CallError, sent: Sent) -> bool {
-        let CallError::Refused(refusal) = error else { return false };
-        if ![400, 404, 422].contains(&refusal.status) {
-            return false;
-        }
-        let schema_words = ["response_format", "json_schema", "structured output", "guided_json", "guided json"];
-        if sent.schema && self.structured_output == StructuredOutput::Auto && refusal.mentions(&schema_words) {
-            self.refuse_schema();
-            return true;
-        }
-        let unknown = ["support", "unknown", "unrecognized", "unexpected", "not permitted", "extra", "invalid param"];
-        let Some(field) = sent.limit_field else { return false };
-        let named = field.name().is_some_and(|name| refusal.mentions(&[name]));
-        named && refusal.mentions(&unknown) && self.refuse_limit_field(field)
-    }
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::EmbeddingSettings;
 use super::client::{Core, Deadline, Exchange, Spent};
 use super::model::{Model, Sent};
+use super::wire::Dialect;
 use crate::domain::failure::Failure;
 
 /// Most texts of one request.
@@ -102,16 +103,16 @@ impl Exchange for Batch<'_> {
     fn answer_tokens(&self) -> u64 {
         0
     }
-    fn body(&self, model: &Model) -> (Value, Sent) {
+    fn body(&self, model: &Model, _: Dialect) -> (Value, Sent) {
         // Endpoints refuse empty texts, and with them the whole batch.
         let texts: Vec<&str> = self.texts.iter().map(|text| if text.is_empty() { " " } else { text }).collect();
         let mut body = json!({ "model": model.name, "input": texts, "encoding_format": "float" });
         if let Some(dimensions) = self.dimensions {
             body["dimensions"] = json!(dimensions);
         }
-        (body, Sent { schema: false, limit_field: None })
+        (body, Sent::default())
     }
-    fn read(&self, body: &Value) -> Result<Self::Answer, &'static str> {
+    fn read(&self, body: &Value, _: Sent) -> Result<Self::Answer, &'static str> {
         let mut vectors: Vec<Option<Vec<f32>>> = vec![None; self.texts.len()];
         let data = body["data"].as_array().ok_or("no data")?;
         for (position, entry) in data.iter().enumerate() {

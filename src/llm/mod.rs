@@ -4,6 +4,7 @@
 //! and cost. Knows nothing of plans, tools or tasks.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use secrecy::SecretString;
@@ -26,10 +27,16 @@ mod embeddings;
 mod errors;
 mod limits;
 mod model;
+mod negotiation;
+mod parameters;
+mod prompted;
 mod question;
+mod reading;
 mod refusal;
 pub mod scripted;
 mod structured;
+mod textual;
+mod thoughts;
 mod transport;
 mod waits;
 mod wire;
@@ -55,8 +62,11 @@ pub struct Settings {
     pub max_response_bytes: usize,
     /// Tries of one call at one model.
     pub tries: u32,
-    /// Most tokens of one answer.
+    /// Most tokens of one answer, to begin with.
     pub max_output_tokens: u32,
+    /// Most tokens of one answer of a model that has used up its limit before the first word; [`Settings::max_output_tokens`]
+    /// where that is more.
+    pub max_output_tokens_ceiling: u32,
     /// Requests per minute; 0 for no limit.
     pub requests_per_minute: u32,
     /// Tokens per minute; 0 for no limit.
@@ -98,7 +108,7 @@ pub struct EmbeddingSettings {
 }
 
 /// A call that failed for good, after every try and fallback, with what it cost all the same.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, PartialEq, thiserror::Error)]
 #[error("{failure}")]
 pub struct ModelError {
     /// What went wrong at last.
@@ -107,6 +117,20 @@ pub struct ModelError {
     pub usage: Usage,
     /// Their cost in US dollars.
     pub cost_usd: f64,
+    /// Whether a model answered, and only its answer cannot be used.
+    pub was_answered: bool,
+    /// What the last model said that answered, where its words followed no schema and called no tool.
+    pub said: Option<String>,
+}
+
+impl fmt::Debug for ModelError {
+    /// Leaves out what the model said, which is for no log.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { failure, usage, cost_usd, was_answered, said: _ } = self;
+        let mut shown = formatter.debug_struct("ModelError");
+        shown.field("failure", failure).field("usage", usage).field("cost_usd", cost_usd);
+        shown.field("was_answered", was_answered).finish_non_exhaustive()
+    }
 }
 
 /// The models of one endpoint. Cheap to clone; clones share limits, circuits and what was learned about the models.
@@ -135,16 +159,18 @@ impl Models {
     /// configured rate limits comes on top.
     ///
     /// # Errors
-    /// [`ModelError`] when no model gave a usable answer. An answer that does not follow the schema after repairs is
-    /// of class transient: models answer differently each time.
+    /// [`ModelError`] when no model gave a usable answer. One that does not follow the schema after a repair is of class
+    /// permanent, and comes with what the model said instead.
     pub async fn complete(&self, request: &ModelRequest) -> Result<ModelReply, ModelError> {
         self.core.complete(request).await
     }
 
-    /// Most tokens of one answer.
+    /// Most tokens of one answer of who prefers `model`, as far as is known of it.
     #[must_use]
-    pub fn max_output_tokens(&self) -> u32 {
-        self.core.settings.max_output_tokens
+    pub fn max_output_tokens(&self, model: Option<&str>) -> u32 {
+        let first = self.core.settings.models.first().map(String::as_str);
+        let asked = model.filter(|name| !name.is_empty()).or(first);
+        asked.map_or(self.core.settings.max_output_tokens, |name| self.core.model(name).output_limit())
     }
 
     /// The highest price that a question of who prefers `model` may be answered at, fallbacks included. Models without a
@@ -187,6 +213,7 @@ impl Settings {
             ("model.read_timeout_ms", self.read_timeout_ms),
             ("model.timeout_ms", self.timeout_ms),
             ("model.max_output_tokens", u64::from(self.max_output_tokens)),
+            ("model.max_output_tokens_ceiling", u64::from(self.max_output_tokens_ceiling)),
             ("model.max_response_bytes", self.max_response_bytes as u64),
             ("model.patience_s", self.patience_s),
         ];

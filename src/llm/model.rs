@@ -1,84 +1,148 @@
-//! What is known of one model: whether it is in order, and how it wants to be asked.
+//! What is known of one model: whether it is in order, how it wants to be asked, and how long its answers must be allowed
+//! to be.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::circuit::Circuit;
-use super::wire::{Dialect, LimitField};
+use super::wire::{Dialect, LimitField, SchemaForm};
 use super::{Settings, StructuredOutput};
 
 /// Questions in a row answered in prose after which a model is taken for one that ignores `response_format`.
 const IGNORED: u8 = 3;
+/// How long a dialect holds that was learnt from failures which need not have come from the one before.
+const DOUBT: Duration = Duration::from_secs(3_600);
+/// By how much the limit of an answer grows.
+const GROWTH: u32 = 4;
 
 pub(super) struct Model {
     pub(super) name: String,
     pub(super) circuit: Circuit,
     pub(super) structured_output: StructuredOutput,
-    schema_in_prompt: AtomicBool,
-    schemas_ignored: AtomicU8,
-    /// Position in `limit_fields`.
-    limit_field: AtomicU8,
     limit_fields: [LimitField; 3],
+    ceiling: u32,
+    learnt: Mutex<Learnt>,
+}
+
+struct Learnt {
+    dialect: Dialect,
+    /// What seems to work instead, and since when.
+    doubtful: Option<(Dialect, Instant)>,
+    schemas_ignored: u8,
+    output_limit: u32,
 }
 
 /// What a request had that a model may refuse.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sent {
+    /// A schema, in whichever form but in the prompt.
     pub(super) schema: bool,
+    pub(super) tools: bool,
+    pub(super) tools_in_prompt: bool,
+    pub(super) system: bool,
+    /// Fields of the model's own that this program does not know.
+    pub(super) fields: bool,
     pub(super) limit_field: Option<LimitField>,
 }
 
 impl Model {
     pub(super) fn new(name: &str, settings: &Settings, is_openai: bool, changed: watch::Sender<u64>) -> Self {
-        use LimitField::{MaxCompletionTokens, MaxTokens, None};
+        use LimitField::{MaxCompletionTokens, MaxTokens, None as Nothing};
+        let limit_fields = if is_openai {
+            [MaxCompletionTokens, MaxTokens, Nothing]
+        } else {
+            [MaxTokens, MaxCompletionTokens, Nothing]
+        };
+        let in_prompt = settings.structured_output == StructuredOutput::Never;
+        let dialect = Dialect {
+            schema: if in_prompt { SchemaForm::Prompt } else { SchemaForm::JsonSchema },
+            limit_field: limit_fields[0],
+            tools_in_prompt: false,
+            system_in_user: false,
+            without_fields: false,
+        };
         Self {
             name: name.to_owned(),
             circuit: Circuit::new(name, settings.circuit_failures, settings.circuit_open_ms, changed),
             structured_output: settings.structured_output,
-            schema_in_prompt: AtomicBool::new(settings.structured_output == StructuredOutput::Never),
-            schemas_ignored: AtomicU8::new(0),
-            limit_field: AtomicU8::new(0),
-            limit_fields: if is_openai {
-                [MaxCompletionTokens, MaxTokens, None]
-            } else {
-                [MaxTokens, MaxCompletionTokens, None]
-            },
+            limit_fields,
+            ceiling: settings.max_output_tokens_ceiling.max(settings.max_output_tokens),
+            learnt: Mutex::new(Learnt {
+                dialect,
+                doubtful: None,
+                schemas_ignored: 0,
+                output_limit: settings.max_output_tokens,
+            }),
         }
+    }
+
+    fn learnt(&self) -> MutexGuard<'_, Learnt> {
+        // Each change is one assignment, so that a panic elsewhere leaves nothing half done.
+        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How to ask it, as far as is known.
     pub(super) fn dialect(&self) -> Dialect {
-        let position = usize::from(self.limit_field.load(Ordering::Relaxed)).min(self.limit_fields.len() - 1);
-        Dialect {
-            native_schema: !self.schema_in_prompt.load(Ordering::Relaxed),
-            limit_field: self.limit_fields[position],
+        let learnt = self.learnt();
+        match learnt.doubtful {
+            Some((dialect, since)) if since.elapsed() < DOUBT => dialect,
+            _ => learnt.dialect,
         }
     }
 
-    /// It does not know `response_format`.
-    pub(super) fn refuse_schema(&self) {
-        self.schema_in_prompt.store(true, Ordering::Relaxed);
+    /// It has answered when it was asked so. `is_certain` is false when what it refused before may not have been the form.
+    pub(super) fn learn(&self, dialect: Dialect, is_certain: bool) {
+        let mut learnt = self.learnt();
+        if is_certain {
+            (learnt.dialect, learnt.doubtful) = (dialect, None);
+        } else {
+            learnt.doubtful = Some((dialect, Instant::now()));
+        }
     }
 
-    /// It does not know `field`; true when there is another way to ask.
-    pub(super) fn refuse_limit_field(&self, field: LimitField) -> bool {
-        let Some(position) = self.limit_fields.iter().position(|known| *known == field) else { return false };
-        let next = u8::try_from(position + 1).unwrap_or(u8::MAX);
-        self.limit_field.fetch_max(next, Ordering::Relaxed);
-        position + 1 < self.limit_fields.len()
+    /// The field for the token limit to try after `field`; `None` when there is no other.
+    pub(super) fn limit_field_after(&self, field: LimitField) -> Option<LimitField> {
+        let position = self.limit_fields.iter().position(|known| *known == field)?;
+        self.limit_fields.get(position + 1).copied()
     }
 
     /// It answered by the schema without being told twice.
     pub(super) fn followed_schema(&self) {
-        self.schemas_ignored.store(0, Ordering::Relaxed);
+        self.learnt().schemas_ignored = 0;
     }
 
     /// It answered in prose when a schema was asked for.
     pub(super) fn ignored_schema(&self) {
-        let ignored = self.schemas_ignored.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        if ignored >= IGNORED && self.structured_output == StructuredOutput::Auto {
-            self.refuse_schema();
+        let mut learnt = self.learnt();
+        learnt.schemas_ignored = learnt.schemas_ignored.saturating_add(1);
+        if learnt.schemas_ignored >= IGNORED && self.structured_output == StructuredOutput::Auto {
+            learnt.dialect.schema = SchemaForm::Prompt;
+            if let Some((doubtful, _)) = &mut learnt.doubtful {
+                doubtful.schema = SchemaForm::Prompt;
+            }
         }
+    }
+
+    /// Most tokens of its answers, as far as is known.
+    pub(super) fn output_limit(&self) -> u32 {
+        self.learnt().output_limit
+    }
+
+    /// The highest limit of its answers.
+    pub(super) const fn ceiling(&self) -> u32 {
+        self.ceiling
+    }
+
+    /// It has used up `limit` tokens before its first word: the limit to ask with from now on, if there is a higher one.
+    pub(super) fn outgrow(&self, limit: u32) -> Option<u32> {
+        let mut learnt = self.learnt();
+        // Another question may have found out already.
+        if learnt.output_limit <= limit {
+            learnt.output_limit = limit.saturating_mul(GROWTH).min(self.ceiling).max(learnt.output_limit);
+        }
+        (learnt.output_limit > limit).then_some(learnt.output_limit)
     }
 }

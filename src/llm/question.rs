@@ -8,13 +8,15 @@ use serde_json::Value;
 use super::ModelError;
 use super::client::{Asked, Core, Deadline, Exchange, Spent};
 use super::model::{Model, Sent};
+use super::reading::{self, Answer};
 use super::structured::{Mismatch, Schema};
-use super::wire::{self, Answer};
-use crate::domain::conversation::{Message, ModelReply, ModelRequest, Usage};
-use crate::domain::failure::{Failure, FailureClass};
+use super::textual;
+use super::wire::{self, Dialect, SchemaForm};
+use crate::domain::conversation::{Exhausted, Message, ModelReply, ModelRequest};
+use crate::domain::failure::Failure;
 
-/// Times a model is told what is wrong with its answer before the question counts as unanswered.
-const REPAIRS: u32 = 2;
+/// Times that a model is told what is wrong with its answer, for one question to all models.
+const REPAIRS: u32 = 1;
 
 struct Chat<'a> {
     request: &'a ModelRequest,
@@ -32,24 +34,44 @@ impl Exchange for Chat<'_> {
     fn answer_tokens(&self) -> u64 {
         u64::from(self.max_output_tokens)
     }
-    fn body(&self, model: &Model) -> (Value, Sent) {
-        let dialect = model.dialect();
+    fn body(&self, model: &Model, dialect: Dialect) -> (Value, Sent) {
+        let has_tools = !self.request.tools.is_empty();
+        let tools_in_prompt = has_tools && dialect.tools_in_prompt;
+        let has_fields = |message: &Message| match message {
+            Message::Assistant { origin, .. } => origin.as_ref().is_some_and(|origin| origin.model == model.name),
+            _ => false,
+        };
         let sent = Sent {
-            schema: dialect.native_schema && self.request.schema.is_some(),
+            schema: dialect.schema != SchemaForm::Prompt && (self.request.schema.is_some() || tools_in_prompt),
+            tools: has_tools && !tools_in_prompt,
+            tools_in_prompt,
+            system: !dialect.system_in_user && matches!(self.messages.first(), Some(Message::System { .. })),
+            fields: !dialect.without_fields && self.messages.iter().any(has_fields),
             limit_field: Some(dialect.limit_field),
         };
         (wire::request_body(&model.name, self.request, self.messages, self.max_output_tokens, dialect), sent)
     }
-    fn read(&self, body: &Value) -> Result<Answer, &'static str> {
-        wire::read_answer(body)
+    fn read(&self, body: &Value, sent: Sent) -> Result<Answer, &'static str> {
+        reading::read_answer(body, &self.request.tools, sent.tools_in_prompt)
     }
+}
+
+/// What a question has come to so far, with all models that were asked.
+#[derive(Default)]
+struct Progress {
+    spent: Spent,
+    repairs: u32,
+    /// Whether the last model gave an answer, be it a wrong one.
+    was_answered: bool,
+    /// The last words that could not be used.
+    said: Option<String>,
 }
 
 impl Core {
     pub(super) async fn complete(&self, request: &ModelRequest) -> Result<ModelReply, ModelError> {
-        let mut spent = Spent::default();
+        let mut progress = Progress::default();
         let schema = request.schema.as_ref().map(Schema::compile).transpose();
-        let schema = schema.map_err(|failure| ModelError { failure, usage: Usage::default(), cost_usd: 0.0 })?;
+        let schema = schema.map_err(|failure| progress.failed(failure))?;
         let mut deadline = Deadline::after_ms(self.settings.timeout_ms);
         let mut overtime = false;
         let mut failed: Option<Failure> = None;
@@ -62,29 +84,30 @@ impl Core {
                 overtime = true;
             }
             let model = self.model(name);
-            match self.ask(&model, request, schema.as_ref(), &mut spent, &mut deadline).await {
-                Ok(answer) => {
+            match self.ask(&model, request, schema.as_ref(), &mut progress, &mut deadline).await {
+                Ok((answer, exhausted)) => {
                     return Ok(ModelReply {
                         content: answer.content,
                         tool_calls: answer.tool_calls,
-                        usage: spent.usage,
-                        cost_usd: spent.cost_usd,
+                        usage: progress.spent.usage,
+                        cost_usd: progress.spent.cost_usd,
                         model: name.to_owned(),
                         truncated: answer.truncated,
+                        fields: answer.fields,
+                        exhausted,
                     });
                 }
                 Err(asked) => {
                     let is_bad_key = asked.is_bad_key;
                     tracing::warn!(model = name, purpose = request.purpose, failure = %asked.failure, "model call failed");
                     failed = Some(which_to_tell(failed, asked));
-                    if is_bad_key || (request.once && spent.usage.total() > 0) {
+                    if is_bad_key || (request.once && progress.spent.usage.total() > 0) {
                         break;
                     }
                 }
             }
         }
-        let failure = failed.unwrap_or_else(|| Failure::invalid("model.models names no model"));
-        Err(ModelError { failure, usage: spent.usage, cost_usd: spent.cost_usd })
+        Err(progress.failed(failed.unwrap_or_else(|| Failure::invalid("model.models names no model"))))
     }
 
     /// The agent's model first, then the configured ones.
@@ -94,51 +117,74 @@ impl Core {
         wanted.into_iter().chain(others)
     }
 
-    /// Asks one model, and has its answer repaired where it does not follow the schema.
+    /// Asks one model, and has its answer repaired where it does not follow the schema. An answer that reached the token
+    /// limit before its first word comes back empty, with the limit to ask with the next time.
     async fn ask(
         &self,
         model: &Model,
         request: &ModelRequest,
         schema: Option<&Schema<'_>>,
-        spent: &mut Spent,
+        progress: &mut Progress,
         deadline: &mut Deadline,
-    ) -> Result<Answer, Asked> {
-        let configured = self.settings.max_output_tokens;
-        let max_output_tokens = if request.max_output_tokens == 0 { configured } else { request.max_output_tokens };
+    ) -> Result<(Answer, Option<Exhausted>), Asked> {
+        let wanted = if request.max_output_tokens == 0 { model.output_limit() } else { request.max_output_tokens };
+        let max_output_tokens = wanted.min(model.ceiling());
         let mut messages = request.messages.clone();
-        let mut repairs = 0;
         loop {
-            let max_output_tokens = max_output_tokens.min(configured);
             let chat = Chat { request, messages: &messages, max_output_tokens };
-            let mut answer = self.call(model, &chat, spent, deadline).await?;
+            let mut answer = self.call(model, &chat, &mut progress.spent, deadline).await?;
             if answer.refused {
                 let message = format!("model {:?}: the model or its content filter refuses to answer", model.name);
                 return Err(Asked::new(Failure::permanent(message)));
             }
-            let Some(schema) = schema else { return Ok(answer) };
-            if !answer.tool_calls.is_empty() && !request.tools.is_empty() {
-                return Ok(answer);
+            if answer.truncated && answer.is_empty() {
+                // Less than that is all that the budget pays for, which says nothing of the model.
+                let is_whole = max_output_tokens >= self.settings.max_output_tokens;
+                let next = if is_whole { model.outgrow(max_output_tokens) } else { None };
+                return Ok((answer, Some(Exhausted { limit: max_output_tokens, next })));
             }
-            let mismatch = match schema.extract(&answer.content) {
+            let Some(schema) = schema else { return Ok((answer, None)) };
+            if !answer.tool_calls.is_empty() && !request.tools.is_empty() {
+                return Ok((answer, None));
+            }
+            let mismatch = match schema.extract(&told(&answer)) {
                 Ok(content) => {
-                    if repairs == 0 {
+                    if progress.repairs == 0 {
                         model.followed_schema();
                     }
                     answer.content = content;
-                    return Ok(answer);
+                    return Ok((answer, None));
                 }
                 Err(mismatch) if answer.truncated => cut(&mismatch, max_output_tokens, request.once),
                 Err(mismatch) => mismatch,
             };
-            if repairs == 0 && !mismatch.is_json && !answer.truncated {
+            if progress.repairs == 0 && !mismatch.is_json && !answer.truncated {
                 model.ignored_schema();
             }
-            if repairs == REPAIRS || request.once || !deadline.allows(Duration::ZERO) {
-                return Err(Asked::new(unusable(model, request, &mismatch, repairs)));
+            let is_statement = !answer.truncated && !answer.is_empty() && !textual::looks_like_call(&answer.content);
+            progress.was_answered = true;
+            progress.said = is_statement.then(|| answer.content.clone());
+            if progress.repairs == REPAIRS || request.once || !deadline.allows(Duration::ZERO) {
+                return Err(Asked::new(unusable(model, request, &mismatch, progress.repairs)));
             }
-            repairs += 1;
+            progress.repairs += 1;
             messages.extend(schema.repair(&answer.content, &mismatch.mistake));
         }
+    }
+}
+
+impl Progress {
+    fn failed(&self, failure: Failure) -> ModelError {
+        let Spent { usage, cost_usd } = self.spent;
+        ModelError { failure, usage, cost_usd, was_answered: self.was_answered, said: self.said.clone() }
+    }
+}
+
+/// What an answer says where a schema was asked for. Some proxies have the model call a tool by the schema.
+fn told(answer: &Answer) -> String {
+    match answer.tool_calls.as_slice() {
+        [only] if answer.content.trim().is_empty() => only.arguments.to_string(),
+        _ => answer.content.clone(),
     }
 }
 
@@ -158,17 +204,14 @@ fn which_to_tell(before: Option<Failure>, now: Asked) -> Failure {
 
 fn cut(mismatch: &Mismatch, max_output_tokens: u32, once: bool) -> Mismatch {
     let mistake = format!("it was cut after {max_output_tokens} tokens and must be shorter");
-    let way_out = if once { "no more was left of the budget" } else { "raise model.max_output_tokens" };
+    let way_out = if once { "no longer one is paid for" } else { "raise model.max_output_tokens" };
     let summary = format!("it was cut at {max_output_tokens} tokens; {way_out}");
     Mismatch { mistake, summary, is_json: mismatch.is_json }
 }
 
-/// Models answer differently each time, so nonsense may be gone in another attempt: class transient.
+/// The question was asked, and asked again: another attempt at the task would do no better, so the class is permanent.
 fn unusable(model: &Model, request: &ModelRequest, mismatch: &Mismatch, repairs: u32) -> Failure {
     let schema = request.schema.as_ref().map_or("", |schema| schema.name);
-    let message = format!(
-        "model {:?}: the answer does not follow schema {schema:?} after {repairs} repairs: {}",
-        model.name, mismatch.summary
-    );
-    Failure::new(FailureClass::Transient, message)
+    let asked = if repairs == 0 { "" } else { ", and neither did the one before it" };
+    Failure::permanent(format!("model {:?} gave no usable {schema}: {}{asked}", model.name, mismatch.summary))
 }

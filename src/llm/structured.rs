@@ -1,6 +1,7 @@
 //! From what a model said to a value that follows a schema, or to a sentence that tells it what is wrong.
 
-use jsonschema::Validator;
+use jsonschema::error::{TypeKind, ValidationErrorKind};
+use jsonschema::{ValidationError, Validator};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
@@ -13,6 +14,8 @@ use crate::domain::json;
 const MAX_CANDIDATES: usize = 32;
 /// Longest description of what is wrong, in characters.
 const MISTAKE_CHARS: usize = 500;
+/// Longest part of a wrong value that is shown with what is wrong, in characters.
+const VALUE_CHARS: usize = 200;
 /// Longest part of a wrong answer that is shown to the model again, in characters.
 const ANSWER_CHARS: usize = 4_000;
 
@@ -27,10 +30,11 @@ pub(super) struct Mismatch {
     pub(super) is_json: bool,
 }
 
-/// A compiled schema.
+/// A compiled schema: what is asked for, and what is read all the same.
 pub(super) struct Schema<'a> {
     schema: &'a ResponseSchema,
-    validator: Validator,
+    asked: Validator,
+    tolerated: Option<Validator>,
 }
 
 impl<'a> Schema<'a> {
@@ -39,28 +43,37 @@ impl<'a> Schema<'a> {
     /// # Errors
     /// When it is no JSON schema.
     pub(super) fn compile(schema: &'a ResponseSchema) -> Result<Self, Failure> {
-        let validator = jsonschema::validator_for(&schema.schema).map_err(|error| {
-            Failure::invalid(format!("response schema {:?} is no JSON schema: {error}", schema.name))
-        })?;
-        Ok(Self { schema, validator })
+        let compiled = |value: &Value| {
+            jsonschema::validator_for(value).map_err(|error| {
+                Failure::invalid(format!("response schema {:?} is no JSON schema: {error}", schema.name))
+            })
+        };
+        let tolerated = schema.tolerated.as_ref().map(compiled).transpose()?;
+        Ok(Self { schema, asked: compiled(&schema.schema)?, tolerated })
     }
 
-    /// The first value in `content` that follows the schema, as JSON text.
+    /// The first value in `content` that follows the schema, else the first that is tolerated, as JSON text.
     ///
     /// Fences, words around the value and trailing commas are forgiven, and so is what [`fit`] mends; nothing is
     /// guessed beyond that.
     pub(super) fn extract(&self, content: &str) -> Result<String, Mismatch> {
-        let mut first_value = None;
-        for value in candidates(without_thoughts(content)) {
-            if self.validator.is_valid(&value) {
+        let (mut tolerated, mut first_value) = (None, None);
+        for value in candidates(content.trim()) {
+            if self.asked.is_valid(&value) {
                 return Ok(value.to_string());
             }
             let mut fitted = value.clone();
             fit(&mut fitted, &self.schema.schema, true);
-            if self.validator.is_valid(&fitted) {
+            if self.asked.is_valid(&fitted) {
                 return Ok(fitted.to_string());
             }
+            if self.tolerated.as_ref().is_some_and(|schema| schema.is_valid(&value)) {
+                tolerated.get_or_insert_with(|| value.to_string());
+            }
             first_value.get_or_insert(value);
+        }
+        if let Some(tolerated) = tolerated {
+            return Ok(tolerated);
         }
         let Some(value) = first_value else {
             return Err(Mismatch {
@@ -69,16 +82,24 @@ impl<'a> Schema<'a> {
                 is_json: false,
             });
         };
-        let mistakes: Vec<String> = self
-            .validator
-            .iter_errors(&value)
-            .take(3)
-            .map(|error| format!("at {:?}: {error}", error.instance_path().as_str()))
-            .collect();
-        let keyword = self.validator.iter_errors(&value).next();
+        let mistakes = self.mistakes(&value);
+        let quoted: Vec<String> = mistakes.iter().map(|error| described(error, Some(&value))).collect();
         let summary =
-            keyword.map_or_else(String::new, |error| format!("it breaks the rule {:?}", error.kind().keyword()));
-        Err(Mismatch { mistake: shorten(&mistakes.join("; "), MISTAKE_CHARS), summary, is_json: true })
+            mistakes.first().map_or_else(|| "it is of the wrong kind".to_owned(), |error| described(error, None));
+        Err(Mismatch { mistake: shorten(&quoted.join("; "), MISTAKE_CHARS), summary, is_json: true })
+    }
+
+    /// The first things wrong with `value`, by the schema that asks for less where that names them.
+    fn mistakes<'v>(&'v self, value: &'v Value) -> Vec<ValidationError<'v>> {
+        let is_told = |error: &ValidationError<'_>| !matches!(error.kind(), ValidationErrorKind::AnyOf { .. });
+        let lesser = self.tolerated.iter().flat_map(|schema| schema.iter_errors(value)).filter(is_told);
+        let mut mistakes: Vec<ValidationError<'v>> = lesser.take(3).collect();
+        if mistakes.is_empty() {
+            mistakes = self.asked.iter_errors(value).take(3).collect();
+        }
+        // What is missing says more than what is too much.
+        mistakes.sort_by_key(|error| !matches!(error.kind(), ValidationErrorKind::Required { .. }));
+        mistakes
     }
 
     /// What is said to a model whose answer was wrong: its answer, and what to do about it.
@@ -90,7 +111,34 @@ impl<'a> Schema<'a> {
              with nothing else.\n{}",
             self.schema.schema
         );
-        [Message::Assistant { content: shown, tool_calls: Vec::new() }, Message::User { content: request }]
+        [Message::assistant(shown), Message::User { content: request }]
+    }
+}
+
+/// What is wrong, in plain words that name the field; with the value that is wrong when the answer is given.
+fn described(error: &ValidationError<'_>, answer: Option<&Value>) -> String {
+    let path = error.instance_path().as_str().trim_start_matches('/').replace('/', ".");
+    let field = if path.is_empty() { "the answer".to_owned() } else { format!("{path:?}") };
+    let shown =
+        answer.map(|_| format!("; it is {}", shorten(&error.instance().to_string(), VALUE_CHARS))).unwrap_or_default();
+    match error.kind() {
+        ValidationErrorKind::Required { property } => format!("{field} has no {property}{shown}"),
+        ValidationErrorKind::Type { kind } => {
+            let kinds: Vec<String> = match kind {
+                TypeKind::Single(one) => vec![one.to_string()],
+                TypeKind::Multiple(several) => several.iter().map(|kind| kind.to_string()).collect(),
+            };
+            format!("{field} must be of type {}{shown}", kinds.join(" or "))
+        }
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            let names: Vec<String> = unexpected.iter().map(|name| shorten(name, 50)).collect();
+            format!("{field} has fields that are not asked for: {}", names.join(", "))
+        }
+        ValidationErrorKind::Enum { options } => format!("{field} must be one of {options}{shown}"),
+        _ => format!(
+            "{field} is not as asked for: {}",
+            if answer.is_some() { error.to_string() } else { error.masked().to_string() }
+        ),
     }
 }
 
@@ -122,19 +170,10 @@ fn fit(value: &mut Value, schema: &Value, is_top: bool) {
     }
 }
 
-/// The text after the thoughts that some models write first.
-fn without_thoughts(content: &str) -> &str {
-    let content = content.trim();
-    match content.strip_prefix("<think>").and_then(|rest| rest.split_once("</think>")) {
-        Some((_, answer)) => answer,
-        None => content,
-    }
-}
-
 /// Values in `content`, the most likely first.
-fn candidates(content: &str) -> impl Iterator<Item = Value> + '_ {
+pub(super) fn candidates(content: &str) -> impl Iterator<Item = Value> + '_ {
     let whole = json::read(content).ok();
-    let mut at = 0;
+    let mut at = if whole.is_some() { content.len() } else { 0 };
     let values = (0..MAX_CANDIDATES).map_while(move |_| {
         let start = at + content[at..].find(['{', '['])?;
         let found = first_value(&content[start..]);
@@ -146,34 +185,52 @@ fn candidates(content: &str) -> impl Iterator<Item = Value> + '_ {
     whole.filter(|value| value.is_object() || value.is_array()).into_iter().chain(values)
 }
 
+/// The object or list that is the whole of `text`.
+pub(super) fn whole_value(text: &str) -> Option<Value> {
+    let text = text.trim();
+    let (value, length) = first_value(text).filter(|_| text.starts_with(['{', '[']))?;
+    (length == text.len()).then_some(value)
+}
+
 /// The value that `text` begins with, and its length in bytes.
-fn first_value(text: &str) -> Option<(Value, usize)> {
+pub(super) fn first_value(text: &str) -> Option<(Value, usize)> {
     let read = |text: &str| {
         let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
         values.next()?.ok()?;
         let length = values.byte_offset();
         Some((json::read(&text[..length]).ok()?, length))
     };
-    // Without its commas a text is shorter than it is, so that a little of its end is looked at again.
-    read(text).or_else(|| read(&without_trailing_commas(text)))
+    read(text).or_else(|| {
+        let (cleaned, length) = without_trailing_commas(text);
+        read(&cleaned).map(|(value, _)| (value, length))
+    })
 }
 
-/// `text` without the commas, outside of strings, that stand before a closing bracket.
-fn without_trailing_commas(text: &str) -> String {
-    let mut cleaned = String::with_capacity(text.len());
-    let (mut in_string, mut escaped) = (false, false);
+/// The object or list that `text` begins with, without the commas, outside of strings, that stand before a closing
+/// bracket; and its length in `text`.
+fn without_trailing_commas(text: &str) -> (String, usize) {
+    let mut cleaned = String::new();
+    let (mut in_string, mut escaped, mut depth) = (false, false, 0_usize);
     for (at, letter) in text.char_indices() {
         if in_string {
             in_string = escaped || letter != '"';
             escaped = !escaped && letter == '\\';
-        } else if letter == '"' {
-            in_string = true;
         } else if letter == ',' && text[at + 1..].trim_start().starts_with(['}', ']']) {
             continue;
+        } else {
+            in_string = letter == '"';
+            match letter {
+                '{' | '[' => depth += 1,
+                '}' | ']' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
         }
         cleaned.push(letter);
+        if depth == 0 && !in_string {
+            return (cleaned, at + letter.len_utf8());
+        }
     }
-    cleaned
+    (cleaned, text.len())
 }
 
 #[cfg(test)]
@@ -185,7 +242,7 @@ mod tests {
     fn schema() -> ResponseSchema {
         let schema = json!({ "type": "object", "required": ["n", "s"], "additionalProperties": false,
             "properties": { "n": { "type": "integer" }, "s": { "type": ["string", "null"] } } });
-        ResponseSchema { name: "test", schema }
+        ResponseSchema { name: "test", schema, tolerated: None }
     }
 
     fn extract(content: &str) -> Result<String, Mismatch> {
@@ -199,7 +256,6 @@ mod tests {
             right.to_owned(),
             format!("```json\n{right}\n```"),
             format!("Sure! Here is {{the plan}}:\n\n{right}\n\nAnything else?"),
-            format!("<think>maybe {{\"n\": 2, \"s\": null}}</think>\n{right}"),
             "{\n \"n\": 1,\n \"s\": \"a } b, ]\",\n}".to_owned(),
             format!("{{\"ä\": [1,,,],\"ö\": [\"ü\",],}}ßßß{right}"),
             format!("{{\"n\": \"öööööö\", \"s\": [1,], \"x\": [2,],}}ßßß{right}"),
@@ -218,7 +274,7 @@ mod tests {
                 "arguments": { "type": "string" }, "after": { "type": "array", "items": { "type": "string" } } } });
         let schema = json!({ "type": "object", "required": ["steps"], "properties": {
             "steps": { "type": "array", "items": step } } });
-        let schema = ResponseSchema { name: "steps", schema };
+        let schema = ResponseSchema { name: "steps", schema, tolerated: None };
         let schema = Schema::compile(&schema).expect("a schema");
         let mended = schema.extract(r#"{"steps": [{"id": "a", "arguments": {"x": 1}}]}"#).expect("clear");
         let mended: Value = serde_json::from_str(&mended).expect("JSON");
@@ -229,11 +285,26 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_is_tolerated_is_kept_as_it_is_unless_a_better_one_follows() {
+        let tolerated =
+            json!({ "type": "object", "required": ["n"], "properties": { "n": { "type": ["integer", "string"] } } });
+        let schema = ResponseSchema { tolerated: Some(tolerated), ..schema() };
+        let schema = Schema::compile(&schema).expect("a schema");
+        assert_eq!(schema.extract(r#"{"n": "7", "more": 1}"#).as_deref(), Ok(r#"{"n":"7","more":1}"#));
+        assert_eq!(schema.extract(r#"{"n": "6"} no: {"n": 7, "s": null}"#).as_deref(), Ok(r#"{"n":7,"s":null}"#));
+        let mismatch = schema.extract(r#"{"s": "x"}"#).expect_err("wrong");
+        assert_eq!(mismatch.summary, r#"the answer has no "n""#);
+    }
+
+    #[test]
     fn what_is_wrong_is_said_to_the_model_and_not_quoted_elsewhere() {
         let mismatch = extract(r#"{"n": "canary", "s": null}"#).expect_err("wrong");
         assert!(mismatch.is_json);
-        assert!(mismatch.mistake.contains(r#"at "/n""#) && mismatch.mistake.contains("integer"), "{mismatch:?}");
-        assert_eq!(mismatch.summary, r#"it breaks the rule "type""#);
+        assert_eq!(mismatch.mistake, r#""n" must be of type integer; it is "canary""#);
+        assert_eq!(mismatch.summary, r#""n" must be of type integer"#);
+        let mismatch = extract(r#"{"s": "canary", "t": 1}"#).expect_err("wrong");
+        assert!(mismatch.summary.contains(r#"the answer has no "n""#), "{mismatch:?}");
+        assert!(!mismatch.summary.contains("canary") && mismatch.mistake.contains("canary"), "{mismatch:?}");
         let mismatch = extract("I would rather not.").expect_err("wrong");
         assert!(!mismatch.is_json);
         assert!(extract("{\"n\": 1").is_err());

@@ -1,10 +1,15 @@
-//! Chat completions on the wire: requests as every compatible server reads them, answers as any of them writes them.
+//! Requests for chat completions, as every compatible server reads them.
+//!
+//! Messages are put in the order that the strictest chat templates take: one system message, first; user and assistant by
+//! turns; results of tools right behind their calls.
+
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::domain::conversation::{Message, ModelRequest, RequestedCall, ResponseSchema, Usage, estimated_tokens};
-use crate::domain::json::read;
+use super::{parameters, prompted};
+use crate::domain::conversation::{Message, ModelRequest, Origin, RequestedCall, ResponseSchema};
 use crate::domain::tool::ToolSpec;
 
 /// Names of the field that limits the answer, by age; newer models of OpenAI refuse the old one, other servers
@@ -26,12 +31,30 @@ impl LimitField {
     }
 }
 
+/// How the schema of an answer is put, the strictest form first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum SchemaForm {
+    /// `response_format` of type `json_schema`.
+    JsonSchema,
+    /// `response_format` of type `json_object` with a `schema`, as llama-cpp-python and Together take it.
+    JsonObjectWithSchema,
+    /// `response_format` of type `json_object`, and the schema in the prompt.
+    JsonObject,
+    /// In the prompt alone.
+    Prompt,
+}
+
 /// What differs between models in how a request is put.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Dialect {
-    /// Whether the schema is sent as `response_format`; otherwise it is put into the prompt.
-    pub(super) native_schema: bool,
+    pub(super) schema: SchemaForm,
     pub(super) limit_field: LimitField,
+    /// Whether tools are described in the prompt and called by JSON, in place of the field `tools`.
+    pub(super) tools_in_prompt: bool,
+    /// Whether the system message is the begin of the first user message.
+    pub(super) system_in_user: bool,
+    /// Whether fields of its own messages that this program does not know are kept from the model.
+    pub(super) without_fields: bool,
 }
 
 /// The body of a request.
@@ -44,18 +67,26 @@ pub(super) fn request_body(
 ) -> Value {
     let mut body = Map::new();
     body.insert("model".to_owned(), json!(model));
-    let mut messages: Vec<Value> = messages.iter().map(message).collect();
-    match &request.schema {
-        Some(schema) if dialect.native_schema => {
-            let format = json!({ "type": "json_schema",
-                "json_schema": { "name": schema.name, "schema": schema.schema, "strict": true } });
-            body.insert("response_format".to_owned(), format);
-        }
-        Some(schema) => instruct(&mut messages, schema),
-        None => {}
+    let writer = Writer { model, dialect };
+    let mut written = writer.messages(messages);
+    let turn = (dialect.tools_in_prompt && !request.tools.is_empty()).then(|| prompted::turn(&request.tools));
+    if let Some(turn) = &turn {
+        instruct(&mut written, &turn.instruction);
+    } else if let Some(schema) = &request.schema
+        && dialect.schema != SchemaForm::JsonSchema
+    {
+        instruct(&mut written, &described(schema));
     }
-    body.insert("messages".to_owned(), Value::Array(messages));
-    if !request.tools.is_empty() {
+    let wanted =
+        turn.as_ref().map(|turn| (&turn.schema, false)).or(request.schema.as_ref().map(|schema| (schema, true)));
+    if let Some(format) = wanted.and_then(|(schema, strict)| response_format(schema, strict, dialect.schema)) {
+        body.insert("response_format".to_owned(), format);
+    }
+    if dialect.system_in_user {
+        fold_system(&mut written);
+    }
+    body.insert("messages".to_owned(), Value::Array(written));
+    if turn.is_none() && !request.tools.is_empty() {
         body.insert("tools".to_owned(), request.tools.iter().map(|spec| tool(spec)).collect());
     }
     if let Some(field) = dialect.limit_field.name() {
@@ -64,209 +95,231 @@ pub(super) fn request_body(
     Value::Object(body)
 }
 
-/// Puts the schema into the first message: some servers accept a system message at the beginning only.
-fn instruct(messages: &mut Vec<Value>, schema: &ResponseSchema) {
-    let instruction = format!(
+fn response_format(schema: &ResponseSchema, strict: bool, form: SchemaForm) -> Option<Value> {
+    match form {
+        SchemaForm::JsonSchema => Some(json!({ "type": "json_schema",
+            "json_schema": { "name": schema.name, "schema": schema.schema, "strict": strict } })),
+        SchemaForm::JsonObjectWithSchema => Some(json!({ "type": "json_object", "schema": schema.schema })),
+        SchemaForm::JsonObject => Some(json!({ "type": "json_object" })),
+        SchemaForm::Prompt => None,
+    }
+}
+
+fn described(schema: &ResponseSchema) -> String {
+    format!(
         "Answer with one JSON object that follows this JSON schema, and with nothing else. Every property is required; \
          use null for one that has no value.\n{}",
         schema.schema
-    );
+    )
+}
+
+/// Puts an instruction into the first message: some servers accept a system message at the beginning only.
+fn instruct(messages: &mut Vec<Value>, instruction: &str) {
     match messages.first_mut() {
-        Some(first) if first["role"] == "system" => {
-            let text = first["content"].as_str().unwrap_or_default();
-            first["content"] = json!(format!("{text}\n\n{instruction}"));
-        }
+        Some(first) if first["role"] == "system" => append(first, instruction),
         _ => messages.insert(0, json!({ "role": "system", "content": instruction })),
     }
 }
 
-fn message(message: &Message) -> Value {
-    match message {
-        Message::System { content } => json!({ "role": "system", "content": content }),
-        Message::User { content } => json!({ "role": "user", "content": content }),
-        Message::Tool { call_id, content } => json!({ "role": "tool", "tool_call_id": call_id, "content": content }),
-        Message::Assistant { content, tool_calls } if tool_calls.is_empty() => {
-            json!({ "role": "assistant", "content": content })
+/// Makes the system message the begin of the first user message.
+fn fold_system(messages: &mut Vec<Value>) {
+    if messages.first().is_none_or(|first| first["role"] != "system") {
+        return;
+    }
+    let system = messages.remove(0)["content"].as_str().unwrap_or_default().to_owned();
+    match messages.first_mut() {
+        Some(first) if first["role"] == "user" => {
+            let text = first["content"].as_str().unwrap_or_default();
+            first["content"] = json!(format!("{system}\n\n{text}"));
         }
-        Message::Assistant { content, tool_calls } => {
-            let content = if content.is_empty() { Value::Null } else { json!(content) };
-            json!({ "role": "assistant", "content": content, "tool_calls": tool_calls.iter().map(call).collect::<Value>() })
-        }
+        _ => messages.insert(0, json!({ "role": "user", "content": system })),
     }
 }
 
-fn call(call: &RequestedCall) -> Value {
+fn append(message: &mut Value, more: &str) {
+    let text = message["content"].as_str().unwrap_or_default();
+    message["content"] = json!(format!("{text}\n\n{more}"));
+}
+
+struct Writer<'a> {
+    model: &'a str,
+    dialect: Dialect,
+}
+
+impl Writer<'_> {
+    /// `messages` as the model takes them: neighbours of one role are one message.
+    fn messages(&self, messages: &[Message]) -> Vec<Value> {
+        let mut written: Vec<Value> = Vec::with_capacity(messages.len());
+        for message in messages {
+            let next = self.message(message, written.is_empty());
+            let plain = |message: &Value| message.get("tool_calls").is_none();
+            match written.last_mut() {
+                // Some templates take nothing but the model's turn behind the result of a tool.
+                Some(last) if next["role"] == "user" && (last["role"] == "user" || last["role"] == "tool") => {
+                    append(last, next["content"].as_str().unwrap_or_default());
+                }
+                Some(last)
+                    if next["role"] == "assistant" && last["role"] == "assistant" && plain(last) && plain(&next) =>
+                {
+                    append(last, next["content"].as_str().unwrap_or_default());
+                }
+                _ => written.push(next),
+            }
+        }
+        written
+    }
+
+    fn message(&self, message: &Message, is_first: bool) -> Value {
+        match message {
+            Message::System { content } if is_first => json!({ "role": "system", "content": content }),
+            Message::System { content } | Message::User { content } => json!({ "role": "user", "content": content }),
+            Message::Tool { call_id, content } if self.dialect.tools_in_prompt => {
+                json!({ "role": "user", "content": prompted::result(call_id, content) })
+            }
+            Message::Tool { call_id, content } => {
+                json!({ "role": "tool", "tool_call_id": call_id, "content": content })
+            }
+            Message::Assistant { content, tool_calls, .. }
+                if self.dialect.tools_in_prompt && !tool_calls.is_empty() =>
+            {
+                json!({ "role": "assistant", "content": prompted::calls(content, tool_calls) })
+            }
+            Message::Assistant { content, tool_calls, origin } => self.assistant(content, tool_calls, origin.as_ref()),
+        }
+    }
+
+    fn assistant(&self, content: &str, calls: &[RequestedCall], origin: Option<&Origin>) -> Value {
+        // Fields that one model understands, such as signatures of its thoughts, are refused by others.
+        let own = origin.filter(|origin| origin.model == self.model && !self.dialect.without_fields);
+        let mut message = own.map(|origin| origin.fields.clone()).unwrap_or_default();
+        message.insert("role".to_owned(), json!("assistant"));
+        let content = match (content.trim().is_empty(), calls.is_empty()) {
+            (true, false) => Value::Null,
+            // Servers refuse a message of the model that says nothing.
+            (true, true) => json!("(no text)"),
+            (false, _) => json!(content),
+        };
+        message.insert("content".to_owned(), content);
+        if !calls.is_empty() {
+            message.insert("tool_calls".to_owned(), calls.iter().map(|made| call(made, own.is_some())).collect());
+        }
+        Value::Object(message)
+    }
+}
+
+fn call(call: &RequestedCall, with_fields: bool) -> Value {
     let arguments = match &call.arguments {
         Value::Object(_) => call.arguments.to_string(),
         // Servers parse what they are sent back, and some fail on anything but an object.
         other => json!({ "invalid_arguments": other }).to_string(),
     };
-    json!({ "id": call.id, "type": "function", "function": { "name": call.tool, "arguments": arguments } })
+    let mut written = if with_fields { call.fields.clone() } else { Map::new() };
+    let mut function = written.remove("function").and_then(|fields| fields.as_object().cloned()).unwrap_or_default();
+    function.insert("name".to_owned(), json!(call.tool));
+    function.insert("arguments".to_owned(), json!(arguments));
+    written.insert("id".to_owned(), json!(call.id));
+    written.insert("type".to_owned(), json!("function"));
+    written.insert("function".to_owned(), Value::Object(function));
+    Value::Object(written)
 }
 
-fn tool(tool: &ToolSpec) -> Value {
+fn tool(tool: &Arc<ToolSpec>) -> Value {
     json!({ "type": "function",
-        "function": { "name": tool.name, "description": tool.description, "parameters": tool.parameters } })
+        "function": { "name": tool.name, "description": tool.description, "parameters": parameters::told(&tool.parameters) } })
 }
 
-/// What a model said.
-#[derive(Debug, PartialEq)]
-pub(super) struct Answer {
-    pub(super) content: String,
-    pub(super) tool_calls: Vec<RequestedCall>,
-    pub(super) truncated: bool,
-    /// Whether the model, or a filter behind it, would not answer.
-    pub(super) refused: bool,
-}
-
-/// Reads an answer.
-///
-/// # Errors
-/// What it lacks.
-pub(super) fn read_answer(body: &Value) -> Result<Answer, &'static str> {
-    let choice = &body["choices"][0];
-    let message = &choice["message"];
-    if !message.is_object() {
-        return Err("no choices");
-    }
-    let finish = choice["finish_reason"].as_str().unwrap_or_default();
-    if finish == "error" {
-        return Err("an error of the model inside");
-    }
-    let content = text(&message["content"]);
-    let tool_calls = tool_calls(message);
-    let truncated = finish == "length";
-    let refused = finish == "content_filter" || message["refusal"].as_str().is_some_and(|said| !said.is_empty());
-    if content.trim().is_empty() && tool_calls.is_empty() && !truncated && !refused {
-        return Err("neither text nor tool calls");
-    }
-    Ok(Answer { content, tool_calls, truncated, refused })
-}
-
-/// Text, or the text among parts.
-fn text(content: &Value) -> String {
-    match content {
-        Value::String(text) => text.clone(),
-        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str().or(part.as_str())).collect(),
-        _ => String::new(),
-    }
-}
-
-fn tool_calls(message: &Value) -> Vec<RequestedCall> {
-    let listed = message["tool_calls"].as_array().map_or(&[][..], Vec::as_slice);
-    // The form before tools, which some servers still write.
-    let legacy = message["function_call"].is_object().then_some(message);
-    let functions = listed.iter().map(|call| (call, &call["function"]));
-    let functions = functions.chain(legacy.map(|message| (&Value::Null, &message["function_call"])));
-    let mut calls: Vec<RequestedCall> = Vec::new();
-    for (call, function) in functions {
-        let Some(tool) = function["name"].as_str() else { continue };
-        // An id names one call of the conversation; answers could not be told apart otherwise.
-        let given = call["id"].as_str().filter(|id| !id.is_empty() && calls.iter().all(|earlier| earlier.id != **id));
-        let id = given.map_or_else(|| format!("call_{}", Uuid::new_v4().simple()), str::to_owned);
-        calls.push(RequestedCall { id, tool: tool.to_owned(), arguments: arguments(&function["arguments"]) });
-    }
-    calls
-}
-
-fn arguments(arguments: &Value) -> Value {
-    match arguments {
-        Value::Null => json!({}),
-        Value::String(text) if text.trim().is_empty() => json!({}),
-        Value::String(text) => match read(text) {
-            Ok(Value::Null) => json!({}),
-            Ok(value) => value,
-            Err(_) => Value::String(text.clone()),
-        },
-        other => other.clone(),
-    }
-}
-
-/// Tokens that `body` reports, estimated from the sizes of request and answer where it reports none.
-pub(super) fn read_usage(body: &Value, request_bytes: usize) -> Usage {
-    let count = |names: [&str; 2]| {
-        let reported = names.iter().find_map(|name| body["usage"][name].as_f64()).filter(|count| *count >= 0.0);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative, and casts saturate")]
-        reported.map(|count| count as u64)
-    };
-    let answered = || {
-        let message = &body["choices"][0]["message"];
-        let calls = message["tool_calls"].as_array().map_or(0, |calls| calls.iter().map(|c| c.to_string().len()).sum());
-        estimated_tokens(text(&message["content"]).len() + calls)
-    };
-    Usage {
-        prompt_tokens: count(["prompt_tokens", "input_tokens"]).unwrap_or_else(|| estimated_tokens(request_bytes)),
-        completion_tokens: count(["completion_tokens", "output_tokens"]).unwrap_or_else(answered),
-    }
+/// An id for a call that came without one: nine letters and digits, the only form that every server takes.
+pub(super) fn fresh_id() -> String {
+    Uuid::new_v4().simple().to_string().chars().take(9).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn answer(message: &Value, finish: &str) -> Result<Answer, &'static str> {
-        read_answer(&json!({ "choices": [{ "message": message, "finish_reason": finish }] }))
-    }
+    const DIALECT: Dialect = Dialect {
+        schema: SchemaForm::JsonSchema,
+        limit_field: LimitField::MaxTokens,
+        tools_in_prompt: false,
+        system_in_user: false,
+        without_fields: false,
+    };
 
-    #[test]
-    fn dialects_of_text_are_understood() {
-        for content in [json!("hello"), json!([{ "type": "text", "text": "hel" }, { "type": "text", "text": "lo" }])] {
-            let answer = answer(&json!({ "content": content }), "a_reason_nobody_knows").expect("an answer");
-            assert_eq!(answer.content, "hello");
-            assert!(!answer.truncated && !answer.refused);
+    fn written(messages: &[Message], dialect: Dialect) -> Vec<Value> {
+        let mut written = Writer { model: "m", dialect }.messages(messages);
+        if dialect.system_in_user {
+            fold_system(&mut written);
         }
-        assert!(answer(&json!({ "content": "hal" }), "length").expect("an answer").truncated);
-        assert!(answer(&json!({ "content": null, "refusal": "I cannot" }), "stop").expect("an answer").refused);
+        written
     }
 
-    #[test]
-    fn dialects_of_tool_calls_are_understood() {
-        let calls = json!([
-            { "id": "a", "function": { "name": "t", "arguments": "{\"x\":1}" } },
-            { "id": "a", "function": { "name": "t", "arguments": { "x": 2 } } },
-            { "function": { "name": "t", "arguments": "{oops" } },
-            { "id": "", "function": { "name": "t", "arguments": "" } },
-            { "id": "e", "function": { "name": "t" } },
-            { "id": "f", "function": {} },
-        ]);
-        let answer = answer(&json!({ "content": null, "tool_calls": calls }), "tool_calls").expect("an answer");
-        let arguments: Vec<&Value> = answer.tool_calls.iter().map(|call| &call.arguments).collect();
-        assert_eq!(arguments, [&json!({"x": 1}), &json!({"x": 2}), &json!("{oops"), &json!({}), &json!({})]);
-        let ids: std::collections::HashSet<&str> = answer.tool_calls.iter().map(|call| call.id.as_str()).collect();
-        assert_eq!(ids.len(), 5, "{ids:?}");
-
-        let legacy = json!({ "content": null, "function_call": { "name": "t", "arguments": "{}" } });
-        assert_eq!(super::tests::answer(&legacy, "function_call").expect("an answer").tool_calls[0].tool, "t");
+    fn user(text: &str) -> Message {
+        Message::User { content: text.to_owned() }
     }
 
-    #[test]
-    fn what_is_no_answer_is_said() {
-        assert_eq!(read_answer(&json!({ "choices": [] })), Err("no choices"));
-        assert_eq!(read_answer(&json!({ "choices": "none" })), Err("no choices"));
-        assert_eq!(read_answer(&json!([1])), Err("no choices"));
-        assert_eq!(answer(&json!({ "content": " " }), "stop"), Err("neither text nor tool calls"));
-    }
-
-    #[test]
-    fn usage_is_read_in_every_dialect_and_estimated_where_it_is_missing() {
-        let usage = |usage: Value| {
-            read_usage(&json!({ "usage": usage, "choices": [{ "message": { "content": "12345678" } }] }), 400)
-        };
-        let expected = |prompt_tokens, completion_tokens| Usage { prompt_tokens, completion_tokens };
-        assert_eq!(usage(json!({ "prompt_tokens": 7, "completion_tokens": 3 })), expected(7, 3));
-        assert_eq!(usage(json!({ "input_tokens": 7.0, "output_tokens": 3 })), expected(7, 3));
-        assert_eq!(usage(json!({ "prompt_tokens": -7 })), expected(100, 2));
-        assert_eq!(usage(Value::Null), expected(100, 2));
+    fn calling(arguments: Value) -> Message {
+        let call = RequestedCall { id: "a".to_owned(), tool: "t".to_owned(), arguments, ..RequestedCall::default() };
+        Message::Assistant { content: String::new(), tool_calls: vec![call], origin: None }
     }
 
     #[test]
     fn a_call_with_arguments_that_were_no_object_goes_back_as_one() {
-        let assistant = Message::Assistant {
-            content: String::new(),
-            tool_calls: vec![RequestedCall { id: "a".to_owned(), tool: "t".to_owned(), arguments: json!("{oops") }],
-        };
-        let sent = message(&assistant);
+        let sent = &written(&[calling(json!("{oops"))], DIALECT)[0];
         assert_eq!(sent["content"], Value::Null);
         assert_eq!(sent["tool_calls"][0]["function"]["arguments"], r#"{"invalid_arguments":"{oops"}"#);
+    }
+
+    #[test]
+    fn roles_come_in_an_order_that_strict_templates_take() {
+        let system = |text: &str| Message::System { content: text.to_owned() };
+        let result = Message::Tool { call_id: "a".to_owned(), content: "r".to_owned() };
+        let conversation = [
+            system("rules"),
+            user("goal"),
+            user("more"),
+            system("late"),
+            Message::assistant(""),
+            Message::assistant("x"),
+            user("on"),
+            calling(json!({})),
+            result,
+            user("in circles"),
+            Message::assistant("done"),
+        ];
+        let sent = written(&conversation, DIALECT);
+        let roles: Vec<&str> = sent.iter().filter_map(|message| message["role"].as_str()).collect();
+        assert_eq!(roles, ["system", "user", "assistant", "user", "assistant", "tool", "assistant"]);
+        assert_eq!(sent[1]["content"], "goal\n\nmore\n\nlate");
+        assert_eq!(sent[2]["content"], "(no text)\n\nx");
+        assert_eq!(sent[5]["content"], "r\n\nin circles");
+
+        let folded = written(&conversation, Dialect { system_in_user: true, tools_in_prompt: true, ..DIALECT });
+        let roles: Vec<&str> = folded.iter().filter_map(|message| message["role"].as_str()).collect();
+        assert_eq!(roles, ["user", "assistant", "user", "assistant", "user", "assistant"]);
+        assert_eq!(folded[0]["content"], "rules\n\ngoal\n\nmore\n\nlate");
+    }
+
+    #[test]
+    fn unknown_fields_go_back_to_the_model_that_wrote_them_and_to_no_other() {
+        let fields =
+            |text: &str| text.parse::<Value>().ok().and_then(|value| value.as_object().cloned()).expect("fields");
+        let message = |model: &str| Message::Assistant {
+            content: "so".to_owned(),
+            tool_calls: vec![RequestedCall {
+                id: "a".to_owned(),
+                tool: "t".to_owned(),
+                arguments: json!({}),
+                fields: fields(r#"{"extra_content": {"google": {"thought_signature": "s"}}, "function": {"mark": 1}}"#),
+            }],
+            origin: Some(Origin { model: model.to_owned(), fields: fields(r#"{"reasoning_content": "hm"}"#) }),
+        };
+        let own = &written(&[message("m")], DIALECT)[0];
+        assert_eq!(own["reasoning_content"], "hm");
+        assert_eq!(own["tool_calls"][0]["extra_content"]["google"]["thought_signature"], "s");
+        assert_eq!(own["tool_calls"][0]["function"], json!({"name": "t", "arguments": "{}", "mark": 1}));
+        for (model, dialect) in [("other", DIALECT), ("m", Dialect { without_fields: true, ..DIALECT })] {
+            let sent = written(&[message(model)], dialect)[0].to_string();
+            assert!(!sent.contains("hm") && !sent.contains("extra_content") && !sent.contains("mark"), "{sent}");
+        }
     }
 }

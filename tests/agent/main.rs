@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod bad_answers;
 mod bed;
 mod faults;
 mod injecting;

@@ -49,8 +49,13 @@ async fn tool_calls_come_back_as_they_were_meant() {
         idempotent: true,
     };
     let mut asked = ModelRequest { tools: vec![Arc::new(tool)], ..request("act", "add") };
-    let earlier = RequestedCall { id: "c1".to_owned(), tool: "add".to_owned(), arguments: json!({ "a": 0 }) };
-    asked.messages.push(Message::Assistant { content: String::new(), tool_calls: vec![earlier] });
+    let earlier = RequestedCall {
+        id: "c1".to_owned(),
+        tool: "add".to_owned(),
+        arguments: json!({ "a": 0 }),
+        ..RequestedCall::default()
+    };
+    asked.messages.push(Message::Assistant { content: String::new(), tool_calls: vec![earlier], origin: None });
     asked.messages.push(Message::Tool { call_id: "c1".to_owned(), content: "1".to_owned() });
     let reply = models(&settings(&server.base_url())).complete(&asked).await.expect("an answer");
     let arguments: Vec<&Value> = reply.tool_calls.iter().map(|call| &call.arguments).collect();

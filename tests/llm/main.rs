@@ -8,6 +8,7 @@ use serde_json::json;
 mod dialects;
 mod embeddings;
 mod faults;
+mod forms;
 mod limits;
 mod metrics;
 mod scripted;
@@ -58,7 +59,10 @@ fn request(purpose: &'static str, goal: &str) -> ModelRequest {
 fn number_request() -> ModelRequest {
     let schema = json!({ "type": "object", "required": ["n"], "additionalProperties": false,
         "properties": { "n": { "type": "integer" } } });
-    ModelRequest { schema: Some(ResponseSchema { name: "number", schema }), ..request("plan", "a number") }
+    ModelRequest {
+        schema: Some(ResponseSchema { name: "number", schema, tolerated: None }),
+        ..request("plan", "a number")
+    }
 }
 
 async fn ask(settings: &Settings) -> Result<ModelReply, ModelError> {

@@ -53,7 +53,6 @@ async fn always_and_never_are_obeyed() {
 #[tokio::test]
 async fn nonsense_is_repaired_and_everything_spent_is_added_up() {
     let scenario = Scenario::on("")
-        .turn(Turn::new(Reply::Text("no idea".to_owned())).usage(100, 10))
         .turn(Turn::new(Reply::Json(json!({ "n": "seven" }))).usage(200, 20))
         .turn(Turn::new(Reply::Json(json!({ "n": 7 }))).usage(300, 30));
     let server = server(vec![scenario]).await;
@@ -61,21 +60,21 @@ async fn nonsense_is_repaired_and_everything_spent_is_added_up() {
     settings.prices.insert("main".to_owned(), Price { prompt: 1.0, completion: 10.0 });
     let reply = models(&settings).complete(&number_request()).await.expect("an answer");
     assert_eq!(reply.content, r#"{"n":7}"#);
-    assert_eq!((reply.usage.prompt_tokens, reply.usage.completion_tokens), (600, 60));
-    assert!((reply.cost_usd - 0.0012).abs() < 1e-9, "{}", reply.cost_usd);
-    let last = server.requests()[2].body["messages"].to_string();
-    assert!(last.contains("no idea") && last.contains("holds no JSON object"), "{last}");
-    assert!(last.contains("seven") && last.contains("/n"), "{last}");
+    assert_eq!((reply.usage.prompt_tokens, reply.usage.completion_tokens), (500, 50));
+    assert!((reply.cost_usd - 0.001).abs() < 1e-9, "{}", reply.cost_usd);
+    let last = server.requests()[1].body["messages"].to_string();
+    assert!(last.contains(r#"\"n\" must be of type integer; it is \"seven\""#), "{last}");
 }
 
 #[tokio::test]
-async fn lasting_nonsense_ends_after_two_repairs() {
+async fn lasting_nonsense_ends_after_one_repair_and_says_what_is_wrong() {
     let server = server(vec![Scenario::on("").fault(Fault::WrongSchema, 1)]).await;
     let error = models(&settings(&server.base_url())).complete(&number_request()).await.expect_err("a failure");
-    assert_eq!(error.failure.class, FailureClass::Transient, "{error}");
-    assert!(error.failure.message.contains(r#"schema "number" after 2 repairs"#), "{error}");
-    assert_eq!(server.requests().len(), 3);
-    assert_eq!(error.usage.prompt_tokens, 300);
+    assert_eq!(error.failure.class, FailureClass::Permanent, "{error}");
+    assert!(error.failure.message.contains(r#"no usable number: the answer has no "n""#), "{error}");
+    assert!(error.was_answered);
+    assert_eq!(server.requests().len(), 2);
+    assert_eq!(error.usage.prompt_tokens, 200);
 }
 
 #[tokio::test]
@@ -118,4 +117,31 @@ async fn an_endpoint_that_ignores_schemas_gets_them_in_the_prompt_after_three_ti
         answers.push(models.complete(&number_request()).await.expect("an answer").content);
     }
     assert_eq!(answers, [r#"{"n":2}"#, r#"{"n":2}"#, r#"{"n":1}"#, r#"{"n":1}"#]);
+}
+
+#[tokio::test]
+async fn one_question_is_repaired_once_with_all_its_models() {
+    let server = server(vec![Scenario::on("").text("no idea")]).await;
+    let mut settings = settings(&server.base_url());
+    settings.models = vec!["main".to_owned(), "spare".to_owned()];
+    let error = models(&settings).complete(&number_request()).await.expect_err("a failure");
+    assert_eq!(error.said.as_deref(), Some("no idea"));
+    let asked: Vec<String> = server.requests().into_iter().map(|request| request.model).collect();
+    assert_eq!(asked, ["main", "main", "spare"]);
+}
+
+#[tokio::test]
+async fn a_call_of_a_tool_in_place_of_an_answer_is_no_statement() {
+    let call = r#"<tool_call>{"name": "x", "arguments": {}}</tool_call>"#;
+    let server = server(vec![Scenario::on("").text(call)]).await;
+    let error = models(&settings(&server.base_url())).complete(&number_request()).await.expect_err("a failure");
+    assert_eq!((error.was_answered, error.said), (true, None));
+}
+
+#[tokio::test]
+async fn an_answer_given_as_the_arguments_of_a_tool_by_that_schema_is_the_answer() {
+    let scenario = Scenario::on("").call("json_tool_call", json!({ "n": 7 }));
+    let server = server(vec![scenario]).await;
+    let reply = models(&settings(&server.base_url())).complete(&number_request()).await.expect("an answer");
+    assert_eq!((reply.content.as_str(), server.requests().len()), (r#"{"n":7}"#, 1));
 }

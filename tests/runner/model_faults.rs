@@ -15,7 +15,7 @@ async fn every_fault_of_a_model_ends_in_its_class_and_disturbs_no_other_task() {
         ("hanging", Fault::Hang, FailureClass::Timeout),
         ("dripping", Fault::SlowDrip { bytes: 1, pause_ms: 100 }, FailureClass::Timeout),
         ("malformed", Fault::MalformedJson, FailureClass::Transient),
-        ("shapeless", Fault::WrongSchema, FailureClass::Transient),
+        ("shapeless", Fault::WrongSchema, FailureClass::Permanent),
         ("inventive", Fault::UnknownTool, FailureClass::Permanent),
         ("silent", Fault::EmptyChoices, FailureClass::Transient),
         ("verbose", Fault::HugeBody { bytes: 10 << 20 }, FailureClass::Transient),

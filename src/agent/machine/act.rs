@@ -7,16 +7,18 @@ use serde_json::{Map, Value};
 
 use super::consent::{Consent, consent};
 use super::state::{ActCall, CallStatus, Status, Step, as_known};
-use super::{Machine, ModelCall, prompts, schema};
+use super::{Machine, ModelCall, checking, prompts, schema};
 use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCall};
 use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
 use crate::domain::id::derived;
 use crate::domain::json;
 use crate::domain::plan::resolve;
-use crate::domain::tool::{ToolCall, ToolResult};
+use crate::domain::tool::{FAIL_STEP, ToolCall, ToolResult, meant};
 
 /// Tools called in one turn; further ones are refused.
 const MAX_CALLS_PER_TURN: usize = 16;
+/// Turns in a row in which the model may say nothing.
+const MAX_EMPTY_TURNS: u32 = 3;
 /// Same call, same result: so often until the model is told. The next one fails the step.
 const CIRCLES: u32 = 3;
 
@@ -77,8 +79,7 @@ impl Machine {
             return None;
         }
         let mut messages = prompts::act(&self.setup, &step.plan, &outputs, &self.artifacts());
-        let mut tools: Vec<_> =
-            self.setup.tools.iter().filter(|tool| tool.name != prompts::FAIL_STEP).cloned().collect();
+        let mut tools: Vec<_> = self.setup.tools.iter().filter(|tool| tool.name != FAIL_STEP).cloned().collect();
         tools.push(Arc::new(prompts::fail_step_tool()));
         let model = self.setup.model.clone();
         let max_output_tokens = self.setup.max_output_tokens;
@@ -108,8 +109,22 @@ impl Machine {
                 return;
             }
         };
+        if let Some(exhausted) = reply.exhausted {
+            // The turn is taken again with a higher limit, and does not count.
+            if let Err(failure) = self.outgrow(&reply.model, exhausted) {
+                self.fail(index, failure);
+            }
+            return;
+        }
         act.turns += 1;
-        if let Some(call) = reply.tool_calls.iter().find(|call| call.tool == prompts::FAIL_STEP) {
+        let is_empty = reply.tool_calls.is_empty() && reply.content.trim().is_empty();
+        act.empty_turns = if is_empty { act.empty_turns + 1 } else { 0 };
+        if act.empty_turns >= MAX_EMPTY_TURNS {
+            let reason = format!("model {:?} said nothing in {MAX_EMPTY_TURNS} turns in a row", reply.model);
+            self.fail(index, Failure::permanent(reason));
+            return;
+        }
+        if let Some(call) = reply.tool_calls.iter().find(|call| call.tool == FAIL_STEP) {
             let reason = call.arguments.get("reason").and_then(Value::as_str).unwrap_or("no reason given");
             let failure = Failure::permanent(format!("the agent could not do it: {reason}"));
             self.fail(index, failure);
@@ -127,14 +142,16 @@ impl Machine {
             self.finish(index, schema::text_or_json(&reply.content));
             return;
         };
-        act.messages.push(Message::Assistant { content: reply.content, tool_calls: Vec::new() });
+        let origin = reply.origin();
+        act.messages.push(Message::Assistant { content: reply.content, tool_calls: Vec::new(), origin });
         act.messages.push(Message::User { content: complaint.to_owned() });
     }
 
     /// Takes the tool calls of a turn. What cannot be called is answered at once; nothing in them is trusted.
     fn queue_calls(&mut self, index: usize, reply: ModelReply) {
         let known = self.tool_names();
-        let mut ids = HashSet::new();
+        let origin = reply.origin();
+        let mut ids = self.known_ids(index);
         let mut requested: Vec<RequestedCall> = Vec::new();
         let mut calls: Vec<ActCall> = Vec::new();
         let step = &self.state.steps[index];
@@ -143,9 +160,19 @@ impl Machine {
             ordinal += 1;
             let id = step.call_id(ordinal);
             if call.id.is_empty() || !ids.insert(call.id.clone()) {
-                call.id = format!("call_{ordinal}");
+                // Nine letters and digits are the form that every server takes.
+                let free = (ordinal..).map(|number| format!("c{number:08}")).find(|id| ids.insert(id.clone()));
+                call.id = free.unwrap_or_default();
             }
-            let arguments = read_arguments(&call.arguments);
+            if let Some(tool) = meant(&call.tool, &known) {
+                tool.clone_into(&mut call.tool);
+            }
+            let arguments = read_arguments(&call.arguments).map(|mut arguments| {
+                if let Some(tool) = self.tool(&call.tool) {
+                    checking::as_text(&mut arguments, &tool.parameters);
+                }
+                arguments
+            });
             let status = if position >= MAX_CALLS_PER_TURN {
                 CallStatus::Returned(prompts::too_many_calls(MAX_CALLS_PER_TURN))
             } else if !known.contains(&call.tool.as_str()) {
@@ -163,10 +190,21 @@ impl Machine {
         let step = &mut self.state.steps[index];
         step.calls = ordinal;
         if let Status::Acting(act) = &mut step.status {
-            act.messages.push(Message::Assistant { content: reply.content, tool_calls: requested });
+            act.messages.push(Message::Assistant { content: reply.content, tool_calls: requested, origin });
             act.calls = calls;
         }
         self.close_turn(index);
+    }
+
+    /// The ids of the calls in the conversation of a step. Servers that count the calls of each answer give the same ones
+    /// again.
+    fn known_ids(&self, index: usize) -> HashSet<String> {
+        let Status::Acting(act) = &self.state.steps[index].status else { return HashSet::new() };
+        let calls = act.messages.iter().filter_map(|message| match message {
+            Message::Assistant { tool_calls, .. } => Some(tool_calls),
+            _ => None,
+        });
+        calls.flatten().map(|call| call.id.clone()).collect()
     }
 
     /// The tool calls of all turns that are due, marked as started.

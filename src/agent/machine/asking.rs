@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::state::{Asking, Phase, Rejected, Step};
-use super::{ASKS, Action, Machine, ModelCall, ModelFailed, prompts, schema};
+use super::state::{Asking, Phase, Rejected, State, Step};
+use super::{ASKS, Action, Machine, ModelCall, ModelFailed, checking, prompts, schema};
 use crate::domain::approval::Need;
-use crate::domain::conversation::{ModelReply, ModelRequest};
+use crate::domain::conversation::{Exhausted, ModelReply, ModelRequest};
 use crate::domain::event::Level;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::plan::{Plan, PlanStep};
@@ -52,6 +52,8 @@ impl Machine {
             _ => (prompts::answer(&self.setup, &self.state, &asking.rejected), schema::answer()),
         };
         let id = self.question_id()?;
+        // One repair for a question: what the client mended is not mended again.
+        let once = !asking.rejected.is_empty();
         let request = ModelRequest {
             purpose,
             messages,
@@ -59,7 +61,7 @@ impl Machine {
             schema: Some(schema),
             max_output_tokens: self.setup.max_output_tokens,
             model: self.setup.model.clone(),
-            once: false,
+            once,
         };
         let mut call = ModelCall { id, request };
         match self.admit(&mut call) {
@@ -81,11 +83,12 @@ impl Machine {
             asking.in_flight = false;
         }
         match reply {
-            Err(failed) if self.can_do_without(&failed) => {
-                self.note("answer_rejected", Level::Warn, format!("unusable plan: {}", failed.failure), &[]);
-                self.adopt_whole_goal();
+            Err(failed) => self.question_failed(failed),
+            Ok(ModelReply { exhausted: Some(exhausted), model, .. }) => {
+                if let Err(failure) = self.outgrow(&model, exhausted) {
+                    self.stop(failure);
+                }
             }
-            Err(failed) => self.stop(failed.failure),
             Ok(reply) => {
                 let used = match self.state.phase {
                     Phase::Answering(_) => schema::read_answer(&reply.content).map(|declared| self.declare(&declared)),
@@ -102,12 +105,58 @@ impl Machine {
         }
     }
 
-    /// Whether a failed question for a plan has been answered, only never usably, with all the repairs that the client
-    /// makes: then no retry of the task would do better than going on without a plan.
-    fn can_do_without(&self, failed: &ModelFailed) -> bool {
-        let is_plan = matches!(self.state.phase, Phase::Planning(_) | Phase::Replanning(_));
-        let is_nonsense = matches!(failed.failure.class, FailureClass::Invalid | FailureClass::Transient);
-        is_plan && is_nonsense && failed.usage.completion_tokens > 0
+    /// Makes do with what the model said in place of a plan or an answer, or stops when it said nothing usable.
+    fn question_failed(&mut self, failed: ModelFailed) {
+        let ModelFailed { failure, said, was_answered, .. } = failed;
+        // A passing failure, of another model that was asked then, is left to the retry of the task.
+        if !was_answered || failure.class != FailureClass::Permanent {
+            self.stop(failure);
+            return;
+        }
+        if matches!(self.state.phase, Phase::Answering(_)) {
+            self.answer_with(said.as_deref().unwrap_or_default(), failure);
+        } else {
+            self.note("answer_rejected", Level::Warn, format!("unusable plan: {failure}"), &[]);
+            self.adopt_whole_goal();
+        }
+    }
+
+    /// Takes plain text for the answer when all steps of the last plan are done, which shows that there is a result;
+    /// otherwise ends with `failure`.
+    fn answer_with(&mut self, said: &str, failure: Failure) {
+        let State { steps, revision, .. } = &self.state;
+        let is_done =
+            steps.iter().any(|step| step.revision == *revision) && steps.iter().all(|step| step.output().is_some());
+        let Some(stated) = schema::stated(said).filter(|_| is_done) else {
+            self.stop(failure);
+            return;
+        };
+        let message = "the model gave its answer as text and did not confirm that the goal was reached";
+        let result = json!({"output": stated, "reason": message, "confirmed": false});
+        self.note("answer_unconfirmed", Level::Warn, message.to_owned(), &[]);
+        self.end(Ok(result));
+    }
+
+    /// Lets answers be longer after a model has used up the limit before its first word.
+    ///
+    /// # Errors
+    /// When they cannot be longer.
+    pub(super) fn outgrow(&mut self, model: &str, exhausted: Exhausted) -> Result<(), Failure> {
+        let Exhausted { limit, next } = exhausted;
+        let Some(next) = next else {
+            return Err(Failure::permanent(format!(
+                "model {model:?} used all {limit} tokens of its answer for thinking, before the first word; raise \
+                 model.max_output_tokens_ceiling (and the budget's max_tokens when that left it no more), or let it think \
+                 less"
+            )));
+        };
+        self.setup.max_output_tokens = self.setup.max_output_tokens.max(next);
+        let message = format!(
+            "{model} used all {limit} tokens of its answer for thinking, before the first word; it may use {next} now"
+        );
+        let data = [("model", json!(model)), ("limit", json!(limit)), ("next", json!(next))];
+        self.note("output_limit_raised", Level::Warn, message, &data);
+        Ok(())
     }
 
     fn declare(&mut self, declared: &schema::Declared) {
@@ -130,8 +179,8 @@ impl Machine {
             return;
         }
         if matches!(self.state.phase, Phase::Answering(_)) {
-            // Models answer differently each time, so another attempt may well succeed.
-            self.end(Err(Failure::transient(format!("the model gave no usable answer in {ASKS} tries: {error}"))));
+            // Another attempt at the task would ask the same question of the same outputs.
+            self.stop(Failure::permanent(format!("the model gave no usable answer in {ASKS} tries: {error}")));
         } else {
             self.adopt_whole_goal();
         }
@@ -163,7 +212,8 @@ impl Machine {
 
     /// Reads and validates the steps of a plan; done steps of earlier plans may be referred to.
     fn read_plan(&self, text: &str) -> Result<Vec<PlanStep>, String> {
-        let steps = schema::read_plan(text)?;
+        let mut steps = schema::read_plan(text)?;
+        checking::set_names(&mut steps, &self.tool_names());
         let is_replan = matches!(self.state.phase, Phase::Replanning(_));
         if steps.is_empty() {
             return if is_replan { Ok(steps) } else { Err("the plan has no steps".to_owned()) };
@@ -177,7 +227,7 @@ impl Machine {
             ..step.plan.clone()
         });
         let whole = Plan { steps: done.chain(steps.iter().cloned()).collect() };
-        whole.validate(&self.tool_names()).map_err(|error| error.to_string())?;
+        checking::check(&whole, &steps, &self.state.outputs(), &self.setup.tools)?;
         self.check_size(steps.len())?;
         Ok(steps)
     }

@@ -1,7 +1,5 @@
 //! What the model must answer: strict JSON schemas, and the tolerant reading of what it does answer.
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::domain::approval::Need;
@@ -27,7 +25,14 @@ pub(super) fn plan() -> ResponseSchema {
         "analysis": {"type": "string", "description": "what the goal requires, in a few sentences"},
         "steps": {"type": "array", "items": step},
     }));
-    ResponseSchema { name: "plan", schema }
+    let tolerated = json!({
+        "type": ["object", "array"],
+        "required": ["steps"],
+        "properties": {"steps": {"type": "array", "items": {"type": "object"}}},
+        "minItems": 1,
+        "items": {"type": "object", "anyOf": [{"required": ["tool"]}, {"required": ["instruction"]}]},
+    });
+    ResponseSchema { name: "plan", schema, tolerated: Some(tolerated) }
 }
 
 /// Schema of the final answer.
@@ -37,7 +42,9 @@ pub(super) fn answer() -> ResponseSchema {
         "answer": {"type": "string", "description": "the result for whoever set the goal; empty on failure"},
         "reason": {"type": "string", "description": "why this counts as success or failure"},
     }));
-    ResponseSchema { name: "answer", schema }
+    let any: Vec<Value> = std::iter::once(&"success").chain(&RESULTS).map(|name| json!({"required": [name]})).collect();
+    let tolerated = json!({"type": "object", "anyOf": any});
+    ResponseSchema { name: "answer", schema, tolerated: Some(tolerated) }
 }
 
 fn object(properties: &Value) -> Value {
@@ -46,99 +53,160 @@ fn object(properties: &Value) -> Value {
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
 }
 
-#[derive(Deserialize)]
-struct WrittenPlan {
-    steps: Vec<WrittenStep>,
-}
-
-#[derive(Deserialize)]
-struct WrittenStep {
-    id: String,
-    #[serde(default)]
-    tool: Option<String>,
-    #[serde(default)]
-    arguments: Value,
-    #[serde(default)]
-    instruction: Option<String>,
-    #[serde(default)]
-    depends_on: Option<Vec<String>>,
-    #[serde(default)]
-    capability: Option<String>,
-    #[serde(default)]
-    estimated_s: Option<f64>,
-}
+/// Names under which models give a result.
+const RESULTS: [&str; 5] = ["answer", "result", "output", "final_answer", "response"];
+/// What models write for a tool when they mean none.
+const NO_TOOL: [&str; 10] = ["", "none", "null", "nil", "n/a", "-", "no", "no_tool", "no tool", "instruction"];
 
 /// The answer of a model that declares how the run ended.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Declared {
     pub(super) success: bool,
     pub(super) answer: Value,
     pub(super) reason: String,
 }
 
-/// Reads the steps of a plan.
+/// Reads the steps of a plan: the object that was asked for, or the list of the steps alone.
 ///
 /// # Errors
 /// What is wrong, in words for the model.
 pub(super) fn read_plan(text: &str) -> Result<Vec<PlanStep>, String> {
-    let written: WrittenPlan = read_json(text).map_err(|error| format!("this is not a plan in JSON: {error}"))?;
-    written.steps.into_iter().map(WrittenStep::read).collect()
+    let written: Value = read(inner_json(text)).map_err(|error| format!("this is not a plan in JSON: {error}"))?;
+    let steps = match &written {
+        Value::Array(steps) => Some(steps),
+        other => other["steps"].as_array(),
+    };
+    let steps = steps.ok_or("this is not a plan: it has no list \"steps\"")?;
+    steps.iter().enumerate().map(|(index, step)| read_step(index + 1, step)).collect()
 }
 
-impl WrittenStep {
-    fn read(self) -> Result<PlanStep, String> {
-        let filled = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
-        let tool = filled(self.tool);
-        let arguments = match self.arguments {
-            Value::String(text) if text.trim().is_empty() => Value::Null,
-            Value::String(text) => read(&text)
-                .map_err(|error| format!("step {:?}: arguments must be the text of a JSON object: {error}", self.id))?,
-            other => other,
-        };
-        // Models like to describe a tool step in `instruction`; the tool is what counts.
-        let instruction = if tool.is_some() { None } else { filled(self.instruction) };
-        let arguments = if tool.is_some() { arguments } else { Value::Null };
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "saturates, which is what is meant"
-        )]
-        let estimated_s = self.estimated_s.map(|seconds| seconds.ceil() as u32);
-        Ok(PlanStep {
-            id: self.id,
-            tool,
-            arguments,
-            instruction,
-            depends_on: self.depends_on.unwrap_or_default(),
-            capability: filled(self.capability),
-            estimated_s,
-            approval: Need::None,
-        })
+/// Reads step number `number`, in the words that models use for the same thing.
+fn read_step(number: usize, written: &Value) -> Result<PlanStep, String> {
+    let fields = written.as_object().ok_or_else(|| format!("step {number} is no object"))?;
+    let first = |names: &[&str]| names.iter().find_map(|name| fields.get(*name).filter(|value| !value.is_null()));
+    let text = |names: &[&str]| first(names).and_then(text_of).filter(|text| !text.is_empty());
+    let id = text(&["id", "step"]).unwrap_or_else(|| format!("s{number}"));
+    let nested = first(&["tool"]).filter(|tool| tool.is_object());
+    let tool = match nested {
+        Some(tool) => text_of(&tool["name"]),
+        None => text(&["tool", "tool_name"]),
+    };
+    let tool = tool.filter(|name| !NO_TOOL.contains(&name.to_lowercase().as_str()));
+    let names = ["arguments", "args", "parameters", "input"];
+    let arguments = first(&names).or_else(|| names.iter().find_map(|name| nested?.get(*name))).cloned();
+    let arguments = match arguments.unwrap_or_default() {
+        Value::String(text) if text.trim().is_empty() => Value::Null,
+        Value::String(text) => {
+            read(&text).map_err(|error| format!("step {id:?}: arguments must be the text of a JSON object: {error}"))?
+        }
+        other => other,
+    };
+    // Models like to describe a tool step in `instruction`; the tool is what counts.
+    let instruction = if tool.is_some() { None } else { text(&["instruction", "task", "description"]) };
+    let arguments = if tool.is_some() { arguments } else { Value::Null };
+    Ok(PlanStep {
+        id,
+        tool,
+        arguments,
+        instruction,
+        depends_on: first(&["depends_on", "after"]).map(texts_of).unwrap_or_default(),
+        capability: text(&["capability"]),
+        estimated_s: first(&["estimated_s"]).and_then(seconds),
+        approval: Need::None,
+    })
+}
+
+/// A text, or a number as the text that it is.
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.trim().to_owned()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
     }
 }
 
-/// Reads a final answer. An `answer` that is JSON, or the text of a JSON object or array, becomes that value.
+/// A list of texts, or the only one.
+fn texts_of(value: &Value) -> Vec<String> {
+    let texts = match value {
+        Value::Array(items) => items.iter().filter_map(text_of).collect(),
+        other => text_of(other).into_iter().collect::<Vec<_>>(),
+    };
+    texts.into_iter().filter(|text| !text.is_empty()).collect()
+}
+
+fn seconds(value: &Value) -> Option<u32> {
+    let seconds: f64 = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, which is what is meant")]
+    Some(seconds.ceil() as u32)
+}
+
+/// Reads a final answer. An `answer` that is JSON, or the text of a JSON object or array, becomes that value. One without
+/// `success` is a success when it has a result.
 ///
 /// # Errors
 /// What is wrong, in words for the model.
 pub(super) fn read_answer(text: &str) -> Result<Declared, String> {
-    #[derive(Deserialize)]
-    struct Written {
-        success: bool,
-        #[serde(default)]
-        answer: Value,
-        #[serde(default)]
-        reason: String,
-    }
-    let written: Written = read_json(text).map_err(|error| format!("this is not an answer in JSON: {error}"))?;
-    let answer = match written.answer {
-        Value::String(text) => text_or_json(&text),
-        other => other,
+    let written: Value = read(inner_json(text)).map_err(|error| format!("this is not an answer in JSON: {error}"))?;
+    let fields = written.as_object().ok_or("this is not an answer: it must be an object with \"answer\"")?;
+    let answer = match RESULTS.iter().find_map(|name| fields.get(*name).filter(|value| !value.is_null())) {
+        Some(Value::String(text)) => text_or_json(text),
+        Some(other) => other.clone(),
+        None => Value::Null,
     };
-    if written.success && (answer.is_null() || answer == "") {
+    let has_answer = !(answer.is_null() || answer.as_str().is_some_and(|text| text.trim().is_empty()));
+    let success = match fields.get("success") {
+        None | Some(Value::Null) => has_answer && !fields.contains_key("error"),
+        Some(Value::Bool(success)) => *success,
+        Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => true,
+        Some(Value::String(text)) if text.eq_ignore_ascii_case("false") => false,
+        Some(other) => return Err(format!("\"success\" must be true or false; it is {other}")),
+    };
+    if success && !has_answer {
         return Err("success is true, but answer is empty: give the result itself".to_owned());
     }
-    Ok(Declared { success: written.success, answer, reason: written.reason })
+    let declared_failure = fields.contains_key("success") || fields.contains_key("error");
+    if !success && !declared_failure {
+        return Err("the answer is empty: give the result itself, or success false and the reason".to_owned());
+    }
+    let reasons = ["reason", "error"].iter().find_map(|name| fields.get(*name).and_then(text_of));
+    let reason = reasons.filter(|reason| !reason.is_empty());
+    let reason = reason.or_else(|| if success { None } else { text_of(&answer) }).unwrap_or_default();
+    Ok(Declared { success, answer, reason })
+}
+
+/// Phrases of a text that tells that something was not done, lower case.
+const FAILURES: [&str; 17] = [
+    "i cannot",
+    "i can't",
+    "i can not",
+    "could not",
+    "couldn't",
+    "unable to",
+    "not able to",
+    "failed to",
+    "i'm sorry",
+    "i am sorry",
+    "apologi",
+    "not possible",
+    "impossible",
+    "i don't have",
+    "i do not have",
+    "i need more",
+    "as an ai",
+];
+
+/// The result that a model gave as plain text in place of the answer that was asked for; `None` when it may be anything
+/// but a result: JSON, a question, or the news that something did not work.
+pub(super) fn stated(text: &str) -> Option<&str> {
+    let text = text.trim();
+    let lower = text.to_lowercase().replace('’', "'");
+    let is_statement = !text.is_empty()
+        && !text.starts_with(['{', '[', '<'])
+        && !text.ends_with('?')
+        && !lower.starts_with("error")
+        && !text.contains("```json")
+        && !FAILURES.iter().any(|phrase| lower.contains(phrase));
+    is_statement.then_some(text)
 }
 
 /// The value when `text` is a JSON object or array and nothing else; otherwise the text.
@@ -147,11 +215,6 @@ pub(super) fn text_or_json(text: &str) -> Value {
         Ok(value @ (Value::Object(_) | Value::Array(_))) => value,
         _ => Value::String(text.to_owned()),
     }
-}
-
-/// What the JSON in `text` says; numbers keep their digits.
-fn read_json<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
-    read(inner_json(text)).and_then(serde_json::from_value)
 }
 
 /// `text` without the code fence that models put around JSON.
@@ -199,6 +262,70 @@ mod tests {
         let text = "```json\n{\"steps\": [{\"id\": \"a\", \"tool\": \"t\", \"instruction\": \"do t\"}]}\n```";
         let steps = read_plan(text).expect("a plan");
         assert_eq!((steps[0].tool.as_deref(), steps[0].instruction.as_deref()), (Some("t"), None));
+    }
+
+    #[test]
+    fn a_plan_is_read_in_the_words_of_models() {
+        let text = r#"[{"id": 1, "tool": "t", "arguments": {"x": 1}, "estimated_s": "3"},
+            {"step": "two", "tool": "none", "instruction": "look at ${1}", "after": [1]},
+            {"tool": {"name": "t", "arguments": "{\"x\": 2}"}, "depends_on": "two"},
+            {"tool": null, "task": "sum up", "arguments": {}}]"#;
+        let steps = read_plan(text).expect("a plan");
+        let ids: Vec<&str> = steps.iter().map(|step| step.id.as_str()).collect();
+        assert_eq!(ids, ["1", "two", "s3", "s4"]);
+        assert_eq!((steps[0].estimated_s, &steps[0].arguments), (Some(3), &json!({"x": 1})));
+        assert_eq!((steps[1].tool.as_deref(), steps[1].depends_on.as_slice()), (None, &["1".to_owned()][..]));
+        assert_eq!((steps[2].tool.as_deref(), &steps[2].arguments), (Some("t"), &json!({"x": 2})));
+        assert_eq!(
+            (steps[2].depends_on.as_slice(), steps[3].instruction.as_deref()),
+            (&["two".to_owned()][..], Some("sum up"))
+        );
+        assert_eq!(read_plan(r#"{"steps": 3}"#), Err("this is not a plan: it has no list \"steps\"".to_owned()));
+        assert_eq!(read_plan(r#"{"steps": ["go"]}"#), Err("step 1 is no object".to_owned()));
+    }
+
+    #[test]
+    fn an_answer_is_read_in_the_words_of_models() {
+        let read = |text: &str| read_answer(text).map(|declared| (declared.success, declared.answer));
+        for (text, answer) in [
+            (r#"{"success": true, "answer": "42"}"#, json!("42")),
+            (r#"{"success": true, "answer": 42, "reason": "r"}"#, json!(42)),
+            (r#"{"success": "true", "answer": [4, 2]}"#, json!([4, 2])),
+            (r#"{"success": true, "answer": false}"#, json!(false)),
+            (r#"{"answer": {"n": 42}}"#, json!({"n": 42})),
+            (r#"{"success": true, "result": "42"}"#, json!("42")),
+            (r#"{"final_answer": "42", "success": null}"#, json!("42")),
+        ] {
+            assert_eq!(read(text), Ok((true, answer)), "{text}");
+        }
+        let failed = read_answer(r#"{"success": false, "reason": "no data"}"#).expect("an answer");
+        assert_eq!((failed.success, failed.reason.as_str()), (false, "no data"));
+        assert_eq!(read_answer(r#"{"success": false, "answer": "gone"}"#).expect("an answer").reason, "gone");
+        assert!(!read_answer(r#"{"answer": "half", "error": "timeout"}"#).expect("an answer").success);
+        for unclear in
+            [r#"{"answer": ""}"#, r#"{"success": "maybe", "answer": "x"}"#, r#"{"success": true}"#, "[1]", "3"]
+        {
+            assert!(read(unclear).is_err(), "{unclear}");
+        }
+    }
+
+    #[test]
+    fn only_a_plain_statement_is_a_result() {
+        assert_eq!(stated(" The factorial of 10 is **3628800**.\n"), Some("The factorial of 10 is **3628800**."));
+        for other in [
+            "",
+            "{\"x\": 1}",
+            "[1, 2]",
+            "Which board do you mean?",
+            "I’m sorry, the page is gone.",
+            "I cannot do that.",
+            "It was not possible to read it.",
+            "Error: timeout",
+            "<tool_call>",
+            "Here:\n```json\n{}\n```",
+        ] {
+            assert_eq!(stated(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -110,6 +110,9 @@ pub(super) struct Act {
     /// Model turns taken.
     pub(super) turns: u32,
     pub(super) in_flight: bool,
+    /// Turns in a row in which the model said nothing.
+    #[serde(default)]
+    pub(super) empty_turns: u32,
     /// The conversation after its opening.
     pub(super) messages: Vec<Message>,
     /// Tool calls of the last turn; empty when it is the model's turn.

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::consent::{Consent, consent};
 use super::state::{Act, Asking, CallStatus, Phase, Status, Step, as_known, unknown_outcome};
-use super::{Action, Machine};
+use super::{Action, Machine, checking};
 use crate::domain::event::Level;
 use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
 use crate::domain::plan::resolve;
@@ -151,7 +151,6 @@ impl Machine {
 
     /// The calls of the tool steps that are due, marked as started.
     fn take_step_calls(&mut self) -> Vec<ToolCall> {
-        let outputs = self.targets();
         let mut calls = Vec::new();
         for index in 0..self.state.steps.len() {
             let step = &self.state.steps[index];
@@ -168,14 +167,10 @@ impl Machine {
                 self.fail(index, Failure::invalid(format!("unknown tool {tool:?}; known are: {known}")));
                 continue;
             }
-            let arguments = match &step.plan.arguments {
-                Value::Null => Ok(Value::Object(Map::new())),
-                arguments => resolve(arguments, &outputs),
-            };
-            match arguments {
-                Err(unresolved) => self.fail(index, Failure::invalid(unresolved.to_string())),
-                Ok(arguments) => {
-                    let call = ToolCall { id: step.call_id(1), step: step.plan.id.clone(), tool, arguments };
+            match self.call_of(index, &tool) {
+                Err(failure) => self.fail(index, failure),
+                Ok(call) => {
+                    let step = &self.state.steps[index];
                     match consent(&self.setup, &step.plan, step.revision, &call) {
                         Consent::Open => {}
                         Consent::Refused(failure) => self.fail(index, failure),
@@ -190,20 +185,31 @@ impl Machine {
         calls
     }
 
+    /// The call of a tool step, with every reference replaced, and JSON as its text where the tool wants text.
+    ///
+    /// # Errors
+    /// A reference that points at nothing.
+    fn call_of(&self, index: usize, tool: &str) -> Result<ToolCall, Failure> {
+        let step = &self.state.steps[index];
+        let mut arguments = match &step.plan.arguments {
+            Value::Null => Value::Object(Map::new()),
+            arguments => {
+                resolve(arguments, &self.targets()).map_err(|unresolved| Failure::invalid(unresolved.to_string()))?
+            }
+        };
+        if let Some(tool) = self.tool(tool) {
+            checking::as_text(&mut arguments, &tool.parameters);
+        }
+        Ok(ToolCall { id: step.call_id(1), step: step.plan.id.clone(), tool: tool.to_owned(), arguments })
+    }
+
     /// The calls that are due and wait for a person.
     fn held_back(&self) -> Vec<ToolCall> {
-        let outputs = self.targets();
         let mut calls = Vec::new();
-        for step in &self.state.steps {
+        for (index, step) in self.state.steps.iter().enumerate() {
             match (&step.status, &step.plan.tool) {
-                (Status::Calling { started: false, .. }, Some(tool)) => {
-                    let arguments = match &step.plan.arguments {
-                        Value::Null => Value::Object(Map::new()),
-                        arguments => resolve(arguments, &outputs).unwrap_or(Value::Null),
-                    };
-                    let (id, name) = (step.call_id(1), step.plan.id.clone());
-                    calls.push(ToolCall { id, step: name, tool: tool.clone(), arguments });
-                }
+                // One whose references point at nothing has failed by now.
+                (Status::Calling { started: false, .. }, Some(tool)) => calls.extend(self.call_of(index, tool)),
                 (Status::Acting(act), _) => {
                     let queued = act.calls.iter().filter(|call| call.status == CallStatus::Queued);
                     calls.extend(queued.map(|call| call.of_step(&step.plan.id)));

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::domain::conversation::{Message, RequestedCall};
+use crate::domain::conversation::{Exhausted, Message, Origin, RequestedCall};
 use crate::domain::failure::FailureClass;
 use crate::domain::id::TaskId;
 use crate::domain::memory::Memory;
@@ -66,12 +66,16 @@ fn begin(setup: Setup) -> Machine {
 fn reply(content: impl ToString) -> ModelReply {
     ModelReply {
         content: content.to_string(),
-        tool_calls: Vec::new(),
         usage: Usage { prompt_tokens: 80, completion_tokens: 20 },
         cost_usd: 0.25,
         model: "scripted".to_owned(),
-        truncated: false,
+        ..ModelReply::default()
     }
+}
+
+/// A question that no model answered.
+fn unanswered(failure: Failure) -> ModelFailed {
+    ModelFailed { failure, usage: Usage::default(), cost_usd: 0.0, was_answered: false, said: None }
 }
 
 fn wants(calls: &[(&str, Value)]) -> ModelReply {
@@ -82,6 +86,7 @@ fn wants(calls: &[(&str, Value)]) -> ModelReply {
             id: format!("c{index}"),
             tool: (*tool).to_owned(),
             arguments: arguments.clone(),
+            ..RequestedCall::default()
         })
         .collect();
     ModelReply { tool_calls, ..reply("") }

@@ -25,7 +25,7 @@ mod response;
 mod script;
 
 pub use request::RecordedRequest;
-pub use script::{Fault, Reply, Scenario, Script, Turn};
+pub use script::{Fault, Refusing, Reply, Scenario, Script, Turn};
 
 use request::Incoming;
 
@@ -210,6 +210,10 @@ fn refuse(script: &Script, headers: &HeaderMap, body: &Value) -> Option<Response
             let message = format!("Incorrect API key provided: {}", presented.trim_start_matches("Bearer "));
             return Some(response::refusal(StatusCode::UNAUTHORIZED, &message, Some("invalid_api_key")));
         }
+    }
+    if let Some(refusing) = script.refusals.iter().find(|refusing| (refusing.when)(body)) {
+        let status = StatusCode::from_u16(refusing.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        return Some(response::refusal(status, refusing.message, None));
     }
     let field = script.refused_fields.iter().find(|field| body.get(field).is_some())?;
     let message = format!("Unsupported parameter: '{field}' is not supported with this model.");

@@ -18,6 +18,8 @@ pub struct Script {
     /// Fields of a request that are refused with status 400, as servers do that do not know them,
     /// e.g. `response_format`.
     pub refused_fields: Vec<&'static str>,
+    /// Further requests that are refused, each in its own way; the first that fits counts.
+    pub refusals: Vec<Refusing>,
     /// Whether the bodies of requests are kept with the recorded requests; a long run may not want them in memory.
     pub keep_bodies: bool,
     /// Key that requests must present; any when `None`.
@@ -32,6 +34,7 @@ impl Default for Script {
             usage: Usage { prompt_tokens: 100, completion_tokens: 20 },
             dimensions: 256,
             refused_fields: Vec::new(),
+            refusals: Vec::new(),
             keep_bodies: true,
             api_key: None,
         }
@@ -65,6 +68,24 @@ impl Script {
         self.refused_fields.push(field);
         self
     }
+
+    /// The same script, refusing the requests for which `when` holds.
+    #[must_use]
+    pub fn refusing_when(mut self, when: fn(&Value) -> bool, status: u16, message: &'static str) -> Self {
+        self.refusals.push(Refusing { when, status, message });
+        self
+    }
+}
+
+/// Requests that are refused, as servers do that cannot do what they ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusing {
+    /// Whether a request, given its body, is one of them.
+    pub when: fn(&Value) -> bool,
+    /// Status of the refusal.
+    pub status: u16,
+    /// What it says.
+    pub message: &'static str,
 }
 
 /// The turns of one conversation, or of one kind of conversation.

@@ -107,11 +107,94 @@ fn a_model_that_fails_in_a_step_is_asked_again_by_the_next_attempt_where_it_stop
     tool_calls(&mut machine);
     returned(&mut machine, "a#1", Ok(json!("found")));
     let call = model_call(&mut machine);
-    let failed = ModelFailed { failure: Failure::transient("down"), usage: Usage::default(), cost_usd: 0.0 };
+    let failed = unanswered(Failure::transient("down"));
     machine.model_answered(&call.id, Err(failed)).expect("in flight");
     assert_eq!(ended(&mut machine).expect_err("failure").class, FailureClass::Transient);
     let mut next = resumed(&machine);
     let again = answer(&mut next, "act", reply("found"));
     assert_eq!(again.request.messages, call.request.messages);
     assert_eq!(next.spent().steps, 1);
+}
+
+#[test]
+fn a_model_that_says_nothing_three_times_in_a_row_fails_the_step() {
+    let budget = Budget { max_replans: 0, ..Budget::default() };
+    let mut machine = begin(Setup { budget, ..with_plan(&json!([{"id": "a", "instruction": "find it"}])) });
+    answer(&mut machine, "act", reply(""));
+    answer(&mut machine, "act", reply(""));
+    answer(&mut machine, "act", wants(&[("look", json!({}))]));
+    tool_calls(&mut machine);
+    returned(&mut machine, "a#1", Ok(json!(1)));
+    for _ in 0..3 {
+        answer(&mut machine, "act", reply(" "));
+    }
+    assert!(ended(&mut machine).expect_err("a failure").message.contains("said nothing in 3 turns in a row"));
+}
+
+#[test]
+fn ids_of_calls_are_unique_over_the_whole_conversation() {
+    let mut machine = acting();
+    for turn in 1..=5 {
+        // Every answer of the model counts from c0, and one of them names a call as a free id would be.
+        let mut reply = wants(&[("look", json!({"turn": turn})), ("look", json!({"again": turn}))]);
+        if turn == 2 {
+            reply.tool_calls[1].id = "c00000006".to_owned();
+        }
+        answer(&mut machine, "act", reply);
+        for call in tool_calls(&mut machine) {
+            returned(&mut machine, &call.id, Ok(json!(call.arguments)));
+        }
+    }
+    let messages = model_call(&mut machine).request.messages;
+    let mut asked: Vec<&str> = Vec::new();
+    let mut told: Vec<&str> = Vec::new();
+    for message in &messages {
+        match message {
+            Message::Assistant { tool_calls, .. } => asked.extend(tool_calls.iter().map(|call| call.id.as_str())),
+            Message::Tool { call_id, .. } => told.push(call_id),
+            _ => {}
+        }
+    }
+    assert_eq!(asked, told);
+    assert_eq!(asked.iter().collect::<std::collections::HashSet<_>>().len(), 10, "{asked:?}");
+}
+
+#[test]
+fn fields_that_go_back_to_the_model_are_part_of_the_checkpoint() {
+    let mut machine = acting();
+    let mut wanted = wants(&[("look", json!({}))]);
+    wanted.tool_calls[0].fields.insert("extra_content".to_owned(), json!({"signature": "s"}));
+    wanted.fields.insert("reasoning_content".to_owned(), json!("hm"));
+    answer(&mut machine, "act", wanted);
+    tool_calls(&mut machine);
+    returned(&mut machine, "a#1", Ok(json!(1)));
+    let messages = model_call(&mut copied(&machine)).request.messages;
+    let own = messages.iter().find_map(|message| match message {
+        Message::Assistant { tool_calls, origin, .. } => Some((&tool_calls[0].fields, origin)),
+        _ => None,
+    });
+    let (call, origin) = own.expect("its turn");
+    let fields = json!({"reasoning_content": "hm"}).as_object().cloned().expect("fields");
+    assert_eq!(call["extra_content"], json!({"signature": "s"}));
+    assert_eq!(*origin, Some(Origin { model: "scripted".to_owned(), fields }));
+}
+
+#[test]
+fn a_name_that_is_nearly_right_calls_the_tool_and_json_becomes_text_where_text_is_wanted() {
+    let save = ToolSpec {
+        parameters: json!({"type": "object", "properties": {"content": {"type": "string"}}}),
+        ..(*tool("save_it", true)).clone()
+    };
+    let plan = json!([
+        {"id": "a", "instruction": "report"},
+        {"id": "b", "tool": "save_it", "arguments": {"content": "${a}"}},
+        {"id": "c", "instruction": "save it again", "depends_on": ["b"]},
+    ]);
+    let mut machine = begin(Setup { tools: vec![Arc::new(save)], ..with_plan(&plan) });
+    answer(&mut machine, "act", reply("{\"n\": 1}"));
+    assert_eq!(tool_calls(&mut machine)[0].arguments, json!({"content": "{\n  \"n\": 1\n}"}));
+    returned(&mut machine, "b#1", Ok(json!("saved")));
+    answer(&mut machine, "act", wants(&[("functions.SaveIt", json!({"content": 5}))]));
+    let calls = tool_calls(&mut machine);
+    assert_eq!((calls[0].tool.as_str(), &calls[0].arguments), ("save_it", &json!({"content": "5"})));
 }

@@ -8,7 +8,12 @@ fn plan_of(steps: &Value) -> ModelReply {
 
 fn failed(class: FailureClass, message: &str) -> ModelFailed {
     let usage = Usage { prompt_tokens: 5, completion_tokens: 5 };
-    ModelFailed { failure: Failure::new(class, message), usage, cost_usd: 0.0 }
+    ModelFailed { usage, ..unanswered(Failure::new(class, message)) }
+}
+
+/// A question that was answered, only not usably.
+fn nonsense(message: &str) -> ModelFailed {
+    ModelFailed { was_answered: true, ..failed(FailureClass::Permanent, message) }
 }
 
 #[test]
@@ -42,18 +47,88 @@ fn an_answer_that_cannot_be_read_is_asked_for_again_and_is_never_success() {
     answer(&mut machine, "answer", reply("all went well!"));
     let again = answer(&mut machine, "answer", reply(json!({"success": true, "answer": "", "reason": ""})));
     assert!(said(&again).contains("all went well!") && said(&again).contains("not an answer in JSON"));
-    answer(&mut machine, "answer", reply("done"));
-    assert_eq!(ended(&mut machine).expect_err("failure").class, FailureClass::Transient);
-    assert_eq!(model_call(&mut resumed(&machine)).request.purpose, "answer");
+    assert!(again.request.once, "one repair for a question");
+    // Another attempt at the task would ask the same; a person who wants it tried again gets a new plan.
+    assert_eq!(ended(&mut machine).expect_err("failure").class, FailureClass::Permanent);
+    assert_eq!(model_call(&mut resumed(&machine)).request.purpose, "replan");
+}
+
+/// A run at its final question, whose model then says `said` and nothing that can be read.
+fn answered_in_prose(said: &str) -> Result<Value, Failure> {
+    let mut machine = begin(with_plan(&json!([{"id": "a", "instruction": "think"}])));
+    answer(&mut machine, "act", reply("hm"));
+    let call = model_call(&mut machine);
+    let failed = nonsense("no JSON");
+    machine.model_answered(&call.id, Err(ModelFailed { said: Some(said.to_owned()), ..failed })).expect("in flight");
+    let kinds: Vec<&str> = machine.take_notes().iter().map(|note| note.kind).collect();
+    let outcome = ended(&mut machine);
+    assert_eq!(kinds.contains(&"answer_unconfirmed"), outcome.is_ok(), "{kinds:?}");
+    outcome
+}
+
+#[test]
+fn prose_is_the_answer_once_all_steps_are_done_and_is_marked_as_not_confirmed() {
+    let result = answered_in_prose("The factorial of 10 is **3628800**.").expect("a result");
+    assert_eq!(
+        (&result["output"], &result["confirmed"]),
+        (&json!("The factorial of 10 is **3628800**."), &json!(false))
+    );
+    for said in ["", "I'm sorry, I could not find it.", "Which one do you mean?", "[1]", "{\"x\": 1}"] {
+        assert_eq!(answered_in_prose(said), Err(Failure::permanent("no JSON")), "{said}");
+    }
+}
+
+#[test]
+fn prose_after_a_failed_plan_that_leaves_nothing_to_do_is_no_answer() {
+    let mut machine = begin(setup());
+    answer(&mut machine, "plan", plan_of(&json!([step("a", "look", &[]), step("b", "look", &[])])));
+    tool_calls(&mut machine);
+    returned(&mut machine, "a#1", Ok(json!(1)));
+    returned(&mut machine, "b#1", Err(Failure::permanent("gone")));
+    answer(&mut machine, "replan", plan_of(&json!([])));
+    let call = model_call(&mut machine);
+    let failed = ModelFailed { said: Some("All is well.".to_owned()), ..nonsense("no JSON") };
+    machine.model_answered(&call.id, Err(failed)).expect("in flight");
+    assert_eq!(ended(&mut machine), Err(Failure::permanent("no JSON")));
+}
+
+#[test]
+fn a_model_that_thinks_up_to_its_limit_is_asked_again_with_a_higher_one_that_is_reserved() {
+    let mut machine = begin(setup());
+    let exhausted = |limit, next| ModelReply {
+        truncated: true,
+        exhausted: Some(Exhausted { limit, next }),
+        cost_usd: 0.0,
+        ..reply("")
+    };
+    let call = answer(&mut machine, "plan", exhausted(1_000, Some(4_000)));
+    assert_eq!(call.request.max_output_tokens, 1_000);
+    let call = answer(&mut machine, "plan", plan_of(&json!([{"id": "a", "instruction": "think"}])));
+    assert_eq!((call.request.max_output_tokens, call.request.once), (4_000, false));
+    for turn in 0..20 {
+        answer(&mut machine, "act", exhausted(4_000 + turn, Some(4_001 + turn)));
+    }
+    let call = model_call(&mut machine);
+    let reserved = machine.state.reserved[&call.id].tokens;
+    assert!(reserved >= u64::from(call.request.max_output_tokens) && call.request.max_output_tokens == 4_020);
+    machine.model_answered(&call.id, Ok(reply("42"))).expect("in flight");
+    answer(&mut machine, "answer", exhausted(8_000, None));
+    let failure = ended(&mut machine).expect_err("a failure");
+    assert_eq!(failure.class, FailureClass::Permanent);
+    for told in ["all 8000 tokens", "thinking", "model.max_output_tokens_ceiling"] {
+        assert!(failure.message.contains(told), "{failure}");
+    }
+    let raised = machine.take_notes().into_iter().filter(|note| note.kind == "output_limit_raised").count();
+    assert_eq!(raised, 21);
 }
 
 #[test]
 fn what_is_wrong_with_a_plan_goes_back_to_the_model() {
     let mut machine = begin(setup());
-    answer(&mut machine, "plan", plan_of(&json!([step("a", "look", &["b"]), step("b", "look", &["a"])])));
-    let again = answer(&mut machine, "plan", plan_of(&json!([step("a", "fly", &[])])));
-    assert!(said(&again).contains("the plan has a cycle: a -> b -> a"), "{}", said(&again));
+    let circular = json!([step("a", "look", &["b"]), step("b", "look", &["a"]), step("c", "fly", &[])]);
+    answer(&mut machine, "plan", plan_of(&circular));
     let again = answer(&mut machine, "plan", plan_of(&json!([step("a", "look", &[])])));
+    assert!(said(&again).contains("the plan has a cycle: a -> b -> a"), "{}", said(&again));
     assert!(said(&again).contains("unknown tool \"fly\""), "{}", said(&again));
     assert_eq!(ids(&tool_calls(&mut machine)), ["a#1"]);
 }
@@ -61,7 +136,6 @@ fn what_is_wrong_with_a_plan_goes_back_to_the_model() {
 #[test]
 fn a_decomposition_that_fails_falls_back_to_one_step_for_the_whole_goal() {
     let mut machine = begin(setup());
-    answer(&mut machine, "plan", reply("I would rather chat."));
     answer(&mut machine, "plan", plan_of(&json!([step("a", "look", &["nowhere"])])));
     answer(&mut machine, "plan", plan_of(&json!([step("a b", "look", &[])])));
     let call = answer(&mut machine, "act", reply("42"));
@@ -76,12 +150,13 @@ fn a_decomposition_that_fails_falls_back_to_one_step_for_the_whole_goal() {
 fn a_model_that_only_talks_nonsense_while_planning_is_done_without() {
     let mut machine = begin(setup());
     let call = model_call(&mut machine);
-    machine.model_answered(&call.id, Err(failed(FailureClass::Transient, "no JSON"))).expect("in flight");
+    machine.model_answered(&call.id, Err(nonsense("no JSON"))).expect("in flight");
     assert_eq!(model_call(&mut machine).request.purpose, "act");
 
     let mut machine = begin(setup());
     let call = model_call(&mut machine);
-    let unreachable = ModelFailed { usage: Usage::default(), ..failed(FailureClass::Transient, "no route") };
+    // Another model was asked then, and is away.
+    let unreachable = ModelFailed { was_answered: true, ..failed(FailureClass::Transient, "no route") };
     machine.model_answered(&call.id, Err(unreachable)).expect("in flight");
     assert_eq!(ended(&mut machine), Err(Failure::transient("no route")));
 }

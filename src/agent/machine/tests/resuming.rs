@@ -38,7 +38,7 @@ fn an_unknown_outcome_in_a_step_with_judgement_fails_the_step_and_a_new_plan_dec
     // Neither a crash now nor a retry after a passing failure of this question repeats the call.
     let mut crashed = resumed(&next);
     assert_eq!(model_call(&mut crashed).request.purpose, "replan");
-    let failed = ModelFailed { failure: Failure::transient("down"), usage: Usage::default(), cost_usd: 0.0 };
+    let failed = unanswered(Failure::transient("down"));
     next.model_answered(&call.id, Err(failed)).expect("in flight");
     assert!(ended(&mut next).is_err());
     let mut retried = resumed(&next);

@@ -1,0 +1,153 @@
+//! Tools for models whose endpoint takes none: described in the prompt, and called by a JSON turn.
+//!
+//! A turn is one of `{"call": {"tool", "arguments"}}`, `{"output": …}` and `{"fail": reason}`.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::structured::candidates;
+use super::wire::fresh_id;
+use super::{parameters, textual};
+use crate::domain::conversation::{RequestedCall, ResponseSchema};
+use crate::domain::tool::{FAIL_STEP, ToolSpec};
+
+/// Fields of a turn.
+const FIELDS: [&str; 6] = ["call", "calls", "output", "fail", "thought", "reasoning"];
+
+/// How the turns of a conversation are asked for.
+pub(super) struct Turn {
+    pub(super) instruction: String,
+    pub(super) schema: ResponseSchema,
+}
+
+/// The turn in which `tools` can be called.
+pub(super) fn turn(tools: &[Arc<ToolSpec>]) -> Turn {
+    let callable = || tools.iter().filter(|tool| tool.name != FAIL_STEP);
+    let lines: Vec<String> = callable()
+        .map(|tool| format!("- {}: {} Arguments: {}", tool.name, tool.description, tool.parameters))
+        .collect();
+    let instruction = format!(
+        "You call tools by JSON: the program calls them and gives you the result in the next message. Answer with one JSON \
+         object and with nothing else, in one of these forms:\n\
+         {{\"call\": {{\"tool\": \"name of a tool\", \"arguments\": {{}}}}}} to call a tool\n\
+         {{\"output\": \"text or any JSON value\"}} when it is done\n\
+         {{\"fail\": \"reason\"}} when it cannot be done\n\nTools:\n{}",
+        lines.join("\n")
+    );
+    let form = |name: &str, schema: Value| json!({ "type": "object", "properties": { name: schema }, "required": [name], "additionalProperties": false });
+    let call = |tool: &Arc<ToolSpec>| {
+        json!({ "type": "object", "properties": { "tool": { "type": "string", "enum": [tool.name] },
+            "arguments": parameters::told(&tool.parameters) }, "required": ["tool", "arguments"], "additionalProperties": false })
+    };
+    let calls: Vec<Value> = callable().map(call).collect();
+    let mut forms = vec![form("output", json!({})), form("fail", json!({ "type": "string" }))];
+    if !calls.is_empty() {
+        forms.insert(0, form("call", json!({ "anyOf": calls })));
+    }
+    Turn { instruction, schema: ResponseSchema { name: "turn", schema: json!({ "anyOf": forms }), tolerated: None } }
+}
+
+/// Calls of an earlier turn, as the model would have written them.
+pub(super) fn calls(content: &str, calls: &[RequestedCall]) -> String {
+    let written = calls.iter().map(|call| match call.tool.as_str() {
+        FAIL_STEP => json!({ "fail": call.arguments["reason"] }).to_string(),
+        tool => json!({ "call": { "tool": tool, "arguments": call.arguments } }).to_string(),
+    });
+    let said = (!content.trim().is_empty()).then(|| content.to_owned());
+    said.into_iter().chain(written).collect::<Vec<_>>().join("\n")
+}
+
+/// The result of a call, as the program tells it.
+pub(super) fn result(call_id: &str, content: &str) -> String {
+    format!("The result of the call ({call_id}):\n{content}")
+}
+
+/// What a turn says and calls. What is no turn is read as calls written as text, or else as the output.
+pub(super) fn read(content: String, tools: &[Arc<ToolSpec>]) -> (String, Vec<RequestedCall>) {
+    let mut made = Vec::new();
+    for value in candidates(&content) {
+        let Some(fields) = value.as_object().filter(|fields| fields.keys().all(|key| FIELDS.contains(&key.as_str())))
+        else {
+            continue;
+        };
+        let filled = |name: &str| fields.get(name).filter(|value| !value.is_null());
+        if let Some(called) = filled("call").or(filled("calls")) {
+            let calls = textual::behind_mark(called, tools).unwrap_or_default();
+            made.extend(calls.into_iter().map(|call| call.requested(tools)));
+        } else if let Some(reason) = filled("fail") {
+            let reason = reason.as_str().map_or_else(|| reason.to_string(), str::to_owned);
+            made.push(RequestedCall {
+                id: fresh_id(),
+                tool: FAIL_STEP.to_owned(),
+                arguments: json!({ "reason": reason }),
+                ..RequestedCall::default()
+            });
+        } else if let Some(output) = filled("output").filter(|_| made.is_empty()) {
+            return (output.as_str().map_or_else(|| output.to_string(), str::to_owned), Vec::new());
+        }
+    }
+    if !made.is_empty() {
+        return (String::new(), made);
+    }
+    match textual::calls(&content, tools) {
+        Some(found) => (found.preface, found.calls.into_iter().map(|call| call.requested(tools)).collect()),
+        None => (content, Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::tool::Effect;
+
+    fn tools() -> Vec<Arc<ToolSpec>> {
+        let spec = |name: &str| {
+            let parameters = json!({ "type": "object", "properties": { "x": { "type": "integer" } } });
+            Arc::new(ToolSpec {
+                name: name.to_owned(),
+                description: "Does it.".to_owned(),
+                parameters,
+                effect: Effect::Read,
+                idempotent: true,
+            })
+        };
+        vec![spec("add"), spec(FAIL_STEP)]
+    }
+
+    fn read_one(content: &str) -> (String, Vec<(String, Value)>) {
+        let (content, calls) = read(content.to_owned(), &tools());
+        (content, calls.into_iter().map(|call| (call.tool, call.arguments)).collect())
+    }
+
+    #[test]
+    fn turns_are_read() {
+        let add = (String::new(), vec![("add".to_owned(), json!({ "x": 1 }))]);
+        for turn in [
+            r#"{"call": {"tool": "add", "arguments": {"x": 1}}}"#,
+            r#"{"call": {"tool": "add", "arguments": {"x": 1}}, "output": null, "fail": null}"#,
+            r#"{"calls": [{"name": "functions.add", "arguments": "{\"x\": 1}"}]}"#,
+            "Sure:\n```json\n{\"call\": {\"tool\": \"Add\", \"arguments\": {\"x\": 1}}}\n```",
+            r#"<tool_call>{"name": "add", "arguments": {"x": 1}}</tool_call>"#,
+            r#"{"tool": "add", "arguments": {"x": 1}}"#,
+        ] {
+            assert_eq!(read_one(turn), add, "{turn}");
+        }
+        assert_eq!(read_one(r#"{"output": "42"}"#), ("42".to_owned(), Vec::new()));
+        assert_eq!(read_one(r#"{"output": {"n": 42}}"#), (r#"{"n":42}"#.to_owned(), Vec::new()));
+        assert_eq!(read_one("It is 42."), ("It is 42.".to_owned(), Vec::new()));
+        assert_eq!(read_one(r#"{"fail": "locked"}"#).1, [(FAIL_STEP.to_owned(), json!({ "reason": "locked" }))]);
+        assert_eq!(read_one(r#"{"call": {"tool": "fly", "arguments": {}}}"#).1[0].0, "fly");
+    }
+
+    #[test]
+    fn a_turn_names_every_tool_once_and_failing_is_a_form_of_its_own() {
+        let Turn { instruction, schema } = turn(&tools());
+        assert!(
+            instruction.contains("- add: Does it. Arguments:") && !instruction.contains(FAIL_STEP),
+            "{instruction}"
+        );
+        assert_eq!(schema.schema["anyOf"].as_array().map(Vec::len), Some(3));
+        assert!(!schema.schema.to_string().contains(FAIL_STEP));
+    }
+}

@@ -1,0 +1,126 @@
+//! Calls of tools that a model wrote into its text, because its server does not take them out of it.
+//!
+//! A call stands behind a mark of the model's own (`<tool_call>`, `[TOOL_CALLS]`, `<function=name>`, …), or is the JSON
+//! object `{name, arguments}` in one of its many spellings, or is written as code: `calculate(expression="6*7")`. Behind
+//! a mark everything is a call, even what cannot be read or names no tool: the model is told then. Without one, JSON with
+//! a name and no arguments is an answer.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::structured::{candidates, whole_value};
+use crate::domain::conversation::RequestedCall;
+use crate::domain::tool::{ToolSpec, meant};
+
+pub(super) use json::behind_mark;
+
+mod json;
+mod marked;
+mod pythonic;
+
+/// Calls read at most from one text.
+const MAX_CALLS: usize = 32;
+
+/// What a text holds besides its calls.
+#[derive(Debug, PartialEq)]
+pub(super) struct Found {
+    pub(super) calls: Vec<Written>,
+    /// The text before the first call.
+    pub(super) preface: String,
+}
+
+/// A call as written: a name that may be nobody's, and arguments that may be no object.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Written {
+    pub(super) name: String,
+    pub(super) arguments: Value,
+}
+
+impl Written {
+    fn new(name: &str, arguments: Value) -> Self {
+        Self { name: name.to_owned(), arguments }
+    }
+
+    /// The call with an id of its own, for the tool among `offered` that its name means.
+    pub(super) fn requested(self, offered: &[Arc<ToolSpec>]) -> RequestedCall {
+        let tool = meant(&self.name, &names(offered)).map_or(self.name, str::to_owned);
+        RequestedCall { id: super::wire::fresh_id(), tool, arguments: self.arguments, ..RequestedCall::default() }
+    }
+}
+
+/// The names of `offered`.
+pub(super) fn names(offered: &[Arc<ToolSpec>]) -> Vec<&str> {
+    offered.iter().map(|tool| tool.name.as_str()).collect()
+}
+
+/// The calls in `text`, from which thoughts have been cut; `None` when it is an answer.
+pub(super) fn calls(text: &str, offered: &[Arc<ToolSpec>]) -> Option<Found> {
+    let text = text.trim();
+    if let Some(found) = marked::calls(text, offered) {
+        return Some(found);
+    }
+    let found = |calls: Vec<Written>, preface: &str| Found { calls, preface: preface.trim().to_owned() };
+    let inner = fenced(text).unwrap_or(text);
+    if let Some(value) = whole_value(inner) {
+        return json::all_calls(&value, offered).map(|calls| found(calls, ""));
+    }
+    if let Some(calls) = json::sequence(inner, offered) {
+        return Some(found(calls, ""));
+    }
+    if let Some(calls) = pythonic::calls(inner, offered).or_else(|| react(inner, offered)) {
+        return Some(found(calls, ""));
+    }
+    // Among words, only what surely is one: a tool that is offered, with arguments.
+    let known = |call: &Written| meant(&call.name, &names(offered)).is_some();
+    let mut calls = Vec::new();
+    for value in candidates(&without_inline_code(text)) {
+        calls.extend(json::all_calls(&value, offered).into_iter().flatten().filter(known));
+    }
+    calls.truncate(MAX_CALLS);
+    let preface = text.split(['{', '[']).next().unwrap_or_default().trim_end().trim_end_matches("```json");
+    (!calls.is_empty()).then(|| found(calls, preface.trim_end_matches('`')))
+}
+
+/// Whether `text` looks like a call of some tool, so that it is no answer.
+pub(super) fn looks_like_call(text: &str) -> bool {
+    calls(text, &[]).is_some()
+}
+
+/// `text` without the code that stands within its lines, which only talks about calls.
+fn without_inline_code(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut at = 0;
+    while let Some(next) = rest.find('`') {
+        let length = super::thoughts::code(text, at + next, true);
+        let is_inline = !rest[next..].starts_with("```");
+        kept.push_str(if is_inline { &rest[..next] } else { &rest[..next + length] });
+        at += next + length;
+        rest = &text[at..];
+    }
+    kept + rest
+}
+
+/// What stands inside the code fence that is the whole of `text`.
+fn fenced(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix("```")?.strip_suffix("```")?;
+    let (_, body) = inner.split_once('\n')?;
+    (!body.contains("```")).then(|| body.trim())
+}
+
+/// `Action: name` and `Action Input: {…}` on lines of their own.
+fn react(text: &str, offered: &[Arc<ToolSpec>]) -> Option<Vec<Written>> {
+    let after = |label: &str| {
+        let at = text.lines().find_map(|line| line.trim().strip_prefix(label))?;
+        Some((at.trim(), text.split_once(label)?.1))
+    };
+    let (name, _) = after("Action:")?;
+    let (_, input) = after("Action Input:")?;
+    meant(name, &names(offered))?;
+    let arguments = candidates(input).next().unwrap_or_else(|| Value::Object(Map::new()));
+    Some(vec![Written::new(name, arguments)])
+}
+
+#[cfg(test)]
+mod tests;

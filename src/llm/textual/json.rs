@@ -1,0 +1,149 @@
+//! Calls written as JSON objects, in the spellings of models and frameworks.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::{MAX_CALLS, Written, names};
+use crate::domain::tool::{ToolSpec, meant};
+use crate::llm::structured::first_value;
+
+const NAMES: [&str; 7] = ["name", "tool", "tool_name", "function", "function_name", "action", "recipient_name"];
+const ARGUMENTS: [&str; 10] = [
+    "arguments",
+    "parameters",
+    "args",
+    "input",
+    "params",
+    "tool_input",
+    "action_input",
+    "tool_args",
+    "kwargs",
+    "tool_parameters",
+];
+/// Fields that say nothing against a call.
+const BESIDES: [&str; 13] = [
+    "id",
+    "type",
+    "call_id",
+    "tool_call_id",
+    "index",
+    "thought",
+    "thoughts",
+    "reasoning",
+    "explanation",
+    "rationale",
+    "comment",
+    "description",
+    "reason",
+];
+/// Fields with a call, or a list of calls, inside.
+const AROUND: [&str; 8] =
+    ["tool_calls", "tool_call", "function_call", "function_calls", "call", "calls", "tool_uses", "tool_use"];
+
+/// The calls that `value` consists of; `None` when any part of it is none.
+pub(super) fn all_calls(value: &Value, offered: &[Arc<ToolSpec>]) -> Option<Vec<Written>> {
+    match value {
+        Value::Array(items) if !items.is_empty() && items.len() <= MAX_CALLS => {
+            let lists: Option<Vec<Vec<Written>>> = items.iter().map(|item| all_calls(item, offered)).collect();
+            Some(lists?.into_iter().flatten().collect())
+        }
+        Value::Object(fields) => {
+            let around = AROUND.iter().find_map(|name| fields.get(*name)).filter(|inner| !inner.is_string());
+            if let Some(inner) = around.filter(|_| fields.keys().all(|key| is_beside(key) || AROUND.contains(&&**key)))
+            {
+                return all_calls(inner, offered);
+            }
+            // {"type": "function", "function": {"name": …, "arguments": …}}
+            if let Some(inner @ Value::Object(_)) = fields.get("function") {
+                let rest = fields.keys().all(|key| key == "function" || is_beside(key));
+                return rest.then(|| all_calls(inner, offered)).flatten();
+            }
+            call(fields, offered).map(|call| vec![call])
+        }
+        _ => None,
+    }
+}
+
+/// Values one after another, with nothing but separators between them, that are all calls.
+pub(super) fn sequence(text: &str, offered: &[Arc<ToolSpec>]) -> Option<Vec<Written>> {
+    let mut rest = text.trim();
+    let mut calls = Vec::new();
+    while !rest.is_empty() && calls.len() < MAX_CALLS {
+        if !rest.starts_with('{') {
+            return None;
+        }
+        let (value, length) = first_value(rest)?;
+        calls.extend(all_calls(&value, offered)?);
+        rest = rest[rest.floor_char_boundary(length)..]
+            .trim_start_matches(|c: char| c.is_whitespace() || ";,".contains(c));
+    }
+    (!calls.is_empty()).then_some(calls)
+}
+
+/// The call that an object behind a mark is, arguments or not.
+pub(in crate::llm) fn behind_mark(value: &Value, offered: &[Arc<ToolSpec>]) -> Option<Vec<Written>> {
+    if let Some(calls) = all_calls(value, offered) {
+        return Some(calls);
+    }
+    let fields = value.as_object()?;
+    let name = NAMES.iter().find_map(|name| fields.get(*name)?.as_str())?;
+    let arguments = ARGUMENTS.iter().find_map(|name| fields.get(*name)).cloned();
+    Some(vec![Written::new(name, arguments.map_or_else(empty, |written| read(&written)))])
+}
+
+fn is_beside(key: &str) -> bool {
+    BESIDES.contains(&key)
+}
+
+fn empty() -> Value {
+    Value::Object(Map::new())
+}
+
+fn call(fields: &Map<String, Value>, offered: &[Arc<ToolSpec>]) -> Option<Written> {
+    let known = names(offered);
+    // {"calculate": {"expression": "6*7"}}
+    if let (1, Some((name, arguments @ Value::Object(_)))) = (fields.len(), fields.iter().next())
+        && known.contains(&name.as_str())
+    {
+        return Some(Written::new(name, arguments.clone()));
+    }
+    let (key, name) = NAMES.iter().find_map(|key| Some((*key, fields.get(*key)?.as_str()?)))?;
+    let Some((given, arguments)) = ARGUMENTS.iter().find_map(|key| Some((*key, fields.get(*key)?))) else {
+        return flat(fields, key, name, offered);
+    };
+    let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "_-.:/".contains(c));
+    let rest = fields.keys().all(|field| field == key || field == given || is_beside(field));
+    let arguments = read(arguments);
+    // An answer may well have a name and an input; a call of nothing that is offered must look like one in full.
+    let is_typical = ["name", "tool", "tool_name", "function"].contains(&key) && !given.contains("input");
+    let is_call = rest && (meant(name, &known).is_some() || is_name && is_typical && arguments.is_object());
+    is_call.then(|| Written::new(name, arguments))
+}
+
+/// `{"tool": "calculate", "expression": "6*7"}`: the arguments stand beside the name.
+fn flat(fields: &Map<String, Value>, key: &str, name: &str, offered: &[Arc<ToolSpec>]) -> Option<Written> {
+    let tool = meant(name, &names(offered))?;
+    let spec = offered.iter().find(|spec| spec.name == tool)?;
+    let properties = spec.parameters["properties"].as_object()?;
+    let arguments: Map<String, Value> = fields
+        .iter()
+        .filter(|(field, _)| *field != key && (properties.contains_key(*field) || !is_beside(field)))
+        .map(|(field, value)| (field.clone(), value.clone()))
+        .collect();
+    let fits = !arguments.is_empty() && arguments.keys().all(|field| properties.contains_key(field));
+    fits.then(|| Written::new(name, Value::Object(arguments)))
+}
+
+/// Arguments given as a value or as its text.
+fn read(written: &Value) -> Value {
+    match written {
+        Value::Null => empty(),
+        Value::String(text) if text.trim().is_empty() => empty(),
+        Value::String(text) => match serde_json::from_str(text) {
+            Ok(value @ Value::Object(_)) => value,
+            _ => written.clone(),
+        },
+        other => other.clone(),
+    }
+}

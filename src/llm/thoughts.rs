@@ -1,0 +1,299 @@
+//! Thoughts that a model writes into its answer, and the frames that its server leaves around it.
+//!
+//! Thoughts are no part of an answer. What is cut: blocks between tags, closed or not; everything before a closing tag
+//! whose opening one the prompt template has eaten; the channels of gpt-oss other than the final one. Tags inside code
+//! and inside JSON values are text that an answer talks about, and stay.
+
+use super::structured::first_value;
+
+/// Names of tags around thoughts.
+const NAMES: [&str; 13] = [
+    "think",
+    "thinking",
+    "thought",
+    "thoughts",
+    "reasoning",
+    "reflection",
+    "scratchpad",
+    "mm:think",
+    "seed:think",
+    "antthinking",
+    "longcat_think",
+    "inner_monologue",
+    "internal_monologue",
+];
+/// Other marks around thoughts, opening and closing.
+const MARKS: [(&str, &str); 7] = [
+    ("[THINK]", "[/THINK]"),
+    ("◁think▷", "◁/think▷"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|thinking|>", "<|/thinking|>"),
+    ("<|channel>thought", "<channel|>"),
+    ("<unused94>thought", "<unused95>"),
+];
+/// Frames around a whole answer.
+const FRAMES: [(&str, &str); 5] = [
+    ("<answer>", "</answer>"),
+    ("<final_answer>", "</final_answer>"),
+    ("<|begin_of_box|>", "<|end_of_box|>"),
+    ("<|begin_of_solution|>", "<|end_of_solution|>"),
+    ("<|START_RESPONSE|>", "<|END_RESPONSE|>"),
+];
+/// What servers forget to take away at the begin of an answer.
+const STARTS: [&str; 3] = ["<|im_start|>assistant", "<|start|>assistant", "<|assistant|>"];
+/// What they forget to take away at its end.
+const ENDS: [&str; 11] = [
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end|>",
+    "<|return|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "</s>",
+    "<end_of_turn>",
+    "<|im_sep|>",
+    "<｜end▁of▁sentence｜>",
+];
+/// Places where a JSON value may begin that are tried.
+const VALUES: usize = 32;
+/// Longest header of a channel that is looked at, in bytes.
+const HEADER_BYTES: usize = 200;
+const CHANNEL: &str = "<|channel|>";
+const MESSAGE: &str = "<|message|>";
+
+/// `text` without thoughts and frames, trimmed; empty when there is nothing else.
+pub(super) fn cut(text: &str) -> String {
+    let text = text.trim();
+    let said = final_channel(text).map_or_else(|| without_blocks(text), str::to_owned);
+    unframed(&said).to_owned()
+}
+
+/// What is said in the channels of gpt-oss, or `None` when `text` has none: the final channel, or else a call of a tool as
+/// it was written, or else nothing.
+fn final_channel(text: &str) -> Option<&str> {
+    if text.starts_with(['{', '[', '`']) {
+        return None;
+    }
+    // The marks are special tokens, which some servers drop and then join what stood between them.
+    if text.starts_with("analysis") {
+        if let Some((_, answer)) = text.rsplit_once("assistantfinal") {
+            return Some(answer);
+        }
+        if let Some(at) = text.find("assistantcommentary to=") {
+            return Some(&text[at..]);
+        }
+        return text["analysis".len()..].starts_with(char::is_uppercase).then_some("");
+    }
+    if !(text.starts_with(CHANNEL) || text.starts_with("<|start|>") || text.contains("<|start|>assistant<|channel|>")) {
+        return None;
+    }
+    let header = |at: usize| {
+        let rest = &text[at + CHANNEL.len()..];
+        rest[..rest.floor_char_boundary(HEADER_BYTES)].split(MESSAGE).next().unwrap_or_default().trim_start()
+    };
+    let places: Vec<usize> = text.match_indices(CHANNEL).map(|(at, _)| at).collect();
+    if let Some(at) = places.iter().rev().find(|at| header(**at).starts_with("final")) {
+        let body = text[*at..].split_once(MESSAGE).map_or("", |(_, body)| body);
+        let ends = ["<|return|>", "<|end|>", "<|start|>", "<|call|>"];
+        let end = ends.iter().filter_map(|end| body.find(end)).min().unwrap_or(body.len());
+        return Some(&body[..end]);
+    }
+    let call = places.iter().rev().find(|at| header(**at).contains("to=") || text[..**at].ends_with(' '));
+    Some(call.map_or("", |at| &text[*at..]))
+}
+
+fn without_blocks(text: &str) -> String {
+    let mut kept = String::new();
+    let (mut from, mut at, mut values) = (0, 0, 0);
+    let mut open = false;
+    while let Some(next) = text[at..].find(['<', '[', '◁', '`', '{']) {
+        at += next;
+        let rest = &text[at..];
+        if let Some((length, opens)) = tag(rest) {
+            match (open, opens) {
+                (false, true) => kept.push_str(&text[from..at]),
+                // The begin of the thoughts is not in the text: all so far was one.
+                (false, false) => kept.clear(),
+                (true, _) => {}
+            }
+            open = opens;
+            at += length;
+            from = at;
+            continue;
+        }
+        at += if rest.starts_with('`') {
+            code(text, at, open)
+        } else if rest.starts_with(['{', '[']) && !open && values < VALUES {
+            values += 1;
+            first_value(rest).map_or(1, |(_, length)| text.ceil_char_boundary(at + length.max(1)) - at)
+        } else {
+            text.ceil_char_boundary(at + 1) - at
+        };
+    }
+    if !open {
+        kept.push_str(&text[from..]);
+    }
+    kept.trim().to_owned()
+}
+
+/// The tag around thoughts that `text` begins with: its length, and whether it opens.
+fn tag(text: &str) -> Option<(usize, bool)> {
+    for (opening, closing) in MARKS {
+        for (mark, opens) in [(opening, true), (closing, false)] {
+            if text.starts_with(mark) {
+                return Some((mark.len(), opens));
+            }
+        }
+    }
+    let inner = text.strip_prefix('<')?;
+    let end = inner.as_bytes().iter().take(64).position(|byte| *byte == b'>')?;
+    let inner = inner.get(..end)?.trim();
+    let (inner, opens) = inner.strip_prefix('/').map_or((inner, true), |inner| (inner, false));
+    let name = inner.split_whitespace().next().unwrap_or_default();
+    NAMES.iter().any(|known| known.eq_ignore_ascii_case(name)).then_some((end + 2, opens))
+}
+
+/// Length of the code that begins with a backtick at `at`, or of its backticks when nothing closes it. In thoughts a fence
+/// protects nothing: drafts are often left open.
+pub(super) fn code(text: &str, at: usize, in_thoughts: bool) -> usize {
+    let rest = &text[at..];
+    let ticks = rest.len() - rest.trim_start_matches('`').len();
+    let fence = &rest[..ticks];
+    let before = text[..at].trim_end_matches([' ', '\t']);
+    let line_begins = before.is_empty() || before.ends_with('\n');
+    if ticks >= 3 && line_begins {
+        if in_thoughts {
+            return ticks;
+        }
+        let mut length = 0;
+        for line in rest.split_inclusive('\n') {
+            length += line.len();
+            let is_fence = line.trim_start().starts_with(fence);
+            match (length == line.len(), is_fence, line.trim() == fence) {
+                (false, true, true) => return length,
+                // Another fence opens before this one has closed.
+                (false, true, false) => return ticks,
+                _ => {}
+            }
+        }
+        return ticks;
+    }
+    let line = rest[ticks..].split('\n').next().unwrap_or_default();
+    line.find(fence).map_or(ticks, |end| ticks + end + ticks)
+}
+
+/// `text` without the tokens that frame an answer.
+fn unframed(text: &str) -> &str {
+    let mut text = text.trim();
+    loop {
+        let before = text.len();
+        for start in STARTS {
+            text = text.strip_prefix(start).unwrap_or(text).trim_start();
+        }
+        for end in ENDS {
+            text = text.strip_suffix(end).unwrap_or(text).trim_end();
+        }
+        for (opening, closing) in FRAMES {
+            let inner = text.strip_prefix(opening).and_then(|rest| rest.strip_suffix(closing));
+            text = inner.filter(|inner| !inner.contains(opening)).unwrap_or(text).trim();
+        }
+        if text.len() == before {
+            return text;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DRAFT: &str = r#"maybe {"success": true, "answer": "41", "reason": "a guess"}"#;
+    const RIGHT: &str = r#"{"success": true, "answer": "42", "reason": "sure"}"#;
+
+    #[test]
+    fn thoughts_in_every_form_are_cut() {
+        for said in [
+            format!("<think>{DRAFT}</think>{RIGHT}"),
+            format!("{DRAFT}\n</think>\n\n{RIGHT}"),
+            format!("<think>\n{DRAFT}\n</think>\n<think>more: {DRAFT}</think>\n{RIGHT}"),
+            format!("<think>a <think> in a thought {DRAFT}</think> still {DRAFT}</think>{RIGHT}"),
+            format!("<Thinking>{DRAFT}</THINKING>{RIGHT}"),
+            format!("<reasoning effort=\"high\">{DRAFT}</reasoning>{RIGHT}"),
+            format!("<thought>{DRAFT}</thought >{RIGHT}"),
+            format!("<mm:think>{DRAFT}</mm:think>{RIGHT}"),
+            format!("<seed:think>{DRAFT}</seed:think>{RIGHT}"),
+            format!("[THINK]{DRAFT}[/THINK]{RIGHT}"),
+            format!("◁think▷{DRAFT}◁/think▷{RIGHT}"),
+            format!("<|begin_of_thought|>{DRAFT}<|end_of_thought|><|begin_of_solution|>{RIGHT}<|end_of_solution|>"),
+            format!("<|START_THINKING|>{DRAFT}<|END_THINKING|><|START_RESPONSE|>{RIGHT}<|END_RESPONSE|>"),
+            format!("<|channel>thought\n{DRAFT}<channel|>{RIGHT}"),
+            format!("<think>{DRAFT}</think><answer>{RIGHT}</answer><|im_end|>"),
+            format!(
+                "<|channel|>analysis<|message|>{DRAFT}<|end|><|start|>assistant<|channel|>final<|message|>{RIGHT}<|return|>"
+            ),
+            format!(
+                "<|start|>assistant<|channel|>analysis<|message|>{DRAFT}<|end|><|start|>assistant<|channel|>final <|constrain|>json<|message|>{RIGHT}"
+            ),
+            format!("analysisWe need to answer. {DRAFT}assistantfinal{RIGHT}"),
+            format!("<think>the form is ```json\n{DRAFT}\n</think>\n{RIGHT}"),
+            format!("so ```json\n{DRAFT}\n```\n</think>\n{RIGHT}"),
+            format!("{RIGHT}<|eot_id|>"),
+            format!("{RIGHT}\n<think>Did I get it right? {DRAFT}"),
+        ] {
+            assert_eq!(cut(&said), RIGHT, "{said}");
+        }
+    }
+
+    #[test]
+    fn words_before_thoughts_stay() {
+        assert_eq!(cut("Well. <think>hm</think>It is 42."), "Well. It is 42.");
+        assert_eq!(cut("It is 42. <think>really?"), "It is 42.");
+    }
+
+    #[test]
+    fn thoughts_alone_are_nothing() {
+        for said in [
+            "<think>I wonder".to_owned(),
+            format!("<think>{DRAFT}"),
+            format!("<think>{DRAFT}</think>"),
+            format!("{DRAFT}</think>"),
+            format!("<think>{DRAFT}</think>  <think>and"),
+            format!("<|channel|>analysis<|message|>{DRAFT}"),
+            format!("<|channel|>analysis<|message|>{DRAFT}<|end|>"),
+            "analysisWe must look it up.".to_owned(),
+            "[THINK]so".to_owned(),
+            "<think></think><|im_end|>".to_owned(),
+        ] {
+            assert_eq!(cut(&said), "", "{said}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_talks_about_tags_stays_whole() {
+        for said in [
+            r#"{"success": true, "answer": "Models write <think> and </think> around thoughts.", "reason": "r"}"#,
+            "Thoughts stand in `<think>`; `</think>` ends them.",
+            "Such a text looks like this:\n```\n<think>hm</think>42\n```\nand that is all.",
+            "```xml\n<reasoning>\n```",
+            r#"Here it is: {"tag": "</think>"} as asked."#,
+            "{\"answer\": \"<think> opens\",}",
+            "[\"</think>\", \"[THINK]\"]",
+            "1 < 2 and <b>bold</b> and <thinker> stay, as does a [link](x) and an `open tick",
+            "analysis of the data: all is well",
+            "<response>an XML answer</response>",
+        ] {
+            assert_eq!(cut(said), said);
+        }
+    }
+
+    #[test]
+    fn hostile_text_costs_no_time() {
+        for piece in ["{", "[", "<", "`", "<think>", "</think>", "{\"a\":", "```\n", "<|channel|>"] {
+            let began = std::time::Instant::now();
+            cut(&piece.repeat(100_000));
+            assert!(began.elapsed().as_secs() < 5, "{piece}");
+        }
+    }
+}
