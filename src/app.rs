@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::agent::Agent;
 use crate::api::connection::Listener;
@@ -23,6 +24,7 @@ use crate::telemetry::exporter::{self, ExporterError};
 use crate::tools::{Toolbox, ToolboxError};
 use crate::{api, clock};
 
+mod model_check;
 mod replica;
 
 /// How long open connections of the API may go on at the end.
@@ -87,6 +89,7 @@ pub struct App {
     stop_api: CancellationToken,
     api: JoinHandle<()>,
     upkeep: AbortHandle,
+    model_check: Option<AbortOnDropHandle<()>>,
 }
 
 impl App {
@@ -100,6 +103,7 @@ impl App {
         let listener = listen(config.api.address).await?;
         let api_address = address_of(&listener, config.api.address)?;
         let replica_id = replica::fresh_id();
+        let model_check = model_check::start(&config)?;
 
         let folder = config.embedded.data_dir.clone();
         let edge = if config.store.url.is_empty() { Some(start_edge(&config).await?) } else { None };
@@ -133,7 +137,19 @@ impl App {
         let api = tokio::spawn(serve(listener, router, stop_api.clone()));
         let upkeep = tokio::spawn(exporter::upkeep()).abort_handle();
         tracing::info!(api = %format!("http://{api_address}"), store = %store_url, replica = %replica_id, "qron is running");
-        Ok(Self { api_address, store_url, replica_id, store, runner, edge, draining, stop_api, api, upkeep })
+        Ok(Self {
+            api_address,
+            store_url,
+            replica_id,
+            store,
+            runner,
+            edge,
+            draining,
+            stop_api,
+            api,
+            upkeep,
+            model_check,
+        })
     }
 
     async fn start_parts(
@@ -216,6 +232,7 @@ impl App {
             abort.abort();
         }
         self.upkeep.abort();
+        drop(self.model_check);
         drop(self.store);
         if let Some(edge) = self.edge {
             edge.shutdown().await?;

@@ -15,6 +15,7 @@ use crate::domain::failure::Failure;
 use crate::domain::retry::RetryPolicy;
 
 pub use crate::domain::budget::Price;
+pub use endpoint_check::{EndpointCheck, EndpointState, Wanted};
 
 use client::Core;
 use embeddings::Embedder;
@@ -24,6 +25,7 @@ mod availability;
 mod circuit;
 mod client;
 mod embeddings;
+mod endpoint_check;
 mod errors;
 mod limits;
 mod model;

@@ -178,7 +178,7 @@ impl Transport {
     }
 
     /// The body, as long as it keeps coming and stays below `limit` bytes.
-    async fn read(&self, response: &mut Response, limit: usize) -> Result<Vec<u8>, CallError> {
+    pub(super) async fn read(&self, response: &mut Response, limit: usize) -> Result<Vec<u8>, CallError> {
         let announced = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
         if announced > limit {
             return Err(CallError::TooLarge(limit));

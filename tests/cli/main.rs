@@ -3,5 +3,6 @@
 mod demo;
 mod program;
 mod round_trip;
+mod start;
 mod steering;
 mod usage;

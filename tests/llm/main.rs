@@ -7,6 +7,7 @@ use serde_json::json;
 
 mod dialects;
 mod embeddings;
+mod endpoint;
 mod faults;
 mod forms;
 mod limits;

@@ -1,0 +1,105 @@
+//! Tells at start which model is asked at which endpoint, and whether the endpoint answers. Never holds up the start.
+
+use tokio_util::task::AbortOnDropHandle;
+
+use super::AppError;
+use crate::config::Config;
+use crate::llm::{EndpointCheck, EndpointState, Wanted};
+
+/// Most names of models in one line of the log.
+const MAX_NAMES: usize = 10;
+
+/// Tells which models are configured and asks the endpoint about them in the background. The question ends when the handle
+/// is dropped; there is none without an endpoint.
+///
+/// # Errors
+/// A setting of the endpoint that cannot be used.
+pub(super) fn start(config: &Config) -> Result<Option<AbortOnDropHandle<()>>, AppError> {
+    let agents = config.agents.iter().filter_map(|(name, agent)| Some((name.as_str(), agent.model.as_deref()?)));
+    let Some(check) = EndpointCheck::new(&config.model, agents).map_err(AppError::Model)? else {
+        tracing::info!("no model is configured: only tasks that carry a plan run");
+        return Ok(None);
+    };
+    let models: Vec<&str> = check.wanted().iter().map(|wanted| wanted.model.as_str()).collect();
+    tracing::info!(models = %models.join(", "), endpoint = %check.url(), "tasks are planned by a model");
+    Ok(Some(AbortOnDropHandle::new(tokio::spawn(async move { tell(&check.run().await, check.url()) }))))
+}
+
+fn tell(state: &EndpointState, endpoint: &str) {
+    match state {
+        EndpointState::Ready => tracing::info!(endpoint, "the model endpoint answers and has the configured models"),
+        EndpointState::Silent => {
+            tracing::info!(endpoint, "the model endpoint answers; it does not list its models, so no name was checked");
+        }
+        EndpointState::Lacks { missing, listed } => {
+            for wanted in missing {
+                tracing::warn!(endpoint, "{}", advice(wanted, listed));
+            }
+        }
+        EndpointState::BadKey => tracing::warn!(
+            endpoint,
+            "the model endpoint refuses the key: check OPENAI_API_KEY, or model.api_key (QRON__MODEL__API_KEY)"
+        ),
+        EndpointState::Down(reason) => tracing::warn!(
+            endpoint,
+            %reason,
+            "the model endpoint does not answer: start it, or check OPENAI_BASE_URL, or model.base_url \
+             (QRON__MODEL__BASE_URL)"
+        ),
+    }
+}
+
+/// What to set instead of a name that the endpoint does not list.
+fn advice(wanted: &Wanted, listed: &[String]) -> String {
+    let Wanted { setting, model } = wanted;
+    let problem = format!("{setting} names {model:?}, which the model endpoint does not list");
+    let set = |name: &str| match setting.as_str() {
+        "model.models" => format!("set QRON__MODEL__MODELS={name}"),
+        _ => format!("set {setting} = {name:?}"),
+    };
+    let near: Vec<&String> = listed.iter().filter(|name| is_near(model, name)).collect();
+    match (listed, &near[..]) {
+        ([], _) => format!("{problem}: it has no model; load one there first, e.g. with: ollama pull {model}"),
+        ([only], _) => format!("{problem}; it has one: {}", set(only)),
+        (_, [near]) => format!("{problem}; the nearest it has: {}", set(near)),
+        _ => {
+            let more = listed.len().saturating_sub(MAX_NAMES);
+            let names: Vec<&str> = listed.iter().take(MAX_NAMES).map(String::as_str).collect();
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("{problem}; {}. It has: {}{more}", set("NAME"), names.join(", "))
+        }
+    }
+}
+
+/// Whether one name goes on where the other ends, apart from case: `llama3` and `llama3.2:1b`.
+fn is_near(wanted: &str, listed: &str) -> bool {
+    let (wanted, listed) = (wanted.to_lowercase(), listed.to_lowercase());
+    listed.starts_with(&wanted) || wanted.starts_with(&listed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_advice_names_the_exact_setting() {
+        let says = |setting: &str, model: &str, listed: &[&str]| {
+            let listed: Vec<String> = listed.iter().map(|name| (*name).to_owned()).collect();
+            advice(&Wanted { setting: setting.to_owned(), model: model.to_owned() }, &listed)
+        };
+        for (said, part) in [
+            (says("model.models", "gpt-5-mini", &["llama3.2:latest"]), "set QRON__MODEL__MODELS=llama3.2:latest"),
+            (says("model.models", "qwen3", &["qwen3:8b", "llama3.2:1b"]), "set QRON__MODEL__MODELS=qwen3:8b"),
+            (says("model.models", "gpt-5-mini", &["a", "b"]), "set QRON__MODEL__MODELS=NAME. It has: a, b"),
+            (says("model.models", "qwen3", &["qwen3:8b", "qwen3:4b"]), "It has: qwen3:8b, qwen3:4b"),
+            (says("agents.x.model", "gpt-5", &["b"]), "set agents.x.model = \"b\""),
+            (says("model.models", "llama3.2", &[]), "ollama pull llama3.2"),
+        ] {
+            assert!(said.contains(part), "{said}");
+        }
+        let many: Vec<String> = (0..30).map(|n| format!("m{n}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let said = says("model.models", "x", &many);
+        assert!(said.ends_with("m9 and 20 more"), "{said}");
+    }
+}

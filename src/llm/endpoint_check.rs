@@ -1,0 +1,187 @@
+//! Asks the configured endpoint once which models it has, so that a wrong address, key or name is told at start and not
+//! by the first task that fails.
+
+use std::time::Duration;
+
+use async_openai::config::Config as _;
+use reqwest::StatusCode;
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::Settings;
+use super::errors::{CallError, Refusal};
+use super::transport::{Endpoint, Transport};
+use crate::domain::failure::Failure;
+
+/// Time limit of the question.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Largest list of models that is read, in bytes.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Longest name of a model that is passed on, in characters.
+const NAME_CHARS: usize = 200;
+
+/// A question to the endpoint: does it answer, and does it have the configured models?
+pub struct EndpointCheck {
+    endpoint: Endpoint,
+    transport: Transport,
+    wanted: Vec<Wanted>,
+}
+
+/// A configured model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Key of the setting, e.g. `model.models`.
+    pub setting: String,
+    /// Name of the model.
+    pub model: String,
+}
+
+/// What the endpoint says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndpointState {
+    /// It lists every configured model.
+    Ready,
+    /// It answers, and does not tell which models it has.
+    Silent,
+    /// It does not list some configured models.
+    Lacks {
+        /// Configured models that it does not list.
+        missing: Vec<Wanted>,
+        /// Names of the models that it lists.
+        listed: Vec<String>,
+    },
+    /// It refuses the key.
+    BadKey,
+    /// It does not answer, or refuses the question.
+    Down(String),
+}
+
+impl EndpointCheck {
+    /// The question for the endpoint of `settings`; `None` when no endpoint is configured. `agents` are the names of
+    /// agents with the model that each prefers.
+    ///
+    /// # Errors
+    /// As [`super::Models::new`].
+    pub fn new<'a>(
+        settings: &Settings,
+        agents: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Option<Self>, Failure> {
+        let Some(endpoint) = Endpoint::from_settings(settings)? else { return Ok(None) };
+        let transport = Transport::new(settings, &endpoint)?;
+        let wanted = |setting: String, model: &str| Wanted { setting, model: model.to_owned() };
+        let models = settings.models.iter().map(|model| wanted("model.models".to_owned(), model));
+        let agents = agents.into_iter().map(|(agent, model)| wanted(format!("agents.{agent}.model"), model));
+        Ok(Some(Self { endpoint, transport, wanted: models.chain(agents).collect() }))
+    }
+
+    /// Base URL of the endpoint. It holds no secret.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        self.endpoint.api_base()
+    }
+
+    /// The configured models, the preferred one first.
+    #[must_use]
+    pub fn wanted(&self) -> &[Wanted] {
+        &self.wanted
+    }
+
+    /// Asks. Takes five seconds at most.
+    pub async fn run(&self) -> EndpointState {
+        let too_slow = || EndpointState::Down(format!("no answer within {} s", PATIENCE.as_secs()));
+        match timeout(PATIENCE, self.list()).await {
+            Err(_) => too_slow(),
+            Ok(Err(error)) => state_of(&error),
+            Ok(Ok(body)) => match names(&body) {
+                Some(listed) => self.compare(listed),
+                None => EndpointState::Silent,
+            },
+        }
+    }
+
+    async fn list(&self) -> Result<Value, CallError> {
+        let request = self.transport.client().get(self.endpoint.url("/models")).headers(self.endpoint.headers());
+        let mut response = request.send().await.map_err(|error| CallError::from_reqwest(&error))?;
+        let status = response.status();
+        let body = self.transport.read(&mut response, MAX_BYTES).await?;
+        if !status.is_success() {
+            let key = self.endpoint.api_key().expose_secret();
+            return Err(CallError::Refused(Refusal::read(status.as_u16(), &body, key, None)));
+        }
+        serde_json::from_slice(&body).map_err(|_| CallError::NotJson)
+    }
+
+    fn compare(&self, listed: Vec<String>) -> EndpointState {
+        let is_listed = |wanted: &Wanted| listed.iter().any(|name| is_same(&wanted.model, name));
+        let missing: Vec<Wanted> = self.wanted.iter().filter(|wanted| !is_listed(wanted)).cloned().collect();
+        if missing.is_empty() { EndpointState::Ready } else { EndpointState::Lacks { missing, listed } }
+    }
+}
+
+fn state_of(error: &CallError) -> EndpointState {
+    let CallError::Refused(refusal) = error else { return EndpointState::Down(error.to_string()) };
+    match StatusCode::from_u16(refusal.status) {
+        Ok(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => EndpointState::BadKey,
+        // Many compatible endpoints answer questions only.
+        Ok(StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) => {
+            EndpointState::Silent
+        }
+        _ => EndpointState::Down(refusal.to_string()),
+    }
+}
+
+/// The names in a list of models, in the form of OpenAI (`data`), of Ollama (`models`), or as a list alone.
+fn names(body: &Value) -> Option<Vec<String>> {
+    let items = body.get("data").or(body.get("models")).unwrap_or(body).as_array()?;
+    let name = |item: &Value| {
+        let keys = ["id", "name", "model"];
+        let name = item.as_str().or_else(|| keys.iter().find_map(|key| item[key].as_str()))?;
+        // A name goes to the log: one that could forge a line is no name.
+        (!name.chars().any(char::is_control)).then(|| name.chars().take(NAME_CHARS).collect())
+    };
+    Some(items.iter().filter_map(name).collect())
+}
+
+/// Whether an endpoint that lists `listed` takes the name `wanted`: Ollama adds the tag `latest`, Google a folder.
+fn is_same(wanted: &str, listed: &str) -> bool {
+    let listed = listed.strip_prefix("models/").unwrap_or(listed);
+    let wanted = wanted.strip_prefix("models/").unwrap_or(wanted);
+    wanted == listed || listed.strip_suffix(":latest") == Some(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn lists_of_every_known_form_are_read() {
+        for body in [
+            json!({ "object": "list", "data": [{ "id": "a", "object": "model" }, { "id": "b" }] }),
+            json!({ "models": [{ "name": "a" }, { "model": "b" }] }),
+            json!([{ "id": "a" }, "b"]),
+            json!({ "data": [{ "id": "a" }, { "id": "x\nERROR forged" }, { "id": 5 }, { "id": "b" }] }),
+        ] {
+            assert_eq!(names(&body), Some(vec!["a".to_owned(), "b".to_owned()]), "{body}");
+        }
+        assert_eq!(names(&json!({ "ok": true })), None);
+        assert_eq!(names(&json!({ "data": [] })), Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_name_is_found_as_its_endpoint_takes_it() {
+        for (wanted, listed, same) in [
+            ("llama3.2", "llama3.2:latest", true),
+            ("llama3.2:latest", "llama3.2:latest", true),
+            ("gemini-2.5-flash", "models/gemini-2.5-flash", true),
+            ("models/gemini-2.5-flash", "gemini-2.5-flash", true),
+            ("llama3.2", "llama3.2:1b", false),
+            ("llama3", "llama3.2:latest", false),
+            ("GPT-5", "gpt-5", false),
+        ] {
+            assert_eq!(is_same(wanted, listed), same, "{wanted} {listed}");
+        }
+    }
+}
