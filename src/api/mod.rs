@@ -39,6 +39,7 @@ mod schedules;
 mod search;
 mod submit;
 mod tasks;
+mod tools;
 pub mod views;
 
 /// Section `[api]` of the configuration.
@@ -118,6 +119,7 @@ pub fn router(settings: &Settings, address: SocketAddr, parts: Parts) -> Router 
         .route("/schedules/{id}/backfill", post(schedules::backfill))
         .route("/schedules/{id}/preview", get(schedules::preview))
         .route("/agents", get(agents::list))
+        .route("/tools", get(tools::list))
         .route("/search", get(search::search));
     Router::new()
         .nest("/api/v1", v1)

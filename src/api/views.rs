@@ -17,6 +17,7 @@ pub mod schedules;
 pub mod search;
 pub mod steps;
 pub mod tasks;
+pub mod tools;
 
 /// A page of a listing.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -34,6 +34,7 @@ pub(crate) mod show;
 mod snooze;
 mod steps;
 mod task_options;
+mod tools;
 
 /// Cron for agents, on Qdrant: finds due tasks, claims each once, lets an LLM agent plan and carry them out.
 #[derive(Debug, Parser)]
@@ -93,6 +94,8 @@ enum Command {
     DeadLetters(dead_letters::DeadLetters),
     /// List the agents of all replicas with their load
     Agents(agents::Agents),
+    /// List the tools with their arguments and what they answer
+    Tools(tools::Tools),
     /// Search finished tasks
     Search(search::Search),
     /// Check, show or explain the configuration
@@ -181,6 +184,7 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), CliError> {
         Command::Prune(command) => command.run(&global.client()?).await,
         Command::DeadLetters(command) => command.run(&global.client()?).await,
         Command::Agents(command) => command.run(&global.client()?).await,
+        Command::Tools(command) => command.run(&global.client()?).await,
         Command::Search(command) => command.run(&global.client()?).await,
         Command::Config(command) => command.run(global),
         Command::Bench(command) => command.run(global).await,

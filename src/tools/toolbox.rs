@@ -107,6 +107,11 @@ impl Toolbox {
         Ok(self)
     }
 
+    /// Every tool of this process, by name.
+    pub fn all(&self) -> impl Iterator<Item = &ToolSpec> {
+        self.tools.values().map(|registered| registered.spec.as_ref())
+    }
+
     /// The tools that `profile` may use, by name.
     #[must_use]
     pub fn specs(&self, profile: &AgentProfile) -> Vec<Arc<ToolSpec>> {

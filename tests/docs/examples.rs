@@ -2,7 +2,8 @@
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -11,25 +12,34 @@ use crate::read;
 
 /// The block of the README that is marked as `language` and holds `word`.
 fn example(language: &str, word: &str) -> String {
-    let readme = read("README.md");
+    example_of("README.md", language, word)
+}
+
+/// The block of `page` that is marked as `language` and holds `word`.
+pub(crate) fn example_of(page: &str, language: &str, word: &str) -> String {
+    let text = read(page);
     let opening = format!("```{language}\n");
-    let mut blocks = readme.split(&opening).skip(1).filter_map(|rest| rest.split("```").next());
+    let mut blocks = text.split(&opening).skip(1).filter_map(|rest| rest.split("```").next());
     blocks.find(|block| block.contains(word)).unwrap_or_else(|| panic!("no {language} with {word}")).to_owned()
 }
 
 /// A `qron run` with an embedded store of its own. Killed when dropped.
-struct Qron {
+pub(crate) struct Qron {
     process: Child,
     /// Host and port of the API.
     api: String,
     /// Port of the embedded Qdrant.
     store_port: String,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Qron {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+    pub(crate) fn start() -> Self {
+        Self::start_in(tempfile::tempdir().expect("a folder"))
+    }
+
+    /// Starts it in a folder that may hold data already.
+    pub(crate) fn start_in(folder: tempfile::TempDir) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_qron"))
             .args(["run", "--no-model"])
             .current_dir(folder.path())
@@ -51,10 +61,38 @@ impl Qron {
         std::thread::spawn(move || lines.for_each(drop));
         let of = |key: &str| told[key].as_str().expect("a URL").trim_start_matches("http://").to_owned();
         let store_port = of("store").rsplit(':').next().expect("a port").to_owned();
-        Self { process, api: of("api"), store_port, _folder: folder }
+        Self { process, api: of("api"), store_port, folder }
     }
 
-    fn ask(&self, method: &str, path: &str, body: &str) -> Value {
+    /// The folder in which it was started.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs another command against it.
+    pub(crate) fn output(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_qron"))
+            .args(arguments)
+            .env("QRON_URL", format!("http://{}", self.api))
+            .output()
+            .expect("qron runs")
+    }
+
+    /// What a command says that succeeds.
+    pub(crate) fn run(&self, arguments: &[&str]) -> String {
+        let output = self.output(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// Stops it with SIGTERM and waits until it has ended.
+    pub(crate) fn terminate(&mut self) {
+        let killed = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status();
+        assert!(killed.expect("kill runs").success());
+        assert!(self.process.wait().expect("it ends").success(), "it does not stop well");
+    }
+
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> Value {
         let mut stream = TcpStream::connect(&self.api).expect("a connection");
         let (host, length) = (&self.api, body.len());
         write!(
@@ -71,7 +109,7 @@ impl Qron {
     }
 
     /// Asks again until `done` has what it wants.
-    fn until<T>(&self, path: &str, done: impl Fn(&Value) -> Option<T>) -> T {
+    pub(crate) fn until<T>(&self, path: &str, done: impl Fn(&Value) -> Option<T>) -> T {
         let began = Instant::now();
         loop {
             let answer = self.ask("GET", path, "");

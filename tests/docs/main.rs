@@ -1,6 +1,8 @@
 //! What the pages say holds: links, commands, settings, examples.
 
 mod examples;
+mod operations;
+mod tools;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,0 +1,187 @@
+//! `qron tools`.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::client::Client;
+use super::{CliError, output};
+use crate::api::views::Listing;
+use crate::api::views::tools::ToolView;
+use crate::domain::tool::Effect;
+
+#[derive(Debug, Args)]
+pub(super) struct Tools {
+    /// Only these tools; all of them otherwise
+    names: Vec<String>,
+    /// Write Markdown
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Tools {
+    pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
+        let mut listing: Listing<ToolView> = client.get(&["tools"], &[]).await?;
+        if let Some(name) = self.names.iter().find(|name| listing.items.iter().all(|tool| tool.name != **name)) {
+            let known: Vec<&str> = listing.items.iter().map(|tool| tool.name.as_str()).collect();
+            return Err(CliError::Usage(format!("there is no tool {name:?}; there are: {}", known.join(", "))));
+        }
+        listing.items.retain(|tool| self.names.is_empty() || self.names.contains(&tool.name));
+        if self.json {
+            return output::json(&listing);
+        }
+        let write = if self.markdown { markdown } else { text };
+        listing.items.iter().flat_map(write).try_for_each(|line| output::line(&line))
+    }
+}
+
+/// One argument of a tool, as people read it.
+struct Argument<'a> {
+    name: &'a str,
+    kind: String,
+    meaning: &'a str,
+}
+
+/// The arguments that a schema describes, the required ones first.
+fn arguments(schema: &Value) -> Vec<Argument<'_>> {
+    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    let mut arguments: Vec<Argument<'_>> = properties
+        .map(|(name, property)| {
+            let needed = if required.contains(&name.as_str()) { ", required" } else { "" };
+            let meaning = property["description"].as_str().unwrap_or_default();
+            Argument { name, kind: kind(property) + needed, meaning }
+        })
+        .collect();
+    arguments.sort_by_key(|argument| required.iter().position(|name| *name == argument.name).unwrap_or(usize::MAX));
+    arguments
+}
+
+/// The type of a value in words, with its bounds and default.
+fn kind(schema: &Value) -> String {
+    if let Some(values) = schema["enum"].as_array() {
+        let values: Vec<String> = values.iter().map(shown).collect();
+        return format!("{}{}", values.join(" or "), default(schema));
+    }
+    let types: Vec<&str> = match &schema["type"] {
+        Value::String(name) => vec![name],
+        Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
+        _ => return format!("any JSON{}", default(schema)),
+    };
+    let words: Vec<String> = types.iter().map(|name| word(name, schema)).collect();
+    format!("{}{}", words.join(" or "), default(schema))
+}
+
+fn word(name: &str, schema: &Value) -> String {
+    match name {
+        "string" => "text".to_owned(),
+        "integer" => format!("whole number{}", bounds(schema)),
+        "number" => format!("number{}", bounds(schema)),
+        "boolean" => "true or false".to_owned(),
+        "array" => format!("list of {}", plural(&schema["items"])),
+        other => other.to_owned(),
+    }
+}
+
+fn plural(items: &Value) -> String {
+    match items["type"].as_str() {
+        Some("string") => "texts".to_owned(),
+        Some("integer") => "whole numbers".to_owned(),
+        Some("number") => "numbers".to_owned(),
+        Some("object") => "objects".to_owned(),
+        _ => "JSON values".to_owned(),
+    }
+}
+
+fn bounds(schema: &Value) -> String {
+    match (&schema["minimum"], &schema["maximum"]) {
+        (Value::Null, Value::Null) => String::new(),
+        (least, Value::Null) => format!(", {least} or more"),
+        (Value::Null, most) => format!(", {most} at most"),
+        (least, most) => format!(", {least} to {most}"),
+    }
+}
+
+fn default(schema: &Value) -> String {
+    schema.get("default").map_or_else(String::new, |value| format!("; {} when absent", shown(value)))
+}
+
+fn shown(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// What a call can do, and what becomes of one that may or may not have happened.
+fn effect(tool: &ToolView) -> String {
+    let effect = match tool.effect {
+        Effect::Read => "only reads",
+        Effect::Write => "changes what qron keeps",
+        Effect::External => "may change something outside qron",
+    };
+    let repeated = match tool.parameters.pointer("/properties/method") {
+        _ if tool.idempotent => "is made again",
+        Some(_) => "is made again when its method is GET, HEAD or OPTIONS",
+        None => "is not made again",
+    };
+    format!("It {effect}; a call that was cut off {repeated}.")
+}
+
+fn text(tool: &ToolView) -> Vec<String> {
+    let mut lines = vec![tool.name.clone(), format!("  {}", tool.description), format!("  {}", effect(tool))];
+    let agents = if tool.agents.is_empty() { "no agent of this replica".to_owned() } else { tool.agents.join(", ") };
+    lines.push(format!("  Used by: {agents}"));
+    for Argument { name, kind, meaning } in arguments(&tool.parameters) {
+        let meaning = if meaning.is_empty() { String::new() } else { format!(": {meaning}") };
+        lines.push(format!("    {name} ({kind}){meaning}"));
+    }
+    lines.push(String::new());
+    lines
+}
+
+fn markdown(tool: &ToolView) -> Vec<String> {
+    let cell = |text: &str| text.replace('|', "\\|");
+    let mut lines = vec![format!("### {}", tool.name), String::new(), tool.description.clone(), String::new()];
+    lines.extend(["| argument | type | meaning |", "|---|---|---|"].map(str::to_owned));
+    let rows = arguments(&tool.parameters).into_iter();
+    lines.extend(
+        rows.map(|Argument { name, kind, meaning }| format!("| `{name}` | {} | {} |", cell(&kind), cell(meaning))),
+    );
+    lines.extend([String::new(), effect(tool), String::new()]);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn types_are_told_in_words() {
+        for (schema, words) in [
+            (json!({ "type": "string" }), "text"),
+            (json!({ "type": ["string", "null"] }), "text or null"),
+            (json!({ "type": "integer", "minimum": 0, "maximum": 10 }), "whole number, 0 to 10"),
+            (json!({ "type": "integer", "minimum": 1 }), "whole number, 1 or more"),
+            (json!({ "type": "number", "maximum": 0.5 }), "number, 0.5 at most"),
+            (json!({ "type": "array", "items": { "type": "string" } }), "list of texts"),
+            (json!({ "type": "array" }), "list of JSON values"),
+            (json!({ "enum": ["GET", "PUT"], "default": "GET" }), "GET or PUT; GET when absent"),
+            (json!({ "type": "boolean", "default": false }), "true or false; false when absent"),
+            (json!({}), "any JSON"),
+        ] {
+            assert_eq!(kind(&schema), words, "{schema}");
+        }
+    }
+
+    #[test]
+    fn required_arguments_come_first_in_their_own_order() {
+        let schema = json!({
+            "properties": { "a": {}, "b": { "description": "why" }, "c": {} }, "required": ["c", "b"],
+        });
+        let found: Vec<String> =
+            arguments(&schema).iter().map(|argument| format!("{} {}", argument.name, argument.kind)).collect();
+        assert_eq!(found, ["c any JSON, required", "b any JSON, required", "a any JSON"]);
+    }
+}
