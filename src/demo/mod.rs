@@ -1,8 +1,8 @@
 //! `qron demo`: the whole program on a scripted model, for a first look.
 //!
 //! Everything is real but the model: the embedded store, the scheduler, the agents, the tools, the API. Knows the
-//! program from outside, as a person does: tasks go in through the API, and one as a raw point through a plain Qdrant
-//! client.
+//! program from outside, as a person does: tasks and schedules go in through the API, and one task as a raw point through
+//! a plain Qdrant client.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,8 @@ use crate::telemetry::logging;
 
 mod endpoint;
 mod folder;
+mod layout;
+mod schedules;
 mod script;
 mod tasks;
 mod watch;
@@ -132,15 +134,20 @@ impl Demo {
         self.greet()?;
         let mut stop = std::pin::pin!(stop);
         let tasks = tasks::submit(&self.client, &self.endpoint, self.app.store_url(), &self.prefix).await?;
-        let ended = tokio::select! {
-            ended = watch::until_ended(&self.client, &tasks) => ended?,
-            () = &mut stop => return Err(CliError::Failed("stopped before the tasks had ended".to_owned())),
+        let cast = watch::Cast { tasks, schedules: schedules::define(&self.client).await? };
+        let outcome = tokio::select! {
+            outcome = watch::until_ended(&self.client, &cast) => outcome?,
+            () = &mut stop => {
+                schedules::remove(&self.client).await?;
+                return Err(CliError::Failed("stopped before the tasks had ended".to_owned()));
+            }
         };
-        let intended = watch::summary(&ended, self.scripted.is_some())?;
+        let intended = watch::summary(&outcome, self.scripted.is_some())?;
         self.signpost(options)?;
         if !options.exit {
             stop.await;
         }
+        schedules::remove(&self.client).await?;
         if intended {
             return Ok(());
         }
@@ -150,13 +157,12 @@ impl Demo {
     fn greet(&self) -> Result<(), CliError> {
         output::line("qron: cron for agents, on Qdrant")?;
         output::line("")?;
-        let model = match &self.scripted {
-            Some(_) => {
-                "scripted: its answers are fixed, all else is real (OPENAI_API_KEY or OPENAI_BASE_URL: a real one)"
-            }
-            None => "the one you have configured",
-        };
-        output::line(&format!("  model   {model}"))?;
+        if self.scripted.is_some() {
+            output::line("  model   scripted: its answers are fixed, all else is real")?;
+            output::line("          (a real one: set OPENAI_API_KEY, or OPENAI_BASE_URL)")?;
+        } else {
+            output::line("  model   the one you have configured")?;
+        }
         output::line(&format!("  store   embedded Qdrant at {} (gRPC)", self.app.store_url()))?;
         output::line(&format!("  api     {}", self.app.api_url()))?;
         output::line("")
@@ -171,9 +177,10 @@ impl Demo {
         output::line("Look around while it runs, from another terminal:")?;
         output::line(&format!("  export QRON_URL={url}"))?;
         output::line("  qron list                     qron dead-letters list        qron agents")?;
-        output::line("  qron show ID                  qron search sales")?;
+        output::line("  qron show ID                  qron schedules list           qron search sales")?;
         output::line(&format!("  qron add \"{} once more\" --follow", tasks::FACTORIAL))?;
-        output::line(&format!("  curl {url}/api/v1/tasks          curl {url}/metrics"))?;
+        output::line(&format!("  curl {url}/api/v1/tasks"))?;
+        output::line(&format!("  curl {url}/metrics"))?;
         output::line(&format!("  any Qdrant client, gRPC       {}", self.app.store_url()))?;
         output::line("Ctrl-C ends the demo.")
     }

@@ -63,7 +63,7 @@ pub(super) async fn submit(
     let planned = [
         ("one calculation", format!("{FACTORIAL}."), completed(1, "3628800")),
         (
-            "three steps in a row, a file, an artifact",
+            "three steps, an artifact",
             format!(
                 "{REPORT}, 1250, 980 and 1430 euros, write the total into the file report.md, then save its text as the \
                  artifact report.md."
@@ -76,12 +76,12 @@ pub(super) async fn submit(
             completed(1, "12 °C"),
         ),
         (
-            "fails twice, then succeeds",
+            "fails twice, then works",
             format!("{TICKETS} at {} how many tickets are left.", endpoint.url("/box-office")),
             completed(3, "42"),
         ),
         (
-            "cannot succeed: dead letters",
+            "fails: dead letters",
             format!("{GONE} from {}.", endpoint.url("/archive/1999.csv")),
             Expected { status: TaskStatus::Failed, ..completed(1, "404") },
         ),
@@ -95,7 +95,7 @@ pub(super) async fn submit(
         .map(|((title, _, expected), submitted)| Shown { title, id: submitted.task.id, expected })
         .collect();
     let id = insert_point(store_url, prefix).await?;
-    shown.push(Shown { title: "a raw point of another client", id, expected: completed(1, "18446744073709551616") });
+    shown.push(Shown { title: "a raw Qdrant point", id, expected: completed(1, "18446744073709551616") });
     Ok(shown)
 }
 

@@ -1,10 +1,12 @@
-//! The tasks of the demo while they run, and how they ended.
+//! The tasks and schedules of the demo while they run, and how they ended.
 
 use std::time::{Duration, Instant};
 
 use chrono::DateTime;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::layout::{Cell, Colour, Layout, cut};
+use super::schedules::{Fired, Scheduled};
 use super::tasks::Shown;
 use crate::api::views::tasks::TaskDetail;
 use crate::cli::client::Client;
@@ -16,27 +18,45 @@ const LOOK: Duration = Duration::from_millis(150);
 /// When the demo stops to wait.
 const PATIENCE: Duration = Duration::from_mins(5);
 /// Width of the titles.
-const TITLE: usize = 42;
+const TITLE: usize = 24;
 
-/// A task and how it ended, or how far it came.
-pub(super) struct Ended<'a> {
-    shown: &'a Shown,
-    task: TaskDetail,
+/// What the demo shows: tasks that end, and schedules.
+pub(super) struct Cast {
+    pub(super) tasks: Vec<Shown>,
+    pub(super) schedules: Vec<Scheduled>,
 }
 
-/// Watches until every task has ended, or patience has.
-pub(super) async fn until_ended<'a>(client: &Client, tasks: &'a [Shown]) -> Result<Vec<Ended<'a>>, CliError> {
-    let mut screen = Screen::new(tasks);
+/// How everything ended, or how far it came.
+pub(super) struct Outcome<'a> {
+    tasks: Vec<(&'a Shown, TaskDetail)>,
+    schedules: Vec<(&'a Scheduled, Fired)>,
+}
+
+impl Outcome<'_> {
+    fn is_over(&self) -> bool {
+        self.tasks.iter().all(|(_, task)| is_over(task)) && self.schedules.iter().all(|(_, fired)| fired.is_shown())
+    }
+}
+
+/// Watches until every task has ended and every schedule has shown what it does, or patience has ended.
+pub(super) async fn until_ended<'a>(client: &Client, cast: &'a Cast) -> Result<Outcome<'a>, CliError> {
+    let titles = cast.tasks.iter().map(|shown| shown.title).chain(cast.schedules.iter().map(|shown| shown.title));
+    let mut screen = Screen::new(titles);
     loop {
-        let mut ended = Vec::with_capacity(tasks.len());
-        for shown in tasks {
+        let mut outcome = Outcome { tasks: Vec::new(), schedules: Vec::new() };
+        for (index, shown) in cast.tasks.iter().enumerate() {
             let task: TaskDetail = client.get(&["tasks", &shown.id.to_string()], &[]).await?;
-            screen.update(ended.len(), shown, &task)?;
-            ended.push(Ended { shown, task });
+            screen.update(index, task.task.status, &describe(&task), is_over(&task))?;
+            outcome.tasks.push((shown, task));
         }
-        if ended.iter().all(|ended| is_over(&ended.task)) || screen.started.elapsed() > PATIENCE {
+        for (index, shown) in cast.schedules.iter().enumerate() {
+            let fired = shown.look(client).await?;
+            screen.update(cast.tasks.len() + index, fired.status(), &fired.story(), fired.is_shown())?;
+            outcome.schedules.push((shown, fired));
+        }
+        if outcome.is_over() || screen.started.elapsed() > PATIENCE {
             screen.finish();
-            return Ok(ended);
+            return Ok(outcome);
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -46,44 +66,50 @@ fn is_over(task: &TaskDetail) -> bool {
     task.task.status.is_terminal()
 }
 
-/// One moving line for each task on a terminal, else a plain line for each change.
+/// One moving line for each title on a terminal, else a plain line for each change.
 struct Screen {
     started: Instant,
+    layout: Layout,
+    titles: Vec<&'static str>,
     bars: Option<(MultiProgress, Vec<ProgressBar>)>,
     last: Vec<String>,
 }
 
 impl Screen {
-    fn new(tasks: &[Shown]) -> Self {
+    fn new(titles: impl Iterator<Item = &'static str>) -> Self {
+        let (layout, titles) = (Layout::detect(), titles.collect::<Vec<_>>());
         let bars = output::is_terminal().then(|| {
             let all = MultiProgress::with_draw_target(indicatif::ProgressDrawTarget::stdout());
-            let bar = |shown: &Shown| {
+            let width = layout.title_width(TITLE);
+            let bar = |title: &&str| {
                 let bar = all.add(ProgressBar::new_spinner());
                 bar.set_style(spinner());
-                bar.set_prefix(format!("{:<TITLE$}", shown.title));
+                bar.set_prefix(format!("{:<width$}", cut(title, width)));
                 bar.enable_steady_tick(LOOK);
                 bar
             };
-            let bars = tasks.iter().map(bar).collect();
+            let bars = titles.iter().map(bar).collect();
             (all, bars)
         });
-        Self { started: Instant::now(), bars, last: vec![String::new(); tasks.len()] }
+        Self { started: Instant::now(), layout, last: vec![String::new(); titles.len()], titles, bars }
     }
 
-    fn update(&mut self, index: usize, shown: &Shown, task: &TaskDetail) -> Result<(), CliError> {
-        let state = describe(task);
+    fn update(&mut self, index: usize, status: TaskStatus, story: &str, over: bool) -> Result<(), CliError> {
+        let state = format!("{status} {story}");
         if self.last[index] == state {
             return Ok(());
         }
-        self.last[index].clone_from(&state);
+        self.last[index] = state;
+        let gap = if story.is_empty() { "" } else { "  " };
         let Some((_, bars)) = &self.bars else {
-            let elapsed = self.started.elapsed().as_secs_f64();
-            return output::line(&format!("{elapsed:6.1}s  {:<TITLE$}  {state}", shown.title));
+            let (elapsed, title) = (self.started.elapsed().as_secs_f64(), self.titles[index]);
+            return output::line(&format!("{elapsed:6.1}s  {title:<TITLE$}  {status}{gap}{story}"));
         };
-        let bar = &bars[index];
-        bar.set_message(output::cell(&state, 90));
-        if is_over(task) {
-            bar.finish();
+        // The bar cuts the line: it knows how wide the terminal is at this moment.
+        let cells = [Cell::coloured(status.as_str(), Colour::of(status)), Cell::gap(), Cell::new(story)];
+        bars[index].set_message(self.layout.line(&cells));
+        if over {
+            bars[index].finish();
         }
         Ok(())
     }
@@ -96,50 +122,56 @@ impl Screen {
 }
 
 fn spinner() -> ProgressStyle {
-    ProgressStyle::with_template("  {spinner} {prefix}  {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner())
+    ProgressStyle::with_template("  {spinner} {prefix}  {wide_msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
-/// Where a task stands, in a line.
+/// Where a task stands beyond its status, in a line.
 fn describe(task: &TaskDetail) -> String {
-    let attempt = if task.attempts.len() > 1 { format!(", attempt {}", task.attempts.len()) } else { String::new() };
+    let attempt = if task.attempts.len() > 1 { format!("attempt {}", task.attempts.len()) } else { String::new() };
     match (task.task.status, &task.progress) {
         (TaskStatus::Running, Some(progress)) if progress.total > 0 => {
-            format!("running{attempt} [{}/{}] {}", progress.done, progress.total, progress.note)
+            let step = format!("[{}/{}] {}", progress.done, progress.total, progress.note);
+            if attempt.is_empty() { step } else { format!("{attempt} {step}") }
         }
         (TaskStatus::Pending, _) if task.task.error.is_some() => {
             let error = task.task.error.as_ref().map_or("", |error| error.message.as_str());
             format!("will be tried again: {error}")
         }
-        (status, _) => format!("{status}{attempt}"),
+        _ => attempt,
     }
 }
 
-/// Writes the closing table; `false` when a task did not end as intended.
-pub(super) fn summary(ended: &[Ended<'_>], scripted: bool) -> Result<bool, CliError> {
-    let mut table = output::table(["", "TASK", "STATUS", "ATTEMPTS", "TIME", "RESULT"]);
+/// Writes the closing table; `false` when something did not end as intended.
+pub(super) fn summary(outcome: &Outcome<'_>, scripted: bool) -> Result<bool, CliError> {
+    let mut rows = vec![["", "TASK", "STATUS", "ATTEMPTS", "TIME", "RESULT"].map(Cell::new).to_vec()];
     let mut all = true;
-    for Ended { shown, task } in ended {
-        let intended = shown.is_as_intended(task, scripted);
+    let mut row = |intended: bool, title: &str, status: TaskStatus, attempts: &str, time: &str, result: &str| {
         all &= intended;
-        table.add_row([
-            if intended { "ok" } else { "??" }.to_owned(),
-            shown.title.to_owned(),
-            task.task.status.to_string(),
-            task.attempts.len().to_string(),
-            duration(task),
-            output::cell(&outcome(task), 60),
-        ]);
+        let mark = if intended { Cell::new("ok") } else { Cell::coloured("??", Colour::Red) };
+        let status = Cell::coloured(status.as_str(), Colour::of(status));
+        rows.push(vec![mark, Cell::new(title), status, Cell::new(attempts), Cell::new(time), Cell::new(result)]);
+    };
+    for (shown, task) in &outcome.tasks {
+        let (intended, attempts) = (shown.is_as_intended(task, scripted), task.attempts.len().to_string());
+        row(intended, shown.title, task.task.status, &attempts, &duration(task), &result(task));
+    }
+    for (shown, fired) in &outcome.schedules {
+        row(fired.is_as_intended(), shown.title, fired.status(), "", "", &fired.story());
     }
     output::line("")?;
-    output::show(&table)?;
+    for line in Layout::detect().table(&rows) {
+        // Cells hold no control characters; those of the colours are the program's own.
+        output::raw(&format!("{line}\n"))?;
+    }
     output::line("")?;
-    let artifacts: usize = ended.iter().map(|ended| ended.task.artifacts.len()).sum();
-    let completed = ended.iter().filter(|ended| ended.task.task.status == TaskStatus::Completed).count();
-    output::line(&format!("{completed} of {} tasks completed, artifacts saved: {artifacts}", ended.len()))?;
+    let artifacts: usize = outcome.tasks.iter().map(|(_, task)| task.artifacts.len()).sum();
+    let completed = outcome.tasks.iter().filter(|(_, task)| task.task.status == TaskStatus::Completed).count();
+    output::line(&format!("{completed} of {} tasks completed, artifacts saved: {artifacts}", outcome.tasks.len()))?;
     Ok(all)
 }
 
-fn outcome(task: &TaskDetail) -> String {
+fn result(task: &TaskDetail) -> String {
     match (&task.task.error, &task.task.result) {
         (Some(error), _) => error.message.clone(),
         (None, Some(result)) => show::result_text(result),

@@ -20,6 +20,16 @@ fn the_demo_ends_as_intended_within_a_minute_and_leaves_nothing_behind() {
     {
         assert!(said.out.contains(part), "{part:?} is missing in\n{}", said.out);
     }
+    // Without a terminal there are no colours, and nothing is cut.
+    assert!(!said.out.contains('\u{1b}') && !said.out.contains('…'), "{}", said.out);
+    let schedule = |title: &str| {
+        let rows = said.out.lines().filter(|line| line.starts_with("ok") && line.contains(title));
+        rows.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let [fires] = &schedule("a schedule that fires")[..] else { panic!("{}", said.out) };
+    assert!(fires.contains("completed") && fires.contains("fired ") && fires.contains("next at 20"), "{fires}");
+    let [waits] = &schedule("a schedule that waits")[..] else { panic!("{}", said.out) };
+    assert!(waits.contains("waiting") && waits.contains("next at 20") && waits.contains("07:00:00"), "{waits}");
     let left: Vec<_> = std::fs::read_dir(scratch.path()).expect("a folder").flatten().collect();
     assert!(left.is_empty(), "{left:?}");
 }

@@ -131,6 +131,27 @@ impl Drop for Qron {
 }
 
 #[test]
+fn the_first_sentence_can_be_done_with_the_commands_below_it() {
+    let qron = Qron::start();
+    let binaries = Path::new(env!("CARGO_BIN_EXE_qron")).parent().expect("a folder").display();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let output = Command::new("sh")
+        .args(["-euc", &example("sh", "qron schedules add status")])
+        .env("PATH", format!("{binaries}:{path}"))
+        .env("QRON_URL", format!("http://{}", qron.api))
+        .output()
+        .expect("a shell runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let schedule = qron.ask("GET", "/api/v1/schedules/status", "");
+    assert_eq!((&schedule["cron"], &schedule["zone"]), (&json!("0 7 * * MON-FRI"), &json!("Europe/Berlin")));
+    let local = schedule["next"][0]["local"].as_str().expect("a next firing");
+    assert!(local.contains("07:00:00"), "{schedule}");
+    let tasks = qron.ask("GET", "/api/v1/tasks?status=pending", "");
+    let [task] = &tasks["items"].as_array().expect("tasks")[..] else { panic!("{tasks}") };
+    assert!(task["goal"].as_str().is_some_and(|goal| goal.contains("2028")), "{task}");
+}
+
+#[test]
 fn the_task_that_carries_a_plan_runs_without_a_model() {
     let qron = Qron::start();
     let submitted = qron.ask("POST", "/api/v1/tasks", &example("json", "\"plan\""));
