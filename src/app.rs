@@ -73,7 +73,13 @@ impl AppError {
     /// Whether other settings are the way out, and not another try.
     #[must_use]
     pub const fn is_usage(&self) -> bool {
-        matches!(self, Self::Model(_) | Self::Tools(_) | Self::Runner(RunnerError::BadSweep(_)))
+        matches!(
+            self,
+            Self::Model(_)
+                | Self::Tools(_)
+                | Self::Runner(RunnerError::BadSweep(_))
+                | Self::Store(StoreError::Incompatible(_))
+        )
     }
 }
 

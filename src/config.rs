@@ -21,6 +21,8 @@ mod shape;
 mod show;
 mod validate;
 
+pub(crate) use shape::truth;
+
 /// The defaults, as documented.
 pub const DEFAULT_TOML: &str = include_str!("../config/default.toml");
 
@@ -76,18 +78,17 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Reads the defaults, then `file`, then the environment of this process, and validates the whole.
+    /// Reads the defaults, then `file`, then the environment of this process, and validates the whole. An empty
+    /// variable counts as unset: compose files and shells leave one of a value that was not given.
     ///
     /// # Errors
     /// Names every wrong key, its value, where it came from and what is allowed.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        Self::load_with(
-            file,
-            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))),
-        )
+        Self::load_with(file, given_variables())
     }
 
-    /// [`Config::load`] with other variables than those of the environment. Of two with the same name the later holds.
+    /// [`Config::load`] with other variables than those of the environment. Of two with the same name the later holds,
+    /// and an empty one sets an empty value.
     ///
     /// # Errors
     /// As [`Config::load`].
@@ -148,6 +149,13 @@ impl Config {
         use secrecy::ExposeSecret as _;
         !self.model.base_url.is_empty() || !self.model.api_key.expose_secret().is_empty()
     }
+}
+
+/// The variables of this process that hold more than blanks.
+pub fn given_variables() -> impl Iterator<Item = (String, String)> {
+    let readable =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    readable.filter(|(_, value)| !value.trim().is_empty())
 }
 
 /// Reads section by section, so that a fault in one does not hide those of the others.

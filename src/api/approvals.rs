@@ -91,6 +91,13 @@ fn check(task: &Task, hashes: &[String]) -> Result<(), Problem> {
         return Ok(());
     };
     let asked: Vec<String> = open.iter().map(|a| format!("{} {}", a.hash, a.title())).collect();
-    let asked = if asked.is_empty() { "it asks nothing".to_owned() } else { format!("it asks {}", asked.join(", ")) };
-    Err(Problem::conflict(format!("task {} does not ask for {stranger} (any more); {asked}", task.id)))
+    let asked = if asked.is_empty() {
+        "it asks for nothing now".to_owned()
+    } else {
+        format!("it asks for {}", asked.join(", "))
+    };
+    Err(Problem::conflict(format!(
+        "task {} does not ask for an approval with the hash {stranger}, or no longer does; {asked}",
+        task.id
+    )))
 }

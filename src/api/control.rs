@@ -1,4 +1,4 @@
-//! Pausing and resuming the fleet or an agent, and a round of retention.
+//! Pausing and resuming the fleet or an agent, and retention on request.
 
 use axum::Json;
 use axum::extract::State;
@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use super::error::Problem;
 use super::tasks::{Who, record};
 use super::views::Listing;
-use super::views::control::PauseView;
+use super::views::control::{PauseView, Paused, Resumed};
 use super::{Parts, Shared, extract};
 use crate::clock;
-use crate::domain::control::Pause;
+use crate::domain::control::{Pause, PauseOutcome};
 use crate::domain::event::Event;
 use crate::scheduler::Pruned;
 
-/// What to put on hold or to let go.
+/// What to pause or to resume.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Target {
@@ -24,34 +24,47 @@ pub(super) struct Target {
     note: Option<String>,
 }
 
-/// Everything that is on hold.
+/// Everything that is paused.
 pub(super) async fn list(State(parts): State<Shared>) -> Result<Json<Listing<PauseView>>, Problem> {
     Ok(Json(listing(&parts).await?))
 }
 
-/// From now on the fleet or the agent claims nothing; what runs goes on.
+/// Pauses the fleet or the agent: it claims nothing more, and what runs goes on. A pause that is there stays as it is,
+/// unless the request has another note.
 pub(super) async fn pause(
     State(parts): State<Shared>,
     extract::Json(target): extract::Json<Target>,
-) -> Result<Json<Listing<PauseView>>, Problem> {
+) -> Result<Json<Paused>, Problem> {
     if let Some(agent) = &target.agent {
         must_be_known(&parts, agent).await?;
     }
     let now = clock::now();
-    let who = Who { by: target.by.clone(), note: target.note.clone() };
-    let pause = Pause { agent: target.agent, by: target.by, note: target.note, since: now };
-    parts.store.pause(&pause).await?;
+    let given = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
+    let (by, note) = (given(target.by), given(target.note));
+    let who = Who { by: by.clone(), note: note.clone() };
+    let pause = Pause { agent: target.agent, by, note, since: now };
+    let outcome = parts.store.pause(&pause).await?;
     parts.runner.look_at_pauses();
-    let event = who.sign(Event::new("paused", format!("{} is paused", pause.subject()), now));
-    record(&parts, &[about(event, &pause)]).await;
-    Ok(Json(listing(&parts).await?))
+    let event = match outcome {
+        PauseOutcome::Paused => Some(Event::new("paused", format!("{} is paused", pause.subject()), now)),
+        PauseOutcome::NoteChanged => Some(Event::new(
+            "pause_note_changed",
+            format!("the note of the pause of {} is changed", pause.subject()),
+            now,
+        )),
+        PauseOutcome::AlreadyPaused => None,
+    };
+    if let Some(event) = event {
+        record(&parts, &[about(who.sign(event), &pause)]).await;
+    }
+    Ok(Json(Paused { outcome, pauses: listing(&parts).await? }))
 }
 
-/// Ends a pause. That of an agent ends on its own while the fleet is paused, and the other way round.
+/// Ends a pause. That of an agent does not end with that of the fleet, nor the other way round.
 pub(super) async fn resume(
     State(parts): State<Shared>,
     extract::Json(target): extract::Json<Target>,
-) -> Result<Json<Listing<PauseView>>, Problem> {
+) -> Result<Json<Resumed>, Problem> {
     let now = clock::now();
     let was_paused = parts.store.resume(target.agent.as_deref()).await?;
     parts.runner.look_at_pauses();
@@ -61,7 +74,7 @@ pub(super) async fn resume(
         let event = who.sign(Event::new("resumed_work", format!("{} goes on", pause.subject()), now));
         record(&parts, &[about(event, &pause)]).await;
     }
-    Ok(Json(listing(&parts).await?))
+    Ok(Json(Resumed { was_paused, pauses: listing(&parts).await? }))
 }
 
 async fn listing(parts: &Parts) -> Result<Listing<PauseView>, Problem> {
@@ -69,7 +82,7 @@ async fn listing(parts: &Parts) -> Result<Listing<PauseView>, Problem> {
     Ok(Listing::whole(pauses))
 }
 
-/// A name with a typo would pause nobody, and nobody would notice.
+/// Refuses an agent that no replica has: a pause under a mistyped name would hold nothing, unnoticed.
 async fn must_be_known(parts: &Parts, agent: &str) -> Result<(), Problem> {
     let mut known: Vec<String> = parts.agents.iter().map(|profile| profile.name.clone()).collect();
     let replicas = parts.store.replicas().await?;
@@ -104,7 +117,7 @@ pub(super) struct PruneOutcome {
     pruned: Pruned,
 }
 
-/// Makes a round of retention now, or only counts what it would remove.
+/// Removes what retention does not keep, or only counts it.
 pub(super) async fn prune(
     State(parts): State<Shared>,
     extract::Json(Pruning { dry_run }): extract::Json<Pruning>,

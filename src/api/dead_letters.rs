@@ -15,15 +15,41 @@ use super::views::steps::StepView;
 use super::views::tasks::TaskView;
 use super::{Parts, Shared, tasks};
 use crate::domain::attempt::StepStatus;
-use crate::domain::id::TaskId;
+use crate::domain::id::{InvalidIdPrefix, TaskId};
 
-/// Dead letters, a page, the latest first.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    limit: Option<u32>,
+    after: Option<String>,
+    /// The beginning of the id of a task; goes with `limit` alone.
+    id_prefix: Option<String>,
+}
+
+/// Dead letters, a page, the latest first; or those of the tasks whose ids begin with a prefix.
 pub(super) async fn list(
     State(parts): State<Shared>,
-    Query(paging): Query<Paging>,
+    Query(wanted): Query<Wanted>,
 ) -> Result<Json<Listing<DeadLetterView>>, Problem> {
+    let paging = Paging { limit: wanted.limit, after: wanted.after };
+    if let Some(prefix) = &wanted.id_prefix {
+        if paging.after.is_some() {
+            return Err(Problem::bad_request("id_prefix goes with limit alone: leave after out"));
+        }
+        return by_prefix(&parts, prefix, paging.limit()?).await;
+    }
     let page = parts.store.dead_letters(paging.limit()?, paging.place()?).await?;
     Ok(Json(Listing::of(page, DeadLetterView::from)))
+}
+
+async fn by_prefix(parts: &Parts, prefix: &str, limit: u32) -> Result<Json<Listing<DeadLetterView>>, Problem> {
+    let prefix = prefix.parse().map_err(|error: InvalidIdPrefix| Problem::bad_request(error.to_string()))?;
+    let mut letters = Vec::new();
+    for id in parts.store.dead_letter_ids_by_prefix(prefix, limit).await? {
+        // One that was purged at this very moment is left out.
+        letters.extend(parts.store.dead_letter(id).await?);
+    }
+    Ok(Json(Listing::whole(letters)))
 }
 
 /// One dead letter.

@@ -106,7 +106,9 @@ impl From<TransitionError> for Problem {
     fn from(error: TransitionError) -> Self {
         match error {
             TransitionError::Store(error) => error.into(),
-            TransitionError::Lost(_) => Self::conflict(format!("{error} just now; ask again")),
+            TransitionError::Lost(id) => Self::conflict(format!(
+                "task {id} was changed by another request or replica at the same time: send this request again"
+            )),
             TransitionError::Illegal(_) | TransitionError::KeyTaken { .. } => Self::conflict(error.to_string()),
         }
     }

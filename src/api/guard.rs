@@ -66,10 +66,7 @@ impl Door {
         match &self.token {
             None => Ok(()),
             Some(token) if presents(headers, token) => Ok(()),
-            Some(_) => Err(Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "this api wants its token: send the header authorization: Bearer TOKEN (see api.token)",
-            )),
+            Some(_) => Err(Problem::new(StatusCode::UNAUTHORIZED, refused(headers))),
         }
     }
 }
@@ -82,6 +79,23 @@ fn names_this_host(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
     let name = authority.host().trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Why a request without the right token is refused, and where the token is set.
+fn refused(headers: &HeaderMap) -> String {
+    let what = match header_text(headers, &header::AUTHORIZATION) {
+        Some(text) if is_bearer(text) => "the token of this request is not that of this api",
+        Some(_) => "this api takes no other authorization than a bearer token",
+        None => "this api needs a token, and the request has none",
+    };
+    format!(
+        "{what}: send the header \"authorization: Bearer TOKEN\", where TOKEN is the value of the setting api.token \
+         (variable QRON__API__TOKEN) of the qron that answers; the command line of qron reads the same setting and variable"
+    )
+}
+
+fn is_bearer(authorization: &str) -> bool {
+    authorization.split_once(' ').is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
 }
 
 /// Compares digests, every byte of them, so that the time taken says nothing about the token.

@@ -86,6 +86,7 @@ pub fn router(settings: &Settings, address: SocketAddr, parts: Parts) -> Router 
     let v1 = Router::new()
         .route("/tasks", post(tasks::submit).get(tasks::list))
         .route("/tasks/bulk", post(bulk::bulk))
+        .route("/tasks/counts", get(tasks::counts))
         .route("/tasks/{id}", get(tasks::show))
         .route("/tasks/{id}/steps", get(tasks::steps))
         .route("/tasks/{id}/cancel", post(tasks::cancel))

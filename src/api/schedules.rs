@@ -64,7 +64,7 @@ pub(super) async fn edit(
     let now = clock::now();
     let schedule = find(&parts, id).await?;
     let body: Body = extract::read(edited(schedule.clone(), changes))
-        .map_err(|error| Problem::bad_request(format!("the body does not read as it must: {error}")))?;
+        .map_err(|error| Problem::bad_request(format!("the body cannot be read: {error}")))?;
     same_id(&body, &schedule.id)?;
     let paused = body.paused;
     let definition = check(&parts, &schedule.id, body, Some(&schedule), now).await?;
@@ -74,7 +74,7 @@ pub(super) async fn edit(
 
 fn same_id(body: &Body, id: &str) -> Result<(), Problem> {
     if body.id.as_ref().is_some_and(|named| named != id) {
-        return Err(Problem::bad_request("the id of the body is not that of the path: leave it out"));
+        return Err(Problem::bad_request("the id of the body differs from that of the path: leave it out of the body"));
     }
     Ok(())
 }

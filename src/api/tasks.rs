@@ -17,15 +17,15 @@ use super::submit::{self as submission, Submission};
 use super::views::Listing;
 use super::views::artifacts::ArtifactView;
 use super::views::steps::StepView;
-use super::views::tasks::{AttemptView, Children, EventView, Submitted, TaskDetail, TaskView};
+use super::views::tasks::{AttemptView, Children, EventView, Submitted, TaskCounts, TaskDetail, TaskView};
 use super::{Parts, Shared, bulk};
 use crate::agent::steps_of;
 use crate::clock;
 use crate::domain::event::Event;
-use crate::domain::id::TaskId;
+use crate::domain::id::{InvalidIdPrefix, TaskId};
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
-use crate::store::{Found, Inserted, StoreError, TaskFilter, TransitionError};
+use crate::store::{Found, Inserted, Order, StoreError, TaskFilter, TransitionError};
 use crate::telemetry::metrics;
 
 /// Events shown with a task, the newest.
@@ -112,30 +112,89 @@ pub(super) struct Wanted {
     schedule: Option<String>,
     parent: Option<TaskId>,
     concurrency_key: Option<String>,
+    order: Option<OrderBy>,
     limit: Option<u32>,
     after: Option<String>,
+    /// The beginning of an id; goes with `limit` alone.
+    id_prefix: Option<String>,
 }
 
-/// Tasks, the latest first; `status` takes several, separated by commas.
+/// The order of a listing.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OrderBy {
+    Newest,
+    Next,
+    Ended,
+}
+
+impl From<OrderBy> for Order {
+    fn from(order: OrderBy) -> Self {
+        match order {
+            OrderBy::Newest => Self::Newest,
+            OrderBy::Next => Self::Next,
+            OrderBy::Ended => Self::Ended,
+        }
+    }
+}
+
+impl Wanted {
+    /// Which tasks pass; `status` takes several, separated by commas.
+    fn filter(&self) -> Result<TaskFilter, Problem> {
+        let statuses = self.status.iter().flat_map(|list| list.split(',')).filter(|word| !word.trim().is_empty());
+        let statuses: Result<Vec<TaskStatus>, _> = statuses.map(str::parse).collect();
+        Ok(TaskFilter {
+            statuses: statuses.map_err(|error| Problem::bad_request(error.to_string()))?,
+            agent: self.agent.clone(),
+            tag: self.tag.clone(),
+            user: self.user.clone(),
+            schedule_id: self.schedule.clone(),
+            parent: self.parent,
+            concurrency_key: self.concurrency_key.clone(),
+            ..TaskFilter::default()
+        })
+    }
+}
+
+/// Tasks in one of three orders, or those whose ids begin with a prefix.
 pub(super) async fn list(
     State(parts): State<Shared>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Listing<TaskView>>, Problem> {
-    let statuses = wanted.status.iter().flat_map(|list| list.split(',')).filter(|word| !word.trim().is_empty());
-    let statuses: Result<Vec<TaskStatus>, _> = statuses.map(str::parse).collect();
-    let filter = TaskFilter {
-        statuses: statuses.map_err(|error| Problem::bad_request(error.to_string()))?,
-        agent: wanted.agent,
-        tag: wanted.tag,
-        user: wanted.user,
-        schedule_id: wanted.schedule,
-        parent: wanted.parent,
-        concurrency_key: wanted.concurrency_key,
-        ..TaskFilter::default()
-    };
+    let filter = wanted.filter()?;
+    let order = wanted.order.map(Order::from);
     let paging = Paging { limit: wanted.limit, after: wanted.after };
-    let page = parts.store.newest_points(&filter, paging.limit()?, paging.place()?).await?;
+    if let Some(prefix) = &wanted.id_prefix {
+        if filter != TaskFilter::default() || order.is_some() || paging.after.is_some() {
+            return Err(Problem::bad_request("id_prefix goes with limit alone: leave the other parameters out"));
+        }
+        return by_prefix(&parts, prefix, paging.limit()?).await;
+    }
+    let order = order.unwrap_or_default();
+    let page = parts.store.ordered_points(&filter, order, paging.limit()?, paging.place()?).await?;
     Ok(Json(Listing::of(page, |found| TaskView::of_point(found, &parts.runner))))
+}
+
+async fn by_prefix(parts: &Parts, prefix: &str, limit: u32) -> Result<Json<Listing<TaskView>>, Problem> {
+    let prefix = prefix.parse().map_err(|error: InvalidIdPrefix| Problem::bad_request(error.to_string()))?;
+    let ids = parts.store.task_ids_by_prefix(prefix, limit).await?;
+    let mut tasks = parts.store.tasks_by_id(&ids).await?;
+    tasks.sort_by_key(|task| task.id);
+    Ok(Json(Listing::whole(tasks)))
+}
+
+/// How many tasks pass a filter, by status.
+pub(super) async fn counts(
+    State(parts): State<Shared>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<TaskCounts>, Problem> {
+    if wanted.order.is_some() || wanted.limit.is_some() || wanted.after.is_some() || wanted.id_prefix.is_some() {
+        return Err(Problem::bad_request(
+            "counts have no order and no pages: leave order, limit, after and id_prefix out",
+        ));
+    }
+    let counts = parts.store.counts_of(&wanted.filter()?).await?;
+    Ok(Json(TaskCounts::of(&counts)))
 }
 
 /// The tasks that a task made, with how many there are of each status.

@@ -8,15 +8,15 @@ use serde_json::{Map, Value};
 use super::client::Client;
 use super::select::duration;
 use super::task_options::{TaskOptions, list, object};
-use super::{CliError, output, show};
+use super::{CliError, ids, output, show};
 use crate::api::views::tasks::Submitted;
 use crate::clock;
 
 #[derive(Debug, Args)]
 pub(super) struct Add {
-    /// What shall be achieved, 10 to 5,000 characters; "-" reads it from standard input
+    /// What the agent shall achieve, in 10 to 5,000 characters; "-" reads it from standard input
     goal: String,
-    /// When it becomes due, in RFC 3339, e.g. 2026-01-31T09:00:00Z; at once otherwise
+    /// When it becomes due, in RFC 3339, e.g. 2026-01-31T09:00:00Z; without it, at once
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
     /// When it becomes due, counted from now, e.g. 10m, 2h, 7d
@@ -24,19 +24,19 @@ pub(super) struct Add {
     length: Option<Duration>,
     #[command(flatten)]
     options: TaskOptions,
-    /// Task that must be completed first; may be repeated
+    /// Id of a task that must be completed first, or its beginning; may be repeated
     #[arg(long = "after", value_name = "ID")]
     depends_on: Vec<String>,
-    /// What becomes of this task when one of those fails: it is blocked, as without this option, or continues
+    /// What this task does when one of those fails: block (as without this option), or continue
     #[arg(long, value_name = "WHAT", value_parser = ["block", "continue"])]
     on_dependency_failure: Option<String>,
-    /// Task that it is a part of: "qron list --parent ID" lists the parts
+    /// Id of the task that it is a part of, or its beginning: "qron list --parent ID" lists the parts
     #[arg(long, value_name = "ID")]
     parent: Option<String>,
-    /// Key that keeps out others: adding another task with it gives back this one
+    /// Unique key: while a task holds it, adding another with the same key returns that task
     #[arg(long, value_name = "KEY")]
     unique_key: Option<String>,
-    /// How long the key keeps others out: alive (until the task has ended), forever, or a period such as 15m
+    /// How long the task holds the key: alive (until it has ended), forever, or a period such as 15m
     #[arg(long, value_name = "PERIOD", requires = "unique_key")]
     unique_for: Option<String>,
     /// Watch it until it ends; exit code 1 when it does not complete
@@ -48,7 +48,9 @@ pub(super) struct Add {
 }
 
 impl Add {
-    pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
+    pub(super) async fn run(mut self, client: &Client) -> Result<(), CliError> {
+        self.depends_on = ids::tasks(client, &self.depends_on).await?;
+        self.parent = ids::optional(client, self.parent).await?;
         let (follow, json) = (self.follow, self.json);
         let submitted: Submitted = client.post(&["tasks"], Some(&self.body()?)).await?;
         let id = submitted.task.id.to_string();

@@ -21,7 +21,7 @@ impl Agents {
             return output::json(&listing);
         }
         let mut table =
-            output::table(["AGENT", "HEALTH", "MODEL", "LOAD", "REPLICA", "SEEN", "CPU", "MEMORY", "CAPABILITIES"]);
+            output::rows(&["AGENT", "HEALTH", "MODEL", "LOAD", "SEEN", "CPU", "MEMORY"], &["CAPABILITIES", "REPLICA"]);
         for agent in &listing.items {
             let health = match agent.health {
                 Health::Ok => "ok",
@@ -29,17 +29,18 @@ impl Agents {
                 Health::Draining => "draining",
                 Health::Silent => "silent",
             };
-            table.add_row([
+            let cells = [
                 output::cell(&agent.name, 24),
                 health.to_owned(),
                 model(agent),
                 format!("{}/{}", agent.in_flight, agent.capacity),
-                output::cell(&agent.replica, 60),
-                output::time(&agent.updated_at),
+                output::moment(&agent.updated_at),
                 format!("{:.0} %", agent.cpu * 100.0),
                 format!("{} MiB", agent.memory_bytes / (1024 * 1024)),
                 output::cell(&agent.capabilities.join(", "), 60),
-            ]);
+                output::cell(&agent.replica, 60),
+            ];
+            output::add(&mut table, cells);
         }
         output::show(&table)?;
         // Replicas of one store count the same tasks.
@@ -60,7 +61,7 @@ fn model(agent: &AgentView) -> String {
     match &agent.model_away {
         None => "ok".to_owned(),
         Some(away) => match &away.since {
-            Some(since) => format!("{} away since {}", away.model, output::time(since)),
+            Some(since) => format!("{} away since {}", away.model, output::moment(since)),
             None => "none".to_owned(),
         },
     }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::approvals::{short, show};
 use super::client::Client;
-use super::{CliError, output, select};
+use super::{CliError, ids, output, select};
 use crate::api::views::approvals::OpenApproval;
 use crate::api::views::tasks::TaskView;
 
@@ -14,22 +14,22 @@ const MIN_HASH: usize = 4;
 
 #[derive(Debug, Args)]
 pub(super) struct Approve {
-    /// Id of the task
+    /// Id of the task, or its beginning as far as it is unique
     #[arg(value_name = "TASK")]
     task: String,
-    /// Refuse instead
+    /// Deny it instead
     #[arg(long)]
     deny: bool,
-    /// Only the question with this hash, or at least the first 4 characters of it; may be repeated
+    /// Decide only on the question with this hash, or the first 4 or more characters of it; may be repeated
     #[arg(long, value_name = "HASH", conflicts_with = "all")]
     hash: Vec<String>,
-    /// All that the task asks for
+    /// Decide on all questions of the task
     #[arg(long)]
     all: bool,
-    /// Why
+    /// Why, for the history and the agent
     #[arg(long)]
     note: Option<String>,
-    /// Who decides; the user of this terminal otherwise
+    /// Who decides; without it, the user of this terminal
     #[arg(long)]
     by: Option<String>,
     /// Write JSON
@@ -39,7 +39,8 @@ pub(super) struct Approve {
 
 impl Approve {
     pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
-        let task: TaskView = client.get(&["tasks", &self.task], &[]).await?;
+        let id = ids::task(client, &self.task).await?;
+        let task: TaskView = client.get(&["tasks", &id], &[]).await?;
         let open: Vec<OpenApproval> = task
             .approvals
             .iter()
@@ -52,7 +53,7 @@ impl Approve {
                 approval: approval.clone(),
             })
             .collect();
-        let meant = self.choose(&open)?;
+        let meant = self.choose(&task, &open)?;
         if !self.json {
             for item in &meant {
                 show(item)?;
@@ -62,7 +63,7 @@ impl Approve {
         let by = self.by.or_else(select::user);
         let body = json!({ "hashes": hashes, "by": by, "note": self.note });
         let action = if self.deny { "deny" } else { "approve" };
-        let task: TaskView = client.post(&["tasks", &self.task, action], Some(&body)).await?;
+        let task: TaskView = client.post(&["tasks", &id, action], Some(&body)).await?;
         if self.json {
             return output::json(&task);
         }
@@ -70,9 +71,9 @@ impl Approve {
     }
 
     /// The questions that are decided on. Of several, they have to be named.
-    fn choose<'a>(&self, open: &'a [OpenApproval]) -> Result<Vec<&'a OpenApproval>, CliError> {
+    fn choose<'a>(&self, task: &TaskView, open: &'a [OpenApproval]) -> Result<Vec<&'a OpenApproval>, CliError> {
         if open.is_empty() {
-            return Err(CliError::Failed(format!("task {} asks for nothing", self.task)));
+            return Err(CliError::Failed(format!("task {} asks for nothing: it is {}", task.id, task.status)));
         }
         let listed = || {
             let lines = open.iter().map(|item| {
@@ -84,9 +85,11 @@ impl Approve {
             return match open {
                 [one] => Ok(vec![one]),
                 several if self.all => Ok(several.iter().collect()),
-                _ => {
-                    Err(CliError::Usage(format!("it asks for several; name them with --hash, or --all\n{}", listed())))
-                }
+                _ => Err(CliError::Usage(format!(
+                    "task {} asks for several approvals: name them with --hash, or decide on --all\n{}",
+                    task.id,
+                    listed()
+                ))),
             };
         }
         let mut meant = Vec::new();
@@ -100,10 +103,10 @@ impl Approve {
                     meant.push(one);
                     continue;
                 }
-                (None, _) => "none",
-                (Some(_), Some(_)) => "several",
+                (None, _) => "no question of this task has a hash that begins with",
+                (Some(_), Some(_)) => "several questions of this task have a hash that begins with",
             };
-            return Err(CliError::Usage(format!("{hash:?} begins {wrong} of\n{}", listed())));
+            return Err(CliError::Usage(format!("{wrong} {hash:?}; its questions are\n{}", listed())));
         }
         Ok(meant)
     }

@@ -28,8 +28,11 @@ impl Client {
         app::install_crypto();
         let text = url.map_or_else(|| own_url(config), str::to_owned);
         let base = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        let base = base
-            .ok_or_else(|| CliError::Usage(format!("{text:?} is no URL of a qron: use e.g. http://127.0.0.1:8080")))?;
+        let base = base.ok_or_else(|| {
+            CliError::Usage(format!(
+                "{text:?} is not the URL of a qron: use http:// or https:// and a host, e.g. http://127.0.0.1:8080"
+            ))
+        })?;
         // The API is near: a proxy for the web has no business in between.
         let http = reqwest::Client::builder()
             .no_proxy()
@@ -102,7 +105,7 @@ impl Client {
     fn url(&self, path: &[&str]) -> Result<Url, CliError> {
         let mut url = self.base.clone();
         url.path_segments_mut()
-            .map_err(|()| CliError::Usage(format!("{} is no URL of a qron", self.base)))?
+            .map_err(|()| CliError::Usage(format!("{} is not the URL of a qron", self.base)))?
             .pop_if_empty()
             .extend(["api", "v1"])
             .extend(path);
@@ -112,7 +115,11 @@ impl Client {
     async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, CliError> {
         let body = self.answer(request).await?;
         serde_json::from_slice(&body).map_err(|error| {
-            CliError::Failed(format!("{} answers something else than this version of qron expects: {error}", self.base))
+            CliError::Failed(format!(
+                "this command ({}) cannot read the answer of {}; is that a qron of the same version? {error}",
+                env!("CARGO_PKG_VERSION"),
+                self.base
+            ))
         })
     }
 
@@ -126,7 +133,23 @@ impl Client {
         if status.is_success() {
             return Ok(body.into());
         }
+        if status == StatusCode::UNAUTHORIZED {
+            return Err(self.unauthorized(token.is_empty()));
+        }
         Err(refusal(status, &body))
+    }
+
+    /// What to do about a missing or a wrong token.
+    fn unauthorized(&self, has_no_token: bool) -> CliError {
+        let base = self.base.as_str().trim_end_matches('/');
+        let what = if has_no_token {
+            format!("the qron at {base} needs a token, and this command has none")
+        } else {
+            format!("the qron at {base} refuses the token of this command")
+        };
+        CliError::Failed(format!(
+            "{what}: set the variable QRON__API__TOKEN, or api.token in the file of --config, to the api.token of that qron"
+        ))
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> CliError {
@@ -136,8 +159,13 @@ impl Client {
                 "no qron answers at {base}: start one with \"qron run\", or name another with --url or QRON_URL"
             ));
         }
-        let reason = if error.is_timeout() { "it takes too long".to_owned() } else { root_cause(error) };
-        CliError::Failed(format!("the qron at {base} does not answer as it should: {reason}"))
+        if error.is_timeout() {
+            return CliError::Failed(format!(
+                "the qron at {base} did not answer within {} s; its log may say why",
+                TIME_LIMIT.as_secs()
+            ));
+        }
+        CliError::Failed(format!("the connection to the qron at {base} failed: {}", root_cause(error)))
     }
 }
 

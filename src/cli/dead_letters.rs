@@ -1,12 +1,11 @@
 //! `qron dead-letters`.
 
-use std::io::{IsTerminal as _, stdin};
-
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::client::Client;
-use super::{CliError, output, steps};
+use super::confirm::confirm;
+use super::{CliError, ids, output, steps};
 use crate::api::views::Listing;
 use crate::api::views::dead_letters::{BulkOutcome, DeadLetterView};
 
@@ -23,7 +22,7 @@ pub(super) enum DeadLetters {
     },
     /// Show a dead letter with all failures of its task
     Show {
-        /// Id of the task
+        /// Id of the task, or its beginning as far as it is unique
         id: String,
         /// Write JSON
         #[arg(long)]
@@ -37,7 +36,7 @@ pub(super) enum DeadLetters {
 
 #[derive(Debug, Args)]
 pub(super) struct Selection {
-    /// Ids of the tasks
+    /// Ids of the tasks, or their beginnings as far as they are unique
     #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
     ids: Vec<String>,
     /// All of them
@@ -71,16 +70,16 @@ async fn list(client: &Client, limit: u32, json: bool) -> Result<(), CliError> {
         output::note("no dead letters");
         return Ok(());
     }
-    let mut table = output::table(["TASK", "CLASS", "ATTEMPTS", "BURIED AT", "GOAL", "REASON"]);
+    let mut table = output::rows(&["TASK", "BURIED", "CLASS"], &["REASON", "GOAL"]);
     for letter in &listing.items {
-        table.add_row([
+        let cells = [
             letter.task_id.to_string(),
+            output::moment(&letter.buried_at),
             letter.failure.class.to_string(),
-            letter.attempts.to_string(),
-            output::time(&letter.buried_at),
-            output::cell(&letter.goal, 40),
             output::cell(&letter.failure.message, 80),
-        ]);
+            output::cell(&letter.goal, 40),
+        ];
+        output::add(&mut table, cells);
     }
     output::show(&table)?;
     if listing.next.is_some() {
@@ -90,7 +89,8 @@ async fn list(client: &Client, limit: u32, json: bool) -> Result<(), CliError> {
 }
 
 async fn show(client: &Client, id: &str, json: bool) -> Result<(), CliError> {
-    let letter: DeadLetterView = client.get(&["dead-letters", id], &[]).await?;
+    let id = ids::dead_letter(client, id).await?;
+    let letter: DeadLetterView = client.get(&["dead-letters", &id], &[]).await?;
     if json {
         return output::json(&letter);
     }
@@ -115,10 +115,14 @@ async fn show(client: &Client, id: &str, json: bool) -> Result<(), CliError> {
 
 impl Selection {
     async fn apply(self, client: &Client, action: &str, done: &str) -> Result<(), CliError> {
-        if self.all && !self.yes && !confirmed(action)? {
-            return Err(CliError::Failed("nothing was changed".to_owned()));
-        }
-        let body = if self.all { json!({ "all": true }) } else { json!({ "ids": self.ids }) };
+        let body = if self.all {
+            if !self.yes {
+                confirm(&format!("{action} every dead letter"))?;
+            }
+            json!({ "all": true })
+        } else {
+            json!({ "ids": ids::dead_letters(client, &self.ids).await? })
+        };
         let outcome: BulkOutcome = client.post(&["dead-letters", action], Some(&body)).await?;
         if self.json {
             output::json(&outcome)?;
@@ -130,15 +134,4 @@ impl Selection {
         }
         if outcome.refused.is_empty() { Ok(()) } else { Err(CliError::Reported) }
     }
-}
-
-/// Asks a person; a script must say `--yes`.
-fn confirmed(action: &str) -> Result<bool, CliError> {
-    if !stdin().is_terminal() {
-        return Err(CliError::Usage(format!("--all would {action} every dead letter: add --yes")));
-    }
-    output::note(&format!("{action} every dead letter? Type yes to go on."));
-    let mut answer = String::new();
-    stdin().read_line(&mut answer).map_err(|error| CliError::Failed(format!("no answer: {error}")))?;
-    Ok(answer.trim().eq_ignore_ascii_case("yes"))
 }

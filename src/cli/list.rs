@@ -1,20 +1,41 @@
-//! `qron list`.
+//! `qron list`: what runs, what waits for a person, what is next, what ended.
 
 use clap::Args;
+use serde::Serialize;
 
 use super::client::Client;
-use super::{CliError, output};
+use super::{CliError, ids, output};
 use crate::api::views::Listing;
-use crate::api::views::tasks::TaskView;
+use crate::api::views::tasks::{TaskCounts, TaskView};
+use crate::domain::task::TaskStatus;
 
-/// Tasks asked for at once.
-const PAGE: u32 = 500;
+/// Tasks requested at once.
+const PAGE: usize = 500;
+/// Tasks of each group, for people and in JSON.
+const FEW: usize = 10;
+const MANY: usize = 50;
 
 #[derive(Debug, Args)]
 pub(super) struct List {
     /// Only tasks of this status, e.g. pending or failed; may be repeated, or several separated by commas
     #[arg(long)]
     status: Vec<String>,
+    #[command(flatten)]
+    filter: Filter,
+    /// At most this many of each group; 10 otherwise, and 50 with --json
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "all")]
+    limit: Option<u32>,
+    /// All of them
+    #[arg(long)]
+    all: bool,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which tasks are listed, besides their status.
+#[derive(Debug, Default, Args)]
+pub(super) struct Filter {
     /// Only tasks for this agent
     #[arg(long)]
     agent: Option<String>,
@@ -33,76 +54,205 @@ pub(super) struct List {
     /// Only tasks with this concurrency key
     #[arg(long, value_name = "KEY")]
     concurrency_key: Option<String>,
-    /// At most this many
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "all")]
-    limit: u32,
-    /// All of them
-    #[arg(long)]
-    all: bool,
-    /// Write JSON
-    #[arg(long)]
-    json: bool,
+}
+
+impl Filter {
+    fn query(&self) -> Vec<(&str, &str)> {
+        let filters = [
+            ("agent", &self.agent),
+            ("tag", &self.tag),
+            ("user", &self.user),
+            ("schedule", &self.schedule),
+            ("parent", &self.parent),
+            ("concurrency_key", &self.concurrency_key),
+        ];
+        filters.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
+    }
+}
+
+/// A part of the listing, in an order of its own.
+pub(super) struct Kind {
+    name: &'static str,
+    statuses: &'static [TaskStatus],
+    /// The order, as the API calls it.
+    order: &'static str,
+    /// The time that people want to know of its tasks.
+    time: fn(&TaskView) -> &str,
+}
+
+pub(super) const RUNNING: Kind =
+    Kind { name: "running", statuses: &[TaskStatus::Running], order: "next", time: |task| &task.updated_at };
+pub(super) const FOR_PEOPLE: Kind = Kind {
+    name: "waiting for a person",
+    statuses: &[TaskStatus::AwaitingApproval],
+    order: "next",
+    time: |task| &task.run_at,
+};
+pub(super) const NEXT: Kind = Kind {
+    name: "next",
+    statuses: &[TaskStatus::Pending, TaskStatus::Waiting],
+    order: "next",
+    time: |task| &task.run_at,
+};
+pub(super) const ENDED: Kind = Kind {
+    name: "ended",
+    statuses: &[
+        TaskStatus::Completed,
+        TaskStatus::Failed,
+        TaskStatus::Cancelled,
+        TaskStatus::Blocked,
+        TaskStatus::Skipped,
+    ],
+    order: "ended",
+    time: |task| task.finished_at.as_ref().unwrap_or(&task.updated_at),
+};
+
+/// The tasks of a kind that are shown.
+pub(super) struct Group {
+    kind: &'static Kind,
+    pub(super) tasks: Vec<TaskView>,
+    /// How many there are, shown or not.
+    pub(super) total: u64,
+}
+
+/// The listing as JSON.
+#[derive(Serialize)]
+struct Listed {
+    items: Vec<TaskView>,
+    /// How many tasks pass the filter; more than `items` where --limit left some out.
+    total: u64,
 }
 
 impl List {
-    pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
-        let limit = if self.all { usize::MAX } else { self.limit as usize };
-        let listing = self.collect(client, limit).await?;
+    pub(super) async fn run(mut self, client: &Client) -> Result<(), CliError> {
+        self.filter.parent = ids::optional(client, self.filter.parent).await?;
+        let limit = match (self.all, self.limit) {
+            (true, _) => usize::MAX,
+            (false, Some(limit)) => limit as usize,
+            (false, None) if self.json => MANY,
+            (false, None) => FEW,
+        };
+        let wanted = statuses(&self.status)?;
+        let groups = groups(client, &[&RUNNING, &FOR_PEOPLE, &NEXT, &ENDED], &self.filter, &wanted, limit).await?;
+        let total = groups.iter().map(|group| group.total).sum();
         if self.json {
-            return output::json(&listing);
+            let items = groups.into_iter().flat_map(|group| group.tasks).collect();
+            return output::json(&Listed { items, total });
         }
-        if listing.items.is_empty() {
+        if total == 0 {
             output::note("no such tasks; add one with \"qron add GOAL\"");
             return Ok(());
         }
-        let mut table = output::table(["ID", "STATUS", "FAILED", "AGENT", "RUN AT", "GOAL"]);
-        for task in &listing.items {
-            table.add_row([
-                task.id.to_string(),
-                match &task.waits {
-                    _ if task.unreadable.is_some() => "unreadable".to_owned(),
-                    Some(waits) if waits.model.is_empty() => format!("{}, no model", task.status),
-                    Some(waits) => format!("{}, {} away", task.status, output::cell(&waits.model, 24)),
-                    None => task.status.to_string(),
-                },
-                format!("{}/{}", task.attempt, task.max_attempts),
-                output::cell(task.agent.as_deref().unwrap_or("-"), 24),
-                output::time(&task.run_at),
-                output::cell(&task.goal, 60),
-            ]);
-        }
-        output::show(&table)?;
-        if listing.next.is_some() {
-            output::note("there are more: use --limit or --all");
+        print(&groups)?;
+        if !self.all && groups.iter().any(Group::is_cut) {
+            output::note("there are more: use --limit or --all, or a filter such as --status failed");
         }
         Ok(())
     }
+}
 
-    async fn collect(&self, client: &Client, limit: usize) -> Result<Listing<TaskView>, CliError> {
-        let mut listing = Listing { items: Vec::new(), next: None };
-        let statuses = self.status.join(",");
-        loop {
-            let wanted = u32::try_from(limit - listing.items.len()).unwrap_or(PAGE).min(PAGE).to_string();
-            let mut query = vec![("limit", wanted.as_str())];
-            let filters = [
-                ("agent", &self.agent),
-                ("tag", &self.tag),
-                ("user", &self.user),
-                ("schedule", &self.schedule),
-                ("parent", &self.parent),
-                ("concurrency_key", &self.concurrency_key),
-                ("after", &listing.next),
-            ];
-            query.extend(filters.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))));
-            if !statuses.is_empty() {
-                query.push(("status", &statuses));
-            }
-            let page: Listing<TaskView> = client.get(&["tasks"], &query).await?;
-            listing.items.extend(page.items);
-            listing.next = page.next;
-            if listing.next.is_none() || listing.items.len() >= limit {
-                return Ok(listing);
-            }
+/// The statuses that were named, each option holding several separated by commas; all when none is.
+fn statuses(named: &[String]) -> Result<Vec<TaskStatus>, CliError> {
+    let words = named.iter().flat_map(|list| list.split(',')).filter(|word| !word.trim().is_empty());
+    let read: Result<Vec<TaskStatus>, _> = words.map(str::parse).collect();
+    let read = read.map_err(|error| CliError::Usage(error.to_string()))?;
+    Ok(if read.is_empty() { TaskStatus::ALL.to_vec() } else { read })
+}
+
+/// The tasks of each kind that pass the filter and have one of the `wanted` statuses, at most `limit` of each.
+pub(super) async fn groups(
+    client: &Client,
+    kinds: &[&'static Kind],
+    filter: &Filter,
+    wanted: &[TaskStatus],
+    limit: usize,
+) -> Result<Vec<Group>, CliError> {
+    let query = filter.query();
+    let counts: TaskCounts = client.get(&["tasks", "counts"], &query).await?;
+    let mut groups = Vec::new();
+    for kind in kinds {
+        let statuses: Vec<TaskStatus> =
+            kind.statuses.iter().copied().filter(|status| wanted.contains(status)).collect();
+        let total = counts.among(&statuses);
+        let tasks = if total == 0 { Vec::new() } else { collect(client, kind, &query, &statuses, limit).await? };
+        // Tasks that came meanwhile were not counted.
+        groups.push(Group { kind, total: total.max(tasks.len() as u64), tasks });
+    }
+    Ok(groups)
+}
+
+async fn collect(
+    client: &Client,
+    kind: &Kind,
+    filter: &[(&str, &str)],
+    statuses: &[TaskStatus],
+    limit: usize,
+) -> Result<Vec<TaskView>, CliError> {
+    let statuses: Vec<&str> = statuses.iter().map(|status| status.as_str()).collect();
+    let statuses = statuses.join(",");
+    let mut tasks = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let size = (limit - tasks.len()).min(PAGE).to_string();
+        let mut query = filter.to_vec();
+        query.extend([("status", statuses.as_str()), ("order", kind.order), ("limit", &size)]);
+        query.extend(after.as_deref().map(|after| ("after", after)));
+        let page: Listing<TaskView> = client.get(&["tasks"], &query).await?;
+        tasks.extend(page.items);
+        after = page.next;
+        if after.is_none() || tasks.len() >= limit {
+            return Ok(tasks);
         }
     }
+}
+
+impl Group {
+    /// Whether there are more than are shown.
+    pub(super) fn is_cut(&self) -> bool {
+        self.total > self.tasks.len() as u64
+    }
+
+    fn title(&self) -> String {
+        let count = if self.is_cut() {
+            format!("{} of {}", self.tasks.len(), self.total)
+        } else {
+            self.tasks.len().to_string()
+        };
+        format!("{}: {count}", self.kind.name)
+    }
+}
+
+/// Where a task stands, and what it waits for.
+fn status(task: &TaskView) -> String {
+    match &task.waits {
+        _ if task.unreadable.is_some() => "unreadable".to_owned(),
+        Some(waits) if waits.model.is_empty() => format!("{}, no model", task.status),
+        Some(waits) => format!("{}, {} away", task.status, output::cell(&waits.model, 24)),
+        None => task.status.to_string(),
+    }
+}
+
+/// Shows the groups that hold something, in one table with a title above each.
+pub(super) fn print(groups: &[Group]) -> Result<(), CliError> {
+    let mut table = output::rows(&["ID", "STATUS", "WHEN"], &["GOAL", "AGENT", "FAILED"]);
+    for group in groups {
+        for task in &group.tasks {
+            let cells = [
+                task.id.to_string(),
+                status(task),
+                output::moment((group.kind.time)(task)),
+                output::cell(&task.goal, 60),
+                output::cell(task.agent.as_deref().unwrap_or("-"), 24),
+                format!("{}/{}", task.attempt, task.max_attempts),
+            ];
+            output::add(&mut table, cells);
+        }
+    }
+    let mut lines = output::lines(&table);
+    output::raw(&lines.next().unwrap_or_default())?;
+    for group in groups.iter().filter(|group| group.total > 0) {
+        output::line(&group.title())?;
+        lines.by_ref().take(group.tasks.len()).try_for_each(|line| output::raw(&line))?;
+    }
+    Ok(())
 }

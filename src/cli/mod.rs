@@ -3,12 +3,13 @@
 //! One file for each command; `client` speaks HTTP, `output` writes to the terminal. Exit codes: 0 done, 1 failed,
 //! 2 usage: the command line, the configuration or the submitted task must change.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, truth};
 
 mod add;
 mod agents;
@@ -18,8 +19,10 @@ mod bench;
 mod cancel;
 pub(crate) mod client;
 mod config;
+mod confirm;
 mod dead_letters;
 mod demo;
+mod ids;
 mod list;
 pub(crate) mod output;
 mod pause;
@@ -32,6 +35,7 @@ mod search;
 mod select;
 pub(crate) mod show;
 mod snooze;
+mod status;
 mod steps;
 mod task_options;
 mod tools;
@@ -51,7 +55,7 @@ struct Global {
     /// Settings that override the defaults; `qron config example` prints all of them
     #[arg(long, global = true, value_name = "FILE", env = "QRON_CONFIG", help_heading = "Global options")]
     config: Option<PathBuf>,
-    /// Where the running qron is; the api.address of the configuration otherwise
+    /// URL of the running qron; without it, the api.address of the configuration
     #[arg(long, global = true, value_name = "URL", env = "QRON_URL", help_heading = "Global options")]
     url: Option<String>,
 }
@@ -64,13 +68,16 @@ enum Command {
     Run(run::Run),
     /// Submit a task
     Add(Box<add::Add>),
-    /// List tasks, the latest first
+    /// Show what runs, what waits, what is paused and since when, and what fires next
+    #[command(aliases = ["pauses", "paused"])]
+    Status(status::Status),
+    /// List tasks: what runs, what waits for a person, what is next, what ended last
     List(list::List),
     /// Show a task: progress, steps, attempts, result
     Show(show::Show),
-    /// Stop tasks
+    /// Cancel tasks; what runs is stopped
     Cancel(cancel::Cancel),
-    /// Run tasks again that failed, were cancelled or blocked
+    /// Run tasks again that failed, were cancelled or were blocked
     Retry(retry::Retry),
     /// Define and steer recurring tasks
     #[command(subcommand)]
@@ -81,15 +88,15 @@ enum Command {
     Snooze(snooze::Snooze),
     /// Show what waits for a person to decide
     Approvals(approvals::Approvals),
-    /// Agree to what a task asks for, or refuse it
+    /// Approve what a task asks for, or deny it
     Approve(approve::Approve),
-    /// Let the fleet or an agent claim nothing more; what runs goes on
+    /// Let the fleet or an agent claim nothing more; what runs goes on. "qron status" shows pauses
     Pause(pause::Pause),
     /// End a pause
     Resume(pause::Resume),
-    /// Remove what retention does not keep, now instead of at the next round
+    /// Remove what is older than [retention] keeps, now instead of at its next regular time
     Prune(prune::Prune),
-    /// See and handle tasks that ended badly
+    /// List, show, requeue or purge tasks that failed for good
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLetters),
     /// List the agents of all replicas with their load
@@ -154,7 +161,8 @@ impl Global {
 /// Runs the command that the arguments of this process name.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Cli { global, command } = Cli::parse();
+    let matches = without_empty_variables(Cli::command()).get_matches();
+    let Cli { global, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return CliError::Failed(format!("no threads can be started: {error}")).exit(),
@@ -165,11 +173,27 @@ pub fn main() -> ExitCode {
     done.map_or_else(|error| error.exit(), |()| ExitCode::SUCCESS)
 }
 
+/// Forgets the variables of options that are set to nothing: they count as unset, like those of the configuration.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.to_string_lossy().trim().is_empty());
+    let command = command.mut_args(|argument| match argument.get_env() {
+        Some(name) if is_empty(name) => argument.env(None::<&'static str>),
+        _ => argument,
+    });
+    command.mut_subcommands(without_empty_variables)
+}
+
+/// Reads the variable of an option that is on or off.
+fn on_or_off(text: &str) -> Result<bool, String> {
+    truth(text).ok_or_else(|| "use 1, true, yes or on; or 0, false, no or off".to_owned())
+}
+
 async fn dispatch(global: &Global, command: Command) -> Result<(), CliError> {
     match command {
         Command::Demo(command) => command.run(global).await,
         Command::Run(command) => command.run(global).await,
         Command::Add(command) => command.run(&global.client()?).await,
+        Command::Status(command) => command.run(&global.client()?).await,
         Command::List(command) => command.run(&global.client()?).await,
         Command::Show(command) => command.run(&global.client()?).await,
         Command::Cancel(command) => command.run(&global.client()?).await,

@@ -5,15 +5,20 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, presets};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::CliError;
+use crate::clock;
+use crate::domain::time::Timestamp;
 
 /// Width of tables where there is no terminal to ask.
 const WIDTH: u16 = 160;
 /// Narrower ones are not believed.
 const MIN_WIDTH: u16 = 40;
+/// Tables at least this wide have room for what narrower ones leave out.
+const WIDE: u16 = 120;
 
 /// Writes a line; control characters in it are escaped.
 pub(crate) fn line(text: &str) -> Result<(), CliError> {
@@ -52,23 +57,50 @@ pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// A table without lines.
+/// A table without lines. Text that does not fit goes on in the next line.
 pub(crate) fn table<const N: usize>(headers: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(headers);
-    // Some terminals do not know their width.
-    if !is_terminal() || table.width().is_none_or(|width| width < MIN_WIDTH) {
-        table.set_width(WIDTH);
+    table.set_width(width());
+    table
+}
+
+/// A table with a line for each row that is added with [`add`]: the columns `whole` keep what they hold, such as ids,
+/// and those of `cut` share what is left of the width.
+pub(crate) fn rows(whole: &[&str], cut: &[&str]) -> Table {
+    let mut table = table([]);
+    let mut header = Row::from([whole, cut].concat());
+    header.max_height(1);
+    table.set_header(header).set_truncation_indicator("…");
+    for column in table.column_iter_mut().take(whole.len()) {
+        column.set_constraint(ColumnConstraint::ContentWidth);
     }
     table
 }
 
+/// Adds a row of one line.
+pub(crate) fn add<const N: usize>(table: &mut Table, cells: [String; N]) {
+    let mut row = Row::from(cells);
+    row.max_height(1);
+    table.add_row(row);
+}
+
+/// Width for tables: that of the terminal, else the variable `COLUMNS`.
+fn width() -> u16 {
+    let terminal = if is_terminal() { Table::new().width() } else { None };
+    let variable = || std::env::var("COLUMNS").ok().and_then(|text| text.trim().parse().ok());
+    // Some terminals do not know their width.
+    terminal.or_else(variable).filter(|width| *width >= MIN_WIDTH).unwrap_or(WIDTH)
+}
+
 /// Writes a table whose cells are all made with [`cell`].
 pub(crate) fn show(table: &Table) -> Result<(), CliError> {
-    for row in table.lines() {
-        raw(&format!("{}\n", row.trim_end()))?;
-    }
-    Ok(())
+    lines(table).try_for_each(|line| raw(&line))
+}
+
+/// The lines of a table whose cells are all made with [`cell`]: its header, then its rows.
+pub(crate) fn lines(table: &Table) -> impl Iterator<Item = String> {
+    table.lines().map(|line| format!("{}\n", line.trim_end()))
 }
 
 /// Text for a cell: one line, safe, at most `width` characters.
@@ -127,6 +159,29 @@ pub(crate) fn time(rfc3339: &str) -> String {
     }
 }
 
+/// A time of the API as a distance from now, such as "in 5m" or "2h ago"; with the time itself where there is room.
+pub(crate) fn moment(rfc3339: &str) -> String {
+    let Ok(at) = Timestamp::read(&Value::from(rfc3339)) else { return time(rfc3339) };
+    let distance = distance(at, clock::now());
+    if width() < WIDE { distance } else { format!("{} ({distance})", time(rfc3339)) }
+}
+
+fn distance(at: Timestamp, now: Timestamp) -> String {
+    let (later, earlier) = (at.millis_since(now), now.millis_since(at));
+    match later.max(earlier) / 1_000 {
+        0 => "now".to_owned(),
+        seconds if later > 0 => format!("in {}", length(seconds)),
+        seconds => format!("{} ago", length(seconds)),
+    }
+}
+
+/// A length of time in its largest unit of which there are at least two.
+fn length(seconds: u64) -> String {
+    const UNITS: [(u64, char); 4] = [(365 * 86_400, 'y'), (86_400, 'd'), (3_600, 'h'), (60, 'm')];
+    let unit = UNITS.into_iter().find(|(unit, _)| seconds >= 2 * unit);
+    unit.map_or_else(|| format!("{seconds}s"), |(unit, name)| format!("{}{name}", seconds / unit))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,7 +194,7 @@ mod tests {
         assert!(safe.starts_with("a\\u{1b}[2Jb"));
         let json = escape_in_json(&serde_json::json!({ "x": hostile }).to_string());
         assert!(!json.chars().any(is_dangerous), "{json:?}");
-        let read: serde_json::Value = serde_json::from_str(&json).expect("still JSON");
+        let read: Value = serde_json::from_str(&json).expect("still JSON");
         assert_eq!(read["x"], hostile);
     }
 
@@ -147,6 +202,41 @@ mod tests {
     fn a_time_keeps_its_zone_and_loses_its_fraction() {
         assert_eq!(time("2026-11-21T17:35:05.123Z"), "2026-11-21 17:35:05Z");
         assert_eq!(time("2026-11-21T17:35:05+02:00"), "2026-11-21 17:35:05+02:00");
+    }
+
+    #[test]
+    fn a_distance_has_one_unit_and_a_direction() {
+        let now = Timestamp::from_millis(1_767_225_600_000);
+        for (seconds, expected) in [
+            (0, "now"),
+            (1, "in 1s"),
+            (-59, "59s ago"),
+            (119, "in 119s"),
+            (120, "in 2m"),
+            (-7_200, "2h ago"),
+            (172_800, "in 2d"),
+            (-400 * 86_400, "400d ago"),
+            (10 * 365 * 86_400, "in 10y"),
+        ] {
+            assert_eq!(distance(now.plus_millis(seconds * 1_000), now), expected);
+        }
+        assert_eq!(distance(now.plus_millis(999), now), "now");
+    }
+
+    #[test]
+    fn a_row_is_one_line_and_keeps_what_is_whole() {
+        let id = "550e8400-e29b-41d4-a716-446655440000";
+        for width in [40, 60, 80, 160] {
+            let mut table = rows(&["ID", "STATUS"], &["GOAL", "REASON"]);
+            table.set_width(width);
+            for goal in ["short", &"word ".repeat(50), &"x".repeat(200), "字".repeat(90).as_str()] {
+                add(&mut table, [id.to_owned(), "completed".to_owned(), goal.to_owned(), "why".to_owned()]);
+            }
+            let lines: Vec<String> = table.lines().collect();
+            assert_eq!(lines.len(), 5, "{width}: {lines:#?}");
+            assert!(lines[1..].iter().all(|line| line.contains(id) && line.contains("completed")), "{lines:#?}");
+            assert!(width < 60 || lines.iter().all(|line| line.chars().count() <= width.into()), "{lines:#?}");
+        }
     }
 
     #[test]

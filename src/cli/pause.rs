@@ -5,27 +5,28 @@ use serde_json::json;
 
 use super::client::Client;
 use super::{CliError, output, select};
-use crate::api::views::Listing;
-use crate::api::views::control::PauseView;
+use crate::api::views::control::{PauseView, Paused, Resumed};
+use crate::domain::control::PauseOutcome;
 
 #[derive(Debug, Args)]
 pub(super) struct Pause {
-    #[command(flatten)]
-    target: Target,
+    /// Pause this agent, in all replicas; the whole fleet otherwise
+    #[arg(long)]
+    agent: Option<String>,
+    /// Why, for the others; replaces the note of a pause that is there
+    #[arg(long)]
+    note: Option<String>,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Resume {
-    #[command(flatten)]
-    target: Target,
-}
-
-#[derive(Debug, Args)]
-struct Target {
-    /// This agent, in all replicas; the whole fleet otherwise
+    /// End the pause of this agent; that of the whole fleet otherwise
     #[arg(long)]
     agent: Option<String>,
-    /// Why, for the others
+    /// Why, for the history
     #[arg(long)]
     note: Option<String>,
     /// Write JSON
@@ -35,35 +36,66 @@ struct Target {
 
 impl Pause {
     pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
-        self.target.tell(client, "pause").await
+        let body = json!({ "agent": self.agent, "note": self.note, "by": select::user() });
+        let paused: Paused = client.post(&["pause"], Some(&body)).await?;
+        if self.json {
+            return output::json(&paused);
+        }
+        let subject = subject(self.agent.as_deref());
+        let pause = paused.pauses.items.iter().find(|pause| pause.agent == self.agent);
+        let since = pause.map_or_else(String::new, |pause| format!(" since {}", details(pause)));
+        output::line(&match paused.outcome {
+            PauseOutcome::Paused => format!("{subject} is paused: it claims nothing more, and what runs goes on"),
+            PauseOutcome::AlreadyPaused => format!("{subject} has been paused{since}; this pause stays as it is"),
+            PauseOutcome::NoteChanged => format!("{subject} has been paused{since}; the note is the new one"),
+        })?;
+        table(&paused.pauses.items)
     }
 }
 
 impl Resume {
     pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
-        self.target.tell(client, "resume").await
+        let body = json!({ "agent": self.agent, "note": self.note, "by": select::user() });
+        let resumed: Resumed = client.post(&["resume"], Some(&body)).await?;
+        if self.json {
+            return output::json(&resumed);
+        }
+        let subject = subject(self.agent.as_deref());
+        output::line(&if resumed.was_paused {
+            format!("{subject} goes on")
+        } else {
+            format!("{subject} was not paused")
+        })?;
+        if resumed.pauses.items.is_empty() {
+            return output::line("nothing is paused");
+        }
+        output::line("still paused:")?;
+        table(&resumed.pauses.items)
     }
 }
 
-impl Target {
-    async fn tell(self, client: &Client, action: &str) -> Result<(), CliError> {
-        let body = json!({ "agent": self.agent, "note": self.note, "by": select::user() });
-        let listing: Listing<PauseView> = client.post(&[action], Some(&body)).await?;
-        if self.json {
-            return output::json(&listing);
-        }
-        if listing.items.is_empty() {
-            return output::line("nothing is paused");
-        }
-        let mut table = output::table(["PAUSED", "SINCE", "BY", "WHY"]);
-        for pause in &listing.items {
-            table.add_row([
-                output::cell(pause.agent.as_deref().unwrap_or("the whole fleet"), 40),
-                output::time(&pause.since),
-                output::cell(pause.by.as_deref().unwrap_or("-"), 24),
-                output::cell(pause.note.as_deref().unwrap_or("-"), 60),
-            ]);
-        }
-        output::show(&table)
+/// What is paused, in words.
+pub(super) fn subject(agent: Option<&str>) -> String {
+    agent.map_or_else(|| "the whole fleet".to_owned(), |agent| format!("agent {agent}"))
+}
+
+/// Since when, by whom and why.
+pub(super) fn details(pause: &PauseView) -> String {
+    let by = pause.by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
+    let note = pause.note.as_ref().map_or_else(String::new, |note| format!(": {note}"));
+    format!("{}{by}{note}", output::time(&pause.since))
+}
+
+fn table(pauses: &[PauseView]) -> Result<(), CliError> {
+    let mut table = output::rows(&["PAUSED", "SINCE"], &["BY", "WHY"]);
+    for pause in pauses {
+        let cells = [
+            output::cell(pause.agent.as_deref().unwrap_or("the whole fleet"), 40),
+            output::moment(&pause.since),
+            output::cell(pause.by.as_deref().unwrap_or("-"), 24),
+            output::cell(pause.note.as_deref().unwrap_or("-"), 60),
+        ];
+        output::add(&mut table, cells);
     }
+    output::show(&table)
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::client::Client;
 use super::select::Selection;
-use super::{CliError, output};
+use super::{CliError, ids, output};
 use crate::api::views::Listing;
 use crate::api::views::tasks::TaskView;
 
@@ -29,12 +29,11 @@ pub(super) async fn each(client: &Client, ids: &[String], action: &str, json: bo
     let mut listing = Listing { items: Vec::new(), next: None };
     let mut refused = None;
     for id in ids {
-        let done: Result<TaskView, CliError> = client.post(&["tasks", id, action], None::<&()>).await;
-        match done {
+        match one(client, id, action).await {
             Ok(task) => {
                 if !json {
                     let soon = if task.cancel_requested { ", stopping" } else { "" };
-                    output::line(&format!("{id} {}{soon}", task.status))?;
+                    output::line(&format!("{} {}{soon}", task.id, task.status))?;
                 }
                 listing.items.push(task);
             }
@@ -50,6 +49,11 @@ pub(super) async fn each(client: &Client, ids: &[String], action: &str, json: bo
         output::json(&listing)?;
     }
     refused.map_or(Ok(()), Err)
+}
+
+async fn one(client: &Client, id: &str, action: &str) -> Result<TaskView, CliError> {
+    let id = ids::task(client, id).await?;
+    client.post(&["tasks", &id, action], None::<&()>).await
 }
 
 fn report(error: &CliError) {

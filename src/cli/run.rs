@@ -13,7 +13,7 @@ use crate::telemetry::logging;
 #[derive(Debug, Args)]
 pub(super) struct Run {
     /// Accept that no model is configured: only tasks that carry a plan run, the others wait for a replica with a model
-    #[arg(long, env = "QRON_NO_MODEL")]
+    #[arg(long, env = "QRON_NO_MODEL", value_parser = super::on_or_off)]
     no_model: bool,
 }
 

@@ -9,16 +9,15 @@ use super::{CliError, output};
 use crate::api::views::Listing;
 use crate::api::views::schedules::{BackfilledView, FiringView, ScheduleView, TriggeredView};
 use definition::{Add, Edit, Overlap, When};
-use view::next_of;
 
 mod definition;
 mod view;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Schedules {
-    /// Define a schedule; defining it again as it is changes nothing
+    /// Define a schedule; defining it again with the same settings changes nothing
     Add(Box<Add>),
-    /// Change what is named of a schedule, and leave the rest
+    /// Change the settings of a schedule that are named, and keep the others
     Edit(Box<Edit>),
     /// List schedules with their next firing and what came of the last
     List {
@@ -31,11 +30,11 @@ pub(super) enum Schedules {
     },
     /// Show a schedule: times, policies, what has become of its firings
     Show(One),
-    /// Hold a schedule: it fires nothing until it is resumed
+    /// Pause a schedule: it fires nothing until it is resumed
     Pause(One),
-    /// Let a schedule go on; what it would have fired meanwhile is left out
+    /// Resume a schedule; firings of the time in which it was paused are left out
     Resume(One),
-    /// Fire a schedule now, whenever else it fires
+    /// Fire a schedule now; its other firings stay as they are
     Trigger {
         /// Id of the schedule
         id: String,
@@ -46,7 +45,7 @@ pub(super) enum Schedules {
         #[arg(long)]
         json: bool,
     },
-    /// Make up for firings of the past that never ran
+    /// Run firings of the past that never ran
     Backfill {
         /// Id of the schedule
         id: String,
@@ -56,7 +55,7 @@ pub(super) enum Schedules {
         /// Last time of the range; now otherwise
         #[arg(long, value_name = "TIME")]
         until: Option<String>,
-        /// Only tell how many it would be
+        /// Show how many firings would run, and change nothing
         #[arg(long)]
         dry_run: bool,
         /// Write JSON
@@ -106,8 +105,8 @@ impl Schedules {
                 let schedule: ScheduleView = client.get(&["schedules", &id], &[]).await?;
                 if json { output::json(&schedule) } else { view::show(&schedule) }
             }
-            Self::Pause(one) => one.hold(client, "pause", "paused").await,
-            Self::Resume(one) => one.hold(client, "resume", "resumed").await,
+            Self::Pause(one) => one.hold(client, "pause", "was paused").await,
+            Self::Resume(one) => one.hold(client, "resume", "was resumed").await,
             Self::Trigger { id, overlap, json } => trigger(client, &id, overlap, json).await,
             Self::Backfill { id, from, until, dry_run, json } => {
                 let range = object([
@@ -149,8 +148,7 @@ impl One {
         if self.json {
             return output::json(&schedule);
         }
-        let next = if schedule.paused { String::new() } else { format!("; fires next {}", next_of(&schedule)) };
-        output::line(&format!("{done} {}{next}", schedule.id))
+        output::line(&view::told(&schedule, done))
     }
 }
 
@@ -172,9 +170,9 @@ async fn backfill(client: &Client, id: &str, range: &Map<String, Value>, json: b
     if json {
         return output::json(&done);
     }
-    let would = if done.dry_run { "would be " } else { "" };
+    let would = if done.dry_run { " would be" } else { "" };
     output::line(&format!(
-        "{} firings: {} ran before, {would}inserted: {}, {would}queued: {}",
+        "{} firings in this range: {} ran before, {}{would} added as tasks, {}{would} queued behind earlier ones",
         done.firings, done.ran_before, done.inserted, done.queued
     ))
 }

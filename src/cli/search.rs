@@ -36,15 +36,16 @@ impl Search {
             output::note("no finished task is like that");
             return Ok(());
         }
-        let mut table = output::table(["TASK", "ENDED", "OUTCOME", "GOAL", "SUMMARY"]);
+        let mut table = output::rows(&["TASK", "ENDED", "OUTCOME"], &["GOAL", "SUMMARY"]);
         for found in &listing.items {
-            table.add_row([
+            let cells = [
                 found.task_id.to_string(),
-                output::time(&found.at),
+                output::moment(&found.at),
                 if found.succeeded { "completed" } else { "failed" }.to_owned(),
                 output::cell(&found.goal, 50),
                 output::cell(&found.summary, 80),
-            ]);
+            ];
+            output::add(&mut table, cells);
         }
         output::show(&table)
     }

@@ -6,7 +6,8 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::client::Client;
-use super::{CliError, output};
+use super::confirm::confirm;
+use super::{CliError, ids, output};
 use crate::api::views::bulk::{BulkReport, Refusal};
 use crate::clock;
 use crate::domain::schedule::duration::parse_duration_ms;
@@ -16,7 +17,7 @@ const BATCH: u64 = 2_000;
 
 #[derive(Debug, Args)]
 pub(super) struct Selection {
-    /// Ids of the tasks; or say which by a filter
+    /// Ids of the tasks, or their beginnings as far as they are unique; or say which tasks by a filter
     #[arg(value_name = "ID")]
     pub(super) ids: Vec<String>,
     /// Tasks of this status, e.g. pending or failed; may be repeated, or several separated by commas
@@ -46,10 +47,13 @@ pub(super) struct Selection {
     /// Tasks inserted longer ago than this, e.g. 90s, 30m, 2h, 7d
     #[arg(long, value_name = "AGE", value_parser = duration, help_heading = "Filter")]
     older_than: Option<Duration>,
-    /// Every task that the command can be done to
+    /// Every task whose status allows the change
     #[arg(long, help_heading = "Filter")]
     all: bool,
-    /// Only tell how many tasks it would be
+    /// With --all: do not ask first
+    #[arg(long)]
+    yes: bool,
+    /// Show how many tasks would be changed, and change nothing
     #[arg(long)]
     pub(super) dry_run: bool,
     /// Write JSON
@@ -63,11 +67,22 @@ impl Selection {
         !self.ids.is_empty() && !self.dry_run && self.filter().is_empty()
     }
 
-    /// Does `order` to the tasks, in as many requests as it takes, and tells what came of it.
-    pub(super) async fn change(&self, client: &Client, order: Value) -> Result<(), CliError> {
+    /// Does `order` to the tasks, in as many requests as it takes, and tells what came of it. Before it changes all tasks
+    /// it asks.
+    pub(super) async fn change(mut self, client: &Client, order: Value) -> Result<(), CliError> {
         let Value::Object(mut order) = order else { return Ok(()) };
-        order.insert("dry_run".to_owned(), json!(self.dry_run));
+        self.parent = ids::optional(client, self.parent.take()).await?;
         self.name_tasks(&mut order)?;
+        if let Some(Value::Array(_)) = order.get("ids") {
+            order.insert("ids".to_owned(), json!(ids::tasks(client, &self.ids).await?));
+        }
+        if self.all && !self.yes && !self.dry_run {
+            order.insert("dry_run".to_owned(), json!(true));
+            let report: BulkReport = client.post(&["tasks", "bulk"], Some(&order)).await?;
+            let action = order.get("action").and_then(Value::as_str).unwrap_or("change");
+            confirm(&format!("{action} {}", counted(report.done)))?;
+        }
+        order.insert("dry_run".to_owned(), json!(self.dry_run));
         let mut total = BulkReport::default();
         loop {
             let report: BulkReport = client.post(&["tasks", "bulk"], Some(&order)).await?;
@@ -130,13 +145,16 @@ impl Selection {
     }
 }
 
+fn counted(tasks: u64) -> String {
+    if tasks == 1 { "1 task".to_owned() } else { format!("{tasks} tasks") }
+}
+
 fn tell(report: &BulkReport, json: bool) -> Result<(), CliError> {
     if json {
         output::json(report)?;
     } else {
-        let tasks = if report.done == 1 { "task" } else { "tasks" };
         let changed = if report.dry_run { "would be changed" } else { "changed" };
-        output::line(&format!("{} {tasks} {changed}", report.done))?;
+        output::line(&format!("{} {changed}", counted(report.done)))?;
     }
     if report.refused.is_empty() {
         return Ok(());

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::client::Client;
-use super::{CliError, output, steps};
+use super::{CliError, ids, output, steps};
 use crate::api::views::tasks::{EventView, TaskDetail};
 use crate::domain::task::TaskStatus;
 
@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_millis(300);
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
-    /// Id of the task
+    /// Id of the task, or its beginning as far as it is unique
     id: String,
     /// Watch it until it ends; exit code 1 when it does not complete
     #[arg(long)]
@@ -28,10 +28,11 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
+        let id = ids::task(client, &self.id).await?;
         if self.follow {
-            return follow(client, &self.id, self.json).await;
+            return follow(client, &id, self.json).await;
         }
-        let task: TaskDetail = client.get(&["tasks", &self.id], &[]).await?;
+        let task: TaskDetail = client.get(&["tasks", &id], &[]).await?;
         if self.json {
             return output::json(&task);
         }

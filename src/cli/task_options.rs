@@ -14,13 +14,13 @@ const STDIN: &str = "-";
 
 #[derive(Debug, Args)]
 pub(super) struct TaskOptions {
-    /// 0 (can wait) to 10 (urgent); 5 otherwise
+    /// Priority, 0 (can wait) to 10 (urgent); 5 without it
     #[arg(long)]
     priority: Option<u8>,
-    /// Agent that shall do it; the least loaded capable one otherwise
+    /// Agent that runs it; without it, the least loaded one that has the capabilities
     #[arg(long)]
     agent: Option<String>,
-    /// What its agent must be able to do; may be repeated
+    /// Capability that its agent must have; may be repeated
     #[arg(long = "capability", value_name = "WORD")]
     capabilities: Vec<String>,
     /// Data for the agent: key=value, or a JSON object; may be repeated
@@ -29,22 +29,22 @@ pub(super) struct TaskOptions {
     /// Plan to carry out, as a JSON file; "-" reads it from standard input. Needs no model
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
-    /// Word to find it by; may be repeated
+    /// Tag to find it by; may be repeated
     #[arg(long = "tag", value_name = "WORD")]
     tags: Vec<String>,
-    /// On whose behalf it runs
+    /// User on whose behalf it runs
     #[arg(long)]
     user: Option<String>,
-    /// Whose share of the capacity it takes, e.g. a customer
+    /// Key whose share of the capacity it takes, e.g. a customer
     #[arg(long, value_name = "KEY")]
     concurrency_key: Option<String>,
-    /// Let it wait until a person has agreed: see "qron approvals" and "qron approve"
+    /// Wait for the approval of a person before it runs: see "qron approvals" and "qron approve"
     #[arg(long)]
     needs_approval: bool,
-    /// Time limit of one attempt, in seconds; 600 otherwise
+    /// Time limit of one attempt, in seconds; 600 without it
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
-    /// Attempts it may have; 3 otherwise
+    /// Most attempts; 3 without it
     #[arg(long, value_name = "NUMBER")]
     max_attempts: Option<u32>,
 }
@@ -102,7 +102,7 @@ fn read_plan(path: &Path) -> Result<Value, CliError> {
         let read = std::fs::read_to_string(path);
         (read.map_err(|error| CliError::Usage(format!("the plan {place} cannot be read: {error}")))?, place)
     };
-    json::read(&text).map_err(|error| CliError::Usage(format!("the plan {place} is no JSON: {error}")))
+    json::read(&text).map_err(|error| CliError::Usage(format!("the plan {place} is not valid JSON: {error}")))
 }
 
 /// `key=value`, whose value is JSON where it reads as such and text otherwise, or whole objects; later ones win.
@@ -112,7 +112,7 @@ fn read_context(given: &[String]) -> Result<Value, CliError> {
         if text.trim_start().starts_with('{') {
             let object: Map<String, Value> = json::read(text)
                 .and_then(serde_json::from_value)
-                .map_err(|error| CliError::Usage(format!("--context {text:?} is no JSON object: {error}")))?;
+                .map_err(|error| CliError::Usage(format!("--context {text:?} is not a valid JSON object: {error}")))?;
             context.extend(object);
             continue;
         }

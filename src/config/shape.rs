@@ -186,9 +186,21 @@ pub(super) fn typed(path: &[&str], text: &str) -> Result<Value, String> {
     if matches!(example, Value::Array(..)) && !text.trim_start().starts_with('[') {
         return Ok(Value::from(items(text)));
     }
+    if let (Value::Bool(..), Some(truth)) = (example, truth(text)) {
+        return Ok(Value::from(truth));
+    }
     // The parser never fails: what it does not understand is a text.
     let mut value: Value = text.trim().parse().unwrap_or_else(|never| match never {});
     fit(&mut value, example).map(|()| value)
+}
+
+/// What a variable says that is true or false, in the words that people use; `None` for other words.
+pub(crate) fn truth(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "y" | "on" => Some(true),
+        "false" | "0" | "no" | "n" | "off" => Some(false),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

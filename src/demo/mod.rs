@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::cli::CliError;
 use crate::cli::client::Client;
 use crate::cli::output;
-use crate::config::Config;
+use crate::config::{Config, given_variables};
 use crate::llm::scripted::ScriptedModel;
 use crate::telemetry::logging;
 
@@ -117,16 +117,15 @@ fn settings(folder: &Path, endpoint: &Endpoint) -> Vec<(&'static str, String)> {
         ("QRON__RETRY__BASE_MS", "300".to_owned()),
         ("QRON__RETRY__MAX_MS", "2000".to_owned()),
     ];
-    if std::env::var_os("QRON__LOG__FILTER").is_none() {
+    if given_variables().all(|(name, _)| name != "QRON__LOG__FILTER") {
         settings.push(("QRON__LOG__FILTER", "off".to_owned()));
     }
     settings
 }
 
 fn load(options: &Options, own: &[(&'static str, String)]) -> Result<Config, CliError> {
-    let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
     let own = own.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
-    Ok(Config::load_with(options.config.as_deref(), environment.chain(own))?)
+    Ok(Config::load_with(options.config.as_deref(), given_variables().chain(own))?)
 }
 
 impl Demo {

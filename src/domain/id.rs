@@ -34,6 +34,62 @@ impl TaskId {
     }
 }
 
+/// The beginning of the ids of tasks: at least [`IdPrefix::MIN`] hexadecimal digits of a UUID, with or without its
+/// hyphens. Digits alone are the number of a task, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdPrefix {
+    first: Uuid,
+    last: Uuid,
+    number: Option<u64>,
+}
+
+impl IdPrefix {
+    /// Fewest digits; with fewer, a slip of the finger would name a task.
+    pub const MIN: usize = 4;
+
+    /// The smallest id that begins so.
+    #[must_use]
+    pub const fn first(&self) -> TaskId {
+        TaskId::Uuid(self.first)
+    }
+
+    /// Whether `id` is a UUID that begins so.
+    #[must_use]
+    pub fn matches(&self, id: TaskId) -> bool {
+        matches!(id, TaskId::Uuid(uuid) if (self.first..=self.last).contains(&uuid))
+    }
+
+    /// The numeric id with these very digits, where there are only digits.
+    #[must_use]
+    pub fn number(&self) -> Option<TaskId> {
+        self.number.map(TaskId::Number)
+    }
+}
+
+/// Text that is not the beginning of a task id.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0:?} is not the beginning of a task id: use 4 or more of its hexadecimal digits, or the whole id")]
+pub struct InvalidIdPrefix(pub String);
+
+impl FromStr for IdPrefix {
+    type Err = InvalidIdPrefix;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const DIGITS: usize = 32;
+        let invalid = || InvalidIdPrefix(text.to_owned());
+        let digits: String = text.chars().filter(|letter| *letter != '-').collect();
+        let is_hexadecimal = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_hexadecimal || !(Self::MIN..=DIGITS).contains(&digits.len()) {
+            return Err(invalid());
+        }
+        let padded = |filler: char| {
+            let digits: String = digits.chars().chain(std::iter::repeat(filler)).take(DIGITS).collect();
+            Uuid::try_parse(&digits).map_err(|_| invalid())
+        };
+        Ok(Self { first: padded('0')?, last: padded('f')?, number: text.parse().ok() })
+    }
+}
+
 /// Text that is no task id.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{0:?} is not a task id: use a UUID or an unsigned number")]
@@ -84,6 +140,22 @@ mod tests {
         for text in ["", "abc", "-1", "../7", "18446744073709551616"] {
             assert_eq!(text.parse::<TaskId>(), Err(InvalidTaskId(text.to_owned())));
         }
+    }
+
+    #[test]
+    fn a_prefix_matches_the_ids_that_begin_with_it() {
+        let id: TaskId = "550e8400-e29b-41d4-a716-446655440000".parse().expect("an id");
+        for text in ["550e", "550E84", "550e8400-e29b", "550e8400-", "550e8400-e29b-41d4-a716-446655440000"] {
+            assert!(text.parse::<IdPrefix>().expect("a prefix").matches(id), "{text}");
+        }
+        for text in ["550f", "550e8400-e29c", "4466"] {
+            assert!(!text.parse::<IdPrefix>().expect("a prefix").matches(id), "{text}");
+        }
+        for text in ["", "550", "5-5-0", "not-an-id", "../7f", &"5".repeat(33)] {
+            assert_eq!(text.parse::<IdPrefix>(), Err(InvalidIdPrefix(text.to_owned())));
+        }
+        assert_eq!("1234".parse::<IdPrefix>().expect("a prefix").number(), Some(TaskId::Number(1234)));
+        assert_eq!("123a".parse::<IdPrefix>().expect("a prefix").number(), None);
     }
 
     #[test]

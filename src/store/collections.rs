@@ -86,6 +86,7 @@ impl Collection {
                 ("admitted", Index::Flag),
                 ("run_at", Index::Order),
                 ("rank", Index::Order),
+                ("finished_at", Index::Order),
                 ("claim", Index::Word),
                 ("owner", Index::Word),
                 ("agent", Index::Word),

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::artifacts::Files;
 use super::memory::Dense;
 use super::requests::Inner;
-use super::{ArtifactSettings, Settings, Store, StoreError, writer};
+use super::{ArtifactSettings, Settings, Store, StoreError, rest_port, writer};
 
 /// Older servers do not know insert-only upserts, and would silently replace existing tasks.
 const OLDEST: (u64, u64) = (1, 17);
@@ -48,7 +48,9 @@ impl Store {
             admission_scan: Mutex::new(None),
             overlooked_scan: Mutex::new(None),
         };
-        inner.check_version().await?;
+        if let Err(error) = inner.check_version().await {
+            return Err(rest_port::explain(&settings.url, error).await);
+        }
         let dense = vector_size.map(Dense::of_size);
         if inner.prepare(dense.as_ref()).await? {
             inner.dense = dense;

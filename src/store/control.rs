@@ -10,7 +10,7 @@ use super::collections::Collection;
 use super::requests::{Part, object, readable};
 use super::values::to_payload;
 use super::{Store, StoreError};
-use crate::domain::control::Pause;
+use crate::domain::control::{Pause, PauseOutcome};
 use crate::domain::id::derived;
 
 /// Tells these points from the keys that tasks share.
@@ -20,19 +20,37 @@ const PAUSE: &str = "pause";
 const MAX_PAUSES: usize = 10_000;
 
 impl Store {
-    /// Puts the fleet or an agent on hold; replaces an earlier pause of the same. Durable on return.
+    /// Pauses the fleet or an agent, unless it is paused: then the earlier pause keeps its time, and its note unless
+    /// `pause` has another. Durable on return.
     ///
     /// # Errors
     /// A failure of the store; calling again is safe.
-    pub async fn pause(&self, pause: &Pause) -> Result<(), StoreError> {
+    pub async fn pause(&self, pause: &Pause) -> Result<PauseOutcome, StoreError> {
+        // The first of several that pause at the same time wins, whichever replica they speak to.
+        self.write_pause(pause, UpdateMode::InsertOnly).await?;
+        let id = id_of(pause.agent.as_deref());
+        let found = self.inner.get("pause", Collection::State, vec![id.into()], Part::Without(&[KIND])).await?;
+        let Some(earlier) = readable::<Pause>(Collection::State, found).pop() else {
+            // Resumed at this very moment, or not readable: this pause takes its place.
+            self.write_pause(pause, UpdateMode::Upsert).await?;
+            return Ok(PauseOutcome::Paused);
+        };
+        if earlier == *pause {
+            return Ok(PauseOutcome::Paused);
+        }
+        if pause.note.is_none() || pause.note == earlier.note {
+            return Ok(PauseOutcome::AlreadyPaused);
+        }
+        self.write_pause(&Pause { since: earlier.since, ..pause.clone() }, UpdateMode::Upsert).await?;
+        Ok(PauseOutcome::NoteChanged)
+    }
+
+    async fn write_pause(&self, pause: &Pause, mode: UpdateMode) -> Result<(), StoreError> {
         let mut payload = object("pause", pause)?;
         payload.insert(KIND.to_owned(), json!(PAUSE));
-        let point = PointStruct::new(
-            id_of(pause.agent.as_deref()),
-            NamedVectors::default(),
-            Payload::from(to_payload(payload)),
-        );
-        self.inner.upsert("pause", Collection::State, vec![point], UpdateMode::Upsert).await
+        let id = id_of(pause.agent.as_deref());
+        let point = PointStruct::new(id, NamedVectors::default(), Payload::from(to_payload(payload)));
+        self.inner.upsert("pause", Collection::State, vec![point], mode).await
     }
 
     /// Ends the pause of `agent`, or that of the fleet; `false` when there was none.

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::codec::{self, ADMITTED, SETTLED_BY};
 use super::collections::Collection;
-use super::newest::Place;
+use super::newest::{Order, Place};
 use super::requests::Part;
 use super::tasks::UNTOLD;
 use super::values::{from_payload, point_id, task_id};
@@ -18,7 +18,7 @@ use crate::domain::task::{Task, TaskStatus};
 use crate::domain::time::Timestamp;
 
 /// What is read of a point that is nested deeper than the protocol can tell.
-pub(super) const SUMMARY: &[&str] = &["run_at", "status"];
+pub(super) const SUMMARY: &[&str] = &["run_at", "rank", "finished_at", "status"];
 
 /// A point of the tasks collection as it is shown.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,17 +49,18 @@ impl Store {
         Ok(points.pop().map(|point| found(id, from_payload(point.payload), clock::now())))
     }
 
-    /// [`Store::newest`] with the points among them that do not read as a task.
+    /// [`Store::ordered`] with the points among them that do not read as a task.
     ///
     /// # Errors
     /// A failure of the store.
-    pub async fn newest_points(
+    pub async fn ordered_points(
         &self,
         filter: &TaskFilter,
+        order: Order,
         limit: u32,
         after: Option<Place>,
     ) -> Result<Page<Found>, StoreError> {
-        let (points, next) = self.newest_raw(filter, limit, after).await?;
+        let (points, next) = self.ordered_raw(filter, order, limit, after).await?;
         let now = clock::now();
         let items = points.into_iter().filter_map(|point| {
             let id = task_id(point.id.as_ref())?;

@@ -48,8 +48,10 @@ mod limits;
 mod memory;
 mod newest;
 mod overlooked;
+mod prefix;
 mod replicas;
 mod requests;
+mod rest_port;
 mod retention;
 mod schedules;
 mod search;
@@ -67,7 +69,7 @@ pub(crate) use dependents::MAX_DEPENDENTS;
 pub use earlier::{EarlierRun, Holding};
 pub use error::{StoreError, TransitionError};
 pub use found::Found;
-pub use newest::{NoPlace, Place};
+pub use newest::{NoPlace, Order, Place};
 pub use retention::{Belonging, Ended, Left};
 pub use unique::KeyOf;
 
@@ -165,7 +167,7 @@ pub struct Closed {
 }
 
 /// Which tasks to list. Empty fields let everything through.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskFilter {
     /// Any of these statuses.
     pub statuses: Vec<TaskStatus>,

@@ -1,9 +1,8 @@
-//! Listings with the latest first.
+//! Listings in the order of a time: the latest first, or the soonest.
 //!
 //! The server orders by a number, and pages of such an order begin at a number, too: many points may share it. Those of
 //! one time are therefore paged through in the order of their ids, and only from one time to the next by their order.
 
-use std::cmp::Reverse;
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
@@ -23,7 +22,30 @@ use crate::domain::id::TaskId;
 use crate::domain::task::Task;
 use crate::domain::time::Timestamp;
 
-/// Where a page of [`Store::newest`] or [`Store::dead_letters`] begins: with one of those of a time. As text, milliseconds
+/// In which order [`Store::ordered`] lists tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// All tasks, the latest `run_at` first.
+    #[default]
+    Newest,
+    /// Tasks that have not ended, in the order in which they start: the soonest first, with a head start by priority.
+    Next,
+    /// Tasks that have ended, the latest end first.
+    Ended,
+}
+
+impl Order {
+    /// The field that holds the time, and the direction in which it is gone through.
+    const fn field(self) -> (&'static str, Direction) {
+        match self {
+            Self::Newest => ("run_at", Direction::Desc),
+            Self::Next => ("rank", Direction::Asc),
+            Self::Ended => ("finished_at", Direction::Desc),
+        }
+    }
+}
+
+/// Where a page of [`Store::ordered`] or [`Store::dead_letters`] begins: with one of those of a time. As text, milliseconds
 /// and the id of the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -59,6 +81,7 @@ struct Listed {
     collection: Collection,
     filter: Filter,
     time: &'static str,
+    direction: Direction,
     /// What is read of a point that is nested deeper than the protocol can tell: its time at least.
     summary: &'static [&'static str],
 }
@@ -71,14 +94,62 @@ impl Listed {
     fn place_of(&self, point: &RetrievedPoint) -> Option<Place> {
         Some(Place { at: self.time_of(point)?, id: task_id(point.id.as_ref())? })
     }
+
+    /// Sorts points as the listing shows them; those of one time by their ids.
+    fn sort(&self, points: &mut [RetrievedPoint]) {
+        let forward = self.direction == Direction::Asc;
+        points.sort_by_key(|point| {
+            self.place_of(point).map(|Place { at, id }| {
+                let ms = at.as_millis();
+                (if forward { ms } else { -ms }, id)
+            })
+        });
+    }
+
+    /// The first time after `at` in this order, in milliseconds.
+    const fn beyond(&self, at: Timestamp) -> i64 {
+        let step = if matches!(self.direction, Direction::Asc) { 1 } else { -1 };
+        at.as_millis().saturating_add(step)
+    }
 }
 
 impl Store {
-    /// Tasks that pass `filter`, the latest `run_at` first, from `after` (the `next` of the page before). What waits for
-    /// admission and what cannot be read are left out.
+    /// Tasks that pass `filter` in this order, from `after` (the `next` of the page before). What waits for admission and
+    /// what cannot be read are left out.
     ///
-    /// A page costs a few requests, however many tasks have passed before it. The server goes through what is later
-    /// than those that pass, unless these are so few that it sorts them.
+    /// A page costs a few requests, however many tasks have passed before it. The server goes through what comes before
+    /// those that pass, unless these are so few that it sorts them.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn ordered(
+        &self,
+        filter: &TaskFilter,
+        order: Order,
+        limit: u32,
+        after: Option<Place>,
+    ) -> Result<Page<Task>, StoreError> {
+        let (points, next) = self.ordered_raw(filter, order, limit, after).await?;
+        Ok(Page { items: readable_tasks(points), next })
+    }
+
+    /// The points of [`Store::ordered`], readable or not.
+    pub(super) async fn ordered_raw(
+        &self,
+        filter: &TaskFilter,
+        order: Order,
+        limit: u32,
+        after: Option<Place>,
+    ) -> Result<(Vec<RetrievedPoint>, Option<String>), StoreError> {
+        let mut filter = conditions(filter);
+        // What is not admitted need not have a time that the server can order by.
+        filter.must.push(Condition::matches(ADMITTED, true));
+        let (time, direction) = order.field();
+        let listed = Listed { collection: Collection::Tasks, filter, time, direction, summary: SUMMARY };
+        self.page_of(&listed, limit, after).await
+    }
+
+    /// [`Store::ordered`] with the latest `run_at` first.
     ///
     /// # Errors
     /// A failure of the store.
@@ -88,22 +159,7 @@ impl Store {
         limit: u32,
         after: Option<Place>,
     ) -> Result<Page<Task>, StoreError> {
-        let (points, next) = self.newest_raw(filter, limit, after).await?;
-        Ok(Page { items: readable_tasks(points), next })
-    }
-
-    /// The points of [`Store::newest`], readable or not.
-    pub(super) async fn newest_raw(
-        &self,
-        filter: &TaskFilter,
-        limit: u32,
-        after: Option<Place>,
-    ) -> Result<(Vec<RetrievedPoint>, Option<String>), StoreError> {
-        let mut filter = conditions(filter);
-        // What is not admitted need not have a time that the server can order by.
-        filter.must.push(Condition::matches(ADMITTED, true));
-        let listed = Listed { collection: Collection::Tasks, filter, time: "run_at", summary: SUMMARY };
-        self.latest(&listed, limit, after).await
+        self.ordered(filter, Order::Newest, limit, after).await
     }
 
     /// Dead letters, the latest first, from `after` (the `next` of the page before).
@@ -112,13 +168,19 @@ impl Store {
     /// A failure of the store.
     pub async fn dead_letters(&self, limit: u32, after: Option<Place>) -> Result<Page<DeadLetter>, StoreError> {
         let collection = Collection::DeadLetters;
-        let listed = Listed { collection, filter: Filter::default(), time: "buried_at", summary: &["buried_at"] };
-        let (points, next) = self.latest(&listed, limit, after).await?;
+        let listed = Listed {
+            collection,
+            filter: Filter::default(),
+            time: "buried_at",
+            direction: Direction::Desc,
+            summary: &["buried_at"],
+        };
+        let (points, next) = self.page_of(&listed, limit, after).await?;
         Ok(Page { items: readable(collection, points), next })
     }
 
     /// A page, and where the next one begins.
-    async fn latest(
+    async fn page_of(
         &self,
         listed: &Listed,
         limit: u32,
@@ -131,18 +193,18 @@ impl Store {
         }
         if found.len() < wanted {
             let missing = wanted - found.len();
-            let mut older = self.before(listed, after.map(|place| place.at), missing).await?;
+            let mut rest = self.beyond(listed, after.map(|place| place.at), missing).await?;
             // The server gives those of one time in any order.
-            older.sort_by_key(|point| listed.place_of(point).map(|place| (Reverse(place.at), place.id)));
+            listed.sort(&mut rest);
             // Of the last time there may be others.
-            if older.len() == missing
-                && let Some(last) = older.last().and_then(|point| listed.time_of(point))
+            if rest.len() == missing
+                && let Some(last) = rest.last().and_then(|point| listed.time_of(point))
             {
-                older.retain(|point| listed.time_of(point) != Some(last));
-                let missing = missing - older.len();
-                older.extend(self.of_time(listed, last, None, missing).await?);
+                rest.retain(|point| listed.time_of(point) != Some(last));
+                let missing = missing - rest.len();
+                rest.extend(self.of_time(listed, last, None, missing).await?);
             }
-            found.extend(older);
+            found.extend(rest);
         }
         let next = found.get(limit as usize).and_then(|point| listed.place_of(point)).map(|place| place.to_string());
         found.truncate(limit as usize);
@@ -166,16 +228,16 @@ impl Store {
         self.scroll_listed(listed, limit, request).await
     }
 
-    async fn before(
+    async fn beyond(
         &self,
         listed: &Listed,
-        before: Option<Timestamp>,
+        time: Option<Timestamp>,
         limit: usize,
     ) -> Result<Vec<RetrievedPoint>, StoreError> {
-        let mut order = OrderByBuilder::new(listed.time).direction(Direction::Desc.into());
-        if let Some(before) = before {
-            // Where the server begins, in place of a condition that it would ask of everything later.
-            order = order.start_from(start_from::Value::Integer(before.as_millis().saturating_sub(1)));
+        let mut order = OrderByBuilder::new(listed.time).direction(listed.direction.into());
+        if let Some(time) = time {
+            // Where the server begins, in place of a condition that it would ask of everything before.
+            order = order.start_from(start_from::Value::Integer(listed.beyond(time)));
         }
         let request = |request: ScrollPointsBuilder| request.filter(listed.filter.clone()).order_by(order.clone());
         self.scroll_listed(listed, limit, request).await

@@ -238,9 +238,16 @@ impl Store {
     /// # Errors
     /// A failure of the store.
     pub async fn counts_of_children(&self, parent: TaskId) -> Result<HashMap<TaskStatus, u64>, StoreError> {
-        let filter = conditions(&TaskFilter { parent: Some(parent), ..TaskFilter::default() });
+        self.counts_of(&TaskFilter { parent: Some(parent), ..TaskFilter::default() }).await
+    }
+
+    /// How many of the tasks that pass `filter` there are of each status, exactly.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn counts_of(&self, filter: &TaskFilter) -> Result<HashMap<TaskStatus, u64>, StoreError> {
         let request = FacetCountsBuilder::new(self.inner.name(Collection::Tasks), "status")
-            .filter(filter)
+            .filter(conditions(filter))
             .exact(true)
             .limit(MAX_STATUSES);
         self.counts_by_status(request).await

@@ -26,6 +26,19 @@ async fn with_a_token_only_the_probes_are_open() {
     }
     let response = app.request(Method::GET, "/api/v1/tasks").send().await.expect("an answer");
     assert_eq!(response.headers()["www-authenticate"], "Bearer");
+    for (header, expected) in [
+        (None, "the request has none"),
+        (Some("Bearer canary"), "is not that of this api"),
+        (Some("Basic canary-token"), "no other authorization than a bearer token"),
+    ] {
+        let request = app.request(Method::GET, "/api/v1/tasks");
+        let request = if let Some(header) = header { request.header("authorization", header) } else { request };
+        let problem: serde_json::Value = request.send().await.expect("an answer").json().await.expect("JSON");
+        let detail = problem["detail"].as_str().expect("a detail");
+        for part in [expected, "api.token", "QRON__API__TOKEN", "authorization: Bearer TOKEN"] {
+            assert!(detail.contains(part), "{part:?} is missing in {detail}");
+        }
+    }
     assert_eq!(status("/api/v1/tasks", "bearer canary-token").await, StatusCode::OK);
     assert_eq!(status("/healthz", "").await, StatusCode::OK);
     assert_ne!(status("/readyz", "").await, StatusCode::UNAUTHORIZED);

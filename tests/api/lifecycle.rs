@@ -266,6 +266,29 @@ async fn lists_are_filtered_and_paged() {
     assert_eq!(seen.last().map(|task| task["id"].clone()), Some(json!(done)));
     let ids: HashSet<String> = seen.iter().map(|task| task["id"].to_string()).collect();
     assert_eq!((seen.len(), ids.len()), (6, 6));
+
+    let (_, ended) = app.get("/api/v1/tasks?order=ended").await;
+    assert_eq!((&ended["items"][0]["id"], ended["items"].as_array().map(Vec::len)), (&json!(done), Some(1)));
+    assert_eq!(count("order=next").await, 5, "what has ended is not next");
+    assert_eq!(count(&format!("id_prefix={}", &done[..24])).await, 1);
+    let (_, counts) = app.get("/api/v1/tasks/counts").await;
+    assert_eq!(counts, json!({ "total": 6, "counts": { "pending": 5, "completed": 1 } }));
+    let (_, counts) = app.get("/api/v1/tasks/counts?tag=early&status=pending,failed").await;
+    assert_eq!(counts, json!({ "total": 3, "counts": { "pending": 3 } }));
+    for (path, parts) in [
+        ("tasks?order=oldest", ["oldest", "ended"]),
+        ("tasks?id_prefix=xyz", ["xyz", "hexadecimal"]),
+        ("tasks?id_prefix=0199&status=pending", ["id_prefix", "limit alone"]),
+        ("tasks?id_prefix=0199&order=next", ["id_prefix", "limit alone"]),
+        ("tasks/counts?limit=3", ["counts", "leave order, limit"]),
+        ("dead-letters?id_prefix=01", ["01", "hexadecimal"]),
+        ("dead-letters?id_prefix=0199&after=1:1", ["id_prefix", "limit alone"]),
+    ] {
+        let (status, problem) = app.get(&format!("/api/v1/{path}")).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path}: {problem}");
+        let detail = problem["detail"].as_str().expect("a detail");
+        assert!(parts.iter().all(|part| detail.contains(part)), "{path}: {detail}");
+    }
     app.stop().await;
 }
 

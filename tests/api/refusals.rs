@@ -105,7 +105,7 @@ async fn every_refusal_is_a_problem_document() {
         (app.request(Method::GET, "/api/v1/search?q="), 400, "q is empty"),
         (app.request(Method::DELETE, tasks), 405, "DELETE"),
         (app.request(Method::POST, tasks).body("goal"), 415, "content-type"),
-        (json_body("{".to_owned()), 400, "as it must: EOF"),
+        (json_body("{".to_owned()), 400, "cannot be read: EOF"),
         (json_body("[".repeat(2_000)), 400, "recursion"),
         (json_body(" ".repeat(5_000)), 413, "max_body_bytes"),
     ];

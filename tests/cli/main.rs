@@ -1,6 +1,9 @@
 //! The real binary, as people and scripts use it.
 
 mod demo;
+mod environment;
+mod ids;
+mod overview;
 mod program;
 mod round_trip;
 mod start;

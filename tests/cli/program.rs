@@ -62,6 +62,11 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// One with these variables.
+    pub(crate) fn with(variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let within = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
         let mut child = command(&["run", "--no-model"])
@@ -70,6 +75,7 @@ impl Server {
             .env("QRON__EMBEDDED__ADDRESS", "127.0.0.1:0")
             .env("QRON__EMBEDDED__DATA_DIR", within("data"))
             .env("QRON__LOG__FORMAT", "json")
+            .envs(variables.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -104,6 +110,19 @@ impl Server {
         let mut child = piped.spawn().expect("starts");
         child.stdin.take().expect("its input").write_all(input.as_bytes()).expect("written");
         child.wait_with_output().expect("ends").into()
+    }
+
+    /// Sends a request to its API that no command sends.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
+        qron::app::install_crypto();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let client = reqwest::Client::new();
+            let response =
+                client.post(format!("{}/api/v1/{path}", self.url)).json(body).send().await.expect("an answer");
+            assert!(response.status().is_success(), "{response:?}");
+            response.json().await.expect("JSON")
+        })
     }
 
     /// Asks it to stop and gives back its exit code.

@@ -69,7 +69,7 @@ fn tasks_are_cancelled_and_tried_again() {
     tried(&server, &["cancel", &ids[0]], 1);
     assert_eq!(status(&server, &ids[0]), "pending");
     tried_and_done(&server, &["cancel", "--tag", "red"], 2);
-    tried_and_done(&server, &["cancel", "--all"], 0);
+    tried_and_done(&server, &["cancel", "--all", "--yes"], 0);
     tried_and_done(&server, &["retry", "--status", "cancelled", "--tag", "red"], 2);
     assert_eq!(status(&server, &ids[1]), "pending");
     let said = server.run(&["retry", &ids[2]]).ok();
@@ -85,6 +85,31 @@ fn tasks_are_cancelled_and_tried_again() {
     let said = server.run(&["cancel", strange, &ids[0]]);
     refused(&said, 1, strange);
     assert_eq!(status(&server, &ids[0]), "cancelled", "one that is not there does not stop the others");
+}
+
+#[test]
+fn what_changes_every_task_asks_first() {
+    let server = Server::start();
+    let ids: Vec<String> = (0..3).map(|_| someday(&server, "red")).collect();
+    for (action, more) in [
+        ("cancel", &[][..]),
+        ("retry", &[]),
+        ("reprioritise", &["--priority", "1"]),
+        ("snooze", &["--for", "1h"]),
+        ("cancel", &["--tag", "red"]),
+    ] {
+        let said = server.run(&[&[action, "--all"], more].concat());
+        refused(&said, 2, "add --yes");
+        refused(&said, 2, &format!("{action} {} tasks", if action == "retry" { 0 } else { 3 }));
+    }
+    for action in ["requeue", "purge"] {
+        refused(&server.run(&["dead-letters", action, "--all"]), 2, "add --yes");
+    }
+    assert!(ids.iter().all(|id| status(&server, id) == "pending"), "nothing was changed");
+    tried(&server, &["cancel", "--all"], 3);
+    tried_and_done(&server, &["reprioritise", "--priority", "1", "--all", "--yes"], 3);
+    tried_and_done(&server, &["cancel", "--all", "--yes"], 3);
+    assert!(ids.iter().all(|id| status(&server, id) == "cancelled"));
 }
 
 #[test]

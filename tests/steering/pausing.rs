@@ -92,6 +92,23 @@ async fn a_paused_agent_leaves_the_others_at_work() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_several_who_pause_at_once_one_does_and_the_others_learn_it() {
+    let app = TestApp::start().await;
+    let pause = async |by: &str| app.post("/api/v1/pause", &json!({"by": by, "note": "the same"})).await.1;
+    let answers = tokio::join!(pause("ada"), pause("bob"), pause("eve"), pause("joe"));
+    let answers = [answers.0, answers.1, answers.2, answers.3];
+    let outcomes = |wanted: &str| answers.iter().filter(|answer| answer["outcome"] == wanted).count();
+    assert_eq!((outcomes("paused"), outcomes("already_paused")), (1, 3), "{answers:?}");
+    let (_, pauses) = app.get("/api/v1/pauses").await;
+    assert!(answers.iter().all(|answer| answer["items"] == pauses["items"]), "{answers:?}");
+    let (_, resumed) = app.post("/api/v1/resume", &json!({})).await;
+    assert_eq!((&resumed["was_paused"], &resumed["items"]), (&json!(true), &json!([])));
+    let (_, resumed) = app.post("/api/v1/resume", &json!({})).await;
+    assert_eq!(resumed["was_paused"], false);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_nobody_knows_cannot_be_paused() {
     let app = TestApp::start().await;
     let (status, problem) = app.post("/api/v1/pause", &json!({"agent": "generalsit"})).await;

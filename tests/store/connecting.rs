@@ -1,6 +1,7 @@
 //! Connecting: schema, versions, addresses, and what a broken one says.
 
 use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
 
 use qdrant_client::qdrant::{CreateCollectionBuilder, Distance, UpdateCollectionBuilder, VectorParamsBuilder};
 use qron::store::{ArtifactSettings, Settings, Store, StoreError};
@@ -109,6 +110,42 @@ async fn nobody_listening_is_told_with_the_address() {
     let error = refused_by(Settings { url: url.clone(), timeout_ms: 2000, ..settings() }).await;
     assert!(matches!(&error, StoreError::Unavailable { url: told, .. } if *told == url), "{error}");
     assert!(error.is_transient());
+}
+
+/// A server that answers every connection with `answer`, then closes it.
+fn http_server(answer: &'static str) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = [0; 1_024];
+            if stream.read(&mut request).is_ok() && stream.write_all(answer.as_bytes()).is_err() {
+                // The client has gone, which the test does not mind.
+                continue;
+            }
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn an_http_port_is_recognised_and_the_grpc_port_named() {
+    let qdrant = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n\
+                  {\"title\":\"qdrant - vector search engine\",\"version\":\"1.18.3\"}";
+    let other = "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+    for (answer, expected) in [
+        (qdrant, "is Qdrant's REST port; did you mean http://127.0.0.1:6334 (gRPC)?"),
+        (other, "answers HTTP and not gRPC"),
+    ] {
+        let url = http_server(answer);
+        let error = refused_by(Settings { url: url.clone(), timeout_ms: 5_000, ..settings() }).await;
+        assert!(error.to_string().starts_with(&format!("{url} {expected}")), "{error}");
+        assert!(
+            error.to_string().contains("http://127.0.0.1:6334") && error.to_string().contains("QDRANT_URL"),
+            "{error}"
+        );
+        assert!(!error.is_transient(), "trying again does not help");
+    }
 }
 
 #[tokio::test]

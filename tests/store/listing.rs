@@ -1,10 +1,10 @@
-//! Listings with the latest first.
+//! Listings in the order of a time, and ids by their beginning.
 
 use std::collections::HashSet;
 
 use qron::domain::id::TaskId;
-use qron::domain::task::Task;
-use qron::store::{Place, TaskFilter};
+use qron::domain::task::{Task, TaskStatus};
+use qron::store::{Order, Place, TaskFilter};
 use serde_json::json;
 
 use crate::bed::{Bed, NOW, point};
@@ -96,6 +96,66 @@ async fn what_other_clients_wrote_is_listed_once_it_is_admitted_and_what_cannot_
     for limit in [1, 3, 10] {
         assert_eq!(listed(limit).await, [1, 7, 5, 6, 4].map(TaskId::Number), "{limit} at a time");
     }
+}
+
+#[tokio::test]
+async fn what_is_next_begins_with_the_soonest_and_what_ended_with_the_latest() {
+    let bed = Bed::new().await;
+    let due = |number, at: i64| Task { run_at: NOW.plus_millis(at), ..Task::new(TaskId::Number(number), "x", NOW) };
+    let ended = |number, at: i64, end: i64| Task {
+        status: TaskStatus::Completed,
+        finished_at: Some(NOW.plus_millis(end)),
+        ..due(number, at)
+    };
+    // Next year, five at one time, and one that ended although it was due next year.
+    let mut tasks = vec![due(1, 31_536_000_000), due(2, 2_000), due(3, 1_000)];
+    tasks.extend((10..15).map(|number| due(number, 5_000)));
+    tasks.extend([ended(20, -9_000, 50), ended(21, 31_536_000_000, 70), ended(22, -1_000, 60), ended(23, -1, 60)]);
+    tasks.push(Task { priority: 10, ..due(4, 6_000) });
+    bed.store.insert(&tasks).await.expect("inserted");
+    for (order, expected) in [(Order::Next, vec![4, 3, 2, 10, 11, 12, 13, 14, 1]), (Order::Ended, vec![21, 22, 23, 20])]
+    {
+        for limit in [1, 2, 3, 7, 50] {
+            let (mut seen, mut after) = (Vec::new(), None);
+            loop {
+                let page = bed.store.ordered(&TaskFilter::default(), order, limit, after).await.expect("a page");
+                seen.extend(page.items.iter().map(|task| task.id));
+                let Some(next) = page.next else { break };
+                after = Some(next.parse::<Place>().expect("a place"));
+            }
+            let expected: Vec<TaskId> = expected.iter().copied().map(TaskId::Number).collect();
+            assert_eq!(seen, expected, "{order:?}, {limit} at a time");
+        }
+    }
+}
+
+#[tokio::test]
+async fn ids_are_found_by_their_beginning_among_any_number() {
+    let bed = Bed::new().await;
+    let id = |text: &str| -> TaskId { text.parse().expect("an id") };
+    let named = |text: &str| Task::new(id(text), "x", NOW);
+    let ids = [
+        "01990000-0000-7000-8000-000000000001",
+        "01990000-0000-7000-8000-000000000002",
+        "0199ffff-0000-7000-8000-000000000003",
+        "ffffffff-ffff-4fff-bfff-ffffffffffff",
+        "1234",
+        "12340000-0000-4000-8000-000000000004",
+    ];
+    bed.store.insert(&ids.map(named)).await.expect("inserted");
+    bed.insert_due(600).await;
+    let found = async |prefix: &str| -> Vec<String> {
+        let prefix = prefix.parse().expect("a prefix");
+        let ids = bed.store.task_ids_by_prefix(prefix, 10).await.expect("ids");
+        ids.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(found("01990000").await, ids[..2]);
+    assert_eq!(found("0199F").await, ids[2..3]);
+    assert_eq!(found("01990000-0000-7000-8000-000000000002").await, ids[1..2]);
+    assert_eq!(found("ffff").await, ids[3..4]);
+    assert_eq!(found("1234").await, ids[4..6], "a number and the beginning of another id");
+    assert_eq!(found("123400").await, ids[5..6]);
+    assert_eq!(found("eeee").await, [""; 0]);
 }
 
 #[tokio::test]

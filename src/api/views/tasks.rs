@@ -191,6 +191,30 @@ pub struct Submitted {
     pub task: TaskView,
 }
 
+/// How many tasks there are.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct TaskCounts {
+    /// Of all statuses together.
+    pub total: u64,
+    /// Of each status that at least one task has.
+    pub counts: BTreeMap<String, u64>,
+}
+
+impl TaskCounts {
+    pub(in crate::api) fn of(counts: &HashMap<TaskStatus, u64>) -> Self {
+        Self {
+            total: counts.values().sum(),
+            counts: counts.iter().map(|(status, count)| (status.to_string(), *count)).collect(),
+        }
+    }
+
+    /// How many there are of these statuses together.
+    #[must_use]
+    pub fn among(&self, statuses: &[TaskStatus]) -> u64 {
+        statuses.iter().filter_map(|status| self.counts.get(status.as_str())).sum()
+    }
+}
+
 /// The tasks that a task made, and what came of them together.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Children {

@@ -4,7 +4,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
-use super::view::next_of;
+use super::view::told;
 use crate::api::views::schedules::{SavedView, ScheduleView};
 use crate::cli::client::Client;
 use crate::cli::task_options::{TaskOptions, object};
@@ -49,9 +49,9 @@ pub(in crate::cli) enum Overlap {
 pub(in crate::cli) enum CatchUp {
     /// Record missed firings as skipped
     None,
-    /// Make up for the latest
+    /// Run the latest missed firing
     Latest,
-    /// Make up for all within the window
+    /// Run all missed firings within the window
     All,
 }
 
@@ -61,14 +61,13 @@ pub(in crate::cli) struct Policies {
     /// Tasks become due up to this much after their firing, e.g. 30s
     #[arg(long, value_name = "LENGTH")]
     jitter: Option<String>,
-    /// What a firing does while the task of an earlier one is alive; skip otherwise
+    /// What a firing does while the task of an earlier one has not ended; skip without it
     #[arg(long)]
     overlap: Option<Overlap>,
-    /// What becomes of firings that were missed, e.g. while the laptop slept; latest otherwise
+    /// What to do about firings that were missed, e.g. while the laptop slept; latest without it
     #[arg(long)]
     catch_up: Option<CatchUp>,
-    /// How far back missed firings are made up for, e.g. 12h; otherwise a day with --catch-up all, and without bound
-    /// with latest
+    /// How far back missed firings are run, e.g. 12h; without it, a day with --catch-up all, and without bound with latest
     #[arg(long, value_name = "LENGTH")]
     catch_up_window: Option<String>,
 }
@@ -84,10 +83,10 @@ pub(in crate::cli) struct Add {
     when: When,
     #[command(flatten)]
     policies: Policies,
-    /// Hold it from the start
+    /// Create it paused
     #[arg(long)]
     paused: bool,
-    /// Take the place of the schedule that has this id, if there is one
+    /// Replace the schedule that has this id, if there is one
     #[arg(long)]
     replace: bool,
     #[command(flatten)]
@@ -140,11 +139,11 @@ impl Add {
             return output::json(&saved);
         }
         let said = match (saved.created, replace) {
-            (true, _) => "added",
-            (false, true) => "in place:",
-            (false, false) => "already there:",
+            (true, _) => "was added",
+            (false, true) => "was replaced, or was the same already",
+            (false, false) => "exists with the same settings; nothing was changed",
         };
-        output::line(&format!("{said} {}", in_words(&saved.schedule)))
+        output::line(&told(&saved.schedule, said))
     }
 
     fn body(self) -> Result<Map<String, Value>, CliError> {
@@ -192,7 +191,7 @@ pub(in crate::cli) struct Edit {
     policies: Policies,
     #[command(flatten)]
     options: TaskOptions,
-    /// Take this away, or back to its default; may be repeated
+    /// Remove this setting, or set it back to its default; may be repeated
     #[arg(long, value_name = "FIELD", value_parser = what_can_go())]
     unset: Vec<String>,
     /// Write JSON
@@ -207,7 +206,7 @@ impl Edit {
         if json {
             return output::json(&schedule);
         }
-        output::line(&format!("changed {}", in_words(&schedule)))
+        output::line(&told(&schedule, "was changed"))
     }
 
     fn changes(self) -> Result<Map<String, Value>, CliError> {
@@ -226,8 +225,4 @@ impl Edit {
         }
         Ok(changes)
     }
-}
-
-fn in_words(schedule: &ScheduleView) -> String {
-    format!("{} in zone {}; fires next {}", schedule.id, schedule.zone, next_of(schedule))
 }

@@ -7,18 +7,19 @@ use crate::cli::{CliError, output};
 
 /// Shows one in each line.
 pub(super) fn table(schedules: &[ScheduleView]) -> Result<(), CliError> {
-    let mut table = output::table(["ID", "WHEN", "ZONE", "NEXT", "LAST", "FIRED", "SKIPPED", "GOAL"]);
+    let mut table = output::rows(&["ID", "NEXT"], &["WHEN", "ZONE", "LAST", "FIRED", "SKIPPED", "GOAL"]);
     for schedule in schedules {
-        table.add_row([
-            output::cell(&schedule.id, 40),
+        let cells = [
+            output::cell(&schedule.id, 100),
+            next_of(schedule),
             output::cell(&when_of(schedule), 30),
             schedule.zone.to_string(),
-            next_of(schedule),
             schedule.last_ended.as_ref().map_or_else(|| "-".to_owned(), ended),
             schedule.fired.to_string(),
             schedule.skipped.to_string(),
             output::cell(&schedule.task.goal, 50),
-        ]);
+        ];
+        output::add(&mut table, cells);
     }
     output::show(&table)
 }
@@ -33,12 +34,23 @@ fn when_of(schedule: &ScheduleView) -> String {
 }
 
 /// When it fires next, in words.
-pub(super) fn next_of(schedule: &ScheduleView) -> String {
+fn next_of(schedule: &ScheduleView) -> String {
     match schedule.next.first() {
         _ if schedule.paused => "paused".to_owned(),
-        Some(firing) => firing.local.clone(),
+        Some(firing) => output::moment(&firing.local),
         None => "never".to_owned(),
     }
+}
+
+/// What was done to a schedule, and when it fires next.
+pub(super) fn told(schedule: &ScheduleView, done: &str) -> String {
+    let id = &schedule.id;
+    let next = match schedule.next.first() {
+        _ if schedule.paused => format!("it is paused (resume it with: qron schedules resume {id})"),
+        Some(firing) => format!("it fires next at {} ({})", firing.local, schedule.zone),
+        None => "it will not fire again".to_owned(),
+    };
+    format!("schedule {id} {done}; {next}")
 }
 
 fn ended(last: &EndedView) -> String {

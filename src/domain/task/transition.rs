@@ -3,12 +3,16 @@
 
 use serde_json::Value;
 
+pub use illegal::IllegalTransition;
+
 use super::{Claim, MAX_CRASHES, MAX_PRIORITY, Task, TaskStatus};
 use crate::domain::approval::{self, Approval, Ruling, Subject, Verdict};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::TaskId;
 use crate::domain::outage::Postponement;
 use crate::domain::time::Timestamp;
+
+mod illegal;
 
 /// Something that happens to a task.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,18 +80,6 @@ impl TaskEvent {
             Self::Snoozed(_) => "snoozed",
         }
     }
-}
-
-/// A change that a task in this status does not allow.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("task {id} is {status}: {event} does not apply to it")]
-pub struct IllegalTransition {
-    /// The task.
-    pub id: TaskId,
-    /// Its status.
-    pub status: TaskStatus,
-    /// Name of the event.
-    pub event: &'static str,
 }
 
 impl Task {
@@ -183,7 +175,7 @@ impl Task {
                 next.priority = (*priority).min(MAX_PRIORITY);
             }
             (Waiting | Pending | AwaitingApproval, TaskEvent::Snoozed(until)) => next.run_at = *until,
-            _ => return Err(IllegalTransition { id: self.id, status: self.status, event: event.name() }),
+            _ => return Err(IllegalTransition::new(self, event)),
         }
         Ok(next)
     }

@@ -32,13 +32,16 @@ pub struct Desk {
 #[derive(Debug, thiserror::Error)]
 pub enum ScheduleError {
     /// There is none.
-    #[error("there is no schedule {0:?}")]
+    #[error("there is no schedule named {0}; GET /api/v1/schedules and \"qron schedules list\" show those that exist")]
     Missing(String),
     /// Its id is taken by another definition.
-    #[error("there is a schedule {0:?} already, and it differs: replace it, or choose another id")]
+    #[error(
+        "a schedule named {0} exists with other settings: replace it (PUT; --replace on the command line), edit it \
+         (PATCH; qron schedules edit {0}), or choose another id"
+    )]
     Taken(String),
     /// Others change it all the time.
-    #[error("schedule {0:?} is being changed by others; ask again")]
+    #[error("schedule {0} was changed by another request at the same time: send yours again")]
     Busy(String),
     /// A task of it is alive and it does not want two.
     #[error("task {task} of schedule {id:?} has not ended, and overlap is skip: wait, or trigger with overlap = allow")]

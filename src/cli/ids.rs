@@ -1,0 +1,137 @@
+//! Ids as people type them: whole, or only their beginning as far as it is unique.
+
+use serde::de::DeserializeOwned;
+
+use super::CliError;
+use super::client::Client;
+use crate::api::views::Listing;
+use crate::api::views::dead_letters::DeadLetterView;
+use crate::api::views::tasks::TaskView;
+use crate::domain::id::{IdPrefix, TaskId};
+
+/// Candidates shown for a beginning that several ids have.
+const SHOWN: usize = 5;
+
+/// Something that is found by the id of a task.
+trait Candidate: DeserializeOwned {
+    /// Where the API lists it.
+    const PATH: &'static str;
+    /// What it is called.
+    const NAME: &'static str;
+    /// The command that lists them.
+    const LISTED_BY: &'static str;
+
+    fn id(&self) -> TaskId;
+    /// What tells it from others, for people.
+    fn title(&self) -> String;
+}
+
+impl Candidate for TaskView {
+    const PATH: &'static str = "tasks";
+    const NAME: &'static str = "task";
+    const LISTED_BY: &'static str = "qron list";
+
+    fn id(&self) -> TaskId {
+        self.id
+    }
+
+    fn title(&self) -> String {
+        format!("{:<17} {}", self.status.as_str(), self.goal)
+    }
+}
+
+impl Candidate for DeadLetterView {
+    const PATH: &'static str = "dead-letters";
+    const NAME: &'static str = "dead letter";
+    const LISTED_BY: &'static str = "qron dead-letters list";
+
+    fn id(&self) -> TaskId {
+        self.task_id
+    }
+
+    fn title(&self) -> String {
+        self.goal.clone()
+    }
+}
+
+/// The id of the task that `text` names.
+///
+/// # Errors
+/// A usage error for text that is not the beginning of an id or that several ids begin with, and a failure when none does.
+pub(super) async fn task(client: &Client, text: &str) -> Result<String, CliError> {
+    whole::<TaskView>(client, text).await
+}
+
+/// The ids of the tasks that `texts` name, in their order.
+///
+/// # Errors
+/// Those of [`task`], for the first text that is wrong.
+pub(super) async fn tasks(client: &Client, texts: &[String]) -> Result<Vec<String>, CliError> {
+    let mut ids = Vec::with_capacity(texts.len());
+    for text in texts {
+        ids.push(task(client, text).await?);
+    }
+    Ok(ids)
+}
+
+/// The id of the task that an option may name.
+///
+/// # Errors
+/// Those of [`task`].
+pub(super) async fn optional(client: &Client, text: Option<String>) -> Result<Option<String>, CliError> {
+    match text {
+        Some(text) => task(client, &text).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The id of the task of the dead letter that `text` names.
+///
+/// # Errors
+/// Those of [`task`].
+pub(super) async fn dead_letter(client: &Client, text: &str) -> Result<String, CliError> {
+    whole::<DeadLetterView>(client, text).await
+}
+
+/// The ids of the tasks of the dead letters that `texts` name.
+///
+/// # Errors
+/// Those of [`task`], for the first text that is wrong.
+pub(super) async fn dead_letters(client: &Client, texts: &[String]) -> Result<Vec<String>, CliError> {
+    let mut ids = Vec::with_capacity(texts.len());
+    for text in texts {
+        ids.push(dead_letter(client, text).await?);
+    }
+    Ok(ids)
+}
+
+async fn whole<C: Candidate>(client: &Client, text: &str) -> Result<String, CliError> {
+    let text = text.trim();
+    match text.parse() {
+        Ok(id @ TaskId::Uuid(_)) => return Ok(id.to_string()),
+        // Too short to begin a UUID, so it can only be a number.
+        Ok(id @ TaskId::Number(_)) if text.len() < IdPrefix::MIN => return Ok(id.to_string()),
+        _ => {}
+    }
+    let prefix: Result<IdPrefix, _> = text.parse();
+    prefix.map_err(|error| CliError::Usage(error.to_string()))?;
+    // One more than is shown tells that there are others.
+    let limit = (SHOWN + 1).to_string();
+    let found: Listing<C> = client.get(&[C::PATH], &[("id_prefix", text), ("limit", &limit)]).await?;
+    match found.items.as_slice() {
+        [one] => Ok(one.id().to_string()),
+        [] => Err(CliError::Failed(format!(
+            "no {} has an id that begins with {text}; \"{}\" shows the ids",
+            C::NAME,
+            C::LISTED_BY
+        ))),
+        several => Err(CliError::Usage(ambiguous(text, several))),
+    }
+}
+
+fn ambiguous<C: Candidate>(text: &str, several: &[C]) -> String {
+    let lines = several.iter().take(SHOWN).map(|item| format!("{}  {}", item.id(), item.title()));
+    let more = (several.len() > SHOWN).then(|| "and more".to_owned());
+    let lines: Vec<String> = lines.chain(more).collect();
+    format!("several {}s have an id that begins with {text}: give more of it\n{}", C::NAME, lines.join("\n"))
+}

@@ -1,0 +1,165 @@
+//! `qron status`: what runs, what waits and for what, what is paused, what fires next.
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::client::Client;
+use super::list::{self, FOR_PEOPLE, Filter, NEXT, RUNNING};
+use super::pause::{details, subject};
+use super::{CliError, output};
+use crate::api::views::Listing;
+use crate::api::views::agents::{AgentView, Health};
+use crate::api::views::control::PauseView;
+use crate::api::views::schedules::ScheduleView;
+use crate::api::views::tasks::{TaskCounts, TaskView};
+use crate::domain::task::TaskStatus;
+
+/// Tasks of each group that are shown, and firings.
+const FEW: usize = 5;
+/// Schedules requested at once.
+const PAGE: &str = "500";
+
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Everything that is shown.
+#[derive(Serialize)]
+struct Report {
+    pauses: Vec<PauseView>,
+    agents: Vec<AgentView>,
+    counts: TaskCounts,
+    running: Vec<TaskView>,
+    awaiting_approval: Vec<TaskView>,
+    next: Vec<TaskView>,
+    firings: Vec<Firing>,
+    paused_schedules: Vec<String>,
+}
+
+/// The next firing of a schedule.
+#[derive(Serialize)]
+struct Firing {
+    schedule: String,
+    at: String,
+    local: String,
+    goal: String,
+}
+
+impl Status {
+    pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
+        let pauses: Listing<PauseView> = client.get(&["pauses"], &[]).await?;
+        let agents: Listing<AgentView> = client.get(&["agents"], &[]).await?;
+        let counts: TaskCounts = client.get(&["tasks", "counts"], &[]).await?;
+        let kinds = [&RUNNING, &FOR_PEOPLE, &NEXT];
+        let groups = list::groups(client, &kinds, &Filter::default(), &TaskStatus::ALL, FEW).await?;
+        let (firings, paused_schedules) = schedules(client).await?;
+        if self.json {
+            let mut tasks = groups.into_iter().map(|group| group.tasks);
+            let mut group = || tasks.next().unwrap_or_default();
+            return output::json(&Report {
+                pauses: pauses.items,
+                agents: agents.items,
+                counts,
+                running: group(),
+                awaiting_approval: group(),
+                next: group(),
+                firings,
+                paused_schedules,
+            });
+        }
+        tell_pauses(&pauses.items, &paused_schedules)?;
+        tell("agents", &fleet(&agents.items))?;
+        tell("tasks", &in_words(&counts))?;
+        if groups.iter().any(|group| group.total > 0) {
+            output::line("")?;
+            list::print(&groups)?;
+        }
+        if firings.is_empty() { Ok(()) } else { table(&firings) }
+    }
+}
+
+fn tell(name: &str, value: &str) -> Result<(), CliError> {
+    output::line(&format!("{name:<11}{value}"))
+}
+
+fn tell_pauses(pauses: &[PauseView], schedules: &[String]) -> Result<(), CliError> {
+    for pause in pauses {
+        tell("paused", &format!("{} since {}", subject(pause.agent.as_deref()), details(pause)))?;
+    }
+    if !schedules.is_empty() {
+        let noun = if schedules.len() == 1 { "schedule" } else { "schedules" };
+        tell("paused", &format!("{noun} {}", schedules.join(", ")))?;
+    }
+    if pauses.is_empty() && schedules.is_empty() { tell("paused", "nothing") } else { Ok(()) }
+}
+
+/// How much of the fleet is in use, and what of it takes no tasks.
+fn fleet(agents: &[AgentView]) -> String {
+    let (alive, silent): (Vec<&AgentView>, Vec<&AgentView>) =
+        agents.iter().partition(|agent| agent.health != Health::Silent);
+    let names: BTreeSet<&str> = alive.iter().map(|agent| agent.name.as_str()).collect();
+    let replicas: BTreeSet<&str> = alive.iter().map(|agent| agent.replica.as_str()).collect();
+    let in_flight: usize = alive.iter().map(|agent| agent.in_flight).sum();
+    let capacity: usize = alive.iter().map(|agent| agent.capacity).sum();
+    let silent = if silent.is_empty() { String::new() } else { format!("; {} silent", silent.len()) };
+    let (agents, replicas) = (counted(names.len(), "agent"), counted(replicas.len(), "replica"));
+    format!("{agents} in {replicas}, {in_flight} of {capacity} places in use{silent}")
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// The counts in the order of a life, without statuses that no task has.
+fn in_words(counts: &TaskCounts) -> String {
+    let parts = TaskStatus::ALL.iter().filter_map(|status| {
+        let count = counts.among(&[*status]);
+        (count > 0).then(|| format!("{count} {}", status.as_str().replace('_', " ")))
+    });
+    let parts: Vec<String> = parts.collect();
+    if parts.is_empty() { "none; add one with \"qron add GOAL\"".to_owned() } else { parts.join(", ") }
+}
+
+/// The soonest firings of all schedules, and the ids of those that are paused.
+async fn schedules(client: &Client) -> Result<(Vec<Firing>, Vec<String>), CliError> {
+    let (mut firings, mut paused) = (Vec::new(), Vec::new());
+    let mut after: Option<String> = None;
+    loop {
+        let mut query = vec![("limit", PAGE)];
+        query.extend(after.as_deref().map(|after| ("after", after)));
+        let page: Listing<ScheduleView> = client.get(&["schedules"], &query).await?;
+        for schedule in page.items {
+            if schedule.paused {
+                paused.push(schedule.id);
+            } else if let Some(next) = schedule.next.into_iter().next() {
+                let (at, local) = (next.at, next.local);
+                firings.push(Firing { schedule: schedule.id, at, local, goal: schedule.task.goal });
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    // All of them are in UTC, so the order of the texts is that of the times.
+    firings.sort_by(|one, other| one.at.cmp(&other.at));
+    firings.truncate(FEW);
+    paused.sort();
+    Ok((firings, paused))
+}
+
+fn table(firings: &[Firing]) -> Result<(), CliError> {
+    output::line("")?;
+    let mut table = output::rows(&["SCHEDULE", "FIRES NEXT"], &["GOAL"]);
+    for firing in firings {
+        let cells =
+            [output::cell(&firing.schedule, 100), output::moment(&firing.local), output::cell(&firing.goal, 60)];
+        output::add(&mut table, cells);
+    }
+    output::show(&table)
+}

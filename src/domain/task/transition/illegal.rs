@@ -1,0 +1,82 @@
+//! Why a task cannot be changed so, in words for the person who asked for the change.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::TaskEvent;
+use crate::domain::id::TaskId;
+use crate::domain::task::{Task, TaskStatus};
+use crate::domain::time::Timestamp;
+
+/// A change that a task in this status does not allow.
+#[derive(Debug, PartialEq, Eq)]
+pub struct IllegalTransition {
+    /// The task.
+    pub id: TaskId,
+    /// Its status.
+    pub status: TaskStatus,
+    /// When it ended, if it has.
+    pub finished_at: Option<Timestamp>,
+    /// Name of the event, for the log.
+    pub event: &'static str,
+    /// What cannot be done, in words.
+    refusal: &'static str,
+}
+
+impl IllegalTransition {
+    pub(super) fn new(task: &Task, event: &TaskEvent) -> Self {
+        Self {
+            id: task.id,
+            status: task.status,
+            finished_at: task.finished_at.filter(|_| task.status.is_terminal()),
+            event: event.name(),
+            refusal: refusal(event),
+        }
+    }
+}
+
+impl std::error::Error for IllegalTransition {}
+
+impl Display for IllegalTransition {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        write!(formatter, "task {} {}", self.id, state(self.status))?;
+        if let Some(at) = self.finished_at {
+            write!(formatter, " at {at}")?;
+        }
+        write!(formatter, ", so {}", self.refusal)
+    }
+}
+
+const fn state(status: TaskStatus) -> &'static str {
+    match status {
+        TaskStatus::Waiting => "is waiting for other tasks",
+        TaskStatus::Pending => "is pending",
+        TaskStatus::Running => "is running",
+        TaskStatus::AwaitingApproval => "is awaiting approval",
+        TaskStatus::Completed => "completed",
+        TaskStatus::Failed => "failed",
+        TaskStatus::Cancelled => "was cancelled",
+        TaskStatus::Blocked => "was blocked",
+        TaskStatus::Skipped => "was skipped",
+    }
+}
+
+const fn refusal(event: &TaskEvent) -> &'static str {
+    match event {
+        TaskEvent::CancelRequested => "it can no longer be cancelled",
+        TaskEvent::Requeued => "it cannot be retried: only a task that failed, was cancelled or was blocked can",
+        TaskEvent::Reprioritised(_) => "its priority cannot be changed: only a task that has not begun can be moved",
+        TaskEvent::Snoozed(_) => "its time cannot be changed: only a task that has not begun can be moved",
+        TaskEvent::Approved(_) => "it does not ask for the approval that was given (any more)",
+        TaskEvent::Denied(_) => "it does not ask for the approval that was denied (any more)",
+        TaskEvent::ApprovalExpired => "it has no question whose time is over",
+        TaskEvent::DependenciesDone | TaskEvent::DependencyFailed(_) => "it does not depend on the end of another task",
+        TaskEvent::Claimed(_) => "no replica can claim it",
+        TaskEvent::Completed(_)
+        | TaskEvent::Failed(_)
+        | TaskEvent::RetryAt(..)
+        | TaskEvent::Released
+        | TaskEvent::Rescued
+        | TaskEvent::Cancelled
+        | TaskEvent::ApprovalNeeded(_) => "it has no run whose outcome could be recorded",
+    }
+}
