@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal as _, stdin};
 
 use super::{CliError, output};
 
-/// Asks the person at the terminal whether to do `what`, such as "cancel 5 tasks". A script must have said `--yes`.
+/// Asks the person at the terminal whether to do `what`, such as "cancel 5 tasks". A script must say `--yes`.
 ///
 /// # Errors
 /// A usage error where there is no terminal, and a failure when the answer is not yes.
@@ -12,7 +12,7 @@ pub(super) fn confirm(what: &str) -> Result<(), CliError> {
     let stdin = stdin();
     if !stdin.is_terminal() {
         return Err(CliError::Usage(format!(
-            "this would {what}, and no terminal is there to ask at: add --yes to do it, or --dry-run to see how many"
+            "this would {what}, and there is no terminal to ask at: add --yes to do it without being asked"
         )));
     }
     output::note(&format!("This will {what}. Type yes to go on:"));

@@ -39,7 +39,7 @@ pub(super) struct Selection {
     /// Ids of the tasks, or their beginnings as far as they are unique
     #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
     ids: Vec<String>,
-    /// All of them
+    /// All dead letters
     #[arg(long)]
     all: bool,
     /// With --all: do not ask first
@@ -129,7 +129,7 @@ impl Selection {
         } else {
             output::line(&format!("{} {done}", outcome.done))?;
             for refusal in &outcome.refused {
-                output::complain(&format!("{}: {}", refusal.task_id, refusal.reason));
+                output::refusal(refusal.task_id, &refusal.reason);
             }
         }
         if outcome.refused.is_empty() { Ok(()) } else { Err(CliError::Reported) }

@@ -22,10 +22,10 @@ pub(super) struct List {
     status: Vec<String>,
     #[command(flatten)]
     filter: Filter,
-    /// At most this many of each group; 10 otherwise, and 50 with --json
+    /// At most this many of each group; without it 10, and 50 with --json
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "all")]
     limit: Option<u32>,
-    /// All of them
+    /// All tasks of each group
     #[arg(long)]
     all: bool,
     /// Write JSON
@@ -234,7 +234,8 @@ fn status(task: &TaskView) -> String {
 
 /// Shows the groups that hold something, in one table with a title above each.
 pub(super) fn print(groups: &[Group]) -> Result<(), CliError> {
-    let mut table = output::rows(&["ID", "STATUS", "WHEN"], &["GOAL", "AGENT", "FAILED"]);
+    let details = if output::is_wide() { 3 } else { 1 };
+    let mut table = output::rows(&["ID", "STATUS", "WHEN"], &["GOAL", "AGENT", "FAILED"][..details]);
     for group in groups {
         for task in &group.tasks {
             let cells = [
@@ -245,7 +246,7 @@ pub(super) fn print(groups: &[Group]) -> Result<(), CliError> {
                 output::cell(task.agent.as_deref().unwrap_or("-"), 24),
                 format!("{}/{}", task.attempt, task.max_attempts),
             ];
-            output::add(&mut table, cells);
+            output::add(&mut table, cells.into_iter().take(3 + details));
         }
     }
     let mut lines = output::lines(&table);

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::CliError;
 use crate::clock;
+use crate::domain::id::TaskId;
 use crate::domain::time::Timestamp;
 
 /// Width of tables where there is no terminal to ask.
@@ -47,6 +48,12 @@ pub(crate) fn complain(message: &str) {
     }
 }
 
+/// Says on standard error why a change of a task was refused; most reasons name the task themselves.
+pub(crate) fn refusal(task: TaskId, reason: &str) {
+    let task = task.to_string();
+    if reason.contains(&task) { complain(reason) } else { complain(&format!("task {task}: {reason}")) }
+}
+
 /// Says something on standard error.
 pub(crate) fn note(message: &str) {
     eprintln!("{}", escape(message));
@@ -79,10 +86,15 @@ pub(crate) fn rows(whole: &[&str], cut: &[&str]) -> Table {
 }
 
 /// Adds a row of one line.
-pub(crate) fn add<const N: usize>(table: &mut Table, cells: [String; N]) {
+pub(crate) fn add(table: &mut Table, cells: impl IntoIterator<Item = String>) {
     let mut row = Row::from(cells);
     row.max_height(1);
     table.add_row(row);
+}
+
+/// Whether tables have room for what narrower ones leave out.
+pub(crate) fn is_wide() -> bool {
+    width() >= WIDE
 }
 
 /// Width for tables: that of the terminal, else the variable `COLUMNS`.
@@ -163,7 +175,7 @@ pub(crate) fn time(rfc3339: &str) -> String {
 pub(crate) fn moment(rfc3339: &str) -> String {
     let Ok(at) = Timestamp::read(&Value::from(rfc3339)) else { return time(rfc3339) };
     let distance = distance(at, clock::now());
-    if width() < WIDE { distance } else { format!("{} ({distance})", time(rfc3339)) }
+    if is_wide() { format!("{} ({distance})", time(rfc3339)) } else { distance }
 }
 
 fn distance(at: Timestamp, now: Timestamp) -> String {
@@ -179,6 +191,13 @@ fn distance(at: Timestamp, now: Timestamp) -> String {
 fn length(seconds: u64) -> String {
     const UNITS: [(u64, char); 4] = [(365 * 86_400, 'y'), (86_400, 'd'), (3_600, 'h'), (60, 'm')];
     let unit = UNITS.into_iter().find(|(unit, _)| seconds >= 2 * unit);
+    unit.map_or_else(|| format!("{seconds}s"), |(unit, name)| format!("{}{name}", seconds / unit))
+}
+
+/// A length of time in the largest unit that leaves nothing over.
+pub(crate) fn exactly(seconds: u64) -> String {
+    const UNITS: [(u64, char); 3] = [(86_400, 'd'), (3_600, 'h'), (60, 'm')];
+    let unit = UNITS.into_iter().find(|(unit, _)| seconds > 0 && seconds % unit == 0);
     unit.map_or_else(|| format!("{seconds}s"), |(unit, name)| format!("{}{name}", seconds / unit))
 }
 
@@ -221,6 +240,15 @@ mod tests {
             assert_eq!(distance(now.plus_millis(seconds * 1_000), now), expected);
         }
         assert_eq!(distance(now.plus_millis(999), now), "now");
+    }
+
+    #[test]
+    fn an_exact_length_leaves_nothing_over() {
+        for (seconds, expected) in
+            [(0, "0s"), (59, "59s"), (60, "1m"), (90, "90s"), (5_400, "90m"), (10_800, "3h"), (172_800, "2d")]
+        {
+            assert_eq!(exactly(seconds), expected);
+        }
     }
 
     #[test]

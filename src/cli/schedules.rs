@@ -105,8 +105,8 @@ impl Schedules {
                 let schedule: ScheduleView = client.get(&["schedules", &id], &[]).await?;
                 if json { output::json(&schedule) } else { view::show(&schedule) }
             }
-            Self::Pause(one) => one.hold(client, "pause", "was paused").await,
-            Self::Resume(one) => one.hold(client, "resume", "was resumed").await,
+            Self::Pause(one) => one.hold(client, "pause").await,
+            Self::Resume(one) => one.hold(client, "resume").await,
             Self::Trigger { id, overlap, json } => trigger(client, &id, overlap, json).await,
             Self::Backfill { id, from, until, dry_run, json } => {
                 let range = object([
@@ -143,12 +143,16 @@ async fn list(client: &Client, limit: u32, json: bool) -> Result<(), CliError> {
 }
 
 impl One {
-    async fn hold(self, client: &Client, action: &str, done: &str) -> Result<(), CliError> {
+    async fn hold(self, client: &Client, action: &str) -> Result<(), CliError> {
         let schedule: ScheduleView = client.post(&["schedules", &self.id, action], None::<&Value>).await?;
         if self.json {
             return output::json(&schedule);
         }
-        output::line(&view::told(&schedule, done))
+        if schedule.paused {
+            let id = &schedule.id;
+            return output::line(&format!("schedule {id} is paused (resume it with: qron schedules resume {id})"));
+        }
+        output::line(&view::told(&schedule, "was resumed"))
     }
 }
 
@@ -172,8 +176,11 @@ async fn backfill(client: &Client, id: &str, range: &Map<String, Value>, json: b
     }
     let would = if done.dry_run { " would be" } else { "" };
     output::line(&format!(
-        "{} firings in this range: {} ran before, {}{would} added as tasks, {}{would} queued behind earlier ones",
-        done.firings, done.ran_before, done.inserted, done.queued
+        "{} in this range: {} ran before, {}{would} added as tasks, {}{would} queued behind earlier ones",
+        if done.firings == 1 { "1 firing".to_owned() } else { format!("{} firings", done.firings) },
+        done.ran_before,
+        done.inserted,
+        done.queued
     ))
 }
 

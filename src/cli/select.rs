@@ -160,7 +160,7 @@ fn tell(report: &BulkReport, json: bool) -> Result<(), CliError> {
         return Ok(());
     }
     for Refusal { task_id, reason } in &report.refused {
-        output::complain(&format!("{task_id}: {reason}"));
+        output::refusal(*task_id, reason);
     }
     Err(CliError::Reported)
 }

@@ -60,6 +60,17 @@ fn a_listing_begins_with_what_is_at_hand_and_not_with_next_year() {
 }
 
 #[test]
+fn a_narrow_listing_leaves_room_for_the_goal() {
+    let server = server();
+    let listed = |columns: &str| -> String {
+        Said::from(server.command(&["list"]).env("COLUMNS", columns).output().expect("runs")).ok().out
+    };
+    let (narrow, wide) = (listed("80"), listed("160"));
+    assert!(narrow.contains("goal number 21") && !narrow.contains("AGENT"), "{narrow}");
+    assert!(wide.contains("AGENT") && wide.contains("2035-01-01 00:00:00Z (in "), "{wide}");
+}
+
+#[test]
 fn a_listing_is_filtered_and_counted() {
     let server = server();
     let listed = |arguments: &[&str]| server.run(&[&["list", "--json"], arguments].concat()).ok().json();

@@ -27,7 +27,7 @@ pub(super) fn table(schedules: &[ScheduleView]) -> Result<(), CliError> {
 fn when_of(schedule: &ScheduleView) -> String {
     match (&schedule.cron, schedule.every, &schedule.at) {
         (Some(cron), ..) => cron.clone(),
-        (_, Some(every), _) => format!("every {every} s"),
+        (_, Some(every), _) => format!("every {}", output::exactly(every)),
         (.., Some(at)) => format!("at {}", output::time(at)),
         _ => "-".to_owned(),
     }
@@ -70,10 +70,12 @@ pub(super) fn show(schedule: &ScheduleView) -> Result<(), CliError> {
         }
     }
     if schedule.jitter > 0 {
-        field("jitter", &format!("{} s", schedule.jitter))?;
+        field("jitter", &output::exactly(schedule.jitter))?;
     }
     field("overlap", &plain(&json!(schedule.overlap)))?;
-    let window = schedule.catch_up_window.map_or_else(String::new, |window| format!(", as far back as {window} s"));
+    let window = schedule
+        .catch_up_window
+        .map_or_else(String::new, |window| format!(", as far back as {}", output::exactly(window)));
     field("catch up", &format!("{}{window}", plain(&json!(schedule.catch_up))))?;
     field("goal", &schedule.task.goal)?;
     if let Some(agent) = &schedule.task.agent {
