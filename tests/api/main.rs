@@ -8,4 +8,5 @@ mod bounds;
 mod door;
 mod embedded;
 mod lifecycle;
+mod model_away;
 mod refusals;

@@ -89,3 +89,19 @@ fn stored_text_cannot_act_on_the_terminal() {
         assert!(!said.out.chars().any(harmful), "{:?}", said.out);
     }
 }
+
+#[test]
+fn a_task_that_needs_a_model_says_that_it_waits_for_one() {
+    let server = Server::start();
+    let said = server.run(&["add", "think about the weather"]).ok();
+    assert!(said.out.contains("added"), "{said:?}");
+    let cause = "no model is configured here";
+    assert!(format!("{}{}", said.out, said.err).contains(cause), "{said:?}");
+    let listed = server.run(&["list", "--json"]).ok().json();
+    let id = listed["items"][0]["id"].as_str().expect("an id").to_owned();
+    let shown = server.run(&["show", &id]).ok();
+    assert!(shown.out.contains("waits for a model since ") && shown.out.contains(cause), "{shown:?}");
+    assert!(server.run(&["list"]).ok().out.contains("no model"));
+    let agents = server.run(&["agents"]).ok();
+    assert!(agents.out.contains("MODEL") && agents.out.contains("none"), "{agents:?}");
+}

@@ -134,12 +134,14 @@ async fn everything_that_waits_can_be_decided_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_task_can_be_moved_and_what_has_ended_cannot() {
     let app = TestApp::start().await;
-    let id = app.submit(&someday()).await;
+    let mut body = hopeless();
+    body["run_at"] = someday()["run_at"].clone();
+    let id = app.submit(&body).await;
     let (status, _) = app.post(&format!("/api/v1/tasks/{id}/snooze"), &json!({"until": "2050-05-05T05:05:05Z"})).await;
     assert_eq!(status, StatusCode::OK);
     let (_, moved) = app.post(&format!("/api/v1/tasks/{id}/reprioritise"), &json!({"priority": 10})).await;
     assert_eq!((&moved["run_at"], &moved["priority"]), (&json!("2050-05-05T05:05:05.000Z"), &json!(10)));
-    // Without a model it cannot do it, but it is tried at once: that is what is asked for.
+    // It cannot succeed, but it is tried at once: that is what is asked for.
     app.post(&format!("/api/v1/tasks/{id}/snooze"), &json!({"for_s": 0})).await;
     eventually("it has been tried", async || (task(&app, &id).await["status"] == "failed").then_some(())).await;
     let (status, _) = app.post(&format!("/api/v1/tasks/{id}/snooze"), &json!({"for_s": 5})).await;
