@@ -161,9 +161,8 @@ impl Core {
             match blame {
                 Blame::Outage => permit.fail(delay.is_none(), &told),
                 Blame::RateLimit if delay.is_none() => permit.rest(&told),
-                Blame::RateLimit => drop(permit),
                 Blame::Question if error.is_answered() => permit.succeed(),
-                Blame::Question => drop(permit),
+                Blame::RateLimit | Blame::Question => drop(permit),
             }
             let Some(delay) = delay else {
                 return Err(Asked { is_bad_key: is_bad_key(&error), ..Asked::new(told) });

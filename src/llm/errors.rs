@@ -98,8 +98,12 @@ impl CallError {
         match self {
             Self::Refused(refusal) => refusal.blame(),
             Self::TimedOut(_) | Self::Silent(_) if model_answers => Blame::Question,
-            Self::TimedOut(_) | Self::Silent(_) => Blame::Outage,
-            Self::Connect { .. } | Self::Certificate(_) | Self::Broken(_) | Self::WebPage => Blame::Outage,
+            Self::TimedOut(_)
+            | Self::Silent(_)
+            | Self::Connect { .. }
+            | Self::Certificate(_)
+            | Self::Broken(_)
+            | Self::WebPage => Blame::Outage,
             Self::TooLarge(_) | Self::NotJson | Self::Shape(_) | Self::Request(_) => Blame::Question,
         }
     }

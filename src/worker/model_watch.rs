@@ -36,7 +36,7 @@ async fn next(changes: &mut Option<watch::Receiver<u64>>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Counts what waits, and tells it when the agents without a model have changed.
