@@ -221,7 +221,7 @@ impl Store {
             let unread = ids.into_iter().filter(|id| task_id(Some(id)).is_none_or(|id| !read.contains(&id)));
             self.send_back(unread.collect()).await?;
         }
-        Ok(Page { next, items })
+        Ok(Page { items, next })
     }
 
     /// How many tasks there are of each status, foreign spellings included; approximate while many change.

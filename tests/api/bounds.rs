@@ -119,7 +119,7 @@ async fn points_that_cannot_be_read_are_listed_shown_with_the_reason_and_cancell
     let listed = listing["items"].as_array().expect("a listing");
     for (id, (_, told)) in (1_u64..).zip(&cases) {
         let named = |task: &Value| task["unreadable"].as_str().is_some_and(|reason| reason.contains(told));
-        let found = listed.iter().find(|task| task["id"] == id.to_string() || task["id"] == id);
+        let found = listed.iter().find(|task| task["id"] == id || task["id"].as_str() == Some(&*id.to_string()));
         assert!(found.is_some_and(named), "{told}: {found:?}");
         let (status, task) = app.get(&format!("/api/v1/tasks/{id}")).await;
         assert_eq!(status, StatusCode::OK, "{task}");

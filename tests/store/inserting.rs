@@ -3,7 +3,7 @@
 use qron::domain::id::TaskId;
 use qron::domain::task::{Task, TaskStatus};
 use qron::store::{Inserted, StoreError, TaskFilter};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::bed::{Bed, NOW};
 
@@ -143,10 +143,30 @@ async fn data_that_would_not_come_back_is_refused_before_anything_is_written() {
 }
 
 #[tokio::test]
-async fn a_goal_of_a_megabyte_is_stored_with_others_in_one_call() {
+async fn a_context_of_a_megabyte_is_stored_with_others_in_one_call() {
     let bed = Bed::new().await;
-    let goal = "x".repeat(1024 * 1024);
-    let tasks: Vec<Task> = (1..=20).map(|number| Task::new(TaskId::Number(number), goal.clone(), NOW)).collect();
+    let context = Map::from_iter([("text".to_owned(), Value::from("x".repeat(1024 * 1024)))]);
+    let large = |number| Task { context: context.clone(), ..Task::new(TaskId::Number(number), "read it", NOW) };
+    let tasks: Vec<Task> = (1..=20).map(large).collect();
     assert!(bed.store.insert(&tasks).await.expect("inserted").iter().all(|one| one.created));
-    assert_eq!(bed.payload(TaskId::Number(20)).await["goal"], Value::from(goal));
+    assert_eq!(bed.task(TaskId::Number(20)).await, tasks[19]);
+}
+
+/// What is written must be readable: the last door before the store holds everybody to the bounds.
+#[tokio::test]
+async fn what_exceeds_a_bound_is_refused_before_anything_is_written() {
+    let bed = Bed::new().await;
+    let fine = Task::new(TaskId::Number(1), "fine", NOW);
+    for (bad, told) in [
+        (Task { timeout_s: 31_536_000, ..fine.clone() }, "timeout_s 31536000 is out of range: use 1 to 2592000"),
+        (Task { max_attempts: 0, ..fine.clone() }, "max_attempts 0"),
+        (Task { goal: "x".repeat(1024 * 1024), ..fine.clone() }, "the goal has 1048576 characters: use 1 to 50000"),
+        (Task { goal: " ".into(), ..fine.clone() }, "the goal has 0 characters"),
+        (Task { user: Some(String::new()), ..fine.clone() }, "user: a text of 0 characters"),
+    ] {
+        let tasks = [fine.clone(), Task { id: TaskId::Number(2), ..bad }];
+        let error = bed.store.insert(&tasks).await.expect_err(told).to_string();
+        assert!(error.contains(told), "{error}");
+        assert_eq!(bed.store.task(fine.id).await.expect("readable"), None, "{told}");
+    }
 }

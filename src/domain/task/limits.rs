@@ -40,8 +40,8 @@ pub fn faults(task: &Task, goal: &RangeInclusive<usize>) -> Vec<String> {
     let mut faults = Vec::new();
     faults.extend(goal_fault(&task.goal, goal));
     faults.extend(priority_fault(task.priority));
-    faults.extend(number_fault("max_attempts", task.max_attempts, &ATTEMPTS, ""));
-    faults.extend(number_fault("timeout_s", task.timeout_s, &TIMEOUT_S, " (30 days)"));
+    faults.extend(number_fault("max_attempts", &task.max_attempts, &ATTEMPTS, ""));
+    faults.extend(number_fault("timeout_s", &task.timeout_s, &TIMEOUT_S, " (30 days)"));
     faults.extend(name_faults(task));
     let arguments = task.plan.iter().flat_map(|plan| &plan.steps).map(|step| &step.arguments);
     if arguments.into_iter().any(|value| is_deeper(value, MAX_NESTING - ABOVE_ARGUMENTS)) {
@@ -68,14 +68,14 @@ fn goal_fault(goal: &str, allowed: &RangeInclusive<usize>) -> Option<String> {
 /// What is wrong with this priority.
 #[must_use]
 pub fn priority_fault(priority: u8) -> Option<String> {
-    number_fault("priority", priority, &PRIORITY, "")
+    number_fault("priority", &priority, &PRIORITY, "")
 }
 
-fn number_fault<T>(field: &str, value: T, allowed: &RangeInclusive<T>, note: &str) -> Option<String>
+fn number_fault<T>(field: &str, value: &T, allowed: &RangeInclusive<T>, note: &str) -> Option<String>
 where
     T: PartialOrd + std::fmt::Display,
 {
-    (!allowed.contains(&value))
+    (!allowed.contains(value))
         .then(|| format!("{field} {value} is out of range: use {} to {}{note}", allowed.start(), allowed.end()))
 }
 

@@ -89,12 +89,11 @@ pub(super) fn recurrence(payload: &Map<String, Value>) -> Option<Failure> {
         let name = RECURRENCE.iter().find(|name| same_name(key, name))?;
         let is_meant = match (*name, value) {
             (_, Value::Null) => false,
-            ("cron" | "crontab", _) => true,
+            ("cron" | "crontab", _) | ("every", Value::Number(_)) => true,
             ("schedule", Value::String(text)) => CronExpression::parse(text).is_ok(),
             ("every" | "interval" | "repeat", Value::String(text)) => {
                 parse_duration_ms(text).is_ok() || CronExpression::parse(text).is_ok()
             }
-            ("every", Value::Number(_)) => true,
             _ => false,
         };
         let instead = "a point is a task, which runs once: make a schedule with \"qron schedules add\", or leave the \
@@ -129,12 +128,12 @@ fn distance(from: &[char], to: &[char]) -> usize {
         let mut next = vec![row + 1];
         for (column, other) in to.iter().enumerate() {
             let replaced = last[column] + usize::from(letter != other);
-            let mut least = replaced.min(last[column + 1] + 1).min(next[column] + 1);
+            let mut steps = replaced.min(last[column + 1] + 1).min(next[column] + 1);
             let swapped = row > 0 && column > 0 && from[row - 1] == *other && *letter == to[column - 1];
             if swapped {
-                least = least.min(before[column - 1] + 1);
+                steps = steps.min(before[column - 1] + 1);
             }
-            next.push(least);
+            next.push(steps);
         }
         before = std::mem::replace(&mut last, next);
     }
