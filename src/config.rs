@@ -100,7 +100,10 @@ impl Config {
         let defaults = layers::defaults()?;
         let layers = [
             layers::file(file, &mut problems)?,
-            layers::environment(&secret_files::read(variables.into_iter().collect(), &mut problems), &mut problems),
+            layers::environment(
+                &secret_files::read(&variables.into_iter().collect::<Vec<_>>(), &mut problems),
+                &mut problems,
+            ),
         ]
         .into_iter()
         .flatten();

@@ -12,10 +12,10 @@ const MAX_BYTES: u64 = 64 * 1024;
 
 /// Replaces each variable `NAME_FILE` by `NAME` with the text of the file, space around it removed. An empty variable
 /// names no file. Reports a file that cannot be read, and a setting that has both variables.
-pub(super) fn read(variables: Vec<(String, String)>, problems: &mut Vec<String>) -> Vec<(String, String)> {
+pub(super) fn read(variables: &[(String, String)], problems: &mut Vec<String>) -> Vec<(String, String)> {
     let given = |name: &str| variables.iter().any(|(other, value)| other == name && !value.trim().is_empty());
     let mut values = Vec::with_capacity(variables.len());
-    for (variable, value) in &variables {
+    for (variable, value) in variables {
         let Some(name) = variable.strip_suffix(SUFFIX).filter(|name| is_setting(name)) else {
             values.push((variable.clone(), value.clone()));
             continue;

@@ -94,7 +94,7 @@ impl Layout {
             let text = cut(&cell.text, left);
             left -= width_of(&text);
             match cell.colour.filter(|_| self.colour && !text.trim().is_empty()) {
-                Some(colour) => line.push_str(&format!("\u{1b}[{}m{text}\u{1b}[0m", colour.code())),
+                Some(colour) => line.extend([format!("\u{1b}[{}m", colour.code()).as_str(), &text, "\u{1b}[0m"]),
                 None => line.push_str(&text),
             }
         }
@@ -209,6 +209,13 @@ mod tests {
         // Codes take no columns, and are closed where the line is cut within the word.
         let narrow = COLOUR.line(&[Cell::new(&"x".repeat(35)), Cell::coloured("completed", Colour::Green)]);
         assert_eq!(narrow, format!("{}\u{1b}[32mcomp…\u{1b}[0m", "x".repeat(35)));
+    }
+
+    #[test]
+    fn a_status_and_its_story_stand_apart() {
+        let cells = [Cell::coloured("completed", Colour::Green), Cell::gap(), Cell::new("attempt 3")];
+        assert_eq!(PLAIN.line(&cells), "completed  attempt 3");
+        assert_eq!(COLOUR.line(&cells), "\u{1b}[32mcompleted\u{1b}[0m  attempt 3");
     }
 
     #[test]

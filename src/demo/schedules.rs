@@ -84,14 +84,14 @@ impl Fired {
         self.view.last_ended.as_ref().map_or(TaskStatus::Pending, |ended| ended.status)
     }
 
-    /// What has become of it, in a few words.
+    /// What has become of it, in a few words. One that has fired fires again soon, so the day is left out.
     pub(super) fn story(&self) -> String {
-        let next =
-            self.view.next.first().map_or_else(String::new, |next| format!("next at {}", output::time(&next.at)));
+        let next = self.view.next.first().map_or_else(String::new, |next| output::time(&next.at));
+        let time_of_day = next.split_once(' ').map_or(next.as_str(), |(_, time)| time);
         match self.view.fired {
-            0 => next,
-            1 => format!("fired once, {next}"),
-            fired => format!("fired {fired} times, {next}"),
+            0 => format!("next {next}"),
+            1 => format!("fired once, next {time_of_day}"),
+            fired => format!("fired {fired} times, next {time_of_day}"),
         }
     }
 

@@ -144,7 +144,7 @@ fn describe(task: &TaskDetail) -> String {
 
 /// Writes the closing table; `false` when something did not end as intended.
 pub(super) fn summary(outcome: &Outcome<'_>, scripted: bool) -> Result<bool, CliError> {
-    let mut rows = vec![["", "TASK", "STATUS", "ATTEMPTS", "TIME", "RESULT"].map(Cell::new).to_vec()];
+    let mut rows = vec![["", "TASK", "STATUS", "RUNS", "TIME", "RESULT"].map(Cell::new).to_vec()];
     let mut all = true;
     let mut row = |intended: bool, title: &str, status: TaskStatus, attempts: &str, time: &str, result: &str| {
         all &= intended;

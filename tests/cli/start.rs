@@ -16,7 +16,7 @@ fn endpoint() -> String {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { continue };
             let mut head = [0; 1024];
-            if stream.read(&mut head).is_err() {
+            if !stream.read(&mut head).is_ok_and(|length| length > 0) {
                 continue;
             }
             let body = r#"{"object": "list", "data": [{"id": "llama3.2:latest"}]}"#;
