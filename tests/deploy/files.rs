@@ -72,7 +72,7 @@ fn compose_passed_on(service: &str) -> Vec<&str> {
 /// The text under a key of a manifest that ends in `: |`, without its indentation.
 fn block(manifest: &str, key: &str) -> String {
     let (_, rest) = manifest.split_once(&format!("\n  {key}: |\n")).unwrap_or_else(|| panic!("no {key}"));
-    rest.lines().map_while(|line| line.strip_prefix("    ")).map(|line| format!("{line}\n")).collect()
+    rest.lines().map_while(|line| line.strip_prefix("    ")).flat_map(|line| [line, "\n"]).collect()
 }
 
 #[test]
