@@ -197,7 +197,7 @@ fn length(seconds: u64) -> String {
 /// A length of time in the largest unit that leaves nothing over.
 pub(crate) fn exactly(seconds: u64) -> String {
     const UNITS: [(u64, char); 3] = [(86_400, 'd'), (3_600, 'h'), (60, 'm')];
-    let unit = UNITS.into_iter().find(|(unit, _)| seconds > 0 && seconds % unit == 0);
+    let unit = UNITS.into_iter().find(|(unit, _)| seconds > 0 && seconds.is_multiple_of(*unit));
     unit.map_or_else(|| format!("{seconds}s"), |(unit, name)| format!("{}{name}", seconds / unit))
 }
 

@@ -16,6 +16,7 @@ use crate::domain::schedule::duration::parse_duration_ms;
 const BATCH: u64 = 2_000;
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Selection {
     /// Ids of the tasks, or their beginnings as far as they are unique; or say which tasks by a filter
     #[arg(value_name = "ID")]
