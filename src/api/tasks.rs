@@ -257,7 +257,7 @@ pub(super) async fn last_steps(parts: &Parts, id: TaskId) -> Result<Vec<StepView
 pub(super) async fn cancel(State(parts): State<Shared>, Id(id): Id) -> Result<(StatusCode, Json<TaskView>), Problem> {
     let found = parts.store.find(id).await?.ok_or_else(|| missing(id))?;
     if found.task.status == TaskStatus::Cancelled {
-        return Ok((StatusCode::OK, Json(found.into())));
+        return Ok((StatusCode::OK, Json(TaskView::of_point(found, &parts.runner))));
     }
     if found.unreadable.is_some() {
         let task = cancel_unreadable(&parts, found, &Who::default()).await?;

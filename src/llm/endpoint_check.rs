@@ -10,7 +10,8 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::Settings;
-use super::errors::{CallError, Refusal};
+use super::errors::CallError;
+use super::refusal::Refusal;
 use super::transport::{Endpoint, Transport};
 use crate::domain::failure::Failure;
 

@@ -13,7 +13,7 @@ use super::structured::{Mismatch, Schema};
 use super::textual;
 use super::wire::{self, Dialect, SchemaForm};
 use crate::domain::conversation::{Exhausted, Message, ModelReply, ModelRequest};
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, FailureClass};
 
 /// Times that a model is told what is wrong with its answer, for one question to all models.
 const REPAIRS: u32 = 1;

@@ -161,7 +161,6 @@ impl Machine {
             if self.waits_for_load(index) {
                 continue;
             }
-            let step = &self.state.steps[index];
             if self.tool(&tool).is_none() {
                 let known = self.tool_names().join(", ");
                 self.fail(index, Failure::invalid(format!("unknown tool {tool:?}; known are: {known}")));

@@ -259,7 +259,13 @@ proptest! {
 /// Fails the model call that must come next, as of a model that is away.
 fn away(machine: &mut Machine, cause: &str) {
     let call = model_call(machine);
-    let failed = ModelFailed { failure: Failure::unavailable(cause), usage: Usage::default(), cost_usd: 0.0 };
+    let failed = ModelFailed {
+        failure: Failure::unavailable(cause),
+        usage: Usage::default(),
+        cost_usd: 0.0,
+        was_answered: false,
+        said: None,
+    };
     machine.time_passed(90_000);
     machine.model_answered(&call.id, Err(failed)).expect("in flight");
 }

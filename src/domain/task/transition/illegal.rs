@@ -74,6 +74,7 @@ const fn refusal(event: &TaskEvent) -> &'static str {
         TaskEvent::Completed(_)
         | TaskEvent::Failed(_)
         | TaskEvent::RetryAt(..)
+        | TaskEvent::Postponed(..)
         | TaskEvent::Released
         | TaskEvent::Rescued
         | TaskEvent::Cancelled
