@@ -182,8 +182,38 @@ fn text_of(value: &Value) -> String {
     }
 }
 
+/// Shortest key that counts as a secret, in bytes. A shorter one is a placeholder, and part of ordinary words.
+const MIN_SECRET: usize = 8;
+/// Keys of local servers that want none, as their pages and client libraries name them.
+const PLACEHOLDERS: [&str; 18] = [
+    "anything",
+    "api_key",
+    "api-key",
+    "apikey",
+    "changeme",
+    "fake-key",
+    "dummy-key",
+    "dummy_key",
+    "lm-studio",
+    "llama.cpp",
+    "llama-cpp",
+    "localhost",
+    "no-key-required",
+    "not-needed",
+    "not-required",
+    "placeholder",
+    "sk-no-key-required",
+    "your-api-key",
+];
+
+/// Whether `key` must not be shown.
+fn is_secret(key: &str) -> bool {
+    let is_placeholder = PLACEHOLDERS.contains(&key.to_ascii_lowercase().as_str());
+    key.len() >= MIN_SECRET && !is_placeholder && key.chars().any(|letter| Some(letter) != key.chars().next())
+}
+
 fn redact(text: &str, key: &str) -> String {
-    if key.is_empty() { text.to_owned() } else { text.replace(key, "[key]") }
+    if is_secret(key) { text.replace(key, "[key]") } else { text.to_owned() }
 }
 
 #[cfg(test)]
@@ -193,6 +223,24 @@ mod tests {
 
     fn class(status: u16, body: &str) -> FailureClass {
         Refusal::read(status, body.as_bytes(), "", None).failure("m").class
+    }
+
+    #[test]
+    fn only_what_is_a_secret_is_taken_out() {
+        let body =
+            "no api_key xxx for x: none, ollama, lm-studio, not-needed, sk-no-key-required and placeholder are fine";
+        for key in
+            ["", "x", "xxx", "none", "ollama", "EMPTY", "dummy", "lm-studio", "not-needed", "api_key", "aaaaaaaa"]
+        {
+            assert_eq!(Refusal::read(400, body.as_bytes(), key, None).message, body, "{key}");
+        }
+        for key in ["sk-no-key-required", "SK-NO-KEY-REQUIRED", "placeholder"] {
+            assert!(!Refusal::read(400, body.as_bytes(), key, None).message.contains("[key]"), "{key}");
+        }
+        for key in ["sk-canary", "12345678", "sk-proj-abc"] {
+            let said = Refusal::read(400, format!("wrong key {key}!").as_bytes(), key, None).message;
+            assert_eq!(said, "wrong key [key]!");
+        }
     }
 
     #[test]
