@@ -16,6 +16,7 @@ use crate::api::connection::Listener;
 use crate::config::Config;
 use crate::domain::agent::AgentProfile;
 use crate::domain::failure::Failure;
+use crate::domain::schedule::zone::data::ZoneData;
 use crate::edge::{EdgeError, EdgeServer};
 use crate::llm::Models;
 use crate::scheduler::{self, Runner, RunnerError};
@@ -105,6 +106,10 @@ impl App {
     /// [`AppError`] of the first part that fails.
     pub async fn start(config: Config) -> Result<Self, AppError> {
         install_crypto();
+        clock::zones::install();
+        if let Some(advice) = clock::zones::advice(ZoneData::version(), clock::now()) {
+            tracing::warn!("{advice}");
+        }
         exporter::install(clock::now())?;
         let listener = listen(config.api.address).await?;
         let api_address = address_of(&listener, config.api.address)?;
@@ -142,7 +147,7 @@ impl App {
         let listener = Listener::new(listener, Duration::from_secs(config.api.head_timeout_s));
         let api = tokio::spawn(serve(listener, router, stop_api.clone()));
         let upkeep = tokio::spawn(exporter::upkeep()).abort_handle();
-        tracing::info!(api = %format!("http://{api_address}"), store = %store_url, replica = %replica_id, "qron is running");
+        tracing::info!(api = %format!("http://{api_address}"), store = %store_url, replica = %replica_id, zone_data = ZoneData::version(), "qron is running");
         Ok(Self {
             api_address,
             store_url,

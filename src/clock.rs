@@ -2,6 +2,8 @@
 
 use crate::domain::time::Timestamp;
 
+pub mod zones;
+
 /// The current time of this host.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]

@@ -4,7 +4,7 @@
 //! reported at once. Knows the settings of all modules, and none of their parts.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use figment::Figment;
 use serde::de::DeserializeOwned;
@@ -113,6 +113,7 @@ impl Config {
             shape::check(&mut layer, &mut problems);
             figment.merge(layer)
         });
+        let (base, merged) = (within_data(base), within_data(merged));
         let mut sections = Sections { merged: &merged, defaults: &base, problems: &mut problems };
         let mut config = Self {
             store: sections.read("store")?,
@@ -136,6 +137,7 @@ impl Config {
         for (name, profile) in &mut config.agents {
             profile.name.clone_from(name);
         }
+        config.tools.zone = config.scheduler.zone;
         validate::check(&config, &mut problems);
         if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
     }
@@ -159,6 +161,17 @@ pub fn given_variables() -> impl Iterator<Item = (String, String)> {
     let readable =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     readable.filter(|(_, value)| !value.trim().is_empty())
+}
+
+/// Puts the folders that are not set below the data folder, so that one setting moves everything.
+fn within_data(figment: Figment) -> Figment {
+    let set = |key: &str| figment.extract_inner::<PathBuf>(key).ok().filter(|path| !path.as_os_str().is_empty());
+    let Some(data) = set("embedded.data_dir") else { return figment };
+    let unset = [("tools.workspace", "workspace"), ("artifacts.folder", "artifacts")]
+        .into_iter()
+        .filter(|(key, _)| figment.extract_inner::<PathBuf>(key).is_ok_and(|path| path.as_os_str().is_empty()));
+    let unset: Vec<(&str, PathBuf)> = unset.map(|(key, name)| (key, data.join(name))).collect();
+    unset.into_iter().fold(figment, Figment::merge)
 }
 
 /// Reads section by section, so that a fault in one does not hide those of the others.

@@ -13,6 +13,7 @@ use crate::domain::attempt::Progress;
 use crate::domain::budget::Spent;
 use crate::domain::event::{Event, Level};
 use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::id::TaskId;
 use crate::domain::memory::Memory;
 use crate::domain::task::Task;
 use crate::domain::tool::ToolCall;
@@ -118,6 +119,12 @@ impl Agent {
             let result = Ok(Value::Object(Map::new()));
             return Outcome { result, spent: Spent::default(), checkpoint: None, asks: Vec::new(), memory: None };
         }
+        if checkpoint.is_none()
+            && task.attempt <= 1
+            && let Err(failure) = self.tools.begin_folder(task.id, task.created_at).await
+        {
+            return Outcome::failed(failure, Spent::default());
+        }
         let dependencies = match dependencies::results(&self.store, task).await {
             Ok(results) => results,
             Err(error) => {
@@ -145,6 +152,22 @@ impl Agent {
                 Outcome { result: Err(waits), spent, checkpoint, asks: calls, memory: None }
             }
         }
+    }
+
+    /// Tasks that have a folder on this replica.
+    ///
+    /// # Errors
+    /// When the folders cannot be read.
+    pub async fn folders(&self) -> Result<Vec<TaskId>, Failure> {
+        self.tools.folders().await
+    }
+
+    /// Removes what tasks that are gone left on this replica.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub async fn remove_folders(&self, tasks: Vec<TaskId>) -> Result<(), Failure> {
+        self.tools.remove_folders(tasks).await
     }
 
     /// Writes what a run left to remember; replaces what an earlier run of the task wrote. Apart from [`Agent::run`], so

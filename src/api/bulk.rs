@@ -16,6 +16,7 @@ use crate::clock;
 use crate::domain::approval::{Approval, Ruling, Verdict};
 use crate::domain::event::Event;
 use crate::domain::id::TaskId;
+use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{MAX_PRIORITY, Task, TaskEvent, TaskStatus, limits};
 use crate::domain::time::Timestamp;
 use crate::store::{Found, TaskFilter};
@@ -102,7 +103,7 @@ pub(super) async fn bulk(
     extract::Json(order): extract::Json<Order>,
 ) -> Result<Json<BulkReport>, Problem> {
     let now = clock::now();
-    let change = order.change(now)?;
+    let change = order.change(parts.zone, now)?;
     let who = Who { by: order.by.clone(), note: order.note.clone() };
     let mut report = BulkReport { dry_run: order.dry_run, as_of: now.to_rfc3339(), ..BulkReport::default() };
     match (&order.filter, order.ids.is_empty()) {
@@ -118,7 +119,7 @@ pub(super) async fn bulk(
             work(&parts, tasks, &change, &who, now, &mut report).await?;
         }
         (Some(wanted), true) => {
-            let selection = wanted.read(&change, now)?;
+            let selection = wanted.read(&change, parts.zone, now)?;
             report.as_of = selection.filter.created_before.unwrap_or(now).to_rfc3339();
             let limit = match order.limit.unwrap_or(DEFAULT_LIMIT) {
                 limit @ 1..=MAX_LIMIT => limit,
@@ -250,12 +251,12 @@ async fn work(
 }
 
 impl Order {
-    fn change(&self, now: Timestamp) -> Result<Change, Problem> {
+    fn change(&self, zone: Zone, now: Timestamp) -> Result<Change, Problem> {
         Ok(match self.action {
             Action::Cancel => Change::Same(TaskEvent::CancelRequested),
             Action::Retry => Change::Same(TaskEvent::Requeued),
             Action::Reprioritise => Change::Same(reprioritised(self.priority)?),
-            Action::Snooze => Change::Same(snoozed(self.until.as_ref(), self.for_s, now)?),
+            Action::Snooze => Change::Same(snoozed(self.until.as_ref(), self.for_s, zone, now)?),
             Action::Approve => Change::Decide(Verdict::Approved),
             Action::Deny => Change::Decide(Verdict::Denied),
         })
@@ -274,11 +275,16 @@ pub(super) fn reprioritised(priority: Option<u8>) -> Result<TaskEvent, Problem> 
 }
 
 /// The event that makes a task due at `until`, or `for_s` seconds from `now`.
-pub(super) fn snoozed(until: Option<&Value>, for_s: Option<u64>, now: Timestamp) -> Result<TaskEvent, Problem> {
+pub(super) fn snoozed(
+    until: Option<&Value>,
+    for_s: Option<u64>,
+    zone: Zone,
+    now: Timestamp,
+) -> Result<TaskEvent, Problem> {
     const LONGEST_S: u64 = 10 * 366 * 86_400;
     match (until, for_s) {
         (Some(until), None) => {
-            let until = Timestamp::read(until).map_err(|error| Problem::bad_request(format!("until: {error}")))?;
+            let until = zone.read(until).map_err(|error| Problem::bad_request(format!("until: {error}")))?;
             Ok(TaskEvent::Snoozed(until))
         }
         (None, Some(seconds @ 0..=LONGEST_S)) => {
@@ -318,7 +324,7 @@ impl Change {
 
 impl Wanted {
     /// The filter, narrowed to tasks that can be changed so and were there when the first request came.
-    fn read(&self, change: &Change, now: Timestamp) -> Result<Selection, Problem> {
+    fn read(&self, change: &Change, zone: Zone, now: Timestamp) -> Result<Selection, Problem> {
         let texts = [&self.agent, &self.tag, &self.user, &self.schedule, &self.concurrency_key, &self.text];
         let names_some = !self.status.is_empty() || self.parent.is_some() || texts.iter().any(|text| text.is_some());
         if !self.all && !names_some && self.created_before.is_none() {
@@ -328,7 +334,7 @@ impl Wanted {
         let asked = asked.map_err(|error| Problem::bad_request(error.to_string()))?;
         let mut statuses = change.statuses(now);
         statuses.retain(|status| asked.is_empty() || asked.contains(status));
-        let created_before = self.created_before.as_ref().map(Timestamp::read).transpose();
+        let created_before = self.created_before.as_ref().map(|before| zone.read(before)).transpose();
         let created_before =
             created_before.map_err(|error| Problem::bad_request(format!("created_before: {error}")))?.unwrap_or(now);
         let filter = TaskFilter {

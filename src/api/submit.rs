@@ -15,6 +15,7 @@ use crate::domain::dependency::OnDependencyFailure;
 use crate::domain::id::{TaskId, derived};
 use crate::domain::plan::Plan;
 use crate::domain::replica::AgentPresence;
+use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{Task, TaskStatus, limits};
 use crate::domain::time::Timestamp;
 use crate::domain::unique::UniqueFor;
@@ -104,7 +105,7 @@ pub(super) async fn read(
     for (index, body) in bodies.into_iter().enumerate() {
         let has_id = body.get("id").is_some_and(|id| !id.is_null());
         fresh &= !has_id;
-        match parse(body, &parts.approvals, now) {
+        match parse(body, &parts.approvals, parts.zone, now) {
             Ok(mut task) => {
                 if let Some(key) = idempotency_key.filter(|_| !has_id) {
                     task.id = TaskId::Uuid(derived(&["request", key, &index.to_string()]));
@@ -134,7 +135,7 @@ pub(super) async fn read(
 }
 
 /// Reads one task; what it says may still be impossible.
-fn parse(body: Value, approvals: &ApprovalPolicy, now: Timestamp) -> Result<Task, Vec<String>> {
+fn parse(body: Value, approvals: &ApprovalPolicy, zone: Zone, now: Timestamp) -> Result<Task, Vec<String>> {
     let Value::Object(fields) = &body else { return Err(vec!["a task must be a JSON object".to_owned()]) };
     let mut unknown: Vec<&str> = fields.keys().map(String::as_str).filter(|key| !FIELDS.contains(key)).collect();
     // The order of a JSON object's fields depends on how serde_json was built.
@@ -155,7 +156,7 @@ fn parse(body: Value, approvals: &ApprovalPolicy, now: Timestamp) -> Result<Task
         }
     }
     if let Some(run_at) = &new.run_at {
-        match Timestamp::read(run_at) {
+        match zone.read(run_at) {
             Ok(run_at) => task.run_at = run_at,
             Err(error) => errors.push(format!("run_at: {error}")),
         }
@@ -307,13 +308,16 @@ mod tests {
     const POLICY: ApprovalPolicy = ApprovalPolicy { expire_s: 60 };
 
     fn errors(body: Value) -> String {
-        parse(body, &POLICY, NOW).expect_err("a fault").join("; ")
+        parse(body, &POLICY, Zone::UTC, NOW).expect_err("a fault").join("; ")
     }
 
     #[test]
     fn the_goal_goes_by_several_names() {
         for name in ["goal", "description", "prompt", "task"] {
-            assert_eq!(parse(json!({ name: "factorial of 10" }), &POLICY, NOW).expect("valid").goal, "factorial of 10");
+            assert_eq!(
+                parse(json!({ name: "factorial of 10" }), &POLICY, Zone::UTC, NOW).expect("valid").goal,
+                "factorial of 10"
+            );
         }
         assert!(errors(json!({"goal": "factorial of 10", "task": "twice"})).contains("duplicate"));
     }
@@ -336,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_task_with_dependencies_waits() {
-        let task = parse(json!({"goal": "long enough", "depends_on": ["2"]}), &POLICY, NOW).expect("valid");
+        let task = parse(json!({"goal": "long enough", "depends_on": ["2"]}), &POLICY, Zone::UTC, NOW).expect("valid");
         assert_eq!(task.status, TaskStatus::Waiting);
         assert!(errors(json!({"goal": "long enough", "on_dependency_failure": "panic"})).contains("panic"));
         assert!(errors(json!({"goal": "long enough", "unique_key": "k", "unique_for": "1w"})).contains("1w"));

@@ -298,7 +298,7 @@ pub(super) async fn snooze(
     Id(id): Id,
     super::extract::Json(new): super::extract::Json<NewTime>,
 ) -> Result<Json<TaskView>, Problem> {
-    let event = bulk::snoozed(new.until.as_ref(), new.for_s, clock::now())?;
+    let event = bulk::snoozed(new.until.as_ref(), new.for_s, parts.zone, clock::now())?;
     Ok(Json(change(&parts, id, &event, &Who::default()).await?.into()))
 }
 

@@ -3,7 +3,9 @@
 use clap::Subcommand;
 
 use super::{CliError, Global, output};
+use crate::clock;
 use crate::config::DEFAULT_TOML;
+use crate::domain::schedule::zone::data::ZoneData;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
@@ -19,7 +21,13 @@ impl ConfigCommand {
     pub(super) fn run(self, global: &Global) -> Result<(), CliError> {
         match self {
             Self::Example => output::raw(DEFAULT_TOML),
-            Self::Show => output::raw(global.load()?.effective_toml()),
+            Self::Show => {
+                clock::zones::install();
+                let version = ZoneData::version();
+                let advice = clock::zones::advice(version, clock::now()).map(|advice| format!("# {advice}.\n"));
+                let toml = global.load()?.effective_toml().to_owned();
+                output::raw(&format!("# Zone data: {version}.\n{}{toml}", advice.unwrap_or_default()))
+            }
             Self::Check => {
                 let config = global.load()?;
                 output::line("the configuration is valid")?;

@@ -96,14 +96,14 @@ fn store(config: &Config, checks: &mut Checks<'_>) {
     checks.guarded("embedded", embedded.address, "api_key", &embedded.api_key);
     checks.header("embedded.api_key", &embedded.api_key);
     let artifacts = &config.artifacts;
-    checks.unless(!artifacts.folder.as_os_str().is_empty(), || {
-        "artifacts.folder is empty: name a folder for large documents".to_owned()
-    });
     checks.at_least("artifacts.max_bytes", artifacts.max_bytes, 1);
 }
 
 fn runner(config: &Config, checks: &mut Checks<'_>) {
     let scheduler = &config.scheduler;
+    if let Err(reason) = scheduler.zone.check() {
+        checks.add(format!("scheduler.zone: {reason}"));
+    }
     checks.unless(Job::new(scheduler.sweep.as_str(), |_, _| {}).is_ok(), || {
         format!(
             "scheduler.sweep = {:?} is no cron expression: use six fields, seconds first, e.g. \"0 * * * * *\" for every minute",
@@ -180,9 +180,6 @@ fn model(config: &Config, checks: &mut Checks<'_>) {
 
 fn tools(config: &Config, checks: &mut Checks<'_>) {
     let tools = &config.tools;
-    checks.unless(!tools.workspace.as_os_str().is_empty(), || {
-        "tools.workspace is empty: name a folder for the files of the tasks".to_owned()
-    });
     checks.at_least("tools.timeout_ms", tools.timeout_ms, 1);
     checks.at_least("tools.max_output_bytes", tools.max_output_bytes, 256);
     checks.at_least("tools.http.timeout_ms", tools.http.timeout_ms, 1);

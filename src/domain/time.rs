@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, NaiveDateTime, SecondsFormat, TimeZone, Utc};
+use chrono::{DateTime, SecondsFormat, TimeZone, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -51,8 +51,8 @@ impl Timestamp {
             .map_or_else(|| self.0.to_string(), |instant| instant.to_rfc3339_opts(SecondsFormat::Millis, true))
     }
 
-    /// Reads what other programs write: RFC 3339, a date and time without zone (taken as UTC), epoch
-    /// seconds or epoch milliseconds, as number or text.
+    /// Reads a time that stands for itself: RFC 3339, epoch seconds or epoch milliseconds, as number or text. What is on
+    /// the wall clock of a zone is read by [`Zone::read`](crate::domain::schedule::zone::Zone::read).
     ///
     /// # Errors
     /// Names the value when it is none of these, or lies outside the years 1970 to 9999.
@@ -70,13 +70,8 @@ impl Timestamp {
         if let Ok(number) = text.parse::<f64>() {
             return Self::from_epoch(number);
         }
-        if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
-            return Self::in_range(instant.timestamp_millis());
-        }
-        ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"]
-            .iter()
-            .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
-            .and_then(|instant| Self::in_range(instant.and_utc().timestamp_millis()))
+        let instant = DateTime::parse_from_rfc3339(text).ok()?;
+        Self::in_range(instant.timestamp_millis())
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the range is checked right after")]
@@ -113,8 +108,7 @@ mod tests {
         for value in [
             json!("2026-01-01T00:00:00Z"),
             json!("2026-01-01T01:00:00+01:00"),
-            json!("2026-01-01T00:00:00"),
-            json!("2026-01-01 00:00:00.000"),
+            json!("2026-01-01 01:00:00.000+01:00"),
             json!(1_767_225_600),
             json!(1_767_225_600.0),
             json!(1_767_225_600_000_i64),
@@ -127,7 +121,8 @@ mod tests {
 
     #[test]
     fn what_is_not_a_time_is_named() {
-        for value in [json!("tomorrow"), json!(-5), json!(1e300), json!([]), json!("")] {
+        let naive = json!("2026-01-01T00:00:00");
+        for value in [json!("tomorrow"), json!(-5), json!(1e300), json!([]), json!(""), naive] {
             let error = Timestamp::read(&value).expect_err("not a time");
             assert!(error.contains(&value.to_string()), "{error}");
         }

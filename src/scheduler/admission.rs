@@ -11,6 +11,7 @@ use crate::domain::dead_letter::DeadLetter;
 use crate::domain::event::{Event, Level};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::TaskId;
+use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::store::{EarlierRun, KeyOf, RawTask, SeenLetter, StoreError};
@@ -37,6 +38,8 @@ pub(crate) struct Admitted {
 pub(crate) struct Admission {
     pub(crate) worker: Arc<Worker>,
     pub(crate) batch: u32,
+    /// Zone of times without an offset.
+    pub(crate) zone: Zone,
 }
 
 /// What became of one point.
@@ -119,7 +122,7 @@ impl Admission {
         letters: &[SeenLetter],
         now: Timestamp,
     ) -> Result<Fate, StoreError> {
-        let task = match raw.read(now) {
+        let task = match raw.read(self.zone, now) {
             Ok(task) => self.with_time_limit(task, now),
             Err(failure) => return self.reject(&raw, failure, now).await,
         };
@@ -224,7 +227,7 @@ impl Admission {
             buried_at: now,
         };
         let answer = match self.worker.store.bury(&letter).await {
-            Ok(()) => self.worker.store.reject(raw, &failure, now).await,
+            Ok(()) => self.worker.store.reject(raw, &failure, self.zone, now).await,
             Err(error) => Err(error),
         };
         match answer {

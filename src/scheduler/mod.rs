@@ -84,7 +84,7 @@ pub struct Settings {
     pub admission_batch: u32,
     /// A firing of a schedule that is later than this counts as missed, in milliseconds.
     pub missed_after_ms: u64,
-    /// Zone of schedules that name none.
+    /// Zone of schedules that name none, and of times without an offset.
     pub zone: Zone,
 }
 
@@ -339,7 +339,8 @@ impl Inner {
     ) {
         let worker = &self.worker;
         let swept = Arc::new(AtomicBool::new(false));
-        let admission = Admission { worker: Arc::clone(worker), batch: settings.admission_batch.max(1) };
+        let admission =
+            Admission { worker: Arc::clone(worker), batch: settings.admission_batch.max(1), zone: settings.zone };
         // Nothing that became due while no process ran waits for the first firing.
         self.poke.notify_one();
         let poke = Arc::clone(&self.poke);

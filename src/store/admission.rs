@@ -15,6 +15,7 @@ use super::values::{from_payload, task_id};
 use super::writer::{Change, Fence, Proof};
 use super::{Page, RawTask, Store, StoreError};
 use crate::domain::failure::Failure;
+use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::time::Timestamp;
 
@@ -117,9 +118,15 @@ impl Store {
     ///
     /// # Errors
     /// A failure of the store; calling again is safe.
-    pub async fn reject(&self, raw: &RawTask, failure: &Failure, now: Timestamp) -> Result<bool, StoreError> {
+    pub async fn reject(
+        &self,
+        raw: &RawTask,
+        failure: &Failure,
+        zone: Zone,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let patch = json!({
-            "status": TaskStatus::Failed, "error": failure, "run_at": raw.run_at(now), "finished_at": now,
+            "status": TaskStatus::Failed, "error": failure, "run_at": raw.run_at(zone, now), "finished_at": now,
             "updated_at": now, ADMITTED: true, "rank": null, "claim": null, "owner": null,
         });
         let Value::Object(patch) = patch else { return Ok(false) };

@@ -7,6 +7,7 @@ use super::values::is_within;
 use super::{StoreError, values};
 use crate::domain::dependency::OnDependencyFailure;
 use crate::domain::id::TaskId;
+use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{Task, limits};
 use crate::domain::time::Timestamp;
 use crate::domain::unique::UniqueFor;
@@ -239,7 +240,7 @@ pub(super) fn decode(id: TaskId, payload: Map<String, Value>, now: Timestamp) ->
     // Only words for people: what a newer version says otherwise is left out.
     let postponed = payload.get(POSTPONED).filter(|_| origin == Origin::Own).cloned();
     let postponed = postponed.and_then(|value| serde_json::from_value(value).ok());
-    let task = read(id, payload, now, origin).map_err(|failure| StoreError::Corrupt {
+    let task = read(id, payload, Zone::UTC, now, origin).map_err(|failure| StoreError::Corrupt {
         collection: "tasks".to_owned(),
         id: id.to_string(),
         reason: failure.message,

@@ -1,7 +1,8 @@
 //! Reading a task from a payload: qron's own form exactly, and what other programs write tolerantly.
 //!
 //! Tolerance means: names in any case and with or without `_` and `-`, the other names listed below, `null` as absent,
-//! numbers as text, lists as comma-separated text, times as RFC 3339 or epoch seconds or milliseconds. It does not mean
+//! numbers as text, lists as comma-separated text, times as RFC 3339, on the wall clock of
+//! `scheduler.zone` when they name no offset, or epoch seconds or milliseconds. It does not mean
 //! guessing: what cannot be understood is an error that names the field, the value and what is allowed. A point that is
 //! already terminal is only kept, never run, so nothing in it but its status can be wrong.
 //!
@@ -36,6 +37,7 @@ use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
 use crate::domain::json;
 use crate::domain::plan::Plan;
+use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{
     Claim, DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, MAX_GOAL_CHARS, MAX_PRIORITY, Task, TaskStatus,
     limits,
@@ -58,12 +60,13 @@ use words::{refusal, same_name, shown, whole};
 const RUN_AT: [&str; 6] = ["run_at", "scheduled_at", "scheduled_for", "due_at", "execute_at", "start_at"];
 
 impl RawTask {
-    /// The task that somebody meant by this point, with `now` for the times they left out.
+    /// The task that somebody meant by this point, with `now` for the times they left out. A time without an
+    /// offset is on the wall clock of `zone`.
     ///
     /// # Errors
     /// A failure of class invalid that names the field, its value and what is allowed.
-    pub fn read(&self, now: Timestamp) -> Result<Task, Failure> {
-        read(self.id, self.payload.clone(), now, Origin::Foreign)
+    pub fn read(&self, zone: Zone, now: Timestamp) -> Result<Task, Failure> {
+        read(self.id, self.payload.clone(), zone, now, Origin::Foreign)
     }
 }
 
@@ -80,11 +83,12 @@ pub(super) enum Origin {
 pub(super) fn read(
     id: TaskId,
     mut payload: Map<String, Value>,
+    zone: Zone,
     now: Timestamp,
     origin: Origin,
 ) -> Result<Task, Failure> {
     let mut task = {
-        let reader = Reader { payload: &payload, own: origin == Origin::Own, kept_as_is: false };
+        let reader = Reader { payload: &payload, own: origin == Origin::Own, kept_as_is: false, zone };
         let status = reader.status()?;
         let reader = Reader { kept_as_is: status.is_terminal(), ..reader };
         reader.task(id, status, now)?
@@ -122,6 +126,8 @@ fn start_over(task: &mut Task) {
 struct Reader<'a> {
     payload: &'a Map<String, Value>,
     own: bool,
+    /// Zone of times without an offset.
+    zone: Zone,
     /// Whether the task is terminal, so that what cannot be read is left out instead of refused.
     kept_as_is: bool,
 }
@@ -319,7 +325,7 @@ impl<'a> Reader<'a> {
 
     fn time(&self, names: &[&str]) -> Read<Timestamp> {
         let Some((key, value)) = self.find(names) else { return Ok(None) };
-        let read = if self.own { value.as_i64().map(Timestamp::from_millis) } else { Timestamp::read(value).ok() };
+        let read = if self.own { value.as_i64().map(Timestamp::from_millis) } else { self.zone.read(value).ok() };
         match read {
             Some(at) => Ok(Some(at)),
             None => self.refuse(key, value, "RFC 3339 (2026-01-31T09:00:00Z) or epoch seconds or milliseconds"),

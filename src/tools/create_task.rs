@@ -19,6 +19,7 @@ use crate::clock;
 use crate::domain::failure::Failure;
 use crate::domain::id::{TaskId, derived};
 use crate::domain::plan::Plan;
+use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{DEFAULT_PRIORITY, MAX_GOAL_CHARS, MAX_PRIORITY, Task, TaskStatus, limits};
 use crate::domain::time::Timestamp;
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
@@ -44,6 +45,7 @@ pub(super) type Names = Arc<RwLock<BTreeSet<String>>>;
 /// The tool `create_task`.
 pub struct CreateTask {
     store: Store,
+    zone: Zone,
     wake: Arc<Notify>,
     tools: Names,
     /// Parallel steps of one task count its children one after the other.
@@ -51,9 +53,10 @@ pub struct CreateTask {
 }
 
 impl CreateTask {
-    /// Inserts into `store` and notifies `wake`; a plan may name the tools in `tools`.
-    pub(super) fn new(store: Store, wake: Arc<Notify>, tools: Names) -> Self {
-        Self { store, wake, tools, counting: Default::default() }
+    /// Inserts into `store` and notifies `wake`; a plan may name the tools in `tools`. Times without an offset are on the
+    /// wall clock of `zone`.
+    pub(super) fn new(store: Store, wake: Arc<Notify>, tools: Names, zone: Zone) -> Self {
+        Self { store, wake, tools, zone, counting: Default::default() }
     }
 }
 
@@ -162,7 +165,7 @@ impl CreateTask {
             let tools: Vec<&str> = tools.iter().map(String::as_str).collect();
             plan.validate(&tools).map_err(|error| Failure::invalid(error.to_string()))?;
         }
-        let run_at = run_at.map(|run_at| Timestamp::read(&run_at)).transpose();
+        let run_at = run_at.map(|run_at| self.zone.read(&run_at)).transpose();
         let run_at = run_at.map_err(|reason| Failure::invalid(format!("run_at: {reason}")))?.unwrap_or(now);
         // Keys of different users must not meet.
         let unique_key = arguments.unique_key.map(|key| match &context.user {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::domain::id::TaskId;
+use crate::domain::schedule::zone::Zone;
 use crate::domain::tool::{ToolResult, ToolSpec};
 
 pub mod artifacts;
@@ -50,6 +51,9 @@ pub const NAMES: [&str; 12] = [
 pub struct Settings {
     /// Folder that holds one folder for each task.
     pub workspace: PathBuf,
+    /// Zone of times without an offset: that of `scheduler.zone`.
+    #[serde(skip)]
+    pub zone: Zone,
     /// Time limit of one call, in milliseconds.
     pub timeout_ms: u64,
     /// Longest output kept in the run, in bytes; longer ones become an artifact.

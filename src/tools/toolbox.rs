@@ -17,7 +17,7 @@ use super::calculate::Calculate;
 use super::create_task::{CreateTask, Names};
 use super::files::{ListFiles, ReadFile, Workspace, WriteFile};
 use super::http::{HttpRequest, SystemLookup};
-use super::inputs::{excerpt, refused};
+use super::inputs::{blocking, excerpt, refused};
 use super::sql::SqlQuery;
 use super::state::{GetState, SetState};
 use super::vector_search::VectorSearch;
@@ -27,6 +27,7 @@ use crate::domain::agent::AgentProfile;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::{TaskId, derived};
 use crate::domain::json;
+use crate::domain::time::Timestamp;
 use crate::domain::tool::{ToolCall, ToolResult, ToolSpec, keep_apart};
 use crate::store::Store;
 use crate::telemetry::metrics;
@@ -41,6 +42,7 @@ const MAX_VIOLATIONS: usize = 5;
 pub struct Toolbox {
     tools: Arc<BTreeMap<String, Registered>>,
     names: Names,
+    workspace: Workspace,
     store: Store,
     timeout: Duration,
     max_output_bytes: usize,
@@ -70,18 +72,19 @@ impl Toolbox {
             Arc::new(HttpRequest::new(&settings.http, Arc::new(SystemLookup))?),
             Arc::new(ListFiles::new(workspace.clone())),
             Arc::new(ReadFile::new(workspace.clone())),
-            Arc::new(WriteFile::new(workspace)),
+            Arc::new(WriteFile::new(workspace.clone())),
             Arc::new(GetState::new(store.clone())),
             Arc::new(SetState::new(store.clone())),
             Arc::new(SaveArtifact::new(store.clone())),
             Arc::new(ReadArtifact::new(store.clone(), settings.max_output_bytes)),
             Arc::new(VectorSearch::new(store.clone())),
-            Arc::new(CreateTask::new(store.clone(), wake, Arc::clone(&names))),
+            Arc::new(CreateTask::new(store.clone(), wake, Arc::clone(&names), settings.zone)),
             Arc::new(SqlQuery::new(&settings.sql)?),
         ];
         let empty = Self {
             tools: Arc::default(),
             names,
+            workspace,
             store: store.clone(),
             timeout: Duration::from_millis(settings.timeout_ms),
             max_output_bytes: settings.max_output_bytes,
@@ -186,6 +189,37 @@ impl Toolbox {
         Ok(keep_apart(&name, text.len(), &preview))
     }
 
+    /// The tasks that have a folder in the workspace of this replica.
+    ///
+    /// # Errors
+    /// When the workspace cannot be read.
+    pub async fn folders(&self) -> Result<Vec<TaskId>, Failure> {
+        let workspace = self.workspace.clone();
+        blocking(move || workspace.tasks().map_err(|error| workspace_failure(&error))).await
+    }
+
+    /// Removes the folders of `tasks`, as far as they have any here.
+    ///
+    /// # Errors
+    /// When one cannot be removed; the others are.
+    pub async fn remove_folders(&self, tasks: Vec<TaskId>) -> Result<(), Failure> {
+        let workspace = self.workspace.clone();
+        blocking(move || {
+            let failed = tasks.into_iter().filter_map(|task| workspace.remove(task).err()).last();
+            failed.map_or(Ok(()), |error| Err(workspace_failure(&error)))
+        })
+        .await
+    }
+
+    /// Sees to it that a task which begins finds its folder empty: one that is older than the task is removed.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub async fn begin_folder(&self, task: TaskId, created: Timestamp) -> Result<(), Failure> {
+        let workspace = self.workspace.clone();
+        blocking(move || workspace.remove_older(task, created).map_err(|error| workspace_failure(&error))).await
+    }
+
     /// The output of a tool that became the artifact `name` of `task`.
     ///
     /// # Errors
@@ -200,6 +234,10 @@ impl Toolbox {
         json::read_bytes(&bytes)
             .map_err(|error| Failure::invalid(format!("artifact {name:?} holds no output of a tool: {error}")))
     }
+}
+
+fn workspace_failure(error: &std::io::Error) -> Failure {
+    Failure::transient(format!("the folders of tasks (tools.workspace): {error}"))
 }
 
 /// What a tool says when the store failed it.

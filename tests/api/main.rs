@@ -10,3 +10,4 @@ mod embedded;
 mod lifecycle;
 mod model_away;
 mod refusals;
+mod times;

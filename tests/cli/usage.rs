@@ -55,6 +55,20 @@ fn the_configuration_is_checked_shown_and_explained() {
 }
 
 #[test]
+fn the_zone_data_in_use_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("tzdata.zi"), "# version 2999a\n").expect("a file");
+    let shown = |folder: &std::path::Path| {
+        let output = command(&["config", "show"]).env("TZDIR", folder).output().expect("runs");
+        crate::program::Said::from(output).ok().out
+    };
+    assert!(shown(folder.path()).starts_with("# Zone data: 2999a.\n"), "newer data of the machine are used");
+    std::fs::write(folder.path().join("tzdata.zi"), "# version 1999a\n").expect("a file");
+    let kept = shown(folder.path());
+    assert!(kept.starts_with("# Zone data: 20") && !kept.starts_with("# Zone data: 2999"), "{kept}");
+}
+
+#[test]
 fn when_no_qron_answers_the_way_out_is_said() {
     let said = run(&["list", "--url", "http://127.0.0.1:9"]);
     assert_eq!(said.code, Some(1), "{said:?}");

@@ -221,6 +221,35 @@ fn all_problems_are_told_at_once() {
 }
 
 #[test]
+fn one_setting_moves_all_data_but_what_is_set_itself() {
+    let folders = |variables: &[(&str, &str)]| {
+        let config = load("", variables).expect("valid");
+        let shown = config.effective_toml().to_owned();
+        for folder in [&config.tools.workspace, &config.artifacts.folder] {
+            assert!(shown.contains(&folder.display().to_string()), "{} is not shown", folder.display());
+        }
+        (config.tools.workspace, config.artifacts.folder)
+    };
+    let both = |workspace: &str, artifacts: &str| (workspace.into(), artifacts.into());
+    assert_eq!(folders(&[]), both("qron-data/workspace", "qron-data/artifacts"));
+    let moved = ("QRON__EMBEDDED__DATA_DIR", "/srv/qron");
+    assert_eq!(folders(&[moved]), both("/srv/qron/workspace", "/srv/qron/artifacts"));
+    let own = ("QRON__ARTIFACTS__FOLDER", "/mnt/shared");
+    assert_eq!(folders(&[moved, own]), both("/srv/qron/workspace", "/mnt/shared"));
+    let own = ("QRON__TOOLS__WORKSPACE", "/mnt/work");
+    assert_eq!(folders(&[moved, own]), both("/mnt/work", "/srv/qron/artifacts"));
+}
+
+#[test]
+fn an_abbreviation_is_no_zone() {
+    assert_problem("", &[("QRON__SCHEDULER__ZONE", "EST")], &["scheduler.zone", "\"EST\"", "America/New_York"]);
+    assert_problem("", &[("QRON__SCHEDULER__ZONE", "PST")], &["scheduler.zone", "America/Los_Angeles"]);
+    assert_problem("[scheduler]\nzone = \"CET\"\n", &[], &["scheduler.zone", "Europe/Berlin"]);
+    let config = load("[scheduler]\nzone = \"America/New_York\"\n", &[]).expect("valid");
+    assert_eq!(config.tools.zone, config.scheduler.zone);
+}
+
+#[test]
 fn a_file_that_is_missing_or_no_toml_is_named() {
     let error = Config::load_with(Some("/nowhere/qron.toml".as_ref()), []).expect_err("missing");
     assert!(error.to_string().contains("/nowhere/qron.toml"), "{error}");

@@ -77,6 +77,53 @@ async fn a_dry_run_tells_what_a_round_removes_and_everything_of_a_task_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_folder_of_a_task_goes_with_it_on_every_replica() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let workspace = folder.path().to_string_lossy().into_owned();
+    let app = TestApp::with(&[("QRON__TOOLS__WORKSPACE", &workspace)]).await;
+    let write = |content: &str| {
+        let arguments = json!({ "path": "out/notes.txt", "content": content, "mode": "append" });
+        let steps = json!([{ "id": "write", "tool": "write_file", "arguments": arguments }]);
+        json!({ "id": 41, "goal": "write some notes", "plan": { "steps": steps } })
+    };
+    let mut kept = write("kept");
+    kept["id"] = json!(42);
+    for body in [write("first"), kept] {
+        let id = app.submit(&body).await;
+        app.until(&id, "completed").await;
+    }
+    // What a task left that another replica removed, and what is not ours.
+    for name in ["00000000-0000-4000-8000-000000000001", "77", "lost+found", "007"] {
+        std::fs::create_dir_all(folder.path().join(name).join("below")).expect("a folder");
+    }
+    let names = || {
+        let entries = std::fs::read_dir(folder.path()).expect("the workspace");
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    };
+    prune(&app, in_days(1), true).await;
+    assert_eq!(names().len(), 6, "a dry run removes nothing");
+    prune(&app, in_days(1), false).await;
+    assert_eq!(names(), ["007", "41", "42", "lost+found"]);
+    assert_eq!(app.get("/api/v1/tasks/41").await.0, 200);
+    prune(&app, in_days(31), false).await;
+    assert_eq!(names(), ["007", "lost+found"], "the folders go with the tasks");
+    // Where a folder stayed, a later task of the same id finds it empty all the same.
+    let stale = folder.path().join("41");
+    std::fs::create_dir(&stale).expect("a folder");
+    std::fs::write(stale.join("old.txt"), "old").expect("a file");
+    let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+    std::fs::File::open(&stale).and_then(|opened| opened.set_modified(long_ago)).expect("an older folder");
+    let id = app.submit(&write("second")).await;
+    app.until(&id, "completed").await;
+    assert!(!stale.join("old.txt").exists());
+    assert_eq!(std::fs::read_to_string(stale.join("out/notes.txt")).expect("notes"), "second");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_referenced_stays() {
     let app = TestApp::start().await;
     let needed = app.submit(&saving(&["input"])).await;

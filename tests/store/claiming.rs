@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use qron::domain::id::TaskId;
+use qron::domain::schedule::zone::Zone;
 use qron::domain::task::{Claim, Task, TaskEvent, TaskStatus};
 use qron::store::{Closed, RunsAs};
 use serde_json::json;
@@ -162,7 +163,7 @@ async fn a_task_that_lies_about_its_form_goes_back_to_admission_and_blocks_nobod
     assert!(bed.due_ids(10, &Closed::default()).await.is_empty());
     let raw = bed.store.unadmitted(10, None).await.expect("points").items;
     assert_eq!(raw.iter().map(|raw| raw.id).collect::<Vec<_>>(), [TaskId::Number(5)]);
-    assert!(raw[0].read(NOW).expect_err("unreadable").message.starts_with("goal: 5"));
+    assert!(raw[0].read(Zone::UTC, NOW).expect_err("unreadable").message.starts_with("goal: 5"));
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use qdrant_client::qdrant::{
 };
 use qron::domain::failure::{Failure, FailureClass};
 use qron::domain::id::TaskId;
+use qron::domain::schedule::zone::Zone;
 use qron::domain::task::{Claim, Task, TaskEvent, TaskStatus};
 use qron::store::{Closed, RawTask};
 use serde_json::json;
@@ -20,7 +21,7 @@ use crate::bed::{Bed, NOW, claim, json, point};
 async fn admit_all(bed: &Bed) -> Vec<(RawTask, Failure)> {
     let mut unreadable = Vec::new();
     for raw in bed.store.unadmitted(100, None).await.expect("points").items {
-        match raw.read(NOW) {
+        match raw.read(Zone::UTC, NOW) {
             Ok(task) => assert!(bed.store.admit(&task).await.expect("admitted")),
             Err(failure) => unreadable.push((raw, failure)),
         }
@@ -63,7 +64,7 @@ async fn vectors_and_unknown_fields_survive_the_whole_life() {
 
     let raw = store.unadmitted(10, None).await.expect("points").items.remove(0);
     assert_eq!(raw.id, TaskId::Number(42));
-    assert!(store.admit(&raw.read(NOW).expect("readable")).await.expect("admitted"));
+    assert!(store.admit(&raw.read(Zone::UTC, NOW).expect("readable")).await.expect("admitted"));
     assert!(store.unadmitted(10, None).await.expect("points").items.is_empty());
     assert_eq!(bed.due_ids(10, &Closed::default()).await, [TaskId::Number(42)]);
     let running = store.claim(&[raw.id], &claim("t"), NOW).await.expect("claimed").remove(0);
@@ -98,8 +99,8 @@ async fn what_cannot_be_read_is_rejected_with_the_reason_and_blocks_no_other() {
     for (raw, failure) in &unreadable {
         assert_eq!(failure.class, FailureClass::Invalid);
         assert!(failure.message.len() < 500);
-        assert!(bed.store.reject(raw, failure, NOW).await.expect("rejected"));
-        assert!(!bed.store.reject(raw, failure, NOW).await.expect("known"), "rejected twice");
+        assert!(bed.store.reject(raw, failure, Zone::UTC, NOW).await.expect("rejected"));
+        assert!(!bed.store.reject(raw, failure, Zone::UTC, NOW).await.expect("known"), "rejected twice");
     }
     assert!(bed.store.unadmitted(100, None).await.expect("points").items.is_empty());
     assert_eq!(bed.due_ids(10, &Closed::default()).await, [TaskId::Number(1)]);
@@ -114,7 +115,7 @@ async fn a_rejected_point_that_is_requeued_is_read_anew() {
     let bed = Bed::new().await;
     bed.upsert(vec![point(3, &json!({"goal": "x", "priority": "9 of 10"}))]).await;
     let (raw, failure) = admit_all(&bed).await.remove(0);
-    bed.store.reject(&raw, &failure, NOW.plus_millis(-1)).await.expect("rejected");
+    bed.store.reject(&raw, &failure, Zone::UTC, NOW.plus_millis(-1)).await.expect("rejected");
     let rejected = bed.task(raw.id).await;
     bed.store.transition(&rejected, &TaskEvent::Requeued, NOW).await.expect("requeued");
     assert!(bed.due_ids(10, &Closed::default()).await.is_empty(), "it would run unread");
@@ -171,7 +172,7 @@ async fn a_point_that_comes_after_a_quiet_look_is_found_by_the_next() {
         bed.upsert(vec![point(id, &json!({"goal": "x"}))]).await;
         let raw = bed.store.unadmitted(10, None).await.expect("points").items;
         assert_eq!(raw.iter().map(|raw| raw.id).collect::<Vec<_>>(), [TaskId::Number(id)]);
-        assert!(bed.store.admit(&raw[0].read(NOW).expect("readable")).await.expect("admitted"));
+        assert!(bed.store.admit(&raw[0].read(Zone::UTC, NOW).expect("readable")).await.expect("admitted"));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use qron::domain::id::TaskId;
+use qron::domain::schedule::zone::Zone;
 use qron::domain::task::{Task, TaskStatus};
 use qron::store::{Order, Place, TaskFilter};
 use serde_json::json;
@@ -88,9 +89,9 @@ async fn what_other_clients_wrote_is_listed_once_it_is_admitted_and_what_cannot_
         assert_eq!(listed(limit).await, [1, 4].map(TaskId::Number), "{limit} at a time");
     }
     for raw in bed.store.unadmitted(10, None).await.expect("points").items {
-        match raw.read(NOW) {
+        match raw.read(Zone::UTC, NOW) {
             Ok(task) => assert!(bed.store.admit(&task).await.expect("admitted")),
-            Err(failure) => assert!(bed.store.reject(&raw, &failure, NOW).await.expect("rejected")),
+            Err(failure) => assert!(bed.store.reject(&raw, &failure, Zone::UTC, NOW).await.expect("rejected")),
         }
     }
     for limit in [1, 3, 10] {

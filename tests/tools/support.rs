@@ -28,6 +28,7 @@ pub(crate) fn call_of(tool: &str, arguments: Value) -> ToolCall {
 
 pub(crate) fn settings(folder: &Path) -> Settings {
     Settings {
+        zone: qron::domain::schedule::zone::Zone::UTC,
         workspace: folder.join("workspace"),
         timeout_ms: 10_000,
         max_output_bytes: 4096,

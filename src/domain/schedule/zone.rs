@@ -3,12 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, LocalResult, NaiveDate, NaiveDateTime, Offset as _, TimeZone as _};
+use chrono::{DateTime, FixedOffset, LocalResult, NaiveDate, NaiveDateTime, Offset as _, TimeZone as _};
 use chrono_tz::{TZ_VARIANTS, Tz};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::domain::time::Timestamp;
+
+pub mod data;
 
 /// No wall-clock time is further from UTC than this, in seconds, and no gap is longer.
 const REACH_S: i64 = 26 * 3600;
@@ -17,10 +19,58 @@ const REACH_S: i64 = 26 * 3600;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Zone(Tz);
 
-/// Text that names no zone.
+/// Text that names no zone, or one that is hardly ever meant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no time zone: use a name of the IANA database, such as Europe/Berlin, America/New_York or UTC")]
-pub struct UnknownZone(String);
+pub enum UnknownZone {
+    /// No name of the database.
+    #[error("{0:?} is no time zone: use a name of the IANA database, such as Europe/Berlin, America/New_York or UTC")]
+    Unknown(String),
+    /// An abbreviation: for half a year only, for several places, or without the change of clocks that its readers expect.
+    #[error(
+        "{name:?} is an abbreviation and no place: use {meant}; for a fixed distance from UTC use Etc/GMT+5 (five hours \
+             behind)"
+    )]
+    Abbreviation {
+        /// What was given.
+        name: String,
+        /// The zones that are probably meant.
+        meant: &'static str,
+    },
+    /// A distance from UTC.
+    #[error(
+        "{0:?} is an offset and no time zone: use the name of a place, such as Europe/Berlin, or Etc/GMT-2 for UTC+2"
+    )]
+    Offset(String),
+}
+
+/// Abbreviations, in upper case, with the zones that are probably meant. The database has some of them as zones of their
+/// own, most without any change of clocks: EST is UTC-5 all year round.
+const ABBREVIATIONS: &[(&[&str], &str)] = &[
+    (&["EST", "EDT", "ET", "EST5EDT"], "America/New_York"),
+    (&["CST", "CDT", "CT", "CST6CDT"], "America/Chicago (or Asia/Shanghai for China)"),
+    (&["MST", "MDT", "MT", "MST7MDT"], "America/Denver (or America/Phoenix, without summer time)"),
+    (&["PST", "PDT", "PT", "PST8PDT"], "America/Los_Angeles"),
+    (&["AKST", "AKDT"], "America/Anchorage"),
+    (&["HST", "HDT"], "Pacific/Honolulu"),
+    (&["AST", "ADT"], "America/Halifax"),
+    (&["NST", "NDT"], "America/St_Johns"),
+    (&["BRT"], "America/Sao_Paulo"),
+    (&["WET", "WEST"], "Europe/Lisbon"),
+    (&["BST"], "Europe/London"),
+    (&["CET", "CEST", "MET", "MEST", "MEZ", "MESZ"], "Europe/Berlin, or another city of central Europe"),
+    (&["EET", "EEST"], "Europe/Athens, or another city of eastern Europe"),
+    (&["MSK"], "Europe/Moscow"),
+    (&["SAST"], "Africa/Johannesburg"),
+    (&["IST"], "Asia/Kolkata (or Europe/Dublin, Asia/Jerusalem)"),
+    (&["SGT"], "Asia/Singapore"),
+    (&["HKT"], "Asia/Hong_Kong"),
+    (&["JST"], "Asia/Tokyo"),
+    (&["KST"], "Asia/Seoul"),
+    (&["AEST", "AEDT", "AET"], "Australia/Sydney (or Australia/Brisbane, without summer time)"),
+    (&["ACST", "ACDT"], "Australia/Adelaide"),
+    (&["AWST"], "Australia/Perth"),
+    (&["NZST", "NZDT"], "Pacific/Auckland"),
+];
 
 /// What a wall-clock time stands for, in seconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,17 +86,38 @@ impl Zone {
     /// Coordinated Universal Time.
     pub const UTC: Self = Self(Tz::UTC);
 
+    /// The zone called `name` in the database, in any case.
+    fn named(name: &str) -> Option<Self> {
+        let alike = || TZ_VARIANTS.iter().copied().find(|zone| zone.name().eq_ignore_ascii_case(name));
+        name.parse().ok().or_else(alike).map(Self)
+    }
+
+    /// Why the zone should not be used, although the database has it.
+    ///
+    /// # Errors
+    /// [`UnknownZone::Abbreviation`] for EST and its like.
+    pub fn check(self) -> Result<(), UnknownZone> {
+        abbreviation(self.0.name()).map_or(Ok(()), Err)
+    }
+
     /// The wall-clock time at `utc`, both in seconds.
     pub(super) fn wall(self, utc: i64) -> i64 {
         utc + self.offset(utc)
     }
 
     fn offset(self, utc: i64) -> i64 {
+        if let Some(offset) = data::offset(self.0, utc) {
+            return offset;
+        }
         let naive = DateTime::from_timestamp(utc, 0).unwrap_or_default().naive_utc();
         i64::from(self.0.offset_from_utc_datetime(&naive).fix().local_minus_utc())
     }
 
     pub(super) fn instants(self, wall: i64) -> Instants {
+        let gap = || Instants::Gap(first(wall - REACH_S, wall + REACH_S, |utc| self.wall(utc) > wall));
+        if let Some(instants) = data::instants(self.0, wall) {
+            return instants.unwrap_or_else(gap);
+        }
         let naive = DateTime::from_timestamp(wall, 0).unwrap_or_default().naive_utc();
         let utc = |offset: <Tz as chrono::TimeZone>::Offset| wall - i64::from(offset.fix().local_minus_utc());
         match self.0.offset_from_local_datetime(&naive) {
@@ -55,7 +126,7 @@ impl Zone {
                 let (one, other) = (utc(one), utc(other));
                 Instants::Two(one.min(other), one.max(other))
             }
-            LocalResult::None => Instants::Gap(first(wall - REACH_S, wall + REACH_S, |utc| self.wall(utc) > wall)),
+            LocalResult::None => gap(),
         }
     }
 
@@ -98,9 +169,9 @@ impl Zone {
     }
 
     fn format(self, at: Timestamp, pattern: &str) -> String {
-        self.0
-            .timestamp_millis_opt(at.as_millis())
-            .single()
+        let seconds = i32::try_from(self.offset(at.as_millis().div_euclid(1000))).unwrap_or_default();
+        FixedOffset::east_opt(seconds)
+            .and_then(|offset| offset.timestamp_millis_opt(at.as_millis()).single())
             .map_or_else(|| at.to_rfc3339(), |local| local.format(pattern).to_string())
     }
 }
@@ -119,9 +190,27 @@ impl FromStr for Zone {
 
     fn from_str(text: &str) -> Result<Self, UnknownZone> {
         let text = text.trim();
-        let named = text.parse().ok();
-        let alike = || TZ_VARIANTS.iter().copied().find(|zone| zone.name().eq_ignore_ascii_case(text));
-        named.or_else(alike).map(Self).ok_or_else(|| UnknownZone(text.to_owned()))
+        if let Some(abbreviation) = abbreviation(text) {
+            return Err(abbreviation);
+        }
+        Self::named(text).ok_or_else(|| {
+            let distance = text.trim_start_matches(|letter: char| letter.is_ascii_alphabetic());
+            let is_offset =
+                distance.starts_with(['+', '-', '\u{2212}']) || text.ends_with(|letter: char| letter.is_ascii_digit());
+            if is_offset { UnknownZone::Offset(text.to_owned()) } else { UnknownZone::Unknown(text.to_owned()) }
+        })
+    }
+}
+
+fn abbreviation(name: &str) -> Option<UnknownZone> {
+    let upper = name.to_ascii_uppercase();
+    let (_, meant) = ABBREVIATIONS.iter().find(|(names, _)| names.contains(&upper.as_str()))?;
+    Some(UnknownZone::Abbreviation { name: name.to_owned(), meant })
+}
+
+impl Default for Zone {
+    fn default() -> Self {
+        Self::UTC
     }
 }
 
@@ -138,8 +227,11 @@ impl Serialize for Zone {
 }
 
 impl<'de> Deserialize<'de> for Zone {
+    /// Reads any zone of the database: a schedule that was stored with EST goes on as it did. What people write is read
+    /// by [`FromStr`], or held against [`Zone::check`].
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        let name = String::deserialize(deserializer)?;
+        Self::named(name.trim()).map_or_else(|| name.parse().map_err(serde::de::Error::custom), Ok)
     }
 }
 
@@ -165,8 +257,65 @@ mod tests {
         assert_eq!(berlin.show(Timestamp::from_millis(1_782_889_200_000)), "2026-07-01T09:00:00+02:00");
     }
 
+    /// British Columbia keeps summer time since November 2026; the data compiled in do not know. No other test of this
+    /// program uses the zone.
+    #[test]
+    fn newer_data_of_the_machine_are_used() {
+        let mut data = data::ZoneData::new("2026f");
+        data.add("America/Vancouver", include_bytes!("zone/vancouver-2026f.tzif")).expect("a zone");
+        assert!(data.add("America/Toronto", b"TZif, but nothing of it").is_err());
+        assert!(data.install());
+        assert_eq!(data::ZoneData::version(), "2026f");
+        let vancouver: Zone = "America/Vancouver".parse().expect("a zone");
+        let read = |text: &str| vancouver.read(&json!(text)).expect("a time").to_rfc3339();
+        assert_eq!(read("2026-12-15T09:00:00"), "2026-12-15T16:00:00.000Z");
+        assert_eq!(read("2026-07-15T09:00:00"), "2026-07-15T16:00:00.000Z");
+        assert_eq!(read("2040-01-15T09:00:00"), "2040-01-15T16:00:00.000Z");
+        assert_eq!(read("2025-12-15T09:00:00"), "2025-12-15T17:00:00.000Z", "the past stays");
+        assert_eq!(read("2025-03-09T02:30:00"), "2025-03-09T10:00:00.000Z", "a gap ends where it ends");
+        assert_eq!(read("2025-11-02T01:30:00"), "2025-11-02T08:30:00.000Z", "the first of two");
+        assert_eq!(vancouver.show(Timestamp::from_millis(1_797_350_400_000)), "2026-12-15T09:00:00-07:00");
+        let spec = crate::domain::schedule::timing::Spec::Cron("0 9 * * *".to_owned());
+        let timing = crate::domain::schedule::timing::Timing::new(&spec, vancouver, (None, None), Timestamp::default())
+            .expect("a timing");
+        let after = vancouver.read(&json!("2026-12-24T12:00:00")).expect("a time");
+        let next = timing.next(after).expect("a firing");
+        assert_eq!(next.to_rfc3339(), "2026-12-25T16:00:00.000Z");
+        let berlin: Zone = "Europe/Berlin".parse().expect("a zone");
+        assert_eq!(
+            berlin.read(&json!("2026-12-15T09:00:00")).expect("a time").to_rfc3339(),
+            "2026-12-15T08:00:00.000Z"
+        );
+    }
+
     #[test]
     fn what_is_no_zone_is_named() {
         assert!("Europe/Berln".parse::<Zone>().expect_err("none").to_string().contains("Berln"));
+        for offset in ["+02:00", "UTC+2", "GMT-5", "-0500"] {
+            assert!(offset.parse::<Zone>().expect_err(offset).to_string().contains("is an offset"), "{offset}");
+        }
+    }
+
+    #[test]
+    fn an_abbreviation_is_explained_and_a_stored_one_is_kept() {
+        for (abbreviation, meant) in [
+            ("EST", "America/New_York"),
+            ("est5edt", "America/New_York"),
+            ("PST", "America/Los_Angeles"),
+            ("MST", "America/Denver"),
+            ("CET", "Europe/Berlin"),
+            ("CEST", "Europe/Berlin"),
+            ("IST", "Asia/Kolkata"),
+            ("HST", "Pacific/Honolulu"),
+        ] {
+            let error = abbreviation.parse::<Zone>().expect_err(abbreviation).to_string();
+            assert!(error.contains(meant) && error.contains(abbreviation), "{error}");
+        }
+        for fine in ["UTC", "GMT", "Etc/GMT+5", "America/New_York", "Japan"] {
+            assert!(fine.parse::<Zone>().expect(fine).check().is_ok(), "{fine}");
+        }
+        let stored: Zone = serde_json::from_value(json!("EST")).expect("a zone of the database");
+        assert!(stored.to_string() == "EST" && stored.check().is_err());
+        assert!(serde_json::from_value::<Zone>(json!("PST")).is_err());
     }
 }

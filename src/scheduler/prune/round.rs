@@ -13,6 +13,8 @@ use crate::store::{Belonging, Ended, Left, StoreError};
 
 /// Points looked at in one go.
 const PAGE: u32 = 512;
+/// Folders whose tasks are looked for in one go.
+const FOLDERS: usize = 512;
 /// A page that removed something is followed by a rest this many times as long, one that did not by a shorter one.
 const REST: u32 = 3;
 /// What belongs to no task that exists is left for this long, in milliseconds: its task may be on its way.
@@ -37,6 +39,7 @@ impl<'a> Round<'a> {
     /// Walks through all that retention looks at.
     pub(super) async fn walk(&mut self) -> Result<(), StoreError> {
         self.walk_tasks().await?;
+        self.walk_folders().await?;
         let keep = &self.pruner.keep;
         let (attempts, artifacts) = (keep.attempts_days, keep.artifacts_days);
         self.walk_belongings(Belonging::Attempt, days_before(attempts, self.now)).await?;
@@ -57,6 +60,37 @@ impl<'a> Round<'a> {
             }
             self.rest(began, removed).await;
         }
+    }
+
+    /// Removes the folders on this replica whose tasks are gone, whichever replica removed them. A folder is made while
+    /// its task exists, so that one seen before its task is looked for belongs to a task that was removed.
+    async fn walk_folders(&mut self) -> Result<(), StoreError> {
+        if self.dry_run {
+            return Ok(());
+        }
+        let worker = &self.pruner.worker;
+        let folders = match worker.agent.folders().await {
+            Ok(folders) => folders,
+            Err(failure) => {
+                tracing::warn!(%failure, "the folders of tasks that are gone stay until the next round");
+                return Ok(());
+            }
+        };
+        for tasks in folders.chunks(FOLDERS) {
+            let began = Instant::now();
+            let known = worker.store.statuses(tasks).await?;
+            let gone: Vec<TaskId> = tasks.iter().copied().filter(|task| !known.contains_key(task)).collect();
+            if gone.is_empty() {
+                continue;
+            }
+            let count = gone.len();
+            match worker.agent.remove_folders(gone).await {
+                Ok(()) => tracing::info!(count, "removed the folders of tasks that are gone"),
+                Err(failure) => tracing::warn!(%failure, "a folder of a task that is gone stays until the next round"),
+            }
+            self.rest(began, true).await;
+        }
+        Ok(())
     }
 
     async fn prune_tasks(&mut self, ended: Vec<Ended>) -> Result<bool, StoreError> {

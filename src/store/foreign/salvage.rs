@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{RUN_AT, RawTask, Reader};
 use crate::domain::id::TaskId;
+use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{MAX_GOAL_CHARS, Task, TaskStatus};
 use crate::domain::time::Timestamp;
 
@@ -11,7 +12,7 @@ impl RawTask {
     /// The beginning of what somebody wanted, as far as that can be read; empty otherwise.
     #[must_use]
     pub fn goal(&self) -> String {
-        let reader = Reader { payload: &self.payload, own: false, kept_as_is: true };
+        let reader = Reader { payload: &self.payload, own: false, kept_as_is: true, zone: Zone::UTC };
         reader.goal().unwrap_or_default().chars().take(MAX_GOAL_CHARS).collect()
     }
 
@@ -22,15 +23,15 @@ impl RawTask {
     }
 
     /// When somebody meant it to run, as far as that can be read; `now` otherwise.
-    pub(in crate::store) fn run_at(&self, now: Timestamp) -> Timestamp {
-        let reader = Reader { payload: &self.payload, own: false, kept_as_is: true };
+    pub(in crate::store) fn run_at(&self, zone: Zone, now: Timestamp) -> Timestamp {
+        let reader = Reader { payload: &self.payload, own: false, kept_as_is: true, zone };
         reader.time(&RUN_AT).ok().flatten().unwrap_or(now)
     }
 
     /// The point as far as it can be read; what cannot is left out. A status that is no word qron knows is shown as waiting:
     /// nothing happens to the point before a person or a newer version looks at it.
     pub(in crate::store) fn salvage(&self, now: Timestamp) -> Task {
-        let reader = Reader { payload: &self.payload, own: false, kept_as_is: true };
+        let reader = Reader { payload: &self.payload, own: false, kept_as_is: true, zone: Zone::UTC };
         let status = reader.status().unwrap_or(TaskStatus::Waiting);
         let readable = reader.task(self.id, status, now).ok();
         let extra: Map<String, Value> = self.payload.clone();

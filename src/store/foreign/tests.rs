@@ -14,7 +14,7 @@ fn raw(payload: &Value) -> RawTask {
 }
 
 fn task(payload: &Value) -> Task {
-    raw(payload).read(NOW).unwrap_or_else(|failure| panic!("{payload}: {failure}"))
+    raw(payload).read(Zone::UTC, NOW).unwrap_or_else(|failure| panic!("{payload}: {failure}"))
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn what_is_wrong_is_named_with_its_field() {
         (json!({"goal": "x", "plan": [1]}), "plan"),
         (json!({"goal": "x", "cancel_requested": "perhaps"}), "cancel_requested"),
     ] {
-        let failure = raw(&payload).read(NOW).expect_err(key);
+        let failure = raw(&payload).read(Zone::UTC, NOW).expect_err(key);
         assert_eq!(failure.class, FailureClass::Invalid);
         assert!(failure.message.starts_with(&format!("{key}: ")), "{failure}");
         assert!(failure.message.len() < 400, "{}", failure.message.len());
@@ -96,10 +96,29 @@ fn what_is_wrong_is_named_with_its_field() {
 }
 
 #[test]
+fn a_time_without_an_offset_is_on_the_wall_clock_of_the_zone() {
+    let berlin: Zone = "Europe/Berlin".parse().expect("a zone");
+    for (written, expected) in [
+        (json!("2026-07-01T09:00:00"), "2026-07-01T07:00:00.000Z"),
+        (json!("2026-07-01 09:00"), "2026-07-01T07:00:00.000Z"),
+        (json!("2026-12-01 09:00:00.5"), "2026-12-01T08:00:00.500Z"),
+        (json!("2026-07-01"), "2026-06-30T22:00:00.000Z"),
+        (json!("2026-07-01T09:00:00Z"), "2026-07-01T09:00:00.000Z"),
+        (json!("2026-07-01T09:00:00-04:00"), "2026-07-01T13:00:00.000Z"),
+        (json!(1_782_889_200), "2026-07-01T07:00:00.000Z"),
+    ] {
+        for field in ["run_at", "scheduled_for", "due_at"] {
+            let task = raw(&json!({"goal": "x", field: written})).read(berlin, NOW).expect("readable");
+            assert_eq!(task.run_at.to_rfc3339(), expected, "{field} = {written}");
+        }
+    }
+}
+
+#[test]
 fn what_is_already_terminal_is_taken_as_it_is() {
     let task = task(&json!({"status": "DONE", "priority": [], "completed_at": "2025-12-31", "output": "42"}));
     assert_eq!(task.status, TaskStatus::Completed);
-    assert_eq!(task.finished_at, Some(NOW));
+    assert_eq!(task.finished_at, Some(Timestamp::from_millis(1_767_139_200_000)));
     assert_eq!(task.result, Some(json!("42")));
 }
 
@@ -107,7 +126,7 @@ fn what_is_already_terminal_is_taken_as_it_is() {
 fn our_own_points_are_not_guessed_at() {
     let payload = json!({"goal": "x", "status": "pending", "run_at": 5, "output": "not a result", "admitted": true});
     let Value::Object(payload) = payload else { unreachable!() };
-    let task = read(TaskId::Number(9), payload, NOW, Origin::Own).expect("readable");
+    let task = read(TaskId::Number(9), payload, Zone::UTC, NOW, Origin::Own).expect("readable");
     assert_eq!(task.run_at, Timestamp::from_millis(5));
     assert_eq!(task.result, None);
     assert_eq!(task.extra["output"], json!("not a result"));
@@ -152,12 +171,12 @@ proptest! {
             payload.insert("goal".into(), goal.into());
         }
         let raw = RawTask { id: TaskId::Number(9), payload };
-        match raw.read(NOW) {
+        match raw.read(Zone::UTC, NOW) {
             Err(failure) => prop_assert_eq!(failure.class, FailureClass::Invalid),
             Ok(task) => {
                 let mut written = super::super::codec::encode(&task);
                 written.extend(task.extra.clone());
-                let again = read(task.id, written, NOW, Origin::Own).expect("our own form");
+                let again = read(task.id, written, Zone::UTC, NOW, Origin::Own).expect("our own form");
                 prop_assert_eq!(&again.goal, &task.goal);
                 prop_assert_eq!((again.status, again.run_at, again.priority), (task.status, task.run_at, task.priority));
                 prop_assert_eq!(again.extra, task.extra);

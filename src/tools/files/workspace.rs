@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, MetadataExt, OpenOptions, OpenOptionsExt};
+use chrono::{DateTime, Utc};
 
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
+use crate::domain::time::Timestamp;
 
 /// Longest path, in bytes.
 const MAX_PATH: usize = 1024;
@@ -58,6 +60,54 @@ impl Workspace {
             root.open_dir(&name)
         };
         open().map_err(|error| FileError::Failed(Failure::permanent(format!("the folder of the task: {error}"))))
+    }
+
+    /// The tasks that have a folder, none when there is no workspace yet.
+    ///
+    /// # Errors
+    /// When the workspace cannot be read.
+    pub fn tasks(&self) -> io::Result<Vec<TaskId>> {
+        let entries = match std::fs::read_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut tasks = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            // What is not named like a task, or is no folder, is not ours.
+            let task = entry.file_name().to_str().and_then(|name| name.parse::<TaskId>().ok());
+            if entry.file_type()?.is_dir() {
+                tasks.extend(task.filter(|task| entry.file_name() == *task.to_string()));
+            }
+        }
+        Ok(tasks)
+    }
+
+    /// Removes the folder of `task` with all in it; does nothing when there is none.
+    ///
+    /// # Errors
+    /// When something in it cannot be removed.
+    pub fn remove(&self, task: TaskId) -> io::Result<()> {
+        let removed = Dir::open_ambient_dir(&self.root, ambient_authority())
+            .and_then(|root| root.remove_dir_all(task.to_string()));
+        match removed {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+
+    /// Removes the folder of `task` when nothing was written into it since `created`: it is left from another task of
+    /// the same id.
+    ///
+    /// # Errors
+    /// When it cannot be read or removed.
+    pub fn remove_older(&self, task: TaskId, created: Timestamp) -> io::Result<()> {
+        let modified = match std::fs::metadata(self.root.join(task.to_string())) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            metadata => metadata?.modified()?,
+        };
+        let modified = DateTime::<Utc>::from(modified).timestamp_millis();
+        if modified < created.as_millis() { self.remove(task) } else { Ok(()) }
     }
 
     /// The content of the regular file `path` below `folder`.
