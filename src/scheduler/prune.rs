@@ -127,6 +127,11 @@ impl Pruner {
         walked.map(|()| round.pruned)
     }
 
+    /// Removes the folders on this replica whose tasks are gone.
+    pub(crate) async fn remove_folders(&self, now: Timestamp) -> Result<(), StoreError> {
+        Round::new(self, now, false).walk_folders().await
+    }
+
     fn tell(&self, pruned: &Pruned, now: Timestamp) {
         for (what, count) in pruned.parts() {
             metrics::PRUNED.add(count, [what]);

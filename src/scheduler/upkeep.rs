@@ -93,14 +93,15 @@ impl Upkeep {
         }
     }
 
-    /// One round, if this replica is the one to make it: the first by name of those that stay.
+    /// One round, if this replica is the one to make it: the first by name of those that stay. The others remove the folders
+    /// that only they have.
     async fn prune(&self) -> Result<(), StoreError> {
         let replicas = self.worker.store.replicas().await?;
+        let pruner = Pruner::new(Arc::clone(&self.worker), self.retention.clone());
         let first = replicas.iter().filter(|replica| !replica.draining).map(|replica| &replica.id).min();
         if first.is_some_and(|first| *first != self.worker.replica_id) {
-            return Ok(());
+            return pruner.remove_folders(clock::now()).await;
         }
-        let pruner = Pruner::new(Arc::clone(&self.worker), self.retention.clone());
         pruner.run_once(clock::now(), false).await.map(|_| ())
     }
 }

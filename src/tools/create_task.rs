@@ -99,7 +99,7 @@ impl Tool for CreateTask {
                         "type": "string", "minLength": 1, "maxLength": MAX_GOAL_CHARS,
                         "description": "what shall be achieved, with all that is needed to understand it"
                     },
-                    "run_at": { "type": "string", "description": "RFC 3339; at once when absent" },
+                    "run_at": { "type": "string", "description": "RFC 3339, or without an offset on the local clock; at once when absent" },
                     "priority": { "type": "integer", "minimum": 0, "maximum": MAX_PRIORITY },
                     "agent": word,
                     "capabilities": { "type": "array", "items": word, "maxItems": 20 },

@@ -64,7 +64,7 @@ impl<'a> Round<'a> {
 
     /// Removes the folders on this replica whose tasks are gone, whichever replica removed them. A folder is made while
     /// its task exists, so that one seen before its task is looked for belongs to a task that was removed.
-    async fn walk_folders(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn walk_folders(&mut self) -> Result<(), StoreError> {
         if self.dry_run {
             return Ok(());
         }
