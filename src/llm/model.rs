@@ -37,6 +37,7 @@ struct Learnt {
 
 /// What a request had that a model may refuse.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing of its own that a request has or has not")]
 pub(super) struct Sent {
     /// A schema, in whichever form but in the prompt.
     pub(super) schema: bool,

@@ -15,7 +15,7 @@ const LIMIT_REASONS: [&str; 4] = ["length", "max_tokens", "max_output_tokens", "
 const MESSAGE_FIELDS: [&str; 8] =
     ["role", "content", "tool_calls", "function_call", "refusal", "audio", "annotations", "name"];
 /// The same of a call, and of the function in it.
-const CALL_FIELDS: [&str; 6] = ["id", "type", "index", "function", "name", "arguments"];
+const CALL_FIELDS: [&str; 7] = ["id", "type", "index", "function", "name", "arguments", "input"];
 /// More tokens than any model reads or writes at once: a count above is none.
 const MOST_TOKENS: f64 = 1e8;
 
@@ -115,6 +115,9 @@ fn tool_calls(message: &Value, tools: &[Arc<ToolSpec>]) -> Vec<RequestedCall> {
     let functions =
         listed.iter().map(|call| (call, if call["function"].is_object() { &call["function"] } else { call }));
     let functions = functions.chain(legacy.map(|message| (&Value::Null, &message["function_call"])));
+    // Proxies of Anthropic's models may leave calls among the parts of the content.
+    let parts = message["content"].as_array().map_or(&[][..], Vec::as_slice);
+    let functions = functions.chain(parts.iter().filter(|part| part["type"] == "tool_use").map(|part| (part, part)));
     let names = textual::names(tools);
     let mut calls: Vec<RequestedCall> = Vec::new();
     for (call, function) in functions {
@@ -129,7 +132,7 @@ fn tool_calls(message: &Value, tools: &[Arc<ToolSpec>]) -> Vec<RequestedCall> {
         calls.push(RequestedCall {
             id: given.map_or_else(wire::fresh_id, str::to_owned),
             tool: meant(written, &names).unwrap_or(written).to_owned(),
-            arguments: arguments(&function["arguments"]),
+            arguments: arguments(function.get("arguments").unwrap_or(&function["input"])),
             fields,
         });
     }
@@ -208,6 +211,10 @@ mod tests {
         assert_eq!(arguments, [&json!({"x": 1}), &json!({"x": 2}), &json!("{oops"), &json!({}), &json!({})]);
         let ids: std::collections::HashSet<&str> = answer.tool_calls.iter().map(|call| call.id.as_str()).collect();
         assert_eq!(ids.len(), 5, "{ids:?}");
+
+        let parts = json!([{ "type": "text", "text": "so" }, { "type": "tool_use", "id": "u", "name": "t", "input": { "x": 3 } }]);
+        let mixed = super::tests::answer(&json!({ "content": parts }), "tool_use").expect("an answer");
+        assert_eq!((mixed.content.as_str(), &mixed.tool_calls[0].arguments), ("so", &json!({ "x": 3 })));
 
         let legacy = json!({ "content": null, "function_call": { "name": "t", "arguments": "{}" } });
         assert_eq!(super::tests::answer(&legacy, "function_call").expect("an answer").tool_calls[0].tool, "t");

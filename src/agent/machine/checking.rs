@@ -78,7 +78,7 @@ fn bad_arguments(step: &PlanStep, tool: &ToolSpec) -> Vec<String> {
     let mut mistakes: Vec<String> = validator.iter_errors(&given).filter(|error| !is_open(error)).map(told).collect();
     if let (Some(last), Some(properties)) = (mistakes.last_mut(), tool.parameters["properties"].as_object()) {
         let names: Vec<&str> = properties.keys().map(String::as_str).collect();
-        last.push_str(&format!(" (arguments of {}: {})", tool.name, names.join(", ")));
+        *last = format!("{last} (arguments of {}: {})", tool.name, names.join(", "));
     }
     mistakes
 }
@@ -196,19 +196,19 @@ fn answered(description: &str) -> Option<Vec<&str>> {
 
 /// Puts values in `value` into text where `schema` wants text: JSON as its text.
 pub(super) fn as_text(value: &mut Value, schema: &Value) {
+    if schema["type"] == "string" && !matches!(value, Value::Null | Value::String(_)) {
+        let pretty = serde_json::to_string_pretty(value);
+        *value = Value::String(pretty.unwrap_or_else(|_| value.to_string()));
+        return;
+    }
     match value {
-        Value::Null | Value::String(_) => {}
-        other if schema["type"] == "string" => {
-            let pretty = serde_json::to_string_pretty(other);
-            *other = Value::String(pretty.unwrap_or_else(|_| other.to_string()));
-        }
         Value::Object(fields) => {
             for (name, field) in fields {
                 as_text(field, &schema["properties"][name.as_str()]);
             }
         }
         Value::Array(items) => items.iter_mut().for_each(|item| as_text(item, &schema["items"])),
-        Value::Bool(_) | Value::Number(_) => {}
+        _ => {}
     }
 }
 
