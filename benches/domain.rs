@@ -48,11 +48,13 @@ fn routing(bench: &mut Criterion) {
         serde_json::from_value(json!({"name": format!("a{index}"), "capabilities": words})).expect("an agent")
     };
     let profiles: Vec<AgentProfile> = (0..32).map(agent).collect();
-    let loads: Vec<AgentLoad<'_>> =
-        profiles.iter().map(|profile| AgentLoad { profile, in_flight: 1, paused: false }).collect();
+    let loads: Vec<AgentLoad<'_>> = profiles
+        .iter()
+        .map(|profile| AgentLoad { profile, in_flight: 1, paused: false, model_room: usize::MAX })
+        .collect();
     let wanted = ["skill31".to_owned()];
     bench.bench_function("a task finds its agent among 32", |bench| {
-        bench.iter(|| route(None, black_box(&wanted), &loads));
+        bench.iter(|| route(None, black_box(&wanted), true, &loads));
     });
 }
 

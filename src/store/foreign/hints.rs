@@ -146,6 +146,7 @@ mod tests {
 
     use super::*;
     use crate::domain::id::TaskId;
+    use crate::domain::schedule::zone::Zone;
     use crate::domain::time::Timestamp;
 
     fn raw(field: &str, value: Value) -> RawTask {
@@ -213,7 +214,7 @@ mod tests {
             ("interval", json!("1h")),
             ("repeat", json!("@hourly")),
         ] {
-            let failure = raw(field, value.clone()).read(now).expect_err(field);
+            let failure = raw(field, value.clone()).read(Zone::UTC, now).expect_err(field);
             assert!(failure.message.starts_with(&format!("{field}: ")), "{failure}");
             assert!(failure.message.contains("qron schedules add"), "{failure}");
         }
@@ -221,7 +222,7 @@ mod tests {
             [("schedule", json!("monthly report")), ("interval", json!([1, 2])), ("every", json!("one"))]
         {
             let point = raw(field, value);
-            assert!(point.read(now).is_ok(), "{field}");
+            assert!(point.read(Zone::UTC, now).is_ok(), "{field}");
             assert!(point.hints()[0].contains("qron schedules add"), "{field}");
         }
     }
