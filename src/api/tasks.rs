@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -28,6 +29,8 @@ use crate::domain::time::Timestamp;
 use crate::store::{Found, Inserted, Order, StoreError, TaskFilter, TransitionError};
 use crate::telemetry::metrics;
 
+/// Points read at the same time.
+const FOUND_AT_ONCE: usize = 16;
 /// Events shown with a task, the newest.
 const HISTORY: u32 = 500;
 /// Newest attempts whose steps are shown with a task: those of earlier ones are among them.
@@ -178,9 +181,12 @@ pub(super) async fn list(
 async fn by_prefix(parts: &Parts, prefix: &str, limit: u32) -> Result<Json<Listing<TaskView>>, Problem> {
     let prefix = prefix.parse().map_err(|error: InvalidIdPrefix| Problem::bad_request(error.to_string()))?;
     let ids = parts.store.task_ids_by_prefix(prefix, limit).await?;
-    let mut tasks = parts.store.tasks_by_id(&ids).await?;
-    tasks.sort_by_key(|task| task.id);
-    Ok(Json(Listing::whole(tasks)))
+    let points = stream::iter(ids).map(|id| parts.store.find(id)).buffered(FOUND_AT_ONCE);
+    let points: Vec<Option<Found>> = points.try_collect().await?;
+    let mut items: Vec<TaskView> =
+        points.into_iter().flatten().map(|found| TaskView::of_point(found, &parts.runner)).collect();
+    items.sort_by_key(|task| task.id);
+    Ok(Json(Listing { items, next: None }))
 }
 
 /// How many tasks pass a filter, by status.

@@ -118,6 +118,10 @@ async fn whole<C: Candidate>(client: &Client, text: &str) -> Result<String, CliE
     // One more than is shown tells that there are others.
     let limit = (SHOWN + 1).to_string();
     let found: Listing<C> = client.get(&[C::PATH], &[("id_prefix", text), ("limit", &limit)]).await?;
+    // A whole number is an id, whatever else begins with its digits.
+    if let Some(exact) = found.items.iter().find(|item| item.id().to_string() == text) {
+        return Ok(exact.id().to_string());
+    }
     match found.items.as_slice() {
         [one] => Ok(one.id().to_string()),
         [] => Err(CliError::Failed(format!(

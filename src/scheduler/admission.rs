@@ -60,10 +60,7 @@ impl Admission {
     /// # Errors
     /// [`StoreError::Unavailable`]; what was done is done.
     pub(crate) async fn run_once(&self, now: Timestamp) -> Result<Admitted, StoreError> {
-        let overlooked = self.worker.store.readmit_overlooked(now).await?;
-        if overlooked > 0 {
-            tracing::info!(points = overlooked, "points that other clients changed are read anew");
-        }
+        self.readmit_overlooked(now).await;
         let (mut total, mut earlier) = (Admitted::default(), Admitted::default());
         let mut after: Option<String> = None;
         loop {
@@ -79,6 +76,15 @@ impl Admission {
                 return Ok(total);
             }
             earlier = total;
+        }
+    }
+
+    /// Has points that other clients changed read anew. What goes wrong here keeps no new point waiting.
+    async fn readmit_overlooked(&self, now: Timestamp) {
+        match self.worker.store.readmit_overlooked(now).await {
+            Ok(0) => {}
+            Ok(points) => tracing::info!(points, "points that other clients changed are read anew"),
+            Err(error) => tracing::warn!(%error, "changed points could not be looked for; the next sweep tries again"),
         }
     }
 

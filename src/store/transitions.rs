@@ -64,6 +64,10 @@ fn fresh_mark() -> String {
 /// The change that makes `next` of `task`. Of one `mark`, no task may get two changes.
 fn change(task: &Task, next: &Task, event: &TaskEvent, mark: &str) -> Change {
     let mut patch = codec::patch(task, next);
+    if *event == TaskEvent::Requeued {
+        // A point that another client ended may still carry the claim of its last run, which would keep others from it.
+        patch.extend(["claim", "owner"].map(|field| (field.to_owned(), Value::Null)));
+    }
     let (fence, proof) = match (&task.claim, event) {
         (Some(claim), TaskEvent::CancelRequested) => {
             (Fence::Held(claim.token.clone()), Proof::CancelRequested(claim.token.clone()))

@@ -205,8 +205,8 @@ impl Toolbox {
     pub async fn remove_folders(&self, tasks: Vec<TaskId>) -> Result<(), Failure> {
         let workspace = self.workspace.clone();
         blocking(move || {
-            let failed = tasks.into_iter().filter_map(|task| workspace.remove(task).err()).last();
-            failed.map_or(Ok(()), |error| Err(workspace_failure(&error)))
+            let remove = |failed, task| workspace.remove(task).err().or(failed);
+            tasks.into_iter().fold(None, remove).map_or(Ok(()), |error| Err(workspace_failure(&error)))
         })
         .await
     }

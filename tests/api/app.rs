@@ -84,6 +84,20 @@ impl TestApp {
         tokio::time::timeout(PATIENCE, look).await.expect("a history")
     }
 
+    /// Waits until `path` says what is wanted.
+    pub(crate) async fn until_says(&self, path: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
+        let look = async {
+            loop {
+                let (_, said) = self.get(path).await;
+                if is_wanted(&said) {
+                    return said;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, look).await.unwrap_or_else(|_| panic!("{path} does not say it"))
+    }
+
     pub(crate) async fn count(&self) -> usize {
         let (_, listing) = self.get("/api/v1/tasks?limit=1000").await;
         listing["items"].as_array().expect("a listing").len()

@@ -102,6 +102,7 @@ async fn a_task_can_be_cancelled_and_tried_again() {
     // It is due again. It needs a model, and there is none: it waits and says so.
     let (status, task) = app.post(&format!("/api/v1/tasks/{id}/retry"), &json!(null)).await;
     assert_eq!((status, &task["status"]), (StatusCode::ACCEPTED, &json!("pending")));
+    app.until_says("/readyz", |ready| ready["waiting_for_model"] == 1).await;
     let waiting = app.get(&format!("/api/v1/tasks/{id}")).await.1;
     assert_eq!((&waiting["status"], &waiting["attempt"]), (&json!("pending"), &json!(0)), "{waiting:#}");
     assert!(waiting["waits"]["text"].as_str().is_some_and(|text| text.starts_with("waits for a model")), "{waiting:#}");

@@ -3,21 +3,7 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::app::{PATIENCE, TestApp, calculation};
-
-/// Looks until `path` says what is wanted.
-async fn until(app: &TestApp, path: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
-    let look = async {
-        loop {
-            let (_, said) = app.get(path).await;
-            if is_wanted(&said) {
-                return said;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, look).await.unwrap_or_else(|_| panic!("{path} does not say it"))
-}
+use crate::app::{TestApp, calculation};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tasks_that_need_a_model_are_taken_and_everything_says_that_they_wait() {
@@ -43,12 +29,13 @@ async fn tasks_that_need_a_model_are_taken_and_everything_says_that_they_wait() 
     assert_eq!(listed["items"][0]["waits"]["cause"], said, "{listed:#}");
     assert_eq!(app.get("/api/v1/dead-letters").await.1["items"], json!([]));
 
-    let ready = until(&app, "/readyz", |ready| ready["waiting_for_model"] == 1).await;
+    let ready = app.until_says("/readyz", |ready| ready["waiting_for_model"] == 1).await;
     assert_eq!((&ready["ready"], &ready["without_model"][0]["cause"]), (&json!(true), &json!(said)), "{ready:#}");
-    let agents = until(&app, "/api/v1/agents", |agents| {
-        agents["items"].as_array().is_some_and(|items| items.iter().any(|agent| agent["waiting_for_model"] == 1))
-    })
-    .await;
+    let agents = app
+        .until_says("/api/v1/agents", |agents| {
+            agents["items"].as_array().is_some_and(|items| items.iter().any(|agent| agent["waiting_for_model"] == 1))
+        })
+        .await;
     assert_eq!(agents["items"][0]["model_away"]["cause"], said, "{agents:#}");
     app.stop().await;
 }

@@ -10,7 +10,9 @@ use chrono::{DateTime, Datelike, NaiveDateTime, Offset, TimeZone, Timelike};
 use chrono_tz::{TZ_VARIANTS, Tz};
 use proptest::prelude::*;
 use qron::domain::schedule::timing::{Spec, Timing};
+use qron::domain::schedule::zone::Zone;
 use qron::domain::time::Timestamp;
+use serde_json::json;
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 3_600;
@@ -75,7 +77,8 @@ impl Case {
     fn computed(&self, zone: Tz, from: i64, until: i64) -> Vec<i64> {
         let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
         let spec = Spec::Cron(self.text.clone());
-        let zone = zone.name().parse().expect("a zone");
+        // As stored schedules name it: no new one may be made in EST and its like, which the database has, too.
+        let zone: Zone = serde_json::from_value(json!(zone.name())).expect("a zone");
         let timing = Timing::new(&spec, zone, (None, None), at(from)).expect("a timing");
         let firings = timing.upcoming(at(from)).take_while(|firing| *firing <= at(until));
         firings.map(|firing| firing.as_millis() / 1000).collect()

@@ -115,8 +115,8 @@ impl Zone {
 
     pub(super) fn instants(self, wall: i64) -> Instants {
         let gap = || Instants::Gap(first(wall - REACH_S, wall + REACH_S, |utc| self.wall(utc) > wall));
-        if let Some(instants) = data::instants(self.0, wall) {
-            return instants.unwrap_or_else(gap);
+        if let Some(instants) = data::instants(self.0, wall, gap) {
+            return instants;
         }
         let naive = DateTime::from_timestamp(wall, 0).unwrap_or_default().naive_utc();
         let utc = |offset: <Tz as chrono::TimeZone>::Offset| wall - i64::from(offset.fix().local_minus_utc());

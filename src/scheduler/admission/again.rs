@@ -10,7 +10,7 @@ use crate::domain::time::Timestamp;
 use crate::store::EarlierRun;
 
 /// For so long after a run completed, in milliseconds, its outcome may be on its way to the task.
-const SETTLING_MS: u64 = 10_000;
+const SETTLING_MS: i64 = 10_000;
 
 /// How a task is admitted.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,9 +48,7 @@ pub(super) fn take_up(mut task: Task, run: Option<&EarlierRun>, ended: bool, now
             let story = format!("written again while attempt {number} runs, which goes on");
             TakenUp::As(Box::new(task), Some(story))
         }
-        AttemptStatus::Completed if !ended && run.finished_at.is_some_and(|at| now.millis_since(at) < SETTLING_MS) => {
-            TakenUp::Later
-        }
+        AttemptStatus::Completed if !ended && run.finished_at.is_some_and(|at| is_settling(at, now)) => TakenUp::Later,
         AttemptStatus::Completed => {
             count_runs(&mut task, number);
             let story = format!(
@@ -64,6 +62,11 @@ pub(super) fn take_up(mut task: Task, run: Option<&EarlierRun>, ended: bool, now
             TakenUp::As(Box::new(task), Some(story))
         }
     }
+}
+
+/// Whether the outcome of a run that completed at `at` may be on its way. A clock ahead of this one says nothing of that.
+fn is_settling(at: Timestamp, now: Timestamp) -> bool {
+    (0..SETTLING_MS).contains(&now.as_millis().saturating_sub(at.as_millis()))
 }
 
 /// Makes the task remember `runs` earlier runs at least.
@@ -112,6 +115,8 @@ mod tests {
         assert_eq!((taken.status, taken.earlier_runs()), (TaskStatus::Pending, 3));
         let just_now = EarlierRun { finished_at: Some(NOW.plus_millis(-9_999)), ..run };
         assert_eq!(take_up(task(), Some(&just_now), false, NOW), TakenUp::Later);
+        let ahead = EarlierRun { finished_at: Some(NOW.plus_millis(60_000)), ..just_now.clone() };
+        assert_ne!(take_up(task(), Some(&ahead), false, NOW), TakenUp::Later, "a clock that is ahead");
         assert!(
             matches!(take_up(task(), Some(&just_now), true, NOW), TakenUp::Anew(..)),
             "its point says that it ended"

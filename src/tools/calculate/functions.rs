@@ -64,9 +64,8 @@ pub(super) fn call(name: &str, arguments: &[Quantity]) -> Result<Quantity, Strin
         return call_list(name, arguments);
     }
     match (name, arguments) {
-        ("round", [value]) => rounded(name, value, &Number::whole(0)),
         ("round", [value, places]) => rounded(name, value, places.unitless("the number of decimals")?),
-        ("floor" | "ceil" | "trunc", [value]) => rounded(name, value, &Number::whole(0)),
+        ("round" | "floor" | "ceil" | "trunc", [value]) => rounded(name, value, &Number::whole(0)),
         ("abs", [value]) => Ok(if value.number.is_negative() { value.negated() } else { value.clone() }),
         ("pow", [base, exponent]) => base.pow(exponent),
         ("mod", [left, right]) => modulo(left, right),

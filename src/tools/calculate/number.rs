@@ -72,13 +72,11 @@ impl Number {
     }
 
     pub(super) fn add(&self, other: &Self) -> Result<Self, String> {
-        match (self, other) {
-            (Self::Exact(left), Self::Exact(right)) => Self::exact(left + right),
-            _ => {
-                let ((a, da), (b, db)) = (self.floats()?, other.floats()?);
-                Self::near(a + b, da + db)
-            }
+        if let (Self::Exact(left), Self::Exact(right)) = (self, other) {
+            return Self::exact(left + right);
         }
+        let ((a, da), (b, db)) = (self.floats()?, other.floats()?);
+        Self::near(a + b, da + db)
     }
 
     pub(super) fn negated(&self) -> Self {
@@ -89,13 +87,11 @@ impl Number {
     }
 
     pub(super) fn mul(&self, other: &Self) -> Result<Self, String> {
-        match (self, other) {
-            (Self::Exact(left), Self::Exact(right)) => Self::exact(left * right),
-            _ => {
-                let ((a, da), (b, db)) = (self.floats()?, other.floats()?);
-                Self::near(a * b, a.abs() * db + b.abs() * da + da * db)
-            }
+        if let (Self::Exact(left), Self::Exact(right)) = (self, other) {
+            return Self::exact(left * right);
         }
+        let ((a, da), (b, db)) = (self.floats()?, other.floats()?);
+        Self::near(a * b, a.abs() * db + b.abs() * da + da * db)
     }
 
     pub(super) fn div(&self, other: &Self) -> Result<Self, String> {
@@ -229,22 +225,23 @@ fn written_near(value: f64, error: f64) -> Result<Written, String> {
     if value.abs() <= error && error < 1e-12 {
         return Ok(Written { text: "0".to_owned(), exact: false });
     }
+    let cancels_out = "its result cannot be calculated precisely enough, because almost equal numbers cancel out";
+    if value.abs() <= error {
+        return Err(cancels_out.to_owned());
+    }
     #[expect(clippy::cast_possible_truncation, reason = "logarithms of floats are below 400")]
     let floor_log = |number: f64| number.log10().floor() as i32;
     let known = floor_log(value.abs()) - floor_log(error.max(value.abs() * f64::EPSILON)) - 1;
     if known < MIN_DIGITS {
-        return Err(
-            "its result cannot be calculated precisely enough, because almost equal numbers cancel out".to_owned()
-        );
+        return Err(cancels_out.to_owned());
     }
     let places = known.min(MAX_DIGITS) - 1 - floor_log(value.abs());
     let ratio = BigRational::from_float(value).ok_or(TOO_LARGE)?;
-    let text = match u64::try_from(places) {
-        Ok(places) => fixed(&ratio, places),
-        Err(_) => {
-            let unit = Pow::pow(&BigRational::from_integer(10.into()), places.unsigned_abs());
-            fixed(&((ratio / &unit).round() * unit), 0)
-        }
+    let text = if let Ok(places) = u64::try_from(places) {
+        fixed(&ratio, places)
+    } else {
+        let unit = Pow::pow(&BigRational::from_integer(10.into()), places.unsigned_abs());
+        fixed(&((ratio / &unit).round() * unit), 0)
     };
     Ok(Written { text, exact: false })
 }

@@ -18,6 +18,8 @@ use super::lexer::{Kind, Token};
 use super::number::Number;
 use super::units::{self, Quantity, Units};
 
+mod commas;
+
 /// Deepest nesting.
 const MAX_DEPTH: usize = 50;
 
@@ -285,39 +287,6 @@ impl<'a> Parser<'a> {
         }
         self.check_commas(name, &commas)?;
         Ok(values)
-    }
-
-    /// Refuses commas between arguments that may as well belong to a number.
-    fn check_commas(&self, name: &str, commas: &[usize]) -> Parsed<()> {
-        let tight: Vec<usize> = commas.iter().copied().filter(|comma| self.is_within_number(*comma)).collect();
-        let is_mixed =
-            !tight.is_empty() && commas.iter().any(|comma| !tight.contains(comma) && self.spaces_around(*comma).1);
-        let Some(first) = tight.first() else { return Ok(()) };
-        let groups = tight.iter().any(|comma| self.is_thousands(*comma));
-        if !is_mixed && !groups && name != "round" {
-            return Ok(());
-        }
-        let written = &self.text[self.tokens[first - 1].start..self.tokens[first + 1].end];
-        Err(format!(
-            "{written:?} may be one number or two: write a space behind each comma between arguments, 1.5 for a decimal \
-             point, and 1000 without separators"
-        ))
-    }
-
-    /// Whether the comma stands between two digits, neither number with a point.
-    fn is_within_number(&self, comma: usize) -> bool {
-        let is_digits = |at: usize| {
-            let token = self.tokens.get(at)?;
-            let written = &self.text[token.start..token.end];
-            written.bytes().all(|byte| byte.is_ascii_digit()).then_some(())
-        };
-        let around = comma.checked_sub(1).and_then(is_digits).and(is_digits(comma + 1));
-        around.is_some() && self.spaces_around(comma) == (false, false)
-    }
-
-    fn is_thousands(&self, comma: usize) -> bool {
-        let length = |at: usize| self.tokens[at].end - self.tokens[at].start;
-        length(comma + 1) == 3 && length(comma - 1) <= 3
     }
 
     /// Whether the word that comes next is a function with its bracket.

@@ -66,16 +66,17 @@ pub(super) fn offset(zone: Tz, utc: i64) -> Option<i64> {
     Some(i64::from(rules(zone)?.to_offset(at).seconds()))
 }
 
-/// What a wall-clock time stands for, by the installed data; a gap ends at `None`.
-pub(super) fn instants(zone: Tz, wall: i64) -> Option<Option<Instants>> {
+/// What a wall-clock time stands for, by the installed data, with `gap` for one that is left out; `None` when they lack the
+/// zone.
+pub(super) fn instants(zone: Tz, wall: i64, gap: impl FnOnce() -> Instants) -> Option<Instants> {
     let shown = Offset::UTC.to_datetime(Timestamp::from_second(wall).ok()?);
     let utc = |offset: Offset| wall - i64::from(offset.seconds());
     Some(match rules(zone)?.to_ambiguous_timestamp(shown).offset() {
-        AmbiguousOffset::Unambiguous { offset } => Some(Instants::One(utc(offset))),
+        AmbiguousOffset::Unambiguous { offset } => Instants::One(utc(offset)),
         AmbiguousOffset::Fold { before, after } => {
             let (one, other) = (utc(before), utc(after));
-            Some(Instants::Two(one.min(other), one.max(other)))
+            Instants::Two(one.min(other), one.max(other))
         }
-        AmbiguousOffset::Gap { .. } => None,
+        AmbiguousOffset::Gap { .. } => gap(),
     })
 }
