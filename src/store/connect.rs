@@ -41,6 +41,7 @@ impl Store {
             client: client(settings)?,
             url: settings.url.clone(),
             prefix: settings.prefix.clone(),
+            identity: String::new(),
             copies: settings.replication_factor.max(1),
             files: Files::new(artifacts.clone()),
             bm25,
@@ -55,6 +56,7 @@ impl Store {
         if inner.prepare(dense.as_ref()).await? {
             inner.dense = dense;
         }
+        inner.identity = inner.identify().await?;
         let inner = Arc::new(inner);
         let (sender, queue) = mpsc::channel(writer::QUEUE);
         tokio::spawn(writer::run(Arc::clone(&inner), queue));

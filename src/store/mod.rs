@@ -13,6 +13,7 @@
 //!   `writer` (the group commit): the life of a task;
 //! - `schedules`: what makes tasks recur;
 //! - `attempts`, `dead_letters`, `replicas`, `events`, `artifacts`, `state`, `memory`, `search`: what is kept beside it;
+//! - `identity`: what tells this store from others;
 //! - `control`, `retention`: what people have put on hold; what is removed once it is old.
 
 use std::sync::Arc;
@@ -43,6 +44,7 @@ mod error;
 mod events;
 mod foreign;
 mod found;
+mod identity;
 mod insert;
 mod limits;
 mod memory;

@@ -34,6 +34,8 @@ pub(super) struct Inner {
     pub(super) client: Qdrant,
     pub(super) url: String,
     pub(super) prefix: String,
+    /// What tells this store from every other; set once the collections are there.
+    pub(super) identity: String,
     /// Copies of each collection. With more than one, reads must ask a majority of them.
     pub(super) copies: u32,
     pub(super) files: Files,

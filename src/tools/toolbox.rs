@@ -65,7 +65,7 @@ impl Toolbox {
             let reason = format!("{} is no folder", settings.workspace.display());
             return Err(ToolboxError::new("workspace", reason));
         }
-        let workspace = Workspace::new(&settings.workspace, settings.files.max_bytes);
+        let workspace = Workspace::new(&settings.workspace, settings.files.max_bytes, store.identity());
         let names = Names::default();
         let tools: Vec<Arc<dyn Tool>> = vec![
             Arc::new(Calculate),
@@ -189,7 +189,7 @@ impl Toolbox {
         Ok(keep_apart(&name, text.len(), &preview))
     }
 
-    /// The tasks that have a folder in the workspace of this replica.
+    /// The tasks of this store that have a folder in the workspace of this replica.
     ///
     /// # Errors
     /// When the workspace cannot be read.

@@ -92,27 +92,37 @@ async fn the_folder_of_a_task_goes_with_it_on_every_replica() {
         let id = app.submit(&body).await;
         app.until(&id, "completed").await;
     }
-    // What a task left that another replica removed, and what is not ours.
-    for name in ["00000000-0000-4000-8000-000000000001", "77", "lost+found", "007"] {
+    let markers = folder.path().join(".qron");
+    let marker = std::fs::read(markers.join("41")).expect("a marker");
+    let leave = |name: &str, marker: &[u8]| {
+        std::fs::create_dir(folder.path().join(name)).expect("a folder");
+        std::fs::write(markers.join(name), marker).expect("a marker");
+    };
+    // What a task left that another replica removed, what a task of another store has, and what people keep there.
+    leave("00000000-0000-4000-8000-000000000001", &marker);
+    leave("78", b"00000000-0000-4000-8000-000000000009");
+    for name in ["77", "2024", "lost+found", "007"] {
         std::fs::create_dir_all(folder.path().join(name).join("below")).expect("a folder");
     }
     let names = || {
         let entries = std::fs::read_dir(folder.path()).expect("the workspace");
         let mut names: Vec<String> =
             entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+        names.retain(|name| name != ".qron");
         names.sort();
         names
     };
     prune(&app, in_days(1), true).await;
-    assert_eq!(names().len(), 6, "a dry run removes nothing");
+    assert_eq!(names().len(), 8, "a dry run removes nothing");
     prune(&app, in_days(1), false).await;
-    assert_eq!(names(), ["007", "41", "42", "lost+found"]);
+    assert_eq!(names(), ["007", "2024", "41", "42", "77", "78", "lost+found"]);
     assert_eq!(app.get("/api/v1/tasks/41").await.0, 200);
     prune(&app, in_days(31), false).await;
-    assert_eq!(names(), ["007", "lost+found"], "the folders go with the tasks");
+    assert_eq!(names(), ["007", "2024", "77", "78", "lost+found"], "the folders go with the tasks");
+    assert!(!markers.join("41").exists() && !markers.join("42").exists(), "and their markers with them");
     // Where a folder stayed, a later task of the same id finds it empty all the same.
     let stale = folder.path().join("41");
-    std::fs::create_dir(&stale).expect("a folder");
+    leave("41", &marker);
     std::fs::write(stale.join("old.txt"), "old").expect("a file");
     let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
     std::fs::File::open(&stale).and_then(|opened| opened.set_modified(long_ago)).expect("an older folder");

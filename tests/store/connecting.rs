@@ -29,9 +29,16 @@ async fn several_replicas_may_start_at_once() {
     let bed = Bed::new().await;
     let fresh = Settings { prefix: settings().prefix, ..bed.settings.clone() };
     let stores = (0..4).map(|_| Store::connect(&fresh, &bed.artifacts, None));
+    let mut identities = std::collections::BTreeSet::new();
     for store in futures_util::future::join_all(stores).await {
-        store.expect("connected").ping().await.expect("an answer");
+        let store = store.expect("connected");
+        store.ping().await.expect("an answer");
+        identities.insert(store.identity().to_owned());
     }
+    assert_eq!(identities.len(), 1, "they agree which store it is: {identities:?}");
+    let same_server = bed.store.identity();
+    assert!(!identities.contains(same_server) && !same_server.is_empty(), "another prefix is another store");
+    assert_eq!(bed.another().await.identity(), same_server);
     for name in COLLECTIONS {
         bed.client.delete_collection(format!("{}{name}", fresh.prefix)).await.expect("deleted");
     }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use qron::domain::failure::FailureClass;
+use qron::domain::id::TaskId;
+use qron::domain::time::Timestamp;
 use qron::tools::files::{ListFiles, ReadFile, Workspace, WriteFile};
 use qron::tools::{Tool, ToolContext};
 use serde_json::{Value, json};
@@ -29,7 +31,11 @@ impl Place {
     }
 
     fn workspace(&self) -> Workspace {
-        Workspace::new(self.root.path().join("workspace"), 10_000)
+        self.workspace_of("this store")
+    }
+
+    fn workspace_of(&self, store: &str) -> Workspace {
+        Workspace::new(self.root.path().join("workspace"), 10_000, store)
     }
 
     fn folder(&self) -> PathBuf {
@@ -235,4 +241,72 @@ async fn parallel_steps_that_append_lose_nothing() {
         content(&place, "log").await.lines().map(|line| line.parse().expect("a number")).collect();
     lines.sort_unstable();
     assert_eq!(lines, (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn only_folders_that_this_store_made_are_removed() {
+    let place = Place::new();
+    let root = place.root.path().join("workspace");
+    let (this, other) = (place.workspace(), place.workspace_of("another store"));
+    let uuid = "00000000-0000-4000-8000-000000000001";
+    let ids = |names: &[&str]| names.iter().map(|name| name.parse().expect("an id")).collect::<Vec<TaskId>>();
+    for (workspace, names) in [(&this, ["2", uuid]), (&other, ["3", "4"])] {
+        for task_id in ids(&names) {
+            let write = WriteFile::new(workspace.clone());
+            let context = ToolContext { task_id, ..context() };
+            write.call(&context, json!({ "path": "notes", "content": "x" })).await.expect("written");
+        }
+    }
+    // Folders of people: one without a marker, one whose marker is of no store, one that is not named like a task.
+    for name in ["2024", "5", "lost+found"] {
+        fs::create_dir_all(root.join(name).join("below")).expect("a folder");
+    }
+    fs::write(root.join(".qron/5"), "").expect("a marker");
+    let listed = |workspace: &Workspace| {
+        let mut tasks = workspace.tasks().expect("readable");
+        tasks.sort();
+        tasks
+    };
+    assert_eq!(listed(&this), ids(&["2", uuid]));
+    assert_eq!(listed(&other), ids(&["3", "4"]));
+    for task in ids(&["2", uuid, "3", "4", "5", "7", "2024"]) {
+        this.remove_older(task, Timestamp::from_millis(i64::MAX)).expect("done");
+        this.remove(task).expect("done");
+    }
+    assert!(!root.join("2").exists() && !root.join(uuid).exists());
+    for name in ["3/notes", "4/notes", "5/below", "7", "2024/below", "lost+found/below"] {
+        assert!(root.join(name).exists(), "{name}");
+    }
+    assert_eq!(listed(&this), []);
+    // A folder that somebody removed by hand leaves its marker for the next round.
+    fs::remove_dir_all(root.join("3")).expect("removed");
+    other.remove(ids(&["3"])[0]).expect("done");
+    assert_eq!(listed(&other), ids(&["4"]));
+}
+
+#[tokio::test]
+async fn the_folder_of_another_store_is_refused_and_its_marker_out_of_reach() {
+    let place = Place::new();
+    let marker = place.root.path().join("workspace/.qron/9");
+    let context = ToolContext { task_id: "9".parse().expect("an id"), ..context() };
+    place.write().call(&context, json!({ "path": "notes", "content": "x" })).await.expect("written");
+    assert_eq!(fs::read_to_string(&marker).expect("a marker"), "this store");
+    let other = place.workspace_of("another store");
+    let (path, text) = (json!({ "path": "notes" }), json!({ "path": "notes", "content": "y" }));
+    for outcome in [
+        ReadFile::new(other.clone()).call(&context, path).await,
+        WriteFile::new(other.clone()).call(&context, text).await,
+        ListFiles::new(other).call(&context, json!({})).await,
+    ] {
+        let failure = outcome.expect_err("of another store");
+        assert!(failure.message.contains("workspace/9 belongs to another store"), "{failure}");
+        assert!(failure.message.contains("tools.workspace"), "{failure}");
+    }
+    for path in ["../.qron/9", "../.qron/7", ".qron-x", "./../.qron/9"] {
+        refusal(&place.read(), json!({ "path": path })).await;
+        refusal(&place.write(), json!({ "path": path, "content": "another store" })).await;
+    }
+    let listed = ListFiles::new(place.workspace()).call(&context, json!({})).await.expect("a listing");
+    assert_eq!(listed["files"], json!([{ "path": "notes", "kind": "file", "bytes": 1 }]));
+    assert_eq!(fs::read_to_string(&marker).expect("a marker"), "this store");
 }

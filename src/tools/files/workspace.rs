@@ -3,6 +3,7 @@
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, MetadataExt, OpenOptions, OpenOptionsExt};
@@ -18,12 +19,18 @@ const MAX_PATH: usize = 1024;
 const MAX_NAME: usize = 255;
 /// Names that start so are the tools' own: temporary files, and notes of appends.
 pub(super) const OWN_PREFIX: &str = ".qron-";
+/// The folder of the markers, beside the folders of the tasks: a file for each task, named by its id.
+const MARKERS: &str = ".qron";
 
-/// Where the folders of the tasks are, and how large a file may be.
+/// Where the folders of the tasks are, whose they are, and how large a file may be.
+///
+/// Several stores may use one workspace, and people may keep folders of their own in it. Each folder that a file tool creates
+/// has a marker beside it, out of the tools' reach, that names the store of its task. Only marked folders are ever removed.
 #[derive(Clone, Debug)]
 pub struct Workspace {
     root: PathBuf,
     max_bytes: usize,
+    store: Arc<str>,
 }
 
 /// Why a file was not opened.
@@ -36,10 +43,11 @@ pub(super) enum FileError {
 }
 
 impl Workspace {
-    /// Folders below `root`, files of at most `max_bytes`. Nothing is created before a file tool is called.
+    /// Folders below `root` for the tasks of the store whose identity is `store`, with files of at most `max_bytes`.
+    /// A file tool creates what is missing when it is called.
     #[must_use]
-    pub fn new(root: impl Into<PathBuf>, max_bytes: usize) -> Self {
-        Self { root: root.into(), max_bytes }
+    pub fn new(root: impl Into<PathBuf>, max_bytes: usize, store: impl Into<Arc<str>>) -> Self {
+        Self { root: root.into(), max_bytes, store: store.into() }
     }
 
     /// Largest file, in bytes.
@@ -47,57 +55,108 @@ impl Workspace {
         self.max_bytes
     }
 
-    /// Opens the folder of `task`, creating it when it does not exist.
+    /// Opens the folder of `task`, creating it with its marker when it does not exist.
     pub(super) fn open(&self, task: TaskId) -> Result<Dir, FileError> {
         let name = task.to_string();
         let open = || {
             std::fs::create_dir_all(&self.root)?;
             let root = Dir::open_ambient_dir(&self.root, ambient_authority())?;
-            match root.create_dir(&name) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
+            match root.open_dir(&name) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.create(&root, &name),
+                Ok(_) if self.is_of_another_store(&root, &name)? => {
+                    let folder = self.root.join(&name);
+                    Err(io::Error::other(format!(
+                        "{} belongs to another store: give each store a tools.workspace of its own, or remove the folder",
+                        folder.display()
+                    )))
+                }
+                opened => opened,
             }
-            root.open_dir(&name)
         };
         open().map_err(|error| FileError::Failed(Failure::permanent(format!("the folder of the task: {error}"))))
     }
 
-    /// The tasks that have a folder, none when there is no workspace yet.
+    /// Creates the folder `name`. Its marker comes first, so that no crash leaves a folder that is never removed.
+    fn create(&self, root: &Dir, name: &str) -> io::Result<Dir> {
+        root.create_dir_all(MARKERS)?;
+        let markers = root.open_dir(MARKERS)?;
+        let temporary = format!("{OWN_PREFIX}{}", uuid::Uuid::new_v4().simple());
+        markers.write(&temporary, self.store.as_bytes())?;
+        markers.rename(&temporary, &markers, name)?;
+        match root.create_dir(name) {
+            // Another step of the task was faster.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => root.open_dir(name),
+        }
+    }
+
+    /// The identity of the store that the folder `name` belongs to; `None` when it has no marker.
+    fn owner(root: &Dir, name: &str) -> io::Result<Option<Vec<u8>>> {
+        match root.read(Path::new(MARKERS).join(name)) {
+            Ok(store) => Ok(Some(store)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_of_another_store(&self, root: &Dir, name: &str) -> io::Result<bool> {
+        Ok(Self::owner(root, name)?.is_some_and(|owner| owner != self.store.as_bytes()))
+    }
+
+    fn is_of_this_store(&self, root: &Dir, name: &str) -> io::Result<bool> {
+        Ok(Self::owner(root, name)?.is_some_and(|owner| owner == self.store.as_bytes()))
+    }
+
+    /// The tasks of this store that have a folder, none when there is no workspace yet.
     ///
     /// # Errors
     /// When the workspace cannot be read.
     pub fn tasks(&self) -> io::Result<Vec<TaskId>> {
-        let entries = match std::fs::read_dir(&self.root) {
+        let Some(root) = self.root()? else { return Ok(Vec::new()) };
+        let entries = match root.read_dir(MARKERS) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
         };
         let mut tasks = Vec::new();
         for entry in entries {
-            let entry = entry?;
-            // What is not named like a task, or is no folder, is not ours.
-            let task = entry.file_name().to_str().and_then(|name| name.parse::<TaskId>().ok());
-            if entry.file_type()?.is_dir() {
-                tasks.extend(task.filter(|task| entry.file_name() == *task.to_string()));
+            let name = entry?.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let task = name.parse::<TaskId>().ok().filter(|task| task.to_string() == name);
+            if let Some(task) = task
+                && self.is_of_this_store(&root, name)?
+            {
+                tasks.push(task);
             }
         }
         Ok(tasks)
     }
 
-    /// Removes the folder of `task` with all in it; does nothing when there is none.
+    /// The workspace as a directory; `None` when there is none yet.
+    fn root(&self) -> io::Result<Option<Dir>> {
+        match Dir::open_ambient_dir(&self.root, ambient_authority()) {
+            Ok(root) => Ok(Some(root)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the folder of `task` with all in it. Leaves a folder alone that has no marker of this store.
     ///
     /// # Errors
     /// When something in it cannot be removed.
     pub fn remove(&self, task: TaskId) -> io::Result<()> {
-        let removed = Dir::open_ambient_dir(&self.root, ambient_authority())
-            .and_then(|root| root.remove_dir_all(task.to_string()));
-        match removed {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
+        let name = task.to_string();
+        let Some(root) = self.root()? else { return Ok(()) };
+        if !self.is_of_this_store(&root, &name)? {
+            return Ok(());
         }
+        // The marker goes last: when the folder cannot be removed now, the next round finds it again.
+        unless_gone(root.remove_dir_all(&name))?;
+        unless_gone(root.remove_file(Path::new(MARKERS).join(&name)))
     }
 
     /// Removes the folder of `task` when nothing was written into it since `created`: it is left from another task of
-    /// the same id.
+    /// the same id. Leaves a folder alone that has no marker of this store.
     ///
     /// # Errors
     /// When it cannot be read or removed.
@@ -120,6 +179,14 @@ impl Workspace {
             return Err(FileError::refused(path, &format!("is larger than {} bytes", self.max_bytes)));
         }
         Ok(content)
+    }
+}
+
+/// What is gone already need not be removed.
+fn unless_gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 
