@@ -119,12 +119,6 @@ impl Agent {
             let result = Ok(Value::Object(Map::new()));
             return Outcome { result, spent: Spent::default(), checkpoint: None, asks: Vec::new(), memory: None };
         }
-        if checkpoint.is_none()
-            && task.attempt <= 1
-            && let Err(failure) = self.tools.begin_folder(task.id, task.created_at).await
-        {
-            return Outcome::failed(failure, Spent::default());
-        }
         let dependencies = match dependencies::results(&self.store, task).await {
             Ok(results) => results,
             Err(error) => {
@@ -136,6 +130,7 @@ impl Agent {
             Ok(machine) => machine,
             Err(failure) => return Outcome::failed(failure, Spent::default()),
         };
+        let _until_it_ends = (machine.spent().steps == 0).then(|| self.tools.begin_folder(task.id, task.created_at));
         if machine.needs_plan() {
             machine.set_memories(self.remembrance(recorder).recall(task, self.memory.recall).await);
         }

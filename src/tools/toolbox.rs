@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::artifacts::{ReadArtifact, SaveArtifact};
 use super::calculate::Calculate;
 use super::create_task::{CreateTask, Names};
-use super::files::{ListFiles, ReadFile, Workspace, WriteFile};
+use super::files::{FirstUse, ListFiles, ReadFile, Workspace, WriteFile};
 use super::http::{HttpRequest, SystemLookup};
 use super::inputs::{blocking, excerpt, refused};
 use super::sql::SqlQuery;
@@ -211,13 +211,10 @@ impl Toolbox {
         .await
     }
 
-    /// Sees to it that a task which begins finds its folder empty: one that is older than the task is removed.
-    ///
-    /// # Errors
-    /// When it cannot be removed.
-    pub async fn begin_folder(&self, task: TaskId, created: Timestamp) -> Result<(), Failure> {
-        let workspace = self.workspace.clone();
-        blocking(move || workspace.remove_older(task, created).map_err(|error| workspace_failure(&error))).await
+    /// Sees to it that a run of `task`, which was created at `created`, finds its folder empty when a file tool opens it
+    /// first. Call it for runs that have called no tool yet, and keep what it gives back until the run ends.
+    pub fn begin_folder(&self, task: TaskId, created: Timestamp) -> FirstUse {
+        self.workspace.begin(task, created)
     }
 
     /// The output of a tool that became the artifact `name` of `task`.

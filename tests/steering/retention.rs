@@ -134,6 +134,28 @@ async fn the_folder_of_a_task_goes_with_it_on_every_replica() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_workspace_that_cannot_be_used_fails_the_file_tools_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("file"), "").expect("a file");
+    let workspace = folder.path().join("file/workspace").to_string_lossy().into_owned();
+    let app = TestApp::with(&[("QRON__TOOLS__WORKSPACE", &workspace)]).await;
+    let calculate = json!({ "id": "s1", "tool": "calculate", "arguments": { "expression": "1 + 1" } });
+    let other = app.submit(&json!({ "goal": "calculate something", "plan": { "steps": [calculate] } })).await;
+    app.until(&other, "completed").await;
+    let write = json!({ "id": "s1", "tool": "write_file", "arguments": { "path": "notes", "content": "x" } });
+    let body = json!({ "goal": "write some notes", "plan": { "steps": [write] }, "max_attempts": 1 });
+    let id = app.submit(&body).await;
+    let failed = eventually("it has failed", async || {
+        let task = task(&app, &id).await;
+        (task["status"] == "failed").then_some(task)
+    })
+    .await;
+    assert!(failed["error"].to_string().contains("the folder of the task"), "{}", failed["error"]);
+    prune(&app, in_days(31), false).await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_referenced_stays() {
     let app = TestApp::start().await;
     let needed = app.submit(&saving(&["input"])).await;

@@ -270,7 +270,6 @@ async fn only_folders_that_this_store_made_are_removed() {
     assert_eq!(listed(&this), ids(&["2", uuid]));
     assert_eq!(listed(&other), ids(&["3", "4"]));
     for task in ids(&["2", uuid, "3", "4", "5", "7", "2024"]) {
-        this.remove_older(task, Timestamp::from_millis(i64::MAX)).expect("done");
         this.remove(task).expect("done");
     }
     assert!(!root.join("2").exists() && !root.join(uuid).exists());
@@ -309,4 +308,32 @@ async fn the_folder_of_another_store_is_refused_and_its_marker_out_of_reach() {
     let listed = ListFiles::new(place.workspace()).call(&context, json!({})).await.expect("a listing");
     assert_eq!(listed["files"], json!([{ "path": "notes", "kind": "file", "bytes": 1 }]));
     assert_eq!(fs::read_to_string(&marker).expect("a marker"), "this store");
+}
+
+#[tokio::test]
+async fn the_first_use_of_a_run_clears_what_an_earlier_task_left() {
+    let place = Place::new();
+    let later = Timestamp::from_millis(i64::MAX);
+    let at = |id: &str| ToolContext { task_id: id.parse().expect("an id"), ..context() };
+    let list = async |workspace: Workspace, id: &str| {
+        let listed = ListFiles::new(workspace).call(&at(id), json!({})).await.expect("a listing");
+        listed["files"].as_array().expect("files").len()
+    };
+    let workspace = place.workspace();
+    let write = async |id: &str, path: &str| {
+        let arguments = json!({ "path": path, "content": "x" });
+        WriteFile::new(workspace.clone()).call(&at(id), arguments).await.expect("written");
+    };
+    fs::create_dir_all(place.root.path().join("workspace/8/of-a-person")).expect("a folder");
+    write("9", "left").await;
+    let runs = ["8", "9"].map(|id| workspace.begin(at(id).task_id, later));
+    assert_eq!(list(workspace.clone(), "8").await, 1, "a folder without a marker is left as it is");
+    assert_eq!(list(workspace.clone(), "9").await, 0);
+    write("9", "new").await;
+    assert_eq!(list(workspace.clone(), "9").await, 1, "later uses find what the run wrote");
+    drop(runs);
+    // A run that began after the folder was made is that of the task that made it.
+    let run = workspace.begin(at("9").task_id, Timestamp::from_millis(0));
+    assert_eq!(list(workspace.clone(), "9").await, 1);
+    drop(run);
 }

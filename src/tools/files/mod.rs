@@ -1,10 +1,12 @@
 //! The file tools: read, write and list, each inside the folder of its own task and nowhere else.
 
+mod first_use;
 mod list;
 mod read;
 mod workspace;
 mod write;
 
+pub use first_use::FirstUse;
 pub use list::ListFiles;
 pub use read::ReadFile;
 pub use workspace::Workspace;

@@ -9,6 +9,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, MetadataExt, OpenOptions, OpenOptionsExt};
 use chrono::{DateTime, Utc};
 
+use super::first_use::{FirstUse, FirstUses};
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
 use crate::domain::time::Timestamp;
@@ -31,6 +32,7 @@ pub struct Workspace {
     root: PathBuf,
     max_bytes: usize,
     store: Arc<str>,
+    first_uses: FirstUses,
 }
 
 /// Why a file was not opened.
@@ -47,7 +49,7 @@ impl Workspace {
     /// A file tool creates what is missing when it is called.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>, max_bytes: usize, store: impl Into<Arc<str>>) -> Self {
-        Self { root: root.into(), max_bytes, store: store.into() }
+        Self { root: root.into(), max_bytes, store: store.into(), first_uses: FirstUses::default() }
     }
 
     /// Largest file, in bytes.
@@ -55,11 +57,19 @@ impl Workspace {
         self.max_bytes
     }
 
+    /// Sees to it that a run of `task`, which was created at `created`, finds the folder empty when it opens it first: one
+    /// that is left from another task of the same id is removed then. Needs no file system before. For as long as the run
+    /// goes on.
+    pub fn begin(&self, task: TaskId, created: Timestamp) -> FirstUse {
+        self.first_uses.expect(task, created)
+    }
+
     /// Opens the folder of `task`, creating it with its marker when it does not exist.
     pub(super) fn open(&self, task: TaskId) -> Result<Dir, FileError> {
         let name = task.to_string();
         let open = || {
             std::fs::create_dir_all(&self.root)?;
+            self.first_uses.begin(task, |created| self.remove_older(task, created))?;
             let root = Dir::open_ambient_dir(&self.root, ambient_authority())?;
             match root.open_dir(&name) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => self.create(&root, &name),
@@ -157,10 +167,7 @@ impl Workspace {
 
     /// Removes the folder of `task` when nothing was written into it since `created`: it is left from another task of
     /// the same id. Leaves a folder alone that has no marker of this store.
-    ///
-    /// # Errors
-    /// When it cannot be read or removed.
-    pub fn remove_older(&self, task: TaskId, created: Timestamp) -> io::Result<()> {
+    fn remove_older(&self, task: TaskId, created: Timestamp) -> io::Result<()> {
         let modified = match std::fs::metadata(self.root.join(task.to_string())) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             metadata => metadata?.modified()?,
