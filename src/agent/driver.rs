@@ -2,7 +2,7 @@
 //!
 //! Calls run at the same time, each as a task of its own, and end with the driver: dropping its future aborts them.
 //! Checkpoints are written after results, several of one moment at once, and before any call that must not be made
-//! twice. Calls that can be repeated start, and come to results, while a checkpoint is being written; only one is at a
+//! twice; before the first call to a model, that there is a run. Calls that can be repeated start, and come to results, while a checkpoint is being written; only one is at a
 //! time, and the run does not end before it.
 
 use std::collections::HashMap;
@@ -35,6 +35,8 @@ pub(super) struct Driver<'a> {
     task: &'a Task,
     profile: Arc<AgentProfile>,
     recorder: &'a dyn Recorder,
+    /// Whether the recorder knows of the run.
+    is_known: bool,
     calls: JoinSet<Returned>,
     in_flight: HashMap<Id, Call>,
     /// When the steps under way were started by this process.
@@ -48,6 +50,15 @@ enum Call {
     Model { id: String, purpose: &'static str },
     Tool(ToolCall),
     Load { step: String },
+}
+
+/// The calls that something must be recorded before.
+#[derive(Default)]
+struct HeldBack {
+    /// Tool calls that must not be made twice: before them, the state.
+    tools: Vec<ToolCall>,
+    /// The first calls to a model: before them, that there is a run.
+    models: Vec<ModelCall>,
 }
 
 /// Why the machine gives nothing more to do.
@@ -101,6 +112,7 @@ impl<'a> Driver<'a> {
             task,
             profile: Arc::new(profile.clone()),
             recorder,
+            is_known: false,
             calls: JoinSet::new(),
             in_flight: HashMap::new(),
             started: HashMap::new(),
@@ -136,7 +148,7 @@ impl<'a> Driver<'a> {
             self.count_time();
             let (halt, held_back) = self.advance();
             self.tell();
-            if (halt.is_some() || !held_back.is_empty())
+            if (halt.is_some() || !held_back.tools.is_empty())
                 && let Some(record) = record.take()
             {
                 record.await?;
@@ -144,13 +156,20 @@ impl<'a> Driver<'a> {
             if let Some(halt) = halt {
                 return Ok((halt, has_news.then(|| self.checkpoint()).transpose()?));
             }
-            if !held_back.is_empty() {
+            if !held_back.tools.is_empty() {
                 self.record()?.await?;
                 self.recorder.confirm().await?;
                 has_news = false;
-                for call in held_back {
+                for call in held_back.tools {
                     self.call_tool(call);
                 }
+            }
+            if !held_back.models.is_empty() && !self.is_known {
+                self.recorder.announce().await?;
+                self.is_known = true;
+            }
+            for call in held_back.models {
+                self.call_model(call);
             }
             if has_news && record.is_none() {
                 record = Some(self.record()?);
@@ -180,16 +199,17 @@ impl<'a> Driver<'a> {
     }
 
     /// Asks the machine until it waits or is done. Starts the calls that can be repeated, and gives back those that
-    /// must be recorded before they are made.
-    fn advance(&mut self) -> (Option<Halt>, Vec<ToolCall>) {
-        let mut held_back = Vec::new();
+    /// something must be recorded before.
+    fn advance(&mut self) -> (Option<Halt>, HeldBack) {
+        let mut held_back = HeldBack::default();
         loop {
             match self.machine.next_action() {
-                Action::CallModel(call) => self.call_model(*call),
+                Action::CallModel(call) if self.is_known => self.call_model(*call),
+                Action::CallModel(call) => held_back.models.push(*call),
                 Action::CallTools(calls) => {
                     for call in calls {
                         if self.machine.must_be_recorded(&call) {
-                            held_back.push(call);
+                            held_back.tools.push(call);
                         } else {
                             self.call_tool(call);
                         }
@@ -204,7 +224,8 @@ impl<'a> Driver<'a> {
     }
 
     /// Begins to record the present state.
-    fn record(&self) -> Result<Record<'a>, Failure> {
+    fn record(&mut self) -> Result<Record<'a>, Failure> {
+        self.is_known = true;
         Ok(self.recorder.checkpoint(self.checkpoint()?))
     }
 

@@ -57,6 +57,11 @@ pub trait Recorder: Send + Sync {
     /// Makes a checkpoint durable. The run makes no call that could not be repeated before this returns, and ends when it
     /// fails. One is written at a time.
     async fn checkpoint(&self, checkpoint: Checkpoint) -> Result<(), Failure>;
+    /// Makes the run known before its first call to a model, which may take long, unless a checkpoint has. The run ends when
+    /// this fails.
+    async fn announce(&self) -> Result<(), Failure> {
+        Ok(())
+    }
     /// Makes sure that the run still has its task, right before a call that must not be made twice. The run ends when this
     /// fails.
     async fn confirm(&self) -> Result<(), Failure> {

@@ -43,6 +43,14 @@ impl Store {
         self.inner.upsert("save_attempt", Collection::Attempts, vec![point], UpdateMode::Upsert).await
     }
 
+    /// Removes the record of an attempt; does nothing when there is none. Durable on return.
+    ///
+    /// # Errors
+    /// A failure of the store; calling again is safe.
+    pub async fn remove_attempt(&self, id: Uuid) -> Result<(), StoreError> {
+        self.inner.delete("remove_attempt", Collection::Attempts, vec![id.into()]).await
+    }
+
     /// The attempts of a task, oldest first, without their checkpoints.
     ///
     /// # Errors

@@ -34,12 +34,15 @@ pub(crate) struct RunRecorder {
     agent: String,
     /// Held across a write, so that an older state never replaces a newer one.
     attempt: Mutex<Attempt>,
-    /// Whether anything of the run is in the store.
+    /// Whether a checkpoint of the run is in the store.
     is_recorded: AtomicBool,
+    /// Whether its record is in the store without one.
+    is_announced: AtomicBool,
 }
 
 impl RunRecorder {
-    /// A recorder for the run of `task` by `agent` on `replica`. Nothing is written before the first checkpoint.
+    /// A recorder for the run of `task` by `agent` on `replica`. Writes nothing before the run is announced or reaches its
+    /// first checkpoint.
     pub(crate) fn new(store: Store, events: Events, task: &Task, replica: &str, agent: &str) -> Self {
         let claim = task.claim.as_ref().map(|claim| claim.token.clone()).unwrap_or_default();
         let now = clock::now();
@@ -68,6 +71,7 @@ impl RunRecorder {
             agent: agent.to_owned(),
             attempt: Mutex::new(attempt),
             is_recorded: AtomicBool::new(false),
+            is_announced: AtomicBool::new(false),
         }
     }
 
@@ -97,7 +101,19 @@ impl RunRecorder {
         persist("store the end of an attempt", || self.store.save_attempt(&attempt)).await
     }
 
-    /// Whether anything of the run is in the store.
+    /// Removes the record of a run that was announced and did nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store refuses; while it does not answer, this waits.
+    pub(crate) async fn withdraw(&self) -> Result<(), StoreError> {
+        if !self.is_announced.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let attempt = self.attempt.lock().await;
+        persist("remove the record of an attempt", || self.store.remove_attempt(attempt.id)).await
+    }
+
+    /// Whether a checkpoint of the run is in the store.
     pub(crate) fn is_recorded(&self) -> bool {
         self.is_recorded.load(Ordering::Acquire)
     }
@@ -140,6 +156,14 @@ impl Recorder for RunRecorder {
         persist("store a checkpoint", || self.store.save_attempt(&attempt))
             .await
             .map_err(|error| Failure::transient(format!("the checkpoint could not be stored: {error}")))
+    }
+
+    async fn announce(&self) -> Result<(), Failure> {
+        let attempt = self.attempt.lock().await;
+        self.is_announced.store(true, Ordering::Release);
+        persist("store the start of an attempt", || self.store.save_attempt(&attempt))
+            .await
+            .map_err(|error| Failure::transient(format!("the start of the attempt could not be stored: {error}")))
     }
 
     async fn confirm(&self) -> Result<(), Failure> {

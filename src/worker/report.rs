@@ -138,7 +138,9 @@ impl Worker {
     async fn settle(&self, task: &Task, agent: &str, recorder: &RunRecorder, mut decision: Decision) -> &'static str {
         // A run that found its model away and did nothing leaves no record: there may be thousands of them in a night.
         let is_untouched = decision.checkpoint.is_none() && !recorder.is_recorded();
-        if !(is_untouched && matches!(decision.event, TaskEvent::Postponed(..))) {
+        if is_untouched && matches!(decision.event, TaskEvent::Postponed(..)) {
+            withdraw(task, recorder).await;
+        } else {
             record(task, recorder, decision.end()).await;
         }
         let letter = match &decision.event {
@@ -293,6 +295,12 @@ async fn record(task: &Task, recorder: &RunRecorder, end: End) {
     if let Err(error) = recorder.finish(end).await {
         // The outcome of the task matters more than the record of the attempt.
         tracing::error!(task = %task.id, %error, "the record of an attempt was refused");
+    }
+}
+
+async fn withdraw(task: &Task, recorder: &RunRecorder) {
+    if let Err(error) = recorder.withdraw().await {
+        tracing::error!(task = %task.id, %error, "the record of an attempt that did nothing stays");
     }
 }
 

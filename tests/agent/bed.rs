@@ -1,5 +1,6 @@
 //! An agent for one test, with all it needs, and what it left behind.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -124,6 +125,8 @@ pub(crate) fn plan(steps: &[Value]) -> Value {
 pub(crate) struct Traces {
     pub(crate) checkpoints: Mutex<Vec<Checkpoint>>,
     pub(crate) events: Mutex<Vec<Event>>,
+    /// How often the run was announced.
+    pub(crate) announced: AtomicUsize,
     /// Refuses every checkpoint from this one on (1 for the first).
     pub(crate) refuse_from: Option<usize>,
 }
@@ -146,6 +149,11 @@ impl Recorder for Traces {
             return Err(Failure::transient("the claim was lost"));
         }
         checkpoints.push(checkpoint);
+        Ok(())
+    }
+
+    async fn announce(&self) -> Result<(), Failure> {
+        self.announced.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 

@@ -25,6 +25,7 @@ async fn a_plan_of_tool_steps_runs_without_asking_the_model() {
     assert_eq!(kinds.iter().filter(|kind| *kind == "step_finished").count(), 3, "{kinds:?}");
     let progress = traces.checkpoints.lock().expect("checkpoints").last().expect("one").progress.clone();
     assert_eq!((progress.done, progress.total), (3, 3));
+    assert_eq!(traces.announced.into_inner(), 0, "its checkpoints make it known");
 }
 
 #[tokio::test]
@@ -46,6 +47,7 @@ async fn a_goal_is_planned_carried_out_with_judgement_and_answered() {
     for kind in ["planned", "step_started", "tool_called", "step_finished", "model_called"] {
         assert!(kinds.iter().any(|noted| noted == kind), "{kind} is missing in {kinds:?}");
     }
+    assert_eq!(traces.announced.into_inner(), 1, "before the first call to the model");
 }
 
 #[tokio::test]

@@ -9,9 +9,10 @@ use qron::clock;
 use qron::domain::attempt::AttemptStatus;
 use qron::domain::id::TaskId;
 use qron::domain::task::{Task, TaskStatus};
+use qron::llm::scripted::{Scenario, Script, ScriptedModel};
 use serde_json::{Map, Value, json};
 
-use crate::common;
+use crate::common::{self, proxy::Proxy};
 use crate::support::{EVERY_SECOND, World, eventually, sum};
 
 /// A year, in milliseconds.
@@ -220,6 +221,56 @@ async fn a_task_that_is_written_again_while_it_runs_makes_its_effects_once() {
         assert_eq!(world.web.visits(&format!("open/{name}")), 1, "{name}");
         let attempts = world.store.attempts(TaskId::Number(id)).await.expect("readable");
         assert_eq!(attempts.len(), 1, "{attempts:?}");
+    }
+    runner.shutdown().await;
+}
+
+/// The first call is for the plan, for a step of a plan that was given, and for the answer after all steps.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_is_written_again_while_its_first_call_to_the_model_hangs_runs_once() {
+    let script = Script::new(vec![
+        Scenario::on("").purpose("plan").json(json!({"analysis": "clear", "steps": [
+            {"id": "s1", "tool": "calculate", "arguments": {"expression": "19 + 23"}}
+        ]})),
+        Scenario::on("").purpose("act").text("42"),
+        Scenario::on("").purpose("answer").json(json!({"success": true, "answer": "42", "reason": "seen"})),
+    ]);
+    let model = ScriptedModel::start(script).await.expect("a model");
+    let proxy = Proxy::to(model.base_url().trim_end_matches("/v1")).await;
+    let url = format!("{}/v1", proxy.url);
+    let world = World::new(&[("SCHEDULER__SWEEP", EVERY_SECOND), ("MODEL__BASE_URL", &url)]).await;
+    let other = Other::of(&world);
+    let points = [
+        json!({"goal": "plan it yourself"}),
+        json!({"goal": "think about it", "plan": {"steps": [{"id": "s1", "instruction": "think"}]}}),
+    ];
+    proxy.part(true);
+    let runner = world.runner("r1").await;
+    for (number, point) in (1..).zip(&points) {
+        other.upsert(TaskId::Number(number), point.clone()).await;
+    }
+    for (number, point) in (1..).zip(&points) {
+        let id = TaskId::Number(number);
+        eventually("the run is known", async || {
+            let attempts = world.store.attempts(id).await.expect("readable");
+            let runs = attempts.len() == 1 && attempts[0].status == AttemptStatus::Running;
+            if runs { Ok(()) } else { Err(format!("{attempts:?}")) }
+        })
+        .await;
+        other.upsert(id, point.clone()).await;
+        until_admitted(&world, id, 2).await;
+    }
+    assert_eq!(model.requests().len(), 0, "the first calls hang");
+    proxy.part(false);
+    for number in (1..).take(points.len()) {
+        let id = TaskId::Number(number);
+        let done = world.until(id, TaskStatus::Completed).await;
+        assert_eq!(done.earlier_runs(), 0);
+        let attempts = world.store.attempts(id).await.expect("readable");
+        let ended: Vec<AttemptStatus> = attempts.iter().map(|attempt| attempt.status).collect();
+        assert_eq!(ended, [AttemptStatus::Completed], "{attempts:?}");
+        let history = world.history(id).await;
+        assert_eq!(history.iter().filter(|kind| *kind == "completed").count(), 1, "{history:?}");
     }
     runner.shutdown().await;
 }

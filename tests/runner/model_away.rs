@@ -99,6 +99,8 @@ async fn work_with_a_plan_goes_on_and_nothing_else_is_claimed_while_the_model_is
         let cause = waiting.postponed.expect("it waits").cause;
         assert_eq!(cause.class, FailureClass::Unavailable);
         assert!(cause.message.contains("the model endpoint"), "the first failure is told: {cause}");
+        let attempts = world.store.attempts(task.id).await.expect("readable");
+        assert_eq!(attempts.len(), 0, "a run that did nothing leaves no record: {attempts:?}");
     }
     let (later, planned) = (thinking("fine"), sum("needs no model"));
     world.insert(&[later.clone(), planned.clone()]).await;
