@@ -138,6 +138,7 @@ impl Config {
             profile.name.clone_from(name);
         }
         config.tools.zone = config.scheduler.zone;
+        config.store.zone = config.scheduler.zone;
         validate::check(&config, &mut problems);
         if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
     }

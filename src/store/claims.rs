@@ -191,7 +191,7 @@ impl Store {
         };
         for point in points {
             let Some(id) = task_id(point.id.as_ref()) else { continue };
-            match codec::decode(id, from_payload(point.payload), now) {
+            match codec::decode(id, from_payload(point.payload), self.inner.zone, now) {
                 Ok(task) => won.push(task),
                 Err(error) => {
                     tracing::warn!(%error, "claimed a task that cannot be read; it goes through admission again");
@@ -242,7 +242,7 @@ impl Store {
             }
             answer => answer?,
         };
-        Ok(super::tasks::readable_tasks(points))
+        Ok(self.inner.readable_tasks(points))
     }
 
     /// Tasks that `owner` runs and somebody wants stopped.
@@ -335,7 +335,7 @@ impl Store {
                 }
                 answer => answer?,
             };
-            rescue.poisoned.extend(super::tasks::readable_tasks(points));
+            rescue.poisoned.extend(self.inner.readable_tasks(points));
         }
         Ok(())
     }

@@ -230,17 +230,17 @@ pub(super) fn is_admitted(payload: &Map<String, Value>) -> bool {
     payload.get(ADMITTED) == Some(&Value::Bool(true))
 }
 
-/// The task of a point. One that is not admitted yet is read as admission will read it,
-/// with `now` for the times that are left out.
+/// The task of a point. One that is not admitted yet is read as admission will read it: times without an offset are on the
+/// wall clock of `zone`, and `now` stands for those that are left out.
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] with what is wrong and in which field.
-pub(super) fn decode(id: TaskId, payload: Map<String, Value>, now: Timestamp) -> Result<Task, StoreError> {
+pub(super) fn decode(id: TaskId, payload: Map<String, Value>, zone: Zone, now: Timestamp) -> Result<Task, StoreError> {
     let origin = if is_admitted(&payload) { Origin::Own } else { Origin::Foreign };
     // Only words for people: what a newer version says otherwise is left out.
     let postponed = payload.get(POSTPONED).filter(|_| origin == Origin::Own).cloned();
     let postponed = postponed.and_then(|value| serde_json::from_value(value).ok());
-    let task = read(id, payload, Zone::UTC, now, origin).map_err(|failure| StoreError::Corrupt {
+    let task = read(id, payload, zone, now, origin).map_err(|failure| StoreError::Corrupt {
         collection: "tasks".to_owned(),
         id: id.to_string(),
         reason: failure.message,
@@ -303,7 +303,7 @@ mod tests {
     fn a_task_comes_back_as_it_was_written() {
         for task in [full(), claimed(&full()), Task::new(TaskId::Number(3), "x", NOW)] {
             let payload = encode_new(&task, Some("n")).expect("not deep");
-            assert_eq!(decode(task.id, payload, NOW).expect("readable"), task);
+            assert_eq!(decode(task.id, payload, Zone::UTC, NOW).expect("readable"), task);
         }
     }
 
@@ -335,7 +335,7 @@ mod tests {
             }
             assert_eq!(payload.contains_key("rank"), !after.status.is_terminal(), "{}", event.name());
             assert!(!payload.contains_key("claim") && !payload.contains_key("owner"));
-            assert_eq!(decode(after.id, payload, NOW).expect("readable"), after, "{}", event.name());
+            assert_eq!(decode(after.id, payload, Zone::UTC, NOW).expect("readable"), after, "{}", event.name());
         }
     }
 
@@ -449,7 +449,7 @@ mod tests {
             }
             let Ok(payload) = written else { return Ok(()) };
             let stored = values::from_payload(values::to_payload(payload));
-            let read = decode(task.id, stored, NOW);
+            let read = decode(task.id, stored, Zone::UTC, NOW);
             prop_assert!(read.is_ok(), "{read:?}");
             if is_within {
                 prop_assert_eq!(read.expect("readable"), task);

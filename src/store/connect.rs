@@ -42,6 +42,7 @@ impl Store {
             url: settings.url.clone(),
             prefix: settings.prefix.clone(),
             identity: String::new(),
+            zone: settings.zone,
             copies: settings.replication_factor.max(1),
             files: Files::new(artifacts.clone()),
             bm25,

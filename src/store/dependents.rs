@@ -8,7 +8,7 @@ use super::codec::ADMITTED;
 use super::collections::Collection;
 use super::requests::Part;
 use super::values::{point_id, task_id};
-use super::{Store, StoreError, tasks};
+use super::{Store, StoreError};
 use crate::domain::dependency::{Circle, check_circles};
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskStatus};
@@ -78,7 +78,7 @@ impl Store {
                 let points = self.inner.get("circle", Collection::Tasks, page, Part::All).await?;
                 // What no longer waits is no part of a circle.
                 let waiting =
-                    tasks::readable_tasks(points).into_iter().filter(|task| task.status == TaskStatus::Waiting);
+                    self.inner.readable_tasks(points).into_iter().filter(|task| task.status == TaskStatus::Waiting);
                 for task in waiting {
                     next.extend(task.depends_on.iter().copied().filter(|id| seen.insert(*id)));
                     waits_for.insert(task.id, task.depends_on);

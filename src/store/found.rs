@@ -14,6 +14,7 @@ use super::{Page, RawTask, Store, StoreError, TaskFilter};
 use crate::clock;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::TaskId;
+use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::time::Timestamp;
 
@@ -46,7 +47,7 @@ impl Store {
             }
             answer => answer?,
         };
-        Ok(points.pop().map(|point| found(id, from_payload(point.payload), clock::now())))
+        Ok(points.pop().map(|point| found(id, from_payload(point.payload), self.inner.zone, clock::now())))
     }
 
     /// [`Store::ordered`] with the points among them that do not read as a task.
@@ -64,7 +65,7 @@ impl Store {
         let now = clock::now();
         let items = points.into_iter().filter_map(|point| {
             let id = task_id(point.id.as_ref())?;
-            Some(found(id, from_payload(point.payload), now))
+            Some(found(id, from_payload(point.payload), self.inner.zone, now))
         });
         Ok(Page { items: items.collect(), next })
     }
@@ -117,19 +118,19 @@ fn cancelled(task: &Task, reason: &str, now: Timestamp) -> Change {
 }
 
 /// A point as a task, or as much of it as can be read.
-fn found(id: TaskId, payload: Map<String, Value>, now: Timestamp) -> Found {
+fn found(id: TaskId, payload: Map<String, Value>, zone: Zone, now: Timestamp) -> Found {
     if payload.contains_key(UNTOLD) {
         let reason = "its payload is nested deeper than the protocol of the store can tell";
-        let task = RawTask { id, payload: Map::new() }.salvage(now);
+        let task = RawTask { id, payload: Map::new() }.salvage(zone, now);
         let status = payload.get("status").and_then(Value::as_str).and_then(|word| word.parse().ok());
         let task = Task { status: status.unwrap_or(task.status), ..task };
         return Found { task, unreadable: Some(reason.to_owned()) };
     }
     let raw = RawTask { id, payload };
-    match codec::decode(id, raw.payload.clone(), now) {
+    match codec::decode(id, raw.payload.clone(), zone, now) {
         Ok(task) => Found { task, unreadable: None },
-        Err(StoreError::Corrupt { reason, .. }) => Found { task: raw.salvage(now), unreadable: Some(reason) },
-        Err(error) => Found { task: raw.salvage(now), unreadable: Some(error.to_string()) },
+        Err(StoreError::Corrupt { reason, .. }) => Found { task: raw.salvage(zone, now), unreadable: Some(reason) },
+        Err(error) => Found { task: raw.salvage(zone, now), unreadable: Some(error.to_string()) },
     }
 }
 
@@ -159,7 +160,7 @@ mod tests {
             (json!({"status": "running", UNTOLD: true}), TaskStatus::Running, "nested deeper"),
         ] {
             let Value::Object(payload) = payload else { unreachable!() };
-            let found = found(TaskId::Number(7), payload, now);
+            let found = found(TaskId::Number(7), payload, Zone::UTC, now);
             assert_eq!(found.task.status, status, "{found:?}");
             let reason = found.unreadable.expect("a reason");
             assert!(reason.contains(told), "{reason}");

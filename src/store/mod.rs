@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::domain::id::TaskId;
+use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::time::Timestamp;
 
@@ -89,6 +90,9 @@ pub struct Settings {
     pub timeout_ms: u64,
     /// Copies of each collection in a cluster.
     pub replication_factor: u32,
+    /// Zone of times without an offset: that of `scheduler.zone`.
+    #[serde(skip)]
+    pub zone: Zone,
 }
 
 /// Section `[artifacts]` of the configuration.

@@ -14,7 +14,7 @@ use super::codec::ADMITTED;
 use super::collections::Collection;
 use super::found::SUMMARY;
 use super::requests::{Part, readable};
-use super::tasks::{conditions, readable_tasks};
+use super::tasks::conditions;
 use super::values::{bound, point_id, task_id};
 use super::{Page, Store, StoreError, TaskFilter};
 use crate::domain::dead_letter::DeadLetter;
@@ -130,7 +130,7 @@ impl Store {
         after: Option<Place>,
     ) -> Result<Page<Task>, StoreError> {
         let (points, next) = self.ordered_raw(filter, order, limit, after).await?;
-        Ok(Page { items: readable_tasks(points), next })
+        Ok(Page { items: self.inner.readable_tasks(points), next })
     }
 
     /// The points of [`Store::ordered`], readable or not.

@@ -27,6 +27,7 @@ use super::memory::Dense;
 use super::unreadable::tell_once;
 use super::values::from_payload;
 use super::{Page, StoreError};
+use crate::domain::schedule::zone::Zone;
 use crate::telemetry::metrics::{STORE_SECONDS, outcome};
 
 /// What clones of a store share.
@@ -36,6 +37,8 @@ pub(super) struct Inner {
     pub(super) prefix: String,
     /// What tells this store from every other; set once the collections are there.
     pub(super) identity: String,
+    /// Zone of times without an offset in points that wait for admission.
+    pub(super) zone: Zone,
     /// Copies of each collection. With more than one, reads must ask a majority of them.
     pub(super) copies: u32,
     pub(super) files: Files,

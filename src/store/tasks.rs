@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::codec::ADMITTED;
 use super::collections::Collection;
-use super::requests::{Part, offset, show_id};
+use super::requests::{Inner, Part, offset, show_id};
 use super::values::{bound, exactly, from_payload, point_id, task_id};
 use super::{Page, Store, StoreError, TaskFilter, codec};
 use crate::clock;
@@ -34,7 +34,10 @@ impl Store {
     /// A failure of the store, or [`StoreError::Corrupt`] for a point that cannot be read.
     pub async fn task(&self, id: TaskId) -> Result<Option<Task>, StoreError> {
         let mut points = self.inner.get("task", Collection::Tasks, vec![point_id(id)], Part::All).await?;
-        points.pop().map(|point| codec::decode(id, from_payload(point.payload), clock::now())).transpose()
+        points
+            .pop()
+            .map(|point| codec::decode(id, from_payload(point.payload), self.inner.zone, clock::now()))
+            .transpose()
     }
 
     /// Those of `ids` that are there and can be read, in no particular order.
@@ -49,7 +52,7 @@ impl Store {
                 Err(error) if error.is_undecodable() => self.tellable("tasks_by_id", Collection::Tasks, ids).await?,
                 answer => answer?,
             };
-            found.extend(readable_tasks(points));
+            found.extend(self.inner.readable_tasks(points));
         }
         Ok(found)
     }
@@ -81,7 +84,7 @@ impl Store {
     /// A failure of the store, or [`StoreError::Refused`] when `after` does not come from a page.
     pub async fn tasks(&self, filter: &TaskFilter, limit: u32, after: Option<&str>) -> Result<Page<Task>, StoreError> {
         let page = self.page(filter, limit, after).await?;
-        Ok(Page { next: page.next_page_offset.as_ref().map(show_id), items: readable_tasks(page.result) })
+        Ok(Page { next: page.next_page_offset.as_ref().map(show_id), items: self.inner.readable_tasks(page.result) })
     }
 
     async fn page(&self, filter: &TaskFilter, limit: u32, after: Option<&str>) -> Result<ScrollResponse, StoreError> {
@@ -192,7 +195,7 @@ impl Store {
             request = request.offset(offset);
         }
         let page = self.inner.scroll("overdue_approvals", request).await?;
-        Ok(Page { next: page.next_page_offset.as_ref().map(show_id), items: readable_tasks(page.result) })
+        Ok(Page { next: page.next_page_offset.as_ref().map(show_id), items: self.inner.readable_tasks(page.result) })
     }
 
     /// Waiting tasks, for the check of their dependencies, from `after`. Points among them that cannot be read go back to
@@ -215,7 +218,7 @@ impl Store {
         let page = self.page(&filter, limit, after).await?;
         let next = page.next_page_offset.as_ref().map(show_id);
         let ids: Vec<PointId> = page.result.iter().filter_map(|point| point.id.clone()).collect();
-        let items = readable_tasks(page.result);
+        let items = self.inner.readable_tasks(page.result);
         if items.len() < ids.len() {
             let read: HashSet<TaskId> = items.iter().map(|task| task.id).collect();
             let unread = ids.into_iter().filter(|id| task_id(Some(id)).is_none_or(|id| !read.contains(&id)));
@@ -267,18 +270,20 @@ impl Store {
     }
 }
 
-/// The tasks of a page. One that cannot be read is left out and logged: it must not hide the others.
-pub(super) fn readable_tasks(points: Vec<RetrievedPoint>) -> Vec<Task> {
-    let now = clock::now();
-    let mut tasks = Vec::with_capacity(points.len());
-    for point in points {
-        let Some(id) = task_id(point.id.as_ref()).filter(|_| !point.payload.contains_key(UNTOLD)) else { continue };
-        match codec::decode(id, from_payload(point.payload), now) {
-            Ok(task) => tasks.push(task),
-            Err(error) => tracing::debug!(%error, "left out of a listing"),
+impl Inner {
+    /// The tasks of a page. One that cannot be read is left out and logged: it must not hide the others.
+    pub(super) fn readable_tasks(&self, points: Vec<RetrievedPoint>) -> Vec<Task> {
+        let now = clock::now();
+        let mut tasks = Vec::with_capacity(points.len());
+        for point in points {
+            let Some(id) = task_id(point.id.as_ref()).filter(|_| !point.payload.contains_key(UNTOLD)) else { continue };
+            match codec::decode(id, from_payload(point.payload), self.zone, now) {
+                Ok(task) => tasks.push(task),
+                Err(error) => tracing::debug!(%error, "left out of a listing"),
+            }
         }
+        tasks
     }
-    tasks
 }
 
 pub(super) fn conditions(filter: &TaskFilter) -> Filter {

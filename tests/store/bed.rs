@@ -167,6 +167,7 @@ pub(crate) fn settings() -> Settings {
         prefix: unique_prefix(),
         timeout_ms: 20_000,
         replication_factor: 1,
+        zone: qron::domain::schedule::zone::Zone::UTC,
     }
 }
 

@@ -232,3 +232,36 @@ async fn a_payload_nested_too_deeply_to_be_read_holds_up_neither_what_is_claimed
     let unread = bed.store.unadmitted(10, None).await.expect("a page").items;
     assert_eq!(sorted(unread.iter().map(|raw| raw.id).collect()), [2, 3].map(TaskId::Number).into());
 }
+
+#[tokio::test]
+async fn what_waits_for_admission_is_shown_in_the_zone_that_admission_reads_it_in() {
+    let bed = Bed::new().await;
+    let berlin: Zone = "Europe/Berlin".parse().expect("a zone");
+    let settings = qron::store::Settings { zone: berlin, ..bed.settings.clone() };
+    let store = qron::store::Store::connect(&settings, &bed.artifacts, None).await.expect("a store");
+    let nine = json!("2026-07-01 09:00:00");
+    let utc = "2026-07-01T07:00:00Z".parse::<chrono::DateTime<chrono::Utc>>().expect("a time").timestamp_millis();
+    bed.upsert(vec![
+        point(1, &json!({"goal": "do it", "run_at": nine})),
+        point(2, &json!({"goal": "cannot be read", "run_at": nine, "timeout_s": "soon"})),
+        point(3, &json!({"goal": "names its offset", "run_at": "2026-07-01T09:00:00+02:00"})),
+    ])
+    .await;
+    let id = |number| TaskId::Number(number);
+    for number in [1, 3] {
+        let read = store.task(id(number)).await.expect("readable").expect("there");
+        assert_eq!(read.run_at.as_millis(), utc, "{number}");
+    }
+    for raw in store.unadmitted(100, None).await.expect("points").items {
+        if let Ok(task) = raw.read(berlin, NOW) {
+            assert_eq!(task.run_at.as_millis(), utc, "{} as it is admitted", raw.id);
+        }
+    }
+    let listed = store.tasks_by_id(&[id(1), id(3)]).await.expect("readable");
+    assert_eq!(listed.len(), 2);
+    assert!(listed.iter().all(|task| task.run_at.as_millis() == utc), "{listed:?}");
+    for (number, is_readable) in [(1, true), (2, false), (3, true)] {
+        let found = store.find(id(number)).await.expect("an answer").expect("there");
+        assert_eq!((found.task.run_at.as_millis(), found.unreadable.is_none()), (utc, is_readable), "{number}");
+    }
+}

@@ -46,6 +46,7 @@ pub(crate) async fn connect(folder: &Path) -> (Store, String) {
         prefix: prefix.clone(),
         timeout_ms: 20_000,
         replication_factor: 1,
+        zone: qron::domain::schedule::zone::Zone::UTC,
     };
     let artifacts =
         store::ArtifactSettings { inline_bytes: 1000, folder: folder.join("artifacts"), max_bytes: 1_000_000 };

@@ -30,8 +30,8 @@ impl RawTask {
 
     /// The point as far as it can be read; what cannot is left out. A status that is no word qron knows is shown as waiting:
     /// nothing happens to the point before a person or a newer version looks at it.
-    pub(in crate::store) fn salvage(&self, now: Timestamp) -> Task {
-        let reader = Reader { payload: &self.payload, own: false, kept_as_is: true, zone: Zone::UTC };
+    pub(in crate::store) fn salvage(&self, zone: Zone, now: Timestamp) -> Task {
+        let reader = Reader { payload: &self.payload, own: false, kept_as_is: true, zone };
         let status = reader.status().unwrap_or(TaskStatus::Waiting);
         let readable = reader.task(self.id, status, now).ok();
         let extra: Map<String, Value> = self.payload.clone();
