@@ -2,8 +2,8 @@
 //!
 //! Calls run at the same time, each as a task of its own, and end with the driver: dropping its future aborts them.
 //! Checkpoints are written after results, several of one moment at once, and before any call that must not be made
-//! twice; before the first call to a model, that there is a run. Calls that can be repeated start, and come to results, while a checkpoint is being written; only one is at a
-//! time, and the run does not end before it.
+//! twice. The run is announced before its first call to a model. Calls that can be repeated start, and come to results,
+//! while a checkpoint is being written; only one is at a time, and the run does not end before it.
 
 use std::collections::HashMap;
 use std::pin::Pin;

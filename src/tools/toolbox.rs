@@ -211,8 +211,8 @@ impl Toolbox {
         .await
     }
 
-    /// Sees to it that a run of `task`, which was created at `created`, finds its folder empty when a file tool opens it
-    /// first. Call it for runs that have called no tool yet, and keep what it gives back until the run ends.
+    /// Makes the first file tool that a run of `task` calls remove a folder that is older than `created`, the time at which
+    /// the task was created. Call it for runs that have started no step yet, and drop what it gives back when the run ends.
     pub fn begin_folder(&self, task: TaskId, created: Timestamp) -> FirstUse {
         self.workspace.begin(task, created)
     }

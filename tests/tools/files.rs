@@ -276,7 +276,7 @@ async fn only_folders_that_this_store_made_are_removed() {
     for name in ["3/notes", "4/notes", "5/below", "7", "2024/below", "lost+found/below"] {
         assert!(root.join(name).exists(), "{name}");
     }
-    assert_eq!(listed(&this), []);
+    assert!(listed(&this).is_empty());
     // A folder that somebody removed by hand leaves its marker for the next round.
     fs::remove_dir_all(root.join("3")).expect("removed");
     other.remove(ids(&["3"])[0]).expect("done");

@@ -57,9 +57,8 @@ impl Workspace {
         self.max_bytes
     }
 
-    /// Sees to it that a run of `task`, which was created at `created`, finds the folder empty when it opens it first: one
-    /// that is left from another task of the same id is removed then. Needs no file system before. For as long as the run
-    /// goes on.
+    /// Makes the next call that opens the folder of `task` remove one that is older than `created`, the time at which the task
+    /// was created: another task of the same id left it. Drop what it gives back when the run ends.
     pub fn begin(&self, task: TaskId, created: Timestamp) -> FirstUse {
         self.first_uses.expect(task, created)
     }
