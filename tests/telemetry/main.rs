@@ -132,7 +132,7 @@ fn gather(folder: &Path, into: &mut String) {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             gather(&path, into);
-        } else {
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
             into.push_str(&fs::read_to_string(&path).expect("a source file"));
         }
     }

@@ -25,7 +25,7 @@ impl Tool for Odd {
             description: "for tests".to_owned(),
             parameters: json!({
                 "type": "object", "required": ["do"], "additionalProperties": false,
-                "properties": { "do": { "enum": ["panic", "hang", "long", "block"] }, "text": { "type": "string" } },
+                "properties": { "do": { "type": "string", "enum": ["panic", "hang", "long", "block"] }, "text": { "type": "string" } },
             }),
             effect: Effect::Read,
             idempotent: true,
