@@ -14,8 +14,10 @@ use crate::domain::conversation::RequestedCall;
 use crate::domain::tool::{ToolSpec, meant};
 
 pub(super) use json::behind_mark;
+pub(super) use lookalike::looks_like_call;
 
 mod json;
+mod lookalike;
 mod marked;
 mod pythonic;
 
@@ -80,11 +82,6 @@ pub(super) fn calls(text: &str, offered: &[Arc<ToolSpec>]) -> Option<Found> {
     calls.truncate(MAX_CALLS);
     let preface = text.split(['{', '[']).next().unwrap_or_default().trim_end().trim_end_matches("```json");
     (!calls.is_empty()).then(|| found(calls, preface.trim_end_matches('`')))
-}
-
-/// Whether `text` looks like a call of some tool, so that it is no answer.
-pub(super) fn looks_like_call(text: &str) -> bool {
-    calls(text, &[]).is_some()
 }
 
 /// `text` without the code that stands within its lines, which only talks about calls.

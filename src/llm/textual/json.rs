@@ -8,7 +8,9 @@ use super::{MAX_CALLS, Written, names};
 use crate::domain::tool::{ToolSpec, meant};
 use crate::llm::structured::first_value;
 
-const NAMES: [&str; 7] = ["name", "tool", "tool_name", "function", "function_name", "action", "recipient_name"];
+/// Fields with the name of the tool.
+pub(super) const NAMES: [&str; 7] =
+    ["name", "tool", "tool_name", "function", "function_name", "action", "recipient_name"];
 const ARGUMENTS: [&str; 10] = [
     "arguments",
     "parameters",
@@ -92,6 +94,27 @@ pub(in crate::llm) fn behind_mark(value: &Value, offered: &[Arc<ToolSpec>]) -> O
     Some(vec![Written::new(name, arguments.map_or_else(empty, |written| read(&written)))])
 }
 
+/// Whether `value` or anything in it looks like a call of some tool, offered or not.
+pub(super) fn resembles_call(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(resembles_call),
+        Value::Object(fields) => is_named_call(fields) || fields.values().any(resembles_call),
+        _ => false,
+    }
+}
+
+fn is_named_call(fields: &Map<String, Value>) -> bool {
+    let named = NAMES.iter().find_map(|key| Some((*key, fields.get(*key)?.as_str()?)));
+    let given = ARGUMENTS.iter().find_map(|key| fields.get(*key));
+    let (Some((key, name)), Some(arguments)) = (named, given) else { return false };
+    // People and things have names, too; only calls have tools.
+    is_name(name) && (key != "name" || read(arguments).is_object())
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "_-.:/".contains(c))
+}
+
 fn is_beside(key: &str) -> bool {
     BESIDES.contains(&key)
 }
@@ -112,12 +135,11 @@ fn call(fields: &Map<String, Value>, offered: &[Arc<ToolSpec>]) -> Option<Writte
     let Some((given, arguments)) = ARGUMENTS.iter().find_map(|key| Some((*key, fields.get(*key)?))) else {
         return flat(fields, key, name, offered);
     };
-    let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "_-.:/".contains(c));
     let rest = fields.keys().all(|field| field == key || field == given || is_beside(field));
     let arguments = read(arguments);
     // An answer may well have a name and an input; a call of nothing that is offered must look like one in full.
     let is_typical = ["name", "tool", "tool_name", "function"].contains(&key) && !given.contains("input");
-    let is_call = rest && (meant(name, &known).is_some() || is_name && is_typical && arguments.is_object());
+    let is_call = rest && (meant(name, &known).is_some() || is_name(name) && is_typical && arguments.is_object());
     is_call.then(|| Written::new(name, arguments))
 }
 
@@ -140,7 +162,7 @@ fn read(written: &Value) -> Value {
     match written {
         Value::Null => empty(),
         Value::String(text) if text.trim().is_empty() => empty(),
-        Value::String(text) => match serde_json::from_str(text) {
+        Value::String(text) => match crate::domain::json::read(text) {
             Ok(value @ Value::Object(_)) => value,
             _ => written.clone(),
         },

@@ -11,6 +11,11 @@ use crate::llm::structured::first_value;
 /// The calls that `text` consists of; `None` when it is anything else, or calls something that is not offered.
 pub(super) fn calls(text: &str, offered: &[Arc<ToolSpec>]) -> Option<Vec<Written>> {
     let known = names(offered);
+    all(text).filter(|calls| calls.iter().all(|call| meant(&call.name, &known).is_some()))
+}
+
+/// The calls that `text` consists of, offered or not; `None` when it is anything else.
+pub(super) fn all(text: &str) -> Option<Vec<Written>> {
     let mut rest = text.trim();
     rest = rest.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(rest).trim();
     let mut calls = Vec::new();
@@ -18,7 +23,6 @@ pub(super) fn calls(text: &str, offered: &[Arc<ToolSpec>]) -> Option<Vec<Written
         let is_printed = rest.starts_with("print(");
         rest = rest.strip_prefix("print(").unwrap_or(rest);
         let (call, after) = one(rest)?;
-        meant(&call.name, &known)?;
         calls.push(call);
         rest = after.trim_start();
         if is_printed {
@@ -83,12 +87,10 @@ fn literal(text: &str) -> Option<(Value, &str)> {
     // A number must not end at the bracket of the call for the reader of JSON.
     let digits = text.find(|c: char| !c.is_ascii_digit() && !"+-.eE".contains(c)).unwrap_or(text.len());
     if digits > 0 {
-        return Some((serde_json::from_str(&text[..digits]).ok()?, &text[digits..]));
+        return Some((crate::domain::json::read(&text[..digits]).ok()?, &text[digits..]));
     }
-    let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
-    let value = values.next()?.ok()?;
-    let end = values.byte_offset();
-    Some((value, &text[end..]))
+    let (value, length) = first_value(text)?;
+    Some((value, &text[text.floor_char_boundary(length)..]))
 }
 
 /// A text in single quotes, after the first of them.
