@@ -112,38 +112,66 @@ fn tagged(region: &str, offered: &[Arc<ToolSpec>]) -> Vec<Written> {
     }
     for call in region.split("<tool_call>").filter(|call| call.contains("<arg_key>")).take(MAX_CALLS) {
         let (name, body) = call.split_once("<arg_key>").unwrap_or_default();
-        let name = name.trim();
-        let mut arguments = Map::new();
-        for pair in body.split("<arg_key>") {
-            let Some((key, value)) = pair.split_once("</arg_key>") else { continue };
-            let value = value.split_once("<arg_value>").map_or("", |(_, value)| value);
-            let value = value.split("</arg_value>").next().unwrap_or_default();
-            arguments.insert(key.trim().to_owned(), typed(value, name, key.trim(), offered));
-        }
-        calls.push(Written::new(name, Value::Object(arguments)));
+        calls.push(Written::new(name.trim(), pair_arguments(body, name.trim(), offered)));
     }
     calls
 }
 
-/// Arguments in a tagged call: parameters with tags of their own, or JSON.
-fn tag_arguments(body: &str, tool: &str, offered: &[Arc<ToolSpec>]) -> Value {
+/// Arguments in pairs of `<arg_key>` and `<arg_value>`; the text of `body`, which starts behind the first `<arg_key>`, when
+/// a pair is not whole: half an argument must not be used.
+fn pair_arguments(body: &str, tool: &str, offered: &[Arc<ToolSpec>]) -> Value {
     let mut arguments = Map::new();
-    for opening in ["<parameter=", "<parameter name="] {
-        for parameter in body.split(opening).skip(1) {
-            let Some((key, value)) = parameter.split_once('>') else { continue };
-            let key = key.split_whitespace().next().unwrap_or_default().trim_matches(['"', '\'']);
-            let value = value.split("</parameter>").next().unwrap_or_default();
-            arguments.insert(key.to_owned(), typed(value, tool, key, offered));
-        }
+    for pair in body.split("<arg_key>") {
+        let whole = pair.split_once("</arg_key>").and_then(|(key, rest)| {
+            let (_, value) = rest.split_once("<arg_value>")?;
+            let (value, behind) = value.split_once("</arg_value>")?;
+            (!ends_within(behind, &["<arg_key>"])).then_some((key.trim(), value))
+        });
+        let Some((key, value)) = whole else { return Value::String(body.trim().to_owned()) };
+        arguments.insert(key.to_owned(), typed(value, tool, key, offered));
     }
-    if !arguments.is_empty() {
-        return Value::Object(arguments);
+    Value::Object(arguments)
+}
+
+/// Arguments in a tagged call: parameters with tags of their own, or JSON; the text of `body` when they are not whole.
+fn tag_arguments(body: &str, tool: &str, offered: &[Arc<ToolSpec>]) -> Value {
+    let unreadable = || Value::String(body.trim().to_owned());
+    let Some(parameters) = parameters(body) else { return unreadable() };
+    if !parameters.is_empty() {
+        let typed = parameters.into_iter().map(|(key, value)| (key.to_owned(), typed(value, tool, key, offered)));
+        return Value::Object(typed.collect());
     }
     match body.find('{').map(|at| first_value(&body[at..])) {
         Some(Some((value, _))) => value,
-        Some(None) => Value::String(body.trim().to_owned()),
+        Some(None) => unreadable(),
         None => Value::Object(Map::new()),
     }
+}
+
+/// Keys and values of the parameters in `body`; `None` when the tag of one is not closed, as where the text was cut.
+fn parameters(body: &str) -> Option<Vec<(&str, &str)>> {
+    const OPENINGS: [&str; 2] = ["<parameter=", "<parameter name="];
+    let mut found = Vec::new();
+    let mut rest = body;
+    if body.trim_start().starts_with('{') {
+        return Some(found);
+    }
+    while let Some((at, opening)) = OPENINGS.iter().filter_map(|opening| Some((rest.find(opening)?, *opening))).min() {
+        let (key, value) = rest[at + opening.len()..].split_once('>')?;
+        let (value, behind) = value.split_once("</parameter>")?;
+        if OPENINGS.iter().any(|opening| value.contains(opening)) {
+            return None;
+        }
+        let key = key.trim_start().trim_start_matches(['"', '\'']);
+        found.push((key.split(|c: char| c.is_whitespace() || "\"'".contains(c)).next()?, value));
+        rest = behind;
+    }
+    (!ends_within(rest, &OPENINGS)).then_some(found)
+}
+
+/// Whether `text` ends in the middle of one of `tags`.
+fn ends_within(text: &str, tags: &[&str]) -> bool {
+    text.rfind('<').is_some_and(|at| tags.iter().any(|tag| tag.starts_with(text[at..].trim_end())))
 }
 
 /// A value written between tags: text where the tool wants text, else the JSON it is.
@@ -152,7 +180,7 @@ fn typed(written: &str, tool: &str, key: &str, offered: &[Arc<ToolSpec>]) -> Val
     let inner = inner.strip_suffix('\n').unwrap_or(inner);
     let spec = meant(tool, &names(offered)).and_then(|name| offered.iter().find(|spec| spec.name == name));
     let wants_text = spec.is_some_and(|spec| spec.parameters["properties"][key]["type"] == "string");
-    let value = if wants_text { None } else { serde_json::from_str(inner.trim()).ok() };
+    let value = if wants_text { None } else { crate::domain::json::read(inner.trim()).ok() };
     value.unwrap_or_else(|| Value::String(inner.to_owned()))
 }
 

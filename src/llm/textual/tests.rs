@@ -138,6 +138,62 @@ fn an_answer_is_no_call() {
 }
 
 #[test]
+fn a_call_that_is_cut_is_told_and_not_made_with_half_an_argument() {
+    for text in [
+        "<function=calculate><parameter=path>a</parameter><parameter=expression>6*7 and",
+        "<function=calculate><parameter=expression>6*7",
+        "<function=calculate><parameter=path>a</parameter><parameter=expr",
+        "<function=calculate><parameter=path>a</parameter>\n<para",
+        "<function=calculate><parameter=expression>6<parameter=path>a</parameter></function>",
+        "<function=calculate><parameter=expression>6 </function> 7</parameter></function>",
+        "<tool_call>\n<function=calculate>\n<parameter=expression>\n6*7\n</function>\n</tool_call>",
+        "<invoke name=\"calculate\"><parameter name=\"path\">a</parameter><parameter name=\"expression\">6*",
+        "<invoke name=\"calculate\"><parameter name=\"expression",
+        "<function=calculate>{\"expression\": \"6*7",
+        "<tool_call>calculate\n<arg_key>expression</arg_key>\n<arg_value>6*7",
+        "<tool_call>calculate\n<arg_key>expression</arg_key>\n<arg_value>6</arg_value><arg_key>pa",
+        "<tool_call>calculate\n<arg_key>expression</arg_key>\n<arg_value>6</arg_value><arg_k",
+        "<tool_call>calculate\n<arg_key>expression</arg_key>\n<arg_v",
+    ] {
+        let read = read(text);
+        assert_eq!(read.len(), 1, "{text}: {read:?}");
+        assert!(
+            read[0].0 == "calculate" && read[0].1.as_str().is_some_and(|told| !told.is_empty()),
+            "{text}: {read:?}"
+        );
+    }
+    // What is whole is made.
+    for (text, arguments) in [
+        ("<function=nap></function>", json!({})),
+        ("<function=nap>\n</tool_call>", json!({})),
+        ("<invoke name=\"nap\"/>", json!({})),
+        ("<function=nap><parameter=ms>5</parameter>\n</tool_call>", json!({"ms": 5})),
+        ("<invoke name=\"nap\"><parameter name=\"ms\" type=\"int\">5</parameter></invoke>", json!({"ms": 5})),
+        ("<invoke name=\"nap\"><parameters>{\"ms\": 5}</parameters></invoke>", json!({"ms": 5})),
+        ("<function=nap>{\"note\": \"<parameter=x>\"}</function>", json!({"note": "<parameter=x>"})),
+    ] {
+        assert_eq!(read(text), [("nap".to_owned(), arguments)], "{text}");
+    }
+}
+
+#[test]
+fn numbers_keep_their_digits_in_every_form() {
+    let wide = json!({"ms": "12345678901234567890"});
+    for text in [
+        r#"{"name": "nap", "arguments": {"ms": 12345678901234567890}}"#,
+        r#"{"name": "nap", "arguments": "{\"ms\": 12345678901234567890}"}"#,
+        "<function=nap><parameter=ms>12345678901234567890</parameter></function>",
+        "<tool_call>nap\n<arg_key>ms</arg_key><arg_value>12345678901234567890</arg_value></tool_call>",
+        "nap(ms=12345678901234567890)",
+        "nap({\"ms\": 12345678901234567890})",
+    ] {
+        assert_eq!(read(text), [("nap".to_owned(), wide.clone())], "{text}");
+    }
+    assert_eq!(read("nap(ms=[12345678901234567890, 2])")[0].1, json!({"ms": ["12345678901234567890", 2]}));
+    assert_eq!(read("nap(ms=\"é\", b=1)")[0].1, json!({"ms": "é", "b": 1}));
+}
+
+#[test]
 fn hostile_text_costs_no_time() {
     for piece in
         ["{", "[", "<", "<tool_call>", "[TOOL_CALLS]", "a(", "{\"name\":", "<function=a>", "<parameter=x>", "<arg_key>"]
