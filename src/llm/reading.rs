@@ -54,14 +54,20 @@ pub(super) fn read_answer(body: &Value, tools: &[Arc<ToolSpec>], in_prompt: bool
     if finish == "error" {
         return Err("an error of the model inside");
     }
+    let truncated = LIMIT_REASONS.contains(&finish.as_str());
     let mut content = thoughts::cut(&text(&message["content"]));
     let mut calls = tool_calls(message, tools);
     if calls.is_empty() && !tools.is_empty() {
         if in_prompt {
             (content, calls) = prompted::read(content, tools);
         } else if let Some(found) = textual::calls(&content, tools) {
-            content = found.preface;
             calls = found.calls.into_iter().map(|call| call.requested(tools)).collect();
+            // The next argument may be missing: the model is told, with what it wrote.
+            let is_between = truncated && ["</parameter>", "</arg_value>"].iter().any(|end| content.ends_with(end));
+            if let Some(last) = calls.last_mut().filter(|_| is_between) {
+                last.arguments = Value::String(content);
+            }
+            content = found.preface;
         }
     }
     for call in &mut calls {
@@ -73,7 +79,7 @@ pub(super) fn read_answer(body: &Value, tools: &[Arc<ToolSpec>], in_prompt: bool
         content,
         tool_calls: calls,
         fields: unknown_fields(message, &MESSAGE_FIELDS),
-        truncated: LIMIT_REASONS.contains(&finish.as_str()),
+        truncated,
         refused: finish == "content_filter" || message["refusal"].as_str().is_some_and(|said| !said.is_empty()),
     })
 }
@@ -108,17 +114,25 @@ fn unknown_fields(value: &Value, known: &[&str]) -> Map<String, Value> {
     fields.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
+/// The calls of the first place in `message` that holds any: servers that support several dialects repeat theirs.
 fn tool_calls(message: &Value, tools: &[Arc<ToolSpec>]) -> Vec<RequestedCall> {
-    let listed = message["tool_calls"].as_array().map_or(&[][..], Vec::as_slice);
-    // The form before tools, which some servers still write.
-    let legacy = message["function_call"].is_object().then_some(message);
-    let functions =
-        listed.iter().map(|call| (call, if call["function"].is_object() { &call["function"] } else { call }));
-    let functions = functions.chain(legacy.map(|message| (&Value::Null, &message["function_call"])));
+    let items = |name: &str| message[name].as_array().map_or(&[][..], Vec::as_slice);
+    let listed = items("tool_calls").iter();
+    let listed = listed.map(|call| (call, if call["function"].is_object() { &call["function"] } else { call }));
     // Proxies of Anthropic's models may leave calls among the parts of the content.
-    let parts = message["content"].as_array().map_or(&[][..], Vec::as_slice);
-    let functions = functions.chain(parts.iter().filter(|part| part["type"] == "tool_use").map(|part| (part, part)));
+    let parts = items("content").iter().filter(|part| part["type"] == "tool_use").map(|part| (part, part));
+    // The form before tools, which some servers still write.
+    let legacy = (&Value::Null, &message["function_call"]);
     let names = textual::names(tools);
+    [listed.collect(), parts.collect(), vec![legacy]]
+        .iter()
+        .map(|functions: &Vec<(&Value, &Value)>| requested(functions, &names))
+        .find(|calls| !calls.is_empty())
+        .unwrap_or_default()
+}
+
+/// The calls in `functions`, each with the object around its function. What has no name is no call.
+fn requested(functions: &[(&Value, &Value)], names: &[&str]) -> Vec<RequestedCall> {
     let mut calls: Vec<RequestedCall> = Vec::new();
     for (call, function) in functions {
         let Some(written) = function["name"].as_str() else { continue };
@@ -131,7 +145,7 @@ fn tool_calls(message: &Value, tools: &[Arc<ToolSpec>]) -> Vec<RequestedCall> {
         }
         calls.push(RequestedCall {
             id: given.map_or_else(wire::fresh_id, str::to_owned),
-            tool: meant(written, &names).unwrap_or(written).to_owned(),
+            tool: meant(written, names).unwrap_or(written).to_owned(),
             arguments: arguments(function.get("arguments").unwrap_or(&function["input"])),
             fields,
         });
@@ -218,6 +232,53 @@ mod tests {
 
         let legacy = json!({ "content": null, "function_call": { "name": "t", "arguments": "{}" } });
         assert_eq!(super::tests::answer(&legacy, "function_call").expect("an answer").tool_calls[0].tool, "t");
+    }
+
+    #[test]
+    fn a_call_in_several_places_is_one_call() {
+        let call = json!({ "name": "t", "arguments": "{\"x\":1}" });
+        let listed = json!([{ "id": "a", "type": "function", "function": call }]);
+        let parts = json!([{ "type": "tool_use", "id": "b", "name": "t", "input": { "x": 1 } }]);
+        for (message, id) in [
+            (json!({ "content": null, "tool_calls": listed, "function_call": call }), Some("a")),
+            (json!({ "content": parts, "tool_calls": listed }), Some("a")),
+            (json!({ "content": parts, "tool_calls": listed, "function_call": call }), Some("a")),
+            (json!({ "content": parts, "tool_calls": [], "function_call": call }), Some("b")),
+            (json!({ "content": parts, "tool_calls": [{ "id": "a", "function": {} }] }), Some("b")),
+            (json!({ "content": "so", "tool_calls": null, "function_call": call }), None),
+        ] {
+            let calls = answer(&message, "tool_calls").expect("an answer").tool_calls;
+            assert_eq!(calls.len(), 1, "{message}");
+            assert_eq!((calls[0].tool.as_str(), &calls[0].arguments), ("t", &json!({ "x": 1 })), "{message}");
+            assert!(id.is_none_or(|id| calls[0].id == id), "{message}");
+        }
+        for message in
+            [json!({ "content": "so", "function_call": null }), json!({ "content": "so", "function_call": {} })]
+        {
+            assert_eq!(answer(&message, "stop").expect("an answer").tool_calls, Vec::new(), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_call_cut_between_two_arguments_is_told() {
+        let tools = [Arc::new(ToolSpec {
+            name: "write".to_owned(),
+            description: String::new(),
+            parameters: json!({ "type": "object" }),
+            effect: crate::domain::tool::Effect::Write,
+            idempotent: true,
+        })];
+        for content in [
+            "<function=write><parameter=path>a</parameter>",
+            "<tool_call>write\n<arg_key>path</arg_key>\n<arg_value>a</arg_value>\n",
+        ] {
+            let read = |finish: &str| {
+                let body = json!({ "choices": [{ "message": { "content": content }, "finish_reason": finish }] });
+                read_answer(&body, &tools, false).expect("an answer").tool_calls.remove(0).arguments
+            };
+            assert_eq!(read("stop"), json!({ "path": "a" }), "{content}");
+            assert_eq!(read("length"), json!(content.trim()), "{content}");
+        }
     }
 
     #[test]
