@@ -272,7 +272,7 @@ async fn a_question_that_takes_too_long_is_its_own_fault_when_the_model_answers_
     let scenarios = vec![Scenario::on("endless").fault(Fault::Hang, 1), Scenario::on("").text("fine")];
     let server = server(scenarios).await;
     let mut settings = settings(&server.base_url());
-    (settings.timeout_ms, settings.tries, settings.circuit_failures) = (400, 1, 1);
+    (settings.timeout_ms, settings.tries, settings.circuit_failures) = (2_500, 1, 1);
     let models = models(&settings);
     let endless = tokio::spawn({
         let models = models.clone();
