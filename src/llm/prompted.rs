@@ -4,16 +4,20 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::structured::candidates;
 use super::wire::fresh_id;
 use super::{parameters, textual};
 use crate::domain::conversation::{RequestedCall, ResponseSchema};
+use crate::domain::json::read as read_json;
 use crate::domain::tool::{FAIL_STEP, ToolSpec};
 
-/// Fields of a turn.
-const FIELDS: [&str; 6] = ["call", "calls", "output", "fail", "thought", "reasoning"];
+/// Fields of a turn that do something.
+const DEEDS: [&str; 4] = ["call", "calls", "output", "fail"];
+/// Fields of a turn with thoughts, which do nothing.
+const THOUGHTS: [&str; 8] =
+    ["thought", "thoughts", "thinking", "reasoning", "analysis", "rationale", "reflection", "scratchpad"];
 
 /// How the turns of a conversation are asked for.
 pub(super) struct Turn {
@@ -63,19 +67,25 @@ pub(super) fn result(call_id: &str, content: &str) -> String {
     format!("The result of the call ({call_id}):\n{content}")
 }
 
-/// What a turn says and calls. What is no turn is read as calls written as text, or else as the output.
+/// What a turn says and calls. What is no turn is read as calls written as text, or else as the output. A turn with
+/// nothing but thoughts says nothing.
 pub(super) fn read(content: String, tools: &[Arc<ToolSpec>]) -> (String, Vec<RequestedCall>) {
     let mut made = Vec::new();
+    let mut is_silent = false;
     for value in candidates(&content) {
-        let Some(fields) = value.as_object().filter(|fields| fields.keys().all(|key| FIELDS.contains(&key.as_str())))
-        else {
+        let Some(fields) = value.as_object() else {
+            made.extend(called_in_list(&value, tools));
             continue;
         };
+        if let Some(called) = called(fields) {
+            made.extend(written(called, fields, tools).into_iter().map(|call| call.requested(tools)));
+            continue;
+        }
+        if !fields.keys().all(|key| DEEDS.contains(&key.as_str()) || THOUGHTS.contains(&key.as_str())) {
+            continue;
+        }
         let filled = |name: &str| fields.get(name).filter(|value| !value.is_null());
-        if let Some(called) = filled("call").or(filled("calls")) {
-            let calls = textual::behind_mark(called, tools).unwrap_or_default();
-            made.extend(calls.into_iter().map(|call| call.requested(tools)));
-        } else if let Some(reason) = filled("fail") {
+        if let Some(reason) = filled("fail") {
             let reason = reason.as_str().map_or_else(|| reason.to_string(), str::to_owned);
             made.push(RequestedCall {
                 id: fresh_id(),
@@ -85,14 +95,54 @@ pub(super) fn read(content: String, tools: &[Arc<ToolSpec>]) -> (String, Vec<Req
             });
         } else if let Some(output) = filled("output").filter(|_| made.is_empty()) {
             return (output.as_str().map_or_else(|| output.to_string(), str::to_owned), Vec::new());
+        } else if !fields.is_empty() {
+            is_silent = true;
         }
     }
     if !made.is_empty() {
         return (String::new(), made);
     }
-    match textual::calls(&content, tools) {
-        Some(found) => (found.preface, found.calls.into_iter().map(|call| call.requested(tools)).collect()),
-        None => (content, Vec::new()),
+    if let Some(found) = textual::calls(&content, tools) {
+        return (found.preface, found.calls.into_iter().map(|call| call.requested(tools)).collect());
+    }
+    // Words behind the thoughts may be the output.
+    let ends = content.trim_end_matches(|c: char| c.is_whitespace() || c == '`').ends_with('}');
+    (if is_silent && ends { String::new() } else { content }, Vec::new())
+}
+
+/// The calls in a list of turns that all call.
+fn called_in_list(value: &Value, tools: &[Arc<ToolSpec>]) -> Vec<RequestedCall> {
+    let turns = value.as_array().map_or(&[][..], Vec::as_slice);
+    let calls: Option<Vec<Vec<textual::Written>>> = turns
+        .iter()
+        .map(|turn| turn.as_object().and_then(|fields| Some(written(called(fields)?, fields, tools))))
+        .collect();
+    calls.unwrap_or_default().into_iter().flatten().map(|call| call.requested(tools)).collect()
+}
+
+/// What stands in the field of a turn that calls, unless it stands for nothing.
+fn called(fields: &Map<String, Value>) -> Option<&Value> {
+    ["call", "calls"].iter().filter_map(|name| fields.get(*name)).find(|value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !["", "none", "null"].contains(&text.trim().to_ascii_lowercase().as_str()),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        _ => true,
+    })
+}
+
+/// The calls that `called`, in a turn with `fields`, writes. What cannot be read is a call of no tool: the model is told.
+fn written(called: &Value, fields: &Map<String, Value>, tools: &[Arc<ToolSpec>]) -> Vec<textual::Written> {
+    match called {
+        Value::Array(items) => {
+            items.iter().take(textual::MAX_CALLS).flat_map(|item| written(item, &Map::new(), tools)).collect()
+        }
+        // {"call": "add", "arguments": {…}}
+        Value::String(name) => match read_json(name).ok().filter(|value| value.is_object() || value.is_array()) {
+            Some(inner) => written(&inner, fields, tools),
+            None => vec![textual::named(name, fields)],
+        },
+        _ => textual::behind_mark(called, tools).unwrap_or_else(|| vec![textual::unreadable(called)]),
     }
 }
 
@@ -138,6 +188,57 @@ mod tests {
         assert_eq!(read_one("It is 42."), ("It is 42.".to_owned(), Vec::new()));
         assert_eq!(read_one(r#"{"fail": "locked"}"#).1, [(FAIL_STEP.to_owned(), json!({ "reason": "locked" }))]);
         assert_eq!(read_one(r#"{"call": {"tool": "fly", "arguments": {}}}"#).1[0].0, "fly");
+    }
+
+    #[test]
+    fn a_turn_that_calls_is_a_call_whatever_stands_in_it() {
+        let one = json!({ "x": 1 });
+        for (turn, tool, arguments) in [
+            (r#"{"call": "add"}"#, "add", json!({})),
+            (r#"{"call": "functions.add", "arguments": {"x": 1}}"#, "add", one.clone()),
+            (r#"{"call": "add", "arguments": "{\"x\": 1}", "thought": "so"}"#, "add", one.clone()),
+            (r#"{"call": "{\"tool\": \"add\", \"arguments\": {\"x\": 1}}"}"#, "add", one.clone()),
+            (r#"{"call": {"add": {"x": 1}}}"#, "add", one.clone()),
+            (r#"{"call": {"function_x": {"x": 1}}}"#, "function_x", one.clone()),
+            (r#"{"call": {"function_x": {}}}"#, "function_x", json!({})),
+            (r#"{"analysis": "so", "call": {"tool": "add", "arguments": {"x": 1}}}"#, "add", one.clone()),
+            (r#"{"step": 1, "note": null, "call": {"tool": "add", "arguments": {"x": 1}}}"#, "add", one.clone()),
+            (r#"{"call": {"tool": "add", "arguments": {"x": 1}}, "output": "done"}"#, "add", one.clone()),
+            (r#"{"call": null, "calls": [{"tool": "add", "arguments": {"x": 1}}]}"#, "add", one.clone()),
+            (r#"[{"call": {"tool": "add", "arguments": {"x": 1}}}]"#, "add", one.clone()),
+            (r#"{"call": {"arguments": {"x": 1}}}"#, "unreadable", json!(r#"{"arguments":{"x":1}}"#)),
+            (r#"{"call": 7}"#, "unreadable", json!("7")),
+        ] {
+            assert_eq!(read_one(turn), (String::new(), vec![(tool.to_owned(), arguments)]), "{turn}");
+        }
+        let several = read_one(r#"{"calls": [{"tool": "add", "arguments": {"x": 1}}, 7, "add"]}"#).1;
+        assert_eq!(several.iter().map(|call| call.0.as_str()).collect::<Vec<_>>(), ["add", "unreadable", "add"]);
+    }
+
+    #[test]
+    fn a_turn_of_thoughts_alone_says_nothing() {
+        for turn in [
+            r#"{"thought": "I should call add"}"#,
+            r#"{"reasoning": "so", "analysis": ["a", "b"]}"#,
+            r#"{"call": null, "output": null}"#,
+            r#"{"call": null, "output": null, "fail": null, "thought": "hm"}"#,
+            r#"{"call": {}, "thought": "hm"}"#,
+            "```json\n{\"thought\": \"I should call add\"}\n```",
+            "I think:\n{\"thought\": \"I should call add\"}",
+        ] {
+            assert_eq!(read_one(turn), (String::new(), Vec::new()), "{turn}");
+        }
+        for (turn, output) in [
+            (r#"{"thought": "so", "output": "42"}"#, "42"),
+            (r#"{"call": "none", "output": "42"}"#, "42"),
+            (r#"{"call": [], "analysis": "so", "output": 42}"#, "42"),
+            (r#"{"thought": "so"} It is 42."#, r#"{"thought": "so"} It is 42."#),
+            (r#"{"name": "Ada", "thought": "so"}"#, r#"{"name": "Ada", "thought": "so"}"#),
+            ("{}", "{}"),
+            ("[]", "[]"),
+        ] {
+            assert_eq!(read_one(turn), (output.to_owned(), Vec::new()), "{turn}");
+        }
     }
 
     #[test]

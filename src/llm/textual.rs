@@ -10,10 +10,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::structured::{candidates, whole_value};
+use super::thoughts;
 use crate::domain::conversation::RequestedCall;
 use crate::domain::tool::{ToolSpec, meant};
 
-pub(super) use json::behind_mark;
+pub(super) use json::{behind_mark, named, unreadable};
 pub(super) use lookalike::looks_like_call;
 
 mod json;
@@ -22,7 +23,9 @@ mod marked;
 mod pythonic;
 
 /// Calls read at most from one text.
-const MAX_CALLS: usize = 32;
+pub(super) const MAX_CALLS: usize = 32;
+/// Name of a call whose name cannot be read.
+const UNREADABLE: &str = "unreadable";
 
 /// What a text holds besides its calls.
 #[derive(Debug, PartialEq)]
@@ -90,8 +93,10 @@ fn without_inline_code(text: &str) -> String {
     let mut rest = text;
     let mut at = 0;
     while let Some(next) = rest.find('`') {
-        let length = super::thoughts::code(text, at + next, true);
-        let is_inline = !rest[next..].starts_with("```");
+        let code = &rest[next..];
+        let is_fence = thoughts::is_fence(text, at + next);
+        let length = if is_fence { thoughts::ticks(code) } else { thoughts::inline_code(code) };
+        let is_inline = !code.starts_with("```");
         kept.push_str(if is_inline { &rest[..next] } else { &rest[..next + length] });
         at += next + length;
         rest = &text[at..];

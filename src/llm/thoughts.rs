@@ -4,6 +4,8 @@
 //! whose opening one the prompt template has eaten; the channels of gpt-oss other than the final one. Tags inside code
 //! and inside JSON values are text that an answer talks about, and stay.
 
+use std::borrow::Cow;
+
 use super::structured::first_value;
 
 /// Names of tags around thoughts.
@@ -60,33 +62,41 @@ const ENDS: [&str; 11] = [
 const VALUES: usize = 32;
 /// Longest header of a channel that is looked at, in bytes.
 const HEADER_BYTES: usize = 200;
+/// Longest code within a line, in bytes.
+const INLINE_CODE_BYTES: usize = 4 << 10;
 const CHANNEL: &str = "<|channel|>";
 const MESSAGE: &str = "<|message|>";
 
 /// `text` without thoughts and frames, trimmed; empty when there is nothing else.
 pub(super) fn cut(text: &str) -> String {
     let text = text.trim();
-    let said = final_channel(text).map_or_else(|| without_blocks(text), str::to_owned);
+    let said = final_channel(text).map_or_else(|| without_blocks(text), Cow::into_owned);
     unframed(&said).to_owned()
 }
 
 /// What is said in the channels of gpt-oss, or `None` when `text` has none: the final channel, or else a call of a tool as
 /// it was written, or else nothing.
-fn final_channel(text: &str) -> Option<&str> {
+fn final_channel(text: &str) -> Option<Cow<'_, str>> {
     if text.starts_with(['{', '[', '`']) {
         return None;
     }
     // The marks are special tokens, which some servers drop and then join what stood between them.
     if text.starts_with("analysis") {
         if let Some((_, answer)) = text.rsplit_once("assistantfinal") {
-            return Some(answer);
+            return Some(answer.into());
         }
         if let Some(at) = text.find("assistantcommentary to=") {
-            return Some(&text[at..]);
+            return Some(text[at..].into());
         }
-        return text["analysis".len()..].starts_with(char::is_uppercase).then_some("");
+        let called = text.rsplit_once("assistant to=").and_then(|(_, call)| call.split_once("commentary"));
+        if let Some((tool, call)) = called.filter(|(tool, _)| !tool.trim().contains(char::is_whitespace)) {
+            return Some(format!("assistantcommentary to={} {call}", tool.trim()).into());
+        }
+        return text["analysis".len()..].starts_with(char::is_uppercase).then_some("".into());
     }
-    if !(text.starts_with(CHANNEL) || text.starts_with("<|start|>") || text.contains("<|start|>assistant<|channel|>")) {
+    let starts = text.starts_with(CHANNEL) || text.starts_with("<|start|>");
+    let is_called = text.contains(CHANNEL) && recipient(text).is_some();
+    if !(starts || is_called || text.contains("<|start|>assistant<|channel|>")) {
         return None;
     }
     let header = |at: usize| {
@@ -98,10 +108,29 @@ fn final_channel(text: &str) -> Option<&str> {
         let body = text[*at..].split_once(MESSAGE).map_or("", |(_, body)| body);
         let ends = ["<|return|>", "<|end|>", "<|start|>", "<|call|>"];
         let end = ends.iter().filter_map(|end| body.find(end)).min().unwrap_or(body.len());
-        return Some(&body[..end]);
+        return Some(body[..end].into());
     }
-    let call = places.iter().rev().find(|at| header(**at).contains("to=") || text[..**at].ends_with(' '));
-    Some(call.map_or("", |at| &text[*at..]))
+    let call = places.iter().rev().find_map(|at| {
+        let call = &text[*at..];
+        if header(*at).contains("to=") {
+            return Some(call.into());
+        }
+        // The tool may be named in front of the channel.
+        let near = &text[text.floor_char_boundary(at.saturating_sub(HEADER_BYTES))..*at];
+        let before = near.rfind("<|start|>").map_or(near, |start| &near[start..]);
+        let tool = recipient(before.strip_prefix("<|start|>assistant").unwrap_or(before))?;
+        let rest = call[CHANNEL.len()..].trim_start();
+        Some(format!("{CHANNEL}commentary to={tool} {}", rest.strip_prefix("commentary").unwrap_or(rest)).into())
+    });
+    Some(call.unwrap_or_default())
+}
+
+/// The tool that gpt-oss names at the begin of `header`, in front of the channel.
+fn recipient(header: &str) -> Option<&str> {
+    let named = header.trim_start().strip_prefix("to=")?;
+    let end = named.find(|c: char| c == '<' || c.is_whitespace()).unwrap_or(named.len());
+    let is_header = named[end..].trim_start().starts_with(CHANNEL) || named[end..].trim().is_empty();
+    (end > 0 && is_header).then_some(&named[..end])
 }
 
 fn without_blocks(text: &str) -> String {
@@ -124,7 +153,7 @@ fn without_blocks(text: &str) -> String {
             continue;
         }
         at += if rest.starts_with('`') {
-            code(text, at, open)
+            if open { named_tag(rest) } else { code(text, at) }
         } else if rest.starts_with(['{', '[']) && !open && values < VALUES {
             values += 1;
             first_value(rest).map_or(1, |(_, length)| text.ceil_char_boundary(at + length.max(1)) - at)
@@ -155,33 +184,55 @@ fn tag(text: &str) -> Option<(usize, bool)> {
     NAMES.iter().any(|known| known.eq_ignore_ascii_case(name)).then_some((end + 2, opens))
 }
 
-/// Length of the code that begins with a backtick at `at`, or of its backticks when nothing closes it. In thoughts a fence
-/// protects nothing: drafts are often left open.
-pub(super) fn code(text: &str, at: usize, in_thoughts: bool) -> usize {
+/// Length of the tag in backticks that thoughts begin with here, or of the backticks: a draft is often left open, so other
+/// code in thoughts protects nothing.
+fn named_tag(text: &str) -> usize {
+    let (fence, rest) = text.split_at(ticks(text));
+    let length = tag(rest).map(|(length, _)| length).filter(|length| rest[*length..].starts_with(fence));
+    length.filter(|_| fence.len() < 3).map_or(fence.len(), |length| length + 2 * fence.len())
+}
+
+/// Length of the code that begins with a backtick at `at`, or of its backticks when nothing closes it.
+pub(super) fn code(text: &str, at: usize) -> usize {
     let rest = &text[at..];
-    let ticks = rest.len() - rest.trim_start_matches('`').len();
-    let fence = &rest[..ticks];
-    let before = text[..at].trim_end_matches([' ', '\t']);
-    let line_begins = before.is_empty() || before.ends_with('\n');
-    if ticks >= 3 && line_begins {
-        if in_thoughts {
-            return ticks;
-        }
-        let mut length = 0;
-        for line in rest.split_inclusive('\n') {
-            length += line.len();
-            let is_fence = line.trim_start().starts_with(fence);
-            match (length == line.len(), is_fence, line.trim() == fence) {
-                (false, true, true) => return length,
-                // Another fence opens before this one has closed.
-                (false, true, false) => return ticks,
-                _ => {}
-            }
-        }
-        return ticks;
+    let ticks = ticks(rest);
+    if !is_fence(text, at) {
+        return inline_code(rest);
     }
-    let line = rest[ticks..].split('\n').next().unwrap_or_default();
-    line.find(fence).map_or(ticks, |end| ticks + end + ticks)
+    let fence = &rest[..ticks];
+    let mut length = 0;
+    for line in rest.split_inclusive('\n') {
+        length += line.len();
+        let is_fence = line.trim_start().starts_with(fence);
+        match (length == line.len(), is_fence, line.trim() == fence) {
+            (false, true, true) => return length,
+            // Another fence opens before this one has closed.
+            (false, true, false) => return ticks,
+            _ => {}
+        }
+    }
+    ticks
+}
+
+/// Whether the backticks at `at` are a fence: three or more at the begin of a line.
+pub(super) fn is_fence(text: &str, at: usize) -> bool {
+    let before = text[..at].trim_end_matches([' ', '\t']);
+    ticks(&text[at..]) >= 3 && (before.is_empty() || before.ends_with('\n'))
+}
+
+/// Length of the code within a line that `text` begins with, or of its backticks when nothing near closes it. The search
+/// is short, so that a text of nothing but backticks costs little.
+pub(super) fn inline_code(text: &str) -> usize {
+    let ticks = ticks(text);
+    let (fence, rest) = text.split_at(ticks);
+    let near = &rest[..rest.floor_char_boundary(INLINE_CODE_BYTES)];
+    let end = near.find(fence).filter(|end| !near[..*end].contains('\n'));
+    end.map_or(ticks, |end| ticks + end + ticks)
+}
+
+/// How many backticks `text` begins with.
+pub(super) fn ticks(text: &str) -> usize {
+    text.bytes().take_while(|byte| *byte == b'`').count()
 }
 
 /// `text` without the tokens that frame an answer.
@@ -285,6 +336,52 @@ mod tests {
             "<response>an XML answer</response>",
         ] {
             assert_eq!(cut(said), said);
+        }
+    }
+
+    #[test]
+    fn a_backtick_in_thoughts_protects_nothing() {
+        for said in [
+            "<think>use ` here</think>It is `42`.",
+            "<think>use `` here</think>It is `42`.",
+            "<think>`a` and ` here</think>It is `42`.",
+            "<think>one `\n</think>It is `42`.",
+            "[THINK]the tag `x[/THINK]It is `42`.",
+            "<think>the tag `</think>` ends it</think>It is `42`.",
+            "<think>\n```\nopen</think>It is `42`.",
+        ] {
+            assert_eq!(cut(said), "It is `42`.", "{said}");
+        }
+    }
+
+    #[test]
+    fn a_call_in_a_channel_keeps_the_name_of_its_tool() {
+        for said in [
+            "<|start|>assistant to=functions.x <|channel|>commentary json<|message|>{\"a\": 1}<|call|>",
+            "<|start|>assistant to=functions.x<|channel|>commentary <|constrain|>json<|message|>{\"a\": 1}<|call|>",
+            "to=functions.x<|channel|>commentary json<|message|>{\"a\": 1}",
+            "<|channel|>analysis<|message|>hm to=functions.y<|end|><|start|>assistant to=functions.x <|channel|>commentary json<|message|>{\"a\": 1}",
+            "<|channel|>commentary to=functions.x <|constrain|>json<|message|>{\"a\": 1}<|call|>",
+            "analysisWe call it.assistant to=functions.xcommentary json{\"a\": 1}",
+            "analysisWe call it.assistantcommentary to=functions.x json{\"a\": 1}",
+        ] {
+            let call = cut(said);
+            let found = crate::llm::textual::calls(&call, &[]).unwrap_or_else(|| panic!("no call in {call}"));
+            assert_eq!(found.calls.len(), 1, "{call}");
+            let call = found.calls[0].clone().requested(&[]);
+            assert_eq!((call.tool.as_str(), call.arguments), ("functions.x", serde_json::json!({ "a": 1 })), "{said}");
+            assert_eq!(found.preface, "", "{said}");
+        }
+    }
+
+    #[test]
+    fn a_large_text_of_backticks_is_read_to_its_end() {
+        let runs: String = (1..90).rev().map(|length| "`".repeat(length) + "a").collect();
+        for (piece, bytes) in [("`a`", 4 << 20), ("``a`", 1 << 18), ("` ", 1 << 18), ("<`", 1 << 18), (&runs, 1 << 18)]
+        {
+            let text = piece.repeat(bytes / piece.len());
+            assert_eq!(cut(&text), text.trim(), "{}", &piece[..1]);
+            assert!(!crate::llm::textual::looks_like_call(&text), "{}", &piece[..1]);
         }
     }
 

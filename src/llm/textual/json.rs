@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{MAX_CALLS, Written, names};
+use super::{MAX_CALLS, UNREADABLE, Written, names};
 use crate::domain::tool::{ToolSpec, meant};
 use crate::llm::structured::first_value;
 
@@ -113,6 +113,21 @@ fn is_named_call(fields: &Map<String, Value>) -> bool {
 
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "_-.:/".contains(c))
+}
+
+/// The call of the tool called `name` whose arguments stand in `fields`, beside the name.
+pub(in crate::llm) fn named(name: &str, fields: &Map<String, Value>) -> Written {
+    let arguments = ARGUMENTS.iter().find_map(|key| fields.get(*key));
+    Written::new(name.trim(), arguments.map_or_else(empty, read))
+}
+
+/// The call that `value` should be: of the tool that is its only key, or else of none, with its text as arguments.
+pub(in crate::llm) fn unreadable(value: &Value) -> Written {
+    let only = value.as_object().filter(|fields| fields.len() == 1).and_then(|fields| fields.iter().next());
+    match only.filter(|(name, inner)| inner.is_object() && !ARGUMENTS.contains(&name.as_str())) {
+        Some((name, arguments)) => Written::new(name, arguments.clone()),
+        None => Written::new(UNREADABLE, Value::String(value.to_string())),
+    }
 }
 
 fn is_beside(key: &str) -> bool {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{Found, MAX_CALLS, Written, json, names, pythonic};
+use super::{Found, MAX_CALLS, UNREADABLE, Written, json, names, pythonic};
 use crate::domain::tool::{ToolSpec, meant};
 use crate::llm::structured::first_value;
 
@@ -55,7 +55,7 @@ pub(super) fn calls(text: &str, offered: &[Arc<ToolSpec>]) -> Option<Found> {
     if calls.is_empty() {
         // A word that only looks like a mark is part of an answer; what tries to be a call is told.
         let tries = region.contains('{') || region.contains("</") || preface.trim().is_empty();
-        let name = last_name(&words(region)).unwrap_or_else(|| "unreadable".to_owned());
+        let name = last_name(&words(region)).unwrap_or_else(|| UNREADABLE.to_owned());
         calls.extend(tries.then(|| Written::new(&name, Value::String(region.to_owned()))));
     }
     calls.truncate(MAX_CALLS);
@@ -77,7 +77,7 @@ fn mark(text: &str) -> Option<usize> {
             return Some(0);
         }
         at += if rest.starts_with('`') {
-            crate::llm::thoughts::code(text, at, false)
+            crate::llm::thoughts::code(text, at)
         } else if rest.starts_with(['{', '[']) && values < 32 {
             values += 1;
             let length = first_value(&text[at..]).map_or(1, |(_, length)| length.max(1));
