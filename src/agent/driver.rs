@@ -238,7 +238,8 @@ impl<'a> Driver<'a> {
     }
 
     fn call_model(&mut self, call: ModelCall) {
-        let ModelCall { id, request } = call;
+        let ModelCall { id, mut request } = call;
+        request.waits_since = self.task.postponed.as_ref().map(|wait| wait.since);
         let purpose = request.purpose;
         let models = self.models.clone();
         let handle = self.calls.spawn(async move {

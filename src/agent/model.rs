@@ -5,7 +5,6 @@ use tokio::sync::watch;
 use super::Agent;
 use crate::domain::agent::AgentProfile;
 use crate::domain::outage::{Access, Outage};
-use crate::domain::time::Timestamp;
 
 impl Agent {
     /// Whether `profile` can ask a model now.
@@ -18,12 +17,6 @@ impl Agent {
     #[must_use]
     pub fn outage(&self, profile: &AgentProfile) -> Option<Outage> {
         self.models.as_ref()?.outage(profile.model.as_deref())
-    }
-
-    /// When one of its models answered last; `None` when none has answered this process.
-    #[must_use]
-    pub fn answered(&self, profile: &AgentProfile) -> Option<Timestamp> {
-        self.models.as_ref()?.answered(profile.model.as_deref())
     }
 
     /// How long a task waits for a model that is away, in seconds; without end where no model is configured, because

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::time::Timestamp;
 use super::tool::ToolSpec;
 
 /// One message of a conversation.
@@ -103,6 +104,8 @@ pub struct ModelRequest {
     pub model: Option<String>,
     /// Whether there is no second answer, be it a repair or another model's.
     pub once: bool,
+    /// Since when its task waits for the model, when an earlier run ended for want of it.
+    pub waits_since: Option<Timestamp>,
 }
 
 /// Bytes of text per token, roughly, where nobody has counted.

@@ -14,6 +14,10 @@ const LEAST_WAIT_MS: u64 = 1_000;
 /// runs within a minute of its return, also after hours.
 const JITTER: RetryPolicy = RetryPolicy { base_ms: 1_000, growth: 2, max_ms: 8_000, max_retry_after_ms: 0 };
 
+/// Time without a failed try, in milliseconds, that does not count as waiting: the machine slept, or nothing was asked. A
+/// model that is away is tried every half a minute or so.
+pub const UNTRIED_MS: u64 = 15 * 60 * 1_000;
+
 /// Whether a model can be asked now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -50,6 +54,8 @@ pub struct Outage {
     pub since: Timestamp,
     /// How it failed.
     pub cause: Failure,
+    /// Whether a question has failed lately, so that it is known to last.
+    pub is_recent: bool,
 }
 
 /// Why a task waits for its model, stored with the task.
@@ -61,6 +67,9 @@ pub struct Postponement {
     pub since: Timestamp,
     /// How often its run ended for want of the model.
     pub times: u32,
+    /// When it was tried last.
+    #[serde(default)]
+    pub last: Timestamp,
     /// The failure that the wait began with.
     pub cause: Failure,
 }
@@ -76,23 +85,23 @@ pub struct Interrupted<'a> {
     pub earlier: Option<&'a Postponement>,
     /// The outage, if it still lasts.
     pub outage: Option<&'a Outage>,
-    /// When the model answered last, if it has answered this process.
-    pub answered: Option<Timestamp>,
 }
 
 impl Interrupted<'_> {
-    /// Why the task waits from now on. A wait that the model's answers have ended does not count any more.
+    /// Why the task waits from now on. An earlier wait goes on, whatever the model answers to other tasks, unless nothing
+    /// was tried for [`UNTRIED_MS`] between: neither this task nor another one that met the outage.
     #[must_use]
     pub fn postponement(&self, now: Timestamp) -> Postponement {
-        let goes_on = |earlier: &&Postponement| self.answered.is_none_or(|at| at <= earlier.since);
+        let begun = self.outage.filter(|outage| outage.is_recent).map_or(now, |outage| outage.since);
+        let goes_on = |earlier: &&Postponement| begun.millis_since(earlier.last) <= UNTRIED_MS;
         if let Some(earlier) = self.earlier.filter(goes_on) {
-            return Postponement { times: earlier.times.saturating_add(1), ..earlier.clone() };
+            return Postponement { times: earlier.times.saturating_add(1), last: now, ..earlier.clone() };
         }
-        let begun = self.outage.map_or(now, |outage| outage.since);
         Postponement {
             model: self.outage.map_or_else(String::new, |outage| outage.model.clone()),
             since: begun.max(self.due).min(now),
             times: 1,
+            last: now,
             cause: Failure { retry_after_ms: None, ..self.outage.map_or(self.failure, |outage| &outage.cause).clone() },
         }
     }
@@ -138,11 +147,11 @@ mod tests {
     }
 
     fn outage(since: i64) -> Outage {
-        Outage { model: "m".into(), since: at(since), cause: Failure::unavailable("cannot connect") }
+        Outage { model: "m".into(), since: at(since), cause: Failure::unavailable("cannot connect"), is_recent: true }
     }
 
     fn interrupted<'a>(failure: &'a Failure, outage: Option<&'a Outage>) -> Interrupted<'a> {
-        Interrupted { failure, due: at(100), earlier: None, outage, answered: None }
+        Interrupted { failure, due: at(100), earlier: None, outage }
     }
 
     #[test]
@@ -157,24 +166,52 @@ mod tests {
         assert_eq!((unknown.since, unknown.cause), (at(300), Failure::unavailable("left alone")));
     }
 
+    /// What the model answers to others does not end the wait of a task that it never answers.
     #[test]
-    fn a_wait_goes_on_until_the_model_has_answered() {
-        let (failure, outage) = (Failure::unavailable("refused"), outage(200));
-        let first = interrupted(&failure, Some(&outage)).postponement(at(210));
-        let next = |answered| {
-            let later = Outage { since: at(500), ..outage.clone() };
-            let again = Interrupted { earlier: Some(&first), answered, ..interrupted(&failure, Some(&later)) };
-            let wait = again.postponement(at(510));
+    fn a_wait_goes_on_as_long_as_something_is_tried() {
+        let (failure, cause) = (Failure::unavailable("refused"), Failure::unavailable("cannot connect"));
+        let first = Postponement { model: "m".into(), since: at(200), times: 1, last: at(300), cause };
+        let longest = i64::try_from(UNTRIED_MS / 1_000).expect("small");
+        let next = |outage: Option<Outage>, now| {
+            let again = Interrupted { earlier: Some(&first), ..interrupted(&failure, outage.as_ref()) };
+            let wait = again.postponement(at(now));
+            assert_eq!(wait.last, at(now));
             (wait.since, wait.times)
         };
-        assert_eq!(next(None), (at(200), 2));
-        assert_eq!(next(Some(at(150))), (at(200), 2));
-        assert_eq!(next(Some(at(400))), (at(500), 1));
+        let stale = |since| Some(Outage { is_recent: false, ..outage(since) });
+        let gap = 300 + longest;
+        // The task itself was tried again soon enough.
+        assert_eq!(next(None, gap), (at(200), 2));
+        assert_eq!(next(Some(outage(gap)), gap), (at(200), 2));
+        assert_eq!(next(stale(100), gap), (at(200), 2));
+        // It stood in line for long, while others met the same outage, or one that began soon after.
+        assert_eq!(next(Some(outage(100)), 90_000), (at(200), 2));
+        assert_eq!(next(Some(outage(gap)), 90_000), (at(200), 2));
+        // The machine slept, or another outage has begun much later.
+        assert_eq!(next(None, gap + 1), (at(gap + 1), 1));
+        assert_eq!(next(stale(100), 90_000), (at(90_000), 1));
+        assert_eq!(next(Some(outage(gap + 1)), 90_000), (at(gap + 1), 1));
+    }
+
+    /// It became due while the machine slept.
+    #[test]
+    fn a_first_wait_does_not_begin_with_an_outage_of_long_ago() {
+        let failure = Failure::unavailable("left alone");
+        let stale = Outage { is_recent: false, ..outage(50) };
+        let wait = interrupted(&failure, Some(&stale)).postponement(at(90_000));
+        assert_eq!((wait.since, wait.model.as_str()), (at(90_000), "m"));
+        assert_eq!(wait.out_of_patience(60, at(90_001)), None);
     }
 
     #[test]
     fn the_next_try_comes_after_what_was_asked_for_and_soon_after_it_however_often() {
-        let wait = |times| Postponement { model: "m".into(), since: at(0), times, cause: Failure::unavailable("x") };
+        let wait = |times| Postponement {
+            model: "m".into(),
+            since: at(0),
+            times,
+            last: at(0),
+            cause: Failure::unavailable("x"),
+        };
         for (times, asked, least, most) in [
             (1, None, 1_000, 2_000),
             (1, Some(30_000), 30_000, 31_000),
@@ -191,8 +228,8 @@ mod tests {
 
     #[test]
     fn patience_ends_with_the_first_cause() {
-        let wait =
-            Postponement { model: "m".into(), since: at(0), times: 9, cause: Failure::unavailable("cannot connect") };
+        let cause = Failure::unavailable("cannot connect");
+        let wait = Postponement { model: "m".into(), since: at(0), times: 9, last: at(60), cause };
         assert_eq!(wait.out_of_patience(60, at(60)), None);
         let failure = wait.out_of_patience(60, at(61)).expect("over");
         assert_eq!(failure.class, FailureClass::Unavailable);

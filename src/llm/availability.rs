@@ -5,7 +5,6 @@ use tokio::sync::watch;
 use super::Models;
 use super::model::Model;
 use crate::domain::outage::{Access, Outage};
-use crate::domain::time::Timestamp;
 
 impl Models {
     /// Whether an agent that prefers `model` can ask any model now.
@@ -18,12 +17,6 @@ impl Models {
     #[must_use]
     pub fn outage(&self, model: Option<&str>) -> Option<Outage> {
         self.askable(model).find_map(|model| model.circuit.outage())
-    }
-
-    /// When a model of such an agent answered last; `None` when none has answered this process.
-    #[must_use]
-    pub fn answered(&self, model: Option<&str>) -> Option<Timestamp> {
-        self.askable(model).filter_map(|model| model.circuit.answered()).max()
     }
 
     /// Tells when a model may have gone or come back.

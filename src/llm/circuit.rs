@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::domain::failure::Failure;
-use crate::domain::outage::{Access, Outage};
+use crate::domain::outage::{Access, Outage, UNTRIED_MS};
 use crate::domain::time::Timestamp;
 use crate::telemetry::metrics;
 
@@ -40,6 +40,9 @@ struct Watch {
     health: Arc<Mutex<Health>>,
     /// Grows when the model may have come back or gone.
     changed: watch::Sender<u64>,
+    /// Time without a failure, in milliseconds, after which the next one begins another outage. Longer than the circuit is
+    /// open.
+    untried_ms: u64,
 }
 
 /// What is known of the model.
@@ -51,6 +54,8 @@ struct Health {
     rests_until: Option<Instant>,
     /// The first failure since the last answer, and its time.
     failed: Option<(Timestamp, Failure)>,
+    /// When a question failed last.
+    failed_last: Option<Timestamp>,
     answered: Option<(Instant, Timestamp)>,
 }
 
@@ -64,7 +69,9 @@ impl Circuit {
     /// A circuit that opens after `failures` in a row (0: never) for `open_ms` milliseconds, and tells `changed`.
     pub(super) fn new(model: &str, failures: u32, open_ms: u64, changed: watch::Sender<u64>) -> Self {
         let open_for = Duration::from_millis(open_ms);
-        let watch = Watch { model: model.into(), half_open: Arc::default(), health: Arc::default(), changed };
+        let untried_ms = UNTRIED_MS.saturating_add(open_ms);
+        let watch =
+            Watch { model: model.into(), half_open: Arc::default(), health: Arc::default(), changed, untried_ms };
         let policy = failure_policy::consecutive_failures(failures, constant(open_for));
         let machine = (failures > 0).then(|| StateMachine::new(policy, watch.clone()));
         Self { machine, watch, probe: Arc::new(Semaphore::new(1)), open_for }
@@ -103,13 +110,14 @@ impl Circuit {
 
     /// What went wrong first since the last answer.
     pub(super) fn outage(&self) -> Option<Outage> {
-        let failed = self.watch.health().failed.clone();
-        failed.map(|(since, cause)| Outage { model: self.watch.model.to_string(), since, cause })
+        self.watch.health().outage(&self.watch.model, clock::now(), self.watch.untried_ms)
     }
 
-    /// When the model answered last.
-    pub(super) fn answered(&self) -> Option<Timestamp> {
-        self.watch.health().answered.map(|(_, at)| at)
+    /// Whether the model has answered other questions since this one failed at `failed`, and none has failed since the last
+    /// answer.
+    pub(super) fn answers_others_since(&self, failed: Timestamp) -> bool {
+        let health = self.watch.health();
+        health.failed.is_none() && health.answered.is_some_and(|(_, at)| at > failed)
     }
 
     /// Whether the model has answered any question since `began`.
@@ -158,10 +166,37 @@ impl Permit<'_> {
         }
     }
 
+    /// This question alone fails, which does not count. Another one that fails before the next answer is not blamed, too.
+    pub(super) fn suspect(self, failure: &Failure) {
+        self.circuit.watch.failed(failure);
+    }
+
     /// The server asks to slow down: the model rests for as long as it says, which does not count as a failure.
     pub(super) fn rest(self, failure: &Failure) {
         self.circuit.watch.failed(failure);
         self.circuit.watch.rest(failure);
+    }
+}
+
+impl Health {
+    /// A question failed. After a long time without a failure, which is a time in which none was asked or the machine slept,
+    /// that begins another outage.
+    fn fail(&mut self, failure: &Failure, now: Timestamp, untried_ms: u64) {
+        if !self.has_failed_lately(now, untried_ms) {
+            self.failed = None;
+        }
+        self.failed.get_or_insert_with(|| (now, failure.clone()));
+        self.failed_last = Some(now);
+    }
+
+    fn outage(&self, model: &str, now: Timestamp, untried_ms: u64) -> Option<Outage> {
+        let (since, cause) = self.failed.clone()?;
+        let is_recent = self.has_failed_lately(now, untried_ms);
+        Some(Outage { model: model.to_owned(), since, cause, is_recent })
+    }
+
+    fn has_failed_lately(&self, now: Timestamp, untried_ms: u64) -> bool {
+        self.failed_last.is_some_and(|at| now.millis_since(at) <= untried_ms)
     }
 }
 
@@ -171,7 +206,7 @@ impl Watch {
     }
 
     fn failed(&self, failure: &Failure) {
-        self.health().failed.get_or_insert_with(|| (clock::now(), failure.clone()));
+        self.health().fail(failure, clock::now(), self.untried_ms);
     }
 
     /// Leaves the model alone for as long as `failure` says.
@@ -296,8 +331,43 @@ mod tests {
         enter(&circuit).fail(false, &failure());
         enter(&circuit).fail(true, &Failure::unavailable("another"));
         let outage = circuit.outage().expect("an outage");
-        assert_eq!((outage.model.as_str(), outage.cause), ("m", failure()));
-        assert_eq!(circuit.answered(), None);
+        assert_eq!((outage.model.as_str(), outage.cause, outage.is_recent), ("m", failure(), true));
+    }
+
+    /// A laptop sleeps from Friday to Monday.
+    #[test]
+    fn time_in_which_nothing_was_tried_is_no_outage() {
+        let (friday, monday) = (Timestamp::from_millis(0), Timestamp::from_millis(3 * 24 * 3_600_000));
+        let mut health = Health::default();
+        let told = |health: &Health, now| {
+            let outage = health.outage("m", now, UNTRIED_MS).expect("an outage");
+            (outage.since, outage.is_recent)
+        };
+        health.fail(&failure(), friday, UNTRIED_MS);
+        let later = friday.plus_millis(i64::try_from(UNTRIED_MS).expect("small"));
+        health.fail(&failure(), later, UNTRIED_MS);
+        assert_eq!(told(&health, later), (friday, true));
+        assert_eq!(told(&health, monday), (friday, false), "nothing was tried since");
+        health.fail(&failure(), monday, UNTRIED_MS);
+        assert_eq!(told(&health, monday), (monday, true));
+    }
+
+    #[test]
+    fn a_question_that_fails_alone_is_told_from_an_outage() {
+        let circuit = circuit(9, 60_000);
+        let before = Timestamp::from_millis(clock::now().as_millis() - 60_000);
+        assert!(!circuit.answers_others_since(before), "it has answered nothing");
+        enter(&circuit).succeed();
+        assert!(circuit.answers_others_since(before));
+        assert!(!circuit.answers_others_since(clock::now().plus_millis(60_000)), "not since then");
+        enter(&circuit).suspect(&failure());
+        assert!(!circuit.answers_others_since(before), "two in a row may be an outage");
+        enter(&circuit).succeed();
+        assert!(circuit.answers_others_since(before));
+        for _ in 0..20 {
+            enter(&circuit).suspect(&failure());
+        }
+        assert_eq!(circuit.access(), Access::Usable, "which does not count");
     }
 
     #[tokio::test(start_paused = true)]

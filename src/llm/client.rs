@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::circuit::Circuit;
 use super::errors::{Blame, CallError};
 use super::limits::Limits;
 use super::model::{Model, Sent};
@@ -17,9 +18,11 @@ use super::negotiation::Negotiation;
 use super::transport::{Endpoint, Transport};
 use super::wire::Dialect;
 use super::{Settings, reading};
+use crate::clock;
 use crate::domain::conversation::{Usage, estimated_tokens};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::retry::Verdict;
+use crate::domain::time::Timestamp;
 use crate::telemetry::metrics;
 
 /// Header that names the use of a request, for proxies that route or account by it.
@@ -68,6 +71,10 @@ pub(super) trait Exchange {
     fn purpose(&self) -> &'static str;
     /// Most tokens of the answer, for the rate limit.
     fn answer_tokens(&self) -> u64;
+    /// Since when its task waits for the model, if an earlier try at it failed.
+    fn waits_since(&self) -> Option<Timestamp> {
+        None
+    }
     fn body(&self, model: &Model, dialect: Dialect) -> (Value, Sent);
     /// Reads the answer to a request that had what `sent` says.
     fn read(&self, body: &Value, sent: Sent) -> Result<Self::Answer, &'static str>;
@@ -111,7 +118,7 @@ impl Core {
     {
         let mut tried = 0;
         let mut first: Option<Failure> = None;
-        let asked_at = Instant::now();
+        let mut doubts = Doubts::new(exchange.waits_since());
         let mut negotiation = Negotiation::new(model);
         loop {
             let permit = match model.circuit.enter() {
@@ -156,11 +163,12 @@ impl Core {
                 Verdict::RetryIn(ms) => Some(Duration::from_millis(ms)).filter(|delay| deadline.allows(*delay)),
                 Verdict::GiveUp => None,
             };
-            let blame = error.blame(model.circuit.has_answered_since(asked_at));
+            let blame = doubts.blame(&error, &model.circuit);
             let told = if blame == Blame::Question { failure.clone() } else { unavailable(&failure) };
             match blame {
                 Blame::Outage => permit.fail(delay.is_none(), &told),
                 Blame::RateLimit if delay.is_none() => permit.rest(&told),
+                Blame::Question if error.may_be_outage() => permit.suspect(&unavailable(&failure)),
                 Blame::Question if error.is_answered() => permit.succeed(),
                 Blame::RateLimit | Blame::Question => drop(permit),
             }
@@ -194,6 +202,29 @@ impl Core {
         let cost = price.of(used);
         spent.cost_usd += cost;
         metrics::MODEL_COST_USD.record_f64(cost, [&model.name]);
+    }
+}
+
+/// Whether one question is to blame for its failures, judged by what else the model answers.
+struct Doubts {
+    asked: Instant,
+    /// When it failed first, be it in an earlier run of its task.
+    failed: Option<Timestamp>,
+    /// Whether a failure was its own fault already.
+    is_proven: bool,
+}
+
+impl Doubts {
+    fn new(failed: Option<Timestamp>) -> Self {
+        Self { asked: Instant::now(), failed, is_proven: false }
+    }
+
+    /// Whose fault `error` is, the next failure of the question.
+    fn blame(&mut self, error: &CallError, circuit: &Circuit) -> Blame {
+        let fails_alone = self.failed.is_some_and(|failed| circuit.answers_others_since(failed));
+        self.is_proven |= fails_alone && error.may_be_outage();
+        self.failed.get_or_insert_with(clock::now);
+        error.blame(circuit.has_answered_since(self.asked), self.is_proven)
     }
 }
 

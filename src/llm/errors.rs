@@ -90,14 +90,16 @@ impl CallError {
         if body.trim_ascii_start().starts_with(b"<") { Self::WebPage } else { Self::NotJson }
     }
 
-    /// Whose fault it is. `model_answers` says that the model answered another question while this one was asked.
+    /// Whose fault it is. `model_answers` says that the model answered another question while this one was asked;
+    /// `fails_alone`, that this one failed before, and the model has answered others since without a failure.
     ///
     /// A question without an answer in time counts as an outage as long as nothing shows otherwise: an endpoint that hangs
     /// must not cost the tasks their attempts. Where the model answers others meanwhile, the question is too long.
-    pub(super) fn blame(&self, model_answers: bool) -> Blame {
+    pub(super) fn blame(&self, model_answers: bool, fails_alone: bool) -> Blame {
         match self {
-            Self::Refused(refusal) => refusal.blame(),
             Self::TimedOut(_) | Self::Silent(_) if model_answers => Blame::Question,
+            _ if fails_alone && self.may_be_outage() => Blame::Question,
+            Self::Refused(refusal) => refusal.blame(),
             Self::TimedOut(_)
             | Self::Silent(_)
             | Self::Connect { .. }
@@ -105,6 +107,15 @@ impl CallError {
             | Self::Broken(_)
             | Self::WebPage => Blame::Outage,
             Self::TooLarge(_) | Self::NotJson | Self::Shape(_) | Self::Request(_) => Blame::Question,
+        }
+    }
+
+    /// Whether a server that is down fails like this, and one that this question alone brings down as well.
+    pub(super) fn may_be_outage(&self) -> bool {
+        match self {
+            Self::TimedOut(_) | Self::Silent(_) | Self::Broken(_) => true,
+            Self::Refused(refusal) => refusal.may_be_outage(),
+            _ => false,
         }
     }
 
@@ -160,13 +171,24 @@ mod tests {
     #[test]
     fn silence_is_an_outage_unless_the_model_answers_others_meanwhile() {
         for error in [CallError::TimedOut(1), CallError::Silent(1)] {
-            assert_eq!((error.blame(false), error.blame(true)), (Blame::Outage, Blame::Question), "{error}");
+            let blames = (error.blame(false, false), error.blame(true, false), error.blame(false, true));
+            assert_eq!(blames, (Blame::Outage, Blame::Question, Blame::Question), "{error}");
         }
         for error in [CallError::NotJson, CallError::Shape("no choices"), CallError::TooLarge(1)] {
-            assert_eq!((error.blame(false), error.is_answered()), (Blame::Question, true), "{error}");
+            assert_eq!((error.blame(false, false), error.is_answered()), (Blame::Question, true), "{error}");
         }
         assert_eq!(CallError::unreadable(b" <!doctype html>"), CallError::WebPage);
-        assert_eq!(CallError::WebPage.blame(true), Blame::Outage);
+        for error in [
+            CallError::WebPage,
+            CallError::Connect { cause: "refused".into(), timed_out: false },
+            CallError::Connect { cause: "no answer".into(), timed_out: true },
+            CallError::Certificate("expired".into()),
+        ] {
+            assert_eq!(error.blame(true, true), Blame::Outage, "{error}");
+        }
+        let broken = CallError::Broken("connection reset".into());
+        let blames = (broken.blame(false, false), broken.blame(true, false), broken.blame(false, true));
+        assert_eq!(blames, (Blame::Outage, Blame::Outage, Blame::Question));
         assert_eq!(CallError::unreadable(b"{\"a\": tru"), CallError::NotJson);
     }
 }

@@ -14,6 +14,7 @@ use super::textual;
 use super::wire::{self, Dialect, SchemaForm};
 use crate::domain::conversation::{Exhausted, Message, ModelReply, ModelRequest};
 use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::time::Timestamp;
 
 /// Times that a model is told what is wrong with its answer, for one question to all models.
 const REPAIRS: u32 = 1;
@@ -33,6 +34,9 @@ impl Exchange for Chat<'_> {
     }
     fn answer_tokens(&self) -> u64 {
         u64::from(self.max_output_tokens)
+    }
+    fn waits_since(&self) -> Option<Timestamp> {
+        self.request.waits_since
     }
     fn body(&self, model: &Model, dialect: Dialect) -> (Value, Sent) {
         let has_tools = !self.request.tools.is_empty();

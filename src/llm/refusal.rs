@@ -123,6 +123,13 @@ impl Refusal {
         self.retry_after_ms.is_some() || self.mentions(&["resource_exhausted", "perminute", "perday", "per minute"])
     }
 
+    /// Whether a server that is down refuses like this, and one that this question alone brings down as well. A server that
+    /// says it has too much to do, or when to come back, blames no question.
+    pub(super) fn may_be_outage(&self) -> bool {
+        let is_overloaded = matches!(self.status, 503 | 529) || self.retry_after_ms.is_some();
+        !is_overloaded && matches!(self.meaning(), Meaning::GaveUp | Meaning::OutOfOrder)
+    }
+
     /// Whose fault it is.
     pub(super) fn blame(&self) -> Blame {
         match self.meaning() {
@@ -269,8 +276,9 @@ mod tests {
     #[test]
     fn what_no_question_can_help_is_an_outage_and_what_is_wrong_with_one_is_its_own() {
         let error = |code: &str, message: &str| format!(r#"{{"error":{{"code":"{code}","message":"{message}"}}}}"#);
-        let blame =
-            |status, body: &str| CallError::Refused(Refusal::read(status, body.as_bytes(), "", None)).blame(true);
+        let blame = |status, body: &str| {
+            CallError::Refused(Refusal::read(status, body.as_bytes(), "", None)).blame(true, false)
+        };
         for status in [301, 401, 402, 403, 404, 405, 408, 409, 425, 500, 501, 502, 503, 504, 529] {
             assert_eq!(blame(status, ""), Blame::Outage, "{status}");
         }
@@ -294,6 +302,20 @@ mod tests {
         ] {
             assert_eq!(blame(status, &body), Blame::Question, "{status} {body}");
         }
+    }
+
+    /// The server fails for this question and answers all others. Not so where it says that it has too much to do.
+    #[test]
+    fn a_server_that_fails_for_one_question_alone_blames_that_question() {
+        let blame = |status, wait| CallError::Refused(Refusal::read(status, b"", "", wait)).blame(true, true);
+        for status in [408, 409, 425, 500, 502, 504, 520, 599] {
+            assert_eq!(blame(status, None), Blame::Question, "{status}");
+            assert_eq!(blame(status, Some(1_000)), Blame::Outage, "{status} with a time to come back");
+        }
+        for status in [301, 401, 402, 403, 404, 405, 501, 503, 529] {
+            assert_eq!(blame(status, None), Blame::Outage, "{status}");
+        }
+        assert_eq!(blame(429, None), Blame::RateLimit);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use qdrant_client::qdrant::{
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::codec::{self, ADMITTED, NEEDS_MODEL, RUNS_AS, SETTLED_BY};
+use super::codec::{self, ADMITTED, NEEDS_MODEL, POSTPONED, RUNS_AS, SETTLED_BY};
 use super::collections::Collection;
 use super::requests::Part;
 use super::values::{any_word, bound, exactly, from_payload, point_id, task_id};
@@ -308,7 +308,8 @@ impl Store {
             }
             let running = Task { crashes, ..blank(TaskStatus::Running, now) };
             let mut patch = moved(&running, &TaskEvent::Rescued, now)?;
-            patch.extend([("claim", Value::Null), ("owner", Value::Null), (SETTLED_BY, json!(mark))].map(named));
+            let cleared = ["claim", "owner", POSTPONED].map(|key| (key, Value::Null));
+            patch.extend(cleared.into_iter().chain([(SETTLED_BY, json!(mark))]).map(named));
             operations.push(set_payload(patch, filter));
         }
         self.inner.update_batch("rescue", Collection::Tasks, operations).await?;

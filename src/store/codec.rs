@@ -59,7 +59,7 @@ pub(super) const FIELDS: &[&str] = &[
 /// Agent that a limit counts the task for while it runs; written by claims of such agents alone.
 pub(super) const RUNS_AS: &str = "runs_as";
 /// Why the task waits for its model.
-const POSTPONED: &str = "postponed";
+pub(super) const POSTPONED: &str = "postponed";
 /// Set on tasks whose run asks a model, so that a replica without one leaves them out of its scans.
 pub(super) const NEEDS_MODEL: &str = "needs_model";
 /// Set once a point is known to be a task in qron's own form.
@@ -291,7 +291,13 @@ mod tests {
     }
 
     fn postponement() -> Postponement {
-        Postponement { model: "m".into(), since: NOW, times: 3, cause: Failure::unavailable("cannot connect") }
+        Postponement {
+            model: "m".into(),
+            since: NOW,
+            times: 3,
+            last: NOW,
+            cause: Failure::unavailable("cannot connect"),
+        }
     }
 
     fn claimed(task: &Task) -> Task {

@@ -16,18 +16,12 @@ impl Worker {
     pub(super) fn put_off(&self, task: &Task, profile: &AgentProfile, failure: &Failure, now: Timestamp) -> TaskEvent {
         let outage = match self.agent.access(profile) {
             Access::Absent => {
-                Some(Outage { model: String::new(), since: task.run_at.max(task.created_at), cause: failure.clone() })
+                Some(Outage { model: String::new(), since: now, cause: failure.clone(), is_recent: true })
             }
             _ => self.agent.outage(profile),
         };
-        let wait = Interrupted {
-            failure,
-            due: task.run_at,
-            earlier: task.postponed.as_ref(),
-            outage: outage.as_ref(),
-            answered: self.agent.answered(profile),
-        }
-        .postponement(now);
+        let earlier = task.postponed.as_ref();
+        let wait = Interrupted { failure, due: task.run_at, earlier, outage: outage.as_ref() }.postponement(now);
         if let Some(failure) = self.agent.patience_s().and_then(|patience| wait.out_of_patience(patience, now)) {
             return TaskEvent::Failed(failure);
         }
@@ -100,6 +94,7 @@ impl Worker {
             model: away.model,
             since: away.since.unwrap_or(task.run_at).max(task.run_at),
             times: 0,
+            last: now,
             cause: Failure::unavailable(away.cause),
         };
         Some((wait, next))

@@ -53,6 +53,7 @@ fn request(purpose: &'static str, goal: &str) -> ModelRequest {
         max_output_tokens: 100,
         model: None,
         once: false,
+        waits_since: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! A model that is away loses no work: tasks wait for it at no charge, and everything else goes on.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::{DeletePayloadPointsBuilder, PointId};
@@ -20,6 +20,8 @@ const TASKS: usize = 1_000;
 async fn model() -> (ScriptedModel, Proxy) {
     let script = Script::new(vec![
         Scenario::on("poison").turn(Turn { fault: Some(Fault::EmptyChoices), ..Turn::new(Reply::Text(String::new())) }),
+        Scenario::on("crashing").fault(Fault::ServerError, u32::MAX),
+        Scenario::on("cutting").fault(Fault::CutStream, u32::MAX),
         Scenario::on("fine").purpose("act").text("42"),
         Scenario::on("fine").purpose("answer").json(json!({"success": true, "answer": "42", "reason": "seen"})),
     ])
@@ -51,7 +53,8 @@ async fn until_postponed(world: &World, id: TaskId) -> Task {
 
 /// Ten minutes away, a hundred times faster: the circuit stays open for 300 ms instead of 30 s, the model is away for 6 s
 /// instead of 600 s, so that it is tried about twenty times in either case. The last of them may come just before it is
-/// back; what waits then is done within the circuit's time, the jitter of those that were tried (up to 9 s) and its work.
+/// back; what waits then is done within the circuit's time, the jitter of those that were tried (up to 9 s) and its work. How
+/// long that takes on a quiet machine is measured by hand, for `docs/reliability.md`.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_due_tasks_survive_an_outage_uncharged_and_a_poison_goal_delays_none() {
     let (_model, proxy) = model().await;
@@ -71,9 +74,7 @@ async fn a_thousand_due_tasks_survive_an_outage_uncharged_and_a_poison_goal_dela
     assert_eq!(world.store.dead_letter_count().await.expect("readable"), 0);
 
     proxy.set_up(true);
-    let back = Instant::now();
     world.until_count(TaskStatus::Completed, TASKS as u64).await;
-    assert!(back.elapsed() < Duration::from_secs(60), "{:?}", back.elapsed());
     let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
     let done = world.store.tasks_by_id(&ids).await.expect("readable");
     assert_eq!(done.len(), TASKS);
@@ -148,6 +149,35 @@ async fn who_has_waited_longer_than_the_patience_fails_with_the_first_cause() {
         assert!(letter.failure.message.contains(part), "{}", letter.failure);
     }
     assert_eq!(failed.error, Some(letter.failure));
+    runner.shutdown().await;
+}
+
+/// The server fails for these goals alone. Each attempt costs them two runs: the first failure may be an outage.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_goal_that_the_model_always_fails_for_ends_in_the_dead_letters_and_the_others_complete() {
+    let (_model, proxy) = model().await;
+    let world = world(&proxy, &[]).await;
+    let runner = world.runner_of("r1", vec![agent("a", &[], 10)]).await;
+    let bad = ["crashing", "cutting"].map(|goal| Task { max_attempts: 2, ..thinking(goal) });
+    world.insert(&bad).await;
+    let mut fine = 0;
+    let failed = eventually("they have failed", async || {
+        let healthy = thinking("fine");
+        world.insert(std::slice::from_ref(&healthy)).await;
+        let done = world.until(healthy.id, TaskStatus::Completed).await;
+        assert_eq!((done.attempt, done.earlier_runs()), (0, 0), "no healthy task notices");
+        fine += 1;
+        let tasks = world.store.tasks_by_id(&bad.each_ref().map(|task| task.id)).await.expect("readable");
+        let states: Vec<_> = tasks.iter().map(|task| (task.status, task.attempt)).collect();
+        if tasks.iter().all(|task| task.status == TaskStatus::Failed) { Ok(tasks) } else { Err(format!("{states:?}")) }
+    })
+    .await;
+    for task in failed {
+        assert_eq!(task.attempt, 2, "{}", task.goal);
+        let letter = world.store.dead_letter(task.id).await.expect("readable").expect("a dead letter");
+        assert_eq!(letter.failure.class, FailureClass::Transient, "{}", letter.failure);
+    }
+    assert_eq!(world.store.dead_letter_count().await.expect("readable"), 2, "none of {fine} others");
     runner.shutdown().await;
 }
 

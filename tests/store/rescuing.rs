@@ -1,7 +1,8 @@
 //! Tasks of dead replicas.
 
-use qron::domain::failure::FailureClass;
+use qron::domain::failure::{Failure, FailureClass};
 use qron::domain::id::TaskId;
+use qron::domain::outage::Postponement;
 use qron::domain::task::{Claim, Task, TaskEvent, TaskStatus};
 use serde_json::json;
 
@@ -18,6 +19,13 @@ async fn the_tasks_of_the_dead_return_and_those_that_killed_too_often_end() {
     let tasks: Vec<Task> = (0..6)
         .map(|number| Task {
             crashes: u32::try_from(number % 3).expect("small"),
+            postponed: (number < 2).then(|| Postponement {
+                model: "m".into(),
+                since: NOW,
+                times: 1,
+                last: NOW,
+                cause: Failure::unavailable("cannot connect"),
+            }),
             ..Task::new(TaskId::Number(number), "x", NOW)
         })
         .collect();

@@ -87,8 +87,16 @@ impl Machine {
         let Status::Acting(act) = &step.status else { return None };
         messages.extend(act.messages.iter().cloned());
         let id = turn_id(step, act.turns);
-        let request =
-            ModelRequest { purpose: "act", messages, tools, schema: None, max_output_tokens, model, once: false };
+        let request = ModelRequest {
+            purpose: "act",
+            messages,
+            tools,
+            schema: None,
+            max_output_tokens,
+            model,
+            once: false,
+            waits_since: None,
+        };
         Some(ModelCall { id, request })
     }
 

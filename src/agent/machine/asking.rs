@@ -62,6 +62,7 @@ impl Machine {
             max_output_tokens: self.setup.max_output_tokens,
             model: self.setup.model.clone(),
             once,
+            waits_since: None,
         };
         let mut call = ModelCall { id, request };
         match self.admit(&mut call) {

@@ -121,6 +121,7 @@ impl Task {
             }
             (Running, TaskEvent::Released) => {
                 next.releases += 1;
+                next.postponed = None;
                 next.hand_back();
             }
             (Running, TaskEvent::Postponed(until, postponement)) => {
@@ -139,6 +140,7 @@ impl Task {
             }
             (Running, TaskEvent::Rescued) => {
                 next.crashes += 1;
+                next.postponed = None;
                 next.hand_back();
             }
             (Running, TaskEvent::CancelRequested) => next.cancel_requested = true,
@@ -218,6 +220,7 @@ impl Task {
         self.run_at = now;
         self.attempt = 0;
         self.crashes = 0;
+        self.postponed = None;
         self.finished_at = None;
         self.cancel_requested = false;
     }

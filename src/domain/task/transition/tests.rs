@@ -36,7 +36,7 @@ fn events() -> Vec<TaskEvent> {
 }
 
 fn postponement() -> Postponement {
-    Postponement { model: "m".into(), since: NOW, times: 1, cause: Failure::unavailable("cannot connect") }
+    Postponement { model: "m".into(), since: NOW, times: 1, last: NOW, cause: Failure::unavailable("cannot connect") }
 }
 
 fn ruling(hash: &str) -> Ruling {
@@ -167,9 +167,13 @@ fn a_task_says_why_it_waits_for_its_model_until_it_goes_on() {
         TaskEvent::RetryAt(LATER, Failure::transient("busy")),
         TaskEvent::Cancelled,
         TaskEvent::ApprovalNeeded(vec![asked("one", Subject::Task)]),
+        TaskEvent::Released,
+        TaskEvent::Rescued,
     ] {
         assert_eq!(running.apply(&event, LATER).expect("legal").postponed, None, "{}", event.name());
     }
+    let failed = Task { postponed: Some(postponement()), ..task(TaskStatus::Failed) };
+    assert_eq!(failed.apply(&TaskEvent::Requeued, LATER).expect("legal").postponed, None);
 }
 
 #[test]
