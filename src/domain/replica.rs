@@ -26,7 +26,8 @@ pub struct Replica {
     /// for due tasks, too, when it has changed.
     #[serde(default)]
     pub nudges: u64,
-    /// Due tasks that need a model, while an agent of the replica has none that can be asked; else 0.
+    /// Due tasks that need a model and name an agent whose model cannot be asked; all that need one while no agent of the
+    /// replica has a model that can be asked.
     #[serde(default)]
     pub waiting_for_model: u64,
     /// Its agents and their load.

@@ -41,27 +41,43 @@ impl Strange {
 
     /// What to leave out of a scan under these `loads`.
     pub(crate) fn closed(&self, loads: &[AgentLoad<'_>]) -> Closed {
-        let free: Vec<_> = loads.iter().filter(|load| load.free() > 0).collect();
-        let is_free = |name: &str| free.iter().any(|load| load.profile.name == name);
-        let all_offered = |words: &[String]| free.iter().any(|load| load.profile.offers(words));
-        let offered = |word: &String| all_offered(std::slice::from_ref(word));
-        let agents: BTreeSet<&String> = loads.iter().map(|load| &load.profile.name).chain(&self.agents).collect();
-        let capabilities: BTreeSet<&String> =
-            loads.iter().flat_map(|load| &load.profile.capabilities).chain(&self.capabilities).collect();
+        let free: Vec<&AgentLoad<'_>> = loads.iter().filter(|load| load.free() > 0).collect();
+        let thinking: Vec<&AgentLoad<'_>> = free.iter().copied().filter(|load| load.model_room > 0).collect();
+        let (agents, capabilities) = self.beyond(&free, loads);
+        let needs_model = thinking.is_empty();
+        let mut without_model = if needs_model { (Vec::new(), Vec::new()) } else { self.beyond(&thinking, loads) };
+        without_model.0.retain(|name| !agents.contains(name));
+        without_model.1.retain(|word| !capabilities.contains(word));
+        // One with a word that nobody offers is left out for that word.
+        let is_closed = |words: &&Vec<String>| {
+            words.iter().all(|word| offers(&free, std::slice::from_ref(word))) && !offers(&free, words)
+        };
         Closed {
-            agents: agents.into_iter().filter(|name| !is_free(name)).cloned().collect(),
-            capabilities: capabilities.into_iter().filter(|word| !offered(word)).cloned().collect(),
-            // One with a word that nobody offers is left out for that word.
-            combinations: self
-                .combinations
-                .iter()
-                .filter(|words| words.iter().all(offered) && !all_offered(words))
-                .cloned()
-                .collect(),
-            needs_model: loads.iter().all(|load| load.model_room == 0),
+            agents,
+            capabilities,
+            combinations: self.combinations.iter().filter(is_closed).cloned().collect(),
+            needs_model,
+            agents_without_model: without_model.0,
+            capabilities_without_model: without_model.1,
             ..Closed::default()
         }
     }
+
+    /// Names of agents and capabilities known here that none of the `open` among `loads` has.
+    fn beyond(&self, open: &[&AgentLoad<'_>], loads: &[AgentLoad<'_>]) -> (Vec<String>, Vec<String>) {
+        let is_open = |name: &str| open.iter().any(|load| load.profile.name == name);
+        let agents: BTreeSet<&String> = loads.iter().map(|load| &load.profile.name).chain(&self.agents).collect();
+        let capabilities: BTreeSet<&String> =
+            loads.iter().flat_map(|load| &load.profile.capabilities).chain(&self.capabilities).collect();
+        let agents = agents.into_iter().filter(|name| !is_open(name)).cloned().collect();
+        let capabilities = capabilities.into_iter().filter(|word| !offers(open, std::slice::from_ref(word)));
+        (agents, capabilities.cloned().collect())
+    }
+}
+
+/// Whether one of `loads` has all of `words`.
+fn offers(loads: &[&AgentLoad<'_>], words: &[String]) -> bool {
+    loads.iter().any(|load| load.profile.offers(words))
 }
 
 /// Who takes what.
@@ -217,6 +233,41 @@ mod tests {
             let tasks: Vec<usize> = assignment.picks.iter().map(|(task, _)| *task).collect();
             assert_eq!((tasks, assignment.away), (picked, away), "{rooms:?}");
         }
+    }
+
+    /// In a mixed fleet only some agents have a model: what they cannot take now hides nothing that others can.
+    #[test]
+    fn tasks_for_a_model_are_left_out_where_no_free_agent_may_ask_one() {
+        let agents = [agent("a", &["sql", "web"], 2), agent("b", &["WEB", "fly"], 2)];
+        let far = |name: &str| Closed {
+            agents_without_model: vec![name.to_owned()],
+            capabilities_without_model: if name == "a" { vec!["sql".into()] } else { vec!["fly".into()] },
+            ..Closed::default()
+        };
+        let all = Closed { needs_model: true, ..Closed::default() };
+        for (rooms, closed) in [
+            ([usize::MAX, usize::MAX], Closed::default()),
+            ([1, usize::MAX], Closed::default()),
+            ([0, usize::MAX], far("a")),
+            ([1, 0], far("b")),
+            ([0, 0], all.clone()),
+        ] {
+            let mut loads = loads(&agents, &[0, 1]);
+            (loads[0].model_room, loads[1].model_room) = (rooms[0], rooms[1]);
+            assert_eq!(Strange::default().closed(&loads), closed, "{rooms:?}");
+        }
+        // The only agent with a model is full, or paused.
+        for (in_flight, paused) in [(2, false), (0, true)] {
+            let mut loads = loads(&agents, &[in_flight, 0]);
+            (loads[0].paused, loads[1].model_room) = (paused, 0);
+            let expected = Closed { agents: vec!["a".into()], capabilities: vec!["sql".into()], ..all.clone() };
+            assert_eq!(Strange::default().closed(&loads), expected, "{in_flight} {paused}");
+        }
+        // Full without a model: left out altogether.
+        let mut full = loads(&agents, &[2, 0]);
+        full[0].model_room = 0;
+        let expected = Closed { agents: vec!["a".into()], capabilities: vec!["sql".into()], ..Closed::default() };
+        assert_eq!(Strange::default().closed(&full), expected);
     }
 
     #[test]

@@ -272,7 +272,8 @@ impl Runner {
         self.inner.worker.presence()
     }
 
-    /// Due tasks that need a model, while an agent of this replica has none that can be asked; else 0. A few seconds old.
+    /// Due tasks that need a model and name an agent whose model cannot be asked; all that need one while no agent of this
+    /// replica has a model that can be asked. A few seconds old.
     #[must_use]
     pub fn waiting_for_model(&self) -> u64 {
         self.inner.worker.waiting.load(Ordering::Acquire)

@@ -36,8 +36,7 @@ impl Store {
             must_not.push(Condition::matches("agent", closed.agents.clone()));
         }
         if !closed.capabilities.is_empty() {
-            let words: Vec<String> = closed.capabilities.iter().map(|word| word.to_lowercase()).collect();
-            must_not.push(Condition::matches("needs", words));
+            must_not.push(Condition::matches("needs", lowercase(&closed.capabilities)));
         }
         must_not.extend(closed.combinations.iter().map(|words| {
             let needs = |word: &String| exactly("needs", word.to_lowercase());
@@ -49,6 +48,7 @@ impl Store {
         if closed.needs_model {
             must_not.push(Condition::matches(NEEDS_MODEL, true));
         }
+        must_not.extend(without_model(closed));
         let mut must = is_due(now);
         if closed.keyless {
             must.push(any_word("concurrency_key"));
@@ -64,13 +64,14 @@ impl Store {
         Ok(page.result.into_iter().filter_map(due_task).collect())
     }
 
-    /// How many due tasks need a model.
+    /// How many due tasks need a model: those that name one of `agents`, or all when it is `None`.
     ///
     /// # Errors
     /// A failure of the store.
-    pub async fn due_for_model(&self, now: Timestamp) -> Result<u64, StoreError> {
+    pub async fn due_for_model(&self, now: Timestamp, agents: Option<&[String]>) -> Result<u64, StoreError> {
         let mut filter = Filter::must(is_due(now));
         filter.must.push(Condition::matches(NEEDS_MODEL, true));
+        filter.must.extend(agents.map(|agents| Condition::matches("agent", agents.to_vec())));
         self.inner.count("due_for_model", Collection::Tasks, Some(filter), true).await
     }
 
@@ -352,6 +353,23 @@ fn is_due(now: Timestamp) -> Vec<Condition> {
         // may be due in a year, and the server chooses by such numbers whether it walks past all of them.
         Condition::range("rank", by_now()),
     ]
+}
+
+/// Tasks that need a model and that only agents without one may take.
+fn without_model(closed: &Closed) -> Option<Condition> {
+    let mut should = Vec::new();
+    if !closed.agents_without_model.is_empty() {
+        should.push(Condition::matches("agent", closed.agents_without_model.clone()));
+    }
+    if !closed.capabilities_without_model.is_empty() {
+        should.push(Condition::matches("needs", lowercase(&closed.capabilities_without_model)));
+    }
+    let must = vec![Condition::matches(NEEDS_MODEL, true)];
+    (!should.is_empty()).then(|| Filter { must, should, ..Filter::default() }.into())
+}
+
+fn lowercase(words: &[String]) -> Vec<String> {
+    words.iter().map(|word| word.to_lowercase()).collect()
 }
 
 fn under(token: &str) -> Vec<Condition> {

@@ -168,8 +168,12 @@ pub struct Closed {
     pub keys: Vec<String>,
     /// Tasks without a concurrency key.
     pub keyless: bool,
-    /// Tasks whose run asks a model, while no agent has one that can be asked.
+    /// Tasks whose run asks a model, while no agent with free capacity has one that can be asked.
     pub needs_model: bool,
+    /// Agents with free capacity whose model cannot be asked: only their tasks that need one.
+    pub agents_without_model: Vec<String>,
+    /// Capabilities that only such agents have: only tasks that need a model.
+    pub capabilities_without_model: Vec<String>,
 }
 
 /// Which tasks to list. Empty fields let everything through.

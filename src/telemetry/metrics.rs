@@ -100,7 +100,8 @@ pub const TASKS_POSTPONED: Counter<0> = counter(
 pub const WAITING_FOR_MODEL: Gauge<0> = gauge(
     "qron_tasks_waiting_for_model",
     &[],
-    "Due tasks that need a model, while an agent of this replica has none that can be asked; 0 while each has one.",
+    "Due tasks that need a model and name an agent of this replica whose model cannot be asked; all that need one while no \
+     agent here has a model that can be asked.",
 );
 pub const TASKS_RESCUED: Counter<0> =
     counter("qron_tasks_rescued_total", &[], "Tasks taken back from a replica that died.");

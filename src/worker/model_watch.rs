@@ -43,20 +43,19 @@ async fn next(changes: &mut Option<watch::Receiver<u64>>) {
 async fn count(worker: &Worker, told: &mut Vec<String>) {
     let presence = worker.presence();
     let away: Vec<&AgentPresence> = presence.iter().filter(|agent| agent.model_away.is_some()).collect();
-    let waiting = if away.is_empty() {
-        0
-    } else {
-        match worker.store.due_for_model(clock::now()).await {
-            Ok(count) => count,
-            Err(error) => {
-                tracing::debug!(%error, "the tasks that wait for a model could not be counted");
-                return;
-            }
+    let names: Vec<String> = away.iter().map(|agent| agent.name.clone()).collect();
+    // The other agents take what names none; what names one that is away waits for it.
+    let only = (away.len() < presence.len()).then_some(names.as_slice());
+    let counted = if away.is_empty() { Ok(0) } else { worker.store.due_for_model(clock::now(), only).await };
+    let waiting = match counted {
+        Ok(count) => count,
+        Err(error) => {
+            tracing::debug!(%error, "the tasks that wait for a model could not be counted");
+            return;
         }
     };
     worker.waiting.store(waiting, Ordering::Release);
     metrics::WAITING_FOR_MODEL.set(waiting, []);
-    let names: Vec<String> = away.iter().map(|agent| agent.name.clone()).collect();
     if names == *told {
         return;
     }

@@ -222,6 +222,6 @@ async fn a_task_without_the_mark_gets_it_when_it_is_put_off() {
     let runner = world.runner_of("none", vec![agent("a", &[], 10)]).await;
     let waiting = until_postponed(&world, task.id).await;
     assert_eq!((waiting.status, waiting.attempt), (TaskStatus::Pending, 0));
-    assert_eq!(world.store.due_for_model(waiting.run_at).await.expect("readable"), 1);
+    assert_eq!(world.store.due_for_model(waiting.run_at, None).await.expect("readable"), 1);
     runner.shutdown().await;
 }

@@ -46,6 +46,44 @@ async fn the_next_due_time_is_that_of_a_pending_task_after_now_whatever_has_ende
     assert_eq!(next(0, 19).await.expect("none"), None);
 }
 
+/// Where some agents have a model, tasks that need one and are for the others do not fill the window.
+#[tokio::test]
+async fn tasks_for_a_model_of_an_agent_without_one_are_left_out_and_counted() {
+    let bed = Bed::new().await;
+    let thinking = |number: u64, agent: Option<&str>, capabilities: &[&str]| Task {
+        agent: agent.map(str::to_owned),
+        capabilities: capabilities.iter().map(ToString::to_string).collect(),
+        ..Task::new(TaskId::Number(number), "x", NOW)
+    };
+    let steps = json!({"steps": [{"id": "s1", "tool": "calculate", "arguments": {"expression": "1"}}]});
+    let planned = |task: Task| Task { plan: Some(serde_json::from_value(steps.clone()).expect("a plan")), ..task };
+    let tasks = [
+        thinking(1, Some("away"), &[]),
+        planned(thinking(2, Some("away"), &[])),
+        thinking(3, Some("fine"), &[]),
+        thinking(4, None, &[]),
+        thinking(5, None, &["Deep", "sql"]),
+        planned(thinking(6, None, &["deep"])),
+        thinking(7, None, &["sql"]),
+    ];
+    bed.store.insert(&tasks).await.expect("inserted");
+    let left = async |agents: &[&str], capabilities: &[&str]| {
+        let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
+        let (agents_without_model, capabilities_without_model) = (words(agents), words(capabilities));
+        let closed = Closed { agents_without_model, capabilities_without_model, ..Closed::default() };
+        let mut ids = bed.due_ids(10, &closed).await;
+        ids.sort();
+        ids
+    };
+    assert_eq!(left(&["away", "gone"], &[]).await, [2, 3, 4, 5, 6, 7].map(TaskId::Number));
+    assert_eq!(left(&[], &["dEEp"]).await, [1, 2, 3, 4, 6, 7].map(TaskId::Number));
+    assert_eq!(left(&["away"], &["deep"]).await, [2, 3, 4, 6, 7].map(TaskId::Number));
+    let count = async |agents| bed.store.due_for_model(NOW, agents).await.expect("a count");
+    let names = |name: &str| vec![name.to_owned()];
+    assert_eq!((count(Some(names("away").as_slice())).await, count(Some(names("gone").as_slice())).await), (1, 0));
+    assert_eq!(count(None).await, 5);
+}
+
 #[tokio::test]
 async fn what_nobody_can_take_now_does_not_hide_the_rest() {
     let bed = Bed::new().await;

@@ -35,7 +35,8 @@ pub struct AgentView {
     /// Why it takes no task that needs a model, if it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_away: Option<ModelView>,
-    /// Due tasks that need a model, while an agent of the replica has none that can be asked.
+    /// Due tasks that need a model and name an agent whose model cannot be asked; all that need one while no agent of the
+    /// replica has a model that can be asked.
     #[serde(default)]
     pub waiting_for_model: u64,
     /// Its replica.
