@@ -41,7 +41,7 @@ fn one_of(kinds: &[Value]) -> &str {
 
 fn takes_any(schema: &Value) -> bool {
     let Some(kinds) = schema["type"].as_array() else { return false };
-    ["string", "object"].iter().all(|kind| kinds.iter().any(|known| known == kind))
+    ["string", "object", "null"].iter().all(|kind| kinds.iter().any(|known| known == kind))
 }
 
 /// Turns the text of an object or a list back into its value, where a parameter takes any value.
@@ -64,17 +64,22 @@ mod tests {
         let any = json!(["object", "array", "string", "number", "boolean", "null"]);
         let schema = json!({"type": "object", "required": ["v"], "properties": {
             "v": {"type": any.clone(), "description": "any value"}, "n": {"type": ["integer", "null"]}, "s": {"type": "string"},
+            "t": {"type": ["string", "object", "array"], "description": "text; JSON is written as its text"},
             "l": {"type": "array", "items": {"type": any.clone()}}}});
         let told = told(&schema);
         let kind = |path: &str| told.pointer(path).cloned().expect("a type");
         assert_eq!(kind("/properties/v/type"), "string");
         assert_eq!(kind("/properties/v/description"), "any value; as JSON text when it is no text");
+        assert_eq!(
+            kind("/properties/t"),
+            json!({"type": "string", "description": "text; JSON is written as its text"})
+        );
         assert_eq!(kind("/properties/n/type"), "integer");
         assert_eq!(kind("/properties/l/items/type"), any, "templates look at parameters alone");
         assert_eq!((kind("/required"), kind("/properties/s")), (json!(["v"]), json!({"type": "string"})));
 
         for (written, read) in [
-            (json!({"v": "{\"a\": 1}"}), json!({"v": {"a": 1}})),
+            (json!({"v": "{\"a\": 1}", "t": "{\"a\": 1}"}), json!({"v": {"a": 1}, "t": "{\"a\": 1}"})),
             (json!({"v": "[1]", "s": "[1]"}), json!({"v": [1], "s": "[1]"})),
             (json!({"v": "42"}), json!({"v": "42"})),
             (json!({"v": {"a": 1}}), json!({"v": {"a": 1}})),

@@ -6,7 +6,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::inputs::{content_as_text, object, parse, refused};
+use super::inputs::{TEXT_OR_JSON, content_as_text, object, parse, refused};
 use super::toolbox::store_failure;
 use super::{Tool, ToolContext};
 use crate::clock;
@@ -62,7 +62,7 @@ impl Tool for SaveArtifact {
             parameters: object(
                 &json!({
                     "name": { "type": "string", "minLength": 1, "maxLength": MAX_NAME, "description": "e.g. \"report.md\"" },
-                    "content": { "type": "string", "description": "text; JSON is written as its text" },
+                    "content": { "type": TEXT_OR_JSON, "description": "text; JSON is written as its text" },
                     "media_type": {
                         "type": "string", "maxLength": 127, "pattern": "^[A-Za-z0-9.+_-]+/[A-Za-z0-9.+_-]+$",
                         "description": "when absent: application/json for JSON, else text/plain"

@@ -9,6 +9,9 @@ use crate::domain::failure::Failure;
 /// The `type` of a parameter that takes any JSON value. Some endpoints refuse a parameter without a type.
 pub(crate) const ANY_TYPE: [&str; 6] = ["object", "array", "string", "number", "boolean", "null"];
 
+/// The `type` of a parameter that is text, and takes JSON to write it as its text. A model is told text alone.
+pub(crate) const TEXT_OR_JSON: [&str; 5] = ["string", "object", "array", "number", "boolean"];
+
 /// Reads the arguments of a tool into its own struct.
 ///
 /// # Errors

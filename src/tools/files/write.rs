@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::super::inputs::{blocking, content_as_text, object, parse};
+use super::super::inputs::{TEXT_OR_JSON, blocking, content_as_text, object, parse};
 use super::super::{Tool, ToolContext};
 use super::read::fail;
 use super::workspace::{FileError, OWN_PREFIX, Workspace, check_path};
@@ -77,7 +77,7 @@ impl Tool for WriteFile {
             parameters: object(
                 &json!({
                     "path": { "type": "string", "description": "path below the folder, e.g. \"out/report.md\"" },
-                    "content": { "type": "string", "description": "text; JSON is written as its text" },
+                    "content": { "type": TEXT_OR_JSON, "description": "text; JSON is written as its text" },
                     "encoding": { "type": "string", "enum": ["utf-8", "base64"], "description": "of content; utf-8 when absent" },
                     "mode": {
                         "type": "string", "enum": ["overwrite", "create", "append"],

@@ -179,7 +179,7 @@ impl Tool for HttpRequest {
             name: NAME.into(),
             description:
                 "Sends an HTTP request to a public server. Answers {\"status\", \"headers\", \"body\": JSON or \
-                          text}; a status of 400 and above is a failure. Private addresses are closed."
+                          text, \"encoding\": base64, when body is neither}; a status of 400 and above is a failure. Private addresses are closed."
                     .into(),
             parameters: object(
                 &json!({
