@@ -154,7 +154,7 @@ impl Core {
                 }
             };
             if negotiation.adapt(model, &error, asked_with) {
-                tracing::info!(model = %model.name, %error, "asking again in another form");
+                tracing::info!(model = %model.name, %error, dialect = ?negotiation.dialect(), "asking again");
                 metrics::MODEL_RETRIES.inc([&model.name, failure.class.as_str()]);
                 continue;
             }

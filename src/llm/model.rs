@@ -85,12 +85,12 @@ impl Model {
         self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How to ask it, as far as is known.
-    pub(super) fn dialect(&self) -> Dialect {
+    /// How to ask it, as far as is known, and whether that is certain.
+    pub(super) fn dialect(&self) -> (Dialect, bool) {
         let learnt = self.learnt();
         match learnt.doubtful {
-            Some((dialect, since)) if since.elapsed() < DOUBT => dialect,
-            _ => learnt.dialect,
+            Some((dialect, since)) if since.elapsed() < DOUBT => (dialect, false),
+            _ => (learnt.dialect, true),
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A refusal leads to the next form of the request; a form is learnt once the model has answered to it. When the refusal
 //! does not name what it does not like, a form is tried and given up again when it fares no better: an endpoint that is
-//! out of order teaches nothing.
+//! out of order teaches nothing. What a guess led to holds for a while and is then checked again; what was named holds for
+//! good. When the endpoint did not like what the model happened to write, the same request is made once more first.
 
 use super::StructuredOutput;
 use super::errors::CallError;
@@ -54,6 +55,8 @@ const FIELDS: [&str; 5] = ["reasoning", "extra_content", "thinking", "extra_forb
 /// Words about the system message.
 const SYSTEM: [&str; 6] =
     ["system role", "system message", "role system", "roles must alternate", "developer instruction", "'system'"];
+/// Codes of endpoints that read the answers of the model themselves and could not: another try at the same may do.
+const MISWRITTEN: [&str; 3] = ["tool_use_failed", "json_validate_failed", "failed_generation"];
 /// Words about a conversation that is too long, which no other form makes shorter.
 const LENGTH: [&str; 4] = ["context", "too long", "too large", "maximum"];
 
@@ -61,15 +64,20 @@ const LENGTH: [&str; 4] = ["context", "too long", "too large", "maximum"];
 pub(super) struct Negotiation {
     known: Dialect,
     current: Dialect,
+    /// Whether every form that led to the current one was named by a refusal.
     is_certain: bool,
+    /// The same for the known one.
+    was_certain: bool,
     /// Whether a form was tried after a failure of the endpoint; that is done once.
     has_guessed: bool,
+    /// Whether the request was made again as it was.
+    has_repeated: bool,
 }
 
 impl Negotiation {
     pub(super) fn new(model: &Model) -> Self {
-        let known = model.dialect();
-        Self { known, current: known, is_certain: true, has_guessed: false }
+        let (known, was_certain) = model.dialect();
+        Self { known, current: known, is_certain: was_certain, was_certain, has_guessed: false, has_repeated: false }
     }
 
     /// How to ask now.
@@ -85,24 +93,28 @@ impl Negotiation {
         }
     }
 
-    /// Takes a refusal of what was `sent`; true when there is another form to ask in.
+    /// Takes a refusal of what was `sent`; true when it is worth asking again at once, in the form that is current then.
     pub(super) fn adapt(&mut self, model: &Model, error: &CallError, sent: Sent) -> bool {
         let CallError::Refused(refusal) = error else { return false };
         if !STATUSES.contains(&refusal.status) {
             return false;
         }
-        if let Some(next) = self.named(model, refusal, sent) {
+        let is_miswritten = refusal.mentions(&MISWRITTEN);
+        if is_miswritten && !std::mem::replace(&mut self.has_repeated, true) {
+            return true;
+        }
+        // Its words are about the answer, not about the request.
+        if !is_miswritten && let Some(next) = self.named(model, refusal, sent) {
             self.current = next;
             return true;
         }
         let guess = self.guessed(model, refusal, sent);
         if let Some(next) = guess {
             self.current = next;
-            // The request as such is at fault by a status below 500, be it in whatever words.
-            self.is_certain &= refusal.status < 500;
+            self.is_certain = false;
         } else if self.has_guessed && refusal.status >= 500 {
             self.current = self.known;
-            self.is_certain = true;
+            self.is_certain = self.was_certain;
         }
         guess.is_some()
     }
@@ -168,5 +180,76 @@ const fn after(form: SchemaForm) -> Option<SchemaForm> {
         SchemaForm::JsonObjectWithSchema => Some(SchemaForm::JsonObject),
         SchemaForm::JsonObject => Some(SchemaForm::Prompt),
         SchemaForm::Prompt => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::llm::Settings;
+
+    const SENT: Sent =
+        Sent { schema: true, tools: true, tools_in_prompt: false, system: true, fields: false, limit_field: None };
+
+    fn model() -> Model {
+        let mut defaults: toml::Table = toml::from_str(crate::config::DEFAULT_TOML).expect("the defaults");
+        let settings: Settings = defaults.remove("model").expect("a section").try_into().expect("settings");
+        Model::new("m", &settings, false, watch::Sender::new(0))
+    }
+
+    fn refused(status: u16, message: &str, code: &str) -> CallError {
+        let (message, code) = (message.to_owned(), code.to_owned());
+        CallError::Refused(Refusal { status, message, code, retry_after_ms: None })
+    }
+
+    /// Asks with these refusals before the answer; the dialect that is known then, and whether it is certain.
+    fn ask(model: &Model, refusals: &[CallError]) -> (Dialect, bool) {
+        let mut negotiation = Negotiation::new(model);
+        for refusal in refusals {
+            assert!(negotiation.adapt(model, refusal, SENT), "{refusal}");
+        }
+        negotiation.succeeded(model);
+        model.dialect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_guess_is_checked_again_and_what_is_named_holds() {
+        let later = Duration::from_secs(3_601);
+        for (status, message) in [(400, "nonsense"), (422, ""), (500, "Internal Server Error")] {
+            let model = model();
+            let (first, _) = model.dialect();
+            let (guessed, is_certain) = ask(&model, &[refused(status, message, "")]);
+            assert_eq!((guessed.schema, is_certain), (SchemaForm::JsonObjectWithSchema, false), "{status}");
+            let (named, is_certain) = ask(&model, &[refused(400, "System role not supported", "")]);
+            assert_eq!((named.schema, named.system_in_user), (guessed.schema, true));
+            assert!(!is_certain, "what is named in doubtful company does not make that certain");
+            tokio::time::advance(later).await;
+            assert_eq!(model.dialect(), (first, true), "{status}");
+            let (named, is_certain) = ask(&model, &[refused(400, "json_schema is not supported", "")]);
+            assert_eq!((named.schema, is_certain), (SchemaForm::JsonObjectWithSchema, true));
+            tokio::time::advance(later * 24).await;
+            assert_eq!(model.dialect(), (named, true));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_the_endpoint_could_not_read_is_asked_for_again_as_before() {
+        for (message, code) in [
+            ("Failed to call a function. Please adjust your prompt. See 'failed_generation'.", "tool_use_failed"),
+            ("Failed to validate JSON.", "json_validate_failed invalid_request_error"),
+            ("Generated JSON does not match the expected schema. See 'failed_generation'.", ""),
+            ("Tool choice is none, but the model called an unknown tool", "tool_use_failed"),
+        ] {
+            let model = model();
+            let known = model.dialect();
+            let unlucky = || refused(400, message, code);
+            assert_eq!(ask(&model, &[unlucky()]), known, "{message}");
+            let (guessed, is_certain) = ask(&model, &[unlucky(), unlucky()]);
+            assert!(guessed != known.0 && !is_certain, "{message}");
+        }
     }
 }

@@ -100,6 +100,17 @@ async fn an_endpoint_that_is_out_of_order_teaches_nothing() {
 }
 
 #[tokio::test]
+async fn one_answer_that_the_endpoint_could_not_read_teaches_nothing() {
+    let words = "Failed to validate JSON. Please adjust your prompt. See 'failed_generation' for more details.";
+    for (faults, expected) in
+        [(1, vec!["schema", "schema", "schema"]), (2, vec!["schema", "schema", "object+schema", "object+schema"])]
+    {
+        let unlucky = Scenario::on("").fault(Fault::Status(400, words), faults).json(json!({ "n": 7 }));
+        assert_eq!(asked_twice(Script::new(vec![unlucky])).await, expected);
+    }
+}
+
+#[tokio::test]
 async fn a_request_that_is_refused_for_another_reason_is_not_put_in_other_forms() {
     for (status, words) in
         [(400, "maximum context length is 8 tokens"), (404, "no such model"), (401, "bad key"), (429, "slow")]
