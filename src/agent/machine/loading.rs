@@ -87,20 +87,33 @@ impl Machine {
         self.loads.loaded.keys().filter_map(name).collect()
     }
 
-    /// Whether the step waits for an artifact; fails it when one that it refers to cannot be read back.
+    /// Whether the step waits for an artifact. When one that it refers to cannot be read back, it fails, and with it every
+    /// step that is about to go on and refers to the same one: none of them may take the stub for the output.
     pub(super) fn waits_for_load(&mut self, index: usize) -> bool {
         let used = referred(&self.state.steps[index]);
         if used.iter().any(|step| self.loads.in_flight.contains(step)) {
             return true;
         }
-        let Some(failed) = used.iter().find(|step| matches!(self.loads.loaded.get(*step), Some(Err(_)))) else {
-            return false;
+        let failed = |step: &String| Some((step.clone(), self.loads.loaded.get(step)?.clone().err()?));
+        let Some((step, failure)) = used.iter().find_map(failed) else {
+            // It may have become due after the artifacts of this round were taken.
+            return used.iter().any(|step| self.is_unread(step));
         };
-        // Another step, or another try, reads it again.
-        if let Some(Err(failure)) = self.loads.loaded.remove(failed) {
-            self.fail(index, failure);
+        for index in 0..self.state.steps.len() {
+            let waiting = &self.state.steps[index];
+            if is_about_to_go_on(waiting) && referred(waiting).contains(&step) {
+                self.fail(index, failure.clone());
+            }
         }
+        // A step that comes later, or another try, reads it again.
+        self.loads.loaded.remove(&step);
         true
+    }
+
+    /// Whether the output of `step` became an artifact that has not been read back.
+    fn is_unread(&self, step: &str) -> bool {
+        let output = self.state.step(step).and_then(Step::output);
+        output.and_then(kept_apart).is_some() && !self.loads.loaded.contains_key(step)
     }
 }
 

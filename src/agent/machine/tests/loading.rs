@@ -65,6 +65,33 @@ fn an_artifact_that_cannot_be_read_fails_the_step_and_can_be_read_again() {
 }
 
 #[test]
+fn an_artifact_that_cannot_be_read_fails_every_step_that_refers_to_it() {
+    let uses = |id: &str| json!({"id": id, "tool": "send", "arguments": {"text": "${look}"}});
+    let judged = json!({"id": "tell", "instruction": "tell ${look.body}"});
+    let later = json!({"id": "later", "tool": "send", "arguments": {"text": "${look}"}, "depends_on": ["other"]});
+    let other = json!({"id": "other", "tool": "look"});
+    for bytes in [50_000, 5_000_000] {
+        let steps = json!([step("look", "look", &[]), uses("a"), uses("b"), judged, other, later]);
+        let mut machine = begin(with_plan(&steps));
+        assert_eq!(ids(&tool_calls(&mut machine)), ["look#1", "other#1"]);
+        returned(&mut machine, "look#1", Ok(keep_apart("look-1.json", bytes, "{")));
+        if bytes == 50_000 {
+            assert_eq!(loads(&mut machine).len(), 1, "once for all");
+            machine.loaded("look", Err(Failure::invalid("gone"))).expect("in flight");
+        }
+        assert_eq!(machine.next_action(), Action::Wait, "no call with a stub");
+        let failed = machine.take_notes().into_iter().filter(|note| note.kind == "step_failed").count();
+        assert_eq!(failed, 3, "{bytes} bytes");
+        returned(&mut machine, "other#1", Ok(json!("x")));
+        if bytes == 50_000 {
+            assert_eq!(loads(&mut machine).len(), 1, "a later step reads it again");
+            machine.loaded("look", Ok(json!({"body": "x"}))).expect("in flight");
+            assert_eq!(tool_calls(&mut machine)[0].arguments["text"], json!({"body": "x"}));
+        }
+    }
+}
+
+#[test]
 fn what_only_looks_like_an_artifact_is_an_output() {
     let outputs = [
         json!({"artifact": "a", "bytes": 3, "sha256": "x"}),
