@@ -8,7 +8,7 @@ use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value};
 
 use crate::domain::plan::{Plan, PlanError, PlanStep, referenced, resolve};
-use crate::domain::tool::{ToolSpec, meant};
+use crate::domain::tool::{ToolSpec, kept_apart, meant};
 
 /// Mistakes told at once.
 const MAX_MISTAKES: usize = 8;
@@ -63,12 +63,14 @@ fn find<'a>(tools: &'a [Arc<ToolSpec>], name: &str) -> Option<&'a ToolSpec> {
 
 /// Arguments that the tool will refuse, whatever the references in them turn out to be.
 fn bad_arguments(step: &PlanStep, tool: &ToolSpec) -> Vec<String> {
-    let given = match &step.arguments {
+    let mut given = match &step.arguments {
         Value::Null => Value::Object(Map::new()),
         Value::Object(_) => step.arguments.clone(),
         // Told as a fault of the plan itself.
         _ => return Vec::new(),
     };
+    // As the call will be made.
+    as_text(&mut given, &tool.parameters);
     let Ok(validator) = jsonschema::validator_for(&tool.parameters) else { return Vec::new() };
     let told = |error: ValidationError<'_>| {
         let path = error.instance_path().as_str().trim_start_matches('/').replace('/', ".");
@@ -128,8 +130,11 @@ fn bad_references(
         for reference in referenced(text) {
             let (target, field) =
                 reference.split_once('.').map_or((reference, None), |(id, path)| (id, path.split('.').next()));
-            if outputs.contains_key(target) {
-                if resolve(&Value::String(format!("${{{reference}}}")), outputs).is_err() {
+            if let Some(output) = outputs.get(target) {
+                // What became an artifact is read back before the step begins.
+                if kept_apart(output).is_none()
+                    && resolve(&Value::String(format!("${{{reference}}}")), outputs).is_err()
+                {
                     mistakes.push(format!(
                         "step {:?}: ${{{reference}}} points at nothing in the output of {target}",
                         step.id
@@ -217,7 +222,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::tool::Effect;
+    use crate::domain::tool::{Effect, keep_apart};
 
     fn tools() -> Vec<Arc<ToolSpec>> {
         let calculate = ToolSpec {
@@ -250,6 +255,9 @@ mod tests {
             json!({"expression": "${l}"}),
             json!({"expression": "${l.x} + 1", "digits": "${l.n}"}),
             json!({"expression": "1+1", "mode": "${l}"}),
+            json!({"expression": 1000}),
+            json!({"expression": {"a": 1}}),
+            json!({"expression": ["${l}"], "digits": 3}),
         ] {
             let steps = json!([{"id": "l", "tool": "look"}, {"id": "c", "tool": "calculate", "arguments": arguments}]);
             assert_eq!(checked(&steps), Ok(()), "{arguments}");
@@ -259,6 +267,7 @@ mod tests {
             (json!({"expr": "10!"}), "'expr' was unexpected"),
             (json!({}), "(arguments of calculate: "),
             (json!({"expression": 10}), "argument \"expression\" of calculate"),
+            (json!({"expression": null}), "argument \"expression\" of calculate"),
             (json!({"expression": "1+1", "digits": "${l} or so"}), "argument \"digits\""),
             (json!({"expression": "1+1", "mode": "c"}), "argument \"mode\""),
         ] {
@@ -300,6 +309,19 @@ mod tests {
         let outputs = HashMap::from([("a".to_owned(), json!({"n": 1}))]);
         let mistakes = check(&whole, &steps, &outputs, &tools()).expect_err("a mistake");
         assert!(mistakes.contains("${a.m} points at nothing") && !mistakes.contains("${a.n}"), "{mistakes}");
+    }
+
+    #[test]
+    fn a_reference_into_an_output_that_became_an_artifact_is_right_until_it_is_read_back() {
+        let steps: Vec<PlanStep> = serde_json::from_value(json!([
+            {"id": "b", "tool": "look", "arguments": {"x": "${page.body}", "y": "${page.rows.0.id}", "z": "${near.body}"}}]))
+        .expect("steps");
+        let done = |id: &str| PlanStep { id: id.to_owned(), arguments: Value::Null, ..steps[0].clone() };
+        let whole = Plan { steps: vec![done("page"), done("near"), done("b")] };
+        let apart = keep_apart("look-1.json", 50_000, "{");
+        let outputs = HashMap::from([("page".to_owned(), apart), ("near".to_owned(), json!({"n": 1}))]);
+        let mistakes = check(&whole, &steps, &outputs, &tools()).expect_err("a mistake");
+        assert!(mistakes.contains("${near.body} points at nothing") && !mistakes.contains("page"), "{mistakes}");
     }
 
     #[test]
