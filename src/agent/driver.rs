@@ -278,11 +278,10 @@ impl<'a> Driver<'a> {
         self.in_flight.insert(handle.id(), Call::Load { step });
     }
 
-    /// Feeds what a call came to into the machine. Whether that is worth a record: a model that is away leaves the run where
-    /// it was.
+    /// Feeds what a call came to into the machine. Whether that is worth a record: a model that is away and
+    /// has said nothing leaves the run where it was.
     fn take(&mut self, returned: Result<(Id, Returned), JoinError>) -> bool {
-        let is_away = |failed: &ModelFailed| failed.failure.class == FailureClass::Unavailable;
-        let is_news = !matches!(&returned, Ok((_, Returned::Model(Err(failed)))) if is_away(failed));
+        let is_news = !matches!(&returned, Ok((_, Returned::Model(Err(failed)))) if failed.was_away());
         let (id, returned) = match returned {
             Ok((id, returned)) => (id, Ok(returned)),
             Err(error) => (error.id(), Err(error)),

@@ -39,7 +39,7 @@ use crate::domain::attempt::Progress;
 use crate::domain::budget::{Budget, Price, Spent};
 use crate::domain::conversation::{ModelReply, ModelRequest, Usage};
 use crate::domain::event::Level;
-use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
+use crate::domain::failure::{BudgetLimit, Failure};
 use crate::domain::memory::Recalled;
 use crate::domain::plan::Plan;
 use crate::domain::tool::{ToolCall, ToolResult, ToolSpec};
@@ -54,6 +54,7 @@ mod prompts;
 mod record;
 mod schema;
 mod state;
+mod statement;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -284,8 +285,7 @@ impl Machine {
             Ok(reply) => (reply.usage, reply.cost_usd),
             Err(failed) => (failed.usage, failed.cost_usd),
         };
-        let was_away =
-            matches!(&reply, Err(failed) if failed.failure.class == FailureClass::Unavailable && usage.total() == 0);
+        let was_away = matches!(&reply, Err(failed) if failed.was_away());
         if !self.take_answer(id, reply) {
             return Err(NotInFlight(id.to_owned()));
         }

@@ -172,6 +172,10 @@ pub struct ModelReply {
     pub model: String,
     /// Whether the answer was cut at the token limit.
     pub truncated: bool,
+    /// Where a schema was asked for: whether the content is only a part of what the model said, a value among other words
+    /// or the arguments of a call.
+    #[serde(default)]
+    pub is_excerpt: bool,
     /// Fields of the message that this program does not know; see [`Origin::fields`].
     #[serde(default)]
     pub fields: Map<String, Value>,

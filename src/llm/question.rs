@@ -9,7 +9,7 @@ use super::ModelError;
 use super::client::{Asked, Core, Deadline, Exchange, Spent};
 use super::model::{Model, Sent};
 use super::reading::{self, Answer};
-use super::structured::{Mismatch, Schema};
+use super::structured::{Mismatch, Schema, whole_value};
 use super::textual;
 use super::wire::{self, Dialect, SchemaForm};
 use crate::domain::conversation::{Exhausted, Message, ModelReply, ModelRequest};
@@ -65,10 +65,23 @@ impl Exchange for Chat<'_> {
 struct Progress {
     spent: Spent,
     repairs: u32,
-    /// Whether the last model gave an answer, be it a wrong one.
+    /// Whether a model gave an answer, be it a wrong one.
     was_answered: bool,
     /// The last words that could not be used.
     said: Option<String>,
+}
+
+/// An answer that is taken.
+struct Taken {
+    answer: Answer,
+    is_excerpt: bool,
+    exhausted: Option<Exhausted>,
+}
+
+impl Taken {
+    const fn whole(answer: Answer) -> Self {
+        Self { answer, is_excerpt: false, exhausted: None }
+    }
 }
 
 impl Core {
@@ -89,7 +102,7 @@ impl Core {
             }
             let model = self.model(name);
             match self.ask(&model, request, schema.as_ref(), &mut progress, &mut deadline).await {
-                Ok((answer, exhausted)) => {
+                Ok(Taken { answer, is_excerpt, exhausted }) => {
                     return Ok(ModelReply {
                         content: answer.content,
                         tool_calls: answer.tool_calls,
@@ -97,6 +110,7 @@ impl Core {
                         cost_usd: progress.spent.cost_usd,
                         model: name.to_owned(),
                         truncated: answer.truncated,
+                        is_excerpt,
                         fields: answer.fields,
                         exhausted,
                     });
@@ -104,7 +118,7 @@ impl Core {
                 Err(asked) => {
                     let is_bad_key = asked.is_bad_key;
                     tracing::warn!(model = name, purpose = request.purpose, failure = %asked.failure, "model call failed");
-                    failed = Some(which_to_tell(failed, asked));
+                    failed = Some(which_to_tell(failed, asked, progress.was_answered));
                     if is_bad_key || (request.once && progress.spent.usage.total() > 0) {
                         break;
                     }
@@ -130,7 +144,7 @@ impl Core {
         schema: Option<&Schema<'_>>,
         progress: &mut Progress,
         deadline: &mut Deadline,
-    ) -> Result<(Answer, Option<Exhausted>), Asked> {
+    ) -> Result<Taken, Asked> {
         let wanted = if request.max_output_tokens == 0 { model.output_limit() } else { request.max_output_tokens };
         let max_output_tokens = wanted.min(model.ceiling());
         let mut messages = request.messages.clone();
@@ -145,19 +159,21 @@ impl Core {
                 // Less than that is all that the budget pays for, which says nothing of the model.
                 let is_whole = max_output_tokens >= self.settings.max_output_tokens;
                 let next = if is_whole { model.outgrow(max_output_tokens) } else { None };
-                return Ok((answer, Some(Exhausted { limit: max_output_tokens, next })));
+                let exhausted = Some(Exhausted { limit: max_output_tokens, next });
+                return Ok(Taken { answer, is_excerpt: false, exhausted });
             }
-            let Some(schema) = schema else { return Ok((answer, None)) };
+            let Some(schema) = schema else { return Ok(Taken::whole(answer)) };
             if !answer.tool_calls.is_empty() && !request.tools.is_empty() {
-                return Ok((answer, None));
+                return Ok(Taken::whole(answer));
             }
-            let mismatch = match schema.extract(&told(&answer)) {
+            let (told, is_excerpt) = told(&answer);
+            let mismatch = match schema.extract(&told) {
                 Ok(content) => {
                     if progress.repairs == 0 {
                         model.followed_schema();
                     }
                     answer.content = content;
-                    return Ok((answer, None));
+                    return Ok(Taken { answer, is_excerpt, exhausted: None });
                 }
                 Err(mismatch) if answer.truncated => cut(&mismatch, max_output_tokens, request.once),
                 Err(mismatch) => mismatch,
@@ -184,24 +200,35 @@ impl Progress {
     }
 }
 
-/// What an answer says where a schema was asked for. Some proxies have the model call a tool by the schema.
-fn told(answer: &Answer) -> String {
+/// What an answer says where a schema was asked for, and whether a value in it is only an excerpt. Some proxies have the
+/// model call a tool by the schema, but a call may just as well be one that the model wants made.
+fn told(answer: &Answer) -> (String, bool) {
     match answer.tool_calls.as_slice() {
-        [only] if answer.content.trim().is_empty() => only.arguments.to_string(),
-        _ => answer.content.clone(),
+        [only] if answer.content.trim().is_empty() => (only.arguments.to_string(), true),
+        _ => (answer.content.clone(), !is_one_value(&answer.content)),
     }
 }
 
+/// Whether `text` is one object or list, in a code fence or not, and nothing else.
+fn is_one_value(text: &str) -> bool {
+    let text = text.trim();
+    let fenced = text.strip_prefix("```").and_then(|rest| rest.strip_suffix("```"));
+    let inner = fenced.map_or(text, |inner| inner.split_once('\n').map_or(inner, |(_, body)| body));
+    whole_value(inner).is_some()
+}
+
 /// Which of two failures is told: the first one that time may heal, else the last one. The task waits no longer than until
-/// the first of its models may be asked again.
-fn which_to_tell(before: Option<Failure>, now: Asked) -> Failure {
+/// the first of its models may be asked again. When a model `was_answered`, that another one is away is no news: a task
+/// that waits for it would ask the first one the same again, without end where there is no such model.
+fn which_to_tell(before: Option<Failure>, now: Asked, was_answered: bool) -> Failure {
+    let is_away = |failure: &Failure| failure.class == FailureClass::Unavailable;
     match before {
         Some(before) if before.class.is_retryable() => {
-            let is_away = |failure: &Failure| failure.class == FailureClass::Unavailable;
             let sooner = now.failure.retry_after_ms.filter(|_| is_away(&before) && is_away(&now.failure));
             let wait = before.retry_after_ms.map(|wait| sooner.map_or(wait, |sooner| sooner.min(wait)));
             before.retry_after(wait)
         }
+        Some(before) if was_answered && is_away(&now.failure) => before,
         _ => now.failure,
     }
 }
@@ -218,4 +245,50 @@ fn unusable(model: &Model, request: &ModelRequest, mismatch: &Mismatch, repairs:
     let schema = request.schema.as_ref().map_or("", |schema| schema.name);
     let asked = if repairs == 0 { "" } else { ", and neither did the one before it" };
     Failure::permanent(format!("model {:?} gave no usable {schema}: {}{asked}", model.name, mismatch.summary))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::conversation::RequestedCall;
+
+    #[test]
+    fn a_value_among_words_or_in_a_call_is_an_excerpt() {
+        let answer = |content: &str, calls: &[Value]| Answer {
+            content: content.to_owned(),
+            tool_calls: calls
+                .iter()
+                .map(|arguments| RequestedCall { arguments: arguments.clone(), ..RequestedCall::default() })
+                .collect(),
+            ..Answer::default()
+        };
+        for (content, is_excerpt) in [
+            (r#" {"answer": "x"} "#, false),
+            ("```json\n{\"answer\": \"x\",}\n```", false),
+            (r#"```{"answer": "x"}```"#, false),
+            (r#"The step gave {"response": "503 Service Unavailable"}, so nothing was delivered."#, true),
+            (r#"{"answer": "x"} {"answer": "y"}"#, true),
+            ("Here:\n```json\n{\"answer\": \"x\"}\n```", true),
+        ] {
+            assert_eq!(told(&answer(content, &[])), (content.to_owned(), is_excerpt));
+        }
+        let call = serde_json::json!({"result": "x"});
+        assert_eq!(told(&answer("", std::slice::from_ref(&call))), (call.to_string(), true));
+    }
+
+    #[test]
+    fn what_a_model_answered_counts_more_than_that_another_is_away() {
+        let away = |wait: u64| Failure::unavailable("away").retry_after(Some(wait));
+        let prose = || Failure::permanent("prose");
+        let told = |before: Failure, now: Failure, was_answered| {
+            let told = which_to_tell(Some(before), Asked::new(now), was_answered);
+            (told.message, told.retry_after_ms)
+        };
+        assert_eq!(told(prose(), away(5), true), ("prose".to_owned(), None));
+        assert_eq!(told(prose(), away(5), false), ("away".to_owned(), Some(5)), "refused, not answered");
+        assert_eq!(told(prose(), Failure::transient("slow"), true), ("slow".to_owned(), None));
+        assert_eq!(told(away(9), away(5), false), ("away".to_owned(), Some(5)));
+        assert_eq!(told(away(9), prose(), true), ("away".to_owned(), Some(9)));
+        assert_eq!(which_to_tell(None, Asked::new(away(5)), true), away(5));
+    }
 }

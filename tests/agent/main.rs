@@ -8,6 +8,7 @@ mod bed;
 mod faults;
 mod injecting;
 mod loading;
+mod no_false_success;
 mod remembering;
 mod resuming;
 mod running;

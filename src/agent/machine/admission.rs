@@ -5,13 +5,21 @@
 //! an answer as long as what is left pays for, and is not made when that is next to nothing.
 
 use super::state::{Outlay, State};
-use super::{Machine, ModelCall, Setup};
+use super::{Machine, ModelCall, ModelFailed, Setup};
 use crate::domain::budget::Price;
 use crate::domain::conversation::Usage;
-use crate::domain::failure::{BudgetLimit, Failure};
+use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
 
 /// An answer that could have fewer tokens is not asked for, unless none may have more.
 const LEAST_ANSWER: u64 = 256;
+
+impl ModelFailed {
+    /// Whether the model was away and has cost nothing: the run is where it was.
+    #[must_use]
+    pub const fn was_away(&self) -> bool {
+        matches!(self.failure.class, FailureClass::Unavailable) && self.usage.total() == 0
+    }
+}
 
 impl Machine {
     /// Sets aside what `call` may take, and limits its answer to what is left. `Ok(false)` when it has to wait for the calls

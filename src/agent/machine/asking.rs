@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::state::{Asking, Phase, Rejected, State, Step};
-use super::{ASKS, Action, Machine, ModelCall, ModelFailed, checking, prompts, schema};
+use super::{ASKS, Action, Machine, ModelCall, ModelFailed, checking, prompts, schema, statement};
 use crate::domain::approval::Need;
 use crate::domain::conversation::{Exhausted, ModelReply, ModelRequest};
 use crate::domain::event::Level;
@@ -92,7 +92,9 @@ impl Machine {
             }
             Ok(reply) => {
                 let used = match self.state.phase {
-                    Phase::Answering(_) => schema::read_answer(&reply.content).map(|declared| self.declare(&declared)),
+                    Phase::Answering(_) => {
+                        schema::read_answer(&reply.content, reply.is_excerpt).map(|declared| self.declare(&declared))
+                    }
                     _ => self.read_plan(&reply.content).map(|steps| self.adopt(steps, false)),
                 };
                 match used {
@@ -128,7 +130,7 @@ impl Machine {
         let State { steps, revision, .. } = &self.state;
         let is_done =
             steps.iter().any(|step| step.revision == *revision) && steps.iter().all(|step| step.output().is_some());
-        let Some(stated) = schema::stated(said).filter(|_| is_done) else {
+        let Some(stated) = statement::stated(said).filter(|_| is_done) else {
             self.stop(failure);
             return;
         };

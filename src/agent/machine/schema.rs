@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::statement;
 use crate::domain::approval::Need;
 use crate::domain::conversation::ResponseSchema;
 use crate::domain::json::read;
@@ -141,11 +142,12 @@ fn seconds(value: &Value) -> Option<u32> {
 }
 
 /// Reads a final answer. An `answer` that is JSON, or the text of a JSON object or array, becomes that value. One without
-/// `success` is a success when it has a result.
+/// `success` is a success when it has a result that does not read like a failure, and when it was all that the model said:
+/// what `is_excerpt` of other words may be data that the model only quotes.
 ///
 /// # Errors
 /// What is wrong, in words for the model.
-pub(super) fn read_answer(text: &str) -> Result<Declared, String> {
+pub(super) fn read_answer(text: &str, is_excerpt: bool) -> Result<Declared, String> {
     let written: Value = read(inner_json(text)).map_err(|error| format!("this is not an answer in JSON: {error}"))?;
     let fields = written.as_object().ok_or("this is not an answer: it must be an object with \"answer\"")?;
     let answer = match RESULTS.iter().find_map(|name| fields.get(*name).filter(|value| !value.is_null())) {
@@ -154,59 +156,48 @@ pub(super) fn read_answer(text: &str) -> Result<Declared, String> {
         None => Value::Null,
     };
     let has_answer = !(answer.is_null() || answer.as_str().is_some_and(|text| text.trim().is_empty()));
-    let success = match fields.get("success") {
-        None | Some(Value::Null) => has_answer && !fields.contains_key("error"),
-        Some(Value::Bool(success)) => *success,
-        Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => true,
-        Some(Value::String(text)) if text.eq_ignore_ascii_case("false") => false,
+    let error = fields.get("error").filter(|error| says_something(error));
+    let declared = match fields.get("success") {
+        None | Some(Value::Null) => None,
+        Some(Value::Bool(success)) => Some(*success),
+        Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => Some(true),
+        Some(Value::String(text)) if text.eq_ignore_ascii_case("false") => Some(false),
         Some(other) => return Err(format!("\"success\" must be true or false; it is {other}")),
     };
+    if declared.is_none() && is_excerpt {
+        return Err("it has no \"success\" and is not alone: give one JSON object with \"success\", and no words \
+                    around it"
+            .to_owned());
+    }
+    let success = declared.unwrap_or(has_answer && error.is_none());
     if success && !has_answer {
         return Err("success is true, but answer is empty: give the result itself".to_owned());
     }
-    let declared_failure = fields.contains_key("success") || fields.contains_key("error");
-    if !success && !declared_failure {
+    if !success && declared.is_none() && error.is_none() {
         return Err("the answer is empty: give the result itself, or success false and the reason".to_owned());
     }
-    let reasons = ["reason", "error"].iter().find_map(|name| fields.get(*name).and_then(text_of));
-    let reason = reasons.filter(|reason| !reason.is_empty());
+    if success
+        && declared.is_none()
+        && let Some(words) = statement::failure_within(&written)
+    {
+        return Err(format!("it has no \"success\", and {words:?} reads like a failure: say success true or false"));
+    }
+    let reasons = fields.get("reason").into_iter().chain(error).filter_map(text_of);
+    let reason = reasons.into_iter().find(|reason| !reason.is_empty());
     let reason = reason.or_else(|| if success { None } else { text_of(&answer) }).unwrap_or_default();
     Ok(Declared { success, answer, reason })
 }
 
-/// Phrases of a text that tells that something was not done, lower case.
-const FAILURES: [&str; 17] = [
-    "i cannot",
-    "i can't",
-    "i can not",
-    "could not",
-    "couldn't",
-    "unable to",
-    "not able to",
-    "failed to",
-    "i'm sorry",
-    "i am sorry",
-    "apologi",
-    "not possible",
-    "impossible",
-    "i don't have",
-    "i do not have",
-    "i need more",
-    "as an ai",
-];
-
-/// The result that a model gave as plain text in place of the answer that was asked for; `None` when it may be anything
-/// but a result: JSON, a question, or the news that something did not work.
-pub(super) fn stated(text: &str) -> Option<&str> {
-    let text = text.trim();
-    let lower = text.to_lowercase().replace('’', "'");
-    let is_statement = !text.is_empty()
-        && !text.starts_with(['{', '[', '<'])
-        && !text.ends_with('?')
-        && !lower.starts_with("error")
-        && !text.contains("```json")
-        && !FAILURES.iter().any(|phrase| lower.contains(phrase));
-    is_statement.then_some(text)
+/// Whether a field `error` tells of one.
+fn says_something(error: &Value) -> bool {
+    match error {
+        Value::Null | Value::Bool(false) => false,
+        Value::Bool(true) | Value::Number(_) => true,
+        Value::String(text) => !["", "none", "null", "nil", "n/a", "-", "no", "false", "no error"]
+            .contains(&text.trim().trim_end_matches('.').to_lowercase().as_str()),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+    }
 }
 
 /// The value when `text` is a JSON object or array and nothing else; otherwise the text.
@@ -227,6 +218,10 @@ fn inner_json(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read_whole(text: &str) -> Result<Declared, String> {
+        read_answer(text, false)
+    }
 
     #[test]
     fn schemas_are_strict_throughout() {
@@ -286,7 +281,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_in_the_words_of_models() {
-        let read = |text: &str| read_answer(text).map(|declared| (declared.success, declared.answer));
+        let read = |text: &str| read_whole(text).map(|declared| (declared.success, declared.answer));
         for (text, answer) in [
             (r#"{"success": true, "answer": "42"}"#, json!("42")),
             (r#"{"success": true, "answer": 42, "reason": "r"}"#, json!(42)),
@@ -298,10 +293,10 @@ mod tests {
         ] {
             assert_eq!(read(text), Ok((true, answer)), "{text}");
         }
-        let failed = read_answer(r#"{"success": false, "reason": "no data"}"#).expect("an answer");
+        let failed = read_whole(r#"{"success": false, "reason": "no data"}"#).expect("an answer");
         assert_eq!((failed.success, failed.reason.as_str()), (false, "no data"));
-        assert_eq!(read_answer(r#"{"success": false, "answer": "gone"}"#).expect("an answer").reason, "gone");
-        assert!(!read_answer(r#"{"answer": "half", "error": "timeout"}"#).expect("an answer").success);
+        assert_eq!(read_whole(r#"{"success": false, "answer": "gone"}"#).expect("an answer").reason, "gone");
+        assert!(!read_whole(r#"{"answer": "half", "error": "timeout"}"#).expect("an answer").success);
         for unclear in
             [r#"{"answer": ""}"#, r#"{"success": "maybe", "answer": "x"}"#, r#"{"success": true}"#, "[1]", "3"]
         {
@@ -310,31 +305,61 @@ mod tests {
     }
 
     #[test]
-    fn only_a_plain_statement_is_a_result() {
-        assert_eq!(stated(" The factorial of 10 is **3628800**.\n"), Some("The factorial of 10 is **3628800**."));
-        for other in [
-            "",
-            "{\"x\": 1}",
-            "[1, 2]",
-            "Which board do you mean?",
-            "I’m sorry, the page is gone.",
-            "I cannot do that.",
-            "It was not possible to read it.",
-            "Error: timeout",
-            "<tool_call>",
-            "Here:\n```json\n{}\n```",
+    fn an_error_that_says_nothing_is_none() {
+        for error in
+            [json!(null), json!(false), json!(""), json!(" "), json!("None"), json!([]), json!({}), json!("n/a")]
+        {
+            let declared = read_whole(&json!({"answer": "42", "error": error}).to_string()).expect("an answer");
+            assert_eq!((declared.success, &declared.answer), (true, &json!("42")), "{error}");
+        }
+        for error in [json!("overflow"), json!(true), json!(7), json!({"code": 7}), json!(["x"])] {
+            let declared = read_whole(&json!({"answer": "42", "error": error}).to_string()).expect("an answer");
+            assert!(!declared.success, "{error}");
+        }
+        let declared = read_whole(r#"{"success": false, "reason": "", "error": "timeout"}"#).expect("an answer");
+        assert_eq!(declared.reason, "timeout");
+        assert!(read_whole(r#"{"success": null, "error": null}"#).is_err());
+    }
+
+    #[test]
+    fn what_reads_like_a_failure_needs_a_success_that_says_otherwise() {
+        for (answer, reason) in [
+            ("I cannot access the page.", ""),
+            ("failed", "404"),
+            ("The goal was not reached.", ""),
+            ("done", "the file does not exist"),
         ] {
-            assert_eq!(stated(other), None, "{other}");
+            for name in RESULTS {
+                let mut written = json!({name: answer, "reason": reason});
+                assert!(read_whole(&written.to_string()).is_err(), "{written}");
+                written["success"] = json!(true);
+                assert!(read_whole(&written.to_string()).expect("an answer").success, "{written}");
+            }
+        }
+        assert!(read_whole(r#"{"answer": {"state": "failed"}}"#).is_err());
+        assert!(read_whole(r#"{"answer": {"failed": 0, "passed": 3}}"#).expect("an answer").success);
+    }
+
+    #[test]
+    fn an_excerpt_is_an_answer_only_when_it_declares_the_outcome() {
+        for (text, is_answer) in [
+            (r#"{"response": "200 OK"}"#, false),
+            (r#"{"result": "x", "success": null}"#, false),
+            (r#"{"answer": "x", "error": "y"}"#, false),
+            (r#"{"success": true, "answer": "x"}"#, true),
+            (r#"{"success": false, "reason": "x"}"#, true),
+        ] {
+            assert_eq!(read_answer(text, true).is_ok(), is_answer, "{text}");
         }
     }
 
     #[test]
     fn success_without_an_answer_is_not_believed() {
-        assert!(read_answer(r#"{"success": true, "answer": "", "reason": "done"}"#).is_err());
-        assert!(read_answer("all good!").is_err());
-        let declared = read_answer(r#"{"success": true, "answer": "{\"n\": 1}", "reason": "r"}"#).expect("an answer");
+        assert!(read_whole(r#"{"success": true, "answer": "", "reason": "done"}"#).is_err());
+        assert!(read_whole("all good!").is_err());
+        let declared = read_whole(r#"{"success": true, "answer": "{\"n\": 1}", "reason": "r"}"#).expect("an answer");
         assert_eq!(declared.answer, json!({"n": 1}));
-        let number = read_answer(r#"{"success": true, "answer": "3628800", "reason": "r"}"#).expect("an answer");
+        let number = read_whole(r#"{"success": true, "answer": "3628800", "reason": "r"}"#).expect("an answer");
         assert_eq!(number.answer, json!("3628800"));
     }
 }
