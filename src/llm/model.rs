@@ -14,7 +14,7 @@ use super::{Settings, StructuredOutput};
 /// Questions in a row answered in prose after which a model is taken for one that ignores `response_format`.
 const IGNORED: u8 = 3;
 /// How long a dialect holds that was learnt from failures which need not have come from the one before.
-const DOUBT: Duration = Duration::from_secs(3_600);
+const DOUBT: Duration = Duration::from_hours(1);
 /// By how much the limit of an answer grows.
 const GROWTH: u32 = 4;
 

@@ -62,12 +62,11 @@ const LENGTH: [&str; 4] = ["context", "too long", "too large", "maximum"];
 
 /// The dialects of one call of a model.
 pub(super) struct Negotiation {
-    known: Dialect,
+    /// What the model is known to take, and whether that is certain.
+    known: (Dialect, bool),
     current: Dialect,
     /// Whether every form that led to the current one was named by a refusal.
     is_certain: bool,
-    /// The same for the known one.
-    was_certain: bool,
     /// Whether a form was tried after a failure of the endpoint; that is done once.
     has_guessed: bool,
     /// Whether the request was made again as it was.
@@ -76,8 +75,8 @@ pub(super) struct Negotiation {
 
 impl Negotiation {
     pub(super) fn new(model: &Model) -> Self {
-        let (known, was_certain) = model.dialect();
-        Self { known, current: known, is_certain: was_certain, was_certain, has_guessed: false, has_repeated: false }
+        let known = model.dialect();
+        Self { known, current: known.0, is_certain: known.1, has_guessed: false, has_repeated: false }
     }
 
     /// How to ask now.
@@ -87,7 +86,7 @@ impl Negotiation {
 
     /// The model has answered: what led there is learnt.
     pub(super) fn succeeded(&self, model: &Model) {
-        if self.current != self.known {
+        if self.current != self.known.0 {
             tracing::info!(model = %model.name, dialect = ?self.current, "asking in another dialect from now on");
             model.learn(self.current, self.is_certain);
         }
@@ -113,8 +112,7 @@ impl Negotiation {
             self.current = next;
             self.is_certain = false;
         } else if self.has_guessed && refusal.status >= 500 {
-            self.current = self.known;
-            self.is_certain = self.was_certain;
+            (self.current, self.is_certain) = self.known;
         }
         guess.is_some()
     }

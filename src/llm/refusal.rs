@@ -216,7 +216,7 @@ const PLACEHOLDERS: [&str; 18] = [
 /// Whether `key` must not be shown.
 fn is_secret(key: &str) -> bool {
     let is_placeholder = PLACEHOLDERS.contains(&key.to_ascii_lowercase().as_str());
-    key.len() >= MIN_SECRET && !is_placeholder && key.chars().any(|letter| Some(letter) != key.chars().next())
+    key.len() >= MIN_SECRET && !is_placeholder && key.chars().any(|letter| !key.starts_with(letter))
 }
 
 fn redact(text: &str, key: &str) -> String {

@@ -32,7 +32,7 @@ pub(super) struct Mismatch {
 
 /// A compiled schema: what is asked for, and what is read all the same.
 pub(super) struct Schema<'a> {
-    schema: &'a ResponseSchema,
+    source: &'a ResponseSchema,
     asked: Validator,
     tolerated: Option<Validator>,
 }
@@ -49,7 +49,7 @@ impl<'a> Schema<'a> {
             })
         };
         let tolerated = schema.tolerated.as_ref().map(compiled).transpose()?;
-        Ok(Self { schema, asked: compiled(&schema.schema)?, tolerated })
+        Ok(Self { source: schema, asked: compiled(&schema.schema)?, tolerated })
     }
 
     /// The first value in `content` that follows the schema, else the first that is tolerated, as JSON text.
@@ -63,7 +63,7 @@ impl<'a> Schema<'a> {
                 return Ok(value.to_string());
             }
             let mut fitted = value.clone();
-            fit(&mut fitted, &self.schema.schema, true);
+            fit(&mut fitted, &self.source.schema, true);
             if self.asked.is_valid(&fitted) {
                 return Ok(fitted.to_string());
             }
@@ -109,7 +109,7 @@ impl<'a> Schema<'a> {
         let request = format!(
             "That answer cannot be used: {mistake}. Answer again, with one JSON object that follows this JSON schema and \
              with nothing else.\n{}",
-            self.schema.schema
+            self.source.schema
         );
         [Message::assistant(shown), Message::User { content: request }]
     }

@@ -81,7 +81,7 @@ fn final_channel(text: &str) -> Option<Cow<'_, str>> {
         return None;
     }
     // The marks are special tokens, which some servers drop and then join what stood between them.
-    if text.starts_with("analysis") {
+    if let Some(thoughts) = text.strip_prefix("analysis") {
         if let Some((_, answer)) = text.rsplit_once("assistantfinal") {
             return Some(answer.into());
         }
@@ -92,7 +92,7 @@ fn final_channel(text: &str) -> Option<Cow<'_, str>> {
         if let Some((tool, call)) = called.filter(|(tool, _)| !tool.trim().contains(char::is_whitespace)) {
             return Some(format!("assistantcommentary to={} {call}", tool.trim()).into());
         }
-        return text["analysis".len()..].starts_with(char::is_uppercase).then_some("".into());
+        return thoughts.starts_with(char::is_uppercase).then_some("".into());
     }
     let starts = text.starts_with(CHANNEL) || text.starts_with("<|start|>");
     let is_called = text.contains(CHANNEL) && recipient(text).is_some();

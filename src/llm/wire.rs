@@ -87,7 +87,7 @@ pub(super) fn request_body(
     }
     body.insert("messages".to_owned(), Value::Array(written));
     if turn.is_none() && !request.tools.is_empty() {
-        body.insert("tools".to_owned(), request.tools.iter().map(|spec| tool(spec)).collect());
+        body.insert("tools".to_owned(), request.tools.iter().map(tool).collect());
     }
     if let Some(field) = dialect.limit_field.name() {
         body.insert(field.to_owned(), json!(max_output_tokens));

@@ -25,10 +25,10 @@ async fn every_fault_of_a_model_ends_in_its_class_and_disturbs_no_other_task() {
     ];
     // A server that asks to slow down is waited for at no charge.
     let outages = [("limited", Fault::RateLimited { retry_after_s: None })];
-    let faulty =
+    let told =
         faults.iter().map(|(goal, fault, _)| (*goal, fault)).chain(outages.iter().map(|(goal, fault)| (*goal, fault)));
     let mut scenarios: Vec<Scenario> =
-        faulty.map(|(goal, fault)| Scenario::on(goal).fault(fault.clone(), u32::MAX)).collect();
+        told.map(|(goal, fault)| Scenario::on(goal).fault(fault.clone(), u32::MAX)).collect();
     let step = json!({"id": "s1", "tool": "calculate", "arguments": "{\"expression\": \"10!\"}", "instruction": null,
         "depends_on": [], "capability": null, "estimated_s": null});
     scenarios.push(Scenario::on("fine").purpose("plan").json(json!({"analysis": "clear", "steps": [step]})));
@@ -44,10 +44,10 @@ async fn every_fault_of_a_model_ends_in_its_class_and_disturbs_no_other_task() {
     ])
     .await;
 
-    let wanting = |goal: &str| Task { plan: None, max_attempts: 1, ..sum(goal) };
-    let ill: Vec<Task> = faults.iter().map(|(goal, ..)| wanting(goal)).collect();
-    let waiting: Vec<Task> = outages.iter().map(|(goal, _)| wanting(goal)).collect();
-    let healthy: Vec<Task> = (0..HEALTHY).map(|_| wanting("fine")).collect();
+    let task_for = |goal: &str| Task { plan: None, max_attempts: 1, ..sum(goal) };
+    let ill: Vec<Task> = faults.iter().map(|(goal, ..)| task_for(goal)).collect();
+    let waiting: Vec<Task> = outages.iter().map(|(goal, _)| task_for(goal)).collect();
+    let healthy: Vec<Task> = (0..HEALTHY).map(|_| task_for("fine")).collect();
     let tasks: Vec<Task> = ill.iter().chain(&waiting).chain(&healthy).cloned().collect();
     world.insert(&tasks).await;
     let runner = world.runner_of("r1", vec![agent("a", &[], tasks.len())]).await;
@@ -57,7 +57,7 @@ async fn every_fault_of_a_model_ends_in_its_class_and_disturbs_no_other_task() {
     for (task, (goal, _, class)) in ill.iter().zip(&faults) {
         // That the model answers others shows whose fault the failures of some are.
         let task = eventually(&format!("{goal} has failed"), async || {
-            let other = wanting("fine");
+            let other = task_for("fine");
             world.insert(std::slice::from_ref(&other)).await;
             world.until(other.id, TaskStatus::Completed).await;
             let task = world.task(task.id).await;

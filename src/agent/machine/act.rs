@@ -169,7 +169,7 @@ impl Machine {
             let id = step.call_id(ordinal);
             if call.id.is_empty() || !ids.insert(call.id.clone()) {
                 // Nine letters and digits are the form that every server takes.
-                let free = (ordinal..).map(|number| format!("c{number:08}")).find(|id| ids.insert(id.clone()));
+                let free = (ordinal..=u32::MAX).map(|number| format!("c{number:08}")).find(|id| ids.insert(id.clone()));
                 call.id = free.unwrap_or_default();
             }
             if let Some(tool) = meant(&call.tool, &known) {

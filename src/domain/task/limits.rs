@@ -128,7 +128,7 @@ mod tests {
         let plan =
             |levels| serde_json::from_value(json!([{"id": "a", "tool": "t", "arguments": {"x": nested(levels)}}]));
         let context = |levels| [("x".to_owned(), nested(levels))].into_iter().collect();
-        for (outside, within, told) in [
+        let cases = vec![
             (
                 Task { goal: " ".into(), ..task() },
                 Task { goal: "x".repeat(10), ..task() },
@@ -168,7 +168,8 @@ mod tests {
                 Task { plan: plan(12).ok(), ..task() },
                 "plan is nested deeper than 16 levels",
             ),
-        ] {
+        ];
+        for (outside, within, told) in cases {
             let found = faults(&outside, &REQUEST_GOAL_CHARS);
             assert!(found.len() == 1 && found[0].contains(told), "{found:?} does not say {told:?}");
             assert_eq!(faults(&within, &REQUEST_GOAL_CHARS), Vec::<String>::new(), "{told}");
