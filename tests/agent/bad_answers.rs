@@ -384,9 +384,9 @@ async fn every_call_written_as_text_is_made_and_its_result_goes_back() {
         let (_, traces, _) = run(&bed, row.name).await;
         let called = traces.events.lock().expect("events").iter().filter(|event| event.kind == "tool_called").count();
         assert!(called >= 1, "{}", row.name);
-        let sent =
+        let mut sent =
             bed.model.requests().into_iter().filter(|request| request.model == row.name && request.purpose == "act");
-        let last = sent.last().expect("a turn").body["messages"].to_string();
+        let last = sent.next_back().expect("a turn").body["messages"].to_string();
         assert!(last.contains(RIGHT), "{}: {last}", row.name);
     }
     assert_eq!(bed.effects.keys(), Vec::<String>::new(), "a call in a thought was made");

@@ -80,7 +80,8 @@ async fn tasks_for_a_model_of_an_agent_without_one_are_left_out_and_counted() {
     assert_eq!(left(&["away"], &["deep"]).await, [2, 3, 4, 6, 7].map(TaskId::Number));
     let count = async |agents| bed.store.due_for_model(NOW, agents).await.expect("a count");
     let names = |name: &str| vec![name.to_owned()];
-    assert_eq!((count(Some(names("away").as_slice())).await, count(Some(names("gone").as_slice())).await), (1, 0));
+    let (away, gone) = (names("away"), names("gone"));
+    assert_eq!((count(Some(away.as_slice())).await, count(Some(gone.as_slice())).await), (1, 0));
     assert_eq!(count(None).await, 5);
 }
 
