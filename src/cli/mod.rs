@@ -94,7 +94,7 @@ enum Command {
     Pause(pause::Pause),
     /// End a pause
     Resume(pause::Resume),
-    /// Remove what is older than [retention] keeps, now instead of at its next regular time
+    /// Remove now, not at the next regular time, what is older than the section retention of the configuration keeps
     Prune(prune::Prune),
     /// List, show, requeue or purge tasks that failed for good
     #[command(subcommand)]
