@@ -249,10 +249,13 @@ impl failsafe::Instrument for Watch {
     }
 
     fn on_closed(&self) {
-        self.health().opened = None;
+        let was_open = self.health().opened.take().is_some();
         self.set(false, false);
         self.tell();
-        tracing::info!(model = &*self.model, "model answers again");
+        // A circuit is closed at the beginning, too.
+        if was_open {
+            tracing::info!(model = &*self.model, "model answers again");
+        }
     }
 }
 
