@@ -13,6 +13,7 @@ use crate::domain::agent::AgentProfile;
 use crate::domain::approval::ApprovalPolicy;
 use crate::domain::limit::Limits;
 use crate::domain::retry::RetryPolicy;
+use crate::domain::tree::TreeBudget;
 use crate::{api, llm, scheduler, store, telemetry, tools, worker};
 
 mod layers;
@@ -41,6 +42,8 @@ pub struct Config {
     pub retry: RetryPolicy,
     /// Questions to people.
     pub approvals: ApprovalPolicy,
+    /// Limits of a task and its descendants together.
+    pub tree: TreeBudget,
     /// How long what has ended is kept.
     pub retention: scheduler::RetentionSettings,
     /// Limits of concurrency keys and agents.
@@ -122,6 +125,7 @@ impl Config {
             worker: sections.read("worker")?,
             retry: sections.read("retry")?,
             approvals: sections.read("approvals")?,
+            tree: sections.read("tree")?,
             retention: sections.read("retention")?,
             limits: sections.read("limits")?,
             model: sections.read("model")?,
@@ -139,6 +143,8 @@ impl Config {
         }
         config.tools.zone = config.scheduler.zone;
         config.store.zone = config.scheduler.zone;
+        config.tools.tree = config.tree.clone();
+        config.tools.approvals = config.approvals.clone();
         validate::check(&config, &mut problems);
         if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
     }

@@ -28,7 +28,8 @@ pub(super) async fn results(store: &Store, task: &Task) -> Result<Map<String, Va
     let mut total = 0;
     let mut results = Map::new();
     for id in first {
-        let Some(dependency) = found.iter().find(|task| task.id == *id) else { continue };
+        // One of another user does not exist for it.
+        let Some(dependency) = found.iter().find(|found| found.id == *id && found.user == task.user) else { continue };
         results.insert(id.to_string(), shown(dependency, &mut total));
     }
     Ok(results)

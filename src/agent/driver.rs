@@ -15,6 +15,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::machine::{Action, Load, Machine, ModelCall, ModelFailed, Note};
+use super::tree::Tree;
 use super::{Checkpoint, Recorder};
 use crate::clock;
 use crate::domain::agent::AgentProfile;
@@ -24,9 +25,10 @@ use crate::domain::event::{Event, Level};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::task::Task;
 use crate::domain::tool::{ToolCall, ToolResult};
+use crate::domain::tree::Rights;
 use crate::llm::Models;
 use crate::telemetry::metrics;
-use crate::tools::{ToolContext, Toolbox};
+use crate::tools::{ToolContext, Toolbox, create_task};
 
 pub(super) struct Driver<'a> {
     machine: Machine,
@@ -35,6 +37,7 @@ pub(super) struct Driver<'a> {
     task: &'a Task,
     profile: Arc<AgentProfile>,
     recorder: &'a dyn Recorder,
+    tree: Tree,
     /// Whether the recorder knows of the run.
     is_known: bool,
     calls: JoinSet<Returned>,
@@ -57,7 +60,8 @@ enum Call {
 struct HeldBack {
     /// Tool calls that must not be made twice: before them, the state.
     tools: Vec<ToolCall>,
-    /// The first calls to a model: before them, that there is a run.
+    /// The first calls to a model: before them, that there is a run. Where others spend from the same budget, all of them:
+    /// before them, what the run has spent.
     models: Vec<ModelCall>,
 }
 
@@ -104,6 +108,7 @@ impl<'a> Driver<'a> {
         task: &'a Task,
         profile: &AgentProfile,
         recorder: &'a dyn Recorder,
+        tree: Tree,
     ) -> Self {
         Self {
             machine,
@@ -112,6 +117,7 @@ impl<'a> Driver<'a> {
             task,
             profile: Arc::new(profile.clone()),
             recorder,
+            tree,
             is_known: false,
             calls: JoinSet::new(),
             in_flight: HashMap::new(),
@@ -144,8 +150,12 @@ impl<'a> Driver<'a> {
         // What was read or planned before is recorded; only results are news.
         let mut has_news = false;
         let mut record: Option<Record<'a>> = None;
+        let mut is_stale = true;
         loop {
             self.count_time();
+            if std::mem::take(&mut is_stale) && self.tree.is_shared() && self.machine.may_ask() {
+                self.machine.set_tree(self.tree.account().await?);
+            }
             let (halt, held_back) = self.advance();
             self.tell();
             if (halt.is_some() || !held_back.tools.is_empty())
@@ -164,9 +174,19 @@ impl<'a> Driver<'a> {
                     self.call_tool(call);
                 }
             }
-            if !held_back.models.is_empty() && !self.is_known {
-                self.recorder.announce().await?;
-                self.is_known = true;
+            if !held_back.models.is_empty() {
+                if self.tree.is_shared() {
+                    if let Some(record) = record.take() {
+                        record.await?;
+                    }
+                    if std::mem::take(&mut has_news) {
+                        self.record()?.await?;
+                    }
+                }
+                if !self.is_known {
+                    self.recorder.announce().await?;
+                    self.is_known = true;
+                }
             }
             for call in held_back.models {
                 self.call_model(call);
@@ -186,6 +206,7 @@ impl<'a> Driver<'a> {
                     while let Some(more) = self.calls.try_join_next_with_id() {
                         has_news |= self.take(more);
                     }
+                    is_stale = true;
                 }
             }
         }
@@ -204,7 +225,7 @@ impl<'a> Driver<'a> {
         let mut held_back = HeldBack::default();
         loop {
             match self.machine.next_action() {
-                Action::CallModel(call) if self.is_known => self.call_model(*call),
+                Action::CallModel(call) if self.is_known && !self.tree.is_shared() => self.call_model(*call),
                 Action::CallModel(call) => held_back.models.push(*call),
                 Action::CallTools(calls) => {
                     for call in calls {
@@ -259,11 +280,17 @@ impl<'a> Driver<'a> {
     }
 
     fn call_tool(&mut self, call: ToolCall) {
+        let makes_task = call.tool == create_task::NAME;
+        if makes_task {
+            self.tree.grow();
+        }
         let context = ToolContext {
             task_id: self.task.id,
             user: self.task.user.clone(),
             step: call.step.clone(),
             idempotency_key: format!("{}:{}", self.task.id, call.id),
+            rights: Rights::of(&self.profile),
+            handed_over: if makes_task { self.machine.handed_over(&call) } else { None },
         };
         let (tools, profile, made) = (self.tools.clone(), Arc::clone(&self.profile), call.clone());
         let handle = self.calls.spawn(async move { Returned::Tool(tools.call(&profile, &context, &made).await) });

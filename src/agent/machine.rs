@@ -43,6 +43,7 @@ use crate::domain::failure::{BudgetLimit, Failure};
 use crate::domain::memory::Recalled;
 use crate::domain::plan::Plan;
 use crate::domain::tool::{ToolCall, ToolResult, ToolSpec};
+use crate::domain::tree::TreeAccount;
 
 mod act;
 mod admission;
@@ -58,6 +59,7 @@ mod statement;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use loading::Loads;
 pub use loading::MAX_LOADED_BYTES;
@@ -193,6 +195,8 @@ pub struct Machine {
     notes: Vec<Note>,
     /// Time at work when the model calls in flight were made, in milliseconds, by their id.
     asked_at: BTreeMap<String, u64>,
+    /// The account of its tree, where the task has made others or was made by one.
+    tree: Option<TreeAccount>,
 }
 
 impl Machine {
@@ -208,6 +212,7 @@ impl Machine {
             loads: Loads::default(),
             notes: Vec::new(),
             asked_at: BTreeMap::new(),
+            tree: None,
         };
         if machine.asks_model() {
             machine.check_model()?;
@@ -237,7 +242,8 @@ impl Machine {
         }
         let state = serde::Deserialize::deserialize(state)
             .map_err(|error: serde_json::Error| Unreadable::Malformed(error.to_string()))?;
-        let mut machine = Self { setup, state, loads: Loads::default(), notes: Vec::new(), asked_at: BTreeMap::new() };
+        let (loads, notes, asked_at) = (Loads::default(), Vec::new(), BTreeMap::new());
+        let mut machine = Self { setup, state, loads, notes, asked_at, tree: None };
         machine.pick_up();
         Ok(machine)
     }

@@ -13,10 +13,12 @@ use crate::domain::attempt::Progress;
 use crate::domain::budget::Spent;
 use crate::domain::event::{Event, Level};
 use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::handover::PARENT;
 use crate::domain::id::TaskId;
 use crate::domain::memory::Memory;
 use crate::domain::task::Task;
 use crate::domain::tool::ToolCall;
+use crate::domain::tree::TreeBudget;
 use crate::llm::Models;
 use crate::store::Store;
 use crate::tools::Toolbox;
@@ -26,11 +28,13 @@ mod driver;
 pub mod machine;
 mod memory;
 mod model;
+mod tree;
 
 use driver::{Driven, Driver};
 pub use machine::steps_of;
 use machine::{Machine, Setup};
 use memory::{Remembrance, memory_of};
+use tree::Tree;
 
 /// Section `[memory]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -57,6 +61,8 @@ pub trait Recorder: Send + Sync {
     /// Makes a checkpoint durable. The run makes no call that could not be repeated before this returns, and ends when it
     /// fails. One is written at a time.
     async fn checkpoint(&self, checkpoint: Checkpoint) -> Result<(), Failure>;
+    /// Tells what earlier runs of the task had spent when this one began.
+    async fn begin(&self, _spent: &Spent) {}
     /// Makes the run known before its first call to a model, which may take long, unless a checkpoint has. The run ends when
     /// this fails.
     async fn announce(&self) -> Result<(), Failure> {
@@ -124,6 +130,14 @@ impl Agent {
             let result = Ok(Value::Object(Map::new()));
             return Outcome { result, spent: Spent::default(), checkpoint: None, asks: Vec::new(), memory: None };
         }
+        let rights = &task.lineage.rights;
+        if !rights.allows_agent(&profile.name) {
+            let (agent, allowed) = (&profile.name, rights.delegates_to.join(", "));
+            let message =
+                format!("the task that made it may not create tasks for agent {agent:?}; it may for: {allowed}");
+            return Outcome::failed(Failure::permanent(message), Spent::default());
+        }
+        let profile = &rights.narrow(profile);
         let dependencies = match dependencies::results(&self.store, task).await {
             Ok(results) => results,
             Err(error) => {
@@ -135,11 +149,16 @@ impl Agent {
             Ok(machine) => machine,
             Err(failure) => return Outcome::failed(failure, Spent::default()),
         };
+        recorder.begin(machine.spent()).await;
+        let tree = match Tree::of(&self.store, task, self.tools.tree_budget(), machine.spent()).await {
+            Ok(tree) => tree,
+            Err(error) => return Outcome::failed(tree::unreadable(&error), machine.spent().clone()),
+        };
         let _until_it_ends = (machine.spent().steps == 0).then(|| self.tools.begin_folder(task.id, task.created_at));
         if machine.needs_plan() {
             machine.set_memories(self.remembrance(recorder).recall(task, self.memory.recall).await);
         }
-        let driver = Driver::new(machine, self.models.clone(), self.tools.clone(), task, profile, recorder);
+        let driver = Driver::new(machine, self.models.clone(), self.tools.clone(), task, profile, recorder, tree);
         match driver.run().await {
             Driven::Unrecorded(failure, spent) => Outcome::failed(failure, spent),
             Driven::Ended { result, machine, checkpoint } => {
@@ -152,6 +171,12 @@ impl Agent {
                 Outcome { result: Err(waits), spent, checkpoint, asks: calls, memory: None }
             }
         }
+    }
+
+    /// Limits of a task and its descendants together.
+    #[must_use]
+    pub const fn tree_budget(&self) -> &TreeBudget {
+        self.tools.tree_budget()
     }
 
     /// Tasks that have a folder on this replica.
@@ -186,12 +211,16 @@ impl Agent {
         &self,
         task: &Task,
         profile: &AgentProfile,
-        dependencies: Map<String, Value>,
+        mut dependencies: Map<String, Value>,
         checkpoint: Option<&Value>,
         recorder: &dyn Recorder,
     ) -> Result<Machine, Failure> {
+        let handover = task.lineage.handover.as_ref();
+        if let Some(handover) = handover {
+            dependencies.insert(PARENT.to_owned(), Value::Object(handover.values.clone()));
+        }
         let setup = Setup {
-            goal: task.goal.clone(),
+            goal: handover.map_or_else(|| task.goal.clone(), |handover| handover.told_goal(&task.goal)),
             context: task.context.clone(),
             dependencies,
             plan: task.plan.clone(),

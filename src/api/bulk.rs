@@ -343,6 +343,7 @@ impl Wanted {
             tag: self.tag.clone(),
             user: self.user.clone(),
             schedule_id: self.schedule.clone(),
+            tree_root: None,
             parent: self.parent,
             concurrency_key: self.concurrency_key.clone(),
             created_before: Some(created_before.min(now)),

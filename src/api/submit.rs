@@ -1,6 +1,6 @@
 //! From the body of a submission to tasks that can be inserted: everything about them is checked first.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -203,19 +203,21 @@ fn read_id(id: &Value) -> Result<TaskId, String> {
 /// Checks against what there is: agents, tools, other tasks. What it has looked up it does not look up again.
 struct Checks<'a> {
     parts: &'a Parts,
-    /// Other tasks that are there, or will be.
-    known: HashSet<TaskId>,
+    /// Other tasks that are there, or will be, and whose they are.
+    known: HashMap<TaskId, Option<String>>,
     /// Names of all agents of all replicas, once asked for.
     elsewhere: Option<Vec<String>>,
 }
 
 impl<'a> Checks<'a> {
     async fn new(parts: &'a Parts, tasks: &[Task]) -> Result<Self, Problem> {
-        let mut known: HashSet<TaskId> = tasks.iter().map(|task| task.id).collect();
+        let mut known: HashMap<TaskId, Option<String>> =
+            tasks.iter().map(|task| (task.id, task.user.clone())).collect();
         let named = tasks.iter().flat_map(|task| task.depends_on.iter().copied().chain(task.parent));
-        let unknown: HashSet<TaskId> = named.filter(|id| !known.contains(id)).collect();
+        let unknown: HashSet<TaskId> = named.filter(|id| !known.contains_key(id)).collect();
         let unknown: Vec<TaskId> = unknown.into_iter().collect();
-        known.extend(parts.store.statuses(&unknown).await?.into_keys());
+        let found = parts.store.standings(&unknown).await?;
+        known.extend(found.into_iter().map(|(id, standing)| (id, standing.user)));
         Ok(Self { parts, known, elsewhere: None })
     }
 
@@ -238,7 +240,8 @@ impl<'a> Checks<'a> {
         }
         let named = task.depends_on.iter().map(|id| ("depends_on", id));
         for (field, id) in named.chain(task.parent.iter().map(|id| ("parent", id))) {
-            if !self.known.contains(id) {
+            // One of another user does not exist for it.
+            if self.known.get(id).is_none_or(|user| *user != task.user) {
                 errors.push(format!("{field} names task {id}, which does not exist"));
             }
         }

@@ -18,6 +18,7 @@ pub mod search;
 pub mod steps;
 pub mod tasks;
 pub mod tools;
+pub mod tree;
 
 /// A page of a listing.
 #[derive(Clone, Debug, Serialize, Deserialize)]

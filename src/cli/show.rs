@@ -95,6 +95,9 @@ fn print(detail: &TaskDetail) -> Result<(), CliError> {
     if let Some(agent) = detail.attempts.last().map(|attempt| &attempt.agent).or(task.agent.as_ref()) {
         field("agent", agent)?;
     }
+    if let Some(tree) = &task.tree {
+        field("tree", &tree.text())?;
+    }
     if let Some(schedule) = &task.schedule_id {
         field("schedule", schedule)?;
     }

@@ -33,6 +33,7 @@ instructions = ""
 capabilities = [""]
 tools = [""]
 needs_approval = [""]
+delegates_to = [""]
 model = ""
 capacity = 1
 

@@ -7,6 +7,7 @@ use tokio_cron_scheduler::Job;
 
 use super::Config;
 use crate::domain::retry::RetryPolicy;
+use crate::domain::tree::MAX_TREE_TASKS;
 use crate::telemetry;
 use crate::tools::NAMES;
 
@@ -19,6 +20,7 @@ pub(super) fn check(config: &Config, problems: &mut Vec<String>) {
     model(config, &mut checks);
     tools(config, &mut checks);
     api(config, &mut checks);
+    tree(config, &mut checks);
     agents(config, &mut checks);
     if let Err(reason) = telemetry::logging::check_filter(&config.log.filter) {
         checks.add(format!(
@@ -143,6 +145,25 @@ fn limits(config: &Config, checks: &mut Checks<'_>) {
     }
 }
 
+fn tree(config: &Config, checks: &mut Checks<'_>) {
+    let tree = &config.tree;
+    for (key, value) in [
+        ("max_tasks", tree.max_tasks),
+        ("max_model_calls", tree.max_model_calls),
+        ("max_tokens", tree.max_tokens),
+        ("max_duration_s", tree.max_duration_s),
+    ] {
+        checks.at_least(&format!("tree.{key}"), value, 1);
+    }
+    checks.unless(tree.max_tasks <= MAX_TREE_TASKS, || {
+        format!("tree.max_tasks = {} is too large: the most is {MAX_TREE_TASKS}", tree.max_tasks)
+    });
+    let cost = tree.max_cost_usd;
+    checks.unless(cost.is_finite() && cost >= 0.0, || {
+        format!("tree.max_cost_usd = {cost} is out of range: use zero or more")
+    });
+}
+
 fn model(config: &Config, checks: &mut Checks<'_>) {
     let model = &config.model;
     checks.http_url("model.base_url", &model.base_url);
@@ -230,6 +251,10 @@ fn agents(config: &Config, checks: &mut Checks<'_>) {
                     format!("{section}.{key} names unknown tool {tool:?}; known are {}", NAMES.join(", "))
                 });
             }
+        }
+        for other in agent.delegates_to.iter().filter(|other| *other != "*" && !config.agents.contains_key(*other)) {
+            let known: Vec<&str> = config.agents.keys().map(String::as_str).collect();
+            checks.add(format!("{section}.delegates_to names unknown agent {other:?}; known are {}", known.join(", ")));
         }
         checks.unless(agent.model.as_ref().is_none_or(|model| !model.trim().is_empty()), || {
             format!("{section}.model is empty: leave it out to use model.models")

@@ -22,11 +22,14 @@ pub struct AgentProfile {
     #[serde(default)]
     pub capabilities: Vec<String>,
     /// Names of the tools it may use; `["*"]` for all.
-    #[serde(default = "all_tools")]
+    #[serde(default = "all_names")]
     pub tools: Vec<String>,
     /// Names of those tools that a person must agree to, call by call; `["*"]` for all.
     #[serde(default)]
     pub needs_approval: Vec<String>,
+    /// Names of the agents that it may create tasks for; `["*"]` for all.
+    #[serde(default = "all_names")]
+    pub delegates_to: Vec<String>,
     /// Model it prefers; the configured ones otherwise.
     #[serde(default)]
     pub model: Option<String>,
@@ -38,7 +41,7 @@ pub struct AgentProfile {
     pub budget: Budget,
 }
 
-fn all_tools() -> Vec<String> {
+fn all_names() -> Vec<String> {
     vec!["*".to_owned()]
 }
 
@@ -160,8 +163,9 @@ mod tests {
             role: String::new(),
             instructions: String::new(),
             capabilities: capabilities.iter().map(ToString::to_string).collect(),
-            tools: all_tools(),
+            tools: all_names(),
             needs_approval: Vec::new(),
+            delegates_to: all_names(),
             model: None,
             capacity,
             budget: Budget::default(),

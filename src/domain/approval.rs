@@ -20,6 +20,12 @@ pub struct ApprovalPolicy {
     pub expire_s: u64,
 }
 
+impl Default for ApprovalPolicy {
+    fn default() -> Self {
+        Self { expire_s: 86_400 }
+    }
+}
+
 impl ApprovalPolicy {
     fn expiry(&self, now: Timestamp) -> Option<Timestamp> {
         let ms = i64::try_from(self.expire_s.saturating_mul(1_000)).unwrap_or(i64::MAX);
@@ -270,12 +276,15 @@ fn hash(parts: &[&str]) -> String {
     format!("{:x}", digest.finalize())
 }
 
-/// A hash of what `task` asks for, its goal, plan and context: hexadecimal.
+/// A hash of what `task` asks for, its goal, plan and context, and what was handed over to it: hexadecimal.
 #[must_use]
 pub fn task_hash(task: &Task) -> String {
     let plan = serde_json::to_value(&task.plan).unwrap_or(Value::Null);
-    let context = Value::Object(task.context.clone());
-    hash(&["task", &task.goal, &canonical(&plan), &canonical(&context)])
+    let context = canonical(&Value::Object(task.context.clone()));
+    let plan = canonical(&plan);
+    let Some(handover) = &task.lineage.handover else { return hash(&["task", &task.goal, &plan, &context]) };
+    let values = canonical(&Value::Object(handover.values.clone()));
+    hash(&["task", &task.goal, &plan, &context, handover.goal.as_deref().unwrap_or_default(), &values])
 }
 
 /// JSON with the fields of every object in alphabetical order.

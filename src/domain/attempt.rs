@@ -137,6 +137,12 @@ pub struct Attempt {
     /// What the run has spent, earlier attempts included.
     #[serde(default)]
     pub spent: Spent,
+    /// The part of `spent` that earlier attempts had spent when this one began.
+    #[serde(default)]
+    pub carried: Spent,
+    /// The first task of the tree that the task belongs to; `None` when no task made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree_root: Option<TaskId>,
 }
 
 impl Attempt {

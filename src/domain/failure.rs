@@ -88,6 +88,8 @@ pub enum BudgetLimit {
     Turns,
     /// Time at work.
     Time,
+    /// What a task and all its descendants may spend together.
+    Tree,
 }
 
 impl BudgetLimit {
@@ -101,6 +103,7 @@ impl BudgetLimit {
             Self::Cost => "cost",
             Self::Turns => "turns",
             Self::Time => "time",
+            Self::Tree => "tree",
         }
     }
 }

@@ -10,6 +10,7 @@ use super::id::TaskId;
 use super::outage::Postponement;
 use super::plan::Plan;
 use super::time::Timestamp;
+use super::tree::Lineage;
 use super::unique::UniqueFor;
 
 pub mod limits;
@@ -67,6 +68,8 @@ pub struct Task {
     pub on_dependency_failure: OnDependencyFailure,
     /// Task that made it.
     pub parent: Option<TaskId>,
+    /// The tree it belongs to, and what that allows it.
+    pub lineage: Lineage,
     /// Key that keeps out others with the same.
     pub unique_key: Option<String>,
     /// How long the key had to be free for it to be inserted.
@@ -143,6 +146,7 @@ impl Task {
             depends_on: Vec::new(),
             on_dependency_failure: OnDependencyFailure::default(),
             parent: None,
+            lineage: Lineage::default(),
             unique_key: None,
             unique_for: UniqueFor::default(),
             concurrency_key: None,

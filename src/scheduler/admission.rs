@@ -19,6 +19,7 @@ use crate::telemetry::metrics;
 use crate::worker::execute::Worker;
 
 mod again;
+mod tree;
 
 use again::{TakenUp, take_up};
 
@@ -129,7 +130,10 @@ impl Admission {
         now: Timestamp,
     ) -> Result<Fate, StoreError> {
         let task = match raw.read(self.zone, now) {
-            Ok(task) => self.with_time_limit(task, now),
+            Ok(task) => {
+                let places = self.worker.agent.tree_budget().places();
+                self.with_time_limit(tree::confirmed(&self.worker.store, task, places).await?, now)
+            }
             Err(failure) => return self.reject(&raw, failure, now).await,
         };
         if !task.depends_on.is_empty()

@@ -154,6 +154,7 @@ mod tests {
             instructions: String::new(),
             capabilities: capabilities.iter().map(ToString::to_string).collect(),
             tools: Vec::new(),
+            delegates_to: Vec::new(),
             needs_approval: Vec::new(),
             model: None,
             capacity,

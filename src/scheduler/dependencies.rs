@@ -14,7 +14,7 @@ use crate::domain::event::{Event, Level};
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
-use crate::store::{MAX_DEPENDENTS, StoreError, TransitionError};
+use crate::store::{MAX_DEPENDENTS, Standing, StoreError, TransitionError};
 use crate::telemetry::metrics;
 use crate::worker::STORE_RETRY;
 use crate::worker::execute::Worker;
@@ -109,7 +109,25 @@ enum Looked {
     All,
 }
 
-type Known = HashMap<TaskId, Dependency>;
+/// A task that another one may depend on.
+#[derive(Clone, Debug)]
+struct Seen {
+    dependency: Dependency,
+    user: Option<String>,
+}
+
+impl Seen {
+    /// What it is for a task of `user`: one of another user does not exist.
+    fn by(&self, user: Option<&str>) -> Dependency {
+        if self.user.as_deref() == user || self.dependency == Dependency::Unread {
+            self.dependency
+        } else {
+            Dependency::Missing
+        }
+    }
+}
+
+type Known = HashMap<TaskId, Seen>;
 
 impl Dependencies {
     pub(crate) fn new(worker: Arc<Worker>) -> Self {
@@ -201,7 +219,6 @@ impl Dependencies {
             ended.iter().filter(|(_, completed)| *completed == wanted).map(|(id, _)| *id).collect()
         };
         let (good, bad) = (of(true), of(false));
-        known.extend(good.iter().map(|id| (*id, Dependency::Status(TaskStatus::Completed))));
         let mut dependents = self.worker.store.dependents(&good).await?;
         let of_bad = self.worker.store.dependents(&bad).await?;
         if dependents.len().max(of_bad.len()) >= MAX_DEPENDENTS {
@@ -255,7 +272,7 @@ impl Dependencies {
         let mut open = None;
         for stretch in task.depends_on.rchunks(STRETCH) {
             self.learn(stretch.iter().copied(), known).await?;
-            let seen = stretch.iter().map(|id| (*id, known[id]));
+            let seen = stretch.iter().map(|id| (*id, known[id].by(task.user.as_deref())));
             match judge(seen, task.on_dependency_failure, task.created_at, now) {
                 Verdict::Wait(id) if self.all => open = open.or(Some(id)),
                 // One that failed unheard-of among the others is found by the next look at all.
@@ -271,14 +288,14 @@ impl Dependencies {
         let mut unknown: Vec<TaskId> = ids.filter(|id| !known.contains_key(id)).collect();
         unknown.sort_unstable();
         unknown.dedup();
-        let found = self.worker.store.statuses(&unknown).await?;
+        let mut found = self.worker.store.standings(&unknown).await?;
         known.extend(unknown.into_iter().map(|id| {
-            let dependency = match found.get(&id) {
-                Some(Some(status)) => Dependency::Status(*status),
-                Some(None) => Dependency::Unread,
-                None => Dependency::Missing,
+            let seen = match found.remove(&id) {
+                Some(Standing { status: Some(status), user }) => Seen { dependency: Dependency::Status(status), user },
+                Some(Standing { status: None, user }) => Seen { dependency: Dependency::Unread, user },
+                None => Seen { dependency: Dependency::Missing, user: None },
             };
-            (id, dependency)
+            (id, seen)
         }));
         Ok(())
     }
@@ -321,7 +338,7 @@ impl Dependencies {
 
 /// Whether this dependency is known to be one that its dependents still wait for.
 fn is_open(known: &Known, id: TaskId) -> bool {
-    match known.get(&id) {
+    match known.get(&id).map(|seen| seen.dependency) {
         Some(Dependency::Status(status)) => !status.is_terminal(),
         Some(Dependency::Unread) => true,
         Some(Dependency::Missing) | None => false,
@@ -329,7 +346,8 @@ fn is_open(known: &Known, id: TaskId) -> bool {
 }
 
 fn verdict(task: &Task, known: &Known, now: Timestamp) -> Verdict {
-    let seen = task.depends_on.iter().map(|id| (*id, known.get(id).copied().unwrap_or(Dependency::Unread)));
+    let user = task.user.as_deref();
+    let seen = task.depends_on.iter().map(|id| (*id, known.get(id).map_or(Dependency::Unread, |seen| seen.by(user))));
     judge(seen, task.on_dependency_failure, task.created_at, now)
 }
 

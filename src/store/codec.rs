@@ -10,6 +10,7 @@ use crate::domain::id::TaskId;
 use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{Task, limits};
 use crate::domain::time::Timestamp;
+use crate::domain::tree::{Lineage, Rights};
 use crate::domain::unique::UniqueFor;
 
 /// Every field that qron itself writes into a task's point. All others belong to whoever inserted it.
@@ -25,6 +26,10 @@ pub(super) const FIELDS: &[&str] = &[
     "depends_on",
     "on_dependency_failure",
     "parent",
+    TREE_ROOT,
+    TREE_GENERATION,
+    TREE_RIGHTS,
+    TREE_HANDOVER,
     "unique_key",
     "unique_for",
     "concurrency_key",
@@ -56,6 +61,14 @@ pub(super) const FIELDS: &[&str] = &[
     INSERTED_BY,
 ];
 
+/// The first task of the tree that a task belongs to which another task made.
+pub(super) const TREE_ROOT: &str = "tree_root";
+/// Generations of tasks above it.
+pub(super) const TREE_GENERATION: &str = "tree_generation";
+/// What it may do at most.
+pub(super) const TREE_RIGHTS: &str = "tree_rights";
+/// What the task that made it handed over to it.
+pub(super) const TREE_HANDOVER: &str = "tree_handover";
 /// Agent that a limit counts the task for while it runs; written by claims of such agents alone.
 pub(super) const RUNS_AS: &str = "runs_as";
 /// Why the task waits for its model.
@@ -123,6 +136,7 @@ fn encode_spec(task: &Task) -> Map<String, Value> {
     if let Some(parent) = task.parent {
         put("parent", json!(parent));
     }
+    put_lineage(&task.lineage, &mut put);
     if let Some(plan) = &task.plan {
         put("plan", json!(plan));
     }
@@ -130,6 +144,21 @@ fn encode_spec(task: &Task) -> Map<String, Value> {
         put("context", Value::Object(task.context.clone()));
     }
     payload
+}
+
+fn put_lineage(lineage: &Lineage, put: &mut impl FnMut(&str, Value)) {
+    if let Some(root) = lineage.root {
+        put(TREE_ROOT, json!(root));
+    }
+    if lineage.generation > 0 {
+        put(TREE_GENERATION, json!(lineage.generation));
+    }
+    if lineage.rights != Rights::default() {
+        put(TREE_RIGHTS, json!(lineage.rights));
+    }
+    if let Some(handover) = &lineage.handover {
+        put(TREE_HANDOVER, json!(handover));
+    }
 }
 
 /// Where the task has got to.
@@ -249,217 +278,4 @@ pub(super) fn decode(id: TaskId, payload: Map<String, Value>, zone: Zone, now: T
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::domain::failure::Failure;
-    use crate::domain::outage::Postponement;
-    use crate::domain::task::{Claim, TaskEvent, TaskStatus};
-
-    const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
-
-    fn full() -> Task {
-        let plan = json!({"steps": [{"id": "s1", "tool": "calculate", "arguments": {"expression": "1+1"}}]});
-        Task {
-            priority: 9,
-            agent: Some("writer".into()),
-            capabilities: vec!["SQL".into()],
-            depends_on: vec![TaskId::Number(7), TaskId::fresh()],
-            on_dependency_failure: OnDependencyFailure::Continue,
-            parent: Some(TaskId::Number(6)),
-            unique_key: Some("k".into()),
-            unique_for: UniqueFor::Seconds(60),
-            concurrency_key: Some("acme".into()),
-            schedule_id: Some("s".into()),
-            attempt: 1,
-            max_attempts: 5,
-            crashes: 1,
-            releases: 2,
-            timeout_s: 60,
-            plan: Some(serde_json::from_value(plan).expect("a plan")),
-            context: serde_json::from_value(json!({"a": {"b": [1, 2.5, null, "x"]}})).expect("a map"),
-            tags: vec!["x".into(), "y z".into()],
-            user: Some("u".into()),
-            result: Some(json!({"ok": true})),
-            error: Some(Failure::transient("busy").retry_after(Some(5)).in_step("s1")),
-            postponed: Some(postponement()),
-            cancel_requested: true,
-            extra: serde_json::from_value(json!({"colour": "red", "n": [1]})).expect("a map"),
-            ..Task::new(TaskId::fresh(), "do it", NOW)
-        }
-    }
-
-    fn postponement() -> Postponement {
-        Postponement {
-            model: "m".into(),
-            since: NOW,
-            times: 3,
-            last: NOW,
-            cause: Failure::unavailable("cannot connect"),
-        }
-    }
-
-    fn claimed(task: &Task) -> Task {
-        let claim = Claim { token: "t".into(), owner: "r".into() };
-        task.apply(&TaskEvent::Claimed(claim), NOW.plus_millis(1)).expect("legal")
-    }
-
-    #[test]
-    fn a_task_comes_back_as_it_was_written() {
-        for task in [full(), claimed(&full()), Task::new(TaskId::Number(3), "x", NOW)] {
-            let payload = encode_new(&task, Some("n")).expect("not deep");
-            assert_eq!(decode(task.id, payload, Zone::UTC, NOW).expect("readable"), task);
-        }
-    }
-
-    #[test]
-    fn a_patch_leads_from_one_state_to_the_next() {
-        let (pending, running) = (full(), claimed(&full()));
-        let failed = running.apply(&TaskEvent::Failed(Failure::permanent("no")), NOW).expect("legal");
-        for (before, event) in [
-            (&running, TaskEvent::Completed(json!({"answer": 42}))),
-            (&running, TaskEvent::Failed(Failure::permanent("no"))),
-            (&running, TaskEvent::RetryAt(NOW.plus_millis(500), Failure::transient("busy"))),
-            (&running, TaskEvent::Released),
-            (&running, TaskEvent::Postponed(NOW.plus_millis(500), postponement())),
-            (&running, TaskEvent::Rescued),
-            (&running, TaskEvent::Cancelled),
-            (&pending, TaskEvent::Reprioritised(1)),
-            (&pending, TaskEvent::Snoozed(NOW.plus_millis(5))),
-            (&pending, TaskEvent::CancelRequested),
-            (&failed, TaskEvent::Requeued),
-        ] {
-            let after = before.apply(&event, NOW.plus_millis(9)).expect("legal");
-            let mut payload = encode_new(before, Some("n")).expect("not deep");
-            for (key, value) in patch(before, &after) {
-                if value.is_null() {
-                    payload.remove(&key)
-                } else {
-                    payload.insert(key, value)
-                };
-            }
-            assert_eq!(payload.contains_key("rank"), !after.status.is_terminal(), "{}", event.name());
-            assert!(!payload.contains_key("claim") && !payload.contains_key("owner"));
-            assert_eq!(decode(after.id, payload, Zone::UTC, NOW).expect("readable"), after, "{}", event.name());
-        }
-    }
-
-    #[test]
-    fn a_patch_holds_only_what_changed() {
-        let running = claimed(&full());
-        let after = running.apply(&TaskEvent::CancelRequested, NOW.plus_millis(9)).expect("legal");
-        let before = Task { cancel_requested: false, ..running };
-        let keys: Vec<String> = patch(&before, &after).into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, ["updated_at", "cancel_requested"]);
-    }
-
-    #[test]
-    fn who_is_named_needs_no_capability() {
-        assert!(!encode(&full()).contains_key("needs"));
-        assert_eq!(encode(&Task { agent: None, ..full() })["needs"], json!(["sql"]));
-    }
-
-    #[test]
-    fn only_tasks_that_ask_a_model_are_marked() {
-        let marked = |task: &Task| encode(task).contains_key(NEEDS_MODEL);
-        let with = |plan: Value| Task { plan: Some(serde_json::from_value(plan).expect("a plan")), ..full() };
-        assert!(marked(&Task { plan: None, ..full() }));
-        assert!(marked(&with(json!([{"id": "a", "tool": "calculate"}, {"id": "b", "instruction": "think"}]))));
-        assert!(!marked(&full()));
-        assert!(!marked(&with(json!([]))));
-    }
-
-    #[test]
-    fn what_is_nested_too_deeply_is_refused_by_name() {
-        let deep = (0..=values::MAX_DEPTH).fold(json!(1), |inner, _| json!([inner]));
-        let mut task = full();
-        task.context.insert("deep".into(), deep);
-        let error = encode_new(&task, Some("n")).expect_err("too deep").to_string();
-        assert!(error.contains("context"), "{error}");
-    }
-
-    /// A text whose length is within `chars`, mostly, at one of its ends often, and now and then just beyond.
-    fn text(chars: std::ops::RangeInclusive<usize>) -> impl Strategy<Value = String> {
-        let (least, most) = (*chars.start(), *chars.end());
-        let within = proptest::sample::select(vec![least, least + 1, most - 1, most]);
-        let beyond = proptest::sample::select(vec![least - 1, most + 1]);
-        (prop_oneof![30 => within, 1 => beyond], "[a-zäß€]").prop_map(|(length, letter)| letter.repeat(length))
-    }
-
-    fn nested(depth: usize) -> Value {
-        (0..depth)
-            .fold(json!({"x": 1}), |inner, level| if level % 2 == 0 { json!([inner]) } else { json!({"a": inner}) })
-    }
-
-    /// A task with every field anywhere around its bounds.
-    fn any_task() -> impl Strategy<Value = Task> {
-        let numbers = (
-            prop_oneof![30 => limits::TIMEOUT_S, 1 => Just(0), 1 => Just(2_592_001), 1 => any::<u64>()],
-            prop_oneof![30 => limits::ATTEMPTS, 1 => Just(0), 1 => Just(1_001), 1 => any::<u32>()],
-            prop_oneof![30 => limits::PRIORITY, 1 => any::<u8>()],
-            any::<[u32; 3]>(),
-            0_i64..253_402_300_800_000,
-        );
-        let names = (
-            proptest::option::of(text(limits::NAME_CHARS)),
-            proptest::option::of(text(limits::UNIQUE_KEY_CHARS)),
-            proptest::option::of(text(limits::NAME_CHARS)),
-            proptest::collection::vec(text(limits::NAME_CHARS), 0..2),
-            proptest::collection::vec("\\PC{1,8}", 0..3),
-        );
-        let rest = (
-            proptest::sample::select(TaskStatus::ALL.to_vec()),
-            prop_oneof![20 => "\\PC{1,40}", 1 => text(limits::GOAL_CHARS)],
-            prop_oneof![20 => 0_usize..15, 1 => 15_usize..20],
-            proptest::option::of(prop_oneof![20 => 0_usize..12, 1 => 12_usize..20]),
-            prop_oneof![Just(UniqueFor::Alive), Just(UniqueFor::Forever), (1_u64..99).prop_map(UniqueFor::Seconds)],
-        );
-        (numbers, names, rest).prop_map(|(numbers, names, (status, goal, context, plan, unique_for))| {
-            let (timeout_s, max_attempts, priority, [attempt, crashes, releases], run_at) = numbers;
-            let (agent, unique_key, user, tags, capabilities) = names;
-            let plan = plan.map(|depth| json!([{"id": "a", "tool": "t", "arguments": {"x": nested(depth)}}]));
-            Task {
-                status,
-                timeout_s,
-                max_attempts,
-                priority,
-                attempt,
-                crashes,
-                releases,
-                run_at: Timestamp::from_millis(run_at),
-                agent,
-                unique_key,
-                unique_for,
-                concurrency_key: user.clone(),
-                user,
-                tags,
-                capabilities,
-                plan: plan.and_then(|plan| serde_json::from_value(plan).ok()),
-                context: Map::from_iter([("x".to_owned(), nested(context))]),
-                finished_at: status.is_terminal().then_some(NOW),
-                ..Task::new(TaskId::Number(1), goal, NOW)
-            }
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_the_codec_writes_it_reads_as_it_was(task in any_task()) {
-            let alive = Task { status: TaskStatus::Pending, ..task.clone() };
-            let is_within = limits::faults(&alive, &limits::GOAL_CHARS).is_empty();
-            let written = encode_new(&task, Some("n"));
-            // A record of what has ended may hold anything, and is shown as far as it can be read.
-            if !task.status.is_terminal() {
-                prop_assert_eq!(written.is_ok(), is_within);
-            }
-            let Ok(payload) = written else { return Ok(()) };
-            let stored = values::from_payload(values::to_payload(payload));
-            let read = decode(task.id, stored, Zone::UTC, NOW);
-            prop_assert!(read.is_ok(), "{read:?}");
-            if is_within {
-                prop_assert_eq!(read.expect("readable"), task);
-            }
-        }
-    }
-}
+mod tests;

@@ -50,6 +50,7 @@ const SANE_PRIORITY: RangeInclusive<i64> = -1000..=1000;
 const SANE_COUNT: RangeInclusive<u64> = 0..=1_000_000;
 
 mod hints;
+mod lineage;
 mod salvage;
 mod words;
 
@@ -159,6 +160,7 @@ impl<'a> Reader<'a> {
             depends_on,
             on_dependency_failure: self.one_of("on_dependency_failure", "block or continue")?,
             parent: self.ids(&["parent"])?.pop(),
+            lineage: self.lineage()?,
             unique_key: self.text(&["unique_key", "idempotency_key"])?,
             unique_for: self.one_of("unique_for", "alive, forever, or a period such as 90s, 15m, 12h or 7d")?,
             concurrency_key: self.text(&["concurrency_key", "fairness_key"])?,

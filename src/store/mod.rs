@@ -9,7 +9,7 @@
 //!   way every request takes;
 //! - `codec`, `foreign`, `values`: a task as a payload, and the tolerant reading of points that others wrote; `found`: what is shown
 //!   of points that cannot be read; `overlooked`, `earlier`: points that others changed, and what earlier runs left of them;
-//! - `insert` and `unique` (who holds a unique key), `tasks`, `dependents`, `limits`, `admission`, `claims`, `transitions` with its
+//! - `insert` and `unique` (who holds a unique key), `tasks`, `trees` (tasks that tasks made), `dependents`, `limits`, `admission`, `claims`, `transitions` with its
 //!   `writer` (the group commit): the life of a task;
 //! - `schedules`: what makes tasks recur;
 //! - `attempts`, `dead_letters`, `replicas`, `events`, `artifacts`, `state`, `memory`, `search`: what is kept beside it;
@@ -61,6 +61,7 @@ mod search;
 mod state;
 mod tasks;
 mod transitions;
+mod trees;
 mod unique;
 mod unreadable;
 mod values;
@@ -74,6 +75,7 @@ pub use error::{StoreError, TransitionError};
 pub use found::Found;
 pub use newest::{NoPlace, Order, Place};
 pub use retention::{Belonging, Ended, Left};
+pub use trees::{Standing, TreePlace};
 pub use unique::KeyOf;
 
 /// Section `[store]` of the configuration.
@@ -193,6 +195,8 @@ pub struct TaskFilter {
     pub created_before: Option<Timestamp>,
     /// Made by this task.
     pub parent: Option<TaskId>,
+    /// Of the tree of this task, itself left out.
+    pub tree_root: Option<TaskId>,
     /// This concurrency key.
     pub concurrency_key: Option<String>,
 }

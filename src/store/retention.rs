@@ -8,7 +8,7 @@ use qdrant_client::qdrant::{
 };
 use serde_json::{Map, Value};
 
-use super::codec::ADMITTED;
+use super::codec::{ADMITTED, TREE_ROOT};
 use super::collections::Collection;
 use super::requests::{Part, offset, show_id};
 use super::values::{bound, from_payload, point_id, task_id};
@@ -33,6 +33,8 @@ pub struct Ended {
     pub finished_at: Timestamp,
     /// Schedule whose firing it was.
     pub schedule_id: Option<String>,
+    /// The first task of its tree.
+    pub root: TaskId,
 }
 
 /// What is kept beside tasks and goes with them.
@@ -79,13 +81,14 @@ impl Store {
     /// A failure of the store.
     pub async fn ended_tasks(&self, limit: u32, after: Option<&str>) -> Result<Page<Ended>, StoreError> {
         let ended = Filter::must([statuses(TaskStatus::is_terminal), Condition::matches(ADMITTED, true)]);
-        let part = Part::Only(&["status", "finished_at", "schedule_id"]);
+        let part = Part::Only(&["status", "finished_at", "schedule_id", TREE_ROOT]);
         let page = self.retention_page("ended_tasks", Collection::Tasks, ended, part, limit, after).await?;
         let items = page.items.into_iter().filter_map(|(id, payload)| {
             let status = payload.get("status").and_then(Value::as_str)?.parse().ok()?;
             let finished_at = payload.get("finished_at").and_then(Value::as_i64).map(Timestamp::from_millis)?;
             let schedule_id = payload.get("schedule_id").and_then(Value::as_str).map(str::to_owned);
-            Some(Ended { id, status, finished_at, schedule_id })
+            let root = payload.get(TREE_ROOT).and_then(Value::as_str).and_then(|root| root.parse().ok()).unwrap_or(id);
+            Some(Ended { id, status, finished_at, schedule_id, root })
         });
         Ok(Page { items: items.collect(), next: page.next })
     }
@@ -279,7 +282,7 @@ impl Store {
     }
 }
 
-fn statuses(wanted: impl Fn(TaskStatus) -> bool) -> Condition {
+pub(super) fn statuses(wanted: impl Fn(TaskStatus) -> bool) -> Condition {
     let names: Vec<String> =
         TaskStatus::ALL.into_iter().filter(|status| wanted(*status)).map(|status| status.to_string()).collect();
     Condition::matches("status", names)

@@ -293,12 +293,14 @@ pub(super) fn conditions(filter: &TaskFilter) -> Filter {
         must.push(Condition::matches("status", statuses));
     }
     let parent = filter.parent.map(|id| id.to_string());
+    let tree_root = filter.tree_root.map(|id| id.to_string());
     let fields = [
         ("agent", &filter.agent),
         ("tags", &filter.tag),
         ("user", &filter.user),
         ("schedule_id", &filter.schedule_id),
         ("parent", &parent),
+        ("tree_root", &tree_root),
         ("concurrency_key", &filter.concurrency_key),
     ];
     for (field, value) in fields {

@@ -308,6 +308,21 @@ impl Store {
         Err(StoreError::Unavailable { url: self.inner.url.clone(), reason }.into())
     }
 
+    /// The tasks that hold any of `keys`.
+    pub(super) async fn holders_of(&self, keys: &[String]) -> Result<HashSet<TaskId>, StoreError> {
+        let holds = self.holds(keys.iter().map(String::as_str)).await?;
+        Ok(holds.into_values().map(|hold| hold.holder).collect())
+    }
+
+    /// Gives back `key` of `holder`, whose task was not inserted; does nothing when another task has the key.
+    pub(super) async fn release_key(&self, key: &str, holder: TaskId) -> Result<(), StoreError> {
+        let id = point_of(key);
+        let holds = self.holds([key].into_iter()).await?;
+        let Some(hold) = holds.get(&id).filter(|hold| hold.holder == holder) else { return Ok(()) };
+        let filter = Filter::must([Condition::has_id([id]), Condition::matches("version", hold.version.clone())]);
+        self.inner.delete_where("release_key", Collection::Keys, filter).await
+    }
+
     /// Removes keys whose task has been pruned; gives back how many. A key taken anew meanwhile stays.
     ///
     /// # Errors

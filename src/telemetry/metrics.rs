@@ -204,7 +204,7 @@ pub const AGENT_REPLANS: Counter<0> = counter("qron_agent_replans_total", &[], "
 pub const BUDGET_STOPS: Counter<1> = counter(
     "qron_agent_budget_stops_total",
     &["budget"],
-    "Runs ended by a budget: steps, model_calls, tokens, cost, turns or time.",
+    "Runs ended by a budget: steps, model_calls, tokens, cost, turns, time, or tree (that of all descendants).",
 );
 pub const MEMORY_RECALLS: Counter<1> =
     counter("qron_memory_recalls_total", &["outcome"], "Searches for similar past tasks: found, none or error.");

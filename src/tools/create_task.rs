@@ -1,7 +1,8 @@
 //! `create_task`: a follow-up task, once however often the call is repeated.
 //!
-//! The new task runs on behalf of the same user and under the allow-list of the agent that gets it. Generations and
-//! children are limited, so that a run cannot multiply without end.
+//! The new task runs on behalf of the same user, belongs to the tree of the task that makes it, and has at most the rights
+//! of that task: the tools that both agents may use, and the approvals that both need. The generations and the tasks of a
+//! tree are limited, and so are the children of one task, so that a run cannot multiply without end.
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,8 +15,9 @@ use tokio::sync::{Mutex, Notify};
 
 use super::inputs::{object, parse, refused};
 use super::toolbox::store_failure;
-use super::{Tool, ToolContext};
+use super::{Settings, Tool, ToolContext};
 use crate::clock;
+use crate::domain::approval::{Approval, ApprovalPolicy, Subject};
 use crate::domain::failure::Failure;
 use crate::domain::id::{TaskId, derived};
 use crate::domain::plan::Plan;
@@ -23,21 +25,19 @@ use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{DEFAULT_PRIORITY, MAX_GOAL_CHARS, MAX_PRIORITY, Task, TaskStatus, limits};
 use crate::domain::time::Timestamp;
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
+use crate::domain::tree::{Lineage, Rights, TreeBudget};
 use crate::domain::unique::UniqueFor;
-use crate::store::{Store, TaskFilter};
+use crate::store::{Store, TaskFilter, TreePlace};
 use crate::telemetry::metrics;
 
-const NAME: &str = "create_task";
+/// Name of the tool.
+pub const NAME: &str = "create_task";
 /// Generations of tasks below one that a person or a schedule made.
-const MAX_DEPTH: u64 = 5;
+const MAX_GENERATIONS: u32 = 5;
 /// Tasks that one task may make, all its attempts together.
 const MAX_CHILDREN: u64 = 100;
-/// Largest context, in bytes of JSON.
+/// Largest context, and most bytes of the outputs that a goal and a plan refer to: bytes of JSON.
 const MAX_CONTEXT: usize = 64 * 1024;
-/// Key of the context that counts the generations. Only this tool writes it.
-const DEPTH: &str = "spawn_depth";
-/// Key of the context that names the task that made this one.
-const PARENT: &str = "spawned_by";
 
 /// Names of the tools there are.
 pub(super) type Names = Arc<RwLock<BTreeSet<String>>>;
@@ -46,6 +46,8 @@ pub(super) type Names = Arc<RwLock<BTreeSet<String>>>;
 pub struct CreateTask {
     store: Store,
     zone: Zone,
+    tree: TreeBudget,
+    approvals: ApprovalPolicy,
     wake: Arc<Notify>,
     tools: Names,
     /// Parallel steps of one task count its children one after the other.
@@ -53,10 +55,11 @@ pub struct CreateTask {
 }
 
 impl CreateTask {
-    /// Inserts into `store` and notifies `wake`; a plan may name the tools in `tools`. Times without an offset are on the
-    /// wall clock of `zone`.
-    pub(super) fn new(store: Store, wake: Arc<Notify>, tools: Names, zone: Zone) -> Self {
-        Self { store, wake, tools, zone, counting: Default::default() }
+    /// Inserts into `store` and notifies `wake`; a plan may name the tools in `tools`. The zone of times without an offset,
+    /// the budget of a tree and the time limit of approvals are those of `settings`.
+    pub(super) fn new(store: Store, wake: Arc<Notify>, tools: Names, settings: &Settings) -> Self {
+        let (zone, tree, approvals) = (settings.zone, settings.tree.clone(), settings.approvals.clone());
+        Self { store, zone, tree, approvals, wake, tools, counting: Default::default() }
     }
 }
 
@@ -125,20 +128,36 @@ impl Tool for CreateTask {
         }
     }
 
-    async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {
+    async fn call(&self, context: &ToolContext, mut arguments: Value) -> ToolResult {
         let now = clock::now();
-        let task = self.read(context, parse(arguments)?, now)?;
+        // A plan that refers to outputs is taken with its references: no output becomes a part of it.
+        let plan = context.handed_over.as_ref().and_then(|handed_over| handed_over.plan.clone());
+        if let (Some(plan), Some(fields)) = (plan, arguments.as_object_mut()) {
+            check_form(&plan)?;
+            fields.insert("plan".to_owned(), plan);
+        }
+        let arguments = parse(arguments)?;
         let _one_at_a_time = self.counting[shard(context.task_id, self.counting.len())].lock().await;
-        self.check_dependencies(&task).await?;
         let parent = self.store.task(context.task_id).await.map_err(|error| store_failure(&error))?;
-        let task = self.as_child(task, parent.as_ref(), context).await?;
+        let parent = parent.ok_or_else(|| {
+            refused(NAME, context, format!("task {} is no longer there, so it makes no more tasks", context.task_id))
+        })?;
+        let rights = parent.rights_of_child(&context.rights);
+        let task = self.read(context, arguments, &rights, now)?;
+        self.check_dependencies(&task).await?;
+        let task = self.as_child(task, &parent, rights, context, now)?;
+        let place = self.make_room(&task, &parent, context, now).await?;
         let inserted = self.store.insert(std::slice::from_ref(&task)).await.map_err(|error| store_failure(&error))?;
         let inserted = inserted.first().ok_or_else(|| Failure::transient("the store did not say what became of it"))?;
         if inserted.created {
             metrics::TASKS_INSERTED.inc(["tool"]);
+            metrics::APPROVALS_ASKED.add(task.approvals.len(), []);
             self.wake.notify_one();
         } else {
             metrics::TASKS_NOT_CREATED.inc(["tool"]);
+        }
+        if let Some(place) = place.filter(|_| inserted.id != task.id) {
+            self.store.give_back(&place).await.map_err(|error| store_failure(&error))?;
         }
         let run_at = task.run_at.to_rfc3339();
         Ok(json!({ "task_id": inserted.id, "created": inserted.created, "run_at": run_at }))
@@ -147,7 +166,13 @@ impl Tool for CreateTask {
 
 impl CreateTask {
     /// The task that the arguments describe, before it is known whose child it is.
-    fn read(&self, context: &ToolContext, arguments: Arguments, now: Timestamp) -> Result<Task, Failure> {
+    fn read(
+        &self,
+        context: &ToolContext,
+        arguments: Arguments,
+        rights: &Rights,
+        now: Timestamp,
+    ) -> Result<Task, Failure> {
         let Arguments { goal, run_at, priority, agent, capabilities, context: data, plan, .. } = arguments;
         let (depends_on, unique_for) = (arguments.depends_on, arguments.unique_for);
         if goal.trim().is_empty() {
@@ -162,9 +187,10 @@ impl CreateTask {
                 return Err(Failure::invalid("plan: it has no steps; leave it out to have one made"));
             }
             let tools = self.tools.read().unwrap_or_else(PoisonError::into_inner).clone();
-            let tools: Vec<&str> = tools.iter().map(String::as_str).collect();
+            let tools: Vec<&str> = tools.iter().map(String::as_str).filter(|tool| rights.allows_tool(tool)).collect();
             plan.validate(&tools).map_err(|error| Failure::invalid(error.to_string()))?;
         }
+        let agent = delegate(agent, rights).map_err(|reason| refused(NAME, context, reason))?;
         let run_at = run_at.map(|run_at| self.zone.read(&run_at)).transpose();
         let run_at = run_at.map_err(|reason| Failure::invalid(format!("run_at: {reason}")))?.unwrap_or(now);
         // Keys of different users must not meet.
@@ -193,38 +219,101 @@ impl CreateTask {
         if faults.is_empty() { Ok(task) } else { Err(Failure::invalid(faults.join("; "))) }
     }
 
-    /// A task that waits for one that does not exist would wait in vain.
+    /// A task that waits for one that does not exist would wait in vain. One of another user does not exist for it.
     async fn check_dependencies(&self, task: &Task) -> Result<(), Failure> {
-        let known = self.store.statuses(&task.depends_on).await.map_err(|error| store_failure(&error))?;
-        match task.depends_on.iter().find(|id| !known.contains_key(id)) {
+        let known = self.store.standings(&task.depends_on).await.map_err(|error| store_failure(&error))?;
+        match task.depends_on.iter().find(|id| known.get(id).is_none_or(|there| there.user != task.user)) {
             Some(id) => Err(Failure::invalid(format!("depends_on names task {id}, which does not exist"))),
             None => Ok(()),
         }
     }
 
-    /// `task` as a child of the task that calls, unless that has too many or is itself too far down.
-    async fn as_child(&self, mut task: Task, parent: Option<&Task>, context: &ToolContext) -> Result<Task, Failure> {
-        // Generations above the task that calls.
-        let depth = parent.and_then(|parent| parent.context.get(DEPTH).and_then(Value::as_u64)).unwrap_or(0);
-        if depth >= MAX_DEPTH {
-            let reason = format!("task {} is {depth} generations deep and may make no more tasks", context.task_id);
+    /// `task` as a child of the task that calls, unless that is itself too far down.
+    fn as_child(
+        &self,
+        mut task: Task,
+        parent: &Task,
+        rights: Rights,
+        context: &ToolContext,
+        now: Timestamp,
+    ) -> Result<Task, Failure> {
+        let generation = parent.generation();
+        if generation >= MAX_GENERATIONS {
+            let reason = format!("task {} is {generation} generations deep and may make no more tasks", parent.id);
             return Err(refused(NAME, context, reason));
         }
-        let tag = format!("spawned-by:{}", context.task_id);
-        let children = TaskFilter { tag: Some(tag.clone()), ..TaskFilter::default() };
-        let made = self.store.count_tasks(&children).await.map_err(|error| store_failure(&error))?;
-        // A repeated call makes no new task.
-        if made >= MAX_CHILDREN && self.store.task(task.id).await.map_err(|error| store_failure(&error))?.is_none() {
-            let reason = format!("task {} has made {MAX_CHILDREN} tasks, the most allowed", context.task_id);
-            return Err(refused(NAME, context, reason));
+        let handover = context.handed_over.as_ref().map(|handed| handed.handover.clone());
+        let bytes = handover.as_ref().map_or(0, |handover| json!(handover.values).to_string().len());
+        if bytes > MAX_CONTEXT {
+            return Err(Failure::invalid(format!(
+                "goal and plan refer to outputs of {bytes} bytes; at most {MAX_CONTEXT} are handed over: refer to smaller \
+                 fields of them, or let the task read them itself"
+            )));
         }
-        task.tags.push(tag);
-        task.parent = Some(context.task_id);
+        task.tags.push(format!("spawned-by:{}", parent.id));
+        task.parent = Some(parent.id);
+        task.lineage = Lineage { root: Some(parent.root()), generation: generation + 1, rights, handover };
         // What a customer's task makes is the customer's, too.
-        task.concurrency_key = parent.and_then(|parent| parent.concurrency_key.clone());
-        task.context.insert(DEPTH.to_owned(), (depth + 1).into());
-        task.context.insert(PARENT.to_owned(), context.task_id.to_string().into());
+        task.concurrency_key.clone_from(&parent.concurrency_key);
+        // A person agreed to what the parent asks for, not to what it makes.
+        if parent.approvals.iter().any(|approval| approval.subject == Subject::Task) {
+            task.status = TaskStatus::AwaitingApproval;
+            task.approvals = vec![Approval::of_task(&task, &self.approvals, now)];
+        }
         Ok(task)
+    }
+
+    /// Takes a place in the tree for `task`; none when the task was made before, by the same call.
+    async fn make_room(
+        &self,
+        task: &Task,
+        parent: &Task,
+        context: &ToolContext,
+        now: Timestamp,
+    ) -> Result<Option<TreePlace>, Failure> {
+        if self.store.task(task.id).await.map_err(|error| store_failure(&error))?.is_some() {
+            return Ok(None);
+        }
+        let root = parent.root();
+        let children = TaskFilter { parent: Some(parent.id), tree_root: Some(root), ..TaskFilter::default() };
+        let made = self.store.count_tasks(&children).await.map_err(|error| store_failure(&error))?;
+        if made >= MAX_CHILDREN {
+            let reason = format!("task {} has made {MAX_CHILDREN} tasks, the most allowed", parent.id);
+            return Err(refused(NAME, context, reason));
+        }
+        let most = self.tree.max_tasks;
+        let place = self.store.take_place(task, root, self.tree.places(), now).await;
+        let place = place.map_err(|error| store_failure(&error))?;
+        if place.is_none() {
+            let reason = format!("task {root} and its descendants are {most} tasks, as many as tree.max_tasks allows");
+            return Err(refused(NAME, context, reason));
+        }
+        Ok(place)
+    }
+}
+
+/// Refuses a plan that is an output, or has steps that are.
+fn check_form(plan: &Value) -> Result<(), Failure> {
+    let read: Result<Plan, serde_json::Error> = serde_json::from_value(plan.clone());
+    read.map(drop).map_err(|error| {
+        Failure::invalid(format!(
+            "plan: an output is data and cannot be the plan of a task or a step of it: write the steps, and refer to outputs \
+             in their arguments and instructions ({error})"
+        ))
+    })
+}
+
+/// The agent that a task is for: the one that is named, or the only one that `rights` allow.
+fn delegate(named: Option<String>, rights: &Rights) -> Result<Option<String>, String> {
+    let allowed = rights.delegates_to.join(", ");
+    match named {
+        _ if rights.delegates_to.is_empty() => Err("its agent may create tasks for no agent".to_owned()),
+        Some(name) if rights.allows_agent(&name) => Ok(Some(name)),
+        Some(name) => Err(format!("its agent may not create tasks for agent {name:?}; it may for: {allowed}")),
+        None if rights.allows_any_agent() => Ok(None),
+        // Which agent would take it is not known here.
+        None if rights.delegates_to.len() == 1 => Ok(rights.delegates_to.first().cloned()),
+        None => Err(format!("name the agent: its agent may create tasks only for: {allowed}")),
     }
 }
 

@@ -77,6 +77,8 @@ pub(crate) fn test_context() -> ToolContext {
         user: None,
         step: "s1".into(),
         idempotency_key: "7/s1/1".into(),
+        rights: crate::domain::tree::Rights::default(),
+        handed_over: None,
     }
 }
 

@@ -11,9 +11,12 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::domain::approval::ApprovalPolicy;
+use crate::domain::handover::HandedOver;
 use crate::domain::id::TaskId;
 use crate::domain::schedule::zone::Zone;
 use crate::domain::tool::{ToolResult, ToolSpec};
+use crate::domain::tree::{Rights, TreeBudget};
 
 pub mod artifacts;
 pub mod calculate;
@@ -54,6 +57,12 @@ pub struct Settings {
     /// Zone of times without an offset: that of `scheduler.zone`.
     #[serde(skip)]
     pub zone: Zone,
+    /// Limits of a task and its descendants together: section `[tree]`.
+    #[serde(skip)]
+    pub tree: TreeBudget,
+    /// What a task that must be approved before it runs is asked with: section `[approvals]`.
+    #[serde(skip)]
+    pub approvals: ApprovalPolicy,
     /// Time limit of one call, in milliseconds.
     pub timeout_ms: u64,
     /// Longest output kept in the run, in bytes; longer ones become an artifact.
@@ -121,6 +130,10 @@ pub struct ToolContext {
     pub step: String,
     /// The same for every repetition of this call, different for any other: task, step and call.
     pub idempotency_key: String,
+    /// What the task may do; the toolbox writes the rights of the agent that calls here.
+    pub rights: Rights,
+    /// Goal and plan of a task that the call makes, where they refer to outputs.
+    pub handed_over: Option<HandedOver>,
 }
 
 /// A tool.

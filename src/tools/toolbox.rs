@@ -29,6 +29,7 @@ use crate::domain::id::{TaskId, derived};
 use crate::domain::json;
 use crate::domain::time::Timestamp;
 use crate::domain::tool::{ToolCall, ToolResult, ToolSpec, keep_apart};
+use crate::domain::tree::{Rights, TreeBudget};
 use crate::store::Store;
 use crate::telemetry::metrics;
 
@@ -46,6 +47,7 @@ pub struct Toolbox {
     store: Store,
     timeout: Duration,
     max_output_bytes: usize,
+    tree: TreeBudget,
 }
 
 #[derive(Clone)]
@@ -78,7 +80,7 @@ impl Toolbox {
             Arc::new(SaveArtifact::new(store.clone())),
             Arc::new(ReadArtifact::new(store.clone(), settings.max_output_bytes)),
             Arc::new(VectorSearch::new(store.clone())),
-            Arc::new(CreateTask::new(store.clone(), wake, Arc::clone(&names), settings.zone)),
+            Arc::new(CreateTask::new(store.clone(), wake, Arc::clone(&names), settings)),
             Arc::new(SqlQuery::new(&settings.sql)?),
         ];
         let empty = Self {
@@ -88,6 +90,7 @@ impl Toolbox {
             store: store.clone(),
             timeout: Duration::from_millis(settings.timeout_ms),
             max_output_bytes: settings.max_output_bytes,
+            tree: settings.tree.clone(),
         };
         tools.into_iter().try_fold(empty, Self::with)
     }
@@ -115,6 +118,12 @@ impl Toolbox {
         self.tools.values().map(|registered| registered.spec.as_ref())
     }
 
+    /// Limits of a task and its descendants together.
+    #[must_use]
+    pub const fn tree_budget(&self) -> &TreeBudget {
+        &self.tree
+    }
+
     /// The tools that `profile` may use, by name.
     #[must_use]
     pub fn specs(&self, profile: &AgentProfile) -> Vec<Arc<ToolSpec>> {
@@ -135,7 +144,10 @@ impl Toolbox {
         // Names that a model made up would be labels without end.
         let label = registered.map_or("unknown", |registered| registered.spec.name.as_str()).to_owned();
         let outcome = match registered {
-            Some(registered) if profile.allows(&call.tool) => self.run(registered, context, call).await,
+            Some(registered) if profile.allows(&call.tool) => {
+                let context = ToolContext { rights: Rights::of(profile), ..context.clone() };
+                self.run(registered, &context, call).await
+            }
             _ => Err(self.not_allowed(profile, context, &call.tool)),
         };
         let result = outcome.as_ref().map_or_else(|failure| failure.class.as_str(), |_| "ok");

@@ -63,6 +63,8 @@ impl RunRecorder {
             result: None,
             failure: None,
             spent: Spent::default(),
+            carried: Spent::default(),
+            tree_root: task.lineage.root,
         };
         Self {
             store,
@@ -156,6 +158,12 @@ impl Recorder for RunRecorder {
         persist("store a checkpoint", || self.store.save_attempt(&attempt))
             .await
             .map_err(|error| Failure::transient(format!("the checkpoint could not be stored: {error}")))
+    }
+
+    async fn begin(&self, spent: &Spent) {
+        let mut attempt = self.attempt.lock().await;
+        attempt.spent = spent.clone();
+        attempt.carried = spent.clone();
     }
 
     async fn announce(&self) -> Result<(), Failure> {

@@ -279,6 +279,7 @@ mod tests {
             instructions: String::new(),
             capabilities: Vec::new(),
             tools: Vec::new(),
+            delegates_to: Vec::new(),
             needs_approval: Vec::new(),
             model: None,
             capacity: *capacity,

@@ -18,5 +18,6 @@ mod support;
 
 mod dependencies;
 mod edges;
+mod owasp;
 mod sharing;
 mod unique;

@@ -9,6 +9,7 @@ use qron::clock;
 use qron::domain::id::TaskId;
 use qron::domain::task::Task;
 use qron::domain::tool::ToolResult;
+use qron::domain::tree::Lineage;
 use qron::store::Store;
 use qron::tools::{Settings, ToolContext, Toolbox};
 use serde_json::{Value, json};
@@ -47,12 +48,8 @@ impl Place {
         task.user = user.map(str::to_owned);
         change(&mut task);
         self.store.insert(std::slice::from_ref(&task)).await.expect("inserted");
-        ToolContext {
-            task_id: task.id,
-            user: task.user,
-            step: "s1".to_owned(),
-            idempotency_key: format!("{}/s1/1", task.id),
-        }
+        let idempotency_key = format!("{}/s1/1", task.id);
+        ToolContext { task_id: task.id, user: task.user, idempotency_key, ..context() }
     }
 }
 
@@ -171,8 +168,9 @@ async fn a_follow_up_task_is_created_once_and_at_once_known() {
     let task = place.store.task(id).await.expect("an answer").expect("the task");
     assert_eq!((task.goal.as_str(), task.priority, task.user.as_deref()), ("count the words", 9, Some("ada")));
     assert_eq!(task.context["file"], "a.txt");
-    assert_eq!(task.context["spawn_depth"], 1, "the model does not decide how deep it is");
-    assert_eq!(task.context["spawned_by"], parent.task_id.to_string());
+    assert_eq!(task.context["spawn_depth"], 0, "what the model writes is data");
+    assert_eq!((task.generation(), task.root()), (1, parent.task_id), "and does not decide how deep it is");
+    assert_eq!(task.parent, Some(parent.task_id));
     assert_eq!(task.run_at.to_rfc3339(), "2030-01-01T00:00:00.000Z");
 
     let keyed = json!({ "goal": "weekly report", "unique_key": "week 1" });
@@ -232,7 +230,8 @@ async fn recursion_one_task_makes_at_most_a_hundred_even_in_parallel() {
     let parent = place.task(None, |_| {}).await;
     let earlier: Vec<Task> = (0..98)
         .map(|_| Task {
-            tags: vec![format!("spawned-by:{}", parent.task_id)],
+            parent: Some(parent.task_id),
+            lineage: Lineage { root: Some(parent.task_id), generation: 1, ..Lineage::default() },
             ..Task::new(TaskId::fresh(), "made earlier", clock::now())
         })
         .collect();

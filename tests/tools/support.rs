@@ -8,6 +8,7 @@ use qron::domain::agent::AgentProfile;
 use qron::domain::failure::Failure;
 use qron::domain::id::TaskId;
 use qron::domain::tool::ToolCall;
+use qron::domain::tree::{Rights, TreeBudget};
 use qron::store::{self, Store};
 use qron::tools::{FileSettings, HttpSettings, Settings, Tool, ToolContext};
 use serde_json::{Value, json};
@@ -15,7 +16,14 @@ use serde_json::{Value, json};
 use crate::common::{qdrant_url, unique_prefix};
 
 pub(crate) fn context() -> ToolContext {
-    ToolContext { task_id: TaskId::Number(7), user: None, step: "s1".to_owned(), idempotency_key: "7/s1/1".to_owned() }
+    ToolContext {
+        task_id: TaskId::Number(7),
+        user: None,
+        step: "s1".to_owned(),
+        idempotency_key: "7/s1/1".to_owned(),
+        rights: Rights::default(),
+        handed_over: None,
+    }
 }
 
 pub(crate) fn agent(tools: &Value) -> AgentProfile {
@@ -29,6 +37,8 @@ pub(crate) fn call_of(tool: &str, arguments: Value) -> ToolCall {
 pub(crate) fn settings(folder: &Path) -> Settings {
     Settings {
         zone: qron::domain::schedule::zone::Zone::UTC,
+        tree: TreeBudget { max_tasks: 1_000, ..TreeBudget::default() },
+        approvals: qron::domain::approval::ApprovalPolicy::default(),
         workspace: folder.join("workspace"),
         timeout_ms: 10_000,
         max_output_bytes: 4096,

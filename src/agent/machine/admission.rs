@@ -34,6 +34,14 @@ impl Machine {
         if let Some(failure) = budget.exhausted_by(spent) {
             return Err(failure);
         }
+        if let Some(tree) = &self.tree {
+            if let Some(failure) = tree.exhausted_by(spent, 0) {
+                return Err(failure);
+            }
+            if tree.exhausted_by(spent, reserved.len() as u64).is_some() {
+                return Ok(false);
+            }
+        }
         let longest = u64::from(*max_output_tokens);
         let prompt = call.request.prompt_tokens();
         let taken = |completion_tokens| {
@@ -44,6 +52,9 @@ impl Machine {
             tokens: budget.max_tokens.saturating_sub(spent.usage.total()),
             cost_usd: budget.max_cost_usd - spent.cost_usd,
         };
+        let of_tree = self.tree.as_ref().map_or((u64::MAX, f64::INFINITY), |tree| tree.left(spent));
+        let is_of_tree = (of_tree.0 < free.tokens, of_tree.1 < free.cost_usd);
+        free = Outlay { tokens: free.tokens.min(of_tree.0), cost_usd: free.cost_usd.min(of_tree.1) };
         for aside in reserved.values().map(|aside| aside.at_least(dearest)) {
             free.tokens = free.tokens.saturating_sub(aside.tokens);
             free.cost_usd -= aside.cost_usd;
@@ -61,11 +72,18 @@ impl Machine {
             let by_cost = affordable(*price, free.cost_usd - taken(0).cost_usd);
             let answer = by_tokens.min(by_cost).min(longest);
             if answer < LEAST_ANSWER.min(longest) {
-                let (limit, name) = if by_tokens <= by_cost {
-                    (BudgetLimit::Tokens, format!("max_tokens of {}", budget.max_tokens))
-                } else {
-                    (BudgetLimit::Cost, format!("max_cost_usd of {}", budget.max_cost_usd))
+                let is_by_tokens = by_tokens <= by_cost;
+                let tree = self.tree.as_ref().filter(|_| if is_by_tokens { is_of_tree.0 } else { is_of_tree.1 });
+                let (limit, name) = match (tree, is_by_tokens) {
+                    (Some(tree), true) => (BudgetLimit::Tree, format!("tree.max_tokens of {}", tree.budget.max_tokens)),
+                    (Some(tree), false) => {
+                        (BudgetLimit::Tree, format!("tree.max_cost_usd of {}", tree.budget.max_cost_usd))
+                    }
+                    (None, true) => (BudgetLimit::Tokens, format!("max_tokens of {}", budget.max_tokens)),
+                    (None, false) => (BudgetLimit::Cost, format!("max_cost_usd of {}", budget.max_cost_usd)),
                 };
+                let name =
+                    tree.map_or(name.clone(), |tree| format!("{name}, for task {} and its descendants,", tree.root));
                 let message = format!(
                     "{name} leaves too little for the next model call, whose prompt takes about {prompt} tokens ({} \
                      tokens and {:.4} US dollars are spent)",

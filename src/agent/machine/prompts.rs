@@ -12,6 +12,7 @@ use super::Setup;
 use super::state::{Rejected, State, Step};
 use crate::domain::conversation::Message;
 use crate::domain::failure::Failure;
+use crate::domain::handover::PARENT;
 use crate::domain::memory::Recalled;
 use crate::domain::plan::{PlanStep, referenced, resolve};
 use crate::domain::tool::{FAIL_STEP, ToolSpec};
@@ -41,7 +42,11 @@ fn goal(setup: &Setup) -> String {
         text.push_str(&data_block("context", &Value::Object(setup.context.clone()), BLOCK_BYTES));
     }
     if !setup.dependencies.is_empty() {
-        text.push_str("\n\nWhat came of the tasks that this one waited for; refer to it as ${deps.ID.result}:\n");
+        text.push_str("\n\nWhat came of the tasks that this one waited for; refer to it as ${deps.ID.result}");
+        if setup.dependencies.contains_key(PARENT) {
+            text.push_str(", and to what the task that made this one handed over as ${deps.parent.NAME}");
+        }
+        text.push_str(":\n");
         text.push_str(&data_block("dependencies", &Value::Object(setup.dependencies.clone()), BLOCK_BYTES));
     }
     text

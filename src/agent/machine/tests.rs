@@ -156,6 +156,7 @@ fn copied(machine: &Machine) -> Machine {
         loads: Loads::default(),
         notes: Vec::new(),
         asked_at: std::collections::BTreeMap::new(),
+        tree: machine.tree.clone(),
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::approvals::ApprovalView;
 use super::artifacts::ArtifactView;
 use super::steps::StepView;
+use super::tree::TreeView;
 use crate::clock;
 use crate::domain::attempt::{Attempt, AttemptStatus, Progress};
 use crate::domain::budget::Spent;
@@ -48,6 +49,9 @@ pub struct TaskView {
     /// Task that made it.
     #[serde(default)]
     pub parent: Option<TaskId>,
+    /// The tree it belongs to and what that allows it; absent for a task that no task made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<TreeView>,
     /// Key that keeps out others with the same.
     pub unique_key: Option<String>,
     /// How long the key had to be free for it to be inserted.
@@ -112,6 +116,7 @@ impl From<Task> for TaskView {
             depends_on: task.depends_on,
             on_dependency_failure: task.on_dependency_failure,
             parent: task.parent,
+            tree: TreeView::of(task.lineage),
             unique_key: task.unique_key,
             unique_for: task.unique_for,
             concurrency_key: task.concurrency_key,

@@ -104,7 +104,10 @@ impl<'a> Round<'a> {
         let ids: Vec<TaskId> = old.iter().map(|task| task.id).collect();
         let needed = store.depended_on(&ids).await?;
         let last = self.last_firings(&old).await?;
-        old.retain(|task| !needed.contains(&task.id) && !last.contains(&task.id));
+        let roots: HashSet<TaskId> = old.iter().map(|task| task.root).collect();
+        // What they have spent counts for the budget of their tree.
+        let living = store.living_trees(&roots.into_iter().collect::<Vec<_>>()).await?;
+        old.retain(|task| !needed.contains(&task.id) && !last.contains(&task.id) && !living.contains(&task.root));
         let mut by_status: HashMap<TaskStatus, Vec<TaskId>> = HashMap::new();
         for task in old {
             by_status.entry(task.status).or_default().push(task.id);
@@ -181,7 +184,11 @@ impl<'a> Round<'a> {
                 Some((_, Some(end))) => end.zip(limit).is_some_and(|(end, limit)| end <= limit),
                 _ => left.at <= orphaned,
             };
-            let over: Vec<Left> = page.items.into_iter().filter(is_over).collect();
+            let mut over: Vec<Left> = page.items.into_iter().filter(is_over).collect();
+            if kind == Belonging::Attempt {
+                let counted = self.counted_by_trees(&over).await?;
+                over.retain(|left| left.task.is_none_or(|task| !counted.contains(&task)));
+            }
             if !self.dry_run {
                 store.remove_left(kind, &over).await?;
             }
@@ -192,6 +199,18 @@ impl<'a> Round<'a> {
             }
             self.rest(began, !over.is_empty()).await;
         }
+    }
+
+    /// The tasks of these attempts whose tree has a task that has not ended: the attempts count for its budget.
+    async fn counted_by_trees(&self, attempts: &[Left]) -> Result<HashSet<TaskId>, StoreError> {
+        let tasks: HashSet<TaskId> = attempts.iter().filter_map(|left| left.task).collect();
+        if tasks.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let store = &self.pruner.worker.store;
+        let roots = store.roots_of(&tasks.into_iter().collect::<Vec<_>>()).await?;
+        let living = store.living_trees(&roots.values().copied().collect::<Vec<_>>()).await?;
+        Ok(roots.into_iter().filter(|(_, root)| living.contains(root)).map(|(task, _)| task).collect())
     }
 
     async fn remove_old_events(&mut self) -> Result<(), StoreError> {

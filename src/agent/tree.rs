@@ -1,0 +1,79 @@
+//! What the tree of a task has spent, for the run of one of its tasks.
+//!
+//! The total is read before a model call and added up from the records of all attempts of the tree; a run writes its own
+//! record before it asks again. So a tree goes over its budget by the calls in flight at most. A task that no task made and
+//! that makes none costs nothing extra.
+
+use uuid::Uuid;
+
+use crate::domain::attempt::Attempt;
+use crate::domain::budget::Spent;
+use crate::domain::failure::Failure;
+use crate::domain::id::TaskId;
+use crate::domain::task::Task;
+use crate::domain::tree::{TreeAccount, TreeBudget};
+use crate::store::{Store, StoreError};
+
+/// The tree of the task that a run carries out.
+pub(super) struct Tree {
+    store: Store,
+    root: TaskId,
+    budget: TreeBudget,
+    /// The attempt that the run is.
+    attempt: Uuid,
+    /// What earlier attempts of the task had spent when the run began.
+    carried: Spent,
+    /// Whether it has, or may have, more than one task.
+    is_shared: bool,
+}
+
+impl Tree {
+    /// The tree of `task`, whose earlier attempts have spent `carried`.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub(super) async fn of(
+        store: &Store,
+        task: &Task,
+        budget: &TreeBudget,
+        carried: &Spent,
+    ) -> Result<Self, StoreError> {
+        let claim = task.claim.as_ref().map_or("", |claim| claim.token.as_str());
+        // Its first run has made no task yet.
+        let is_shared =
+            task.lineage.root.is_some() || (task.earlier_runs() > 0 && store.descendants(task.id).await? > 0);
+        Ok(Self {
+            store: store.clone(),
+            root: task.root(),
+            budget: budget.clone(),
+            attempt: Attempt::id_for(task.id, claim),
+            carried: carried.clone(),
+            is_shared,
+        })
+    }
+
+    /// Whether it has, or may have, more than one task.
+    pub(super) const fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    /// Notes that the run makes another task.
+    pub(super) const fn grow(&mut self) {
+        self.is_shared = true;
+    }
+
+    /// The account of the tree as it is now.
+    ///
+    /// # Errors
+    /// A passing failure when it cannot be read.
+    pub(super) async fn account(&self) -> Result<TreeAccount, Failure> {
+        let elsewhere = self.store.tree_spent(self.root, self.attempt).await.map_err(|error| unreadable(&error))?;
+        let (budget, carried) = (self.budget.clone(), self.carried.clone());
+        Ok(TreeAccount { root: self.root, budget, elsewhere, carried })
+    }
+}
+
+/// The failure of a run that cannot learn what its tree has spent.
+pub(super) fn unreadable(error: &StoreError) -> Failure {
+    Failure::transient(format!("what its tree of tasks has spent cannot be read: {error}"))
+}

@@ -1,0 +1,71 @@
+//! What the API shows of the tree of a task.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::domain::id::TaskId;
+use crate::domain::tree::{Lineage, Rights};
+
+/// The tree that a task belongs to, and what that allows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TreeView {
+    /// The first task of the tree; absent when it is this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<TaskId>,
+    /// Generations above it.
+    pub generation: u32,
+    /// Tools that it may use at most; `*` for all that its agent may.
+    pub tools: Vec<String>,
+    /// Tools whose calls a person must agree to, whatever its agent says; `*` for all.
+    pub needs_approval: Vec<String>,
+    /// Agents that it may run as and create tasks for; `*` for all.
+    pub delegates_to: Vec<String>,
+    /// Outputs of the task that made it, which its goal and plan refer to as `${deps.parent.…}`.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub handed_over: Map<String, Value>,
+}
+
+impl TreeView {
+    pub(super) fn of(lineage: Lineage) -> Option<Self> {
+        if lineage == Lineage::default() {
+            return None;
+        }
+        let Lineage { root, generation, rights, handover } = lineage;
+        let Rights { tools, needs_approval, delegates_to } = rights;
+        let handed_over = handover.map(|handover| handover.values).unwrap_or_default();
+        Some(Self { root, generation, tools, needs_approval, delegates_to, handed_over })
+    }
+
+    /// The same in a line.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let list = |names: &[String], none: &str| match names {
+            [] => none.to_owned(),
+            [all] if all == "*" => "all of its agent".to_owned(),
+            names => names.join(", "),
+        };
+        let root = self.root.map_or_else(|| "its own".to_owned(), |root| format!("of task {root}"));
+        let tools = list(&self.tools, "none");
+        let asked = match self.needs_approval.as_slice() {
+            [] => String::new(),
+            [all] if all == "*" => "; a person agrees to each call".to_owned(),
+            names => format!("; a person agrees to {}", names.join(", ")),
+        };
+        format!("{root}, generation {}; tools: {tools}{asked}", self.generation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_is_told_in_a_line() {
+        assert!(TreeView::of(Lineage::default()).is_none());
+        let rights =
+            Rights { tools: vec!["a".into(), "b".into()], needs_approval: vec!["b".into()], ..Rights::default() };
+        let lineage = Lineage { root: Some(TaskId::Number(7)), generation: 2, rights, handover: None };
+        let told = TreeView::of(lineage).expect("a tree").text();
+        assert_eq!(told, "of task 7, generation 2; tools: a, b; a person agrees to b");
+    }
+}

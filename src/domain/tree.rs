@@ -1,0 +1,383 @@
+//! Trees of tasks: a task that a person, a schedule or a program made, and all that it and its descendants made.
+//!
+//! A tree has one budget, and a task has at most the rights of the task that made it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::agent::AgentProfile;
+use super::approval::Need;
+use super::attempt::Attempt;
+use super::budget::Spent;
+use super::failure::{BudgetLimit, Failure};
+use super::handover::Handover;
+use super::id::TaskId;
+use super::task::Task;
+
+/// Key of the context in which older versions counted the generations of a task that a tool made.
+const OLD_GENERATION: &str = "spawn_depth";
+/// What stands for all names of a list.
+const ALL: &str = "*";
+
+/// Section `[tree]` of the configuration: limits of a task and all its descendants together, for as long as one of them has
+/// not ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TreeBudget {
+    /// Tasks, the first one included.
+    pub max_tasks: u64,
+    /// Calls to the model.
+    pub max_model_calls: u64,
+    /// Prompt and completion tokens together.
+    pub max_tokens: u64,
+    /// Cost in US dollars; priced only where the configuration has prices.
+    pub max_cost_usd: f64,
+    /// Time at work, summed over the tasks, in seconds.
+    pub max_duration_s: u64,
+}
+
+impl Default for TreeBudget {
+    fn default() -> Self {
+        Self { max_tasks: 100, max_model_calls: 500, max_tokens: 5_000_000, max_cost_usd: 50.0, max_duration_s: 86_400 }
+    }
+}
+
+/// Most tasks that a tree may be allowed.
+pub const MAX_TREE_TASKS: u64 = 10_000;
+
+impl TreeBudget {
+    /// Places for descendants of the first task.
+    #[must_use]
+    pub const fn places(&self) -> u64 {
+        self.max_tasks.saturating_sub(1)
+    }
+}
+
+/// What the tasks of a tree have spent together.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TreeSpent {
+    /// Calls to the model.
+    pub model_calls: u64,
+    /// Tokens.
+    pub tokens: u64,
+    /// Cost in US dollars.
+    pub cost_usd: f64,
+    /// Time at work, in milliseconds.
+    pub active_ms: u64,
+}
+
+impl TreeSpent {
+    /// What a run has spent itself: all that `spent` counts, without what `carried` counts, which earlier runs had spent.
+    #[must_use]
+    pub fn of_run(spent: &Spent, carried: &Spent) -> Self {
+        Self {
+            model_calls: u64::from(spent.model_calls.saturating_sub(carried.model_calls)),
+            tokens: spent.usage.total().saturating_sub(carried.usage.total()),
+            cost_usd: (spent.cost_usd - carried.cost_usd).max(0.0),
+            active_ms: spent.active_ms.saturating_sub(carried.active_ms),
+        }
+    }
+
+    /// What `attempts` have spent, each for itself.
+    #[must_use]
+    pub fn of_attempts<'a>(attempts: impl IntoIterator<Item = &'a Attempt>) -> Self {
+        let own = attempts.into_iter().map(|attempt| Self::of_run(&attempt.spent, &attempt.carried));
+        own.fold(Self::default(), Self::and)
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            model_calls: self.model_calls.saturating_add(other.model_calls),
+            tokens: self.tokens.saturating_add(other.tokens),
+            cost_usd: self.cost_usd + other.cost_usd,
+            active_ms: self.active_ms.saturating_add(other.active_ms),
+        }
+    }
+}
+
+/// The account of a tree, as a run of one of its tasks sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TreeAccount {
+    /// The first task of the tree.
+    pub root: TaskId,
+    /// The limits.
+    pub budget: TreeBudget,
+    /// What all other runs have spent.
+    pub elsewhere: TreeSpent,
+    /// What earlier runs of the task had spent when this one began: part of what the run counts, and of `elsewhere`.
+    pub carried: Spent,
+}
+
+impl TreeAccount {
+    /// What the tree has spent when the run counts `spent`.
+    #[must_use]
+    pub fn total(&self, spent: &Spent) -> TreeSpent {
+        self.elsewhere.and(TreeSpent::of_run(spent, &self.carried))
+    }
+
+    /// The first limit that is reached when the run counts `spent` and has `in_flight` model calls under way; `None` while
+    /// there is room for one more call.
+    #[must_use]
+    pub fn exhausted_by(&self, spent: &Spent, in_flight: u64) -> Option<Failure> {
+        let (budget, total) = (&self.budget, self.total(spent));
+        let reached = if total.model_calls.saturating_add(in_flight) >= budget.max_model_calls {
+            format!("tree.max_model_calls of {} ({} made)", budget.max_model_calls, total.model_calls)
+        } else if total.tokens >= budget.max_tokens {
+            format!("tree.max_tokens of {} ({} used)", budget.max_tokens, total.tokens)
+        } else if total.cost_usd >= budget.max_cost_usd {
+            format!("tree.max_cost_usd of {} ({:.4} used)", budget.max_cost_usd, total.cost_usd)
+        } else if total.active_ms >= budget.max_duration_s.saturating_mul(1_000) {
+            format!("tree.max_duration_s of {} reached", budget.max_duration_s)
+        } else {
+            return None;
+        };
+        Some(self.over(&reached))
+    }
+
+    /// Tokens and US dollars that are left of the budget when the run counts `spent`.
+    #[must_use]
+    pub fn left(&self, spent: &Spent) -> (u64, f64) {
+        let total = self.total(spent);
+        (self.budget.max_tokens.saturating_sub(total.tokens), self.budget.max_cost_usd - total.cost_usd)
+    }
+
+    /// The failure of a task whose tree has reached a limit; `reached` names the limit.
+    #[must_use]
+    pub fn over(&self, reached: &str) -> Failure {
+        let message = format!("task {} and its descendants together have reached {reached}", self.root);
+        Failure::over_budget(BudgetLimit::Tree, message)
+    }
+}
+
+/// What a task may do at most, whichever agent carries it out. Rights only ever narrow: what another program writes here takes
+/// rights away and never gives any.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rights {
+    /// Tools that it may use; `*` for all that its agent may.
+    #[serde(default = "all")]
+    pub tools: Vec<String>,
+    /// Tools whose calls a person must agree to, whatever its agent says; `*` for all.
+    #[serde(default)]
+    pub needs_approval: Vec<String>,
+    /// Agents that it may be carried out by and may create tasks for; `*` for all.
+    #[serde(default = "all")]
+    pub delegates_to: Vec<String>,
+}
+
+fn all() -> Vec<String> {
+    vec![ALL.to_owned()]
+}
+
+impl Default for Rights {
+    fn default() -> Self {
+        Self { tools: all(), needs_approval: Vec::new(), delegates_to: all() }
+    }
+}
+
+impl Rights {
+    /// The rights of an agent.
+    #[must_use]
+    pub fn of(profile: &AgentProfile) -> Self {
+        Self {
+            tools: profile.tools.clone(),
+            needs_approval: profile.needs_approval.clone(),
+            delegates_to: profile.delegates_to.clone(),
+        }
+    }
+
+    /// What both allow.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self {
+            tools: common(&self.tools, &other.tools),
+            needs_approval: either(&self.needs_approval, &other.needs_approval),
+            delegates_to: common(&self.delegates_to, &other.delegates_to),
+        }
+    }
+
+    /// `profile` with these rights at most.
+    #[must_use]
+    pub fn narrow(&self, profile: &AgentProfile) -> AgentProfile {
+        let Self { tools, needs_approval, delegates_to } = Self::of(profile).and(self);
+        AgentProfile { tools, needs_approval, delegates_to, ..profile.clone() }
+    }
+
+    /// Whether `tool` may be used.
+    #[must_use]
+    pub fn allows_tool(&self, tool: &str) -> bool {
+        is_in(&self.tools, tool)
+    }
+
+    /// Whether a task may be given to the agent `name`.
+    #[must_use]
+    pub fn allows_agent(&self, name: &str) -> bool {
+        is_in(&self.delegates_to, name)
+    }
+
+    /// Whether a task may be given to any agent.
+    #[must_use]
+    pub fn allows_any_agent(&self) -> bool {
+        is_in(&self.delegates_to, ALL)
+    }
+}
+
+fn is_in(list: &[String], name: &str) -> bool {
+    list.iter().any(|listed| listed == ALL || listed == name)
+}
+
+/// The names that both lists hold, `*` standing for all.
+fn common(one: &[String], other: &[String]) -> Vec<String> {
+    if is_in(one, ALL) {
+        return if is_in(other, ALL) { all() } else { other.to_vec() };
+    }
+    one.iter().filter(|name| is_in(other, name)).cloned().collect()
+}
+
+/// The names that one of the lists holds, `*` standing for all.
+fn either(one: &[String], other: &[String]) -> Vec<String> {
+    if is_in(one, ALL) || is_in(other, ALL) {
+        return all();
+    }
+    let mut names: Vec<String> = one.iter().chain(other).cloned().collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Where a task comes from and what that means for it. Only qron's tool `create_task` writes it; of a task that a person, a
+/// schedule or a program made it is empty.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lineage {
+    /// The first task of its tree; `None` when it is that itself.
+    pub root: Option<TaskId>,
+    /// Generations above it.
+    pub generation: u32,
+    /// What it may do at most.
+    pub rights: Rights,
+    /// What the task that made it handed over to it.
+    pub handover: Option<Handover>,
+}
+
+impl Task {
+    /// The first task of its tree: itself, unless another task made it.
+    #[must_use]
+    pub fn root(&self) -> TaskId {
+        self.lineage.root.unwrap_or(self.id)
+    }
+
+    /// Generations of tasks above it, 0 for a task that no task made. Of a child that an older version made it is what its
+    /// context says.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        if self.lineage.root.is_some() || self.parent.is_none() {
+            return self.lineage.generation;
+        }
+        let old = self.context.get(OLD_GENERATION).and_then(Value::as_u64).unwrap_or(0);
+        self.lineage.generation.max(u32::try_from(old).unwrap_or(u32::MAX))
+    }
+
+    /// The rights that a task which this one makes has at most, where the agent that carries this one out has `rights`: what
+    /// a person must agree to in the plan of this task, they must agree to in that of the child.
+    #[must_use]
+    pub fn rights_of_child(&self, rights: &Rights) -> Rights {
+        let asked = self.plan.iter().flat_map(|plan| &plan.steps).filter(|step| step.approval == Need::Required);
+        let needs_approval = asked.map(|step| step.tool.clone().unwrap_or_else(|| ALL.to_owned())).collect();
+        let planned = Rights { needs_approval, ..Rights::default() };
+        rights.and(&self.lineage.rights).and(&planned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::conversation::Usage;
+    use crate::domain::time::Timestamp;
+
+    fn rights(tools: &[&str], needs_approval: &[&str], delegates_to: &[&str]) -> Rights {
+        let list = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        Rights { tools: list(tools), needs_approval: list(needs_approval), delegates_to: list(delegates_to) }
+    }
+
+    #[test]
+    fn rights_only_ever_narrow() {
+        let all = Rights::default();
+        let some = rights(&["a", "b"], &["a"], &["x", "y"]);
+        let other = rights(&["b", "c"], &["b"], &["y"]);
+        assert_eq!(all.and(&all), all);
+        assert_eq!((all.and(&some), some.and(&all)), (some.clone(), some.clone()));
+        assert_eq!(some.and(&other), rights(&["b"], &["a", "b"], &["y"]));
+        assert_eq!(some.and(&rights(&[], &["*"], &[])), rights(&[], &["*"], &[]));
+        for (one, two) in [(&all, &some), (&some, &other), (&other, &all)] {
+            let both = one.and(two);
+            for name in ["a", "b", "c", "x", "y"] {
+                assert_eq!(both.allows_tool(name), one.allows_tool(name) && two.allows_tool(name), "{name}");
+                assert_eq!(both.allows_agent(name), one.allows_agent(name) && two.allows_agent(name), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_plan_asks_a_person_for_holds_for_the_children() {
+        let plan = json!([
+            {"id": "a", "tool": "calculate"},
+            {"id": "b", "tool": "write_file", "approval": "required"},
+        ]);
+        let task = Task {
+            plan: serde_json::from_value(plan).expect("a plan"),
+            ..Task::new(TaskId::Number(1), "x", Timestamp::default())
+        };
+        assert_eq!(task.rights_of_child(&Rights::default()).needs_approval, ["write_file"]);
+        let judged = json!([{"id": "a", "instruction": "think", "approval": "required"}]);
+        let task = Task { plan: serde_json::from_value(judged).expect("a plan"), ..task };
+        assert_eq!(task.rights_of_child(&rights(&["*"], &["b"], &["*"])).needs_approval, ["*"]);
+    }
+
+    #[test]
+    fn the_generation_of_an_older_child_is_read_from_its_context() {
+        let made = |context: Value, parent: Option<TaskId>| Task {
+            context: serde_json::from_value(context).expect("a map"),
+            parent,
+            ..Task::new(TaskId::Number(1), "x", Timestamp::default())
+        };
+        let parent = Some(TaskId::Number(7));
+        assert_eq!(made(json!({"spawn_depth": 3}), parent).generation(), 3);
+        assert_eq!(made(json!({"spawn_depth": u64::MAX}), parent).generation(), u32::MAX);
+        assert_eq!(made(json!({"spawn_depth": 3}), None).generation(), 0, "data of a task that no task made");
+        let mut child = made(json!({"spawn_depth": 0}), parent);
+        child.lineage = Lineage { root: parent, generation: 2, ..Lineage::default() };
+        assert_eq!((child.generation(), child.root()), (2, TaskId::Number(7)));
+    }
+
+    #[test]
+    fn a_run_counts_beside_the_others_what_it_spends_itself() {
+        let spent = |calls: u32, tokens: u64, cost_usd: f64, active_ms: u64| Spent {
+            model_calls: calls,
+            usage: Usage { prompt_tokens: tokens, completion_tokens: 0 },
+            cost_usd,
+            active_ms,
+            ..Spent::default()
+        };
+        let budget =
+            TreeBudget { max_tasks: 9, max_model_calls: 10, max_tokens: 1_000, max_cost_usd: 2.0, max_duration_s: 5 };
+        let elsewhere = TreeSpent { model_calls: 6, tokens: 500, cost_usd: 1.0, active_ms: 2_000 };
+        let carried = spent(2, 100, 0.5, 1_000);
+        let account = TreeAccount { root: TaskId::Number(1), budget, elsewhere, carried };
+        assert_eq!(account.exhausted_by(&spent(5, 599, 1.4, 3_999), 0), None);
+        for (spent, in_flight, told) in [
+            (spent(6, 100, 0.5, 1_000), 0, "tree.max_model_calls of 10 (10 made)"),
+            (spent(5, 100, 0.5, 1_000), 1, "tree.max_model_calls of 10 (9 made)"),
+            (spent(2, 600, 0.5, 1_000), 0, "tree.max_tokens of 1000 (1000 used)"),
+            (spent(2, 100, 1.5, 1_000), 0, "tree.max_cost_usd of 2 (2.0000 used)"),
+            (spent(2, 100, 0.5, 4_000), 0, "tree.max_duration_s of 5"),
+        ] {
+            let failure = account.exhausted_by(&spent, in_flight).expect("a limit");
+            assert_eq!(failure.budget, Some(BudgetLimit::Tree));
+            assert!(failure.message.starts_with("task 1 and its descendants"), "{failure}");
+            assert!(failure.message.contains(told), "{failure}");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Which tree a point belongs to that another client wrote, copied or changed.
+//!
+//! What a point says about its tree is a claim. qron confirms it by its own record of the places in that tree, which only
+//! `create_task` gives out. Where the record does not confirm it, the task is one of its own: it spends from no other tree.
+//! The rights it names stay in any case, because they only take away.
+
+use crate::domain::task::Task;
+use crate::domain::tree::Lineage;
+use crate::store::{Store, StoreError};
+
+/// `task` in the tree that its point names, when it holds one of the `places` for descendants there, else in none.
+pub(super) async fn confirmed(store: &Store, task: Task, places: u64) -> Result<Task, StoreError> {
+    let Some(root) = task.lineage.root else { return Ok(task) };
+    if store.has_place(task.id, root, places).await? {
+        return Ok(task);
+    }
+    let lineage = Lineage { root: None, ..task.lineage };
+    Ok(Task { lineage, ..task })
+}
