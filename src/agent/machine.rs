@@ -35,7 +35,6 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::domain::approval::Approval;
-use crate::domain::attempt::Progress;
 use crate::domain::budget::{Budget, Price, Spent};
 use crate::domain::conversation::{ModelReply, ModelRequest, Usage};
 use crate::domain::event::Level;
@@ -51,6 +50,7 @@ mod asking;
 mod checking;
 mod consent;
 mod loading;
+mod progress;
 mod prompts;
 mod record;
 mod schema;
@@ -64,7 +64,7 @@ mod tree;
 use loading::Loads;
 pub use loading::MAX_LOADED_BYTES;
 pub use record::steps_of;
-use state::{Asking, Phase, State, Status, Step, VERSION};
+use state::{Asking, Phase, State, Step, VERSION};
 
 /// How often the model is asked for a plan or an answer before an unusable one has to do.
 pub const ASKS: usize = 2;
@@ -192,6 +192,10 @@ pub struct Machine {
     setup: Setup,
     state: State,
     loads: Loads,
+    /// What references to the results of other tasks point at; `None` when it depends on none.
+    deps: Option<Value>,
+    /// Memory that the arguments of the tool calls in flight take, by the id of the call.
+    arguments: BTreeMap<String, usize>,
     notes: Vec<Note>,
     /// Time at work when the model calls in flight were made, in milliseconds, by their id.
     asked_at: BTreeMap<String, u64>,
@@ -206,14 +210,7 @@ impl Machine {
     /// A [`Failure`] when it cannot begin: the plan of the task is invalid or larger than the budget, or it needs a model
     /// and there is none.
     pub fn new(setup: Setup) -> Result<Self, Failure> {
-        let mut machine = Self {
-            setup,
-            state: State::new(Phase::Planning(Asking::default())),
-            loads: Loads::default(),
-            notes: Vec::new(),
-            asked_at: BTreeMap::new(),
-            tree: None,
-        };
+        let mut machine = Self::with(setup, State::new(Phase::Planning(Asking::default())));
         if machine.asks_model() {
             machine.check_model()?;
         }
@@ -242,10 +239,23 @@ impl Machine {
         }
         let state = serde::Deserialize::deserialize(state)
             .map_err(|error: serde_json::Error| Unreadable::Malformed(error.to_string()))?;
-        let (loads, notes, asked_at) = (Loads::default(), Vec::new(), BTreeMap::new());
-        let mut machine = Self { setup, state, loads, notes, asked_at, tree: None };
+        let mut machine = Self::with(setup, state);
         machine.pick_up();
         Ok(machine)
+    }
+
+    fn with(setup: Setup, state: State) -> Self {
+        let deps = (!setup.dependencies.is_empty()).then(|| Value::Object(setup.dependencies.clone()));
+        Self {
+            setup,
+            state,
+            loads: Loads::default(),
+            deps,
+            arguments: BTreeMap::new(),
+            notes: Vec::new(),
+            asked_at: BTreeMap::new(),
+            tree: None,
+        }
     }
 
     /// Everything it takes to go on elsewhere.
@@ -329,6 +339,7 @@ impl Machine {
     /// # Errors
     /// [`NotInFlight`] when the call was not made; nothing changes.
     pub fn tool_returned(&mut self, id: &str, result: &ToolResult) -> Result<(), NotInFlight> {
+        self.arguments.remove(id);
         if self.step_tool_returned(id, result) || self.act_tool_returned(id, result) {
             return Ok(());
         }
@@ -361,41 +372,6 @@ impl Machine {
     #[must_use]
     pub const fn spent(&self) -> &Spent {
         &self.state.spent
-    }
-
-    /// How far the run is.
-    #[must_use]
-    pub fn progress(&self) -> Progress {
-        let count = |steps: usize| u32::try_from(steps).unwrap_or(u32::MAX);
-        let abandoned = self.state.abandoned.len();
-        let ended = self.state.steps.iter().filter(|step| step.has_ended()).count();
-        Progress {
-            done: count(abandoned + ended),
-            total: count(abandoned + self.state.steps.len()),
-            note: self.doing(),
-        }
-    }
-
-    fn doing(&self) -> String {
-        match &self.state.phase {
-            _ if self.state.ended.is_some() => "ended".to_owned(),
-            Phase::Planning(_) => "planning".to_owned(),
-            Phase::Replanning(_) => "planning anew".to_owned(),
-            Phase::Answering(_) => "answering".to_owned(),
-            Phase::Steps => {
-                let running = |step: &&Step| matches!(step.status, Status::Calling { .. } | Status::Acting(_));
-                let names: Vec<&str> =
-                    self.state.steps.iter().filter(running).map(|step| step.plan.id.as_str()).collect();
-                if names.is_empty() { "between steps".to_owned() } else { format!("running {}", names.join(", ")) }
-            }
-        }
-    }
-
-    /// The steps in order, a line each, with what failed marked as such.
-    #[must_use]
-    pub fn outline(&self) -> String {
-        let lines: Vec<String> = self.state.abandoned.iter().chain(&self.state.steps).map(Step::outline).collect();
-        lines.join("\n")
     }
 
     /// What happened since the last call.

@@ -8,6 +8,9 @@ use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 use serde_json::Value;
+pub use size::{Size, is_deeper};
+
+mod size;
 
 /// The value that `text` writes; numbers that would lose digits become text.
 ///

@@ -9,12 +9,21 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::approval::Need;
+use references::references;
+pub use references::{
+    MAX_EXPANDED_BYTES, MAX_EXPANDED_MEMORY, Outputs, Unresolved, check_targets, has_references, is_one_reference,
+    referenced, resolve, target, targets_of, unescaped,
+};
+pub use size::{MAX_NESTING, MAX_PLAN_BYTES, MAX_REFERENCES, MAX_STEP_REFERENCES, MAX_STEPS};
+
+mod references;
+mod size;
 
 /// What a reference begins with that points at a task which the task of the plan depends on: `${deps.ID.result}`.
 /// No step is called so.
 pub const DEPS: &str = "deps";
-/// Most steps of one plan.
-pub const MAX_STEPS: usize = 200;
+/// Characters of a name or reference that an error shows.
+const SHOWN_CHARS: usize = 100;
 
 /// Steps that together reach a goal. They run as a graph, as parallel as their dependencies allow.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -94,10 +103,26 @@ impl Plan {
 /// Why a plan cannot be carried out. Each names the step at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// There is nothing to do.
     /// More steps than [`MAX_STEPS`].
     #[error("the plan has {0} steps; at most {MAX_STEPS} are allowed")]
     TooLong(usize),
+    /// More bytes than [`MAX_PLAN_BYTES`].
+    #[error("the plan has {0} bytes; at most {MAX_PLAN_BYTES} are allowed: put long texts into artifacts or files")]
+    TooLarge(usize),
+    /// Nested deeper than [`MAX_NESTING`].
+    #[error("plan is nested deeper than {MAX_NESTING} levels")]
+    TooDeep,
+    /// A step with more references than [`MAX_STEP_REFERENCES`].
+    #[error("step {step:?} has {count} references and dependencies; at most {MAX_STEP_REFERENCES} are allowed")]
+    TooManyStepReferences {
+        /// The step.
+        step: String,
+        /// How many it has.
+        count: usize,
+    },
+    /// More references than [`MAX_REFERENCES`].
+    #[error("the plan has {0} references and dependencies; at most {MAX_REFERENCES} are allowed")]
+    TooManyReferences(usize),
     /// A name that references could not express.
     #[error("step id {0:?} is not allowed: use 1 to 64 letters, digits, _ and -")]
     BadId(String),
@@ -136,29 +161,13 @@ pub enum PlanError {
     Cycle(Vec<String>),
 }
 
-/// A reference that points into the output of a step.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reference<'a> {
-    /// The step.
-    pub step: &'a str,
-    /// Fields and array positions below its output.
-    pub path: Vec<&'a str>,
-}
-
-/// A reference whose target has no such field.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("reference ${{{0}}} points at nothing in the output of its step")]
-pub struct Unresolved(pub String);
-
 impl Plan {
     /// Checks that the plan can be carried out with the tools named in `tools`.
     ///
     /// # Errors
     /// The first [`PlanError`] found.
     pub fn validate(&self, tools: &[&str]) -> Result<(), PlanError> {
-        if self.steps.len() > MAX_STEPS {
-            return Err(PlanError::TooLong(self.steps.len()));
-        }
+        self.check_size()?;
         let mut ids = HashSet::new();
         for step in &self.steps {
             step.validate(tools)?;
@@ -168,7 +177,7 @@ impl Plan {
         }
         for step in &self.steps {
             if let Some(dependency) = step.dependencies().into_iter().find(|dependency| !ids.contains(dependency)) {
-                return Err(PlanError::UnknownStep { step: step.id.clone(), dependency: dependency.to_owned() });
+                return Err(PlanError::UnknownStep { step: step.id.clone(), dependency: clipped(dependency) });
             }
         }
         self.find_cycle().map_or(Ok(()), |cycle| Err(PlanError::Cycle(cycle)))
@@ -206,7 +215,7 @@ impl PlanStep {
     fn validate(&self, tools: &[&str]) -> Result<(), PlanError> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if self.id.is_empty() || self.id.len() > 64 || !self.id.chars().all(allowed) {
-            return Err(PlanError::BadId(self.id.clone()));
+            return Err(PlanError::BadId(clipped(&self.id)));
         }
         if self.id == DEPS {
             return Err(PlanError::Reserved);
@@ -219,7 +228,7 @@ impl PlanStep {
         }
         match &self.tool {
             Some(tool) if !tools.contains(&tool.as_str()) => {
-                Err(PlanError::UnknownTool { step: self.id.clone(), tool: tool.clone(), known: tools.join(", ") })
+                Err(PlanError::UnknownTool { step: self.id.clone(), tool: clipped(tool), known: tools.join(", ") })
             }
             _ => Ok(()),
         }
@@ -229,10 +238,7 @@ impl PlanStep {
     #[must_use]
     pub fn dependencies(&self) -> Vec<&str> {
         let mut found: Vec<&str> = self.depends_on.iter().map(String::as_str).collect();
-        let mut texts = Vec::new();
-        collect_texts(&self.arguments, &mut texts);
-        texts.extend(self.instruction.as_deref());
-        found.extend(texts.into_iter().flat_map(|text| references(text).map(|(_, reference)| reference.step)));
+        found.extend(self.texts().into_iter().flat_map(|text| references(text).map(|reference| reference.step())));
         found.retain(|step| *step != DEPS);
         let mut seen = HashSet::new();
         found.retain(|step| seen.insert(*step));
@@ -240,110 +246,17 @@ impl PlanStep {
     }
 }
 
-fn collect_texts<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
-    match value {
-        Value::String(text) => into.push(text),
-        Value::Array(items) => items.iter().for_each(|item| collect_texts(item, into)),
-        Value::Object(fields) => fields.values().for_each(|field| collect_texts(field, into)),
-        _ => {}
+/// The beginning of a text from outside, for an error: the text may be as long as a plan.
+fn clipped(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
-}
-
-/// The references in `text`, each with the range of bytes it covers. `$${` is an escaped `${`.
-fn references(text: &str) -> impl Iterator<Item = (std::ops::Range<usize>, Reference<'_>)> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        loop {
-            let start = at + text[at..].find("${")?;
-            let length = text[start..].find('}')?;
-            at = start + 2;
-            if start > 0 && text.as_bytes()[start - 1] == b'$' {
-                continue;
-            }
-            let mut path = text[start + 2..start + length].split('.');
-            let Some(step) = path.next().filter(|step| !step.is_empty()) else { continue };
-            at = start + length + 1;
-            return Some((start..at, Reference { step, path: path.collect() }));
-        }
-    })
-}
-
-/// Steps that the references in `value` point at, in their order and each as often as it occurs.
-#[must_use]
-pub fn targets_of(value: &Value) -> Vec<&str> {
-    let mut texts = Vec::new();
-    collect_texts(value, &mut texts);
-    let steps = texts.into_iter().flat_map(|text| references(text).map(|(_, reference)| reference.step));
-    steps.filter(|step| *step != DEPS).collect()
-}
-
-/// What the references in `text` say between their braces, such as `s1.rows.0`, each once.
-#[must_use]
-pub fn referenced(text: &str) -> Vec<&str> {
-    let mut found: Vec<&str> = Vec::new();
-    for (range, _) in references(text) {
-        let inner = &text[range.start + 2..range.end - 1];
-        if !found.contains(&inner) {
-            found.push(inner);
-        }
-    }
-    found
-}
-
-/// `value` with every reference replaced by what it points at in `outputs` (step id to output).
-///
-/// A text that is one reference and nothing else becomes the value itself; inside longer text, texts are
-/// put in as they are and everything else as JSON.
-///
-/// # Errors
-/// [`Unresolved`] names the first reference that points at nothing.
-pub fn resolve<S: std::hash::BuildHasher>(
-    value: &Value,
-    outputs: &HashMap<String, Value, S>,
-) -> Result<Value, Unresolved> {
-    Ok(match value {
-        Value::String(text) => resolve_text(text, outputs)?,
-        Value::Array(items) => Value::Array(items.iter().map(|item| resolve(item, outputs)).collect::<Result<_, _>>()?),
-        Value::Object(fields) => Value::Object(
-            fields.iter().map(|(key, field)| Ok((key.clone(), resolve(field, outputs)?))).collect::<Result<_, _>>()?,
-        ),
-        other => other.clone(),
-    })
-}
-
-fn resolve_text<S: std::hash::BuildHasher>(
-    text: &str,
-    outputs: &HashMap<String, Value, S>,
-) -> Result<Value, Unresolved> {
-    let mut resolved = String::new();
-    let mut done = 0;
-    for (range, reference) in references(text) {
-        let target = outputs.get(reference.step).and_then(|output| descend(output, &reference.path));
-        let target = target.ok_or_else(|| Unresolved(text[range.start + 2..range.end - 1].to_owned()))?;
-        if range == (0..text.len()) {
-            return Ok(target.clone());
-        }
-        resolved.push_str(&text[done..range.start]);
-        match target {
-            Value::String(inner) => resolved.push_str(inner),
-            other => resolved.push_str(&other.to_string()),
-        }
-        done = range.end;
-    }
-    resolved.push_str(&text[done..]);
-    Ok(Value::String(resolved.replace("$${", "${")))
-}
-
-fn descend<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
-    path.iter().try_fold(value, |value, key| match value {
-        Value::Object(fields) => fields.get(*key),
-        Value::Array(items) => items.get(key.parse::<usize>().ok()?),
-        _ => None,
-    })
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -397,28 +310,6 @@ mod tests {
     }
 
     #[test]
-    fn references_resolve_to_values_or_text() {
-        let outputs = HashMap::from([
-            ("s1".to_owned(), json!({"value": 42, "rows": [{"name": "Ada"}]})),
-            ("s2".to_owned(), json!("plain")),
-        ]);
-        let resolved = resolve(
-            &json!({
-                "whole": "${s1.value}", "inner": "${s1.rows.0.name} is ${s1.value}, ${s2}", "list": ["${s2}"],
-                "escaped": "$${s1}", "open": "${s1", "empty": "${}",
-            }),
-            &outputs,
-        );
-        let expected = json!({
-            "whole": 42, "inner": "Ada is 42, plain", "list": ["plain"],
-            "escaped": "${s1}", "open": "${s1", "empty": "${}",
-        });
-        assert_eq!(resolved, Ok(expected));
-        assert_eq!(resolve(&json!("x ${s1.nope}"), &outputs), Err(Unresolved("s1.nope".into())));
-        assert_eq!(resolve(&json!("${s1.rows.7}"), &outputs), Err(Unresolved("s1.rows.7".into())));
-    }
-
-    #[test]
     fn results_of_other_tasks_are_no_steps() {
         let step =
             |id: &str| serde_json::json!({"id": id, "tool": "t", "arguments": {"x": "${deps.7.result.sum} ${b}"}});
@@ -431,14 +322,54 @@ mod tests {
         assert_eq!(resolve(&json!("${deps.7.result.sum}"), &outputs), Ok(json!(42)));
     }
 
-    #[test]
-    fn references_are_listed_once() {
-        assert_eq!(referenced("${a} and ${b.0.c}, ${a}, $${no}"), ["a", "b.0.c"]);
+    /// Steps that depend on each other at random.
+    fn any_plan() -> impl Strategy<Value = Plan> {
+        let id = || proptest::sample::select(vec!["a", "b", "c", "d", "e"]);
+        let text = prop_oneof![Just(String::new()), id().prop_map(|id| format!("use ${{{id}.x}}")), "[${}.a-c]{0,8}"];
+        let step = (id(), proptest::collection::vec(id(), 0..2), text, any::<bool>()).prop_map(
+            |(id, depends_on, text, is_tool)| {
+                let action = if is_tool {
+                    json!({"tool": "t", "arguments": {"x": [text]}})
+                } else {
+                    json!({"instruction": text})
+                };
+                let mut step = json!({"id": id, "depends_on": depends_on});
+                step.as_object_mut().expect("an object").extend(action.as_object().expect("an object").clone());
+                step
+            },
+        );
+        proptest::collection::vec(step, 0..6).prop_map(|steps| plan(Value::from(steps)))
     }
 
-    #[test]
-    fn an_output_is_data_and_never_resolved_again() {
-        let outputs = HashMap::from([("s1".to_owned(), json!("${s2}")), ("s2".to_owned(), json!("secret"))]);
-        assert_eq!(resolve(&json!("got ${s1}"), &outputs), Ok(json!("got ${s2}")));
+    /// Whether the steps can be done one after another.
+    fn can_be_done(plan: &Plan) -> bool {
+        let mut left: Vec<&PlanStep> = plan.steps.iter().collect();
+        loop {
+            let ids: Vec<&str> = left.iter().map(|step| step.id.as_str()).collect();
+            let before = left.len();
+            left.retain(|step| step.dependencies().iter().any(|dependency| ids.contains(dependency)));
+            if left.is_empty() || left.len() == before {
+                return left.is_empty();
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_plan_is_valid_when_its_steps_can_be_done(plan in any_plan()) {
+            let ids: HashSet<&str> = plan.steps.iter().map(|step| step.id.as_str()).collect();
+            let is_known = |step: &PlanStep| step.dependencies().iter().all(|dependency| ids.contains(dependency));
+            let is_fine = ids.len() == plan.steps.len() && plan.steps.iter().all(is_known) && can_be_done(&plan);
+            let validated = plan.validate(&["t"]);
+            prop_assert_eq!(validated.is_ok(), is_fine, "{:?}", validated);
+            if let Err(PlanError::Cycle(cycle)) = validated {
+                for pair in cycle.windows(2) {
+                    let step = plan.steps.iter().find(|step| step.id == pair[0]).expect("a step");
+                    prop_assert!(step.dependencies().contains(&pair[1].as_str()), "{cycle:?}");
+                }
+            }
+            let written = serde_json::to_value(&plan).expect("JSON");
+            prop_assert_eq!(serde_json::from_value::<Plan>(written).expect("a plan"), plan);
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCa
 use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
 use crate::domain::id::derived;
 use crate::domain::json;
-use crate::domain::plan::resolve;
+use crate::domain::plan::check_targets;
 use crate::domain::tool::{FAIL_STEP, ToolCall, ToolResult, meant};
 
 /// Tools called in one turn; further ones are refused.
@@ -71,14 +71,13 @@ impl Machine {
         if self.waits_for_load(index) {
             return None;
         }
-        let outputs = self.targets();
-        let step = &self.state.steps[index];
-        let instruction = Value::String(step.plan.instruction.clone().unwrap_or_default());
-        if let Err(unresolved) = resolve(&instruction, &outputs) {
+        let instruction = self.state.steps[index].plan.instruction.as_deref().unwrap_or_default();
+        if let Err(unresolved) = check_targets(instruction, &self.targets()) {
             self.fail(index, Failure::invalid(unresolved.to_string()));
             return None;
         }
-        let mut messages = prompts::act(&self.setup, &step.plan, &outputs, &self.artifacts());
+        let step = &self.state.steps[index];
+        let mut messages = prompts::act(&self.setup, &step.plan, &self.targets(), &self.artifacts());
         let mut tools: Vec<_> = self.setup.tools.iter().filter(|tool| tool.name != FAIL_STEP).cloned().collect();
         tools.push(Arc::new(prompts::fail_step_tool()));
         let model = self.setup.model.clone();

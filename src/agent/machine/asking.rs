@@ -230,7 +230,7 @@ impl Machine {
             ..step.plan.clone()
         });
         let whole = Plan { steps: done.chain(steps.iter().cloned()).collect() };
-        checking::check(&whole, &steps, &self.state.outputs(), &self.setup.tools)?;
+        checking::check(&whole, &steps, &self.state, &self.setup.tools)?;
         self.check_size(steps.len())?;
         Ok(steps)
     }

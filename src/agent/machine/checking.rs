@@ -1,17 +1,23 @@
 //! What is wrong with a plan that a model made, found before anything runs: all of it, so that one repair can mend it.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value};
 
-use crate::domain::plan::{Plan, PlanError, PlanStep, referenced, resolve};
+use super::prompts::clipped;
+use crate::domain::json::Size;
+use crate::domain::plan::{Outputs, Plan, PlanError, PlanStep, has_references, is_one_reference, referenced, target};
 use crate::domain::tool::{ToolSpec, kept_apart, meant};
 
 /// Mistakes told at once.
 const MAX_MISTAKES: usize = 8;
+/// Most bytes of each.
+const MISTAKE_BYTES: usize = 1_000;
+/// Longest JSON, in bytes, that becomes text with line breaks.
+const PRETTY_BYTES: usize = 64 * 1024;
 /// Fields of an output that was too long for the run.
 const OFFLOADED: [&str; 3] = ["artifact", "bytes", "preview"];
 
@@ -31,10 +37,13 @@ pub(super) fn set_names(steps: &mut [PlanStep], tools: &[&str]) {
 pub(super) fn check(
     whole: &Plan,
     steps: &[PlanStep],
-    outputs: &HashMap<String, Value>,
+    outputs: &impl Outputs,
     tools: &[Arc<ToolSpec>],
 ) -> Result<(), String> {
+    // What is too large is not looked at any further.
+    whole.check_size().map_err(|error| error.to_string())?;
     let known: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
+    let ids: HashSet<&str> = steps.iter().map(|step| step.id.as_str()).collect();
     let mut mistakes: Vec<String> = Vec::new();
     for step in steps {
         match step.tool.as_deref().map(|name| (name, find(tools, name))) {
@@ -45,6 +54,7 @@ pub(super) fn check(
             Some((_, Some(tool))) => mistakes.extend(bad_arguments(step, tool)),
             None => {}
         }
+        mistakes.extend(bad_braces(step, &ids));
         mistakes.extend(bad_references(step, steps, outputs, tools));
     }
     // Unknown tools are told already, and would hide what else is wrong.
@@ -53,8 +63,8 @@ pub(super) fn check(
     if let Err(error) = whole.validate(&all) {
         mistakes.insert(0, error.to_string());
     }
-    mistakes.truncate(MAX_MISTAKES);
-    if mistakes.is_empty() { Ok(()) } else { Err(mistakes.join("; ")) }
+    let told: Vec<&str> = mistakes.iter().take(MAX_MISTAKES).map(|mistake| clipped(mistake, MISTAKE_BYTES)).collect();
+    if told.is_empty() { Ok(()) } else { Err(told.join("; ")) }
 }
 
 fn find<'a>(tools: &'a [Arc<ToolSpec>], name: &str) -> Option<&'a ToolSpec> {
@@ -77,7 +87,8 @@ fn bad_arguments(step: &PlanStep, tool: &ToolSpec) -> Vec<String> {
         let place = if path.is_empty() { "arguments".to_owned() } else { format!("argument {path:?}") };
         format!("step {:?}, {place} of {}: {error}", step.id, tool.name)
     };
-    let mut mistakes: Vec<String> = validator.iter_errors(&given).filter(|error| !is_open(error)).map(told).collect();
+    let closed = validator.iter_errors(&given).filter(|error| !is_open(error));
+    let mut mistakes: Vec<String> = closed.take(MAX_MISTAKES).map(told).collect();
     if let (Some(last), Some(properties)) = (mistakes.last_mut(), tool.parameters["properties"].as_object()) {
         let names: Vec<&str> = properties.keys().map(String::as_str).collect();
         *last = format!("{last} (arguments of {}: {})", tool.name, names.join(", "));
@@ -90,60 +101,50 @@ fn is_open(error: &ValidationError<'_>) -> bool {
     let value = error.instance().as_ref();
     match error.kind() {
         ValidationErrorKind::Required { .. } | ValidationErrorKind::AdditionalProperties { .. } => false,
-        ValidationErrorKind::Type { .. } => is_one_reference(value),
+        ValidationErrorKind::Type { .. } => is_reference(value),
         _ => has_reference(value),
     }
 }
 
 /// Whether `value` is a reference and nothing else, which stands for any value.
-fn is_one_reference(value: &Value) -> bool {
-    let is_whole = |text: &str| referenced(text).first().is_some_and(|inner| text.len() == inner.len() + "${}".len());
-    value.as_str().is_some_and(is_whole)
+fn is_reference(value: &Value) -> bool {
+    value.as_str().is_some_and(is_one_reference)
 }
 
 fn has_reference(value: &Value) -> bool {
     match value {
-        Value::String(text) => !referenced(text).is_empty(),
+        Value::String(text) => has_references(text),
         Value::Array(items) => items.iter().any(has_reference),
         Value::Object(fields) => fields.values().any(has_reference),
         _ => false,
     }
 }
 
-/// References in a spelling of templates, and to fields that their target does not have.
-fn bad_references(
-    step: &PlanStep,
-    steps: &[PlanStep],
-    outputs: &HashMap<String, Value>,
-    tools: &[Arc<ToolSpec>],
-) -> Vec<String> {
-    let mut texts = Vec::new();
-    collect(&step.arguments, &mut texts);
-    texts.extend(step.instruction.as_deref());
+/// References in a spelling of templates.
+fn bad_braces(step: &PlanStep, ids: &HashSet<&str>) -> Vec<String> {
+    let texts = texts_of(step).into_iter();
+    let inner = texts.flat_map(|text| in_braces(text, ids)).take(MAX_MISTAKES);
+    inner
+        .map(|inner| format!("step {:?}: {{{{{inner}}}}} is no reference; write ${{{}}}", step.id, inner.trim()))
+        .collect()
+}
+
+/// References to fields that their target does not have.
+fn bad_references(step: &PlanStep, steps: &[PlanStep], outputs: &impl Outputs, tools: &[Arc<ToolSpec>]) -> Vec<String> {
     let mut mistakes = Vec::new();
-    for text in texts {
-        mistakes.extend(
-            in_braces(text, steps).map(|inner| {
-                format!("step {:?}: {{{{{inner}}}}} is no reference; write ${{{}}}", step.id, inner.trim())
-            }),
-        );
+    for text in texts_of(step) {
         for reference in referenced(text) {
-            let (target, field) =
+            let (id, field) =
                 reference.split_once('.').map_or((reference, None), |(id, path)| (id, path.split('.').next()));
-            if let Some(output) = outputs.get(target) {
+            if let Some(output) = outputs.output(id) {
                 // What became an artifact is read back before the step begins.
-                if kept_apart(output).is_none()
-                    && resolve(&Value::String(format!("${{{reference}}}")), outputs).is_err()
-                {
-                    mistakes.push(format!(
-                        "step {:?}: ${{{reference}}} points at nothing in the output of {target}",
-                        step.id
-                    ));
+                if kept_apart(output).is_none() && target(reference, outputs).is_none() {
+                    mistakes
+                        .push(format!("step {:?}: ${{{reference}}} points at nothing in the output of {id}", step.id));
                 }
                 continue;
             }
-            let made_by =
-                steps.iter().find(|step| step.id == target).and_then(|step| find(tools, step.tool.as_deref()?));
+            let made_by = steps.iter().find(|step| step.id == id).and_then(|step| find(tools, step.tool.as_deref()?));
             let Some((tool, field)) = made_by.zip(field) else { continue };
             let Some(fields) = answered(&tool.description).filter(|fields| !fields.contains(&field)) else { continue };
             if !OFFLOADED.contains(&field) {
@@ -153,6 +154,13 @@ fn bad_references(
         }
     }
     mistakes
+}
+
+fn texts_of(step: &PlanStep) -> Vec<&str> {
+    let mut texts = Vec::new();
+    collect(&step.arguments, &mut texts);
+    texts.extend(step.instruction.as_deref());
+    texts
 }
 
 fn collect<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
@@ -165,9 +173,9 @@ fn collect<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
 }
 
 /// What stands in double braces in `text` and begins with the name of a step.
-fn in_braces<'a>(text: &'a str, steps: &[PlanStep]) -> impl Iterator<Item = &'a str> {
+fn in_braces<'a>(text: &'a str, ids: &HashSet<&str>) -> impl Iterator<Item = &'a str> {
     let inner = text.split("{{").skip(1).filter_map(|rest| rest.split_once("}}").map(|(inner, _)| inner));
-    inner.filter(|inner| steps.iter().any(|step| inner.trim().split('.').next() == Some(step.id.as_str())))
+    inner.filter(|inner| inner.trim().split('.').next().is_some_and(|id| ids.contains(id)))
 }
 
 /// The fields of the outputs of a tool, as its description names them; `None` when it names none.
@@ -199,11 +207,13 @@ fn answered(description: &str) -> Option<Vec<&str>> {
     None
 }
 
-/// Puts values in `value` into text where `schema` wants text: JSON as its text.
+/// Puts values in `value` into text where `schema` wants text: JSON as its text, with line breaks unless that is too long.
 pub(super) fn as_text(value: &mut Value, schema: &Value) {
     if schema["type"] == "string" && !matches!(value, Value::Null | Value::String(_)) {
-        let pretty = serde_json::to_string_pretty(value);
-        *value = Value::String(pretty.unwrap_or_else(|_| value.to_string()));
+        // Indentation makes text of many small values many times as long.
+        let is_short = Size::of(value).text <= PRETTY_BYTES;
+        let pretty = is_short.then(|| serde_json::to_string_pretty(value).ok()).flatten();
+        *value = Value::String(pretty.unwrap_or_else(|| value.to_string()));
         return;
     }
     match value {
@@ -219,6 +229,8 @@ pub(super) fn as_text(value: &mut Value, schema: &Value) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use serde_json::json;
 
     use super::*;
@@ -245,7 +257,7 @@ mod tests {
 
     fn checked(steps: &Value) -> Result<(), String> {
         let plan: Plan = serde_json::from_value(json!({"steps": steps})).expect("a plan");
-        check(&plan, &plan.steps, &HashMap::new(), &tools())
+        check(&plan, &plan.steps, &HashMap::<String, Value>::new(), &tools())
     }
 
     #[test]

@@ -2,57 +2,133 @@
 //!
 //! What is read back stays in memory, never in the state: a run that goes on elsewhere reads it again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 
-use super::state::{Act, Status, Step};
+use super::state::{Act, State, Status, Step};
 use super::{Load, Machine, NotInFlight};
 use crate::domain::failure::Failure;
-use crate::domain::plan::targets_of;
+use crate::domain::json::Size;
+use crate::domain::plan::{DEPS, Outputs, targets_of};
 use crate::domain::tool::{ToolResult, kept_apart};
 
 /// Longest output that a reference reads back, in bytes of JSON.
 pub const MAX_LOADED_BYTES: u64 = 2 * 1024 * 1024;
+/// Most memory that it may take: many small values take far more of it than of text.
+const MAX_LOADED_MEMORY: usize = 64 * 1024 * 1024;
+/// Most bytes of all outputs that are read back at once. Steps that need more wait for the others.
+const MAX_LOADED_AT_ONCE: u64 = 4 * MAX_LOADED_BYTES;
 
 /// Outputs that were read back, by step, and those that are being read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Loads {
-    loaded: HashMap<String, ToolResult>,
-    in_flight: BTreeSet<String>,
+    loaded: HashMap<String, Loaded>,
+    /// Bytes of those being read.
+    in_flight: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug)]
+struct Loaded {
+    result: ToolResult,
+    bytes: u64,
+}
+
+/// What references can point at: outputs of the done steps, with those that were read back in their places, and results of
+/// other tasks.
+pub(super) struct Targets<'a> {
+    state: &'a State,
+    deps: Option<&'a Value>,
+    loads: &'a Loads,
+}
+
+impl Outputs for Targets<'_> {
+    fn output(&self, step: &str) -> Option<&Value> {
+        if step == DEPS {
+            return self.deps;
+        }
+        let output = self.state.output(step)?;
+        let loaded = self.loads.loaded.get(step).and_then(|loaded| loaded.result.as_ref().ok());
+        Some(loaded.unwrap_or(output))
+    }
 }
 
 impl Loads {
     pub(super) fn is_busy(&self) -> bool {
         !self.in_flight.is_empty()
     }
+
+    fn has(&self, step: &str) -> bool {
+        self.loaded.contains_key(step) || self.in_flight.contains_key(step)
+    }
+
+    fn refuse(&mut self, step: String, failure: Failure) {
+        self.loaded.insert(step, Loaded { result: Err(failure), bytes: 0 });
+    }
 }
 
 impl Machine {
-    /// The artifacts that steps about to go on refer to and that have not been read back, marked as being read.
+    /// The artifacts that steps about to go on refer to and that have not been read back, marked as being read. Steps go
+    /// in their order: one whose artifacts find no room waits until others have gone on.
     pub(super) fn take_loads(&mut self) -> Vec<Load> {
         let used: BTreeSet<String> =
             self.state.steps.iter().filter(|step| !step.has_ended()).flat_map(referred).collect();
         self.loads.loaded.retain(|step, _| used.contains(step));
+        let mut wanted = self.loads.in_flight.clone();
         let mut due = Vec::new();
-        for step in self.state.steps.iter().filter(|step| is_about_to_go_on(step)).flat_map(referred) {
-            let Some(artifact) = self.state.step(&step).and_then(Step::output).and_then(kept_apart) else { continue };
-            if self.loads.loaded.contains_key(&step) || self.loads.in_flight.contains(&step) {
+        for index in 0..self.state.steps.len() {
+            if !is_about_to_go_on(&self.state.steps[index]) {
                 continue;
             }
-            if artifact.bytes > MAX_LOADED_BYTES {
-                let (bytes, name) = (artifact.bytes, artifact.name);
+            let needed = self.needed(index);
+            let all: u64 = needed.values().map(|load| load.bytes).sum();
+            if all > MAX_LOADED_AT_ONCE {
+                let message = format!(
+                    "the outputs that it refers to have {all} bytes, and at most {MAX_LOADED_AT_ONCE} are read back at once; \
+                     they are artifacts: read parts of them with read_artifact in an instruction step"
+                );
+                self.fail(index, Failure::invalid(message));
+                continue;
+            }
+            let new = || needed.iter().filter(|(step, _)| !wanted.contains_key(*step));
+            let bytes = new().map(|(_, load)| load.bytes).sum::<u64>() + wanted.values().sum::<u64>();
+            if bytes > MAX_LOADED_AT_ONCE {
+                continue;
+            }
+            for (step, Needed { artifact, bytes }) in needed {
+                if !self.loads.has(&step) {
+                    due.push(Load { step: step.clone(), artifact });
+                    self.loads.in_flight.insert(step.clone(), bytes);
+                }
+                wanted.insert(step, bytes);
+            }
+        }
+        let held: u64 =
+            self.loads.loaded.values().map(|loaded| loaded.bytes).chain(self.loads.in_flight.values().copied()).sum();
+        if held > MAX_LOADED_AT_ONCE {
+            self.loads.loaded.retain(|step, loaded| loaded.result.is_err() || wanted.contains_key(step));
+        }
+        due
+    }
+
+    /// The artifacts that step number `index` refers to, by the step whose output they are. One that is too long is noted as
+    /// refused and is not among them.
+    fn needed(&mut self, index: usize) -> BTreeMap<String, Needed> {
+        let mut needed = BTreeMap::new();
+        for step in referred(&self.state.steps[index]) {
+            let Some(artifact) = self.state.output(&step).and_then(kept_apart) else { continue };
+            let (bytes, name) = (artifact.bytes, artifact.name.to_owned());
+            if bytes <= MAX_LOADED_BYTES {
+                needed.insert(step, Needed { artifact: name, bytes });
+            } else if !self.loads.has(&step) {
                 let failure = Failure::invalid(format!(
                     "the output of step {step} has {bytes} bytes, and a reference reads back at most {MAX_LOADED_BYTES}; it \
                      became artifact {name:?}: read parts of it with read_artifact in an instruction step"
                 ));
-                self.loads.loaded.insert(step, Err(failure));
-                continue;
+                self.loads.refuse(step, failure);
             }
-            due.push(Load { step: step.clone(), artifact: artifact.name.to_owned() });
-            self.loads.in_flight.insert(step);
         }
-        due
+        needed
     }
 
     /// Takes what the artifact of `step` came to.
@@ -60,22 +136,24 @@ impl Machine {
     /// # Errors
     /// [`NotInFlight`] when it was not asked for; nothing changes.
     pub fn loaded(&mut self, step: &str, result: ToolResult) -> Result<(), NotInFlight> {
-        if !self.loads.in_flight.remove(step) {
-            return Err(NotInFlight(step.to_owned()));
-        }
-        self.loads.loaded.insert(step.to_owned(), result);
+        let bytes = self.loads.in_flight.remove(step).ok_or_else(|| NotInFlight(step.to_owned()))?;
+        let result = result.and_then(|output| {
+            let memory = Size::of(&output).memory;
+            if memory <= MAX_LOADED_MEMORY {
+                return Ok(output);
+            }
+            Err(Failure::invalid(format!(
+                "the output of step {step} holds so many values that it takes {memory} bytes of memory, and a reference reads \
+                 back at most {MAX_LOADED_MEMORY}: read parts of it with read_artifact in an instruction step"
+            )))
+        });
+        self.loads.loaded.insert(step.to_owned(), Loaded { result, bytes });
         Ok(())
     }
 
-    /// What references can point at, with outputs that were read back in their places.
-    pub(super) fn targets(&self) -> HashMap<String, Value> {
-        let mut targets = self.state.targets(&self.setup.dependencies);
-        for (step, result) in &self.loads.loaded {
-            if let (Some(target), Ok(value)) = (targets.get_mut(step), result) {
-                target.clone_from(value);
-            }
-        }
-        targets
+    /// What references can point at.
+    pub(super) fn targets(&self) -> Targets<'_> {
+        Targets { state: &self.state, deps: self.deps.as_ref(), loads: &self.loads }
     }
 
     /// The artifacts whose content stands in [`Machine::targets`], by step.
@@ -91,10 +169,10 @@ impl Machine {
     /// step that is about to go on and refers to the same one: none of them may take the stub for the output.
     pub(super) fn waits_for_load(&mut self, index: usize) -> bool {
         let used = referred(&self.state.steps[index]);
-        if used.iter().any(|step| self.loads.in_flight.contains(step)) {
+        if used.iter().any(|step| self.loads.in_flight.contains_key(step)) {
             return true;
         }
-        let failed = |step: &String| Some((step.clone(), self.loads.loaded.get(step)?.clone().err()?));
+        let failed = |step: &String| Some((step.clone(), self.loads.loaded.get(step)?.result.clone().err()?));
         let Some((step, failure)) = used.iter().find_map(failed) else {
             // It may have become due after the artifacts of this round were taken.
             return used.iter().any(|step| self.is_unread(step));
@@ -110,11 +188,22 @@ impl Machine {
         true
     }
 
+    /// Whether step number `index` refers to an artifact that has not been read back.
+    pub(super) fn has_unread(&self, index: usize) -> bool {
+        referred(&self.state.steps[index]).iter().any(|step| self.is_unread(step))
+    }
+
     /// Whether the output of `step` became an artifact that has not been read back.
     fn is_unread(&self, step: &str) -> bool {
-        let output = self.state.step(step).and_then(Step::output);
+        let output = self.state.output(step);
         output.and_then(kept_apart).is_some() && !self.loads.loaded.contains_key(step)
     }
+}
+
+/// An artifact that a step refers to.
+struct Needed {
+    artifact: String,
+    bytes: u64,
 }
 
 /// Steps whose outputs the arguments or the instruction of `step` refer to.

@@ -4,6 +4,7 @@
 //! cannot close, after a statement that data is not instruction. The goal has a block of its own.
 
 use std::collections::HashMap;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -13,8 +14,9 @@ use super::state::{Rejected, State, Step};
 use crate::domain::conversation::Message;
 use crate::domain::failure::Failure;
 use crate::domain::handover::PARENT;
+use crate::domain::json::Size;
 use crate::domain::memory::Recalled;
-use crate::domain::plan::{PlanStep, referenced, resolve};
+use crate::domain::plan::{Outputs, PlanStep, referenced, target, unescaped};
 use crate::domain::tool::{FAIL_STEP, ToolSpec};
 
 /// Most bytes of one data block. Longer outputs of tools have become artifacts before they get here.
@@ -110,22 +112,18 @@ pub(super) fn answer(setup: &Setup, state: &State, rejected: &[Rejected]) -> Vec
 pub(super) fn act(
     setup: &Setup,
     step: &PlanStep,
-    outputs: &HashMap<String, Value>,
+    outputs: &impl Outputs,
     artifacts: &HashMap<String, String>,
 ) -> Vec<Message> {
     let instruction = step.instruction.as_deref().unwrap_or_default();
-    let mut shown: Vec<(String, Value)> = Vec::new();
+    let mut shown: Vec<(String, &Value)> = Vec::new();
     // A reference stays a name in the instruction: what it stands for is data and must not become part of it.
-    for reference in referenced(instruction) {
-        let name = format!("${{{reference}}}");
-        if let Ok(value) = resolve(&Value::String(name.clone()), outputs) {
-            shown.push((name, value));
-        }
+    let referred = referenced(instruction);
+    for reference in &referred {
+        shown.extend(target(reference, outputs).map(|value| (format!("${{{reference}}}"), value)));
     }
-    for dependency in &step.depends_on {
-        if let Some(output) = outputs.get(dependency).filter(|_| !instruction.contains(&format!("${{{dependency}}}"))) {
-            shown.push((format!("${{{dependency}}}"), output.clone()));
-        }
+    for dependency in step.depends_on.iter().filter(|dependency| !referred.contains(&dependency.as_str())) {
+        shown.extend(outputs.output(dependency).map(|output| (format!("${{{dependency}}}"), output)));
     }
     let limit = share(shown.len());
     let blocks: Vec<String> = shown
@@ -141,7 +139,7 @@ pub(super) fn act(
          done, call {FAIL_STEP} with the reason; never pretend.",
         goal(setup),
         step.id,
-        disarmed(&instruction.replace("$${", "${")),
+        disarmed(&unescaped(instruction)),
         blocks.join("\n"),
     );
     vec![system(setup, "You carry out one step of a plan that serves a goal."), Message::User { content: user }]
@@ -270,20 +268,51 @@ fn data_block(name: &str, value: &Value, limit: usize) -> String {
 
 /// The same for a value that is, or comes from, `artifact`.
 fn data_block_of(name: &str, value: &Value, limit: usize, artifact: Option<&str>) -> String {
-    let text = match value {
-        Value::String(text) => disarmed(text),
-        other => disarmed(&other.to_string()),
+    // The rest of a long value is not even written: a message may show hundreds of them.
+    let (start, bytes) = match value {
+        Value::String(text) => (clipped(text, limit).to_owned(), text.len()),
+        other => (start_of_json(other, limit), Size::of(other).text),
     };
-    let shown = clipped(&text, limit);
+    let safe = disarmed(&start);
+    let shown = clipped(&safe, limit);
     let block = format!("<data name=\"{name}\">\n{shown}\n</data>");
-    if shown.len() == text.len() {
+    if start.len() == bytes && shown.len() == safe.len() {
         return block;
     }
     let rest = artifact.map_or_else(
         || "ask for a smaller part of it if you need the rest".to_owned(),
         |artifact| format!("read_artifact with name {artifact:?} reads the rest"),
     );
-    format!("{block}\n[cut: the first {} of {} bytes; {rest}]", shown.len(), text.len())
+    format!("{block}\n[cut: the first {} of {bytes} bytes; {rest}]", shown.len())
+}
+
+/// The first `limit` bytes, or a few less, of `value` as JSON.
+fn start_of_json(value: &Value, limit: usize) -> String {
+    struct Start(Vec<u8>, usize);
+
+    impl Write for Start {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let room = self.1 - self.0.len();
+            if room == 0 {
+                return Err(io::Error::from(io::ErrorKind::StorageFull));
+            }
+            let taken = bytes.len().min(room);
+            self.0.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut start = Start(Vec::new(), limit);
+    // An error says that there is more, which the caller knows from the size.
+    drop(serde_json::to_writer(&mut start, value));
+    String::from_utf8(start.0).unwrap_or_else(|error| {
+        let end = error.utf8_error().valid_up_to();
+        String::from_utf8_lossy(&error.as_bytes()[..end]).into_owned()
+    })
 }
 
 /// Name of the artifact that holds the whole of an output, where there is one.
@@ -332,5 +361,8 @@ mod tests {
         let block = data_block("s1", &json!({"artifact": "s1-1.json", "preview": "é".repeat(400)}), 101);
         assert!(block.contains("read_artifact with name \"s1-1.json\""), "{block}");
         assert!(data_block("s1", &json!("é".repeat(400)), 101).contains("the first 100 of 800 bytes"));
+        assert!(data_block("s1", &json!(["é".repeat(400)]), 101).contains("the first 100 of 804 bytes"));
+        let whole = json!(["é".repeat(40)]);
+        assert_eq!(data_block("s1", &whole, 84), format!("<data name=\"s1\">\n{whole}\n</data>"));
     }
 }

@@ -3,16 +3,16 @@
 //! The setup (goal, tools, limits) is not in here: it comes from the task and the configuration of the process
 //! that continues the run.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::domain::budget::Spent;
 use crate::domain::conversation::Message;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::plan::{DEPS, PlanStep};
+use crate::domain::plan::{Outputs, PlanStep};
 use crate::domain::tool::ToolCall;
 
 /// Version of the serialised form. Raised when an older program could misread a newer state or the reverse.
@@ -174,20 +174,6 @@ impl State {
         self.steps.iter().find(|step| step.plan.id == id)
     }
 
-    /// Outputs of the done steps, by step.
-    pub(super) fn outputs(&self) -> HashMap<String, Value> {
-        self.steps.iter().filter_map(|step| Some((step.plan.id.clone(), step.output()?.clone()))).collect()
-    }
-
-    /// What references can point at: outputs of the done steps, and results of other tasks.
-    pub(super) fn targets(&self, dependencies: &Map<String, Value>) -> HashMap<String, Value> {
-        let mut targets = self.outputs();
-        if !dependencies.is_empty() {
-            targets.insert(DEPS.to_owned(), Value::Object(dependencies.clone()));
-        }
-        targets
-    }
-
     /// Model calls in flight.
     pub(super) fn asking(&self) -> u32 {
         let asked = match &self.phase {
@@ -208,6 +194,13 @@ impl State {
     /// Failures of the plan in force, in its order.
     pub(super) fn failures(&self) -> Vec<Failure> {
         self.steps.iter().filter_map(|step| step.failure().cloned()).collect()
+    }
+}
+
+impl Outputs for State {
+    /// Outputs of the done steps, as the state holds them.
+    fn output(&self, step: &str) -> Option<&Value> {
+        self.step(step).and_then(Step::output)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The graph of steps: what can start, what is blocked, what follows when nothing is left to run.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use super::consent::{Consent, consent};
@@ -7,11 +9,21 @@ use super::state::{Act, Asking, CallStatus, Phase, Status, Step, as_known, unkno
 use super::{Action, Machine, checking};
 use crate::domain::event::Level;
 use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
-use crate::domain::plan::resolve;
+use crate::domain::json::Size;
+use crate::domain::plan::{MAX_EXPANDED_MEMORY, resolve};
 use crate::domain::tool::{ToolCall, ToolResult};
 
 /// Calls of a tool step that are made at once, the first included, while they fail in a passing way.
 const TRIES: u32 = 3;
+/// Memory that the arguments of the tool calls of one run take, in bytes, at which no further call starts before one has
+/// returned.
+const MAX_ARGUMENTS_IN_FLIGHT: usize = MAX_EXPANDED_MEMORY;
+/// Most bytes of JSON of a call that a person must agree to: more than anybody reads.
+const MAX_QUESTION_BYTES: usize = 64 * 1024;
+/// Bytes of JSON at which a request for approval takes no further call.
+const MAX_ASKED_BYTES: usize = 512 * 1024;
+/// Most bytes of JSON of the outputs in a result, in each of its two parts.
+const MAX_RESULT_BYTES: usize = 1024 * 1024;
 
 impl Machine {
     /// What the steps need next; `None` when that has changed the phase.
@@ -158,6 +170,9 @@ impl Machine {
                 continue;
             };
             let (tries, tool) = (*tries, tool.clone());
+            if self.arguments.values().sum::<usize>() >= MAX_ARGUMENTS_IN_FLIGHT {
+                break;
+            }
             if self.waits_for_load(index) {
                 continue;
             }
@@ -171,10 +186,15 @@ impl Machine {
                 Ok(call) => {
                     let step = &self.state.steps[index];
                     match consent(&self.setup, &step.plan, step.revision, &call) {
-                        Consent::Open => {}
+                        Consent::Open => {
+                            if let Err(failure) = check_question(&call) {
+                                self.fail(index, failure);
+                            }
+                        }
                         Consent::Refused(failure) => self.fail(index, failure),
                         Consent::Given => {
                             self.state.steps[index].status = Status::Calling { started: true, tries };
+                            self.arguments.insert(call.id.clone(), Size::of(&call.arguments).memory);
                             calls.push(call);
                         }
                     }
@@ -187,7 +207,7 @@ impl Machine {
     /// The call of a tool step, with every reference replaced, and JSON as its text where the tool wants text.
     ///
     /// # Errors
-    /// A reference that points at nothing.
+    /// A reference that points at nothing, or references that grow to more than a call may have.
     fn call_of(&self, index: usize, tool: &str) -> Result<ToolCall, Failure> {
         let step = &self.state.steps[index];
         let mut arguments = match &step.plan.arguments {
@@ -202,19 +222,28 @@ impl Machine {
         Ok(ToolCall { id: step.call_id(1), step: step.plan.id.clone(), tool: tool.to_owned(), arguments })
     }
 
-    /// The calls that are due and wait for a person.
+    /// The calls that are due and wait for a person: as many as fit into one request for approval. The others are asked
+    /// about once these are decided.
     fn held_back(&self) -> Vec<ToolCall> {
-        let mut calls = Vec::new();
+        let mut calls: Vec<ToolCall> = Vec::new();
+        let mut bytes = 0;
         for (index, step) in self.state.steps.iter().enumerate() {
+            if bytes > MAX_ASKED_BYTES {
+                break;
+            }
+            let before = calls.len();
             match (&step.status, &step.plan.tool) {
                 // One whose references point at nothing has failed by now.
-                (Status::Calling { started: false, .. }, Some(tool)) => calls.extend(self.call_of(index, tool)),
+                (Status::Calling { started: false, .. }, Some(tool)) if !self.has_unread(index) => {
+                    calls.extend(self.call_of(index, tool));
+                }
                 (Status::Acting(act), _) => {
                     let queued = act.calls.iter().filter(|call| call.status == CallStatus::Queued);
                     calls.extend(queued.map(|call| call.of_step(&step.plan.id)));
                 }
                 _ => {}
             }
+            bytes += calls[before..].iter().map(|call| Size::of(&call.arguments).text).sum::<usize>();
         }
         calls
     }
@@ -249,8 +278,11 @@ impl Machine {
 
     fn is_repeatable(&self, index: usize) -> bool {
         let step = &self.state.steps[index].plan;
-        // What refers to an output that is yet to be read back must not look like a call without arguments.
-        let arguments = resolve(&step.arguments, &self.targets()).unwrap_or_else(|_| step.arguments.clone());
+        // All that it depends on. What refers to an output that is yet to be read back stays as it is written, since it must
+        // not look like a call without a method.
+        let method = step.arguments.get("method");
+        let method = method.map(|method| resolve(method, &self.targets()).unwrap_or_else(|_| method.clone()));
+        let arguments = Value::Object(method.map(|method| ("method".to_owned(), method)).into_iter().collect());
         step.tool.as_deref().and_then(|tool| self.tool(tool)).is_some_and(|tool| tool.is_repeatable(&arguments))
     }
 
@@ -279,14 +311,26 @@ impl Machine {
         self.end(Err(weightiest(failures)));
     }
 
-    /// The outputs of all steps as one result; see the module's description.
+    /// The outputs of all steps as one result; see the module's description. What does not fit is replaced by how large it
+    /// is, never cut: half of it might be taken for the whole.
     fn aggregate(&self) -> Value {
         let steps = &self.state.steps;
-        let needed: Vec<&str> = steps.iter().flat_map(|step| step.plan.dependencies()).collect();
-        let outputs: Map<String, Value> =
-            steps.iter().filter_map(|step| Some((step.plan.id.clone(), step.output()?.clone()))).collect();
-        let mut last: Map<String, Value> = outputs.clone();
-        last.retain(|id, _| !needed.contains(&id.as_str()));
+        let needed: HashSet<&str> = steps.iter().flat_map(|step| step.plan.dependencies()).collect();
+        let within = |is_part: &dyn Fn(&str) -> bool| {
+            let mut left = MAX_RESULT_BYTES;
+            let mut part = Map::new();
+            for step in steps.iter().filter(|step| is_part(&step.plan.id)) {
+                let Some(output) = step.output() else { continue };
+                let bytes = Size::of(output).text;
+                let fits = bytes <= left;
+                left -= if fits { bytes } else { 0 };
+                let shown = if fits { output.clone() } else { json!({"too_large": {"bytes": bytes}}) };
+                part.insert(step.plan.id.clone(), shown);
+            }
+            part
+        };
+        let outputs = within(&|_| true);
+        let last = within(&|id| !needed.contains(id));
         let output = if last.len() == 1 { last.into_values().next() } else { Some(Value::Object(last)) };
         json!({"steps": outputs, "output": output})
     }
@@ -344,6 +388,22 @@ enum Readiness {
     Waits,
     Ready,
     Blocked(String),
+}
+
+/// Whether a person can be asked about `call`.
+///
+/// # Errors
+/// A failure that says how long its arguments are.
+fn check_question(call: &ToolCall) -> Result<(), Failure> {
+    let bytes = Size::of(&call.arguments).text;
+    if bytes <= MAX_QUESTION_BYTES {
+        return Ok(());
+    }
+    Err(Failure::invalid(format!(
+        "the arguments of this call of {} have {bytes} bytes, and a person must agree to it; at most {MAX_QUESTION_BYTES} are \
+         allowed then: put long texts into an artifact first",
+        call.tool
+    )))
 }
 
 /// The failure that stands for all: one that no retry mends before the others, else the longest wait asked for.

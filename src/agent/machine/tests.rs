@@ -16,6 +16,7 @@ use crate::domain::tool::Effect;
 mod abuse;
 mod acting;
 mod asking_people;
+mod bounds;
 mod loading;
 mod planning;
 mod resuming;
@@ -150,14 +151,7 @@ fn said(call: &ModelCall) -> String {
 fn copied(machine: &Machine) -> Machine {
     let state = machine.state().expect("serialisable");
     let state = serde_json::from_str(&state.to_string()).expect("the same");
-    Machine {
-        setup: machine.setup.clone(),
-        state,
-        loads: Loads::default(),
-        notes: Vec::new(),
-        asked_at: std::collections::BTreeMap::new(),
-        tree: machine.tree.clone(),
-    }
+    Machine { tree: machine.tree.clone(), ..Machine::with(machine.setup.clone(), state) }
 }
 
 /// The machine as the next attempt continues it.

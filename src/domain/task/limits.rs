@@ -5,9 +5,9 @@
 
 use std::ops::RangeInclusive;
 
-use serde_json::Value;
-
 use super::{MAX_GOAL_CHARS, MAX_PRIORITY, Task};
+use crate::domain::json::is_deeper;
+use crate::domain::plan::MAX_NESTING;
 
 /// Characters of a goal.
 pub const GOAL_CHARS: RangeInclusive<usize> = 1..=MAX_GOAL_CHARS;
@@ -24,12 +24,6 @@ pub const ATTEMPTS: RangeInclusive<u32> = 1..=1_000;
 pub const TIMEOUT_S: RangeInclusive<u64> = 1..=2_592_000;
 /// Priorities, from "can wait" to "urgent".
 pub const PRIORITY: RangeInclusive<u8> = 0..=MAX_PRIORITY;
-/// Levels to which a plan and the values of a context may be nested.
-pub const MAX_NESTING: usize = 16;
-
-/// Levels of a plan above the arguments of a step: the plan, its list, the step.
-const ABOVE_ARGUMENTS: usize = 3;
-
 /// Every bound that `task` exceeds, each with the field, its value and the bound. `goal` is [`GOAL_CHARS`] or
 /// [`REQUEST_GOAL_CHARS`]. A task that has ended is a record and has no bounds.
 #[must_use]
@@ -43,10 +37,7 @@ pub fn faults(task: &Task, goal: &RangeInclusive<usize>) -> Vec<String> {
     faults.extend(number_fault("max_attempts", &task.max_attempts, &ATTEMPTS, ""));
     faults.extend(number_fault("timeout_s", &task.timeout_s, &TIMEOUT_S, " (30 days)"));
     faults.extend(name_faults(task));
-    let arguments = task.plan.iter().flat_map(|plan| &plan.steps).map(|step| &step.arguments);
-    if arguments.into_iter().any(|value| is_deeper(value, MAX_NESTING - ABOVE_ARGUMENTS)) {
-        faults.push(format!("plan is nested deeper than {MAX_NESTING} levels"));
-    }
+    faults.extend(task.plan.as_ref().and_then(|plan| plan.check_size().err()).map(|error| error.to_string()));
     if task.context.values().any(|value| is_deeper(value, MAX_NESTING)) {
         faults.push(format!("context is nested deeper than {MAX_NESTING} levels"));
     }
@@ -96,18 +87,9 @@ fn name_faults(task: &Task) -> impl Iterator<Item = String> {
     })
 }
 
-/// Whether `value` is nested deeper than `levels`.
-fn is_deeper(value: &Value, levels: usize) -> bool {
-    match value {
-        Value::Array(items) => levels == 0 || items.iter().any(|item| is_deeper(item, levels - 1)),
-        Value::Object(fields) => levels == 0 || fields.values().any(|field| is_deeper(field, levels - 1)),
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::domain::id::TaskId;

@@ -1,0 +1,8 @@
+//! What an attacker, or a hostile model, page or task, could do to the real program: it keeps answering, within its memory,
+//! and stops when it is told to.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod support;
+
+mod references;
