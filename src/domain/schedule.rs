@@ -252,7 +252,7 @@ impl Schedule {
         // Whoever asks for a firing wants it now. One of long ago must not go before everything that is urgent now.
         let run_at = if cause.is_asked() { now } else { at.plus_millis(self.jitter_ms(at)).max(now) };
         let blank = Task { run_at, schedule_id: Some(self.id.clone()), ..Task::new(id, "", now) };
-        let mut task = self.definition.task.filled(&self.words(at)).apply(blank)?;
+        let mut task = self.definition.task.filled(&self.words(at))?.apply(blank)?;
         task.context.entry("schedule").or_insert_with(|| Value::from(self.id.clone()));
         task.context.insert(FIRE_TIME.to_owned(), Value::from(zone_exact(self.definition.zone, at)));
         match cause {
@@ -279,7 +279,7 @@ impl Schedule {
     /// The record of a firing that does not run, with the reason.
     #[must_use]
     pub fn skipped_task(&self, id: TaskId, at: Timestamp, reason: &str, now: Timestamp) -> Task {
-        let Template { goal, tags, .. } = self.definition.task.filled(&self.words(at));
+        let (goal, tags) = self.definition.task.record(&self.words(at));
         let mut task = Task { tags, ..Task::new(id, goal, now) };
         task.status = TaskStatus::Skipped;
         task.run_at = at;

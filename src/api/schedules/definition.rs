@@ -90,7 +90,7 @@ impl Body {
             errors.push(format!("task: a step must not be called {step:?}, since ${{{step}}} is a placeholder"));
         }
         let Some(Times { spec, zone, start, end }) = times.filter(|_| errors.is_empty()) else { return Err(errors) };
-        let filled = task.filled(&Words::new(id, now, now, zone));
+        let filled = task.filled(&Words::new(id, now, now, zone)).map_err(|error| vec![error])?;
         let definition = Definition {
             spec,
             zone,

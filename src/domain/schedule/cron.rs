@@ -3,15 +3,13 @@
 //! Knows no time zones: it searches through wall-clock times, of which every day has all. What becomes of a time that
 //! a zone leaves out or has twice is decided in [`timing`](super::timing).
 
-use std::cmp::Ordering;
-
-use chrono::{DateTime, Datelike as _, NaiveDateTime, Timelike as _};
 use croner::parser::CronParser;
-use croner::time::{CivilDate, CivilDateTime, CivilTime, CronDateTime, Resolution, Weekday};
 use croner::{Cron, errors::CronError};
 use grammar::{FIELDS, Field, Part};
+use search::Search;
 
 mod grammar;
+mod search;
 
 /// Longest expression, in characters.
 const MAX_CHARS: usize = 200;
@@ -71,7 +69,7 @@ pub enum InvalidCron {
 #[derive(Clone, Debug)]
 pub struct CronExpression {
     cron: Cron,
-    hourly: bool,
+    search: Search,
 }
 
 impl CronExpression {
@@ -127,20 +125,20 @@ impl CronExpression {
                 |(part, reason)| wrong(part, reason),
             )
         })?;
-        let hourly = (0..24).all(|hour| cron.pattern.hour_match(hour).unwrap_or(false));
-        Ok(Self { cron, hourly })
+        let search = Search::new(&cron);
+        Ok(Self { cron, search })
     }
 
     /// Whether it fires in each of the 24 hours, and so means "this often" more than "at this time of day".
     #[must_use]
-    pub const fn is_hourly(&self) -> bool {
-        self.hourly
+    pub fn is_hourly(&self) -> bool {
+        self.search.is_hourly()
     }
 
     /// The first wall-clock time from `wall` on that it matches, in seconds since 1970-01-01 00:00:00 on the same
-    /// clock; `None` when there is none before the year 5000.
+    /// clock; `None` when there is none up to the year 5000.
     pub(super) fn next_wall(&self, wall: i64) -> Option<i64> {
-        self.cron.find_next_occurrence(&Wall(wall), true).ok().map(|Wall(next)| next)
+        self.search.next(&self.cron, wall)
     }
 }
 
@@ -181,45 +179,6 @@ fn reason(error: &CronError) -> String {
     let said = said.trim_end_matches('.');
     let mut letters = said.chars();
     letters.next().map_or_else(String::new, |first| first.to_lowercase().collect::<String>() + letters.as_str())
-}
-
-/// A time on a clock on the wall, without zone: seconds since 1970-01-01 00:00:00 on the same clock.
-#[derive(Clone, Copy)]
-struct Wall(i64);
-
-impl Wall {
-    fn naive(self) -> NaiveDateTime {
-        DateTime::from_timestamp(self.0, 0).unwrap_or_default().naive_utc()
-    }
-}
-
-impl CronDateTime for Wall {
-    fn to_civil(&self) -> CivilDateTime {
-        let naive = self.naive();
-        CivilDateTime::new(
-            CivilDate::from_parts_unchecked(naive.year(), naive.month(), naive.day()),
-            CivilTime::from_parts_unchecked(naive.hour(), naive.minute(), naive.second()),
-        )
-    }
-
-    fn civil_weekday(&self) -> Weekday {
-        Weekday::from_days_from_sunday(self.naive().weekday().num_days_from_sunday())
-    }
-
-    fn resolve_civil(&self, civil: CivilDateTime) -> Result<Resolution<Self>, CronError> {
-        let naive = chrono::NaiveDate::from_ymd_opt(civil.year(), civil.month(), civil.day())
-            .and_then(|date| date.and_hms_opt(civil.hour(), civil.minute(), civil.second()))
-            .ok_or(CronError::InvalidDate)?;
-        Ok(Resolution::Single(Self(naive.and_utc().timestamp())))
-    }
-
-    fn checked_add_seconds(&self, seconds: i64) -> Option<Self> {
-        self.0.checked_add(seconds).map(Self)
-    }
-
-    fn cmp_instant(&self, other: &Self) -> Ordering {
-        self.0.cmp(&other.0)
-    }
 }
 
 #[cfg(test)]

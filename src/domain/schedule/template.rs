@@ -5,13 +5,17 @@ use serde_json::{Map, Value};
 
 use super::zone::Zone;
 use crate::domain::approval::Need;
-use crate::domain::plan::Plan;
+use crate::domain::plan::{MAX_PLAN_BYTES, Plan};
 use crate::domain::task::{DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, Task, limits};
 use crate::domain::time::Timestamp;
 
 /// The placeholders: the id of the schedule, the time of the firing and its day in the zone, the time of the firing
 /// before it, and the zone.
 pub const PLACEHOLDERS: [&str; 5] = ["schedule", "fire_time", "fire_date", "previous_fire_time", "zone"];
+
+/// Most bytes that the texts of a template may have once their placeholders are replaced: room for the largest plan and as much
+/// beside it.
+pub const MAX_FILLED_BYTES: usize = 2 * MAX_PLAN_BYTES;
 
 /// What every task of a schedule is like. In the goal, in tags, in the concurrency key, and in every text of plan and
 /// context, `${fire_time}` and the other [`PLACEHOLDERS`] are replaced when it fires.
@@ -84,28 +88,55 @@ impl Words {
         Self { values: [schedule.to_owned(), zone.show(at), zone.date(at), zone.show(previous), zone.to_string()] }
     }
 
-    fn put_into(&self, text: &str) -> String {
-        if !text.contains("${") {
-            return text.to_owned();
-        }
-        // In one pass, so that a value that looks like a placeholder stays what it is.
-        let mut done = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some(start) = rest.find("${") {
-            done.push_str(&rest[..start]);
-            let known = PLACEHOLDERS.iter().zip(&self.values).find_map(|(name, value)| {
-                let after = rest[start + 2..].strip_prefix(name)?.strip_prefix('}')?;
-                Some((value, after)).filter(|_| !done.ends_with('$'))
-            });
-            if let Some((value, after)) = known {
-                done.push_str(value);
-                rest = after;
-            } else {
-                done.push_str("${");
-                rest = &rest[start + 2..];
+    /// The pieces that `text` becomes: its own, and values in the places of placeholders. In one pass, so that a value that
+    /// looks like a placeholder stays what it is.
+    fn pieces<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a str> {
+        let mut at = 0;
+        let mut from = 0;
+        let mut value: Option<&str> = None;
+        std::iter::from_fn(move || {
+            if let Some(value) = value.take() {
+                return Some(value);
             }
+            while let Some(start) = text[at..].find("${").map(|start| at + start) {
+                at = start + 2;
+                let is_escaped = text[..start].ends_with('$');
+                let known = PLACEHOLDERS
+                    .iter()
+                    .zip(&self.values)
+                    .find(|(name, _)| text[at..].strip_prefix(**name).is_some_and(|after| after.starts_with('}')));
+                if let Some((name, known)) = known.filter(|_| !is_escaped) {
+                    let before = &text[from..start];
+                    at += name.len() + 1;
+                    from = at;
+                    value = Some(known.as_str());
+                    return Some(before);
+                }
+            }
+            at = text.len();
+            let rest = &text[from..];
+            from = at;
+            (!rest.is_empty()).then_some(rest)
+        })
+    }
+
+    fn put_into(&self, text: &str) -> String {
+        self.pieces(text).collect()
+    }
+
+    /// Bytes of `text` with its placeholders replaced.
+    fn grown(&self, text: &str) -> usize {
+        self.pieces(text).map(str::len).sum()
+    }
+
+    /// Bytes of all texts in `value` with their placeholders replaced.
+    fn grown_value(&self, value: &Value) -> usize {
+        match value {
+            Value::String(text) => self.grown(text),
+            Value::Array(items) => items.iter().map(|item| self.grown_value(item)).sum(),
+            Value::Object(fields) => fields.values().map(|field| self.grown_value(field)).sum(),
+            _ => 0,
         }
-        done + rest
     }
 
     fn fill(&self, value: &Value) -> Value {
@@ -120,16 +151,35 @@ impl Words {
 
 impl Template {
     /// The same with every placeholder replaced.
-    #[must_use]
-    pub fn filled(&self, words: &Words) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When its texts would grow to more than [`MAX_FILLED_BYTES`], which is found before any is replaced.
+    pub fn filled(&self, words: &Words) -> Result<Self, String> {
+        let texts = self.tags.iter().chain(&self.concurrency_key).chain([&self.goal]);
+        let values = self.plan.iter().chain(self.context.values());
+        let bytes = texts.map(|text| words.grown(text)).sum::<usize>()
+            + values.map(|value| words.grown_value(value)).sum::<usize>();
+        if bytes > MAX_FILLED_BYTES {
+            return Err(format!(
+                "task: its texts have {bytes} bytes once the placeholders are replaced; at most {MAX_FILLED_BYTES} are allowed"
+            ));
+        }
+        Ok(Self {
             goal: words.put_into(&self.goal),
             plan: self.plan.as_ref().map(|plan| words.fill(plan)),
             context: self.context.iter().map(|(key, value)| (key.clone(), words.fill(value))).collect(),
             tags: self.tags.iter().map(|tag| words.put_into(tag)).collect(),
             concurrency_key: self.concurrency_key.as_ref().map(|key| words.put_into(key)),
             ..self.clone()
-        }
+        })
+    }
+
+    /// Goal and tags with every placeholder replaced: what a record of a firing that did not run shows.
+    #[must_use]
+    pub fn record(&self, words: &Words) -> (String, Vec<String>) {
+        let fits = |text: &String| words.grown(text) <= MAX_FILLED_BYTES;
+        let put = |text: &String| if fits(text) { words.put_into(text) } else { text.clone() };
+        (put(&self.goal), self.tags.iter().map(put).collect())
     }
 
     /// What is said of the task goes into `task`, but for the approval; its placeholders must have been replaced.
@@ -167,6 +217,7 @@ impl Template {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -183,7 +234,7 @@ mod tests {
         .expect("a template");
         let at = Timestamp::from_millis(1_785_567_600_000);
         let (before, zone) = (at.plus_millis(-86_400_000), "Europe/Berlin".parse().expect("a zone"));
-        let filled = template.filled(&Words::new("${zone}", at, before, zone));
+        let filled = template.filled(&Words::new("${zone}", at, before, zone)).expect("small");
         assert_eq!(filled.goal, "report of 2026-08-01 (${zone}), not $${fire_date} nor ${other}");
         assert_eq!(
             Value::Object(filled.context.clone()),
@@ -195,6 +246,24 @@ mod tests {
         let task = filled.apply(Task::new(crate::domain::id::TaskId::Number(1), "", at)).expect("a task");
         assert_eq!(task.plan.expect("a plan").steps.len(), 1);
         assert_eq!(task.concurrency_key.as_deref(), Some("reports in Europe/Berlin"));
+    }
+
+    #[test]
+    fn what_placeholders_grow_to_is_bounded_before_they_are_replaced() {
+        let at = Timestamp::from_millis(0);
+        let words = Words::new(&"s".repeat(100), at, at, Zone::UTC);
+        for (field, value) in [
+            ("goal", json!("${schedule}".repeat(11_000))),
+            ("plan", json!({"steps": [{"id": "a", "tool": "t", "arguments": {"x": ["${schedule}".repeat(11_000)]}}]})),
+            ("context", json!({"x": vec!["${schedule}"; 11_000]})),
+            ("tags", json!(vec!["${schedule}"; 11_000])),
+        ] {
+            let mut body = json!({"goal": "x"});
+            body[field] = value;
+            let template: Template = serde_json::from_value(body).expect("a template");
+            let refused = template.filled(&words).expect_err(field);
+            assert!(refused.contains("at most 1048576"), "{refused}");
+        }
     }
 
     #[test]
@@ -222,5 +291,21 @@ mod tests {
         };
         assert_eq!(template("zone").ambiguous_step(), Some("zone"));
         assert_eq!(template("zones").ambiguous_step(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_counted_is_what_is_built(pieces in proptest::collection::vec(
+            proptest::sample::select(vec!["${", "$", "}", "${zone}", "$${zone}", "${fire_time}", "zone", "x", "é", "${schedule}"]), 0..10)
+        ) {
+            let at = Timestamp::from_millis(0);
+            let words = Words::new("${zone}", at, at, Zone::UTC);
+            let text = pieces.concat();
+            let built = words.put_into(&text);
+            prop_assert_eq!(built.len(), words.grown(&text));
+            if !text.contains("${") {
+                prop_assert_eq!(built, text);
+            }
+        }
     }
 }

@@ -16,6 +16,13 @@ pub const MIN_EVERY_MS: u64 = 1_000;
 /// Widths of the first look back for the latest firings, in milliseconds; each next one is wider by [`WIDEN`].
 const FIRST_LOOK_MS: i64 = 60_000;
 const WIDEN: i64 = 8;
+/// A wider window that holds more than so many times the firings that are wanted is left alone.
+const WIDEN_FIRINGS: usize = 8;
+/// Most firings of the first look: one a second.
+const MOST_OF_FIRST_LOOK: usize = 60;
+/// Windows after which the search for the latest firings ends. Each is there for a gap between firings; an expression has a
+/// few kinds of them.
+const MAX_WINDOWS: usize = 64;
 
 /// What fires it, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,25 +117,78 @@ impl Timing {
     }
 
     /// The latest firings in `(after, until]`, at most `most`, oldest first, and whether there are older ones in it.
+    ///
+    /// However the firings lie, few more than `most` are computed: from the latest one on back, in windows that widen while
+    /// they hold too few, and anew from the next earlier firing where a wider one would hold far too many.
     #[must_use]
     pub fn latest(&self, after: Timestamp, until: Timestamp, most: usize) -> (Vec<Timestamp>, bool) {
-        let mut width = FIRST_LOOK_MS;
-        loop {
-            let from = after.max(until.plus_millis(-width));
-            let mut found: Vec<Timestamp> = self.upcoming(from).take_while(|at| *at <= until).collect();
-            if found.len() >= most || from == after {
-                let older = found.len() > most || self.next(after).is_some_and(|first| Some(&first) < found.first());
-                found.drain(..found.len().saturating_sub(most));
-                return (found, older);
+        let mut found: Vec<Timestamp> = Vec::new();
+        let mut end = until;
+        for _ in 0..MAX_WINDOWS {
+            let Some(last) = self.last_within(after, end) else { break };
+            let (from, mut firings) = self.window(after, last, most.saturating_sub(found.len()));
+            firings.append(&mut found);
+            found = firings;
+            end = from;
+            if found.len() >= most || end <= after {
+                break;
             }
+        }
+        let older = found.len() > most || self.next(after).is_some_and(|first| Some(&first) < found.first());
+        found.drain(..found.len().saturating_sub(most));
+        (found, older)
+    }
+
+    /// Firings that end with the one at `last`: all in `(from, last]`, at least `most` where a window with a bearable number
+    /// holds so many.
+    fn window(&self, after: Timestamp, last: Timestamp, most: usize) -> (Timestamp, Vec<Timestamp>) {
+        let bearable = most.saturating_mul(WIDEN_FIRINGS).max(MOST_OF_FIRST_LOOK);
+        let mut window = (last.plus_millis(-1).max(after), vec![last]);
+        let mut width = FIRST_LOOK_MS;
+        while window.1.len() < most && window.0 > after {
+            let from = after.max(last.plus_millis(-width));
+            let firings: Vec<Timestamp> = self.upcoming(from).take_while(|at| *at <= last).take(bearable + 1).collect();
+            if firings.len() > bearable {
+                break;
+            }
+            window = (from, firings);
             width = width.saturating_mul(WIDEN);
+        }
+        window
+    }
+
+    /// The last firing in `(after, until]`, found by halving: firings are only computed forwards.
+    fn last_within(&self, after: Timestamp, until: Timestamp) -> Option<Timestamp> {
+        let next_within = |from: Timestamp| self.next(from).filter(|next| *next <= until);
+        // There is none after `to`.
+        let mut to = until;
+        let mut width = FIRST_LOOK_MS;
+        let mut found = loop {
+            let from = after.max(until.plus_millis(-width));
+            if let Some(found) = next_within(from) {
+                break found;
+            }
+            if from == after {
+                return None;
+            }
+            to = from;
+            width = width.saturating_mul(WIDEN);
+        };
+        loop {
+            let Some(later) = next_within(found) else { return Some(found) };
+            let middle = Timestamp::from_millis(found.as_millis() + (to.as_millis() - found.as_millis()) / 2);
+            found = later;
+            match next_within(middle.max(later)) {
+                Some(next) => found = next,
+                None => to = middle.max(later),
+            }
         }
     }
 
     /// The last firing before `at`; `None` when there is none.
     #[must_use]
     pub fn previous(&self, at: Timestamp) -> Option<Timestamp> {
-        self.latest(Timestamp::default(), at.plus_millis(-1), 1).0.pop()
+        self.last_within(Timestamp::default(), at.plus_millis(-1))
     }
 
     /// How many firings there are in `(after, until)`, counted as far as `most`.
@@ -204,3 +264,6 @@ fn first_shown(cron: &CronExpression, zone: Zone, mut wall: i64, after: Timestam
         wall += 1;
     }
 }
+
+#[cfg(test)]
+mod tests;

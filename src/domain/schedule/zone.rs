@@ -237,6 +237,7 @@ impl<'de> Deserialize<'de> for Zone {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -317,5 +318,30 @@ mod tests {
         let stored: Zone = serde_json::from_value(json!("EST")).expect("a zone of the database");
         assert!(stored.to_string() == "EST" && stored.check().is_err());
         assert!(serde_json::from_value::<Zone>(json!("PST")).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_time_that_is_shown_is_read_as_it_was(seconds in 0_i64..4_000_000_000, zone in 0..TZ_VARIANTS.len()) {
+            let zone = Zone(TZ_VARIANTS[zone]);
+            let at = Timestamp::from_millis(seconds * 1000);
+            // Offsets of long ago have seconds, which RFC 3339 does not show.
+            prop_assume!(zone.offset(seconds) % 60 == 0);
+            prop_assert_eq!(zone.read(&json!(zone.show(at))), Ok(at));
+            // On the wall clock it is this time, or the earlier one of two.
+            let wall = zone.show(at)[..19].to_owned();
+            let read = zone.read(&json!(wall)).expect("a time");
+            prop_assert!(read <= at && zone.show(read)[..19] == wall);
+        }
+
+        #[test]
+        fn no_text_breaks_the_reader(text in "[0-9TZ:+. -]{0,40}|\\PC{0,20}", zone in 0..TZ_VARIANTS.len()) {
+            let zone = Zone(TZ_VARIANTS[zone]);
+            if let Ok(at) = zone.read(&json!(text)) {
+                prop_assert!(Timestamp::in_range(at.as_millis()).is_some());
+            }
+            drop(text.parse::<Zone>());
+            drop(crate::domain::schedule::duration::parse_duration_ms(&text));
+        }
     }
 }

@@ -1,5 +1,12 @@
 //! What expressions match, and what is said of wrong ones.
 
+use std::cmp::Ordering;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Datelike as _, NaiveDateTime, Timelike as _};
+use croner::time::{CivilDate, CivilDateTime, CivilTime, CronDateTime, Resolution, Weekday};
+use proptest::prelude::*;
+
 use super::*;
 
 fn said(text: &str) -> String {
@@ -122,4 +129,118 @@ fn hourly_means_each_of_the_24_hours() {
 fn what_never_comes_is_known_to_never_come() {
     let cron = CronExpression::parse("0 0 30 2 *").expect("right");
     assert_eq!(cron.next_wall(0), None);
+}
+
+/// Expressions whose days are far away, or nowhere.
+#[test]
+fn a_search_ends_soon_wherever_the_next_day_is() {
+    let began = Instant::now();
+    for (text, next) in [
+        ("0 0 30 2 *", None),
+        ("0 0 31 2,4,6,9,11 *", None),
+        ("* * * 30-31 2 *", None),
+        ("0 0 31 * +SUN#1", None),
+        ("0 0 1-7 * +MON#5", None),
+        ("0 0 29 2 +MON", Some("2044-02-29 00:00:00")),
+        ("0 0 0 29 2 * 2027-4999/2", None),
+        ("* * * * * * 1970-2020", None),
+        ("* * * * * * 1970-2020,2030", Some("2030-01-01 00:00:00")),
+        ("* * * * * * 4999", Some("4999-01-01 00:00:00")),
+        ("0 0 0 29 2 +MON 2027-4999/2,4996", Some("4996-02-29 00:00:00")),
+    ] {
+        let cron = CronExpression::parse(text).expect("right");
+        for _ in 0..100 {
+            let found = cron.next_wall(1_767_225_600).map(|wall| Wall(wall).naive().to_string());
+            assert_eq!(found.as_deref(), next, "{text}");
+        }
+    }
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+/// A time on a clock on the wall, without zone: seconds since 1970-01-01 00:00:00 on the same clock.
+#[derive(Clone, Copy)]
+struct Wall(i64);
+
+impl Wall {
+    fn naive(self) -> NaiveDateTime {
+        DateTime::from_timestamp(self.0, 0).unwrap_or_default().naive_utc()
+    }
+}
+
+impl CronDateTime for Wall {
+    fn to_civil(&self) -> CivilDateTime {
+        let naive = self.naive();
+        CivilDateTime::new(
+            CivilDate::from_parts_unchecked(naive.year(), naive.month(), naive.day()),
+            CivilTime::from_parts_unchecked(naive.hour(), naive.minute(), naive.second()),
+        )
+    }
+
+    fn civil_weekday(&self) -> Weekday {
+        Weekday::from_days_from_sunday(self.naive().weekday().num_days_from_sunday())
+    }
+
+    fn resolve_civil(&self, civil: CivilDateTime) -> Result<Resolution<Self>, CronError> {
+        let naive = chrono::NaiveDate::from_ymd_opt(civil.year(), civil.month(), civil.day())
+            .and_then(|date| date.and_hms_opt(civil.hour(), civil.minute(), civil.second()))
+            .ok_or(CronError::InvalidDate)?;
+        Ok(Resolution::Single(Self(naive.and_utc().timestamp())))
+    }
+
+    fn checked_add_seconds(&self, seconds: i64) -> Option<Self> {
+        self.0.checked_add(seconds).map(Self)
+    }
+
+    fn cmp_instant(&self, other: &Self) -> Ordering {
+        self.0.cmp(&other.0)
+    }
+}
+
+/// A part of a field whose values are `low` to `high`.
+fn part(low: u32, high: u32) -> impl Strategy<Value = String> {
+    let value = move || low..=high;
+    prop_oneof![
+        3 => Just("*".to_owned()),
+        3 => value().prop_map(|value| value.to_string()),
+        1 => (value(), value()).prop_map(|(a, b)| format!("{}-{}", a.min(b), a.max(b))),
+        1 => (1..=high - low).prop_map(|step| format!("*/{step}")),
+        1 => (value(), value()).prop_map(|(a, b)| format!("{a},{b}")),
+    ]
+}
+
+fn expression() -> impl Strategy<Value = String> {
+    let days = prop_oneof![6 => part(1, 31), 1 => Just("L".to_owned()), 1 => Just("LW".to_owned()), 1 => Just("15W".to_owned())];
+    let weekdays = prop_oneof![
+        6 => part(0, 6), 1 => Just("FRI#2".to_owned()), 1 => Just("MON#L".to_owned()), 1 => Just("+SUN".to_owned())
+    ];
+    let years = prop_oneof![2 => Just("*".to_owned()), 1 => part(2020, 2060)];
+    (part(0, 59), part(0, 59), part(0, 23), days, part(1, 12), weekdays, years).prop_map(
+        |(second, minute, hour, day, month, weekday, year)| {
+            format!("{second} {minute} {hour} {day} {month} {weekday} {year}")
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn what_is_found_is_what_the_parser_s_own_search_finds(text in expression(), wall in 1_500_000_000_i64..2_500_000_000) {
+        let cron = CronExpression::parse(&text).expect("right");
+        let found = cron.next_wall(wall);
+        let other = cron.cron.find_next_occurrence(&Wall(wall), true).ok().map(|Wall(next)| next);
+        prop_assert_eq!(found, other, "{}", text);
+        if let Some(found) = found {
+            prop_assert!(found >= wall);
+            prop_assert_eq!(cron.next_wall(found), Some(found));
+        }
+    }
+
+    #[test]
+    fn no_text_breaks_the_reader(text in "[-0-9*/,#LW+@?A-Za-z \\u{e9}]{0,60}") {
+        if let Ok(cron) = CronExpression::parse(&text) {
+            let found = cron.next_wall(1_767_225_600);
+            prop_assert!(found.is_none_or(|found| found >= 1_767_225_600));
+        }
+    }
 }
