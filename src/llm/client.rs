@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::circuit::Circuit;
 use super::errors::{Blame, CallError};
+use super::large::beside_other_work;
 use super::limits::Limits;
 use super::model::{Model, Sent};
 use super::negotiation::Negotiation;
@@ -21,6 +22,7 @@ use super::{Settings, reading};
 use crate::clock;
 use crate::domain::conversation::{Usage, estimated_tokens};
 use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::json::Size;
 use crate::domain::retry::Verdict;
 use crate::domain::time::Timestamp;
 use crate::telemetry::metrics;
@@ -139,7 +141,9 @@ impl Core {
                 self.account(model, used, spent);
             }
             self.limits.settle(estimate, used.total());
-            let read = result.and_then(|body| exchange.read(&body, asked_with).map_err(CallError::Shape));
+            let read = result.and_then(|body| {
+                beside_other_work(Size::of(&body).text, || exchange.read(&body, asked_with)).map_err(CallError::Shape)
+            });
             let label = read.as_ref().err().map_or("ok", |error| error.failure(&model.name).class.as_str());
             metrics::MODEL_CALLS.inc([&model.name, exchange.purpose(), label]);
             let (error, failure) = match read {

@@ -27,6 +27,9 @@ mod client;
 mod embeddings;
 mod endpoint_check;
 mod errors;
+#[cfg(test)]
+mod hostile;
+mod large;
 mod limits;
 mod model;
 mod negotiation;

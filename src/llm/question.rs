@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::ModelError;
 use super::client::{Asked, Core, Deadline, Exchange, Spent};
+use super::large::beside_other_work;
 use super::model::{Model, Sent};
 use super::reading::{self, Answer};
 use super::structured::{Mismatch, Schema, whole_value};
@@ -166,8 +167,9 @@ impl Core {
             if !answer.tool_calls.is_empty() && !request.tools.is_empty() {
                 return Ok(Taken::whole(answer));
             }
-            let (told, is_excerpt) = told(&answer);
-            let mismatch = match schema.extract(&told) {
+            let bytes = answer.content.len();
+            let (told, is_excerpt) = beside_other_work(bytes, || told(&answer));
+            let mismatch = match beside_other_work(told.len(), || schema.extract(&told)) {
                 Ok(content) => {
                     if progress.repairs == 0 {
                         model.followed_schema();
@@ -181,7 +183,8 @@ impl Core {
             if progress.repairs == 0 && !mismatch.is_json && !answer.truncated {
                 model.ignored_schema();
             }
-            let is_statement = !answer.truncated && !answer.is_empty() && !textual::looks_like_call(&answer.content);
+            let looks_like_call = || beside_other_work(bytes, || textual::looks_like_call(&answer.content));
+            let is_statement = !answer.truncated && !answer.is_empty() && !looks_like_call();
             progress.was_answered = true;
             progress.said = is_statement.then(|| answer.content.clone());
             if progress.repairs == REPAIRS || request.once || !deadline.allows(Duration::ZERO) {

@@ -19,6 +19,11 @@ const CALL_FIELDS: [&str; 7] = ["id", "type", "index", "function", "name", "argu
 /// More tokens than any model reads or writes at once: a count above is none.
 const MOST_TOKENS: f64 = 1e8;
 
+/// Calls read at most from one answer: far more than a turn may make.
+const MAX_CALLS: usize = 64;
+/// Longest text that is read as an answer, in bytes: several times what the most tokens of one write.
+const MAX_TEXT_BYTES: usize = 1024 * 1024;
+
 /// What a model said.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Answer {
@@ -55,7 +60,11 @@ pub(super) fn read_answer(body: &Value, tools: &[Arc<ToolSpec>], in_prompt: bool
         return Err("an error of the model inside");
     }
     let truncated = LIMIT_REASONS.contains(&finish.as_str());
-    let mut content = thoughts::cut(&text(&message["content"]));
+    let said = text(&message["content"]);
+    if said.len() > MAX_TEXT_BYTES {
+        return Err("more than 1 MiB of text");
+    }
+    let mut content = thoughts::cut(&said);
     let mut calls = tool_calls(message, tools);
     if calls.is_empty() && !tools.is_empty() {
         if in_prompt {
@@ -70,6 +79,7 @@ pub(super) fn read_answer(body: &Value, tools: &[Arc<ToolSpec>], in_prompt: bool
             content = found.preface;
         }
     }
+    calls.truncate(MAX_CALLS);
     for call in &mut calls {
         if let Some(tool) = tools.iter().find(|tool| tool.name == call.tool) {
             parameters::restored(&mut call.arguments, &tool.parameters);
@@ -131,10 +141,10 @@ fn tool_calls(message: &Value, tools: &[Arc<ToolSpec>]) -> Vec<RequestedCall> {
         .unwrap_or_default()
 }
 
-/// The calls in `functions`, each with the object around its function. What has no name is no call.
+/// The first [`MAX_CALLS`] calls in `functions`, each with the object around its function. What has no name is no call.
 fn requested(functions: &[(&Value, &Value)], names: &[&str]) -> Vec<RequestedCall> {
     let mut calls: Vec<RequestedCall> = Vec::new();
-    for (call, function) in functions {
+    for (call, function) in functions.iter().take(MAX_CALLS) {
         let Some(written) = function["name"].as_str() else { continue };
         // An id names one call of the conversation; answers could not be told apart otherwise.
         let given = call["id"].as_str().filter(|id| !id.is_empty() && calls.iter().all(|earlier| earlier.id != **id));

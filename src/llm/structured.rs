@@ -12,6 +12,10 @@ use crate::domain::json;
 
 /// Places in one answer where a value may begin that are tried.
 const MAX_CANDIDATES: usize = 32;
+/// The same in an answer of the largest size.
+const MIN_CANDIDATES: usize = 4;
+/// Bytes that the tries of one answer may read.
+const TRIED_BYTES: usize = 4 * 1024 * 1024;
 /// Longest description of what is wrong, in characters.
 const MISTAKE_CHARS: usize = 500;
 /// Longest part of a wrong value that is shown with what is wrong, in characters.
@@ -174,7 +178,7 @@ fn fit(value: &mut Value, schema: &Value, is_top: bool) {
 pub(super) fn candidates(content: &str) -> impl Iterator<Item = Value> + '_ {
     let whole = json::read(content).ok();
     let mut at = if whole.is_some() { content.len() } else { 0 };
-    let values = (0..MAX_CANDIDATES).map_while(move |_| {
+    let values = (0..places(content)).map_while(move |_| {
         let start = at + content[at..].find(['{', '['])?;
         let found = first_value(&content[start..]);
         // What stands inside a value is part of it and no answer of its own.
@@ -192,18 +196,30 @@ pub(super) fn whole_value(text: &str) -> Option<Value> {
     (length == text.len()).then_some(value)
 }
 
+/// How many places of `text` at which a value may begin are tried: each may be read to the end of the text.
+pub(super) fn places(text: &str) -> usize {
+    (TRIED_BYTES / text.len().max(1)).clamp(MIN_CANDIDATES, MAX_CANDIDATES)
+}
+
 /// The value that `text` begins with, and its length in bytes.
 pub(super) fn first_value(text: &str) -> Option<(Value, usize)> {
-    let read = |text: &str| {
-        let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
-        values.next()?.ok()?;
-        let length = values.byte_offset();
-        Some((json::read(&text[..length]).ok()?, length))
-    };
-    read(text).or_else(|| {
-        let (cleaned, length) = without_trailing_commas(text);
-        read(&cleaned).map(|(value, _)| (value, length))
-    })
+    match length_of_value(text)? {
+        Ok(length) => Some((json::read(&text[..length]).ok()?, length)),
+        // The text ends within the value, and no comma was in the way.
+        Err(error) if error.is_eof() => None,
+        Err(_) => {
+            let (cleaned, length) = without_trailing_commas(text);
+            let end = length_of_value(&cleaned)?.ok()?;
+            Some((json::read(&cleaned[..end]).ok()?, length))
+        }
+    }
+}
+
+/// Bytes of the value that `text` begins with; `None` when it is blank.
+fn length_of_value(text: &str) -> Option<Result<usize, serde_json::Error>> {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    let first = values.next()?;
+    Some(first.map(|_| values.byte_offset()))
 }
 
 /// The object or list that `text` begins with, without the commas, outside of strings, that stand before a closing

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::structured::first_value;
+use super::structured::{first_value, places};
 
 /// Names of tags around thoughts.
 const NAMES: [&str; 13] = [
@@ -58,12 +58,12 @@ const ENDS: [&str; 11] = [
     "<|im_sep|>",
     "<｜end▁of▁sentence｜>",
 ];
-/// Places where a JSON value may begin that are tried.
-const VALUES: usize = 32;
 /// Longest header of a channel that is looked at, in bytes.
 const HEADER_BYTES: usize = 200;
 /// Longest code within a line, in bytes.
 const INLINE_CODE_BYTES: usize = 4 << 10;
+/// Most backticks of a fence. A fence is searched for its end to the end of the text, once for each length at most.
+const FENCE_TICKS: std::ops::RangeInclusive<usize> = 3..=16;
 const CHANNEL: &str = "<|channel|>";
 const MESSAGE: &str = "<|message|>";
 
@@ -154,7 +154,7 @@ fn without_blocks(text: &str) -> String {
         }
         at += if rest.starts_with('`') {
             if open { named_tag(rest) } else { code(text, at) }
-        } else if rest.starts_with(['{', '[']) && !open && values < VALUES {
+        } else if rest.starts_with(['{', '[']) && !open && values < places(text) {
             values += 1;
             first_value(rest).map_or(1, |(_, length)| text.ceil_char_boundary(at + length.max(1)) - at)
         } else {
@@ -214,10 +214,10 @@ pub(super) fn code(text: &str, at: usize) -> usize {
     ticks
 }
 
-/// Whether the backticks at `at` are a fence: three or more at the begin of a line.
+/// Whether the backticks at `at` are a fence: three to sixteen at the begin of a line.
 pub(super) fn is_fence(text: &str, at: usize) -> bool {
     let before = text[..at].trim_end_matches([' ', '\t']);
-    ticks(&text[at..]) >= 3 && (before.is_empty() || before.ends_with('\n'))
+    FENCE_TICKS.contains(&ticks(&text[at..])) && (before.is_empty() || before.ends_with('\n'))
 }
 
 /// Length of the code within a line that `text` begins with, or of its backticks when nothing near closes it. The search

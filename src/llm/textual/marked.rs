@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Found, MAX_CALLS, UNREADABLE, Written, json, names, pythonic};
 use crate::domain::tool::{ToolSpec, meant};
-use crate::llm::structured::first_value;
+use crate::llm::structured::{first_value, places};
 
 /// What begins a call, lower case.
 const MARKS: [&str; 24] = [
@@ -78,7 +78,7 @@ fn mark(text: &str) -> Option<usize> {
         }
         at += if rest.starts_with('`') {
             crate::llm::thoughts::code(text, at)
-        } else if rest.starts_with(['{', '[']) && values < 32 {
+        } else if rest.starts_with(['{', '[']) && values < places(text) {
             values += 1;
             let length = first_value(&text[at..]).map_or(1, |(_, length)| length.max(1));
             text.ceil_char_boundary(at + length) - at
@@ -150,23 +150,31 @@ fn tag_arguments(body: &str, tool: &str, offered: &[Arc<ToolSpec>]) -> Value {
 
 /// Keys and values of the parameters in `body`; `None` when the tag of one is not closed, as where the text was cut.
 fn parameters(body: &str) -> Option<Vec<(&str, &str)>> {
-    const OPENINGS: [&str; 2] = ["<parameter=", "<parameter name="];
     let mut found = Vec::new();
     let mut rest = body;
     if body.trim_start().starts_with('{') {
         return Some(found);
     }
-    while let Some((at, opening)) = OPENINGS.iter().filter_map(|opening| Some((rest.find(opening)?, *opening))).min() {
-        let (key, value) = rest[at + opening.len()..].split_once('>')?;
+    while let Some((_, inner)) = opening(rest) {
+        let (key, value) = inner.split_once('>')?;
         let (value, behind) = value.split_once("</parameter>")?;
-        if OPENINGS.iter().any(|opening| value.contains(opening)) {
+        if opening(value).is_some() {
             return None;
         }
         let key = key.trim_start().trim_start_matches(['"', '\'']);
         found.push((key.split(|c: char| c.is_whitespace() || "\"'".contains(c)).next()?, value));
         rest = behind;
     }
-    (!ends_within(rest, &OPENINGS)).then_some(found)
+    (!ends_within(rest, &["<parameter=", "<parameter name="])).then_some(found)
+}
+
+/// The first opening tag of a parameter in `text`: where it stands, and what follows its mark.
+fn opening(text: &str) -> Option<(usize, &str)> {
+    let mut places = text.match_indices("<parameter");
+    places.find_map(|(at, mark)| {
+        let behind = &text[at + mark.len()..];
+        Some((at, behind.strip_prefix('=').or_else(|| behind.strip_prefix(" name="))?))
+    })
 }
 
 /// Whether `text` ends in the middle of one of `tags`.
@@ -188,10 +196,15 @@ fn typed(written: &str, tool: &str, key: &str, offered: &[Arc<ToolSpec>]) -> Val
 fn valued(region: &str, offered: &[Arc<ToolSpec>]) -> Vec<Written> {
     let mut calls = Vec::new();
     let (mut from, mut at) = (0, 0);
+    let mut failed = 0;
     for _ in 0..MAX_CALLS {
         let Some(next) = region[at..].find(['{', '[']) else { break };
         at += next;
         let Some((value, length)) = first_value(&region[at..]) else {
+            failed += 1;
+            if failed == places(region) {
+                break;
+            }
             at += 1;
             continue;
         };
