@@ -17,6 +17,8 @@ pub struct Timestamp(i64);
 ///
 /// As seconds it is the year 5138, as milliseconds it is March 1973.
 const SECONDS_BELOW: f64 = 1e11;
+/// Longest part of a wrong value that an error repeats, in characters.
+const SHOWN_CHARS: usize = 100;
 
 impl Timestamp {
     /// The instant `ms` milliseconds after the epoch.
@@ -63,7 +65,10 @@ impl Timestamp {
             _ => None,
         };
         let use_instead = "use RFC 3339 (2026-01-31T09:00:00Z), or epoch seconds or milliseconds";
-        read.ok_or_else(|| format!("{value} is not a time: {use_instead}"))
+        read.ok_or_else(|| {
+            let shown: String = value.to_string().chars().take(SHOWN_CHARS).collect();
+            format!("{shown} is not a time: {use_instead}")
+        })
     }
 
     fn from_text(text: &str) -> Option<Self> {

@@ -23,6 +23,8 @@
 //! | `created_at`, `finished_at` | `created`; `completed_at` |
 //! | `result`, `error` | `output`; `error_message` (text is a permanent failure) |
 //!
+//! A point with more than [`MAX_FIELDS`] fields becomes no task; of it, only fields with exact names are read.
+//!
 //! `approval` is `required` when a person must agree before the task runs, else `none`.
 
 use std::ops::RangeInclusive;
@@ -46,6 +48,8 @@ use crate::domain::time::Timestamp;
 
 /// Priorities out of range but within this are meant as "very" and end at the nearest bound.
 const SANE_PRIORITY: RangeInclusive<i64> = -1000..=1000;
+/// Most fields of a point that becomes a task. Names are compared in every spelling, so that each costs time.
+const MAX_FIELDS: usize = 1_000;
 /// Counters that come from elsewhere.
 const SANE_COUNT: RangeInclusive<u64> = 0..=1_000_000;
 
@@ -99,7 +103,7 @@ pub(super) fn read(
         task.approvals = vec![Approval::of_task(&task, &ApprovalPolicy { expire_s: 0 }, now)];
     }
     if origin == Origin::Foreign && !task.status.is_terminal() {
-        if let Some(refused) = hints::recurrence(&payload) {
+        if let Some(refused) = hints::too_many(&payload).or_else(|| hints::recurrence(&payload)) {
             return Err(refused);
         }
         let faults = limits::faults(&task, &limits::GOAL_CHARS);
@@ -193,6 +197,9 @@ impl<'a> Reader<'a> {
         let present = |(key, value): (&'a String, &'a Value)| (!value.is_null()).then_some((key.as_str(), value));
         if self.own {
             return names.first().and_then(|name| self.payload.get_key_value(*name)).and_then(present);
+        }
+        if self.payload.len() > MAX_FIELDS {
+            return names.iter().find_map(|name| self.payload.get_key_value(*name).and_then(present));
         }
         names.iter().find_map(|name| {
             let exact = self.payload.get_key_value(*name).and_then(present);

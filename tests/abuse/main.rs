@@ -7,3 +7,4 @@ mod support;
 
 mod references;
 mod schedules;
+mod texts;

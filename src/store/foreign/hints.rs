@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::RawTask;
 use super::words::{refusal_of, same_name, shown};
+use super::{MAX_FIELDS, RawTask};
 use crate::domain::failure::Failure;
 use crate::domain::schedule::cron::CronExpression;
 use crate::domain::schedule::duration::parse_duration_ms;
@@ -58,12 +58,17 @@ const NAMES: [&str; 42] = [
 const RECURRENCE: [&str; 6] = ["cron", "crontab", "schedule", "every", "interval", "repeat"];
 /// Shortest name, in letters, of which two may be wrong; of shorter ones a single letter.
 const LONG_NAME: usize = 6;
+/// Most letters of a long name that may be wrong.
+const MAX_WRONG: usize = 2;
 
 impl RawTask {
     /// What to tell whoever wrote the point: of each field that is not known and nearly is, and of those that would make it
-    /// recur. Empty for most points.
+    /// recur. Empty for most points, and for those with more than [`MAX_FIELDS`] fields, which become no task.
     #[must_use]
     pub fn hints(&self) -> Vec<String> {
+        if self.payload.len() > MAX_FIELDS {
+            return Vec::new();
+        }
         self.payload.iter().filter(|(_, value)| !value.is_null()).filter_map(|(key, value)| hint(key, value)).collect()
     }
 }
@@ -80,6 +85,13 @@ fn hint(key: &str, value: &Value) -> Option<String> {
     }
     let meant = nearest(key)?;
     Some(format!("field {key:?} is not known and has no effect: did you mean {meant:?}?"))
+}
+
+/// The failure of a point with more fields than one may have.
+pub(super) fn too_many(payload: &Map<String, Value>) -> Option<Failure> {
+    let fields = payload.len();
+    let message = || Failure::invalid(format!("the point has {fields} fields: use at most {MAX_FIELDS}"));
+    (fields > MAX_FIELDS).then(message)
 }
 
 /// The failure of a point whose writer wants it to recur: it would run once, at the wrong time. `None` for fields of such a
@@ -106,10 +118,12 @@ pub(super) fn recurrence(payload: &Map<String, Value>) -> Option<Failure> {
 fn nearest(key: &str) -> Option<&'static str> {
     let key = bare(key);
     // A date is no state.
-    let meant = NAMES.iter().filter(|name| **name != "state");
-    let distances = meant.map(|name| (distance(&key, &bare(name)), *name));
+    let meant = NAMES.iter().filter(|name| **name != "state").map(|name| (bare(name), *name));
+    // Each letter more or less is one that is wrong.
+    let near = meant.filter(|(letters, _)| letters.len().abs_diff(key.len()) <= MAX_WRONG);
+    let distances = near.map(|(letters, name)| (distance(&key, &letters), name));
     let (distance, name) = distances.min_by_key(|(distance, _)| *distance)?;
-    let allowed = if key.len().min(name.len()) < LONG_NAME { 1 } else { 2 };
+    let allowed = if key.len().min(name.len()) < LONG_NAME { 1 } else { MAX_WRONG };
     (distance <= allowed).then_some(name)
 }
 
@@ -152,6 +166,20 @@ mod tests {
     fn raw(field: &str, value: Value) -> RawTask {
         let payload = Map::from_iter([("goal".to_owned(), json!("do it")), (field.to_owned(), value)]);
         RawTask { id: TaskId::Number(1), payload }
+    }
+
+    #[test]
+    fn a_point_with_very_many_fields_is_refused_at_once() {
+        let mut point = raw("priority", json!(7));
+        let now = Timestamp::from_millis(1_767_225_600_000);
+        for number in 0..60_000 {
+            point.payload.insert(format!("Run-Attt {number}"), json!(1));
+        }
+        let began = std::time::Instant::now();
+        let failure = point.read(Zone::UTC, now).expect_err("too many");
+        assert!(failure.message.contains("60002 fields: use at most 1000"), "{failure}");
+        assert_eq!((point.hints(), point.goal().as_str()), (Vec::new(), "do it"));
+        assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
     }
 
     #[test]
