@@ -14,7 +14,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 /// Name of the file inside the folder of a shard.
-const FILE: &str = "journal";
+pub(super) const FILE: &str = "journal";
 const MAGIC: [u8; 8] = *b"qronjrn1";
 const SLOT: u64 = 512;
 const HEADER: usize = 20;
@@ -151,6 +151,8 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn open(folder: &Path) -> (Journal, Vec<String>) {
@@ -230,5 +232,60 @@ mod tests {
             journal.file.write_all_at(&[0; HEADER], slot).expect("damage");
         }
         assert!(Journal::open(folder.path(), None).is_err(), "what cannot be read is not taken for empty");
+    }
+
+    /// The bytes of a journal with `contents` in it.
+    fn written(contents: &[Vec<u8>]) -> Vec<u8> {
+        let folder = tempfile::tempdir().expect("folder");
+        let (mut journal, _) = Journal::open(folder.path(), None).expect("open");
+        for content in contents {
+            journal.append(content).expect("append");
+        }
+        std::fs::read(folder.path().join(FILE)).expect("the file")
+    }
+
+    fn read(bytes: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+        let folder = tempfile::tempdir().expect("folder");
+        std::fs::write(folder.path().join(FILE), bytes).expect("written");
+        Journal::open(folder.path(), None).map(|(_, records)| records)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever is changed in a journal or cut from it, what is read is a beginning of what was written.
+        #[test]
+        fn damage_ends_a_journal_and_makes_nothing_up(
+            contents in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..6),
+            at in any::<proptest::sample::Index>(),
+            byte in any::<u8>(),
+            length in any::<proptest::sample::Index>(),
+        ) {
+            let whole = written(&contents);
+            prop_assert_eq!(read(&whole).expect("a journal"), &contents[..]);
+            let records = usize::try_from(RECORDS).expect("small");
+            let mut damaged = whole.clone();
+            if damaged.len() > records {
+                let place = records + at.index(damaged.len() - records);
+                damaged[place] = byte;
+            }
+            let found = read(&damaged).expect("a journal");
+            prop_assert_eq!(&found[..], &contents[..found.len()]);
+            let cut = &whole[..records + length.index(whole.len() - records + 1)];
+            let found = read(cut).expect("a journal");
+            prop_assert_eq!(&found[..], &contents[..found.len()]);
+        }
+
+        #[test]
+        fn no_bytes_break_the_reader(mut bytes in proptest::collection::vec(any::<u8>(), 0..6_000), has_header in any::<bool>()) {
+            let slot = usize::try_from(SLOT).expect("small");
+            if has_header && bytes.len() > HEADER {
+                bytes[..HEADER].copy_from_slice(&written(&[])[slot..slot + HEADER]);
+            }
+            let size = bytes.len();
+            if let Ok(records) = read(&bytes) {
+                prop_assert!(records.iter().map(Vec::len).sum::<usize>() <= size);
+            }
+        }
     }
 }

@@ -171,6 +171,8 @@ impl Outgoing {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -281,6 +283,63 @@ mod tests {
         {
             let reason = redirect(&outgoing(Method::GET), 302, to).expect_err(to);
             assert!(reason.starts_with("https://a.example redirects: "), "{reason}");
+        }
+    }
+
+    /// The parts of an IPv4 address in the spellings that parsers of URLs take: decimal, octal or hexadecimal, and the last
+    /// part for all that are left out.
+    fn spelled(address: Ipv4Addr, parts: usize, bases: &[u8]) -> String {
+        let bytes = address.octets();
+        let last = bytes[parts - 1..].iter().fold(0_u32, |number, byte| (number << 8) | u32::from(*byte));
+        let numbers = bytes[..parts - 1].iter().map(|byte| u32::from(*byte)).chain([last]);
+        let written = numbers.zip(bases).map(|(number, base)| match base % 4 {
+            0 => format!("0{number:o}"),
+            1 => format!("0x{number:x}"),
+            2 => format!("0X{number:X}"),
+            _ => number.to_string(),
+        });
+        written.collect::<Vec<_>>().join(".")
+    }
+
+    proptest! {
+        #[test]
+        fn an_address_is_open_in_any_spelling_or_in_none(
+            bits in prop_oneof![
+                any::<u32>(),
+                // Around the ranges that are closed.
+                proptest::sample::select(vec![
+                    0x7f00_0000_u32, 0x0a00_0000, 0xa9fe_a9fe, 0x6440_0000, 0xc0a8_0000, 0xac10_0000, 0xe000_0000, 0,
+                ]).prop_flat_map(|base| (0_u32..0x20_0000).prop_map(move |offset| base.wrapping_add(offset).wrapping_sub(0x1000))),
+            ],
+            parts in 1_usize..=4,
+            bases in proptest::collection::vec(any::<u8>(), 4),
+        ) {
+            let address = Ipv4Addr::from_bits(bits);
+            let is_open = crate::tools::http::closed_by_nature(address.into()).is_none();
+            let [a, b, c, d] = address.octets();
+            for host in [
+                spelled(address, parts, &bases),
+                format!("{}.", spelled(address, parts, &bases)),
+                format!("[::ffff:{address}]"),
+                format!("[64:ff9b::{a:02x}{b:02x}:{c:02x}{d:02x}]"),
+            ] {
+                let read = read_url(&format!("http://{host}/x"), &AllowList::default());
+                let is_ipv6 = host.starts_with('[');
+                prop_assert!(read.is_ok() == is_open || is_ipv6 && read.is_err(), "{host}: {read:?}");
+            }
+        }
+
+        #[test]
+        fn no_url_breaks_the_reader_or_leads_to_a_closed_address(
+            text in "https?://([0-9a-fA-Fx.:@\\[\\]%/\\\\?#-]{0,30}|\\PC{0,20})|\\PC{0,30}"
+        ) {
+            if let Ok(url) = read_url(&text, &AllowList::default()) {
+                prop_assert!(url.username().is_empty() && url.password().is_none());
+                let host = url.host_str().expect("a host");
+                if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
+                    prop_assert!(crate::tools::http::closed_by_nature(address).is_none(), "{text}");
+                }
+            }
         }
     }
 }
