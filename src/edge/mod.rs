@@ -12,6 +12,9 @@ mod collection;
 mod convert;
 mod engine;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod journal;
 mod load;
 mod lock;

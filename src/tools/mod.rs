@@ -22,6 +22,9 @@ pub mod artifacts;
 pub mod calculate;
 pub mod create_task;
 pub mod files;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 mod inputs;
 pub mod sql;

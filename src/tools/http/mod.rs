@@ -31,6 +31,13 @@ use crate::domain::failure::Failure;
 use crate::domain::id::derived;
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
 
+/// The literal address that a URL names which may be asked with nothing opened.
+#[cfg(feature = "fuzzing")]
+pub(super) fn open_address(text: &str) -> Option<std::net::IpAddr> {
+    let url = read_url(text, &AllowList::default()).ok()?;
+    url.host_str()?.trim_matches(['[', ']']).parse().ok()
+}
+
 const NAME: &str = "http_request";
 /// Header of every request that an agent makes. qron itself refuses those, so that no agent steers the queue it works for
 /// or approves its own calls, even where the allow-list opens this host.

@@ -28,6 +28,13 @@ const MAX_BYTES: usize = 1024 * 1024;
 /// Most parameters of one query.
 const MAX_PARAMS: usize = 100;
 
+/// The query that the guard lets pass for `text`, as the guard writes it out.
+#[cfg(feature = "fuzzing")]
+pub(super) fn checked(text: &str, postgres: bool) -> Result<String, String> {
+    let dialect = if postgres { Dialect::Postgres } else { Dialect::Sqlite };
+    guard::check(text, dialect).map(|checked| checked.text)
+}
+
 /// The tool `sql_query`.
 pub struct SqlQuery {
     databases: BTreeMap<String, Database>,

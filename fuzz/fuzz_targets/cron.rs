@@ -1,0 +1,26 @@
+//! Cron expressions and schedules in any text: firings go forward, and the latest ones are found from both ends.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use qron::domain::schedule::timing::{Spec, Timing};
+use qron::domain::schedule::zone::Zone;
+use qron::domain::time::Timestamp;
+
+const ZONES: [&str; 4] = ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "Pacific/Apia"];
+
+fuzz_target!(|input: (String, u8, u32)| {
+    let (text, zone, minutes) = input;
+    let zone: Zone = ZONES[usize::from(zone) % ZONES.len()].parse().expect("a zone");
+    let at = Timestamp::from_millis(i64::from(minutes) * 60_000);
+    let Ok(timing) = Timing::new(&Spec::Cron(text), zone, (None, None), at) else { return };
+    let mut last = at;
+    for next in timing.upcoming(at).take(50) {
+        assert!(next > last);
+        last = next;
+    }
+    if let Some(previous) = timing.previous(at) {
+        assert!(previous < at && timing.next(previous).is_none_or(|next| next >= at));
+    }
+    assert!(timing.latest(Timestamp::default(), at, 100).0.len() <= 100);
+});

@@ -1,0 +1,21 @@
+//! Points of other clients with any payload: reading one neither panics nor makes a task beyond the bounds.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use qron::domain::id::TaskId;
+use qron::domain::schedule::zone::Zone;
+use qron::domain::task::limits;
+use qron::domain::time::Timestamp;
+use qron::store::RawTask;
+use serde_json::{Map, Value};
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(payload) = serde_json::from_slice::<Map<String, Value>>(bytes) else { return };
+    let raw = RawTask { id: TaskId::Number(1), payload };
+    let _ = raw.hints();
+    let _ = raw.goal();
+    if let Ok(task) = raw.read(Zone::UTC, Timestamp::from_millis(1_767_225_600_000)) {
+        assert!(limits::faults(&task, &limits::GOAL_CHARS).is_empty());
+    }
+});
