@@ -5,12 +5,11 @@
 //! bring a reference, an instruction or a step with it.
 
 use std::collections::HashMap;
-use std::hash::BuildHasher;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::plan::{DEPS, Unresolved, referenced, resolve};
+use super::plan::{DEPS, Outputs, Unresolved, has_references, referenced, resolve, unescaped, with_references};
 
 /// Where the values stand among the results that a task refers to: `${deps.parent.…}`. No id of a task reads like it.
 pub const PARENT: &str = "parent";
@@ -34,7 +33,7 @@ impl Handover {
         let targets = HashMap::from([(DEPS.to_owned(), Value::Object(values))]);
         let stands_for = resolve(&Value::from(told.as_str()), &targets).ok();
         // Another program may have changed one of them.
-        if stands_for.is_some_and(|text| as_text(&text) == goal) { told.replace("$${", "${") } else { goal.to_owned() }
+        if stands_for.is_some_and(|text| as_text(&text) == goal) { unescaped(told) } else { goal.to_owned() }
     }
 }
 
@@ -52,10 +51,7 @@ pub struct HandedOver {
 ///
 /// # Errors
 /// The first reference that points at nothing.
-pub fn hand_over<S: BuildHasher>(
-    arguments: &Value,
-    targets: &HashMap<String, Value, S>,
-) -> Result<Option<HandedOver>, Unresolved> {
+pub fn hand_over(arguments: &Value, targets: &impl Outputs) -> Result<Option<HandedOver>, Unresolved> {
     let (goal, plan) = (arguments.get("goal"), arguments.get("plan"));
     let mut paths: Vec<&str> = Vec::new();
     for value in [goal, plan].into_iter().flatten() {
@@ -79,7 +75,7 @@ pub fn hand_over<S: BuildHasher>(
         put(&mut values, &path, value);
         whole.push(path);
     }
-    let goal = goal.and_then(Value::as_str).filter(|goal| !referenced(goal).is_empty());
+    let goal = goal.and_then(Value::as_str).filter(|goal| has_references(goal));
     let goal = goal.map(|goal| renamed(goal, "$${"));
     Ok(Some(HandedOver { handover: Handover { goal, values }, plan: plan.map(renamed_within) }))
 }
@@ -126,29 +122,7 @@ fn renamed_within(value: &Value) -> Value {
 
 /// The text as the child reads it: references lead to what was handed over, and `$${` has become `escaped`.
 fn renamed(text: &str, escaped: &str) -> String {
-    let names = referenced(text);
-    let mut renamed = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("${") {
-        renamed.push_str(&rest[..at]);
-        let after = &rest[at + 2..];
-        rest = after;
-        if renamed.ends_with('$') {
-            renamed.pop();
-            renamed.push_str(escaped);
-            continue;
-        }
-        let name = after.split_once('}').map(|(name, _)| name).filter(|name| names.contains(name));
-        match name {
-            Some(name) => {
-                renamed.push_str(&format!("${{{DEPS}.{PARENT}.{name}}}"));
-                rest = &after[name.len() + 1..];
-            }
-            None => renamed.push_str("${"),
-        }
-    }
-    renamed.push_str(rest);
-    renamed
+    with_references(text, escaped, |name| format!("${{{DEPS}.{PARENT}.{name}}}"))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::approval::Need;
 use references::references;
 pub use references::{
     MAX_EXPANDED_BYTES, MAX_EXPANDED_MEMORY, Outputs, Unresolved, check_targets, has_references, is_one_reference,
-    referenced, resolve, target, targets_of, unescaped,
+    referenced, resolve, target, targets_of, unescaped, with_references,
 };
 pub use size::{MAX_NESTING, MAX_PLAN_BYTES, MAX_REFERENCES, MAX_STEP_REFERENCES, MAX_STEPS};
 

@@ -276,6 +276,21 @@ fn replaced_text(text: &str, outputs: &impl Outputs) -> Result<Value, Unresolved
     Ok(Value::String(resolved))
 }
 
+/// `text` with `escaped` for each `$${`, and with what `named` makes of each reference, of which it gets what stands between the
+/// braces.
+#[must_use]
+pub fn with_references(text: &str, escaped: &str, named: impl Fn(&str) -> String) -> String {
+    let mut written = String::with_capacity(text.len());
+    let mut done = 0;
+    for Reference { range, inner } in references(text) {
+        written.push_str(&text[done..range.start].replace("$${", escaped));
+        written.push_str(&named(inner));
+        done = range.end;
+    }
+    written.push_str(&text[done..].replace("$${", escaped));
+    written
+}
+
 /// `text` with `${` for each escaped one.
 #[must_use]
 pub fn unescaped(text: &str) -> String {
