@@ -20,4 +20,5 @@ mod dependencies;
 mod edges;
 mod owasp;
 mod sharing;
+mod trees;
 mod unique;

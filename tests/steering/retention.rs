@@ -76,6 +76,34 @@ async fn a_dry_run_tells_what_a_round_removes_and_everything_of_a_task_goes() {
     app.stop().await;
 }
 
+/// What they have spent counts for the budget of their tree, however late its last task runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tasks_of_a_tree_and_their_attempts_stay_until_all_of_them_have_ended() {
+    let app = TestApp::with(&[("QRON__RETENTION__ATTEMPTS_DAYS", "1")]).await;
+    let later = json!({ "goal": "look at it much later", "run_at": "2100-01-01T00:00:00Z" });
+    let steps = json!([{ "id": "make", "tool": "create_task", "arguments": later }]);
+    let root = app.submit(&json!({ "goal": "make one for later", "plan": { "steps": steps } })).await;
+    let done = app.until(&root, "completed").await;
+    let child = done["result"]["output"]["task_id"].as_str().expect("an id").to_owned();
+    let alone = app.submit(&saving(&["report"])).await;
+    app.until(&alone, "completed").await;
+    settled(&app, &root, "completed").await;
+    settled(&app, &alone, "completed").await;
+    let attempts = async |id: &str| task(&app, id).await["attempts"].as_array().map(Vec::len);
+    prune(&app, in_days(2), false).await;
+    assert_eq!((attempts(&root).await, attempts(&alone).await), (Some(1), Some(0)));
+    prune(&app, in_days(31), false).await;
+    assert_eq!((attempts(&root).await, attempts(&alone).await), (Some(1), None));
+    let (status, _) = app.post(&format!("/api/v1/tasks/{child}/cancel"), &json!(null)).await;
+    assert!(status.is_success(), "{status}");
+    app.until(&child, "cancelled").await;
+    prune(&app, in_days(62), false).await;
+    for id in [&root, &child] {
+        assert_eq!(app.get(&format!("/api/v1/tasks/{id}")).await.0, 404);
+    }
+    app.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_folder_of_a_task_goes_with_it_on_every_replica() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -2,6 +2,7 @@
 
 use qron::domain::attempt::{Attempt, AttemptStatus, Progress};
 use qron::domain::budget::Spent;
+use qron::domain::conversation::Usage;
 use qron::domain::dead_letter::DeadLetter;
 use qron::domain::event::{Event, Level};
 use qron::domain::failure::Failure;
@@ -30,6 +31,8 @@ fn attempt(task: TaskId, number: u32) -> Attempt {
         result: None,
         failure: None,
         spent: Spent::default(),
+        carried: Spent::default(),
+        tree_root: None,
     }
 }
 
@@ -52,6 +55,42 @@ async fn attempts_are_replaced_whole_and_listed_in_order() {
     let attempts = bed.store.attempts(task).await.expect("attempts");
     assert_eq!(attempts, [attempt(task, 1), ended, attempt(task, 3)]);
     assert!(bed.store.attempts(TaskId::fresh()).await.expect("attempts").is_empty());
+}
+
+/// Each run counts for itself, however often its task is tried and whatever earlier runs had spent.
+#[tokio::test]
+async fn what_a_tree_has_spent_is_the_sum_of_its_runs() {
+    let bed = Bed::new().await;
+    let (root, child, other) = (TaskId::fresh(), TaskId::Number(3), TaskId::Number(4));
+    let spent = |calls: u32, cost_usd: f64, active_ms: u64| Spent {
+        model_calls: calls,
+        usage: Usage { prompt_tokens: u64::from(calls) * 10, completion_tokens: 1 },
+        cost_usd,
+        active_ms,
+        ..Spent::default()
+    };
+    let of = |task: TaskId, number: u32, tree_root: Option<TaskId>, (carried, total): (Spent, Spent)| Attempt {
+        carried,
+        spent: total,
+        tree_root,
+        ..attempt(task, number)
+    };
+    let current = of(child, 3, Some(root), (spent(5, 0.5, 50), spent(9, 0.9, 90)));
+    for attempt in [
+        of(root, 1, None, (Spent::default(), spent(1, 0.25, 10))),
+        of(child, 1, Some(root), (Spent::default(), spent(3, 0.25, 30))),
+        of(child, 2, Some(root), (spent(3, 0.25, 30), spent(5, 0.5, 50))),
+        current.clone(),
+        of(other, 1, Some(TaskId::fresh()), (Spent::default(), spent(70, 7.0, 700))),
+        of(other, 2, None, (Spent::default(), spent(70, 7.0, 700))),
+    ] {
+        bed.store.save_attempt(&attempt).await.expect("saved");
+    }
+    let elsewhere = bed.store.tree_spent(root, current.id).await.expect("a sum");
+    assert_eq!((elsewhere.model_calls, elsewhere.tokens, elsewhere.active_ms), (6, 62, 60));
+    assert!((elsewhere.cost_usd - 0.75).abs() < 1e-9, "{elsewhere:?}");
+    let all = bed.store.tree_spent(root, uuid::Uuid::nil()).await.expect("a sum");
+    assert_eq!((all.model_calls, all.active_ms), (10, 100));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The rows of OWASP's agent abuse matrix that concern the machine, and hostile amounts.
 
 use super::*;
+use crate::domain::tree::{TreeBudget, TreeSpent};
 
 fn acting() -> Machine {
     begin(Setup {
@@ -113,6 +114,41 @@ fn recursion_ten_thousand_calls_in_one_turn_are_cut_to_a_few() {
     let calls: Vec<(&str, Value)> = (0..10_000).map(|n| ("send", json!({"n": n}))).collect();
     answer(&mut machine, "act", wants(&calls));
     assert_eq!(tool_calls(&mut machine).len(), 16);
+}
+
+#[test]
+fn recursion_the_budget_of_a_tree_bounds_each_call_like_that_of_the_task() {
+    let budget =
+        TreeBudget { max_tasks: 9, max_model_calls: 5, max_tokens: 10_000, max_cost_usd: 100.0, max_duration_s: 60 };
+    let account = |model_calls: u64, tokens: u64| TreeAccount {
+        root: TaskId::Number(7),
+        budget: budget.clone(),
+        elsewhere: TreeSpent { model_calls, tokens, ..TreeSpent::default() },
+        carried: Spent::default(),
+    };
+    let with = |account: TreeAccount| {
+        let mut machine =
+            begin(with_plan(&json!([{"id": "a", "instruction": "one"}, {"id": "b", "instruction": "two"}])));
+        machine.set_tree(account);
+        machine
+    };
+    // Both steps ask at once where two calls are left, one after the other where only one is.
+    let mut two = with(account(3, 0));
+    assert_ne!(model_call(&mut two).id, model_call(&mut two).id);
+    let mut one = with(account(4, 0));
+    let call = model_call(&mut one);
+    assert_eq!(one.next_action(), Action::Wait);
+    one.model_answered(&call.id, Ok(reply("done"))).expect("in flight");
+    let failure = ended(&mut one).expect_err("the tree has no call left");
+    assert_eq!(failure.budget, Some(BudgetLimit::Tree));
+    assert!(failure.message.contains("task 7") && failure.message.contains("(5 made)"), "{failure}");
+    // What is left of the tokens bounds the answer, and a call that they do not pay for is not made.
+    let mut little = with(account(0, 9_000));
+    let call = model_call(&mut little);
+    assert!(call.request.max_output_tokens < 1_000, "{}", call.request.max_output_tokens);
+    let failure = ended(&mut with(account(0, 9_900))).expect_err("too little is left");
+    assert_eq!(failure.budget, Some(BudgetLimit::Tree));
+    assert!(failure.message.starts_with("tree.max_tokens of 10000, for task 7"), "{failure}");
 }
 
 #[test]
