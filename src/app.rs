@@ -19,6 +19,8 @@ use crate::domain::failure::Failure;
 use crate::domain::schedule::zone::data::ZoneData;
 use crate::edge::{EdgeError, EdgeServer};
 use crate::llm::Models;
+use crate::net::FileLimit;
+use crate::net::seats::Seats;
 use crate::scheduler::{self, Runner, RunnerError};
 use crate::store::{self, Store, StoreError};
 use crate::telemetry::exporter::{self, ExporterError};
@@ -94,6 +96,7 @@ pub struct App {
     edge: Option<EdgeServer>,
     draining: CancellationToken,
     stop_api: CancellationToken,
+    api_seats: Seats,
     api: JoinHandle<()>,
     upkeep: AbortHandle,
     model_check: Option<AbortOnDropHandle<()>>,
@@ -111,6 +114,8 @@ impl App {
             tracing::warn!("{advice}");
         }
         exporter::install(clock::now())?;
+        let files = FileLimit::raise();
+        files.tell();
         let listener = listen(config.api.address).await?;
         let api_address = address_of(&listener, config.api.address)?;
         let replica_id = replica::fresh_id();
@@ -144,7 +149,8 @@ impl App {
         };
         let stop_api = CancellationToken::new();
         let router = api::router(&config.api, api_address, api_parts);
-        let listener = Listener::new(listener, Duration::from_secs(config.api.head_timeout_s));
+        let api_seats = Seats::new(files.connections());
+        let listener = Listener::new(listener, Duration::from_secs(config.api.head_timeout_s), api_seats.clone());
         let api = tokio::spawn(serve(listener, router, stop_api.clone()));
         let upkeep = tokio::spawn(exporter::upkeep()).abort_handle();
         tracing::info!(api = %format!("http://{api_address}"), store = %store_url, replica = %replica_id, zone_data = ZoneData::version(), "qron is running");
@@ -157,6 +163,7 @@ impl App {
             edge,
             draining,
             stop_api,
+            api_seats,
             api,
             upkeep,
             model_check,
@@ -170,9 +177,7 @@ impl App {
     ) -> Result<(Store, Option<Models>, Toolbox, Runner), AppError> {
         let models = Models::new(&config.model, &config.embeddings).map_err(AppError::Model)?;
         let settings = match edge {
-            Some(edge) => {
-                store::Settings { url: edge.url(), api_key: config.embedded.api_key.clone(), ..config.store.clone() }
-            }
+            Some(edge) => store::Settings { url: edge.url(), api_key: edge.own_key().clone(), ..config.store.clone() },
             None => config.store.clone(),
         };
         let has_embeddings = models.as_ref().is_some_and(Models::has_embeddings);
@@ -238,6 +243,7 @@ impl App {
         self.draining.cancel();
         self.runner.shutdown().await;
         self.stop_api.cancel();
+        self.api_seats.dismiss_idle();
         let abort = self.api.abort_handle();
         if tokio::time::timeout(API_GRACE, self.api).await.is_err() {
             abort.abort();

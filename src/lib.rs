@@ -21,6 +21,7 @@ pub mod demo;
 pub mod domain;
 pub mod edge;
 pub mod llm;
+pub mod net;
 pub mod scheduler;
 pub mod store;
 pub mod telemetry;

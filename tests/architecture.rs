@@ -10,7 +10,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("clock", &["domain"]),
     ("telemetry", &["domain"]),
-    ("edge", &[]),
+    ("net", &[]),
+    ("edge", &["net"]),
     ("store", &["domain"]),
     ("llm", &["domain"]),
     ("tools", &["domain", "store"]),
@@ -19,18 +20,18 @@ const RULES: &[(&str, &[&str])] = &[
     ("worker", &["agent", "domain", "store"]),
     ("scheduler", &["agent", "domain", "store", "worker"]),
     ("config", &["agent", "api", "domain", "edge", "llm", "scheduler", "store", "tools", "worker"]),
-    ("api", &["agent", "config", "domain", "llm", "scheduler", "store", "tools", "worker"]),
+    ("api", &["agent", "config", "domain", "llm", "net", "scheduler", "store", "tools", "worker"]),
     ("cli", &["api", "app", "bench", "config", "demo", "domain"]),
     ("bench", &["agent", "app", "config", "domain", "edge", "scheduler", "store", "tools"]),
     (
         "demo",
         &["agent", "api", "app", "cli", "config", "domain", "edge", "llm", "scheduler", "store", "tools", "worker"],
     ),
-    ("app", &["agent", "api", "config", "domain", "edge", "llm", "scheduler", "store", "tools", "worker"]),
+    ("app", &["agent", "api", "config", "domain", "edge", "llm", "net", "scheduler", "store", "tools", "worker"]),
 ];
 
 /// Those that may not even ask for the time or count something.
-const PURE: [&str; 3] = ["domain", "agent::machine", "edge"];
+const PURE: [&str; 4] = ["domain", "agent::machine", "edge", "net"];
 
 /// Crates, and parts of the standard library, that have a home: the modules that may name them.
 const HOMES: &[(&str, &[&str])] = &[

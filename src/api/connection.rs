@@ -1,8 +1,9 @@
-//! Connections that do not wait for ever for their clients: who opens one and sends nothing, or a byte now and then, must
-//! not pile up.
+//! Connections that do not wait for ever for their clients: those of a client that sends nothing, or a byte now and then,
+//! must not pile up.
 //!
 //! A connection is always in one of four phases, each with a deadline. A request that is there whole has a time limit of its
-//! own ([`super::guard`]); the one here is for what that does not see.
+//! own ([`super::guard`]); the one here is for what that does not see. The number of connections is limited
+//! ([`crate::net::seats`]): a new one takes the place of the one that needs it least.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -14,6 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep};
 
+use crate::net::acceptor::Acceptor;
+use crate::net::seats::{Seat, Seats, Standing};
+
 /// How long a connection may rest between two requests; longer than clients keep them, which then need not ask twice.
 const REST: Duration = Duration::from_mins(2);
 /// From the end of a request's head to the first byte of its answer; longer than any request may take.
@@ -21,16 +25,16 @@ const REQUEST: Duration = Duration::from_mins(1);
 /// How long a client may take nothing of an answer.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// Takes connections whose clients have so long to send the head of a request.
+/// Accepts connections, each with the time that its client has to send the head of a request.
 pub(crate) struct Listener {
-    listener: TcpListener,
+    acceptor: Acceptor,
     head: Duration,
 }
 
 impl Listener {
-    /// Takes connections of `listener`.
-    pub(crate) const fn new(listener: TcpListener, head: Duration) -> Self {
-        Self { listener, head }
+    /// Accepts connections of `listener`, each with one of `seats`.
+    pub(crate) const fn new(listener: TcpListener, head: Duration, seats: Seats) -> Self {
+        Self { acceptor: Acceptor::new(listener, seats), head }
     }
 }
 
@@ -39,15 +43,12 @@ impl axum::serve::Listener for Listener {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        let (stream, address) = axum::serve::Listener::accept(&mut self.listener).await;
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "answers on this connection may take longer");
-        }
-        (Connection::new(stream, self.head), address)
+        let (stream, address, seat) = self.acceptor.accept().await;
+        (Connection::new(stream, self.head, seat), address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.acceptor.local_addr()
     }
 }
 
@@ -70,12 +71,13 @@ pub(crate) struct Connection<S> {
     head: Duration,
     end: HeadEnd,
     deadline: Pin<Box<Sleep>>,
+    seat: Seat,
 }
 
 impl<S> Connection<S> {
-    fn new(stream: S, head: Duration) -> Self {
+    fn new(stream: S, head: Duration, seat: Seat) -> Self {
         let deadline = Box::pin(tokio::time::sleep(head));
-        Self { stream, phase: Phase::Head, head, end: HeadEnd::default(), deadline }
+        Self { stream, phase: Phase::Head, head, end: HeadEnd::default(), deadline, seat }
     }
 
     fn enter(&mut self, phase: Phase) {
@@ -85,6 +87,12 @@ impl<S> Connection<S> {
             Phase::Answer => ANSWER,
             Phase::Rest => REST,
         };
+        match phase {
+            // The head of a further request: its connection is idle until the head is there.
+            Phase::Head => {}
+            Phase::Request | Phase::Answer => self.seat.set(Standing::Busy),
+            Phase::Rest => self.seat.set(Standing::Idle),
+        }
         self.phase = phase;
         self.deadline.as_mut().reset(Instant::now() + length);
     }
@@ -106,8 +114,15 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Pending, until the deadline of the phase.
+    /// Pending, until the deadline of the phase, or until another connection needs the seat.
     fn wait<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if self.seat.poll_gives_way(context).is_ready() {
+            tracing::debug!(phase = ?self.phase, "a connection gives way to a new one");
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "there are too many connections",
+            )));
+        }
         ready!(self.deadline.as_mut().poll(context));
         tracing::debug!(phase = ?self.phase, "a client takes too long: its connection is closed");
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes too long")))
@@ -214,7 +229,7 @@ mod tests {
 
     fn connected() -> (Connection<DuplexStream>, DuplexStream) {
         let (server, client) = duplex(64);
-        (Connection::new(server, HEAD), client)
+        (Connection::new(server, HEAD, Seats::new(1).take()), client)
     }
 
     /// Reads until the client takes too long, and tells for how long that was.
@@ -281,5 +296,22 @@ mod tests {
         let began = Instant::now();
         let error = connection.write_all(&[b'x'; 1_000]).await.expect_err("nobody reads");
         assert_eq!((error.kind(), began.elapsed()), (io::ErrorKind::TimedOut, ANSWER));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_gives_way_to_a_new_one() {
+        let seats = Seats::new(1);
+        let (server, mut client) = duplex(64);
+        let mut connection = Connection::new(server, HEAD, seats.take());
+        client.write_all(REQUEST_HEAD).await.expect("sent");
+        connection.read_exact(&mut [0; 10]).await.expect("the head");
+        let _other = seats.take();
+        let error = loop {
+            match connection.read(&mut [0; 64]).await {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
     }
 }

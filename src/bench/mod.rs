@@ -101,7 +101,7 @@ impl Place {
             settings.data_dir = folder.path().join("qdrant");
             settings.address.set_port(0);
             let edge = EdgeServer::start(&settings).await?;
-            config.store = store::Settings { url: edge.url(), api_key: settings.api_key, ..config.store };
+            config.store = store::Settings { url: edge.url(), api_key: edge.own_key().clone(), ..config.store };
             Some(edge)
         } else {
             None

@@ -2,14 +2,16 @@
 //!
 //! It runs in the caller's process and listens on loopback, so that everything else may know only the protocol and a
 //! real server is a drop-in replacement. It owns the data folder, durability and the translation of the protocol;
-//! it knows nothing of what is stored, and imports nothing of the rest of the crate.
+//! it knows nothing of what is stored, and imports nothing of the rest of the crate but the limits of connections.
 //!
 //! What it does not do answers `UNIMPLEMENTED` and names the method: aliases, snapshots, sharding, inference,
 //! grouping, and the legacy recommend and discover calls (the universal query does both).
 
 mod auth;
 mod collection;
+mod connection;
 mod convert;
+mod door;
 mod engine;
 mod error;
 #[cfg(feature = "fuzzing")]
@@ -39,23 +41,37 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 pub use error::EdgeError;
 
 use auth::KeyCheck;
+use door::DoorLayer;
 use registry::Registry;
 use service::collections::CollectionsService;
 use service::health::HealthService;
 use service::points::PointsService;
 use service::snapshots::SnapshotsService;
 
+use crate::net::FileLimit;
+use crate::net::seats::Seats;
+
 /// Ports tried after the configured one.
 const PORTS_TRIED: u16 = 100;
 /// How long a shutdown waits for requests under way.
 const GRACE: Duration = Duration::from_secs(5);
+/// Largest message that is read, in bytes: twice what a Qdrant server takes in one REST request by default.
+const MESSAGE_BYTES: usize = 64 << 20;
+/// Largest head of a request, in bytes; keys and what proxies add take a part of it.
+const HEAD_BYTES: u32 = 16 << 10;
+/// Requests of one connection that may be under way.
+const STREAMS: u32 = 256;
+/// Longest time that a request may take, its body included.
+const TIME_LIMIT: Duration = Duration::from_mins(5);
+/// Time between two questions to an idle client whether it is still there.
+const PING_EVERY: Duration = Duration::from_secs(30);
+/// How long it may take to answer.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Section `[embedded]` of the configuration: where the server keeps its data and listens.
 #[derive(Clone, Debug, Deserialize)]
@@ -74,7 +90,9 @@ pub struct Settings {
 /// A running embedded server. Dropping it stops it too, but then nobody waits for the end.
 pub struct EdgeServer {
     address: SocketAddr,
+    own_key: SecretString,
     registry: Arc<Registry>,
+    seats: Seats,
     stop: oneshot::Sender<()>,
     served: JoinHandle<Result<(), tonic::transport::Error>>,
 }
@@ -86,11 +104,20 @@ impl fmt::Debug for EdgeServer {
 }
 
 impl EdgeServer {
-    /// Locks the folder, loads every collection (compacting where that is worthwhile) and listens.
+    /// Locks the folder, loads every collection (compacting where that is worthwhile) and listens. Raises the limit on
+    /// open files of the process as far as it may, and takes as many connections as that limit allows.
     ///
     /// # Errors
     /// When the folder or the address cannot be used; see [`EdgeError`].
     pub async fn start(settings: &Settings) -> Result<Self, EdgeError> {
+        Self::start_for(settings, FileLimit::raise().connections()).await
+    }
+
+    /// The same for at most `connections` at a time.
+    ///
+    /// # Errors
+    /// As for [`EdgeServer::start`].
+    pub async fn start_for(settings: &Settings, connections: usize) -> Result<Self, EdgeError> {
         check(settings)?;
         let folder = settings.data_dir.clone();
         let opened = tokio::task::spawn_blocking(move || Registry::open(&folder)).await;
@@ -102,28 +129,36 @@ impl EdgeServer {
         let address =
             listener.local_addr().map_err(|source| EdgeError::Listen { address: settings.address, source })?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let keys = KeyCheck::new(&settings.api_key);
-        let guarded = |registry: &Arc<Registry>| {
-            let points = PointsServer::new(PointsService::new(Arc::clone(registry)))
-                .max_decoding_message_size(usize::MAX)
-                .max_encoding_message_size(usize::MAX);
-            let collections = CollectionsServer::new(CollectionsService::new(Arc::clone(registry)));
-            (points, collections)
-        };
-        let (points, collections) = guarded(&registry);
+        let own_key = auth::fresh_key();
+        let points = PointsServer::new(PointsService::new(Arc::clone(&registry)))
+            .max_decoding_message_size(MESSAGE_BYTES)
+            .max_encoding_message_size(usize::MAX);
+        let collections = CollectionsServer::new(CollectionsService::new(Arc::clone(&registry)));
         let router = Server::builder()
+            .timeout(TIME_LIMIT)
+            .max_concurrent_streams(STREAMS)
+            .http2_max_header_list_size(HEAD_BYTES)
+            .http2_keepalive_interval(Some(PING_EVERY))
+            .http2_keepalive_timeout(Some(PING_TIMEOUT))
+            .layer(DoorLayer(KeyCheck::new(&settings.api_key, &own_key)))
             .add_service(QdrantServer::new(HealthService))
-            .add_service(InterceptedService::new(collections, keys.clone()))
-            .add_service(InterceptedService::new(points, keys.clone()))
-            .add_service(InterceptedService::new(SnapshotsServer::new(SnapshotsService), keys));
-        // Without it the end of an answer waits for the client's delayed acknowledgement, 40 ms.
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            .add_service(collections)
+            .add_service(points)
+            .add_service(SnapshotsServer::new(SnapshotsService));
+        let seats = Seats::new(connections);
+        let incoming = connection::incoming(listener, seats.clone());
         let served = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async {
             // Dropping the sender counts as stopping, too.
             stopped.await.unwrap_or_default();
         }));
-        tracing::info!(%address, folder = %settings.data_dir.display(), "embedded Qdrant listens");
-        Ok(Self { address, registry, stop, served })
+        tracing::info!(%address, connections, folder = %settings.data_dir.display(), "embedded Qdrant listens");
+        Ok(Self { address, own_key, registry, seats, stop, served })
+    }
+
+    /// Key for the clients of this process. The connections of those that show it never give way to others.
+    #[must_use]
+    pub const fn own_key(&self) -> &SecretString {
+        &self.own_key
     }
 
     /// URL for `qdrant-client`.
@@ -143,8 +178,9 @@ impl EdgeServer {
     /// # Errors
     /// [`EdgeError::Server`] when the server had failed; the data is written down all the same.
     pub async fn shutdown(self) -> Result<(), EdgeError> {
-        let Self { address, registry, stop, mut served } = self;
+        let Self { address, registry, seats, stop, mut served, .. } = self;
         drop(stop);
+        seats.dismiss_idle();
         let ended = tokio::time::timeout(GRACE, &mut served).await.unwrap_or_else(|_| {
             served.abort();
             Ok(Ok(()))

@@ -17,6 +17,7 @@ use super::error::{EdgeError, Fault};
 use super::load;
 use super::lock::FolderLock;
 use super::meta::{self, Meta};
+use crate::net::FileLimit;
 
 /// Folder of the collections inside the data folder.
 pub(crate) const COLLECTIONS: &str = "collections";
@@ -24,6 +25,11 @@ pub(crate) const COLLECTIONS: &str = "collections";
 pub(crate) const TRASH: &str = ".trash-";
 /// How the folder of a shard begins, inside its collection's.
 pub(crate) const DATA: &str = "data-";
+/// Collections of one data folder at least, however few files may be open, and at most: each takes memory, too.
+const COLLECTIONS_LIMITS: (u64, u64) = (16, 4_096);
+/// Part of the open files that may become collections. Each keeps two of them open, its log and its journal, so that some
+/// are left beside those and the [connections](crate::net::files).
+const COLLECTIONS_SHARE: u64 = 5;
 /// A folder name may have 255 bytes.
 const NAME_LIMIT: usize = 200;
 
@@ -75,6 +81,14 @@ impl Registry {
         let _changing = self.changing.lock().await;
         if self.exists(name) {
             return Err(Fault::AlreadyExists(format!("Collection `{name}` already exists!")));
+        }
+        let files = FileLimit::raise().files();
+        let most = most_collections(files);
+        if self.names().len() >= most {
+            return Err(Fault::Exhausted(format!(
+                "collection `{name}` cannot be created, there are {most} of them, the most for {files} open files: delete \
+                 one, or raise that limit (ulimit -n)"
+            )));
         }
         let folder = self.folder.join(COLLECTIONS).join(name);
         let owned = name.to_owned();
@@ -168,6 +182,11 @@ fn sync_parent(folder: &Path) -> io::Result<()> {
     folder.parent().map_or(Ok(()), meta::sync_folder)
 }
 
+fn most_collections(files: u64) -> usize {
+    let (least, most) = COLLECTIONS_LIMITS;
+    usize::try_from((files / COLLECTIONS_SHARE).clamp(least, most)).unwrap_or(usize::MAX)
+}
+
 /// Collection names become folder names, so they must be harmless as such.
 fn check_name(name: &str) -> Result<(), Fault> {
     let odd = |character: char| character.is_control() || "<>:\"/\\|?*".contains(character);
@@ -185,6 +204,13 @@ fn check_name(name: &str) -> Result<(), Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn collections_leave_files_for_all_else() {
+        for (files, collections) in [(0, 16), (256, 51), (1_024, 204), (65_536, 4_096)] {
+            assert_eq!(most_collections(files), collections, "{files}");
+        }
+    }
 
     #[test]
     fn odd_names_are_refused() {

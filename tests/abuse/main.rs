@@ -5,6 +5,7 @@
 mod common;
 mod support;
 
+mod doors;
 mod references;
 mod schedules;
 mod texts;

@@ -7,6 +7,7 @@ mod support;
 mod batch;
 mod collections;
 mod crash;
+mod doors;
 mod embedded;
 mod journal;
 mod measure;

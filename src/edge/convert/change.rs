@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::Converted;
 use super::filter::{filter_in, filter_opt};
 use super::index::schema_in;
+use super::limits::{self, at_most};
 use super::value::{id_in, ids_in, path_in, paths_in, payload_in};
 use super::vector::{vectors_bytes, vectors_in};
 use crate::edge::error::Fault;
@@ -47,6 +48,7 @@ pub(crate) fn upsert(
     update_filter: Option<proto::Filter>,
     update_mode: Option<i32>,
 ) -> Converted<UpdateOperation> {
+    at_most("points", points.len(), limits::POINTS)?;
     let points = points.into_iter().map(point_in).collect::<Converted<Vec<_>>>()?;
     let points_op = PointInsertOperations::PointsList(points);
     let mode = match update_mode.and_then(|mode| proto::UpdateMode::try_from(mode).ok()) {
@@ -115,6 +117,7 @@ pub(crate) fn update_vectors(
     points: Vec<proto::PointVectors>,
     update_filter: Option<proto::Filter>,
 ) -> Converted<UpdateOperation> {
+    at_most("points", points.len(), limits::POINTS)?;
     let points = points
         .into_iter()
         .map(|point| Ok(PointVectorsPersisted { id: id_in(point.id)?, vector: vectors_in(point.vectors)? }));

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use super::Converted;
 use super::index::info_out;
+use super::limits::{self, at_most};
 use super::value::{object_in, object_out};
 use crate::edge::error::Fault;
 
@@ -46,6 +47,7 @@ pub(crate) fn config_in(request: proto::CreateCollection) -> Converted<(EdgeConf
         }
         sparse_vectors.insert(name, sparse_in(&params));
     }
+    at_most("vectors", vectors.len() + sparse_vectors.len(), limits::VECTORS)?;
     let config = EdgeConfig {
         on_disk_payload: request.on_disk_payload.unwrap_or(true),
         vectors,

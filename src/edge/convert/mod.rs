@@ -6,6 +6,7 @@ pub(crate) mod change;
 pub(crate) mod collection;
 pub(crate) mod filter;
 pub(crate) mod index;
+pub(crate) mod limits;
 pub(crate) mod query;
 pub(crate) mod select;
 pub(crate) mod value;

@@ -11,6 +11,7 @@ use qdrant_edge::{
 
 use super::Converted;
 use super::filter::filter_opt;
+use super::limits::{self, at_most, check_results};
 use super::select::{order_by_in, payload_selector, positive, search_params_in, vector_selector};
 use super::value::id_in;
 use super::vector::{inference, multi_in, sparse_in};
@@ -39,8 +40,9 @@ pub(crate) fn query_in(request: proto::QueryPoints, context: &Context<'_>) -> Co
     let (query, excluded) = scoring_opt(request.query, &using, !request.prefetch.is_empty(), context)?;
     let offset = usize::try_from(request.offset.unwrap_or_default()).unwrap_or(usize::MAX);
     let limit = positive("limit", request.limit, DEFAULT_LIMIT)?;
+    check_results(limit, context.points)?;
     let converted = QueryRequest {
-        prefetches: prefetches_in(request.prefetch, context)?,
+        prefetches: Prefetches { context, left: limits::PREFETCHES }.convert(request.prefetch, 1)?,
         query,
         filter: without(filter_opt(request.filter)?, excluded),
         score_threshold: request.score_threshold.map(OrderedFloat),
@@ -53,22 +55,39 @@ pub(crate) fn query_in(request: proto::QueryPoints, context: &Context<'_>) -> Co
     Ok((converted, offset))
 }
 
-fn prefetches_in(prefetches: Vec<proto::PrefetchQuery>, context: &Context<'_>) -> Converted<Vec<Prefetch>> {
-    prefetches.into_iter().map(|prefetch| prefetch_in(prefetch, context)).collect()
+/// Converts the prefetches of one query, so many on all levels together.
+struct Prefetches<'a, 'c> {
+    context: &'a Context<'c>,
+    left: usize,
 }
 
-fn prefetch_in(prefetch: proto::PrefetchQuery, context: &Context<'_>) -> Converted<Prefetch> {
-    let using = prefetch.using.unwrap_or_default();
-    no_lookup(prefetch.lookup_from.as_ref())?;
-    let (query, excluded) = scoring_opt(prefetch.query, &using, !prefetch.prefetch.is_empty(), context)?;
-    Ok(Prefetch {
-        prefetches: prefetches_in(prefetch.prefetch, context)?,
-        query,
-        limit: positive("prefetch limit", prefetch.limit, DEFAULT_LIMIT)?.min(context.points.max(1)),
-        params: prefetch.params.as_ref().map(search_params_in),
-        filter: without(filter_opt(prefetch.filter)?, excluded),
-        score_threshold: prefetch.score_threshold.map(OrderedFloat),
-    })
+impl Prefetches<'_, '_> {
+    fn convert(&mut self, prefetches: Vec<proto::PrefetchQuery>, depth: usize) -> Converted<Vec<Prefetch>> {
+        if prefetches.len() > self.left {
+            return Err(Fault::bad(format!("the query has more than {} prefetches", limits::PREFETCHES)));
+        }
+        if !prefetches.is_empty() && depth > limits::PREFETCH_DEPTH {
+            return Err(Fault::bad(format!("prefetches nest deeper than {}", limits::PREFETCH_DEPTH)));
+        }
+        self.left -= prefetches.len();
+        prefetches.into_iter().map(|prefetch| self.convert_one(prefetch, depth)).collect()
+    }
+
+    fn convert_one(&mut self, prefetch: proto::PrefetchQuery, depth: usize) -> Converted<Prefetch> {
+        let using = prefetch.using.unwrap_or_default();
+        no_lookup(prefetch.lookup_from.as_ref())?;
+        let (query, excluded) = scoring_opt(prefetch.query, &using, !prefetch.prefetch.is_empty(), self.context)?;
+        let limit = positive("prefetch limit", prefetch.limit, DEFAULT_LIMIT)?;
+        check_results(limit, self.context.points)?;
+        Ok(Prefetch {
+            prefetches: self.convert(prefetch.prefetch, depth + 1)?,
+            query,
+            limit: limit.min(self.context.points.max(1)),
+            params: prefetch.params.as_ref().map(search_params_in),
+            filter: without(filter_opt(prefetch.filter)?, excluded),
+            score_threshold: prefetch.score_threshold.map(OrderedFloat),
+        })
+    }
 }
 
 fn no_lookup(lookup: Option<&proto::LookupLocation>) -> Converted<()> {
@@ -93,7 +112,7 @@ fn scoring_opt(
     context: &Context<'_>,
 ) -> Converted<(Option<ScoringQuery>, Vec<PointId>)> {
     let Some(query) = query else { return Ok((None, Vec::new())) };
-    let mut examples = Examples { using, context, ids: Vec::new() };
+    let mut examples = Examples { using, context, ids: Vec::new(), count: 0 };
     let scoring = scoring_in(query, has_prefetch, &mut examples)?;
     Ok((Some(scoring), examples.ids))
 }
@@ -210,10 +229,13 @@ struct Examples<'a, 'c> {
     using: &'a str,
     context: &'a Context<'c>,
     ids: Vec<PointId>,
+    count: usize,
 }
 
 impl Examples<'_, '_> {
     fn vector(&mut self, input: Option<proto::VectorInput>) -> Converted<VectorInternal> {
+        self.count += 1;
+        at_most("examples", self.count, limits::EXAMPLES)?;
         let vector = match input.and_then(|input| input.variant) {
             Some(Input::Id(id)) => {
                 let id = id_in(Some(id))?;

@@ -10,6 +10,7 @@ use serde_json::{Map, Number, Value as Json};
 use uuid::Uuid;
 
 use super::Converted;
+use super::limits::{self, at_most, check_path};
 use crate::edge::error::Fault;
 
 pub(crate) fn id_in(id: Option<ProtoId>) -> Converted<PointId> {
@@ -23,6 +24,7 @@ pub(crate) fn id_in(id: Option<ProtoId>) -> Converted<PointId> {
 }
 
 pub(crate) fn ids_in(ids: Vec<ProtoId>) -> Converted<Vec<PointId>> {
+    at_most("ids", ids.len(), limits::POINTS)?;
     ids.into_iter().map(|id| id_in(Some(id))).collect()
 }
 
@@ -35,10 +37,12 @@ pub(crate) fn id_out(id: PointId) -> ProtoId {
 }
 
 pub(crate) fn path_in(text: &str) -> Converted<JsonPath> {
+    check_path(text)?;
     text.parse().map_err(|()| Fault::bad(format!("Invalid json path: '{text}'")))
 }
 
 pub(crate) fn paths_in(texts: &[String]) -> Converted<Vec<JsonPath>> {
+    at_most("keys", texts.len(), limits::PATHS)?;
     texts.iter().map(|text| path_in(text)).collect()
 }
 

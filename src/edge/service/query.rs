@@ -9,6 +9,7 @@ use qdrant_edge::{
 use tokio::time::Instant;
 
 use crate::edge::collection::Collection;
+use crate::edge::convert::limits::{self, at_most};
 use crate::edge::convert::query::{Context, query_in};
 use crate::edge::convert::select::scored_out;
 use crate::edge::error::Fault;
@@ -27,6 +28,7 @@ pub(crate) async fn batch(
 ) -> Result<proto::QueryBatchResponse, Fault> {
     let started = Instant::now();
     let collection = registry.get(&request.collection_name)?;
+    at_most("queries", request.query_points.len(), limits::QUERIES)?;
     let mut result = Vec::with_capacity(request.query_points.len());
     for query in request.query_points {
         result.push(proto::BatchResult { result: run(&collection, query).await? });

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::edge::convert::filter::filter_opt;
+use crate::edge::convert::limits::check_results;
 use crate::edge::convert::select::{order_by_in, payload_selector, positive, record_out, vector_selector};
 use crate::edge::convert::value::{id_in, id_out, ids_in, path_in};
 use crate::edge::error::Fault;
@@ -43,14 +44,17 @@ pub(crate) async fn scroll(registry: &Registry, request: proto::ScrollPoints) ->
         with_vector,
         order_by: order_by.map(qdrant_edge::OrderByInterface::Struct),
     };
-    let (records, next) = collection
-        .read(move |shard| {
-            if scroll.order_by.is_some() {
-                scroll.limit = scroll.limit.map(|limit| limit.min(room(shard)));
-            }
-            shard.scroll(scroll)
-        })
-        .await?;
+    let page = collection.read(move |shard| {
+        let room = room(shard);
+        if let Err(fault) = check_results(scroll.limit.unwrap_or(DEFAULT_LIMIT), room) {
+            return Ok(Err(fault));
+        }
+        if scroll.order_by.is_some() {
+            scroll.limit = scroll.limit.map(|limit| limit.min(room));
+        }
+        shard.scroll(scroll).map(Ok)
+    });
+    let (records, next) = page.await??;
     Ok(proto::ScrollResponse {
         next_page_offset: next.map(id_out),
         result: records.into_iter().map(record_out).collect(),
@@ -80,12 +84,14 @@ pub(crate) async fn facet(registry: &Registry, request: proto::FacetCounts) -> R
         filter: filter_opt(request.filter)?,
         exact: request.exact.unwrap_or_default(),
     };
-    let facets = collection
-        .read(move |shard| {
-            facet.limit = facet.limit.min(room(shard));
-            shard.facet(facet)
-        })
-        .await?;
+    let facets = collection.read(move |shard| {
+        facet.limit = facet.limit.min(room(shard));
+        if let Err(fault) = check_results(facet.limit, facet.limit) {
+            return Ok(Err(fault));
+        }
+        shard.facet(facet).map(Ok)
+    });
+    let facets = facets.await??;
     let hits = facets.hits.into_iter().map(|hit| {
         let variant = match hit.value {
             FacetValue::Keyword(word) => facet_value::Variant::StringValue(word),

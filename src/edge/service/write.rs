@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use crate::edge::collection::Change;
 use crate::edge::convert::change;
+use crate::edge::convert::limits::{self, at_most};
 use crate::edge::error::Fault;
 use crate::edge::registry::Registry;
 
@@ -39,6 +40,7 @@ pub(crate) async fn batch(
     if request.operations.is_empty() {
         return Err(Fault::bad("operations must not be empty"));
     }
+    at_most("operations", request.operations.len(), limits::OPERATIONS)?;
     let mut operations = Vec::with_capacity(request.operations.len());
     let mut malformed = None;
     for operation in request.operations {
