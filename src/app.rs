@@ -144,6 +144,7 @@ impl App {
             agents: config.agents.into_values().collect(),
             lease_ms: config.worker.lease_ms,
             approvals: config.approvals,
+            limits: config.limits,
             zone: config.scheduler.zone,
             draining: draining.clone(),
         };

@@ -108,6 +108,7 @@ pub(super) async fn bulk(
     let mut report = BulkReport { dry_run: order.dry_run, as_of: now.to_rfc3339(), ..BulkReport::default() };
     match (&order.filter, order.ids.is_empty()) {
         (None, false) => {
+            check_ids(order.ids.len())?;
             let mut tasks = Vec::with_capacity(order.ids.len());
             for id in &order.ids {
                 match parts.store.find(*id).await? {
@@ -131,6 +132,16 @@ pub(super) async fn bulk(
         _ => return Err(Problem::bad_request(r#"send either {"ids": [...]} or {"filter": {...}}"#)),
     }
     Ok(Json(report))
+}
+
+/// Refuses more ids than one request may name.
+pub(super) fn check_ids(count: usize) -> Result<(), Problem> {
+    if count > MAX_LIMIT {
+        return Err(Problem::bad_request(format!(
+            "ids has {count} entries; the most is {MAX_LIMIT}: send several requests"
+        )));
+    }
+    Ok(())
 }
 
 /// Stops a point that cannot be read as a task, which is all that can be done to it.

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 
+use super::bulk::check_ids;
 use super::error::Problem;
 use super::extract::{self, Id, Query};
 use super::paging::Paging;
@@ -91,7 +92,10 @@ pub(super) struct Selection {
 impl Selection {
     async fn resolve(self, parts: &Parts) -> Result<Vec<TaskId>, Problem> {
         match (self.all, self.ids.is_empty()) {
-            (false, false) => Ok(self.ids),
+            (false, false) => {
+                check_ids(self.ids.len())?;
+                Ok(self.ids)
+            }
             // Those that come meanwhile are not meant.
             (true, true) => Ok(parts.store.dead_letter_ids().await?),
             _ => Err(Problem::bad_request(r#"send either {"ids": [...]} or {"all": true}"#)),

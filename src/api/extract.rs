@@ -9,8 +9,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::Problem;
+use super::headers;
 use crate::domain::id::TaskId;
-use crate::domain::json::keep_digits;
+use crate::domain::json::{DistinctKeys, keep_digits};
 
 /// A JSON body.
 pub(super) struct Json<T>(pub(super) T);
@@ -38,7 +39,15 @@ pub(super) fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
 fn read_text<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
     // What is no UTF-8, or no JSON, is told with its place by the reader below.
     let kept = str::from_utf8(text).ok().and_then(|text| keep_digits(text).ok());
-    let mut reader = serde_json::Deserializer::from_slice(kept.as_deref().map_or(text, str::as_bytes));
+    let text = kept.as_deref().map_or(text, str::as_bytes);
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    // A mistake in the syntax is told by the reader below, with what it wanted there.
+    if let Err(error) = serde_path_to_error::deserialize::<_, DistinctKeys>(&mut reader)
+        && error.inner().is_data()
+    {
+        return Err(located(&error));
+    }
+    let mut reader = serde_json::Deserializer::from_slice(text);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| located(&error))?;
     reader.end().map(|()| value).map_err(|error| error.to_string())
 }
@@ -50,7 +59,7 @@ fn located(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = headers::text(headers, &header::CONTENT_TYPE).unwrap_or_default();
     let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }

@@ -16,12 +16,25 @@ pub(super) async fn healthz() -> Json<Value> {
     Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
 }
 
-/// The replica takes work: the store answers and has confirmed the last heartbeat, and nobody has asked it to stop.
+/// The replica takes work: the store answers, has all its collections and has confirmed the last heartbeat, and nobody has asked it to stop.
 pub(super) async fn readyz(State(parts): State<Shared>) -> (StatusCode, Json<Readiness>) {
     let mut reasons = Vec::new();
-    if let Err(error) = parts.store.ping().await {
-        tracing::warn!(%error, "not ready");
-        reasons.push("the store does not answer".to_owned());
+    // The store is asked each time: what it lacks may be an answer of a moment ago.
+    let answers = async {
+        parts.store.ping().await?;
+        parts.store.lacks().await
+    };
+    match answers.await {
+        Ok(faults) => {
+            if !faults.is_empty() {
+                tracing::warn!(faults = %faults.join("; "), "not ready");
+            }
+            reasons.extend(faults);
+        }
+        Err(error) => {
+            tracing::warn!(%error, "not ready");
+            reasons.push("the store does not answer".to_owned());
+        }
     }
     if parts.draining.is_cancelled() {
         reasons.push("the replica is stopping: it finishes what it has and takes nothing more".to_owned());

@@ -1,7 +1,7 @@
 //! The HTTP API: translates requests into calls of the other modules. Holds no rules.
 //!
-//! One file for each resource; `views` is what they show, `error` how they refuse, `guard` what stands before them,
-//! `connection` what they come by.
+//! One file for each resource; `views` is what they show, `error` how they refuse, `guard` what stands before them with the
+//! `door` that admits requests, the `headers` it reads and the `rate` it allows, `connection` what they come by.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::domain::agent::AgentProfile;
 use crate::domain::approval::ApprovalPolicy;
+use crate::domain::limit::Limits;
 use crate::domain::schedule::zone::Zone;
 use crate::llm::Models;
 use crate::scheduler::Runner;
@@ -30,11 +31,14 @@ mod bulk;
 pub(crate) mod connection;
 mod control;
 mod dead_letters;
+mod door;
 pub mod error;
 mod extract;
 mod guard;
+mod headers;
 mod health;
 mod paging;
+mod rate;
 mod schedules;
 mod search;
 mod submit;
@@ -54,6 +58,8 @@ pub struct Settings {
     pub max_body_bytes: usize,
     /// How long a client may take to send the head of a request, in seconds.
     pub head_timeout_s: u64,
+    /// Requests in a second, all clients together; 0 for any number. Probes and metrics do not count.
+    pub requests_per_s: u32,
 }
 
 /// What the API speaks for.
@@ -72,6 +78,8 @@ pub struct Parts {
     pub lease_ms: u64,
     /// Section `[approvals]`.
     pub approvals: ApprovalPolicy,
+    /// Section `[limits]`.
+    pub limits: Limits,
     /// Zone of schedules that name none.
     pub zone: Zone,
     /// Cancelled when this replica begins to stop.
@@ -82,7 +90,7 @@ type Shared = Arc<Parts>;
 
 /// The API as `settings` want it, for a listener at `address`.
 pub fn router(settings: &Settings, address: SocketAddr, parts: Parts) -> Router {
-    let door = guard::Door::new(&settings.token, address);
+    let door = door::Door::new(settings, address);
     let v1 = Router::new()
         .route("/tasks", post(tasks::submit).get(tasks::list))
         .route("/tasks/bulk", post(bulk::bulk))

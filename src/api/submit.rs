@@ -1,6 +1,6 @@
 //! From the body of a submission to tasks that can be inserted: everything about them is checked first.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -45,6 +45,11 @@ const FIELDS: [&str; 22] = [
     "user",
     "approval",
 ];
+
+/// Tasks of one request.
+const MAX_TASKS: usize = 10_000;
+/// Seconds after which a request may be sent again that was refused because of a full queue.
+const QUEUE_RETRY_S: u64 = 60;
 
 #[derive(Debug, Deserialize)]
 struct NewTask {
@@ -95,6 +100,13 @@ pub(super) async fn read(
 ) -> Result<Submission, Problem> {
     let (bodies, listed) = match body {
         Value::Array(items) if items.is_empty() => return Err(Problem::bad_request("the list of tasks is empty")),
+        Value::Array(items) if items.len() > MAX_TASKS => {
+            let count = items.len();
+            return Err(Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the list has {count} tasks; the most is {MAX_TASKS}: send several requests"),
+            ));
+        }
         Value::Array(items) => (items, true),
         other => (vec![other], false),
     };
@@ -128,10 +140,32 @@ pub(super) async fn read(
         errors.extend(parts.store.check_circles(&tasks).await?.err().map(|circle| circle.to_string()));
     }
     if errors.is_empty() {
+        check_queues(parts, &tasks).await?;
         Ok(Submission { tasks, listed, fresh })
     } else {
         Err(Problem::several(StatusCode::UNPROCESSABLE_ENTITY, errors))
     }
+}
+
+/// Refuses tasks of users whose queue would become too long. Requests at the same time are not seen, so that a queue may
+/// become longer by what they bring.
+async fn check_queues(parts: &Parts, tasks: &[Task]) -> Result<(), Problem> {
+    let mut added: BTreeMap<&str, u64> = BTreeMap::new();
+    for user in tasks.iter().filter_map(|task| task.user.as_deref()) {
+        *added.entry(user).or_default() += 1;
+    }
+    for (user, added) in added {
+        let Some(most) = parts.limits.queue_of(user) else { continue };
+        let queued = parts.store.count_unfinished_of(user).await?;
+        if queued + added > u64::from(most) {
+            let detail = format!(
+                "user {user:?} has {queued} tasks that have not ended, and this request adds {added}; the most is {most} \
+                 (limits.users): wait until some have ended, or cancel some"
+            );
+            return Err(Problem::too_many(detail, QUEUE_RETRY_S));
+        }
+    }
+    Ok(())
 }
 
 /// Reads one task; what it says may still be impossible.

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::error::Problem;
 use super::extract::{Id, Query};
+use super::headers::{self, IDEMPOTENCY_KEY};
 use super::paging::Paging;
 use super::submit::{self as submission, Submission};
 use super::views::Listing;
@@ -46,6 +47,7 @@ pub(super) async fn submit(
     headers: HeaderMap,
     super::extract::Json(body): super::extract::Json<Value>,
 ) -> Result<Response, Problem> {
+    check_store(&parts).await?;
     let now = clock::now();
     let submission = submission::read(&parts, body, idempotency_key(&headers)?, now).await?;
     let listed = submission.listed;
@@ -78,6 +80,16 @@ pub(super) async fn submit(
     Ok((status, location, Json(submitted)).into_response())
 }
 
+/// Refuses to insert into collections of which something is missing: the tasks would be lost, or not found when they are
+/// due.
+async fn check_store(parts: &Parts) -> Result<(), Problem> {
+    let faults = parts.store.lacks().await?;
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::several(StatusCode::SERVICE_UNAVAILABLE, faults))
+}
+
 /// Inserts the tasks of `submission`, as far as they are new, and sees to it that they are run.
 async fn insert(
     parts: Shared,
@@ -98,9 +110,9 @@ async fn insert(
 
 /// The key under which a client may send the same request again without making its tasks twice.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    match value.to_str().map(str::trim) {
-        Ok(key) if (1..=MAX_IDEMPOTENCY_KEY).contains(&key.len()) => Ok(Some(key)),
+    match headers::text(headers, &IDEMPOTENCY_KEY).map(str::trim) {
+        None => Ok(None),
+        Some(key) if (1..=MAX_IDEMPOTENCY_KEY).contains(&key.len()) => Ok(Some(key)),
         _ => Err(Problem::bad_request(format!("Idempotency-Key: use 1 to {MAX_IDEMPOTENCY_KEY} ASCII characters"))),
     }
 }

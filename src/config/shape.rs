@@ -27,6 +27,9 @@ max_running = 1
 starts = 1
 per_s = 1
 
+[limits.users."*"]
+max_queued = 1
+
 [agents."*"]
 role = ""
 instructions = ""

@@ -143,6 +143,9 @@ fn limits(config: &Config, checks: &mut Checks<'_>) {
         checks.at_least(&format!("{section}.starts"), limit.starts.unwrap_or(1), 1);
         checks.at_least(&format!("{section}.per_s"), limit.per_s, 1);
     }
+    for (name, limit) in &config.limits.users {
+        checks.at_least(&format!("limits.users.{name:?}.max_queued"), limit.max_queued.unwrap_or(1), 1);
+    }
 }
 
 fn tree(config: &Config, checks: &mut Checks<'_>) {

@@ -5,8 +5,10 @@
 //! floats: some 16 significant digits of them are kept.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
 
-use serde::de::IgnoredAny;
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 pub use size::{Size, is_deeper};
 
@@ -70,6 +72,65 @@ pub fn keep_digits(text: &str) -> Result<Cow<'_, str>, serde_json::Error> {
 #[must_use]
 pub fn is_too_large(number: &serde_json::Number) -> bool {
     number.is_u64() && !number.is_i64()
+}
+
+/// Any JSON value, provided that no object in it has a key twice: two programs that read it might take different ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DistinctKeys;
+
+impl<'de> Deserialize<'de> for DistinctKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for DistinctKeys {
+    type Value = Self;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self, A::Error> {
+        let mut keys: HashSet<String> = HashSet::new();
+        while let Some(key) = fields.next_key::<String>()? {
+            if keys.contains(&key) {
+                return Err(A::Error::custom(format!("the key {key:?} is there twice")));
+            }
+            keys.insert(key);
+            fields.next_value::<Self>()?;
+        }
+        Ok(self)
+    }
 }
 
 /// First byte behind the string that begins at `start`.
@@ -146,6 +207,22 @@ mod tests {
             "1e400e1",
         ] {
             assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_there_twice_is_found_at_any_depth() {
+        for text in ["1", "null", r#"{"a": 1, "b": {"a": [1.5, -2, true, "x"]}}"#, r#"[{"a": 1}, {"a": 2}]"#] {
+            assert_eq!(serde_json::from_str::<DistinctKeys>(text).expect(text), DistinctKeys, "{text}");
+        }
+        for text in [
+            r#"{"a": 1, "a": 1}"#,
+            r#"{"a": 1, "\u0061": 2}"#,
+            r#"{"b": {"a": 1, "c": 2, "a": 3}}"#,
+            r#"[1, [{"a": {}, "a": []}]]"#,
+        ] {
+            let error = serde_json::from_str::<DistinctKeys>(text).expect_err(text);
+            assert!(error.is_data() && error.to_string().contains("\"a\" is there twice"), "{error}");
         }
     }
 

@@ -34,16 +34,37 @@ pub struct Limits {
     pub keys: BTreeMap<String, Limit>,
     /// By name of the agent.
     pub agents: BTreeMap<String, Limit>,
+    /// By user, with names as for keys.
+    #[serde(default)]
+    pub users: BTreeMap<String, UserLimit>,
+}
+
+/// How much of the queue one user may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserLimit {
+    /// Most tasks of the user that have not ended. What is left out is not limited.
+    #[serde(default)]
+    pub max_queued: Option<u32>,
 }
 
 impl Limits {
+    /// Whether a concurrency key or an agent has a limit, so that due tasks may have to wait.
+    #[must_use]
+    pub fn hold_tasks_back(&self) -> bool {
+        !self.keys.is_empty() || !self.agents.is_empty()
+    }
+
     /// The limit of a concurrency key.
     #[must_use]
     pub fn of_key(&self, key: &str) -> Option<&Limit> {
-        self.keys.get(key).or_else(|| {
-            let fits = |name: &&String| name.strip_suffix('*').is_some_and(|start| key.starts_with(start));
-            self.keys.keys().filter(fits).max_by_key(|name| name.len()).and_then(|name| self.keys.get(name))
-        })
+        longest_fit(&self.keys, key)
+    }
+
+    /// Most tasks of `user` that have not ended; `None` for any number.
+    #[must_use]
+    pub fn queue_of(&self, user: &str) -> Option<u32> {
+        longest_fit(&self.users, user)?.max_queued
     }
 
     /// The limit of an agent.
@@ -51,6 +72,14 @@ impl Limits {
     pub fn of_agent(&self, name: &str) -> Option<&Limit> {
         self.agents.get(name)
     }
+}
+
+/// The entry with the name `key`, or with the longest name that ends in `*` and begins `key`.
+fn longest_fit<'a, T>(limits: &'a BTreeMap<String, T>, key: &str) -> Option<&'a T> {
+    limits.get(key).or_else(|| {
+        let fits = |name: &&String| name.strip_suffix('*').is_some_and(|start| key.starts_with(start));
+        limits.keys().filter(fits).max_by_key(|name| name.len()).and_then(|name| limits.get(name))
+    })
 }
 
 /// The account of a limit of starts: until when they are used up, in microseconds of the epoch.
@@ -100,6 +129,19 @@ mod tests {
             assert_eq!(limits.of_key(key), Some(&limit(max)), "{key}");
         }
         assert_eq!(Limits::default().of_key("x"), None);
+    }
+
+    #[test]
+    fn users_have_a_queue_of_their_own_length() {
+        let queue = |max| UserLimit { max_queued: max };
+        let names = [("*", Some(100)), ("bot-*", Some(5)), ("bot-free", None)];
+        let limits =
+            Limits { users: names.map(|(name, max)| (name.to_owned(), queue(max))).into(), ..Limits::default() };
+        for (user, max) in [("alice", Some(100)), ("bot-1", Some(5)), ("bot-free", None)] {
+            assert_eq!(limits.queue_of(user), max, "{user}");
+        }
+        assert_eq!(Limits::default().queue_of("alice"), None);
+        assert!(!limits.hold_tasks_back(), "what waits in a queue is due all the same");
     }
 
     #[test]

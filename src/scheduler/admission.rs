@@ -11,6 +11,7 @@ use crate::domain::dead_letter::DeadLetter;
 use crate::domain::event::{Event, Level};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::TaskId;
+use crate::domain::limit::Limits;
 use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::time::Timestamp;
@@ -19,9 +20,11 @@ use crate::telemetry::metrics;
 use crate::worker::execute::Worker;
 
 mod again;
+mod queues;
 mod tree;
 
 use again::{TakenUp, take_up};
+use queues::Queues;
 
 /// Points handled at once; their writes share commits.
 const PARALLEL: usize = 64;
@@ -41,6 +44,8 @@ pub(crate) struct Admission {
     pub(crate) batch: u32,
     /// Zone of times without an offset.
     pub(crate) zone: Zone,
+    /// Section `[limits]`.
+    pub(crate) limits: Limits,
 }
 
 /// What became of one point.
@@ -93,8 +98,9 @@ impl Admission {
         let before = total.admitted;
         let ids: Vec<TaskId> = points.iter().map(|raw| raw.id).collect();
         let (runs, letters) = self.left_of(&ids).await?;
-        let (runs, letters) = (&runs, &letters);
-        let fates = stream::iter(points).map(|raw| self.admit(raw, runs, letters, now));
+        let queues = Queues::new(&self.worker.store, &self.limits);
+        let (runs, letters, queues) = (&runs, &letters, &queues);
+        let fates = stream::iter(points).map(|raw| self.admit(raw, runs, letters, queues, now));
         let mut fates = fates.buffer_unordered(PARALLEL);
         let mut outcome = Ok(());
         while let Some(fate) = fates.next().await {
@@ -127,6 +133,7 @@ impl Admission {
         raw: RawTask,
         runs: &HashMap<TaskId, EarlierRun>,
         letters: &[SeenLetter],
+        queues: &Queues<'_>,
         now: Timestamp,
     ) -> Result<Fate, StoreError> {
         let task = match raw.read(self.zone, now) {
@@ -136,6 +143,12 @@ impl Admission {
             }
             Err(failure) => return self.reject(&raw, failure, now).await,
         };
+        // A task that ran before has its place already.
+        if !runs.contains_key(&raw.id)
+            && let Some(failure) = queues.refusal(&task).await?
+        {
+            return self.reject(&raw, failure, now).await;
+        }
         if !task.depends_on.is_empty()
             && let Err(circle) = self.worker.store.check_circles(std::slice::from_ref(&task)).await?
         {

@@ -94,7 +94,7 @@ impl Enforcer {
 
     /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
-        self.limits == Limits::default()
+        !self.limits.hold_tasks_back()
     }
 
     /// Whether claims say as which agent a task runs.

@@ -205,7 +205,7 @@ impl Runner {
             desk: Desk { worker: Arc::clone(&worker), changed: Arc::default() },
             look: Arc::new(Notify::new()),
             retention: parts.retention,
-            has_limits: parts.limits != Limits::default(),
+            has_limits: parts.limits.hold_tasks_back(),
             worker,
             poke,
         };
@@ -340,8 +340,12 @@ impl Inner {
     ) {
         let worker = &self.worker;
         let swept = Arc::new(AtomicBool::new(false));
-        let admission =
-            Admission { worker: Arc::clone(worker), batch: settings.admission_batch.max(1), zone: settings.zone };
+        let admission = Admission {
+            worker: Arc::clone(worker),
+            batch: settings.admission_batch.max(1),
+            zone: settings.zone,
+            limits: limits.clone(),
+        };
         // Nothing that became due while no process ran waits for the first firing.
         self.poke.notify_one();
         let poke = Arc::clone(&self.poke);

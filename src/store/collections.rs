@@ -40,7 +40,7 @@ pub(super) enum Collection {
 
 /// What a field is indexed for.
 #[derive(Clone, Copy)]
-enum Index {
+pub(super) enum Index {
     /// Equality of words.
     Word,
     /// Truth.
@@ -79,7 +79,7 @@ impl Collection {
         }
     }
 
-    const fn indexes(self) -> &'static [(&'static str, Index)] {
+    pub(super) const fn indexes(self) -> &'static [(&'static str, Index)] {
         match self {
             Self::Tasks => &[
                 ("status", Index::Word),
@@ -290,14 +290,20 @@ impl Inner {
 }
 
 /// The version of the schema that a collection says it has.
-fn schema_of(info: &CollectionInfo) -> Option<i64> {
+pub(super) fn schema_of(info: &CollectionInfo) -> Option<i64> {
     info.config.as_ref()?.metadata.get(SCHEMA_KEY).and_then(QdrantValue::as_integer)
 }
 
-fn has_vector(info: &CollectionInfo, name: &str) -> bool {
+pub(super) fn has_vector(info: &CollectionInfo, name: &str) -> bool {
     let params = info.config.as_ref().and_then(|config| config.params.as_ref());
     match params.and_then(|params| params.vectors_config.as_ref()).and_then(|vectors| vectors.config.as_ref()) {
         Some(Config::ParamsMap(vectors)) => vectors.map.contains_key(name),
         _ => false,
     }
+}
+
+pub(super) fn has_sparse(info: &CollectionInfo, name: &str) -> bool {
+    let params = info.config.as_ref().and_then(|config| config.params.as_ref());
+    let sparse = params.and_then(|params| params.sparse_vectors_config.as_ref());
+    sparse.is_some_and(|vectors| vectors.map.contains_key(name))
 }

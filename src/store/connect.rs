@@ -9,6 +9,7 @@ use secrecy::ExposeSecret;
 use tokio::sync::mpsc;
 
 use super::artifacts::Files;
+use super::completeness::Completeness;
 use super::memory::Dense;
 use super::requests::Inner;
 use super::{ArtifactSettings, Settings, Store, StoreError, rest_port, writer};
@@ -49,6 +50,7 @@ impl Store {
             dense: None,
             admission_scan: Mutex::new(None),
             overlooked_scan: Mutex::new(None),
+            completeness: Completeness::new(),
         };
         if let Err(error) = inner.check_version().await {
             return Err(rest_port::explain(&settings.url, error).await);

@@ -25,6 +25,17 @@ pub enum StoreError {
         /// What it said.
         reason: String,
     },
+    /// A collection that was there at the start is gone.
+    #[error(
+        "{operation} is impossible: {reason} Another program removed the collection: restore it from a backup, or restart \
+         qron, which creates it empty"
+    )]
+    CollectionMissing {
+        /// What was asked.
+        operation: &'static str,
+        /// What the server said, with the name of the collection.
+        reason: String,
+    },
     /// A stored point does not read as what it should be.
     #[error("point {id} of {collection} cannot be read: {reason}")]
     Corrupt {
@@ -105,6 +116,7 @@ pub(super) fn explain(operation: &'static str, url: &str, error: &QdrantError) -
         | Code::Aborted
         | Code::DeadlineExceeded
         | Code::ResourceExhausted => StoreError::Unavailable { url: url.to_owned(), reason },
+        Code::NotFound if reason.contains("Collection") => StoreError::CollectionMissing { operation, reason },
         Code::Unauthenticated | Code::PermissionDenied => {
             StoreError::Refused { operation, reason: format!("{reason} (check store.api_key or QDRANT_API_KEY)") }
         }

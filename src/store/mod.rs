@@ -13,7 +13,7 @@
 //!   `writer` (the group commit): the life of a task;
 //! - `schedules`: what makes tasks recur;
 //! - `attempts`, `dead_letters`, `replicas`, `events`, `artifacts`, `state`, `memory`, `search`: what is kept beside it;
-//! - `identity`: what tells this store from others;
+//! - `identity`: what tells this store from others; `completeness`: what its collections lack;
 //! - `control`, `retention`: what people have put on hold; what is removed once it is old.
 
 use std::sync::Arc;
@@ -36,6 +36,7 @@ mod attempts;
 mod claims;
 mod codec;
 mod collections;
+mod completeness;
 mod connect;
 mod control;
 mod dead_letters;

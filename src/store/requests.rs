@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use super::artifacts::Files;
 use super::collections::Collection;
+use super::completeness::Completeness;
 use super::error::explain;
 use super::memory::Dense;
 use super::unreadable::tell_once;
@@ -46,6 +47,8 @@ pub(super) struct Inner {
     pub(super) dense: Option<Dense>,
     /// When points that wait for admission were last looked for without trusting the counts.
     pub(super) admission_scan: Mutex<Option<Instant>>,
+    /// What the collections lacked when they were last looked at.
+    pub(super) completeness: Completeness,
     /// Before this no points are looked for that no search finds.
     pub(super) overlooked_scan: Mutex<Option<Instant>>,
 }

@@ -24,6 +24,11 @@ pub const ATTEMPTS: RangeInclusive<u32> = 1..=1_000;
 pub const TIMEOUT_S: RangeInclusive<u64> = 1..=2_592_000;
 /// Priorities, from "can wait" to "urgent".
 pub const PRIORITY: RangeInclusive<u8> = 0..=MAX_PRIORITY;
+/// Tags that a task may have, and capabilities that it may ask for.
+pub const WORDS: RangeInclusive<usize> = 0..=100;
+/// Tasks that a task may wait for.
+pub const DEPENDENCIES: RangeInclusive<usize> = 0..=10_000;
+
 /// Every bound that `task` exceeds, each with the field, its value and the bound. `goal` is [`GOAL_CHARS`] or
 /// [`REQUEST_GOAL_CHARS`]. A task that has ended is a record and has no bounds.
 #[must_use]
@@ -36,6 +41,15 @@ pub fn faults(task: &Task, goal: &RangeInclusive<usize>) -> Vec<String> {
     faults.extend(priority_fault(task.priority));
     faults.extend(number_fault("max_attempts", &task.max_attempts, &ATTEMPTS, ""));
     faults.extend(number_fault("timeout_s", &task.timeout_s, &TIMEOUT_S, " (30 days)"));
+    for (field, count, allowed) in [
+        ("tags", task.tags.len(), WORDS),
+        ("capabilities", task.capabilities.len(), WORDS),
+        ("depends_on", task.depends_on.len(), DEPENDENCIES),
+    ] {
+        if !allowed.contains(&count) {
+            faults.push(format!("{field} has {count} entries; the most is {}", allowed.end()));
+        }
+    }
     faults.extend(name_faults(task));
     faults.extend(task.plan.as_ref().and_then(|plan| plan.check_size().err()).map(|error| error.to_string()));
     if task.context.values().any(|value| is_deeper(value, MAX_NESTING)) {
@@ -138,6 +152,17 @@ mod tests {
             (Task { user: text(0), ..task() }, Task { user: text(1), ..task() }, "user: a text of 0 characters"),
             (Task { unique_key: text(513), ..task() }, Task { unique_key: text(512), ..task() }, "use 1 to 512"),
             (Task { concurrency_key: text(201), ..task() }, task(), "concurrency_key"),
+            (
+                Task { tags: vec!["x".into(); 101], ..task() },
+                Task { tags: vec!["x".into(); 100], ..task() },
+                "tags has 101 entries; the most is 100",
+            ),
+            (Task { capabilities: vec!["x".into(); 101], ..task() }, task(), "capabilities has 101 entries"),
+            (
+                Task { depends_on: vec![TaskId::Number(2); 10_001], ..task() },
+                Task { depends_on: vec![TaskId::Number(2); 10_000], ..task() },
+                "depends_on has 10001 entries",
+            ),
             (Task { tags: vec![" ".into()], ..task() }, Task { tags: vec!["x".into()], ..task() }, "tags"),
             (Task { capabilities: vec!["x".repeat(201)], ..task() }, task(), "capabilities"),
             (
