@@ -16,6 +16,8 @@ completion = 0.5
 url = ""
 max_rows = 1
 timeout_ms = 1
+max_connections = 1
+functions = [""]
 
 [limits.keys."*"]
 max_running = 1

@@ -219,6 +219,7 @@ fn tools(config: &Config, checks: &mut Checks<'_>) {
         });
         checks.at_least(&format!("tools.sql.{name}.max_rows"), database.max_rows, 1);
         checks.at_least(&format!("tools.sql.{name}.timeout_ms"), database.timeout_ms, 1);
+        checks.at_least(&format!("tools.sql.{name}.max_connections"), database.max_connections, 1);
     }
 }
 

@@ -112,6 +112,17 @@ pub struct DatabaseSettings {
     /// Time limit of one query, in milliseconds.
     #[serde(default = "default_sql_timeout_ms")]
     pub timeout_ms: u64,
+    /// Most queries at a time, and so most connections of this process to it. The others wait as long as one query may take.
+    #[serde(default = "default_max_connections")]
+    pub max_connections: usize,
+    /// Functions of a PostgreSQL database that queries may call beside the built-in ones, without schema: stable or
+    /// immutable ones.
+    #[serde(default)]
+    pub functions: Vec<String>,
+}
+
+const fn default_max_connections() -> usize {
+    4
 }
 
 const fn default_max_rows() -> usize {

@@ -9,4 +9,5 @@ mod http;
 mod postgres;
 mod sqlite;
 mod store;
+mod stuck;
 mod toolbox;

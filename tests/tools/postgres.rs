@@ -127,6 +127,19 @@ async fn database(name: &str) -> Option<SqlQuery> {
                  (2, 'O''Brien', NULL, NULL, NULL, NULL, NULL, NULL);
              CREATE SEQUENCE numbers;
              CREATE FUNCTION act() RETURNS int LANGUAGE sql AS 'INSERT INTO sales (id) VALUES (99) RETURNING id';
+             CREATE FUNCTION act_on(s sales) RETURNS int LANGUAGE sql AS 'INSERT INTO sales (id) VALUES (98) RETURNING id';
+             CREATE FUNCTION steady(s sales) RETURNS int STABLE LANGUAGE sql AS 'SELECT $1.id + 100';
+             CREATE FUNCTION listed(i int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 + 1000';
+             CREATE FUNCTION compare(a text, b int) RETURNS bool STABLE LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
+             CREATE OPERATOR %% (LEFTARG = text, RIGHTARG = int, FUNCTION = compare);
+             CREATE FUNCTION negative(a text) RETURNS text LANGUAGE sql AS 'SELECT $1';
+             CREATE OPERATOR @ (RIGHTARG = text, FUNCTION = negative);
+             CREATE TYPE mood AS ENUM ('sad', 'glad');
+             CREATE TYPE pair AS (a int, b text);
+             CREATE DOMAIN checked AS text CHECK (length(value) < 5);
+             CREATE FUNCTION to_pair(m mood) RETURNS pair STABLE LANGUAGE plpgsql AS 'BEGIN RETURN (1, $1::text)::pair; END';
+             CREATE CAST (mood AS pair) WITH FUNCTION to_pair(mood);
+             CREATE FUNCTION upper(s sales) RETURNS text STABLE LANGUAGE sql AS 'SELECT name FROM sales LIMIT 1';
              GRANT SELECT ON sales TO reader_{name};
              GRANT ALL ON sales TO writer_{name}; GRANT ALL ON numbers TO writer_{name};"
         ))
@@ -136,6 +149,8 @@ async fn database(name: &str) -> Option<SqlQuery> {
         url: format!("postgres://{user}:canary@127.0.0.1:{port}/{name}?sslmode=disable").into(),
         max_rows: 5,
         timeout_ms: 3_000,
+        max_connections: 4,
+        functions: vec!["listed".to_owned()],
     };
     let databases = BTreeMap::from([
         ("reader".to_owned(), settings(&format!("reader_{name}"))),
@@ -240,9 +255,147 @@ async fn failures_name_database_and_problem_but_not_the_url() {
 async fn a_server_that_is_not_there_is_a_transient_failure() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let url = format!("postgres://canary:canary@{closed}/canary?sslmode=disable");
-    let settings = DatabaseSettings { url: url.into(), max_rows: 5, timeout_ms: 1_000 };
+    let settings =
+        DatabaseSettings { url: url.into(), max_rows: 5, timeout_ms: 1_000, max_connections: 4, functions: Vec::new() };
     let tool = SqlQuery::new(&BTreeMap::from([("away".to_owned(), settings)])).expect("a tool");
     let failure = query(&tool, "away", "SELECT 1", json!([])).await.expect_err("nobody listens");
     assert_eq!(failure.class, FailureClass::Transient);
     assert!(failure.message.contains("database \"away\"") && !failure.message.contains("canary"), "{failure}");
+}
+
+#[tokio::test]
+async fn misuse_functions_are_held_to_the_list_in_every_notation() {
+    let Some(tool) = database("notations").await else { return };
+    for role in ["reader", "writer", "owner"] {
+        for (text, named) in [
+            // Attributes: of a row, of a table, of a value of another type, quoted, after an index.
+            ("SELECT s.act_on FROM sales s", "act_on"),
+            ("SELECT (s).act_on FROM sales s", "act_on"),
+            ("SELECT sales.act_on FROM sales", "act_on"),
+            ("SELECT s.\"act_on\" FROM sales s", "act_on"),
+            ("SELECT s.steady FROM sales s", "steady"),
+            ("SELECT (s).Steady FROM sales s", "steady"),
+            ("SELECT public.sales.steady FROM public.sales", "steady"),
+            ("SELECT 1 FROM sales s ORDER BY s.steady", "steady"),
+            ("SELECT (10::float8).pg_sleep", "pg_sleep"),
+            ("SELECT ('/etc/passwd'::text).pg_read_file", "pg_read_file"),
+            ("SELECT ((ARRAY['/etc/passwd'])[1]).pg_read_file", "pg_read_file"),
+            ("SELECT (ARRAY['/etc/passwd'])[1].pg_read_file", "pg_read_file"),
+            ("SELECT ((SELECT 'numbers'::text)).nextval", "nextval"),
+            ("SELECT ('pg_authid'::text).regclass", "regclass"),
+            ("SELECT s.upper FROM sales s", "upper"),
+            ("SELECT upper(s) FROM sales s", "upper"),
+            // Calls.
+            ("SELECT steady(s) FROM sales s", "steady"),
+            ("SELECT public.\"steady\"(s) FROM sales s", "steady"),
+            // Operators.
+            ("SELECT name %% 1 FROM sales", "%%"),
+            ("SELECT name OPERATOR(public.%%) 1 FROM sales", "%%"),
+            ("SELECT @ name FROM sales", "@"),
+            // Casts.
+            ("SELECT 'sad'::mood::pair", "pair"),
+            ("SELECT CAST('(1,x)' AS pair)", "pair"),
+            ("SELECT 'abc'::checked", "checked"),
+            ("SELECT checked 'abc'", "checked"),
+            ("SELECT ARRAY['abc']::checked[]", "checked"),
+            ("SELECT 'pg_authid'::regclass", "REGCLASS"),
+            ("SELECT 'x'::sales", "sales"),
+        ] {
+            let outcome = tool.call(&context(), json!({ "database": role, "query": text })).await;
+            let failure = outcome.expect_err(text);
+            assert!(failure.message.starts_with("refused: ") && failure.message.contains(named), "{text}: {failure}");
+        }
+    }
+    for (text, expected) in [
+        ("SELECT listed(1) AS x", json!(1001)),
+        ("SELECT 'sad'::mood AS x", json!("sad")),
+        ("SELECT s.name AS x FROM sales s WHERE s.id = 1", json!("Ada")),
+        ("SELECT (s).name AS x FROM sales s WHERE (s).id = 1", json!("Ada")),
+        ("SELECT s.doc -> 'k' -> 0 AS x FROM sales s WHERE s.tags @> ARRAY['a'] AND s.name ~ '^A'", json!(1)),
+        ("SELECT 'x' OPERATOR(pg_catalog.||) 'y' AS x", json!("xy")),
+        ("SELECT to_char('2026-01-02'::date, 'YYYY') AS x", json!("2026")),
+        ("SELECT date '2026-01-02' - interval '1 day' AS x", json!("2026-01-01T00:00:00")),
+        ("SELECT (now() IS NOT NULL AND random() < 2 AND current_user = 'reader_notations') AS x", json!(true)),
+        ("SELECT count(*) FILTER (WHERE s.amount BETWEEN 1 AND 20) AS x FROM sales s", json!(1)),
+        ("SELECT to_tsvector('english', 'cats') @@ to_tsquery('english', 'cat') AS x", json!(true)),
+    ] {
+        let answer =
+            query(&tool, "reader", text, json!([])).await.unwrap_or_else(|failure| panic!("{text}: {failure}"));
+        assert_eq!(answer["rows"][0]["x"], expected, "{text}");
+    }
+    let left = query(&tool, "reader", "SELECT count(*) AS n FROM sales", json!([])).await.expect("an answer");
+    assert_eq!(left["rows"], json!([{ "n": 2 }]));
+}
+
+#[tokio::test]
+async fn endless_work_of_every_kind_ends_in_time_and_is_cancelled_on_the_server() {
+    let Some(tool) = database("endless").await else { return };
+    for text in [
+        "SELECT count(*) FROM generate_series(1, 100000000000) a",
+        "SELECT regexp_replace(repeat('a', 100000), '(a*)*b', 'x', 'g')",
+        "SELECT repeat('a', 1000000) LIKE '%' || repeat('a', 2000) || 'b'",
+        "SELECT repeat('a', 1000000) SIMILAR TO '(a|aa)*b'",
+        "SELECT length((10::numeric ^ 100000)::text)",
+        "SELECT factorial(30000)",
+        "SELECT length(lpad('x', 500000000, 'y'))",
+        "SELECT repeat(repeat('x', 1000000), 1000)",
+        "WITH RECURSIVE t(x) AS (SELECT 'a' UNION ALL SELECT x || x FROM t) SELECT count(*) FROM t",
+        "SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 100000) b ORDER BY 1",
+        "SELECT string_agg(repeat('x', 1000000), '') FROM generate_series(1, 10000)",
+    ] {
+        let started = Instant::now();
+        if let Err(failure) = query(&tool, "reader", text, json!([])).await {
+            let classes =
+                [FailureClass::Timeout, FailureClass::Invalid, FailureClass::Transient, FailureClass::Permanent];
+            assert!(classes.contains(&failure.class) && failure.message.len() < 2_000, "{text}: {failure}");
+        }
+        assert!(started.elapsed() < Duration::from_secs(12), "{text}: {:?}", started.elapsed());
+    }
+}
+
+async fn backends(port: u16, user: &str, running: bool) -> i64 {
+    let client = admin(port).await;
+    let query = "SELECT count(*) FROM pg_stat_activity WHERE usename = $1 AND (NOT $2 OR state = 'active')";
+    client.query_one(query, &[&user, &running]).await.expect("a count").get(0)
+}
+
+#[tokio::test]
+async fn connections_are_limited_used_again_and_let_go() {
+    let Some(tool) = database("pool").await else { return };
+    let (tool, port) = (std::sync::Arc::new(tool), server().expect("a port"));
+    for _ in 0..20 {
+        query(&tool, "reader", "SELECT 1 AS x", json!([])).await.expect("an answer");
+        query(&tool, "reader", "SELECT nope", json!([])).await.expect_err("a mistake");
+    }
+    assert_eq!(backends(port, "reader_pool", false).await, 1, "one connection serves one query after the other");
+
+    let endless = "SELECT count(*) FROM generate_series(1, 100000000000) a";
+    let calls: Vec<_> = (0..20)
+        .map(|_| {
+            let tool = std::sync::Arc::clone(&tool);
+            tokio::spawn(async move { query(&tool, "reader", endless, json!([])).await.expect_err("endless") })
+        })
+        .collect();
+    let mut kept_out = 0;
+    let mut most = 0;
+    for call in calls {
+        most = most.max(backends(port, "reader_pool", false).await);
+        let failure = call.await.expect("no panic");
+        kept_out += usize::from(failure.message.contains("all 4 connections were in use for 3000 ms"));
+    }
+    assert!((1..=4).contains(&most), "{most} connections");
+    assert!(kept_out >= 4, "{kept_out} were told that there is no place");
+
+    // A call that is dropped ends on the server as well, long before its time limit.
+    let patient = std::sync::Arc::clone(&tool);
+    let dropped = tokio::spawn(async move { query(&patient, "writer", endless, json!([])).await });
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while backends(port, "writer_pool", true).await == 0 {
+        assert!(Instant::now() < deadline, "the query never ran");
+    }
+    dropped.abort();
+    let cut = Instant::now();
+    while backends(port, "writer_pool", true).await > 0 {
+        assert!(cut.elapsed() < Duration::from_secs(2), "the query goes on without its client");
+    }
 }

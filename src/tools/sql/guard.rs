@@ -2,20 +2,38 @@
 //!
 //! What runs afterwards is the parsed query written out again, never the text itself: a database that reads some
 //! quotation or comment differently from the parser here cannot be made to run what was not checked.
+//!
+//! A function can be called in many notations. Those that the text alone shows (calls, tables, special syntax) are held
+//! to the lists in [`lists`](super::lists) here. Those that the catalogue of the database decides (attributes, operators,
+//! casts) are collected in [`Checked`], and held to the same lists where the catalogue is: SQLite asks for each function
+//! that it compiles, and for PostgreSQL the catalogue is asked.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{Expr, ObjectName, Query, Select, SetExpr, Statement, TableFactor, Visit, Visitor};
+use sqlparser::ast::{
+    AccessExpr, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArguments, Ident,
+    ObjectName, Query, Select, SetExpr, Statement, TableFactor, Visit, Visitor,
+};
 use sqlparser::dialect::{Dialect as SqlDialect, PostgreSqlDialect, SQLiteDialect};
+use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
+use sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::super::inputs::excerpt;
+use super::lists::{
+    CLOSED_TABLES, POSTGRES_FUNCTIONS, POSTGRES_TYPES, SQLITE_FUNCTIONS, SQLITE_TABLE_FUNCTIONS, STANDARD_TYPES,
+    is_sqlite_inside,
+};
 
-/// Longest query, in characters.
+/// Longest query, in bytes.
 pub(super) const MAX_QUERY: usize = 20_000;
 /// Deepest nesting of a query.
 const MAX_DEPTH: usize = 40;
+/// Most operators and keywords of a query: each makes the tree deeper by one at most, as in `1 + 1 + 1`.
+const MAX_OPERATORS: usize = 1_500;
+/// Most functions that a query calls.
+const MAX_CALLS: usize = 200;
 
 /// Whose language a query is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,89 +47,30 @@ pub(super) enum Dialect {
 pub(super) struct Checked {
     /// The query, written out by the parser.
     pub(super) text: String,
-    /// Functions it calls, lower case, without schema.
-    pub(super) functions: BTreeSet<String>,
+    /// What the catalogue of the database must be asked about.
+    pub(super) named: Named,
 }
 
-/// Functions that act, wait, read files, run text as a query or reveal the configuration.
-const CLOSED_FUNCTIONS: &[&str] = &[
-    "set_config",
-    "current_setting",
-    "nextval",
-    "setval",
-    "currval",
-    "lastval",
-    "query_to_xml",
-    "query_to_xmlschema",
-    "query_to_xml_and_xmlschema",
-    "cursor_to_xml",
-    "cursor_to_xmlschema",
-    "table_to_xml",
-    "table_to_xmlschema",
-    "table_to_xml_and_xmlschema",
-    "schema_to_xml",
-    "schema_to_xmlschema",
-    "schema_to_xml_and_xmlschema",
-    "database_to_xml",
-    "database_to_xmlschema",
-    "database_to_xml_and_xmlschema",
-    "ts_stat",
-    "ts_rewrite",
-    "connectby",
-    "xpath_table",
-    "inet_client_addr",
-    "inet_client_port",
-    "inet_server_addr",
-    "inet_server_port",
-    "load_extension",
-    "readfile",
-    "writefile",
-    "edit",
-    "fts3_tokenizer",
-    "shell",
-    "system",
-    "gin_clean_pending_list",
-];
+/// Names of a query by which the database may call a function. All are in lower case and without schema.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    /// Functions that are called.
+    pub(super) functions: BTreeSet<String>,
+    /// Attributes of expressions, `(x).name`: of a value of any type.
+    pub(super) attributes: BTreeSet<String>,
+    /// Columns of tables, `t.name`, which may be functions of a row.
+    pub(super) columns: BTreeSet<String>,
+    /// Operators.
+    pub(super) operators: BTreeSet<String>,
+    /// Types that values are cast to.
+    pub(super) types: BTreeSet<String>,
+}
 
-/// Families of such functions, by the beginning of their names.
-const CLOSED_FAMILIES: &[&str] =
-    &["pg_", "lo_", "dblink", "txid_", "crosstab", "brin_", "binary_upgrade_", "postgres_fdw_", "http", "sqlite_"];
-
-/// Members of those families that do no harm.
-const OPEN_FUNCTIONS: &[&str] = &["pg_typeof", "pg_size_pretty", "pg_column_size", "sqlite_version"];
-
-/// Tables of the system that hold passwords, settings, other people's queries or samples of their data.
-const CLOSED_TABLES: &[&str] = &[
-    "pg_authid",
-    "pg_shadow",
-    "pg_user_mapping",
-    "pg_user_mappings",
-    "pg_subscription",
-    "pg_largeobject",
-    "pg_hba_file_rules",
-    "pg_ident_file_mappings",
-    "pg_file_settings",
-    "pg_settings",
-    "pg_config",
-    "pg_statistic",
-    "pg_statistic_ext_data",
-    "pg_stats",
-    "pg_stats_ext",
-    "pg_stats_ext_exprs",
-    "pg_stat_activity",
-    "pg_stat_statements",
-    "pg_stat_replication",
-    "pg_stat_ssl",
-    "pg_stat_gssapi",
-    "pg_prepared_statements",
-    "pg_cursors",
-];
-
-/// Checks a query.
+/// Checks a query. `more` are functions that are allowed beside those of the list, in lower case.
 ///
 /// # Errors
 /// The reason, naming what is not allowed.
-pub(super) fn check(text: &str, dialect: Dialect) -> Result<Checked, String> {
+pub(super) fn check(text: &str, dialect: Dialect, more: &BTreeSet<String>) -> Result<Checked, String> {
     if text.len() > MAX_QUERY {
         return Err(format!("the query has {} bytes; at most {MAX_QUERY} are allowed", text.len()));
     }
@@ -127,15 +86,16 @@ pub(super) fn check(text: &str, dialect: Dialect) -> Result<Checked, String> {
     if !matches!(statement, Statement::Query(_)) {
         return Err(format!("only SELECT, VALUES and WITH are allowed, not {}", first_word(&statement.to_string())));
     }
-    let mut guard = Guard::default();
+    let mut guard = Guard { dialect, more, statements: 0, calls: 0, named: Named::default() };
     if let ControlFlow::Break(reason) = statement.visit(&mut guard) {
         return Err(reason);
     }
+    let named = guard.named;
     let written = statement.to_string();
     if read(&written, dialect)? != [statement] {
         return Err("the query cannot be checked reliably; write it in a simpler way".to_owned());
     }
-    Ok(Checked { text: written, functions: guard.functions })
+    Ok(Checked { text: written, named })
 }
 
 fn read(text: &str, dialect: Dialect) -> Result<Vec<Statement>, String> {
@@ -143,11 +103,41 @@ fn read(text: &str, dialect: Dialect) -> Result<Vec<Statement>, String> {
         Dialect::Postgres => &PostgreSqlDialect {},
         Dialect::Sqlite => &SQLiteDialect {},
     };
+    let unreadable = |error: String| format!("the query cannot be read: {}", excerpt(&error, 300));
+    let tokens = Tokenizer::new(rules, text).tokenize_with_location().map_err(|error| unreadable(error.to_string()))?;
+    let operators = tokens.iter().filter(|token| deepens(&token.token)).count();
+    if operators > MAX_OPERATORS {
+        return Err(format!("the query has {operators} operators and keywords; at most {MAX_OPERATORS} are allowed"));
+    }
     Parser::new(rules)
         .with_recursion_limit(MAX_DEPTH)
-        .try_with_sql(text)
-        .and_then(|mut parser| parser.parse_statements())
-        .map_err(|error| format!("the query cannot be read: {error}"))
+        .with_tokens_with_locations(tokens)
+        .parse_statements()
+        .map_err(|error| unreadable(error.to_string()))
+}
+
+/// Whether the tree of a query may be deeper for this token: neither a name, a value, a comma nor a parenthesis.
+fn deepens(token: &Token) -> bool {
+    match token {
+        Token::Word(word) => word.keyword != Keyword::NoKeyword,
+        Token::Number(..)
+        | Token::SingleQuotedString(_)
+        | Token::DoubleQuotedString(_)
+        | Token::DollarQuotedString(_)
+        | Token::EscapedStringLiteral(_)
+        | Token::HexStringLiteral(_)
+        | Token::Placeholder(_)
+        | Token::Comma
+        | Token::Period
+        | Token::Whitespace(_)
+        // How deep these nest is limited by the parser.
+        | Token::LParen
+        | Token::RParen
+        | Token::LBracket
+        | Token::RBracket
+        | Token::EOF => false,
+        _ => true,
+    }
 }
 
 fn first_word(text: &str) -> String {
@@ -155,31 +145,203 @@ fn first_word(text: &str) -> String {
 }
 
 /// Walks a query and stops at the first thing that is not allowed.
-#[derive(Default)]
-struct Guard {
+struct Guard<'a> {
+    dialect: Dialect,
+    more: &'a BTreeSet<String>,
     statements: usize,
-    functions: BTreeSet<String>,
+    calls: usize,
+    named: Named,
 }
 
-impl Guard {
-    fn function(&mut self, name: &ObjectName) -> ControlFlow<String> {
-        let full = name.to_string();
-        let Some(last) = name.0.last().and_then(|part| part.as_ident()) else {
-            return ControlFlow::Break(format!("function {full} is not allowed"));
-        };
-        let plain = last.value.to_lowercase();
-        let odd = !plain.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        let closed = CLOSED_FUNCTIONS.contains(&plain.as_str())
-            || CLOSED_FAMILIES.iter().any(|family| plain.starts_with(family));
-        if odd || (closed && !OPEN_FUNCTIONS.contains(&plain.as_str())) {
-            return ControlFlow::Break(format!("function {} is not allowed", excerpt(&full, 100)));
+impl Guard<'_> {
+    fn function(&mut self, name: &ObjectName, is_table: bool) -> ControlFlow<String> {
+        self.calls += 1;
+        if self.calls > MAX_CALLS {
+            return ControlFlow::Break(format!("the query calls more than {MAX_CALLS} functions"));
         }
-        self.functions.insert(plain);
+        let plain = last_name(name);
+        let allowed = plain.filter(|plain| match self.dialect {
+            Dialect::Postgres => POSTGRES_FUNCTIONS.contains(plain) || self.more.contains(plain),
+            Dialect::Sqlite if is_table => SQLITE_TABLE_FUNCTIONS.contains(plain),
+            Dialect::Sqlite => SQLITE_FUNCTIONS.contains(plain),
+        });
+        let Some(allowed) = allowed else {
+            return ControlFlow::Break(format!("function {} is not allowed", excerpt(&name.to_string(), 100)));
+        };
+        self.named.functions.insert(allowed);
+        ControlFlow::Continue(())
+    }
+
+    fn call(&mut self, function: &Function) -> ControlFlow<String> {
+        if function.uses_odbc_syntax || !matches!(function.parameters, FunctionArguments::None) {
+            return ControlFlow::Break("only plain SQL is allowed".to_owned());
+        }
+        self.function(&function.name, false)
+    }
+
+    fn access(&mut self, access: &AccessExpr) -> ControlFlow<String> {
+        match access {
+            AccessExpr::Dot(Expr::Identifier(name)) => {
+                self.named.attributes.insert(lower(name));
+                ControlFlow::Continue(())
+            }
+            // Visited as an expression.
+            AccessExpr::Dot(Expr::Function(_)) | AccessExpr::Subscript(_) => ControlFlow::Continue(()),
+            AccessExpr::Dot(other) => {
+                ControlFlow::Break(format!("the attribute {} is not allowed", excerpt(&other.to_string(), 100)))
+            }
+        }
+    }
+
+    fn operator(&mut self, operator: &str) {
+        let plain = operator.strip_prefix("OPERATOR(").and_then(|rest| rest.strip_suffix(')')).unwrap_or(operator);
+        let plain = plain.rsplit('.').next().unwrap_or(plain);
+        if !plain.chars().any(char::is_alphanumeric) {
+            self.named.operators.insert(plain.to_owned());
+        }
+    }
+
+    /// A type that a value is cast to: one of the lists, or one that the catalogue is asked about.
+    fn data_type(&mut self, data_type: &DataType) -> ControlFlow<String> {
+        if self.dialect == Dialect::Sqlite {
+            // A type in SQLite is no more than an affinity.
+            return ControlFlow::Continue(());
+        }
+        let name = match data_type {
+            DataType::Array(
+                ArrayElemTypeDef::AngleBracket(inner)
+                | ArrayElemTypeDef::SquareBracket(inner, _)
+                | ArrayElemTypeDef::Parenthesis(inner)
+                | ArrayElemTypeDef::Qualified(inner, _),
+            ) => return self.data_type(inner),
+            DataType::Custom(name, _) => last_name(name),
+            other => {
+                let written = other.to_string().to_lowercase();
+                let word = written.split(|letter: char| !letter.is_ascii_alphanumeric()).next().unwrap_or_default();
+                if STANDARD_TYPES.contains(word) {
+                    self.named.types.insert(word.to_owned());
+                    self.named.types.extend(catalogue_names(word).iter().map(|name| (*name).to_owned()));
+                    return ControlFlow::Continue(());
+                }
+                Some(word.to_owned())
+            }
+        };
+        let name = name.filter(|name| {
+            // Names of the catalogue's own types are all known; others are asked about.
+            let is_closed = name.starts_with("reg") || name.starts_with("pg_") || name == "xml";
+            POSTGRES_TYPES.contains(name) || !is_closed
+        });
+        let Some(name) = name else {
+            return ControlFlow::Break(format!("type {} is not allowed", excerpt(&data_type.to_string(), 100)));
+        };
+        self.named.types.insert(name);
+        ControlFlow::Continue(())
+    }
+
+    /// Notes by what names `expression` itself may call a function; what it is made of is visited apart.
+    fn expression(&mut self, expression: &Expr) -> ControlFlow<String> {
+        match expression {
+            Expr::Function(function) => return self.call(function),
+            Expr::CompoundFieldAccess { access_chain, .. } => {
+                return access_chain.iter().try_for_each(|access| self.access(access));
+            }
+            Expr::CompoundIdentifier(parts) => {
+                self.named.columns.extend(parts.iter().skip(1).map(lower));
+            }
+            Expr::BinaryOp { op, .. } | Expr::AnyOp { compare_op: op, .. } | Expr::AllOp { compare_op: op, .. } => {
+                match op {
+                    BinaryOperator::PGCustomBinaryOperator(parts) => {
+                        self.operator(parts.last().map_or("", String::as_str));
+                    }
+                    op => self.operator(&op.to_string()),
+                }
+            }
+            Expr::UnaryOp { op, .. } => self.operator(&op.to_string()),
+            Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, data_type, format: None, .. } => {
+                return self.data_type(data_type);
+            }
+            Expr::TypedString(typed) if !typed.uses_odbc_syntax => return self.data_type(&typed.data_type),
+            Expr::Identifier(_)
+            | Expr::IsFalse(_)
+            | Expr::IsNotFalse(_)
+            | Expr::IsTrue(_)
+            | Expr::IsNotTrue(_)
+            | Expr::IsNull(_)
+            | Expr::IsNotNull(_)
+            | Expr::IsUnknown(_)
+            | Expr::IsNotUnknown(_)
+            | Expr::IsDistinctFrom(..)
+            | Expr::IsNotDistinctFrom(..)
+            | Expr::IsJson { .. }
+            | Expr::IsNormalized { .. }
+            | Expr::InList { .. }
+            | Expr::InSubquery { .. }
+            | Expr::Between { .. }
+            | Expr::Like { any: false, .. }
+            | Expr::ILike { any: false, .. }
+            | Expr::SimilarTo { .. }
+            | Expr::AtTimeZone { .. }
+            | Expr::Extract { .. }
+            | Expr::Ceil { .. }
+            | Expr::Floor { .. }
+            | Expr::Position { .. }
+            | Expr::Substring { .. }
+            | Expr::Trim { .. }
+            | Expr::Overlay { .. }
+            | Expr::Collate { .. }
+            | Expr::Nested(_)
+            | Expr::Value(_)
+            | Expr::Case { .. }
+            | Expr::Exists { .. }
+            | Expr::Subquery(_)
+            | Expr::GroupingSets(_)
+            | Expr::Cube(_)
+            | Expr::Rollup(_)
+            | Expr::Tuple(_)
+            | Expr::Array(_)
+            | Expr::Interval(_)
+            | Expr::Wildcard(_)
+            | Expr::QualifiedWildcard(..) => {}
+            other => {
+                return ControlFlow::Break(format!(
+                    "the notation {} is not allowed: only plain SQL is",
+                    excerpt(&other.to_string(), 60)
+                ));
+            }
+        }
         ControlFlow::Continue(())
     }
 }
 
-impl Visitor for Guard {
+/// What PostgreSQL's catalogue calls the types whose names begin with `word`, where it is something else.
+fn catalogue_names(word: &str) -> &'static [&'static str] {
+    match word {
+        "bigint" => &["int8"],
+        "bit" => &["varbit"],
+        "boolean" => &["bool"],
+        "char" | "character" => &["bpchar", "varchar"],
+        "dec" | "decimal" => &["numeric"],
+        "double" => &["float8"],
+        "float" | "real" => &["float4", "float8"],
+        "int" | "integer" => &["int4"],
+        "smallint" => &["int2"],
+        "time" => &["timetz"],
+        "timestamp" => &["timestamptz"],
+        _ => &[],
+    }
+}
+
+fn lower(name: &Ident) -> String {
+    name.value.to_lowercase()
+}
+
+/// The last part of a name, in lower case; `None` when it has characters that no name of the lists has.
+fn last_name(name: &ObjectName) -> Option<String> {
+    let plain = lower(name.0.last()?.as_ident()?);
+    plain.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_').then_some(plain)
+}
+
+impl Visitor for Guard<'_> {
     type Break = String;
 
     fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<String> {
@@ -212,8 +374,12 @@ impl Visitor for Guard {
     }
 
     fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<String> {
-        let last = relation.0.last().and_then(|part| part.as_ident()).map(|last| last.value.to_lowercase());
-        if last.is_none_or(|last| CLOSED_TABLES.contains(&last.as_str())) {
+        let last = relation.0.last().and_then(|part| part.as_ident()).map(lower);
+        let is_closed = |table: &str| match self.dialect {
+            Dialect::Postgres => CLOSED_TABLES.contains(table),
+            Dialect::Sqlite => is_sqlite_inside(table),
+        };
+        if last.is_none_or(|last| is_closed(&last)) {
             return ControlFlow::Break(format!("table {} is not allowed", excerpt(&relation.to_string(), 100)));
         }
         ControlFlow::Continue(())
@@ -221,7 +387,9 @@ impl Visitor for Guard {
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<String> {
         match factor {
-            TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => self.function(name),
+            TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
+                self.function(name, true)
+            }
             TableFactor::Table { .. }
             | TableFactor::Derived { .. }
             | TableFactor::NestedJoin { .. }
@@ -232,10 +400,7 @@ impl Visitor for Guard {
     }
 
     fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<String> {
-        match expression {
-            Expr::Function(function) => self.function(&function.name),
-            _ => ControlFlow::Continue(()),
-        }
+        self.expression(expression)
     }
 }
 
@@ -251,114 +416,4 @@ fn reads(body: &SetExpr) -> ControlFlow<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ordinary_queries_pass_and_mean_the_same() {
-        for query in [
-            "select 1",
-            "SELECT name, sum(amount) AS total FROM sales s JOIN people p ON p.id = s.person WHERE amount > $1 \
-             GROUP BY name HAVING count(*) > 2 ORDER BY total DESC NULLS LAST LIMIT 10 OFFSET 5;",
-            "WITH RECURSIVE t(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM t WHERE n < 10) SELECT sum(n) FROM t",
-            "SELECT date_trunc('month', at)::date, row_number() OVER (PARTITION BY a ORDER BY b DESC) FROM x",
-            "SELECT data->>'name', data #>> '{a,b}', tags @> ARRAY['x'] FROM docs WHERE name ILIKE '%o''brien%'",
-            "SELECT * FROM a LEFT JOIN LATERAL (SELECT * FROM b WHERE b.id = a.id) q ON true",
-            "SELECT CASE WHEN x IS NULL THEN 'a' ELSE E'tab\\t' END, extract(year FROM at), interval '1 day' FROM x",
-            "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY x) FILTER (WHERE y) FROM z",
-            "SELECT table_name FROM information_schema.tables EXCEPT SELECT 'x' -- comment",
-            "SELECT g, random() FROM generate_series(1, 10) AS g",
-            "SELECT \"Weird Name\".\"col;umn\" FROM \"Weird Name\" /* DROP TABLE x; */",
-            "VALUES (1, 'a'), (2, 'b')",
-            "SELECT count(DISTINCT a), string_agg(b, ', ' ORDER BY b), coalesce(c, 0) FROM t TABLESAMPLE SYSTEM (10)",
-            "SELECT substring(a FROM 1 FOR 3), position('x' IN a), trim(both ' ' from b), a AT TIME ZONE 'UTC' FROM t",
-            "SELECT pg_size_pretty(10::bigint), pg_typeof(1), exists(SELECT 1), 1 = ANY(ARRAY[1, 2])",
-        ] {
-            let checked = check(query, Dialect::Postgres).unwrap_or_else(|reason| panic!("{query}: {reason}"));
-            assert!(!checked.text.contains("comment") && !checked.text.contains("DROP"), "{}", checked.text);
-        }
-        for query in [
-            "SELECT name, sql FROM sqlite_master WHERE type = 'table'",
-            "SELECT strftime('%Y', at), group_concat(x), ifnull(a, b), x GLOB 'a*' FROM t WHERE id = ?1 LIMIT 3",
-            "SELECT * FROM json_each('[1,2]')",
-        ] {
-            assert!(check(query, Dialect::Sqlite).is_ok(), "{query}: {:?}", check(query, Dialect::Sqlite));
-        }
-    }
-
-    #[test]
-    fn whatever_acts_is_refused_by_name() {
-        for (query, named) in [
-            ("SELECT 1; COMMIT; DROP SCHEMA public CASCADE", "3 statements"),
-            ("COMMIT", "COMMIT"),
-            ("", "empty"),
-            (";", "empty"),
-            ("DELETE FROM t", "DELETE"),
-            ("WITH gone AS (DELETE FROM t RETURNING *) SELECT * FROM gone", "DELETE"),
-            ("WITH new AS (INSERT INTO t VALUES (1) RETURNING *) SELECT * FROM new", "INSERT"),
-            ("WITH x AS (UPDATE t SET a = 1 RETURNING *) SELECT * FROM x", "UPDATE"),
-            ("SELECT * FROM (WITH x AS (DELETE FROM t RETURNING *) SELECT * FROM x) y", "DELETE"),
-            ("WITH x AS (SELECT 1) DELETE FROM t", "DELETE"),
-            ("SELECT * INTO stolen FROM t", "SELECT INTO"),
-            ("SELECT 1 UNION SELECT * FROM (SELECT 1 INTO x) y", "INTO"),
-            ("SELECT * FROM t FOR UPDATE", "FOR UPDATE"),
-            ("SELECT * FROM (SELECT * FROM t FOR SHARE) x", "FOR SHARE"),
-            ("TABLE t", "TABLE"),
-            ("COPY t TO PROGRAM 'curl evil'", "COPY"),
-            ("COPY (SELECT 1) TO '/tmp/x'", "COPY"),
-            ("EXPLAIN ANALYZE UPDATE t SET a = 1", "EXPLAIN"),
-            ("EXPLAIN SELECT 1", "EXPLAIN"),
-            ("CALL p()", "CALL"),
-            ("DO $$ BEGIN DROP TABLE t; END $$", "query"),
-            ("SET ROLE postgres", "SET"),
-            ("SHOW ALL", "SHOW"),
-            ("SELECT nextval('s')", "nextval"),
-            ("SELECT setval('s', 1)", "setval"),
-            ("SELECT set_config('transaction_read_only', 'off', false)", "set_config"),
-            ("SELECT current_setting('data_directory')", "current_setting"),
-            ("SELECT pg_read_file('/etc/passwd')", "pg_read_file"),
-            ("SELECT PG_CATALOG.\"pg_read_file\"('/etc/passwd')", "pg_read_file"),
-            ("SELECT \"pg_catalog\".PG_READ_FILE('/etc/passwd')", "PG_READ_FILE"),
-            ("SELECT * FROM pg_ls_dir('.')", "pg_ls_dir"),
-            ("SELECT * FROM t, LATERAL pg_ls_dir('.') x", "pg_ls_dir"),
-            ("SELECT * FROM ROWS FROM (pg_ls_dir('.')) x", "cannot be read"),
-            ("SELECT 1 FROM t WHERE (SELECT pg_sleep(100)) IS NULL", "pg_sleep"),
-            ("SELECT 1 ORDER BY pg_sleep(100)", "pg_sleep"),
-            ("SELECT 1 LIMIT (SELECT pg_sleep(100)::text::int)", "pg_sleep"),
-            ("SELECT count(*) FILTER (WHERE pg_sleep(100) IS NULL) FROM t", "pg_sleep"),
-            ("SELECT sum(1) OVER (ORDER BY pg_sleep(100)) FROM t", "pg_sleep"),
-            ("VALUES (pg_sleep(100))", "pg_sleep"),
-            ("SELECT U&\"pg\\005Fread_file\"('/etc/passwd')", "function"),
-            ("SELECT dblink_exec('host=x', 'DROP TABLE t')", "dblink_exec"),
-            ("SELECT lo_import('/etc/passwd')", "lo_import"),
-            ("SELECT query_to_xml('DROP TABLE t', true, true, '')", "query_to_xml"),
-            ("SELECT pg_terminate_backend(1)", "pg_terminate_backend"),
-            ("SELECT rolpassword FROM pg_authid", "pg_authid"),
-            ("SELECT passwd FROM pg_catalog.\"pg_shadow\"", "pg_shadow"),
-        ] {
-            let reason = check(query, Dialect::Postgres).expect_err(query);
-            assert!(reason.contains(named), "{query}: {reason}");
-        }
-        for (query, named) in [
-            ("ATTACH DATABASE '/tmp/x.db' AS x", "ATTACH"),
-            ("PRAGMA writable_schema = 1", "PRAGMA"),
-            ("PRAGMA query_only = 0", "PRAGMA"),
-            ("SELECT load_extension('/tmp/evil.so')", "load_extension"),
-            ("SELECT writefile('/tmp/x', 'y')", "writefile"),
-            ("VACUUM INTO '/tmp/x'", "query"),
-            ("REPLACE INTO t VALUES (1)", "INSERT"),
-            ("SELECT 1; SELECT 2", "2 statements"),
-        ] {
-            let reason = check(query, Dialect::Sqlite).expect_err(query);
-            assert!(reason.contains(named), "{query}: {reason}");
-        }
-    }
-
-    #[test]
-    fn size_and_depth_are_bounded() {
-        let deep = format!("SELECT {}1{}", "(".repeat(5000), ")".repeat(5000));
-        assert!(check(&deep, Dialect::Postgres).is_err());
-        let long = format!("SELECT '{}'", "x".repeat(MAX_QUERY));
-        assert!(check(&long, Dialect::Postgres).expect_err("too long").contains("bytes"));
-    }
-}
+mod tests;

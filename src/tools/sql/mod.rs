@@ -1,13 +1,16 @@
 //! `sql_query`: one reading query on a configured database.
 //!
 //! Three locks, any of which would do: the database is opened or entered as a reader, the transaction is read-only and
-//! rolled back, and the text is parsed and must be a single SELECT without functions that act.
+//! rolled back, and the text is parsed and must be a single SELECT that calls no functions but those of a list.
+//! How many queries a database carries out at a time is limited.
 
 mod guard;
+mod lists;
+mod places;
 mod postgres;
 mod sqlite;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +20,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::guard::Dialect;
+use self::places::Places;
+use self::postgres::Postgres;
 use super::inputs::{object, parse, refused};
 use super::{DatabaseSettings, Tool, ToolContext, ToolboxError};
 use crate::domain::failure::Failure;
@@ -27,6 +32,11 @@ const NAME: &str = "sql_query";
 const MAX_BYTES: usize = 1024 * 1024;
 /// Most parameters of one query.
 const MAX_PARAMS: usize = 100;
+/// Longest message of a database that is passed on, in bytes: it may repeat a value that is as long as an answer.
+const MAX_MESSAGE: usize = 1_000;
+
+/// Most connections to one database that can be configured.
+const MAX_CONNECTIONS: usize = 100;
 
 /// The query that the guard lets pass for `text`, as the guard writes it out.
 #[cfg(feature = "fuzzing")]
@@ -43,11 +53,14 @@ pub struct SqlQuery {
 struct Database {
     engine: Engine,
     limits: Limits,
+    places: Places,
+    /// Functions that the configuration allows beside those of the list, in lower case.
+    functions: BTreeSet<String>,
 }
 
 enum Engine {
     Sqlite(Arc<std::path::Path>),
-    Postgres(Box<tokio_postgres::Config>),
+    Postgres(Box<Postgres>),
 }
 
 /// What one answer may cost.
@@ -96,8 +109,15 @@ impl SqlQuery {
         let read = |(name, settings): (&String, &DatabaseSettings)| {
             let engine = engine(settings.url.expose_secret())
                 .map_err(|reason| ToolboxError::new(format!("sql.{name}.url"), reason))?;
+            if !(1..=MAX_CONNECTIONS).contains(&settings.max_connections) {
+                let reason = format!("is {}; allowed are 1 to {MAX_CONNECTIONS}", settings.max_connections);
+                return Err(ToolboxError::new(format!("sql.{name}.max_connections"), reason));
+            }
+            let functions = functions(&settings.functions, &engine)
+                .map_err(|reason| ToolboxError::new(format!("sql.{name}.functions"), reason))?;
             let limits = Limits { rows: settings.max_rows, time: Duration::from_millis(settings.timeout_ms) };
-            Ok((name.clone(), Database { engine, limits }))
+            let places = Places::new(settings.max_connections);
+            Ok((name.clone(), Database { engine, limits, places, functions }))
         };
         Ok(Self { databases: databases.iter().map(read).collect::<Result<_, ToolboxError>>()? })
     }
@@ -117,9 +137,25 @@ fn engine(url: &str) -> Result<Engine, String> {
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         // The parser's own words may hold parts of the URL.
         let config = url.parse().map_err(|_| "cannot be read; use postgres://user:password@host/database".to_owned());
-        return Ok(Engine::Postgres(Box::new(config?)));
+        return Ok(Engine::Postgres(Box::new(Postgres::new(config?))));
     }
     Err("names no known database; use postgres://… or sqlite://PATH".to_owned())
+}
+
+/// Names of functions that the configuration allows, in lower case.
+fn functions(names: &[String], engine: &Engine) -> Result<BTreeSet<String>, String> {
+    if !names.is_empty() && matches!(engine, Engine::Sqlite(_)) {
+        return Err("is for PostgreSQL alone: SQLite has no functions of its owner".to_owned());
+    }
+    let is_name = |name: &str| name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+    let read = |name: &String| {
+        let name = name.to_lowercase();
+        if name.is_empty() || !is_name(&name) {
+            return Err(format!("{name:?} is no name of a function; write it without schema and arguments"));
+        }
+        Ok(name)
+    };
+    names.iter().map(read).collect()
 }
 
 #[derive(Deserialize)]
@@ -167,22 +203,32 @@ impl Tool for SqlQuery {
         let Some(database) = self.databases.get(&name) else {
             return Err(Failure::invalid(format!("no database {name:?} is configured; there are: {}", self.names())));
         };
-        let answer = match &database.engine {
-            Engine::Sqlite(path) => match guard::check(&query, Dialect::Sqlite) {
-                Ok(checked) => sqlite::run(Arc::clone(path), checked, params, database.limits).await,
-                Err(reason) => Err(SqlError::Refused(reason)),
-            },
-            Engine::Postgres(config) => match guard::check(&query, Dialect::Postgres) {
-                Ok(checked) => postgres::run(config, &checked, params, database.limits).await,
-                Err(reason) => Err(SqlError::Refused(reason)),
-            },
-        };
+        let answer = database.answer(&query, params).await;
         match answer {
             Ok(rows) => Ok(json!({ "row_count": rows.found.len(), "truncated": rows.truncated, "rows": rows.found })),
             Err(SqlError::Refused(reason)) => Err(refused(NAME, context, format!("database {name:?}: {reason}"))),
             Err(SqlError::Failed(failure)) => {
                 Err(Failure { message: format!("database {name:?}: {}", failure.message), ..failure })
             }
+        }
+    }
+}
+
+impl Database {
+    async fn answer(&self, query: &str, params: Vec<Value>) -> Result<Rows, SqlError> {
+        let dialect = match &self.engine {
+            Engine::Sqlite(_) => Dialect::Sqlite,
+            Engine::Postgres(_) => Dialect::Postgres,
+        };
+        if params.len() > MAX_PARAMS {
+            let reason = format!("{} parameters are given; at most {MAX_PARAMS} are allowed", params.len());
+            return Err(SqlError::Failed(Failure::invalid(reason)));
+        }
+        let checked = guard::check(query, dialect, &self.functions).map_err(SqlError::Refused)?;
+        let place = self.places.take(self.limits.time).await?;
+        match &self.engine {
+            Engine::Sqlite(path) => sqlite::run(Arc::clone(path), checked, params, self.limits, place).await,
+            Engine::Postgres(server) => server.run(checked, params, self.limits, &self.functions, place).await,
         }
     }
 }
@@ -195,13 +241,32 @@ fn timed_out(limits: Limits) -> SqlError {
 mod tests {
     use super::*;
 
+    fn settings(url: &str) -> DatabaseSettings {
+        DatabaseSettings { url: url.into(), max_rows: 1, timeout_ms: 1, max_connections: 1, functions: Vec::new() }
+    }
+
+    fn told(settings: DatabaseSettings) -> String {
+        let databases = BTreeMap::from([("sales".to_owned(), settings)]);
+        SqlQuery::new(&databases).err().map(|error| error.to_string()).expect("an error")
+    }
+
     #[test]
     fn a_bad_url_is_told_by_the_name_of_its_database() {
         for url in ["mysql://root:hunter2@x/y", "sqlite://", "postgres://a:hunter2@host:port/x", "hunter2"] {
-            let settings = DatabaseSettings { url: url.into(), max_rows: 1, timeout_ms: 1 };
-            let Err(error) = SqlQuery::new(&BTreeMap::from([("sales".to_owned(), settings)])) else { panic!("{url}") };
-            let text = error.to_string();
+            let text = told(settings(url));
             assert!(text.starts_with("tools.sql.sales.url: ") && !text.contains("hunter2"), "{text}");
+        }
+    }
+
+    #[test]
+    fn connections_and_functions_are_checked() {
+        for max_connections in [0, 101] {
+            let text = told(DatabaseSettings { max_connections, ..settings("sqlite://x.db") });
+            assert!(text.starts_with("tools.sql.sales.max_connections: ") && text.contains("1 to 100"), "{text}");
+        }
+        for (url, name) in [("sqlite://x.db", "age_of"), ("postgres://x/y", "public.age_of"), ("postgres://x/y", "")] {
+            let text = told(DatabaseSettings { functions: vec![name.to_owned()], ..settings(url) });
+            assert!(text.starts_with("tools.sql.sales.functions: "), "{text}");
         }
     }
 }

@@ -1,89 +1,100 @@
 //! PostgreSQL: one read-only transaction, always rolled back, over the extended protocol, which knows no second
 //! statement. The query runs inside a subquery, where the grammar itself allows nothing that writes.
 
+mod catalogue;
+mod connections;
+
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::TryStreamExt;
-use rustls::ClientConfig;
-use rustls_platform_verifier::ConfigVerifierExt;
 use serde_json::Value;
-use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
-
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Client, Config, NoTls, Transaction};
-use tokio_postgres_rustls::MakeRustlsConnect;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_postgres::{Client, Config, Transaction};
 
+use self::connections::Connections;
+use super::super::inputs::excerpt;
 use super::guard::Checked;
-use super::{Limits, MAX_BYTES, Rows, SqlError, timed_out};
+use super::places::Place;
+use super::{Limits, MAX_BYTES, MAX_MESSAGE, Rows, SqlError, timed_out};
 use crate::domain::failure::Failure;
 use crate::domain::json;
 
-/// Time limit to connect.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// What the server gets to stop by itself before the connection is cut.
+/// What the server gets to stop by itself before the query is cancelled and the connection is cut.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Functions that PostgreSQL calls volatile and that change nothing.
-const HARMLESS: &[&str] = &["random", "clock_timestamp", "timeofday", "gen_random_uuid"];
+/// One PostgreSQL database.
+pub(super) struct Postgres {
+    connections: Connections,
+}
 
-/// Runs a checked query on the database of `config`.
-pub(super) async fn run(
-    config: &Config,
+impl Postgres {
+    /// Connects to nothing yet.
+    pub(super) fn new(config: Config) -> Self {
+        Self { connections: Connections::new(config) }
+    }
+
+    /// Runs a checked query. `more` are functions that the configuration allows.
+    pub(super) async fn run(
+        &self,
+        checked: Checked,
+        params: Vec<Value>,
+        limits: Limits,
+        more: &BTreeSet<String>,
+        place: Place,
+    ) -> Result<Rows, SqlError> {
+        let mut lease = self.connections.take(place).await?;
+        let Some(client) = lease.client() else { return Err(SqlError::Failed(Failure::transient("no connection"))) };
+        let answer = tokio::time::timeout(limits.time + GRACE, query(client, &checked, params, limits, more));
+        let (rows, is_clean) = answer.await.map_err(|_| timed_out(limits))?;
+        if is_clean {
+            lease.give_back();
+        }
+        rows
+    }
+}
+
+/// The answer, and whether the transaction has been rolled back, so that the connection is as good as new.
+async fn query(
+    client: &mut Client,
     checked: &Checked,
     params: Vec<Value>,
     limits: Limits,
-) -> Result<Rows, SqlError> {
-    let mut config = config.clone();
-    config.connect_timeout(CONNECT_TIMEOUT).application_name("qron");
-    let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect(&config)).await;
-    let (mut client, _connection) = connected.map_err(|_| {
-        SqlError::Failed(Failure::transient(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())))
-    })??;
-    let answer = tokio::time::timeout(limits.time + GRACE, query(&mut client, checked, params, limits));
-    answer.await.map_err(|_| timed_out(limits))?
-}
-
-/// The connection ends when its handle is dropped.
-async fn connect(config: &Config) -> Result<(Client, AbortOnDropHandle<()>), SqlError> {
-    let failed = |error: tokio_postgres::Error| sort(&error, None);
-    if config.get_ssl_mode() == SslMode::Disable {
-        let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
-        return Ok((client, drive(connection)));
+    more: &BTreeSet<String>,
+) -> (Result<Rows, SqlError>, bool) {
+    let transaction = match client.build_transaction().read_only(true).start().await {
+        Ok(transaction) => transaction,
+        Err(error) => return (Err(sort(&error, Some(limits))), false),
+    };
+    let rows = read(&transaction, checked, params, limits, more).await;
+    if rows.as_ref().is_ok_and(|(_, ended)| !ended) {
+        // What is left is not wanted: cancelling the query ends the transaction.
+        return (rows.map(|(rows, _)| rows), false);
     }
-    super::super::tls::install_provider();
-    let tls = ClientConfig::with_platform_verifier()
-        .map_err(|error| SqlError::Failed(Failure::permanent(format!("TLS cannot be set up: {error}"))))?;
-    let (client, connection) = config.connect(MakeRustlsConnect::new(tls)).await.map_err(failed)?;
-    Ok((client, drive(connection)))
+    let is_clean = transaction.rollback().await.is_ok();
+    (rows.map(|(rows, _)| rows), is_clean)
 }
 
-fn drive(
-    connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static,
-) -> AbortOnDropHandle<()> {
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            // The query that waits for it is told too.
-            tracing::debug!(%error, "connection of sql_query ended");
-        }
-    }))
-}
-
-async fn query(client: &mut Client, checked: &Checked, params: Vec<Value>, limits: Limits) -> Result<Rows, SqlError> {
+/// The rows, and whether the server has told all of them.
+async fn read(
+    transaction: &Transaction<'_>,
+    checked: &Checked,
+    params: Vec<Value>,
+    limits: Limits,
+    more: &BTreeSet<String>,
+) -> Result<(Rows, bool), SqlError> {
     let failed = |error: tokio_postgres::Error| sort(&error, Some(limits));
-    let transaction = client.build_transaction().read_only(true).start().await.map_err(failed)?;
     // Set by function, because SET takes no parameters. Valid until the end of the transaction.
     let setting = "SELECT set_config('statement_timeout', $1, true), set_config('lock_timeout', $1, true), \
                    set_config('standard_conforming_strings', 'on', true)";
     transaction.query_one(setting, &[&limits.time.as_millis().to_string()]).await.map_err(failed)?;
-    enter_as_reader(&transaction).await?;
-    refuse_volatile(&transaction, checked)
-        .await
-        .map_err(failed)?
-        .map_or(Ok(()), |reason| Err(SqlError::Refused(reason)))?;
+    enter_as_reader(transaction).await?;
+    if let Some(reason) = catalogue::refusal(transaction, &checked.named, more).await.map_err(failed)? {
+        return Err(SqlError::Refused(reason));
+    }
 
     // Rows come as JSON text, so that every type the server knows has a form; one that is too large stays there.
     let rows_wanted = limits.rows.saturating_add(1);
@@ -108,12 +119,10 @@ async fn query(client: &mut Client, checked: &Checked, params: Vec<Value>, limit
         let value = json::read(&text)
             .map_err(|error| SqlError::Failed(Failure::permanent(format!("a row cannot be read: {error}"))))?;
         if !rows.push(value, text.len(), limits) {
-            // What is left is not wanted: cutting the connection, as dropping it does, ends the transaction.
-            return Ok(rows);
+            return Ok((rows, false));
         }
     }
-    transaction.rollback().await.map_err(failed)?;
-    Ok(rows)
+    Ok((rows, true))
 }
 
 /// A superuser is bound by no transaction mode when it calls functions on files: it steps down to a role that can
@@ -129,19 +138,6 @@ async fn enter_as_reader(transaction: &Transaction<'_>) -> Result<(), SqlError> 
         .await
         .map(drop)
         .map_err(|_| SqlError::Refused("its role is a superuser; configure one that can only read".to_owned()))
-}
-
-/// Functions that are volatile may act, whatever they are called and whoever wrote them.
-async fn refuse_volatile(
-    transaction: &Transaction<'_>,
-    checked: &Checked,
-) -> Result<Option<String>, tokio_postgres::Error> {
-    let asked: Vec<&str> = checked.functions.iter().map(String::as_str).collect();
-    let query = "SELECT DISTINCT proname::text FROM pg_catalog.pg_proc WHERE lower(proname) = ANY($1) AND \
-                 provolatile = 'v' AND NOT proname = ANY($2)";
-    let found = transaction.query_opt(&format!("{query} LIMIT 1"), &[&asked, &HARMLESS]).await?;
-    let name: Option<String> = found.map(|row| row.try_get(0)).transpose()?;
-    Ok(name.map(|name| format!("function {name} is volatile and not allowed")))
 }
 
 /// A parameter, sent as text: the server reads it by the type it wants.
@@ -175,7 +171,7 @@ fn sort(error: &tokio_postgres::Error, limits: Option<Limits>) -> SqlError {
         let reason = error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
         return SqlError::Failed(Failure::transient(reason));
     };
-    let message = answer.message().to_owned();
+    let message = excerpt(answer.message(), MAX_MESSAGE);
     let code = answer.code();
     match (code, limits) {
         (code, Some(limits)) if *code == SqlState::QUERY_CANCELED => timed_out(limits),

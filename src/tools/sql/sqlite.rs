@@ -1,4 +1,11 @@
 //! SQLite: opened for reading, told to stay so, and asked before each thing a query does.
+//!
+//! A query ends at its time limit because SQLite looks at the clock between the steps of its machine, and because the
+//! functions that may take long within one step look at it themselves (see [`functions`]).
+
+mod clock;
+mod functions;
+mod pattern;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,30 +18,49 @@ use rusqlite::types::{Value as SqlValue, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 use serde_json::{Map, Value};
 
-use super::super::inputs::blocking;
+use super::super::inputs::{blocking, excerpt};
 use super::guard::Checked;
-use super::{Limits, MAX_BYTES, Rows, SqlError, timed_out};
+use super::lists::{SQLITE_FUNCTIONS, SQLITE_OPERATORS, is_sqlite_inside};
+use super::places::Place;
+use super::{Limits, MAX_BYTES, MAX_MESSAGE, MAX_PARAMS, Rows, SqlError, timed_out};
 use crate::domain::failure::Failure;
 
 /// Steps of SQLite's machine between two looks at the clock.
-const STEPS: i32 = 1000;
-/// How long to wait for a writer.
+const STEPS: i32 = 200;
+/// Longest wait for a writer.
 const BUSY: Duration = Duration::from_secs(2);
+/// How far past its time limit a query may be before its caller is told, whatever the file system does.
+const GRACE: Duration = Duration::from_secs(2);
+/// Most memory of all SQLite queries of this process together, in bytes. Sorting and temporary tables count: a query writes
+/// no temporary files.
+const MAX_MEMORY: i64 = 128 * 1024 * 1024;
+/// Longest program of a query, in steps. What is written once may be computed often, as `SELECT a, a FROM (SELECT f() AS a)`
+/// shows, and between two looks at the clock.
+const MAX_PROGRAM: i32 = 25_000;
 
-/// Runs a checked query on the file `path`.
+/// Runs a checked query on the file `path`. A query that the file system keeps from ending holds its `place` until it ends.
 pub(super) async fn run(
     path: Arc<Path>,
     checked: Checked,
     params: Vec<Value>,
     limits: Limits,
+    place: Place,
 ) -> Result<Rows, SqlError> {
-    blocking(move || Ok(query(&path, &checked, &params, limits))).await.map_err(SqlError::Failed)?
+    let work = blocking(move || {
+        let answer = query(&path, &checked, &params, limits);
+        drop(place);
+        Ok(answer)
+    });
+    match tokio::time::timeout(limits.time + GRACE, work).await {
+        Ok(answer) => answer.map_err(SqlError::Failed)?,
+        Err(_) => Err(timed_out(limits)),
+    }
 }
 
 fn query(path: &Path, checked: &Checked, params: &[Value], limits: Limits) -> Result<Rows, SqlError> {
     let deadline = Instant::now() + limits.time;
     let sort = |error: &rusqlite::Error| sort(error, limits);
-    let connection = open(path, deadline).map_err(|error| sort(&error))?;
+    let connection = open(path, deadline, limits.time).map_err(|error| sort(&error))?;
     let mut statement = connection.prepare(&checked.text).map_err(|error| sort(&error))?;
     if !statement.readonly() {
         return Err(SqlError::Refused("the query writes".to_owned()));
@@ -50,6 +76,10 @@ fn query(path: &Path, checked: &Checked, params: &[Value], limits: Limits) -> Re
     let mut found = statement.raw_query();
     let mut rows = Rows::default();
     while let Some(row) = found.next().map_err(|error| sort(&error))? {
+        if rows.bytes + least_bytes(row, names.len()).map_err(|error| sort(&error))? > MAX_BYTES {
+            rows.truncated = true;
+            break;
+        }
         let row = object(row, &names).map_err(|error| sort(&error))?;
         let bytes = row.to_string().len();
         if !rows.push(row, bytes, limits) {
@@ -59,30 +89,47 @@ fn query(path: &Path, checked: &Checked, params: &[Value], limits: Limits) -> Re
     Ok(rows)
 }
 
-fn open(path: &Path, deadline: Instant) -> rusqlite::Result<Connection> {
+fn open(path: &Path, deadline: Instant, time: Duration) -> rusqlite::Result<Connection> {
     // Without SQLITE_OPEN_URI: a path cannot carry options.
     let mut connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(BUSY)?;
+    connection.busy_timeout(BUSY.min(time))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.pragma_update(None, "query_only", true)?;
-    connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
-    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, i32::try_from(MAX_BYTES).unwrap_or(i32::MAX))?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    connection.pragma_update_and_check(None, "hard_heap_limit", MAX_MEMORY, |_| Ok(()))?;
+    let parameters = i32::try_from(MAX_PARAMS).unwrap_or(i32::MAX);
+    for (limit, most) in [
+        (Limit::SQLITE_LIMIT_ATTACHED, 0),
+        (Limit::SQLITE_LIMIT_LENGTH, i32::try_from(MAX_BYTES).unwrap_or(i32::MAX)),
+        (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, parameters),
+        (Limit::SQLITE_LIMIT_VDBE_OP, MAX_PROGRAM),
+        (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+    ] {
+        connection.set_limit(limit, most)?;
+    }
+    functions::replace_slow(&connection, deadline)?;
     connection.progress_handler(STEPS, Some(move || Instant::now() >= deadline))?;
     connection.authorizer(Some(|context: AuthContext<'_>| authorize(&context)))?;
     Ok(connection)
 }
 
-/// Reading is allowed, and nothing else.
+/// Reading is allowed, and the functions of the list, however they are written: SQLite asks here for operators, table
+/// functions and views too.
 fn authorize(context: &AuthContext<'_>) -> Authorization {
-    match context.action {
-        AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => Authorization::Allow,
-        AuthAction::Function { function_name } if !function_name.eq_ignore_ascii_case("load_extension") => {
-            Authorization::Allow
+    let is_allowed = match context.action {
+        AuthAction::Select | AuthAction::Recursive => true,
+        AuthAction::Read { table_name, .. } => !is_sqlite_inside(&table_name.to_ascii_lowercase()),
+        // What a full-text table asks before it answers.
+        AuthAction::Pragma { pragma_name: "data_version", pragma_value: None } => true,
+        AuthAction::Function { function_name } => {
+            let name = function_name.to_ascii_lowercase();
+            SQLITE_FUNCTIONS.contains(&name) || SQLITE_OPERATORS.contains(&name)
         }
-        _ => Authorization::Deny,
-    }
+        _ => false,
+    };
+    if is_allowed { Authorization::Allow } else { Authorization::Deny }
 }
 
 fn bind(param: &Value) -> SqlValue {
@@ -95,6 +142,19 @@ fn bind(param: &Value) -> SqlValue {
         Value::String(text) => SqlValue::Text(text.clone()),
         other => SqlValue::Text(other.to_string()),
     }
+}
+
+/// Fewest bytes that a row takes as JSON, found without copying any of it.
+fn least_bytes(row: &Row<'_>, columns: usize) -> rusqlite::Result<usize> {
+    let mut bytes = 0;
+    for at in 0..columns {
+        bytes += match row.get_ref(at)? {
+            ValueRef::Text(text) => text.len(),
+            ValueRef::Blob(bytes) => bytes.len() * 2,
+            _ => 1,
+        };
+    }
+    Ok(bytes)
 }
 
 fn object(row: &Row<'_>, names: &[String]) -> rusqlite::Result<Value> {
@@ -121,13 +181,18 @@ fn object(row: &Row<'_>, names: &[String]) -> rusqlite::Result<Value> {
 
 fn sort(error: &rusqlite::Error, limits: Limits) -> SqlError {
     let code = error.sqlite_error_code();
-    let message = error.to_string();
+    let message = excerpt(&error.to_string(), MAX_MESSAGE);
     match code {
         Some(ErrorCode::OperationInterrupted) => timed_out(limits),
         Some(ErrorCode::AuthorizationForStatementDenied | ErrorCode::ReadOnly) => SqlError::Refused(message),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => SqlError::Failed(Failure::transient(message)),
         Some(ErrorCode::CannotOpen) => SqlError::Failed(Failure::permanent("the database file cannot be opened")),
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => SqlError::Failed(Failure::permanent(message)),
+        Some(ErrorCode::OutOfMemory) => SqlError::Failed(Failure::invalid(format!(
+            "the query needs more memory than there is: {} MiB for all SQLite queries, and {MAX_PROGRAM} steps of its \
+             program; ask for fewer rows, sort less, or write it in a simpler way",
+            MAX_MEMORY / 1024 / 1024
+        ))),
         _ => SqlError::Failed(Failure::invalid(message)),
     }
 }

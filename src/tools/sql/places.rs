@@ -1,0 +1,61 @@
+//! How many queries one database carries out at a time. The others wait for a place, but not for long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::SqlError;
+use crate::domain::failure::Failure;
+
+/// The places of one database.
+#[derive(Debug)]
+pub(super) struct Places {
+    free: Arc<Semaphore>,
+    count: usize,
+}
+
+/// A place: free again once this is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Places {
+    /// `count` places, at least one.
+    pub(super) fn new(count: usize) -> Self {
+        let count = count.clamp(1, Semaphore::MAX_PERMITS);
+        Self { free: Arc::new(Semaphore::new(count)), count }
+    }
+
+    /// Takes a place, waiting at most for `time`.
+    pub(super) async fn take(&self, time: Duration) -> Result<Place, SqlError> {
+        let waiting = Arc::clone(&self.free).acquire_owned();
+        match tokio::time::timeout(time, waiting).await {
+            Ok(Ok(permit)) => Ok(Place { _permit: permit }),
+            Ok(Err(_)) | Err(_) => Err(SqlError::Failed(Failure::transient(format!(
+                "all {} connections were in use for {} ms; try again later, or raise max_connections of this database",
+                self.count,
+                time.as_millis()
+            )))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::failure::FailureClass;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_is_waited_for_and_given_on() {
+        let places = Places::new(2);
+        let wait = Duration::from_millis(700);
+        let (first, _second) = (places.take(wait).await, places.take(wait).await);
+        let Err(SqlError::Failed(failure)) = places.take(wait).await else { panic!("a third place") };
+        assert_eq!(failure.class, FailureClass::Transient);
+        assert!(failure.message.contains("all 2 connections") && failure.message.contains("700 ms"), "{failure}");
+        drop(first);
+        assert!(places.take(wait).await.is_ok());
+    }
+}

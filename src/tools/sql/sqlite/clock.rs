@@ -1,0 +1,46 @@
+//! The time limit of a query, within the functions that it calls.
+
+use std::cell::Cell;
+use std::time::Instant;
+
+/// Steps between two looks at the time. A step takes some nanoseconds, a look about thirty.
+const STEPS: usize = 1024;
+
+/// The time of the query is over.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct OverTime;
+
+/// Tells when the time of a query is over, at little cost a step.
+pub(super) struct Clock {
+    deadline: Instant,
+    left: Cell<usize>,
+}
+
+impl Clock {
+    /// The clock of one call of a function; the time is looked at once before the first step.
+    pub(super) fn start(deadline: Instant) -> Result<Self, OverTime> {
+        let clock = Self { deadline, left: Cell::new(STEPS) };
+        clock.look()?;
+        Ok(clock)
+    }
+
+    /// Counts one step.
+    pub(super) fn step(&self) -> Result<(), OverTime> {
+        self.steps(1)
+    }
+
+    /// Counts `steps`.
+    pub(super) fn steps(&self, steps: usize) -> Result<(), OverTime> {
+        let left = self.left.get();
+        if left > steps {
+            self.left.set(left - steps);
+            return Ok(());
+        }
+        self.left.set(STEPS);
+        self.look()
+    }
+
+    fn look(&self) -> Result<(), OverTime> {
+        if Instant::now() >= self.deadline { Err(OverTime) } else { Ok(()) }
+    }
+}
