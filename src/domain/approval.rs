@@ -163,7 +163,7 @@ impl Approval {
     /// Asks whether `task` may run.
     #[must_use]
     pub fn of_task(task: &Task, policy: &ApprovalPolicy, now: Timestamp) -> Self {
-        Self::new(task_hash(task), Subject::Task, now, policy.expiry(now))
+        Self::new(question_hash(task), Subject::Task, now, policy.expiry(now))
     }
 
     /// Asks whether `call` may be made.
@@ -276,7 +276,57 @@ fn hash(parts: &[&str]) -> String {
     format!("{:x}", digest.finalize())
 }
 
-/// A hash of what `task` asks for, its goal, plan and context, and what was handed over to it: hexadecimal.
+/// What an approval of running `task` is bound to: a hash of everything that decides what runs, hexadecimal. The id is part
+/// of it, so that the approval of one task is none of its copy. When it runs, and how often it is tried, is not.
+#[must_use]
+pub fn question_hash(task: &Task) -> String {
+    let plan = serde_json::to_value(&task.plan).unwrap_or(Value::Null);
+    let rights = serde_json::json!({
+        "agent": task.agent,
+        "capabilities": task.capabilities,
+        "depends_on": task.depends_on,
+        "on_dependency_failure": task.on_dependency_failure,
+        "handover": task.lineage.handover,
+        "parent": task.parent,
+        "rights": task.lineage.rights,
+        "root": task.lineage.root,
+        "schedule_id": task.schedule_id,
+        "timeout_s": task.timeout_s,
+        "user": task.user,
+    });
+    let (context, rights) = (canonical(&Value::Object(task.context.clone())), canonical(&rights));
+    hash(&["run", &task.id.to_string(), &task.goal, &canonical(&plan), &context, &rights])
+}
+
+/// Makes the open question whether `task` runs one about the task as it is now: another client may have changed it since it was
+/// asked. An approval by the hash of what it was before then decides nothing.
+pub fn ask_about_now(task: &mut Task) {
+    if task.approvals.iter().any(|approval| approval.subject == Subject::Task && approval.is_open()) {
+        let hash = question_hash(task);
+        let questions = task.approvals.iter_mut().filter(|approval| approval.subject == Subject::Task);
+        for question in questions.filter(|question| question.is_open()) {
+            question.hash.clone_from(&hash);
+        }
+    }
+}
+
+/// Whether `task` must not run before a person agrees to it as it is now: it was asked for, and what was approved, if anything,
+/// is not this.
+#[must_use]
+pub fn is_unapproved(task: &Task) -> bool {
+    let mut questions = task.approvals.iter().filter(|approval| approval.subject == Subject::Task).peekable();
+    if questions.peek().is_none() {
+        return false;
+    }
+    let hash = question_hash(task);
+    !questions.any(|question| {
+        let is_approved = question.decision.as_ref().is_some_and(|decision| decision.verdict == Verdict::Approved);
+        is_approved && question.hash == hash
+    })
+}
+
+/// A hash of what `task` asks for, its goal, plan and context, and what was handed over to it: hexadecimal. Says whether two
+/// runs have the same task.
 #[must_use]
 pub fn task_hash(task: &Task) -> String {
     let plan = serde_json::to_value(&task.plan).unwrap_or(Value::Null);
@@ -309,6 +359,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::dependency::OnDependencyFailure;
+    use crate::domain::id::TaskId;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000);
     const POLICY: ApprovalPolicy = ApprovalPolicy { expire_s: 60 };
@@ -331,6 +383,83 @@ mod tests {
         for other in others {
             assert_ne!(paid, call_hash(&other), "{other:?}");
         }
+    }
+
+    fn asked() -> Task {
+        let plan = json!([{"id": "a", "tool": "t", "arguments": {"x": 1}}]);
+        let mut task = Task {
+            plan: serde_json::from_value(plan).expect("a plan"),
+            context: serde_json::from_value(json!({"k": 1})).expect("a map"),
+            ..Task::new(TaskId::Number(1), "pay ada", NOW)
+        };
+        task.approvals = vec![Approval::of_task(&task, &POLICY, NOW)];
+        task
+    }
+
+    fn approved() -> Task {
+        let mut task = asked();
+        let ruling = Ruling { hashes: vec![task.approvals[0].hash.clone()], by: None, note: None };
+        assert!(rule(&mut task.approvals, &ruling, Verdict::Approved, NOW));
+        task
+    }
+
+    type Change = (&'static str, fn(&mut Task));
+
+    const CHANGES: [Change; 13] = [
+        ("id", |task| task.id = TaskId::Number(2)),
+        ("goal", |task| task.goal = "pay eve".into()),
+        ("plan", |task| task.plan = None),
+        ("arguments", |task| {
+            task.plan =
+                serde_json::from_value(json!([{"id": "a", "tool": "t", "arguments": {"x": 2}}])).expect("a plan");
+        }),
+        ("context", |task| drop(task.context.insert("k".into(), json!(2)))),
+        ("agent", |task| task.agent = Some("admin".into())),
+        ("capabilities", |task| task.capabilities = vec!["shell".into()]),
+        ("depends_on", |task| task.depends_on = vec![TaskId::Number(9)]),
+        ("on_dependency_failure", |task| task.on_dependency_failure = OnDependencyFailure::Continue),
+        ("parent", |task| task.parent = Some(TaskId::Number(9))),
+        ("user", |task| task.user = Some("eve".into())),
+        ("schedule", |task| task.schedule_id = Some("s".into())),
+        ("time limit", |task| task.timeout_s = 86_400),
+    ];
+
+    #[test]
+    fn a_task_runs_only_as_it_was_approved() {
+        assert!(!is_unapproved(&Task { approvals: Vec::new(), ..asked() }), "nobody asked");
+        assert!(is_unapproved(&asked()), "nobody decided");
+        assert!(!is_unapproved(&approved()));
+        for (what, change) in CHANGES {
+            let mut task = approved();
+            change(&mut task);
+            assert!(is_unapproved(&task), "{what}");
+        }
+        let later = Task { run_at: NOW.plus_millis(5), priority: 9, attempt: 2, ..approved() };
+        assert!(!is_unapproved(&later), "when it runs is no question");
+        let mut denied = asked();
+        let ruling = Ruling { hashes: vec![denied.approvals[0].hash.clone()], by: None, note: None };
+        rule(&mut denied.approvals, &ruling, Verdict::Denied, NOW);
+        assert!(is_unapproved(&denied));
+    }
+
+    #[test]
+    fn a_changed_task_asks_another_question() {
+        for (what, change) in CHANGES {
+            let mut task = asked();
+            let before = task.approvals[0].hash.clone();
+            change(&mut task);
+            ask_about_now(&mut task);
+            let ruling = Ruling { hashes: vec![before], by: None, note: None };
+            assert!(!rule(&mut task.approvals, &ruling, Verdict::Approved, NOW), "{what}");
+            let ruling = Ruling { hashes: vec![task.approvals[0].hash.clone()], by: None, note: None };
+            assert!(rule(&mut task.approvals, &ruling, Verdict::Approved, NOW), "{what}");
+            assert!(!is_unapproved(&task), "{what}");
+        }
+        let mut decided = approved();
+        decided.goal = "pay eve".into();
+        let before = decided.clone();
+        ask_about_now(&mut decided);
+        assert_eq!(decided, before, "what was decided stays as it was");
     }
 
     #[test]

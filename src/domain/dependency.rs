@@ -1,6 +1,6 @@
 //! Tasks that wait for others: what happens when one of those fails, and circles among them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -81,6 +81,89 @@ pub fn check_circles<S: std::hash::BuildHasher>(waits_for: &HashMap<TaskId, Vec<
     Ok(())
 }
 
+/// All tasks of `waits_for` that are part of a circle, each group of tasks that wait for each other with one circle of it. What is
+/// not a key waits for nothing. Takes time in proportion to the number of edges.
+#[must_use]
+pub fn circles<S: std::hash::BuildHasher>(waits_for: &HashMap<TaskId, Vec<TaskId>, S>) -> Vec<(Circle, Vec<TaskId>)> {
+    let edges_within = |group: &[TaskId]| -> HashMap<TaskId, Vec<TaskId>> {
+        let members: HashSet<TaskId> = group.iter().copied().collect();
+        let within = |id: &TaskId| waits_for[id].iter().copied().filter(|to| members.contains(to)).collect();
+        group.iter().map(|id| (*id, within(id))).collect()
+    };
+    let mut found = Vec::new();
+    for mut group in groups(waits_for) {
+        group.sort_unstable();
+        if let Err(circle) = check_circles(&edges_within(&group)) {
+            found.push((circle, group));
+        }
+    }
+    found
+}
+
+/// The strongly connected parts of a graph, by Tarjan's algorithm; not recursive, since chains are long.
+fn groups<S: std::hash::BuildHasher>(waits_for: &HashMap<TaskId, Vec<TaskId>, S>) -> Vec<Vec<TaskId>> {
+    /// When a task was met, and the earliest one on the stack that it leads back to.
+    struct Met {
+        at: usize,
+        earliest: usize,
+        on_stack: bool,
+    }
+    let mut met: HashMap<TaskId, Met> = HashMap::with_capacity(waits_for.len());
+    let (mut stack, mut groups) = (Vec::new(), Vec::new());
+    let mut roots: Vec<TaskId> = waits_for.keys().copied().collect();
+    roots.sort_unstable();
+    for root in roots {
+        if met.contains_key(&root) {
+            continue;
+        }
+        // The trail, and how many edges of each task on it have been followed.
+        let mut trail: Vec<(TaskId, usize)> = Vec::new();
+        let mut enter = vec![root];
+        loop {
+            if let Some(id) = enter.pop() {
+                let at = met.len();
+                met.insert(id, Met { at, earliest: at, on_stack: true });
+                stack.push(id);
+                trail.push((id, 0));
+            }
+            let Some((here, followed)) = trail.last_mut() else { break };
+            let here = *here;
+            let next = waits_for.get(&here).and_then(|edges| edges.get(*followed)).copied();
+            *followed += 1;
+            if let Some(next) = next {
+                match met.get(&next) {
+                    Some(seen) if seen.on_stack => {
+                        let at = seen.at;
+                        if let Some(here) = met.get_mut(&here) {
+                            here.earliest = here.earliest.min(at);
+                        }
+                    }
+                    None if waits_for.contains_key(&next) => enter.push(next),
+                    Some(_) | None => {}
+                }
+                continue;
+            }
+            trail.pop();
+            let Some(Met { at, earliest, .. }) = met.get(&here) else { continue };
+            let (at, earliest) = (*at, *earliest);
+            if let Some(above) = trail.last().and_then(|(above, _)| met.get_mut(above)) {
+                above.earliest = above.earliest.min(earliest);
+            }
+            if at == earliest {
+                let start = stack.iter().rposition(|id| *id == here).unwrap_or_default();
+                let group = stack.split_off(start);
+                for id in &group {
+                    if let Some(member) = met.get_mut(id) {
+                        member.on_stack = false;
+                    }
+                }
+                groups.push(group);
+            }
+        }
+    }
+    groups
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,5 +190,62 @@ mod tests {
         chain.insert(TaskId::Number(100_000), vec![TaskId::Number(1)]);
         let text = check_circles(&chain).expect_err("a circle").to_string();
         assert!(text.len() < 300 && text.contains("(100000 tasks) -> 1"), "{text}");
+    }
+
+    fn found(edges: &[(u64, &[u64])]) -> Vec<(String, Vec<TaskId>)> {
+        let mut found: Vec<_> =
+            circles(&graph(edges)).into_iter().map(|(circle, members)| (shown(&circle.0), members)).collect();
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn every_task_of_every_circle_is_found_and_no_other() {
+        let ids = |ids: &[u64]| ids.iter().copied().map(TaskId::Number).collect::<Vec<_>>();
+        assert_eq!(found(&[(1, &[2, 3]), (2, &[3, 9]), (3, &[9])]), []);
+        assert_eq!(found(&[(7, &[7])]), [("7 -> 7".to_owned(), ids(&[7]))]);
+        let two = found(&[(1, &[2]), (2, &[1]), (3, &[1, 4]), (4, &[5]), (5, &[6, 4]), (6, &[4]), (8, &[3]), (9, &[])]);
+        let expected = [("1 -> 2 -> 1".to_owned(), ids(&[1, 2])), ("4 -> 5 -> 6 -> 4".to_owned(), ids(&[4, 5, 6]))];
+        assert_eq!(two, expected);
+    }
+
+    #[test]
+    fn circles_are_found_in_linear_time() {
+        let started = std::time::Instant::now();
+        let mut long: HashMap<_, _> =
+            (0..200_000).map(|id| (TaskId::Number(id), vec![TaskId::Number((id + 1) % 200_000)])).collect();
+        assert_eq!(circles(&long).iter().map(|(_, members)| members.len()).collect::<Vec<_>>(), [200_000]);
+        long.remove(&TaskId::Number(0));
+        assert!(circles(&long).is_empty());
+        // All of one side wait for all of the other.
+        let wide: HashMap<_, _> =
+            (0..1_000).map(|id| (TaskId::Number(id), (1_000..2_000).map(TaskId::Number).collect())).collect();
+        assert!(circles(&wide).is_empty());
+        assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_task_is_in_a_circle_when_it_leads_back_to_itself(edges in proptest::collection::vec((0_u64..12, 0_u64..12), 0..30)) {
+            let mut waits_for: HashMap<TaskId, Vec<TaskId>> = HashMap::new();
+            for (from, to) in edges {
+                waits_for.entry(TaskId::Number(from)).or_default().push(TaskId::Number(to));
+            }
+            let leads_back = |start: TaskId| {
+                let mut seen = HashSet::new();
+                let mut ahead = waits_for[&start].clone();
+                while let Some(id) = ahead.pop() {
+                    if seen.insert(id) {
+                        ahead.extend(waits_for.get(&id).into_iter().flatten());
+                    }
+                }
+                seen.contains(&start)
+            };
+            let expected: std::collections::BTreeSet<TaskId> =
+                waits_for.keys().copied().filter(|id| leads_back(*id)).collect();
+            let all: std::collections::BTreeSet<TaskId> =
+                circles(&waits_for).into_iter().flat_map(|(_, members)| members).collect();
+            proptest::prop_assert_eq!(all, expected);
+        }
     }
 }

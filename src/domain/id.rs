@@ -20,10 +20,26 @@ pub enum TaskId {
 /// Namespace of the ids that qron derives from text, so that the same text always names the same point.
 const NAMESPACE: Uuid = Uuid::from_u128(0x71726f6e_0000_5000_8000_7461736b6964);
 
-/// A UUIDv5 derived from `parts`; equal parts give equal ids on every replica.
+/// Stands between the parts of what an id is derived from.
+const SEPARATOR: char = '\u{1f}';
+
+/// A UUIDv5 derived from `parts`, of which the first is not empty; equal parts give equal ids on every replica, and other parts
+/// others, whatever they hold.
 #[must_use]
 pub fn derived(parts: &[&str]) -> Uuid {
-    Uuid::new_v5(&NAMESPACE, parts.join("\u{1f}").as_bytes())
+    if parts.iter().all(|part| !part.contains(SEPARATOR)) {
+        return Uuid::new_v5(&NAMESPACE, parts.join("\u{1f}").as_bytes());
+    }
+    // Outside text may hold the separator itself: then each part comes with its length. No text as above begins so.
+    let text: String = parts.iter().map(|part| format!("{SEPARATOR}{}{SEPARATOR}{part}", part.len())).collect();
+    Uuid::new_v5(&NAMESPACE, text.as_bytes())
+}
+
+/// `name` and `key`, which are both texts from outside, as one text that no other two make. A name without `:` and `%` stays as it
+/// is.
+#[must_use]
+pub fn joined(name: &str, key: &str) -> String {
+    format!("{}:{key}", name.replace('%', "%25").replace(':', "%3A"))
 }
 
 impl TaskId {
@@ -162,5 +178,40 @@ mod tests {
     fn derived_ids_depend_on_every_part() {
         assert_eq!(derived(&["a", "b"]), derived(&["a", "b"]));
         assert_ne!(derived(&["a", "b"]), derived(&["ab"]));
+        // Ids that are stored stay the same.
+        assert_eq!(derived(&["unique", "daily"]).to_string(), "d7d03f30-8876-5a79-99df-d9040f08ac45");
+    }
+
+    /// Texts of what joins them, and little else.
+    fn awkward() -> impl proptest::strategy::Strategy<Value = String> {
+        proptest::string::string_regex("(\u{1f}|:|%|%3A|%25|a|1|2){0,5}").expect("an expression")
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn other_parts_give_other_ids(
+            one in proptest::collection::vec(awkward(), 0..4),
+            other in proptest::collection::vec(awkward(), 0..4),
+        ) {
+            let id = |parts: &[String]| {
+                let parts: Vec<&str> = ["kind"].into_iter().chain(parts.iter().map(String::as_str)).collect();
+                derived(&parts)
+            };
+            proptest::prop_assert_eq!(one == other, id(&one) == id(&other));
+        }
+
+        #[test]
+        fn other_names_and_keys_make_other_texts(one in [awkward(), awkward()], other in [awkward(), awkward()]) {
+            let text = |[name, key]: &[String; 2]| joined(name, key);
+            proptest::prop_assert_eq!(one == other, text(&one) == text(&other));
+        }
+    }
+
+    #[test]
+    fn users_whose_names_hold_the_separator_have_keys_of_their_own() {
+        assert_ne!(joined("org", "alice:daily"), joined("org:alice", "daily"));
+        assert_eq!(joined("org", "alice:daily"), "org:alice:daily");
+        assert_eq!(joined("org:alice", "daily"), "org%3Aalice:daily");
+        assert_ne!(joined("org%3Aalice", "daily"), joined("org:alice", "daily"));
     }
 }

@@ -7,6 +7,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+mod circles;
+
+use self::circles::Edges;
 use super::guard::guarded;
 use crate::clock;
 use crate::domain::dependency::OnDependencyFailure;
@@ -96,6 +99,8 @@ pub(crate) struct Dependencies {
     after: Option<String>,
     /// Whether the last look moved any on.
     moved: bool,
+    /// What the waiting tasks wait for that the look at all has met so far.
+    edges: Edges,
 }
 
 /// What a look came to.
@@ -131,7 +136,7 @@ type Known = HashMap<TaskId, Seen>;
 
 impl Dependencies {
     pub(crate) fn new(worker: Arc<Worker>) -> Self {
-        Self { worker, watched: HashMap::new(), all: false, after: None, moved: false }
+        Self { worker, watched: HashMap::new(), all: false, after: None, moved: false, edges: Edges::default() }
     }
 
     /// Checks whenever a task ended, until the drain begins.
@@ -201,11 +206,16 @@ impl Dependencies {
             return Ok(Looked::Some);
         }
         for _ in 0..PAGES {
+            if self.after.is_none() {
+                self.edges = Edges::default();
+            }
             let page = self.worker.store.waiting(PAGE, self.after.as_deref()).await?;
+            self.edges.note(&page.items);
             self.check(page.items, &mut known, now).await?;
             self.after = page.next;
             if self.after.is_none() {
                 self.all = false;
+                self.break_circles(now).await?;
                 return Ok(Looked::All);
             }
         }
@@ -356,6 +366,7 @@ fn told(event: &TaskEvent, task: &Task, now: Timestamp) -> Event {
         (TaskEvent::DependencyFailed(id), _) => {
             (format!("blocked: task {id}, which it depends on, did not complete"), Level::Error)
         }
+        (TaskEvent::WaitsInCircle(circle), _) => (format!("blocked: {circle}"), Level::Error),
         (_, OnDependencyFailure::Continue) => ("every task it depends on has ended".to_owned(), Level::Info),
         _ => ("every task it depends on is completed".to_owned(), Level::Info),
     };

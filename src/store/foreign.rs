@@ -34,7 +34,7 @@ use serde_json::{Map, Value};
 
 use super::RawTask;
 use super::codec::FIELDS;
-use crate::domain::approval::{Approval, ApprovalPolicy};
+use crate::domain::approval::{Approval, ApprovalPolicy, ask_about_now};
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
 use crate::domain::json;
@@ -98,6 +98,7 @@ pub(super) fn read(
         let reader = Reader { kept_as_is: status.is_terminal(), ..reader };
         reader.task(id, status, now)?
     };
+    ask_about_now(&mut task);
     if origin == Origin::Foreign && task.status == TaskStatus::AwaitingApproval {
         // Without a time limit: admission knows the one that is configured.
         task.approvals = vec![Approval::of_task(&task, &ApprovalPolicy { expire_s: 0 }, now)];

@@ -19,7 +19,7 @@ use super::{Settings, Tool, ToolContext};
 use crate::clock;
 use crate::domain::approval::{Approval, ApprovalPolicy, Subject};
 use crate::domain::failure::Failure;
-use crate::domain::id::{TaskId, derived};
+use crate::domain::id::{TaskId, derived, joined};
 use crate::domain::plan::Plan;
 use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{DEFAULT_PRIORITY, MAX_GOAL_CHARS, MAX_PRIORITY, Task, TaskStatus, limits};
@@ -195,7 +195,7 @@ impl CreateTask {
         let run_at = run_at.map_err(|reason| Failure::invalid(format!("run_at: {reason}")))?.unwrap_or(now);
         // Keys of different users must not meet.
         let unique_key = arguments.unique_key.map(|key| match &context.user {
-            Some(user) => format!("tool:user:{user}:{key}"),
+            Some(user) => format!("tool:user:{}", joined(user, &key)),
             None => format!("tool:key:{key}"),
         });
         let status = if depends_on.is_empty() { TaskStatus::Pending } else { TaskStatus::Waiting };

@@ -23,7 +23,7 @@ use super::signals::Signals;
 use super::slots::{Slot, Slots};
 use crate::agent::{Agent, Outcome};
 use crate::domain::agent::AgentProfile;
-use crate::domain::approval::{ApprovalPolicy, task_hash};
+use crate::domain::approval::{ApprovalPolicy, is_unapproved, task_hash};
 use crate::domain::attempt::Attempt;
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
@@ -68,6 +68,8 @@ pub(super) enum Ending {
     Cancelled,
     /// The replica shuts down, or no longer counts as alive.
     Cut,
+    /// It never began: a person must agree to the task as it is now.
+    Unapproved,
 }
 
 impl Worker {
@@ -122,6 +124,10 @@ impl Worker {
         }
         if self.cut.is_cancelled() || !self.lease.is_certain() {
             return Ending::Cut;
+        }
+        // Another client may have changed the task since it was approved: what counts is what would run now.
+        if is_unapproved(task) {
+            return Ending::Unapproved;
         }
         let limit = Duration::from_secs(task.timeout_s.max(1));
         let run = AssertUnwindSafe(self.run(task, profile, recorder)).catch_unwind();

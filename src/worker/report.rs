@@ -39,6 +39,10 @@ fn decide(ending: Ending, task: &Task, retry: &RetryPolicy, approvals: &Approval
     match ending {
         Ending::Cancelled => stopped(TaskEvent::Cancelled, AttemptStatus::Cancelled, "cancelled"),
         Ending::Cut => stopped(TaskEvent::Released, AttemptStatus::Released, "released"),
+        Ending::Unapproved => {
+            let event = TaskEvent::ApprovalNeeded(vec![Approval::of_task(task, approvals, now)]);
+            stopped(event, AttemptStatus::AwaitingApproval, "asking")
+        }
         Ending::Broke(failure) => {
             let (event, outcome) = judge(failure, task, retry, now);
             stopped(event, AttemptStatus::Failed, outcome)
@@ -136,9 +140,11 @@ impl Worker {
     }
 
     async fn settle(&self, task: &Task, agent: &str, recorder: &RunRecorder, mut decision: Decision) -> &'static str {
-        // A run that found its model away and did nothing leaves no record: there may be thousands of them in a night.
+        // A run that found its model away and did nothing leaves no record: there may be thousands of them in a night. One that
+        // was not allowed to begin leaves none either.
         let is_untouched = decision.checkpoint.is_none() && !recorder.is_recorded();
-        if is_untouched && matches!(decision.event, TaskEvent::Postponed(..)) {
+        let never_began = decision.spent.is_none() && matches!(decision.event, TaskEvent::ApprovalNeeded(_));
+        if is_untouched && (never_began || matches!(decision.event, TaskEvent::Postponed(..))) {
             withdraw(task, recorder).await;
         } else {
             record(task, recorder, decision.end()).await;

@@ -18,25 +18,33 @@ use crate::support::{EVERY_SECOND, World, eventually, sum};
 /// A year, in milliseconds.
 const YEAR_MS: i64 = 365 * 86_400_000;
 
-struct Other {
+pub(crate) struct Other {
     client: Qdrant,
     collection: String,
 }
 
 impl Other {
-    fn of(world: &World) -> Self {
+    pub(crate) fn of(world: &World) -> Self {
         let client = Qdrant::from_url(&common::qdrant_url()).skip_compatibility_check().build().expect("a client");
         Self { client, collection: format!("{}tasks", world.config.store.prefix) }
     }
 
-    async fn upsert(&self, id: TaskId, payload: Value) {
-        let payload = Payload::try_from(payload).expect("an object");
-        let point = PointStruct::new(point_id(id), NamedVectors::default(), payload);
-        let request = UpsertPointsBuilder::new(&self.collection, vec![point]).wait(true);
+    pub(crate) async fn upsert(&self, id: TaskId, payload: Value) {
+        self.upsert_all(vec![(id, payload)]).await;
+    }
+
+    /// Writes points in one request.
+    pub(crate) async fn upsert_all(&self, points: Vec<(TaskId, Value)>) {
+        let point = |(id, payload): (TaskId, Value)| {
+            let payload = Payload::try_from(payload).expect("an object");
+            PointStruct::new(point_id(id), NamedVectors::default(), payload)
+        };
+        let points: Vec<PointStruct> = points.into_iter().map(point).collect();
+        let request = UpsertPointsBuilder::new(&self.collection, points).wait(true);
         self.client.upsert_points(request).await.expect("written");
     }
 
-    async fn set(&self, id: TaskId, fields: Value) {
+    pub(crate) async fn set(&self, id: TaskId, fields: Value) {
         let payload = Payload::try_from(fields).expect("an object");
         let request = SetPayloadPointsBuilder::new(&self.collection, payload)
             .points_selector(PointsIdsList { ids: vec![point_id(id)] })
@@ -44,7 +52,7 @@ impl Other {
         self.client.set_payload(request).await.expect("changed");
     }
 
-    async fn payload(&self, id: TaskId) -> Map<String, Value> {
+    pub(crate) async fn payload(&self, id: TaskId) -> Map<String, Value> {
         let request = GetPointsBuilder::new(&self.collection, vec![point_id(id)]).with_payload(true);
         let point = self.client.get_points(request).await.expect("readable").result.remove(0);
         point.payload.into_iter().map(|(key, value)| (key, value.into_json())).collect()

@@ -4,7 +4,9 @@
 mod common;
 mod support;
 
+mod approved;
 mod changed;
+mod circles;
 mod dispatch;
 mod failures;
 mod inserted;

@@ -7,6 +7,7 @@ pub use illegal::IllegalTransition;
 
 use super::{Claim, MAX_CRASHES, MAX_PRIORITY, Task, TaskStatus};
 use crate::domain::approval::{self, Approval, Ruling, Subject, Verdict};
+use crate::domain::dependency::Circle;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::TaskId;
 use crate::domain::outage::Postponement;
@@ -21,6 +22,8 @@ pub enum TaskEvent {
     DependenciesDone,
     /// A task it depends on ended otherwise.
     DependencyFailed(TaskId),
+    /// It waits for itself, by way of the tasks that it depends on.
+    WaitsInCircle(Circle),
     /// A replica won the right to run it.
     Claimed(Claim),
     /// It ended well.
@@ -61,7 +64,7 @@ impl TaskEvent {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::DependenciesDone => "dependencies_done",
-            Self::DependencyFailed(_) => "dependency_failed",
+            Self::DependencyFailed(_) | Self::WaitsInCircle(_) => "dependency_failed",
             Self::Claimed(_) => "claimed",
             Self::Completed(_) => "completed",
             Self::Failed(_) => "failed",
@@ -96,6 +99,10 @@ impl Task {
             (Waiting, TaskEvent::DependencyFailed(dependency)) => {
                 next.error =
                     Some(Failure::permanent(format!("task {dependency}, which it depends on, did not complete")));
+                next.finish(Blocked, now);
+            }
+            (Waiting, TaskEvent::WaitsInCircle(circle)) => {
+                next.error = Some(Failure::permanent(circle.to_string()));
                 next.finish(Blocked, now);
             }
             (Pending, TaskEvent::Claimed(claim)) => {
@@ -154,6 +161,9 @@ impl Task {
             (Running, TaskEvent::ApprovalNeeded(asked)) => {
                 // Counted, so that the next run looks for the checkpoint of this one.
                 next.releases += 1;
+                // What was said about the task before is no answer to the question that is asked now.
+                let is_whole = asked.iter().any(|question| question.subject == Subject::Task);
+                next.approvals.retain(|known| !(is_whole && known.subject == Subject::Task));
                 next.postponed = None;
                 next.hand_back();
                 next.approvals.retain(|known| asked.iter().all(|new| new.hash != known.hash));

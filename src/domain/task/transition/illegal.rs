@@ -69,7 +69,9 @@ const fn refusal(event: &TaskEvent) -> &'static str {
         TaskEvent::Approved(_) => "it does not ask for the approval that was given (any more)",
         TaskEvent::Denied(_) => "it does not ask for the approval that was denied (any more)",
         TaskEvent::ApprovalExpired => "it has no question whose time is over",
-        TaskEvent::DependenciesDone | TaskEvent::DependencyFailed(_) => "it does not depend on the end of another task",
+        TaskEvent::DependenciesDone | TaskEvent::DependencyFailed(_) | TaskEvent::WaitsInCircle(_) => {
+            "it does not depend on the end of another task"
+        }
         TaskEvent::Claimed(_) => "no replica can claim it",
         TaskEvent::Completed(_)
         | TaskEvent::Failed(_)
