@@ -154,7 +154,7 @@ mod tests {
         for arguments in [json!({}), json!({"goal": "plain $${x}"}), json!({"goal": "x", "context": {"a": "${s1}"}})] {
             assert_eq!(hand_over(&arguments, &targets()), Ok(None), "{arguments}");
         }
-        assert_eq!(hand_over(&json!({"goal": "${s1.no}"}), &targets()), Err(Unresolved("s1.no".into())));
+        assert_eq!(hand_over(&json!({"goal": "${s1.no}"}), &targets()), Err(Unresolved::Nothing("s1.no".into())));
     }
 
     #[test]
