@@ -14,7 +14,7 @@ pub use references::{
     MAX_EXPANDED_BYTES, MAX_EXPANDED_MEMORY, Outputs, Unresolved, check_targets, has_references, is_one_reference,
     referenced, resolve, target, targets_of, unescaped, with_references,
 };
-pub use size::{MAX_NESTING, MAX_PLAN_BYTES, MAX_REFERENCES, MAX_STEP_REFERENCES, MAX_STEPS};
+pub use size::{MAX_NESTING, MAX_PLAN_BYTES, MAX_PLAN_MEMORY, MAX_REFERENCES, MAX_STEP_REFERENCES, MAX_STEPS};
 
 mod references;
 mod size;
@@ -109,6 +109,11 @@ pub enum PlanError {
     /// More bytes than [`MAX_PLAN_BYTES`].
     #[error("the plan has {0} bytes; at most {MAX_PLAN_BYTES} are allowed: put long texts into artifacts or files")]
     TooLarge(usize),
+    /// Arguments that take more memory than [`MAX_PLAN_MEMORY`].
+    #[error(
+        "the values in the plan take {0} bytes of memory; at most {MAX_PLAN_MEMORY} are allowed: use fewer of them"
+    )]
+    TooManyValues(usize),
     /// Nested deeper than [`MAX_NESTING`].
     #[error("plan is nested deeper than {MAX_NESTING} levels")]
     TooDeep,

@@ -6,9 +6,10 @@ use serde_json::{Map, Value};
 
 /// Bytes of one value in memory.
 const VALUE_BYTES: usize = size_of::<Value>();
-/// Bytes of one node of an object in memory, which holds up to eleven fields and is at least half full when there are more.
-const NODE_BYTES: usize = 12 * (VALUE_BYTES + size_of::<String>());
-const FIELDS_OF_NODE: usize = 6;
+/// Bytes of one field of an object in memory: its key, its value and a hash.
+const FIELD_BYTES: usize = VALUE_BYTES + size_of::<String>() + size_of::<u64>();
+/// An object has room for up to twice its fields, and for four at least.
+const MIN_FIELDS: usize = 2;
 
 /// How much room a value takes. Additions saturate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,8 +52,8 @@ impl Size {
     /// The room that an object takes without its keys and the values of its fields.
     #[must_use]
     pub(in crate::domain) fn of_object(fields: &Map<String, Value>) -> Self {
-        let nodes = fields.len().div_ceil(FIELDS_OF_NODE);
-        Self { text: fields.len().saturating_sub(1) + 2, memory: VALUE_BYTES + nodes.saturating_mul(NODE_BYTES) }
+        let room = if fields.is_empty() { 0 } else { 2 * fields.len().max(MIN_FIELDS) };
+        Self { text: fields.len().saturating_sub(1) + 2, memory: VALUE_BYTES + room.saturating_mul(FIELD_BYTES) }
     }
 
     /// The room that a key of an object takes with its colon.

@@ -8,6 +8,8 @@ use crate::domain::json::{Size, is_deeper};
 pub const MAX_STEPS: usize = 200;
 /// Most bytes of a plan as JSON.
 pub const MAX_PLAN_BYTES: usize = 512 * 1024;
+/// Most bytes of memory that its arguments may take: many small values take far more of it than of text.
+pub const MAX_PLAN_MEMORY: usize = 8 * 1024 * 1024;
 /// Most references and names in `depends_on` of one step: as many as let it use each other step, and a field of each.
 pub const MAX_STEP_REFERENCES: usize = 400;
 /// Most references and names in `depends_on` of all steps together.
@@ -33,6 +35,10 @@ impl Plan {
         let bytes = self.steps.iter().map(PlanStep::bytes).sum();
         if bytes > MAX_PLAN_BYTES {
             return Err(PlanError::TooLarge(bytes));
+        }
+        let memory = self.steps.iter().map(|step| Size::of(&step.arguments).memory).sum();
+        if memory > MAX_PLAN_MEMORY {
+            return Err(PlanError::TooManyValues(memory));
         }
         let mut all = 0;
         for step in &self.steps {
@@ -94,10 +100,12 @@ mod tests {
         let names = |count: usize| json!({"id": "a", "tool": "t", "depends_on": vec!["b"; count]});
         let told = json!({"id": "a", "instruction": "${b} ".repeat(MAX_STEP_REFERENCES + 1)});
         let nested = |levels: usize| step("a", &(0..levels).fold(json!(1), |inner, _| json!([inner])));
+        let values = |count: usize| step("a", &Value::Array(vec![json!({"": 0}); count]));
         let many = |steps: usize| plan(vec![references(MAX_STEP_REFERENCES); steps]);
         for (inside, outside, error) in [
             (plan(vec![step("a", &json!(1)); 200]), plan(vec![step("a", &json!(1)); 201]), "the plan has 201 steps"),
             (text(MAX_PLAN_BYTES - around), text(MAX_PLAN_BYTES - around + 1), "the plan has 524289 bytes"),
+            (plan(vec![values(10_000)]), plan(vec![values(20_000)]), "bytes of memory; at most 8388608"),
             (plan(vec![nested(12)]), plan(vec![nested(13)]), "plan is nested deeper than 16 levels"),
             (plan(vec![references(400)]), plan(vec![references(401)]), "step \"a\" has 401 references"),
             (plan(vec![names(400)]), plan(vec![names(401)]), "step \"a\" has 401 references"),

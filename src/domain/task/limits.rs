@@ -5,8 +5,10 @@
 
 use std::ops::RangeInclusive;
 
+use serde_json::{Map, Value};
+
 use super::{MAX_GOAL_CHARS, MAX_PRIORITY, Task};
-use crate::domain::json::is_deeper;
+use crate::domain::json::{Size, is_deeper};
 use crate::domain::plan::MAX_NESTING;
 
 /// Characters of a goal.
@@ -28,6 +30,10 @@ pub const PRIORITY: RangeInclusive<u8> = 0..=MAX_PRIORITY;
 pub const WORDS: RangeInclusive<usize> = 0..=100;
 /// Tasks that a task may wait for.
 pub const DEPENDENCIES: RangeInclusive<usize> = 0..=10_000;
+/// Bytes of a context as JSON.
+pub const MAX_CONTEXT_BYTES: usize = 1024 * 1024;
+/// Bytes of memory that a context takes: many small values take far more of it than of text, and as much work of the store.
+pub const MAX_CONTEXT_MEMORY: usize = 8 * 1024 * 1024;
 
 /// Every bound that `task` exceeds, each with the field, its value and the bound. `goal` is [`GOAL_CHARS`] or
 /// [`REQUEST_GOAL_CHARS`]. A task that has ended is a record and has no bounds.
@@ -54,8 +60,21 @@ pub fn faults(task: &Task, goal: &RangeInclusive<usize>) -> Vec<String> {
     faults.extend(task.plan.as_ref().and_then(|plan| plan.check_size().err()).map(|error| error.to_string()));
     if task.context.values().any(|value| is_deeper(value, MAX_NESTING)) {
         faults.push(format!("context is nested deeper than {MAX_NESTING} levels"));
+    } else {
+        faults.extend(context_fault(&task.context));
     }
     faults
+}
+
+/// What is wrong with the size of a context.
+fn context_fault(context: &Map<String, Value>) -> Option<String> {
+    let size = context.iter().fold(Size::default(), |sum, (key, value)| sum + Size::of_key(key) + Size::of(value));
+    if size.text > MAX_CONTEXT_BYTES {
+        return Some(format!("context has {} bytes: use at most {MAX_CONTEXT_BYTES}", size.text));
+    }
+    (size.memory > MAX_CONTEXT_MEMORY).then(|| {
+        format!("the values in context take {} bytes of memory: use at most {MAX_CONTEXT_MEMORY}", size.memory)
+    })
 }
 
 /// What is wrong with a goal of this length; a blank one has none.
@@ -103,7 +122,7 @@ fn name_faults(task: &Task) -> impl Iterator<Item = String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::domain::id::TaskId;
@@ -123,7 +142,8 @@ mod tests {
         let text = |length: usize| Some("x".repeat(length));
         let plan =
             |levels| serde_json::from_value(json!([{"id": "a", "tool": "t", "arguments": {"x": nested(levels)}}]));
-        let context = |levels| [("x".to_owned(), nested(levels))].into_iter().collect();
+        let of = |value: Value| Map::from_iter([("x".to_owned(), value)]);
+        let context = |levels| of(nested(levels));
         let cases = vec![
             (
                 Task { goal: " ".into(), ..task() },
@@ -169,6 +189,16 @@ mod tests {
                 Task { context: context(17), ..task() },
                 Task { context: context(16), ..task() },
                 "context is nested deeper",
+            ),
+            (
+                Task { context: of("x".repeat(MAX_CONTEXT_BYTES).into()), ..task() },
+                Task { context: of("x".repeat(MAX_CONTEXT_BYTES - 10).into()), ..task() },
+                "context has 1048582 bytes: use at most 1048576",
+            ),
+            (
+                Task { context: of(vec![1; 300_000].into()), ..task() },
+                Task { context: of(vec![1; 100_000].into()), ..task() },
+                "bytes of memory: use at most 8388608",
             ),
             (
                 Task { plan: plan(13).ok(), ..task() },

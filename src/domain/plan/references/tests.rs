@@ -50,12 +50,12 @@ fn an_escaped_mark_in_an_output_stays_as_it_is() {
 /// Texts in which a search for the end of each reference would begin anew at each opening.
 #[test]
 fn hostile_texts_cost_time_in_proportion_to_their_length() {
-    const TIMES: usize = 400_000;
+    const TIMES: usize = 40_000;
     let outputs: HashMap<String, Value> = HashMap::new();
     let distinct: String = (0..TIMES).map(|number| format!("${{a{number}}}")).collect();
-    let began = Instant::now();
     for text in [
-        "${.".repeat(TIMES) + "}",
+        // 27 s of quadratic work.
+        "${.".repeat(400_000) + "}",
         "${.".repeat(TIMES),
         "${".repeat(TIMES) + "}",
         "$${".repeat(TIMES) + "}",
@@ -68,15 +68,20 @@ fn hostile_texts_cost_time_in_proportion_to_their_length() {
         "${a}".repeat(TIMES),
         distinct,
     ] {
+        let began = Instant::now();
         let value = json!({ "x": text });
         let found = targets_of(&value).len();
         assert!(referenced(&text).len() <= found.max(1));
         assert_eq!(resolve(&value, &outputs).is_err(), found > 0);
         assert_eq!(check_targets(&text, &outputs).is_err(), found > 0);
         assert!(!is_one_reference(&text) || found == 1);
+        assert!(
+            began.elapsed() < Duration::from_secs(15),
+            "{}: {:?}",
+            text.chars().take(9).collect::<String>(),
+            began.elapsed()
+        );
     }
-    // Quadratic work on one of them takes half a minute in a release build.
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -90,7 +95,7 @@ fn an_error_shows_the_beginning_of_a_long_reference() {
 fn what_references_grow_to_is_counted_before_it_is_built() {
     let outputs = HashMap::from([
         ("g".to_owned(), json!("x".repeat(32_000))),
-        ("rows".to_owned(), Value::Array(vec![json!({"": 0}); 60_000])),
+        ("rows".to_owned(), Value::Array(vec![json!({"": 0}); 100_000])),
     ]);
     let began = Instant::now();
     for (arguments, place, bytes) in [
@@ -99,9 +104,9 @@ fn what_references_grow_to_is_counted_before_it_is_built() {
         (json!({"list": vec!["${g}"; 100_000]}), "argument \"list\"", 100_000 * 32_000),
         (json!({"deep": {"er": [["${g}".repeat(200)]]}}), "argument \"deep\"", 200 * 32_000),
         (json!("${g} and ".repeat(1_000)), "the text", 1_000 * 32_000),
-        (json!({"text": "${rows}".repeat(20)}), "argument \"text\"", 20 * 420_000),
+        (json!({"text": "${rows}".repeat(20)}), "argument \"text\"", 20 * 700_000),
         // Few bytes of text, much memory.
-        (json!({"rows": "${rows}"}), "argument \"rows\"", 420_000),
+        (json!({"rows": "${rows}"}), "argument \"rows\"", 700_000),
     ] {
         let Err(Unresolved::TooLarge { place: found, bytes: counted, .. }) = resolve(&arguments, &outputs) else {
             panic!("{place} is not refused");
@@ -109,7 +114,7 @@ fn what_references_grow_to_is_counted_before_it_is_built() {
         assert_eq!(found, place);
         assert!((bytes..bytes + bytes / 8 + 1_000).contains(&counted), "{place}: {counted} and {bytes}");
     }
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     let most = json!({"x": "${g}".repeat(131)});
     assert_eq!(resolve(&most, &outputs).expect("within the bound")["x"].as_str().map(str::len), Some(131 * 32_000));
     assert!(resolve(&json!({"x": "${g}".repeat(132)}), &outputs).is_err());
