@@ -67,7 +67,7 @@ const PIECES: [&str; 52] = [
     "✿function✿",
     "function ",
 ];
-const BYTES: usize = 128 * 1024;
+const BYTES: usize = 24 * 1024;
 
 fn tools() -> Vec<Arc<ToolSpec>> {
     let parameters = json!({"type": "object", "properties": {"expression": {"type": "string"}}});
@@ -100,7 +100,7 @@ fn read_in_every_way(text: &str) -> Vec<Answer> {
 
 #[test]
 fn no_answer_takes_time_beyond_proportion() {
-    let fences: String = (3..600).rev().map(|ticks| "`".repeat(ticks) + "\n").collect();
+    let fences: String = (3..200).rev().map(|ticks| "`".repeat(ticks) + "\n").collect();
     let opened = |opening: &str, piece: &str| opening.to_owned() + &piece.repeat(BYTES / piece.len());
     let mut texts: Vec<String> = PIECES.iter().map(|piece| piece.repeat(BYTES / piece.len())).collect();
     texts.extend([

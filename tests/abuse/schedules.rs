@@ -32,7 +32,11 @@ async fn no_expression_takes_time_or_memory_without_end() {
             let preview = json!({ "cron": cron, "zone": zone, "count": 100 });
             bed.post("schedules/preview", &preview).await;
             let (status, answer) = bed.post("schedules", &body).await;
-            assert!(status.is_success(), "{cron}: {status} {}", short(&answer));
+            let is_over = answer.to_string().contains("would never fire");
+            assert!(status.is_success() || is_over, "{cron}: {status} {}", short(&answer));
+            if is_over {
+                continue;
+            }
             let (status, answer) = bed.post(&format!("schedules/{id}/trigger"), &json!({})).await;
             assert!(status.is_success(), "{cron}: {status} {}", short(&answer));
             let range = json!({ "from": "1970-01-01T00:00:00Z", "until": "2026-01-01T00:00:00Z" });

@@ -149,7 +149,7 @@ fn a_search_ends_soon_wherever_the_next_day_is() {
         ("0 0 0 29 2 +MON 2027-4999/2,4996", Some("4996-02-29 00:00:00")),
     ] {
         let cron = CronExpression::parse(text).expect("right");
-        for _ in 0..100 {
+        for _ in 0..10 {
             let found = cron.next_wall(1_767_225_600).map(|wall| Wall(wall).naive().to_string());
             assert_eq!(found.as_deref(), next, "{text}");
         }
