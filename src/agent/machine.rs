@@ -40,6 +40,7 @@ use crate::domain::conversation::{ModelReply, ModelRequest, Usage};
 use crate::domain::event::Level;
 use crate::domain::failure::{BudgetLimit, Failure};
 use crate::domain::memory::Recalled;
+use crate::domain::number;
 use crate::domain::plan::Plan;
 use crate::domain::tool::{ToolCall, ToolResult, ToolSpec};
 use crate::domain::tree::TreeAccount;
@@ -312,10 +313,10 @@ impl Machine {
         if was_away {
             spent.active_ms = spent.active_ms.min(asked_at.unwrap_or(u64::MAX));
         } else {
-            spent.model_calls += 1;
+            spent.model_calls = spent.model_calls.saturating_add(1);
         }
         spent.usage += usage;
-        spent.cost_usd += cost_usd;
+        spent.cost_usd = number::sum(spent.cost_usd, cost_usd);
         dearest.tokens = dearest.tokens.max(usage.total());
         dearest.cost_usd = dearest.cost_usd.max(cost_usd);
         Ok(())

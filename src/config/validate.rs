@@ -22,6 +22,7 @@ pub(super) fn check(config: &Config, problems: &mut Vec<String>) {
     api(config, &mut checks);
     tree(config, &mut checks);
     agents(config, &mut checks);
+    times(config, &mut checks);
     if let Err(reason) = telemetry::logging::check_filter(&config.log.filter) {
         checks.add(format!(
             "log.filter = {:?} is no filter ({reason}): use a level such as info, or \"info,qron::worker=debug\"",
@@ -45,6 +46,11 @@ impl Checks<'_> {
 
     fn at_least<T: Copy + PartialOrd + std::fmt::Display>(&mut self, key: &str, value: T, least: T) {
         self.unless(value >= least, || format!("{key} = {value} is too small: use {least} or more"));
+    }
+
+    /// A time that can be added to any other.
+    fn at_most(&mut self, key: &str, value: u64, most: u64) {
+        self.unless(value <= most, || format!("{key} = {value} is too large: use {most} or less"));
     }
 
     /// An address that others can reach needs a secret.
@@ -128,6 +134,47 @@ fn runner(config: &Config, checks: &mut Checks<'_>) {
         )
     });
     checks.delays("retry", &config.retry);
+}
+
+/// Ten years: times that are longer mean "for ever", and their sums may not exist.
+const LONGEST_S: u64 = 315_360_000;
+
+fn times(config: &Config, checks: &mut Checks<'_>) {
+    let Config { store, scheduler, worker, retry, model, tools, .. } = config;
+    for (key, ms) in [
+        ("store.timeout_ms", store.timeout_ms),
+        ("scheduler.missed_after_ms", scheduler.missed_after_ms),
+        ("worker.lease_ms", worker.lease_ms),
+        ("worker.heartbeat_ms", worker.heartbeat_ms),
+        ("worker.cancel_poll_ms", worker.cancel_poll_ms),
+        ("retry.max_ms", retry.max_ms),
+        ("retry.max_retry_after_ms", retry.max_retry_after_ms),
+        ("model.connect_timeout_ms", model.connect_timeout_ms),
+        ("model.read_timeout_ms", model.read_timeout_ms),
+        ("model.timeout_ms", model.timeout_ms),
+        ("model.circuit_open_ms", model.circuit_open_ms),
+        ("model.retry.max_ms", model.retry.max_ms),
+        ("model.retry.max_retry_after_ms", model.retry.max_retry_after_ms),
+        ("tools.timeout_ms", tools.timeout_ms),
+        ("tools.http.timeout_ms", tools.http.timeout_ms),
+    ] {
+        checks.at_most(key, ms, LONGEST_S * 1_000);
+    }
+    for (key, seconds) in [
+        ("worker.grace_s", worker.grace_s),
+        ("approvals.expire_s", config.approvals.expire_s),
+        ("retention.every_s", config.retention.every_s),
+        ("model.patience_s", model.patience_s),
+        ("api.head_timeout_s", config.api.head_timeout_s),
+    ] {
+        checks.at_most(key, seconds, LONGEST_S);
+    }
+    for (name, database) in &tools.sql {
+        checks.at_most(&format!("tools.sql.{name}.timeout_ms"), database.timeout_ms, LONGEST_S * 1_000);
+    }
+    for (name, agent) in &config.agents {
+        checks.at_most(&format!("agents.{name}.budget.max_duration_s"), agent.budget.max_duration_s, LONGEST_S);
+    }
 }
 
 fn limits(config: &Config, checks: &mut Checks<'_>) {

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::budget::Spent;
 use super::failure::Failure;
 use super::id::{TaskId, derived};
+use super::number;
 use super::time::Timestamp;
 
 /// How an attempt ended, or that it has not.
@@ -38,8 +39,10 @@ pub enum AttemptStatus {
 #[serde(default)]
 pub struct Progress {
     /// Steps that ended.
+    #[serde(deserialize_with = "number::count")]
     pub done: u32,
     /// Steps known so far; grows when a run is replanned.
+    #[serde(deserialize_with = "number::count")]
     pub total: u32,
     /// What is being done, in words.
     pub note: String,
@@ -102,6 +105,7 @@ pub struct Attempt {
     /// The task.
     pub task_id: TaskId,
     /// 1 for the first run of the task, counting uncharged ones.
+    #[serde(deserialize_with = "number::count")]
     pub number: u32,
     /// Token of its claim.
     pub claim: String,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::conversation::Usage;
 use super::failure::{BudgetLimit, Failure};
+use super::number;
 
 /// Upper limits of one task, all its attempts together. No call begins that might go over one; what is under way ends first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,16 +64,21 @@ impl Price {
 #[serde(default)]
 pub struct Spent {
     /// Steps started.
+    #[serde(deserialize_with = "number::count")]
     pub steps: u32,
     /// Calls to the model that were answered or failed.
+    #[serde(deserialize_with = "number::count")]
     pub model_calls: u32,
     /// New plans made after a failure.
+    #[serde(deserialize_with = "number::count")]
     pub replans: u32,
     /// Tokens, as the endpoint counted them.
     pub usage: Usage,
     /// Cost in US dollars.
+    #[serde(deserialize_with = "number::amount")]
     pub cost_usd: f64,
     /// Time at work, in milliseconds.
+    #[serde(deserialize_with = "number::count")]
     pub active_ms: u64,
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::number;
 use super::time::Timestamp;
 use super::tool::ToolSpec;
 
@@ -137,8 +138,10 @@ fn length(value: &impl Serialize) -> usize {
 #[serde(default)]
 pub struct Usage {
     /// Tokens of the prompt.
+    #[serde(deserialize_with = "number::count")]
     pub prompt_tokens: u64,
     /// Tokens of the answer.
+    #[serde(deserialize_with = "number::count")]
     pub completion_tokens: u64,
 }
 

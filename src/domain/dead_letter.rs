@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::failure::Failure;
 use super::id::TaskId;
+use super::number;
 use super::time::Timestamp;
 
 /// A dead letter; at most one for each task, under the task's own id.
@@ -20,6 +21,7 @@ pub struct DeadLetter {
     /// Why it is here.
     pub failure: Failure,
     /// How often it was run.
+    #[serde(deserialize_with = "number::count")]
     pub attempts: u32,
     /// Failures of the attempts before the last, oldest first.
     #[serde(default)]

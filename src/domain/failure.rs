@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::number;
 
 /// The class of a failure. It alone decides whether trying again can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -108,6 +110,15 @@ impl BudgetLimit {
     }
 }
 
+/// Longest wait that another side may ask for: a day, in milliseconds.
+pub const MAX_RETRY_AFTER_MS: u64 = 86_400_000;
+
+/// Reads a wait of whichever size.
+fn wait<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let ms: Option<u64> = number::optional_count(deserializer)?;
+    Ok(ms.map(|ms| ms.min(MAX_RETRY_AFTER_MS)))
+}
+
 /// A recorded failure of a tool call, a model call, a step or a task. Holds no secret: it is stored,
 /// shown to people and told to the model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -119,7 +130,7 @@ pub struct Failure {
     pub message: String,
     /// How long to wait before another try, in milliseconds, where the other side asked for it or it is known that one
     /// before that would be in vain.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "wait")]
     pub retry_after_ms: Option<u64>,
     /// The step it happened in, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -172,10 +183,10 @@ impl Failure {
         self
     }
 
-    /// The same failure with the wait the other side asked for.
+    /// The same failure with the wait the other side asked for, at most [`MAX_RETRY_AFTER_MS`].
     #[must_use]
     pub fn retry_after(mut self, ms: Option<u64>) -> Self {
-        self.retry_after_ms = ms;
+        self.retry_after_ms = ms.map(|ms| ms.min(MAX_RETRY_AFTER_MS));
         self
     }
 }

@@ -86,6 +86,11 @@ fn longest_fit<'a, T>(limits: &'a BTreeMap<String, T>, key: &str) -> Option<&'a 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account(pub i64);
 
+/// How far ahead a clock may have been that an account was written by, in microseconds: a day.
+const WRONG_CLOCK: i64 = 86_400_000_000;
+/// The last millisecond whose microseconds an account can hold, with room for what is added: the year 9999.
+const LAST_MS: i64 = 253_402_300_799_999;
+
 /// What an account allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowed {
@@ -102,10 +107,12 @@ impl Account {
     /// `starts` are allowed, and `starts` on average.
     #[must_use]
     pub fn take(self, wanted: u32, starts: u32, per_s: u32, now: Timestamp) -> Allowed {
-        let now = now.as_millis().saturating_mul(1_000);
+        let now = now.as_millis().clamp(0, LAST_MS) * 1_000;
         let period = i64::from(per_s.max(1)) * 1_000_000;
         let each = (period / i64::from(starts.max(1))).max(1);
-        let used_until = self.0.max(now);
+        // No clock is that wrong: another client wrote it, and it would stop the fleet for ever.
+        let known = if self.0 > now + period + WRONG_CLOCK { now } else { self.0 };
+        let used_until = known.max(now);
         let free = u32::try_from((now + period - used_until) / each).unwrap_or(0);
         let taken = wanted.min(free).min(starts);
         let account = used_until + i64::from(taken) * each;
@@ -155,6 +162,20 @@ mod tests {
         assert_eq!(second.account.take(100, 10, 60, at(1_000_000)).starts, 10);
         let clock_set_back = second.account.take(5, 10, 60, at(-100_000));
         assert_eq!(clock_set_back.starts, 0, "it waits rather than allowing more");
+    }
+
+    #[test]
+    fn an_account_that_no_clock_wrote_stops_nothing_and_overflows_nothing() {
+        let now = Timestamp::from_millis(1_767_225_600_000);
+        for account in [i64::MAX, i64::MAX - 1, i64::MIN, -1, 0, 1 << 62] {
+            assert_eq!(Account(account).take(100, 10, 60, now).starts, 10, "{account}");
+        }
+        let ahead = Account((1_767_225_600_000 + 3_600_000) * 1_000).take(100, 10, 60, now);
+        assert_eq!(ahead.starts, 0, "a clock that is an hour ahead");
+        for now in [i64::MIN, -1, 0, i64::MAX] {
+            let allowed = Account(i64::MAX).take(u32::MAX, u32::MAX, u32::MAX, Timestamp::from_millis(now));
+            assert!(allowed.account.0 >= 0, "{now}: {allowed:?}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod id;
 pub mod json;
 pub mod limit;
 pub mod memory;
+pub mod number;
 pub mod outage;
 pub mod plan;
 pub mod replica;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::failure::{Failure, FailureClass};
+use super::number;
 use super::retry::RetryPolicy;
 use super::time::Timestamp;
 
@@ -66,6 +67,7 @@ pub struct Postponement {
     /// Since when it waits.
     pub since: Timestamp,
     /// How often its run ended for want of the model.
+    #[serde(deserialize_with = "number::count")]
     pub times: u32,
     /// When it was tried last.
     #[serde(default)]

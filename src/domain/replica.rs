@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::number;
 use super::time::Timestamp;
 
 /// What a replica says of itself with each heartbeat. Whether it lives is judged by `heartbeat` alone: one that
@@ -19,22 +20,27 @@ pub struct Replica {
     /// When it wrote this, by its own clock: for people, and to tell whose clock is wrong. Never to tell who is alive.
     pub updated_at: Timestamp,
     /// Grows with each heartbeat.
+    #[serde(deserialize_with = "number::count")]
     pub heartbeat: u64,
     /// Whether it has stopped claiming and is finishing what it has.
     pub draining: bool,
     /// Grows with whatever it learns that may have made tasks due, for which it may have no agent or no room: the others look
     /// for due tasks, too, when it has changed.
     #[serde(default)]
+    #[serde(deserialize_with = "number::count")]
     pub nudges: u64,
     /// Due tasks that need a model and name an agent whose model cannot be asked; all that need one while no agent of the
     /// replica has a model that can be asked.
     #[serde(default)]
+    #[serde(deserialize_with = "number::count")]
     pub waiting_for_model: u64,
     /// Its agents and their load.
     pub agents: Vec<AgentPresence>,
     /// Share of one core in use; 2.0 is two cores.
+    #[serde(deserialize_with = "number::amount")]
     pub cpu: f64,
     /// Resident memory, in bytes.
+    #[serde(deserialize_with = "number::count")]
     pub memory_bytes: u64,
 }
 
@@ -46,8 +52,10 @@ pub struct AgentPresence {
     /// What it can do.
     pub capabilities: Vec<String>,
     /// Tasks in flight.
+    #[serde(deserialize_with = "number::count")]
     pub in_flight: usize,
     /// Most tasks in flight.
+    #[serde(deserialize_with = "number::count")]
     pub capacity: usize,
     /// Whether a person has put it on hold.
     #[serde(default)]

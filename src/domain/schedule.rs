@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::approval::{Approval, ApprovalPolicy, Need};
 use super::failure::{Failure, FailureClass};
 use super::id::{TaskId, derived};
+use super::number;
 use super::task::{Task, TaskStatus};
 use super::time::Timestamp;
 use due::{Cause, Start};
@@ -84,6 +85,7 @@ pub struct Definition {
     pub end: Option<Timestamp>,
     /// Each task becomes due up to this much after its firing, in milliseconds; how much is derived from the firing.
     #[serde(default)]
+    #[serde(deserialize_with = "number::count")]
     pub jitter_ms: u64,
     /// What a firing does while the task of an earlier one is alive.
     #[serde(default)]
@@ -93,6 +95,7 @@ pub struct Definition {
     pub catch_up: CatchUp,
     /// How far back missed firings are caught up with, in milliseconds. See [`Definition::window_ms`].
     #[serde(default)]
+    #[serde(deserialize_with = "number::optional_count")]
     pub catch_up_window_ms: Option<u64>,
     /// What its tasks are like.
     pub task: Template,

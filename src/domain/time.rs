@@ -3,13 +3,16 @@
 use std::fmt;
 
 use chrono::{DateTime, SecondsFormat, TimeZone, Utc};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+
+use super::number;
 
 /// An instant in milliseconds since the Unix epoch, UTC.
 ///
 /// Serialised as an integer, because Qdrant's range filters are `f64` and hold milliseconds exactly.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
 
@@ -90,8 +93,28 @@ impl Timestamp {
 
     /// The instant `ms` milliseconds after the epoch, unless it lies outside the years 1970 to 9999.
     pub(in crate::domain) fn in_range(ms: i64) -> Option<Self> {
-        const YEAR_10000: i64 = 253_402_300_800_000;
         (0..YEAR_10000).contains(&ms).then_some(Self(ms))
+    }
+}
+
+/// First millisecond behind the years that are accepted, after the epoch.
+const YEAR_10000: i64 = 253_402_300_800_000;
+
+impl Timestamp {
+    /// The instant that a stored `value` is: milliseconds, as whole number, float or text. What lies behind the year 9999 is its
+    /// end, and what lies as long before the epoch is cut there. `None` for what is no number.
+    #[must_use]
+    pub fn of_stored(value: &Value) -> Option<Self> {
+        #[expect(clippy::cast_possible_truncation, reason = "a float beyond the range becomes its end, and is cut")]
+        let ms = value.as_i64().or_else(|| number::number_of(value).map(|ms| ms as i64))?;
+        Some(Self(ms.clamp(-YEAR_10000, YEAR_10000 - 1)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Self::of_stored(&value).ok_or_else(|| D::Error::custom("a time is milliseconds since the epoch"))
     }
 }
 
@@ -122,6 +145,29 @@ mod tests {
             assert_eq!(Timestamp::read(&value), Ok(expected), "{value}");
         }
         assert_eq!(expected.to_rfc3339(), "2026-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_stored_time_is_read_in_whichever_form_and_cut_to_the_years_there_are() {
+        for (value, ms) in [
+            (json!(1_767_225_600_000_i64), 1_767_225_600_000),
+            (json!(1_767_225_600_000.4), 1_767_225_600_000),
+            (json!("1767225600000"), 1_767_225_600_000),
+            (json!(0), 0),
+            (json!(i64::MAX), YEAR_10000 - 1),
+            (json!(u64::MAX), YEAR_10000 - 1),
+            (json!(1e300), YEAR_10000 - 1),
+            (json!("18446744073709551615"), YEAR_10000 - 1),
+            (json!(i64::MIN), -YEAR_10000),
+            (json!(-1e300), -YEAR_10000),
+        ] {
+            let read: Timestamp = serde_json::from_value(value.clone()).expect("readable");
+            assert_eq!(read.as_millis(), ms, "{value}");
+            assert!(DateTime::parse_from_rfc3339(&read.to_rfc3339()).is_ok() || ms < 0, "{read}");
+        }
+        for value in [json!(null), json!("soon"), json!([1]), json!(true)] {
+            assert!(serde_json::from_value::<Timestamp>(value.clone()).is_err(), "{value}");
+        }
     }
 
     #[test]

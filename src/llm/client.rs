@@ -23,6 +23,7 @@ use crate::clock;
 use crate::domain::conversation::{Usage, estimated_tokens};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::json::Size;
+use crate::domain::number;
 use crate::domain::retry::Verdict;
 use crate::domain::time::Timestamp;
 use crate::telemetry::metrics;
@@ -204,7 +205,7 @@ impl Core {
         spent.usage += used;
         let Some(price) = self.settings.prices.get(&model.name) else { return };
         let cost = price.of(used);
-        spent.cost_usd += cost;
+        spent.cost_usd = number::sum(spent.cost_usd, cost);
         metrics::MODEL_COST_USD.record_f64(cost, [&model.name]);
     }
 }

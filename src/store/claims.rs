@@ -13,6 +13,7 @@ use super::values::{any_word, bound, exactly, from_payload, point_id, task_id};
 use super::writer::set_payload;
 use super::{Closed, DueTask, Rescue, RunsAs, Store, StoreError};
 use crate::domain::id::TaskId;
+use crate::domain::number;
 use crate::domain::task::{Claim, MAX_CRASHES, Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
 
@@ -411,13 +412,13 @@ fn due_task(point: RetrievedPoint) -> Option<DueTask> {
     };
     Some(DueTask {
         id,
-        rank: payload.get("rank")?.as_i64()?,
+        rank: Timestamp::of_stored(payload.get("rank")?)?.as_millis(),
         agent: payload.get("agent").and_then(Value::as_str).map(str::to_owned),
         capabilities: payload.get("capabilities").map(words).unwrap_or_default(),
         key: payload.get("concurrency_key").and_then(Value::as_str).map(str::to_owned),
         is_suspect: payload
             .get("crashes")
-            .and_then(Value::as_u64)
+            .and_then(number::count_of)
             .is_some_and(|crashes| crashes + 1 >= MAX_CRASHES.into()),
         needs_model: payload.get(NEEDS_MODEL) == Some(&Value::Bool(true)),
     })

@@ -14,6 +14,7 @@ use super::writer::set_payload;
 use super::{Store, StoreError};
 use crate::domain::attempt::AttemptStatus;
 use crate::domain::id::TaskId;
+use crate::domain::number;
 use crate::domain::task::{Claim, TaskStatus};
 use crate::domain::time::Timestamp;
 
@@ -112,10 +113,10 @@ fn earlier_run(point: RetrievedPoint) -> Option<(TaskId, EarlierRun)> {
         other => TaskId::Number(other.as_u64()?),
     };
     let run = EarlierRun {
-        number: u32::try_from(payload.get("number")?.as_u64()?).ok()?,
+        number: u32::try_from(number::count_of(payload.get("number")?)?).unwrap_or(u32::MAX),
         status: serde_json::from_value(payload.get("status")?.clone()).ok()?,
         claim: Claim { token: text("claim")?, owner: text("replica")? },
-        finished_at: payload.get("finished_at").and_then(Value::as_i64).map(Timestamp::from_millis),
+        finished_at: payload.get("finished_at").and_then(Timestamp::of_stored),
         spec: text("spec"),
     };
     Some((task, run))

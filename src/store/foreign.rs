@@ -38,6 +38,7 @@ use crate::domain::approval::{Approval, ApprovalPolicy, ask_about_now};
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
 use crate::domain::json;
+use crate::domain::number;
 use crate::domain::plan::Plan;
 use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{
@@ -174,9 +175,7 @@ impl<'a> Reader<'a> {
             max_attempts: self.max_attempts()?,
             crashes: self.count(&["crashes"], &SANE_COUNT, 0)?,
             releases: self.count(&["releases"], &SANE_COUNT, 0)?,
-            timeout_s: self
-                .whole(&["timeout_s", "timeout_seconds", "timeout"], self.bounds(&limits::TIMEOUT_S))?
-                .unwrap_or(DEFAULT_TIMEOUT_S),
+            timeout_s: self.timeout_s()?,
             plan: self.plan()?,
             context: self.object("context")?,
             tags: self.words(&["tags", "labels"])?,
@@ -257,6 +256,7 @@ impl<'a> Reader<'a> {
             Some("normal" | "medium" | "default") => Some(i64::from(DEFAULT_PRIORITY)),
             Some("high") => Some(8),
             Some("urgent" | "critical" | "highest") => Some(i64::from(MAX_PRIORITY)),
+            _ if self.own => number::count_of(value).and_then(|number| i64::try_from(number).ok()),
             _ => whole(value).filter(|number| SANE_PRIORITY.contains(number)),
         };
         let read = match number {
@@ -264,6 +264,12 @@ impl<'a> Reader<'a> {
             None => self.refuse(key, value, "0 to 10, or low, normal, high or urgent"),
         };
         read.map(|priority| priority.unwrap_or(DEFAULT_PRIORITY))
+    }
+
+    fn timeout_s(&self) -> Result<u64, Failure> {
+        let read = self.whole(&["timeout_s", "timeout_seconds", "timeout"], limits::TIMEOUT_S)?;
+        // Another client may have marked its point as read before.
+        Ok(read.map_or(DEFAULT_TIMEOUT_S, |seconds| seconds.min(*limits::TIMEOUT_S.end())))
     }
 
     fn max_attempts(&self) -> Result<u32, Failure> {
@@ -275,12 +281,6 @@ impl<'a> Reader<'a> {
         }
         let allowed = u64::from(*limits::ATTEMPTS.start())..=u64::from(*limits::ATTEMPTS.end());
         self.count(&["max_attempts"], &allowed, DEFAULT_MAX_ATTEMPTS)
-    }
-
-    /// The bounds of a number: `allowed` for what other clients write. What qron has stored was within bounds when it came,
-    /// or counts what happened since.
-    fn bounds(&self, allowed: &RangeInclusive<u64>) -> RangeInclusive<u64> {
-        if self.own { 0..=u64::MAX } else { allowed.clone() }
     }
 
     fn plan(&self) -> Read<Plan> {
@@ -335,7 +335,7 @@ impl<'a> Reader<'a> {
 
     fn time(&self, names: &[&str]) -> Read<Timestamp> {
         let Some((key, value)) = self.find(names) else { return Ok(None) };
-        let read = if self.own { value.as_i64().map(Timestamp::from_millis) } else { self.zone.read(value).ok() };
+        let read = if self.own { Timestamp::of_stored(value) } else { self.zone.read(value).ok() };
         match read {
             Some(at) => Ok(Some(at)),
             None => self.refuse(key, value, "RFC 3339 (2026-01-31T09:00:00Z) or epoch seconds or milliseconds"),
@@ -432,8 +432,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A whole number within `range`. What qron has stored was within its bounds when it came, or counts what happened since: it
+    /// is read in whichever form.
     fn whole(&self, names: &[&str], range: RangeInclusive<u64>) -> Read<u64> {
         let Some((key, value)) = self.find(names) else { return Ok(None) };
+        // No count is negative: another client wrote it.
+        if self.own && number::number_of(value).is_some_and(|number| number >= 0.0) {
+            return Ok(number::count_of(value));
+        }
         match whole(value).and_then(|number| u64::try_from(number).ok()).filter(|number| range.contains(number)) {
             Some(number) => Ok(Some(number)),
             None => self.refuse(key, value, &format!("a whole number from {} to {}", range.start(), range.end())),
@@ -441,7 +447,7 @@ impl<'a> Reader<'a> {
     }
 
     fn count(&self, names: &[&str], range: &RangeInclusive<u64>, default: u32) -> Result<u32, Failure> {
-        let read = self.whole(names, self.bounds(range))?;
+        let read = self.whole(names, range.clone())?;
         Ok(read.map_or(default, |number| u32::try_from(number).unwrap_or(u32::MAX)))
     }
 }

@@ -17,6 +17,7 @@ use super::writer::set_payload;
 use super::{Store, StoreError};
 use crate::domain::id::derived;
 use crate::domain::limit::{Account, Allowed};
+use crate::domain::number;
 use crate::domain::task::TaskStatus;
 use crate::domain::time::Timestamp;
 
@@ -75,7 +76,7 @@ impl Store {
         for _ in 0..TRIES {
             let found = self.inner.get("starts", Collection::Keys, vec![id.into()], Part::All).await?.pop();
             let before = found.map(|point| from_payload(point.payload));
-            let account = before.as_ref().and_then(|before| before.get("account")?.as_i64()).unwrap_or_default();
+            let account = before.as_ref().and_then(|before| account_of(before.get("account")?)).unwrap_or_default();
             let allowed = Account(account).take(wanted, starts, per_s, now);
             if allowed.starts == 0 {
                 return Ok(allowed);
@@ -108,6 +109,12 @@ impl Store {
         let reason = format!("too many replicas start tasks of {name} at this moment");
         Err(StoreError::Unavailable { url: self.inner.url.clone(), reason })
     }
+}
+
+/// The account as it was written, or by a program that knows floats alone.
+fn account_of(value: &Value) -> Option<i64> {
+    #[expect(clippy::cast_possible_truncation, reason = "a float beyond the range becomes its end")]
+    value.as_i64().or_else(|| number::number_of(value).map(|account| account as i64))
 }
 
 fn running() -> Condition {

@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::domain::id::TaskId;
+use crate::domain::number;
 use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::time::Timestamp;
@@ -234,6 +235,7 @@ pub struct Artifact {
     /// Its media type.
     pub media_type: String,
     /// Its size, in bytes.
+    #[serde(deserialize_with = "number::count")]
     pub size: u64,
     /// SHA-256 of its content, hexadecimal.
     pub sha256: String,

@@ -12,6 +12,7 @@ use super::values::{from_payload, to_payload};
 use super::{Store, StoreError};
 use crate::clock;
 use crate::domain::id::derived;
+use crate::domain::number;
 use crate::domain::replica::Replica;
 use crate::domain::time::Timestamp;
 
@@ -65,7 +66,7 @@ fn presence(point: RetrievedPoint, now: Timestamp) -> Option<Replica> {
         reason: error.to_string(),
     });
     payload.get("id")?.as_str()?;
-    payload.get("heartbeat")?.as_u64()?;
+    number::count_of(payload.get("heartbeat")?)?;
     let unknown = Replica {
         id: String::new(),
         host: String::new(),

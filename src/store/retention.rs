@@ -85,7 +85,7 @@ impl Store {
         let page = self.retention_page("ended_tasks", Collection::Tasks, ended, part, limit, after).await?;
         let items = page.items.into_iter().filter_map(|(id, payload)| {
             let status = payload.get("status").and_then(Value::as_str)?.parse().ok()?;
-            let finished_at = payload.get("finished_at").and_then(Value::as_i64).map(Timestamp::from_millis)?;
+            let finished_at = payload.get("finished_at").and_then(Timestamp::of_stored)?;
             let schedule_id = payload.get("schedule_id").and_then(Value::as_str).map(str::to_owned);
             let root = payload.get(TREE_ROOT).and_then(Value::as_str).and_then(|root| root.parse().ok()).unwrap_or(id);
             Some(Ended { id, status, finished_at, schedule_id, root })
@@ -159,7 +159,7 @@ impl Store {
             let id = task_id(point.id.as_ref())?;
             let payload = from_payload(point.payload);
             let status: Option<TaskStatus> = payload.get("status").and_then(Value::as_str)?.parse().ok();
-            let at = payload.get("finished_at").and_then(Value::as_i64).map(Timestamp::from_millis);
+            let at = payload.get("finished_at").and_then(Timestamp::of_stored);
             Some((id, at.filter(|_| status.is_some_and(TaskStatus::is_terminal))))
         };
         Ok(found.into_iter().filter_map(end).collect())
@@ -250,10 +250,11 @@ impl Store {
         let part = Part::Only(&["task_id", "at", "updated_at", "created_at", "file"]);
         let page = self.retention_page("left", kind.collection(), filter, part, limit, after).await?;
         let items = page.items.into_iter().filter_map(|(point, payload)| {
-            let at = ["at", "updated_at", "created_at"].iter().find_map(|key| payload.get(*key)?.as_i64())?;
+            let at =
+                ["at", "updated_at", "created_at"].iter().find_map(|key| Timestamp::of_stored(payload.get(*key)?))?;
             let text = |key: &str| payload.get(key).and_then(Value::as_str);
             let task = text("task_id").and_then(|id| id.parse().ok());
-            Some(Left { point, task, at: Timestamp::from_millis(at), file: text("file").map(str::to_owned) })
+            Some(Left { point, task, at, file: text("file").map(str::to_owned) })
         });
         Ok(Page { items: items.collect(), next: page.next })
     }

@@ -203,6 +203,28 @@ fn what_a_type_cannot_say_is_checked_too() {
     assert_problem("", &[("OPENAI_API_KEY", "sk-a\nb")], &["model.api_key", "line break"]);
 }
 
+/// Times that no clock holds would end the program when they are added to its own.
+#[test]
+fn a_time_beyond_ten_years_is_refused() {
+    for (section, key, most) in [
+        ("worker", "grace_s", 315_360_000_u64),
+        ("retention", "every_s", 315_360_000),
+        ("api", "head_timeout_s", 315_360_000),
+        ("model", "patience_s", 315_360_000),
+        ("approvals", "expire_s", 315_360_000),
+        ("model", "timeout_ms", 315_360_000_000),
+        ("store", "timeout_ms", 315_360_000_000),
+        ("tools", "timeout_ms", 315_360_000_000),
+    ] {
+        let name = format!("{section}.{key}");
+        for value in [most + 1, u64::from(u32::MAX) * 1_000_000, i64::MAX.unsigned_abs()] {
+            let file = format!("[{section}]\n{key} = {value}\n");
+            assert_problem(&file, &[], &[&name, &value.to_string(), &format!("use {most} or less")]);
+        }
+        assert!(load(&format!("[{section}]\n{key} = {most}\n"), &[]).is_ok(), "{name}");
+    }
+}
+
 #[test]
 fn a_reachable_address_with_a_secret_is_accepted() {
     let config = load("[api]\naddress = \"0.0.0.0:80\"\ntoken = \"t\"\n", &[]).expect("valid");

@@ -14,5 +14,6 @@ mod keeping;
 mod listing;
 mod moving;
 mod node;
+mod numbers;
 mod remembering;
 mod rescuing;

@@ -123,9 +123,9 @@ impl Machine {
             }
             return;
         }
-        act.turns += 1;
+        act.turns = act.turns.saturating_add(1);
         let is_empty = reply.tool_calls.is_empty() && reply.content.trim().is_empty();
-        act.empty_turns = if is_empty { act.empty_turns + 1 } else { 0 };
+        act.empty_turns = if is_empty { act.empty_turns.saturating_add(1) } else { 0 };
         if act.empty_turns >= MAX_EMPTY_TURNS {
             let reason = format!("model {:?} said nothing in {MAX_EMPTY_TURNS} turns in a row", reply.model);
             self.fail(index, Failure::permanent(reason));
@@ -164,7 +164,7 @@ impl Machine {
         let step = &self.state.steps[index];
         let mut ordinal = step.calls;
         for (position, mut call) in reply.tool_calls.into_iter().enumerate() {
-            ordinal += 1;
+            ordinal = ordinal.saturating_add(1);
             let id = step.call_id(ordinal);
             if call.id.is_empty() || !ids.insert(call.id.clone()) {
                 // Nine letters and digits are the form that every server takes.
@@ -275,7 +275,7 @@ impl Machine {
         for call in std::mem::take(&mut act.calls) {
             let CallStatus::Returned(content) = call.status else { continue };
             let same = derived(&[&call.tool, &call.arguments.to_string(), &content]);
-            let times = act.seen.entry(same).and_modify(|times| *times += 1).or_insert(1);
+            let times = act.seen.entry(same).and_modify(|times| *times = times.saturating_add(1)).or_insert(1);
             if *times >= CIRCLES {
                 circling = Some((call.tool, *times));
             }

@@ -239,7 +239,7 @@ impl Machine {
     fn adopt(&mut self, steps: Vec<PlanStep>, fallback: bool) {
         let is_replan = matches!(self.state.phase, Phase::Replanning(_));
         if is_replan {
-            self.state.revision += 1;
+            self.state.revision = self.state.revision.saturating_add(1);
             let (done, given_up): (Vec<Step>, Vec<Step>) =
                 std::mem::take(&mut self.state.steps).into_iter().partition(|step| step.output().is_some());
             self.state.steps = done;
@@ -297,7 +297,7 @@ impl Machine {
         }
         let all_done = self.state.steps.iter().all(|step| step.output().is_some());
         if all_done && self.can_replan() {
-            self.state.spent.replans += 1;
+            self.state.spent.replans = self.state.spent.replans.saturating_add(1);
             return Phase::Replanning(Asking::default());
         }
         Phase::Steps

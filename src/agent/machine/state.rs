@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::domain::budget::Spent;
 use crate::domain::conversation::Message;
 use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::number;
 use crate::domain::plan::{Outputs, PlanStep};
 use crate::domain::tool::ToolCall;
 
@@ -27,6 +28,7 @@ pub(super) struct State {
     /// Steps given up when a new plan replaced them: failed or blocked.
     pub(super) abandoned: Vec<Step>,
     /// Plans made before the one in force.
+    #[serde(deserialize_with = "number::count")]
     pub(super) revision: u32,
     pub(super) spent: Spent,
     /// Tokens and cost of the most expensive model call so far.
@@ -43,7 +45,9 @@ pub(super) struct State {
 /// What a model call takes, or may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Outlay {
+    #[serde(deserialize_with = "number::count")]
     pub(super) tokens: u64,
+    #[serde(deserialize_with = "number::amount")]
     pub(super) cost_usd: f64,
 }
 
@@ -73,10 +77,12 @@ pub(super) struct Rejected {
 pub(super) struct Step {
     pub(super) plan: PlanStep,
     /// The plan it belongs to; part of its call ids, because a new plan may use the name of a failed step again.
+    #[serde(deserialize_with = "number::count")]
     pub(super) revision: u32,
     /// Whether it has been counted as started; a fresh chance is no further step.
     pub(super) counted: bool,
     /// Tool calls made so far by a step that needs judgement; never goes back, so that call ids are not reused.
+    #[serde(deserialize_with = "number::count")]
     pub(super) calls: u32,
     pub(super) status: Status,
 }
@@ -88,6 +94,7 @@ pub(super) enum Status {
     /// A step with a tool: `started` while its call is in flight, `tries` counts the calls that returned.
     Calling {
         started: bool,
+        #[serde(deserialize_with = "number::count")]
         tries: u32,
     },
     Acting(Act),
@@ -108,10 +115,12 @@ pub(super) enum Status {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Act {
     /// Model turns taken.
+    #[serde(deserialize_with = "number::count")]
     pub(super) turns: u32,
     pub(super) in_flight: bool,
     /// Turns in a row in which the model said nothing.
     #[serde(default)]
+    #[serde(deserialize_with = "number::count")]
     pub(super) empty_turns: u32,
     /// The conversation after its opening.
     pub(super) messages: Vec<Message>,

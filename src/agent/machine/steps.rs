@@ -121,7 +121,7 @@ impl Machine {
         }
         let step = &mut self.state.steps[index];
         if !std::mem::replace(&mut step.counted, true) {
-            self.state.spent.steps += 1;
+            self.state.spent.steps = self.state.spent.steps.saturating_add(1);
         }
         step.status = match &step.plan.tool {
             Some(_) => Status::Calling { started: false, tries: 0 },
@@ -254,7 +254,7 @@ impl Machine {
             |step: &Step| matches!(step.status, Status::Calling { started: true, .. }) && step.call_id(1) == id;
         let Some(index) = self.state.steps.iter().position(in_flight) else { return false };
         let tries = match self.state.steps[index].status {
-            Status::Calling { tries, .. } => tries + 1,
+            Status::Calling { tries, .. } => tries.saturating_add(1),
             _ => 1,
         };
         match result {
@@ -304,7 +304,7 @@ impl Machine {
         }
         let may_pass = failures.iter().all(|failure| failure.class.is_retryable());
         if self.can_replan() && (self.setup.last_attempt || !may_pass) {
-            self.state.spent.replans += 1;
+            self.state.spent.replans = self.state.spent.replans.saturating_add(1);
             self.state.phase = Phase::Replanning(Asking::default());
             return;
         }

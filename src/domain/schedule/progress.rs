@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Overlap, backfill_id, firing_id};
 use crate::domain::id::TaskId;
+use crate::domain::number;
 use crate::domain::time::Timestamp;
 
 /// A firing that waits until the tasks of others have ended.
@@ -57,9 +58,11 @@ pub struct Progress {
     pub queue: Vec<Queued>,
     /// Firings that became tasks to carry out.
     #[serde(default)]
+    #[serde(deserialize_with = "number::count")]
     pub fired: u64,
     /// Firings that were skipped: missed, or overlapping.
     #[serde(default)]
+    #[serde(deserialize_with = "number::count")]
     pub skipped: u64,
     /// The latest firing that became a task to carry out.
     #[serde(default)]
@@ -75,7 +78,7 @@ pub struct Progress {
 impl Progress {
     /// Counts a firing that has become `task`.
     pub fn count_fired(&mut self, at: Option<Timestamp>, task: TaskId) {
-        self.fired += 1;
+        self.fired = self.fired.saturating_add(1);
         if at >= self.last_fire {
             self.last_fire = at;
             self.last_task = Some(task);

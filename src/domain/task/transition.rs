@@ -115,30 +115,30 @@ impl Task {
                 next.finish(Completed, now);
             }
             (Running, TaskEvent::Failed(failure)) => {
-                next.attempt += 1;
+                next.attempt = next.attempt.saturating_add(1);
                 next.error = Some(failure.clone());
                 next.finish(Failed, now);
             }
             (Running, TaskEvent::RetryAt(at, failure)) => {
-                next.attempt += 1;
+                next.attempt = next.attempt.saturating_add(1);
                 next.error = Some(failure.clone());
                 next.run_at = *at;
                 next.postponed = None;
                 next.hand_back();
             }
             (Running, TaskEvent::Released) => {
-                next.releases += 1;
+                next.releases = next.releases.saturating_add(1);
                 next.postponed = None;
                 next.hand_back();
             }
             (Running, TaskEvent::Postponed(until, postponement)) => {
-                next.releases += 1;
+                next.releases = next.releases.saturating_add(1);
                 next.postponed = Some(postponement.clone());
                 next.run_at = *until;
                 next.hand_back();
             }
             (Running, TaskEvent::Rescued) if self.crashes + 1 >= MAX_CRASHES => {
-                next.crashes += 1;
+                next.crashes = next.crashes.saturating_add(1);
                 next.error = Some(Failure::new(
                     FailureClass::Crashed,
                     format!("the process that ran it died {} times", next.crashes),
@@ -146,21 +146,21 @@ impl Task {
                 next.finish(Failed, now);
             }
             (Running, TaskEvent::Rescued) => {
-                next.crashes += 1;
+                next.crashes = next.crashes.saturating_add(1);
                 next.postponed = None;
                 next.hand_back();
             }
             (Running, TaskEvent::CancelRequested) => next.cancel_requested = true,
             (Waiting | Pending | AwaitingApproval, TaskEvent::CancelRequested) | (Running, TaskEvent::Cancelled) => {
                 // A run was cut off: counted, so that the task knows that there was one.
-                next.releases += u32::from(self.status == Running);
+                next.releases = next.releases.saturating_add(u32::from(self.status == Running));
                 next.error = Some(Failure::new(FailureClass::Cancelled, "cancelled on request"));
                 next.finish(Cancelled, now);
             }
             (Failed | Cancelled | Blocked, TaskEvent::Requeued) => next.start_over(now),
             (Running, TaskEvent::ApprovalNeeded(asked)) => {
                 // Counted, so that the next run looks for the checkpoint of this one.
-                next.releases += 1;
+                next.releases = next.releases.saturating_add(1);
                 // What was said about the task before is no answer to the question that is asked now.
                 let is_whole = asked.iter().any(|question| question.subject == Subject::Task);
                 next.approvals.retain(|known| !(is_whole && known.subject == Subject::Task));

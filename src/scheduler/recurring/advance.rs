@@ -99,10 +99,10 @@ impl Recurring {
         let settled: Vec<TaskId> = inserted.iter().filter(|one| !one.created).map(|one| one.id).collect();
         let settled = self.worker.store.task_statuses(&settled).await?;
         let mut progress = round.progress.clone();
-        progress.skipped += round.summary.map_or(0, |summary| summary.count as u64);
+        progress.skipped = progress.skipped.saturating_add(round.summary.map_or(0, |summary| summary.count as u64));
         for task in tasks {
             if settled.get(&task.id).copied().unwrap_or(task.status) == TaskStatus::Skipped {
-                progress.skipped += 1;
+                progress.skipped = progress.skipped.saturating_add(1);
                 continue;
             }
             progress.count_fired(fire_time(task), task.id);

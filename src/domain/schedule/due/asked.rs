@@ -41,7 +41,7 @@ pub fn trigger(schedule: &Schedule, id: TaskId, now: Timestamp, overlap: Overlap
             }
             let overlap = (overlap != schedule.definition.overlap).then_some(overlap);
             progress.queue.push(Queued { at: now, backfill: false, overlap, task: Some(id) });
-            progress.skipped += replaced.len() as u64;
+            progress.skipped = progress.skipped.saturating_add(replaced.len() as u64);
             Trigger::Wait(progress, replaced)
         }
     }
