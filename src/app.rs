@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::domain::agent::AgentProfile;
 use crate::domain::failure::Failure;
 use crate::domain::schedule::zone::data::ZoneData;
+use crate::domain::url;
 use crate::edge::{EdgeError, EdgeServer};
 use crate::llm::Models;
 use crate::net::FileLimit;
@@ -114,6 +115,7 @@ impl App {
             tracing::warn!("{advice}");
         }
         exporter::install(clock::now())?;
+        config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
         let files = FileLimit::raise();
         files.tell();
         let listener = listen(config.api.address).await?;
@@ -154,7 +156,7 @@ impl App {
         let listener = Listener::new(listener, Duration::from_secs(config.api.head_timeout_s), api_seats.clone());
         let api = tokio::spawn(serve(listener, router, stop_api.clone()));
         let upkeep = tokio::spawn(exporter::upkeep()).abort_handle();
-        tracing::info!(api = %format!("http://{api_address}"), store = %store_url, replica = %replica_id, zone_data = ZoneData::version(), "qron is running");
+        tracing::info!(api = %format!("http://{api_address}"), store = %url::shown(&store_url), replica = %replica_id, zone_data = ZoneData::version(), "qron is running");
         Ok(Self {
             api_address,
             store_url,

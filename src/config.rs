@@ -14,14 +14,17 @@ use crate::domain::approval::ApprovalPolicy;
 use crate::domain::limit::Limits;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::tree::TreeBudget;
+use crate::telemetry::secrets;
 use crate::{api, llm, scheduler, store, telemetry, tools, worker};
 
+mod known;
 mod layers;
 mod secret_files;
 mod shape;
 mod show;
 mod validate;
 
+use layers::Layer;
 pub(crate) use shape::truth;
 
 /// The defaults, as documented.
@@ -66,6 +69,8 @@ pub struct Config {
     pub agents: BTreeMap<String, AgentProfile>,
     /// What holds, as TOML, secrets left out.
     effective: String,
+    /// What is allowed and yet unsafe.
+    warnings: Vec<String>,
 }
 
 /// Why a configuration is not accepted: every problem found, one a line.
@@ -101,15 +106,11 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
         let defaults = layers::defaults()?;
-        let layers = [
-            layers::file(file, &mut problems)?,
-            layers::environment(
-                &secret_files::read(&variables.into_iter().collect::<Vec<_>>(), &mut problems),
-                &mut problems,
-            ),
-        ]
-        .into_iter()
-        .flatten();
+        let variables = secret_files::read(&variables.into_iter().collect::<Vec<_>>(), &mut problems);
+        let environment = layers::environment(&variables, &mut problems);
+        secrets::know(environment.iter().flat_map(|layer| known::secrets(&layer.values)));
+        let layers: Vec<Layer> = layers::file(file, &mut problems)?.into_iter().chain(environment).collect();
+        let warnings = learn_secrets(&layers);
 
         let base = Figment::from(defaults);
         let merged = layers.into_iter().fold(base.clone(), |figment, mut layer| {
@@ -137,6 +138,7 @@ impl Config {
             log: sections.read("log")?,
             agents: sections.read("agents")?,
             effective: show::toml(&merged),
+            warnings,
         };
         for (name, profile) in &mut config.agents {
             profile.name.clone_from(name);
@@ -155,12 +157,32 @@ impl Config {
         &self.effective
     }
 
+    /// What is allowed and yet unsafe: files with secrets that every user of this machine may read.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// Whether a model endpoint is configured.
     #[must_use]
     pub fn has_model(&self) -> bool {
         use secrecy::ExposeSecret as _;
         !self.model.base_url.is_empty() || !self.model.api_key.expose_secret().is_empty()
     }
+}
+
+/// Makes the secrets of `layers` known, so that neither log nor error holds them, and gives back a warning for each file with
+/// one that every user may read.
+fn learn_secrets(layers: &[Layer]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for layer in layers {
+        let found = known::secrets(&layer.values);
+        if !found.is_empty() {
+            warnings.extend(layer.file.as_deref().and_then(known::exposed));
+        }
+        secrets::know(found);
+    }
+    warnings
 }
 
 /// The variables of this process that hold more than blanks.

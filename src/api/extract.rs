@@ -12,6 +12,7 @@ use super::error::Problem;
 use super::headers;
 use crate::domain::id::TaskId;
 use crate::domain::json::{DistinctKeys, keep_digits};
+use crate::telemetry::secrets;
 
 /// A JSON body.
 pub(super) struct Json<T>(pub(super) T);
@@ -27,6 +28,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             ));
         }
         let bytes = Bytes::from_request(request, state).await.map_err(|rejection| body_problem(&rejection))?;
+        // What is asked for must be the same in the answer, in the store and in the run.
+        let bytes = secrets::redactor().redact_json(&bytes);
         read_text(&bytes).map(Self).map_err(|error| Problem::bad_request(format!("the body cannot be read: {error}")))
     }
 }

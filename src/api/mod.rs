@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post, put};
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -45,6 +45,7 @@ mod submit;
 mod tasks;
 mod tools;
 pub mod views;
+mod without_secrets;
 
 /// Section `[api]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -140,5 +141,6 @@ pub fn router(settings: &Settings, address: SocketAddr, parts: Parts) -> Router 
         .layer(CatchPanicLayer::custom(guard::panicked))
         .layer(DefaultBodyLimit::max(settings.max_body_bytes))
         .layer(from_fn_with_state(door, guard::guard))
+        .layer(from_fn(without_secrets::without_secrets))
         .with_state(Arc::new(parts))
 }

@@ -11,6 +11,8 @@ use super::CliError;
 use crate::api::error::Problem;
 use crate::app;
 use crate::config::Config;
+use crate::domain::url;
+use crate::telemetry::secrets;
 
 const CONNECT_TIME_LIMIT: Duration = Duration::from_secs(5);
 const TIME_LIMIT: Duration = Duration::from_mins(1);
@@ -27,10 +29,12 @@ impl Client {
     pub(crate) fn new(url: Option<&str>, config: &Config) -> Result<Self, CliError> {
         app::install_crypto();
         let text = url.map_or_else(|| own_url(config), str::to_owned);
+        secrets::know(url::secrets_in("--url", &text));
         let base = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         let base = base.ok_or_else(|| {
             CliError::Usage(format!(
-                "{text:?} is not the URL of a qron: use http:// or https:// and a host, e.g. http://127.0.0.1:8080"
+                "{:?} is not the URL of a qron: use http:// or https:// and a host, e.g. http://127.0.0.1:8080",
+                url::shown(&text)
             ))
         })?;
         // The API is near: a proxy for the web has no business in between.
@@ -105,11 +109,16 @@ impl Client {
     fn url(&self, path: &[&str]) -> Result<Url, CliError> {
         let mut url = self.base.clone();
         url.path_segments_mut()
-            .map_err(|()| CliError::Usage(format!("{} is not the URL of a qron", self.base)))?
+            .map_err(|()| CliError::Usage(format!("{} is not the URL of a qron", self.shown_base())))?
             .pop_if_empty()
             .extend(["api", "v1"])
             .extend(path);
         Ok(url)
+    }
+
+    /// Where the API is, without user and password.
+    fn shown_base(&self) -> String {
+        url::shown(self.base.as_str().trim_end_matches('/'))
     }
 
     async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, CliError> {
@@ -118,7 +127,7 @@ impl Client {
             CliError::Failed(format!(
                 "this command ({}) cannot read the answer of {}; is that a qron of the same version? {error}",
                 env!("CARGO_PKG_VERSION"),
-                self.base
+                self.shown_base()
             ))
         })
     }
@@ -141,7 +150,7 @@ impl Client {
 
     /// What to do about a missing or a wrong token.
     fn unauthorized(&self, has_no_token: bool) -> CliError {
-        let base = self.base.as_str().trim_end_matches('/');
+        let base = self.shown_base();
         let what = if has_no_token {
             format!("the qron at {base} needs a token, and this command has none")
         } else {
@@ -153,7 +162,7 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> CliError {
-        let base = self.base.as_str().trim_end_matches('/');
+        let base = self.shown_base();
         if error.is_connect() {
             return CliError::Failed(format!(
                 "no qron answers at {base}: start one with \"qron run\", or name another with --url or QRON_URL"

@@ -31,6 +31,7 @@ impl ConfigCommand {
             Self::Check => {
                 let config = global.load()?;
                 output::line("the configuration is valid")?;
+                config.warnings().iter().for_each(|warning| output::note(warning));
                 if !config.has_model() {
                     output::note("no model endpoint is configured: \"qron run\" needs --no-model");
                 }

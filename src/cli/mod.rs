@@ -161,6 +161,7 @@ impl Global {
 /// Runs the command that the arguments of this process name.
 #[must_use]
 pub fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(output::panicked));
     let matches = without_empty_variables(Cli::command()).get_matches();
     let Cli { global, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

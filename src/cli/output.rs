@@ -2,6 +2,7 @@
 //! reaches the terminal as a control sequence.
 #![expect(clippy::print_stderr, reason = "the one place that speaks to standard error")]
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -13,6 +14,7 @@ use super::CliError;
 use crate::clock;
 use crate::domain::id::TaskId;
 use crate::domain::time::Timestamp;
+use crate::telemetry::secrets;
 
 /// Width of tables where there is no terminal to ask.
 const WIDTH: u16 = 160;
@@ -43,6 +45,7 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), CliError> {
 
 /// Says on standard error what went wrong.
 pub(crate) fn complain(message: &str) {
+    let message = secrets::redact(message);
     for (index, text) in message.lines().enumerate() {
         eprintln!("{}{}", if index == 0 { "error: " } else { "       " }, escape(text));
     }
@@ -56,7 +59,18 @@ pub(crate) fn refusal(task: TaskId, reason: &str) {
 
 /// Says something on standard error.
 pub(crate) fn note(message: &str) {
-    eprintln!("{}", escape(message));
+    eprintln!("{}", escape(&secrets::redact(message)));
+}
+
+/// Says on standard error that a thread panicked, and where, as the log says it.
+pub(crate) fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
+    let trace = Backtrace::capture();
+    let trace = if trace.status() == BacktraceStatus::Captured { format!("\n{trace}") } else { String::new() };
+    let thread = std::thread::current();
+    let told = format!("thread {:?} {panic}{trace}", thread.name().unwrap_or("without a name"));
+    for text in secrets::redact(&told).lines() {
+        eprintln!("{}", escape(text));
+    }
 }
 
 /// Whether standard output is a terminal that takes colours and moving lines.

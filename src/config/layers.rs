@@ -1,12 +1,14 @@
 //! Where settings come from: the compiled-in file, the user's file, the environment.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::{ConfigError, DEFAULT_TOML, shape};
+use super::secret_files::Variable;
+use super::{ConfigError, DEFAULT_TOML, shape, show};
+use crate::domain::url::HIDDEN;
 
 /// Variables of other programs that mean a setting of qron too; those of qron itself win over them.
 pub(super) const WELL_KNOWN: [(&str, [&str; 2]); 4] = [
@@ -24,6 +26,8 @@ pub(super) const PREFIX: &str = "QRON__";
 pub(super) struct Layer {
     /// The source, as people know it.
     pub(super) source: String,
+    /// The file it was read from.
+    pub(super) file: Option<PathBuf>,
     /// The settings, nested by section.
     pub(super) values: Dict,
 }
@@ -49,7 +53,7 @@ pub(super) fn file(path: Option<&Path>, problems: &mut Vec<String>) -> Result<Ve
     let text = std::fs::read_to_string(path)
         .map_err(|error| ConfigError::one(format!("configuration file {} cannot be read: {error}", path.display())))?;
     match parse(&text, &format!("file {}", path.display())) {
-        Ok(layer) => Ok(vec![layer]),
+        Ok(layer) => Ok(vec![Layer { file: Some(path.to_owned()), ..layer }]),
         Err(problem) => {
             problems.push(problem);
             Ok(Vec::new())
@@ -58,21 +62,32 @@ pub(super) fn file(path: Option<&Path>, problems: &mut Vec<String>) -> Result<Ve
 }
 
 pub(super) fn parse(text: &str, source: &str) -> Result<Layer, String> {
-    let mut data = Toml::string(text).data().map_err(|error| format!("{source} is not valid TOML: {}", error.kind))?;
-    Ok(Layer { source: source.to_owned(), values: data.remove(&Profile::Default).unwrap_or_default() })
+    let mut data = Toml::string(text)
+        .data()
+        .map_err(|error| format!("{source} is not valid TOML: {}", without_excerpt(&error.kind.to_string())))?;
+    let values = data.remove(&Profile::Default).unwrap_or_default();
+    Ok(Layer { source: source.to_owned(), file: None, values })
+}
+
+/// What a parser says is wrong, without the line that it shows: a secret may stand there.
+fn without_excerpt(told: &str) -> String {
+    let is_excerpt =
+        |line: &str| line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit()).trim_start().starts_with('|');
+    told.lines().filter(|line| !is_excerpt(line) && !line.trim().is_empty()).collect::<Vec<_>>().join(": ")
 }
 
 /// One layer for each variable, so that each problem names its variable; qron's own last.
-pub(super) fn environment(variables: &[(String, String)], problems: &mut Vec<String>) -> Vec<Layer> {
+pub(super) fn environment(variables: &[Variable], problems: &mut Vec<String>) -> Vec<Layer> {
     let mut layers = Vec::new();
     for (name, path) in WELL_KNOWN {
         // The last of several holds; an empty one says nothing.
-        let value = variables.iter().rev().find(|(variable, _)| variable == name).map(|(_, value)| value.trim());
-        if let Some(value) = value.filter(|value| !value.is_empty()) {
-            layers.push(Layer { source: name.to_owned(), values: nest(&path, Value::from(value)) });
+        let variable = variables.iter().rev().find(|variable| variable.name == name);
+        if let Some(variable) = variable.filter(|variable| !variable.value.trim().is_empty()) {
+            let values = nest(&path, Value::from(variable.value.trim()));
+            layers.push(Layer { source: name.to_owned(), file: variable.file.clone(), values });
         }
     }
-    for (name, value) in variables {
+    for Variable { name, value, file } in variables {
         let Some(path) = name.strip_prefix(PREFIX) else {
             // One underscore too few is easily typed, and would go unnoticed.
             if let Some(rest) = name.strip_prefix("QRON_").filter(|rest| rest.contains("__")) {
@@ -87,9 +102,18 @@ pub(super) fn environment(variables: &[(String, String)], problems: &mut Vec<Str
             continue;
         }
         match shape::typed(&keys, value) {
-            Ok(value) => layers.push(Layer { source: format!("variable {name}"), values: nest(&keys, value) }),
+            Ok(value) => {
+                let values = nest(&keys, value);
+                layers.push(Layer { source: format!("variable {name}"), file: file.clone(), values });
+            }
             Err(expected) => {
-                problems.push(format!("{} = {value:?} (variable {name}): expected {expected}", keys.join(".")));
+                let key = keys.join(".");
+                // Files hold secrets.
+                let shown = match file {
+                    Some(_) => HIDDEN.to_owned(),
+                    None => shape::shown(&key, &Value::from(value.as_str())),
+                };
+                problems.push(format!("{key} = {shown} (variable {name}): expected {expected}"));
             }
         }
     }
@@ -116,6 +140,9 @@ pub(super) fn describe(error: &figment::Error, merged: &Figment) -> String {
     let value = merged.find_value(&key).ok().filter(|value| !matches!(value, Value::Dict(..)));
     let value = value.map_or(String::new(), |value| format!(" = {}", shape::shown(&key, &value)));
     let source = error.metadata.as_ref().map_or(String::new(), |metadata| format!(" ({})", metadata.name));
+    if show::is_secret(&key) {
+        return format!("{key}{value}{source}: it cannot be read");
+    }
     let reason = error.kind.to_string().replace("``", "`");
     let reason =
         reason.replace("invalid socket address syntax", "no address: use an IP and a port, e.g. 127.0.0.1:8080");

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use figment::value::{Dict, Empty, Num, Value};
 
 use super::layers::{self, Layer};
+use crate::domain::url::HIDDEN;
 
 /// Sections whose keys are names that the user chooses. Their values follow these examples.
 const NAMED: &str = r#"
@@ -120,9 +121,11 @@ fn valid_keys(example: &Dict, path: &[String]) -> String {
     }
 }
 
-/// A wrong value as it is told; never that of a secret.
+/// A wrong value as it is told; never that of a secret, nor what stands in the place of a section, which may be one.
 pub(super) fn shown(path: &str, value: &Value) -> String {
-    if super::show::is_secret(path) { "***".to_owned() } else { super::show::inline(value) }
+    let path_of_keys: Vec<&str> = path.split('.').collect();
+    let is_hidden = super::show::is_secret(path) || !is_setting(&path_of_keys);
+    if is_hidden { HIDDEN.to_owned() } else { super::show::inline(value) }
 }
 
 /// Whether `value` has the type of `example`; `Err` says which it should have. Where a list is wanted, a text becomes one.

@@ -3,8 +3,7 @@
 use figment::Figment;
 use figment::value::{Dict, Num, Value};
 
-/// What stands for a secret.
-const HIDDEN: &str = "***";
+use crate::domain::url::{self, HIDDEN};
 
 /// Whether the setting at `path` is never shown.
 pub(super) fn is_secret(path: &str) -> bool {
@@ -52,10 +51,10 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 
-/// A value on one line; the user and password of a URL are left out.
+/// A value on one line; a URL without its secrets.
 pub(super) fn inline(value: &Value) -> String {
     match value {
-        Value::String(_, text) => quoted(&without_userinfo(text)),
+        Value::String(_, text) => quoted(&url::shown(text)),
         Value::Char(_, c) => quoted(&c.to_string()),
         Value::Bool(_, yes) => yes.to_string(),
         Value::Num(_, Num::F32(number)) => format!("{number:?}"),
@@ -64,26 +63,5 @@ pub(super) fn inline(value: &Value) -> String {
         Value::Array(_, items) => format!("[{}]", items.iter().map(inline).collect::<Vec<_>>().join(", ")),
         Value::Dict(..) => "{…}".to_owned(),
         Value::Empty(..) => quoted(""),
-    }
-}
-
-fn without_userinfo(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    match rest[..authority_end].rfind('@') {
-        Some(at) => format!("{scheme}://{HIDDEN}{}", &rest[at..]),
-        None => text.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn credentials_in_urls_are_left_out() {
-        assert_eq!(without_userinfo("http://u:p@host:1/x@y"), "http://***@host:1/x@y");
-        assert_eq!(without_userinfo("http://host/x@y"), "http://host/x@y");
-        assert_eq!(without_userinfo("plain"), "plain");
     }
 }

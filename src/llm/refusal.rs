@@ -8,6 +8,7 @@ use super::errors::{Blame, MESSAGE_CHARS, shorten};
 use super::waits;
 use crate::clock;
 use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::redaction::{Redactor, Secret};
 
 /// How long an account without credit is left alone, where its server does not say, in milliseconds: a person has to
 /// fill it.
@@ -189,38 +190,14 @@ fn text_of(value: &Value) -> String {
     }
 }
 
-/// Shortest key that counts as a secret, in bytes. A shorter one is a placeholder, and part of ordinary words.
-const MIN_SECRET: usize = 8;
-/// Keys of local servers that want none, as their pages and client libraries name them.
-const PLACEHOLDERS: [&str; 18] = [
-    "anything",
-    "api_key",
-    "api-key",
-    "apikey",
-    "changeme",
-    "fake-key",
-    "dummy-key",
-    "dummy_key",
-    "lm-studio",
-    "llama.cpp",
-    "llama-cpp",
-    "localhost",
-    "no-key-required",
-    "not-needed",
-    "not-required",
-    "placeholder",
-    "sk-no-key-required",
-    "your-api-key",
-];
-
-/// Whether `key` must not be shown.
-fn is_secret(key: &str) -> bool {
-    let is_placeholder = PLACEHOLDERS.contains(&key.to_ascii_lowercase().as_str());
-    key.len() >= MIN_SECRET && !is_placeholder && key.chars().any(|letter| !key.starts_with(letter))
-}
-
+/// `text` without `key`, in whichever encoding the server sends it back.
 fn redact(text: &str, key: &str) -> String {
-    if is_secret(key) { text.replace(key, "[key]") } else { text.to_owned() }
+    let secrets: Vec<Secret> = Secret::new("key", key).into_iter().collect();
+    match Redactor::new(&secrets) {
+        Ok(redactor) => redactor.redact(text).into_owned(),
+        // A text that may hold the key is not shown.
+        Err(_) => String::new(),
+    }
 }
 
 #[cfg(test)]

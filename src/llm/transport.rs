@@ -3,6 +3,7 @@
 //! Every exchange has a time limit and a size limit, and comes back either as a success whose body is JSON or as a
 //! [`CallError`]: the client above would drop the status and log the body of anything else.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use async_openai::config::Config;
 use async_openai::middleware::HttpRequestFactory;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{Response, Url};
+use reqwest::{Body, Request, Response, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use tokio::time::timeout;
@@ -21,6 +22,8 @@ use super::{Settings, waits};
 use crate::clock;
 use crate::domain::failure::Failure;
 use crate::domain::json::read_bytes;
+use crate::domain::redaction::Secret;
+use crate::telemetry::secrets;
 
 /// OpenAI's own endpoint.
 const OPENAI: &str = "https://api.openai.com/v1";
@@ -145,6 +148,7 @@ impl Transport {
                 "no TLS for model.base_url; install root certificates (ca-certificates): {cause}"
             ))
         })?;
+        secrets::know(Secret::new("model.api_key", endpoint.key.expose_secret()));
         Ok(Self {
             client,
             key: endpoint.key.clone(),
@@ -160,7 +164,7 @@ impl Transport {
     }
 
     async fn exchange(&self, factory: HttpRequestFactory) -> Result<Response, CallError> {
-        let request = factory.build().await?;
+        let request = without_secrets(factory.build().await?);
         let mut response = self.client.execute(request).await.map_err(|error| CallError::from_reqwest(&error))?;
         let status = response.status();
         if !status.is_success() {
@@ -177,7 +181,7 @@ impl Transport {
         Ok(axum::http::Response::new(body).into())
     }
 
-    /// The body, as long as it keeps coming and stays below `limit` bytes.
+    /// The body without secrets of this process, as long as it keeps coming and stays below `limit` bytes.
     pub(super) async fn read(&self, response: &mut Response, limit: usize) -> Result<Vec<u8>, CallError> {
         let announced = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
         if announced > limit {
@@ -188,7 +192,8 @@ impl Transport {
             let chunk = timeout(self.read_timeout, response.chunk()).await;
             let chunk = chunk.map_err(|_| CallError::Silent(self.read_timeout.as_millis()))?;
             match chunk.map_err(|error| CallError::from_reqwest(&error))? {
-                None => return Ok(body),
+                // Servers, and models that saw one, repeat secrets.
+                None => return Ok(secrets::redactor().redact_json(&body).into_owned()),
                 Some(chunk) if body.len() + chunk.len() > limit => return Err(CallError::TooLarge(limit)),
                 Some(chunk) => body.extend_from_slice(&chunk),
             }
@@ -212,6 +217,15 @@ impl tower::Service<HttpRequestFactory> for Transport {
             answered.unwrap_or(Err(CallError::TimedOut(transport.timeout.as_millis())))
         })
     }
+}
+
+/// The same request, in whose body no secret of this process stands: a prompt is read by others than the one who holds the key.
+fn without_secrets(mut request: Request) -> Request {
+    let redacted = request.body().and_then(Body::as_bytes).map(|body| secrets::redactor().redact_json(body));
+    if let Some(Cow::Owned(body)) = redacted {
+        *request.body_mut() = Some(body.into());
+    }
+    request
 }
 
 /// Some gateways report errors with status 200: then the code inside is the status.

@@ -19,6 +19,7 @@ use super::values::to_payload;
 use super::{Artifact, ArtifactSettings, Store, StoreError};
 use crate::domain::id::{TaskId, derived};
 use crate::domain::time::Timestamp;
+use crate::telemetry::secrets;
 
 /// Content of a small artifact.
 const CONTENT: &str = "content";
@@ -32,7 +33,7 @@ const MAX_NAME_CHARS: usize = 255;
 const MAX_LISTED: usize = 10_000;
 
 impl Store {
-    /// Writes an artifact; the same task and name replaces it. Durable on return.
+    /// Writes an artifact without the secrets of this process; the same task and name replaces it. Durable on return.
     ///
     /// # Errors
     /// [`StoreError::Artifact`] for a bad name, an artifact over the limit or a file that cannot be written; otherwise a
@@ -48,6 +49,7 @@ impl Store {
     ) -> Result<Artifact, StoreError> {
         let files = &self.inner.files;
         check_name(name)?;
+        let content = &*secrets::redactor().redact_bytes(content);
         if content.len() > files.settings.max_bytes {
             let limit = files.settings.max_bytes;
             return Err(refused(name, format!("{} bytes are more than the {limit} allowed", content.len())));

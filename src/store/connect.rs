@@ -13,6 +13,7 @@ use super::completeness::Completeness;
 use super::memory::Dense;
 use super::requests::Inner;
 use super::{ArtifactSettings, Settings, Store, StoreError, rest_port, writer};
+use crate::domain::url;
 
 /// Older servers do not know insert-only upserts, and would silently replace existing tasks.
 const OLDEST: (u64, u64) = (1, 17);
@@ -40,7 +41,7 @@ impl Store {
             .map_err(|error| StoreError::Incompatible(format!("cannot set up the search by words: {error}")))?;
         let mut inner = Inner {
             client: client(settings)?,
-            url: settings.url.clone(),
+            url: url::shown(&settings.url),
             prefix: settings.prefix.clone(),
             identity: String::new(),
             zone: settings.zone,
@@ -90,7 +91,7 @@ fn client(settings: &Settings) -> Result<Qdrant, StoreError> {
     }
     builder.build().map_err(|error| StoreError::Refused {
         operation: "connect",
-        reason: format!("{:?} is no url of a Qdrant gRPC port: {error}", settings.url),
+        reason: format!("{:?} is no url of a Qdrant gRPC port: {error}", url::shown(&settings.url)),
     })
 }
 

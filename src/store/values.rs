@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::domain::id::TaskId;
 use crate::domain::json::is_too_large;
 use crate::domain::time::Timestamp;
+use crate::telemetry::secrets;
 
 /// Deepest nesting that is sent as it is. Decoders of the protocol stop at 100 nested messages, and one level of
 /// JSON takes up to three.
@@ -42,14 +43,18 @@ pub(super) fn task_id(id: Option<&PointId>) -> Option<TaskId> {
     }
 }
 
-/// A payload as Qdrant takes it. What is nested deeper than [`MAX_DEPTH`] becomes JSON text.
-pub(super) fn to_payload(object: Map<String, Value>) -> HashMap<String, QdrantValue> {
+/// A payload as Qdrant takes it, without the secrets of this process. What is nested deeper than [`MAX_DEPTH`] becomes JSON
+/// text.
+pub(super) fn to_payload(mut object: Map<String, Value>) -> HashMap<String, QdrantValue> {
+    secrets::redactor().redact_fields(&mut object);
     object.into_iter().map(|(key, value)| (key, shallow(value, MAX_DEPTH).into())).collect()
 }
 
-/// A payload as JSON.
+/// A payload as JSON, without the secrets of this process: other clients may have written them.
 pub(super) fn from_payload(payload: HashMap<String, QdrantValue>) -> Map<String, Value> {
-    payload.into_iter().map(|(key, value)| (key, value.into_json())).collect()
+    let mut object = payload.into_iter().map(|(key, value)| (key, value.into_json())).collect();
+    secrets::redactor().redact_fields(&mut object);
+    object
 }
 
 /// Deepest nesting of JSON that is kept as text; its parser stops at 128 levels.

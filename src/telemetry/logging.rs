@@ -1,10 +1,12 @@
-//! Log lines on standard error, as the section `[log]` wants them.
+//! Log lines on standard error, as the section `[log]` wants them, without the secrets of this process.
+
+use std::io::{self, Write};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
-use super::{LogFormat, Settings};
+use super::{LogFormat, Settings, secrets};
 
 /// Crates whose news are of no interest to those who run qron. A filter that names one of them has the last word. The last
 /// one warns at each start that it was not told what it then assumes.
@@ -34,8 +36,9 @@ pub fn init(settings: &Settings) -> Result<(), LoggingError> {
     let filter =
         parse(&settings.filter).map_err(|reason| LoggingError::Filter { filter: settings.filter.clone(), reason })?;
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    match settings.format {
+    let format = settings.format;
+    let layer = tracing_subscriber::fmt::layer().with_writer(move || Redacting(format));
+    match format {
         LogFormat::Text => {
             use std::io::IsTerminal as _;
             let colours =
@@ -45,6 +48,30 @@ pub fn init(settings: &Settings) -> Result<(), LoggingError> {
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init()?,
     }
     Ok(())
+}
+
+/// Standard error, without the secrets of this process. A line comes in one piece.
+struct Redacting(LogFormat);
+
+impl Write for Redacting {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.write_all(line).map(|()| line.len())
+    }
+
+    fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
+        let redactor = secrets::redactor();
+        match self.0 {
+            LogFormat::Text => io::stderr().write_all(&redactor.redact_bytes(line)),
+            LogFormat::Json => {
+                let (line, end) = line.strip_suffix(b"\n").map_or((line, &b""[..]), |line| (line, b"\n"));
+                io::stderr().write_all(&[&redactor.redact_json(line), end].concat())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// Whether `filter` can be used.

@@ -6,6 +6,7 @@ pub mod exporter;
 pub mod instrument;
 pub mod logging;
 pub mod metrics;
+pub mod secrets;
 
 /// Section `[log]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]

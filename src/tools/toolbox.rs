@@ -31,7 +31,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::tool::{ToolCall, ToolResult, ToolSpec, keep_apart};
 use crate::domain::tree::{Rights, TreeBudget};
 use crate::store::Store;
-use crate::telemetry::metrics;
+use crate::telemetry::{metrics, secrets};
 
 /// Bytes of a large output that stay in the run.
 const PREVIEW_BYTES: usize = 1000;
@@ -150,6 +150,7 @@ impl Toolbox {
             }
             _ => Err(self.not_allowed(profile, context, &call.tool)),
         };
+        let outcome = without_secrets(outcome);
         let result = outcome.as_ref().map_or_else(|failure| failure.class.as_str(), |_| "ok");
         metrics::TOOL_CALLS.inc([label.as_str(), result]);
         metrics::TOOL_CALL_SECONDS.record(started.elapsed(), [label.as_str()]);
@@ -182,7 +183,8 @@ impl Toolbox {
                 return Err(Failure::timeout(format!("tool {name} did not end within {limit} ms")));
             }
         };
-        self.shorten(name, context, output).await
+        // Before it is shortened: half a secret is not recognised.
+        self.shorten(name, context, without_secrets(Ok(output))?).await
     }
 
     /// Puts an output that is too long for the run into an artifact, and refers to it.
@@ -243,6 +245,16 @@ impl Toolbox {
         json::read_bytes(&bytes)
             .map_err(|error| Failure::invalid(format!("artifact {name:?} holds no output of a tool: {error}")))
     }
+}
+
+/// An outcome without the secrets of this process, which files, databases and servers repeat.
+fn without_secrets(mut outcome: ToolResult) -> ToolResult {
+    let redactor = secrets::redactor();
+    match &mut outcome {
+        Ok(output) => redactor.redact_value(output),
+        Err(failure) => failure.message = redactor.redact(&failure.message).into_owned(),
+    }
+    outcome
 }
 
 fn workspace_failure(error: &std::io::Error) -> Failure {

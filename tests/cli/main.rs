@@ -1,11 +1,13 @@
 //! The real binary, as people and scripts use it.
 
+mod canaries;
 mod demo;
 mod environment;
 mod ids;
 mod overview;
 mod program;
 mod round_trip;
+mod running;
 mod start;
 mod steering;
 mod usage;

@@ -5,6 +5,8 @@ use std::io::Write as _;
 use qron::config::{Config, ConfigError, DEFAULT_TOML};
 use secrecy::ExposeSecret as _;
 
+mod secrets;
+
 fn load(file: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let mut written = tempfile::NamedTempFile::new().expect("a file");
     written.write_all(file.as_bytes()).expect("written");
