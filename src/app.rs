@@ -29,6 +29,8 @@ use crate::tools::{Toolbox, ToolboxError};
 use crate::{api, clock};
 
 mod model_check;
+mod private;
+mod reach;
 mod replica;
 
 /// How long open connections of the API may go on at the end.
@@ -118,6 +120,7 @@ impl App {
         config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
         let files = FileLimit::raise();
         files.tell();
+        private::close(&config)?;
         let listener = listen(config.api.address).await?;
         let api_address = address_of(&listener, config.api.address)?;
         let replica_id = replica::fresh_id();
@@ -137,6 +140,7 @@ impl App {
             replica::take_over(&folder, &replica_id, &runner).await?;
         }
         let store_url = edge.as_ref().map_or_else(|| config.store.url.clone(), EdgeServer::url);
+        reach::tell(&config, api_address, edge.as_ref());
         let draining = CancellationToken::new();
         let api_parts = api::Parts {
             store: store.clone(),
@@ -286,7 +290,7 @@ async fn serve(listener: Listener, router: axum::Router, stop: CancellationToken
 /// The engine's files get a folder of their own beside what else qron keeps.
 async fn start_edge(config: &Config) -> Result<EdgeServer, AppError> {
     let mut settings = config.embedded.clone();
-    settings.data_dir = settings.data_dir.join("qdrant");
+    settings.data_dir = settings.data_dir.join(private::STORE);
     Ok(EdgeServer::start(&settings).await?)
 }
 

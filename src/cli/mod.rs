@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use rustix::fs::Mode;
+
 use crate::config::{Config, ConfigError, truth};
 
 mod add;
@@ -162,6 +164,8 @@ impl Global {
 #[must_use]
 pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(output::panicked));
+    // What this process creates is for its user alone; what others share with it is opened where it is created.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let matches = without_empty_variables(Cli::command()).get_matches();
     let Cli { global, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -1,5 +1,7 @@
 //! Artifacts: small ones inside their point, large ones as files beside the store.
 
+use std::io;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use object_store::ObjectStoreExt;
@@ -13,6 +15,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::access::Access;
 use super::collections::Collection;
 use super::requests::{Part, document, object, readable};
 use super::values::to_payload;
@@ -143,12 +146,14 @@ impl Files {
     }
 
     async fn write(&self, name: &str, file: &str, content: &[u8]) -> Result<(), StoreError> {
-        let folder = &self.settings.folder;
-        tokio::fs::create_dir_all(folder)
-            .await
-            .map_err(|error| refused(name, format!("folder {} cannot be made: {error}", folder.display())))?;
-        let written = self.open(name)?.put(&Path::from(file), content.to_vec().into()).await;
-        written.map(drop).map_err(|error| refused(name, format!("its file cannot be written: {error}")))
+        let folder = self.settings.folder.clone();
+        let made = |error| refused(name, format!("folder {} cannot be made: {error}", self.settings.folder.display()));
+        let access = blocking(move || Access::within(&folder)).await.map_err(made)?;
+        let unwritten = |error: String| refused(name, format!("its file cannot be written: {error}"));
+        let files = self.open(name)?;
+        files.put(&Path::from(file), content.to_vec().into()).await.map_err(|error| unwritten(error.to_string()))?;
+        let path = self.settings.folder.join(file);
+        blocking(move || access.give(&path)).await.map_err(|error| unwritten(error.to_string()))
     }
 
     async fn read(&self, name: &str, file: &str) -> Result<Vec<u8>, StoreError> {
@@ -168,6 +173,11 @@ impl Files {
             tracing::warn!(%error, file, "the file of an artifact stays behind");
         }
     }
+}
+
+/// Does `work` with files on a thread that may block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 fn id_of(task: TaskId, name: &str) -> Uuid {

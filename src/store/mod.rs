@@ -30,6 +30,7 @@ use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::time::Timestamp;
 
+mod access;
 mod admission;
 mod agreement;
 mod artifacts;
@@ -69,6 +70,7 @@ mod unreadable;
 mod values;
 mod writer;
 
+pub use access::Access;
 pub use codec::task_payload;
 pub use dead_letters::SeenLetter;
 pub(crate) use dependents::MAX_DEPENDENTS;

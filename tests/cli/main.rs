@@ -4,6 +4,7 @@ mod canaries;
 mod demo;
 mod environment;
 mod ids;
+mod modes;
 mod overview;
 mod program;
 mod round_trip;

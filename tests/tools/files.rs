@@ -332,8 +332,34 @@ async fn the_first_use_of_a_run_clears_what_an_earlier_task_left() {
     write("9", "new").await;
     assert_eq!(list(workspace.clone(), "9").await, 1, "later uses find what the run wrote");
     drop(runs);
-    // A run that began after the folder was made is that of the task that made it.
-    let run = workspace.begin(at("9").task_id, Timestamp::from_millis(0));
-    assert_eq!(list(workspace.clone(), "9").await, 1);
+    let run = workspace.begin(at("9").task_id, later);
+    assert_eq!(list(workspace.clone(), "9").await, 1, "a later run of the same task goes on with what is there");
     drop(run);
+    // A client may say of a new task that it was created long ago, and clocks differ.
+    for created in [0, 1, i64::MAX - 1] {
+        let run = workspace.begin(at("9").task_id, Timestamp::from_millis(created));
+        assert_eq!(list(workspace.clone(), "9").await, 0, "another task of the same id, created at {created}");
+        write("9", "of this one").await;
+        assert_eq!(list(workspace.clone(), "9").await, 1);
+        drop(run);
+    }
+    workspace.remove(at("9").task_id).expect("removed");
+    let left = fs::read_dir(place.root.path().join("workspace/.qron")).expect("a folder").count();
+    assert_eq!(left, 0, "marker and note go with the folder");
+}
+
+/// Versions before this one noted no time of creation.
+#[tokio::test]
+async fn a_folder_without_a_note_is_of_the_task_that_was_there_before_it() {
+    for (created, files) in [(0, 1), (i64::MAX, 0)] {
+        let place = Place::new();
+        let context = ToolContext { task_id: "9".parse().expect("an id"), ..context() };
+        place.write().call(&context, json!({ "path": "notes", "content": "x" })).await.expect("written");
+        assert!(!place.root.path().join("workspace/.qron/9.created").exists());
+        let workspace = place.workspace();
+        let run = workspace.begin(context.task_id, Timestamp::from_millis(created));
+        let listed = ListFiles::new(workspace.clone()).call(&context, json!({})).await.expect("a listing");
+        assert_eq!(listed["files"].as_array().map(Vec::len), Some(files), "created at {created}");
+        drop(run);
+    }
 }

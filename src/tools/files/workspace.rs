@@ -1,18 +1,21 @@
 //! The folder of a task, as a directory handle: every path is resolved beneath the handle by the operating system, so
 //! that neither `..` nor a symbolic link, not even one swapped in between, leads out of it.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, File, MetadataExt, OpenOptions, OpenOptionsExt};
+use cap_std::fs::{
+    Dir, DirBuilder, DirBuilderExt, File, MetadataExt, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt,
+};
 use chrono::{DateTime, Utc};
 
 use super::first_use::{FirstUse, FirstUses};
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
 use crate::domain::time::Timestamp;
+use crate::store::Access;
 
 /// Longest path, in bytes.
 const MAX_PATH: usize = 1024;
@@ -20,7 +23,8 @@ const MAX_PATH: usize = 1024;
 const MAX_NAME: usize = 255;
 /// Names that start so are the tools' own: temporary files, and notes of appends.
 pub(super) const OWN_PREFIX: &str = ".qron-";
-/// The folder of the markers, beside the folders of the tasks: a file for each task, named by its id.
+/// The folder of the markers, beside the folders of the tasks: a file for each task, named by its id, and a note of when the
+/// task was created.
 const MARKERS: &str = ".qron";
 
 /// Where the folders of the tasks are, whose they are, and how large a file may be.
@@ -67,11 +71,11 @@ impl Workspace {
     pub(super) fn open(&self, task: TaskId) -> Result<Dir, FileError> {
         let name = task.to_string();
         let open = || {
-            std::fs::create_dir_all(&self.root)?;
-            self.first_uses.begin(task, |created| self.remove_older(task, created))?;
+            let access = Access::within(&self.root)?;
+            self.first_uses.begin(task, |created| self.prepare(task, created, access))?;
             let root = Dir::open_ambient_dir(&self.root, ambient_authority())?;
             match root.open_dir(&name) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => self.create(&root, &name),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.create(&root, &name, access),
                 Ok(_) if self.is_of_another_store(&root, &name)? => {
                     let folder = self.root.join(&name);
                     Err(io::Error::other(format!(
@@ -79,24 +83,21 @@ impl Workspace {
                         folder.display()
                     )))
                 }
-                opened => opened,
+                Ok(folder) => close(&root, &name, access).map(|()| folder),
+                failed => failed,
             }
         };
         open().map_err(|error| FileError::Failed(Failure::permanent(format!("the folder of the task: {error}"))))
     }
 
     /// Creates the folder `name`. Its marker comes first, so that no crash leaves a folder that is never removed.
-    fn create(&self, root: &Dir, name: &str) -> io::Result<Dir> {
-        root.create_dir_all(MARKERS)?;
+    fn create(&self, root: &Dir, name: &str, access: Access) -> io::Result<Dir> {
+        create_folders(root, Path::new(MARKERS), access)?;
         let markers = root.open_dir(MARKERS)?;
-        let temporary = format!("{OWN_PREFIX}{}", uuid::Uuid::new_v4().simple());
-        markers.write(&temporary, self.store.as_bytes())?;
-        markers.rename(&temporary, &markers, name)?;
-        match root.create_dir(name) {
-            // Another step of the task was faster.
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => root.open_dir(name),
-        }
+        write_whole(&markers, name, self.store.as_bytes(), access)?;
+        // Another step of the task may be faster.
+        create_folders(root, Path::new(name), access)?;
+        root.open_dir(name)
     }
 
     /// The identity of the store that the folder `name` belongs to; `None` when it has no marker.
@@ -161,11 +162,33 @@ impl Workspace {
         }
         // The marker goes last: when the folder cannot be removed now, the next round finds it again.
         unless_gone(root.remove_dir_all(&name))?;
+        unless_gone(root.remove_file(Path::new(MARKERS).join(note_of(&name))))?;
         unless_gone(root.remove_file(Path::new(MARKERS).join(&name)))
     }
 
-    /// Removes the folder of `task` when nothing was written into it since `created`: it is left from another task of
-    /// the same id. Leaves a folder alone that has no marker of this store.
+    /// Removes the folder of `task` when another task of the same id left it, and notes that the next one is for the task that
+    /// was created at `created`. Leaves a folder alone that has no marker of this store.
+    fn prepare(&self, task: TaskId, created: Timestamp, access: Access) -> io::Result<()> {
+        let name = task.to_string();
+        let Some(root) = self.root()? else { return Ok(()) };
+        // A person's own folder has no marker.
+        let is_of_this_store = self.is_of_this_store(&root, &name)?;
+        if !is_of_this_store && root.try_exists(&name)? {
+            return Ok(());
+        }
+        let (note, text) = (note_of(&name), created.as_millis().to_string());
+        match root.read_to_string(Path::new(MARKERS).join(&note)) {
+            Ok(noted) if noted == text => return Ok(()),
+            Ok(_) => self.remove(task)?,
+            // Versions before this one wrote no note.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.remove_older(task, created)?,
+            Err(error) => return Err(error),
+        }
+        create_folders(&root, Path::new(MARKERS), access)?;
+        write_whole(&root.open_dir(MARKERS)?, &note, text.as_bytes(), access)
+    }
+
+    /// Removes the folder of `task` when nothing was written into it since `created`.
     fn remove_older(&self, task: TaskId, created: Timestamp) -> io::Result<()> {
         let modified = match std::fs::metadata(self.root.join(task.to_string())) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -185,6 +208,68 @@ impl Workspace {
             return Err(FileError::refused(path, &format!("is larger than {} bytes", self.max_bytes)));
         }
         Ok(content)
+    }
+}
+
+/// Access to what is created in `folder`.
+pub(super) fn access_of(folder: &Dir) -> io::Result<Access> {
+    Ok(Access::of_mode(folder.dir_metadata()?.mode()))
+}
+
+/// Creates the folders of `path` that are missing below `root`.
+pub(super) fn create_folders(root: &Dir, path: &Path, access: Access) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.mode(access.folder_mode());
+    let mut made = PathBuf::new();
+    for name in path {
+        made.push(name);
+        match root.create_dir_with(&made, &builder) {
+            // The umask may have taken from the mode.
+            Ok(()) => root.set_permissions(&made, Permissions::from_mode(access.folder_mode()))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Creates the file `name` in `folder`, where there must be none.
+pub(super) fn new_file(folder: &Dir, name: &str, access: Access) -> io::Result<File> {
+    let mode = access.file_mode();
+    let file = folder.open_with(name, OpenOptions::new().write(true).create_new(true).mode(mode))?;
+    file.set_permissions(Permissions::from_mode(mode))?;
+    Ok(file)
+}
+
+/// Puts `content` in the place of the file `name`, whole.
+fn write_whole(folder: &Dir, name: &str, content: &[u8], access: Access) -> io::Result<()> {
+    let temporary = format!("{OWN_PREFIX}{}", uuid::Uuid::new_v4().simple());
+    new_file(folder, &temporary, access)?.write_all(content)?;
+    folder.rename(&temporary, folder, name)
+}
+
+/// Name of the note, beside the marker `name`, that says when the task of the folder was created.
+fn note_of(name: &str) -> String {
+    format!("{name}.created")
+}
+
+/// Takes the access from the folder `name` that an earlier version gave to users who have none now.
+fn close(root: &Dir, name: &str, access: Access) -> io::Result<()> {
+    let mode = root.metadata(name)?.mode() & 0o7777;
+    let allowed = mode & (access.folder_mode() | 0o7000);
+    if mode == allowed {
+        return Ok(());
+    }
+    match root.set_permissions(name, Permissions::from_mode(allowed)) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            tracing::warn!(
+                folder = name,
+                mode = format!("{mode:04o}"),
+                "other users may read the folder of a task: its owner must close it"
+            );
+            Ok(())
+        }
+        closed => closed,
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::Dir;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::super::inputs::{TEXT_OR_JSON, blocking, content_as_text, object, parse};
 use super::super::{Tool, ToolContext};
 use super::read::fail;
-use super::workspace::{FileError, OWN_PREFIX, Workspace, check_path};
+use super::workspace::{FileError, OWN_PREFIX, Workspace, access_of, check_path, create_folders, new_file};
 use crate::domain::failure::Failure;
 use crate::domain::id::{TaskId, derived};
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
@@ -130,7 +130,8 @@ impl Writing {
             None => folder,
             Some(parent) => match folder.open_dir(parent) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    folder.create_dir_all(parent).and_then(|()| folder.open_dir(parent))
+                    let created = access_of(&folder).and_then(|access| create_folders(&folder, parent, access));
+                    created.and_then(|()| folder.open_dir(parent))
                 }
                 opened => opened,
             }
@@ -182,7 +183,7 @@ impl Writing {
         }
         let temporary = format!("{OWN_PREFIX}{}", uuid::Uuid::new_v4().simple());
         let written = (|| {
-            let mut file = folder.open_with(&temporary, OpenOptions::new().write(true).create_new(true))?;
+            let mut file = new_file(folder, &temporary, access_of(folder)?)?;
             file.write_all(content)?;
             file.sync_all()?;
             folder.rename(&temporary, folder, name)

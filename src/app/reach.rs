@@ -1,0 +1,25 @@
+//! Tells at start who can reach this process without a key.
+
+use std::net::SocketAddr;
+
+use secrecy::ExposeSecret as _;
+
+use crate::config::Config;
+use crate::edge::EdgeServer;
+
+/// Warns of the API at `api` and of `store`, where they ask for no key. Both then listen on loopback alone.
+pub(super) fn tell(config: &Config, api: SocketAddr, store: Option<&EdgeServer>) {
+    if config.api.token.expose_secret().is_empty() {
+        tracing::warn!(
+            "the api at http://{api} asks for no token: every user and program of this machine can read, submit, approve and \
+             cancel tasks; set api.token (QRON__API__TOKEN)"
+        );
+    }
+    if let Some(store) = store.filter(|_| config.embedded.api_key.expose_secret().is_empty()) {
+        tracing::warn!(
+            "the embedded Qdrant at {} asks for no key: every user and program of this machine can read and change all that \
+             qron stores; set embedded.api_key (QRON__EMBEDDED__API_KEY)",
+            store.address()
+        );
+    }
+}
