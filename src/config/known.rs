@@ -32,7 +32,7 @@ fn collect_value(path: &str, value: &Value, found: &mut Vec<Secret>) {
         Value::Array(_, items) => items.iter().for_each(|item| collect_value(path, item, found)),
         Value::String(_, text) => {
             found.extend(url::secrets_in(path, text));
-            let is_url = path.ends_with(".url") && text.contains("://");
+            let is_url = path.rsplit('.').next() == Some("url") && text.contains("://");
             if is_secret(path) && !is_url {
                 found.extend(Secret::new(path, text));
             }

@@ -57,14 +57,17 @@ fn encodings(secret: &str) -> Vec<(String, String)> {
 
 /// The encodings of `secret` as a server sends them, by name.
 fn sent(secret: &str) -> Vec<(String, String)> {
-    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<String>>().concat();
     let mut forms = vec![
         ("plain".to_owned(), secret.to_owned()),
         ("backwards".to_owned(), secret.chars().rev().collect()),
         ("upper hex".to_owned(), hex.to_uppercase()),
         ("hex".to_owned(), hex),
-        ("percent".to_owned(), secret.bytes().map(|byte| format!("%{byte:02X}")).collect()),
-        ("JSON escapes".to_owned(), secret.bytes().map(|byte| format!("\\u{byte:04x}")).collect()),
+        ("percent".to_owned(), secret.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<String>>().concat()),
+        (
+            "JSON escapes".to_owned(),
+            secret.bytes().map(|byte| format!("\\u{byte:04x}")).collect::<Vec<String>>().concat(),
+        ),
     ];
     for before in 0..3 {
         let text = format!("{}{secret}", "x".repeat(before));

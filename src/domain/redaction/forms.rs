@@ -31,7 +31,7 @@ pub(super) fn forms_of(secret: &[u8], index: usize) -> Vec<(Vec<u8>, Form)> {
             add(layer.text().to_vec(), whole);
         }
     }
-    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = secret.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     add(hex.to_uppercase().into_bytes(), whole);
     add(hex.into_bytes(), whole);
     if let Ok(text) = str::from_utf8(secret) {

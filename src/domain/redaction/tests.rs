@@ -19,9 +19,10 @@ fn encodings(key: &str) -> Vec<(&'static str, String)> {
             .map(|byte| if keep(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
             .collect()
     };
-    let escaped =
-        |form: fn(u32) -> String| -> String { key.encode_utf16().map(|unit| form(u32::from(unit))).collect() };
-    let hex: String = key.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let escaped = |form: fn(u32) -> String| -> String {
+        key.encode_utf16().map(|unit| form(u32::from(unit))).collect::<Vec<String>>().concat()
+    };
+    let hex: String = key.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<String>>().concat();
     let all_percent = percent(|_| false);
     let json_text = json!(key).to_string();
     let base64 = BASE64_STANDARD.encode(format!("user:{key}"));
@@ -44,7 +45,7 @@ fn encodings(key: &str) -> Vec<(&'static str, String)> {
         ("hex", hex.clone()),
         ("upper hex", hex.to_uppercase()),
         ("percent", percent(u8::is_ascii_alphanumeric)),
-        ("lower percent", key.bytes().map(|byte| format!("%{byte:02x}")).collect()),
+        ("lower percent", key.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<String>>().concat()),
         ("percent everywhere", all_percent.clone()),
         ("percent twice", all_percent.replace('%', "%25")),
         ("percent thrice", all_percent.replace('%', "%2525")),
@@ -140,7 +141,8 @@ fn json_within_a_text_stays_json() {
 #[test]
 fn a_secret_is_found_in_a_long_text_wherever_it_is_and_at_its_ends() {
     let redactor = redactor(&["sk-canary-0123456789"]);
-    let encoded: String = "sk-canary-0123456789".bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let encoded: String =
+        "sk-canary-0123456789".bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<String>>().concat();
     for before in [0, 1, 65_500, 65_535, 65_536, 131_000, 200_001] {
         let text = format!("{}{encoded}", "ä\n".repeat(before / 3));
         let redacted = redactor.redact(&text).into_owned();
@@ -164,7 +166,7 @@ proptest! {
         let redactor = redactor(&[&secret]);
         prop_assume!(Secret::new("key", &secret).is_some());
         let within = format!("{before}{secret}{after}");
-        let percent: String = secret.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let percent: String = secret.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<String>>().concat();
         for text in [BASE64_STANDARD.encode(&within), BASE64_URL_SAFE_NO_PAD.encode(&within), json!(within).to_string(), percent, within] {
             let redacted = redactor.redact(&text).into_owned();
             prop_assert!(redacted.contains("[key]"), "{} became {}", text, redacted);
