@@ -52,6 +52,8 @@ fn attempt(spent: Spent) -> Attempt {
         result: Some(json!({"n": u64::MAX})),
         failure: Some(Failure::transient("busy").retry_after(Some(u64::MAX))),
         spent,
+        carried: Spent::default(),
+        tree_root: None,
     }
 }
 
