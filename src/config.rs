@@ -148,6 +148,7 @@ impl Config {
         config.tools.tree = config.tree.clone();
         config.tools.approvals = config.approvals.clone();
         validate::check(&config, &mut problems);
+        config.warnings.extend(validate::beyond_tree(&config));
         if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
     }
 
@@ -157,7 +158,8 @@ impl Config {
         &self.effective
     }
 
-    /// What is allowed and yet unsafe: files with secrets that every user of this machine may read.
+    /// What is allowed and yet hardly meant: files with secrets that every user of this machine may read, and budgets of
+    /// agents that the one of a tree of tasks cuts short.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings

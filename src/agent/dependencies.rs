@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::domain::task::Task;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, persist};
 
 /// Most dependencies whose results are read, the first ones.
 const MAX_RESULTS: usize = 256;
@@ -15,16 +15,17 @@ const MAX_TOTAL: usize = 128 * 1024;
 const GOAL_CHARS: usize = 200;
 
 /// By id: goal, status, and result or error. A result that is too large is replaced by how large it is and where it can
-/// be read, never cut: half of it might be taken for the whole.
+/// be read, never cut: half of it might be taken for the whole. While
+/// the store does not answer, this waits.
 ///
 /// # Errors
-/// A failure of the store.
+/// When the store refuses.
 pub(super) async fn results(store: &Store, task: &Task) -> Result<Map<String, Value>, StoreError> {
     if task.depends_on.is_empty() {
         return Ok(Map::new());
     }
     let first = &task.depends_on[..task.depends_on.len().min(MAX_RESULTS)];
-    let found = store.tasks_by_id(first).await?;
+    let found = persist("read the results that a task depends on", || store.tasks_by_id(first)).await?;
     let mut total = 0;
     let mut results = Map::new();
     for id in first {

@@ -63,6 +63,8 @@ struct HeldBack {
     /// The first calls to a model: before them, that there is a run. Where others spend from the same budget, all of them:
     /// before them, what the run has spent.
     models: Vec<ModelCall>,
+    /// Whether a model call waits for what the tree has spent.
+    needs_tree: bool,
 }
 
 /// Why the machine gives nothing more to do.
@@ -149,13 +151,14 @@ impl<'a> Driver<'a> {
     async fn drive(&mut self) -> Result<(Halt, Option<Checkpoint>), Failure> {
         // What was read or planned before is recorded; only results are news.
         let mut has_news = false;
+        // Whether results are recorded and what the machine makes of them is not.
+        let mut is_behind = false;
         let mut record: Option<Record<'a>> = None;
-        let mut is_stale = true;
+        if self.tree.is_shared() {
+            self.machine.forget_tree();
+        }
         loop {
             self.count_time();
-            if std::mem::take(&mut is_stale) && self.tree.is_shared() && self.machine.may_ask() {
-                self.machine.set_tree(self.tree.account().await?);
-            }
             let (halt, held_back) = self.advance();
             self.tell();
             if (halt.is_some() || !held_back.tools.is_empty())
@@ -164,7 +167,7 @@ impl<'a> Driver<'a> {
                 record.await?;
             }
             if let Some(halt) = halt {
-                return Ok((halt, has_news.then(|| self.checkpoint()).transpose()?));
+                return Ok((halt, (has_news || is_behind).then(|| self.checkpoint()).transpose()?));
             }
             if !held_back.tools.is_empty() {
                 self.record()?.await?;
@@ -174,15 +177,18 @@ impl<'a> Driver<'a> {
                     self.call_tool(call);
                 }
             }
-            if !held_back.models.is_empty() {
-                if self.tree.is_shared() {
-                    if let Some(record) = record.take() {
-                        record.await?;
-                    }
-                    if std::mem::take(&mut has_news) {
-                        self.record()?.await?;
-                    }
+            let counts_for_others = !held_back.models.is_empty() && self.tree.is_shared();
+            // Before anything that may take long: an answer that is paid for is recorded.
+            if counts_for_others || held_back.needs_tree {
+                if let Some(record) = record.take() {
+                    record.await?;
                 }
+                if std::mem::take(&mut has_news) {
+                    self.record()?.await?;
+                    is_behind = held_back.needs_tree;
+                }
+            }
+            if !held_back.models.is_empty() {
                 if !self.is_known {
                     self.recorder.announce().await?;
                     self.is_known = true;
@@ -190,6 +196,10 @@ impl<'a> Driver<'a> {
             }
             for call in held_back.models {
                 self.call_model(call);
+            }
+            if held_back.needs_tree {
+                self.machine.set_tree(self.tree.account().await?);
+                continue;
             }
             if has_news && record.is_none() {
                 record = Some(self.record()?);
@@ -206,7 +216,9 @@ impl<'a> Driver<'a> {
                     while let Some(more) = self.calls.try_join_next_with_id() {
                         has_news |= self.take(more);
                     }
-                    is_stale = true;
+                    if self.tree.is_shared() {
+                        self.machine.forget_tree();
+                    }
                 }
             }
         }
@@ -237,6 +249,10 @@ impl<'a> Driver<'a> {
                     }
                 }
                 Action::Load(loads) => loads.into_iter().for_each(|load| self.load(load)),
+                Action::ReadTree => {
+                    held_back.needs_tree = true;
+                    return (None, held_back);
+                }
                 Action::Wait => return (None, held_back),
                 Action::Ask(calls) => return (Some(Halt::Asking(calls)), held_back),
                 Action::Done(outcome) => return (Some(Halt::Ended(outcome)), held_back),
@@ -283,6 +299,7 @@ impl<'a> Driver<'a> {
         let makes_task = call.tool == create_task::NAME;
         if makes_task {
             self.tree.grow();
+            self.machine.forget_tree();
         }
         let context = ToolContext {
             task_id: self.task.id,

@@ -43,7 +43,6 @@ use crate::domain::memory::Recalled;
 use crate::domain::number;
 use crate::domain::plan::Plan;
 use crate::domain::tool::{ToolCall, ToolResult, ToolSpec};
-use crate::domain::tree::TreeAccount;
 
 mod act;
 mod admission;
@@ -66,6 +65,7 @@ use loading::Loads;
 pub use loading::MAX_LOADED_BYTES;
 pub use record::steps_of;
 use state::{Asking, Phase, State, Step, VERSION};
+use tree::Account;
 
 /// How often the model is asked for a plan or an answer before an unusable one has to do.
 pub const ASKS: usize = 2;
@@ -116,6 +116,8 @@ pub enum Action {
     CallTools(Vec<ToolCall>),
     /// Read these outputs back and report each with [`Machine::loaded`].
     Load(Vec<Load>),
+    /// Read what the tree has spent and report with [`Machine::set_tree`]: a model call is about to be made.
+    ReadTree,
     /// Nothing before a call in flight has returned.
     Wait,
     /// Nothing before a person has decided on these calls: the run ends here and goes on from its state.
@@ -201,7 +203,7 @@ pub struct Machine {
     /// Time at work when the model calls in flight were made, in milliseconds, by their id.
     asked_at: BTreeMap<String, u64>,
     /// The account of its tree, where the task has made others or was made by one.
-    tree: Option<TreeAccount>,
+    tree: Account,
 }
 
 impl Machine {
@@ -255,7 +257,7 @@ impl Machine {
             arguments: BTreeMap::new(),
             notes: Vec::new(),
             asked_at: BTreeMap::new(),
-            tree: None,
+            tree: Account::Alone,
         }
     }
 

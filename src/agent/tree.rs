@@ -1,7 +1,7 @@
 //! What the tree of a task has spent, for the run of one of its tasks.
 //!
-//! The total is read before a model call and added up from the records of all attempts of the tree; a run writes its own
-//! record before it asks again. So a tree goes over its budget by the calls in flight at most. A task that no task made and
+//! The total is read right before a model call, once for all calls of one moment, and added up from the records of all
+//! attempts of the tree; a run writes its own record before. While the store does not answer, the run waits. So a tree goes over its budget by the calls in flight at most. A task that no task made and
 //! that makes none costs nothing extra.
 
 use uuid::Uuid;
@@ -12,7 +12,10 @@ use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
 use crate::domain::task::Task;
 use crate::domain::tree::{TreeAccount, TreeBudget};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, persist};
+
+/// What is done, as the log says it.
+const WHAT: &str = "read what a tree of tasks has spent";
 
 /// The tree of the task that a run carries out.
 pub(super) struct Tree {
@@ -28,10 +31,10 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// The tree of `task`, whose earlier attempts have spent `carried`.
+    /// The tree of `task`, whose earlier attempts have spent `carried`. While the store does not answer, this waits.
     ///
     /// # Errors
-    /// A failure of the store.
+    /// When the store refuses.
     pub(super) async fn of(
         store: &Store,
         task: &Task,
@@ -41,7 +44,7 @@ impl Tree {
         let claim = task.claim.as_ref().map_or("", |claim| claim.token.as_str());
         // Its first run has made no task yet.
         let is_shared =
-            task.lineage.root.is_some() || (task.earlier_runs() > 0 && store.descendants(task.id).await? > 0);
+            task.lineage.root.is_some() || (task.earlier_runs() > 0 && has_descendants(store, task).await?);
         Ok(Self {
             store: store.clone(),
             root: task.root(),
@@ -62,15 +65,20 @@ impl Tree {
         self.is_shared = true;
     }
 
-    /// The account of the tree as it is now.
+    /// The account of the tree as it is now. While the store does not answer, this waits.
     ///
     /// # Errors
-    /// A passing failure when it cannot be read.
+    /// A passing failure when the store refuses.
     pub(super) async fn account(&self) -> Result<TreeAccount, Failure> {
-        let elsewhere = self.store.tree_spent(self.root, self.attempt).await.map_err(|error| unreadable(&error))?;
+        let elsewhere = persist(WHAT, || self.store.tree_spent(self.root, self.attempt)).await;
+        let elsewhere = elsewhere.map_err(|error| unreadable(&error))?;
         let (budget, carried) = (self.budget.clone(), self.carried.clone());
         Ok(TreeAccount { root: self.root, budget, elsewhere, carried })
     }
+}
+
+async fn has_descendants(store: &Store, task: &Task) -> Result<bool, StoreError> {
+    Ok(persist(WHAT, || store.descendants(task.id)).await? > 0)
 }
 
 /// The failure of a run that cannot learn what its tree has spent.

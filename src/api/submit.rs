@@ -11,7 +11,7 @@ use super::error::Problem;
 use super::extract;
 use crate::domain::agent::{AgentProfile, too_long};
 use crate::domain::approval::{Approval, ApprovalPolicy, Need};
-use crate::domain::dependency::OnDependencyFailure;
+use crate::domain::dependency::{OnDependencyFailure, unknown};
 use crate::domain::id::{TaskId, derived};
 use crate::domain::plan::Plan;
 use crate::domain::replica::AgentPresence;
@@ -276,7 +276,7 @@ impl<'a> Checks<'a> {
         for (field, id) in named.chain(task.parent.iter().map(|id| ("parent", id))) {
             // One of another user does not exist for it.
             if self.known.get(id).is_none_or(|user| *user != task.user) {
-                errors.push(format!("{field} names task {id}, which does not exist"));
+                errors.push(unknown(field, *id, task.user.as_deref()));
             }
         }
         Ok(errors)

@@ -214,6 +214,33 @@ fn tree(config: &Config, checks: &mut Checks<'_>) {
     });
 }
 
+/// A warning for each limit of an agent that no task of a tree can use up, because the tree has a smaller one.
+pub(super) fn beyond_tree(config: &Config) -> Vec<String> {
+    let tree = &config.tree;
+    let mut warnings = Vec::new();
+    for (name, agent) in &config.agents {
+        let budget = &agent.budget;
+        let limits = [
+            ("max_model_calls", f64::from(budget.max_model_calls), as_number(tree.max_model_calls)),
+            ("max_tokens", as_number(budget.max_tokens), as_number(tree.max_tokens)),
+            ("max_cost_usd", budget.max_cost_usd, tree.max_cost_usd),
+            ("max_duration_s", as_number(budget.max_duration_s), as_number(tree.max_duration_s)),
+        ];
+        for (key, of_agent, of_tree) in limits.into_iter().filter(|(_, of_agent, of_tree)| of_agent > of_tree) {
+            warnings.push(format!(
+                "agents.{name}.budget.{key} = {of_agent} is more than tree.{key} = {of_tree}: a task that makes tasks, or was \
+                 made by one, ends at the smaller one; raise tree.{key}, or lower the budget"
+            ));
+        }
+    }
+    warnings
+}
+
+#[expect(clippy::cast_precision_loss, reason = "only compared and shown")]
+const fn as_number(limit: u64) -> f64 {
+    limit as f64
+}
+
 fn model(config: &Config, checks: &mut Checks<'_>) {
     let model = &config.model;
     checks.http_url("model.base_url", &model.base_url);

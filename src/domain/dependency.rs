@@ -20,6 +20,14 @@ pub enum OnDependencyFailure {
     Continue,
 }
 
+/// What is wrong with `id` in `field` of a task of `user`, where there is no such task, or it is of another user: the same
+/// words for both, so that they tell nothing of the tasks of others.
+#[must_use]
+pub fn unknown(field: &str, id: TaskId, user: Option<&str>) -> String {
+    let for_user = user.map_or_else(String::new, |user| format!(" for user {user:?}"));
+    format!("{field} names task {id}, which does not exist{for_user}")
+}
+
 /// Tasks that wait for each other, so that none would ever run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("tasks wait for each other in a circle: {}", shown(.0))]

@@ -14,6 +14,9 @@ use super::plan::{DEPS, Outputs, Unresolved, has_references, referenced, resolve
 /// Where the values stand among the results that a task refers to: `${deps.parent.…}`. No id of a task reads like it.
 pub const PARENT: &str = "parent";
 
+/// Most bytes of JSON of the values that a task hands over to a task that it makes. All of them are shown to its model.
+pub const MAX_HANDOVER_BYTES: usize = 64 * 1024;
+
 /// What a task hands over to a task that it makes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handover {

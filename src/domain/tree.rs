@@ -2,12 +2,13 @@
 //!
 //! A tree has one budget, and a task has at most the rights of the task that made it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::agent::AgentProfile;
 use super::approval::Need;
-use super::attempt::Attempt;
 use super::budget::Spent;
 use super::failure::{BudgetLimit, Failure};
 use super::handover::Handover;
@@ -78,11 +79,32 @@ impl TreeSpent {
         }
     }
 
-    /// What `attempts` have spent, each for itself.
+    /// What `runs` have spent together: of each its task, what it counts, and what earlier runs had spent of that. Where the
+    /// last is `None`, an older version wrote the run: such runs of one task count what those before them had spent again,
+    /// so that the most that one of them counts stands for all.
     #[must_use]
-    pub fn of_attempts<'a>(attempts: impl IntoIterator<Item = &'a Attempt>) -> Self {
-        let own = attempts.into_iter().map(|attempt| Self::of_run(&attempt.spent, &attempt.carried));
-        own.fold(Self::default(), Self::and)
+    pub fn of_runs<'a>(runs: impl IntoIterator<Item = (TaskId, &'a Spent, Option<&'a Spent>)>) -> Self {
+        let mut total = Self::default();
+        let mut older: BTreeMap<TaskId, Self> = BTreeMap::new();
+        for (task, spent, carried) in runs {
+            if let Some(carried) = carried {
+                total = total.and(Self::of_run(spent, carried));
+            } else {
+                let most = older.entry(task).or_default();
+                *most = most.or_more(Self::of_run(spent, &Spent::default()));
+            }
+        }
+        older.into_values().fold(total, Self::and)
+    }
+
+    /// The greater of both, each number for itself.
+    fn or_more(self, other: Self) -> Self {
+        Self {
+            model_calls: self.model_calls.max(other.model_calls),
+            tokens: self.tokens.max(other.tokens),
+            cost_usd: self.cost_usd.max(other.cost_usd),
+            active_ms: self.active_ms.max(other.active_ms),
+        }
     }
 
     /// Both together.
@@ -151,9 +173,10 @@ impl TreeAccount {
     }
 }
 
-/// What a task may do at most, whichever agent carries it out. Rights only ever narrow: what another program writes here takes
-/// rights away and never gives any.
+/// What a task may do at most, whichever agent carries it out. Rights only ever narrow what the agent may: those that another
+/// client writes into a point give it none. A client with the key of the store can yet replace or remove the rights of a point.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Rights {
     /// Tools that it may use; `*` for all that its agent may.
     #[serde(default = "all")]
@@ -177,6 +200,19 @@ impl Default for Rights {
 }
 
 impl Rights {
+    /// No rights: what stands for rights that cannot be read.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { tools: Vec::new(), needs_approval: all(), delegates_to: Vec::new() }
+    }
+
+    /// Rights as they are written; `None` for a value that is not all understood.
+    #[must_use]
+    pub fn read(value: &Value) -> Option<Self> {
+        // A list would be read as well, and an empty one as all rights.
+        if value.is_object() { Self::deserialize(value).ok() } else { None }
+    }
+
     /// The rights of an agent.
     #[must_use]
     pub fn of(profile: &AgentProfile) -> Self {
@@ -350,6 +386,26 @@ mod tests {
         let mut child = made(json!({"spawn_depth": 0}), parent);
         child.lineage = Lineage { root: parent, generation: 2, ..Lineage::default() };
         assert_eq!((child.generation(), child.root()), (2, TaskId::Number(7)));
+    }
+
+    #[test]
+    fn rights_that_are_not_understood_whole_are_not_read_in_part() {
+        for wrong in [json!({"tool": ["a"]}), json!({"tools": ["a"], "more": 1}), json!({"tools": "a"}), json!([])] {
+            assert_eq!(Rights::read(&wrong), None, "{wrong}");
+        }
+        let (none, some) = (Rights::none(), rights(&["a"], &[], &["x"]));
+        assert_eq!((none.and(&some), none.and(&Rights::default())), (none.clone(), none.clone()));
+        assert!(!none.allows_tool("a") && !none.allows_agent("x"));
+    }
+
+    #[test]
+    fn runs_of_an_older_version_count_once_for_each_task() {
+        let spent = |calls: u32| Spent { model_calls: calls, active_ms: u64::from(calls) * 10, ..Spent::default() };
+        let (one, two) = (TaskId::Number(1), TaskId::Number(2));
+        let runs =
+            [(one, spent(2), None), (one, spent(5), None), (two, spent(1), None), (one, spent(9), Some(spent(5)))];
+        let total = TreeSpent::of_runs(runs.iter().map(|(task, spent, carried)| (*task, spent, carried.as_ref())));
+        assert_eq!((total.model_calls, total.active_ms), (10, 100));
     }
 
     #[test]

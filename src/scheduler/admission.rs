@@ -137,10 +137,7 @@ impl Admission {
         now: Timestamp,
     ) -> Result<Fate, StoreError> {
         let task = match raw.read(self.zone, now) {
-            Ok(task) => {
-                let places = self.worker.agent.tree_budget().places();
-                self.with_time_limit(tree::confirmed(&self.worker.store, task, places).await?, now)
-            }
+            Ok(task) => self.with_time_limit(tree::confirmed(&self.worker.store, task).await?, now),
             Err(failure) => return self.reject(&raw, failure, now).await,
         };
         // A task that ran before has its place already.

@@ -10,7 +10,7 @@
 //! - `codec`, `foreign`, `values`: a task as a payload, and the tolerant reading of points that others wrote; `found`: what is shown
 //!   of points that cannot be read; `overlooked`, `earlier`: points that others changed, and what earlier runs left of them;
 //! - `insert` and `unique` (who holds a unique key), `tasks`, `trees` (tasks that tasks made), `dependents`, `limits`, `admission`, `claims`, `transitions` with its
-//!   `writer` (the group commit): the life of a task;
+//!   `writer` (the group commit): the life of a task; `patience`: waiting for a store that does not answer;
 //! - `schedules`: what makes tasks recur;
 //! - `attempts`, `dead_letters`, `replicas`, `events`, `artifacts`, `state`, `memory`, `search`: what is kept beside it;
 //! - `identity`: what tells this store from others; `completeness`: what its collections lack;
@@ -54,6 +54,7 @@ mod limits;
 mod memory;
 mod newest;
 mod overlooked;
+mod patience;
 mod prefix;
 mod replicas;
 mod requests;
@@ -78,8 +79,9 @@ pub use earlier::{EarlierRun, Holding};
 pub use error::{StoreError, TransitionError};
 pub use found::Found;
 pub use newest::{NoPlace, Order, Place};
+pub(crate) use patience::{MaybeTransient, STORE_RETRY, persist};
 pub use retention::{Belonging, Ended, Left};
-pub use trees::{Standing, TreePlace};
+pub use trees::{Standing, Taken, TreePlace};
 pub use unique::KeyOf;
 
 /// Section `[store]` of the configuration.

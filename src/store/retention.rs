@@ -70,6 +70,8 @@ pub struct Left {
     pub task: Option<TaskId>,
     /// When it was written last.
     pub at: Timestamp,
+    /// The first task of the tree that an attempt counts for, where it names one.
+    pub tree_root: Option<TaskId>,
     /// File of a large artifact.
     file: Option<String>,
 }
@@ -247,14 +249,15 @@ impl Store {
         limit: u32,
         after: Option<&str>,
     ) -> Result<Page<Left>, StoreError> {
-        let part = Part::Only(&["task_id", "at", "updated_at", "created_at", "file"]);
+        let part = Part::Only(&["task_id", "at", "updated_at", "created_at", "file", TREE_ROOT]);
         let page = self.retention_page("left", kind.collection(), filter, part, limit, after).await?;
         let items = page.items.into_iter().filter_map(|(point, payload)| {
             let at =
                 ["at", "updated_at", "created_at"].iter().find_map(|key| Timestamp::of_stored(payload.get(*key)?))?;
             let text = |key: &str| payload.get(key).and_then(Value::as_str);
             let task = text("task_id").and_then(|id| id.parse().ok());
-            Some(Left { point, task, at, file: text("file").map(str::to_owned) })
+            let tree_root = text(TREE_ROOT).and_then(|id| id.parse().ok());
+            Some(Left { point, task, at, tree_root, file: text("file").map(str::to_owned) })
         });
         Ok(Page { items: items.collect(), next: page.next })
     }

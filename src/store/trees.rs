@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::codec::{ADMITTED, TREE_ROOT, is_admitted};
+use super::codec::{ADMITTED, TREE_ROOT, encode_new, is_admitted};
 use super::collections::Collection;
 use super::requests::{Part, readable, show_id};
 use super::retention::statuses;
@@ -20,9 +20,9 @@ use super::values::{from_payload, point_id, task_id};
 use super::{Store, StoreError, TaskFilter};
 use crate::domain::budget::Spent;
 use crate::domain::id::TaskId;
-use crate::domain::task::{Task, TaskStatus};
+use crate::domain::task::{Task, TaskStatus, limits};
 use crate::domain::time::Timestamp;
-use crate::domain::tree::TreeSpent;
+use crate::domain::tree::{MAX_TREE_TASKS, TreeSpent};
 use crate::domain::unique::UniqueFor;
 
 /// Ids in one request.
@@ -36,10 +36,11 @@ const MAX_LIVING: usize = 100_000;
 #[derive(Deserialize)]
 struct Account {
     id: Uuid,
+    task_id: TaskId,
     #[serde(default)]
     spent: Spent,
     #[serde(default)]
-    carried: Spent,
+    carried: Option<Spent>,
 }
 
 /// Where a task stands, and whose it is.
@@ -55,17 +56,20 @@ impl Store {
     /// What the runs of the tree of `root` have spent, without the attempt `except`.
     ///
     /// # Errors
-    /// A failure of the store.
+    /// A failure of the store, and [`StoreError::Refused`] for a tree of more attempts than are added up.
     pub async fn tree_spent(&self, root: TaskId, except: Uuid) -> Result<TreeSpent, StoreError> {
         let name = root.to_string();
         let of_tree =
             Filter::should([Condition::matches(TREE_ROOT, name.clone()), Condition::matches("task_id", name)]);
-        let part = Part::Only(&["id", "spent", "carried"]);
-        let points = self.inner.scroll_all("tree_spent", Collection::Attempts, of_tree, part, MAX_ATTEMPTS).await?;
+        let part = Part::Only(&["id", "task_id", "spent", "carried"]);
+        let points = self.inner.scroll_all("tree_spent", Collection::Attempts, of_tree, part, MAX_ATTEMPTS + 1).await?;
+        if points.len() > MAX_ATTEMPTS {
+            let reason = format!("the tasks of the tree of {root} have more than {MAX_ATTEMPTS} attempts");
+            return Err(StoreError::Refused { operation: "tree_spent", reason });
+        }
         let accounts: Vec<Account> = readable(Collection::Attempts, points);
         let others = accounts.iter().filter(|account| account.id != except);
-        let spent = others.map(|account| TreeSpent::of_run(&account.spent, &account.carried));
-        Ok(spent.fold(TreeSpent::default(), TreeSpent::and))
+        Ok(TreeSpent::of_runs(others.map(|account| (account.task_id, &account.spent, account.carried.as_ref()))))
     }
 
     /// Descendants of `root` that there are.
@@ -76,8 +80,17 @@ impl Store {
         self.count_tasks(&TaskFilter { tree_root: Some(root), ..TaskFilter::default() }).await
     }
 
-    /// Takes one of `places` places for descendants of `root` for `task`, which is about to be inserted; `None` when all are
-    /// taken. The place is free again when the task is gone, or an hour after a task that was never inserted took it.
+    /// Whether `task` can be inserted as it is.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] with what [`Store::insert`] would refuse it for.
+    pub fn check_new(&self, task: &Task) -> Result<(), StoreError> {
+        encode_new(task, None).map(drop)
+    }
+
+    /// Takes one of `places` places for descendants of `root` for `task`, which is about to be inserted: the one that it has
+    /// already, where an earlier try took one. The place is free again when the task is gone, or an hour after a task that
+    /// was never inserted took it.
     ///
     /// # Errors
     /// A failure of the store.
@@ -87,35 +100,43 @@ impl Store {
         root: TaskId,
         places: u64,
         now: Timestamp,
-    ) -> Result<Option<TreePlace>, StoreError> {
-        let taken = self.descendants(root).await?;
-        if taken >= places {
-            return Ok(None);
+    ) -> Result<Taken, StoreError> {
+        let keys: Vec<String> = (0..places).map(|number| key_of(root, number)).collect();
+        let holders = self.holders_of(&keys).await?;
+        let is_its_own = holders.contains(&Some(task.id));
+        if !is_its_own && self.descendants(root).await? >= places {
+            return Ok(Taken::Full);
         }
-        // Mostly the first one that is tried is free. Only where tasks are gone, or others are at it, it is another.
-        for number in (taken..places).chain(0..taken) {
-            let key = key_of(root, number);
+        let there = self.tasks_there(holders.iter().flatten().copied()).await?;
+        // Its own first, then one that no task has, then those of tasks that are not there.
+        let rank = |holder: Option<TaskId>| match holder {
+            Some(holder) if holder == task.id => Some(0),
+            None => Some(1),
+            Some(holder) => (!there.contains(&holder)).then_some(2),
+        };
+        let mut candidates: Vec<(u8, &String)> =
+            keys.iter().zip(holders).filter_map(|(key, holder)| Some((rank(holder)?, key))).collect();
+        candidates.sort_by_key(|(rank, _)| *rank);
+        let mut is_settled = true;
+        for (_, key) in candidates {
             let claimant =
                 Task { unique_key: Some(key.clone()), unique_for: UniqueFor::Forever, ..Task::new(task.id, "", now) };
-            if self.take_key(&claimant, now).await? == KeyOf::Itself {
-                return Ok(Some(TreePlace { key, task: task.id }));
+            match self.take_key(&claimant, now).await? {
+                KeyOf::Itself => return Ok(Taken::Place(TreePlace { key: key.clone(), task: task.id })),
+                KeyOf::Other(_) => {}
+                KeyOf::Unsettled => is_settled = false,
             }
         }
-        Ok(None)
+        Ok(if is_settled { Taken::Full } else { Taken::Unsettled })
     }
 
-    /// Whether `task` has one of `places` places for descendants of `root`.
+    /// Whether `task` has a place for descendants of `root`, however many places there are now.
     ///
     /// # Errors
     /// A failure of the store.
-    pub async fn has_place(&self, task: TaskId, root: TaskId, places: u64) -> Result<bool, StoreError> {
-        let keys: Vec<String> = (0..places).map(|number| key_of(root, number)).collect();
-        for page in keys.chunks(IDS) {
-            if self.holders_of(page).await?.contains(&task) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    pub async fn has_place(&self, task: TaskId, root: TaskId) -> Result<bool, StoreError> {
+        let keys: Vec<String> = (0..MAX_TREE_TASKS).map(|number| key_of(root, number)).collect();
+        Ok(self.holders_of(&keys).await?.contains(&Some(task)))
     }
 
     /// Gives back the place of a task that was not inserted after all.
@@ -124,6 +145,24 @@ impl Store {
     /// A failure of the store; the place is free an hour later then.
     pub async fn give_back(&self, place: &TreePlace) -> Result<(), StoreError> {
         self.release_key(&place.key, place.task).await
+    }
+
+    /// Keeps `place` for the task `to`, under whose id the task that took the place was inserted.
+    ///
+    /// # Errors
+    /// A failure of the store; calling again is safe.
+    pub async fn pass_place(&self, place: &TreePlace, to: TaskId, now: Timestamp) -> Result<(), StoreError> {
+        self.pass_key(&place.key, place.task, to, now).await
+    }
+
+    /// Those of `ids` that are there.
+    async fn tasks_there(&self, ids: impl Iterator<Item = TaskId>) -> Result<HashSet<TaskId>, StoreError> {
+        let ids: Vec<_> = ids.map(point_id).collect();
+        if ids.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let points = self.inner.get("tree_members", Collection::Tasks, ids, Part::Nothing).await?;
+        Ok(points.iter().filter_map(|point| task_id(point.id.as_ref())).collect())
     }
 
     /// Where those of `ids` stand that are there, and whose they are.
@@ -194,8 +233,21 @@ impl Store {
     }
 }
 
+/// The key of a place: longer than the unique key of a task may be, so that no client takes places or forges one by a key of
+/// its own.
 fn key_of(root: TaskId, number: u64) -> String {
-    format!("tree:{root}:{number}")
+    format!("place {number:0>width$} in the tree of {root}", width = *limits::UNIQUE_KEY_CHARS.end())
+}
+
+/// What looking for a place comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// A place was free.
+    Place(TreePlace),
+    /// There are as many tasks as places.
+    Full,
+    /// All places are taken, some for tasks that are yet to be inserted: later one of them may be free.
+    Unsettled,
 }
 
 /// A place among the tasks of a tree.
@@ -203,4 +255,20 @@ fn key_of(root: TaskId, number: u64) -> String {
 pub struct TreePlace {
     key: String,
     task: TaskId,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_task_has_the_key_of_a_place_as_its_unique_key() {
+        let now = Timestamp::from_millis(0);
+        for (root, number) in [(TaskId::Number(7), 0), (TaskId::fresh(), 9_999)] {
+            let task = Task { unique_key: Some(key_of(root, number)), ..Task::new(root, "a goal", now) };
+            let faults = limits::faults(&task, &limits::GOAL_CHARS);
+            assert!(faults.iter().any(|fault| fault.contains("unique_key")), "{faults:?}");
+        }
+        assert_ne!(key_of(TaskId::Number(7), 1), key_of(TaskId::Number(7), 11));
+    }
 }

@@ -308,17 +308,30 @@ impl Store {
         Err(StoreError::Unavailable { url: self.inner.url.clone(), reason }.into())
     }
 
-    /// The tasks that hold any of `keys`.
-    pub(super) async fn holders_of(&self, keys: &[String]) -> Result<HashSet<TaskId>, StoreError> {
-        let holds = self.holds(keys.iter().map(String::as_str)).await?;
-        Ok(holds.into_values().map(|hold| hold.holder).collect())
+    /// The task that holds each of `keys`, in their order. Asked in one request.
+    pub(super) async fn holders_of(&self, keys: &[String]) -> Result<Vec<Option<TaskId>>, StoreError> {
+        let ids = keys.iter().map(|key| point_of(key).into()).collect();
+        let points = self.inner.get("key_holders", Collection::Keys, ids, Part::Only(&["holder"])).await?;
+        let holder = |point: &RetrievedPoint| {
+            Some((task_id(point.id.as_ref())?, point.payload.get("holder")?.as_str()?.parse().ok()?))
+        };
+        let holders: HashMap<TaskId, TaskId> = points.iter().filter_map(holder).collect();
+        Ok(keys.iter().map(|key| holders.get(&TaskId::Uuid(point_of(key))).copied()).collect())
+    }
+
+    /// Makes `to` the holder of `key` in the place of `from`; does nothing when another task has the key.
+    pub(super) async fn pass_key(&self, key: &str, from: TaskId, to: TaskId, now: Timestamp) -> Result<(), StoreError> {
+        let holds = self.holds([key].into_iter()).await?;
+        let Some((id, hold)) = holds.into_iter().find(|(_, hold)| hold.holder == from) else { return Ok(()) };
+        let version = Uuid::new_v4().simple().to_string();
+        let operation = replacement(id, &hold, to, &version, now, None);
+        self.inner.update_batch("pass_key", Collection::Keys, vec![operation]).await
     }
 
     /// Gives back `key` of `holder`, whose task was not inserted; does nothing when another task has the key.
     pub(super) async fn release_key(&self, key: &str, holder: TaskId) -> Result<(), StoreError> {
-        let id = point_of(key);
         let holds = self.holds([key].into_iter()).await?;
-        let Some(hold) = holds.get(&id).filter(|hold| hold.holder == holder) else { return Ok(()) };
+        let Some((id, hold)) = holds.into_iter().find(|(_, hold)| hold.holder == holder) else { return Ok(()) };
         let filter = Filter::must([Condition::has_id([id]), Condition::matches("version", hold.version.clone())]);
         self.inner.delete_where("release_key", Collection::Keys, filter).await
     }

@@ -18,7 +18,9 @@ use super::toolbox::store_failure;
 use super::{Settings, Tool, ToolContext};
 use crate::clock;
 use crate::domain::approval::{Approval, ApprovalPolicy, Subject};
+use crate::domain::dependency::unknown;
 use crate::domain::failure::Failure;
+use crate::domain::handover::MAX_HANDOVER_BYTES;
 use crate::domain::id::{TaskId, derived, joined};
 use crate::domain::plan::Plan;
 use crate::domain::schedule::zone::Zone;
@@ -27,7 +29,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
 use crate::domain::tree::{Lineage, Rights, TreeBudget};
 use crate::domain::unique::UniqueFor;
-use crate::store::{Store, TaskFilter, TreePlace};
+use crate::store::{Store, Taken, TaskFilter, TreePlace};
 use crate::telemetry::metrics;
 
 /// Name of the tool.
@@ -36,7 +38,7 @@ pub const NAME: &str = "create_task";
 const MAX_GENERATIONS: u32 = 5;
 /// Tasks that one task may make, all its attempts together.
 const MAX_CHILDREN: u64 = 100;
-/// Largest context, and most bytes of the outputs that a goal and a plan refer to: bytes of JSON.
+/// Largest context, in bytes of JSON.
 const MAX_CONTEXT: usize = 64 * 1024;
 
 /// Names of the tools there are.
@@ -147,7 +149,17 @@ impl Tool for CreateTask {
         self.check_dependencies(&task).await?;
         let task = self.as_child(task, &parent, rights, context, now)?;
         let place = self.make_room(&task, &parent, context, now).await?;
-        let inserted = self.store.insert(std::slice::from_ref(&task)).await.map_err(|error| store_failure(&error))?;
+        let inserted = match self.store.insert(std::slice::from_ref(&task)).await {
+            Ok(inserted) => inserted,
+            Err(error) => {
+                // After a refusal nothing is written. What became of any other write is not known: the task keeps its place
+                // for the call that is made again.
+                if let Some(place) = place.filter(|_| !error.is_transient()) {
+                    self.store.give_back(&place).await.map_err(|error| store_failure(&error))?;
+                }
+                return Err(store_failure(&error));
+            }
+        };
         let inserted = inserted.first().ok_or_else(|| Failure::transient("the store did not say what became of it"))?;
         if inserted.created {
             metrics::TASKS_INSERTED.inc(["tool"]);
@@ -157,7 +169,13 @@ impl Tool for CreateTask {
             metrics::TASKS_NOT_CREATED.inc(["tool"]);
         }
         if let Some(place) = place.filter(|_| inserted.id != task.id) {
-            self.store.give_back(&place).await.map_err(|error| store_failure(&error))?;
+            // A unique key may have led the task to another id, or to a task that has its place.
+            let moved = if inserted.created {
+                self.store.pass_place(&place, inserted.id, now).await
+            } else {
+                self.store.give_back(&place).await
+            };
+            moved.map_err(|error| store_failure(&error))?;
         }
         let run_at = task.run_at.to_rfc3339();
         Ok(json!({ "task_id": inserted.id, "created": inserted.created, "run_at": run_at }))
@@ -223,7 +241,7 @@ impl CreateTask {
     async fn check_dependencies(&self, task: &Task) -> Result<(), Failure> {
         let known = self.store.standings(&task.depends_on).await.map_err(|error| store_failure(&error))?;
         match task.depends_on.iter().find(|id| known.get(id).is_none_or(|there| there.user != task.user)) {
-            Some(id) => Err(Failure::invalid(format!("depends_on names task {id}, which does not exist"))),
+            Some(id) => Err(Failure::invalid(unknown("depends_on", *id, task.user.as_deref()))),
             None => Ok(()),
         }
     }
@@ -244,9 +262,9 @@ impl CreateTask {
         }
         let handover = context.handed_over.as_ref().map(|handed| handed.handover.clone());
         let bytes = handover.as_ref().map_or(0, |handover| json!(handover.values).to_string().len());
-        if bytes > MAX_CONTEXT {
+        if bytes > MAX_HANDOVER_BYTES {
             return Err(Failure::invalid(format!(
-                "goal and plan refer to outputs of {bytes} bytes; at most {MAX_CONTEXT} are handed over: refer to smaller \
+                "goal and plan refer to outputs of {bytes} bytes; at most {MAX_HANDOVER_BYTES} are handed over: refer to smaller \
                  fields of them, or let the task read them itself"
             )));
         }
@@ -282,13 +300,20 @@ impl CreateTask {
             return Err(refused(NAME, context, reason));
         }
         let most = self.tree.max_tasks;
+        self.store.check_new(task).map_err(|error| store_failure(&error))?;
         let place = self.store.take_place(task, root, self.tree.places(), now).await;
-        let place = place.map_err(|error| store_failure(&error))?;
-        if place.is_none() {
-            let reason = format!("task {root} and its descendants are {most} tasks, as many as tree.max_tasks allows");
-            return Err(refused(NAME, context, reason));
+        match place.map_err(|error| store_failure(&error))? {
+            Taken::Place(place) => Ok(Some(place)),
+            Taken::Full => {
+                let reason =
+                    format!("task {root} and its descendants are {most} tasks, as many as tree.max_tasks allows");
+                Err(refused(NAME, context, reason))
+            }
+            Taken::Unsettled => Err(Failure::transient(format!(
+                "all {most} places of the tree of task {root} are taken, some for tasks that are being made at this moment; \
+                 tree.max_tasks says how many there are"
+            ))),
         }
-        Ok(place)
     }
 }
 

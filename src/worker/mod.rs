@@ -7,12 +7,9 @@
 //! - [`postpone`]: tasks whose model is away; [`model_watch`]: whether it is back;
 //! - [`signals`]: what workers tell the scheduler, which this module does not know.
 
-use std::time::Duration;
-
 use serde::Deserialize;
 
-use crate::domain::retry::RetryPolicy;
-use crate::store::StoreError;
+pub(crate) use crate::store::{MaybeTransient, STORE_RETRY, persist};
 
 pub(crate) mod events;
 pub(crate) mod execute;
@@ -39,47 +36,4 @@ pub struct Settings {
     pub grace_s: u64,
     /// How often running tasks are checked for requests to cancel them, in milliseconds.
     pub cancel_poll_ms: u64,
-}
-
-/// Waits between tries while the store does not answer.
-pub(crate) const STORE_RETRY: RetryPolicy =
-    RetryPolicy { base_ms: 100, growth: 2, max_ms: 2_000, max_retry_after_ms: 2_000 };
-
-/// Repeats `operation` while the store does not answer. It must be idempotent. Never gives up by itself: the
-/// caller drops the future when it no longer cares.
-pub(crate) async fn persist<T, E, F>(what: &str, mut operation: impl FnMut() -> F) -> Result<T, E>
-where
-    F: Future<Output = Result<T, E>>,
-    E: std::fmt::Display + MaybeTransient,
-{
-    let mut tries = 0;
-    loop {
-        match operation().await {
-            Err(error) if error.may_pass() => {
-                tries += 1;
-                let wait = Duration::from_millis(STORE_RETRY.delay(tries));
-                tracing::warn!(%error, tries, "could not {what}; trying again in {wait:?}");
-                tokio::time::sleep(wait).await;
-            }
-            answer => return answer,
-        }
-    }
-}
-
-/// Whether the same operation may succeed later.
-pub(crate) trait MaybeTransient {
-    /// Whether it may.
-    fn may_pass(&self) -> bool;
-}
-
-impl MaybeTransient for StoreError {
-    fn may_pass(&self) -> bool {
-        self.is_transient()
-    }
-}
-
-impl MaybeTransient for crate::store::TransitionError {
-    fn may_pass(&self) -> bool {
-        matches!(self, Self::Store(error) if error.is_transient())
-    }
 }

@@ -304,3 +304,20 @@ fn the_effective_settings_can_be_read_again() {
     assert_eq!(again.agents["x"].role, "says \"hi\"\n");
     assert!((again.model.prices["gpt 5"].completion - 2.0).abs() < f64::EPSILON);
 }
+
+#[test]
+fn a_budget_that_the_one_of_a_tree_cuts_short_is_warned_of() {
+    let of = |budget: &str| format!("[agents.writer]\n[agents.writer.budget]\n{budget}\n");
+    for (key, value, limit) in [
+        ("max_model_calls", "501", "500"),
+        ("max_tokens", "5000001", "5000000"),
+        ("max_cost_usd", "50.5", "50"),
+        ("max_duration_s", "86401", "86400"),
+    ] {
+        let warnings = load(&of(&format!("{key} = {value}")), &[]).expect("valid").warnings().to_vec();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        let told = format!("agents.writer.budget.{key} = {value} is more than tree.{key} = {limit}");
+        assert!(warnings[0].starts_with(&told), "{warnings:?}");
+        assert_eq!(load(&of(&format!("{key} = {limit}")), &[]).expect("valid").warnings(), [""; 0], "{key}");
+    }
+}

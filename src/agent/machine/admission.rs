@@ -5,6 +5,7 @@
 //! an answer as long as what is left pays for, and is not made when that is next to nothing.
 
 use super::state::{Outlay, State};
+use super::tree::Account;
 use super::{Machine, ModelCall, ModelFailed, Setup};
 use crate::domain::budget::Price;
 use crate::domain::conversation::Usage;
@@ -23,7 +24,7 @@ impl ModelFailed {
 
 impl Machine {
     /// Sets aside what `call` may take, and limits its answer to what is left. `Ok(false)` when it has to wait for the calls
-    /// in flight.
+    /// in flight, or for the account of its tree.
     ///
     /// # Errors
     /// The limit that is reached.
@@ -34,7 +35,12 @@ impl Machine {
         if let Some(failure) = budget.exhausted_by(spent) {
             return Err(failure);
         }
-        if let Some(tree) = &self.tree {
+        if let Account::Unread { is_wanted } = &mut self.tree {
+            *is_wanted = true;
+            return Ok(false);
+        }
+        let account = self.tree.known();
+        if let Some(tree) = account {
             if let Some(failure) = tree.exhausted_by(spent, 0) {
                 return Err(failure);
             }
@@ -52,7 +58,7 @@ impl Machine {
             tokens: budget.max_tokens.saturating_sub(spent.usage.total()),
             cost_usd: budget.max_cost_usd - spent.cost_usd,
         };
-        let of_tree = self.tree.as_ref().map_or((u64::MAX, f64::INFINITY), |tree| tree.left(spent));
+        let of_tree = account.map_or((u64::MAX, f64::INFINITY), |tree| tree.left(spent));
         let is_of_tree = (of_tree.0 < free.tokens, of_tree.1 < free.cost_usd);
         free = Outlay { tokens: free.tokens.min(of_tree.0), cost_usd: free.cost_usd.min(of_tree.1) };
         for aside in reserved.values().map(|aside| aside.at_least(dearest)) {
@@ -73,7 +79,7 @@ impl Machine {
             let answer = by_tokens.min(by_cost).min(longest);
             if answer < LEAST_ANSWER.min(longest) {
                 let is_by_tokens = by_tokens <= by_cost;
-                let tree = self.tree.as_ref().filter(|_| if is_by_tokens { is_of_tree.0 } else { is_of_tree.1 });
+                let tree = account.filter(|_| if is_by_tokens { is_of_tree.0 } else { is_of_tree.1 });
                 let (limit, name) = match (tree, is_by_tokens) {
                     (Some(tree), true) => (BudgetLimit::Tree, format!("tree.max_tokens of {}", tree.budget.max_tokens)),
                     (Some(tree), false) => {

@@ -70,6 +70,7 @@ impl Machine {
                 self.question_mut()?.in_flight = true;
                 Some(Action::CallModel(Box::new(call)))
             }
+            Ok(false) if self.wants_tree() => Some(Action::ReadTree),
             Ok(false) => Some(Action::Wait),
             Err(failure) => {
                 self.stop(failure);

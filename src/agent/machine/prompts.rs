@@ -7,13 +7,13 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Setup;
 use super::state::{Rejected, State, Step};
 use crate::domain::conversation::Message;
 use crate::domain::failure::Failure;
-use crate::domain::handover::PARENT;
+use crate::domain::handover::{MAX_HANDOVER_BYTES, PARENT};
 use crate::domain::json::Size;
 use crate::domain::memory::Recalled;
 use crate::domain::plan::{Outputs, PlanStep, referenced, target, unescaped};
@@ -21,6 +21,9 @@ use crate::domain::tool::{FAIL_STEP, ToolSpec};
 
 /// Most bytes of one data block. Longer outputs of tools have become artifacts before they get here.
 const BLOCK_BYTES: usize = 40_000;
+/// Most bytes of the block of what the task that made this one handed over: all that it may be, with room for what is made
+/// harmless in it.
+const HANDOVER_BYTES: usize = 2 * MAX_HANDOVER_BYTES;
 /// Most bytes of all data blocks of one message, shared equally.
 const BLOCKS_BYTES: usize = 160_000;
 /// Most bytes of an unusable answer that is shown to the model again.
@@ -43,13 +46,20 @@ fn goal(setup: &Setup) -> String {
         text.push_str("\n\nData that came with the goal:\n");
         text.push_str(&data_block("context", &Value::Object(setup.context.clone()), BLOCK_BYTES));
     }
-    if !setup.dependencies.is_empty() {
-        text.push_str("\n\nWhat came of the tasks that this one waited for; refer to it as ${deps.ID.result}");
-        if setup.dependencies.contains_key(PARENT) {
-            text.push_str(", and to what the task that made this one handed over as ${deps.parent.NAME}");
-        }
-        text.push_str(":\n");
-        text.push_str(&data_block("dependencies", &Value::Object(setup.dependencies.clone()), BLOCK_BYTES));
+    // In a block of its own: the goal refers to it, and no other value may crowd it out.
+    if let Some(values) = setup.dependencies.get(PARENT) {
+        text.push_str("\n\nWhat the task that made this one handed over; refer to it as ${deps.parent.NAME}:\n");
+        text.push_str(&data_block("parent", values, HANDOVER_BYTES));
+    }
+    let others: Map<String, Value> = setup
+        .dependencies
+        .iter()
+        .filter(|(id, _)| *id != PARENT)
+        .map(|(id, came)| (id.clone(), came.clone()))
+        .collect();
+    if !others.is_empty() {
+        text.push_str("\n\nWhat came of the tasks that this one waited for; refer to it as ${deps.ID.result}:\n");
+        text.push_str(&data_block("dependencies", &Value::Object(others), BLOCK_BYTES));
     }
     text
 }

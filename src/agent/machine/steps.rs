@@ -18,9 +18,8 @@ const TRIES: u32 = 3;
 /// Memory that the arguments of the tool calls of one run take, in bytes, at which no further call starts before one has
 /// returned.
 const MAX_ARGUMENTS_IN_FLIGHT: usize = MAX_EXPANDED_MEMORY;
-/// Most bytes of JSON of a call that a person must agree to: more than anybody reads.
-const MAX_QUESTION_BYTES: usize = 64 * 1024;
-/// Bytes of JSON at which a request for approval takes no further call.
+/// Bytes of JSON at which a request for approval takes no further call, and most bytes of one call that a person must agree
+/// to: the whole question is stored with its task.
 const MAX_ASKED_BYTES: usize = 512 * 1024;
 /// Most bytes of JSON of the outputs in a result, in each of its two parts.
 const MAX_RESULT_BYTES: usize = 1024 * 1024;
@@ -43,6 +42,9 @@ impl Machine {
         }
         if let Some(call) = self.take_turn() {
             return Some(Action::CallModel(Box::new(call)));
+        }
+        if self.wants_tree() {
+            return Some(Action::ReadTree);
         }
         if self.state.stopping.is_some() {
             return None;
@@ -396,12 +398,12 @@ enum Readiness {
 /// A failure that says how long its arguments are.
 fn check_question(call: &ToolCall) -> Result<(), Failure> {
     let bytes = Size::of(&call.arguments).text;
-    if bytes <= MAX_QUESTION_BYTES {
+    if bytes <= MAX_ASKED_BYTES {
         return Ok(());
     }
     Err(Failure::invalid(format!(
-        "the arguments of this call of {} have {bytes} bytes, and a person must agree to it; at most {MAX_QUESTION_BYTES} are \
-         allowed then: put long texts into an artifact first",
+        "the arguments of this call of {} have {bytes} bytes, and a person must agree to it; at most {MAX_ASKED_BYTES} are \
+         allowed then: make several calls of less each",
         call.tool
     )))
 }

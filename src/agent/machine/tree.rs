@@ -6,16 +6,44 @@ use crate::domain::handover::{HandedOver, hand_over};
 use crate::domain::tool::ToolCall;
 use crate::domain::tree::TreeAccount;
 
+/// What the machine knows of the account of its tree.
+#[derive(Clone, Debug)]
+pub(super) enum Account {
+    /// The task is alone in its tree: its own budget is all that holds.
+    Alone,
+    /// It must be read before the next model call.
+    Unread {
+        /// Whether a model call waits for it.
+        is_wanted: bool,
+    },
+    /// As it was when it was read.
+    Read(Box<TreeAccount>),
+}
+
+impl Account {
+    pub(super) fn known(&self) -> Option<&TreeAccount> {
+        match self {
+            Self::Read(account) => Some(account),
+            Self::Alone | Self::Unread { .. } => None,
+        }
+    }
+}
+
 impl Machine {
-    /// Supplies the account of the tree that the task belongs to: no model call begins over its limits.
-    pub fn set_tree(&mut self, account: TreeAccount) {
-        self.tree = Some(account);
+    /// Says that others spend from the budget of the tree, so that its account is read before the next model call
+    /// ([`Action::ReadTree`](super::Action::ReadTree)), whatever was known of it.
+    pub fn forget_tree(&mut self) {
+        self.tree = Account::Unread { is_wanted: false };
     }
 
-    /// Whether the run may yet ask a model.
-    #[must_use]
-    pub fn may_ask(&self) -> bool {
-        self.state.ended.is_none() && self.asks_model()
+    /// Supplies the account of the tree that the task belongs to: no model call begins over its limits.
+    pub fn set_tree(&mut self, account: TreeAccount) {
+        self.tree = Account::Read(Box::new(account));
+    }
+
+    /// Whether a model call waits for the account of the tree.
+    pub(super) const fn wants_tree(&self) -> bool {
+        matches!(self.tree, Account::Unread { is_wanted: true })
     }
 
     /// Goal and plan of the task that `call` makes, with references in place of the outputs that a step of the plan puts into

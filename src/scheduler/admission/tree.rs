@@ -2,16 +2,18 @@
 //!
 //! What a point says about its tree is a claim. qron confirms it by its own record of the places in that tree, which only
 //! `create_task` gives out. Where the record does not confirm it, the task is one of its own: it spends from no other tree.
-//! The rights it names stay in any case, because they only take away.
+//! The rights it names stay in any case, because they only take away. This holds for points that admission sees: a client that
+//! has the key of the store and writes admitted points, or takes the rights out of one, is not held.
 
 use crate::domain::task::Task;
 use crate::domain::tree::Lineage;
 use crate::store::{Store, StoreError};
 
-/// `task` in the tree that its point names, when it holds one of the `places` for descendants there, else in none.
-pub(super) async fn confirmed(store: &Store, task: Task, places: u64) -> Result<Task, StoreError> {
+/// `task` in the tree that its point names, when it holds a place there, else in none. It keeps its place when the
+/// configuration allows fewer by now.
+pub(super) async fn confirmed(store: &Store, task: Task) -> Result<Task, StoreError> {
     let Some(root) = task.lineage.root else { return Ok(task) };
-    if store.has_place(task.id, root, places).await? {
+    if store.has_place(task.id, root).await? {
         return Ok(task);
     }
     let lineage = Lineage { root: None, ..task.lineage };

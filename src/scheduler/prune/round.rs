@@ -208,7 +208,11 @@ impl<'a> Round<'a> {
             return Ok(HashSet::new());
         }
         let store = &self.pruner.worker.store;
-        let roots = store.roots_of(&tasks.into_iter().collect::<Vec<_>>()).await?;
+        let mut roots = store.roots_of(&tasks.into_iter().collect::<Vec<_>>()).await?;
+        // Of a task that is gone its attempts still tell.
+        for (task, root) in attempts.iter().filter_map(|left| Some((left.task?, left.tree_root))) {
+            roots.entry(task).or_insert(root.unwrap_or(task));
+        }
         let living = store.living_trees(&roots.values().copied().collect::<Vec<_>>()).await?;
         Ok(roots.into_iter().filter(|(_, root)| living.contains(root)).map(|(task, _)| task).collect())
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::Reader;
 use crate::domain::failure::Failure;
-use crate::domain::tree::Lineage;
+use crate::domain::tree::{Lineage, Rights};
 use crate::store::codec::{TREE_GENERATION, TREE_HANDOVER, TREE_RIGHTS, TREE_ROOT};
 
 impl Reader<'_> {
@@ -13,18 +13,23 @@ impl Reader<'_> {
     pub(super) fn lineage(&self) -> Result<Lineage, Failure> {
         let field = |key: &str| self.payload.get(key).filter(|value| !value.is_null());
         let rights = match field(TREE_RIGHTS) {
-            None => None,
-            Some(value) => match serde_json::from_value(value.clone()) {
-                Ok(rights) => Some(rights),
-                Err(_) => self.refuse(TREE_RIGHTS, value, "lists of names: tools, needs_approval, delegates_to")?,
-            },
+            None => Rights::default(),
+            Some(value) => self.rights(value)?,
         };
         let generation = field(TREE_GENERATION).and_then(Value::as_u64).unwrap_or(0);
         Ok(Lineage {
             root: field(TREE_ROOT).and_then(Value::as_str).and_then(|id| id.parse().ok()),
             generation: u32::try_from(generation).unwrap_or(u32::MAX),
-            rights: rights.unwrap_or_default(),
+            rights,
             handover: field(TREE_HANDOVER).and_then(|value| serde_json::from_value(value.clone()).ok()),
         })
+    }
+
+    fn rights(&self, value: &Value) -> Result<Rights, Failure> {
+        if let Some(rights) = Rights::read(value) {
+            return Ok(rights);
+        }
+        let read = self.refuse(TREE_RIGHTS, value, "lists of names: tools, needs_approval, delegates_to")?;
+        Ok(read.unwrap_or_else(Rights::none))
     }
 }

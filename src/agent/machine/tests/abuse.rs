@@ -1,7 +1,7 @@
 //! The rows of OWASP's agent abuse matrix that concern the machine, and hostile amounts.
 
 use super::*;
-use crate::domain::tree::{TreeBudget, TreeSpent};
+use crate::domain::tree::{TreeAccount, TreeBudget, TreeSpent};
 
 fn acting() -> Machine {
     begin(Setup {
@@ -101,6 +101,7 @@ fn recursion_ten_thousand_different_calls_end_with_the_turns() {
             }
             Action::Wait => panic!("nothing is in flight"),
             Action::Load(_) => panic!("nothing became an artifact"),
+            Action::ReadTree => panic!("it is alone"),
             Action::Ask(_) => panic!("nobody needs to be asked"),
             Action::Done(outcome) => break outcome,
         }
@@ -149,6 +150,45 @@ fn recursion_the_budget_of_a_tree_bounds_each_call_like_that_of_the_task() {
     let failure = ended(&mut with(account(0, 9_900))).expect_err("too little is left");
     assert_eq!(failure.budget, Some(BudgetLimit::Tree));
     assert!(failure.message.starts_with("tree.max_tokens of 10000, for task 7"), "{failure}");
+}
+
+#[test]
+fn the_account_of_a_tree_is_read_before_a_model_call_and_not_otherwise() {
+    let mut machine = begin(with_plan(&json!([step("a", "look", &[]), {"id": "b", "instruction": "judge ${a}"}])));
+    machine.forget_tree();
+    tool_calls(&mut machine);
+    assert_eq!(machine.next_action(), Action::Wait, "no model call is due");
+    returned(&mut machine, "a#1", Ok(json!("seen")));
+    assert_eq!((machine.next_action(), machine.next_action()), (Action::ReadTree, Action::ReadTree));
+    let account = TreeAccount {
+        root: TaskId::Number(7),
+        budget: TreeBudget::default(),
+        elsewhere: TreeSpent::default(),
+        carried: Spent::default(),
+    };
+    machine.set_tree(account.clone());
+    let call = model_call(&mut machine);
+    machine.forget_tree();
+    assert_eq!(machine.next_action(), Action::Wait);
+    machine.model_answered(&call.id, Ok(reply("fine"))).expect("in flight");
+    assert_eq!(machine.next_action(), Action::ReadTree, "the answer is a model call, too");
+    let spent = TreeSpent { model_calls: u64::MAX, ..TreeSpent::default() };
+    machine.set_tree(TreeAccount { elsewhere: spent, ..account });
+    assert_eq!(ended(&mut machine).expect_err("nothing is left").budget, Some(BudgetLimit::Tree));
+}
+
+#[test]
+fn all_that_a_parent_hands_over_is_shown_to_the_model() {
+    let longest = "<data>".repeat(10_000) + "END";
+    let others = json!({"result": "y".repeat(39_000)});
+    for (id, name) in [("0001", "z"), ("fff1", "a")] {
+        let dependencies = json!({id: others, "parent": {name: {"text": longest}}});
+        let setup = Setup { dependencies: dependencies.as_object().cloned().expect("a map"), plan: None, ..setup() };
+        let call = model_call(&mut begin(setup));
+        let Message::User { content } = &call.request.messages[1] else { panic!("the question") };
+        assert!(content.contains("END\"}}\n</data>"), "it is whole");
+        assert!(content.contains("<data name=\"dependencies\">") && content.contains("yyy\"}}\n</data>"));
+    }
 }
 
 #[test]

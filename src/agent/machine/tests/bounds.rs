@@ -130,11 +130,11 @@ fn a_person_is_asked_about_what_can_be_read() {
         step["tool"] = json!("send");
         step
     };
-    let mut machine = after_large_output(vec![approved("a", 2), approved("b", 3)]);
+    let mut machine = after_large_output(vec![approved("a", 12), approved("b", 20)]);
     let Action::Ask(asked) = machine.next_action() else { panic!("a question") };
     assert_eq!(ids(&asked), ["a#1"]);
     let told = machine.take_notes().into_iter().find(|note| note.kind == "step_failed").expect("the other fails");
-    assert!(told.message.contains("at most 65536"), "{}", told.message);
+    assert!(told.message.contains("at most 524288"), "{}", told.message);
     // The rest of a long list is asked about later.
     let many: Vec<Value> = (0..40).map(|index| approved(&format!("s{index}"), 1)).collect();
     let Action::Ask(asked) = after_large_output(many).next_action() else { panic!("a question") };
