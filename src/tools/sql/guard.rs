@@ -253,6 +253,7 @@ impl Guard<'_> {
                     BinaryOperator::PGCustomBinaryOperator(parts) => {
                         self.operator(parts.last().map_or("", String::as_str));
                     }
+                    BinaryOperator::Regexp => return ControlFlow::Break("REGEXP is not allowed".to_owned()),
                     op => self.operator(&op.to_string()),
                 }
             }
