@@ -372,11 +372,13 @@ fn names_before_parentheses(text: &str, dialect: Dialect) -> Vec<String> {
     };
     let tokens = Tokenizer::new(rules, text).tokenize().expect("tokens");
     let tokens: Vec<&Token> = tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))).collect();
-    let name = |pair: &[&Token]| match pair {
-        [Token::Word(word), Token::LParen] => Some(word.value.to_lowercase()),
+    let name = |three: &[&Token]| match three {
+        // A type may have parentheses as well.
+        [Token::DoubleColon, ..] => None,
+        [_, Token::Word(word), Token::LParen] => Some(word.value.to_lowercase()),
         _ => None,
     };
-    tokens.windows(2).filter_map(name).collect()
+    tokens.windows(3).filter_map(name).collect()
 }
 
 fn holds(text: &str, dialect: Dialect) {

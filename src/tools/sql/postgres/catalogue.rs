@@ -62,7 +62,8 @@ fn question() -> String {
            AS reason FROM {FUNCTION} WHERE lower(p.proname) = ANY($3) AND {ACTS} \
          UNION ALL \
          SELECT 'the attribute ' || p.proname || ' is not allowed: it may call ' || {signature} FROM {FUNCTION} \
-           WHERE lower(p.proname) = ANY($5) AND {takes_one} AND (NOT lower(p.proname) = ANY($4) OR {ACTS}) \
+           WHERE lower(p.proname) = ANY($5) AND {takes_one} AND (NOT (lower(p.proname) = ANY($4) OR \
+           (n.nspname = 'pg_catalog' AND p.proname = ANY($9))) OR {ACTS}) \
          UNION ALL \
          SELECT 'the column ' || p.proname || ' is not allowed: it may call ' || {signature} FROM {FUNCTION} \
            JOIN pg_catalog.pg_type t ON t.oid = p.proargtypes[0] \
