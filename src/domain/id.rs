@@ -31,7 +31,8 @@ pub fn derived(parts: &[&str]) -> Uuid {
         return Uuid::new_v5(&NAMESPACE, parts.join("\u{1f}").as_bytes());
     }
     // Outside text may hold the separator itself: then each part comes with its length. No text as above begins so.
-    let text: String = parts.iter().map(|part| format!("{SEPARATOR}{}{SEPARATOR}{part}", part.len())).collect();
+    let with_lengths = parts.iter().map(|part| format!("{SEPARATOR}{}{SEPARATOR}{part}", part.len()));
+    let text = with_lengths.collect::<Vec<String>>().concat();
     Uuid::new_v5(&NAMESPACE, text.as_bytes())
 }
 

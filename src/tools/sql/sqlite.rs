@@ -119,10 +119,11 @@ fn open(path: &Path, deadline: Instant, time: Duration) -> rusqlite::Result<Conn
 /// functions and views too.
 fn authorize(context: &AuthContext<'_>) -> Authorization {
     let is_allowed = match context.action {
-        AuthAction::Select | AuthAction::Recursive => true,
-        AuthAction::Read { table_name, .. } => !is_sqlite_inside(&table_name.to_ascii_lowercase()),
+        AuthAction::Select
+        | AuthAction::Recursive
         // What a full-text table asks before it answers.
-        AuthAction::Pragma { pragma_name: "data_version", pragma_value: None } => true,
+        | AuthAction::Pragma { pragma_name: "data_version", pragma_value: None } => true,
+        AuthAction::Read { table_name, .. } => !is_sqlite_inside(&table_name.to_ascii_lowercase()),
         AuthAction::Function { function_name } => {
             let name = function_name.to_ascii_lowercase();
             SQLITE_FUNCTIONS.contains(&name) || SQLITE_OPERATORS.contains(&name)

@@ -1,0 +1,124 @@
+//! What an approval is bound to, and when it counts.
+
+use serde_json::json;
+
+use super::*;
+use crate::domain::dependency::OnDependencyFailure;
+use crate::domain::id::TaskId;
+
+const NOW: Timestamp = Timestamp::from_millis(1_000);
+const POLICY: ApprovalPolicy = ApprovalPolicy { expire_s: 60 };
+
+fn call(arguments: Value) -> ToolCall {
+    ToolCall { id: "s1#1".into(), step: "s1".into(), tool: "pay".into(), arguments }
+}
+
+#[test]
+fn an_approval_is_bound_to_the_exact_call() {
+    let paid = call_hash(&call(json!({"to": "ada", "euro": 5})));
+    assert_eq!(paid, call_hash(&call(json!({"euro": 5, "to": "ada"}))), "the order of fields says nothing");
+    let others = [
+        call(json!({"to": "ada", "euro": 50})),
+        call(json!({"to": "ada", "euro": "5"})),
+        call(json!({"to": "ada"})),
+        ToolCall { tool: "payout".into(), ..call(json!({"to": "ada", "euro": 5})) },
+        ToolCall { id: "s1#2".into(), ..call(json!({"to": "ada", "euro": 5})) },
+    ];
+    for other in others {
+        assert_ne!(paid, call_hash(&other), "{other:?}");
+    }
+}
+
+fn asked() -> Task {
+    let plan = json!([{"id": "a", "tool": "t", "arguments": {"x": 1}}]);
+    let mut task = Task {
+        plan: serde_json::from_value(plan).expect("a plan"),
+        context: serde_json::from_value(json!({"k": 1})).expect("a map"),
+        ..Task::new(TaskId::Number(1), "pay ada", NOW)
+    };
+    task.approvals = vec![Approval::of_task(&task, &POLICY, NOW)];
+    task
+}
+
+fn approved() -> Task {
+    let mut task = asked();
+    let ruling = Ruling { hashes: vec![task.approvals[0].hash.clone()], by: None, note: None };
+    assert!(rule(&mut task.approvals, &ruling, Verdict::Approved, NOW));
+    task
+}
+
+type Change = (&'static str, fn(&mut Task));
+
+const CHANGES: [Change; 13] = [
+    ("id", |task| task.id = TaskId::Number(2)),
+    ("goal", |task| task.goal = "pay eve".into()),
+    ("plan", |task| task.plan = None),
+    ("arguments", |task| {
+        task.plan = serde_json::from_value(json!([{"id": "a", "tool": "t", "arguments": {"x": 2}}])).expect("a plan");
+    }),
+    ("context", |task| drop(task.context.insert("k".into(), json!(2)))),
+    ("agent", |task| task.agent = Some("admin".into())),
+    ("capabilities", |task| task.capabilities = vec!["shell".into()]),
+    ("depends_on", |task| task.depends_on = vec![TaskId::Number(9)]),
+    ("on_dependency_failure", |task| task.on_dependency_failure = OnDependencyFailure::Continue),
+    ("parent", |task| task.parent = Some(TaskId::Number(9))),
+    ("user", |task| task.user = Some("eve".into())),
+    ("schedule", |task| task.schedule_id = Some("s".into())),
+    ("time limit", |task| task.timeout_s = 86_400),
+];
+
+#[test]
+fn a_task_runs_only_as_it_was_approved() {
+    assert!(!is_unapproved(&Task { approvals: Vec::new(), ..asked() }), "nobody asked");
+    assert!(is_unapproved(&asked()), "nobody decided");
+    assert!(!is_unapproved(&approved()));
+    for (what, change) in CHANGES {
+        let mut task = approved();
+        change(&mut task);
+        assert!(is_unapproved(&task), "{what}");
+    }
+    let later = Task { run_at: NOW.plus_millis(5), priority: 9, attempt: 2, ..approved() };
+    assert!(!is_unapproved(&later), "when it runs is no question");
+    let mut denied = asked();
+    let ruling = Ruling { hashes: vec![denied.approvals[0].hash.clone()], by: None, note: None };
+    rule(&mut denied.approvals, &ruling, Verdict::Denied, NOW);
+    assert!(is_unapproved(&denied));
+}
+
+#[test]
+fn a_changed_task_asks_another_question() {
+    for (what, change) in CHANGES {
+        let mut task = asked();
+        let before = task.approvals[0].hash.clone();
+        change(&mut task);
+        ask_about_now(&mut task);
+        let ruling = Ruling { hashes: vec![before], by: None, note: None };
+        assert!(!rule(&mut task.approvals, &ruling, Verdict::Approved, NOW), "{what}");
+        let ruling = Ruling { hashes: vec![task.approvals[0].hash.clone()], by: None, note: None };
+        assert!(rule(&mut task.approvals, &ruling, Verdict::Approved, NOW), "{what}");
+        assert!(!is_unapproved(&task), "{what}");
+    }
+    let mut decided = approved();
+    decided.goal = "pay eve".into();
+    let before = decided.clone();
+    ask_about_now(&mut decided);
+    assert_eq!(decided, before, "what was decided stays as it was");
+}
+
+#[test]
+fn nothing_is_decided_after_its_time() {
+    let mut asked = [Approval::of_call(&call(json!({})), &POLICY, NOW)];
+    let ruling = Ruling { hashes: vec![asked[0].hash.clone()], by: None, note: None };
+    let late = NOW.plus_millis(60_000);
+    assert!(!expire(&mut asked, late.plus_millis(-1)));
+    assert!(!rule(&mut asked, &ruling, Verdict::Approved, late));
+    assert!(expire(&mut asked, late));
+    assert!(asked[0].refusal().expect("refused").message.contains("in time"));
+    assert!(!rule(&mut asked, &ruling, Verdict::Approved, NOW), "decided once");
+}
+
+#[test]
+fn zero_seconds_are_any_time() {
+    let asked = Approval::of_call(&call(json!({})), &ApprovalPolicy { expire_s: 0 }, NOW);
+    assert!(!asked.is_over(Timestamp::from_millis(i64::MAX)));
+}
