@@ -60,8 +60,12 @@ async fn an_instruction_sees_the_value_and_where_the_rest_is() {
 async fn what_cannot_be_read_back_is_told_with_the_way_out() {
     let bed = Bed::new(Vec::new()).await;
     let steps = |reference: &str, body: &str| json!([page(&json!({"body": body})), {"id": "use", "tool": "page", "arguments": {"text": reference}}]);
-    let large = "x".repeat(3 * 1024 * 1024);
-    let (outcome, _) = bed.run(&planned("read it all", &steps("${page.body}", &large))).await;
+    let large = json!([
+        {"id": "part", "tool": "page", "arguments": {"text": "x".repeat(384 * 1024)}},
+        page(&json!({"body": "${part}".repeat(8)})),
+        {"id": "use", "tool": "page", "arguments": {"text": "${page.body}"}},
+    ]);
+    let (outcome, _) = bed.run(&planned("read it all", &large)).await;
     let failure = outcome.result.expect_err("too long");
     for part in ["step page has 3145", "at most 2097152", "artifact \"page-", "read_artifact"] {
         assert!(failure.message.contains(part), "{failure}");
