@@ -174,7 +174,7 @@ impl Config {
 }
 
 /// Makes the secrets of `layers` known, so that neither log nor error holds them, and gives back a warning for each file with
-/// one that every user may read.
+/// one that every user may read, and for each that ordinary text may hold.
 fn learn_secrets(layers: &[Layer]) -> Vec<String> {
     let mut warnings = Vec::new();
     for layer in layers {
@@ -182,6 +182,7 @@ fn learn_secrets(layers: &[Layer]) -> Vec<String> {
         if !found.is_empty() {
             warnings.extend(layer.file.as_deref().and_then(known::exposed));
         }
+        warnings.extend(known::mistakable(&found));
         secrets::know(found);
     }
     warnings

@@ -31,9 +31,12 @@ fn collect_value(path: &str, value: &Value, found: &mut Vec<Secret>) {
         Value::Dict(_, section) => collect(path, section, found),
         Value::Array(_, items) => items.iter().for_each(|item| collect_value(path, item, found)),
         Value::String(_, text) => {
-            found.extend(url::secrets_in(path, text));
-            let is_url = path.rsplit('.').next() == Some("url") && text.contains("://");
-            if is_secret(path) && !is_url {
+            let name = path.rsplit('.').next().unwrap_or_default();
+            // Other texts are for people and models: what follows a question mark there is no secret.
+            if matches!(name, "url" | "base_url") {
+                found.extend(url::secrets_in(path, text));
+            }
+            if is_secret(path) && !(name == "url" && text.contains("://")) {
                 found.extend(Secret::new(path, text));
             }
         }
@@ -43,6 +46,19 @@ fn collect_value(path: &str, value: &Value, found: &mut Vec<Secret>) {
         }
         _ => {}
     }
+}
+
+/// A warning for each of `secrets` that ordinary text may hold.
+pub(super) fn mistakable(secrets: &[Secret]) -> Vec<String> {
+    let weak = secrets.iter().filter(|secret| !secret.is_unmistakable());
+    let warning = |secret: &Secret| {
+        format!(
+            "the value of {} reads like ordinary text: qron takes it out of logs and errors, and not out of tasks, prompts and \
+             answers; use 12 or more random letters and digits",
+            secret.name()
+        )
+    };
+    weak.map(warning).collect()
 }
 
 /// A warning when every user of this machine may read the file at `path`, which holds a secret.

@@ -61,6 +61,28 @@ impl Secret {
         let value = value.trim();
         is_secret(value).then(|| Self { name: name.into(), value: value.to_owned() })
     }
+
+    /// What is shown in its place.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether ordinary text does not hold it by chance: words of a language, names of fields and plain numbers do. Taking those
+    /// out of data would damage it, and would tell whoever guesses such a word that it is a secret.
+    #[must_use]
+    pub fn is_unmistakable(&self) -> bool {
+        let any = |of: fn(char) -> bool| self.value.chars().any(of);
+        let digits = any(|letter| letter.is_ascii_digit());
+        let kinds = [
+            any(|letter| letter.is_lowercase()),
+            any(|letter| letter.is_uppercase()),
+            digits,
+            any(|letter| !letter.is_alphanumeric()),
+        ];
+        let kinds = kinds.into_iter().filter(|kind| *kind).count();
+        kinds >= 3 || (kinds == 2 && digits && self.value.len() >= 12) || self.value.len() >= 24
+    }
 }
 
 impl fmt::Debug for Secret {

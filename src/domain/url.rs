@@ -4,8 +4,27 @@ use super::redaction::Secret;
 
 /// What stands for a part that is not shown.
 pub const HIDDEN: &str = "***";
-/// Parts of the names of parameters that hold a secret, lower case.
-const SECRET_NAMES: [&str; 9] = ["key", "token", "secret", "pass", "pwd", "sig", "auth", "cred", "code"];
+/// Words in the names of parameters that hold a secret, lower case.
+const SECRET_NAMES: [&str; 18] = [
+    "key",
+    "apikey",
+    "token",
+    "accesstoken",
+    "authtoken",
+    "secret",
+    "pass",
+    "password",
+    "passwd",
+    "passphrase",
+    "pwd",
+    "sig",
+    "signature",
+    "auth",
+    "cred",
+    "credential",
+    "credentials",
+    "code",
+];
 
 /// `text` with user, password, the values of the query and the fragment hidden, if it is a URL or nearly one; other text as it
 /// is, but for users and passwords in it.
@@ -67,7 +86,8 @@ pub fn secrets_in(name: &str, text: &str) -> Vec<Secret> {
 /// Where the user and password end that `rest`, what follows the scheme, begins with. A password may hold a `/`, `?` or `#`
 /// that its writer did not escape: then what is before it has no port.
 fn userinfo_end(rest: &str) -> Option<usize> {
-    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    let is_end = |letter: char| matches!(letter, '/' | '?' | '#') || letter.is_whitespace();
+    let authority = &rest[..rest.find(is_end).unwrap_or(rest.len())];
     if let Some(end) = authority.rfind('@') {
         return Some(end);
     }
@@ -86,9 +106,20 @@ fn hidden_query(query: &str) -> String {
     query.split('&').map(hide).collect::<Vec<_>>().join("&")
 }
 
+/// Whether a word of `name` says that it is of a secret: `api_key`, `X-Sig` and `accessToken`, not `keyspace` or `author`.
 fn is_secret_name(name: &str) -> bool {
-    let name = name.to_lowercase();
-    SECRET_NAMES.iter().any(|part| name.contains(part))
+    let mut words = vec![String::new()];
+    let mut was_lower = false;
+    for letter in name.chars() {
+        if !letter.is_alphanumeric() || (letter.is_uppercase() && was_lower) {
+            words.push(String::new());
+        }
+        if let Some(word) = words.last_mut().filter(|_| letter.is_alphanumeric()) {
+            word.extend(letter.to_lowercase());
+        }
+        was_lower = letter.is_lowercase();
+    }
+    words.iter().any(|word| SECRET_NAMES.contains(&word.as_str()))
 }
 
 fn split(text: &str, at: char) -> (&str, Option<&str>) {
@@ -142,6 +173,7 @@ mod tests {
             ("plain", "plain"),
             ("", ""),
             ("see http://u:p@h/?q now", "see http://***@h/?q now"),
+            ("See https://x.example: mail the-team or ops@x.org", "See https://x.example: mail the-team or ops@x.org"),
         ] {
             assert_eq!(shown(url), expected, "{url}");
         }
@@ -156,6 +188,8 @@ mod tests {
             ("http://sk-canary-1@h/", "[Secret(password of store.url)]"),
             ("http://h/?api_key=canary-1&version=2024-01-01", "[Secret(api_key of store.url)]"),
             ("http://h/?X-Sig=canary-1#x", "[Secret(X-Sig of store.url)]"),
+            ("http://h/?accessToken=canary-1&APIKey=canary-2", "[Secret(accessToken of store.url)]"),
+            ("https://jira.example/list?keyspace=production&author=somebody-1", "[]"),
             ("http://h/?canary-12", "[Secret(query of store.url)]"),
             ("postgres://reporting:reporting@h/d", "[]"),
             ("postgres://postgres:postgres@h/d", "[]"),

@@ -59,7 +59,7 @@ impl Write for Redacting {
     }
 
     fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
-        let redactor = secrets::redactor();
+        let redactor = secrets::log_redactor();
         match self.0 {
             LogFormat::Text => io::stderr().write_all(&redactor.redact_bytes(line)),
             LogFormat::Json => {

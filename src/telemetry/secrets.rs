@@ -8,7 +8,10 @@ use crate::domain::redaction::{Redactor, Secret};
 #[derive(Default)]
 struct Known {
     secrets: Vec<Secret>,
-    redactor: Arc<Redactor>,
+    /// Of all of them: for logs, errors and whatever else people read.
+    of_all: Arc<Redactor>,
+    /// Of those that ordinary text does not hold: for data.
+    of_unmistakable: Arc<Redactor>,
 }
 
 static KNOWN: LazyLock<RwLock<Known>> = LazyLock::new(RwLock::default);
@@ -25,9 +28,12 @@ pub fn know(secrets: impl IntoIterator<Item = Secret>) {
     if known.secrets.len() == before {
         return;
     }
-    match Redactor::new(&known.secrets) {
-        Ok(redactor) => known.redactor = Arc::new(redactor),
-        Err(error) => {
+    let unmistakable: Vec<Secret> = known.secrets.iter().filter(|secret| secret.is_unmistakable()).cloned().collect();
+    match (Redactor::new(&known.secrets), Redactor::new(&unmistakable)) {
+        (Ok(of_all), Ok(of_unmistakable)) => {
+            (known.of_all, known.of_unmistakable) = (Arc::new(of_all), Arc::new(of_unmistakable));
+        }
+        (Err(error), _) | (_, Err(error)) => {
             known.secrets.truncate(before);
             drop(known);
             tracing::error!(%error, "new secrets of the configuration are not taken out of logs: they are too many");
@@ -35,14 +41,24 @@ pub fn know(secrets: impl IntoIterator<Item = Secret>) {
     }
 }
 
-/// What takes the known secrets out of text.
+/// What takes the known secrets out of data: tasks, prompts, outputs of tools, answers of the API. It leaves those alone that
+/// are words of ordinary text.
 #[must_use]
 pub fn redactor() -> Arc<Redactor> {
-    Arc::clone(&KNOWN.read().unwrap_or_else(PoisonError::into_inner).redactor)
+    Arc::clone(&KNOWN.read().unwrap_or_else(PoisonError::into_inner).of_unmistakable)
 }
 
-/// `text` without the known secrets.
+/// What takes the known secrets out of lines of the log and errors.
+#[must_use]
+pub fn log_redactor() -> Arc<Redactor> {
+    Arc::clone(&KNOWN.read().unwrap_or_else(PoisonError::into_inner).of_all)
+}
+
+/// `text`, a line of the log or an error, without the known secrets.
 #[must_use]
 pub fn redact(text: &str) -> Cow<'_, str> {
-    redactor().redact(text)
+    match log_redactor().redact(text) {
+        Cow::Borrowed(_) => Cow::Borrowed(text),
+        Cow::Owned(redacted) => Cow::Owned(redacted),
+    }
 }

@@ -73,6 +73,17 @@ fn remains(redacted: &str, encoded: &str) -> Option<String> {
 }
 
 #[test]
+fn words_and_plain_numbers_are_not_taken_out_of_data() {
+    let is_unmistakable = |value: &str| Secret::new("s", value).expect("a secret").is_unmistakable();
+    for word in ["analytics", "change-me", "schedule", "completed", "schedule_id", "12345678", "production-database"] {
+        assert!(!is_unmistakable(word), "{word}");
+    }
+    for secret in ["sk-canary-1", "hG7fk2Lq", "0123456789abcdef0123456789abcdef", "correct horse battery staple"] {
+        assert!(is_unmistakable(secret), "{secret}");
+    }
+}
+
+#[test]
 fn a_secret_is_found_in_every_encoding() {
     for key in ["sk-canary", "12345678", "a8F/b7+qQ~", KEY] {
         let redactor = redactor(&[key]);
