@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Settings;
 use super::error::Problem;
-use super::headers::{self, SEC_FETCH_SITE};
+use super::headers::{self, SEC_FETCH_MODE, SEC_FETCH_SITE};
 use super::rate::Rate;
 use crate::tools::http::FROM_AGENT;
 
@@ -46,7 +46,17 @@ impl Door {
     pub(super) fn admit(&self, request: &Request) -> Result<(), Problem> {
         let headers = request.headers();
         headers::check(headers)?;
-        let host = host_of(request)?;
+        let is_open = OPEN.contains(&request.uri().path());
+        let host = match host_of(request) {
+            // Probes of load balancers speak HTTP/1.0, which knows no such header.
+            Ok(None) if is_open => return headers::check_length(headers, self.max_body_bytes),
+            Ok(None) => {
+                let detail = "the header host is missing: it says whom the request is for";
+                return Err(Problem::bad_request(detail));
+            }
+            Ok(Some(host)) => host,
+            Err(problem) => return Err(problem),
+        };
         // A page of another site can make a browser send requests here, under that site's own name (DNS
         // rebinding) or across sites. Neither is possible for a program that people start themselves.
         if self.loopback && !names_this_host(&host) {
@@ -59,7 +69,7 @@ impl Door {
         if headers.contains_key(FROM_AGENT) {
             return Err(Problem::new(StatusCode::FORBIDDEN, "agents do not speak to qron itself: its tools do that"));
         }
-        if !OPEN.contains(&request.uri().path()) {
+        if !is_open {
             self.check_token(headers)?;
             if request.uri().path() != UNCOUNTED {
                 self.rate.count()?;
@@ -82,15 +92,15 @@ fn digest_of(token: &SecretString) -> Option<[u8; 32]> {
     (!token.is_empty()).then(|| Sha256::digest(token.as_bytes()).into())
 }
 
-/// Whom the request is for: by its target and its header, which must agree.
-fn host_of(request: &Request) -> Result<String, Problem> {
+/// Whom the request is for: by its target and its header, which must agree. `None` when neither says so.
+fn host_of(request: &Request) -> Result<Option<String>, Problem> {
     let target = request.uri().authority().map(Authority::as_str);
     match (headers::text(request.headers(), &header::HOST), target) {
-        (Some(host), Some(target)) if host != target => {
+        (Some(host), Some(target)) if !host.eq_ignore_ascii_case(target) => {
             Err(Problem::bad_request("the header host and the target of the request name different hosts"))
         }
-        (Some(host), _) | (None, Some(host)) => Ok(host.to_owned()),
-        (None, None) => Err(Problem::bad_request("the header host is missing: it says whom the request is for")),
+        (Some(host), _) | (None, Some(host)) => Ok(Some(host.to_owned())),
+        (None, None) => Ok(None),
     }
 }
 
@@ -98,7 +108,8 @@ fn host_of(request: &Request) -> Result<String, Problem> {
 ///
 /// A browser says `same-site` also for another port of the same host: any other program of this machine that shows
 /// pages. So only this very origin, and what a person does without a page (`none`), may change something. Other sites
-/// may have a browser read, because they do not get to see the answer: a link to qron works.
+/// may only lead a person here: a link to qron works, and what their pages load themselves is refused, so that it neither counts
+/// against the rate nor runs as their script.
 fn check_site(method: &Method, headers: &HeaderMap, host: &str) -> Result<(), Problem> {
     let refusal = || Problem::new(StatusCode::FORBIDDEN, "requests from pages of other sites are refused");
     if let Some(origin) = headers::text(headers, &header::ORIGIN) {
@@ -110,7 +121,7 @@ fn check_site(method: &Method, headers: &HeaderMap, host: &str) -> Result<(), Pr
     let is_change = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     match headers::text(headers, &SEC_FETCH_SITE) {
         Some("same-origin" | "none") | None => Ok(()),
-        Some(_) if is_change => Err(refusal()),
+        Some(_) if is_change || headers::text(headers, &SEC_FETCH_MODE) != Some("navigate") => Err(refusal()),
         Some(_) => Ok(()),
     }
 }
@@ -181,7 +192,7 @@ mod tests {
             for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
                 assert!(!passes(method.clone(), Some(site)), "{method} {site:?}");
             }
-            assert!(passes(Method::GET, Some(site)), "{site:?}");
+            assert!(!passes(Method::GET, Some(site)), "{site:?}");
         }
     }
 
@@ -192,11 +203,12 @@ mod tests {
             if let Some(header) = header {
                 request = request.header("host", header);
             }
-            host_of(&request.body(axum::body::Body::empty()).expect("a request")).ok()
+            host_of(&request.body(axum::body::Body::empty()).expect("a request")).ok().flatten()
         };
         assert_eq!(host("/", Some("a:1")).as_deref(), Some("a:1"));
         assert_eq!(host("http://a:1/", None).as_deref(), Some("a:1"));
         assert_eq!(host("http://a:1/", Some("a:1")).as_deref(), Some("a:1"));
+        assert_eq!(host("http://Ab:1/", Some("aB:1")).as_deref(), Some("aB:1"));
         assert_eq!(host("http://evil/", Some("localhost")), None);
         assert_eq!(host("/", None), None);
     }

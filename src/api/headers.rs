@@ -8,11 +8,13 @@ use crate::tools::http::FROM_AGENT;
 
 /// Says which site a browser's request comes from.
 pub(super) const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// What a browser says for which purpose it asks: `navigate` when a person goes to a page.
+pub(super) const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 /// Names a request, so that it can be sent again.
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Headers that decide who may call, or how a request is read.
-const DECIDING: [HeaderName; 10] = [
+const DECIDING: [HeaderName; 11] = [
     header::HOST,
     header::ORIGIN,
     header::AUTHORIZATION,
@@ -21,6 +23,7 @@ const DECIDING: [HeaderName; 10] = [
     header::TRANSFER_ENCODING,
     header::EXPECT,
     SEC_FETCH_SITE,
+    SEC_FETCH_MODE,
     IDEMPOTENCY_KEY,
     HeaderName::from_static(FROM_AGENT),
 ];

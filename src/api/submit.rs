@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use axum::http::StatusCode;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -50,6 +51,8 @@ const FIELDS: [&str; 22] = [
 const MAX_TASKS: usize = 10_000;
 /// Seconds after which a request may be sent again that was refused because of a full queue.
 const QUEUE_RETRY_S: u64 = 60;
+/// Users whose queues are counted at the same time.
+const QUEUES_AT_ONCE: usize = 16;
 
 #[derive(Debug, Deserialize)]
 struct NewTask {
@@ -147,25 +150,41 @@ pub(super) async fn read(
     }
 }
 
-/// Refuses tasks of users whose queue would become too long. Requests at the same time are not seen, so that a queue may
-/// become longer by what they bring.
+/// Refuses tasks of users whose queue would become too long. What other replicas insert at the same time is not seen, so that a
+/// queue may become longer by that.
 async fn check_queues(parts: &Parts, tasks: &[Task]) -> Result<(), Problem> {
-    let mut added: BTreeMap<&str, u64> = BTreeMap::new();
-    for user in tasks.iter().filter_map(|task| task.user.as_deref()) {
-        *added.entry(user).or_default() += 1;
-    }
-    for (user, added) in added {
-        let Some(most) = parts.limits.queue_of(user) else { continue };
-        let queued = parts.store.count_unfinished_of(user).await?;
-        if queued + added > u64::from(most) {
-            let detail = format!(
-                "user {user:?} has {queued} tasks that have not ended, and this request adds {added}; the most is {most} \
-                 (limits.users): wait until some have ended, or cancel some"
-            );
-            return Err(Problem::too_many(detail, QUEUE_RETRY_S));
+    let mut added: BTreeMap<&str, Vec<TaskId>> = BTreeMap::new();
+    for task in tasks {
+        if let Some(user) = task.user.as_deref() {
+            added.entry(user).or_default().push(task.id);
         }
     }
-    Ok(())
+    let mut checks = Vec::with_capacity(added.len());
+    for (user, ids) in added {
+        if let Some(most) = parts.limits.queue_of(user) {
+            checks.push(check_queue(parts, user, ids, u64::from(most)));
+        }
+    }
+    futures_util::stream::iter(checks).buffer_unordered(QUEUES_AT_ONCE).try_collect().await
+}
+
+async fn check_queue(parts: &Parts, user: &str, ids: Vec<TaskId>, most: u64) -> Result<(), Problem> {
+    let added = ids.len() as u64;
+    let length = parts.store.join_queue(user, added, most).await?;
+    if length <= most {
+        return Ok(());
+    }
+    // A request that is sent again adds only what is not there yet.
+    let there = parts.store.task_statuses(&ids).await?.len() as u64;
+    if length - there <= most || there == added {
+        return Ok(());
+    }
+    let (queued, added) = (length - added, added - there);
+    let detail = format!(
+        "user {user:?} has {queued} tasks that have not ended, and this request adds {added}; the most is {most} \
+         (limits.users): wait until some have ended, or cancel some"
+    );
+    Err(Problem::too_many(detail, QUEUE_RETRY_S))
 }
 
 /// Reads one task; what it says may still be impossible.

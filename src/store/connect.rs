@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::artifacts::Files;
 use super::completeness::Completeness;
 use super::memory::Dense;
+use super::queues::Queues;
 use super::requests::Inner;
 use super::{ArtifactSettings, Settings, Store, StoreError, rest_port, writer};
 use crate::domain::url;
@@ -52,6 +53,7 @@ impl Store {
             admission_scan: Mutex::new(None),
             overlooked_scan: Mutex::new(None),
             completeness: Completeness::new(),
+            queues: Queues::default(),
         };
         if let Err(error) = inner.check_version().await {
             return Err(rest_port::explain(&settings.url, error).await);

@@ -13,7 +13,7 @@
 //!   `writer` (the group commit): the life of a task; `patience`: waiting for a store that does not answer;
 //! - `schedules`: what makes tasks recur;
 //! - `attempts`, `dead_letters`, `replicas`, `events`, `artifacts`, `state`, `memory`, `search`: what is kept beside it;
-//! - `identity`: what tells this store from others; `completeness`: what its collections lack;
+//! - `identity`: what tells this store from others; `completeness`: what its collections lack; `queues`: how many tasks a user has;
 //! - `control`, `retention`: what people have put on hold; what is removed once it is old.
 
 use std::sync::Arc;
@@ -56,6 +56,7 @@ mod newest;
 mod overlooked;
 mod patience;
 mod prefix;
+mod queues;
 mod replicas;
 mod requests;
 mod rest_port;

@@ -25,6 +25,7 @@ use super::collections::Collection;
 use super::completeness::Completeness;
 use super::error::explain;
 use super::memory::Dense;
+use super::queues::Queues;
 use super::unreadable::tell_once;
 use super::values::from_payload;
 use super::{Page, StoreError};
@@ -49,6 +50,7 @@ pub(super) struct Inner {
     pub(super) admission_scan: Mutex<Option<Instant>>,
     /// What the collections lacked when they were last looked at.
     pub(super) completeness: Completeness,
+    pub(super) queues: Queues,
     /// Before this no points are looked for that no search finds.
     pub(super) overlooked_scan: Mutex<Option<Instant>>,
 }

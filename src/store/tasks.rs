@@ -156,17 +156,6 @@ impl Store {
         self.inner.count("count_tasks", Collection::Tasks, Some(conditions(filter)), true).await
     }
 
-    /// How many tasks of `user` have not ended, exactly. Points that wait for admission do not count.
-    ///
-    /// # Errors
-    /// A failure of the store.
-    pub async fn count_unfinished_of(&self, user: &str) -> Result<u64, StoreError> {
-        let statuses = TaskStatus::ALL.into_iter().filter(|status| !status.is_terminal()).collect();
-        let mut filter = conditions(&TaskFilter { statuses, user: Some(user.to_owned()), ..TaskFilter::default() });
-        filter.must.push(Condition::matches(ADMITTED, true));
-        self.inner.count("count_queue", Collection::Tasks, Some(filter), true).await
-    }
-
     /// The statuses of those of the tasks `ids` that there are and whose status can be read.
     ///
     /// # Errors

@@ -68,6 +68,10 @@ async fn a_header_that_is_there_twice_or_cannot_be_read_is_wrong_and_not_absent(
         (host, vec![JSON, token, b"idempotency-key: "], "400"),
         (host, vec![JSON, token, b"content-length: 5"], "400"),
     ];
+    for probe in ["/healthz", "/readyz"] {
+        let answer = raw(&app, format!("GET {probe} HTTP/1.0\r\n\r\n").as_bytes()).await;
+        assert_eq!(status(&answer), "200", "{probe}: {answer}");
+    }
     for (host, lines, expected) in wrong {
         let request = submitting(host, &lines);
         let answer = raw(&app, &request).await;
@@ -110,9 +114,13 @@ async fn a_browser_changes_nothing_for_pages_of_other_sites() {
     for site in ["same-origin", "none"] {
         assert_eq!(submitted(site).await, StatusCode::CREATED, "{site}");
     }
-    // A link on another page works.
-    let link = app.request(Method::GET, "/api/v1/tasks").header("sec-fetch-site", "cross-site");
-    assert_eq!(link.send().await.expect("an answer").status(), StatusCode::OK);
+    // A link on another page works; what the page loads itself does not.
+    for (mode, expected) in [("navigate", StatusCode::OK), ("no-cors", StatusCode::FORBIDDEN)] {
+        let read = app.request(Method::GET, "/api/v1/tasks").header("sec-fetch-site", "cross-site");
+        let answer = read.header("sec-fetch-mode", mode).send().await.expect("an answer");
+        assert_eq!(answer.status(), expected, "{mode}");
+        assert_eq!(answer.headers()["cross-origin-resource-policy"], "same-origin");
+    }
     app.stop().await;
 }
 
