@@ -60,13 +60,17 @@ impl Write for Redacting {
 
     fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
         let redactor = secrets::log_redactor();
-        match self.0 {
+        let written = match self.0 {
             LogFormat::Text => io::stderr().write_all(&redactor.redact_bytes(line)),
             LogFormat::Json => {
                 let (line, end) = line.strip_suffix(b"\n").map_or((line, &b""[..]), |line| (line, b"\n"));
                 io::stderr().write_all(&[&redactor.redact_json(line), end].concat())
             }
-        }
+        };
+        // A disk that is full, or a pipe that is closed, loses lines. There is no place left to say so, and the library would
+        // panic if it were told.
+        drop(written);
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -119,7 +119,11 @@ async fn a_huge_answer_is_refused_before_it_is_in_memory() {
     assert!(error.failure.message.contains("model.max_response_bytes of 4194304 bytes"), "{error}");
     assert!(error.failure.message.len() < 300, "{error}");
     settings.max_response_bytes = 11 << 20;
-    assert_eq!(ask(&settings).await.expect("an answer").content.len(), 10 << 20);
+    let error = ask(&settings).await.expect_err("a failure");
+    assert!(error.failure.message.contains("more than 1 MiB of text"), "{error}");
+    let server = self::server(vec![always(Fault::HugeBody { bytes: 1 << 19 })]).await;
+    settings.base_url = server.base_url();
+    assert_eq!(ask(&settings).await.expect("an answer").content.len(), 1 << 19);
 }
 
 #[tokio::test]

