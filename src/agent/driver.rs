@@ -188,11 +188,9 @@ impl<'a> Driver<'a> {
                     is_behind = held_back.needs_tree;
                 }
             }
-            if !held_back.models.is_empty() {
-                if !self.is_known {
-                    self.recorder.announce().await?;
-                    self.is_known = true;
-                }
+            if !held_back.models.is_empty() && !self.is_known {
+                self.recorder.announce().await?;
+                self.is_known = true;
             }
             for call in held_back.models {
                 self.call_model(call);

@@ -16,6 +16,8 @@ use crate::telemetry::secrets;
 
 const CONNECT_TIME_LIMIT: Duration = Duration::from_secs(5);
 const TIME_LIMIT: Duration = Duration::from_mins(1);
+/// Body, in bytes, from which on a connection that ends early means that the body was refused.
+const LARGE_BODY: usize = 1024 * 1024;
 
 /// The API of one qron.
 pub(crate) struct Client {
@@ -136,7 +138,10 @@ impl Client {
     async fn answer(&self, request: RequestBuilder) -> Result<Vec<u8>, CliError> {
         let token = self.token.expose_secret();
         let request = if token.is_empty() { request } else { request.bearer_auth(token) };
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let (client, request) = request.build_split();
+        let request = request.map_err(|error| self.unreachable(&error))?;
+        let bytes = request.body().and_then(reqwest::Body::as_bytes).map_or(0, <[u8]>::len);
+        let response = client.execute(request).await.map_err(|error| self.unsent(&error, bytes))?;
         let status = response.status();
         let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
         if status.is_success() {
@@ -158,6 +163,18 @@ impl Client {
         };
         CliError::Failed(format!(
             "{what}: set the variable QRON__API__TOKEN, or api.token in the file of --config, to the api.token of that qron"
+        ))
+    }
+
+    /// Why a request with a body of `bytes` has no answer. A body that is too large is refused on its head, and the refusal may
+    /// be lost while the rest is on its way.
+    fn unsent(&self, error: &reqwest::Error, bytes: usize) -> CliError {
+        if bytes < LARGE_BODY || error.is_connect() || error.is_timeout() {
+            return self.unreachable(error);
+        }
+        CliError::Usage(format!(
+            "the qron at {} refused to read a request of {bytes} bytes: send less at once, or raise its setting api.max_body_bytes",
+            self.shown_base()
         ))
     }
 

@@ -74,12 +74,7 @@ impl Secret {
     pub fn is_unmistakable(&self) -> bool {
         let any = |of: fn(char) -> bool| self.value.chars().any(of);
         let digits = any(|letter| letter.is_ascii_digit());
-        let kinds = [
-            any(|letter| letter.is_lowercase()),
-            any(|letter| letter.is_uppercase()),
-            digits,
-            any(|letter| !letter.is_alphanumeric()),
-        ];
+        let kinds = [any(char::is_lowercase), any(char::is_uppercase), digits, any(|letter| !letter.is_alphanumeric())];
         let kinds = kinds.into_iter().filter(|kind| *kind).count();
         kinds >= 3 || (kinds == 2 && digits && self.value.len() >= 12) || self.value.len() >= 24
     }

@@ -188,7 +188,10 @@ mod tests {
             ("http://sk-canary-1@h/", "[Secret(password of store.url)]"),
             ("http://h/?api_key=canary-1&version=2024-01-01", "[Secret(api_key of store.url)]"),
             ("http://h/?X-Sig=canary-1#x", "[Secret(X-Sig of store.url)]"),
-            ("http://h/?accessToken=canary-1&APIKey=canary-2", "[Secret(accessToken of store.url)]"),
+            (
+                "http://h/?accessToken=canary-1&APIKey=canary-2",
+                "[Secret(accessToken of store.url), Secret(APIKey of store.url)]",
+            ),
             ("https://jira.example/list?keyspace=production&author=somebody-1", "[]"),
             ("http://h/?canary-12", "[Secret(query of store.url)]"),
             ("postgres://reporting:reporting@h/d", "[]"),

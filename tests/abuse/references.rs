@@ -10,7 +10,7 @@ fn step(id: &str, tool: &str, arguments: &Value) -> Value {
 }
 
 fn one(text: String) -> Value {
-    json!([step("a", "calculate", &json!({ "expression": text }))])
+    json!([step("a", "calculate", &json!({ "expression": Value::String(text) }))])
 }
 
 /// A text that takes half a minute where each reference is searched for its end anew.

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     fn plan(steps: Vec<Value>) -> Plan {
-        serde_json::from_value(json!({ "steps": steps })).expect("a plan")
+        serde_json::from_value(json!({ "steps": Value::Array(steps) })).expect("a plan")
     }
 
     fn step(id: &str, arguments: &Value) -> Value {

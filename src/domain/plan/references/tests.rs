@@ -52,7 +52,7 @@ fn an_escaped_mark_in_an_output_stays_as_it_is() {
 fn hostile_texts_cost_time_in_proportion_to_their_length() {
     const TIMES: usize = 40_000;
     let outputs: HashMap<String, Value> = HashMap::new();
-    let distinct: String = (0..TIMES).map(|number| format!("${{a{number}}}")).collect();
+    let distinct: String = (0..TIMES).map(|number| ["${a", &number.to_string(), "}"].concat()).collect();
     for text in [
         // 27 s of quadratic work.
         "${.".repeat(400_000) + "}",

@@ -376,14 +376,24 @@ fn tokens(text: &str, dialect: Dialect) -> Vec<Token> {
 
 /// The names before parentheses in `text`, found without parsing it. Keywords are among them.
 fn names_before_parentheses(text: &str, dialect: Dialect) -> Vec<String> {
-    let tokens = tokens(text, dialect);
-    let name = |three: &[Token]| match three {
+    // Words that an expression or a table may follow. After others, a name with parentheses is an alias with its columns.
+    const OPENING: &str = "SELECT DISTINCT FROM JOIN LATERAL ON WHERE AND OR NOT IN LIKE BY HAVING LIMIT OFFSET WHEN THEN ELSE \
+        CASE FILTER VALUES UNION";
+    let is = |token: &Token, words: &str| {
+        let Token::Word(word) = token else { return false };
+        word.quote_style.is_none() && words.split_whitespace().any(|known| word.value.eq_ignore_ascii_case(known))
+    };
+    let name = |four: &[Token]| match four {
         // A type may have parentheses as well.
-        [Token::DoubleColon, ..] => None,
-        [_, Token::Word(word), Token::LParen] => Some(word.value.to_lowercase()),
+        [_, Token::DoubleColon | Token::RParen, ..] => None,
+        // A keyword is the name of a table here, which the database refuses, and its alias follows.
+        [place, Token::Word(_), ..] if *place == Token::Comma || is(place, "FROM JOIN LATERAL") => None,
+        [_, before @ Token::Word(_), ..] if !is(before, OPENING) => None,
+        [_, _, Token::Word(word), Token::LParen] => Some(word.value.to_lowercase()),
         _ => None,
     };
-    tokens.windows(3).filter_map(name).collect()
+    let tokens: Vec<Token> = std::iter::once(Token::EOF).chain(tokens(text, dialect)).collect();
+    tokens.windows(4).filter_map(name).collect()
 }
 
 fn holds(text: &str, dialect: Dialect) {
