@@ -62,8 +62,8 @@ impl Running {
             let said = running.said();
             let entries = said[from..].lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
             if let Some(entry) = entries.into_iter().find(|entry| entry["api"].is_string()) {
-                running.api = entry["api"].as_str().expect("a URL").to_owned();
-                running.store = entry["store"].as_str().expect("a URL").to_owned();
+                entry["api"].as_str().expect("a URL").clone_into(&mut running.api);
+                entry["store"].as_str().expect("a URL").clone_into(&mut running.store);
                 return running;
             }
             assert!(began.elapsed() < DEADLINE && running.child.try_wait().expect("a child").is_none(), "{said}");
