@@ -69,7 +69,8 @@ pub(crate) fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let told = format!("thread {:?} {panic}{trace}", thread.name().unwrap_or("without a name"));
     for text in secrets::redact(&told).lines() {
-        eprintln!("{}", escape(text));
+        // A panic in here would end the process, and there is no other place to say it.
+        drop(writeln!(io::stderr(), "{}", escape(text)));
     }
 }
 
