@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::edge::convert::filter::filter_opt;
-use crate::edge::convert::limits::check_results;
+use crate::edge::convert::limits::{RESULTS, check_results};
 use crate::edge::convert::select::{order_by_in, payload_selector, positive, record_out, vector_selector};
 use crate::edge::convert::value::{id_in, id_out, ids_in, path_in};
 use crate::edge::error::Fault;
@@ -45,13 +45,18 @@ pub(crate) async fn scroll(registry: &Registry, request: proto::ScrollPoints) ->
         order_by: order_by.map(qdrant_edge::OrderByInterface::Struct),
     };
     let page = collection.read(move |shard| {
+        let limit = scroll.limit.unwrap_or(DEFAULT_LIMIT);
+        if scroll.order_by.is_none() {
+            // What is left out comes with the next page, to which the answer points.
+            scroll.limit = Some(limit.min(RESULTS));
+            return shard.scroll(scroll).map(Ok);
+        }
+        // An ordered answer points to no next page, so a shorter one would look complete.
         let room = room(shard);
-        if let Err(fault) = check_results(scroll.limit.unwrap_or(DEFAULT_LIMIT), room) {
+        if let Err(fault) = check_results(limit, room) {
             return Ok(Err(fault));
         }
-        if scroll.order_by.is_some() {
-            scroll.limit = scroll.limit.map(|limit| limit.min(room));
-        }
+        scroll.limit = Some(limit.min(room));
         shard.scroll(scroll).map(Ok)
     });
     let (records, next) = page.await??;
@@ -85,13 +90,10 @@ pub(crate) async fn facet(registry: &Registry, request: proto::FacetCounts) -> R
         exact: request.exact.unwrap_or_default(),
     };
     let facets = collection.read(move |shard| {
-        facet.limit = facet.limit.min(room(shard));
-        if let Err(fault) = check_results(facet.limit, facet.limit) {
-            return Ok(Err(fault));
-        }
-        shard.facet(facet).map(Ok)
+        facet.limit = facet.limit.min(room(shard)).min(RESULTS);
+        shard.facet(facet)
     });
-    let facets = facets.await??;
+    let facets = facets.await?;
     let hits = facets.hits.into_iter().map(|hit| {
         let variant = match hit.value {
             FacetValue::Keyword(word) => facet_value::Variant::StringValue(word),
