@@ -83,8 +83,14 @@ pub(super) async fn submit(
 /// Refuses to insert into collections of which something is missing: the tasks would be lost, or not found when they are
 /// due.
 async fn check_store(parts: &Parts) -> Result<(), Problem> {
-    // A store that does not answer this refuses the insert itself, or takes it.
-    let faults = parts.store.lacks().await.unwrap_or_default();
+    let faults = match parts.store.lacks_for_inserts().await {
+        Ok(faults) => faults,
+        Err(error) => {
+            // A store that does not answer this refuses the insert itself, or takes it.
+            tracing::debug!(%error, "inserting without having looked at the collections");
+            return Ok(());
+        }
+    };
     if faults.is_empty() {
         return Ok(());
     }

@@ -40,13 +40,29 @@ impl Store {
     /// # Errors
     /// A failure of the store.
     pub async fn lacks(&self) -> Result<Vec<String>, StoreError> {
-        let completeness = &self.inner.completeness;
+        self.lacks_of(&self.inner.completeness, &Collection::ALL).await
+    }
+
+    /// What those collections lack into which tasks are inserted, as [`Store::lacks`] tells it of all.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn lacks_for_inserts(&self) -> Result<Vec<String>, StoreError> {
+        self.lacks_of(&self.inner.insertable, &[Collection::Tasks, Collection::Keys]).await
+    }
+
+    async fn lacks_of(
+        &self,
+        completeness: &Completeness,
+        collections: &[Collection],
+    ) -> Result<Vec<String>, StoreError> {
         let (at, last) = completeness.known().clone();
         if at.elapsed() < HOLDS {
             return Ok(last);
         }
         let Ok(_looking) = completeness.looking.try_lock() else { return Ok(last) };
-        let faults = try_join_all(Collection::ALL.map(|collection| self.inner.faults_of(collection))).await?.concat();
+        let looks = collections.iter().map(|collection| self.inner.faults_of(*collection));
+        let faults = try_join_all(looks).await?.concat();
         *completeness.known() = (Instant::now(), faults.clone());
         Ok(faults)
     }

@@ -53,6 +53,7 @@ impl Store {
             admission_scan: Mutex::new(None),
             overlooked_scan: Mutex::new(None),
             completeness: Completeness::new(),
+            insertable: Completeness::new(),
             queues: Queues::default(),
         };
         if let Err(error) = inner.check_version().await {

@@ -50,6 +50,8 @@ pub(super) struct Inner {
     pub(super) admission_scan: Mutex<Option<Instant>>,
     /// What the collections lacked when they were last looked at.
     pub(super) completeness: Completeness,
+    /// The same of the collections into which tasks are inserted.
+    pub(super) insertable: Completeness,
     pub(super) queues: Queues,
     /// Before this no points are looked for that no search finds.
     pub(super) overlooked_scan: Mutex<Option<Instant>>,

@@ -45,3 +45,16 @@ async fn a_collection_that_is_gone_or_made_anew_is_told() {
     app.until_says("/readyz", |readiness| says(readiness, &[&memory, "lacks the vector"])).await;
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inserts_need_only_the_collections_that_they_write_to() {
+    let prefix = common::unique_prefix();
+    let app = TestApp::with(&[("QRON__STORE__PREFIX", prefix.as_str())]).await;
+    let client = Qdrant::from_url(&common::qdrant_url()).skip_compatibility_check().build().expect("a client");
+    let memory = format!("{prefix}memory");
+    client.delete_collection(&memory).await.expect("deleted");
+    app.until_says("/readyz", |readiness| says(readiness, &[&memory, "is gone"])).await;
+    let (status, told) = app.post("/api/v1/tasks", &calculation("1 + 1")).await;
+    assert_eq!(status, StatusCode::CREATED, "{told}");
+    app.stop().await;
+}
