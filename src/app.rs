@@ -21,7 +21,7 @@ use crate::domain::url;
 use crate::edge::{EdgeError, EdgeServer};
 use crate::llm::Models;
 use crate::net::FileLimit;
-use crate::net::seats::Seats;
+use crate::net::seats::{SeatHandle, Seats};
 use crate::scheduler::{self, Runner, RunnerError};
 use crate::store::{self, Store, StoreError};
 use crate::telemetry::exporter::{self, ExporterError};
@@ -282,6 +282,7 @@ fn address_of(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr,
 }
 
 async fn serve(listener: Listener, router: axum::Router, stop: CancellationToken) {
+    let router = router.into_make_service_with_connect_info::<SeatHandle>();
     if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await {
         tracing::error!(%error, "the api has stopped");
     }

@@ -11,12 +11,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep};
 
 use crate::net::acceptor::Acceptor;
-use crate::net::seats::{Seat, Seats, Standing};
+use crate::net::seats::{Seat, SeatHandle, Seats, Standing};
 
 /// How long a connection may rest between two requests; longer than clients keep them, which then need not ask twice.
 const REST: Duration = Duration::from_mins(2);
@@ -49,6 +51,12 @@ impl axum::serve::Listener for Listener {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.acceptor.local_addr()
+    }
+}
+
+impl Connected<IncomingStream<'_, Listener>> for SeatHandle {
+    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
+        stream.io().seat.handle()
     }
 }
 
@@ -88,10 +96,11 @@ impl<S> Connection<S> {
             Phase::Rest => REST,
         };
         match phase {
-            // The head of a further request: its connection is idle until the head is there.
+            // The head of a further request: its connection is idle until the head is there. The first request makes it
+            // busy once the door has admitted it.
             Phase::Head => {}
-            Phase::Request | Phase::Answer => self.seat.set(Standing::Busy),
-            Phase::Rest => self.seat.set(Standing::Idle),
+            Phase::Request | Phase::Answer => self.seat.set_admitted(Standing::Busy),
+            Phase::Rest => self.seat.set_admitted(Standing::Idle),
         }
         self.phase = phase;
         self.deadline.as_mut().reset(Instant::now() + length);
@@ -313,5 +322,25 @@ mod tests {
             }
         };
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_stays_new_until_a_request_is_admitted() {
+        let (mut connection, mut client) = connected();
+        let seat = connection.seat.handle();
+        let mut exchange = async |admitted: bool| {
+            client.write_all(REQUEST_HEAD).await.expect("sent");
+            connection.read_exact(&mut vec![0; REQUEST_HEAD.len()]).await.expect("the head");
+            if admitted {
+                seat.set(Standing::Busy);
+            }
+            let under_way = seat.standing();
+            connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.expect("sent");
+            client.read_exact(&mut [0; 19]).await.expect("the answer");
+            (under_way, seat.standing())
+        };
+        assert_eq!(exchange(false).await, (Some(Standing::New), Some(Standing::New)));
+        assert_eq!(exchange(true).await, (Some(Standing::Busy), Some(Standing::Idle)));
+        assert_eq!(exchange(false).await, (Some(Standing::Busy), Some(Standing::Idle)));
     }
 }

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use super::door::Door;
+use super::door::{self, Door};
 use super::error::Problem;
+use crate::net::seats::{SeatHandle, Standing};
 use crate::telemetry::metrics;
 
 /// Longest time a request may take, its body included.
@@ -22,10 +23,13 @@ pub(super) async fn guard(State(door): State<Door>, request: Request, next: Next
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
     let mut response = match door.admit(&request) {
         Err(problem) => problem.into_response(),
-        Ok(()) => tokio::time::timeout(TIME_LIMIT, next.run(request)).await.unwrap_or_else(|_| {
-            let detail = format!("the request took longer than {} s", TIME_LIMIT.as_secs());
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
-        }),
+        Ok(()) => {
+            keep_seat(&request);
+            tokio::time::timeout(TIME_LIMIT, next.run(request)).await.unwrap_or_else(|_| {
+                let detail = format!("the request took longer than {} s", TIME_LIMIT.as_secs());
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
+            })
+        }
     };
     add_headers(response.headers_mut());
     let took = started.elapsed();
@@ -33,6 +37,16 @@ pub(super) async fn guard(State(door): State<Door>, request: Request, next: Next
     metrics::API_REQUEST_SECONDS.record(took, [method, route]);
     tracing::debug!(method, route, status = response.status().as_u16(), ?took, "request");
     response
+}
+
+/// Lets the connection of an admitted request outrank those of strangers. What is open to strangers does not do so.
+fn keep_seat(request: &Request) {
+    if door::is_open(request) {
+        return;
+    }
+    if let Some(ConnectInfo(seat)) = request.extensions().get::<ConnectInfo<SeatHandle>>() {
+        seat.set(Standing::Busy);
+    }
 }
 
 fn add_headers(headers: &mut HeaderMap) {

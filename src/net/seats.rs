@@ -127,8 +127,15 @@ impl Seat {
         self.gives_way.as_mut().poll(context)
     }
 
-    pub(crate) fn set(&self, standing: Standing) {
-        self.handle.set(standing);
+    /// Says what the connection does now, if a request of it was admitted already: until then it stays new.
+    pub(crate) fn set_admitted(&self, standing: Standing) {
+        self.handle.seats.change(self.handle.id, |entry| {
+            let changed = entry.standing != Standing::New && entry.standing != standing;
+            if changed {
+                entry.standing = standing;
+            }
+            changed
+        });
     }
 
     pub(crate) fn handle(&self) -> SeatHandle {
@@ -198,7 +205,7 @@ mod tests {
 
     fn open(seats: &Seats, standing: Standing) -> Seat {
         let seat = seats.take();
-        seat.set(standing);
+        seat.handle().set(standing);
         seat
     }
 
