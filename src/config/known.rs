@@ -5,7 +5,7 @@ use std::path::Path;
 
 use figment::value::{Dict, Value};
 
-use super::show::is_secret;
+use super::show::{is_secret, is_url};
 use crate::domain::redaction::Secret;
 use crate::domain::url;
 
@@ -31,12 +31,11 @@ fn collect_value(path: &str, value: &Value, found: &mut Vec<Secret>) {
         Value::Dict(_, section) => collect(path, section, found),
         Value::Array(_, items) => items.iter().for_each(|item| collect_value(path, item, found)),
         Value::String(_, text) => {
-            let name = path.rsplit('.').next().unwrap_or_default();
             // Other texts are for people and models: what follows a question mark there is no secret.
-            if matches!(name, "url" | "base_url") {
+            if is_url(path) {
                 found.extend(url::secrets_in(path, text));
             }
-            if is_secret(path) && !(name == "url" && text.contains("://")) {
+            if is_secret(path) && !(is_url(path) && text.contains("://")) {
                 found.extend(Secret::new(path, text));
             }
         }
@@ -73,4 +72,38 @@ pub(super) fn exposed(path: &Path) -> Option<String> {
             path = path.display()
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::layers::parse;
+
+    fn names(file: &str) -> Vec<String> {
+        let layer = parse(file, "a test").expect("TOML");
+        secrets(&layer.values).iter().map(|secret| secret.name().to_owned()).collect()
+    }
+
+    #[test]
+    fn text_for_people_and_models_holds_no_secret() {
+        for text in [
+            "Look things up at https://wiki.example/. Is it urgent? Write to the team first.",
+            "See https://x.example: mail the-team or ops@x.org",
+            "https://jira.example/list?keyspace=production",
+            "https://wiki.example/?api_key=the-key-of-the-wiki",
+            "https://wiki.example/?everything",
+        ] {
+            let of_agent = format!("[agents.x]\nrole = \"{text}\"\ninstructions = \"{text}\"\n");
+            assert_eq!(names(&of_agent), [""; 0], "{text}");
+        }
+        let of_url = |url: &str| names(&format!("[store]\nurl = \"{url}\"\n[model]\nbase_url = \"{url}\"\n"));
+        for parameter in ["keyspace", "assignee", "keyword", "author", "country_code", "passage", "signal", "monkey"] {
+            assert_eq!(of_url(&format!("https://jira.example/list?{parameter}=production")), [""; 0], "{parameter}");
+        }
+        for parameter in ["api_key", "api-key", "X.Api.Key", "accessToken", "APIKEY", "user_password"] {
+            assert_eq!(of_url(&format!("https://h/?{parameter}=production")).len(), 2, "{parameter}");
+        }
+        assert_eq!(of_url("https://h/?canary-12"), ["query of model.base_url", "query of store.url"]);
+        assert_eq!(names("[tools.sql.s]\nurl = \"postgres://u:canary-1@h/d\"\n"), ["password of tools.sql.s.url"]);
+    }
 }

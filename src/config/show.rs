@@ -11,6 +11,11 @@ pub(super) fn is_secret(path: &str) -> bool {
     matches!(key, "api_key" | "token") || (key == "url" && path.starts_with("tools.sql."))
 }
 
+/// Whether the setting at `path` is a URL, which may hold secrets.
+pub(super) fn is_url(path: &str) -> bool {
+    matches!(path.rsplit('.').next(), Some("url" | "base_url"))
+}
+
 /// The merged settings as TOML.
 pub(super) fn toml(merged: &Figment) -> String {
     let mut lines = Vec::new();
@@ -30,7 +35,9 @@ fn write_section(lines: &mut Vec<String>, path: &str, section: &Dict) {
     for (key, value) in plain {
         let shown = match value {
             Value::String(_, secret) if is_secret(&join(key)) && !secret.is_empty() => quoted(HIDDEN),
-            value => inline(value),
+            value if is_url(&join(key)) => inline(value),
+            // Text for people and models stays as it is: what follows a question mark there is no secret.
+            value => line(value, quoted),
         };
         lines.push(format!("{} = {shown}", quoted_key(key)));
     }
@@ -53,14 +60,21 @@ fn quoted(text: &str) -> String {
 
 /// A value on one line; a URL without its secrets.
 pub(super) fn inline(value: &Value) -> String {
+    line(value, |text| quoted(&url::shown(text)))
+}
+
+/// A value on one line, its texts as `of_text` writes them.
+fn line(value: &Value, of_text: fn(&str) -> String) -> String {
     match value {
-        Value::String(_, text) => quoted(&url::shown(text)),
+        Value::String(_, text) => of_text(text),
         Value::Char(_, c) => quoted(&c.to_string()),
         Value::Bool(_, yes) => yes.to_string(),
         Value::Num(_, Num::F32(number)) => format!("{number:?}"),
         Value::Num(_, Num::F64(number)) => format!("{number:?}"),
         Value::Num(..) => value.to_i128().map_or_else(String::new, |number| number.to_string()),
-        Value::Array(_, items) => format!("[{}]", items.iter().map(inline).collect::<Vec<_>>().join(", ")),
+        Value::Array(_, items) => {
+            format!("[{}]", items.iter().map(|item| line(item, of_text)).collect::<Vec<_>>().join(", "))
+        }
         Value::Dict(..) => "{…}".to_owned(),
         Value::Empty(..) => quoted(""),
     }

@@ -5,7 +5,7 @@ use super::redaction::Secret;
 /// What stands for a part that is not shown.
 pub const HIDDEN: &str = "***";
 /// Words in the names of parameters that hold a secret, lower case.
-const SECRET_NAMES: [&str; 18] = [
+const SECRET_NAMES: [&str; 17] = [
     "key",
     "apikey",
     "token",
@@ -23,7 +23,6 @@ const SECRET_NAMES: [&str; 18] = [
     "cred",
     "credential",
     "credentials",
-    "code",
 ];
 
 /// `text` with user, password, the values of the query and the fragment hidden, if it is a URL or nearly one; other text as it
@@ -119,7 +118,8 @@ fn is_secret_name(name: &str) -> bool {
         }
         was_lower = letter.is_lowercase();
     }
-    words.iter().any(|word| SECRET_NAMES.contains(&word.as_str()))
+    // A code with another word beside it is one of a country, a language or an error.
+    words == ["code"] || words.iter().any(|word| SECRET_NAMES.contains(&word.as_str()))
 }
 
 fn split(text: &str, at: char) -> (&str, Option<&str>) {
@@ -192,6 +192,7 @@ mod tests {
                 "http://h/?accessToken=canary-1&APIKey=canary-2",
                 "[Secret(accessToken of store.url), Secret(APIKey of store.url)]",
             ),
+            ("http://h/?code=canary-1&country_code=de-canary-2", "[Secret(code of store.url)]"),
             ("https://jira.example/list?keyspace=production&author=somebody-1", "[]"),
             ("http://h/?canary-12", "[Secret(query of store.url)]"),
             ("postgres://reporting:reporting@h/d", "[]"),

@@ -303,6 +303,11 @@ fn the_effective_settings_can_be_read_again() {
     assert_eq!(again.effective_toml(), config.effective_toml());
     assert_eq!(again.agents["x"].role, "says \"hi\"\n");
     assert!((again.model.prices["gpt 5"].completion - 2.0).abs() < f64::EPSILON);
+
+    for text in ["https://wiki.example/?page=1#top", "me:you@example.org", "Look at https://x.example/?a=b c"] {
+        let config = load(&format!("[agents.x]\ninstructions = \"{text}\"\n"), &[]).expect("valid");
+        assert!(config.effective_toml().contains(text), "{}", config.effective_toml());
+    }
 }
 
 #[test]
