@@ -103,6 +103,8 @@ struct Search {
     forms: Vec<Form>,
     /// What stands for each secret.
     names: Vec<String>,
+    /// Bytes of the shortest pattern: a shorter text holds none, since decoding never makes it longer.
+    shortest: usize,
     /// Bytes of text that are decoded at once, and how many of them belong to the next piece as well.
     piece: usize,
     overlap: usize,
@@ -131,12 +133,14 @@ impl Redactor {
                 forms.push(form);
             }
         }
+        let shortest = texts.iter().map(Vec::len).min().unwrap_or_default();
         let longest = texts.iter().map(Vec::len).max().unwrap_or_default();
         let patterns = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(texts)?;
         // Each letter may be written with 6 characters, and backslashes are doubled with each escape.
         let overlap = longest.saturating_mul(24).max(1_024);
         let names = secrets.iter().map(|secret| format!("[{}]", secret.name)).collect();
-        Ok(Self(Some(Search { patterns, forms, names, piece: overlap.saturating_mul(4).max(64 * 1_024), overlap })))
+        let piece = overlap.saturating_mul(4).max(64 * 1_024);
+        Ok(Self(Some(Search { patterns, forms, names, shortest, piece, overlap })))
     }
 
     /// `text` without the secrets.
@@ -151,7 +155,9 @@ impl Redactor {
     /// `bytes` without the secrets.
     #[must_use]
     pub fn redact_bytes<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
-        let Some(search) = &self.0 else { return Cow::Borrowed(bytes) };
+        let Some(search) = self.0.as_ref().filter(|search| bytes.len() >= search.shortest) else {
+            return Cow::Borrowed(bytes);
+        };
         let found = search.find(bytes);
         if found.is_empty() {
             return Cow::Borrowed(bytes);
@@ -194,12 +200,16 @@ impl Redactor {
         }
     }
 
-    /// Takes the secrets out of every string and every name of a field in `fields`.
-    pub fn redact_fields(&self, fields: &mut Map<String, Value>) {
-        if self.0.is_none() {
-            return;
+    /// Takes the secrets out of the values of `fields`, whose names the program itself gives and needs.
+    pub fn redact_values(&self, fields: &mut Map<String, Value>) {
+        if self.0.is_some() {
+            fields.values_mut().for_each(|value| self.redact_value(value));
         }
-        fields.values_mut().for_each(|value| self.redact_value(value));
+    }
+
+    /// Takes the secrets out of every string and every name of a field in `fields`.
+    fn redact_fields(&self, fields: &mut Map<String, Value>) {
+        self.redact_values(fields);
         let names: Vec<String> =
             fields.keys().filter(|name| matches!(self.redact(name), Cow::Owned(_))).cloned().collect();
         for name in names {

@@ -43,17 +43,17 @@ pub(super) fn task_id(id: Option<&PointId>) -> Option<TaskId> {
     }
 }
 
-/// A payload as Qdrant takes it, without the secrets of this process. What is nested deeper than [`MAX_DEPTH`] becomes JSON
+/// A payload as Qdrant takes it, its values without the secrets of this process. What is nested deeper than [`MAX_DEPTH`] becomes JSON
 /// text.
 pub(super) fn to_payload(mut object: Map<String, Value>) -> HashMap<String, QdrantValue> {
-    secrets::redactor().redact_fields(&mut object);
+    secrets::redactor().redact_values(&mut object);
     object.into_iter().map(|(key, value)| (key, shallow(value, MAX_DEPTH).into())).collect()
 }
 
-/// A payload as JSON, without the secrets of this process: other clients may have written them.
+/// A payload as JSON, its values without the secrets of this process: other clients may have written them.
 pub(super) fn from_payload(payload: HashMap<String, QdrantValue>) -> Map<String, Value> {
     let mut object = payload.into_iter().map(|(key, value)| (key, value.into_json())).collect();
-    secrets::redactor().redact_fields(&mut object);
+    secrets::redactor().redact_values(&mut object);
     object
 }
 

@@ -138,6 +138,16 @@ fn json_stays_json_and_numbers_stay_numbers() {
     assert_eq!(broken, b"{[key]");
 }
 
+#[test]
+fn names_that_the_program_gives_stay_and_all_others_go() {
+    let redactor = redactor(&["sk-canary-1"]);
+    let Value::Object(mut fields) = json!({"sk-canary-1": {"sk-canary-1": "a sk-canary-1"}, "b": "sk-canary-1"}) else {
+        panic!("an object")
+    };
+    redactor.redact_values(&mut fields);
+    assert_eq!(Value::Object(fields), json!({"sk-canary-1": {"[key]": "a [key]"}, "b": "[key]"}));
+}
+
 /// Backslashes before the secret must not escape what stands in its place.
 #[test]
 fn json_within_a_text_stays_json() {
