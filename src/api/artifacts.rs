@@ -1,15 +1,16 @@
 //! Artifacts of a task.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 
 use super::Shared;
 use super::error::Problem;
 use super::extract::{Id, Path};
 use super::views::Listing;
 use super::views::artifacts::ArtifactView;
+use super::without_secrets::WrittenWithout;
 
 /// The artifacts of a task, without content.
 pub(super) async fn list(State(parts): State<Shared>, Id(id): Id) -> Result<Json<Listing<ArtifactView>>, Problem> {
@@ -35,5 +36,5 @@ pub(super) async fn content(
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
     ];
     let etag = [(header::ETAG, format!("\"{}\"", artifact.sha256))];
-    Ok((headers, etag, content).into_response())
+    Ok((Extension(WrittenWithout), headers, etag, content).into_response())
 }

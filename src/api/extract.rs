@@ -28,8 +28,6 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             ));
         }
         let bytes = Bytes::from_request(request, state).await.map_err(|rejection| body_problem(&rejection))?;
-        // What is asked for must be the same in the answer, in the store and in the run.
-        let bytes = secrets::redactor().redact_json(&bytes);
         read_text(&bytes).map(Self).map_err(|error| Problem::bad_request(format!("the body cannot be read: {error}")))
     }
 }
@@ -44,13 +42,15 @@ fn read_text<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
     let kept = str::from_utf8(text).ok().and_then(|text| keep_digits(text).ok());
     let text = kept.as_deref().map_or(text, str::as_bytes);
     let mut reader = serde_json::Deserializer::from_slice(text);
-    // A mistake in the syntax is told by the reader below, with what it wanted there.
+    // Asked of what was sent: taking a secret out would keep one of two. A mistake in the syntax is told by the reader below, with what it wanted there.
     if let Err(error) = serde_path_to_error::deserialize::<_, DistinctKeys>(&mut reader)
         && error.inner().is_data()
     {
         return Err(located(&error));
     }
-    let mut reader = serde_json::Deserializer::from_slice(text);
+    // What is asked for must be the same in the answer, in the store and in the run.
+    let text = secrets::redact_json(text);
+    let mut reader = serde_json::Deserializer::from_slice(&text);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| located(&error))?;
     reader.end().map(|()| value).map_err(|error| error.to_string())
 }
@@ -113,5 +113,26 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
             .await
             .map(|axum::extract::Path(path)| Self(path))
             .map_err(|rejection| Problem::bad_request(rejection.body_text()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::redaction::Secret;
+
+    #[test]
+    fn a_key_that_is_there_twice_is_refused_also_beside_a_secret() {
+        secrets::know(Secret::new("test", "sk-canary-of-extract-1"));
+        for body in [
+            r#"{"a": 1, "a": 2, "b": "sk-canary-of-extract-1"}"#,
+            r#"{"b": ["sk-canary-of-extract-1"], "c": {"a": 1, "\u0061": 2}}"#,
+            r#"{"sk-canary-of-extract-1": 18446744073709551616, "a": 1, "a": 1}"#,
+        ] {
+            let error = read_text::<Value>(body.as_bytes()).expect_err("twice");
+            assert!(error.contains("\"a\" is there twice"), "{error}");
+        }
+        let read: Value = read_text(br#"{"a": 18446744073709551616, "b": "sk-canary-of-extract-1"}"#).expect("JSON");
+        assert_eq!(read, serde_json::json!({"a": "18446744073709551616", "b": "[test]"}));
     }
 }

@@ -11,9 +11,16 @@ use axum::response::{IntoResponse as _, Response};
 use super::error::Problem;
 use crate::telemetry::secrets;
 
+/// Marks the answer that carries it as one whose secrets were taken out when its content was written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WrittenWithout;
+
 /// The middleware around everything else. An answer whose length is not known, which the API has none of, passes as it is.
 pub(super) async fn without_secrets(request: Request, next: Next) -> Response {
     let (mut parts, body) = next.run(request).await.into_parts();
+    if parts.extensions.get::<WrittenWithout>().is_some() {
+        return Response::from_parts(parts, body);
+    }
     let Some(length) = body.size_hint().exact().and_then(|length| usize::try_from(length).ok()) else {
         return Response::from_parts(parts, body);
     };
@@ -24,8 +31,8 @@ pub(super) async fn without_secrets(request: Request, next: Next) -> Response {
             return Problem::internal("the answer cannot be read; the log says more").into_response();
         }
     };
-    let redactor = secrets::redactor();
-    let redacted = if is_json(&parts.headers) { redactor.redact_json(&bytes) } else { redactor.redact_bytes(&bytes) };
+    let is_json = is_json(&parts.headers);
+    let redacted = if is_json { secrets::redact_json(&bytes) } else { secrets::redact_bytes(&bytes) };
     let Cow::Owned(redacted) = redacted else { return Response::from_parts(parts, Body::from(bytes)) };
     if parts.headers.contains_key(header::CONTENT_LENGTH) {
         parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(redacted.len()));

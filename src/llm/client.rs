@@ -12,7 +12,6 @@ use tokio::time::Instant;
 
 use super::circuit::Circuit;
 use super::errors::{Blame, CallError};
-use super::large::beside_other_work;
 use super::limits::Limits;
 use super::model::{Model, Sent};
 use super::negotiation::Negotiation;
@@ -26,6 +25,7 @@ use crate::domain::json::Size;
 use crate::domain::number;
 use crate::domain::retry::Verdict;
 use crate::domain::time::Timestamp;
+use crate::telemetry::large::beside_other_work;
 use crate::telemetry::metrics;
 
 /// Header that names the use of a request, for proxies that route or account by it.

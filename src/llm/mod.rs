@@ -29,7 +29,6 @@ mod endpoint_check;
 mod errors;
 #[cfg(test)]
 mod hostile;
-mod large;
 mod limits;
 mod model;
 mod negotiation;

@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use super::ModelError;
 use super::client::{Asked, Core, Deadline, Exchange, Spent};
-use super::large::beside_other_work;
 use super::model::{Model, Sent};
 use super::reading::{self, Answer};
 use super::structured::{Mismatch, Schema, whole_value};
@@ -16,6 +15,7 @@ use super::wire::{self, Dialect, SchemaForm};
 use crate::domain::conversation::{Exhausted, Message, ModelReply, ModelRequest};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::time::Timestamp;
+use crate::telemetry::large::beside_other_work;
 
 /// Times that a model is told what is wrong with its answer, for one question to all models.
 const REPAIRS: u32 = 1;

@@ -193,7 +193,7 @@ impl Transport {
             let chunk = chunk.map_err(|_| CallError::Silent(self.read_timeout.as_millis()))?;
             match chunk.map_err(|error| CallError::from_reqwest(&error))? {
                 // Servers, and models that saw one, repeat secrets.
-                None => return Ok(secrets::redactor().redact_json(&body).into_owned()),
+                None => return Ok(secrets::redact_json(&body).into_owned()),
                 Some(chunk) if body.len() + chunk.len() > limit => return Err(CallError::TooLarge(limit)),
                 Some(chunk) => body.extend_from_slice(&chunk),
             }
@@ -221,7 +221,7 @@ impl tower::Service<HttpRequestFactory> for Transport {
 
 /// The same request, in whose body no secret of this process stands: a prompt is read by others than the one who holds the key.
 fn without_secrets(mut request: Request) -> Request {
-    let redacted = request.body().and_then(Body::as_bytes).map(|body| secrets::redactor().redact_json(body));
+    let redacted = request.body().and_then(Body::as_bytes).map(secrets::redact_json);
     if let Some(Cow::Owned(body)) = redacted {
         *request.body_mut() = Some(body.into());
     }

@@ -52,7 +52,7 @@ impl Store {
     ) -> Result<Artifact, StoreError> {
         let files = &self.inner.files;
         check_name(name)?;
-        let content = &*secrets::redactor().redact_bytes(content);
+        let content = &*secrets::redact_bytes(content);
         if content.len() > files.settings.max_bytes {
             let limit = files.settings.max_bytes;
             return Err(refused(name, format!("{} bytes are more than the {limit} allowed", content.len())));
@@ -69,20 +69,24 @@ impl Store {
         };
         let replaced = self.artifact_point(artifact.id, Part::Only(&[FILE])).await?.and_then(|point| file_of(&point));
         let mut payload = object("save_artifact", &artifact)?;
-        if content.len() > files.settings.inline_bytes {
+        let payload = if content.len() > files.settings.inline_bytes {
             // A new file each time: the old one is whole until nothing points at it any more.
             let file = format!("{task}/{}-{}", artifact.id, Uuid::new_v4().simple());
             files.write(name, &file, content).await?;
             payload.insert(FILE.to_owned(), json!(file));
+            to_payload(payload)
         } else {
             let (encoding, text) = match std::str::from_utf8(content) {
                 Ok(text) => ("text", text.to_owned()),
                 Err(_) => ("base64", BASE64.encode(content)),
             };
             payload.insert(ENCODING.to_owned(), json!(encoding));
-            payload.insert(CONTENT.to_owned(), json!(text));
-        }
-        let point = PointStruct::new(artifact.id, NamedVectors::default(), Payload::from(to_payload(payload)));
+            let mut payload = to_payload(payload);
+            // The secrets are out of it already.
+            payload.insert(CONTENT.to_owned(), text.into());
+            payload
+        };
+        let point = PointStruct::new(artifact.id, NamedVectors::default(), Payload::from(payload));
         self.inner.upsert("save_artifact", Collection::Artifacts, vec![point], UpdateMode::Upsert).await?;
         if let Some(file) = replaced {
             files.remove(name, &file).await;

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 pub mod exporter;
 pub mod instrument;
+pub mod large;
 pub mod logging;
 pub mod metrics;
 pub mod secrets;

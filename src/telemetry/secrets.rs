@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
+use super::large::beside_other_work;
 use crate::domain::redaction::{Redactor, Secret};
 
 #[derive(Default)]
@@ -61,4 +62,18 @@ pub fn redact(text: &str) -> Cow<'_, str> {
         Cow::Borrowed(_) => Cow::Borrowed(text),
         Cow::Owned(redacted) => Cow::Owned(redacted),
     }
+}
+
+/// `bytes`, data, without the known secrets. Other tasks of the thread go on meanwhile when they are many.
+#[must_use]
+pub fn redact_bytes(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let redactor = redactor();
+    beside_other_work(bytes.len(), || redactor.redact_bytes(bytes))
+}
+
+/// `json`, data, without the known secrets in its strings. Other tasks of the thread go on meanwhile when it is long.
+#[must_use]
+pub fn redact_json(json: &[u8]) -> Cow<'_, [u8]> {
+    let redactor = redactor();
+    beside_other_work(json.len(), || redactor.redact_json(json))
 }
