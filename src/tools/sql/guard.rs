@@ -8,12 +8,12 @@
 //! casts) are collected in [`Checked`], and held to the same lists where the catalogue is: SQLite asks for each function
 //! that it compiles, and for PostgreSQL the catalogue is asked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     AccessExpr, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArguments, Ident,
-    ObjectName, ObjectNamePart, Query, Select, SetExpr, Statement, TableAlias, TableFactor, Visit, Visitor,
+    ObjectName, Query, Select, SetExpr, Statement, TableFactor, Visit, Visitor,
 };
 use sqlparser::dialect::{Dialect as SqlDialect, PostgreSqlDialect, SQLiteDialect};
 use sqlparser::keywords::Keyword;
@@ -86,12 +86,11 @@ pub(super) fn check(text: &str, dialect: Dialect, more: &BTreeSet<String>) -> Re
     if !matches!(statement, Statement::Query(_)) {
         return Err(format!("only SELECT, VALUES and WITH are allowed, not {}", first_word(&statement.to_string())));
     }
-    let mut guard = Guard { dialect, more, statements: 0, calls: 0, named: Named::default(), rows: Rows::default() };
+    let mut guard = Guard { dialect, more, statements: 0, calls: 0, named: Named::default() };
     if let ControlFlow::Break(reason) = statement.visit(&mut guard) {
         return Err(reason);
     }
-    let mut named = guard.named;
-    named.attributes.extend(guard.rows.attributes());
+    let named = guard.named;
     let written = statement.to_string();
     if read(&written, dialect)? != [statement] {
         return Err("the query cannot be checked reliably; write it in a simpler way".to_owned());
@@ -152,34 +151,6 @@ struct Guard<'a> {
     statements: usize,
     calls: usize,
     named: Named,
-    rows: Rows,
-}
-
-/// Rows of table functions. That of a function which gives back plain values is such a value, so that `g.name` may be a call of a
-/// function of any type: `FROM generate_series(1, 2) AS g` makes `g.name` the same as `name(g)`.
-#[derive(Default)]
-struct Rows {
-    /// What the rows are called, and the columns that the query gives names to.
-    functions: BTreeMap<String, BTreeSet<String>>,
-    /// Every `a.b` of the query.
-    pairs: BTreeSet<(String, String)>,
-}
-
-impl Rows {
-    fn note(&mut self, function: Option<&ObjectName>, alias: Option<&TableAlias>) {
-        let name = alias.map(|alias| lower(&alias.name)).or_else(|| function.and_then(last_name));
-        let columns = alias.iter().flat_map(|alias| &alias.columns).map(|column| lower(&column.name));
-        self.functions.entry(name.unwrap_or_else(|| "unnest".to_owned())).or_default().extend(columns);
-    }
-
-    /// The names that may be calls.
-    fn attributes(self) -> impl Iterator<Item = String> {
-        let Self { functions, pairs } = self;
-        let is_call = move |(row, name): &(String, String)| {
-            name != row && functions.get(row).is_some_and(|columns| !columns.contains(name))
-        };
-        pairs.into_iter().filter(is_call).map(|(_, name)| name)
-    }
 }
 
 impl Guard<'_> {
@@ -204,12 +175,6 @@ impl Guard<'_> {
     fn call(&mut self, function: &Function) -> ControlFlow<String> {
         if function.uses_odbc_syntax || !matches!(function.parameters, FunctionArguments::None) {
             return ControlFlow::Break("only plain SQL is allowed".to_owned());
-        }
-        // `ARRAY(SELECT …)` is no call of a function.
-        let is_array = matches!(&function.name.0[..], [ObjectNamePart::Identifier(name)]
-            if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("array"));
-        if is_array && matches!(function.args, FunctionArguments::Subquery(_)) && self.dialect == Dialect::Postgres {
-            return ControlFlow::Continue(());
         }
         self.function(&function.name, false)
     }
@@ -282,7 +247,6 @@ impl Guard<'_> {
             }
             Expr::CompoundIdentifier(parts) => {
                 self.named.columns.extend(parts.iter().skip(1).map(lower));
-                self.rows.pairs.extend(parts.windows(2).map(|pair| (lower(&pair[0]), lower(&pair[1]))));
             }
             Expr::BinaryOp { op, .. } | Expr::AnyOp { compare_op: op, .. } | Expr::AllOp { compare_op: op, .. } => {
                 match op {
@@ -314,8 +278,8 @@ impl Guard<'_> {
             | Expr::InList { .. }
             | Expr::InSubquery { .. }
             | Expr::Between { .. }
-            | Expr::Like { .. }
-            | Expr::ILike { .. }
+            | Expr::Like { any: false, .. }
+            | Expr::ILike { any: false, .. }
             | Expr::SimilarTo { .. }
             | Expr::AtTimeZone { .. }
             | Expr::Extract { .. }
@@ -368,9 +332,8 @@ fn catalogue_names(word: &str) -> &'static [&'static str] {
     }
 }
 
-/// As the catalogue compares names: only the letters of ASCII have two cases there.
 fn lower(name: &Ident) -> String {
-    name.value.to_ascii_lowercase()
+    name.value.to_lowercase()
 }
 
 /// The last part of a name, in lower case; `None` when it has characters that no name of the lists has.
@@ -425,18 +388,14 @@ impl Visitor for Guard<'_> {
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<String> {
         match factor {
-            TableFactor::Table { name, args: Some(_), alias, .. } | TableFactor::Function { name, alias, .. } => {
-                self.rows.note(Some(name), alias.as_ref());
+            TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
                 self.function(name, true)
-            }
-            TableFactor::UNNEST { alias, .. } => {
-                self.rows.note(None, alias.as_ref());
-                ControlFlow::Continue(())
             }
             TableFactor::Table { .. }
             | TableFactor::Derived { .. }
             | TableFactor::NestedJoin { .. }
-            | TableFactor::TableFunction { .. } => ControlFlow::Continue(()),
+            | TableFactor::TableFunction { .. }
+            | TableFactor::UNNEST { .. } => ControlFlow::Continue(()),
             other => ControlFlow::Break(format!("{} is not allowed", excerpt(&other.to_string(), 60))),
         }
     }

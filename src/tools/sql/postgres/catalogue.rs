@@ -12,12 +12,10 @@ use super::super::guard::Named;
 use super::super::lists::{HARMLESS_VOLATILE, IMPLIED_OPERATORS, POSTGRES_FUNCTIONS, POSTGRES_TYPES};
 
 /// Whether the function `p`, with language `l`, may act: it is volatile, or it is written in SQL or a procedural language
-/// and neither part of an extension, which a superuser trusts, nor allowed by the configuration ($2). An aggregate acts as the functions do that make it.
+/// and not allowed by the configuration ($2). An aggregate acts as the functions do that make it.
 const ACTS: &str = "(\
     (p.provolatile = 'v' AND NOT (p.proname = ANY($1) AND n.nspname = 'pg_catalog')) \
-    OR (l.lanname NOT IN ('internal', 'c') AND n.nspname <> 'pg_catalog' AND NOT lower(p.proname) = ANY($2) \
-        AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e' \
-            AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass)) \
+    OR (l.lanname NOT IN ('internal', 'c') AND n.nspname <> 'pg_catalog' AND NOT lower(p.proname) = ANY($2)) \
     OR EXISTS (SELECT FROM pg_catalog.pg_aggregate a \
         JOIN pg_catalog.pg_proc q ON q.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggmtransfn, a.aggmfinalfn) \
         JOIN pg_catalog.pg_language m ON m.oid = q.prolang \
@@ -69,8 +67,7 @@ fn question() -> String {
          UNION ALL \
          SELECT 'the column ' || p.proname || ' is not allowed: it may call ' || {signature} FROM {FUNCTION} \
            JOIN pg_catalog.pg_type t ON t.oid = p.proargtypes[0] \
-           WHERE lower(p.proname) = ANY($6) AND {takes_one} AND (t.typtype IN ('c', 'd') OR t.typname IN ('record', 'any', \
-           'anyelement', 'anynonarray', 'anycompatible', 'anycompatiblenonarray')) \
+           WHERE lower(p.proname) = ANY($6) AND {takes_one} AND t.typtype IN ('c', 'd', 'p') \
            AND (NOT lower(p.proname) = ANY($4) OR {ACTS}) \
          UNION ALL \
          SELECT 'operator ' || o.oprname || ' is not allowed: it calls ' || {signature} FROM pg_catalog.pg_operator o \
@@ -89,9 +86,7 @@ fn question() -> String {
          SELECT 'the query is not allowed: a cast to ' || t.typname || ' calls ' || {signature} \
            FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type t ON t.oid = c.casttarget \
            JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
-           JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE (lower(t.typname) = ANY($8) OR lower(t.typname) = ANY($5) \
-           OR (c.castcontext = 'i' AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = p.oid \
-             AND d.deptype = 'e' AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass))) AND {ACTS}\
+           JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE (c.castcontext = 'i' OR lower(t.typname) = ANY($8) OR lower(t.typname) = ANY($5)) AND {ACTS}\
          ) AS reasons LIMIT 1"
     )
 }
