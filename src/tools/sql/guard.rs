@@ -8,12 +8,12 @@
 //! casts) are collected in [`Checked`], and held to the same lists where the catalogue is: SQLite asks for each function
 //! that it compiles, and for PostgreSQL the catalogue is asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     AccessExpr, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArguments, Ident,
-    ObjectName, Query, Select, SetExpr, Statement, TableFactor, Visit, Visitor,
+    ObjectName, Query, Select, SetExpr, Statement, TableAlias, TableFactor, Visit, Visitor,
 };
 use sqlparser::dialect::{Dialect as SqlDialect, PostgreSqlDialect, SQLiteDialect};
 use sqlparser::keywords::Keyword;
@@ -86,10 +86,19 @@ pub(super) fn check(text: &str, dialect: Dialect, more: &BTreeSet<String>) -> Re
     if !matches!(statement, Statement::Query(_)) {
         return Err(format!("only SELECT, VALUES and WITH are allowed, not {}", first_word(&statement.to_string())));
     }
-    let mut guard = Guard { dialect, more, statements: 0, calls: 0, named: Named::default() };
+    let mut guard = Guard {
+        dialect,
+        more,
+        statements: 0,
+        calls: 0,
+        named: Named::default(),
+        rows: BTreeMap::new(),
+        fields: Vec::new(),
+    };
     if let ControlFlow::Break(reason) = statement.visit(&mut guard) {
         return Err(reason);
     }
+    guard.decide_fields();
     let named = guard.named;
     let written = statement.to_string();
     if read(&written, dialect)? != [statement] {
@@ -151,9 +160,35 @@ struct Guard<'a> {
     statements: usize,
     calls: usize,
     named: Named,
+    /// Names that functions in FROM have, with the columns that are given by name.
+    rows: BTreeMap<String, BTreeSet<String>>,
+    /// Names behind another one, with that one.
+    fields: Vec<(String, Ident)>,
 }
 
 impl Guard<'_> {
+    /// Notes what a function in FROM is called. A row of a function that answers plain values is that value, so that
+    /// `g.name` may call a function of any type.
+    fn rows_of(&mut self, name: Option<&Ident>, alias: Option<&TableAlias>) {
+        let Some(known) = alias.map(|alias| &alias.name).or(name) else { return };
+        let columns: BTreeSet<String> =
+            alias.into_iter().flat_map(|alias| &alias.columns).map(|column| folded(&column.name)).collect();
+        // Another function of that name elsewhere in the query may have other columns.
+        self.rows
+            .entry(table_key(known))
+            .and_modify(|old| old.retain(|name| columns.contains(name)))
+            .or_insert(columns);
+    }
+
+    /// Takes for attributes what stands behind the name of a function in FROM and is none of its named columns.
+    fn decide_fields(&mut self) {
+        for (table, name) in &self.fields {
+            if self.rows.get(table).is_some_and(|columns| !columns.contains(&folded(name))) {
+                self.named.attributes.insert(lower(name));
+            }
+        }
+    }
+
     fn function(&mut self, name: &ObjectName, is_table: bool) -> ControlFlow<String> {
         self.calls += 1;
         if self.calls > MAX_CALLS {
@@ -241,12 +276,16 @@ impl Guard<'_> {
     /// Notes by what names `expression` itself may call a function; what it is made of is visited apart.
     fn expression(&mut self, expression: &Expr) -> ControlFlow<String> {
         match expression {
+            Expr::Function(function) if self.dialect == Dialect::Postgres && is_array_of_query(function) => {}
             Expr::Function(function) => return self.call(function),
+            Expr::Like { .. } | Expr::ILike { .. } if self.dialect == Dialect::Postgres => {}
             Expr::CompoundFieldAccess { access_chain, .. } => {
                 return access_chain.iter().try_for_each(|access| self.access(access));
             }
             Expr::CompoundIdentifier(parts) => {
                 self.named.columns.extend(parts.iter().skip(1).map(lower));
+                let pairs = parts.iter().zip(parts.iter().skip(1));
+                self.fields.extend(pairs.map(|(table, name)| (table_key(table), name.clone())));
             }
             Expr::BinaryOp { op, .. } | Expr::AnyOp { compare_op: op, .. } | Expr::AllOp { compare_op: op, .. } => {
                 match op {
@@ -332,9 +371,58 @@ fn catalogue_names(word: &str) -> &'static [&'static str] {
     }
 }
 
-fn lower(name: &Ident) -> String {
-    name.value.to_lowercase()
+/// Whether this is `ARRAY(SELECT …)`, which the parser takes for a call.
+fn is_array_of_query(function: &Function) -> bool {
+    let is_array = match function.name.0.as_slice() {
+        [part] => {
+            part.as_ident().is_some_and(|name| name.quote_style.is_none() && name.value.eq_ignore_ascii_case("array"))
+        }
+        _ => false,
+    };
+    is_array
+        && matches!(function.args, FunctionArguments::Subquery(_))
+        && matches!(function.parameters, FunctionArguments::None)
+        && !function.uses_odbc_syntax
+        && function.filter.is_none()
+        && function.null_treatment.is_none()
+        && function.over.is_none()
+        && function.within_group.is_empty()
 }
+
+/// As the catalogue does it with collation C.
+fn lower(name: &Ident) -> String {
+    name.value.to_ascii_lowercase()
+}
+
+/// A name as PostgreSQL reads it.
+fn folded(name: &Ident) -> String {
+    if name.quote_style.is_some() { name.value.clone() } else { lower(name) }
+}
+
+/// What two names have in common that PostgreSQL may take for the same: it cuts names at 63 bytes.
+fn table_key(name: &Ident) -> String {
+    let mut end = name.value.len().min(63);
+    while !name.value.is_char_boundary(end) {
+        end -= 1;
+    }
+    name.value.get(..end).unwrap_or_default().to_lowercase()
+}
+
+/// Words that are a function in FROM without parentheses.
+const VALUE_WORDS: [&str; 12] = [
+    "current_catalog",
+    "current_date",
+    "current_role",
+    "current_schema",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "localtime",
+    "localtimestamp",
+    "session_user",
+    "system_user",
+    "user",
+];
 
 /// The last part of a name, in lower case; `None` when it has characters that no name of the lists has.
 fn last_name(name: &ObjectName) -> Option<String> {
@@ -388,14 +476,27 @@ impl Visitor for Guard<'_> {
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<String> {
         match factor {
-            TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
+            TableFactor::Table { name, alias, args: Some(_), .. } | TableFactor::Function { name, alias, .. } => {
+                self.rows_of(name.0.last().and_then(|part| part.as_ident()), alias.as_ref());
                 self.function(name, true)
             }
-            TableFactor::Table { .. }
-            | TableFactor::Derived { .. }
-            | TableFactor::NestedJoin { .. }
-            | TableFactor::TableFunction { .. }
-            | TableFactor::UNNEST { .. } => ControlFlow::Continue(()),
+            TableFactor::Table { name, alias, .. } => {
+                if let Some(word) = name.0.last().and_then(|part| part.as_ident())
+                    && VALUE_WORDS.contains(&lower(word).as_str())
+                {
+                    self.rows_of(Some(word), alias.as_ref());
+                }
+                ControlFlow::Continue(())
+            }
+            TableFactor::UNNEST { alias, .. } => {
+                self.rows_of(Some(&Ident::new("unnest")), alias.as_ref());
+                ControlFlow::Continue(())
+            }
+            TableFactor::TableFunction { alias, .. } => {
+                self.rows_of(None, alias.as_ref());
+                ControlFlow::Continue(())
+            }
+            TableFactor::Derived { .. } | TableFactor::NestedJoin { .. } => ControlFlow::Continue(()),
             other => ControlFlow::Break(format!("{} is not allowed", excerpt(&other.to_string(), 60))),
         }
     }

@@ -42,7 +42,7 @@ const MAX_CONNECTIONS: usize = 100;
 #[cfg(feature = "fuzzing")]
 pub(super) fn checked(text: &str, postgres: bool) -> Result<String, String> {
     let dialect = if postgres { Dialect::Postgres } else { Dialect::Sqlite };
-    guard::check(text, dialect).map(|checked| checked.text)
+    guard::check(text, dialect, &BTreeSet::new()).map(|checked| checked.text)
 }
 
 /// The tool `sql_query`.

@@ -28,6 +28,8 @@ fn ordinary_queries_pass_and_mean_the_same() {
         "SELECT count(DISTINCT a), string_agg(b, ', ' ORDER BY b), coalesce(c, 0) FROM t TABLESAMPLE SYSTEM (10)",
         "SELECT substring(a FROM 1 FOR 3), position('x' IN a), trim(both ' ' from b), a AT TIME ZONE 'UTC' FROM t",
         "SELECT pg_size_pretty(10::bigint), pg_typeof(1), exists(SELECT 1), 1 = ANY(ARRAY[1, 2])",
+        "SELECT ARRAY(SELECT id FROM t), name ILIKE ANY (ARRAY['a%', 'b%']), name LIKE ANY (ARRAY['a%']) FROM t",
+        "SELECT tstzrange(now(), NULL), convert_from(a, 'UTF8'), point(1, 2), version(), family(b) FROM t",
     ] {
         let checked = check(query, Dialect::Postgres).unwrap_or_else(|reason| panic!("{query}: {reason}"));
         assert!(!checked.text.contains("comment") && !checked.text.contains("DROP"), "{}", checked.text);
@@ -233,6 +235,21 @@ fn what_the_catalogue_decides_is_collected() {
     assert_eq!(told(&named.columns), "e g t");
     assert_eq!(told(&named.operators), "%% < <-> @ @@");
     assert_eq!(told(&named.types), "mine mood");
+}
+
+#[test]
+fn a_name_behind_a_function_in_from_is_an_attribute() {
+    for from in
+        ["generate_series(1, 2) AS g", "unnest(a) g", "current_user AS g", "f JOIN LATERAL lower(f.a) g ON true"]
+    {
+        let text = format!("SELECT g.pg_advisory_lock FROM {from}");
+        let checked = check(&text, Dialect::Postgres).unwrap_or_else(|reason| panic!("{text}: {reason}"));
+        assert!(checked.named.attributes.contains("pg_advisory_lock"), "{text}");
+    }
+    let named = |text: &str| check(text, Dialect::Postgres).expect("it passes").named.attributes;
+    assert!(named("SELECT g.x FROM generate_series(1, 2) AS g(x)").is_empty());
+    assert!(named("SELECT g.x FROM generate_series(1, 2) AS g(\"X\")").contains("x"));
+    assert!(named("SELECT t.x FROM t").is_empty());
 }
 
 #[test]
