@@ -283,6 +283,8 @@ async fn misuse_functions_are_held_to_the_list_in_every_notation() {
             ("SELECT (ARRAY['/etc/passwd'])[1].pg_read_file", "pg_read_file"),
             ("SELECT ((SELECT 'numbers'::text)).nextval", "nextval"),
             ("SELECT ('pg_authid'::text).regclass", "regclass"),
+            ("SELECT g.pg_advisory_lock FROM generate_series(1::bigint, 1::bigint) AS g", "pg_advisory_lock"),
+            ("SELECT g.pg_read_file FROM unnest(ARRAY['/etc/passwd']) g", "pg_read_file"),
             ("SELECT s.upper FROM sales s", "upper"),
             ("SELECT upper(s) FROM sales s", "upper"),
             // Calls.
@@ -307,6 +309,11 @@ async fn misuse_functions_are_held_to_the_list_in_every_notation() {
     }
     for (text, expected) in [
         ("SELECT listed(1) AS x", json!(1001)),
+        ("SELECT g.x FROM generate_series(7, 7) AS g(x)", json!(7)),
+        ("SELECT replace('a'::text, 'a', 'b') AS x", json!("b")),
+        ("SELECT d.system AS x FROM (SELECT 1 AS system) d", json!(1)),
+        ("SELECT (s.name ILIKE ANY (ARRAY['a%'])) AS x FROM sales s WHERE s.id = 1", json!(true)),
+        ("SELECT ARRAY(SELECT id FROM sales ORDER BY id) AS x", json!([1, 2])),
         ("SELECT 'sad'::mood AS x", json!("sad")),
         ("SELECT s.name AS x FROM sales s WHERE s.id = 1", json!("Ada")),
         ("SELECT (s).name AS x FROM sales s WHERE (s).id = 1", json!("Ada")),

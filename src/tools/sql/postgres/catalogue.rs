@@ -12,14 +12,20 @@ use super::super::guard::Named;
 use super::super::lists::{HARMLESS_VOLATILE, IMPLIED_OPERATORS, POSTGRES_FUNCTIONS, POSTGRES_TYPES};
 
 /// Whether the function `p`, with language `l`, may act: it is volatile, or it is written in SQL or a procedural language
-/// and not allowed by the configuration ($2). An aggregate acts as the functions do that make it.
+/// and neither allowed by the configuration ($2) nor a part of an extension. An aggregate acts as the functions do that make it.
 const ACTS: &str = "(\
     (p.provolatile = 'v' AND NOT (p.proname = ANY($1) AND n.nspname = 'pg_catalog')) \
-    OR (l.lanname NOT IN ('internal', 'c') AND n.nspname <> 'pg_catalog' AND NOT lower(p.proname) = ANY($2)) \
+    OR (l.lanname NOT IN ('internal', 'c') AND n.nspname <> 'pg_catalog' AND NOT lower(p.proname) = ANY($2) \
+        AND NOT (p.provolatile <> 'v' AND EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.deptype = 'e' \
+            AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid))) \
     OR EXISTS (SELECT FROM pg_catalog.pg_aggregate a \
         JOIN pg_catalog.pg_proc q ON q.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggmtransfn, a.aggmfinalfn) \
         JOIN pg_catalog.pg_language m ON m.oid = q.prolang \
         WHERE a.aggfnoid = p.oid AND m.lanname NOT IN ('internal', 'c') AND NOT lower(p.proname) = ANY($2)))";
+
+/// Whether the function `p` came with an extension, which only an administrator installs.
+const IS_OF_EXTENSION: &str = "EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.deptype = 'e' \
+    AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid)";
 
 /// The function `p` with its schema `n` and its language `l`.
 const FUNCTION: &str = "pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
@@ -37,15 +43,15 @@ pub(super) async fn refusal(
     let mut known: Vec<&str> = POSTGRES_FUNCTIONS.iter().collect();
     known.extend(&more);
     let known_types: Vec<&str> = POSTGRES_TYPES.iter().collect();
-    let mut operators: Vec<&str> = IMPLIED_OPERATORS.iter().collect();
-    operators.extend(named.operators.iter().map(String::as_str));
+    let implied: Vec<&str> = IMPLIED_OPERATORS.iter().collect();
+    let operators: Vec<&str> = named.operators.iter().map(String::as_str).collect();
     let list = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<String>>();
     let (functions, attributes) = (list(&named.functions), list(&named.attributes));
     let (columns, types) = (list(&named.columns), list(&named.types));
     let found = transaction
         .query_opt(
             &question(),
-            &[&harmless, &more, &functions, &known, &attributes, &columns, &operators, &types, &known_types],
+            &[&harmless, &more, &functions, &known, &attributes, &columns, &operators, &types, &known_types, &implied],
         )
         .await?;
     found.map(|row| row.try_get(0)).transpose()
@@ -67,12 +73,14 @@ fn question() -> String {
          UNION ALL \
          SELECT 'the column ' || p.proname || ' is not allowed: it may call ' || {signature} FROM {FUNCTION} \
            JOIN pg_catalog.pg_type t ON t.oid = p.proargtypes[0] \
-           WHERE lower(p.proname) = ANY($6) AND {takes_one} AND t.typtype IN ('c', 'd', 'p') \
+           WHERE lower(p.proname) = ANY($6) AND {takes_one} AND (t.typtype IN ('c', 'd') \
+           OR t.typname IN ('record', 'any', 'anyelement', 'anycompatible', 'anynonarray', 'anycompatiblenonarray')) \
            AND (NOT lower(p.proname) = ANY($4) OR {ACTS}) \
          UNION ALL \
          SELECT 'operator ' || o.oprname || ' is not allowed: it calls ' || {signature} FROM pg_catalog.pg_operator o \
            JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
-           JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE o.oprname = ANY($7) AND {ACTS} \
+           JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE (o.oprname = ANY($7) \
+           OR (o.oprname = ANY($10) AND NOT {IS_OF_EXTENSION})) AND {ACTS} \
          UNION ALL \
          SELECT 'type ' || t.typname || ' is not allowed: ' || CASE t.typtype WHEN 'd' THEN 'it is a domain with a check' \
            WHEN 'c' THEN 'it is a row' ELSE 'casts to it run code' END \
@@ -86,7 +94,8 @@ fn question() -> String {
          SELECT 'the query is not allowed: a cast to ' || t.typname || ' calls ' || {signature} \
            FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type t ON t.oid = c.casttarget \
            JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
-           JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE (c.castcontext = 'i' OR lower(t.typname) = ANY($8) OR lower(t.typname) = ANY($5)) AND {ACTS}\
+           JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE ((c.castcontext = 'i' AND NOT {IS_OF_EXTENSION}) \
+           OR lower(t.typname) = ANY($8) OR lower(t.typname) = ANY($5)) AND {ACTS}\
          ) AS reasons LIMIT 1"
     )
 }
