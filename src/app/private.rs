@@ -13,10 +13,6 @@ use crate::config::Config;
 
 /// Access of users other than the owner.
 const OTHERS: u32 = 0o077;
-/// Those of the group among them.
-const GROUP: u32 = 0o070;
-/// The mark of a folder whose group is that of everything in it.
-const SET_GROUP: u32 = 0o2000;
 /// What qron keeps in its data folder, and what a fresh file system brings along.
 const OWN: [&str; 6] = [STORE, "workspace", "artifacts", "replica", "replica.new", "lost+found"];
 /// Folder of the embedded Qdrant, below the data folder.
@@ -38,9 +34,7 @@ pub(super) fn close(config: &Config) -> Result<(), AppError> {
     if holds_only_own(folder) {
         tighten(folder);
     }
-    if config.store.url.is_empty() {
-        close_below(&folder.join(STORE), usize::MAX);
-    }
+    close_below(&folder.join(STORE), usize::MAX);
     let own = [&config.tools.workspace, &config.artifacts.folder];
     // Folders of tasks, and the markers beside them; what is in those is out of reach then.
     own.into_iter().filter(|path| path.parent() == Some(folder)).for_each(|path| close_below(path, 1));
@@ -56,9 +50,6 @@ fn holds_only_own(folder: &Path) -> bool {
 
 /// Closes `folder` and everything down to `depth` levels below it. Follows no link.
 fn close_below(folder: &Path, depth: usize) {
-    if fs::symlink_metadata(folder).is_ok_and(|metadata| metadata.is_symlink()) {
-        return;
-    }
     let mut folders: Vec<(PathBuf, usize)> = vec![(folder.to_owned(), depth)];
     while let Some((folder, depth)) = folders.pop() {
         tighten(&folder);
@@ -84,13 +75,10 @@ fn tighten(path: &Path) {
         Err(error) => return unable(path, None, &error),
     };
     let mode = metadata.permissions().mode();
-    // A folder whose group is passed on was given to that group by a person.
-    let is_of_group = metadata.is_dir() && mode & SET_GROUP != 0;
-    let closed = if is_of_group { OTHERS & !GROUP } else { OTHERS };
-    if metadata.is_symlink() || mode & closed == 0 {
+    if metadata.is_symlink() || mode & OTHERS == 0 {
         return;
     }
-    if let Err(error) = fs::set_permissions(path, Permissions::from_mode(mode & 0o7777 & !closed)) {
+    if let Err(error) = fs::set_permissions(path, Permissions::from_mode(mode & 0o7777 & !OTHERS)) {
         unable(path, Some(&metadata), &error);
     }
 }
@@ -134,14 +122,13 @@ mod tests {
         }
         std::os::unix::fs::symlink(&other, own.join("link")).expect("a link");
         close_below(&own, 1);
-        assert_eq!([mode(&own), mode(&own.join("a")), mode(&own.join("a/x.txt"))], [0o700, 0o2770, 0o666]);
+        assert_eq!([mode(&own), mode(&own.join("a")), mode(&own.join("a/x.txt"))], [0o700, 0o2700, 0o666]);
         assert_eq!(mode(&own.join("a/b")), 0o755, "out of reach, because the folder above is closed");
         close_below(&own, usize::MAX);
         assert_eq!(
             [mode(&own.join("a/x.txt")), mode(&own.join("a/b")), mode(&own.join("a/b/y.txt"))],
             [0o600, 0o700, 0o600]
         );
-        close_below(&own.join("link"), 1);
         assert_eq!(mode(&other), 0o755);
         close_below(&root.path().join("absent"), 1);
     }

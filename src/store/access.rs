@@ -50,7 +50,7 @@ impl Access {
         fs::set_permissions(file, Permissions::from_mode(self.file_mode()))?;
         let Some(folder) = file.parent() else { return Ok(()) };
         match fs::set_permissions(folder, Permissions::from_mode(self.folder_mode())) {
-            // A replica of another user created it, and gave it its mode; or this service may not pass a group on.
+            // A replica of another user created it, and gave it its mode.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             given => given,
         }

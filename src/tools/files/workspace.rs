@@ -219,19 +219,13 @@ pub(super) fn access_of(folder: &Dir) -> io::Result<Access> {
 /// Creates the folders of `path` that are missing below `root`.
 pub(super) fn create_folders(root: &Dir, path: &Path, access: Access) -> io::Result<()> {
     let mut builder = DirBuilder::new();
-    // The group of the folder above is passed on by the system.
-    builder.mode(access.folder_mode() & 0o777);
+    builder.mode(access.folder_mode());
     let mut made = PathBuf::new();
     for name in path {
         made.push(name);
         match root.create_dir_with(&made, &builder) {
             // The umask may have taken from the mode.
-            Ok(()) => match root.set_permissions(&made, Permissions::from_mode(access.folder_mode())) {
-                // A service may be forbidden to pass a group on (RestrictSUIDSGID of systemd): then it keeps what it makes to
-                // itself.
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-                given => given?,
-            },
+            Ok(()) => root.set_permissions(&made, Permissions::from_mode(access.folder_mode()))?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
