@@ -225,7 +225,13 @@ pub(super) fn create_folders(root: &Dir, path: &Path, access: Access) -> io::Res
         made.push(name);
         match root.create_dir_with(&made, &builder) {
             // The umask may have taken from the mode.
-            Ok(()) => root.set_permissions(&made, Permissions::from_mode(access.folder_mode()))?,
+            Ok(()) => {
+                let found = root.metadata(&made)?.mode();
+                if let Some(mode) = Access::missing(access.folder_mode(), found) {
+                    let outcome = root.set_permissions(&made, Permissions::from_mode(mode));
+                    Access::unless_forbidden(&made, outcome)?;
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
@@ -237,7 +243,9 @@ pub(super) fn create_folders(root: &Dir, path: &Path, access: Access) -> io::Res
 pub(super) fn new_file(folder: &Dir, name: &str, access: Access) -> io::Result<File> {
     let mode = access.file_mode();
     let file = folder.open_with(name, OpenOptions::new().write(true).create_new(true).mode(mode))?;
-    file.set_permissions(Permissions::from_mode(mode))?;
+    if let Some(mode) = Access::missing(mode, file.metadata()?.mode()) {
+        Access::unless_forbidden(Path::new(name), file.set_permissions(Permissions::from_mode(mode)))?;
+    }
     Ok(file)
 }
 
@@ -261,7 +269,7 @@ fn close(root: &Dir, name: &str, access: Access) -> io::Result<()> {
         return Ok(());
     }
     match root.set_permissions(name, Permissions::from_mode(allowed)) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+        Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) => {
             tracing::warn!(
                 folder = name,
                 mode = format!("{mode:04o}"),
