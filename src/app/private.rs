@@ -9,6 +9,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::process::geteuid;
+
 use super::{AppError, file_error};
 use crate::config::Config;
 
@@ -112,6 +114,11 @@ fn tighten(path: &Path, closed_to: u32) {
 fn unable(path: &Path, metadata: Option<&Metadata>, error: &io::Error) {
     let mode = metadata.map_or_else(String::new, |metadata| format!("{:04o}", metadata.mode() & 0o7777));
     let owner = metadata.map(std::os::unix::fs::MetadataExt::uid);
+    // The root of a volume belongs to the platform that mounts it, and so do its users.
+    if metadata.is_some_and(|metadata| metadata.is_dir() && metadata.uid() != geteuid().as_raw()) {
+        tracing::info!(path = %path.display(), mode, owner, "the owner of the folder decides which users may look into it");
+        return;
+    }
     tracing::warn!(
         path = %path.display(),
         mode,

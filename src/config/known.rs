@@ -67,7 +67,7 @@ pub(super) fn exposed(path: &Path) -> Option<String> {
     let is_mounted = path.to_str().is_some_and(|path| MOUNTED.iter().any(|folder| path.starts_with(folder)));
     (mode & 0o004 != 0 && !is_mounted).then(|| {
         format!(
-            "file {} holds a secret and has mode {mode:04o}: every user of this machine can read it; close it with: chmod 600 {path}",
+            "file {} holds a secret and has mode {mode:04o}: every user of this machine can read it; close it with: chmod 600 {path}, or, when Kubernetes mounts it, with defaultMode: 0400 in the volume",
             path.display(),
             path = path.display()
         )
