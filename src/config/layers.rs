@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use figment::error::Kind;
 use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
@@ -129,6 +130,16 @@ fn nest(path: &[&str], value: Value) -> Dict {
     dict
 }
 
+/// What is wrong with a secret, without what was found.
+fn expected(kind: &Kind) -> String {
+    match kind {
+        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) | Kind::InvalidLength(_, expected) => {
+            format!("expected {expected}")
+        }
+        _ => "it cannot be read: expected a string in quotes".to_owned(),
+    }
+}
+
 /// An error of reading a section of `merged`, with key, value and source.
 pub(super) fn describe(error: &figment::Error, merged: &Figment) -> String {
     // The path begins inside the section and ends with the section itself.
@@ -141,7 +152,7 @@ pub(super) fn describe(error: &figment::Error, merged: &Figment) -> String {
     let value = value.map_or(String::new(), |value| format!(" = {}", shape::shown(&key, &value)));
     let source = error.metadata.as_ref().map_or(String::new(), |metadata| format!(" ({})", metadata.name));
     if show::is_secret(&key) {
-        return format!("{key}{value}{source}: it cannot be read");
+        return format!("{key}{value}{source}: {}", expected(&error.kind));
     }
     let reason = error.kind.to_string().replace("``", "`");
     let reason =
