@@ -1,5 +1,6 @@
 //! The limit on open files of this process, and what of it the listeners may use.
 
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Most open files that this process asks for: far more than it needs, far less than what slows down starting a process
@@ -28,8 +29,9 @@ impl FileLimit {
         if soft >= target {
             return Self(soft);
         }
-        match setrlimit(Resource::Nofile, Rlimit { current: Some(target), maximum: now.maximum }) {
-            Ok(()) => Self(target),
+        let set = |files| setrlimit(Resource::Nofile, Rlimit { current: Some(files), maximum: now.maximum });
+        match highest(soft, target, set) {
+            Ok(files) => Self(files),
             Err(error) => {
                 tracing::warn!(%error, soft, target, "the limit on open files cannot be raised");
                 Self(soft)
@@ -64,6 +66,19 @@ impl FileLimit {
     }
 }
 
+/// Sets `target`, or the first of its halves that the system takes and that is above `soft`, and returns what it set. A system
+/// may allow less than its hard limit says: macOS has another limit for each process.
+fn highest(soft: u64, target: u64, set: impl Fn(u64) -> Result<(), Errno>) -> Result<u64, Errno> {
+    let mut files = target;
+    loop {
+        match set(files) {
+            Ok(()) => return Ok(files),
+            Err(Errno::INVAL | Errno::PERM) if files / 2 > soft => files /= 2,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +88,18 @@ mod tests {
         for (files, connections) in [(0, 16), (64, 16), (256, 64), (1_024, 256), (65_536, 4_096), (u64::MAX, 4_096)] {
             assert_eq!(FileLimit(files).connections(), connections, "{files}");
         }
+    }
+
+    #[test]
+    fn a_target_that_the_system_refuses_is_halved_down_to_the_soft_limit() {
+        let allows = |most: u64, refusal: Errno| move |files| if files <= most { Ok(()) } else { Err(refusal) };
+        for refusal in [Errno::INVAL, Errno::PERM] {
+            assert_eq!(highest(256, 65_536, allows(65_536, refusal)), Ok(65_536));
+            assert_eq!(highest(256, 65_536, allows(24_576, refusal)), Ok(16_384));
+            assert_eq!(highest(256, 65_536, allows(600, refusal)), Ok(512));
+            assert_eq!(highest(256, 65_536, allows(256, refusal)), Err(refusal), "the present limit stays");
+        }
+        assert_eq!(highest(256, 65_536, allows(1_024, Errno::FAULT)), Err(Errno::FAULT));
     }
 
     #[test]
