@@ -136,7 +136,7 @@ fn expected(kind: &Kind) -> String {
         Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) | Kind::InvalidLength(_, expected) => {
             format!("expected {expected}")
         }
-        _ => "it cannot be read: expected a string in quotes".to_owned(),
+        _ => "it cannot be read: expected a text in quotes".to_owned(),
     }
 }
 
