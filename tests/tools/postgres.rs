@@ -285,6 +285,9 @@ async fn misuse_functions_are_held_to_the_list_in_every_notation() {
             ("SELECT ('pg_authid'::text).regclass", "regclass"),
             ("SELECT g.pg_advisory_lock FROM generate_series(1::bigint, 1::bigint) AS g", "pg_advisory_lock"),
             ("SELECT g.pg_read_file FROM unnest(ARRAY['/etc/passwd']) g", "pg_read_file"),
+            ("SELECT unnest.pg_sleep FROM unnest(ARRAY[9::float8])", "pg_sleep"),
+            ("SELECT g.pg_read_file FROM regexp_split_to_table('/etc/passwd', ',') g", "pg_read_file"),
+            ("SELECT g.\"current_setting\" FROM unnest(ARRAY['port']) WITH ORDINALITY AS g (v)", "current_setting"),
             ("SELECT s.upper FROM sales s", "upper"),
             ("SELECT upper(s) FROM sales s", "upper"),
             // Calls.
@@ -314,6 +317,7 @@ async fn misuse_functions_are_held_to_the_list_in_every_notation() {
         ("SELECT d.system AS x FROM (SELECT 1 AS system) d", json!(1)),
         ("SELECT (s.name ILIKE ANY (ARRAY['a%'])) AS x FROM sales s WHERE s.id = 1", json!(true)),
         ("SELECT ARRAY(SELECT id FROM sales ORDER BY id) AS x", json!([1, 2])),
+        ("SELECT int4range(1, 5) && int4range(4, 9) AS x", json!(true)),
         ("SELECT 'sad'::mood AS x", json!("sad")),
         ("SELECT s.name AS x FROM sales s WHERE s.id = 1", json!("Ada")),
         ("SELECT (s).name AS x FROM sales s WHERE (s).id = 1", json!("Ada")),
