@@ -21,38 +21,49 @@ const MOST_USERS: usize = 10_000;
 
 /// The lengths of queues, as far as they were asked for within the last second, with what this process has added since.
 #[derive(Default)]
-pub(super) struct Queues(Mutex<HashMap<String, (Instant, u64)>>);
+pub(super) struct Queues(Mutex<HashMap<String, Queue>>);
+
+struct Queue {
+    length: u64,
+    /// When it was counted.
+    counted: Instant,
+    /// When this process last added to it.
+    joined: Instant,
+}
 
 impl Queues {
-    fn known(&self) -> MutexGuard<'_, HashMap<String, (Instant, u64)>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Queue>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Store {
     /// How many tasks `user` would have that have not ended with `added` more, which are counted from now on when they are
-    /// not more than `most` in all. A refusal comes from an exact count; below, other replicas may have added some within the
-    /// last second. Points that wait for admission do not count.
+    /// not more than `most` in all. More than `most` comes from a count of this moment. Other replicas may have added some
+    /// within the last second that are not in it. Points that wait for admission do not count.
     ///
     /// # Errors
     /// A failure of the store.
     pub async fn join_queue(&self, user: &str, added: u64, most: u64) -> Result<u64, StoreError> {
         let queues = &self.inner.queues;
-        if let Some((at, length)) = queues.known().get_mut(user)
-            && at.elapsed() < HOLDS
-            && *length + added <= most
+        let now = Instant::now();
+        if let Some(queue) = queues.known().get_mut(user)
+            && queue.counted.elapsed() < HOLDS
+            && queue.length + added <= most
         {
-            *length += added;
-            return Ok(*length);
+            (queue.length, queue.joined) = (queue.length + added, now);
+            return Ok(queue.length);
         }
-        let counted = Instant::now();
-        let length = self.count_unfinished_of(user).await? + added;
+        let counted = self.count_unfinished_of(user).await?;
         let mut known = queues.known();
+        // What others joined while this was counted may be missing in the count.
+        let joined = known.get(user).filter(|queue| queue.joined >= now).map_or(0, |queue| queue.length);
+        let length = counted.max(joined) + added;
         if known.len() >= MOST_USERS {
-            known.retain(|_, (at, _)| at.elapsed() < HOLDS);
+            known.retain(|_, queue| queue.counted.elapsed() < HOLDS);
         }
-        if length <= most && known.len() < MOST_USERS {
-            known.insert(user.to_owned(), (counted, length));
+        if length <= most && (known.len() < MOST_USERS || known.contains_key(user)) {
+            known.insert(user.to_owned(), Queue { length, counted: now, joined: Instant::now() });
         }
         Ok(length)
     }

@@ -59,7 +59,15 @@ async fn the_queue_of_a_user_has_a_length() {
         assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(part)), "{problem} lacks {part}");
     }
     assert_eq!(app.count().await, 2);
-    ids.push(app.submit(&of_user("alice")).await);
+    let keyed = async |key: &str| {
+        let request = app.request(Method::POST, "/api/v1/tasks").header("idempotency-key", key);
+        request.json(&of_user("alice")).send().await.expect("an answer").status()
+    };
+    assert_eq!(keyed("third").await, StatusCode::CREATED);
+    // The request sent again adds nothing to the full queue.
+    assert_eq!(keyed("third").await, StatusCode::OK);
+    assert_eq!(keyed("fourth").await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(app.count().await, 3);
     let refused = app.request(Method::POST, "/api/v1/tasks").json(&of_user("alice")).send().await.expect("an answer");
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(refused.headers()["retry-after"], "60");
