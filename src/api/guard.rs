@@ -21,15 +21,14 @@ pub(super) async fn guard(State(door): State<Door>, request: Request, next: Next
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-    let mut response = match door.admit(&request) {
-        Err(problem) => problem.into_response(),
-        Ok(()) => {
-            keep_seat(&request);
-            tokio::time::timeout(TIME_LIMIT, next.run(request)).await.unwrap_or_else(|_| {
-                let detail = format!("the request took longer than {} s", TIME_LIMIT.as_secs());
-                Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
-            })
-        }
+    let mut response = if let Err(problem) = door.admit(&request) {
+        problem.into_response()
+    } else {
+        keep_seat(&request);
+        tokio::time::timeout(TIME_LIMIT, next.run(request)).await.unwrap_or_else(|_| {
+            let detail = format!("the request took longer than {} s", TIME_LIMIT.as_secs());
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
+        })
     };
     add_headers(response.headers_mut());
     let took = started.elapsed();

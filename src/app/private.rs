@@ -49,7 +49,9 @@ pub(super) fn close(config: &Config) -> Result<(), AppError> {
         close_below(&folder.join(STORE), usize::MAX);
     }
     // Folders of tasks, and the markers beside them; what is in those is out of reach then.
-    own.into_iter().for_each(|path| close_below(path, 1));
+    for path in own {
+        close_below(path, 1);
+    }
     OWN.iter().filter(|name| name.starts_with("replica")).for_each(|name| tighten(&folder.join(name), OTHERS));
     Ok(())
 }

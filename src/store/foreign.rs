@@ -29,7 +29,6 @@
 
 use std::ops::RangeInclusive;
 
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::RawTask;
@@ -54,6 +53,7 @@ const MAX_FIELDS: usize = 1_000;
 /// Counters that come from elsewhere.
 const SANE_COUNT: RangeInclusive<u64> = 0..=1_000_000;
 
+mod fields;
 mod hints;
 mod lineage;
 mod salvage;
@@ -331,124 +331,6 @@ impl<'a> Reader<'a> {
             Value::String(text) => Some(Failure::permanent(text.clone())),
             value => Some(serde_json::from_value(value.clone()).unwrap_or_else(|_| Failure::permanent(shown(value)))),
         }
-    }
-
-    fn time(&self, names: &[&str]) -> Read<Timestamp> {
-        let Some((key, value)) = self.find(names) else { return Ok(None) };
-        let read = if self.own { Timestamp::of_stored(value) } else { self.zone.read(value).ok() };
-        match read {
-            Some(at) => Ok(Some(at)),
-            None => self.refuse(key, value, "RFC 3339 (2026-01-31T09:00:00Z) or epoch seconds or milliseconds"),
-        }
-    }
-
-    fn text(&self, names: &[&str]) -> Read<String> {
-        let Some((key, value)) = self.find(names) else { return Ok(None) };
-        match value {
-            Value::String(text) if self.own => Ok(Some(text.clone())),
-            Value::String(text) => Ok(Some(text.trim()).filter(|text| !text.is_empty()).map(str::to_owned)),
-            Value::Number(number) => Ok(Some(number.to_string())),
-            _ => self.refuse(key, value, "a text"),
-        }
-    }
-
-    fn words(&self, names: &[&str]) -> Result<Vec<String>, Failure> {
-        let Some((key, value)) = self.find(names) else { return Ok(Vec::new()) };
-        let read = match value {
-            Value::Array(items) => {
-                let words = items.iter().map(|item| self.word(item));
-                // A list that another client made of parts may hold empty ones.
-                words.filter(|word| self.own || word.as_deref() != Some("")).collect()
-            }
-            Value::String(text) => {
-                Some(text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect())
-            }
-            _ => None,
-        };
-        match read {
-            Some(words) => Ok(words),
-            None => self.refuse(key, value, "a list of words").map(Option::unwrap_or_default),
-        }
-    }
-
-    fn word(&self, value: &Value) -> Option<String> {
-        match value {
-            Value::String(text) if self.own => Some(text.clone()),
-            Value::String(text) => Some(text.trim().to_owned()),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
-        }
-    }
-
-    fn ids(&self, names: &[&str]) -> Result<Vec<TaskId>, Failure> {
-        let Some((key, value)) = self.find(names) else { return Ok(Vec::new()) };
-        let id = |value: &Value| match value {
-            Value::String(text) => text.trim().parse().ok(),
-            Value::Number(number) => number.as_u64().map(TaskId::Number),
-            _ => None,
-        };
-        let read: Option<Vec<TaskId>> = match value {
-            Value::Array(items) => items.iter().map(id).collect(),
-            Value::String(text) if text.trim().is_empty() => Some(Vec::new()),
-            other => id(other).map(|id| vec![id]),
-        };
-        match read {
-            Some(ids) => Ok(ids),
-            None => self
-                .refuse(key, value, "a list of task ids, each a UUID or an unsigned number")
-                .map(Option::unwrap_or_default),
-        }
-    }
-
-    /// A value that reads as it stands or as nothing.
-    fn one_of<T: DeserializeOwned + Default>(&self, name: &'static str, allowed: &str) -> Result<T, Failure> {
-        let Some((key, value)) = self.find(&[name]) else { return Ok(T::default()) };
-        let plain = match value {
-            Value::String(text) if !self.own => Value::from(text.trim().to_ascii_lowercase()),
-            other => other.clone(),
-        };
-        match serde_json::from_value(plain) {
-            Ok(read) => Ok(read),
-            Err(_) => self.refuse(key, value, allowed).map(Option::unwrap_or_default),
-        }
-    }
-
-    fn object(&self, name: &'static str) -> Result<Map<String, Value>, Failure> {
-        match self.find(&[name]) {
-            None => Ok(Map::new()),
-            Some((_, Value::Object(fields))) => Ok(fields.clone()),
-            Some((key, value)) => self.refuse(key, value, "an object").map(Option::unwrap_or_default),
-        }
-    }
-
-    fn truth(&self, names: &[&str]) -> Result<bool, Failure> {
-        let Some((key, value)) = self.find(names) else { return Ok(false) };
-        let word = value.as_str().map(|text| text.trim().to_ascii_lowercase());
-        match (value, word.as_deref()) {
-            (Value::Bool(truth), _) => Ok(*truth),
-            (_, Some("true" | "yes")) => Ok(true),
-            (_, Some("false" | "no" | "")) => Ok(false),
-            _ => self.refuse(key, value, "true or false").map(Option::unwrap_or_default),
-        }
-    }
-
-    /// A whole number within `range`. What qron has stored was within its bounds when it came, or counts what happened since: it
-    /// is read in whichever form.
-    fn whole(&self, names: &[&str], range: RangeInclusive<u64>) -> Read<u64> {
-        let Some((key, value)) = self.find(names) else { return Ok(None) };
-        // No count is negative: another client wrote it.
-        if self.own && number::number_of(value).is_some_and(|number| number >= 0.0) {
-            return Ok(number::count_of(value));
-        }
-        match whole(value).and_then(|number| u64::try_from(number).ok()).filter(|number| range.contains(number)) {
-            Some(number) => Ok(Some(number)),
-            None => self.refuse(key, value, &format!("a whole number from {} to {}", range.start(), range.end())),
-        }
-    }
-
-    fn count(&self, names: &[&str], range: &RangeInclusive<u64>, default: u32) -> Result<u32, Failure> {
-        let read = self.whole(names, range.clone())?;
-        Ok(read.map_or(default, |number| u32::try_from(number).unwrap_or(u32::MAX)))
     }
 }
 

@@ -15,10 +15,6 @@ use sqlparser::ast::{
     AccessExpr, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArguments, Ident,
     ObjectName, Query, Select, SetExpr, Statement, TableAlias, TableFactor, Visit, Visitor,
 };
-use sqlparser::dialect::{Dialect as SqlDialect, PostgreSqlDialect, SQLiteDialect};
-use sqlparser::keywords::Keyword;
-use sqlparser::parser::Parser;
-use sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::super::inputs::excerpt;
 use super::lists::{
@@ -26,12 +22,14 @@ use super::lists::{
     is_sqlite_inside,
 };
 
+mod names;
+mod syntax;
+
+use names::{VALUE_WORDS, catalogue_names, folded, is_array_of_query, last_name, lower, table_key};
+use syntax::{first_word, read};
+
 /// Longest query, in bytes.
 pub(super) const MAX_QUERY: usize = 20_000;
-/// Deepest nesting of a query.
-const MAX_DEPTH: usize = 40;
-/// Most operators and keywords of a query: each makes the tree deeper by one at most, as in `1 + 1 + 1`.
-const MAX_OPERATORS: usize = 1_500;
 /// Most functions that a query calls.
 const MAX_CALLS: usize = 200;
 
@@ -105,52 +103,6 @@ pub(super) fn check(text: &str, dialect: Dialect, more: &BTreeSet<String>) -> Re
         return Err("the query cannot be checked reliably; write it in a simpler way".to_owned());
     }
     Ok(Checked { text: written, named })
-}
-
-fn read(text: &str, dialect: Dialect) -> Result<Vec<Statement>, String> {
-    let rules: &dyn SqlDialect = match dialect {
-        Dialect::Postgres => &PostgreSqlDialect {},
-        Dialect::Sqlite => &SQLiteDialect {},
-    };
-    let unreadable = |error: String| format!("the query cannot be read: {}", excerpt(&error, 300));
-    let tokens = Tokenizer::new(rules, text).tokenize_with_location().map_err(|error| unreadable(error.to_string()))?;
-    let operators = tokens.iter().filter(|token| deepens(&token.token)).count();
-    if operators > MAX_OPERATORS {
-        return Err(format!("the query has {operators} operators and keywords; at most {MAX_OPERATORS} are allowed"));
-    }
-    Parser::new(rules)
-        .with_recursion_limit(MAX_DEPTH)
-        .with_tokens_with_locations(tokens)
-        .parse_statements()
-        .map_err(|error| unreadable(error.to_string()))
-}
-
-/// Whether the tree of a query may be deeper for this token: neither a name, a value, a comma nor a parenthesis.
-fn deepens(token: &Token) -> bool {
-    match token {
-        Token::Word(word) => word.keyword != Keyword::NoKeyword,
-        Token::Number(..)
-        | Token::SingleQuotedString(_)
-        | Token::DoubleQuotedString(_)
-        | Token::DollarQuotedString(_)
-        | Token::EscapedStringLiteral(_)
-        | Token::HexStringLiteral(_)
-        | Token::Placeholder(_)
-        | Token::Comma
-        | Token::Period
-        | Token::Whitespace(_)
-        // How deep these nest is limited by the parser.
-        | Token::LParen
-        | Token::RParen
-        | Token::LBracket
-        | Token::RBracket
-        | Token::EOF => false,
-        _ => true,
-    }
-}
-
-fn first_word(text: &str) -> String {
-    excerpt(text.split_whitespace().next().unwrap_or(""), 30)
 }
 
 /// Walks a query and stops at the first thing that is not allowed.
@@ -351,83 +303,6 @@ impl Guard<'_> {
         }
         ControlFlow::Continue(())
     }
-}
-
-/// What PostgreSQL's catalogue calls the types whose names begin with `word`, where it is something else.
-fn catalogue_names(word: &str) -> &'static [&'static str] {
-    match word {
-        "bigint" => &["int8"],
-        "bit" => &["varbit"],
-        "boolean" => &["bool"],
-        "char" | "character" => &["bpchar", "varchar"],
-        "dec" | "decimal" => &["numeric"],
-        "double" => &["float8"],
-        "float" | "real" => &["float4", "float8"],
-        "int" | "integer" => &["int4"],
-        "smallint" => &["int2"],
-        "time" => &["timetz"],
-        "timestamp" => &["timestamptz"],
-        _ => &[],
-    }
-}
-
-/// Whether this is `ARRAY(SELECT …)`, which the parser takes for a call.
-fn is_array_of_query(function: &Function) -> bool {
-    let is_array = match function.name.0.as_slice() {
-        [part] => {
-            part.as_ident().is_some_and(|name| name.quote_style.is_none() && name.value.eq_ignore_ascii_case("array"))
-        }
-        _ => false,
-    };
-    is_array
-        && matches!(function.args, FunctionArguments::Subquery(_))
-        && matches!(function.parameters, FunctionArguments::None)
-        && !function.uses_odbc_syntax
-        && function.filter.is_none()
-        && function.null_treatment.is_none()
-        && function.over.is_none()
-        && function.within_group.is_empty()
-}
-
-/// As the catalogue does it with collation C.
-fn lower(name: &Ident) -> String {
-    name.value.to_ascii_lowercase()
-}
-
-/// A name as PostgreSQL reads it.
-fn folded(name: &Ident) -> String {
-    if name.quote_style.is_some() { name.value.clone() } else { lower(name) }
-}
-
-/// What two names have in common that PostgreSQL may take for the same: it cuts names at 63 bytes.
-fn table_key(name: &Ident) -> String {
-    let mut end = name.value.len().min(63);
-    while !name.value.is_char_boundary(end) {
-        end -= 1;
-    }
-    name.value.get(..end).unwrap_or_default().to_lowercase()
-}
-
-/// Words that are a function in FROM without parentheses.
-const VALUE_WORDS: [&str; 12] = [
-    "current_catalog",
-    "current_date",
-    "current_role",
-    "current_schema",
-    "current_time",
-    "current_timestamp",
-    "current_user",
-    "localtime",
-    "localtimestamp",
-    "session_user",
-    "system_user",
-    "user",
-];
-
-/// The last part of a name, in lower case; `None` when it has characters that no name of the lists has.
-fn last_name(name: &ObjectName) -> Option<String> {
-    let plain = lower(name.0.last()?.as_ident()?);
-    plain.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_').then_some(plain)
 }
 
 impl Visitor for Guard<'_> {

@@ -3,6 +3,10 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::super::lists::SQLITE_OPERATORS;
+use sqlparser::dialect::{Dialect as SqlDialect, PostgreSqlDialect, SQLiteDialect};
+use sqlparser::tokenizer::{Token, Tokenizer};
+
+use super::syntax::MAX_OPERATORS;
 use super::*;
 
 fn check(text: &str, dialect: Dialect) -> Result<Checked, String> {
