@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, BuildError, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, MatchKind};
 use serde_json::{Map, Value};
 
 use super::json::read_bytes;
@@ -135,7 +135,9 @@ impl Redactor {
         }
         let shortest = texts.iter().map(Vec::len).min().unwrap_or_default();
         let longest = texts.iter().map(Vec::len).max().unwrap_or_default();
-        let patterns = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(texts)?;
+        // Each text of each record is searched, so that speed is worth the memory: a megabyte or so for each secret.
+        let kind = Some(AhoCorasickKind::DFA);
+        let patterns = AhoCorasick::builder().kind(kind).match_kind(MatchKind::LeftmostLongest).build(texts)?;
         // Each letter may be written with 6 characters, and backslashes are doubled with each escape.
         let overlap = longest.saturating_mul(24).max(1_024);
         let names = secrets.iter().map(|secret| format!("[{}]", secret.name)).collect();

@@ -50,11 +50,10 @@ pub(super) fn to_payload(mut object: Map<String, Value>) -> HashMap<String, Qdra
     object.into_iter().map(|(key, value)| (key, shallow(value, MAX_DEPTH).into())).collect()
 }
 
-/// A payload as JSON, its values without the secrets of this process: other clients may have written them.
+/// A payload as JSON. A secret that another client wrote stays in it: each way out of qron, answers, prompts, logs and writes,
+/// searches what it lets through.
 pub(super) fn from_payload(payload: HashMap<String, QdrantValue>) -> Map<String, Value> {
-    let mut object = payload.into_iter().map(|(key, value)| (key, value.into_json())).collect();
-    secrets::redactor().redact_values(&mut object);
-    object
+    payload.into_iter().map(|(key, value)| (key, value.into_json())).collect()
 }
 
 /// Deepest nesting of JSON that is kept as text; its parser stops at 128 levels.
