@@ -1,4 +1,4 @@
-//! What stands before every handler: the [door](super::door), a time limit, counting, and the headers of every answer.
+//! What stands before every handler: the [door], a time limit, counting, and the headers of every answer.
 
 use std::time::{Duration, Instant};
 
