@@ -93,6 +93,21 @@ async fn rows_bytes_and_time_are_bounded() {
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 
+/// SQLite counts a table within one step of its machine, so it meets no clock in between.
+#[tokio::test]
+async fn a_count_over_many_pages_ends_at_its_time_limit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("large.db");
+    let connection = rusqlite::Connection::open(&path).expect("a database");
+    let rows =
+        "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t LIMIT 60000) SELECT zeroblob(1000) FROM t";
+    connection.execute_batch(&format!("CREATE TABLE pages (x BLOB); INSERT INTO pages {rows};")).expect("rows");
+    let failure = query(&tool(&path, 1), "SELECT count(*) FROM pages", json!([])).await.expect_err("over time");
+    assert_eq!(failure.class, FailureClass::Timeout, "{failure}");
+    let answer = query(&tool(&path, 60_000), "SELECT count(*) AS n FROM pages", json!([])).await.expect("an answer");
+    assert_eq!(answer["rows"], json!([{ "n": 60_000 }]));
+}
+
 #[tokio::test]
 async fn failures_name_database_and_problem_but_not_the_url() {
     let (folder, tool) = database();

@@ -1,7 +1,8 @@
 //! SQLite: opened for reading, told to stay so, and asked before each thing a query does.
 //!
-//! A query ends at its time limit because SQLite looks at the clock between the steps of its machine, and because the
-//! functions that may take long within one step look at it themselves (see [`functions`]).
+//! A query ends at its time limit for three reasons: SQLite looks at the clock between the steps of its machine, the
+//! functions that may take long within one step look at it themselves (see [`functions`]), and the caller interrupts
+//! SQLite, which ends a step that reads many pages, such as `count(*)`.
 
 mod clock;
 mod functions;
@@ -9,14 +10,16 @@ mod pattern;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::types::{Value as SqlValue, ValueRef};
-use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
+use rusqlite::{Connection, ErrorCode, InterruptHandle, OpenFlags, Row};
 use serde_json::{Map, Value};
+use tokio::sync::oneshot;
 
 use super::super::inputs::{blocking, excerpt};
 use super::guard::Checked;
@@ -38,6 +41,25 @@ const MAX_MEMORY: i64 = 128 * 1024 * 1024;
 /// shows, and between two looks at the clock.
 const MAX_PROGRAM: i32 = 25_000;
 
+/// SQLite queries that run in this process: they share its memory limit.
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+/// A query that counts as running until it is dropped.
+struct Running;
+
+impl Running {
+    fn start() -> Self {
+        RUNNING.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Runs a checked query on the file `path`. A query that the file system keeps from ending holds its `place` until it ends.
 pub(super) async fn run(
     path: Arc<Path>,
@@ -46,21 +68,39 @@ pub(super) async fn run(
     limits: Limits,
     place: Place,
 ) -> Result<Rows, SqlError> {
+    let (opened, mut interrupt) = oneshot::channel();
     let work = blocking(move || {
-        let answer = query(&path, &checked, &params, limits);
+        let answer = query(&path, &checked, &params, limits, opened);
         drop(place);
         Ok(answer)
     });
-    match tokio::time::timeout(limits.time + GRACE, work).await {
-        Ok(answer) => answer.map_err(SqlError::Failed)?,
-        Err(_) => Err(timed_out(limits)),
-    }
+    let mut work = std::pin::pin!(work);
+    let answer = if let Ok(answer) = tokio::time::timeout(limits.time, &mut work).await {
+        answer
+    } else {
+        // The handle is missing when the file system keeps SQLite from opening the file.
+        if let Ok(interrupt) = interrupt.try_recv() {
+            interrupt.interrupt();
+        }
+        tokio::time::timeout(GRACE, work).await.map_err(|_| timed_out(limits))?
+    };
+    answer.map_err(SqlError::Failed)?
 }
 
-fn query(path: &Path, checked: &Checked, params: &[Value], limits: Limits) -> Result<Rows, SqlError> {
+/// Reads the rows. `opened` receives what interrupts the query as soon as the file is open.
+fn query(
+    path: &Path,
+    checked: &Checked,
+    params: &[Value],
+    limits: Limits,
+    opened: oneshot::Sender<InterruptHandle>,
+) -> Result<Rows, SqlError> {
+    let _running = Running::start();
     let deadline = Instant::now() + limits.time;
     let sort = |error: &rusqlite::Error| sort(error, limits);
     let connection = open(path, deadline, limits.time).map_err(|error| sort(&error))?;
+    // The receiver is gone when the caller was cancelled: then the clock ends the query.
+    drop(opened.send(connection.get_interrupt_handle()));
     let mut statement = connection.prepare(&checked.text).map_err(|error| sort(&error))?;
     if !statement.readonly() {
         return Err(SqlError::Refused("the query writes".to_owned()));
@@ -76,6 +116,9 @@ fn query(path: &Path, checked: &Checked, params: &[Value], limits: Limits) -> Re
     let mut found = statement.raw_query();
     let mut rows = Rows::default();
     while let Some(row) = found.next().map_err(|error| sort(&error))? {
+        if Instant::now() >= deadline {
+            return Err(timed_out(limits));
+        }
         if rows.bytes + least_bytes(row, names.len()).map_err(|error| sort(&error))? > MAX_BYTES {
             rows.truncated = true;
             break;
@@ -189,6 +232,12 @@ fn sort(error: &rusqlite::Error, limits: Limits) -> SqlError {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => SqlError::Failed(Failure::transient(message)),
         Some(ErrorCode::CannotOpen) => SqlError::Failed(Failure::permanent("the database file cannot be opened")),
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => SqlError::Failed(Failure::permanent(message)),
+        Some(ErrorCode::OutOfMemory) if RUNNING.load(Ordering::Relaxed) > 1 => {
+            SqlError::Failed(Failure::transient(format!(
+                "the SQLite queries that run now need more memory than the {} MiB that they share",
+                MAX_MEMORY / 1024 / 1024
+            )))
+        }
         Some(ErrorCode::OutOfMemory) => SqlError::Failed(Failure::invalid(format!(
             "the query needs more memory than there is: {} MiB for all SQLite queries, and {MAX_PROGRAM} steps of its \
              program; ask for fewer rows, sort less, or write it in a simpler way",
