@@ -2,11 +2,9 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -22,6 +20,7 @@ use crate::edge::{EdgeError, EdgeServer};
 use crate::llm::Models;
 use crate::net::FileLimit;
 use crate::net::seats::{SeatHandle, Seats};
+use crate::queue::Queue;
 use crate::scheduler::{self, Runner, RunnerError};
 use crate::store::{self, Store, StoreError};
 use crate::telemetry::exporter::{self, ExporterError};
@@ -144,6 +143,7 @@ impl App {
         let draining = CancellationToken::new();
         let api_parts = api::Parts {
             store: store.clone(),
+            queue: runner.queue().clone(),
             runner: runner.clone(),
             tools,
             models,
@@ -190,12 +190,12 @@ impl App {
         let has_embeddings = models.as_ref().is_some_and(Models::has_embeddings);
         let vector_size = has_embeddings.then_some(config.embeddings.dimensions);
         let store = Store::connect(&settings, &config.artifacts, vector_size).await?;
-        let wake = Arc::new(Notify::new());
-        let tools = Toolbox::new(&config.tools, &store, Arc::clone(&wake))?;
+        let queue = Queue::new(store.clone(), replica_id);
+        let tools = Toolbox::new(&config.tools, &store, &queue)?;
         let agents: Vec<AgentProfile> = config.agents.values().cloned().collect();
         let agent = Agent::new(models.clone(), tools.clone(), store.clone(), config.memory.clone());
         let runner = Runner::start(scheduler::Parts {
-            store: store.clone(),
+            queue,
             agent,
             agents,
             scheduler: config.scheduler.clone(),
@@ -204,8 +204,6 @@ impl App {
             retry: config.retry.clone(),
             approvals: config.approvals.clone(),
             retention: config.retention.clone(),
-            replica_id: replica_id.to_owned(),
-            wake,
         })
         .await?;
         Ok((store, models, tools, runner))

@@ -22,6 +22,7 @@ pub mod domain;
 pub mod edge;
 pub mod llm;
 pub mod net;
+pub mod queue;
 pub mod scheduler;
 pub mod store;
 pub mod telemetry;

@@ -14,20 +14,24 @@ const RULES: &[(&str, &[&str])] = &[
     ("edge", &["net"]),
     ("store", &["domain"]),
     ("llm", &["domain"]),
-    ("tools", &["domain", "store"]),
+    ("queue", &["domain", "store"]),
+    ("tools", &["domain", "queue", "store"]),
     ("agent::machine", &["domain"]),
     ("agent", &["agent::machine", "domain", "llm", "store", "tools"]),
-    ("worker", &["agent", "domain", "store"]),
-    ("scheduler", &["agent", "domain", "store", "worker"]),
+    ("worker", &["agent", "domain", "queue", "store"]),
+    ("scheduler", &["agent", "domain", "queue", "store", "worker"]),
     ("config", &["agent", "api", "domain", "edge", "llm", "scheduler", "store", "tools", "worker"]),
-    ("api", &["agent", "config", "domain", "llm", "net", "scheduler", "store", "tools", "worker"]),
+    ("api", &["agent", "config", "domain", "llm", "net", "queue", "scheduler", "store", "tools", "worker"]),
     ("cli", &["api", "app", "bench", "config", "demo", "domain"]),
-    ("bench", &["agent", "app", "config", "domain", "edge", "scheduler", "store", "tools"]),
+    ("bench", &["agent", "app", "config", "domain", "edge", "queue", "scheduler", "store", "tools"]),
     (
         "demo",
         &["agent", "api", "app", "cli", "config", "domain", "edge", "llm", "scheduler", "store", "tools", "worker"],
     ),
-    ("app", &["agent", "api", "config", "domain", "edge", "llm", "net", "scheduler", "store", "tools", "worker"]),
+    (
+        "app",
+        &["agent", "api", "config", "domain", "edge", "llm", "net", "queue", "scheduler", "store", "tools", "worker"],
+    ),
 ];
 
 /// Those that may not even ask for the time or count something.

@@ -21,7 +21,7 @@ use crate::clock;
 use crate::domain::agent::AgentProfile;
 use crate::domain::budget::Spent;
 use crate::domain::conversation::{ModelReply, Usage};
-use crate::domain::event::{Event, Level};
+use crate::domain::event::{Event, EventKind, Level};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::task::Task;
 use crate::domain::tool::{ToolCall, ToolResult};
@@ -352,7 +352,8 @@ impl<'a> Driver<'a> {
     }
 
     fn tell_model_call(&self, purpose: &'static str, reply: &Result<ModelReply, ModelFailed>) {
-        let event = |message: String| Event::new("model_called", message, clock::now()).with("purpose", purpose);
+        let event =
+            |message: String| Event::new(EventKind::ModelCalled, message, clock::now()).with("purpose", purpose);
         self.recorder.note(match reply {
             Ok(reply) => event(format!("{} answered ({purpose})", reply.model))
                 .with("model", reply.model.as_str())
@@ -366,7 +367,7 @@ impl<'a> Driver<'a> {
 
     fn tell_tool_call(&self, call: &ToolCall, result: &ToolResult) {
         let event = |message: String| {
-            let event = Event::new("tool_called", message, clock::now());
+            let event = Event::new(EventKind::ToolCalled, message, clock::now());
             event.with("step", call.step.as_str()).with("call", call.id.as_str()).with("tool", call.tool.as_str())
         };
         self.recorder.note(match result {
@@ -396,16 +397,16 @@ impl<'a> Driver<'a> {
     fn count(&mut self, note: &Note) -> Option<u64> {
         let text = |key: &str| note.data.get(key).and_then(Value::as_str).unwrap_or_default();
         let outcome = match note.kind {
-            "step_started" => {
+            EventKind::StepStarted => {
                 self.started.insert(text("step").to_owned(), Instant::now());
                 return None;
             }
-            "replanned" => {
+            EventKind::Replanned => {
                 metrics::AGENT_REPLANS.inc([]);
                 return None;
             }
-            "step_finished" => "ok",
-            "step_failed" => text("class"),
+            EventKind::StepFinished => "ok",
+            EventKind::StepFailed => text("class"),
             _ => return None,
         };
         metrics::AGENT_STEPS.inc([text("kind"), outcome]);

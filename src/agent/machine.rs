@@ -37,7 +37,7 @@ use serde_json::{Map, Value};
 use crate::domain::approval::Approval;
 use crate::domain::budget::{Budget, Price, Spent};
 use crate::domain::conversation::{ModelReply, ModelRequest, Usage};
-use crate::domain::event::Level;
+use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::{BudgetLimit, Failure};
 use crate::domain::memory::Recalled;
 use crate::domain::number;
@@ -178,9 +178,8 @@ pub enum Unreadable {
 /// Something worth telling, for the log of the run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Note {
-    /// What happened: `planned`, `answer_rejected`, `answer_unconfirmed`, `output_limit_raised`, `step_started`,
-    /// `step_finished`, `step_failed`, `step_blocked`, `replanned`, `resumed`.
-    pub kind: &'static str,
+    /// What happened.
+    pub kind: EventKind,
     /// How much attention it deserves.
     pub level: Level,
     /// The same in a sentence.
@@ -382,7 +381,7 @@ impl Machine {
         std::mem::take(&mut self.notes)
     }
 
-    fn note(&mut self, kind: &'static str, level: Level, message: String, data: &[(&'static str, Value)]) {
+    fn note(&mut self, kind: EventKind, level: Level, message: String, data: &[(&'static str, Value)]) {
         self.notes.push(Note { kind, level, message, data: data.iter().cloned().collect() });
     }
 

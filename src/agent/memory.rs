@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Recorder;
 use super::machine::Machine;
 use crate::clock;
-use crate::domain::event::{Event, Level};
+use crate::domain::event::{Event, EventKind, Level};
 use crate::domain::failure::Failure;
 use crate::domain::id::derived;
 use crate::domain::memory::{Memory, Recalled};
@@ -56,7 +56,7 @@ impl Remembrance<'_> {
 
     fn nothing_recalled(&self, reason: &str) -> Vec<Recalled> {
         metrics::MEMORY_RECALLS.inc(["error"]);
-        self.warn("recall_failed", format!("plans without memory: {reason}"));
+        self.warn(EventKind::RecallFailed, format!("plans without memory: {reason}"));
         Vec::new()
     }
 
@@ -72,7 +72,7 @@ impl Remembrance<'_> {
             Err(_) => "the store took too long".to_owned(),
         };
         metrics::MEMORY_WRITES.inc(["error"]);
-        self.warn("remember_failed", format!("this run will not be remembered: {reason}"));
+        self.warn(EventKind::RememberFailed, format!("this run will not be remembered: {reason}"));
     }
 
     /// The embedding of `text`, where there is a model for it that answers.
@@ -83,12 +83,12 @@ impl Remembrance<'_> {
             Ok(Err(failure)) => failure.to_string(),
             Err(_) => "the model took too long".to_owned(),
         };
-        self.warn("embedding_failed", format!("memory goes by words alone: {reason}"));
+        self.warn(EventKind::EmbeddingFailed, format!("memory goes by words alone: {reason}"));
         None
     }
 
-    fn warn(&self, kind: &str, message: String) {
-        tracing::warn!(kind, "{message}");
+    fn warn(&self, kind: EventKind, message: String) {
+        tracing::warn!(kind = kind.as_str(), "{message}");
         self.recorder.note(Event::new(kind, message, clock::now()).level(Level::Warn));
     }
 }

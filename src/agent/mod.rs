@@ -11,7 +11,7 @@ use crate::clock;
 use crate::domain::agent::AgentProfile;
 use crate::domain::attempt::Progress;
 use crate::domain::budget::Spent;
-use crate::domain::event::{Event, Level};
+use crate::domain::event::{Event, EventKind, Level};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::handover::PARENT;
 use crate::domain::id::TaskId;
@@ -247,7 +247,7 @@ impl Agent {
         let Some(state) = checkpoint else { return Machine::new(setup) };
         Machine::resume(setup.clone(), state).or_else(|unreadable| {
             let message = format!("starts over: {unreadable}");
-            recorder.note(Event::new("checkpoint_discarded", message, clock::now()).level(Level::Warn));
+            recorder.note(Event::new(EventKind::CheckpointDiscarded, message, clock::now()).level(Level::Warn));
             Machine::new(setup)
         })
     }

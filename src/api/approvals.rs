@@ -7,16 +7,16 @@ use serde::Deserialize;
 use super::error::Problem;
 use super::extract::{Id, Query};
 use super::paging::Paging;
-use super::tasks::{self, Who};
+use super::tasks;
 use super::views::Listing;
 use super::views::approvals::OpenApproval;
 use super::views::tasks::TaskView;
 use super::{Parts, Shared, extract};
 use crate::domain::approval::{Approval, Ruling, Verdict};
 use crate::domain::id::TaskId;
-use crate::domain::task::{Task, TaskEvent, TaskStatus};
+use crate::domain::task::{Task, TaskStatus};
+use crate::queue::Person;
 use crate::store::TaskFilter;
-use crate::telemetry::metrics;
 
 /// Every question that waits for an answer, a page of tasks at a time.
 pub(super) async fn list(
@@ -66,20 +66,10 @@ async fn decide(parts: &Parts, id: TaskId, decision: Decision, verdict: Verdict)
     }
     let task = tasks::find(parts, id).await?;
     check(&task, &hashes)?;
-    let count = hashes.len();
-    let who = Who { by: by.clone(), note: note.clone() };
-    let event = event(Ruling { hashes, by, note }, verdict);
-    let task = tasks::change(parts, id, &event, &who).await?;
-    metrics::APPROVALS_DECIDED.add(count, [verdict.as_str()]);
+    let person = Person { by: by.clone(), note: note.clone() };
+    let ruling = Ruling { hashes, by, note };
+    let task = parts.queue.decide(id, ruling, verdict, &person).await?;
     Ok(Json(task.into()))
-}
-
-/// The event of a task that tells of a decision.
-pub(super) const fn event(ruling: Ruling, verdict: Verdict) -> TaskEvent {
-    match verdict {
-        Verdict::Approved => TaskEvent::Approved(ruling),
-        Verdict::Denied | Verdict::Expired => TaskEvent::Denied(ruling),
-    }
 }
 
 /// Nothing is decided but what the task asks for now: a call that has changed is another question.

@@ -5,13 +5,13 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
 use super::error::Problem;
-use super::tasks::{Who, record};
 use super::views::Listing;
 use super::views::control::{PauseView, Paused, Resumed};
 use super::{Parts, Shared, extract};
 use crate::clock;
 use crate::domain::control::{Pause, PauseOutcome};
-use crate::domain::event::Event;
+use crate::domain::event::{Event, EventKind};
+use crate::queue::Person;
 use crate::scheduler::Pruned;
 
 /// What to pause or to resume.
@@ -41,21 +41,21 @@ pub(super) async fn pause(
     let now = clock::now();
     let given = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
     let (by, note) = (given(target.by), given(target.note));
-    let who = Who { by: by.clone(), note: note.clone() };
+    let person = Person { by: by.clone(), note: note.clone() };
     let pause = Pause { agent: target.agent, by, note, since: now };
     let outcome = parts.store.pause(&pause).await?;
     parts.runner.look_at_pauses();
     let event = match outcome {
-        PauseOutcome::Paused => Some(Event::new("paused", format!("{} is paused", pause.subject()), now)),
+        PauseOutcome::Paused => Some(Event::new(EventKind::Paused, format!("{} is paused", pause.subject()), now)),
         PauseOutcome::NoteChanged => Some(Event::new(
-            "pause_note_changed",
+            EventKind::PauseNoteChanged,
             format!("the note of the pause of {} is changed", pause.subject()),
             now,
         )),
         PauseOutcome::AlreadyPaused => None,
     };
     if let Some(event) = event {
-        record(&parts, &[about(who.sign(event), &pause)]).await;
+        parts.queue.history().record(&[about(person.sign(event), &pause)]).await;
     }
     Ok(Json(Paused { outcome, pauses: listing(&parts).await? }))
 }
@@ -69,10 +69,10 @@ pub(super) async fn resume(
     let was_paused = parts.store.resume(target.agent.as_deref()).await?;
     parts.runner.look_at_pauses();
     if was_paused {
-        let who = Who { by: target.by, note: target.note };
+        let person = Person { by: target.by, note: target.note };
         let pause = Pause { agent: target.agent, by: None, note: None, since: now };
-        let event = who.sign(Event::new("resumed_work", format!("{} goes on", pause.subject()), now));
-        record(&parts, &[about(event, &pause)]).await;
+        let event = person.sign(Event::new(EventKind::ResumedWork, format!("{} goes on", pause.subject()), now));
+        parts.queue.history().record(&[about(event, &pause)]).await;
     }
     Ok(Json(Resumed { was_paused, pauses: listing(&parts).await? }))
 }

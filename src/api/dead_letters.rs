@@ -17,6 +17,7 @@ use super::views::tasks::TaskView;
 use super::{Parts, Shared, tasks};
 use crate::domain::attempt::StepStatus;
 use crate::domain::id::{InvalidIdPrefix, TaskId};
+use crate::queue::Person;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,7 +67,7 @@ pub(super) async fn requeue(State(parts): State<Shared>, Id(id): Id) -> Result<(
     if parts.store.dead_letter(id).await?.is_none() {
         return Err(missing(id));
     }
-    let task = tasks::requeue(&parts, id).await?;
+    let task = parts.queue.requeue(id, &Person::default()).await?;
     Ok((StatusCode::ACCEPTED, Json(task.into())))
 }
 
@@ -75,7 +76,7 @@ pub(super) async fn purge(State(parts): State<Shared>, Id(id): Id) -> Result<Sta
     if parts.store.dead_letter(id).await?.is_none() {
         return Err(missing(id));
     }
-    parts.store.purge_dead_letters(&[id]).await?;
+    parts.queue.purge_dead_letters(&[id]).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -108,14 +109,9 @@ pub(super) async fn requeue_many(
     State(parts): State<Shared>,
     extract::Json(selection): extract::Json<Selection>,
 ) -> Result<Json<BulkOutcome>, Problem> {
-    let mut outcome = BulkOutcome::default();
-    for id in selection.resolve(&parts).await? {
-        match tasks::requeue(&parts, id).await {
-            Ok(_) => outcome.done += 1,
-            Err(problem) => outcome.refused.push(Refusal { task_id: id, reason: problem.detail }),
-        }
-    }
-    Ok(Json(outcome))
+    let ids = selection.resolve(&parts).await?;
+    let report = parts.queue.requeue_many(&ids, &Person::default()).await;
+    Ok(Json(BulkOutcome { done: report.done, refused: report.refused.into_iter().map(Refusal::from).collect() }))
 }
 
 /// Removes many dead letters.
@@ -124,7 +120,7 @@ pub(super) async fn purge_many(
     extract::Json(selection): extract::Json<Selection>,
 ) -> Result<Json<BulkOutcome>, Problem> {
     let ids = selection.resolve(&parts).await?;
-    let done = parts.store.purge_dead_letters(&ids).await?;
+    let done = parts.queue.purge_dead_letters(&ids).await?;
     Ok(Json(BulkOutcome { done, refused: Vec::new() }))
 }
 

@@ -6,8 +6,9 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::InvalidTaskId;
+use crate::queue::{ChangeError, SubmitError};
 use crate::scheduler::recurring::desk::ScheduleError;
-use crate::store::{StoreError, TransitionError};
+use crate::store::StoreError;
 
 /// The body of an error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,14 +112,26 @@ impl From<StoreError> for Problem {
     }
 }
 
-impl From<TransitionError> for Problem {
-    fn from(error: TransitionError) -> Self {
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
         match error {
-            TransitionError::Store(error) => error.into(),
-            TransitionError::Lost(id) => Self::conflict(format!(
-                "task {id} was changed by another request or replica at the same time: send this request again"
-            )),
-            TransitionError::Illegal(_) | TransitionError::KeyTaken { .. } => Self::conflict(error.to_string()),
+            ChangeError::Store(error) => error.into(),
+            ChangeError::Missing(_) => Self::not_found(error.to_string()),
+            ChangeError::Moved(_)
+            | ChangeError::Illegal(_)
+            | ChangeError::KeyTaken(_)
+            | ChangeError::Unreadable { .. }
+            | ChangeError::Ended { .. } => Self::conflict(error.to_string()),
+        }
+    }
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Store(error) => error.into(),
+            SubmitError::Incomplete(faults) => Self::several(StatusCode::SERVICE_UNAVAILABLE, faults),
+            SubmitError::Broken => Self::internal(error.to_string()),
         }
     }
 }

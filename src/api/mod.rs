@@ -20,6 +20,7 @@ use crate::domain::approval::ApprovalPolicy;
 use crate::domain::limit::Limits;
 use crate::domain::schedule::zone::Zone;
 use crate::llm::Models;
+use crate::queue::Queue;
 use crate::scheduler::Runner;
 use crate::store::Store;
 use crate::tools::Toolbox;
@@ -65,8 +66,10 @@ pub struct Settings {
 
 /// What the API speaks for.
 pub struct Parts {
-    /// Where tasks are.
+    /// Where tasks are read.
     pub store: Store,
+    /// Where tasks are inserted and changed.
+    pub queue: Queue,
     /// Who runs them here.
     pub runner: Runner,
     /// What they may use.

@@ -20,6 +20,7 @@ use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{Task, TaskStatus, limits};
 use crate::domain::time::Timestamp;
 use crate::domain::unique::UniqueFor;
+use crate::queue::Ids;
 
 /// Fields of a submission. `goal` goes by other names too.
 const FIELDS: [&str; 22] = [
@@ -85,12 +86,12 @@ struct NewTask {
 }
 
 /// What a request submits.
-pub(super) struct Submission {
+pub(super) struct Read {
     pub(super) tasks: Vec<Task>,
     /// Whether the body was a list.
     pub(super) listed: bool,
-    /// Whether the request chose no id, so that none can be taken.
-    pub(super) fresh: bool,
+    /// Whether the request chose any id.
+    pub(super) ids: Ids,
 }
 
 /// The tasks that `body` describes, one or a list. All of them are valid, or none is given back. With an
@@ -100,7 +101,7 @@ pub(super) async fn read(
     body: Value,
     idempotency_key: Option<&str>,
     now: Timestamp,
-) -> Result<Submission, Problem> {
+) -> Result<Read, Problem> {
     let (bodies, listed) = match body {
         Value::Array(items) if items.is_empty() => return Err(Problem::bad_request("the list of tasks is empty")),
         Value::Array(items) if items.len() > MAX_TASKS => {
@@ -144,7 +145,7 @@ pub(super) async fn read(
     }
     if errors.is_empty() {
         check_queues(parts, &tasks).await?;
-        Ok(Submission { tasks, listed, fresh })
+        Ok(Read { tasks, listed, ids: if fresh { Ids::Fresh } else { Ids::Chosen } })
     } else {
         Err(Problem::several(StatusCode::UNPROCESSABLE_ENTITY, errors))
     }

@@ -1,8 +1,5 @@
 //! Tasks: submit, list, show, and changes of one.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -15,7 +12,7 @@ use super::error::Problem;
 use super::extract::{Id, Query};
 use super::headers::{self, IDEMPOTENCY_KEY};
 use super::paging::Paging;
-use super::submit::{self as submission, Submission};
+use super::submit as submission;
 use super::views::Listing;
 use super::views::artifacts::ArtifactView;
 use super::views::steps::StepView;
@@ -23,12 +20,10 @@ use super::views::tasks::{AttemptView, Children, EventView, Submitted, TaskCount
 use super::{Parts, Shared, bulk};
 use crate::agent::steps_of;
 use crate::clock;
-use crate::domain::event::Event;
 use crate::domain::id::{InvalidIdPrefix, TaskId};
-use crate::domain::task::{Task, TaskEvent, TaskStatus};
-use crate::domain::time::Timestamp;
-use crate::store::{Found, Inserted, Order, StoreError, TaskFilter, TransitionError};
-use crate::telemetry::metrics;
+use crate::domain::task::{Task, TaskStatus};
+use crate::queue::{Person, Source, Submission};
+use crate::store::{Found, Order, TaskFilter};
 
 /// Points read at the same time.
 const FOUND_AT_ONCE: usize = 16;
@@ -36,40 +31,23 @@ const FOUND_AT_ONCE: usize = 16;
 const HISTORY: u32 = 500;
 /// Newest attempts whose steps are shown with a task: those of earlier ones are among them.
 const WITH_STEPS: u32 = 3;
-/// How often a change is tried again on a task that somebody else changed meanwhile.
-const TRIES: usize = 4;
 /// Longest `Idempotency-Key`, in characters.
 const MAX_IDEMPOTENCY_KEY: usize = 256;
 
-/// Inserts one task or a list, all or none. What can start at once does, for the rest the dispatcher is woken.
+/// Inserts one task or a list, all or none.
 pub(super) async fn submit(
     State(parts): State<Shared>,
     headers: HeaderMap,
     super::extract::Json(body): super::extract::Json<Value>,
 ) -> Result<Response, Problem> {
-    check_store(&parts).await?;
     let now = clock::now();
-    let submission = submission::read(&parts, body, idempotency_key(&headers)?, now).await?;
-    let listed = submission.listed;
-    // A client that goes away must not leave tasks behind that are claimed and not started.
-    let inserting = tokio::spawn(insert(Arc::clone(&parts), submission, now));
-    let (tasks, inserted) =
-        inserting.await.map_err(|_| Problem::internal("inserting broke down; the log says more"))??;
-    let created = inserted.iter().filter(|inserted| inserted.created).count();
-    metrics::TASKS_INSERTED.add(created, ["api"]);
-    metrics::TASKS_NOT_CREATED.add(inserted.len() - created, ["api"]);
-    let asks = |(task, one): &(&Task, &Inserted)| one.created && task.status == TaskStatus::AwaitingApproval;
-    metrics::APPROVALS_ASKED.add(tasks.iter().zip(&inserted).filter(asks).count(), []);
-    let there: Vec<TaskId> = inserted.iter().filter(|one| !one.created).map(|one| one.id).collect();
-    let there: HashMap<TaskId, Task> =
-        parts.store.tasks_by_id(&there).await?.into_iter().map(|task| (task.id, task)).collect();
-    let mut items = Vec::with_capacity(tasks.len());
-    for (task, Inserted { id, created }) in tasks.into_iter().zip(inserted) {
-        // One that cannot be read, or was pruned at this very moment, is shown as it would have been.
-        let task = there.get(&id).filter(|_| !created).cloned().unwrap_or(Task { id, ..task });
-        items.push(Submitted { created, task: TaskView::of(task, &parts.runner) });
-    }
-    let status = if created > 0 { StatusCode::CREATED } else { StatusCode::OK };
+    let submission::Read { tasks, listed, ids } =
+        submission::read(&parts, body, idempotency_key(&headers)?, now).await?;
+    let submitted = parts.queue.submit(Submission { tasks, ids, source: Source::Api }, now).await?;
+    let status = if submitted.created() > 0 { StatusCode::CREATED } else { StatusCode::OK };
+    let items = submitted.tasks.into_iter().zip(submitted.inserted);
+    let mut items: Vec<Submitted> =
+        items.map(|(task, one)| Submitted { created: one.created, task: TaskView::of(task, &parts.runner) }).collect();
     if listed {
         return Ok((status, Json(Listing { items, next: None })).into_response());
     }
@@ -78,41 +56,6 @@ pub(super) async fn submit(
     };
     let location = [(header::LOCATION, format!("/api/v1/tasks/{}", submitted.task.id))];
     Ok((status, location, Json(submitted)).into_response())
-}
-
-/// Refuses to insert into collections of which something is missing: the tasks would be lost, or not found when they are
-/// due.
-async fn check_store(parts: &Parts) -> Result<(), Problem> {
-    let faults = match parts.store.lacks_for_inserts().await {
-        Ok(faults) => faults,
-        Err(error) => {
-            // A store that does not answer this refuses the insert itself, or takes it.
-            tracing::debug!(%error, "inserting without having looked at the collections");
-            return Ok(());
-        }
-    };
-    if faults.is_empty() {
-        return Ok(());
-    }
-    Err(Problem::several(StatusCode::SERVICE_UNAVAILABLE, faults))
-}
-
-/// Inserts the tasks of `submission`, as far as they are new, and sees to it that they are run.
-async fn insert(
-    parts: Shared,
-    submission: Submission,
-    now: Timestamp,
-) -> Result<(Vec<Task>, Vec<Inserted>), StoreError> {
-    let mut tasks = submission.tasks;
-    let ahead = parts.runner.take_ahead(&mut tasks, now);
-    let inserted =
-        if submission.fresh { parts.store.insert_fresh(&tasks).await? } else { parts.store.insert(&tasks).await? };
-    if ahead.start(&tasks, inserted.iter().map(|one| one.created)) {
-        let waiting =
-            tasks.iter().zip(&inserted).filter(|(task, one)| one.created && task.status == TaskStatus::Waiting);
-        parts.runner.wake_for(&waiting.map(|(_, one)| one.id).collect::<Vec<_>>());
-    }
-    Ok((tasks, inserted))
 }
 
 /// The key under which a client may send the same request again without making its tasks twice.
@@ -278,20 +221,12 @@ pub(super) async fn last_steps(parts: &Parts, id: TaskId) -> Result<Vec<StepView
     Ok(steps.into_iter().map(StepView::from).collect())
 }
 
-/// Stops a task: at once when nobody runs it (200), else as soon as its replica knows (202).
+/// Stops a task: at once when no replica runs it (200), else as soon as the one that runs it knows (202).
 pub(super) async fn cancel(State(parts): State<Shared>, Id(id): Id) -> Result<(StatusCode, Json<TaskView>), Problem> {
-    let found = parts.store.find(id).await?.ok_or_else(|| missing(id))?;
-    if found.task.status == TaskStatus::Cancelled {
-        return Ok((StatusCode::OK, Json(TaskView::of_point(found, &parts.runner))));
-    }
-    if found.unreadable.is_some() {
-        let task = cancel_unreadable(&parts, found, &Who::default()).await?;
-        let status = if task.status == TaskStatus::Running { StatusCode::ACCEPTED } else { StatusCode::OK };
-        return Ok((status, Json(task.into())));
-    }
-    let task = change(&parts, id, &TaskEvent::CancelRequested, &Who::default()).await?;
-    let status = if task.status == TaskStatus::Running { StatusCode::ACCEPTED } else { StatusCode::OK };
-    Ok((status, Json(task.into())))
+    let found = parts.queue.cancel(id, &Person::default()).await?;
+    let is_running = found.task.status == TaskStatus::Running;
+    let status = if is_running { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok((status, Json(TaskView::of_point(found, &parts.runner))))
 }
 
 #[derive(Debug, Deserialize)]
@@ -307,7 +242,7 @@ pub(super) async fn reprioritise(
     super::extract::Json(new): super::extract::Json<NewPriority>,
 ) -> Result<Json<TaskView>, Problem> {
     let event = bulk::reprioritised(Some(new.priority))?;
-    Ok(Json(change(&parts, id, &event, &Who::default()).await?.into()))
+    Ok(Json(parts.queue.change(id, &event, &Person::default()).await?.into()))
 }
 
 #[derive(Debug, Deserialize)]
@@ -324,22 +259,13 @@ pub(super) async fn snooze(
     super::extract::Json(new): super::extract::Json<NewTime>,
 ) -> Result<Json<TaskView>, Problem> {
     let event = bulk::snoozed(new.until.as_ref(), new.for_s, parts.zone, clock::now())?;
-    Ok(Json(change(&parts, id, &event, &Who::default()).await?.into()))
+    Ok(Json(parts.queue.change(id, &event, &Person::default()).await?.into()))
 }
 
 /// Runs a task again that ended badly, from a clean slate; its dead letter goes.
 pub(super) async fn retry(State(parts): State<Shared>, Id(id): Id) -> Result<(StatusCode, Json<TaskView>), Problem> {
-    let task = requeue(&parts, id).await?;
+    let task = parts.queue.requeue(id, &Person::default()).await?;
     Ok((StatusCode::ACCEPTED, Json(task.into())))
-}
-
-pub(super) async fn requeue(parts: &Parts, id: TaskId) -> Result<Task, Problem> {
-    // Seen before, since the task may fail again at once, and its new letter stays.
-    let letters = parts.store.seen_letters(&[id]).await?;
-    let task = change(parts, id, &TaskEvent::Requeued, &Who::default()).await?;
-    // In this order: a crash in between leaves a dead letter too many, never a task that nobody knows of.
-    parts.store.purge_seen_letters(&letters).await?;
-    Ok(task)
 }
 
 pub(super) fn missing(id: TaskId) -> Problem {
@@ -348,102 +274,4 @@ pub(super) fn missing(id: TaskId) -> Problem {
 
 pub(super) async fn find(parts: &Parts, id: TaskId) -> Result<Task, Problem> {
     parts.store.task(id).await?.ok_or_else(|| missing(id))
-}
-
-/// Who changes something, and why, by their own account.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Who {
-    pub(super) by: Option<String>,
-    pub(super) note: Option<String>,
-}
-
-impl Who {
-    /// `event`, with who caused it and why.
-    pub(super) fn sign(&self, mut event: Event) -> Event {
-        if let Some(by) = &self.by {
-            event.message = format!("{} by {by}", event.message);
-            event = event.with("by", by.as_str());
-        }
-        if let Some(note) = &self.note {
-            event.message = format!("{}: {note}", event.message);
-            event = event.with("note", note.as_str());
-        }
-        event
-    }
-}
-
-/// Stops a point that cannot be read as a task.
-pub(super) async fn cancel_unreadable(parts: &Parts, found: Found, who: &Who) -> Result<Task, Problem> {
-    let Found { task, unreadable } = found;
-    let (id, now) = (task.id, clock::now());
-    if task.status.is_terminal() {
-        return Err(Problem::conflict(format!("task {id} is {} and can no longer be cancelled", task.status)));
-    }
-    let cancelled = parts.store.cancel_unreadable(&task, unreadable.as_deref().unwrap_or_default(), now).await?;
-    let task = cancelled.ok_or_else(|| Problem::conflict(format!("task {id} was changed just now; ask again")))?;
-    let event = TaskEvent::CancelRequested;
-    follow(parts, &task, &event);
-    record(parts, &[who.sign(Event::new(event.name(), told(&event), now)).task(id)]).await;
-    Ok(task)
-}
-
-/// Applies an event that a person caused, to the task as it is now, and sees to what follows.
-pub(super) async fn change(parts: &Parts, id: TaskId, event: &TaskEvent, who: &Who) -> Result<Task, Problem> {
-    let task = apply(parts, find(parts, id).await?, event).await?;
-    follow(parts, &task, event);
-    record(parts, &[who.sign(Event::new(event.name(), told(event), clock::now())).task(id)]).await;
-    Ok(task)
-}
-
-/// Applies an event that a person caused, to the task as it is now.
-pub(super) async fn apply(parts: &Parts, mut task: Task, event: &TaskEvent) -> Result<Task, Problem> {
-    let mut tries = 1;
-    loop {
-        match parts.store.transition(&task, event, clock::now()).await {
-            Err(TransitionError::Lost(id)) if tries < TRIES => task = find(parts, id).await?,
-            done => return Ok(done?),
-        }
-        tries += 1;
-    }
-}
-
-/// Tells this replica what it may have to do about a change.
-pub(super) fn follow(parts: &Parts, task: &Task, event: &TaskEvent) {
-    match task.status {
-        TaskStatus::Running => {
-            let here = parts.runner.cancel(task.id);
-            tracing::debug!(task = %task.id, here, "asked to stop");
-        }
-        TaskStatus::Cancelled => {
-            metrics::TASKS_CANCELLED.inc([]);
-            parts.runner.ended(task.id);
-        }
-        // A task that was refused as unreadable is read anew, which the sweep does.
-        _ if *event == TaskEvent::Requeued => parts.runner.sweep(),
-        _ => parts.runner.wake(),
-    }
-}
-
-/// An event in words.
-pub(super) fn told(event: &TaskEvent) -> String {
-    match event {
-        TaskEvent::Reprioritised(priority) => format!("given priority {priority}"),
-        TaskEvent::Snoozed(until) => format!("moved to {until}"),
-        TaskEvent::Approved(ruling) | TaskEvent::Denied(ruling) => {
-            let hashes: Vec<&str> = ruling.hashes.iter().map(|hash| hash.get(..12).unwrap_or(hash)).collect();
-            format!("{} {}", event.name(), hashes.join(", "))
-        }
-        other => format!("{} through the api", other.name().replace('_', " ")),
-    }
-}
-
-/// Keeps events for the history. What happened has happened, so a failure is told and fails nothing.
-pub(super) async fn record(parts: &Parts, events: &[Event]) {
-    if events.is_empty() {
-        return;
-    }
-    if let Err(error) = parts.store.record(events).await {
-        tracing::warn!(%error, "events of the history could not be stored");
-        metrics::EVENTS_DROPPED.add(events.len(), []);
-    }
 }

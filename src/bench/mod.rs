@@ -9,12 +9,10 @@
 //! - [`latency`]: from the API to the start of a run, on an idle runner;
 //! - [`idle`]: what waiting costs.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tempfile::TempDir;
-use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::agent::Agent;
@@ -24,6 +22,7 @@ use crate::config::Config;
 use crate::domain::agent::AgentProfile;
 use crate::domain::time::Timestamp;
 use crate::edge::EdgeServer;
+use crate::queue::Queue;
 use crate::scheduler::{self, Runner};
 use crate::store::{self, Store};
 use crate::telemetry::exporter;
@@ -120,11 +119,11 @@ impl Place {
 
     /// A runner over the scratch collections.
     async fn runner(&self) -> anyhow::Result<Runner> {
-        let wake = Arc::new(Notify::new());
-        let tools = Toolbox::new(&self.config.tools, &self.store, Arc::clone(&wake))?;
+        let queue = Queue::new(self.store.clone(), &format!("bench-{}", Uuid::new_v4().simple()));
+        let tools = Toolbox::new(&self.config.tools, &self.store, &queue)?;
         let agent = Agent::new(None, tools, self.store.clone(), self.config.memory.clone());
         let parts = scheduler::Parts {
-            store: self.store.clone(),
+            queue,
             agent,
             agents: self.config.agents.values().cloned().collect(),
             scheduler: self.config.scheduler.clone(),
@@ -133,8 +132,6 @@ impl Place {
             retry: self.config.retry.clone(),
             approvals: self.config.approvals.clone(),
             retention: self.config.retention.clone(),
-            replica_id: format!("bench-{}", Uuid::new_v4().simple()),
-            wake,
         };
         Ok(Runner::start(parts).await?)
     }

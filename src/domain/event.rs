@@ -7,6 +7,10 @@ use uuid::Uuid;
 use super::id::TaskId;
 use super::time::Timestamp;
 
+mod kind;
+
+pub use kind::EventKind;
+
 /// How much attention an event deserves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -37,8 +41,7 @@ pub struct Event {
     pub id: Uuid,
     /// When it happened.
     pub at: Timestamp,
-    /// What happened, `snake_case`: the name of a [`TaskEvent`](super::task::TaskEvent), `admitted`, `rejected`,
-    /// `step_started`, `step_finished`, `planned`, …
+    /// What happened, `snake_case`: the name of an [`EventKind`], or of a kind that a newer version knows.
     pub kind: String,
     /// How much attention it deserves.
     pub level: Level,
@@ -61,11 +64,11 @@ pub struct Event {
 impl Event {
     /// An event of `kind` at `at` that says `message`, at level info, about nothing in particular.
     #[must_use]
-    pub fn new(kind: impl Into<String>, message: impl Into<String>, at: Timestamp) -> Self {
+    pub fn new(kind: EventKind, message: impl Into<String>, at: Timestamp) -> Self {
         Self {
             id: Uuid::now_v7(),
             at,
-            kind: kind.into(),
+            kind: kind.as_str().to_owned(),
             level: Level::Info,
             message: message.into(),
             task_id: None,

@@ -2,22 +2,18 @@
 //! reason; one bad point never keeps another from being admitted.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 
-use crate::domain::approval::Approval;
-use crate::domain::dead_letter::DeadLetter;
-use crate::domain::event::{Event, Level};
-use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::approval::{Approval, ApprovalPolicy};
+use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
 use crate::domain::limit::Limits;
 use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::time::Timestamp;
+use crate::queue::Queue;
 use crate::store::{EarlierRun, KeyOf, RawTask, SeenLetter, StoreError};
-use crate::telemetry::metrics;
-use crate::worker::execute::Worker;
 
 mod again;
 mod queues;
@@ -40,7 +36,8 @@ pub(crate) struct Admitted {
 
 /// Admits what other clients wrote.
 pub(crate) struct Admission {
-    pub(crate) worker: Arc<Worker>,
+    pub(crate) queue: Queue,
+    pub(crate) approvals: ApprovalPolicy,
     pub(crate) batch: u32,
     /// Zone of times without an offset.
     pub(crate) zone: Zone,
@@ -70,7 +67,7 @@ impl Admission {
         let (mut total, mut earlier) = (Admitted::default(), Admitted::default());
         let mut after: Option<String> = None;
         loop {
-            let page = self.worker.store.unadmitted(self.batch, after.as_deref()).await?;
+            let page = self.queue.store().unadmitted(self.batch, after.as_deref()).await?;
             let is_all = after.is_none() && page.next.is_none();
             after = page.next;
             self.admit_all(page.items, &mut total, now).await?;
@@ -87,7 +84,7 @@ impl Admission {
 
     /// Has points that other clients changed read anew. What goes wrong here keeps no new point waiting.
     async fn readmit_overlooked(&self, now: Timestamp) {
-        match self.worker.store.readmit_overlooked(now).await {
+        match self.queue.store().readmit_overlooked(now).await {
             Ok(0) => {}
             Ok(points) => tracing::info!(points, "points that other clients changed are read anew"),
             Err(error) => tracing::warn!(%error, "changed points could not be looked for; the next sweep tries again"),
@@ -98,7 +95,7 @@ impl Admission {
         let before = total.admitted;
         let ids: Vec<TaskId> = points.iter().map(|raw| raw.id).collect();
         let (runs, letters) = self.left_of(&ids).await?;
-        let queues = Queues::new(&self.worker.store, &self.limits);
+        let queues = Queues::new(self.queue.store(), &self.limits);
         let (runs, letters, queues) = (&runs, &letters, &queues);
         let fates = stream::iter(points).map(|raw| self.admit(raw, runs, letters, queues, now));
         let mut fates = fates.buffer_unordered(PARALLEL);
@@ -115,7 +112,7 @@ impl Admission {
             }
         }
         if total.admitted > before {
-            self.worker.signals.found();
+            self.queue.signals().found();
         }
         outcome
     }
@@ -125,7 +122,7 @@ impl Admission {
         if ids.is_empty() {
             return Ok((HashMap::new(), Vec::new()));
         }
-        tokio::try_join!(self.worker.store.earlier_runs(ids), self.worker.store.seen_letters(ids))
+        tokio::try_join!(self.queue.store().earlier_runs(ids), self.queue.store().seen_letters(ids))
     }
 
     async fn admit(
@@ -137,7 +134,7 @@ impl Admission {
         now: Timestamp,
     ) -> Result<Fate, StoreError> {
         let task = match raw.read(self.zone, now) {
-            Ok(task) => self.with_time_limit(tree::confirmed(&self.worker.store, task).await?, now),
+            Ok(task) => self.with_time_limit(tree::confirmed(self.queue.store(), task).await?, now),
             Err(failure) => return self.reject(&raw, failure, now).await,
         };
         // A task that ran before has its place already.
@@ -147,37 +144,33 @@ impl Admission {
             return self.reject(&raw, failure, now).await;
         }
         if !task.depends_on.is_empty()
-            && let Err(circle) = self.worker.store.check_circles(std::slice::from_ref(&task)).await?
+            && let Err(circle) = self.queue.store().check_circles(std::slice::from_ref(&task)).await?
         {
             return self.reject(&raw, Failure::invalid(circle.to_string()), now).await;
         }
         if task.unique_key.is_some() && !task.status.is_terminal() {
-            match self.worker.store.take_key(&task, now).await? {
+            match self.queue.store().take_key(&task, now).await? {
                 KeyOf::Itself => {}
                 // Somebody else's program carries it out already, with the key or without.
                 _ if task.status == TaskStatus::Running => {}
-                KeyOf::Other(holder) => return self.keep_out(task, holder, now).await,
+                KeyOf::Other(holder) => {
+                    let is_kept_out = self.queue.keep_out(task, holder, now).await?;
+                    return Ok(if is_kept_out { Fate::KeptOut } else { Fate::Taken });
+                }
                 KeyOf::Unsettled => return Ok(Fate::Stuck),
             }
         }
         let (task, story) = match take_up(task, runs.get(&raw.id), raw.tells_of_an_end(), now) {
             TakenUp::Later => return Ok(Fate::Stuck),
             TakenUp::Anew(task, story) => {
-                self.worker.store.retire_attempts(task.id).await?;
+                self.queue.store().retire_attempts(task.id).await?;
                 (*task, Some(story))
             }
             TakenUp::As(task, story) => (*task, story),
         };
-        match self.worker.store.admit(&task).await {
+        match self.queue.admit(&task, story.as_deref(), letters, now).await {
             Ok(true) => {
-                metrics::TASKS_ADMITTED.inc([]);
-                self.tell(&raw, &task, story, now);
-                // It lives again, or never died.
-                if !task.status.is_terminal() {
-                    let letters: Vec<SeenLetter> =
-                        letters.iter().filter(|letter| letter.task == task.id).copied().collect();
-                    self.worker.store.purge_seen_letters(&letters).await?;
-                }
+                self.record_hints(&raw, &task, now);
                 Ok(Fate::Admitted)
             }
             Ok(false) => Ok(Fate::Taken),
@@ -189,75 +182,27 @@ impl Admission {
         }
     }
 
-    /// Tells what became of a point, and what its writer may have meant otherwise.
-    fn tell(&self, raw: &RawTask, task: &Task, story: Option<String>, now: Timestamp) {
-        let mut message = format!("admitted as {}", task.status);
-        if let Some(story) = story {
-            message = format!("{message}: {story}");
-        }
-        self.worker.events.note(Event::new("admitted", message, now).task(task.id));
+    /// Records what the writer of a point may have meant otherwise.
+    fn record_hints(&self, raw: &RawTask, task: &Task, now: Timestamp) {
         if task.status.is_terminal() {
             return;
         }
         for hint in raw.hints() {
-            tracing::warn!(task = %task.id, hint, "a point has a field that qron does not know");
-            self.worker.events.note(Event::new("unknown_field", hint, now).level(Level::Warn).task(task.id));
+            self.queue.record_unknown_field(task.id, hint, now);
         }
-    }
-
-    /// Records that another task has its unique key.
-    async fn keep_out(&self, task: Task, holder: TaskId, now: Timestamp) -> Result<Fate, StoreError> {
-        let key = task.unique_key.as_deref().unwrap_or_default();
-        let reason = format!("task {holder} has the unique key {key:?}");
-        let skipped = Task {
-            status: TaskStatus::Skipped,
-            error: Some(Failure::new(FailureClass::Cancelled, reason.clone())),
-            finished_at: Some(now),
-            ..task
-        };
-        if !self.worker.store.skip(&skipped).await? {
-            return Ok(Fate::Taken);
-        }
-        metrics::TASKS_NOT_CREATED.inc(["point"]);
-        let event = Event::new("kept_out", format!("skipped: {reason}"), now).level(Level::Warn);
-        self.worker.events.note(event.task(skipped.id).with("holder", holder.to_string()));
-        self.worker.signals.ended(skipped.id, false);
-        Ok(Fate::KeptOut)
     }
 
     /// What is asked about it may be decided for as long as the configuration says.
     fn with_time_limit(&self, mut task: Task, now: Timestamp) -> Task {
         if !task.approvals.is_empty() {
-            task.approvals = vec![Approval::of_task(&task, &self.worker.approvals, now)];
-            metrics::APPROVALS_ASKED.inc([]);
+            task.approvals = vec![Approval::of_task(&task, &self.approvals, now)];
         }
         task
     }
 
-    /// The dead letter comes first: a rejected point without one would be a silent loss.
     async fn reject(&self, raw: &RawTask, failure: Failure, now: Timestamp) -> Result<Fate, StoreError> {
-        let letter = DeadLetter {
-            task_id: raw.id,
-            goal: raw.goal(),
-            agent: None,
-            failure: failure.clone(),
-            attempts: 0,
-            earlier_failures: Vec::new(),
-            payload: raw.payload.clone(),
-            buried_at: now,
-        };
-        let answer = match self.worker.store.bury(&letter).await {
-            Ok(()) => self.worker.store.reject(raw, &failure, self.zone, now).await,
-            Err(error) => Err(error),
-        };
-        match answer {
-            Ok(true) => {
-                metrics::TASKS_REJECTED.inc([]);
-                metrics::DEAD_LETTERED.inc([failure.class.as_str()]);
-                let event = Event::new("rejected", format!("not a task: {failure}"), now).level(Level::Error);
-                self.worker.events.note(event.task(raw.id));
-                Ok(Fate::Rejected)
-            }
+        match self.queue.reject(raw, failure, self.zone, now).await {
+            Ok(true) => Ok(Fate::Rejected),
             Ok(false) => Ok(Fate::Taken),
             Err(error) if error.is_transient() => Err(error),
             Err(error) => {

@@ -12,15 +12,12 @@ use uuid::Uuid;
 
 use super::guard::guarded;
 use super::limits::{Enforcer, Of};
-use crate::clock;
-use crate::domain::event::Event;
 use crate::domain::id::TaskId;
 use crate::domain::task::{Claim, Task};
 use crate::domain::time::Timestamp;
 use crate::store::{RunsAs, StoreError};
-use crate::telemetry::metrics;
 use crate::worker::STORE_RETRY;
-use crate::worker::execute::Worker;
+use crate::worker::context::ReplicaContext;
 use crate::worker::slots::Slot;
 
 /// Most claims under way.
@@ -30,7 +27,7 @@ const REFUSED_TRIES: u32 = 3;
 
 /// The claims of one replica.
 pub(super) struct Claims {
-    worker: Arc<Worker>,
+    context: Arc<ReplicaContext>,
     limits: Arc<Enforcer>,
     under_way: JoinSet<Claimed>,
     /// What they are after.
@@ -53,8 +50,8 @@ impl Claimed {
 }
 
 impl Claims {
-    pub(super) fn new(worker: Arc<Worker>, limits: Arc<Enforcer>) -> Self {
-        Self { worker, limits, under_way: JoinSet::new(), wanted: HashSet::new() }
+    pub(super) fn new(context: Arc<ReplicaContext>, limits: Arc<Enforcer>) -> Self {
+        Self { context, limits, under_way: JoinSet::new(), wanted: HashSet::new() }
     }
 
     /// What claims under way are after.
@@ -76,7 +73,7 @@ impl Claims {
     pub(super) fn begin(&mut self, picks: Vec<(TaskId, Slot)>, now: Timestamp) {
         let ids: Vec<TaskId> = picks.iter().map(|(id, _)| *id).collect();
         self.wanted.extend(&ids);
-        let (worker, limits) = (Arc::clone(&self.worker), Arc::clone(&self.limits));
+        let (context, limits) = (Arc::clone(&self.context), Arc::clone(&self.limits));
         let under: Vec<Of> = if limits.is_empty() {
             Vec::new()
         } else {
@@ -84,10 +81,10 @@ impl Claims {
             limits.begin(&names)
         };
         self.under_way.spawn(async move {
-            let won = guarded("claim", claim_all(&worker, &limits, picks, now)).await;
+            let won = guarded("claim", claim_all(&context, &limits, picks, now)).await;
             limits.done(&under);
             if won.is_none() {
-                worker.unsettled.store(true, Ordering::Release);
+                context.unsettled.store(true, Ordering::Release);
             }
             Claimed { ids, won: won.and_then(Result::ok) }
         });
@@ -105,13 +102,13 @@ impl Claims {
 
 /// Claims and starts; those of each agent with a limit by a claim of their own, which says as whom they run.
 async fn claim_all(
-    worker: &Arc<Worker>,
+    context: &Arc<ReplicaContext>,
     limits: &Enforcer,
     picks: Vec<(TaskId, Slot)>,
     now: Timestamp,
 ) -> Result<usize, StoreError> {
     if !limits.counts_agents() {
-        return claim(worker, limits, RunsAs::Unsaid, picks, now).await;
+        return claim(context, limits, RunsAs::Unsaid, picks, now).await;
     }
     let mut groups: HashMap<Option<String>, Vec<(TaskId, Slot)>> = HashMap::new();
     for (id, slot) in picks {
@@ -121,7 +118,7 @@ async fn claim_all(
     let mut started = Ok(0);
     for (agent, picks) in groups {
         let runs_as = agent.as_deref().map_or(RunsAs::Nobody, RunsAs::Agent);
-        let more = claim(worker, limits, runs_as, picks, now).await;
+        let more = claim(context, limits, runs_as, picks, now).await;
         // A claim that failed does not stop the others, but is told.
         started = started.and_then(|started| more.map(|more| started + more));
     }
@@ -130,17 +127,15 @@ async fn claim_all(
 
 /// Claims what has a slot and starts what it won; gives back how many it won.
 async fn claim(
-    worker: &Arc<Worker>,
+    context: &Arc<ReplicaContext>,
     limits: &Enforcer,
     runs_as: RunsAs<'_>,
     picks: Vec<(TaskId, Slot)>,
     now: Timestamp,
 ) -> Result<usize, StoreError> {
     let ids: Vec<TaskId> = picks.iter().map(|(id, _)| *id).collect();
-    let claim = Claim { token: Uuid::now_v7().to_string(), owner: worker.replica_id.clone() };
-    let won = claim_until_known(worker, &ids, &claim, runs_as, now).await?;
-    metrics::TASKS_CLAIMED.add(won.len(), []);
-    metrics::CLAIM_RACES_LOST.add(ids.len().saturating_sub(won.len()), []);
+    let claim = Claim { token: Uuid::now_v7().to_string(), owner: context.queue.replica_id().to_owned() };
+    let won = claim_until_known(context, &ids, &claim, runs_as, now).await?;
     let mut slots: HashMap<TaskId, Slot> = picks.into_iter().collect();
     let mut held = Vec::with_capacity(won.len());
     for task in won {
@@ -158,30 +153,19 @@ async fn claim(
     } else {
         // The most urgent start, if not all may.
         held.sort_by_key(|(task, _)| (task.rank(), task.id));
-        limits.admit(worker, held).await
+        limits.admit(context, held).await
     };
     for (task, slot) in admitted {
-        note(worker, &task, &slot);
-        worker.start(task, slot);
+        context.queue.record_start(&task, &slot.profile().name);
+        context.start(task, slot);
     }
     Ok(count)
-}
-
-/// Tells that a task was claimed.
-pub(super) fn note(worker: &Worker, task: &Task, slot: &Slot) {
-    let (now, since) = (clock::now(), task.run_at.max(task.created_at));
-    metrics::QUEUE_WAIT_SECONDS.record(Duration::from_millis(now.millis_since(since)), []);
-    if task.is_milestone() {
-        return;
-    }
-    let message = format!("claimed for agent {:?}, run {}", slot.profile().name, task.earlier_runs() + 1);
-    worker.events.note(Event::new("claimed", message, now).task(task.id).agent(&slot.profile().name));
 }
 
 /// Repeats a claim until it is known what was won: a claim that took effect without an answer would leave tasks
 /// running in name only. The same token makes the repetition harmless.
 async fn claim_until_known(
-    worker: &Worker,
+    context: &ReplicaContext,
     ids: &[TaskId],
     claim: &Claim,
     runs_as: RunsAs<'_>,
@@ -189,22 +173,22 @@ async fn claim_until_known(
 ) -> Result<Vec<Task>, StoreError> {
     let mut tries = 0;
     loop {
-        let error = match worker.store.claim_as(ids, claim, runs_as, now).await {
+        let error = match context.queue.claim(ids, claim, runs_as, now).await {
             Ok(won) => return Ok(won),
             Err(error) => error,
         };
         tries += 1;
-        let give_up = worker.cut.is_cancelled() || (!error.is_transient() && tries >= REFUSED_TRIES);
+        let give_up = context.cut.is_cancelled() || (!error.is_transient() && tries >= REFUSED_TRIES);
         if give_up {
             tracing::error!(%error, "it is not known which tasks a claim won; they will be rescued");
-            worker.unsettled.store(true, Ordering::Release);
+            context.unsettled.store(true, Ordering::Release);
             return Err(error);
         }
         let wait = Duration::from_millis(STORE_RETRY.delay(tries));
         tracing::warn!(%error, tries, "a claim was not answered; repeating it in {wait:?}");
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            () = worker.cut.cancelled() => {}
+            () = context.cut.cancelled() => {}
         }
     }
 }

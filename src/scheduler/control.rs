@@ -8,15 +8,17 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::guard::round;
+use crate::queue::Queue;
 use crate::store::StoreError;
-use crate::worker::execute::Worker;
+use crate::worker::slots::Slots;
 
 /// Time between two looks.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Holds back the agents of this replica that are paused.
 pub(crate) struct Control {
-    pub(crate) worker: Arc<Worker>,
+    pub(crate) queue: Queue,
+    pub(crate) slots: Arc<Slots>,
     /// Makes the look happen now.
     pub(crate) poke: Arc<Notify>,
 }
@@ -41,10 +43,10 @@ impl Control {
     }
 
     async fn run_once(&self) -> Result<(), StoreError> {
-        let pauses = self.worker.store.pauses().await?;
-        let freed = self.worker.slots.hold_back(|agent| pauses.iter().any(|pause| pause.covers(agent)));
+        let pauses = self.queue.store().pauses().await?;
+        let freed = self.slots.hold_back(|agent| pauses.iter().any(|pause| pause.covers(agent)));
         if freed {
-            self.worker.signals.work.notify_one();
+            self.queue.signals().work.notify_one();
         }
         Ok(())
     }

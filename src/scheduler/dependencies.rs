@@ -1,7 +1,6 @@
 //! Moves waiting tasks on once the tasks they depend on have ended.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,14 +12,12 @@ use self::circles::Edges;
 use super::guard::guarded;
 use crate::clock;
 use crate::domain::dependency::OnDependencyFailure;
-use crate::domain::event::{Event, Level};
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
+use crate::queue::{Actor, Queue};
 use crate::store::{MAX_DEPENDENTS, Standing, StoreError, TransitionError};
-use crate::telemetry::metrics;
 use crate::worker::STORE_RETRY;
-use crate::worker::execute::Worker;
 
 /// Waiting tasks read at once.
 const PAGE: u32 = 256;
@@ -36,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const REST: u32 = 4;
 /// The same for a look at the dependents of what ended.
 const SHORT_REST: u32 = 2;
-/// Nobody waits: so long the completions of tasks are not worth a question, unless somebody inserts one that waits.
+/// While no task waits, completions are not worth a query for this long, unless a task that waits is inserted.
 const NOBODY: Duration = Duration::from_secs(1);
 /// Most waiting tasks of which an open dependency is remembered.
 const MAX_WATCHED: usize = 50_000;
@@ -90,7 +87,7 @@ fn judge(
 /// Checks waiting tasks: those that depend on what just ended, found through an index, and now and then all of them,
 /// for what ended without a word.
 pub(crate) struct Dependencies {
-    pub(crate) worker: Arc<Worker>,
+    pub(crate) queue: Queue,
     /// Waiting tasks, and a dependency of each that was open when last looked at: until that one has completed, the
     /// completion of others cannot set the task free. So a task with ten thousand dependencies is read a few times.
     watched: HashMap<TaskId, TaskId>,
@@ -135,13 +132,14 @@ impl Seen {
 type Known = HashMap<TaskId, Seen>;
 
 impl Dependencies {
-    pub(crate) fn new(worker: Arc<Worker>) -> Self {
-        Self { worker, watched: HashMap::new(), all: false, after: None, moved: false, edges: Edges::default() }
+    pub(crate) fn new(queue: Queue) -> Self {
+        Self { queue, watched: HashMap::new(), all: false, after: None, moved: false, edges: Edges::default() }
     }
 
     /// Checks whenever a task ended, until the drain begins.
     pub(crate) async fn run(mut self, drain: CancellationToken) {
-        let signals = Arc::clone(&self.worker.signals);
+        let queue = self.queue.clone();
+        let signals = queue.signals();
         let mut failures = 0;
         loop {
             tokio::select! {
@@ -191,10 +189,10 @@ impl Dependencies {
     /// Checks the dependents of what ended since the last time, and some pages of all that wait when asked to.
     async fn run_once(&mut self, now: Timestamp) -> Result<Looked, StoreError> {
         // Taken before the question: who waits for one of these is inserted by now, or is looked at on its insert.
-        let ended = self.worker.signals.take_ended();
+        let ended = self.queue.signals().take_ended();
         self.moved = false;
         self.all |= ended.others;
-        if !self.worker.store.any_waiting().await? {
+        if !self.queue.store().any_waiting().await? {
             self.watched.clear();
             (self.all, self.after) = (false, None);
             return Ok(Looked::Nobody);
@@ -209,7 +207,7 @@ impl Dependencies {
             if self.after.is_none() {
                 self.edges = Edges::default();
             }
-            let page = self.worker.store.waiting(PAGE, self.after.as_deref()).await?;
+            let page = self.queue.store().waiting(PAGE, self.after.as_deref()).await?;
             self.edges.note(&page.items);
             self.check(page.items, &mut known, now).await?;
             self.after = page.next;
@@ -219,7 +217,7 @@ impl Dependencies {
                 return Ok(Looked::All);
             }
         }
-        self.worker.signals.dependencies.notify_one();
+        self.queue.signals().dependencies.notify_one();
         Ok(Looked::All)
     }
 
@@ -229,8 +227,8 @@ impl Dependencies {
             ended.iter().filter(|(_, completed)| *completed == wanted).map(|(id, _)| *id).collect()
         };
         let (good, bad) = (of(true), of(false));
-        let mut dependents = self.worker.store.dependents(&good).await?;
-        let of_bad = self.worker.store.dependents(&bad).await?;
+        let mut dependents = self.queue.store().dependents(&good).await?;
+        let of_bad = self.queue.store().dependents(&bad).await?;
         if dependents.len().max(of_bad.len()) >= MAX_DEPENDENTS {
             // There may be others, of which nobody tells again.
             (self.all, self.after) = (true, None);
@@ -247,7 +245,7 @@ impl Dependencies {
 
     async fn look_at(&mut self, tasks: &[TaskId], known: &mut Known, now: Timestamp) -> Result<(), StoreError> {
         for page in tasks.chunks(PAGE as usize) {
-            let mut tasks = self.worker.store.tasks_by_id(page).await?;
+            let mut tasks = self.queue.store().tasks_by_id(page).await?;
             tasks.retain(|task| task.status == TaskStatus::Waiting);
             self.check(tasks, known, now).await?;
         }
@@ -298,7 +296,7 @@ impl Dependencies {
         let mut unknown: Vec<TaskId> = ids.filter(|id| !known.contains_key(id)).collect();
         unknown.sort_unstable();
         unknown.dedup();
-        let mut found = self.worker.store.standings(&unknown).await?;
+        let mut found = self.queue.store().standings(&unknown).await?;
         known.extend(unknown.into_iter().map(|id| {
             let seen = match found.remove(&id) {
                 Some(Standing { status: Some(status), user }) => Seen { dependency: Dependency::Status(status), user },
@@ -317,26 +315,16 @@ impl Dependencies {
         self.watched.insert(task, open);
     }
 
-    /// Moves tasks on, as far as nobody else did.
+    /// Moves tasks on, as far as no other replica did.
     async fn move_on(&mut self, tasks: Vec<Task>, event: &TaskEvent, now: Timestamp) -> Result<(), StoreError> {
         if tasks.is_empty() {
             return Ok(());
         }
-        let signals = Arc::clone(&self.worker.signals);
         let mut broken = None;
-        for (task, moved) in tasks.iter().zip(self.worker.store.transition_all(&tasks, event, now).await) {
+        for (task, moved) in tasks.iter().zip(self.queue.change_all(&tasks, event, Actor::Scheduler, now).await) {
             self.watched.remove(&task.id);
             match moved {
-                Ok(next) => {
-                    self.moved = true;
-                    self.worker.events.note(told(event, &next, now));
-                    metrics::DEPENDENTS_MOVED.inc([next.status.as_str()]);
-                    match next.status {
-                        TaskStatus::Pending => signals.found(),
-                        // It may itself be what others wait for.
-                        _ => signals.ended(task.id, false),
-                    }
-                }
+                Ok(_) => self.moved = true,
                 Err(TransitionError::Store(error)) if error.is_transient() => broken = Some(error),
                 Err(TransitionError::Lost(_)) => {}
                 Err(error) => tracing::error!(task = %task.id, %error, "a waiting task could not be moved on"),
@@ -359,18 +347,6 @@ fn verdict(task: &Task, known: &Known, now: Timestamp) -> Verdict {
     let user = task.user.as_deref();
     let seen = task.depends_on.iter().map(|id| (*id, known.get(id).map_or(Dependency::Unread, |seen| seen.by(user))));
     judge(seen, task.on_dependency_failure, task.created_at, now)
-}
-
-fn told(event: &TaskEvent, task: &Task, now: Timestamp) -> Event {
-    let (message, level) = match (event, task.on_dependency_failure) {
-        (TaskEvent::DependencyFailed(id), _) => {
-            (format!("blocked: task {id}, which it depends on, did not complete"), Level::Error)
-        }
-        (TaskEvent::WaitsInCircle(circle), _) => (format!("blocked: {circle}"), Level::Error),
-        (_, OnDependencyFailure::Continue) => ("every task it depends on has ended".to_owned(), Level::Info),
-        _ => ("every task it depends on is completed".to_owned(), Level::Info),
-    };
-    Event::new(event.name(), message, now).level(level).task(task.id)
 }
 
 #[cfg(test)]

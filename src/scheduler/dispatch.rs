@@ -23,14 +23,14 @@ use super::scan::Scan;
 use super::spread::Spread;
 use crate::clock;
 use crate::domain::agent::AgentLoad;
-use crate::domain::event::{Event, Level};
+use crate::domain::event::{Event, EventKind};
 use crate::domain::id::TaskId;
 use crate::domain::limit::Limits;
 use crate::domain::time::Timestamp;
 use crate::store::{Closed, DueTask, StoreError};
 use crate::telemetry::metrics;
 use crate::worker::STORE_RETRY;
-use crate::worker::execute::Worker;
+use crate::worker::context::ReplicaContext;
 use crate::worker::slots::Slot;
 
 /// Longest scan, in tasks, however many of them cannot go here.
@@ -69,7 +69,7 @@ enum Again {
 
 /// Finds due tasks and begins to claim them.
 pub(crate) struct Dispatcher {
-    worker: Arc<Worker>,
+    context: Arc<ReplicaContext>,
     settings: Settings,
     drain: CancellationToken,
     claims: Claims,
@@ -86,19 +86,24 @@ pub(crate) struct Dispatcher {
 }
 
 impl Dispatcher {
-    pub(crate) fn new(worker: Arc<Worker>, settings: Settings, limits: Limits, drain: CancellationToken) -> Self {
+    pub(crate) fn new(
+        context: Arc<ReplicaContext>,
+        settings: Settings,
+        limits: Limits,
+        drain: CancellationToken,
+    ) -> Self {
         let limits = Arc::new(Enforcer::new(limits));
         Self {
-            claims: Claims::new(Arc::clone(&worker), Arc::clone(&limits)),
+            claims: Claims::new(Arc::clone(&context), Arc::clone(&limits)),
             limits,
-            spread: Spread::new(&worker.replica_id),
+            spread: Spread::new(context.queue.replica_id()),
             strange: Strange::default(),
             told: HashSet::new(),
             keyless: Keyless::default(),
             probes: Probes::default(),
             rest: None,
             fruitless: 0,
-            worker,
+            context,
             settings,
             drain,
         }
@@ -125,7 +130,7 @@ impl Dispatcher {
                     next = next.into_iter().chain(again).chain(limited).min();
                     continue;
                 }
-                () = self.worker.signals.work.notified() => {}
+                () = self.context.queue.woken() => {}
                 () = sleep_or_forever(alarm) => {}
             }
             if swept.swap(false, Ordering::AcqRel) {
@@ -174,9 +179,16 @@ impl Dispatcher {
 
     /// When to search again by itself. With a backlog, freed capacity wakes the dispatcher.
     async fn next_due(&self, now: Timestamp, again: Again) -> Result<Option<Timestamp>, StoreError> {
-        let model = self.probes.next_look(&self.worker, now);
-        let alarm =
-            self.worker.signals.next_alarm(now).into_iter().chain(self.limits.next_look(now)).chain(model).min();
+        let model = self.probes.next_look(&self.context, now);
+        let alarm = self
+            .context
+            .queue
+            .signals()
+            .next_alarm(now)
+            .into_iter()
+            .chain(self.limits.next_look(now))
+            .chain(model)
+            .min();
         match again {
             Again::Now => return Ok(Some(now)),
             Again::Later => return Ok(alarm.into_iter().chain([in_a_moment()]).min()),
@@ -184,28 +196,28 @@ impl Dispatcher {
             Again::WhenDue => {}
         }
         // Those that are due already and were left fit no agent here: they are no reason to search again.
-        let stored = self.worker.store.next_due(now, now.plus_millis(HORIZON_MS)).await?;
+        let stored = self.context.queue.store().next_due(now, now.plus_millis(HORIZON_MS)).await?;
         Ok([alarm, stored].into_iter().flatten().min())
     }
 
     /// Begins to claim what is due at `now`, as far as there is capacity.
     async fn run_once(&mut self, now: Timestamp) -> Result<Again, StoreError> {
-        self.worker.signals.backlog.store(true, Ordering::Release);
-        let worker = Arc::clone(&self.worker);
-        let slots = Arc::clone(&worker.slots);
+        self.context.queue.signals().backlog.store(true, Ordering::Release);
+        let context = Arc::clone(&self.context);
+        let slots = Arc::clone(&context.slots);
         let mut window = self.settings.window;
         loop {
             if self.is_outrun().await {
                 return Ok(Again::Later);
             }
-            if self.drain.is_cancelled() || !self.worker.lease.is_certain() {
+            if self.drain.is_cancelled() || !self.context.lease.is_certain() {
                 return Ok(Again::WhenFree);
             }
             let mut in_flight = slots.taken();
             if self.limits.counts_agents() {
-                self.limits.crowd(&self.worker.store, slots.capacities(), &mut in_flight).await?;
+                self.limits.crowd(self.context.queue.store(), slots.capacities(), &mut in_flight).await?;
             }
-            let loads = self.probes.loads(&worker, &in_flight);
+            let loads = self.probes.loads(&context, &in_flight);
             let wanted = self.share(&loads);
             if wanted == 0 {
                 return Ok(Again::WhenFree);
@@ -272,11 +284,11 @@ impl Dispatcher {
     ) -> Result<Assignment, StoreError> {
         let ids: Vec<TaskId> = due.iter().map(|task| task.id).collect();
         let order = self.spread.order(&ids, wanted);
-        let may_take_suspect = self.worker.slots.may_take_suspect();
+        let may_take_suspect = self.context.slots.may_take_suspect();
         if !applies(due) {
             return Ok(assign(due, &order, loads, wanted, may_take_suspect, &mut self.strange));
         }
-        let room = self.limits.room(&self.worker.store, due).await?;
+        let room = self.limits.room(self.context.queue.store(), due).await?;
         let order = take_turns(due, &order, here, &room);
         let assignment = assign(due, &order, loads, wanted, may_take_suspect, &mut self.strange);
         self.limits.close(&room, &picked(due, &assignment.picks), here);
@@ -285,7 +297,7 @@ impl Dispatcher {
 
     /// Reserves places for `picks` and begins to claim them; gives back how many there are.
     fn begin(&mut self, scan: Scan, picks: &[(usize, usize)], now: Timestamp) -> usize {
-        let slots = &self.worker.slots;
+        let slots = &self.context.slots;
         let picks: Vec<(TaskId, Slot)> = picks
             .iter()
             .filter_map(|(task, agent)| Some((&scan.due[*task], slots.reserve(*agent)?)))
@@ -313,7 +325,7 @@ impl Dispatcher {
         let stretch = stretch.saturating_add(self.claims.wanted().len());
         let limit = window.max(u32::try_from(stretch).unwrap_or(MAX_SCAN)).min(MAX_SCAN);
         let made_at = Instant::now();
-        let mut due = self.worker.store.due(now, limit, &closed).await?;
+        let mut due = self.context.queue.store().due(now, limit, &closed).await?;
         let all_seen = due.len() < limit as usize;
         if !all_seen {
             self.look_behind(&mut due, closed.clone(), wanted, now).await?;
@@ -343,7 +355,7 @@ impl Dispatcher {
                 }
                 _ => return Ok(()),
             }
-            let more = self.worker.store.due(now, limit, &closed).await?;
+            let more = self.context.queue.store().due(now, limit, &closed).await?;
             if without {
                 self.keyless.looked(began, !more.is_empty());
             }
@@ -359,12 +371,12 @@ impl Dispatcher {
     }
 
     fn has_backlog(&self) -> bool {
-        self.worker.signals.backlog.load(Ordering::Acquire)
+        self.context.queue.signals().backlog.load(Ordering::Acquire)
     }
 
     /// All that is due was seen; a `backlog` of it waits for capacity, which tells when it is free.
     fn ended(&self, backlog: bool) -> Again {
-        self.worker.signals.backlog.store(backlog, Ordering::Release);
+        self.context.queue.signals().backlog.store(backlog, Ordering::Release);
         // Some agents may be idle, although others are full.
         Again::WhenDue
     }
@@ -381,20 +393,17 @@ impl Dispatcher {
         for task in self.news(due, indexes) {
             let message =
                 "waits: like one that is running, it was in hand when its process died; such tasks run one at a time";
-            self.worker.events.note(Event::new("kept_apart", message, now).task(task.id));
+            self.context.queue.history().note(Event::new(EventKind::KeptApart, message, now).task(task.id));
         }
     }
 
     fn tell_unroutable(&mut self, due: &[DueTask], indexes: &[usize], now: Timestamp) {
         for task in self.news(due, indexes) {
-            metrics::TASKS_UNROUTABLE.inc([]);
             let why = match &task.agent {
                 Some(agent) => format!("no agent of this replica is called {agent:?}"),
                 None => format!("no agent of this replica offers all of {:?}", task.capabilities),
             };
-            tracing::warn!(task = %task.id, "a due task stays pending: {why}");
-            let event = Event::new("unroutable", format!("stays pending: {why}"), now).level(Level::Warn);
-            self.worker.events.note(event.task(task.id));
+            self.context.queue.record_unroutable(task.id, &why, now);
         }
     }
 }

@@ -1,25 +1,24 @@
 //! Housekeeping of unique keys: those whose task has been pruned go, now and then.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::guard::round;
 use crate::clock;
-use crate::worker::execute::Worker;
+use crate::queue::Queue;
 
 /// Time between two rounds. Several replicas may do the same; nothing depends on when.
 const PERIOD: Duration = Duration::from_hours(1);
 
 /// Prunes keys every hour, until the drain begins.
-pub(super) async fn prune(worker: Arc<Worker>, drain: CancellationToken) {
+pub(super) async fn prune(queue: Queue, drain: CancellationToken) {
     loop {
         tokio::select! {
             () = drain.cancelled() => return,
             () = tokio::time::sleep(PERIOD) => {}
         }
-        if let Some(pruned) = round("keys", &drain, worker.store.prune_keys(clock::now())).await {
+        if let Some(pruned) = round("keys", &drain, queue.store().prune_keys(clock::now())).await {
             tracing::debug!(pruned, "unique keys without a task went");
         }
     }

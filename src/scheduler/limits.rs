@@ -11,7 +11,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -19,17 +19,16 @@ use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::domain::event::Event;
 use crate::domain::limit::{Limit, Limits};
 use crate::domain::task::{Task, TaskEvent};
 use crate::domain::time::Timestamp;
+use crate::queue::Actor;
 use crate::store::{DueTask, Store, StoreError, TransitionError};
 use crate::telemetry::metrics;
-use crate::worker::execute::Worker;
-use crate::worker::persist;
+use crate::worker::context::ReplicaContext;
 use crate::worker::slots::Slot;
 
-/// How long a limit that is reached is left alone before it is looked at again, in milliseconds. What ends in this
+/// How long a limit that is reached is left alone before it is looked at again. What ends in this
 /// replica is noticed at once.
 const LOOK: Duration = Duration::from_millis(250);
 /// Limits that are checked at a time.
@@ -248,7 +247,7 @@ impl Enforcer {
     }
 
     /// Of tasks that were won, the most urgent first, those that may start; the others are handed back.
-    pub(super) async fn admit(&self, worker: &Arc<Worker>, won: Vec<(Task, Slot)>) -> Vec<(Task, Slot)> {
+    pub(super) async fn admit(&self, context: &ReplicaContext, won: Vec<(Task, Slot)>) -> Vec<(Task, Slot)> {
         let mut keys: HashMap<Of, Vec<usize>> = HashMap::new();
         let mut agents: HashMap<Of, Vec<usize>> = HashMap::new();
         for (index, (task, slot)) in won.iter().enumerate() {
@@ -258,12 +257,12 @@ impl Enforcer {
             }
         }
         // What its key refuses does not count against its agent.
-        let mut refused = self.refused(&worker.store, keys).await;
+        let mut refused = self.refused(context.queue.store(), keys).await;
         agents.retain(|_, indexes| {
             indexes.retain(|index| !refused.contains_key(index));
             !indexes.is_empty()
         });
-        refused.extend(self.refused(&worker.store, agents).await);
+        refused.extend(self.refused(context.queue.store(), agents).await);
         let (mut admitted, mut back) = (Vec::new(), Vec::new());
         for (index, (task, slot)) in won.into_iter().enumerate() {
             match refused.get(&index) {
@@ -271,7 +270,7 @@ impl Enforcer {
                 Some(kind) => back.push((task, *kind)),
             }
         }
-        hand_back(worker, back).await;
+        hand_back(context, back).await;
         admitted
     }
 
@@ -330,36 +329,29 @@ impl Enforcer {
 }
 
 /// Hands back tasks that were claimed and may not start, at no charge, together.
-async fn hand_back(worker: &Worker, tasks: Vec<(Task, &'static str)>) {
-    join_all(tasks.into_iter().map(|(task, kind)| hand_back_one(worker, task, kind))).await;
+async fn hand_back(context: &ReplicaContext, tasks: Vec<(Task, &'static str)>) {
+    join_all(tasks.into_iter().map(|(task, kind)| hand_back_one(context, task, kind))).await;
 }
 
-async fn hand_back_one(worker: &Worker, task: Task, kind: &'static str) {
-    let now = clock::now();
-    metrics::LIMITED.inc([kind]);
-    let released = persist("hand back a task", || worker.store.transition(&task, &TaskEvent::Released, now));
+async fn hand_back_one(context: &ReplicaContext, task: Task, kind: &'static str) {
+    let released =
+        context.queue.change_until_known(&task, &TaskEvent::Released, Actor::Limit(kind), "hand back a task");
     let released = tokio::select! {
         biased;
         released = released => released,
-        () = worker.abandon.cancelled() => {
+        () = context.abandon.cancelled() => {
             tracing::error!(task = %task.id, "it could not be handed back before the exit: it will be rescued");
-            worker.unsettled.store(true, Ordering::Release);
+            context.unsettled.store(true, Ordering::Release);
             return;
         }
     };
     match released {
-        Ok(_) => {
-            // Who looked for it meanwhile did not see it.
-            worker.signals.nudge_others();
-            let message = format!("waits: the limit of its {kind} is reached");
-            worker.events.note(Event::new("limited", message, now).task(task.id));
-        }
         Err(TransitionError::Store(error)) => {
             tracing::error!(task = %task.id, %error, "a task that may not start could not be handed back");
-            worker.unsettled.store(true, Ordering::Release);
+            context.unsettled.store(true, Ordering::Release);
         }
-        // Somebody cancelled it, or took it over.
-        Err(_) => {}
+        // After any other error a person cancelled it, or another replica took it over.
+        Ok(_) | Err(_) => {}
     }
 }
 

@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::agent::Agent;
-use crate::clock;
 use crate::domain::agent::AgentProfile;
 use crate::domain::approval::ApprovalPolicy;
 use crate::domain::id::TaskId;
@@ -24,33 +23,33 @@ use crate::domain::retry::RetryPolicy;
 use crate::domain::schedule::zone::Zone;
 use crate::domain::task::Task;
 use crate::domain::time::Timestamp;
-use crate::store::{Store, StoreError};
-use crate::worker;
-use crate::worker::events;
-use crate::worker::execute::{Running, Worker};
+use crate::queue::Queue;
+use crate::store::StoreError;
+use crate::worker::context::ReplicaContext;
 use crate::worker::heartbeat::Heartbeat;
 use crate::worker::lease::Lease;
-use crate::worker::model_watch;
-use crate::worker::signals::Signals;
+use crate::worker::running::Running;
 use crate::worker::slots::Slots;
+use crate::worker::{self, model_watch};
+use crate::{clock, queue};
 
 use admission::Admission;
+use approval_expiry::ApprovalExpiry;
 use control::Control;
 use dependencies::Dependencies;
 use dispatch::Dispatcher;
 use guard::guarded;
+use optimistic_claim::OptimisticClaims;
 use prune::Pruner;
 use recurring::Recurring;
 use recurring::desk::Desk;
 use rescue::Rescuer;
 use sweep::{Alarm, Sweep};
-use upkeep::Upkeep;
 
-pub use ahead::Ahead;
 pub use prune::{Pruned, RetentionSettings};
 
 mod admission;
-mod ahead;
+mod approval_expiry;
 mod assign;
 mod claims;
 mod clocks;
@@ -62,13 +61,13 @@ mod guard;
 mod keys;
 mod limits;
 mod models;
+mod optimistic_claim;
 pub(crate) mod prune;
 pub mod recurring;
 mod rescue;
 mod scan;
 mod spread;
 mod sweep;
-mod upkeep;
 
 /// Section `[scheduler]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -88,20 +87,10 @@ pub struct Settings {
     pub zone: Zone,
 }
 
-impl Settings {
-    /// Whether a runner could start with these.
-    ///
-    /// # Errors
-    /// [`RunnerError::BadSweep`].
-    pub fn check(&self) -> Result<(), RunnerError> {
-        sweep::job(&self.sweep, Arc::default(), Arc::default()).map(|_| ())
-    }
-}
-
 /// What a runner is made of.
 pub struct Parts {
-    /// Where the tasks are.
-    pub store: Store,
+    /// The queue of this replica, whose id is unique for each start of a process.
+    pub queue: Queue,
     /// Who runs them.
     pub agent: Agent,
     /// The agents of this replica, with their capacity.
@@ -118,10 +107,6 @@ pub struct Parts {
     pub approvals: ApprovalPolicy,
     /// Section `[retention]`.
     pub retention: RetentionSettings,
-    /// Id of this replica, unique for each start of a process.
-    pub replica_id: String,
-    /// Notified (`notify_one`) by whoever inserted or requeued a task: dispatch then does not wait for the sweep.
-    pub wake: Arc<Notify>,
 }
 
 /// Why a runner does not start.
@@ -130,6 +115,9 @@ pub enum RunnerError {
     /// The sweep cannot be read.
     #[error("scheduler.sweep: {0:?} is no cron expression with a seconds field, such as \"0 * * * * *\"")]
     BadSweep(String),
+    /// Another scheduler runs with the same queue.
+    #[error("the queue serves another scheduler already: make one for each")]
+    QueueInUse,
     /// The cron scheduler failed.
     #[error("the cron scheduler does not start: {0}")]
     Cron(String),
@@ -144,13 +132,12 @@ pub struct Runner {
 }
 
 struct Inner {
-    /// Makes the sweep happen now.
-    poke: Arc<Notify>,
     /// Makes a look at what is paused happen now.
     look: Arc<Notify>,
     retention: RetentionSettings,
-    has_limits: bool,
-    worker: Arc<Worker>,
+    context: Arc<ReplicaContext>,
+    /// Held here, because the queue refers to it weakly.
+    _optimistic_claims: Arc<OptimisticClaims>,
     desk: Desk,
     grace: Duration,
     /// The parts that find work: they end when the drain begins.
@@ -168,26 +155,25 @@ impl Runner {
     /// # Errors
     /// [`RunnerError`] when the sweep is no cron expression.
     pub async fn start(parts: Parts) -> Result<Self, RunnerError> {
-        let poke = Arc::new(Notify::new());
+        let queue = parts.queue;
         let busy = Arc::new(AtomicBool::new(false));
         let alarm = Alarm::start({
-            let (expression, poke, busy) = (parts.scheduler.sweep.clone(), Arc::clone(&poke), Arc::clone(&busy));
-            move || sweep::job(&expression, Arc::clone(&poke), Arc::clone(&busy))
+            let (expression, signals) = (parts.scheduler.sweep.clone(), Arc::clone(queue.signals()));
+            let busy = Arc::clone(&busy);
+            move || sweep::job(&expression, Arc::clone(&signals), Arc::clone(&busy))
         })
         .await?;
+        let writer = queue.take_history_writer().ok_or(RunnerError::QueueInUse)?;
 
         let heartbeat = Duration::from_millis(parts.worker.heartbeat_ms);
-        let (events, writer) = events::buffer(parts.store.clone(), &parts.replica_id);
-        let worker = Arc::new(Worker {
-            store: parts.store,
+        let drain = CancellationToken::new();
+        let context = Arc::new(ReplicaContext {
+            queue: queue.clone(),
             agent: parts.agent,
             retry: parts.retry,
             approvals: parts.approvals,
-            replica_id: parts.replica_id,
             slots: Arc::new(Slots::new(parts.agents)),
             lease: Arc::new(Lease::new(Duration::from_millis(parts.worker.lease_ms))),
-            events,
-            signals: Arc::new(Signals::new()),
             running: Running::default(),
             tracker: TaskTracker::new(),
             cut: CancellationToken::new(),
@@ -195,55 +181,40 @@ impl Runner {
             waiting: AtomicU64::new(0),
             unsettled: AtomicBool::new(false),
         });
+        let optimistic_claims = Arc::new(OptimisticClaims {
+            context: Arc::clone(&context),
+            has_limits: parts.limits.hold_tasks_back(),
+            drain: drain.clone(),
+        });
+        queue.attach(&optimistic_claims);
         let inner = Inner {
             grace: Duration::from_secs(parts.worker.grace_s),
             finders: TaskTracker::new(),
             keepers: TaskTracker::new(),
-            drain: CancellationToken::new(),
+            drain,
             stop: CancellationToken::new(),
             ended: OnceCell::new(),
-            desk: Desk { worker: Arc::clone(&worker), changed: Arc::default() },
+            desk: Desk { queue, approvals: context.approvals.clone(), changed: Arc::default() },
             look: Arc::new(Notify::new()),
             retention: parts.retention,
-            has_limits: parts.limits.hold_tasks_back(),
-            worker,
-            poke,
+            context,
+            _optimistic_claims: optimistic_claims,
         };
         // Nothing is claimed, and nothing said of the agents, before it is known what is paused.
-        inner.worker.slots.hold_back(|_| true);
-        let control = Control { worker: Arc::clone(&inner.worker), poke: Arc::clone(&inner.look) };
+        let slots = Arc::clone(&inner.context.slots);
+        slots.hold_back(|_| true);
+        let control = Control { queue: inner.context.queue.clone(), slots, poke: Arc::clone(&inner.look) };
         control.look(&inner.drain).await;
         inner.start_keepers(writer, heartbeat, Duration::from_millis(parts.worker.cancel_poll_ms));
         inner.finders.spawn(alarm.run(inner.drain.clone()));
-        inner.finders.spawn(hear(parts.wake, Arc::clone(&inner.worker.signals), inner.drain.clone()));
         inner.start_finders(control, parts.scheduler, parts.limits, heartbeat, busy);
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Looks for due tasks now; for those who insert without the `wake` of [`Parts`].
-    pub fn wake(&self) {
-        self.inner.worker.signals.inserted();
-    }
-
-    /// Looks for due tasks now, and whether these tasks, which were inserted and wait for others, can go.
-    pub fn wake_for(&self, waiting: &[TaskId]) {
-        let signals = &self.inner.worker.signals;
-        signals.found();
-        if !waiting.is_empty() {
-            signals.inserted_waiting(waiting);
-        }
-    }
-
-    /// Tells that somebody ended this task otherwise than by running it: its dependents may be waiting for that.
-    pub fn ended(&self, task: TaskId) {
-        self.inner.worker.signals.ended(task, false);
-    }
-
-    /// Sweeps now instead of at the next firing: admits what others wrote or what is to be read anew, then looks for due
-    /// tasks.
-    pub fn sweep(&self) {
-        self.inner.worker.signals.nudge_others();
-        self.inner.poke.notify_one();
+    /// The queue of this replica.
+    #[must_use]
+    pub fn queue(&self) -> &Queue {
+        &self.inner.context.queue
     }
 
     /// Reads anew what is paused, instead of within a second.
@@ -256,33 +227,32 @@ impl Runner {
     /// # Errors
     /// [`StoreError`]; what was removed until then stays removed, and the rest is found by the next round.
     pub async fn prune(&self, now: Timestamp, dry_run: bool) -> Result<Pruned, StoreError> {
-        let pruner = Pruner::new(Arc::clone(&self.inner.worker), self.inner.retention.clone());
-        pruner.run_once(now, dry_run).await
+        self.inner.pruner().run_once(now, dry_run).await
     }
 
     /// Whether the heartbeat of this replica is confirmed; it starts no work while not. For readiness.
     #[must_use]
     pub fn is_confirmed(&self) -> bool {
-        self.inner.worker.lease.is_certain()
+        self.inner.context.lease.is_certain()
     }
 
     /// The agents of this replica and their load.
     #[must_use]
     pub fn loads(&self) -> Vec<AgentPresence> {
-        self.inner.worker.presence()
+        self.inner.context.presence()
     }
 
     /// Due tasks that need a model and name an agent whose model cannot be asked; all that need one while no agent of this
     /// replica has a model that can be asked. A few seconds old.
     #[must_use]
     pub fn waiting_for_model(&self) -> u64 {
-        self.inner.worker.waiting.load(Ordering::Acquire)
+        self.inner.context.waiting.load(Ordering::Acquire)
     }
 
     /// Why a due task waits for its model, and when it is tried next, as far as that is known; `None` when it does not wait.
     #[must_use]
     pub fn waits_for_model(&self, task: &Task, now: Timestamp) -> Option<(Postponement, Option<Timestamp>)> {
-        self.inner.worker.waits_for_model(task, now)
+        self.inner.context.waits_for_model(task, now)
     }
 
     /// Where people ask something of schedules.
@@ -295,7 +265,7 @@ impl Runner {
     /// (`TaskEvent::CancelRequested`).
     #[must_use = "a task that does not run here is stopped by the replica that runs it"]
     pub fn cancel(&self, task: TaskId) -> bool {
-        self.inner.worker.running.stop(task)
+        self.inner.context.running.stop(task)
     }
 
     /// Returns the tasks of a replica whose death is proven otherwise than by its heartbeat, e.g. by the lock of
@@ -304,7 +274,7 @@ impl Runner {
     /// # Errors
     /// [`StoreError`] of the store; its tasks are then rescued after the lease.
     pub async fn rescue_now(&self, replica_id: &str) -> Result<u64, StoreError> {
-        rescue::rescue(&self.inner.worker, replica_id, clock::now()).await
+        self.inner.context.queue.rescue(replica_id, clock::now()).await
     }
 
     /// Drains: no new claims from now on; running tasks get the grace period and are then handed back uncharged.
@@ -316,17 +286,27 @@ impl Runner {
     /// Ends the grace period at once, for a second signal; [`Runner::shutdown`] then returns soon.
     pub fn stop_now(&self) {
         self.inner.drain.cancel();
-        self.inner.worker.cut.cancel();
+        self.inner.context.cut.cancel();
     }
 }
 
 impl Inner {
-    fn start_keepers(&self, writer: events::EventWriter, heartbeat: Duration, cancel_poll: Duration) {
-        let worker = &self.worker;
-        let heart = Heartbeat { worker: Arc::clone(worker), period: heartbeat, drain: self.drain.clone() };
+    fn pruner(&self) -> Pruner {
+        let context = &self.context;
+        Pruner { queue: context.queue.clone(), agent: context.agent.clone(), keep: self.retention.clone() }
+    }
+
+    fn start_keepers(&self, writer: queue::HistoryWriter, heartbeat: Duration, cancel_poll: Duration) {
+        let context = &self.context;
+        let heart = Heartbeat { context: Arc::clone(context), period: heartbeat, drain: self.drain.clone() };
         self.keepers.spawn(heart.run(self.stop.clone()));
-        self.keepers.spawn(poll_cancellations(Arc::clone(worker), cancel_poll, self.stop.clone()));
-        self.keepers.spawn(model_watch::run(Arc::clone(worker), self.stop.clone()));
+        self.keepers.spawn(poll_cancellations(
+            context.queue.clone(),
+            context.running.clone(),
+            cancel_poll,
+            self.stop.clone(),
+        ));
+        self.keepers.spawn(model_watch::run(Arc::clone(context), self.stop.clone()));
         self.keepers.spawn(writer.run(self.stop.clone()));
     }
 
@@ -338,54 +318,60 @@ impl Inner {
         heartbeat: Duration,
         busy: Arc<AtomicBool>,
     ) {
-        let worker = &self.worker;
+        let (context, queue) = (&self.context, &self.context.queue);
         let swept = Arc::new(AtomicBool::new(false));
         let admission = Admission {
-            worker: Arc::clone(worker),
+            queue: queue.clone(),
+            approvals: context.approvals.clone(),
             batch: settings.admission_batch.max(1),
             zone: settings.zone,
             limits: limits.clone(),
         };
         // Nothing that became due while no process ran waits for the first firing.
-        self.poke.notify_one();
-        let poke = Arc::clone(&self.poke);
-        let sweep = Sweep { worker: Arc::clone(worker), admission, poke, busy, swept: Arc::clone(&swept) };
+        queue.signals().sweep.notify_one();
+        let sweep = Sweep { queue: queue.clone(), admission, busy, swept: Arc::clone(&swept) };
         self.finders.spawn(sweep.run(self.drain.clone()));
-        self.finders.spawn(keys::prune(Arc::clone(worker), self.drain.clone()));
-        self.finders.spawn(Dependencies::new(Arc::clone(worker)).run(self.drain.clone()));
-        let recurring = Recurring::new(Arc::clone(worker), Arc::clone(&self.desk.changed), settings.missed_after_ms);
+        self.finders.spawn(keys::prune(queue.clone(), self.drain.clone()));
+        self.finders.spawn(Dependencies::new(queue.clone()).run(self.drain.clone()));
+        let recurring = Recurring::new(
+            queue.clone(),
+            context.approvals.clone(),
+            Arc::clone(&self.desk.changed),
+            settings.missed_after_ms,
+        );
         self.finders.spawn(recurring.run(self.drain.clone()));
         self.finders.spawn(control.run(self.drain.clone()));
-        let upkeep = Upkeep { worker: Arc::clone(worker), retention: self.retention.clone() };
-        self.finders.spawn(upkeep.run(self.drain.clone()));
-        self.finders.spawn(Rescuer::new(Arc::clone(worker), heartbeat).run(self.drain.clone()));
-        self.finders.spawn(Dispatcher::new(Arc::clone(worker), settings, limits, self.drain.clone()).run(swept));
+        self.finders.spawn(ApprovalExpiry { queue: queue.clone() }.run(self.drain.clone()));
+        self.finders.spawn(self.pruner().run(self.drain.clone()));
+        let (lease, running) = (Arc::clone(&context.lease), context.running.clone());
+        self.finders.spawn(Rescuer::new(queue.clone(), lease, running, heartbeat).run(self.drain.clone()));
+        self.finders.spawn(Dispatcher::new(Arc::clone(context), settings, limits, self.drain.clone()).run(swept));
     }
 
     async fn end(&self) {
-        let worker = &self.worker;
+        let context = &self.context;
         self.drain.cancel();
         self.finders.close();
-        worker.tracker.close();
+        context.tracker.close();
         let finished = async {
             // A claim that is under way still hands over what it wins, so the finders end first.
             self.finders.wait().await;
-            worker.tracker.wait().await;
+            context.tracker.wait().await;
         };
         tokio::pin!(finished);
         let done = tokio::select! {
             () = &mut finished => true,
-            () = worker.cut.cancelled() => false,
+            () = context.cut.cancelled() => false,
             () = tokio::time::sleep(self.grace) => {
                 tracing::warn!("the grace period is over: running tasks are handed back");
                 false
             }
         };
         if !done {
-            worker.cut.cancel();
+            context.cut.cancel();
             // What cannot be written within the lease is rescued by others then, or by the next start.
-            if tokio::time::timeout(worker.lease.length(), &mut finished).await.is_err() {
-                worker.abandon.cancel();
+            if tokio::time::timeout(context.lease.length(), &mut finished).await.is_err() {
+                context.abandon.cancel();
                 finished.await;
             }
         }
@@ -397,40 +383,30 @@ impl Inner {
 
     /// Removes the record of this replica, unless something in the store still waits to be rescued from it.
     async fn sign_off(&self) {
-        let worker = &self.worker;
-        if worker.unsettled.load(Ordering::Acquire) {
+        let (context, queue) = (&self.context, &self.context.queue);
+        if context.unsettled.load(Ordering::Acquire) {
             return;
         }
-        if let Err(error) = worker.store.remove_replica(&worker.replica_id).await {
+        if let Err(error) = queue.store().remove_replica(queue.replica_id()).await {
             tracing::warn!(%error, "this replica could not sign off; others will find its heartbeat still");
         }
     }
 }
 
-/// Passes on what those who insert say.
-async fn hear(wake: Arc<Notify>, signals: Arc<Signals>, drain: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = drain.cancelled() => return,
-            () = wake.notified() => signals.inserted(),
-        }
-    }
-}
-
-/// Stops running tasks that somebody wants stopped, whichever replica was asked.
-async fn poll_cancellations(worker: Arc<Worker>, period: Duration, stop: CancellationToken) {
+/// Stops running tasks that a person wants stopped, whichever replica took the request.
+async fn poll_cancellations(queue: Queue, running: Running, period: Duration, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(period.max(Duration::from_millis(10))) => {}
         }
-        if worker.running.is_empty() {
+        if running.is_empty() {
             continue;
         }
-        match guarded("cancellations", worker.store.cancel_requests(&worker.replica_id)).await {
+        match guarded("cancellations", queue.store().cancel_requests(queue.replica_id())).await {
             Some(Ok(tasks)) => {
                 for task in tasks {
-                    worker.running.stop(task);
+                    running.stop(task);
                 }
             }
             Some(Err(error)) => tracing::warn!(%error, "requests to cancel could not be read"),

@@ -9,7 +9,7 @@ use crate::clock;
 use crate::domain::agent::AgentLoad;
 use crate::domain::outage::Access;
 use crate::domain::time::Timestamp;
-use crate::worker::execute::Worker;
+use crate::worker::context::ReplicaContext;
 
 /// Least time between two claims of tasks that shall find out whether a model is back. One whose run begins with other
 /// work does not hold up the others.
@@ -23,8 +23,8 @@ pub(super) struct Probes {
 
 impl Probes {
     /// The agents with their load, and how many tasks that need a model each may take now.
-    pub(super) fn loads<'a>(&self, worker: &'a Worker, in_flight: &[usize]) -> Vec<AgentLoad<'a>> {
-        let mut loads = worker.loads(in_flight);
+    pub(super) fn loads<'a>(&self, context: &'a ReplicaContext, in_flight: &[usize]) -> Vec<AgentLoad<'a>> {
+        let mut loads = context.loads(in_flight);
         if self.wait().is_some() {
             // Only agents whose model is on probe have room for a limited number.
             for load in loads.iter_mut().filter(|load| load.model_room != usize::MAX) {
@@ -42,8 +42,8 @@ impl Probes {
     }
 
     /// When a model that is away now may be asked again.
-    pub(super) fn next_look(&self, worker: &Worker, now: Timestamp) -> Option<Timestamp> {
-        let waits = worker.slots.profiles().iter().filter_map(|profile| match worker.agent.access(profile) {
+    pub(super) fn next_look(&self, context: &ReplicaContext, now: Timestamp) -> Option<Timestamp> {
+        let waits = context.slots.profiles().iter().filter_map(|profile| match context.agent.access(profile) {
             Access::Away(left) => Some(left),
             Access::Probe => Some(self.wait().unwrap_or(Duration::ZERO)),
             Access::Usable | Access::Absent => None,

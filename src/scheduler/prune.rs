@@ -5,22 +5,31 @@
 //! again; what belonged to it follows. What a crash leaves behind in between belongs to a task that is gone, and is found
 //! by the next round. Rounds of several replicas do each other no harm.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
+use super::guard;
+use crate::agent::Agent;
 use crate::clock;
-use crate::domain::event::Event;
+use crate::domain::event::{Event, EventKind};
 use crate::domain::task::TaskStatus;
 use crate::domain::time::Timestamp;
+use crate::queue::Queue;
 use crate::store::{Belonging, StoreError};
 use crate::telemetry::metrics;
-use crate::worker::execute::Worker;
 use round::Round;
 
 mod round;
 
 const DAY_MS: i64 = 86_400_000;
+/// Time between two looks whether a round is due.
+const LOOK: Duration = Duration::from_secs(2);
+/// The first round of retention comes this long after the start at the latest, so that a process which never runs for
+/// long gets to it too.
+const FIRST_ROUND: Duration = Duration::from_mins(2);
 
 /// Section `[retention]` of the configuration. Ages in days; 0 keeps for ever, or as long as the task.
 #[derive(Clone, Debug, Deserialize)]
@@ -107,14 +116,44 @@ impl Pruned {
 }
 
 /// Removes what retention does not keep.
+#[derive(Clone)]
 pub(crate) struct Pruner {
-    worker: Arc<Worker>,
-    keep: RetentionSettings,
+    pub(crate) queue: Queue,
+    /// Removes the folders of tasks.
+    pub(crate) agent: Agent,
+    pub(crate) keep: RetentionSettings,
 }
 
 impl Pruner {
-    pub(crate) const fn new(worker: Arc<Worker>, keep: RetentionSettings) -> Self {
-        Self { worker, keep }
+    /// Makes a round whenever one is due, until the drain begins.
+    pub(crate) async fn run(self, drain: CancellationToken) {
+        let every = Duration::from_secs(self.keep.every_s);
+        if every.is_zero() {
+            return;
+        }
+        let mut next = Instant::now() + every.min(FIRST_ROUND);
+        loop {
+            tokio::select! {
+                biased;
+                () = drain.cancelled() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            if Instant::now() >= next {
+                next = Instant::now() + every;
+                guard::round("retention", &drain, self.take_turn()).await;
+            }
+        }
+    }
+
+    /// One round, if this replica is the one to make it: the first by name of those that stay. The others remove the folders
+    /// that only they have.
+    async fn take_turn(&self) -> Result<(), StoreError> {
+        let replicas = self.queue.store().replicas().await?;
+        let first = replicas.iter().filter(|replica| !replica.draining).map(|replica| replica.id.as_str()).min();
+        if first.is_some_and(|first| first != self.queue.replica_id()) {
+            return self.remove_folders(clock::now()).await;
+        }
+        self.run_once(clock::now(), false).await.map(|_| ())
     }
 
     /// One round at `now`; with `dry_run` it only counts.
@@ -148,7 +187,9 @@ impl Pruner {
         }
         let message = format!("removed what retention does not keep: {}", parts.join(", "));
         tracing::info!("{message}");
-        let event = Event::new("pruned", message, now);
-        self.worker.events.note(pruned.parts().into_iter().fold(event, |event, (what, count)| event.with(what, count)));
+        let event = Event::new(EventKind::Pruned, message, now);
+        self.queue
+            .history()
+            .note(pruned.parts().into_iter().fold(event, |event, (what, count)| event.with(what, count)));
     }
 }

@@ -17,15 +17,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::guard::guarded;
 use crate::clock;
-use crate::domain::event::{Event, Level};
+use crate::domain::approval::ApprovalPolicy;
+use crate::domain::event::{Event, EventKind, Level};
 use crate::domain::id::derived;
 use crate::domain::schedule::Schedule;
 use crate::domain::schedule::due::{Look, look};
 use crate::domain::time::Timestamp;
+use crate::queue::Queue;
 use crate::store::StoreError;
 use crate::telemetry::metrics;
 use crate::worker::STORE_RETRY;
-use crate::worker::execute::Worker;
 
 mod advance;
 mod alive;
@@ -52,8 +53,9 @@ const PAGE: u32 = 256;
 
 /// Fires schedules.
 pub(crate) struct Recurring {
-    worker: Arc<Worker>,
-    /// Somebody changed a schedule through this replica.
+    queue: Queue,
+    approvals: ApprovalPolicy,
+    /// A person changed a schedule through this replica.
     changed: Arc<Notify>,
     missed_after_ms: u64,
     /// When each schedule is to be looked at, as far as it will ever fire.
@@ -62,8 +64,8 @@ pub(crate) struct Recurring {
 }
 
 impl Recurring {
-    pub(crate) fn new(worker: Arc<Worker>, changed: Arc<Notify>, missed_after_ms: u64) -> Self {
-        Self { worker, changed, missed_after_ms, looks: HashMap::new(), read_at: None }
+    pub(crate) fn new(queue: Queue, approvals: ApprovalPolicy, changed: Arc<Notify>, missed_after_ms: u64) -> Self {
+        Self { queue, approvals, changed, missed_after_ms, looks: HashMap::new(), read_at: None }
     }
 
     /// Fires what is due, until the drain begins.
@@ -127,7 +129,7 @@ impl Recurring {
         let mut due: Vec<String> =
             self.looks.iter().filter(|(_, look)| **look <= now).map(|(id, _)| id.clone()).collect();
         // Replicas begin at different ends, so that each fires a part of what falls due at the same time.
-        due.sort_by_cached_key(|id| derived(&[&self.worker.replica_id, id]));
+        due.sort_by_cached_key(|id| derived(&[self.queue.replica_id(), id]));
         let mut answer = Ok(());
         for ids in due.chunks(PARALLEL) {
             answer = self.fire(ids, now).await.and(answer);
@@ -139,7 +141,7 @@ impl Recurring {
     async fn read_all(&self, now: Timestamp) -> Result<HashMap<String, Timestamp>, StoreError> {
         let (mut looks, mut active, mut paused, mut after) = (HashMap::new(), 0_usize, 0_usize, None);
         loop {
-            let page = self.worker.store.schedules(PAGE, after.as_deref()).await?;
+            let page = self.queue.store().schedules(PAGE, after.as_deref()).await?;
             for schedule in &page.items {
                 *(if schedule.paused { &mut paused } else { &mut active }) += 1;
                 looks.extend(look_at(schedule, now).map(|look| (schedule.id.clone(), look)));
@@ -157,7 +159,7 @@ impl Recurring {
     /// Fires those of the schedules `ids` that are due still.
     async fn fire(&mut self, ids: &[String], now: Timestamp) -> Result<(), StoreError> {
         // Read anew: they may have been paused, changed or fired through another replica.
-        let schedules = self.worker.store.schedules_by_id(ids).await?;
+        let schedules = self.queue.store().schedules_by_id(ids).await?;
         let this = &*self;
         let fired = schedules.iter().map(|schedule| async { (&schedule.id, this.advance(schedule, now).await) });
         let fired = join_all(fired).await;
@@ -175,8 +177,8 @@ impl Recurring {
                 // One that the store will not have must not keep the others from firing.
                 Err(error) => {
                     tracing::error!(schedule = %id, %error, "a schedule cannot be fired");
-                    let event = Event::new("schedule_failed", format!("cannot be fired: {error}"), now);
-                    self.worker.events.note(event.level(Level::Error).with("schedule", id.clone()));
+                    let event = Event::new(EventKind::ScheduleFailed, format!("cannot be fired: {error}"), now);
+                    self.queue.history().note(event.level(Level::Error).with("schedule", id.clone()));
                     self.looks.insert(id.clone(), now.plus_millis(TROUBLE_MS));
                 }
             }

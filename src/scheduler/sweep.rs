@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::Utc;
-use tokio::sync::Notify;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -19,23 +18,23 @@ use super::guard::round;
 use crate::clock;
 use crate::domain::task::TaskStatus;
 use crate::domain::time::Timestamp;
+use crate::queue::{Queue, Signals};
 use crate::store::StoreError;
 use crate::telemetry::metrics;
-use crate::worker::execute::Worker;
 
 /// How often it is looked whether the clock was set back.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A cron job that notifies `poke`, unless `busy` says that the last one is still at work.
-pub(crate) fn job(expression: &str, poke: Arc<Notify>, busy: Arc<AtomicBool>) -> Result<Job, RunnerError> {
+/// A cron job that wants a sweep by its signal, unless `busy` says that the last one is still at work.
+pub(crate) fn job(expression: &str, signals: Arc<Signals>, busy: Arc<AtomicBool>) -> Result<Job, RunnerError> {
     // In UTC: the library would freeze any other zone at today's offset.
     Job::new_async_tz(expression, Utc, move |_, _| {
-        let (poke, busy) = (Arc::clone(&poke), Arc::clone(&busy));
+        let (signals, busy) = (Arc::clone(&signals), Arc::clone(&busy));
         Box::pin(async move {
             if busy.load(Ordering::Acquire) {
                 tracing::debug!("the last sweep is still at work; this one is left out");
             } else {
-                poke.notify_one();
+                signals.sweep.notify_one();
             }
         })
     })
@@ -100,22 +99,21 @@ impl From<JobSchedulerError> for RunnerError {
 
 /// What the cron job drives.
 pub(crate) struct Sweep {
-    pub(crate) worker: Arc<Worker>,
+    pub(crate) queue: Queue,
     pub(crate) admission: Admission,
-    pub(crate) poke: Arc<Notify>,
     pub(crate) busy: Arc<AtomicBool>,
     /// Tells the dispatcher that a sweep came by.
     pub(crate) swept: Arc<AtomicBool>,
 }
 
 impl Sweep {
-    /// Sweeps when poked, until the drain begins.
+    /// Sweeps whenever a sweep is wanted, until the drain begins.
     pub(crate) async fn run(self, drain: CancellationToken) {
         loop {
             tokio::select! {
                 biased;
                 () = drain.cancelled() => return,
-                () = self.poke.notified() => {}
+                () = self.queue.signals().sweep.notified() => {}
             }
             self.busy.store(true, Ordering::Release);
             round("sweep", &drain, self.run_once(clock::now())).await;
@@ -127,22 +125,22 @@ impl Sweep {
     pub(crate) async fn run_once(&self, now: Timestamp) -> Result<(), StoreError> {
         // Due tasks do not wait for points that have yet to be read.
         self.swept.store(true, Ordering::Release);
-        self.worker.signals.work.notify_one();
+        self.queue.signals().work.notify_one();
         let admitted = self.admission.run_once(now).await;
-        self.worker.signals.look_at_all();
+        self.queue.signals().look_at_all();
         let gauges = self.read_off(now).await;
         admitted.map(|_| ()).and(gauges)
     }
 
     async fn read_off(&self, now: Timestamp) -> Result<(), StoreError> {
-        let counts = self.worker.store.task_counts().await?;
+        let counts = self.queue.store().task_counts().await?;
         for status in TaskStatus::ALL {
             metrics::QUEUE_TASKS.set(counts.get(&status).copied().unwrap_or(0), [status.as_str()]);
         }
-        let oldest = self.worker.store.oldest_due(now).await?;
+        let oldest = self.queue.store().oldest_due(now).await?;
         let age_ms = oldest.map_or(0, |at| now.millis_since(at));
         metrics::OLDEST_DUE_SECONDS.set_f64(Duration::from_millis(age_ms).as_secs_f64(), []);
-        metrics::DEAD_LETTERS.set(self.worker.store.dead_letter_count().await?, []);
+        metrics::DEAD_LETTERS.set(self.queue.store().dead_letter_count().await?, []);
         Ok(())
     }
 }
@@ -152,7 +150,7 @@ mod tests {
     use super::*;
 
     fn read(expression: &str) -> Result<Job, RunnerError> {
-        job(expression, Arc::default(), Arc::default())
+        job(expression, Arc::new(Signals::new()), Arc::default())
     }
 
     #[test]

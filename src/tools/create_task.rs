@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 
 use super::inputs::{object, parse, refused};
 use super::toolbox::store_failure;
@@ -29,8 +29,8 @@ use crate::domain::time::Timestamp;
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
 use crate::domain::tree::{Lineage, Rights, TreeBudget};
 use crate::domain::unique::UniqueFor;
-use crate::store::{Store, Taken, TaskFilter, TreePlace};
-use crate::telemetry::metrics;
+use crate::queue::{ChildError, Queue, SubmitError, TreeSlots};
+use crate::store::{Store, TaskFilter};
 
 /// Name of the tool.
 pub const NAME: &str = "create_task";
@@ -50,18 +50,18 @@ pub struct CreateTask {
     zone: Zone,
     tree: TreeBudget,
     approvals: ApprovalPolicy,
-    wake: Arc<Notify>,
+    queue: Queue,
     tools: Names,
     /// Parallel steps of one task count its children one after the other.
     counting: [Mutex<()>; 16],
 }
 
 impl CreateTask {
-    /// Inserts into `store` and notifies `wake`; a plan may name the tools in `tools`. The zone of times without an offset,
+    /// Inserts through `queue`; a plan may name the tools in `tools`. The zone of times without an offset,
     /// the budget of a tree and the time limit of approvals are those of `settings`.
-    pub(super) fn new(store: Store, wake: Arc<Notify>, tools: Names, settings: &Settings) -> Self {
+    pub(super) fn new(store: Store, queue: Queue, tools: Names, settings: &Settings) -> Self {
         let (zone, tree, approvals) = (settings.zone, settings.tree.clone(), settings.approvals.clone());
-        Self { store, zone, tree, approvals, wake, tools, counting: Default::default() }
+        Self { store, zone, tree, approvals, queue, tools, counting: Default::default() }
     }
 }
 
@@ -148,36 +148,10 @@ impl Tool for CreateTask {
         let task = self.read(context, arguments, &rights, now)?;
         self.check_dependencies(&task).await?;
         let task = self.as_child(task, &parent, rights, context, now)?;
-        let place = self.make_room(&task, &parent, context, now).await?;
-        let inserted = match self.store.insert(std::slice::from_ref(&task)).await {
-            Ok(inserted) => inserted,
-            Err(error) => {
-                // After a refusal nothing is written. What became of any other write is not known: the task keeps its place
-                // for the call that is made again.
-                if let Some(place) = place.filter(|_| !error.is_transient()) {
-                    self.store.give_back(&place).await.map_err(|error| store_failure(&error))?;
-                }
-                return Err(store_failure(&error));
-            }
-        };
-        let inserted = inserted.first().ok_or_else(|| Failure::transient("the store did not say what became of it"))?;
-        if inserted.created {
-            metrics::TASKS_INSERTED.inc(["tool"]);
-            metrics::APPROVALS_ASKED.add(task.approvals.len(), []);
-            self.wake.notify_one();
-        } else {
-            metrics::TASKS_NOT_CREATED.inc(["tool"]);
-        }
-        if let Some(place) = place.filter(|_| inserted.id != task.id) {
-            // A unique key may have led the task to another id, or to a task that has its place.
-            let moved = if inserted.created {
-                self.store.pass_place(&place, inserted.id, now).await
-            } else {
-                self.store.give_back(&place).await
-            };
-            moved.map_err(|error| store_failure(&error))?;
-        }
+        let tree = self.slots_for(&task, &parent, context).await?;
         let run_at = task.run_at.to_rfc3339();
+        let inserted = self.queue.submit_child(task, tree, now).await;
+        let inserted = inserted.map_err(|error| self.failure(&error, parent.root(), context))?;
         Ok(json!({ "task_id": inserted.id, "created": inserted.created, "run_at": run_at }))
     }
 }
@@ -281,14 +255,8 @@ impl CreateTask {
         Ok(task)
     }
 
-    /// Takes a place in the tree for `task`; none when the task was made before, by the same call.
-    async fn make_room(
-        &self,
-        task: &Task,
-        parent: &Task,
-        context: &ToolContext,
-        now: Timestamp,
-    ) -> Result<Option<TreePlace>, Failure> {
+    /// The slots of the tree that `task` joins; none when the same call made it before.
+    async fn slots_for(&self, task: &Task, parent: &Task, context: &ToolContext) -> Result<Option<TreeSlots>, Failure> {
         if self.store.task(task.id).await.map_err(|error| store_failure(&error))?.is_some() {
             return Ok(None);
         }
@@ -299,20 +267,24 @@ impl CreateTask {
             let reason = format!("task {} has made {MAX_CHILDREN} tasks, the most allowed", parent.id);
             return Err(refused(NAME, context, reason));
         }
+        Ok(Some(TreeSlots { root, slots: self.tree.places() }))
+    }
+
+    /// Why a child of the tree of `root` was not inserted, for the run that wanted it.
+    fn failure(&self, error: &ChildError, root: TaskId, context: &ToolContext) -> Failure {
         let most = self.tree.max_tasks;
-        self.store.check_new(task).map_err(|error| store_failure(&error))?;
-        let place = self.store.take_place(task, root, self.tree.places(), now).await;
-        match place.map_err(|error| store_failure(&error))? {
-            Taken::Place(place) => Ok(Some(place)),
-            Taken::Full => {
+        match error {
+            ChildError::Full => {
                 let reason =
                     format!("task {root} and its descendants are {most} tasks, as many as tree.max_tasks allows");
-                Err(refused(NAME, context, reason))
+                refused(NAME, context, reason)
             }
-            Taken::Unsettled => Err(Failure::transient(format!(
+            ChildError::Unsettled => Failure::transient(format!(
                 "all {most} places of the tree of task {root} are taken, some for tasks that are being made at this moment; \
                  tree.max_tasks says how many there are"
-            ))),
+            )),
+            ChildError::Submit(SubmitError::Store(error)) => store_failure(error),
+            ChildError::Submit(error) => Failure::transient(error.to_string()),
         }
     }
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use jsonschema::Validator;
 use serde_json::Value;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -30,6 +29,7 @@ use crate::domain::json;
 use crate::domain::time::Timestamp;
 use crate::domain::tool::{ToolCall, ToolResult, ToolSpec, keep_apart};
 use crate::domain::tree::{Rights, TreeBudget};
+use crate::queue::Queue;
 use crate::store::Store;
 use crate::telemetry::{metrics, secrets};
 
@@ -58,11 +58,11 @@ struct Registered {
 }
 
 impl Toolbox {
-    /// All built-in tools. `wake` is notified when a tool inserts a task.
+    /// All built-in tools. They read `store`, and insert tasks through `queue`.
     ///
     /// # Errors
     /// Names the setting that cannot be used (a workspace that is no folder, a bad network, a bad database URL).
-    pub fn new(settings: &Settings, store: &Store, wake: Arc<Notify>) -> Result<Self, ToolboxError> {
+    pub fn new(settings: &Settings, store: &Store, queue: &Queue) -> Result<Self, ToolboxError> {
         if settings.workspace.exists() && !settings.workspace.is_dir() {
             let reason = format!("{} is no folder", settings.workspace.display());
             return Err(ToolboxError::new("workspace", reason));
@@ -80,7 +80,7 @@ impl Toolbox {
             Arc::new(SaveArtifact::new(store.clone())),
             Arc::new(ReadArtifact::new(store.clone(), settings.max_output_bytes)),
             Arc::new(VectorSearch::new(store.clone())),
-            Arc::new(CreateTask::new(store.clone(), wake, Arc::clone(&names), settings)),
+            Arc::new(CreateTask::new(store.clone(), queue.clone(), Arc::clone(&names), settings)),
             Arc::new(SqlQuery::new(&settings.sql)?),
         ];
         let empty = Self {

@@ -3,59 +3,25 @@
 //! What follows from the end is decided and written in [`report`](super::report).
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
-use super::events::Events;
-use super::lease::Lease;
+use super::context::ReplicaContext;
 use super::persist;
 use super::recorder::RunRecorder;
-use super::signals::Signals;
-use super::slots::{Slot, Slots};
-use crate::agent::{Agent, Outcome};
+use super::slots::Slot;
+use crate::agent::Outcome;
 use crate::domain::agent::AgentProfile;
-use crate::domain::approval::{ApprovalPolicy, is_unapproved, task_hash};
-use crate::domain::attempt::Attempt;
+use crate::domain::approval::{is_unapproved, task_hash};
 use crate::domain::failure::Failure;
-use crate::domain::id::TaskId;
 use crate::domain::memory::Memory;
-use crate::domain::retry::RetryPolicy;
 use crate::domain::task::Task;
-use crate::store::Store;
 use crate::telemetry::metrics;
-
-/// Runs the claimed tasks of this replica.
-pub(crate) struct Worker {
-    pub(crate) store: Store,
-    pub(crate) agent: Agent,
-    pub(crate) retry: RetryPolicy,
-    pub(crate) approvals: ApprovalPolicy,
-    pub(crate) replica_id: String,
-    pub(crate) slots: Arc<Slots>,
-    pub(crate) lease: Arc<Lease>,
-    pub(crate) events: Events,
-    pub(crate) signals: Arc<Signals>,
-    pub(crate) running: Running,
-    /// The runs under way.
-    pub(crate) tracker: TaskTracker,
-    /// Cancelled when the grace period is over: what runs is handed back.
-    pub(crate) cut: CancellationToken,
-    /// Cancelled when even the reports of runs are no longer waited for.
-    pub(crate) abandon: CancellationToken,
-    /// Due tasks that need a model, while an agent here has none that can be asked.
-    pub(crate) waiting: AtomicU64,
-    /// Something that this replica holds in the store could not be settled: only a rescue can.
-    pub(crate) unsettled: AtomicBool,
-}
 
 /// How a run ended, before anything follows from it.
 #[expect(clippy::large_enum_variant, reason = "there is one for each run, and it is moved twice")]
@@ -72,18 +38,17 @@ pub(super) enum Ending {
     Unapproved,
 }
 
-impl Worker {
+impl ReplicaContext {
     /// Starts the run of a task that this replica has claimed.
     pub(crate) fn start(self: &Arc<Self>, task: Task, slot: Slot) {
-        let worker = Arc::clone(self);
+        let context = Arc::clone(self);
         self.tracker.spawn(async move {
-            let (store, events) = (worker.store.clone(), worker.events.clone());
-            let recorder = RunRecorder::new(store, events, &task, &worker.replica_id, &slot.profile().name);
-            let memory = worker.execute(&task, slot, &recorder).await;
-            worker.signals.freed();
+            let recorder = RunRecorder::new(context.queue.clone(), &task, &slot.profile().name);
+            let memory = context.execute(&task, slot, &recorder).await;
+            context.queue.signals().freed();
             // The place is taken again meanwhile: nobody waits for a memory.
             if let Some(memory) = memory {
-                worker.remember(&memory, &recorder).await;
+                context.remember(&memory, &recorder).await;
             }
         });
     }
@@ -91,13 +56,13 @@ impl Worker {
     /// Gives back what there is to remember of the run.
     async fn execute(&self, task: &Task, mut slot: Slot, recorder: &RunRecorder) -> Option<Memory> {
         let (started, profile) = (Instant::now(), Arc::clone(slot.profile()));
-        let place = self.running.enter(task);
+        let run = self.running.enter(task);
         if task.cancel_requested {
-            place.stop.cancel();
+            run.stop.cancel();
         }
-        let mut ending = self.carry_out(task, &profile, recorder, &place.stop).await;
+        let mut ending = self.carry_out(task, &profile, recorder, &run.stop).await;
         slot.ended();
-        self.signals.freed();
+        self.queue.signals().freed();
         let memory = if let Ending::Answered(outcome) = &mut ending { outcome.memory.take() } else { None };
         let outcome = self.report(task, &profile, recorder, ending).await;
         metrics::RUN_SECONDS.record(started.elapsed(), [&profile.name, outcome]);
@@ -156,7 +121,7 @@ impl Worker {
                 // They are records for people; the run does not depend on them.
                 tracing::error!(task = %task.id, %error, "the records of lost attempts were not marked");
             }
-            match persist("read the last checkpoint", || self.store.last_checkpoint(task.id)).await {
+            match persist("read the last checkpoint", || self.queue.store().last_checkpoint(task.id)).await {
                 // What asked for something else is no beginning of this.
                 Ok(attempt) => attempt
                     .filter(|attempt| attempt.spec.as_ref().is_none_or(|spec| *spec == task_hash(task)))
@@ -180,58 +145,4 @@ fn panicked(panic: &(dyn Any + Send)) -> Failure {
         .unwrap_or_else(|| "no message".to_owned());
     tracing::error!(message, "a run panicked");
     Failure::new(crate::domain::failure::FailureClass::Crashed, format!("the agent panicked: {message}"))
-}
-
-/// The tasks running here, so that they can be stopped.
-#[derive(Default)]
-pub(crate) struct Running {
-    stops: Arc<Mutex<HashMap<Uuid, (TaskId, CancellationToken)>>>,
-}
-
-/// A place among the running tasks, left when dropped.
-struct Place {
-    stops: Arc<Mutex<HashMap<Uuid, (TaskId, CancellationToken)>>>,
-    key: Uuid,
-    stop: CancellationToken,
-}
-
-impl Running {
-    fn enter(&self, task: &Task) -> Place {
-        let claim = task.claim.as_ref().map_or("", |claim| claim.token.as_str());
-        let key = Attempt::id_for(task.id, claim);
-        let stop = CancellationToken::new();
-        let mut stops = self.stops.lock().unwrap_or_else(PoisonError::into_inner);
-        stops.insert(key, (task.id, stop.clone()));
-        drop(stops);
-        Place { stops: Arc::clone(&self.stops), key, stop }
-    }
-
-    /// Stops `task` if it runs here, and tells whether it does.
-    pub(crate) fn stop(&self, task: TaskId) -> bool {
-        let stops = self.stops.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut found = false;
-        for (_, stop) in stops.values().filter(|(id, _)| *id == task) {
-            stop.cancel();
-            found = true;
-        }
-        found
-    }
-
-    /// Whether this very claim of `task` has a run here.
-    pub(crate) fn holds(&self, task: &Task) -> bool {
-        let claim = task.claim.as_ref().map_or("", |claim| claim.token.as_str());
-        let key = Attempt::id_for(task.id, claim);
-        self.stops.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&key)
-    }
-
-    /// Whether nothing runs here.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.stops.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.stops.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
-    }
 }

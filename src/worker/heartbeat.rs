@@ -8,7 +8,7 @@ use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::execute::Worker;
+use super::context::ReplicaContext;
 use crate::clock;
 use crate::domain::replica::Replica;
 use crate::telemetry::metrics;
@@ -18,7 +18,7 @@ const EARLY: u32 = 5;
 
 /// Writes heartbeats and confirms the [`Lease`](super::lease::Lease).
 pub(crate) struct Heartbeat {
-    pub(crate) worker: Arc<Worker>,
+    pub(crate) context: Arc<ReplicaContext>,
     pub(crate) period: Duration,
     /// Cancelled once the replica drains, which it then tells the others.
     pub(crate) drain: CancellationToken,
@@ -29,7 +29,7 @@ impl Heartbeat {
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut usage = Usage::new();
         let mut replica = Replica {
-            id: self.worker.replica_id.clone(),
+            id: self.context.queue.replica_id().to_owned(),
             host: System::host_name().unwrap_or_else(|_| "unknown".to_owned()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: clock::now(),
@@ -44,15 +44,15 @@ impl Heartbeat {
         };
         // Whether the loss of the lease has been told, as far as there is one.
         let mut told = true;
-        let mut nudges = self.worker.signals.nudges.subscribe();
+        let mut nudges = self.context.queue.signals().nudges.subscribe();
         loop {
             replica.heartbeat += 1;
             // The others compare it with theirs.
             replica.updated_at = clock::now();
             replica.draining = self.drain.is_cancelled();
             replica.nudges = *nudges.borrow_and_update();
-            replica.agents = self.worker.presence();
-            replica.waiting_for_model = self.worker.waiting.load(Ordering::Acquire);
+            replica.agents = self.context.presence();
+            replica.waiting_for_model = self.context.waiting.load(Ordering::Acquire);
             (replica.cpu, replica.memory_bytes) = usage.read();
             metrics::MEMORY_BYTES.set(replica.memory_bytes, []);
             let confirmed = self.beat(&replica, &mut told).await;
@@ -76,22 +76,23 @@ impl Heartbeat {
     async fn beat(&self, replica: &Replica, told: &mut bool) -> bool {
         let sent = Instant::now();
         // A request that hangs must not use up the lease: a fresh one may get through.
-        let answer = tokio::time::timeout(self.worker.lease.length() / 3, self.worker.store.beat(replica)).await;
+        let answer =
+            tokio::time::timeout(self.context.lease.length() / 3, self.context.queue.store().beat(replica)).await;
         let confirmed = matches!(answer, Ok(Ok(())));
         metrics::HEARTBEATS.inc([if confirmed { "ok" } else { "error" }]);
         // Also when this one is confirmed, but too late.
-        if !self.worker.lease.is_certain() && !std::mem::replace(told, true) {
+        if !self.context.lease.is_certain() && !std::mem::replace(told, true) {
             tracing::error!("no heartbeat confirmed within the lease: running tasks are stopped, none is started");
         }
         match answer {
             Ok(Ok(())) => {
                 *told = false;
-                if self.worker.lease.confirm(sent) {
-                    self.worker.signals.work.notify_one();
+                if self.context.lease.confirm(sent) {
+                    self.context.queue.signals().work.notify_one();
                 }
             }
             Ok(Err(error)) => tracing::warn!(%error, "the heartbeat was not stored"),
-            Err(_) => tracing::warn!("the heartbeat was not confirmed within {:?}", self.worker.lease.length() / 3),
+            Err(_) => tracing::warn!("the heartbeat was not confirmed within {:?}", self.context.lease.length() / 3),
         }
         confirmed
     }

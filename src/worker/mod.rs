@@ -1,17 +1,17 @@
 //! Carries out claimed tasks: capacity, time limits, cancellation, outcome, heartbeat, drain.
 //!
-//! - [`slots`]: how much each agent of this replica may take on;
+//! - [`context`]: what the parts of this replica share; [`slots`]: how much each of its agents may take on;
+//!   [`running`]: which tasks run here;
 //! - [`execute`]: one claimed task, from its checkpoint to the end of its run; [`report`]: what is written then;
-//! - [`recorder`]: the traces of a run; [`events`]: the history, written in batches;
+//! - [`recorder`]: the traces of a run;
 //! - [`lease`]: whether this replica still counts as alive; [`heartbeat`]: what keeps it so;
-//! - [`postpone`]: tasks whose model is away; [`model_watch`]: whether it is back;
-//! - [`signals`]: what workers tell the scheduler, which this module does not know.
+//! - [`postpone`]: tasks whose model is away; [`model_watch`]: whether it is back.
 
 use serde::Deserialize;
 
 pub(crate) use crate::store::{MaybeTransient, STORE_RETRY, persist};
 
-pub(crate) mod events;
+pub(crate) mod context;
 pub(crate) mod execute;
 pub(crate) mod heartbeat;
 pub(crate) mod lease;
@@ -19,10 +19,8 @@ pub(crate) mod model_watch;
 mod postpone;
 pub(crate) mod recorder;
 mod report;
-pub(crate) mod signals;
+pub(crate) mod running;
 pub(crate) mod slots;
-
-pub(crate) use report::dead_letter;
 
 /// Section `[worker]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::execute::Worker;
+use super::context::ReplicaContext;
 use crate::clock;
 use crate::domain::replica::AgentPresence;
 use crate::telemetry::metrics;
@@ -17,14 +17,14 @@ use crate::telemetry::metrics;
 const PERIOD: Duration = Duration::from_secs(5);
 
 /// Watches until it is told to stop.
-pub(crate) async fn run(worker: Arc<Worker>, stop: CancellationToken) {
-    let mut changes = worker.agent.model_changes();
+pub(crate) async fn run(context: Arc<ReplicaContext>, stop: CancellationToken) {
+    let mut changes = context.agent.model_changes();
     let mut told: Vec<String> = Vec::new();
     loop {
-        count(&worker, &mut told).await;
+        count(&context, &mut told).await;
         tokio::select! {
             () = stop.cancelled() => return,
-            () = next(&mut changes) => worker.signals.work.notify_one(),
+            () = next(&mut changes) => context.queue.signals().work.notify_one(),
             () = tokio::time::sleep(PERIOD) => {}
         }
     }
@@ -40,13 +40,13 @@ async fn next(changes: &mut Option<watch::Receiver<u64>>) {
 }
 
 /// Counts what waits, and tells it when the agents without a model have changed.
-async fn count(worker: &Worker, told: &mut Vec<String>) {
-    let presence = worker.presence();
+async fn count(context: &ReplicaContext, told: &mut Vec<String>) {
+    let presence = context.presence();
     let away: Vec<&AgentPresence> = presence.iter().filter(|agent| agent.model_away.is_some()).collect();
     let names: Vec<String> = away.iter().map(|agent| agent.name.clone()).collect();
     // The other agents take what names none; what names one that is away waits for it.
     let only = (away.len() < presence.len()).then_some(names.as_slice());
-    let counted = if away.is_empty() { Ok(0) } else { worker.store.due_for_model(clock::now(), only).await };
+    let counted = if away.is_empty() { Ok(0) } else { context.queue.store().due_for_model(clock::now(), only).await };
     let waiting = match counted {
         Ok(count) => count,
         Err(error) => {
@@ -54,7 +54,7 @@ async fn count(worker: &Worker, told: &mut Vec<String>) {
             return;
         }
     };
-    worker.waiting.store(waiting, Ordering::Release);
+    context.waiting.store(waiting, Ordering::Release);
     metrics::WAITING_FOR_MODEL.set(waiting, []);
     if names == *told {
         return;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::execute::Worker;
+use super::context::ReplicaContext;
 use crate::domain::agent::{AgentLoad, AgentProfile};
 use crate::domain::failure::Failure;
 use crate::domain::outage::{Access, Interrupted, Outage, Postponement};
@@ -10,7 +10,7 @@ use crate::domain::replica::{AgentPresence, ModelAway};
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
 
-impl Worker {
+impl ReplicaContext {
     /// What becomes of `task`, whose run as `profile` ended with `failure` because the model is away: it waits at no charge,
     /// or fails for good once it has waited longer than the configured patience.
     pub(super) fn put_off(&self, task: &Task, profile: &AgentProfile, failure: &Failure, now: Timestamp) -> TaskEvent {

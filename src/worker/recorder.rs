@@ -10,7 +10,6 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::events::Events;
 use super::persist;
 use crate::agent::{Checkpoint, Recorder};
 use crate::clock;
@@ -21,15 +20,15 @@ use crate::domain::event::Event;
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
 use crate::domain::task::Task;
-use crate::store::{Holding, Store, StoreError};
+use crate::queue::Queue;
+use crate::store::{Holding, StoreError};
 
 /// Time between two looks whether admission has decided about a task that another client wrote anew while it runs.
 const ADMISSION_LOOK: Duration = Duration::from_millis(200);
 
 /// Records one run.
 pub(crate) struct RunRecorder {
-    store: Store,
-    events: Events,
+    queue: Queue,
     task_id: TaskId,
     agent: String,
     /// Held across a write, so that an older state never replaces a newer one.
@@ -41,9 +40,9 @@ pub(crate) struct RunRecorder {
 }
 
 impl RunRecorder {
-    /// A recorder for the run of `task` by `agent` on `replica`. Writes nothing before the run is announced or reaches its
+    /// A recorder for the run of `task` by `agent`. Writes nothing before the run is announced or reaches its
     /// first checkpoint.
-    pub(crate) fn new(store: Store, events: Events, task: &Task, replica: &str, agent: &str) -> Self {
+    pub(crate) fn new(queue: Queue, task: &Task, agent: &str) -> Self {
         let claim = task.claim.as_ref().map(|claim| claim.token.clone()).unwrap_or_default();
         let now = clock::now();
         let attempt = Attempt {
@@ -51,7 +50,7 @@ impl RunRecorder {
             task_id: task.id,
             number: task.earlier_runs().saturating_add(1),
             claim,
-            replica: replica.to_owned(),
+            replica: queue.replica_id().to_owned(),
             agent: agent.to_owned(),
             status: AttemptStatus::Running,
             started_at: now,
@@ -67,8 +66,7 @@ impl RunRecorder {
             tree_root: task.lineage.root,
         };
         Self {
-            store,
-            events,
+            queue,
             task_id: task.id,
             agent: agent.to_owned(),
             attempt: Mutex::new(attempt),
@@ -100,7 +98,7 @@ impl RunRecorder {
             attempt.checkpoint = Some(checkpoint.state);
             attempt.progress = checkpoint.progress;
         }
-        persist("store the end of an attempt", || self.store.save_attempt(&attempt)).await
+        persist("store the end of an attempt", || self.queue.store().save_attempt(&attempt)).await
     }
 
     /// Removes the record of a run that was announced and did nothing.
@@ -112,7 +110,7 @@ impl RunRecorder {
             return Ok(());
         }
         let attempt = self.attempt.lock().await;
-        persist("remove the record of an attempt", || self.store.remove_attempt(attempt.id)).await
+        persist("remove the record of an attempt", || self.queue.store().remove_attempt(attempt.id)).await
     }
 
     /// Whether a checkpoint of the run is in the store.
@@ -126,11 +124,11 @@ impl RunRecorder {
     /// [`StoreError`] when the store refuses; while it does not answer, this waits.
     pub(crate) async fn close_earlier(&self) -> Result<(), StoreError> {
         let attempt = self.attempt.lock().await;
-        persist("mark lost attempts", || self.store.lose_attempts_before(&attempt)).await
+        persist("mark lost attempts", || self.queue.store().lose_attempts_before(&attempt)).await
     }
 
-    /// The same event, said of this run.
-    pub(crate) fn about(&self, mut event: Event) -> Event {
+    /// The same event, about this run.
+    fn about(&self, mut event: Event) -> Event {
         event.task_id.get_or_insert(self.task_id);
         event.agent.get_or_insert_with(|| self.agent.clone());
         event
@@ -155,7 +153,7 @@ impl Recorder for RunRecorder {
         attempt.progress = checkpoint.progress;
         attempt.spent = checkpoint.spent;
         self.is_recorded.store(true, Ordering::Release);
-        persist("store a checkpoint", || self.store.save_attempt(&attempt))
+        persist("store a checkpoint", || self.queue.store().save_attempt(&attempt))
             .await
             .map_err(|error| Failure::transient(format!("the checkpoint could not be stored: {error}")))
     }
@@ -169,7 +167,7 @@ impl Recorder for RunRecorder {
     async fn announce(&self) -> Result<(), Failure> {
         let attempt = self.attempt.lock().await;
         self.is_announced.store(true, Ordering::Release);
-        persist("store the start of an attempt", || self.store.save_attempt(&attempt))
+        persist("store the start of an attempt", || self.queue.store().save_attempt(&attempt))
             .await
             .map_err(|error| Failure::transient(format!("the start of the attempt could not be stored: {error}")))
     }
@@ -177,7 +175,7 @@ impl Recorder for RunRecorder {
     async fn confirm(&self) -> Result<(), Failure> {
         let token = self.attempt.lock().await.claim.clone();
         loop {
-            let holding = persist("confirm a claim", || self.store.holding(self.task_id, &token))
+            let holding = persist("confirm a claim", || self.queue.store().holding(self.task_id, &token))
                 .await
                 .map_err(|error| Failure::transient(format!("the claim could not be confirmed: {error}")))?;
             match holding {
@@ -193,6 +191,6 @@ impl Recorder for RunRecorder {
     }
 
     fn note(&self, event: Event) {
-        self.events.note(self.about(event));
+        self.queue.history().note(self.about(event));
     }
 }

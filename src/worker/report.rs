@@ -5,8 +5,8 @@
 
 use std::sync::atomic::Ordering;
 
-use super::execute::{Ending, Worker};
-use super::persist;
+use super::context::ReplicaContext;
+use super::execute::Ending;
 use super::recorder::{End, RunRecorder};
 use crate::agent::{Checkpoint, Outcome};
 use crate::clock;
@@ -15,13 +15,12 @@ use crate::domain::approval::{Approval, ApprovalPolicy};
 use crate::domain::attempt::AttemptStatus;
 use crate::domain::budget::Spent;
 use crate::domain::dead_letter::DeadLetter;
-use crate::domain::event::{Event, Level};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::retry::{RetryPolicy, Verdict};
 use crate::domain::task::{Task, TaskEvent};
 use crate::domain::time::Timestamp;
-use crate::store::{SeenLetter, Store, StoreError, TransitionError, task_payload};
-use crate::telemetry::metrics;
+use crate::queue::Actor;
+use crate::store::TransitionError;
 
 /// What to write about a run that ended.
 struct Decision {
@@ -109,7 +108,7 @@ impl Decision {
     }
 }
 
-impl Worker {
+impl ReplicaContext {
     /// Records the end of a run, and gives back the word for it in metrics.
     pub(super) async fn report(
         &self,
@@ -153,9 +152,13 @@ impl Worker {
             TaskEvent::Failed(failure) => self.bury(task, agent, failure).await,
             _ => None,
         };
-        match self.transition(task, &decision.event).await {
-            Ok(()) => {
-                self.after(task, agent, recorder, &decision).await;
+        let run = Actor::Run { agent };
+        match self.queue.change_until_known(task, &decision.event, run, "store the end of a run").await {
+            Ok(_) => {
+                // An earlier run may have left a letter and lost its claim before the task failed.
+                if matches!(decision.event, TaskEvent::Completed(_)) && task.earlier_runs() > 0 {
+                    self.queue.forget_letter(task.id).await;
+                }
                 decision.outcome
             }
             Err(TransitionError::Store(error)) if matches!(decision.event, TaskEvent::Completed(_)) => {
@@ -185,111 +188,40 @@ impl Worker {
                 "lost"
             }
             Err(error) => {
-                self.lost(task, recorder, letter, &error).await;
+                self.lost(task, agent, recorder, letter, &error).await;
                 "lost"
             }
         }
     }
 
-    async fn transition(&self, task: &Task, event: &TaskEvent) -> Result<(), TransitionError> {
-        let now = clock::now();
-        persist("store the end of a run", || self.store.transition(task, event, now)).await.map(|_| ())
-    }
-
     /// What the replica that has the task now decides about it counts; this run only leaves its attempt.
-    async fn lost(&self, task: &Task, recorder: &RunRecorder, letter: Option<DeadLetter>, error: &TransitionError) {
-        metrics::CLAIMS_LOST.inc([]);
-        let message = format!("the outcome of a run was not recorded: {error}");
-        self.events.note(recorder.about(Event::new("lost", message, clock::now()).level(Level::Warn)));
+    async fn lost(
+        &self,
+        task: &Task,
+        agent: &str,
+        recorder: &RunRecorder,
+        letter: Option<DeadLetter>,
+        error: &TransitionError,
+    ) {
+        self.queue.record_lost_claim(task.id, agent, format!("the outcome of a run was not recorded: {error}"));
         let end = End { status: AttemptStatus::Lost, result: None, failure: None, spent: None, checkpoint: None };
         if let Err(error) = recorder.finish(end).await {
             tracing::warn!(task = %task.id, %error, "a lost attempt could not be marked as such");
         }
-        let Some(letter) = letter else { return };
-        // Somebody else may have buried the task by now: only the letter of this run is taken back.
-        let found = persist("read a dead letter", || self.store.dead_letter(task.id)).await;
-        if matches!(found, Ok(Some(found)) if found == letter) {
-            self.unbury(&letter).await;
+        // Another replica may have buried the task by now: only the letter of this run is taken back.
+        if let Some(letter) = letter {
+            self.queue.take_back(&letter).await;
         }
     }
 
     /// Writes the dead letter of `task`, before its transition: a failed task without one would be a silent loss.
     async fn bury(&self, task: &Task, agent: &str, failure: &Failure) -> Option<DeadLetter> {
-        let letter = dead_letter(&self.store, task, Some(agent), failure, task.earlier_runs() + 1).await;
-        match persist("store a dead letter", || self.store.bury(&letter)).await {
-            Ok(()) => Some(letter),
+        match self.queue.bury(task, Some(agent), failure, task.earlier_runs() + 1).await {
+            Ok(letter) => Some(letter),
             Err(error) => {
                 tracing::error!(task = %task.id, %error, %failure, "a dead letter was refused");
                 None
             }
-        }
-    }
-
-    async fn unbury(&self, letter: &DeadLetter) {
-        let this = [SeenLetter::from(letter)];
-        if let Err(error) = persist("remove a dead letter", || self.store.purge_seen_letters(&this)).await {
-            tracing::warn!(task = %letter.task_id, %error, "an outdated dead letter could not be removed");
-        }
-    }
-
-    /// Metrics, history and signals of a recorded transition.
-    async fn after(&self, task: &Task, agent: &str, recorder: &RunRecorder, decision: &Decision) {
-        let now = clock::now();
-        let name = decision.event.name();
-        let event = match &decision.event {
-            TaskEvent::Completed(_) => {
-                metrics::TASKS_COMPLETED.inc([agent]);
-                Event::new(name, "completed", now)
-            }
-            TaskEvent::RetryAt(at, failure) => {
-                metrics::TASKS_RETRIED.inc([failure.class.as_str()]);
-                self.signals.due_at(*at);
-                let message = format!("attempt {} failed, the next one starts at {at}: {failure}", task.attempt + 1);
-                Event::new(name, message, now).level(Level::Warn).with("class", failure.class.as_str())
-            }
-            TaskEvent::Postponed(until, postponement) => {
-                metrics::TASKS_POSTPONED.inc([]);
-                self.signals.due_at(*until);
-                let event = Event::new(name, postponement.told(Some(*until)), now).level(Level::Warn);
-                event.with("model", postponement.model.as_str()).with("times", postponement.times)
-            }
-            TaskEvent::Failed(failure) => {
-                metrics::TASKS_FAILED.inc([agent, failure.class.as_str()]);
-                metrics::DEAD_LETTERED.inc([failure.class.as_str()]);
-                let message = format!("failed for good after attempt {}: {failure}", task.attempt + 1);
-                Event::new(name, message, now).level(Level::Error).with("class", failure.class.as_str())
-            }
-            TaskEvent::Cancelled => {
-                metrics::TASKS_CANCELLED.inc([]);
-                Event::new(name, "stopped on request", now)
-            }
-            TaskEvent::ApprovalNeeded(asked) => {
-                metrics::APPROVALS_ASKED.add(asked.len(), []);
-                let calls: Vec<String> = asked.iter().map(Approval::title).collect();
-                let hashes: Vec<&str> = asked.iter().map(|approval| approval.hash.as_str()).collect();
-                let message = format!("waits for a person to decide on {}", calls.join(", "));
-                Event::new(name, message, now).with("hashes", hashes)
-            }
-            _ => {
-                metrics::TASKS_RELEASED.inc([]);
-                self.signals.found();
-                Event::new(name, "handed back unfinished, at no charge", now)
-            }
-        };
-        let is_completed = matches!(decision.event, TaskEvent::Completed(_));
-        if !(is_completed && task.is_milestone()) {
-            self.events.note(recorder.about(event));
-        }
-        if is_completed && task.earlier_runs() > 0 {
-            let found = persist("read a dead letter", || self.store.dead_letter(task.id)).await;
-            if let Ok(Some(letter)) = found {
-                self.unbury(&letter).await;
-            }
-        }
-        match &decision.event {
-            TaskEvent::Completed(_) => self.signals.ended(task.id, true),
-            TaskEvent::Failed(_) | TaskEvent::Cancelled => self.signals.ended(task.id, false),
-            _ => {}
         }
     }
 }
@@ -308,52 +240,6 @@ async fn withdraw(task: &Task, recorder: &RunRecorder) {
     if let Err(error) = recorder.withdraw().await {
         tracing::error!(task = %task.id, %error, "the record of an attempt that did nothing stays");
     }
-}
-
-/// The dead letter of `task`, with the failures of its attempts before the last.
-pub(crate) async fn dead_letter(
-    store: &Store,
-    task: &Task,
-    agent: Option<&str>,
-    failure: &Failure,
-    attempts: u32,
-) -> DeadLetter {
-    let earlier_failures = if attempts > 1 { earlier_failures(store, task).await } else { Vec::new() };
-    DeadLetter {
-        task_id: task.id,
-        goal: task.goal.clone(),
-        agent: agent.map(str::to_owned),
-        failure: failure.clone(),
-        attempts,
-        earlier_failures,
-        payload: task_payload(task),
-        buried_at: clock::now(),
-    }
-}
-
-async fn earlier_failures(store: &Store, task: &Task) -> Vec<Failure> {
-    let claim = task.claim.as_ref().map(|claim| claim.token.as_str());
-    match persist("read the attempts of a task", || store.attempts(task.id)).await {
-        Ok(attempts) => attempts
-            .into_iter()
-            .filter(|attempt| Some(attempt.claim.as_str()) != claim)
-            .filter_map(|attempt| match attempt.status {
-                AttemptStatus::Running => {
-                    let message = format!("the process of attempt {} ended without a word", attempt.number);
-                    Some(Failure::new(FailureClass::Crashed, message))
-                }
-                _ => attempt.failure,
-            })
-            .collect(),
-        Err(error) => {
-            log_unread(task, &error);
-            Vec::new()
-        }
-    }
-}
-
-fn log_unread(task: &Task, error: &StoreError) {
-    tracing::warn!(task = %task.id, %error, "its dead letter lacks the failures of earlier attempts");
 }
 
 #[cfg(test)]

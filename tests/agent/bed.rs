@@ -16,6 +16,7 @@ use qron::domain::time::Timestamp;
 use qron::domain::tool::{Effect, ToolResult, ToolSpec};
 use qron::llm::scripted::{Scenario, Script, ScriptedModel};
 use qron::llm::{EmbeddingSettings, Models};
+use qron::queue::Queue;
 use qron::store::Store;
 use qron::tools::{Tool, ToolContext, Toolbox};
 use serde::de::DeserializeOwned;
@@ -68,7 +69,7 @@ impl Bed {
         let mut tools: qron::tools::Settings = section("tools");
         tools.workspace = folder.path().join("workspace");
         let effects = Effects::default();
-        let tools = Toolbox::new(&tools, &store, Arc::new(Notify::new())).expect("a toolbox");
+        let tools = Toolbox::new(&tools, &store, &Queue::new(store.clone(), "agent-test")).expect("a toolbox");
         let tools = tools.with(Arc::new(Nap)).and_then(|tools| tools.with(Arc::new(Page)));
         let tools = tools.and_then(|tools| tools.with(Arc::new(Deliver(effects.clone())))).expect("tools for tests");
 

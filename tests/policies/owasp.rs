@@ -337,7 +337,7 @@ async fn exfiltration_a_task_of_one_user_learns_nothing_of_the_tasks_of_another(
     let blocked = [mallory("of hers", &secret, false), mallory("of none", &nowhere, false)];
     let reading = mallory("of hers all the same", &secret, true);
     store.insert(&[blocked[0].clone(), blocked[1].clone(), reading.clone()]).await.expect("inserted");
-    app.app.as_ref().expect("running").runner().wake();
+    app.app.as_ref().expect("running").runner().queue().wake();
     let mut told = Vec::new();
     for (task, id) in blocked.iter().zip([&secret, &nowhere]) {
         let task = app.until(&task.id.to_string(), "blocked").await;
@@ -482,7 +482,7 @@ async fn approval_bypass_what_a_parent_needs_approval_for_its_child_does_too() {
     world.insert(std::slice::from_ref(&parent)).await;
     let ruling = Ruling { hashes: vec![asked.hash], by: Some("ada".into()), note: None };
     world.store.transition(&parent, &TaskEvent::Approved(ruling), clock::now()).await.expect("approved");
-    world.wake.notify_one();
+    world.wake();
     let child = child_of(&world, &parent).await;
     assert_eq!((child.status, &child.approvals[0].subject), (TaskStatus::AwaitingApproval, &Subject::Task));
     assert!(world.store.state("shared", "kept", clock::now()).await.expect("readable").is_none());

@@ -54,7 +54,7 @@ async fn a_task_that_is_tried_again_stays_in_its_tree_and_goes_on_when_that_may_
         let again = world.store.transition(&task, &TaskEvent::Requeued, clock::now()).await.expect("requeued");
         assert_eq!((again.root(), again.lineage.rights.clone()), (root.id, failed.lineage.rights.clone()));
         let runner = world.start(&format!("r{}", limit + 1), agents(), &config).await;
-        world.wake.notify_one();
+        world.wake();
         world.until(id, wanted).await;
         runner.shutdown().await;
     }

@@ -94,7 +94,7 @@ async fn approval_bypass_a_task_changed_after_the_decision_is_asked_anew_and_doe
         assert!(approve(&world, task.id, hash.clone()).await, "{change}");
         assert_eq!(world.task(task.id).await.status, TaskStatus::Pending);
         other.set(task.id, change.clone()).await;
-        world.wake.notify_one();
+        world.wake();
         let asking = world.until(task.id, TaskStatus::AwaitingApproval).await;
         assert_ne!(question(&asking), hash, "{change}");
         assert_eq!(asking.approvals.len(), 1, "what was said before is no answer: {asking:?}");
@@ -133,14 +133,14 @@ async fn approval_bypass_copies_and_skipped_questions_are_asked() {
     assert!(!copy["approvals"].is_null() && copy["admitted"] == json!(true), "{copy}");
     let id = TaskId::Number(4_712);
     other.upsert(id, copy).await;
-    world.wake.notify_one();
+    world.wake();
     world.until(id, TaskStatus::AwaitingApproval).await;
 
     // A client that sets the status past the question.
     let skipped = cautious(&world, "open/skipped");
     world.insert(std::slice::from_ref(&skipped)).await;
     other.set(skipped.id, json!({"status": "pending"})).await;
-    world.wake.notify_one();
+    world.wake();
     world.until(skipped.id, TaskStatus::AwaitingApproval).await;
 
     // A foreign point that brings a decision of its own.

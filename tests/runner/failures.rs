@@ -99,7 +99,7 @@ async fn the_dead_letter_of_an_earlier_life_goes_when_the_task_completes() {
     assert!(world.store.dead_letter(task.id).await.expect("readable").is_some());
     world.web.release("page");
     world.store.transition(&failed, &TaskEvent::Requeued, clock::now()).await.expect("requeued");
-    world.wake.notify_one();
+    world.wake();
     world.until(task.id, TaskStatus::Completed).await;
     runner.shutdown().await;
     assert_eq!(world.store.dead_letter(task.id).await.expect("readable"), None);

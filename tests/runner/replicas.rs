@@ -2,12 +2,14 @@
 
 use std::sync::mpsc;
 
+use qron::clock;
 use qron::config::Config;
 use qron::domain::agent::AgentProfile;
 use qron::domain::attempt::AttemptStatus;
 use qron::domain::failure::FailureClass;
 use qron::domain::task::{MAX_CRASHES, Task, TaskStatus};
 use qron::llm::scripted::{Fault, Scenario, Script, ScriptedModel};
+use qron::telemetry::exporter;
 use serde_json::json;
 
 use crate::support::{World, agent, eventually, planned, sum};
@@ -93,14 +95,14 @@ async fn what_one_replica_learns_of_and_only_another_can_do_starts_there() {
     for _ in 0..3 {
         let inserted = other(sum("inserted through a replica that has no agent for it"));
         world.store.insert(std::slice::from_ref(&inserted)).await.expect("inserted");
-        told.wake();
+        told.queue().wake();
         world.until(inserted.id, TaskStatus::Completed).await;
         let first = Task { agent: Some("one".into()), ..sum("done by the one") };
         let second =
             Task { depends_on: vec![first.id], status: TaskStatus::Waiting, ..other(sum("done by the other")) };
         let third = Task { run_at: qron::clock::now().plus_millis(300), ..other(sum("due in a moment")) };
         world.store.insert(&[first, second.clone(), third.clone()]).await.expect("inserted");
-        told.wake();
+        told.queue().wake();
         world.until(second.id, TaskStatus::Completed).await;
         world.until(third.id, TaskStatus::Completed).await;
     }
@@ -121,7 +123,7 @@ async fn an_idle_replica_takes_what_a_full_one_has_no_room_for() {
     for _ in 0..2 {
         let task = sum("announced to the full one");
         world.store.insert(std::slice::from_ref(&task)).await.expect("inserted");
-        full.wake();
+        full.queue().wake();
         world.until(task.id, TaskStatus::Completed).await;
     }
     world.web.release("long");
@@ -191,6 +193,30 @@ async fn a_task_that_takes_its_process_down_three_times_is_given_up() {
     .await;
     assert_eq!((letter.attempts, letter.failure.class), (3, FailureClass::Crashed));
     observer.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_took_its_process_down_counts_as_failed() {
+    exporter::install(clock::now()).expect("the only recorder");
+    let world = World::new(&SHORT_LEASE).await;
+    let deadly = Task {
+        crashes: MAX_CRASHES - 1,
+        ..planned("is there when it dies", &json!([world.web.step("s1", "held/deadly")]))
+    };
+    world.insert(std::slice::from_ref(&deadly)).await;
+    let doomed = Doomed::start("doomed", vec![agent("perilous", &[], 1)], world.config.clone());
+    world.web.until_visited("held/deadly", 1).await;
+    doomed.kill();
+    let heir = world.runner_of("heir", Vec::new()).await;
+    world.until(deadly.id, TaskStatus::Failed).await;
+    let series = "qron_tasks_failed_total{agent=\"perilous\",class=\"crashed\"} 1";
+    eventually("it is counted", async || {
+        let text = exporter::render();
+        let failed = || text.lines().filter(|line| line.starts_with("qron_tasks_failed_total")).collect::<Vec<_>>();
+        if text.lines().any(|line| line == series) { Ok(()) } else { Err(format!("{:?}", failed())) }
+    })
+    .await;
+    heir.shutdown().await;
 }
 
 /// One of them may be deadly: it must not take the others along.

@@ -16,11 +16,12 @@ use qron::domain::id::TaskId;
 use qron::domain::plan::Plan;
 use qron::domain::task::{Task, TaskStatus};
 use qron::llm::Models;
+use qron::queue::Queue;
 use qron::scheduler::{Parts, Runner};
 use qron::store::{Store, StoreError};
 use qron::tools::Toolbox;
 use serde_json::{Value, json};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::common;
 
@@ -38,7 +39,8 @@ pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) config: Config,
     pub(crate) web: Web,
-    pub(crate) wake: Arc<Notify>,
+    /// Of every runner that was started.
+    queues: Mutex<Vec<Queue>>,
 }
 
 impl World {
@@ -66,7 +68,7 @@ impl World {
     pub(crate) async fn over(config: Config) -> Self {
         let web = Web::start().await;
         let store = Store::connect(&config.store, &config.artifacts, None).await.expect("a store");
-        Self { store, config, web, wake: Arc::new(Notify::new()) }
+        Self { store, config, web, queues: Mutex::default() }
     }
 
     /// The configured agents.
@@ -87,9 +89,11 @@ impl World {
     /// A runner with a configuration of its own.
     pub(crate) async fn start(&self, name: &str, agents: Vec<AgentProfile>, config: &Config) -> Runner {
         let models = Models::new(&config.model, &config.embeddings).expect("valid settings");
-        let tools = Toolbox::new(&config.tools, &self.store, Arc::clone(&self.wake)).expect("tools");
+        let queue = Queue::new(self.store.clone(), name);
+        let tools = Toolbox::new(&config.tools, &self.store, &queue).expect("tools");
+        self.queues.lock().expect("not poisoned").push(queue.clone());
         Runner::start(Parts {
-            store: self.store.clone(),
+            queue,
             agent: Agent::new(models, tools, self.store.clone(), config.memory.clone()),
             agents,
             scheduler: config.scheduler.clone(),
@@ -98,8 +102,6 @@ impl World {
             retry: config.retry.clone(),
             approvals: config.approvals.clone(),
             retention: config.retention.clone(),
-            replica_id: name.to_owned(),
-            wake: Arc::clone(&self.wake),
         })
         .await
         .expect("a runner")
@@ -110,7 +112,12 @@ impl World {
         for batch in tasks.chunks(256) {
             self.store.insert(batch).await.expect("inserted");
         }
-        self.wake.notify_one();
+        self.wake();
+    }
+
+    /// Has every runner look for due tasks now.
+    pub(crate) fn wake(&self) {
+        self.queues.lock().expect("not poisoned").iter().for_each(Queue::wake);
     }
 
     pub(crate) async fn task(&self, id: TaskId) -> Task {

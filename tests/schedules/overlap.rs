@@ -7,6 +7,7 @@ use qron::clock;
 use qron::domain::id::TaskId;
 use qron::domain::schedule::{Announced, Schedule, fire_time, firing_id};
 use qron::domain::task::TaskStatus;
+use qron::telemetry::exporter;
 use reqwest::Method;
 use serde_json::json;
 
@@ -61,6 +62,48 @@ async fn overlapping_firings_do_what_their_schedule_says() {
     .await;
     assert!(alive("cancel_previous").await.len() <= 1);
     replica.stop().await;
+}
+
+/// Nothing sweeps while this test runs: its dependent hears of the end of the firing from the firing that took its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_firing_cancelled_by_a_later_one_counts_is_recorded_and_frees_its_dependents_at_once() {
+    let world = World::new().await;
+    let definition =
+        json!({"spec": {"every_ms": 4_000}, "zone": "UTC", "overlap": "cancel_previous", "task": endless()});
+    world.asleep("replaced", definition, 0).await;
+    let replica = world.replica().await;
+    let before = cancelled_total();
+    let first = eventually("the first fires", async || {
+        world.tasks("replaced").await.into_iter().next().ok_or_else(|| "no task".to_owned())
+    })
+    .await;
+    let dependent = json!({"goal": "comes after the first firing", "depends_on": [first.id]});
+    let (status, dependent) = replica.post("/tasks", &dependent).await;
+    assert_eq!((status.as_u16(), &dependent["status"]), (201, &json!("waiting")), "{dependent}");
+
+    let id = dependent["id"].as_str().expect("an id").to_owned();
+    eventually("the dependent is blocked", async || {
+        let (_, dependent) = replica.get(&format!("/tasks/{id}")).await;
+        if dependent["status"] == "blocked" { Ok(()) } else { Err(dependent["status"].to_string()) }
+    })
+    .await;
+    assert!(cancelled_total() > before, "it is counted");
+    let kinds = eventually("it is recorded", async || {
+        let (_, shown) = replica.get(&format!("/tasks/{}", first.id)).await;
+        let history = shown["history"].as_array().cloned().unwrap_or_default();
+        let kinds: Vec<String> = history.iter().filter_map(|event| event["kind"].as_str().map(str::to_owned)).collect();
+        if kinds.contains(&"cancelled".to_owned()) { Ok(kinds) } else { Err(format!("{kinds:?}")) }
+    })
+    .await;
+    assert!(!kinds.contains(&"cancel_requested".to_owned()), "{kinds:?}");
+    replica.stop().await;
+}
+
+/// Tasks that this process has counted as cancelled.
+fn cancelled_total() -> u64 {
+    let text = exporter::render();
+    let line = text.lines().find_map(|line| line.strip_prefix("qron_tasks_cancelled_total "));
+    line.and_then(|count| count.parse().ok()).expect("the counter")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use qron::domain::attempt::{Attempt, AttemptStatus, Progress};
 use qron::domain::budget::Spent;
 use qron::domain::conversation::Usage;
 use qron::domain::dead_letter::DeadLetter;
-use qron::domain::event::{Event, Level};
+use qron::domain::event::{Event, EventKind, Level};
 use qron::domain::failure::Failure;
 use qron::domain::id::TaskId;
 use qron::domain::replica::{AgentPresence, ModelAway, Replica};
@@ -244,7 +244,7 @@ async fn the_newest_events_come_oldest_first() {
     let task = TaskId::fresh();
     let events: Vec<Event> = (0..600)
         .map(|index| {
-            let event = Event::new("step_started", format!("event {index}"), NOW.plus_millis(index));
+            let event = Event::new(EventKind::StepStarted, format!("event {index}"), NOW.plus_millis(index));
             let event = event.level(Level::Warn).with("n", index);
             if index % 2 == 0 { event.task(task) } else { event.agent("a") }
         })

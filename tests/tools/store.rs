@@ -1,6 +1,5 @@
 //! The tools that keep things in the store.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use qdrant_client::qdrant::{CreateCollectionBuilder, Distance, PointStruct, UpsertPointsBuilder, VectorParamsBuilder};
@@ -10,11 +9,11 @@ use qron::domain::id::TaskId;
 use qron::domain::task::Task;
 use qron::domain::tool::ToolResult;
 use qron::domain::tree::Lineage;
+use qron::queue::Queue;
 use qron::store::Store;
 use qron::tools::{Settings, ToolContext, Toolbox};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::Notify;
 
 use crate::common::qdrant_url;
 use crate::support::{agent, call_of, connect, context, settings};
@@ -24,18 +23,18 @@ struct Place {
     store: Store,
     prefix: String,
     toolbox: Toolbox,
-    wake: Arc<Notify>,
+    queue: Queue,
 }
 
 impl Place {
     async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (store, prefix) = connect(folder.path()).await;
-        let wake = Arc::new(Notify::new());
+        let queue = Queue::new(store.clone(), "tools-test");
         // Many calls wait for each other here, on a machine that may be busy.
         let settings = Settings { timeout_ms: 60_000, ..settings(folder.path()) };
-        let toolbox = Toolbox::new(&settings, &store, Arc::clone(&wake)).expect("a toolbox");
-        Self { _folder: folder, store, prefix, toolbox, wake }
+        let toolbox = Toolbox::new(&settings, &store, &queue).expect("a toolbox");
+        Self { _folder: folder, store, prefix, toolbox, queue }
     }
 
     async fn call(&self, context: &ToolContext, tool: &str, arguments: Value) -> ToolResult {
@@ -163,7 +162,7 @@ async fn a_follow_up_task_is_created_once_and_at_once_known() {
     let again = place.call(&parent, "create_task", arguments).await.expect("known");
     assert_eq!((&first["created"], &again["created"]), (&json!(true), &json!(false)));
     assert_eq!(first["task_id"], again["task_id"]);
-    tokio::time::timeout(Duration::from_secs(5), place.wake.notified()).await.expect("the scheduler is woken");
+    tokio::time::timeout(Duration::from_secs(5), place.queue.woken()).await.expect("the scheduler is woken");
     let id: TaskId = first["task_id"].as_str().expect("an id").parse().expect("an id");
     let task = place.store.task(id).await.expect("an answer").expect("the task");
     assert_eq!((task.goal.as_str(), task.priority, task.user.as_deref()), ("count the words", 9, Some("ada")));

@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use qron::domain::failure::FailureClass;
 use qron::domain::tool::{Effect, ToolResult, ToolSpec};
+use qron::queue::Queue;
 use qron::tools::{NAMES, Settings, Tool, ToolContext, Toolbox};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::Notify;
 
 use crate::support::{Audit, agent, call_of, connect, context, settings};
 
@@ -46,7 +46,7 @@ async fn toolbox(change: impl FnOnce(&mut Settings)) -> (TempDir, Toolbox) {
     let (store, _) = connect(folder.path()).await;
     let mut settings = settings(folder.path());
     change(&mut settings);
-    let toolbox = Toolbox::new(&settings, &store, Arc::new(Notify::new())).expect("a toolbox");
+    let toolbox = Toolbox::new(&settings, &store, &Queue::new(store.clone(), "tools-test")).expect("a toolbox");
     (folder, toolbox.with(Arc::new(Odd("odd"))).expect("one tool more"))
 }
 
@@ -179,7 +179,7 @@ async fn settings_that_cannot_be_used_are_named() {
     let error = |change: &dyn Fn(&mut Settings)| {
         let mut settings = settings(folder.path());
         change(&mut settings);
-        let made = Toolbox::new(&settings, &store, Arc::new(Notify::new()));
+        let made = Toolbox::new(&settings, &store, &Queue::new(store.clone(), "tools-test"));
         made.err().expect("an error").to_string()
     };
     std::fs::write(folder.path().join("file"), "").expect("a file");

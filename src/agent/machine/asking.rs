@@ -6,7 +6,7 @@ use super::state::{Asking, Phase, Rejected, State, Step};
 use super::{ASKS, Action, Machine, ModelCall, ModelFailed, checking, prompts, schema, statement};
 use crate::domain::approval::Need;
 use crate::domain::conversation::{Exhausted, ModelReply, ModelRequest};
-use crate::domain::event::Level;
+use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::plan::{Plan, PlanStep};
 
@@ -120,7 +120,7 @@ impl Machine {
         if matches!(self.state.phase, Phase::Answering(_)) {
             self.answer_with(said.as_deref().unwrap_or_default(), failure);
         } else {
-            self.note("answer_rejected", Level::Warn, format!("unusable plan: {failure}"), &[]);
+            self.note(EventKind::AnswerRejected, Level::Warn, format!("unusable plan: {failure}"), &[]);
             self.adopt_whole_goal();
         }
     }
@@ -137,7 +137,7 @@ impl Machine {
         };
         let message = "the model gave its answer as text and did not confirm that the goal was reached";
         let result = json!({"output": stated, "reason": message, "confirmed": false});
-        self.note("answer_unconfirmed", Level::Warn, message.to_owned(), &[]);
+        self.note(EventKind::AnswerUnconfirmed, Level::Warn, message.to_owned(), &[]);
         self.end(Ok(result));
     }
 
@@ -159,7 +159,7 @@ impl Machine {
             "{model} used all {limit} tokens of its answer for thinking, before the first word; it may use {next} now"
         );
         let data = [("model", json!(model)), ("limit", json!(limit)), ("next", json!(next))];
-        self.note("output_limit_raised", Level::Warn, message, &data);
+        self.note(EventKind::OutputLimitRaised, Level::Warn, message, &data);
         Ok(())
     }
 
@@ -175,7 +175,7 @@ impl Machine {
     /// Tells the model what is wrong with its answer, or makes do without one after [`ASKS`] of them.
     fn reject(&mut self, reply: &str, error: &str) {
         let message = format!("unusable answer: {error}");
-        self.note("answer_rejected", Level::Warn, message, &[]);
+        self.note(EventKind::AnswerRejected, Level::Warn, message, &[]);
         let Some(asking) = self.question_mut() else { return };
         let reply = prompts::clipped(reply, KEPT_BYTES).to_owned();
         asking.rejected.push(Rejected { reply, error: prompts::clipped(error, KEPT_BYTES).to_owned() });
@@ -246,7 +246,7 @@ impl Machine {
             self.state.steps = done;
             self.state.abandoned.extend(given_up);
         }
-        let kind = if is_replan { "replanned" } else { "planned" };
+        let kind = if is_replan { EventKind::Replanned } else { EventKind::Planned };
         let names: Vec<&str> = steps.iter().map(|step| step.id.as_str()).collect();
         let message = match (names.len(), fallback) {
             (_, true) => "no usable plan was made; the whole goal is one step".to_owned(),
@@ -287,7 +287,7 @@ impl Machine {
         }
         let done = self.state.steps.iter().filter(|step| step.output().is_some()).count();
         let message = format!("continues an earlier attempt with {done} steps done");
-        self.note("resumed", Level::Info, message, &[("done", json!(done))]);
+        self.note(EventKind::Resumed, Level::Info, message, &[("done", json!(done))]);
     }
 
     /// Where a run that had ended for good goes on: with its open steps, or with a new plan when all were done and the

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::consent::{Consent, consent};
 use super::state::{Act, Asking, CallStatus, Phase, Status, Step, as_known, unknown_outcome};
 use super::{Action, Machine, checking};
-use crate::domain::event::Level;
+use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
 use crate::domain::json::Size;
 use crate::domain::plan::{MAX_EXPANDED_MEMORY, resolve};
@@ -131,13 +131,13 @@ impl Machine {
         };
         let id = step.plan.id.clone();
         let data = [("step", json!(id)), ("kind", json!(step.kind())), ("tool", json!(step.plan.tool))];
-        self.note("step_started", Level::Info, format!("step {id} started"), &data);
+        self.note(EventKind::StepStarted, Level::Info, format!("step {id} started"), &data);
     }
 
     fn block(&mut self, index: usize, by: String) {
         let id = self.state.steps[index].plan.id.clone();
         let message = format!("step {id} is not run, because {by} failed");
-        self.note("step_blocked", Level::Warn, message, &[("step", json!(id)), ("by", json!(by))]);
+        self.note(EventKind::StepBlocked, Level::Warn, message, &[("step", json!(id)), ("by", json!(by))]);
         self.state.steps[index].status = Status::Blocked { by };
     }
 
@@ -146,7 +146,7 @@ impl Machine {
         step.status = Status::Done { output };
         let id = step.plan.id.clone();
         let data = [("step", json!(id)), ("kind", json!(step.kind()))];
-        self.note("step_finished", Level::Info, format!("step {id} finished"), &data);
+        self.note(EventKind::StepFinished, Level::Info, format!("step {id} finished"), &data);
     }
 
     pub(super) fn fail(&mut self, index: usize, failure: Failure) {
@@ -160,7 +160,7 @@ impl Machine {
             _ => None,
         };
         step.status = Status::Failed { failure, act };
-        self.note("step_failed", Level::Warn, message, &data);
+        self.note(EventKind::StepFailed, Level::Warn, message, &data);
     }
 
     /// The calls of the tool steps that are due, marked as started.

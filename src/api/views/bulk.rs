@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::TaskId;
+use crate::queue;
 
 /// What became of a change of many tasks.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -29,4 +30,10 @@ pub struct Refusal {
     pub task_id: TaskId,
     /// The reason.
     pub reason: String,
+}
+
+impl From<queue::Refusal> for Refusal {
+    fn from(refusal: queue::Refusal) -> Self {
+        Self { task_id: refusal.task, reason: refusal.error.to_string() }
+    }
 }

@@ -44,7 +44,7 @@ impl Dependencies {
             // What was met page by page may have changed since.
             let mut tasks = Vec::with_capacity(members.len());
             for page in members.chunks(PAGE as usize) {
-                tasks.extend(self.worker.store.tasks_by_id(page).await?);
+                tasks.extend(self.queue.store().tasks_by_id(page).await?);
             }
             tasks.retain(|task| task.status == TaskStatus::Waiting);
             let waits_for: HashMap<_, _> = tasks.iter().map(|task| (task.id, task.depends_on.clone())).collect();

@@ -52,7 +52,7 @@ impl<'a> Round<'a> {
         let mut after: Option<String> = None;
         loop {
             let began = Instant::now();
-            let page = self.pruner.worker.store.ended_tasks(PAGE, after.as_deref()).await?;
+            let page = self.pruner.queue.store().ended_tasks(PAGE, after.as_deref()).await?;
             let removed = self.prune_tasks(page.items).await?;
             after = page.next;
             if after.is_none() {
@@ -68,8 +68,8 @@ impl<'a> Round<'a> {
         if self.dry_run {
             return Ok(());
         }
-        let worker = &self.pruner.worker;
-        let folders = match worker.agent.folders().await {
+        let (agent, store) = (&self.pruner.agent, self.pruner.queue.store());
+        let folders = match agent.folders().await {
             Ok(folders) => folders,
             Err(failure) => {
                 tracing::warn!(%failure, "the folders of tasks that are gone stay until the next round");
@@ -78,13 +78,13 @@ impl<'a> Round<'a> {
         };
         for tasks in folders.chunks(FOLDERS) {
             let began = Instant::now();
-            let known = worker.store.statuses(tasks).await?;
+            let known = store.statuses(tasks).await?;
             let gone: Vec<TaskId> = tasks.iter().copied().filter(|task| !known.contains_key(task)).collect();
             if gone.is_empty() {
                 continue;
             }
             let count = gone.len();
-            match worker.agent.remove_folders(gone).await {
+            match agent.remove_folders(gone).await {
                 Ok(()) => tracing::info!(count, "removed the folders of tasks that are gone"),
                 Err(failure) => tracing::warn!(%failure, "a folder of a task that is gone stays until the next round"),
             }
@@ -94,7 +94,7 @@ impl<'a> Round<'a> {
     }
 
     async fn prune_tasks(&mut self, ended: Vec<Ended>) -> Result<bool, StoreError> {
-        let store = &self.pruner.worker.store;
+        let store = self.pruner.queue.store();
         let is_old =
             |task: &Ended| self.pruner.keep.limit(task.status, self.now).is_some_and(|limit| task.finished_at <= limit);
         let mut old: Vec<Ended> = ended.into_iter().filter(is_old).collect();
@@ -125,7 +125,7 @@ impl<'a> Round<'a> {
 
     /// The last firings of the schedules that `tasks` are of, as far as there are such schedules still.
     async fn last_firings(&self, tasks: &[Ended]) -> Result<HashSet<TaskId>, StoreError> {
-        let store = &self.pruner.worker.store;
+        let store = self.pruner.queue.store();
         let schedules: HashSet<String> = tasks.iter().filter_map(|task| task.schedule_id.clone()).collect();
         let schedules: Vec<String> = schedules.into_iter().collect();
         let mut last = HashSet::new();
@@ -141,7 +141,7 @@ impl<'a> Round<'a> {
         if gone.is_empty() {
             return Ok(());
         }
-        let store = &self.pruner.worker.store;
+        let store = self.pruner.queue.store();
         let events_since = days_before(self.pruner.keep.events_days, self.now);
         for kind in [Belonging::Attempt, Belonging::Artifact, Belonging::Event] {
             if self.dry_run {
@@ -170,7 +170,7 @@ impl<'a> Round<'a> {
 
     /// Removes what belongs to no task that exists, and what belongs to tasks that ended before `limit`.
     async fn walk_belongings(&mut self, kind: Belonging, limit: Option<Timestamp>) -> Result<(), StoreError> {
-        let store = &self.pruner.worker.store;
+        let store = self.pruner.queue.store();
         let orphaned = self.now.plus_millis(-ORPHAN_GRACE_MS);
         let mut after: Option<String> = None;
         loop {
@@ -207,7 +207,7 @@ impl<'a> Round<'a> {
         if tasks.is_empty() {
             return Ok(HashSet::new());
         }
-        let store = &self.pruner.worker.store;
+        let store = self.pruner.queue.store();
         let mut roots = store.roots_of(&tasks.into_iter().collect::<Vec<_>>()).await?;
         // Of a task that is gone its attempts still tell.
         for (task, root) in attempts.iter().filter_map(|left| Some((left.task?, left.tree_root))) {
@@ -218,7 +218,7 @@ impl<'a> Round<'a> {
     }
 
     async fn remove_old_events(&mut self) -> Result<(), StoreError> {
-        let store = &self.pruner.worker.store;
+        let store = self.pruner.queue.store();
         let Some(limit) = days_before(self.pruner.keep.events_days, self.now) else { return Ok(()) };
         if self.dry_run {
             self.pruned.events += store.count_events_before(limit).await?;
@@ -237,7 +237,7 @@ impl<'a> Round<'a> {
     }
 
     async fn walk_memories(&mut self) -> Result<(), StoreError> {
-        let store = &self.pruner.worker.store;
+        let store = self.pruner.queue.store();
         let Some(limit) = days_before(self.pruner.keep.memory_days, self.now) else { return Ok(()) };
         let mut after: Option<String> = None;
         loop {

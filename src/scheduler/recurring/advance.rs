@@ -4,13 +4,13 @@ use super::alive::{announced, in_the_way};
 use super::firing::{skipped_tasks, task_of};
 use super::history::summary_event;
 use super::{Recurring, TROUBLE_MS, look_at};
-use crate::domain::event::Event;
 use crate::domain::id::TaskId;
 use crate::domain::schedule::due::{Alive, Look, Round, decide, look};
 use crate::domain::schedule::{Announced, Overlap, Progress, Schedule, fire_time};
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
-use crate::store::{Inserted, StoreError, TransitionError};
+use crate::queue::{Actor, Ids, Queue, Source, Submission, SubmitError, Submitted};
+use crate::store::{StoreError, TransitionError};
 use crate::telemetry::metrics;
 use crate::worker::MaybeTransient as _;
 
@@ -22,7 +22,7 @@ impl Recurring {
             Ok(Look::Never) => return Ok(None),
             Ok(Look::Now | Look::Queue) | Err(_) => {}
         }
-        let store = &self.worker.store;
+        let store = self.queue.store();
         let alive = in_the_way(store, schedule).await?;
         let mut others: Vec<Alive> = alive.iter().map(Alive::of).collect();
         if schedule.definition.overlap != Overlap::Allow {
@@ -59,7 +59,7 @@ impl Recurring {
             progress.announced = None;
         }
         let after = Schedule { progress, ..before.clone() };
-        let written = self.worker.store.replace_schedule(&before, &after).await?;
+        let written = self.queue.store().replace_schedule(&before, &after).await?;
         if written.is_some()
             && let Some(summary) = round.summary
         {
@@ -79,28 +79,28 @@ impl Recurring {
             return Ok(Some(schedule.clone()));
         }
         let progress = Progress { announced, ..schedule.progress.clone() };
-        self.worker.store.replace_schedule(schedule, &Schedule { progress, ..schedule.clone() }).await
+        self.queue.store().replace_schedule(schedule, &Schedule { progress, ..schedule.clone() }).await
     }
 
     /// Inserts the tasks of a round and gives back how far the schedule is, with what was counted.
     async fn carry_out(&self, schedule: &Schedule, round: &Round, now: Timestamp) -> Result<Progress, StoreError> {
-        let starts = round.starts.iter().map(|start| task_of(schedule, *start, &self.worker.approvals, now));
-        let tasks: Vec<Task> = starts.chain(skipped_tasks(schedule, &round.skips, now)).collect();
-        let inserted = self.worker.store.insert(&tasks).await?;
+        let starts = round.starts.iter().map(|start| task_of(schedule, *start, &self.approvals, now));
+        let tasks = starts.chain(skipped_tasks(schedule, &round.skips, now)).collect();
+        let submitted = submit(&self.queue, tasks, now).await?;
         if let Some(summary) = round.summary {
-            self.worker.store.record(&[summary_event(schedule, summary, now)]).await?;
+            self.queue.store().record(&[summary_event(schedule, summary, now)]).await?;
         }
-        self.tell(schedule, round, &tasks, &inserted, now);
-        self.count(round, &tasks, &inserted).await
+        self.record(schedule, round, &submitted, now);
+        self.count(round, &submitted).await
     }
 
     /// Counts firings by what they became, which another replica may have settled first.
-    async fn count(&self, round: &Round, tasks: &[Task], inserted: &[Inserted]) -> Result<Progress, StoreError> {
-        let settled: Vec<TaskId> = inserted.iter().filter(|one| !one.created).map(|one| one.id).collect();
-        let settled = self.worker.store.task_statuses(&settled).await?;
+    async fn count(&self, round: &Round, submitted: &Submitted) -> Result<Progress, StoreError> {
+        let settled: Vec<TaskId> = submitted.inserted.iter().filter(|one| !one.created).map(|one| one.id).collect();
+        let settled = self.queue.store().task_statuses(&settled).await?;
         let mut progress = round.progress.clone();
         progress.skipped = progress.skipped.saturating_add(round.summary.map_or(0, |summary| summary.count as u64));
-        for task in tasks {
+        for task in &submitted.tasks {
             if settled.get(&task.id).copied().unwrap_or(task.status) == TaskStatus::Skipped {
                 progress.skipped = progress.skipped.saturating_add(1);
                 continue;
@@ -114,12 +114,8 @@ impl Recurring {
     async fn cancel(&self, alive: &[Task], before: Timestamp, now: Timestamp) -> Result<(), StoreError> {
         let earlier = alive.iter().filter(|task| fire_time(task).is_some_and(|at| at < before));
         for task in earlier.filter(|task| !task.cancel_requested) {
-            match self.worker.store.transition(task, &TaskEvent::CancelRequested, now).await {
-                Ok(_) => {
-                    self.worker.running.stop(task.id);
-                    let message = "cancelled: a later firing of its schedule takes its place";
-                    self.worker.events.note(Event::new("cancel_requested", message, now).task(task.id));
-                }
+            match self.queue.change_once(task, &TaskEvent::CancelRequested, Actor::LaterFiring, now).await {
+                Ok(_) => {}
                 Err(TransitionError::Store(error)) if error.may_pass() => return Err(error),
                 // It has just ended or been moved on; the next look tells.
                 Err(error) => tracing::debug!(task = %task.id, %error, "not cancelled"),
@@ -127,4 +123,17 @@ impl Recurring {
         }
         Ok(())
     }
+}
+
+/// Inserts the tasks of firings, as far as no other replica did.
+pub(super) async fn submit(queue: &Queue, tasks: Vec<Task>, now: Timestamp) -> Result<Submitted, StoreError> {
+    if tasks.is_empty() {
+        return Ok(Submitted { tasks, inserted: Vec::new() });
+    }
+    queue.submit(Submission { tasks, ids: Ids::Chosen, source: Source::Schedule }, now).await.map_err(|error| {
+        match error {
+            SubmitError::Store(error) => error,
+            other => StoreError::Refused { operation: "insert", reason: other.to_string() },
+        }
+    })
 }

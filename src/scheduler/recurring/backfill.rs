@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::desk::{Desk, ScheduleError, TRIES};
-use super::firing::{count_asked, task_of};
+use super::advance::submit;
+use super::desk::{Desk, ScheduleError, TRIES, started};
+use super::firing::task_of;
+use crate::domain::event::EventKind;
 use crate::domain::id::TaskId;
 use crate::domain::schedule::due::{Cause, MAX_FIRINGS, MAX_QUEUE, Start};
 use crate::domain::schedule::{Overlap, Queued, Schedule, backfill_id, firing_id};
@@ -68,9 +70,9 @@ impl Desk {
             if dry_run || done.queued == 0 {
                 return Ok(done);
             }
-            if let Some(schedule) = self.worker.store.replace_schedule(&schedule, &after).await? {
+            if let Some(schedule) = self.queue.store().replace_schedule(&schedule, &after).await? {
                 let message = format!("{} firings of schedule {id} wait to be made up for", done.queued);
-                self.tell(&schedule, "schedule_backfilled", message, now);
+                self.tell(&schedule, EventKind::ScheduleBackfilled, message, now);
                 return Ok(done);
             }
         }
@@ -80,7 +82,7 @@ impl Desk {
     /// Those of `firings` that never ran and do not wait to, each with the task that it is to become.
     async fn open(&self, schedule: &Schedule, firings: &[Timestamp]) -> Result<Vec<(Timestamp, TaskId)>, StoreError> {
         let ids: Vec<TaskId> = firings.iter().map(|at| firing_id(&schedule.id, *at)).collect();
-        let fired = self.worker.store.statuses(&ids).await?;
+        let fired = self.queue.store().statuses(&ids).await?;
         let waits = |at: Timestamp| schedule.progress.queue.iter().any(|waiting| waiting.at == at);
         // One whose status cannot be read is there: a newer version may have it.
         let mut unsettled: Vec<Timestamp> = firings.to_vec();
@@ -92,7 +94,7 @@ impl Desk {
         let mut again = 0;
         while !unsettled.is_empty() {
             let ids: Vec<TaskId> = unsettled.iter().map(|at| backfill_id(&schedule.id, *at, again)).collect();
-            let made_up = self.worker.store.statuses(&ids).await?;
+            let made_up = self.queue.store().statuses(&ids).await?;
             unsettled.retain(|at| {
                 let id = backfill_id(&schedule.id, *at, again);
                 let Some(status) = made_up.get(&id) else {
@@ -115,14 +117,11 @@ impl Desk {
     ) -> Result<(), StoreError> {
         let start = |(at, id): &(Timestamp, TaskId)| Start { at: *at, id: *id, cause: Cause::Backfill };
         let tasks: Vec<Task> =
-            firings.iter().map(|firing| task_of(schedule, start(firing), &self.worker.approvals, now)).collect();
-        let inserted = self.worker.store.insert(&tasks).await?;
-        let created = tasks.iter().zip(&inserted).filter(|(_, one)| one.created).map(|(task, _)| task.clone());
-        let created: Vec<Task> = created.collect();
-        self.started(schedule, created.len(), "backfill");
-        count_asked(&created);
-        let message = format!("{} firings of schedule {} are made up for", tasks.len(), schedule.id);
-        self.tell(schedule, "schedule_backfilled", message, now);
+            firings.iter().map(|firing| task_of(schedule, start(firing), &self.approvals, now)).collect();
+        let submitted = submit(&self.queue, tasks, now).await?;
+        started(schedule, submitted.created(), "backfill");
+        let message = format!("{} firings of schedule {} are made up for", submitted.tasks.len(), schedule.id);
+        self.tell(schedule, EventKind::ScheduleBackfilled, message, now);
         Ok(())
     }
 }

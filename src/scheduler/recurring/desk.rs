@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::advance::submit;
 use super::firing::skipped_tasks;
 use super::history::about;
-use crate::domain::event::Event;
+use crate::domain::approval::ApprovalPolicy;
+use crate::domain::event::EventKind;
 use crate::domain::id::TaskId;
 use crate::domain::schedule::due::asked::removed;
 use crate::domain::schedule::due::{MAX_COUNTED, MAX_QUEUE};
@@ -14,9 +16,9 @@ use crate::domain::schedule::timing::InvalidTiming;
 use crate::domain::schedule::{Definition, Schedule};
 use crate::domain::task::Task;
 use crate::domain::time::Timestamp;
+use crate::queue::Queue;
 use crate::store::StoreError;
 use crate::telemetry::metrics;
-use crate::worker::execute::Worker;
 
 /// How often a change is tried again on a schedule that somebody else, a firing mostly, changed meanwhile.
 pub(super) const TRIES: usize = 8;
@@ -24,7 +26,8 @@ pub(super) const TRIES: usize = 8;
 /// Takes requests about schedules. Cheap to clone.
 #[derive(Clone)]
 pub struct Desk {
-    pub(crate) worker: Arc<Worker>,
+    pub(crate) queue: Queue,
+    pub(crate) approvals: ApprovalPolicy,
     pub(crate) changed: Arc<Notify>,
 }
 
@@ -93,12 +96,12 @@ impl Desk {
         replace: bool,
         now: Timestamp,
     ) -> Result<Saved, ScheduleError> {
-        let store = &self.worker.store;
+        let store = self.queue.store();
         for _ in 0..TRIES {
             let Some(before) = store.schedule(id).await? else {
                 let new = Schedule { paused: paused.unwrap_or(false), ..Schedule::new(id, definition.clone(), now) };
                 if let Some(schedule) = store.insert_schedule(&new).await? {
-                    self.tell(&schedule, "schedule_created", format!("schedule {id} was created"), now);
+                    self.tell(&schedule, EventKind::ScheduleCreated, format!("schedule {id} was created"), now);
                     return Ok(Saved { schedule, created: true });
                 }
                 continue;
@@ -112,7 +115,7 @@ impl Desk {
             }
             let after = before.redefined(definition.clone(), held, now);
             if let Some(schedule) = store.replace_schedule(&before, &after).await? {
-                self.tell(&schedule, "schedule_changed", format!("schedule {id} was changed"), now);
+                self.tell(&schedule, EventKind::ScheduleChanged, format!("schedule {id} was changed"), now);
                 return Ok(Saved { schedule, created: false });
             }
         }
@@ -141,7 +144,7 @@ impl Desk {
             return Err(ScheduleError::Busy(before.id.clone()));
         }
         if changed {
-            self.tell(&schedule, "schedule_changed", format!("schedule {} was changed", schedule.id), now);
+            self.tell(&schedule, EventKind::ScheduleChanged, format!("schedule {} was changed", schedule.id), now);
         }
         Ok(schedule)
     }
@@ -155,7 +158,7 @@ impl Desk {
             |before: &Schedule| (!before.paused).then(|| before.redefined(before.definition.clone(), true, now));
         let (schedule, changed) = self.change(id, change).await?;
         if changed {
-            self.tell(&schedule, "schedule_paused", format!("schedule {id} was paused"), now);
+            self.tell(&schedule, EventKind::SchedulePaused, format!("schedule {id} was paused"), now);
         }
         Ok(schedule)
     }
@@ -178,7 +181,7 @@ impl Desk {
             let more = if left_out > MAX_COUNTED { "more than " } else { "" };
             let count = left_out.min(MAX_COUNTED);
             let message = format!("schedule {id} was resumed; {more}{count} firings were left out while it was paused");
-            self.tell(&schedule, "schedule_resumed", message, now);
+            self.tell(&schedule, EventKind::ScheduleResumed, message, now);
         }
         Ok(schedule)
     }
@@ -191,24 +194,17 @@ impl Desk {
         let schedule = self.find(id).await?;
         let waiting = removed(&schedule);
         let tasks: Vec<Task> = skipped_tasks(&schedule, &waiting, now).collect();
-        let inserted = self.worker.store.insert(&tasks).await?;
-        for (skip, _) in waiting.iter().zip(&inserted).filter(|(_, one)| one.created) {
+        let submitted = submit(&self.queue, tasks, now).await?;
+        for (skip, _) in waiting.iter().zip(&submitted.inserted).filter(|(_, one)| one.created) {
             metrics::FIRINGS.inc([skip.reason.as_str()]);
         }
-        self.worker.store.remove_schedule(id).await?;
-        self.tell(&schedule, "schedule_removed", format!("schedule {id} was removed"), now);
+        self.queue.store().remove_schedule(id).await?;
+        self.tell(&schedule, EventKind::ScheduleRemoved, format!("schedule {id} was removed"), now);
         Ok(())
     }
 
-    pub(super) fn started(&self, schedule: &Schedule, count: usize, outcome: &str) {
-        tracing::debug!(schedule = %schedule.id, count, outcome, "fired on request");
-        metrics::FIRINGS.add(count, [outcome]);
-        metrics::TASKS_INSERTED.add(count, ["schedule"]);
-        self.worker.signals.inserted();
-    }
-
     pub(super) async fn find(&self, id: &str) -> Result<Schedule, ScheduleError> {
-        self.worker.store.schedule(id).await?.ok_or_else(|| ScheduleError::Missing(id.to_owned()))
+        self.queue.store().schedule(id).await?.ok_or_else(|| ScheduleError::Missing(id.to_owned()))
     }
 
     /// Changes a schedule as it is now; `change` gives nothing when there is nothing to change.
@@ -220,7 +216,7 @@ impl Desk {
         for _ in 0..TRIES {
             let before = self.find(id).await?;
             let Some(after) = change(&before) else { return Ok((before, false)) };
-            if let Some(schedule) = self.worker.store.replace_schedule(&before, &after).await? {
+            if let Some(schedule) = self.queue.store().replace_schedule(&before, &after).await? {
                 return Ok((schedule, true));
             }
         }
@@ -228,9 +224,14 @@ impl Desk {
     }
 
     /// Records what was done and has this replica look at its schedules anew.
-    pub(super) fn tell(&self, schedule: &Schedule, kind: &str, message: String, now: Timestamp) {
-        let event: Event = about(schedule, kind, message, now);
-        self.worker.events.note(event);
+    pub(super) fn tell(&self, schedule: &Schedule, kind: EventKind, message: String, now: Timestamp) {
+        self.queue.history().note(about(schedule, kind, message, now));
         self.changed.notify_one();
     }
+}
+
+/// Counts firings that a person asked for.
+pub(super) fn started(schedule: &Schedule, count: usize, outcome: &str) {
+    tracing::debug!(schedule = %schedule.id, count, outcome, "fired on request");
+    metrics::FIRINGS.add(count, [outcome]);
 }

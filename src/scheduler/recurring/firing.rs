@@ -3,9 +3,8 @@
 use crate::domain::approval::ApprovalPolicy;
 use crate::domain::schedule::Schedule;
 use crate::domain::schedule::due::{Skip, Start};
-use crate::domain::task::{Task, TaskStatus};
+use crate::domain::task::Task;
 use crate::domain::time::Timestamp;
-use crate::telemetry::metrics;
 
 /// The task of a firing; a skipped one with the reason when the template makes none.
 pub(super) fn task_of(schedule: &Schedule, start: Start, approvals: &ApprovalPolicy, now: Timestamp) -> Task {
@@ -18,10 +17,4 @@ pub(super) fn task_of(schedule: &Schedule, start: Start, approvals: &ApprovalPol
 /// The records of firings that do not run.
 pub(super) fn skipped_tasks(schedule: &Schedule, skips: &[Skip], now: Timestamp) -> impl Iterator<Item = Task> {
     skips.iter().map(move |skip| schedule.skipped_task(skip.id, skip.at, skip.reason.explain(), now))
-}
-
-/// Counts those of these new tasks that wait for a person.
-pub(super) fn count_asked(tasks: &[Task]) {
-    let asked = tasks.iter().filter(|task| task.status == TaskStatus::AwaitingApproval).count();
-    metrics::APPROVALS_ASKED.add(asked, []);
 }

@@ -1,60 +1,42 @@
-//! What is told of firings: metrics, events and the log.
+//! Firings in metrics, history and log.
 
 use std::time::Duration;
 
 use super::Recurring;
-use super::firing::count_asked;
-use crate::domain::event::{Event, Level};
+use crate::domain::event::{Event, EventKind, Level};
 use crate::domain::schedule::due::{Cause, Round, Summary};
 use crate::domain::schedule::{Schedule, range_id};
-use crate::domain::task::{Task, TaskStatus};
+use crate::domain::task::TaskStatus;
 use crate::domain::time::Timestamp;
-use crate::store::Inserted;
+use crate::queue::Submitted;
 use crate::telemetry::metrics;
 
 impl Recurring {
-    /// Tells what came of a round whose `tasks`, those of its starts before those of its skips, were inserted as
-    /// `inserted` says: each firing is told by the replica that inserted it.
-    pub(super) fn tell(
-        &self,
-        schedule: &Schedule,
-        round: &Round,
-        tasks: &[Task],
-        inserted: &[Inserted],
-        now: Timestamp,
-    ) {
-        let (worker, count) = (&self.worker, round.starts.len());
-        let new = |place: usize| inserted.get(place).is_some_and(|one| one.created);
-        let mut created = 0_usize;
+    /// Counts and records what came of a round, whose tasks, those of its starts before those of its skips, were `submitted`:
+    /// the replica that inserted a firing records it.
+    pub(super) fn record(&self, schedule: &Schedule, round: &Round, submitted: &Submitted, now: Timestamp) {
+        let (history, count, tasks) = (self.queue.history(), round.starts.len(), &submitted.tasks);
+        let new = |place: usize| submitted.inserted.get(place).is_some_and(|one| one.created);
         for (place, start) in round.starts.iter().enumerate().filter(|(place, _)| new(*place)) {
             let task = &tasks[place];
             if task.status == TaskStatus::Skipped {
                 let reason = task.error.as_ref().map_or_else(String::new, ToString::to_string);
                 tracing::error!(schedule = %schedule.id, reason, "a firing cannot become a task");
                 metrics::FIRINGS.inc(["invalid"]);
-                worker.events.note(about(schedule, "firing_skipped", reason, now).level(Level::Error).task(task.id));
+                history.note(about(schedule, EventKind::FiringSkipped, reason, now).level(Level::Error).task(task.id));
                 continue;
             }
-            created += 1;
-            count_asked(std::slice::from_ref(task));
             metrics::FIRINGS.inc([outcome(start.cause)]);
             if matches!(start.cause, Cause::OnTime | Cause::CaughtUp) {
                 metrics::FIRING_LATENESS_SECONDS.record(Duration::from_millis(now.millis_since(start.at)), []);
             }
-            if task.run_at > now {
-                worker.signals.due_at(task.run_at);
-            }
             let message = format!("fired by schedule {} for {}", schedule.id, schedule.definition.zone.show(start.at));
-            worker.events.note(about(schedule, "fired", message, now).task(task.id));
+            history.note(about(schedule, EventKind::Fired, message, now).task(task.id));
         }
         for (place, skip) in round.skips.iter().enumerate().filter(|(place, _)| new(count + *place)) {
             metrics::FIRINGS.inc([skip.reason.as_str()]);
-            let event = about(schedule, "firing_skipped", skip.reason.explain(), now).level(Level::Warn);
-            worker.events.note(event.task(tasks[count + place].id));
-        }
-        if created > 0 {
-            metrics::TASKS_INSERTED.add(created, ["schedule"]);
-            worker.signals.inserted();
+            let event = about(schedule, EventKind::FiringSkipped, skip.reason.explain(), now).level(Level::Warn);
+            history.note(event.task(tasks[count + place].id));
         }
     }
 }
@@ -70,7 +52,7 @@ const fn outcome(cause: Cause) -> &'static str {
 }
 
 /// An event about `schedule`.
-pub(super) fn about(schedule: &Schedule, kind: &str, message: impl Into<String>, now: Timestamp) -> Event {
+pub(super) fn about(schedule: &Schedule, kind: EventKind, message: impl Into<String>, now: Timestamp) -> Event {
     Event::new(kind, message, now).with("schedule", schedule.id.clone())
 }
 
@@ -83,7 +65,7 @@ pub(super) fn summary_event(schedule: &Schedule, summary: Summary, now: Timestam
         "{more}{} firings of schedule {} were missed after {from} and before {until}",
         summary.count, schedule.id
     );
-    let event = about(schedule, "firings_missed", message, now).level(Level::Warn);
+    let event = about(schedule, EventKind::FiringsMissed, message, now).level(Level::Warn);
     let event = event.with("from", from).with("until", until).with("count", summary.count).with("more", summary.more);
     Event { id: range_id(&schedule.id, summary.from, summary.until), ..event }
 }

@@ -19,7 +19,7 @@ impl Desk {
     /// [`ScheduleError`].
     pub async fn last_ended(&self, schedules: &[Schedule]) -> Result<HashMap<String, Task>, ScheduleError> {
         let latest: Vec<TaskId> = schedules.iter().filter_map(|schedule| schedule.progress.last_task).collect();
-        let latest = self.worker.store.tasks_by_id(&latest).await?;
+        let latest = self.queue.store().tasks_by_id(&latest).await?;
         let ended = latest.into_iter().filter(|task| task.status.is_terminal());
         let mut ended: HashMap<String, Task> =
             ended.filter_map(|task| Some((task.schedule_id.clone()?, task))).collect();
@@ -37,6 +37,6 @@ impl Desk {
         let ran = TaskStatus::ALL.into_iter().filter(|status| status.is_terminal() && *status != TaskStatus::Skipped);
         let filter =
             TaskFilter { statuses: ran.collect(), schedule_id: Some(schedule.to_owned()), ..TaskFilter::default() };
-        Ok(self.worker.store.newest(&filter, 1, None).await?.items.pop())
+        Ok(self.queue.store().newest(&filter, 1, None).await?.items.pop())
     }
 }

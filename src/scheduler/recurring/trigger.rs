@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use super::advance::submit;
 use super::alive::{alive, announced};
-use super::desk::{Desk, ScheduleError, TRIES};
-use super::firing::{count_asked, skipped_tasks};
+use super::desk::{Desk, ScheduleError, TRIES, started};
+use super::firing::skipped_tasks;
 use super::history::about;
+use crate::domain::event::EventKind;
 use crate::domain::id::TaskId;
 use crate::domain::schedule::due::Start;
 use crate::domain::schedule::due::asked::{Trigger, trigger};
@@ -40,9 +42,9 @@ impl Desk {
         for attempt in 0..TRIES {
             part(new, attempt).await;
             let schedule = self.find(id).await?;
-            let tasks = alive(&self.worker.store, id).await?;
+            let tasks = alive(self.queue.store(), id).await?;
             let mut tasks: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
-            tasks.extend(announced(&self.worker.store, &schedule, now).await?);
+            tasks.extend(announced(self.queue.store(), &schedule, now).await?);
             let overlap = overlap.unwrap_or(schedule.definition.overlap);
             match trigger(&schedule, new, now, overlap, &tasks) {
                 Trigger::Overlaps(task) => return Err(ScheduleError::Overlaps { id: id.to_owned(), task }),
@@ -54,14 +56,14 @@ impl Desk {
                 }
                 Trigger::Wait(progress, replaced) => {
                     let after = Schedule { progress, ..schedule.clone() };
-                    if self.worker.store.replace_schedule(&schedule, &after).await?.is_some() {
+                    if self.queue.store().replace_schedule(&schedule, &after).await?.is_some() {
                         // Not before: had another changed the schedule, they might have run after all. It waits now, and
                         // whoever was told of a failure would ask for another.
                         let skips: Vec<Task> = skipped_tasks(&schedule, &replaced, now).collect();
-                        if let Err(error) = self.worker.store.insert(&skips).await {
+                        if let Err(error) = submit(&self.queue, skips, now).await {
                             tracing::error!(schedule = id, %error, "firings that a trigger replaced are not recorded");
                         }
-                        self.tell(&schedule, "schedule_triggered", format!("schedule {id} was triggered"), now);
+                        self.tell(&schedule, EventKind::ScheduleTriggered, format!("schedule {id} was triggered"), now);
                         return Ok(Triggered::Queued(now));
                     }
                 }
@@ -79,19 +81,19 @@ impl Desk {
         overlap: Overlap,
         now: Timestamp,
     ) -> Result<Option<Task>, ScheduleError> {
-        let task = schedule.task(start, &self.worker.approvals, now).map_err(ScheduleError::Template)?;
+        let task = schedule.task(start, &self.approvals, now).map_err(ScheduleError::Template)?;
         // Of several who ask at once, one goes by what it has read of the tasks that are alive. Where they may run side
         // by side it does not matter, and whoever counts late counts late.
         let alone = overlap != Overlap::Allow;
         let after = Schedule { progress, ..schedule.clone() };
-        if alone && self.worker.store.replace_schedule(schedule, &after).await?.is_none() {
+        if alone && self.queue.store().replace_schedule(schedule, &after).await?.is_none() {
             return Ok(None);
         }
-        self.worker.store.insert(std::slice::from_ref(&task)).await?;
-        self.started(schedule, 1, "triggered");
-        count_asked(std::slice::from_ref(&task));
+        let mut submitted = submit(&self.queue, vec![task], now).await?;
+        let Some(task) = submitted.tasks.pop() else { return Ok(None) };
+        started(schedule, 1, "triggered");
         let message = format!("schedule {} was triggered", schedule.id);
-        self.worker.events.note(about(schedule, "fired", message, now).task(task.id));
+        self.queue.history().note(about(schedule, EventKind::Fired, message, now).task(task.id));
         if !alone {
             let counted = |before: &Schedule| {
                 let mut after = before.clone();

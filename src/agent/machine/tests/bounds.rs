@@ -133,7 +133,8 @@ fn a_person_is_asked_about_what_can_be_read() {
     let mut machine = after_large_output(vec![approved("a", 12), approved("b", 20)]);
     let Action::Ask(asked) = machine.next_action() else { panic!("a question") };
     assert_eq!(ids(&asked), ["a#1"]);
-    let told = machine.take_notes().into_iter().find(|note| note.kind == "step_failed").expect("the other fails");
+    let told =
+        machine.take_notes().into_iter().find(|note| note.kind.as_str() == "step_failed").expect("the other fails");
     assert!(told.message.contains("at most 524288"), "{}", told.message);
     // The rest of a long list is asked about later.
     let many: Vec<Value> = (0..40).map(|index| approved(&format!("s{index}"), 1)).collect();

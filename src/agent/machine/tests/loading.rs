@@ -80,7 +80,7 @@ fn an_artifact_that_cannot_be_read_fails_every_step_that_refers_to_it() {
             machine.loaded("look", Err(Failure::invalid("gone"))).expect("in flight");
         }
         assert_eq!(machine.next_action(), Action::Wait, "no call with a stub");
-        let failed = machine.take_notes().into_iter().filter(|note| note.kind == "step_failed").count();
+        let failed = machine.take_notes().into_iter().filter(|note| note.kind.as_str() == "step_failed").count();
         assert_eq!(failed, 3, "{bytes} bytes");
         returned(&mut machine, "other#1", Ok(json!("x")));
         if bytes == 50_000 {

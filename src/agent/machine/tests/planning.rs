@@ -60,7 +60,7 @@ fn answered_in_prose(said: &str) -> Result<Value, Failure> {
     let call = model_call(&mut machine);
     let failed = nonsense("no JSON");
     machine.model_answered(&call.id, Err(ModelFailed { said: Some(said.to_owned()), ..failed })).expect("in flight");
-    let kinds: Vec<&str> = machine.take_notes().iter().map(|note| note.kind).collect();
+    let kinds: Vec<&str> = machine.take_notes().iter().map(|note| note.kind.as_str()).collect();
     let outcome = ended(&mut machine);
     assert_eq!(kinds.contains(&"answer_unconfirmed"), outcome.is_ok(), "{kinds:?}");
     outcome
@@ -118,7 +118,7 @@ fn a_model_that_thinks_up_to_its_limit_is_asked_again_with_a_higher_one_that_is_
     for told in ["all 8000 tokens", "thinking", "model.max_output_tokens_ceiling"] {
         assert!(failure.message.contains(told), "{failure}");
     }
-    let raised = machine.take_notes().into_iter().filter(|note| note.kind == "output_limit_raised").count();
+    let raised = machine.take_notes().into_iter().filter(|note| note.kind.as_str() == "output_limit_raised").count();
     assert_eq!(raised, 21);
 }
 
@@ -142,7 +142,7 @@ fn a_decomposition_that_fails_falls_back_to_one_step_for_the_whole_goal() {
     assert!(said(&call).contains("<step id=\"goal\">\nReach the goal.\n</step>"), "{}", said(&call));
     answer(&mut machine, "answer", success());
     assert!(ended(&mut machine).is_ok());
-    let planned = machine.take_notes().into_iter().find(|note| note.kind == "planned").expect("noted");
+    let planned = machine.take_notes().into_iter().find(|note| note.kind.as_str() == "planned").expect("noted");
     assert_eq!(planned.data["fallback"], json!(true));
 }
 

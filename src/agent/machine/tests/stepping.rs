@@ -67,7 +67,8 @@ fn dependents_of_a_failed_step_are_blocked_and_the_others_run() {
     returned(&mut machine, "more#1", Ok(json!(1)));
     let failure = ended(&mut machine).expect_err("failure");
     assert_eq!(failure, Failure::permanent("no such thing").in_step("bad"));
-    let blocked: Vec<Note> = machine.take_notes().into_iter().filter(|note| note.kind == "step_blocked").collect();
+    let blocked: Vec<Note> =
+        machine.take_notes().into_iter().filter(|note| note.kind.as_str() == "step_blocked").collect();
     assert_eq!(blocked.iter().map(|note| &note.data["by"]).collect::<Vec<_>>(), [&json!("bad"), &json!("bad")]);
     assert!(machine.outline().contains("last: look: not run, because bad failed"));
 }

@@ -1,7 +1,7 @@
-//! What workers tell the scheduler: capacity is free, a dependency may be met, a retry falls due.
+//! What wakes the parts of this replica: new tasks, free capacity, met dependencies, due times.
 //!
-//! Signals carry no data that could be lost: whoever is woken looks at the store. Which tasks ended is a hint that saves
-//! looking at all that wait; the sweep looks at all regardless.
+//! Signals carry no data that could be lost: the part that wakes looks at the store. The list of ended tasks is a hint that
+//! saves looking at all waiting tasks; the sweep looks at all of them regardless.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,6 +41,8 @@ pub(crate) struct Signals {
     pub(crate) backlog: AtomicBool,
     /// How often there may have been more due tasks than before, for whichever replica; see [`Signals::found`].
     pub(crate) nudges: watch::Sender<u64>,
+    /// Sweep now instead of at the next time of the cron job.
+    pub(crate) sweep: Notify,
     ended: Mutex<Ended>,
     alarms: Mutex<BTreeSet<Timestamp>>,
 }
@@ -54,6 +56,7 @@ impl Signals {
             waiting: Notify::new(),
             backlog: AtomicBool::new(true),
             nudges: watch::Sender::new(0),
+            sweep: Notify::new(),
             ended: Mutex::new(Ended { others: true, ..Ended::default() }),
             alarms: Mutex::new(BTreeSet::new()),
         }
@@ -75,6 +78,12 @@ impl Signals {
     pub(crate) fn inserted(&self) {
         self.found();
         self.look_at_all();
+    }
+
+    /// A sweep is wanted now, here and, as far as its tasks may be due, elsewhere.
+    pub(crate) fn sweep_now(&self) {
+        self.nudge_others();
+        self.sweep.notify_one();
     }
 
     /// Any waiting task may have what it waits for.

@@ -1,7 +1,8 @@
-//! The history: events are buffered and written in batches, and never hold up work.
+//! The history: events are buffered and written in batches, and never hold up work. What may happen is
+//! [`EventKind`](crate::domain::event::EventKind).
 //!
-//! When the buffer is full, new events are dropped and counted, and the log and the history itself tell how many; what tasks
-//! became is in the tasks.
+//! When the buffer is full, the history drops new events and counts them, and it tells in the log and in an event of its own how
+//! many. What became of a task is in the task.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,14 +12,13 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::STORE_RETRY;
 use crate::clock;
-use crate::domain::event::{Event, Level};
-use crate::store::Store;
+use crate::domain::event::{Event, EventKind, Level};
+use crate::store::{STORE_RETRY, Store};
 use crate::telemetry::metrics;
 
-/// Most events waiting to be written: what thousands of runs tell in the moment in which a model answers all of them. They
-/// take about 20 MiB.
+/// Most events waiting to be written: those of thousands of runs in the moment in which a model answers all of them. They take
+/// about 20 MiB.
 const CAPACITY: usize = 32_768;
 /// Most events in one write.
 const BATCH: usize = 1_024;
@@ -27,49 +27,71 @@ const GATHER: Duration = Duration::from_millis(100);
 /// Tries of a write at shutdown.
 const LAST_TRIES: u32 = 3;
 /// Least time between two reports of dropped events.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+const REPORT_EVERY: Duration = Duration::from_secs(10);
 
-/// Takes events. Cheap to clone.
+/// Takes the events of one replica. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Events {
+pub struct History {
+    store: Store,
     sender: mpsc::Sender<Event>,
     replica: Arc<Replica>,
 }
 
 struct Replica {
     name: String,
-    /// Events dropped since that was told last.
+    /// Events dropped since the last report.
     dropped: AtomicU64,
 }
 
-/// Writes what [`Events`] took.
-pub(crate) struct EventWriter {
+/// Writes what a [`History`] took.
+pub(crate) struct HistoryWriter {
     receiver: mpsc::Receiver<Event>,
     store: Store,
     replica: Arc<Replica>,
-    told: Option<Instant>,
+    reported: Option<Instant>,
 }
 
 /// A buffer for the events of `replica`.
-pub(crate) fn buffer(store: Store, replica: &str) -> (Events, EventWriter) {
+pub(super) fn buffer(store: Store, replica: &str) -> (History, HistoryWriter) {
     let (sender, receiver) = mpsc::channel(CAPACITY);
     let replica = Arc::new(Replica { name: replica.to_owned(), dropped: AtomicU64::new(0) });
-    (Events { sender, replica: Arc::clone(&replica) }, EventWriter { receiver, store, replica, told: None })
+    let history = History { store: store.clone(), sender, replica: Arc::clone(&replica) };
+    (history, HistoryWriter { receiver, store, replica, reported: None })
 }
 
-impl Events {
-    /// Takes an event; drops it when the buffer is full.
-    pub(crate) fn note(&self, mut event: Event) {
-        event.replica.get_or_insert_with(|| self.replica.name.clone());
-        if self.sender.try_send(event).is_err() {
-            metrics::EVENTS_DROPPED.inc([]);
-            self.replica.dropped.fetch_add(1, Ordering::Relaxed);
+impl History {
+    /// Takes an event, which is written within moments. Drops it when the buffer is full.
+    pub fn note(&self, event: Event) {
+        self.replica.note(&self.sender, event);
+    }
+
+    /// Writes events at once, for a person who looks at the history right after. What happened has happened, so a failure is
+    /// logged and counted, and fails nothing.
+    pub async fn record(&self, events: &[Event]) {
+        if events.is_empty() {
+            return;
         }
+        if let Err(error) = self.store.record(events).await {
+            tracing::warn!(%error, "events of the history could not be stored");
+            metrics::EVENTS_DROPPED.add(events.len(), []);
+        }
+    }
+
+    pub(super) fn replica_id(&self) -> &str {
+        &self.replica.name
     }
 }
 
 impl Replica {
-    /// Tells of what was dropped since the last time.
+    fn note(&self, sender: &mpsc::Sender<Event>, mut event: Event) {
+        event.replica.get_or_insert_with(|| self.name.clone());
+        if sender.try_send(event).is_err() {
+            metrics::EVENTS_DROPPED.inc([]);
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The event that tells of what was dropped since the last call.
     fn gap(&self) -> Option<Event> {
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped == 0 {
@@ -77,12 +99,13 @@ impl Replica {
         }
         tracing::warn!(dropped, "the history has gaps: events come faster than the store takes them");
         let message = format!("{dropped} events were dropped: they came faster than the store takes them");
-        let event = Event::new("events_dropped", message, clock::now()).level(Level::Warn).with("dropped", dropped);
+        let event =
+            Event::new(EventKind::EventsDropped, message, clock::now()).level(Level::Warn).with("dropped", dropped);
         Some(Event { replica: Some(self.name.clone()), ..event })
     }
 }
 
-impl EventWriter {
+impl HistoryWriter {
     /// Writes until `stop`, then what is left, and returns.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut batch = Vec::new();
@@ -102,8 +125,8 @@ impl EventWriter {
                 let Ok(event) = self.receiver.try_recv() else { break };
                 batch.push(event);
             }
-            if self.told.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
-                batch.extend(self.replica.gap().inspect(|_| self.told = Some(Instant::now())));
+            if self.reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
+                batch.extend(self.replica.gap().inspect(|_| self.reported = Some(Instant::now())));
             }
             self.write(&mut batch, &stop).await;
         }
@@ -152,16 +175,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_dropped_is_told_once_and_counted() {
+    fn dropped_events_are_counted_and_reported_once() {
         let (sender, mut receiver) = mpsc::channel(1);
         let replica = Arc::new(Replica { name: "r1".to_owned(), dropped: AtomicU64::new(0) });
-        let events = Events { sender, replica: Arc::clone(&replica) };
         assert_eq!(replica.gap(), None);
         for _ in 0..3 {
-            events.note(Event::new("claimed", "x", clock::now()));
+            replica.note(&sender, Event::new(EventKind::Claimed, "x", clock::now()));
         }
-        let told = replica.gap().expect("a gap");
-        assert_eq!((told.data["dropped"].as_u64(), told.replica.as_deref()), (Some(2), Some("r1")));
+        let gap = replica.gap().expect("a gap");
+        assert_eq!((gap.data["dropped"].as_u64(), gap.replica.as_deref()), (Some(2), Some("r1")));
         assert_eq!(replica.gap(), None);
         assert_eq!(receiver.try_recv().expect("the one there was room for").kind, "claimed");
     }

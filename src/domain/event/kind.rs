@@ -1,0 +1,117 @@
+//! The kinds of events that the history knows: a public contract, because API, command line and other clients read them.
+
+/// Declares [`EventKind`] with the name and the meaning of each kind, so that none lacks either.
+macro_rules! event_kinds {
+    ($($kind:ident, $name:literal, $meaning:literal;)*) => {
+        /// What happened. Stored by its name; a newer version may store names that this one does not know.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum EventKind {
+            $(#[doc = $meaning] $kind,)*
+        }
+
+        impl EventKind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$kind,)*];
+
+            /// Its name in the store and in the API, in `snake_case`.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+
+            /// What it tells, in a sentence, for docs/telemetry.md.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $meaning,)*
+                }
+            }
+        }
+    };
+}
+
+event_kinds! {
+    Admitted, "admitted", "qron read a point of another client and took it on as a task.";
+    UnknownField, "unknown_field", "A point that was admitted has a field that qron does not know.";
+    KeptOut, "kept_out", "Another task has the unique key of a point, so that the point became a skipped task.";
+    Rejected, "rejected", "A point cannot be read as a task and went to the dead letters.";
+    DependenciesDone, "dependencies_done", "Every task that it waited for has ended, and it became pending.";
+    DependencyFailed, "dependency_failed", "A task that it waited for did not complete, or it waits for itself: it is blocked.";
+    Unroutable, "unroutable", "A due task stays pending because no agent of the replica fits.";
+    KeptApart, "kept_apart", "A due task waits because its process died while running it, and another such task runs now.";
+    Claimed, "claimed", "A replica won the right to run the task.";
+    Limited, "limited", "The replica handed a claimed task back because the limit of its key or agent is reached.";
+    Completed, "completed", "The task ended well.";
+    Failed, "failed", "The task ended badly and is not tried again.";
+    RetryScheduled, "retry_scheduled", "An attempt failed, and the next one has a time.";
+    Released, "released", "The replica handed the task back unfinished, at no charge.";
+    Postponed, "postponed", "The model is away, and the task is tried again later, at no charge.";
+    Rescued, "rescued", "A replica died, and another one took its tasks back.";
+    Lost, "lost", "The outcome of a run was not recorded because another run has the task.";
+    CancelRequested, "cancel_requested", "A person, or a later firing of its schedule, asked to stop a running task.";
+    Cancelled, "cancelled", "The task was stopped on request.";
+    Requeued, "requeued", "A person had the task done again, from a clean slate.";
+    Reprioritised, "reprioritised", "A person gave the task another priority.";
+    Snoozed, "snoozed", "A person moved the time at which the task becomes due.";
+    ApprovalNeeded, "approval_needed", "A run waits until a person has decided on its calls.";
+    Approved, "approved", "A person approved what the task asked for.";
+    Denied, "denied", "A person denied what the task asked for.";
+    ApprovalExpired, "approval_expired", "No person decided in time, which counts as a denial.";
+    Planned, "planned", "The run has a plan.";
+    Replanned, "replanned", "The run has a new plan after a failure.";
+    Resumed, "resumed", "The run goes on from the checkpoint of an earlier one.";
+    CheckpointDiscarded, "checkpoint_discarded", "The checkpoint of an earlier run cannot be used, and the run starts over.";
+    StepStarted, "step_started", "A step of the plan started.";
+    StepFinished, "step_finished", "A step of the plan ended well.";
+    StepFailed, "step_failed", "A step of the plan failed.";
+    StepBlocked, "step_blocked", "A step cannot start because one that it depends on failed.";
+    ModelCalled, "model_called", "A model answered or failed.";
+    ToolCalled, "tool_called", "A tool returned or failed.";
+    AnswerRejected, "answer_rejected", "A model's answer cannot be used, and the run asks again.";
+    AnswerUnconfirmed, "answer_unconfirmed", "The run takes an answer although the model did not confirm it.";
+    OutputLimitRaised, "output_limit_raised", "A model's answer was cut off, and the run asks again with more room.";
+    RecallFailed, "recall_failed", "The run plans without memories of earlier tasks.";
+    RememberFailed, "remember_failed", "The run could not be kept as a memory.";
+    EmbeddingFailed, "embedding_failed", "The embedding model failed, and memory goes by words alone.";
+    Fired, "fired", "A schedule made the task.";
+    FiringSkipped, "firing_skipped", "A firing of a schedule became no task, with the reason.";
+    FiringsMissed, "firings_missed", "Several firings of a schedule were missed, with their range and number.";
+    ScheduleCreated, "schedule_created", "A person created a schedule.";
+    ScheduleChanged, "schedule_changed", "A person changed a schedule.";
+    SchedulePaused, "schedule_paused", "A person paused a schedule.";
+    ScheduleResumed, "schedule_resumed", "A person resumed a schedule.";
+    ScheduleRemoved, "schedule_removed", "A person removed a schedule.";
+    ScheduleTriggered, "schedule_triggered", "A person triggered a schedule, and the firing waits for its turn.";
+    ScheduleBackfilled, "schedule_backfilled", "A person had the missed firings of a range made up for.";
+    ScheduleFailed, "schedule_failed", "The store refuses what a schedule wants, and the schedule does not fire.";
+    Paused, "paused", "A person paused the fleet or an agent.";
+    PauseNoteChanged, "pause_note_changed", "A person changed the note of a pause.";
+    ResumedWork, "resumed_work", "A person resumed the fleet or an agent.";
+    Pruned, "pruned", "Retention removed what is old.";
+    EventsDropped, "events_dropped", "The history has a gap: events came faster than the store takes them.";
+}
+
+impl std::fmt::Display for EventKind {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_name_of_its_own_and_a_meaning() {
+        let names: HashSet<&str> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(names.len(), EventKind::ALL.len());
+        for kind in EventKind::ALL {
+            assert!(kind.as_str().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{kind}");
+            assert!(kind.meaning().ends_with('.') && !kind.meaning().contains('|'), "{kind}");
+        }
+    }
+}

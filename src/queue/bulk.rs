@@ -1,0 +1,289 @@
+//! One change of many tasks: of those with these ids, or of all that pass a filter. A refusal does not stop the others.
+
+use std::collections::HashSet;
+
+use futures_util::{StreamExt as _, stream};
+
+use super::change::decision;
+use super::{ChangeError, Person, Queue};
+use crate::clock;
+use crate::domain::approval::{Approval, Ruling, Verdict};
+use crate::domain::event::Event;
+use crate::domain::id::TaskId;
+use crate::domain::task::{Task, TaskEvent, TaskStatus};
+use crate::domain::time::Timestamp;
+use crate::store::{Found, SeenLetter, StoreError, TaskFilter};
+
+/// Tasks read at once.
+const PAGE: u32 = 500;
+/// Tasks changed at once; their changes share writes.
+const PARALLEL: usize = 128;
+
+/// What to do to which tasks.
+#[derive(Debug)]
+pub struct BulkRequest {
+    /// What is done to each.
+    pub change: BulkChange,
+    /// Which tasks.
+    pub targets: Targets,
+    /// Only tells how many it would be.
+    pub dry_run: bool,
+    /// Who wants it.
+    pub person: Person,
+}
+
+/// What is done to each task of a bulk request.
+#[derive(Debug)]
+pub enum BulkChange {
+    /// The same event.
+    Event(TaskEvent),
+    /// A verdict on all that the task asks for when it is read.
+    Decide(Verdict),
+}
+
+/// The tasks of a bulk request.
+#[derive(Debug)]
+pub enum Targets {
+    /// Those with these ids.
+    Ids(Vec<TaskId>),
+    /// Those of a selection, as far as `limit`, from `after` on (`next` of the report before).
+    Selection {
+        /// Which tasks.
+        selection: Selection,
+        /// Most tasks read, but for a dry run.
+        limit: usize,
+        /// Where to go on.
+        after: Option<String>,
+    },
+}
+
+/// Tasks that pass a filter, and whose goal contains a text.
+#[derive(Debug)]
+pub struct Selection {
+    /// The filter; its statuses are narrowed to those that the change is possible in.
+    pub filter: TaskFilter,
+    /// Part of the goal, in lower case.
+    pub text: Option<String>,
+}
+
+impl Selection {
+    fn contains(&self, task: &Task) -> bool {
+        self.text.as_ref().is_none_or(|text| task.goal.to_lowercase().contains(text))
+    }
+}
+
+/// What became of a bulk request.
+#[derive(Debug, Default)]
+pub struct BulkReport {
+    /// Tasks that it was about.
+    pub matched: u64,
+    /// Those that were changed, or would be.
+    pub done: u64,
+    /// Those that were not, with the reason.
+    pub refused: Vec<Refusal>,
+    /// Where the next request goes on; `None` when all are done.
+    pub next: Option<String>,
+}
+
+/// Why one task of many was not changed.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The task.
+    pub task: TaskId,
+    /// The reason.
+    pub error: ChangeError,
+}
+
+impl BulkReport {
+    /// Takes in what became of one task.
+    ///
+    /// # Errors
+    /// An outage of the store: what is left would fail the same way.
+    fn take<T>(&mut self, task: TaskId, outcome: Result<T, ChangeError>) -> Result<Option<T>, ChangeError> {
+        match outcome {
+            Ok(done) => {
+                self.done += 1;
+                Ok(Some(done))
+            }
+            Err(error) if error.is_outage() => Err(error),
+            Err(error) => {
+                self.refused.push(Refusal { task, error });
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Queue {
+    /// Does one thing to many tasks.
+    ///
+    /// # Errors
+    /// [`ChangeError::Store`]; what was done is done.
+    pub async fn change_many(&self, request: BulkRequest) -> Result<BulkReport, ChangeError> {
+        let BulkRequest { change, targets, dry_run, person } = request;
+        let mut bulk = Bulk { queue: self, change, person, dry_run, report: BulkReport::default() };
+        match targets {
+            Targets::Ids(ids) => bulk.change_ids(&ids).await?,
+            Targets::Selection { selection, limit, after } => bulk.change_selection(selection, limit, after).await?,
+        }
+        Ok(bulk.report)
+    }
+
+    /// Has the tasks of these dead letters done again.
+    pub async fn requeue_many(&self, ids: &[TaskId], person: &Person) -> BulkReport {
+        let mut report = BulkReport { matched: ids.len() as u64, ..BulkReport::default() };
+        for id in ids {
+            match self.requeue(*id, person).await {
+                Ok(_) => report.done += 1,
+                Err(error) => report.refused.push(Refusal { task: *id, error }),
+            }
+        }
+        report
+    }
+}
+
+/// A bulk request under way.
+struct Bulk<'a> {
+    queue: &'a Queue,
+    change: BulkChange,
+    person: Person,
+    dry_run: bool,
+    report: BulkReport,
+}
+
+impl Bulk<'_> {
+    async fn change_ids(&mut self, ids: &[TaskId]) -> Result<(), ChangeError> {
+        let mut tasks = Vec::with_capacity(ids.len());
+        for id in ids {
+            match self.queue.store().find(*id).await? {
+                Some(Found { task, unreadable: None }) => tasks.push(task),
+                Some(found) => self.change_unreadable(found).await?,
+                None => self.report.refused.push(Refusal { task: *id, error: ChangeError::Missing(*id) }),
+            }
+        }
+        self.change_all(tasks, clock::now()).await
+    }
+
+    /// Stops a point that cannot be read as a task, which is all that can be done to it.
+    async fn change_unreadable(&mut self, found: Found) -> Result<(), ChangeError> {
+        let id = found.task.id;
+        self.report.matched += 1;
+        let outcome = match &self.change {
+            BulkChange::Event(TaskEvent::CancelRequested) if self.dry_run => Ok(()),
+            BulkChange::Event(TaskEvent::CancelRequested) => {
+                self.queue.cancel_unreadable(found, &self.person).await.map(drop)
+            }
+            _ => Err(ChangeError::Unreadable { id, reason: found.unreadable.unwrap_or_default() }),
+        };
+        self.report.take(id, outcome).map(drop)
+    }
+
+    /// Works through all tasks of a selection, as far as `limit`; a dry run counts them all.
+    async fn change_selection(
+        &mut self,
+        mut selection: Selection,
+        limit: usize,
+        mut after: Option<String>,
+    ) -> Result<(), ChangeError> {
+        let wanted = std::mem::take(&mut selection.filter.statuses);
+        selection.filter.statuses = self.change.statuses(clock::now());
+        selection.filter.statuses.retain(|status| wanted.is_empty() || wanted.contains(status));
+        if selection.filter.statuses.is_empty() {
+            return Ok(());
+        }
+        let by_status_alone = selection.text.is_none() && matches!(self.change, BulkChange::Event(_));
+        if self.dry_run && by_status_alone {
+            self.report.matched = self.queue.store().count_tasks(&selection.filter).await?;
+            self.report.done = self.report.matched;
+            return Ok(());
+        }
+        let mut left = if self.dry_run { usize::MAX } else { limit };
+        loop {
+            let size = u32::try_from(left).unwrap_or(PAGE).min(PAGE);
+            let page = self.queue.store().tasks(&selection.filter, size, after.as_deref()).await?;
+            left = left.saturating_sub(page.items.len());
+            let selected = page.items.into_iter().filter(|task| selection.contains(task)).collect();
+            self.change_all(selected, clock::now()).await?;
+            after = page.next;
+            if after.is_none() || left == 0 {
+                self.report.next = after;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Changes these tasks, or tells what would become of them.
+    async fn change_all(&mut self, tasks: Vec<Task>, now: Timestamp) -> Result<(), ChangeError> {
+        self.report.matched += tasks.len() as u64;
+        if self.dry_run {
+            for task in tasks {
+                let event = self.change.event_for(&task, &self.person, now);
+                let outcome = task.apply(&event, now).map_err(ChangeError::Illegal);
+                self.report.take(task.id, outcome)?;
+            }
+            return Ok(());
+        }
+        let letters = self.letters_of(&tasks).await?;
+        let (queue, change, person) = (self.queue, &self.change, &self.person);
+        let outcomes = stream::iter(tasks).map(|task| async move {
+            let (id, event) = (task.id, change.event_for(&task, person, now));
+            (id, queue.change_known(task, &event, person).await)
+        });
+        let outcomes: Vec<_> = outcomes.buffer_unordered(PARALLEL).collect().await;
+        let mut changed = HashSet::new();
+        let mut events: Vec<Event> = Vec::new();
+        let mut outage = None;
+        for (id, outcome) in outcomes {
+            match self.report.take(id, outcome) {
+                Ok(Some((_, told))) => {
+                    changed.insert(id);
+                    events.extend(told);
+                }
+                Ok(None) => {}
+                Err(error) => outage = Some(error),
+            }
+        }
+        // What was changed before the outage counts.
+        let requeued: Vec<SeenLetter> = letters.into_iter().filter(|letter| changed.contains(&letter.task)).collect();
+        if outage.is_none() && !requeued.is_empty() {
+            self.queue.store().purge_seen_letters(&requeued).await?;
+        }
+        self.queue.history().record(&events).await;
+        outage.map_or(Ok(()), Err)
+    }
+
+    /// The letters of tasks that are requeued, seen before: a task may fail again at once, and its new letter stays.
+    async fn letters_of(&self, tasks: &[Task]) -> Result<Vec<SeenLetter>, StoreError> {
+        if !matches!(self.change, BulkChange::Event(TaskEvent::Requeued)) {
+            return Ok(Vec::new());
+        }
+        self.queue.store().seen_letters(&tasks.iter().map(|task| task.id).collect::<Vec<_>>()).await
+    }
+}
+
+impl BulkChange {
+    /// What happens to `task`.
+    fn event_for(&self, task: &Task, person: &Person, now: Timestamp) -> TaskEvent {
+        match self {
+            Self::Event(event) => event.clone(),
+            Self::Decide(verdict) => {
+                let open = task.approvals.iter().filter(|approval| approval.is_open() && !approval.is_over(now));
+                let hashes = open.map(|approval: &Approval| approval.hash.clone()).collect();
+                let ruling = Ruling { hashes, by: person.by.clone(), note: person.note.clone() };
+                decision(ruling, *verdict)
+            }
+        }
+    }
+
+    /// The statuses in which a task can be changed so.
+    fn statuses(&self, now: Timestamp) -> Vec<TaskStatus> {
+        let allows = |status: &TaskStatus| match self {
+            Self::Event(event) => {
+                let task = Task { status: *status, ..Task::new(TaskId::Number(0), "", now) };
+                task.apply(event, now).is_ok()
+            }
+            Self::Decide(_) => *status == TaskStatus::AwaitingApproval,
+        };
+        TaskStatus::ALL.into_iter().filter(allows).collect()
+    }
+}

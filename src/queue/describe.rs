@@ -1,0 +1,101 @@
+//! Changes of tasks in the words of the history.
+
+use super::change::Actor;
+use super::effects::failure;
+use crate::domain::approval::Approval;
+use crate::domain::dependency::OnDependencyFailure;
+use crate::domain::event::{Event, EventKind, Level};
+use crate::domain::task::{Task, TaskEvent, TaskStatus};
+use crate::domain::time::Timestamp;
+
+/// Characters of a hash that a message shows.
+const HASH_CHARS: usize = 12;
+
+/// The history event of `kind` that tells of `event`, which `actor` caused and which made `task` what it is now.
+pub(super) fn event(
+    kind: EventKind,
+    level: Level,
+    task: &Task,
+    event: &TaskEvent,
+    actor: Actor<'_>,
+    now: Timestamp,
+) -> Event {
+    let mut told = Event::new(kind, message(task, event, actor), now).level(level).task(task.id);
+    if let Some(agent) = actor.agent() {
+        told = told.agent(agent);
+    }
+    if kind == EventKind::Failed || kind == EventKind::RetryScheduled {
+        told = match failure(task, event) {
+            Some(failure) => told.with("class", failure.class.as_str()),
+            None => told,
+        };
+    }
+    match event {
+        TaskEvent::Postponed(_, postponement) => {
+            told = told.with("model", postponement.model.as_str()).with("times", postponement.times);
+        }
+        TaskEvent::ApprovalNeeded(requested) => {
+            let hashes: Vec<&str> = requested.iter().map(|approval| approval.hash.as_str()).collect();
+            told = told.with("hashes", hashes);
+        }
+        _ => {}
+    }
+    match actor {
+        Actor::Person(person) => person.sign(told),
+        _ => told,
+    }
+}
+
+fn message(task: &Task, event: &TaskEvent, actor: Actor<'_>) -> String {
+    match event {
+        TaskEvent::DependenciesDone => match task.on_dependency_failure {
+            OnDependencyFailure::Continue => "every task it depends on has ended".to_owned(),
+            OnDependencyFailure::Block => "every task it depends on is completed".to_owned(),
+        },
+        TaskEvent::DependencyFailed(id) => format!("blocked: task {id}, which it depends on, did not complete"),
+        TaskEvent::WaitsInCircle(circle) => format!("blocked: {circle}"),
+        TaskEvent::Claimed(claim) => format!("claimed by replica {}", claim.owner),
+        TaskEvent::Completed(_) => "completed".to_owned(),
+        TaskEvent::Failed(failure) => format!("failed for good after attempt {}: {failure}", task.attempt),
+        TaskEvent::RetryAt(at, failure) => {
+            format!("attempt {} failed, the next one starts at {at}: {failure}", task.attempt)
+        }
+        TaskEvent::Postponed(until, postponement) => postponement.told(Some(*until)),
+        TaskEvent::Rescued => match &task.error {
+            Some(failure) if task.status == TaskStatus::Failed => failure.to_string(),
+            _ => "taken back from a replica that died".to_owned(),
+        },
+        TaskEvent::Released => handed_back(actor),
+        TaskEvent::CancelRequested => stopped(task.status, actor).to_owned(),
+        TaskEvent::Cancelled => "stopped on request".to_owned(),
+        TaskEvent::Requeued => "requeued through the api".to_owned(),
+        TaskEvent::ApprovalNeeded(requested) => {
+            let calls: Vec<String> = requested.iter().map(Approval::title).collect();
+            format!("waits for a person to decide on {}", calls.join(", "))
+        }
+        TaskEvent::Approved(ruling) | TaskEvent::Denied(ruling) => {
+            let hashes: Vec<&str> = ruling.hashes.iter().map(|hash| hash.get(..HASH_CHARS).unwrap_or(hash)).collect();
+            format!("{} {}", event.name(), hashes.join(", "))
+        }
+        TaskEvent::ApprovalExpired => "nobody decided in time, so it is refused".to_owned(),
+        TaskEvent::Reprioritised(priority) => format!("given priority {priority}"),
+        TaskEvent::Snoozed(until) => format!("moved to {until}"),
+    }
+}
+
+fn handed_back(actor: Actor<'_>) -> String {
+    match actor {
+        Actor::Limit(kind) => format!("waits: the limit of its {kind} is reached"),
+        Actor::StrayCheck => "claimed, but never started: handed back, at no charge".to_owned(),
+        _ => "handed back unfinished, at no charge".to_owned(),
+    }
+}
+
+const fn stopped(status: TaskStatus, actor: Actor<'_>) -> &'static str {
+    match (status, actor) {
+        (TaskStatus::Running, Actor::LaterFiring) => "asked to stop: a later firing of its schedule takes its place",
+        (_, Actor::LaterFiring) => "cancelled: a later firing of its schedule takes its place",
+        (TaskStatus::Running, _) => "cancel requested through the api",
+        _ => "cancelled through the api",
+    }
+}

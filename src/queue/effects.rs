@@ -1,0 +1,287 @@
+//! What follows from a change of a task: one total match from event, status and actor to metrics, history and signal.
+//!
+//! Every change that [`Queue`] writes goes through it, so that no caller can count, record or signal otherwise.
+
+use super::change::Actor;
+use super::{Queue, describe};
+use crate::domain::approval::Verdict;
+use crate::domain::event::{Event, EventKind, Level};
+use crate::domain::failure::Failure;
+use crate::domain::id::TaskId;
+use crate::domain::task::{Task, TaskEvent, TaskStatus};
+use crate::domain::time::Timestamp;
+use crate::telemetry::metrics;
+
+/// Label of tasks whose agent is not known.
+const UNKNOWN_AGENT: &str = "unknown";
+
+/// What follows from one change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Effects {
+    /// What to count.
+    pub(super) counts: &'static [Count],
+    /// What to record in the history, if anything.
+    pub(super) recorded: Option<(EventKind, Level)>,
+    /// What this replica does about it.
+    pub(super) signal: Signal,
+}
+
+/// A metric that a change counts in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Count {
+    Completed,
+    Failed,
+    DeadLettered,
+    Retried,
+    Released,
+    Postponed,
+    Cancelled,
+    Limited,
+    DependentMoved,
+    ApprovalsRequested,
+    ApprovalsDecided(Verdict),
+}
+
+/// What this replica does about a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// Nothing.
+    None,
+    /// The task may be due: every replica looks for due tasks.
+    Due,
+    /// Only the other replicas look for due tasks.
+    DueElsewhere,
+    /// The task becomes due at its `run_at`.
+    DueLater,
+    /// The task may have all that it waits for.
+    Waiting,
+    /// The task has ended, with whether it completed; its dependents may go on.
+    Ended { completed: bool },
+    /// Its run is to stop, if it runs here.
+    StopRun,
+    /// The next sweep reads it anew.
+    Sweep,
+}
+
+const fn all(counts: &'static [Count], kind: EventKind, level: Level, signal: Signal) -> Effects {
+    Effects { counts, recorded: Some((kind, level)), signal }
+}
+
+/// What follows from `event`, which `actor` caused and after which the task has this `status`.
+pub(super) fn effects(event: &TaskEvent, status: TaskStatus, actor: Actor<'_>) -> Effects {
+    use Level::{Error, Info, Warn};
+
+    const ENDED_BADLY: Signal = Signal::Ended { completed: false };
+    match event {
+        TaskEvent::DependenciesDone => all(&[Count::DependentMoved], EventKind::DependenciesDone, Info, Signal::Due),
+        // It may itself be what others wait for.
+        TaskEvent::DependencyFailed(_) | TaskEvent::WaitsInCircle(_) => {
+            all(&[Count::DependentMoved], EventKind::DependencyFailed, Error, ENDED_BADLY)
+        }
+        // The claim of a batch is counted and recorded where it is won.
+        TaskEvent::Claimed(_) => Effects { counts: &[], recorded: None, signal: Signal::None },
+        TaskEvent::Completed(_) => {
+            all(&[Count::Completed], EventKind::Completed, Info, Signal::Ended { completed: true })
+        }
+        TaskEvent::Failed(_) => failed(),
+        TaskEvent::Rescued => match status {
+            TaskStatus::Failed => failed(),
+            _ => Effects { counts: &[], recorded: None, signal: Signal::Due },
+        },
+        TaskEvent::RetryAt(..) => all(&[Count::Retried], EventKind::RetryScheduled, Warn, Signal::DueLater),
+        TaskEvent::Postponed(..) => all(&[Count::Postponed], EventKind::Postponed, Warn, Signal::DueLater),
+        TaskEvent::Released => handed_back(actor),
+        TaskEvent::CancelRequested => match status {
+            TaskStatus::Running => all(&[], EventKind::CancelRequested, Info, Signal::StopRun),
+            _ => all(&[Count::Cancelled], EventKind::Cancelled, Info, ENDED_BADLY),
+        },
+        TaskEvent::Cancelled => all(&[Count::Cancelled], EventKind::Cancelled, Info, ENDED_BADLY),
+        // A task that was refused as unreadable is read anew, which the sweep does.
+        TaskEvent::Requeued => all(&[], EventKind::Requeued, Info, Signal::Sweep),
+        TaskEvent::ApprovalNeeded(_) => {
+            all(&[Count::ApprovalsRequested], EventKind::ApprovalNeeded, Info, Signal::None)
+        }
+        TaskEvent::Approved(_) => {
+            all(&[Count::ApprovalsDecided(Verdict::Approved)], EventKind::Approved, Info, goes_on(status))
+        }
+        TaskEvent::Denied(_) => match status {
+            TaskStatus::Cancelled => {
+                let counts = &[Count::ApprovalsDecided(Verdict::Denied), Count::Cancelled];
+                all(counts, EventKind::Denied, Info, ENDED_BADLY)
+            }
+            _ => all(&[Count::ApprovalsDecided(Verdict::Denied)], EventKind::Denied, Info, goes_on(status)),
+        },
+        TaskEvent::ApprovalExpired => match status {
+            TaskStatus::Cancelled => {
+                let counts = &[Count::ApprovalsDecided(Verdict::Expired), Count::Cancelled];
+                all(counts, EventKind::ApprovalExpired, Warn, ENDED_BADLY)
+            }
+            _ => all(&[Count::ApprovalsDecided(Verdict::Expired)], EventKind::ApprovalExpired, Warn, goes_on(status)),
+        },
+        TaskEvent::Reprioritised(_) => all(&[], EventKind::Reprioritised, Info, goes_on(status)),
+        TaskEvent::Snoozed(_) => all(&[], EventKind::Snoozed, Info, goes_on(status)),
+    }
+}
+
+const fn failed() -> Effects {
+    let counts = &[Count::Failed, Count::DeadLettered];
+    all(counts, EventKind::Failed, Level::Error, Signal::Ended { completed: false })
+}
+
+/// A task that its replica gives back unfinished: what follows depends on why.
+const fn handed_back(actor: Actor<'_>) -> Effects {
+    match actor {
+        // This replica remembers that the limit is reached, and looks again by itself.
+        Actor::Limit(_) => all(&[Count::Limited], EventKind::Limited, Level::Info, Signal::DueElsewhere),
+        // The rescue counts and records all tasks of the dead replica together.
+        Actor::Rescue { .. } => Effects { counts: &[], recorded: None, signal: Signal::Due },
+        Actor::StrayCheck => all(&[Count::Released], EventKind::Released, Level::Warn, Signal::Due),
+        Actor::Run { .. } | Actor::Person(_) | Actor::LaterFiring | Actor::Scheduler => {
+            all(&[Count::Released], EventKind::Released, Level::Info, Signal::Due)
+        }
+    }
+}
+
+/// What a task that has not begun needs after a person, or the lapse of time, changed it.
+const fn goes_on(status: TaskStatus) -> Signal {
+    match status {
+        TaskStatus::Waiting => Signal::Waiting,
+        _ => Signal::Due,
+    }
+}
+
+impl Queue {
+    /// Counts and signals what follows from `event`, which made `task` what it is now; returns what the history has to know.
+    pub(super) fn follow_up(&self, task: &Task, event: &TaskEvent, actor: Actor<'_>, now: Timestamp) -> Option<Event> {
+        let effects = effects(event, task.status, actor);
+        for what in effects.counts {
+            count(*what, task, event, actor);
+        }
+        self.signal(effects.signal, task);
+        // A milestone leaves no trace but its own times and result.
+        if matches!(event, TaskEvent::Completed(_)) && task.is_milestone() {
+            return None;
+        }
+        let (kind, level) = effects.recorded?;
+        Some(describe::event(kind, level, task, event, actor, now))
+    }
+
+    fn signal(&self, signal: Signal, task: &Task) {
+        let signals = self.signals();
+        match signal {
+            Signal::None => {}
+            Signal::Due => signals.found(),
+            Signal::DueElsewhere => signals.nudge_others(),
+            Signal::DueLater => signals.due_at(task.run_at),
+            Signal::Waiting => {
+                signals.found();
+                signals.inserted_waiting(&[task.id]);
+            }
+            Signal::Ended { completed } => signals.ended(task.id, completed),
+            Signal::StopRun => self.stop_run(task.id),
+            Signal::Sweep => signals.sweep_now(),
+        }
+    }
+
+    fn stop_run(&self, task: TaskId) {
+        let here = self.local().is_some_and(|local| local.stop_run(task));
+        tracing::debug!(%task, here, "asked to stop");
+    }
+}
+
+fn count(what: Count, task: &Task, event: &TaskEvent, actor: Actor<'_>) {
+    let agent = || actor.agent().or(task.agent.as_deref()).unwrap_or(UNKNOWN_AGENT);
+    let class = || failure(task, event).map_or("permanent", |failure| failure.class.as_str());
+    match what {
+        Count::Completed => metrics::TASKS_COMPLETED.inc([agent()]),
+        Count::Failed => metrics::TASKS_FAILED.inc([agent(), class()]),
+        Count::DeadLettered => metrics::DEAD_LETTERED.inc([class()]),
+        Count::Retried => metrics::TASKS_RETRIED.inc([class()]),
+        Count::Released => metrics::TASKS_RELEASED.inc([]),
+        Count::Postponed => metrics::TASKS_POSTPONED.inc([]),
+        Count::Cancelled => metrics::TASKS_CANCELLED.inc([]),
+        Count::Limited => metrics::LIMITED.inc([actor.limit().unwrap_or("key")]),
+        Count::DependentMoved => metrics::DEPENDENTS_MOVED.inc([task.status.as_str()]),
+        Count::ApprovalsRequested => {
+            let requested = if let TaskEvent::ApprovalNeeded(requested) = event { requested.len() } else { 1 };
+            metrics::APPROVALS_ASKED.add(requested, []);
+        }
+        Count::ApprovalsDecided(verdict) => {
+            let decided = match event {
+                TaskEvent::Approved(ruling) | TaskEvent::Denied(ruling) => ruling.hashes.len(),
+                _ => 1,
+            };
+            metrics::APPROVALS_DECIDED.add(decided, [verdict.as_str()]);
+        }
+    }
+}
+
+/// The failure that `event` tells of, or left with the task.
+pub(super) fn failure<'a>(task: &'a Task, event: &'a TaskEvent) -> Option<&'a Failure> {
+    match event {
+        TaskEvent::Failed(failure) | TaskEvent::RetryAt(_, failure) => Some(failure),
+        _ => task.error.as_ref(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::approval::Ruling;
+    use crate::queue::Person;
+
+    const PERSON: Actor<'_> = Actor::Person(&Person { by: None, note: None });
+
+    fn kind_of(event: &TaskEvent, status: TaskStatus, actor: Actor<'_>) -> Option<EventKind> {
+        effects(event, status, actor).recorded.map(|(kind, _)| kind)
+    }
+
+    #[test]
+    fn a_cancelled_task_is_counted_recorded_and_signalled_whoever_cancelled_it() {
+        for actor in [PERSON, Actor::LaterFiring] {
+            let cancelled = effects(&TaskEvent::CancelRequested, TaskStatus::Cancelled, actor);
+            assert_eq!(cancelled.counts, [Count::Cancelled]);
+            assert_eq!(cancelled.recorded, Some((EventKind::Cancelled, Level::Info)));
+            assert_eq!(cancelled.signal, Signal::Ended { completed: false });
+            let asked = effects(&TaskEvent::CancelRequested, TaskStatus::Running, actor);
+            assert_eq!((asked.counts, asked.signal), (&[][..], Signal::StopRun), "it is counted once it has stopped");
+            assert_eq!(
+                kind_of(&TaskEvent::CancelRequested, TaskStatus::Running, actor),
+                Some(EventKind::CancelRequested)
+            );
+        }
+        let by_its_run = effects(&TaskEvent::Cancelled, TaskStatus::Cancelled, Actor::Run { agent: "a" });
+        assert_eq!(by_its_run.counts, [Count::Cancelled]);
+    }
+
+    #[test]
+    fn a_task_that_took_its_process_down_fails_like_any_other() {
+        let failure = TaskEvent::Failed(Failure::permanent("no"));
+        let failed = effects(&failure, TaskStatus::Failed, Actor::Run { agent: "a" });
+        assert_eq!(failed.counts, [Count::Failed, Count::DeadLettered]);
+        assert_eq!(effects(&TaskEvent::Rescued, TaskStatus::Failed, Actor::Rescue { agent: None }), failed);
+        let returned = effects(&TaskEvent::Rescued, TaskStatus::Pending, Actor::Rescue { agent: None });
+        assert_eq!((returned.counts, returned.recorded), (&[][..], None), "the rescue counts all of them together");
+    }
+
+    #[test]
+    fn a_task_is_handed_back_for_a_reason() {
+        let released = |actor| effects(&TaskEvent::Released, TaskStatus::Pending, actor);
+        assert_eq!(released(Actor::Run { agent: "a" }).counts, [Count::Released]);
+        assert_eq!(released(Actor::StrayCheck).recorded, Some((EventKind::Released, Level::Warn)));
+        assert_eq!(released(Actor::Limit("key")).counts, [Count::Limited]);
+        assert_eq!(released(Actor::Limit("key")).signal, Signal::DueElsewhere);
+        assert_eq!(released(Actor::Rescue { agent: None }).counts, []);
+    }
+
+    #[test]
+    fn a_decision_wakes_what_can_go_on() {
+        let approved = TaskEvent::Approved(Ruling { hashes: vec!["h".to_owned()], by: None, note: None });
+        let signal = |status| effects(&approved, status, PERSON).signal;
+        assert_eq!(signal(TaskStatus::Waiting), Signal::Waiting);
+        assert_eq!(signal(TaskStatus::Pending), Signal::Due);
+        let expired = effects(&TaskEvent::ApprovalExpired, TaskStatus::Cancelled, Actor::Scheduler);
+        assert_eq!(expired.counts, [Count::ApprovalsDecided(Verdict::Expired), Count::Cancelled]);
+        assert_eq!(expired.signal, Signal::Ended { completed: false });
+    }
+}
