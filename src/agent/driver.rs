@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::machine::{Action, Load, Machine, ModelCall, ModelFailed, Note};
 use super::tree::Tree;
@@ -277,7 +278,7 @@ impl<'a> Driver<'a> {
         request.waits_since = self.task.postponed.as_ref().map(|wait| wait.since);
         let purpose = request.purpose;
         let models = self.models.clone();
-        let handle = self.calls.spawn(async move {
+        let ask = async move {
             let Some(models) = models else {
                 return Returned::Model(Err(no_cost(Failure::unavailable("no model is configured"))));
             };
@@ -289,7 +290,8 @@ impl<'a> Driver<'a> {
                 said: error.said,
             });
             Returned::Model(reply)
-        });
+        };
+        let handle = self.calls.spawn(ask.in_current_span());
         self.in_flight.insert(handle.id(), Call::Model { id, purpose });
     }
 
@@ -308,7 +310,8 @@ impl<'a> Driver<'a> {
             handed_over: if makes_task { self.machine.handed_over(&call) } else { None },
         };
         let (tools, profile, made) = (self.tools.clone(), Arc::clone(&self.profile), call.clone());
-        let handle = self.calls.spawn(async move { Returned::Tool(tools.call(&profile, &context, &made).await) });
+        let call_tool = async move { Returned::Tool(tools.call(&profile, &context, &made).await) };
+        let handle = self.calls.spawn(call_tool.in_current_span());
         self.in_flight.insert(handle.id(), Call::Tool(call));
     }
 
@@ -316,7 +319,8 @@ impl<'a> Driver<'a> {
     fn load(&mut self, load: Load) {
         let (tools, task) = (self.tools.clone(), self.task.id);
         let Load { step, artifact } = load;
-        let handle = self.calls.spawn(async move { Returned::Loaded(tools.output(task, &artifact).await) });
+        let read = async move { Returned::Loaded(tools.output(task, &artifact).await) };
+        let handle = self.calls.spawn(read.in_current_span());
         self.in_flight.insert(handle.id(), Call::Load { step });
     }
 

@@ -6,21 +6,27 @@ use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use tracing::Instrument as _;
 
 use super::door::{self, Door};
 use super::error::Problem;
 use crate::net::seats::{SeatHandle, Standing};
-use crate::telemetry::metrics;
+use crate::telemetry::{log_lines, metrics};
 
 /// Longest time a request may take, its body included.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
-/// The middleware around every handler.
+/// The middleware around every handler. Lines of the log that come from a request carry its span.
 pub(super) async fn guard(State(door): State<Door>, request: Request, next: Next) -> Response {
-    let started = Instant::now();
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    let span = log_lines::request_span(method, route);
+    answer(&door, request, next, method, route).instrument(span).await
+}
+
+async fn answer(door: &Door, request: Request, next: Next, method: &'static str, route: &str) -> Response {
+    let started = Instant::now();
     let mut response = if let Err(problem) = door.admit(&request) {
         problem.into_response()
     } else {
@@ -34,7 +40,7 @@ pub(super) async fn guard(State(door): State<Door>, request: Request, next: Next
     let took = started.elapsed();
     metrics::API_REQUESTS.inc([method, route, response.status().as_str()]);
     metrics::API_REQUEST_SECONDS.record(took, [method, route]);
-    tracing::debug!(method, route, status = response.status().as_u16(), ?took, "request");
+    tracing::debug!(status = response.status().as_u16(), ?took, "request answered");
     response
 }
 

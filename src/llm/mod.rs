@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::domain::conversation::{ModelReply, ModelRequest, Usage};
 use crate::domain::failure::Failure;
 use crate::domain::retry::RetryPolicy;
+use crate::telemetry::known_labels;
 
 pub use crate::domain::budget::Price;
 pub use endpoint_check::{EndpointCheck, EndpointState, Wanted};
@@ -154,6 +155,10 @@ impl Models {
         let embedder = Embedder::from_settings(embeddings)?.map(Arc::new);
         let Some(endpoint) = Endpoint::from_settings(settings)? else { return Ok(None) };
         settings.validate()?;
+        let embeddings = embedder.as_ref().map(|_| embeddings.model.trim());
+        for name in settings.models.iter().map(String::as_str).chain(embeddings) {
+            known_labels::begin_model(name);
+        }
         Ok(Some(Self { core: Arc::new(Core::new(settings, endpoint)?), embedder }))
     }
 

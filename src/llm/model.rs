@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::circuit::Circuit;
 use super::wire::{Dialect, LimitField, SchemaForm};
 use super::{Settings, StructuredOutput};
+use crate::telemetry::known_labels;
 
 /// Questions in a row answered in prose after which a model is taken for one that ignores `response_format`.
 const IGNORED: u8 = 3;
@@ -57,6 +58,7 @@ impl Model {
         } else {
             [MaxTokens, MaxCompletionTokens, Nothing]
         };
+        known_labels::begin_model(name);
         let in_prompt = settings.structured_output == StructuredOutput::Never;
         let dialect = Dialect {
             schema: if in_prompt { SchemaForm::Prompt } else { SchemaForm::JsonSchema },

@@ -4,13 +4,13 @@
 
 use super::change::Actor;
 use super::{Queue, describe};
-use crate::domain::approval::Verdict;
+use crate::domain::approval::{Approval, Verdict};
 use crate::domain::event::{Event, EventKind, Level};
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
-use crate::telemetry::metrics;
+use crate::telemetry::{log_lines, metrics};
 
 /// Label of tasks whose agent is not known.
 const UNKNOWN_AGENT: &str = "unknown";
@@ -158,6 +158,7 @@ impl Queue {
             count(*what, task, event, actor);
         }
         self.signal(effects.signal, task);
+        log(task, event);
         // A milestone leaves no trace but its own times and result.
         if matches!(event, TaskEvent::Completed(_)) && task.is_milestone() {
             return None;
@@ -213,6 +214,18 @@ fn count(what: Count, task: &Task, event: &TaskEvent, actor: Actor<'_>) {
             };
             metrics::APPROVALS_DECIDED.add(decided, [verdict.as_str()]);
         }
+    }
+}
+
+/// Logs how the task ended, or what it waits for now.
+fn log(task: &Task, event: &TaskEvent) {
+    match event {
+        TaskEvent::ApprovalNeeded(requested) => {
+            let subjects: Vec<String> = requested.iter().map(Approval::title).collect();
+            log_lines::approvals_requested(task.id, &subjects.join(", "));
+        }
+        _ if task.status.is_terminal() => log_lines::task_ended(task.id, task.status, failure(task, event)),
+        _ => log_lines::task_goes_on(task.id, event.name(), failure(task, event)),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::domain::id::TaskId;
 use crate::domain::task::{Claim, Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::store::{Inserted, StoreError};
-use crate::telemetry::metrics;
+use crate::telemetry::{log_lines, metrics};
 
 /// Tasks to insert, all of them checked.
 #[derive(Debug)]
@@ -203,6 +203,7 @@ fn count_inserted(tasks: &[Task], inserted: &[Inserted], source: Source) {
             TaskStatus::AwaitingApproval => {
                 created += 1;
                 requested += task.approvals.len();
+                log_lines::approvals_requested(task.id, "whether it may run");
             }
             _ => created += 1,
         }

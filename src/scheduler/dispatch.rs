@@ -170,10 +170,15 @@ impl Dispatcher {
         let began = Instant::now();
         self.limits.begin_search();
         let answer = self.run_once(now).await;
-        metrics::SWEEPS.inc([metrics::outcome(&answer)]);
-        metrics::SWEEP_SECONDS.record(began.elapsed(), []);
+        let took = began.elapsed();
+        metrics::DUE_SEARCHES.inc([metrics::outcome(&answer)]);
+        metrics::DUE_SEARCH_SECONDS.record(took, []);
+        metrics::DEPRECATED_SWEEPS.inc([metrics::outcome(&answer)]);
+        metrics::DEPRECATED_SWEEP_SECONDS.record(took, []);
         let again = answer.inspect_err(|error| tracing::warn!(%error, "due tasks could not be searched for"))?;
-        metrics::LAST_SWEEP.set_time(clock::now(), []);
+        let ended = clock::now();
+        metrics::LAST_DUE_SEARCH.set_time(ended, []);
+        metrics::DEPRECATED_LAST_SWEEP.set_time(ended, []);
         self.next_due(now, again).await
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use super::known_labels;
 use super::metrics::{self, Kind};
-use crate::domain::failure::FailureClass;
 use crate::domain::time::Timestamp;
 
 /// Recorded values wait in memory until somebody reads them, or until this.
@@ -71,23 +71,13 @@ fn start(now: Timestamp) -> Result<PrometheusHandle, String> {
 
 /// Prometheus sees the first increase of a counter only when it has seen its zero.
 fn begin_at_zero() {
-    for metric in metrics::ALL.iter().filter(|metric| metric.kind == Kind::Histogram && metric.labels.is_empty()) {
-        // Exists from here on, empty.
-        drop(::metrics::histogram!(metric.name));
-    }
-    for metric in metrics::ALL.iter().filter(|metric| metric.kind == Kind::Counter) {
-        match metric.labels {
-            [] => ::metrics::counter!(metric.name).increment(0),
-            ["class"] => {
-                for class in FailureClass::ALL {
-                    ::metrics::counter!(metric.name, "class" => class.as_str()).increment(0);
-                }
-            }
-            _ => {}
+    for metric in metrics::ALL.iter().filter(|metric| metric.labels.is_empty()) {
+        match metric.kind {
+            Kind::Counter => ::metrics::counter!(metric.name).increment(0),
+            // Exists from here on, empty.
+            Kind::Histogram => drop(::metrics::histogram!(metric.name)),
+            Kind::Gauge => {}
         }
     }
-    for outcome in ["ok", "error"] {
-        metrics::SWEEPS.add(0, [outcome]);
-        metrics::HEARTBEATS.add(0, [outcome]);
-    }
+    known_labels::begin();
 }

@@ -46,6 +46,14 @@ pub struct Metric {
     pub buckets: &'static [f64],
 }
 
+impl Metric {
+    /// Whether another metric has taken its place. It goes with the next version; dashboards and alerts do not use it.
+    #[must_use]
+    pub fn is_deprecated(&self) -> bool {
+        self.help.starts_with("Deprecated")
+    }
+}
+
 /// Something that is counted, with `N` labels.
 #[derive(Clone, Copy, Debug)]
 pub struct Counter<const N: usize> {
@@ -68,6 +76,18 @@ impl<const N: usize> Counter<N> {
     /// Counts one.
     pub fn inc(self, values: [&str; N]) {
         self.add(1, values);
+    }
+
+    /// Lets a series exist, at zero, for every combination of these values of its labels.
+    pub fn begin(self, values: [&[&str]; N]) {
+        let mut combinations = vec![Vec::new()];
+        for of_label in values {
+            let longer = |known: &Vec<_>| of_label.iter().map(|value| [known.as_slice(), &[*value]].concat()).collect();
+            combinations = combinations.iter().flat_map::<Vec<Vec<&str>>, _>(longer).collect();
+        }
+        for combination in combinations.into_iter().filter_map(|values| <[&str; N]>::try_from(values).ok()) {
+            self.add(0, combination);
+        }
     }
 
     /// Counts `count`. Zero is worth it: the series exists from then on, and its first increase is seen.

@@ -2,15 +2,17 @@
 
 use std::io::{self, Write};
 
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
-use super::{LogFormat, Settings, secrets};
+use super::{LogFormat, Settings, log_lines, secrets};
 
-/// Crates whose news are of no interest to those who run qron. A filter that names one of them has the last word. The last
-/// one warns at each start that it was not told what it then assumes.
-const QUIET: &str = "qdrant_edge=warn,qdrant=warn,tokio_cron_scheduler=warn,qdrant_edge::common::mmap::ops=error";
+/// The crates that a level without a name is for. All others are libraries.
+const OWN_CRATES: [&str; 2] = ["qron", "qdrant_embedded"];
+/// A module of a library that warns at each start of a setting that it was not given, and works all the same.
+const QUIET: &str = "qdrant_edge::common::mmap::ops=error";
 
 /// Logging could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -67,8 +69,7 @@ impl Write for Redacting {
                 io::stderr().write_all(&[&redactor.redact_json(line), end].concat())
             }
         };
-        // A disk that is full, or a pipe that is closed, loses lines. There is no place left to say so, and the library would
-        // panic if it were told.
+        // A full disk or a closed pipe loses lines. No place is left to report that, and the library would panic on an error.
         drop(written);
         Ok(())
     }
@@ -86,36 +87,86 @@ pub fn check_filter(filter: &str) -> Result<(), String> {
     parse(filter).map(drop)
 }
 
+/// Reads a filter. A level without a name is for the crates of qron; libraries say what goes wrong, and less when the level
+/// allows less. A directive with a name has the last word on what it names.
 fn parse(filter: &str) -> Result<EnvFilter, String> {
     if filter.trim().is_empty() {
         return Err("it is empty".to_owned());
     }
-    // A single word that is no level would be read as the name of a module and silence everything.
+    let mut level = LevelFilter::WARN;
+    let mut named = Vec::new();
     for part in filter.split(',').map(str::trim) {
-        let bare = !part.contains(['=', '[', ':']);
-        if bare && part.parse::<tracing_subscriber::filter::LevelFilter>().is_err() && !part.starts_with("qron") {
-            return Err(format!("{part:?} is no level: use error, warn, info, debug, trace or off"));
+        match part.parse::<LevelFilter>() {
+            Ok(own) => level = own,
+            // A single word that is no level would be read as the name of a module and silence everything.
+            Err(_) if !part.contains(['=', '[', ':']) && !part.starts_with("qron") => {
+                return Err(format!("{part:?} is no level: use error, warn, info, debug, trace or off"));
+            }
+            Err(_) => named.push(part),
         }
     }
-    EnvFilter::builder().parse(format!("{QUIET},{filter}")).map_err(|error| error.to_string())
+    let libraries = level.min(LevelFilter::WARN).to_string();
+    let own = OWN_CRATES.map(|name| format!("{name}={level}")).join(",");
+    let spans = format!("{}=error", log_lines::SPANS);
+    let directives = [&[libraries.as_str(), QUIET, &own, &spans], named.as_slice()].concat().join(",");
+    EnvFilter::builder().parse(directives).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
 mod tests {
-    use tracing::{Level, enabled};
+    use tracing::{Level, enabled, error_span};
     use tracing_subscriber::layer::SubscriberExt as _;
 
-    use super::{check_filter, parse};
+    use super::{check_filter, log_lines, parse};
+
+    /// Runs `check` with the filter in place.
+    fn with(filter: &str, check: impl FnOnce()) {
+        let subscriber = tracing_subscriber::registry().with(parse(filter).expect("a filter"));
+        tracing::subscriber::with_default(subscriber, check);
+    }
 
     #[test]
-    fn the_engine_warns_of_what_goes_wrong_and_of_nothing_else() {
-        let subscriber = tracing_subscriber::registry().with(parse("info").expect("a filter"));
-        tracing::subscriber::with_default(subscriber, || {
-            assert!(enabled!(target: "qdrant_edge::segment", Level::WARN));
-            assert!(!enabled!(target: "qdrant_edge::segment", Level::INFO));
-            assert!(!enabled!(target: "qdrant_edge::common::mmap::ops", Level::WARN));
-            assert!(enabled!(target: "qdrant_edge::common::mmap::ops", Level::ERROR));
+    fn a_library_warns_of_what_goes_wrong_and_of_nothing_else() {
+        for filter in ["info", "debug", "trace"] {
+            with(filter, || {
+                assert!(enabled!(target: "qdrant_edge::segment", Level::WARN));
+                assert!(!enabled!(target: "qdrant_edge::segment", Level::INFO));
+                assert!(!enabled!(target: "h2::proto", Level::INFO));
+                assert!(!enabled!(target: "qdrant_edge::common::mmap::ops", Level::WARN));
+                assert!(enabled!(target: "qdrant_edge::common::mmap::ops", Level::ERROR));
+            });
+        }
+    }
+
+    #[test]
+    fn a_level_is_for_the_crates_of_qron() {
+        with("debug", || {
+            assert!(enabled!(target: "qron::worker::execute", Level::DEBUG));
+            assert!(enabled!(target: "qdrant_embedded::engine", Level::DEBUG));
+            assert!(!enabled!(target: "qron::worker::execute", Level::TRACE));
         });
+        with("error", || {
+            assert!(!enabled!(target: "qron::worker::execute", Level::WARN));
+            assert!(!enabled!(target: "hyper::client", Level::WARN));
+        });
+    }
+
+    #[test]
+    fn a_directive_has_the_last_word_wherever_it_stands() {
+        for filter in ["qron::worker=trace,h2=debug,warn", "warn,h2=debug,qron::worker=trace"] {
+            with(filter, || {
+                assert!(enabled!(target: "qron::worker::execute", Level::TRACE));
+                assert!(!enabled!(target: "qron::api", Level::INFO));
+                assert!(enabled!(target: "h2::proto", Level::DEBUG));
+            });
+        }
+    }
+
+    #[test]
+    fn every_filter_keeps_the_spans() {
+        for filter in ["error", "off,hyper=warn", "qron::worker=debug"] {
+            with(filter, || assert!(!error_span!(target: log_lines::SPANS, "run").is_disabled(), "{filter}"));
+        }
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub const CLAIM_RACES_LOST: Counter<0> =
 pub const CLAIMS_LOST: Counter<0> = counter(
     "qron_claims_lost_total",
     &[],
-    "Runs whose outcome was not recorded because the task had been moved on by somebody else.",
+    "Runs whose outcome was not recorded because another replica or client had changed the task meanwhile.",
 );
 pub const TASKS_UNROUTABLE: Counter<0> = counter(
     "qron_tasks_unroutable_total",
@@ -170,11 +170,28 @@ pub const FIRING_LATENESS_SECONDS: Histogram<0> = histogram(
 
 // Scheduler.
 
-pub const SWEEPS: Counter<1> = counter("qron_sweeps_total", &["outcome"], "Searches for due tasks: ok or error.");
-pub const SWEEP_SECONDS: Histogram<0> =
-    histogram("qron_sweep_seconds", &[], ANSWER, "Time of a search for due tasks, claims included.");
-pub const LAST_SWEEP: Gauge<0> =
-    gauge("qron_last_sweep_timestamp_seconds", &[], "When the last successful search for due tasks ended, Unix time.");
+pub const DUE_SEARCHES: Counter<1> =
+    counter("qron_due_searches_total", &["outcome"], "Searches for due tasks: ok or error.");
+pub const DUE_SEARCH_SECONDS: Histogram<0> = histogram(
+    "qron_due_search_seconds",
+    &[],
+    ANSWER,
+    "Time of a search for due tasks, without the claims that follow it.",
+);
+pub const LAST_DUE_SEARCH: Gauge<0> = gauge(
+    "qron_last_due_search_timestamp_seconds",
+    &[],
+    "When the last successful search for due tasks ended, Unix time.",
+);
+pub const DEPRECATED_SWEEPS: Counter<1> =
+    counter("qron_sweeps_total", &["outcome"], "Deprecated since 0.1.0: the former name of qron_due_searches_total.");
+pub const DEPRECATED_SWEEP_SECONDS: Histogram<0> =
+    histogram("qron_sweep_seconds", &[], ANSWER, "Deprecated since 0.1.0: the former name of qron_due_search_seconds.");
+pub const DEPRECATED_LAST_SWEEP: Gauge<0> = gauge(
+    "qron_last_sweep_timestamp_seconds",
+    &[],
+    "Deprecated since 0.1.0: the former name of qron_last_due_search_timestamp_seconds.",
+);
 pub const HEARTBEATS: Counter<1> =
     counter("qron_heartbeats_total", &["outcome"], "Heartbeats of this replica: ok or error.");
 pub const REPLICAS: Gauge<0> = gauge("qron_replicas", &[], "Replicas alive, as this one sees it, itself included.");
@@ -299,9 +316,12 @@ pub const ALL: &[Metric] = &[
     SCHEDULES.row(),
     FIRINGS.row(),
     FIRING_LATENESS_SECONDS.row(),
-    SWEEPS.row(),
-    SWEEP_SECONDS.row(),
-    LAST_SWEEP.row(),
+    DUE_SEARCHES.row(),
+    DUE_SEARCH_SECONDS.row(),
+    LAST_DUE_SEARCH.row(),
+    DEPRECATED_SWEEPS.row(),
+    DEPRECATED_SWEEP_SECONDS.row(),
+    DEPRECATED_LAST_SWEEP.row(),
     HEARTBEATS.row(),
     REPLICAS.row(),
     PRUNED.row(),

@@ -4,7 +4,9 @@ use serde::Deserialize;
 
 pub mod exporter;
 pub mod instrument;
+pub mod known_labels;
 pub mod large;
+pub mod log_lines;
 pub mod logging;
 pub mod metrics;
 pub mod secrets;

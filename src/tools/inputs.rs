@@ -2,6 +2,7 @@
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tracing::Span;
 
 use super::ToolContext;
 use crate::domain::failure::Failure;
@@ -55,7 +56,8 @@ pub(crate) fn refused(tool: &str, context: &ToolContext, reason: impl std::fmt::
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(work).await {
+    let span = Span::current();
+    match tokio::task::spawn_blocking(move || span.in_scope(work)).await {
         Ok(outcome) => outcome,
         Err(error) if error.is_panic() => Err(Failure::permanent("the tool broke down; this is a fault of qron")),
         Err(_) => Err(Failure::transient("the program is shutting down")),

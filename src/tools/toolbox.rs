@@ -10,6 +10,7 @@ use jsonschema::Validator;
 use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use super::artifacts::{ReadArtifact, SaveArtifact};
 use super::calculate::Calculate;
@@ -31,7 +32,7 @@ use crate::domain::tool::{ToolCall, ToolResult, ToolSpec, keep_apart};
 use crate::domain::tree::{Rights, TreeBudget};
 use crate::queue::Queue;
 use crate::store::Store;
-use crate::telemetry::{metrics, secrets};
+use crate::telemetry::{known_labels, metrics, secrets};
 
 /// Bytes of a large output that stay in the run.
 const PREVIEW_BYTES: usize = 1000;
@@ -108,6 +109,7 @@ impl Toolbox {
         if self.tools.contains_key(&name) {
             return Err(ToolboxError::new(name, "there are two tools of this name"));
         }
+        known_labels::begin_tool(&name);
         self.names.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
         Arc::make_mut(&mut self.tools).insert(name, registered);
         Ok(self)
@@ -169,7 +171,9 @@ impl Toolbox {
         check_arguments(registered, &arguments)?;
         let (tool, context_of_call) = (Arc::clone(&registered.tool), context.clone());
         // A task of its own, so that a panic ends the call and not the worker.
-        let running = AbortOnDropHandle::new(tokio::spawn(async move { tool.call(&context_of_call, arguments).await }));
+        let running = AbortOnDropHandle::new(tokio::spawn(
+            async move { tool.call(&context_of_call, arguments).await }.in_current_span(),
+        ));
         let name = &registered.spec.name;
         let output = match tokio::time::timeout(self.timeout, running).await {
             Ok(Ok(outcome)) => outcome?,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::context::ReplicaContext;
 use super::persist;
@@ -21,7 +22,7 @@ use crate::domain::approval::{is_unapproved, task_hash};
 use crate::domain::failure::Failure;
 use crate::domain::memory::Memory;
 use crate::domain::task::Task;
-use crate::telemetry::metrics;
+use crate::telemetry::{log_lines, metrics};
 
 /// How a run ended, before anything follows from it.
 #[expect(clippy::large_enum_variant, reason = "there is one for each run, and it is moved twice")]
@@ -42,15 +43,18 @@ impl ReplicaContext {
     /// Starts the run of a task that this replica has claimed.
     pub(crate) fn start(self: &Arc<Self>, task: Task, slot: Slot) {
         let context = Arc::clone(self);
-        self.tracker.spawn(async move {
+        let (attempt, schedule) = (task.earlier_runs().saturating_add(1), task.schedule_id.as_deref());
+        let span = log_lines::run_span(task.id, attempt, &slot.profile().name, schedule);
+        let run = async move {
             let recorder = RunRecorder::new(context.queue.clone(), &task, &slot.profile().name);
             let memory = context.execute(&task, slot, &recorder).await;
             context.queue.signals().freed();
-            // The place is taken again meanwhile: nobody waits for a memory.
+            // The slot is free already: no other task waits for the memory.
             if let Some(memory) = memory {
                 context.remember(&memory, &recorder).await;
             }
-        });
+        };
+        self.tracker.spawn(run.instrument(span));
     }
 
     /// Gives back what there is to remember of the run.

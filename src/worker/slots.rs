@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::domain::agent::{AgentLoad, AgentProfile};
 use crate::domain::replica::AgentPresence;
-use crate::telemetry::metrics;
+use crate::telemetry::{known_labels, log_lines, metrics};
 
 /// How long a suspect has to run without harm for the next one to start beside it.
 const PROBATION: Duration = Duration::from_mins(1);
@@ -71,10 +71,7 @@ impl Slots {
             metrics::AGENT_CAPACITY.set(profile.capacity, [&profile.name]);
             metrics::TASKS_IN_FLIGHT.set(0_u64, [&profile.name]);
             metrics::AGENT_PAUSED.set(0_u64, [&profile.name]);
-            metrics::TASKS_COMPLETED.add(0, [&profile.name]);
-            for outcome in ["completed", "failed"] {
-                metrics::RUN_SECONDS.begin([&profile.name, outcome]);
-            }
+            known_labels::begin_agent(&profile.name);
         }
         let held = Mutex::new(vec![Held::default(); profiles.len()]);
         let paused = profiles.iter().map(|_| AtomicBool::new(false)).collect();
@@ -94,7 +91,11 @@ impl Slots {
         for (profile, paused) in self.profiles.iter().zip(&self.paused) {
             let now = is_paused(&profile.name);
             metrics::AGENT_PAUSED.set(u64::from(now), [&profile.name]);
-            freed |= paused.swap(now, Ordering::AcqRel) && !now;
+            let before = paused.swap(now, Ordering::AcqRel);
+            if before != now {
+                log_lines::agent_paused(&profile.name, now);
+            }
+            freed |= before && !now;
         }
         freed
     }

@@ -245,7 +245,10 @@ async fn no_secret_is_printed_answered_stored_asked_or_written() {
         ("QRON__API__TOKEN", &token),
         ("QRON__EMBEDDED__API_KEY", &embedded),
         ("QRON__MODEL__TRIES", "1"),
-        ("QRON__LOG__FILTER", "trace,h2=info,hyper=info,qdrant_edge=info"),
+        (
+            "QRON__LOG__FILTER",
+            "trace,reqwest=trace,hyper_util=trace,async_openai=trace,tower=trace,tonic=trace,rustls=trace,tokio_postgres=trace,jsonschema=trace",
+        ),
         ("QRON__RETRY__BASE_MS", "10"),
         ("QRON__RETRY__MAX_MS", "20"),
     ];

@@ -4,6 +4,7 @@ mod canaries;
 mod demo;
 mod environment;
 mod ids;
+mod logs;
 mod modes;
 mod overview;
 mod program;

@@ -95,10 +95,10 @@ fn problems_of(query: &str) -> Vec<String> {
 #[test]
 fn wrong_names_and_labels_are_found() {
     assert_eq!(problems_of("rate(qron_tasks_claimed_total[5m])"), [""; 0]);
-    assert_eq!(problems_of("sum by (le) (rate(qron_sweep_seconds_bucket{job=~\"$job\"}[5m]))"), [""; 0]);
+    assert_eq!(problems_of("sum by (le) (rate(qron_due_search_seconds_bucket{job=~\"$job\"}[5m]))"), [""; 0]);
     for query in [
         "qron_tasks_claimed",
-        "qron_sweep_seconds",
+        "qron_due_search_seconds",
         "rate(qron_tasks_claimed_total_bucket[5m])",
         "qron_tasks_retried_total{agent=\"x\"}",
         "sum by (agent) (qron_tasks_retried_total)",

@@ -5,9 +5,12 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use qron::domain::approval::Verdict;
+use qron::domain::failure::{BudgetLimit, FailureClass};
+use qron::domain::schedule::due::SkipReason;
 use qron::domain::time::Timestamp;
-use qron::telemetry::exporter;
-use qron::telemetry::metrics::{ALL, Kind, Metric, RUN_SECONDS};
+use qron::telemetry::metrics::{ALL, API_REQUESTS, Kind, Metric, RUN_SECONDS};
+use qron::telemetry::{exporter, known_labels};
 
 const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
@@ -67,6 +70,77 @@ fn a_counter_is_seen_at_zero_before_anything_happened() {
         assert!(text.lines().any(|line| line.starts_with(series)), "no {series}in:\n{text}");
     }
     assert!(text.contains("qron_start_timestamp_seconds 1767225600\n"), "{text}");
+}
+
+/// `increase()` sees a first failure only when it has seen the zero before it.
+#[test]
+fn every_counter_with_labels_is_at_zero_before_anything_happened() {
+    exporter::install(START).expect("the only recorder");
+    known_labels::begin_agent("a1");
+    known_labels::begin_model("m1");
+    known_labels::begin_tool("t1");
+    let text = exporter::render();
+    // The status codes of a route are known when it has answered.
+    let counters = ALL.iter().filter(|metric| metric.kind == Kind::Counter && metric.name != API_REQUESTS.row().name);
+    for name in counters.map(|metric| metric.name) {
+        let is_zero = |line: &str| line.starts_with(&format!("{name}{{")) && line.ends_with(" 0");
+        let is_plain = text.lines().any(|line| line.starts_with(&format!("{name} ")));
+        assert!(is_plain || text.lines().any(is_zero), "no {name} at zero in:\n{text}");
+    }
+    for class in FailureClass::ALL {
+        for series in [
+            format!("qron_tasks_failed_total{{agent=\"a1\",class=\"{class}\"}} 0"),
+            format!("qron_tasks_retried_total{{class=\"{class}\"}} 0"),
+            format!("qron_model_calls_total{{model=\"m1\",purpose=\"replan\",outcome=\"{class}\"}} 0"),
+            format!("qron_model_retries_total{{model=\"m1\",class=\"{class}\"}} 0"),
+            format!("qron_tool_calls_total{{tool=\"t1\",outcome=\"{class}\"}} 0"),
+            format!("qron_agent_steps_total{{kind=\"act\",outcome=\"{class}\"}} 0"),
+        ] {
+            assert!(text.lines().any(|line| line == series), "no {series} in:\n{text}");
+        }
+    }
+    for series in [
+        "qron_tasks_completed_total{agent=\"a1\"} 0",
+        "qron_schedule_firings_total{outcome=\"missed\"} 0",
+        "qron_approvals_decided_total{verdict=\"expired\"} 0",
+        "qron_pruned_total{what=\"dead_letters\"} 0",
+    ] {
+        assert!(text.lines().any(|line| line == series), "no {series} in:\n{text}");
+    }
+}
+
+/// A value that the code counts by and the list of known values lacks would not begin at zero.
+#[test]
+fn the_known_values_are_those_of_the_code() {
+    let known = include_str!("../../src/telemetry/known_labels.rs");
+    let verdicts = [Verdict::Approved, Verdict::Denied, Verdict::Expired].map(Verdict::as_str);
+    let reasons =
+        [SkipReason::Missed, SkipReason::Overlap, SkipReason::Replaced, SkipReason::QueueFull, SkipReason::Removed]
+            .map(SkipReason::as_str);
+    let budgets = [
+        BudgetLimit::Steps,
+        BudgetLimit::ModelCalls,
+        BudgetLimit::Tokens,
+        BudgetLimit::Cost,
+        BudgetLimit::Turns,
+        BudgetLimit::Time,
+        BudgetLimit::Tree,
+    ]
+    .map(BudgetLimit::as_str);
+    for word in verdicts.into_iter().chain(reasons).chain(budgets) {
+        assert!(known.contains(&format!("\"{word}\"")), "known_labels.rs lacks {word}");
+    }
+}
+
+#[test]
+fn a_deprecated_metric_names_the_one_that_takes_its_place() {
+    let names: HashSet<&str> = ALL.iter().filter(|metric| !metric.is_deprecated()).map(|metric| metric.name).collect();
+    let deprecated: Vec<&Metric> = ALL.iter().filter(|metric| metric.is_deprecated()).collect();
+    assert_eq!(deprecated.len(), 3, "{deprecated:?}");
+    for metric in deprecated {
+        let successor = metric.help.trim_end_matches('.').rsplit(' ').next().unwrap_or_default();
+        assert!(names.contains(successor), "{}: {}", metric.name, metric.help);
+    }
 }
 
 #[test]

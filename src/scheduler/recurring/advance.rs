@@ -11,7 +11,7 @@ use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::queue::{Actor, Ids, Queue, Source, Submission, SubmitError, Submitted};
 use crate::store::{StoreError, TransitionError};
-use crate::telemetry::metrics;
+use crate::telemetry::{log_lines, metrics};
 use crate::worker::MaybeTransient as _;
 
 impl Recurring {
@@ -64,6 +64,7 @@ impl Recurring {
             && let Some(summary) = round.summary
         {
             metrics::FIRINGS.add(summary.count, ["missed"]);
+            log_lines::firings_skipped(&schedule.id, summary.count, "missed");
         }
         Ok(written)
     }

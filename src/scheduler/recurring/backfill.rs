@@ -119,7 +119,9 @@ impl Desk {
         let tasks: Vec<Task> =
             firings.iter().map(|firing| task_of(schedule, start(firing), &self.approvals, now)).collect();
         let submitted = submit(&self.queue, tasks, now).await?;
-        started(schedule, submitted.created(), "backfill");
+        let created = submitted.tasks.iter().zip(&submitted.inserted).filter(|(_, one)| one.created);
+        let created: Vec<TaskId> = created.map(|(task, _)| task.id).collect();
+        started(schedule, &created, "backfill");
         let message = format!("{} firings of schedule {} are made up for", submitted.tasks.len(), schedule.id);
         self.tell(schedule, EventKind::ScheduleBackfilled, message, now);
         Ok(())

@@ -18,7 +18,7 @@ use crate::domain::task::Task;
 use crate::domain::time::Timestamp;
 use crate::queue::Queue;
 use crate::store::StoreError;
-use crate::telemetry::metrics;
+use crate::telemetry::{log_lines, metrics};
 
 /// How often a change is tried again on a schedule that somebody else, a firing mostly, changed meanwhile.
 pub(super) const TRIES: usize = 8;
@@ -197,6 +197,7 @@ impl Desk {
         let submitted = submit(&self.queue, tasks, now).await?;
         for (skip, _) in waiting.iter().zip(&submitted.inserted).filter(|(_, one)| one.created) {
             metrics::FIRINGS.inc([skip.reason.as_str()]);
+            log_lines::firings_skipped(id, 1, skip.reason.as_str());
         }
         self.queue.store().remove_schedule(id).await?;
         self.tell(&schedule, EventKind::ScheduleRemoved, format!("schedule {id} was removed"), now);
@@ -230,8 +231,10 @@ impl Desk {
     }
 }
 
-/// Counts firings that a person asked for.
-pub(super) fn started(schedule: &Schedule, count: usize, outcome: &str) {
-    tracing::debug!(schedule = %schedule.id, count, outcome, "fired on request");
-    metrics::FIRINGS.add(count, [outcome]);
+/// Counts and logs the firings that a person requested, by the `tasks` that they became.
+pub(super) fn started(schedule: &Schedule, tasks: &[TaskId], outcome: &str) {
+    for task in tasks {
+        log_lines::schedule_fired(&schedule.id, *task, outcome);
+    }
+    metrics::FIRINGS.add(tasks.len(), [outcome]);
 }

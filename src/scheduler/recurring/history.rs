@@ -9,7 +9,7 @@ use crate::domain::schedule::{Schedule, range_id};
 use crate::domain::task::TaskStatus;
 use crate::domain::time::Timestamp;
 use crate::queue::Submitted;
-use crate::telemetry::metrics;
+use crate::telemetry::{log_lines, metrics};
 
 impl Recurring {
     /// Counts and records what came of a round, whose tasks, those of its starts before those of its skips, were `submitted`:
@@ -21,12 +21,13 @@ impl Recurring {
             let task = &tasks[place];
             if task.status == TaskStatus::Skipped {
                 let reason = task.error.as_ref().map_or_else(String::new, ToString::to_string);
-                tracing::error!(schedule = %schedule.id, reason, "a firing cannot become a task");
                 metrics::FIRINGS.inc(["invalid"]);
+                log_lines::firings_skipped(&schedule.id, 1, &reason);
                 history.note(about(schedule, EventKind::FiringSkipped, reason, now).level(Level::Error).task(task.id));
                 continue;
             }
             metrics::FIRINGS.inc([outcome(start.cause)]);
+            log_lines::schedule_fired(&schedule.id, task.id, outcome(start.cause));
             if matches!(start.cause, Cause::OnTime | Cause::CaughtUp) {
                 metrics::FIRING_LATENESS_SECONDS.record(Duration::from_millis(now.millis_since(start.at)), []);
             }
@@ -35,6 +36,7 @@ impl Recurring {
         }
         for (place, skip) in round.skips.iter().enumerate().filter(|(place, _)| new(count + *place)) {
             metrics::FIRINGS.inc([skip.reason.as_str()]);
+            log_lines::firings_skipped(&schedule.id, 1, skip.reason.as_str());
             let event = about(schedule, EventKind::FiringSkipped, skip.reason.explain(), now).level(Level::Warn);
             history.note(event.task(tasks[count + place].id));
         }

@@ -91,7 +91,7 @@ impl Desk {
         }
         let mut submitted = submit(&self.queue, vec![task], now).await?;
         let Some(task) = submitted.tasks.pop() else { return Ok(None) };
-        started(schedule, 1, "triggered");
+        started(schedule, &[task.id], "triggered");
         let message = format!("schedule {} was triggered", schedule.id);
         self.queue.history().note(about(schedule, EventKind::Fired, message, now).task(task.id));
         if !alone {

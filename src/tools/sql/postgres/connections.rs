@@ -10,6 +10,7 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use super::super::SqlError;
 use super::super::places::Place;
@@ -102,14 +103,15 @@ impl Drop for Lease {
         let (Some(connection), Some(place)) = (self.connection.take(), self.place.take()) else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let config = self.config.clone();
-        runtime.spawn(async move {
+        let cancel = async move {
             match tokio::time::timeout(CONNECT_TIMEOUT, cancel(&connection.client, &config)).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(error, "a query that nobody waits for could not be cancelled"),
-                Err(_) => tracing::debug!("a query that nobody waits for could not be cancelled in time"),
+                Ok(Err(error)) => tracing::debug!(error, "a query whose caller is gone could not be cancelled"),
+                Err(_) => tracing::debug!("a query whose caller is gone could not be cancelled in time"),
             }
             drop((connection, place));
-        });
+        };
+        runtime.spawn(cancel.in_current_span());
     }
 }
 
