@@ -39,7 +39,7 @@ use control::Control;
 use dependencies::Dependencies;
 use dispatch::Dispatcher;
 use guard::guarded;
-use optimistic_claim::OptimisticClaims;
+use optimistic_claim::LocalRuns;
 use prune::Pruner;
 use recurring::Recurring;
 use recurring::desk::Desk;
@@ -136,8 +136,7 @@ struct Inner {
     look: Arc<Notify>,
     retention: RetentionSettings,
     context: Arc<ReplicaContext>,
-    /// Held here, because the queue refers to it weakly.
-    _optimistic_claims: Arc<OptimisticClaims>,
+    local_runs: Arc<LocalRuns>,
     desk: Desk,
     grace: Duration,
     /// The parts that find work: they end when the drain begins.
@@ -181,12 +180,12 @@ impl Runner {
             waiting: AtomicU64::new(0),
             unsettled: AtomicBool::new(false),
         });
-        let optimistic_claims = Arc::new(OptimisticClaims {
+        let local_runs = Arc::new(LocalRuns {
             context: Arc::clone(&context),
             has_limits: parts.limits.hold_tasks_back(),
             drain: drain.clone(),
         });
-        queue.attach(&optimistic_claims);
+        queue.attach(&local_runs);
         let inner = Inner {
             grace: Duration::from_secs(parts.worker.grace_s),
             finders: TaskTracker::new(),
@@ -198,7 +197,7 @@ impl Runner {
             look: Arc::new(Notify::new()),
             retention: parts.retention,
             context,
-            _optimistic_claims: optimistic_claims,
+            local_runs,
         };
         // Nothing is claimed, and nothing said of the agents, before it is known what is paused.
         let slots = Arc::clone(&inner.context.slots);
@@ -300,12 +299,8 @@ impl Inner {
         let context = &self.context;
         let heart = Heartbeat { context: Arc::clone(context), period: heartbeat, drain: self.drain.clone() };
         self.keepers.spawn(heart.run(self.stop.clone()));
-        self.keepers.spawn(poll_cancellations(
-            context.queue.clone(),
-            context.running.clone(),
-            cancel_poll,
-            self.stop.clone(),
-        ));
+        // The queue refers to it weakly; a poll until the end keeps it, whether or not handles of the runner are left.
+        self.keepers.spawn(poll_cancellations(Arc::clone(&self.local_runs), cancel_poll, self.stop.clone()));
         self.keepers.spawn(model_watch::run(Arc::clone(context), self.stop.clone()));
         self.keepers.spawn(writer.run(self.stop.clone()));
     }
@@ -394,7 +389,8 @@ impl Inner {
 }
 
 /// Stops running tasks that a person wants stopped, whichever replica took the request.
-async fn poll_cancellations(queue: Queue, running: Running, period: Duration, stop: CancellationToken) {
+async fn poll_cancellations(local: Arc<LocalRuns>, period: Duration, stop: CancellationToken) {
+    let (queue, running) = (&local.context.queue, &local.context.running);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,

@@ -18,8 +18,8 @@ use crate::store::Inserted;
 use crate::worker::context::ReplicaContext;
 use crate::worker::slots::Slot;
 
-/// Reserves slots of this replica for tasks that are about to be inserted.
-pub(super) struct OptimisticClaims {
+/// Starts and stops runs of this replica for its queue.
+pub(super) struct LocalRuns {
     pub(super) context: Arc<ReplicaContext>,
     pub(super) has_limits: bool,
     pub(super) drain: CancellationToken,
@@ -34,7 +34,7 @@ struct Reserved {
     _token: TaskTrackerToken,
 }
 
-impl LocalReplica for OptimisticClaims {
+impl LocalReplica for LocalRuns {
     fn reserve_for_insert(self: Arc<Self>, tasks: &[Task], now: Timestamp) -> Box<dyn ReservedInsert> {
         let token = self.context.tracker.token();
         let slots = if self.is_idle() { reserve(&self.context, tasks, now) } else { None };
@@ -46,7 +46,7 @@ impl LocalReplica for OptimisticClaims {
     }
 }
 
-impl OptimisticClaims {
+impl LocalRuns {
     fn is_idle(&self) -> bool {
         !self.has_limits
             && !self.drain.is_cancelled()

@@ -200,6 +200,7 @@ async fn a_task_that_took_its_process_down_counts_as_failed() {
     exporter::install(clock::now()).expect("the only recorder");
     let world = World::new(&SHORT_LEASE).await;
     let deadly = Task {
+        agent: Some("perilous".to_owned()),
         crashes: MAX_CRASHES - 1,
         ..planned("is there when it dies", &json!([world.web.step("s1", "held/deadly")]))
     };

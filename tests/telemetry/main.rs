@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use qron::domain::approval::Verdict;
+use qron::domain::event::EventKind;
 use qron::domain::failure::{BudgetLimit, FailureClass};
 use qron::domain::schedule::due::SkipReason;
 use qron::domain::time::Timestamp;
@@ -187,6 +188,26 @@ fn every_declared_metric_is_in_the_table() {
     let declared: HashSet<&str> = source.split('"').filter(|word| word.starts_with("qron_")).collect();
     let listed: HashSet<&str> = ALL.iter().map(|metric| metric.name).collect();
     assert_eq!(declared, listed, "a constant is missing from metrics::ALL");
+}
+
+#[test]
+fn the_documented_events_are_the_recorded_ones() {
+    let mut expected = "| event | meaning |\n|---|---|\n".to_owned();
+    for kind in EventKind::ALL {
+        writeln!(expected, "| `{kind}` | {} |", kind.meaning()).expect("a string");
+    }
+    let page = include_str!("../../docs/telemetry.md");
+    assert!(page.contains(&format!("{expected}\n")), "docs/telemetry.md should hold exactly this table:\n\n{expected}");
+}
+
+/// A kind of event that the program never records is a promise that it does not keep.
+#[test]
+fn every_kind_of_event_is_recorded_somewhere() {
+    let mut code = String::new();
+    gather(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut code);
+    for kind in EventKind::ALL {
+        assert!(code.contains(&format!("EventKind::{kind:?}")), "the program never records EventKind::{kind:?}");
+    }
 }
 
 /// A metric that nobody records is a promise that the program does not keep.

@@ -163,7 +163,7 @@ impl<'a> Round<'a> {
             self.gone.extend(gone);
             store.count_dead_letters_of(gone).await?
         } else {
-            store.purge_dead_letters(gone).await?
+            self.pruner.queue.purge_dead_letters(gone).await?
         };
         Ok(())
     }
