@@ -147,7 +147,7 @@ impl Queue {
             match task.apply(&claimed, now) {
                 Ok(next) => *task = next,
                 Err(error) => {
-                    tracing::error!(task = %task.id, %error, "a slot was reserved for a task that is not due")
+                    tracing::error!(task = %task.id, %error, "a slot was reserved for a task that is not due");
                 }
             }
         }

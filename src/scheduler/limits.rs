@@ -345,13 +345,10 @@ async fn hand_back_one(context: &ReplicaContext, task: Task, kind: &'static str)
             return;
         }
     };
-    match released {
-        Err(TransitionError::Store(error)) => {
-            tracing::error!(task = %task.id, %error, "a task that may not start could not be handed back");
-            context.unsettled.store(true, Ordering::Release);
-        }
-        // After any other error a person cancelled it, or another replica took it over.
-        Ok(_) | Err(_) => {}
+    // After any other error a person cancelled it, or another replica took it over.
+    if let Err(TransitionError::Store(error)) = released {
+        tracing::error!(task = %task.id, %error, "a task that may not start could not be handed back");
+        context.unsettled.store(true, Ordering::Release);
     }
 }
 
