@@ -12,7 +12,7 @@ use crate::clock;
 use crate::domain::approval::Verdict;
 use crate::domain::id::TaskId;
 use crate::domain::schedule::zone::Zone;
-use crate::domain::task::{MAX_PRIORITY, TaskEvent, TaskStatus, limits};
+use crate::domain::task::{MAX_PRIORITY, SpecLimits, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::queue::{BulkChange, BulkRequest, Person, Selection, Targets};
 use crate::store::TaskFilter;
@@ -142,9 +142,9 @@ impl Order {
 /// The event that gives a task this priority.
 pub(super) fn reprioritised(priority: Option<u8>) -> Result<TaskEvent, Problem> {
     match priority {
-        Some(priority) => match limits::priority_fault(priority) {
+        Some(priority) => match SpecLimits::API.priority_fault(priority) {
             None => Ok(TaskEvent::Reprioritised(priority)),
-            Some(fault) => Err(Problem::bad_request(fault)),
+            Some(fault) => Err(Problem::bad_request(fault.to_string())),
         },
         None => Err(Problem::bad_request(format!("priority is missing: use 0 to {MAX_PRIORITY}"))),
     }

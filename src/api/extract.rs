@@ -1,18 +1,16 @@
 //! Reading requests, with errors as problems instead of axum's plain text.
 
+use super::error::Problem;
+use super::headers;
+use crate::domain::id::TaskId;
+use crate::domain::json::{DistinctKeys, keep_digits, located};
+use crate::telemetry::secrets;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
-
-use super::error::Problem;
-use super::headers;
-use crate::domain::id::TaskId;
-use crate::domain::json::{DistinctKeys, keep_digits};
-use crate::telemetry::secrets;
 
 /// A JSON body.
 pub(super) struct Json<T>(pub(super) T);
@@ -32,11 +30,6 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     }
 }
 
-/// Reads `value`; an error begins with the place that is wrong, such as `plan.steps[0].tool`.
-pub(super) fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
-    serde_path_to_error::deserialize(value).map_err(|error| located(&error))
-}
-
 fn read_text<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
     // What is no UTF-8, or no JSON, is told with its place by the reader below.
     let kept = str::from_utf8(text).ok().and_then(|text| keep_digits(text).ok());
@@ -53,12 +46,6 @@ fn read_text<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
     let mut reader = serde_json::Deserializer::from_slice(&text);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| located(&error))?;
     reader.end().map(|()| value).map_err(|error| error.to_string())
-}
-
-fn located(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
-    let place = error.path().to_string();
-    // "?" is a place that was not reached, because the text ends.
-    if place == "." || place == "?" { error.inner().to_string() } else { format!("{place}: {}", error.inner()) }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -118,6 +105,8 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::domain::redaction::Secret;
 

@@ -17,10 +17,11 @@ use super::views::Listing;
 use super::views::schedules::{BackfilledView, EndedView, SavedView, ScheduleView, TriggeredView, upcoming};
 use super::{Parts, Shared, submit as submission};
 use crate::clock;
-use crate::domain::schedule::template::Template;
+use crate::domain::json;
 use crate::domain::schedule::timing::Timing;
 use crate::domain::schedule::zone::Zone;
 use crate::domain::schedule::{Definition, Overlap, Schedule, check_id};
+use crate::domain::task::TaskSpec;
 use crate::domain::time::Timestamp;
 use crate::scheduler::recurring::desk::ScheduleError;
 use crate::scheduler::recurring::trigger::Triggered;
@@ -63,7 +64,7 @@ pub(super) async fn edit(
 ) -> Result<Json<ScheduleView>, Problem> {
     let now = clock::now();
     let schedule = find(&parts, id).await?;
-    let body: Body = extract::read(edited(schedule.clone(), changes))
+    let body: Body = json::from_value(edited(schedule.clone(), changes))
         .map_err(|error| Problem::bad_request(format!("the body cannot be read: {error}")))?;
     same_id(&body, &schedule.id)?;
     let paused = body.paused;
@@ -104,9 +105,9 @@ async fn check(
     known: Option<&Schedule>,
     now: Timestamp,
 ) -> Result<Definition, Problem> {
-    let (definition, filled) =
+    let (definition, spec) =
         body.read(id, parts.zone, now).map_err(|errors| Problem::several(StatusCode::UNPROCESSABLE_ENTITY, errors))?;
-    check_task(parts, filled, now).await?;
+    check_task(parts, spec, now).await?;
     // One that has fired for the last time may be defined again as it is.
     let known = known.is_some_and(|known| known.definition == definition);
     if !known && definition.timing(now).is_ok_and(|timing| timing.next(now).is_none()) {
@@ -117,11 +118,8 @@ async fn check(
 }
 
 /// Whether the tasks of the template could be submitted.
-async fn check_task(parts: &Parts, filled: Template, now: Timestamp) -> Result<(), Problem> {
-    let body = serde_json::to_value(filled).map_err(|error| Problem::bad_request(error.to_string()))?;
-    let Value::Object(mut fields) = body else { return Err(Problem::bad_request("task must be an object")) };
-    fields.retain(|_, value| !value.is_null());
-    submission::read(parts, Value::Object(fields), None, now).await.map(drop).map_err(|problem| {
+async fn check_task(parts: &Parts, spec: TaskSpec, now: Timestamp) -> Result<(), Problem> {
+    submission::check_spec(parts, spec, now).await.map_err(|problem| {
         let errors = if problem.errors.is_empty() { vec![problem.detail] } else { problem.errors };
         let errors = errors.into_iter().map(|error| format!("task: {error}")).collect();
         Problem::several(StatusCode::UNPROCESSABLE_ENTITY, errors)

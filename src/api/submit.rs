@@ -9,44 +9,21 @@ use serde_json::{Map, Value};
 
 use super::Parts;
 use super::error::Problem;
-use super::extract;
 use crate::domain::agent::{AgentProfile, too_long};
-use crate::domain::approval::{Approval, ApprovalPolicy, Need};
+use crate::domain::approval::Need;
 use crate::domain::dependency::{OnDependencyFailure, unknown};
 use crate::domain::id::{TaskId, derived};
+use crate::domain::json;
 use crate::domain::plan::Plan;
 use crate::domain::replica::AgentPresence;
 use crate::domain::schedule::zone::Zone;
-use crate::domain::task::{Task, TaskStatus, limits};
+use crate::domain::task::{
+    DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, InvalidSpec, SpecLimits, Task, TaskSpec,
+};
 use crate::domain::time::Timestamp;
+use crate::domain::tree::Lineage;
 use crate::domain::unique::UniqueFor;
 use crate::queue::Ids;
-
-/// Fields of a submission. `goal` goes by other names too.
-const FIELDS: [&str; 22] = [
-    "id",
-    "goal",
-    "description",
-    "prompt",
-    "task",
-    "run_at",
-    "priority",
-    "agent",
-    "capabilities",
-    "depends_on",
-    "on_dependency_failure",
-    "parent",
-    "unique_key",
-    "unique_for",
-    "concurrency_key",
-    "max_attempts",
-    "timeout_s",
-    "plan",
-    "context",
-    "tags",
-    "user",
-    "approval",
-];
 
 /// Tasks of one request.
 const MAX_TASKS: usize = 10_000;
@@ -55,8 +32,10 @@ const QUEUE_RETRY_S: u64 = 60;
 /// Users whose queues are counted at the same time.
 const QUEUES_AT_ONCE: usize = 16;
 
+/// The body of one task, as a request writes it.
 #[derive(Debug, Deserialize)]
-struct NewTask {
+#[serde(deny_unknown_fields)]
+struct TaskBody {
     id: Option<Value>,
     #[serde(alias = "description", alias = "prompt", alias = "task")]
     goal: String,
@@ -114,41 +93,60 @@ pub(super) async fn read(
         Value::Array(items) => (items, true),
         other => (vec![other], false),
     };
-    let place = |index: usize| if listed { format!("task {index} of the list: ") } else { String::new() };
-    let mut tasks = Vec::with_capacity(bodies.len());
+    let mut orders = Vec::with_capacity(bodies.len());
     let mut errors = Vec::new();
     let mut fresh = idempotency_key.is_none();
     for (index, body) in bodies.into_iter().enumerate() {
         let has_id = body.get("id").is_some_and(|id| !id.is_null());
         fresh &= !has_id;
-        match parse(body, &parts.approvals, parts.zone, now) {
-            Ok(mut task) => {
-                if let Some(key) = idempotency_key.filter(|_| !has_id) {
-                    task.id = TaskId::Uuid(derived(&["request", key, &index.to_string()]));
-                }
-                tasks.push(task);
+        match parse(body, parts.zone, now) {
+            Ok((id, spec)) => {
+                let id = match idempotency_key.filter(|_| !has_id) {
+                    Some(key) => TaskId::Uuid(derived(&["request", key, &index.to_string()])),
+                    None => id,
+                };
+                orders.push((id, spec));
             }
-            Err(found) => errors.extend(found.into_iter().map(|error| place(index) + &error)),
+            Err(found) => errors.extend(found.into_iter().map(|error| place(listed, index) + &error)),
         }
     }
     if !errors.is_empty() {
         return Err(Problem::several(StatusCode::BAD_REQUEST, errors));
     }
-    let mut checks = Checks::new(parts, &tasks).await?;
+    let tasks: Vec<Task> = orders.into_iter().map(|(id, spec)| spec.into_task(id, &parts.approvals, now)).collect();
+    check(parts, &tasks, listed).await?;
+    Ok(Read { tasks, listed, ids: if fresh { Ids::Fresh } else { Ids::Chosen } })
+}
+
+/// What an error about a task begins with.
+fn place(listed: bool, index: usize) -> String {
+    if listed { format!("task {index} of the list: ") } else { String::new() }
+}
+
+/// Whether `spec` could be submitted, as a request that orders it alone would be told.
+pub(super) async fn check_spec(parts: &Parts, spec: TaskSpec, now: Timestamp) -> Result<(), Problem> {
+    if let Err(invalid) = spec.validate(&SpecLimits::API) {
+        return Err(Problem::several(StatusCode::BAD_REQUEST, invalid.messages().collect()));
+    }
+    check(parts, &[spec.into_task(TaskId::fresh(), &parts.approvals, now)], false).await
+}
+
+/// Refuses tasks that name what is not there, wait for each other, or make a queue too long.
+async fn check(parts: &Parts, tasks: &[Task], listed: bool) -> Result<(), Problem> {
+    let mut errors = Vec::new();
+    let mut checks = Checks::new(parts, tasks).await?;
     for (index, task) in tasks.iter().enumerate() {
         for error in checks.faults_of(task).await? {
-            errors.push(place(index) + &error);
+            errors.push(place(listed, index) + &error);
         }
     }
     if errors.is_empty() {
-        errors.extend(parts.store.check_circles(&tasks).await?.err().map(|circle| circle.to_string()));
+        errors.extend(parts.store.check_circles(tasks).await?.err().map(|circle| circle.to_string()));
     }
-    if errors.is_empty() {
-        check_queues(parts, &tasks).await?;
-        Ok(Read { tasks, listed, ids: if fresh { Ids::Fresh } else { Ids::Chosen } })
-    } else {
-        Err(Problem::several(StatusCode::UNPROCESSABLE_ENTITY, errors))
+    if !errors.is_empty() {
+        return Err(Problem::several(StatusCode::UNPROCESSABLE_ENTITY, errors));
     }
+    check_queues(parts, tasks).await
 }
 
 /// Refuses tasks of users whose queue would become too long. What other replicas insert at the same time is not seen, so that a
@@ -188,60 +186,83 @@ async fn check_queue(parts: &Parts, user: &str, ids: Vec<TaskId>, most: u64) -> 
     Err(Problem::too_many(detail, QUEUE_RETRY_S))
 }
 
-/// Reads one task; what it says may still be impossible.
-fn parse(body: Value, approvals: &ApprovalPolicy, zone: Zone, now: Timestamp) -> Result<Task, Vec<String>> {
+/// Reads one task and the id that it chooses, or a new one; what it says may still be impossible.
+fn parse(body: Value, zone: Zone, now: Timestamp) -> Result<(TaskId, TaskSpec), Vec<String>> {
     let Value::Object(fields) = &body else { return Err(vec!["a task must be a JSON object".to_owned()]) };
-    let mut unknown: Vec<&str> = fields.keys().map(String::as_str).filter(|key| !FIELDS.contains(key)).collect();
+    let known = json::field_names::<TaskBody>();
+    let mut unknown: Vec<&str> = fields.keys().map(String::as_str).filter(|key| !known.contains(key)).collect();
     // The order of a JSON object's fields depends on how serde_json was built.
     unknown.sort_unstable();
     if !unknown.is_empty() {
-        return Err(vec![format!("unknown fields {unknown:?}; known are {}", FIELDS.join(", "))]);
+        return Err(vec![format!("unknown fields {unknown:?}; known are {}", known.join(", "))]);
     }
-    let new: NewTask = extract::read(body).map_err(|error| vec![error])?;
+    let body: TaskBody = json::from_value(body).map_err(|error| vec![error])?;
     let mut errors = Vec::new();
-    if new.unique_for.is_some() && new.unique_key.is_none() {
-        errors.push("unique_for says how long a unique_key holds: give one, or leave it out".to_owned());
-    }
-    let mut task = Task::new(TaskId::fresh(), new.goal.trim(), now);
-    if let Some(id) = &new.id {
-        match read_id(id) {
-            Ok(id) => task.id = id,
-            Err(error) => errors.push(error),
+    let order = body.into_spec(zone, now, &mut errors);
+    errors.extend(order.1.validate(&SpecLimits::API).err().iter().flat_map(InvalidSpec::messages));
+    if errors.is_empty() { Ok(order) } else { Err(errors) }
+}
+
+impl TaskBody {
+    /// The order and the id that it chooses; what cannot be read goes to `errors`.
+    fn into_spec(self, zone: Zone, now: Timestamp, errors: &mut Vec<String>) -> (TaskId, TaskSpec) {
+        let Self {
+            id,
+            goal,
+            run_at,
+            priority,
+            agent,
+            capabilities,
+            depends_on,
+            on_dependency_failure,
+            parent,
+            unique_key,
+            unique_for,
+            concurrency_key,
+            max_attempts,
+            timeout_s,
+            plan,
+            context,
+            tags,
+            user,
+            approval,
+        } = self;
+        if unique_for.is_some() && unique_key.is_none() {
+            errors.push("unique_for says how long a unique_key holds: give one, or leave it out".to_owned());
         }
+        let id = id.map_or_else(|| Ok(TaskId::fresh()), |id| read_id(&id)).unwrap_or_else(|error| {
+            errors.push(error);
+            TaskId::fresh()
+        });
+        let run_at = run_at.map_or(Ok(now), |run_at| zone.read(&run_at)).unwrap_or_else(|error| {
+            errors.push(format!("run_at: {error}"));
+            now
+        });
+        let spec = TaskSpec {
+            goal: goal.trim().to_owned(),
+            run_at,
+            priority: priority.unwrap_or(DEFAULT_PRIORITY),
+            agent,
+            capabilities,
+            depends_on,
+            on_dependency_failure,
+            parent,
+            // The tree of a task is that of the task which makes it: no request says so.
+            lineage: Lineage::default(),
+            unique_key,
+            unique_for: unique_for.unwrap_or_default(),
+            concurrency_key,
+            schedule_id: None,
+            max_attempts: max_attempts.unwrap_or(DEFAULT_MAX_ATTEMPTS),
+            timeout_s: timeout_s.unwrap_or(DEFAULT_TIMEOUT_S),
+            plan,
+            context,
+            tags,
+            user,
+            approval,
+        };
+        (id, spec)
     }
-    if let Some(run_at) = &new.run_at {
-        match zone.read(run_at) {
-            Ok(run_at) => task.run_at = run_at,
-            Err(error) => errors.push(format!("run_at: {error}")),
-        }
-    }
-    task.plan = new.plan;
-    if !new.depends_on.is_empty() {
-        task.status = TaskStatus::Waiting;
-    }
-    task.priority = new.priority.unwrap_or(task.priority);
-    task.agent = new.agent;
-    task.capabilities = new.capabilities;
-    task.depends_on = new.depends_on;
-    task.on_dependency_failure = new.on_dependency_failure;
-    task.parent = new.parent;
-    task.unique_key = new.unique_key;
-    task.unique_for = new.unique_for.unwrap_or_default();
-    task.concurrency_key = new.concurrency_key;
-    task.max_attempts = new.max_attempts.unwrap_or(task.max_attempts);
-    task.timeout_s = new.timeout_s.unwrap_or(task.timeout_s);
-    task.context = new.context;
-    task.tags = new.tags;
-    task.user = new.user;
-    errors.extend(limits::faults(&task, &limits::REQUEST_GOAL_CHARS));
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    if new.approval == Need::Required {
-        task.status = TaskStatus::AwaitingApproval;
-        task.approvals = vec![Approval::of_task(&task, approvals, now)];
-    }
-    Ok(task)
 }
 
 fn read_id(id: &Value) -> Result<TaskId, String> {
@@ -362,19 +383,16 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
-    const POLICY: ApprovalPolicy = ApprovalPolicy { expire_s: 60 };
 
     fn errors(body: Value) -> String {
-        parse(body, &POLICY, Zone::UTC, NOW).expect_err("a fault").join("; ")
+        parse(body, Zone::UTC, NOW).expect_err("a fault").join("; ")
     }
 
     #[test]
     fn the_goal_goes_by_several_names() {
         for name in ["goal", "description", "prompt", "task"] {
-            assert_eq!(
-                parse(json!({ name: "factorial of 10" }), &POLICY, Zone::UTC, NOW).expect("valid").goal,
-                "factorial of 10"
-            );
+            let (_, spec) = parse(json!({ name: "factorial of 10" }), Zone::UTC, NOW).expect("valid");
+            assert_eq!(spec.goal, "factorial of 10");
         }
         assert!(errors(json!({"goal": "factorial of 10", "task": "twice"})).contains("duplicate"));
     }
@@ -383,7 +401,9 @@ mod tests {
     fn each_fault_is_named() {
         assert!(errors(json!({"goal": "short"})).contains("5 characters: use 10 to 5000"));
         assert!(errors(json!({"goal": "x".repeat(5_001)})).contains("5001 characters"));
-        assert!(errors(json!({"goal": "long enough", "gaol": 1, "foo": 2})).contains(r#"["foo", "gaol"]"#));
+        let unknown = errors(json!({"goal": "long enough", "gaol": 1, "foo": 2}));
+        assert!(unknown.contains(r#"["foo", "gaol"]; known are "#), "{unknown}");
+        assert!(["goal", "prompt", "depends_on", "approval"].iter().all(|name| unknown.contains(name)), "{unknown}");
         assert!(errors(json!({"goal": "long enough", "run_at": "tomorrow"})).contains("tomorrow"));
         assert!(errors(json!({"goal": "long enough", "priority": 11})).contains("0 to 10"));
         assert!(errors(json!({"goal": "long enough", "plan": {"stages": []}})).contains("stages"));
@@ -396,9 +416,9 @@ mod tests {
     }
 
     #[test]
-    fn a_task_with_dependencies_waits() {
-        let task = parse(json!({"goal": "long enough", "depends_on": ["2"]}), &POLICY, Zone::UTC, NOW).expect("valid");
-        assert_eq!(task.status, TaskStatus::Waiting);
+    fn fields_of_dependencies_and_unique_keys_are_read() {
+        let (_, spec) = parse(json!({"goal": "long enough", "depends_on": ["2"]}), Zone::UTC, NOW).expect("valid");
+        assert_eq!(spec.depends_on, [TaskId::Number(2)]);
         assert!(errors(json!({"goal": "long enough", "on_dependency_failure": "panic"})).contains("panic"));
         assert!(errors(json!({"goal": "long enough", "unique_key": "k", "unique_for": "1w"})).contains("1w"));
         assert!(errors(json!({"goal": "long enough", "unique_for": "1d"})).contains("unique_key"));

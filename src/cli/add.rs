@@ -11,10 +11,18 @@ use super::task_options::{TaskOptions, list, object};
 use super::{CliError, ids, output, show};
 use crate::api::views::tasks::Submitted;
 use crate::clock;
+use crate::domain::task::SpecLimits;
+
+/// What is said of the goal; its limits are those of the API.
+fn goal_help() -> String {
+    let SpecLimits { goal_chars, .. } = SpecLimits::API;
+    let (least, most) = (goal_chars.start(), goal_chars.end());
+    format!("What the agent shall achieve, in {least} to {most} characters; \"-\" reads it from standard input")
+}
 
 #[derive(Debug, Args)]
 pub(super) struct Add {
-    /// What the agent shall achieve, in 10 to 5,000 characters; "-" reads it from standard input
+    #[arg(help = goal_help())]
     goal: String,
     /// When it becomes due, in RFC 3339, e.g. 2026-01-31T09:00:00Z; without it, at once
     #[arg(long, value_name = "TIME")]

@@ -11,8 +11,10 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 pub use size::{Size, is_deeper};
+pub use typed::{field_names, from_value, located};
 
 mod size;
+mod typed;
 
 /// The value that `text` writes; numbers that would lose digits become text.
 ///

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::approval::{Approval, ApprovalPolicy, Need};
+use super::approval::ApprovalPolicy;
 use super::failure::{Failure, FailureClass};
 use super::id::{TaskId, derived};
 use super::number;
-use super::task::{Task, TaskStatus};
+use super::task::{SpecLimits, Task, TaskStatus};
 use super::time::Timestamp;
 use due::{Cause, Start};
 pub use progress::{Announced, Progress, Queued};
@@ -254,21 +254,18 @@ impl Schedule {
         let Start { at, id, cause } = start;
         // Whoever asks for a firing wants it now. One of long ago must not go before everything that is urgent now.
         let run_at = if cause.is_asked() { now } else { at.plus_millis(self.jitter_ms(at)).max(now) };
-        let blank = Task { run_at, schedule_id: Some(self.id.clone()), ..Task::new(id, "", now) };
-        let mut task = self.definition.task.filled(&self.words(at))?.apply(blank)?;
-        task.context.entry("schedule").or_insert_with(|| Value::from(self.id.clone()));
-        task.context.insert(FIRE_TIME.to_owned(), Value::from(zone_exact(self.definition.zone, at)));
+        let mut spec = self.definition.task.filled(&self.words(at))?.into_spec(run_at)?;
+        spec.validate(&SpecLimits::FIRING).map_err(|invalid| invalid.to_string())?;
+        spec.schedule_id = Some(self.id.clone());
+        spec.context.entry("schedule").or_insert_with(|| Value::from(self.id.clone()));
+        spec.context.insert(FIRE_TIME.to_owned(), Value::from(zone_exact(self.definition.zone, at)));
         match cause {
-            Cause::CaughtUp => task.context.insert(FIRE_CAUSE.to_owned(), Value::from(CAUGHT_UP)),
-            Cause::Backfill => task.context.insert(FIRE_CAUSE.to_owned(), Value::from(BACKFILL)),
+            Cause::CaughtUp => spec.context.insert(FIRE_CAUSE.to_owned(), Value::from(CAUGHT_UP)),
+            Cause::Backfill => spec.context.insert(FIRE_CAUSE.to_owned(), Value::from(BACKFILL)),
             // Other firings go by it, so that it is not for the template to say.
-            Cause::OnTime | Cause::Queued | Cause::Triggered => task.context.remove(FIRE_CAUSE),
+            Cause::OnTime | Cause::Queued | Cause::Triggered => spec.context.remove(FIRE_CAUSE),
         };
-        if self.definition.task.approval == Need::Required {
-            task.status = TaskStatus::AwaitingApproval;
-            task.approvals = vec![Approval::of_task(&task, approvals, now)];
-        }
-        Ok(task)
+        Ok(spec.into_task(id, approvals, now))
     }
 
     /// What the placeholders stand for in the task of the firing at `at`. The one before it is that of the times of the

@@ -13,10 +13,13 @@ use super::time::Timestamp;
 use super::tree::Lineage;
 use super::unique::UniqueFor;
 
-pub mod limits;
+mod limits;
+mod spec;
 mod status;
 mod transition;
 
+pub use limits::SpecLimits;
+pub use spec::{InvalidSpec, SpecFault, TaskSpec};
 pub use status::{InvalidStatus, TaskStatus};
 pub use transition::{IllegalTransition, TaskEvent};
 
@@ -28,8 +31,6 @@ pub const MAX_PRIORITY: u8 = 10;
 pub const DEFAULT_MAX_ATTEMPTS: u32 = 3;
 /// Time limit of one attempt, in seconds, of a task that names none.
 pub const DEFAULT_TIMEOUT_S: u64 = 600;
-/// Longest goal, in characters.
-pub const MAX_GOAL_CHARS: usize = 50_000;
 /// A task whose process died this often while running it, and that got no further in as many runs, is not run again.
 pub const MAX_CRASHES: u32 = 3;
 

@@ -8,7 +8,7 @@ use super::{StoreError, values};
 use crate::domain::dependency::OnDependencyFailure;
 use crate::domain::id::TaskId;
 use crate::domain::schedule::zone::Zone;
-use crate::domain::task::{Task, limits};
+use crate::domain::task::{SpecLimits, Task};
 use crate::domain::time::Timestamp;
 use crate::domain::tree::{Lineage, Rights};
 use crate::domain::unique::UniqueFor;
@@ -220,13 +220,12 @@ pub fn task_payload(task: &Task) -> Map<String, Value> {
 /// out whether it was the first.
 ///
 /// # Errors
-/// [`StoreError::Refused`] for data that would not come back: beyond the [bounds](limits) of a task, or nested too deeply.
+/// [`StoreError::Refused`] for data that would not come back: beyond [`SpecLimits::STORED`], or nested too deeply.
 pub(super) fn encode_new(task: &Task, nonce: Option<&str>) -> Result<Map<String, Value>, StoreError> {
-    let faults = limits::faults(task, &limits::GOAL_CHARS);
-    if !faults.is_empty() {
-        let reason = format!("task {}: {}", task.id, faults.join("; "));
-        return Err(StoreError::Refused { operation: "insert", reason });
-    }
+    task.validate(&SpecLimits::STORED).map_err(|invalid| StoreError::Refused {
+        operation: "insert",
+        reason: format!("task {}: {invalid}", task.id),
+    })?;
     let mut payload = task_payload(task);
     if let Some((key, _)) = payload.iter().find(|(_, value)| !is_within(value, values::MAX_DEPTH)) {
         return Err(StoreError::Refused {

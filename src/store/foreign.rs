@@ -3,8 +3,9 @@
 //! Tolerance means: names in any case and with or without `_` and `-`, the other names listed below, `null` as absent,
 //! numbers as text, lists as comma-separated text, times as RFC 3339, on the wall clock of
 //! `scheduler.zone` when they name no offset, or epoch seconds or milliseconds. It does not mean
-//! guessing: what cannot be understood is an error that names the field, the value and what is allowed. A point that is
-//! already terminal is only kept, never run, so nothing in it but its status can be wrong.
+//! guessing: what cannot be understood is an error that names the field, the value and what is allowed, and so is what exceeds
+//! [`SpecLimits::FOREIGN`]. A point that is already terminal is only kept, never run, so nothing in it but its status can be
+//! wrong.
 //!
 //! | field | also read from |
 //! |---|---|
@@ -28,12 +29,13 @@
 //! `approval` is `required` when a person must agree before the task runs, else `none`.
 
 use std::ops::RangeInclusive;
+use std::slice;
 
 use serde_json::{Map, Value};
 
 use super::RawTask;
 use super::codec::FIELDS;
-use crate::domain::approval::{Approval, ApprovalPolicy, ask_about_now};
+use crate::domain::approval::{Approval, ApprovalPolicy, Need, ask_about_now};
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
 use crate::domain::json;
@@ -41,8 +43,8 @@ use crate::domain::number;
 use crate::domain::plan::Plan;
 use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{
-    Claim, DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, MAX_GOAL_CHARS, MAX_PRIORITY, Task, TaskStatus,
-    limits,
+    Claim, DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, InvalidSpec, MAX_PRIORITY, SpecLimits, Task,
+    TaskSpec, TaskStatus,
 };
 use crate::domain::time::Timestamp;
 
@@ -52,18 +54,19 @@ const SANE_PRIORITY: RangeInclusive<i64> = -1000..=1000;
 const MAX_FIELDS: usize = 1_000;
 /// Counters that come from elsewhere.
 const SANE_COUNT: RangeInclusive<u64> = 0..=1_000_000;
+/// The time limit of approvals that a point asks for: none, since admission knows the one that is configured.
+const UNLIMITED: ApprovalPolicy = ApprovalPolicy { expire_s: 0 };
 
 mod fields;
 mod hints;
 mod lineage;
+mod names;
 mod salvage;
 mod words;
 
+use names::names_of;
 use salvage::tells_of_an_end;
 use words::{refusal, same_name, shown, whole};
-
-/// Names for when a task shall run.
-const RUN_AT: [&str; 6] = ["run_at", "scheduled_at", "scheduled_for", "due_at", "execute_at", "start_at"];
 
 impl RawTask {
     /// The task that somebody meant by this point, with `now` for the times they left out. A time without an
@@ -97,24 +100,18 @@ pub(super) fn read(
         let reader = Reader { payload: &payload, own: origin == Origin::Own, kept_as_is: false, zone };
         let status = reader.status()?;
         let reader = Reader { kept_as_is: status.is_terminal(), ..reader };
-        reader.task(id, status, now)?
+        let spec = reader.spec(status, now)?;
+        if origin == Origin::Foreign && !status.is_terminal() {
+            reader.check(&spec)?;
+        }
+        reader.task(id, status, spec, now)?
     };
     ask_about_now(&mut task);
     if origin == Origin::Foreign && task.status == TaskStatus::AwaitingApproval {
-        // Without a time limit: admission knows the one that is configured.
-        task.approvals = vec![Approval::of_task(&task, &ApprovalPolicy { expire_s: 0 }, now)];
+        task.approvals = vec![Approval::of_task(&task, &UNLIMITED, now)];
     }
-    if origin == Origin::Foreign && !task.status.is_terminal() {
-        if let Some(refused) = hints::too_many(&payload).or_else(|| hints::recurrence(&payload)) {
-            return Err(refused);
-        }
-        let faults = limits::faults(&task, &limits::GOAL_CHARS);
-        if !faults.is_empty() {
-            return Err(Failure::invalid(faults.join("; ")));
-        }
-        if tells_of_an_end(&payload) {
-            start_over(&mut task);
-        }
+    if origin == Origin::Foreign && !task.status.is_terminal() && tells_of_an_end(&payload) {
+        start_over(&mut task);
     }
     payload.retain(|key, _| !FIELDS.contains(&key.as_str()));
     task.extra = payload;
@@ -142,62 +139,87 @@ struct Reader<'a> {
 type Read<T> = Result<Option<T>, Failure>;
 
 impl<'a> Reader<'a> {
-    fn task(&self, id: TaskId, mut status: TaskStatus, now: Timestamp) -> Result<Task, Failure> {
-        let depends_on = self.ids(&["depends_on", "dependencies"])?;
-        if !self.own && status == TaskStatus::Pending && !depends_on.is_empty() {
-            status = TaskStatus::Waiting;
-        }
-        if !self.own && matches!(status, TaskStatus::Pending | TaskStatus::Waiting) && self.wants_approval()? {
-            status = TaskStatus::AwaitingApproval;
-        }
-        let created_at = self.time(&["created_at", "created"])?.unwrap_or(now);
-        let updated_at = match self.time(&["updated_at"])? {
-            Some(at) if self.own || self.kept_as_is => at,
-            _ => now,
-        };
-        let finished_at = self.time(&["finished_at", "completed_at"])?;
-        Ok(Task {
+    /// What the point orders, which is `status` by its own word.
+    fn spec(&self, status: TaskStatus, now: Timestamp) -> Result<TaskSpec, Failure> {
+        // A point that is already more than ordered has its approvals, or needs none.
+        let may_ask = !self.own && matches!(status, TaskStatus::Pending | TaskStatus::Waiting);
+        Ok(TaskSpec {
             goal: self.goal()?,
-            status,
-            run_at: self.time(&RUN_AT)?.unwrap_or(now),
+            run_at: self.time("run_at")?.unwrap_or(now),
             priority: self.priority()?,
-            agent: self.text(&["agent", "agent_name"])?,
-            capabilities: self.words(&["capabilities", "required_capabilities"])?,
-            depends_on,
+            agent: self.text("agent")?,
+            capabilities: self.words("capabilities")?,
+            depends_on: self.ids("depends_on")?,
             on_dependency_failure: self.one_of("on_dependency_failure", "block or continue")?,
-            parent: self.ids(&["parent"])?.pop(),
+            parent: self.ids("parent")?.pop(),
             lineage: self.lineage()?,
-            unique_key: self.text(&["unique_key", "idempotency_key"])?,
+            unique_key: self.text("unique_key")?,
             unique_for: self.one_of("unique_for", "alive, forever, or a period such as 90s, 15m, 12h or 7d")?,
-            concurrency_key: self.text(&["concurrency_key", "fairness_key"])?,
-            schedule_id: self.text(&["schedule_id"])?,
-            attempt: self.count(&["attempt"], &SANE_COUNT, 0)?,
+            concurrency_key: self.text("concurrency_key")?,
+            schedule_id: self.text("schedule_id")?,
             max_attempts: self.max_attempts()?,
-            crashes: self.count(&["crashes"], &SANE_COUNT, 0)?,
-            releases: self.count(&["releases"], &SANE_COUNT, 0)?,
             timeout_s: self.timeout_s()?,
             plan: self.plan()?,
             context: self.object("context")?,
-            tags: self.words(&["tags", "labels"])?,
-            user: self.text(&["user", "user_id"])?,
+            tags: self.words("tags")?,
+            user: self.text("user")?,
+            approval: if may_ask && self.wants_approval()? { Need::Required } else { Need::None },
+        })
+    }
+
+    /// Refuses an order that another client cannot have meant as a task, or that exceeds a limit.
+    fn check(&self, spec: &TaskSpec) -> Result<(), Failure> {
+        if let Some(refused) = hints::too_many(self.payload).or_else(|| hints::recurrence(self.payload)) {
+            return Err(refused);
+        }
+        spec.validate(&SpecLimits::FOREIGN).map_err(|InvalidSpec(faults)| {
+            let told = faults.iter().map(|fault| {
+                let (key, text) = (self.find(fault.field).map_or(fault.field, |(key, _)| key), fault.to_string());
+                if text.starts_with(&format!("{key}: ")) { text } else { format!("{key}: {text}") }
+            });
+            Failure::invalid(told.collect::<Vec<_>>().join("; "))
+        })
+    }
+
+    /// The task that carries out `spec`, with what the point tells of its state.
+    fn task(&self, id: TaskId, mut status: TaskStatus, mut spec: TaskSpec, now: Timestamp) -> Result<Task, Failure> {
+        if !self.own && status == TaskStatus::Pending && !spec.depends_on.is_empty() {
+            status = TaskStatus::Waiting;
+        }
+        if std::mem::take(&mut spec.approval) == Need::Required {
+            status = TaskStatus::AwaitingApproval;
+        }
+        let created_at = self.time("created_at")?.unwrap_or(now);
+        let updated_at = match self.time("updated_at")? {
+            Some(at) if self.own || self.kept_as_is => at,
+            _ => now,
+        };
+        let finished_at = self.time("finished_at")?;
+        Ok(Task {
+            status,
+            attempt: self.count("attempt")?,
+            crashes: self.count("crashes")?,
+            releases: self.count("releases")?,
             claim: self.claim(status),
             created_at,
             updated_at,
             finished_at: if status.is_terminal() { finished_at.or(Some(updated_at)) } else { None },
-            result: self.find(&["result", "output"]).map(|(_, value)| value.clone()),
+            result: self.find("result").map(|(_, value)| value.clone()),
             error: self.error(),
-            cancel_requested: self.truth(&["cancel_requested"])?,
+            cancel_requested: self.truth("cancel_requested")?,
             approvals: self.approvals()?,
-            ..Task::new(id, "", now)
+            ..spec.into_task(id, &UNLIMITED, now)
         })
     }
 
-    /// The first of `names` that is there and not null, exactly so or, for foreign points, spelled otherwise.
-    fn find(&self, names: &[&str]) -> Option<(&'a str, &'a Value)> {
+    /// The value of `field` and the name it is written under, unless it is null: its own name, or in foreign points another
+    /// one or another spelling.
+    fn find(&self, field: &'static str) -> Option<(&'a str, &'a Value)> {
         let present = |(key, value): (&'a String, &'a Value)| (!value.is_null()).then_some((key.as_str(), value));
         if self.own {
-            return names.first().and_then(|name| self.payload.get_key_value(*name)).and_then(present);
+            return self.payload.get_key_value(field).and_then(present);
         }
+        let names = names_of(field).unwrap_or(slice::from_ref(&field));
         if self.payload.len() > MAX_FIELDS {
             return names.iter().find_map(|name| self.payload.get_key_value(*name).and_then(present));
         }
@@ -216,7 +238,7 @@ impl<'a> Reader<'a> {
     }
 
     fn status(&self) -> Result<TaskStatus, Failure> {
-        let Some((key, value)) = self.find(&["status", "state"]) else { return Ok(TaskStatus::Pending) };
+        let Some((key, value)) = self.find("status") else { return Ok(TaskStatus::Pending) };
         let read = match value {
             Value::String(text) => text.parse().ok(),
             _ => None,
@@ -225,30 +247,21 @@ impl<'a> Reader<'a> {
     }
 
     fn goal(&self) -> Result<String, Failure> {
-        let allowed = format!("a text of 1 to {MAX_GOAL_CHARS} characters");
-        let Some((key, value)) = self.find(&["goal", "description", "prompt", "task"]) else {
+        let Some((key, value)) = self.find("goal") else {
             if self.kept_as_is {
                 return Ok(String::new());
             }
-            return Err(Failure::invalid(format!(
-                "goal: missing: use {allowed}, named goal, description, prompt or task"
-            )));
+            let names = names_of("goal").unwrap_or_default().join(", ");
+            return Err(Failure::invalid(format!("goal: missing: write a text under one of the names {names}")));
         };
-        let read = match value {
-            Value::String(text) if self.kept_as_is => Ok(Some(text.clone())),
-            Value::String(text) if text.trim().is_empty() => self.refuse(key, value, &allowed),
-            // Bytes bound characters from above, so that only long texts are counted.
-            Value::String(text) if text.len() > MAX_GOAL_CHARS && text.chars().count() > MAX_GOAL_CHARS => {
-                self.refuse(key, value, &allowed)
-            }
-            Value::String(text) => Ok(Some(text.clone())),
-            _ => self.refuse(key, value, &allowed),
-        };
-        read.map(Option::unwrap_or_default)
+        match value {
+            Value::String(text) => Ok(text.clone()),
+            _ => self.refuse(key, value, "a text").map(Option::unwrap_or_default),
+        }
     }
 
     fn priority(&self) -> Result<u8, Failure> {
-        let Some((key, value)) = self.find(&["priority"]) else { return Ok(DEFAULT_PRIORITY) };
+        let Some((key, value)) = self.find("priority") else { return Ok(DEFAULT_PRIORITY) };
         let word = value.as_str().map(|text| text.trim().to_ascii_lowercase());
         let number = match word.as_deref() {
             Some("lowest") => Some(0),
@@ -267,24 +280,38 @@ impl<'a> Reader<'a> {
     }
 
     fn timeout_s(&self) -> Result<u64, Failure> {
-        let read = self.whole(&["timeout_s", "timeout_seconds", "timeout"], limits::TIMEOUT_S)?;
-        // Another client may have marked its point as read before.
-        Ok(read.map_or(DEFAULT_TIMEOUT_S, |seconds| seconds.min(*limits::TIMEOUT_S.end())))
+        let allowed = SpecLimits::FOREIGN.timeout_s;
+        let read = self.whole("timeout_s", &allowed)?;
+        Ok(self.kept(read, &allowed, DEFAULT_TIMEOUT_S))
     }
 
     fn max_attempts(&self) -> Result<u32, Failure> {
-        if self.find(&["max_attempts"]).is_none() && !self.own {
-            let retries = self.whole(&["max_retries"], 0..=u64::from(*limits::ATTEMPTS.end()) - 1)?;
-            if let Some(attempts) = retries.and_then(|retries| u32::try_from(retries + 1).ok()) {
-                return Ok(attempts);
-            }
+        let allowed = SpecLimits::FOREIGN.max_attempts;
+        let (least, most) = (u64::from(*allowed.start()), u64::from(*allowed.end()));
+        let mut read = self.whole("max_attempts", &(least..=most))?;
+        if self.find("max_attempts").is_none() && !self.own {
+            read = self.whole("max_retries", &(least - 1..=most - 1))?.map(|retries| retries.saturating_add(1));
         }
-        let allowed = u64::from(*limits::ATTEMPTS.start())..=u64::from(*limits::ATTEMPTS.end());
-        self.count(&["max_attempts"], &allowed, DEFAULT_MAX_ATTEMPTS)
+        let read = read.map(|attempts| u32::try_from(attempts).unwrap_or(u32::MAX));
+        if self.own {
+            return Ok(read.unwrap_or(DEFAULT_MAX_ATTEMPTS));
+        }
+        Ok(self.kept(read, &allowed, DEFAULT_MAX_ATTEMPTS))
+    }
+
+    /// What is made of a number that was read. One that exceeds `allowed` is left for [`TaskSpec::validate`] to refuse, but
+    /// where nothing is refused: another client may have marked its point as read before, and a point that has ended may
+    /// be run again.
+    fn kept<T: Copy + PartialOrd>(&self, read: Option<T>, allowed: &RangeInclusive<T>, default: T) -> T {
+        match read {
+            Some(number) if self.own && number > *allowed.end() => *allowed.end(),
+            Some(number) if self.kept_as_is && !self.own && !allowed.contains(&number) => default,
+            other => other.unwrap_or(default),
+        }
     }
 
     fn plan(&self) -> Read<Plan> {
-        let Some((key, value)) = self.find(&["plan"]) else { return Ok(None) };
+        let Some((key, value)) = self.find("plan") else { return Ok(None) };
         let read = match value {
             Value::String(text) => json::read(text).and_then(serde_json::from_value),
             other => serde_json::from_value(other.clone()),
@@ -297,7 +324,7 @@ impl<'a> Reader<'a> {
     }
 
     fn wants_approval(&self) -> Result<bool, Failure> {
-        let Some((key, value)) = self.find(&["approval"]) else { return Ok(false) };
+        let Some((key, value)) = self.find("approval") else { return Ok(false) };
         match value.as_str().map(|text| text.trim().to_ascii_lowercase()).as_deref() {
             Some("required") => Ok(true),
             Some("none" | "") => Ok(false),
@@ -326,7 +353,7 @@ impl<'a> Reader<'a> {
 
     /// A failure in qron's form, or what somebody else says went wrong.
     fn error(&self) -> Option<Failure> {
-        match self.find(&["error", "error_message"])?.1 {
+        match self.find("error")?.1 {
             Value::String(text) if text.trim().is_empty() => None,
             Value::String(text) => Some(Failure::permanent(text.clone())),
             value => Some(serde_json::from_value(value.clone()).unwrap_or_else(|_| Failure::permanent(shown(value)))),

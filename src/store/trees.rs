@@ -20,7 +20,7 @@ use super::values::{from_payload, point_id, task_id};
 use super::{Store, StoreError, TaskFilter};
 use crate::domain::budget::Spent;
 use crate::domain::id::TaskId;
-use crate::domain::task::{Task, TaskStatus, limits};
+use crate::domain::task::{SpecLimits, Task, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::domain::tree::{MAX_TREE_TASKS, TreeSpent};
 use crate::domain::unique::UniqueFor;
@@ -236,7 +236,7 @@ impl Store {
 /// The key of a place: longer than the unique key of a task may be, so that no client takes places or forges one by a key of
 /// its own.
 fn key_of(root: TaskId, number: u64) -> String {
-    format!("place {number:0>width$} in the tree of {root}", width = *limits::UNIQUE_KEY_CHARS.end())
+    format!("place {number:0>width$} in the tree of {root}", width = *SpecLimits::STORED.unique_key_chars.end())
 }
 
 /// What looking for a place comes to.
@@ -266,8 +266,8 @@ mod tests {
         let now = Timestamp::from_millis(0);
         for (root, number) in [(TaskId::Number(7), 0), (TaskId::fresh(), 9_999)] {
             let task = Task { unique_key: Some(key_of(root, number)), ..Task::new(root, "a goal", now) };
-            let faults = limits::faults(&task, &limits::GOAL_CHARS);
-            assert!(faults.iter().any(|fault| fault.contains("unique_key")), "{faults:?}");
+            let invalid = task.validate(&SpecLimits::STORED).expect_err("too long");
+            assert!(invalid.0.iter().any(|fault| fault.field == "unique_key"), "{invalid}");
         }
         assert_ne!(key_of(TaskId::Number(7), 1), key_of(TaskId::Number(7), 11));
     }

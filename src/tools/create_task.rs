@@ -17,14 +17,16 @@ use super::inputs::{object, parse, refused};
 use super::toolbox::store_failure;
 use super::{Settings, Tool, ToolContext};
 use crate::clock;
-use crate::domain::approval::{Approval, ApprovalPolicy, Subject};
-use crate::domain::dependency::unknown;
+use crate::domain::approval::{ApprovalPolicy, Need, Subject};
+use crate::domain::dependency::{OnDependencyFailure, unknown};
 use crate::domain::failure::Failure;
 use crate::domain::handover::MAX_HANDOVER_BYTES;
 use crate::domain::id::{TaskId, derived, joined};
 use crate::domain::plan::Plan;
 use crate::domain::schedule::zone::Zone;
-use crate::domain::task::{DEFAULT_PRIORITY, MAX_GOAL_CHARS, MAX_PRIORITY, Task, TaskStatus, limits};
+use crate::domain::task::{
+    DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, InvalidSpec, SpecLimits, Task, TaskSpec,
+};
 use crate::domain::time::Timestamp;
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
 use crate::domain::tree::{Lineage, Rights, TreeBudget};
@@ -38,8 +40,6 @@ pub const NAME: &str = "create_task";
 const MAX_GENERATIONS: u32 = 5;
 /// Tasks that one task may make, all its attempts together.
 const MAX_CHILDREN: u64 = 100;
-/// Largest context, in bytes of JSON.
-const MAX_CONTEXT: usize = 64 * 1024;
 
 /// Names of the tools there are.
 pub(super) type Names = Arc<RwLock<BTreeSet<String>>>;
@@ -92,7 +92,12 @@ struct Arguments {
 #[async_trait]
 impl Tool for CreateTask {
     fn spec(&self) -> ToolSpec {
-        let word = json!({ "type": "string", "minLength": 1, "maxLength": limits::NAME_CHARS.end() });
+        // The limits are told in words: what exceeds them is refused as at every other door, with all faults at once.
+        let limits = SpecLimits::TOOL;
+        let (goal, priority) = (limits.goal_chars, limits.priority);
+        let text = |description: String| json!({ "type": "string", "description": description });
+        let texts =
+            |description: String| json!({ "type": "array", "items": { "type": "string" }, "description": description });
         ToolSpec {
             name: NAME.into(),
             description: "Creates a task that an agent carries out later, apart from this one. Answers {\"task_id\", \
@@ -100,28 +105,36 @@ impl Tool for CreateTask {
                 .into(),
             parameters: object(
                 &json!({
-                    "goal": {
-                        "type": "string", "minLength": 1, "maxLength": MAX_GOAL_CHARS,
-                        "description": "what shall be achieved, with all that is needed to understand it"
+                    "goal": text(format!(
+                        "what shall be achieved, with all that is needed to understand it, in {} to {} characters",
+                        goal.start(), goal.end()
+                    )),
+                    "run_at": text("RFC 3339, or without an offset on the local clock; at once when absent".to_owned()),
+                    "priority": {
+                        "type": "integer",
+                        "description": format!(
+                            "{} (can wait) to {} (urgent); {DEFAULT_PRIORITY} when absent", priority.start(), priority.end()
+                        )
                     },
-                    "run_at": { "type": "string", "description": "RFC 3339, or without an offset on the local clock; at once when absent" },
-                    "priority": { "type": "integer", "minimum": 0, "maximum": MAX_PRIORITY },
-                    "agent": word,
-                    "capabilities": { "type": "array", "items": word, "maxItems": 20 },
-                    "context": { "type": "object", "description": "data for the agent, up to 64 KiB" },
+                    "agent": text("agent that shall do it; one that can when absent".to_owned()),
+                    "capabilities": texts(format!(
+                        "what its agent must be able to do, at most {} words", limits.max_capabilities
+                    )),
+                    "context": {
+                        "type": "object",
+                        "description": format!("data for the agent, up to {} KiB", limits.max_context_bytes / 1024)
+                    },
                     "plan": { "type": "object", "description": "steps to carry out; planned by the agent when absent" },
-                    "unique_key": {
-                        "type": "string", "minLength": 1, "maxLength": 256,
-                        "description": "while a task of this user that has not ended carries it, no other is made"
-                    },
-                    "unique_for": {
-                        "type": "string", "maxLength": 20,
-                        "description": "how long the key keeps others out: alive (the default), forever, or 90s, 15m, 12h, 7d"
-                    },
-                    "depends_on": {
-                        "type": "array", "items": { "type": "string", "maxLength": 40 }, "maxItems": 100,
-                        "description": "ids of tasks that must be completed first"
-                    },
+                    "unique_key": text(format!(
+                        "while a task of this user that has not ended carries it, no other is made; up to {} characters",
+                        limits.unique_key_chars.end()
+                    )),
+                    "unique_for": text(
+                        "how long the key keeps others out: alive (the default), forever, or 90s, 15m, 12h, 7d".to_owned()
+                    ),
+                    "depends_on": texts(format!(
+                        "ids of tasks that must be completed first, at most {}", limits.max_dependencies
+                    )),
                 }),
                 &["goal"],
             ),
@@ -145,9 +158,9 @@ impl Tool for CreateTask {
             refused(NAME, context, format!("task {} is no longer there, so it makes no more tasks", context.task_id))
         })?;
         let rights = parent.rights_of_child(&context.rights);
-        let task = self.read(context, arguments, &rights, now)?;
-        self.check_dependencies(&task).await?;
-        let task = self.as_child(task, &parent, rights, context, now)?;
+        let spec = self.read(context, arguments, &rights, now)?;
+        self.check_dependencies(&spec).await?;
+        let task = self.as_child(spec, &parent, rights, context, now)?;
         let tree = self.slots_for(&task, &parent, context).await?;
         let run_at = task.run_at.to_rfc3339();
         let inserted = self.queue.submit_child(task, tree, now).await;
@@ -157,24 +170,59 @@ impl Tool for CreateTask {
 }
 
 impl CreateTask {
-    /// The task that the arguments describe, before it is known whose child it is.
+    /// The order that the arguments describe, before it is known whose child its task is.
     fn read(
         &self,
         context: &ToolContext,
         arguments: Arguments,
         rights: &Rights,
         now: Timestamp,
-    ) -> Result<Task, Failure> {
-        let Arguments { goal, run_at, priority, agent, capabilities, context: data, plan, .. } = arguments;
-        let (depends_on, unique_for) = (arguments.depends_on, arguments.unique_for);
-        if goal.trim().is_empty() {
-            return Err(Failure::invalid("goal is empty: say what shall be achieved"));
+    ) -> Result<TaskSpec, Failure> {
+        let Arguments {
+            goal,
+            run_at,
+            priority,
+            agent,
+            capabilities,
+            context: data,
+            plan,
+            depends_on,
+            unique_key,
+            unique_for,
+        } = arguments;
+        let mut faults = Vec::new();
+        let run_at = run_at.map_or(Ok(now), |run_at| self.zone.read(&run_at)).unwrap_or_else(|reason| {
+            faults.push(format!("run_at: {reason}"));
+            now
+        });
+        let mut spec = TaskSpec {
+            goal,
+            run_at,
+            priority: priority.unwrap_or(DEFAULT_PRIORITY),
+            agent,
+            capabilities,
+            depends_on,
+            on_dependency_failure: OnDependencyFailure::default(),
+            unique_key,
+            unique_for,
+            max_attempts: DEFAULT_MAX_ATTEMPTS,
+            timeout_s: DEFAULT_TIMEOUT_S,
+            plan,
+            context: data,
+            user: context.user.clone(),
+            // What follows is the parent's to say, see `as_child`.
+            parent: None,
+            lineage: Lineage::default(),
+            concurrency_key: None,
+            schedule_id: None,
+            tags: Vec::new(),
+            approval: Need::None,
+        };
+        faults.extend(spec.validate(&SpecLimits::TOOL).err().iter().flat_map(InvalidSpec::messages));
+        if !faults.is_empty() {
+            return Err(Failure::invalid(faults.join("; ")));
         }
-        let bytes = Value::from(data.clone()).to_string().len();
-        if bytes > MAX_CONTEXT {
-            return Err(Failure::invalid(format!("context has {bytes} bytes; at most {MAX_CONTEXT} are allowed")));
-        }
-        if let Some(plan) = &plan {
+        if let Some(plan) = &spec.plan {
             if plan.steps.is_empty() {
                 return Err(Failure::invalid("plan: it has no steps; leave it out to have one made"));
             }
@@ -182,48 +230,28 @@ impl CreateTask {
             let tools: Vec<&str> = tools.iter().map(String::as_str).filter(|tool| rights.allows_tool(tool)).collect();
             plan.validate(&tools).map_err(|error| Failure::invalid(error.to_string()))?;
         }
-        let agent = delegate(agent, rights).map_err(|reason| refused(NAME, context, reason))?;
-        let run_at = run_at.map(|run_at| self.zone.read(&run_at)).transpose();
-        let run_at = run_at.map_err(|reason| Failure::invalid(format!("run_at: {reason}")))?.unwrap_or(now);
+        spec.agent = delegate(spec.agent, rights).map_err(|reason| refused(NAME, context, reason))?;
         // Keys of different users must not meet.
-        let unique_key = arguments.unique_key.map(|key| match &context.user {
+        spec.unique_key = spec.unique_key.map(|key| match &context.user {
             Some(user) => format!("tool:user:{}", joined(user, &key)),
             None => format!("tool:key:{key}"),
         });
-        let status = if depends_on.is_empty() { TaskStatus::Pending } else { TaskStatus::Waiting };
-        // A repeated call names the same task, so that it is made once even when it has ended meanwhile.
-        let id = TaskId::Uuid(derived(&["call", &context.idempotency_key]));
-        let task = Task {
-            run_at,
-            priority: priority.unwrap_or(DEFAULT_PRIORITY),
-            agent,
-            capabilities,
-            context: data,
-            plan,
-            user: context.user.clone(),
-            status,
-            depends_on,
-            unique_key,
-            unique_for,
-            ..Task::new(id, goal, now)
-        };
-        let faults = limits::faults(&task, &limits::GOAL_CHARS);
-        if faults.is_empty() { Ok(task) } else { Err(Failure::invalid(faults.join("; "))) }
+        Ok(spec)
     }
 
     /// A task that waits for one that does not exist would wait in vain. One of another user does not exist for it.
-    async fn check_dependencies(&self, task: &Task) -> Result<(), Failure> {
-        let known = self.store.standings(&task.depends_on).await.map_err(|error| store_failure(&error))?;
-        match task.depends_on.iter().find(|id| known.get(id).is_none_or(|there| there.user != task.user)) {
-            Some(id) => Err(Failure::invalid(unknown("depends_on", *id, task.user.as_deref()))),
+    async fn check_dependencies(&self, spec: &TaskSpec) -> Result<(), Failure> {
+        let known = self.store.standings(&spec.depends_on).await.map_err(|error| store_failure(&error))?;
+        match spec.depends_on.iter().find(|id| known.get(id).is_none_or(|there| there.user != spec.user)) {
+            Some(id) => Err(Failure::invalid(unknown("depends_on", *id, spec.user.as_deref()))),
             None => Ok(()),
         }
     }
 
-    /// `task` as a child of the task that calls, unless that is itself too far down.
+    /// The task of `spec` as a child of the task that calls, unless that is itself too far down.
     fn as_child(
         &self,
-        mut task: Task,
+        mut spec: TaskSpec,
         parent: &Task,
         rights: Rights,
         context: &ToolContext,
@@ -242,17 +270,18 @@ impl CreateTask {
                  fields of them, or let the task read them itself"
             )));
         }
-        task.tags.push(format!("spawned-by:{}", parent.id));
-        task.parent = Some(parent.id);
-        task.lineage = Lineage { root: Some(parent.root()), generation: generation + 1, rights, handover };
+        spec.tags.push(format!("spawned-by:{}", parent.id));
+        spec.parent = Some(parent.id);
+        spec.lineage = Lineage { root: Some(parent.root()), generation: generation + 1, rights, handover };
         // What a customer's task makes is the customer's, too.
-        task.concurrency_key.clone_from(&parent.concurrency_key);
+        spec.concurrency_key.clone_from(&parent.concurrency_key);
         // A person agreed to what the parent asks for, not to what it makes.
         if parent.approvals.iter().any(|approval| approval.subject == Subject::Task) {
-            task.status = TaskStatus::AwaitingApproval;
-            task.approvals = vec![Approval::of_task(&task, &self.approvals, now)];
+            spec.approval = Need::Required;
         }
-        Ok(task)
+        // A repeated call names the same task, so that it is made once even when it has ended meanwhile.
+        let id = TaskId::Uuid(derived(&["call", &context.idempotency_key]));
+        Ok(spec.into_task(id, &self.approvals, now))
     }
 
     /// The slots of the tree that `task` joins; none when the same call made it before.

@@ -61,6 +61,57 @@ async fn what_exceeds_a_bound_is_refused_by_tasks_and_schedules_alike() {
     app.stop().await;
 }
 
+/// What each door says of a task with this field: the API, a schedule, the tool `create_task` of a running task, and a point
+/// of another client.
+async fn refusals(
+    app: &TestApp,
+    client: &Qdrant,
+    tasks: &str,
+    field: &str,
+    value: &Value,
+) -> [(&'static str, String); 4] {
+    let body = with(field, value.clone());
+    let (_, of_task) = app.post("/api/v1/tasks", &body).await;
+    let (_, of_schedule) = app.post("/api/v1/schedules", &json!({"id": "s", "every": "1h", "task": body})).await;
+
+    let mut arguments = json!({"goal": "a task that a task makes"});
+    arguments[field] = value.clone();
+    let plan = json!([{"id": "make", "tool": "create_task", "arguments": arguments}]);
+    let maker = json!({"goal": "make a task that is refused", "max_attempts": 1, "plan": plan});
+    let maker = app.submit(&maker).await;
+    let of_tool = app.until(&maker, "failed").await["error"]["message"].to_string();
+
+    let mut point = json!({"goal": "a task of another client"});
+    point[field] = value.clone();
+    let payload = Payload::try_from(point).expect("an object");
+    let id = uuid::Uuid::new_v4().to_string();
+    let point = PointStruct::new(id.clone(), NamedVectors::default(), payload);
+    client.upsert_points(UpsertPointsBuilder::new(tasks, vec![point]).wait(true)).await.expect("written");
+    let of_point = app.until(&id, "failed").await["error"]["message"].to_string();
+    [("task", of_task.to_string()), ("schedule", of_schedule.to_string()), ("tool", of_tool), ("point", of_point)]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_door_refuses_the_same_with_the_same_rule() {
+    let prefix = common::unique_prefix();
+    let settings = [("QRON__STORE__PREFIX", prefix.as_str()), ("QRON__SCHEDULER__SWEEP", "* * * * * *")];
+    let app = TestApp::with(&settings).await;
+    let client = Qdrant::from_url(&common::qdrant_url()).skip_compatibility_check().build().expect("a client");
+    for (field, value, rule) in [
+        ("goal", json!(" "), "the goal has 0 characters: use "),
+        ("goal", json!("x".repeat(50_001)), "the goal has 50001 characters: use "),
+        ("agent", json!("x".repeat(201)), "agent: a text of 201 characters; use 1 to 200"),
+        ("capabilities", json!(["x".repeat(201)]), "capabilities: a text of 201 characters; use 1 to 200"),
+        ("capabilities", json!(vec!["x"; 101]), "capabilities has 101 entries; the most is "),
+    ] {
+        for (door, refusal) in refusals(&app, &client, &format!("{prefix}tasks"), field, &value).await {
+            let shown: String = refusal.chars().take(500).collect();
+            assert!(refusal.contains(rule), "{door}, {field}: {shown} does not say {rule:?}");
+        }
+    }
+    app.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_longer_than_the_budget_of_every_agent_that_could_take_it_is_refused() {
     let settings = [

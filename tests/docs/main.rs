@@ -1,6 +1,7 @@
 //! What the pages say holds: links, commands, settings, examples.
 
 mod examples;
+mod limits;
 mod operations;
 mod tools;
 

@@ -186,14 +186,24 @@ async fn a_task_that_cannot_be_done_is_not_created() {
     let place = Place::new().await;
     let parent = place.task(None, |_| {}).await;
     let step = |tool: &str, wait: &str| json!({ "steps": [{ "id": "a", "tool": tool, "depends_on": [wait] }] });
+    let nested = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!([inner]));
+    let deep_step = json!({ "id": "a", "tool": "calculate", "arguments": { "expression": nested(13) } });
+    let deep_plan = json!({ "steps": [deep_step] });
     for (arguments, told) in [
-        (json!({ "goal": "  " }), "goal is empty"),
-        (json!({ "goal": "x".repeat(50_001) }), "/goal"),
-        (json!({ "goal": "x", "priority": 11 }), "/priority"),
+        (json!({ "goal": "  " }), "the goal has 0 characters: use 1 to 50000"),
+        (json!({ "goal": "x".repeat(50_001) }), "the goal has 50001 characters: use 1 to 50000"),
+        (json!({ "goal": "x", "priority": 11 }), "priority 11 is out of range: use 0 to 10"),
         (json!({ "goal": "x", "run_at": "tomorrow" }), "tomorrow"),
         (json!({ "goal": "x", "user": "root" }), "user"),
         (json!({ "goal": "x", "tags": ["x"] }), "tags"),
         (json!({ "goal": "x", "context": { "big": "x".repeat(70_000) } }), "context has"),
+        (json!({ "goal": "x", "context": { "deep": nested(17) } }), "context is nested deeper than 16 levels"),
+        (json!({ "goal": "x", "plan": deep_plan }), "plan is nested deeper than 16 levels"),
+        (json!({ "goal": "x", "unique_key": "k".repeat(257) }), "unique_key: a text of 257 characters; use 1 to 256"),
+        (
+            json!({ "goal": " ", "priority": 11, "run_at": "never" }),
+            "; the goal has 0 characters: use 1 to 50000; priority 11",
+        ),
         (json!({ "goal": "x", "plan": { "steps": [] } }), "no steps"),
         (json!({ "goal": "x", "plan": step("fly", "a") }), "\"fly\""),
         (json!({ "goal": "x", "plan": step("calculate", "a") }), "a -> a"),

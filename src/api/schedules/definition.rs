@@ -8,6 +8,7 @@ use crate::domain::schedule::template::{Template, Words};
 use crate::domain::schedule::timing::Spec;
 use crate::domain::schedule::zone::Zone;
 use crate::domain::schedule::{CatchUp, DEFAULT_WINDOW_MS, Definition, MAX_JITTER_MS, Overlap};
+use crate::domain::task::TaskSpec;
 use crate::domain::time::Timestamp;
 
 /// The body of a definition.
@@ -70,8 +71,8 @@ impl Body {
         spec.map(|spec| Times { spec, zone, start, end })
     }
 
-    /// The definition, in the zone `otherwise` unless it names one, and the template as it would be filled now.
-    pub(super) fn read(self, id: &str, otherwise: Zone, now: Timestamp) -> Result<(Definition, Template), Vec<String>> {
+    /// The definition, in the zone `otherwise` unless it names one, and what it would order now.
+    pub(super) fn read(self, id: &str, otherwise: Zone, now: Timestamp) -> Result<(Definition, TaskSpec), Vec<String>> {
         let mut errors = Vec::new();
         let times = self.times(otherwise, &mut errors);
         let jitter_ms = self.jitter.as_ref().and_then(|jitter| length("jitter", jitter, &mut errors)).unwrap_or(0);
@@ -91,6 +92,9 @@ impl Body {
         }
         let Some(Times { spec, zone, start, end }) = times.filter(|_| errors.is_empty()) else { return Err(errors) };
         let filled = task.filled(&Words::new(id, now, now, zone)).map_err(|error| vec![error])?;
+        let mut order = filled.into_spec(now).map_err(|error| vec![format!("task: {error}")])?;
+        // A goal is as long as what it says.
+        order.goal = order.goal.trim().to_owned();
         let definition = Definition {
             spec,
             zone,
@@ -103,7 +107,7 @@ impl Body {
             task,
         };
         definition.timing(now).map_err(|error| vec![error.to_string()])?;
-        Ok((definition, filled))
+        Ok((definition, order))
     }
 }
 

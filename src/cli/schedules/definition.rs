@@ -9,6 +9,8 @@ use crate::api::views::schedules::{SavedView, ScheduleView};
 use crate::cli::client::Client;
 use crate::cli::task_options::{TaskOptions, object};
 use crate::cli::{CliError, output};
+use crate::domain::json::field_names;
+use crate::domain::schedule::template::Template;
 
 /// What fires it.
 #[derive(Debug, Args)]
@@ -158,24 +160,16 @@ impl Add {
     }
 }
 
-/// What can be taken away from a schedule, and from what its tasks are like.
+/// What can be taken away from a schedule.
 const OF_SCHEDULE: [&str; 7] = ["zone", "start", "end", "jitter", "overlap", "catch_up", "catch_up_window"];
-const OF_TASK: [&str; 11] = [
-    "agent",
-    "approval",
-    "capabilities",
-    "concurrency_key",
-    "context",
-    "max_attempts",
-    "plan",
-    "priority",
-    "tags",
-    "timeout_s",
-    "user",
-];
+
+/// Every field of a template but the goal, without which there is none.
+fn of_task() -> impl Iterator<Item = &'static str> {
+    field_names::<Template>().iter().copied().filter(|field| *field != "goal")
+}
 
 fn what_can_go() -> PossibleValuesParser {
-    PossibleValuesParser::new(OF_SCHEDULE.iter().chain(&OF_TASK).copied())
+    PossibleValuesParser::new(OF_SCHEDULE.iter().copied().chain(of_task()))
 }
 
 #[derive(Debug, Args)]
@@ -214,7 +208,7 @@ impl Edit {
         let mut changes = self.when.body();
         changes.extend(self.policies.body());
         for field in self.unset {
-            let place = if OF_TASK.contains(&field.as_str()) { &mut task } else { &mut changes };
+            let place = if of_task().any(|name| name == field) { &mut task } else { &mut changes };
             place.insert(field, Value::Null);
         }
         if !task.is_empty() {

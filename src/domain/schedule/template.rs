@@ -5,9 +5,13 @@ use serde_json::{Map, Value};
 
 use super::zone::Zone;
 use crate::domain::approval::Need;
+use crate::domain::dependency::OnDependencyFailure;
+use crate::domain::json;
 use crate::domain::plan::{MAX_PLAN_BYTES, Plan};
-use crate::domain::task::{DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, Task, limits};
+use crate::domain::task::{DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, TaskSpec};
 use crate::domain::time::Timestamp;
+use crate::domain::tree::Lineage;
+use crate::domain::unique::UniqueFor;
 
 /// The placeholders: the id of the schedule, the time of the firing and its day in the zone, the time of the firing
 /// before it, and the zone.
@@ -61,6 +65,12 @@ pub struct Template {
     /// Whether a person must agree before each of its tasks runs.
     #[serde(default, skip_serializing_if = "Need::is_none")]
     pub approval: Need,
+}
+
+/// The plan of a template whose placeholders are replaced; an error about it names its place below `plan`.
+#[derive(Deserialize)]
+struct WithPlan {
+    plan: Option<Plan>,
 }
 
 const fn default_priority() -> u8 {
@@ -182,29 +192,49 @@ impl Template {
         (put(&self.goal), self.tags.iter().map(put).collect())
     }
 
-    /// What is said of the task goes into `task`, but for the approval; its placeholders must have been replaced.
+    /// The order of one task, due at `run_at`; the placeholders must have been replaced.
     ///
     /// # Errors
-    /// What is wrong with the plan, or which bound the task exceeds once its placeholders are replaced.
-    pub fn apply(self, task: Task) -> Result<Task, String> {
-        let plan: Option<Plan> =
-            self.plan.map(serde_json::from_value).transpose().map_err(|error| format!("plan: {error}"))?;
-        let task = Task {
-            goal: self.goal,
-            agent: self.agent,
-            capabilities: self.capabilities,
-            priority: self.priority,
-            max_attempts: self.max_attempts,
-            timeout_s: self.timeout_s,
+    /// What is wrong with the plan, after its place.
+    pub fn into_spec(self, run_at: Timestamp) -> Result<TaskSpec, String> {
+        let Self {
+            goal,
+            agent,
+            capabilities,
+            priority,
+            max_attempts,
+            timeout_s,
             plan,
-            context: self.context,
-            tags: self.tags,
-            user: self.user,
-            concurrency_key: self.concurrency_key,
-            ..task
-        };
-        let faults = limits::faults(&task, &limits::GOAL_CHARS);
-        if faults.is_empty() { Ok(task) } else { Err(faults.join("; ")) }
+            context,
+            tags,
+            user,
+            concurrency_key,
+            approval,
+        } = self;
+        let WithPlan { plan } = json::from_value(serde_json::json!({ "plan": plan }))?;
+        Ok(TaskSpec {
+            goal,
+            run_at,
+            priority,
+            agent,
+            capabilities,
+            max_attempts,
+            timeout_s,
+            plan,
+            context,
+            tags,
+            user,
+            concurrency_key,
+            approval,
+            // What follows belongs to a single task, and no template says it.
+            depends_on: Vec::new(),
+            on_dependency_failure: OnDependencyFailure::default(),
+            parent: None,
+            lineage: Lineage::default(),
+            unique_key: None,
+            unique_for: UniqueFor::default(),
+            schedule_id: None,
+        })
     }
 
     /// The step of the plan that has the name of a placeholder, so that `${…}` could mean either.
@@ -221,6 +251,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::task::SpecLimits;
 
     #[test]
     fn placeholders_are_replaced_wherever_there_is_text() {
@@ -243,9 +274,9 @@ mod tests {
         assert_eq!(filled.tags, ["${zone}"]);
         let arguments = &filled.plan.as_ref().expect("a plan")["steps"][0]["arguments"];
         assert_eq!(*arguments, json!({"at": ["2026-08-01T09:00:00+02:00"], "b": "${a.value}"}));
-        let task = filled.apply(Task::new(crate::domain::id::TaskId::Number(1), "", at)).expect("a task");
-        assert_eq!(task.plan.expect("a plan").steps.len(), 1);
-        assert_eq!(task.concurrency_key.as_deref(), Some("reports in Europe/Berlin"));
+        let spec = filled.into_spec(at).expect("an order");
+        assert_eq!(spec.plan.expect("a plan").steps.len(), 1);
+        assert_eq!((spec.run_at, spec.concurrency_key.as_deref()), (at, Some("reports in Europe/Berlin")));
     }
 
     #[test]
@@ -268,7 +299,6 @@ mod tests {
 
     #[test]
     fn what_exceeds_a_bound_makes_no_task() {
-        let blank = Task::new(crate::domain::id::TaskId::Number(1), "", Timestamp::from_millis(0));
         for (field, value, told) in [
             ("timeout_s", json!(2_592_001), "timeout_s 2592001"),
             ("max_attempts", json!(0), "max_attempts 0"),
@@ -279,9 +309,18 @@ mod tests {
             let mut body = json!({"goal": "x"});
             body[field] = value;
             let template: Template = serde_json::from_value(body).expect("a template");
-            let refused = template.apply(blank.clone()).expect_err(field);
+            let spec = template.into_spec(Timestamp::from_millis(0)).expect("an order");
+            let refused = spec.validate(&SpecLimits::FIRING).expect_err(field).to_string();
             assert!(refused.contains(told), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_plan_that_cannot_be_read_is_told_with_its_place() {
+        let body = json!({"goal": "x", "plan": {"steps": [{"id": "a", "tool": 7}]}});
+        let template: Template = serde_json::from_value(body).expect("a template");
+        let refused = template.into_spec(Timestamp::from_millis(0)).expect_err("no plan");
+        assert!(refused.starts_with("plan.steps[0].tool: invalid type"), "{refused}");
     }
 
     #[test]

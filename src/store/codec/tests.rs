@@ -150,22 +150,22 @@ fn nested(depth: usize) -> Value {
 /// A task with every field anywhere around its bounds.
 fn any_task() -> impl Strategy<Value = Task> {
     let numbers = (
-        prop_oneof![30 => limits::TIMEOUT_S, 1 => Just(0), 1 => Just(2_592_001), 1 => any::<u64>()],
-        prop_oneof![30 => limits::ATTEMPTS, 1 => Just(0), 1 => Just(1_001), 1 => any::<u32>()],
-        prop_oneof![30 => limits::PRIORITY, 1 => any::<u8>()],
+        prop_oneof![30 => SpecLimits::STORED.timeout_s, 1 => Just(0), 1 => Just(2_592_001), 1 => any::<u64>()],
+        prop_oneof![30 => SpecLimits::STORED.max_attempts, 1 => Just(0), 1 => Just(1_001), 1 => any::<u32>()],
+        prop_oneof![30 => SpecLimits::STORED.priority, 1 => any::<u8>()],
         any::<[u32; 3]>(),
         0_i64..253_402_300_800_000,
     );
     let names = (
-        proptest::option::of(text(limits::NAME_CHARS)),
-        proptest::option::of(text(limits::UNIQUE_KEY_CHARS)),
-        proptest::option::of(text(limits::NAME_CHARS)),
-        proptest::collection::vec(text(limits::NAME_CHARS), 0..2),
+        proptest::option::of(text(SpecLimits::STORED.name_chars)),
+        proptest::option::of(text(SpecLimits::STORED.unique_key_chars)),
+        proptest::option::of(text(SpecLimits::STORED.name_chars)),
+        proptest::collection::vec(text(SpecLimits::STORED.name_chars), 0..2),
         proptest::collection::vec("\\PC{1,8}", 0..3),
     );
     let rest = (
         proptest::sample::select(TaskStatus::ALL.to_vec()),
-        prop_oneof![20 => "\\PC{1,40}", 1 => text(limits::GOAL_CHARS)],
+        prop_oneof![20 => "\\PC{1,40}", 1 => text(SpecLimits::STORED.goal_chars)],
         prop_oneof![20 => 0_usize..15, 1 => 15_usize..20],
         proptest::option::of(prop_oneof![20 => 0_usize..12, 1 => 12_usize..20]),
         prop_oneof![Just(UniqueFor::Alive), Just(UniqueFor::Forever), (1_u64..99).prop_map(UniqueFor::Seconds)],
@@ -202,7 +202,7 @@ proptest! {
     #[test]
     fn whatever_the_codec_writes_it_reads_as_it_was(task in any_task()) {
         let alive = Task { status: TaskStatus::Pending, ..task.clone() };
-        let is_within = limits::faults(&alive, &limits::GOAL_CHARS).is_empty();
+        let is_within = alive.validate(&SpecLimits::STORED).is_ok();
         let written = encode_new(&task, Some("n"));
         // A record of what has ended may hold anything, and is shown as far as it can be read.
         if !task.status.is_terminal() {

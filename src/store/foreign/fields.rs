@@ -6,15 +6,15 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::words::whole;
-use super::{Read, Reader};
+use super::{Read, Reader, SANE_COUNT};
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
 use crate::domain::number;
 use crate::domain::time::Timestamp;
 
 impl Reader<'_> {
-    pub(super) fn time(&self, names: &[&str]) -> Read<Timestamp> {
-        let Some((key, value)) = self.find(names) else { return Ok(None) };
+    pub(super) fn time(&self, field: &'static str) -> Read<Timestamp> {
+        let Some((key, value)) = self.find(field) else { return Ok(None) };
         let read = if self.own { Timestamp::of_stored(value) } else { self.zone.read(value).ok() };
         match read {
             Some(at) => Ok(Some(at)),
@@ -22,8 +22,8 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn text(&self, names: &[&str]) -> Read<String> {
-        let Some((key, value)) = self.find(names) else { return Ok(None) };
+    pub(super) fn text(&self, field: &'static str) -> Read<String> {
+        let Some((key, value)) = self.find(field) else { return Ok(None) };
         match value {
             Value::String(text) if self.own => Ok(Some(text.clone())),
             Value::String(text) => Ok(Some(text.trim()).filter(|text| !text.is_empty()).map(str::to_owned)),
@@ -32,8 +32,8 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn words(&self, names: &[&str]) -> Result<Vec<String>, Failure> {
-        let Some((key, value)) = self.find(names) else { return Ok(Vec::new()) };
+    pub(super) fn words(&self, field: &'static str) -> Result<Vec<String>, Failure> {
+        let Some((key, value)) = self.find(field) else { return Ok(Vec::new()) };
         let read = match value {
             Value::Array(items) => {
                 let words = items.iter().map(|item| self.word(item));
@@ -60,8 +60,8 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn ids(&self, names: &[&str]) -> Result<Vec<TaskId>, Failure> {
-        let Some((key, value)) = self.find(names) else { return Ok(Vec::new()) };
+    pub(super) fn ids(&self, field: &'static str) -> Result<Vec<TaskId>, Failure> {
+        let Some((key, value)) = self.find(field) else { return Ok(Vec::new()) };
         let id = |value: &Value| match value {
             Value::String(text) => text.trim().parse().ok(),
             Value::Number(number) => number.as_u64().map(TaskId::Number),
@@ -83,10 +83,10 @@ impl Reader<'_> {
     /// A value that reads as it stands or as nothing.
     pub(super) fn one_of<T: DeserializeOwned + Default>(
         &self,
-        name: &'static str,
+        field: &'static str,
         allowed: &str,
     ) -> Result<T, Failure> {
-        let Some((key, value)) = self.find(&[name]) else { return Ok(T::default()) };
+        let Some((key, value)) = self.find(field) else { return Ok(T::default()) };
         let plain = match value {
             Value::String(text) if !self.own => Value::from(text.trim().to_ascii_lowercase()),
             other => other.clone(),
@@ -97,16 +97,16 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn object(&self, name: &'static str) -> Result<Map<String, Value>, Failure> {
-        match self.find(&[name]) {
+    pub(super) fn object(&self, field: &'static str) -> Result<Map<String, Value>, Failure> {
+        match self.find(field) {
             None => Ok(Map::new()),
             Some((_, Value::Object(fields))) => Ok(fields.clone()),
             Some((key, value)) => self.refuse(key, value, "an object").map(Option::unwrap_or_default),
         }
     }
 
-    pub(super) fn truth(&self, names: &[&str]) -> Result<bool, Failure> {
-        let Some((key, value)) = self.find(names) else { return Ok(false) };
+    pub(super) fn truth(&self, field: &'static str) -> Result<bool, Failure> {
+        let Some((key, value)) = self.find(field) else { return Ok(false) };
         let word = value.as_str().map(|text| text.trim().to_ascii_lowercase());
         match (value, word.as_deref()) {
             (Value::Bool(truth), _) => Ok(*truth),
@@ -116,22 +116,32 @@ impl Reader<'_> {
         }
     }
 
-    /// A whole number within `range`. What qron has stored was within its bounds when it came, or counts what happened since: it
-    /// is read in whichever form.
-    pub(super) fn whole(&self, names: &[&str], range: RangeInclusive<u64>) -> Read<u64> {
-        let Some((key, value)) = self.find(names) else { return Ok(None) };
+    /// A whole number. `allowed` is what the refusal of anything else tells; a number beyond it is the caller's to judge. What
+    /// qron has stored was within its limits when it came, or counts what happened since: it is read in whichever form.
+    pub(super) fn whole(&self, field: &'static str, allowed: &RangeInclusive<u64>) -> Read<u64> {
+        let Some((key, value)) = self.find(field) else { return Ok(None) };
         // No count is negative: another client wrote it.
         if self.own && number::number_of(value).is_some_and(|number| number >= 0.0) {
             return Ok(number::count_of(value));
         }
-        match whole(value).and_then(|number| u64::try_from(number).ok()).filter(|number| range.contains(number)) {
+        match whole(value).and_then(|number| u64::try_from(number).ok()) {
             Some(number) => Ok(Some(number)),
-            None => self.refuse(key, value, &format!("a whole number from {} to {}", range.start(), range.end())),
+            None => self.refuse_number(key, value, allowed),
         }
     }
 
-    pub(super) fn count(&self, names: &[&str], range: &RangeInclusive<u64>, default: u32) -> Result<u32, Failure> {
-        let read = self.whole(names, range.clone())?;
-        Ok(read.map_or(default, |number| u32::try_from(number).unwrap_or(u32::MAX)))
+    fn refuse_number<T>(&self, key: &str, value: &Value, allowed: &RangeInclusive<u64>) -> Read<T> {
+        self.refuse(key, value, &format!("a whole number from {} to {}", allowed.start(), allowed.end()))
+    }
+
+    /// How often something happened; never when the point does not tell.
+    pub(super) fn count(&self, field: &'static str) -> Result<u32, Failure> {
+        let read = match self.find(field).zip(self.whole(field, &SANE_COUNT)?) {
+            Some(((key, value), number)) if !self.own && !SANE_COUNT.contains(&number) => {
+                self.refuse_number(key, value, &SANE_COUNT)?
+            }
+            found => found.map(|(_, number)| number),
+        };
+        Ok(read.map_or(0, |number| u32::try_from(number).unwrap_or(u32::MAX)))
     }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::names::NAMES;
 use super::words::{refusal_of, same_name, shown};
 use super::{MAX_FIELDS, RawTask};
 use crate::domain::failure::Failure;
@@ -9,51 +10,6 @@ use crate::domain::schedule::cron::CronExpression;
 use crate::domain::schedule::duration::parse_duration_ms;
 use crate::store::codec::FIELDS;
 
-/// Names that are read from the points of other clients.
-const NAMES: [&str; 42] = [
-    "goal",
-    "description",
-    "prompt",
-    "task",
-    "status",
-    "state",
-    "run_at",
-    "scheduled_at",
-    "scheduled_for",
-    "due_at",
-    "execute_at",
-    "start_at",
-    "priority",
-    "agent",
-    "agent_name",
-    "capabilities",
-    "required_capabilities",
-    "depends_on",
-    "dependencies",
-    "on_dependency_failure",
-    "parent",
-    "unique_key",
-    "idempotency_key",
-    "unique_for",
-    "concurrency_key",
-    "fairness_key",
-    "schedule_id",
-    "max_attempts",
-    "max_retries",
-    "timeout_s",
-    "timeout_seconds",
-    "timeout",
-    "plan",
-    "context",
-    "tags",
-    "labels",
-    "user",
-    "user_id",
-    "approval",
-    "created_at",
-    "finished_at",
-    "cancel_requested",
-];
 /// Names under which other programs write that something recurs.
 const RECURRENCE: [&str; 6] = ["cron", "crontab", "schedule", "every", "interval", "repeat"];
 /// Shortest name, in letters, of which two may be wrong; of shorter ones a single letter.
@@ -74,7 +30,7 @@ impl RawTask {
 }
 
 fn hint(key: &str, value: &Value) -> Option<String> {
-    if FIELDS.contains(&key) || NAMES.iter().any(|name| same_name(key, name)) {
+    if FIELDS.contains(&key) || names().any(|name| same_name(key, name)) {
         return None;
     }
     if RECURRENCE.iter().any(|name| same_name(key, name)) {
@@ -114,11 +70,17 @@ pub(super) fn recurrence(payload: &Map<String, Value>) -> Option<Failure> {
     })
 }
 
+/// The names of everything that an order says, in any of their forms.
+fn names() -> impl Iterator<Item = &'static str> {
+    let ordered = NAMES.iter().filter(|(field, _)| !["result", "error"].contains(field));
+    ordered.flat_map(|(_, names)| names.iter().copied())
+}
+
 /// The known name that `key` nearly is.
 fn nearest(key: &str) -> Option<&'static str> {
     let key = bare(key);
     // A date is no state.
-    let meant = NAMES.iter().filter(|name| **name != "state").map(|name| (bare(name), *name));
+    let meant = names().filter(|name| *name != "state").map(|name| (bare(name), name));
     // Each letter more or less is one that is wrong.
     let near = meant.filter(|(letters, _)| letters.len().abs_diff(key.len()) <= MAX_WRONG);
     let distances = near.map(|(letters, name)| (distance(&key, &letters), name));
@@ -203,7 +165,7 @@ mod tests {
             ("aproval", "approval"),
         ] {
             let hints = raw(field, json!(1)).hints();
-            let same = NAMES.iter().any(|name| same_name(field, name));
+            let same = names().any(|name| same_name(field, name));
             assert!(same || hints.len() == 1 && hints[0].contains(&format!("{meant:?}")), "{field}: {hints:?}");
             assert!(same || hints[0].contains(field), "{hints:?}");
         }

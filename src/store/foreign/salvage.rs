@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::{RUN_AT, RawTask, Reader};
+use super::{RawTask, Reader};
 use crate::domain::id::TaskId;
 use crate::domain::schedule::zone::Zone;
-use crate::domain::task::{MAX_GOAL_CHARS, Task, TaskStatus};
+use crate::domain::task::{SpecLimits, Task, TaskStatus};
 use crate::domain::time::Timestamp;
 
 impl RawTask {
@@ -13,7 +13,8 @@ impl RawTask {
     #[must_use]
     pub fn goal(&self) -> String {
         let reader = Reader { payload: &self.payload, own: false, kept_as_is: true, zone: Zone::UTC };
-        reader.goal().unwrap_or_default().chars().take(MAX_GOAL_CHARS).collect()
+        let most = *SpecLimits::FOREIGN.goal_chars.end();
+        reader.goal().unwrap_or_default().chars().take(most).collect()
     }
 
     /// Whether the point tells when it ended: a task that is not ended any more is wanted again.
@@ -25,7 +26,7 @@ impl RawTask {
     /// When somebody meant it to run, as far as that can be read; `now` otherwise.
     pub(in crate::store) fn run_at(&self, zone: Zone, now: Timestamp) -> Timestamp {
         let reader = Reader { payload: &self.payload, own: false, kept_as_is: true, zone };
-        reader.time(&RUN_AT).ok().flatten().unwrap_or(now)
+        reader.time("run_at").ok().flatten().unwrap_or(now)
     }
 
     /// The point as far as it can be read; what cannot is left out. A status that is no word qron knows is shown as waiting:
@@ -33,7 +34,7 @@ impl RawTask {
     pub(in crate::store) fn salvage(&self, zone: Zone, now: Timestamp) -> Task {
         let reader = Reader { payload: &self.payload, own: false, kept_as_is: true, zone };
         let status = reader.status().unwrap_or(TaskStatus::Waiting);
-        let readable = reader.task(self.id, status, now).ok();
+        let readable = reader.spec(status, now).and_then(|spec| reader.task(self.id, status, spec, now)).ok();
         let extra: Map<String, Value> = self.payload.clone();
         match readable {
             Some(task) => Task { status, extra, ..task },
@@ -51,7 +52,7 @@ fn blank(
     now: Timestamp,
     extra: Map<String, Value>,
 ) -> Task {
-    let run_at = reader.time(&RUN_AT).ok().flatten().unwrap_or(now);
+    let run_at = reader.time("run_at").ok().flatten().unwrap_or(now);
     Task { status, run_at, extra, ..Task::new(id, goal, now) }
 }
 

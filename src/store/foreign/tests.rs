@@ -62,7 +62,7 @@ fn who_depends_on_others_waits() {
 
 #[test]
 fn what_is_wrong_is_named_with_its_field() {
-    let long = "x".repeat(MAX_GOAL_CHARS + 1);
+    let long = "x".repeat(SpecLimits::FOREIGN.goal_chars.end() + 1);
     for (payload, key) in [
         (json!({}), "goal"),
         (json!({"goal": " "}), "goal"),
