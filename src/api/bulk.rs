@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::error::Problem;
 use super::views::bulk::{BulkReport, Refusal};
@@ -12,10 +12,9 @@ use crate::clock;
 use crate::domain::approval::Verdict;
 use crate::domain::id::TaskId;
 use crate::domain::schedule::zone::Zone;
-use crate::domain::task::{MAX_PRIORITY, SpecLimits, TaskEvent, TaskStatus};
+use crate::domain::task::{MAX_PRIORITY, SpecLimits, TaskEvent, TaskFilter};
 use crate::domain::time::Timestamp;
-use crate::queue::{BulkChange, BulkRequest, Person, Selection, Targets};
-use crate::store::TaskFilter;
+use crate::queue::{BulkChange, BulkRequest, Person, Targets};
 
 /// Tasks that one request changes, unless it says otherwise.
 const DEFAULT_LIMIT: usize = 1_000;
@@ -39,7 +38,7 @@ pub(super) struct Order {
     action: Action,
     #[serde(default)]
     ids: Vec<TaskId>,
-    filter: Option<Wanted>,
+    filter: Option<Map<String, Value>>,
     /// Only tell how many it would be.
     #[serde(default)]
     dry_run: bool,
@@ -52,26 +51,6 @@ pub(super) struct Order {
     limit: Option<usize>,
     /// Where it goes on: `next` of the request before.
     after: Option<String>,
-}
-
-/// Which tasks. At least one condition, or `all`, so that nothing forgotten means all.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wanted {
-    #[serde(default)]
-    status: Vec<String>,
-    agent: Option<String>,
-    tag: Option<String>,
-    user: Option<String>,
-    schedule: Option<String>,
-    /// Made by this task.
-    parent: Option<TaskId>,
-    concurrency_key: Option<String>,
-    /// Part of the goal, in any case.
-    text: Option<String>,
-    created_before: Option<Value>,
-    #[serde(default)]
-    all: bool,
 }
 
 /// Does one thing to many tasks. A refusal does not stop the others.
@@ -113,15 +92,15 @@ impl Order {
                 check_ids(self.ids.len())?;
                 Ok((Targets::Ids(self.ids.clone()), now))
             }
-            (Some(wanted), true) => {
-                let selection = wanted.read(zone, now)?;
-                let as_of = selection.filter.created_before.unwrap_or(now);
+            (Some(conditions), true) => {
+                let filter = filter(conditions.clone(), zone, now)?;
+                let as_of = filter.created_before.unwrap_or(now);
                 let limit = match self.limit.unwrap_or(DEFAULT_LIMIT) {
                     limit @ 1..=MAX_LIMIT => limit,
                     limit => return Err(Problem::bad_request(format!("limit = {limit}: use 1 to {MAX_LIMIT}"))),
                 };
                 let after = paging::start(self.after.as_deref())?;
-                Ok((Targets::Selection { selection, limit, after }, as_of))
+                Ok((Targets::Filter { filter: Box::new(filter), limit, after }, as_of))
             }
             _ => Err(Problem::bad_request(r#"send either {"ids": [...]} or {"filter": {...}}"#)),
         }
@@ -173,30 +152,18 @@ pub(super) fn snoozed(
     }
 }
 
-impl Wanted {
-    /// The filter, narrowed to tasks that were there when the first request came.
-    fn read(&self, zone: Zone, now: Timestamp) -> Result<Selection, Problem> {
-        let texts = [&self.agent, &self.tag, &self.user, &self.schedule, &self.concurrency_key, &self.text];
-        let names_some = !self.status.is_empty() || self.parent.is_some() || texts.iter().any(|text| text.is_some());
-        if !self.all && !names_some && self.created_before.is_none() {
-            return Err(Problem::bad_request(r#"the filter is empty: name a condition, or say {"all": true}"#));
-        }
-        let statuses: Result<Vec<TaskStatus>, _> = self.status.iter().map(|word| word.parse()).collect();
-        let statuses = statuses.map_err(|error| Problem::bad_request(error.to_string()))?;
-        let created_before = self.created_before.as_ref().map(|before| zone.read(before)).transpose();
-        let created_before =
-            created_before.map_err(|error| Problem::bad_request(format!("created_before: {error}")))?.unwrap_or(now);
-        let filter = TaskFilter {
-            statuses,
-            agent: self.agent.clone(),
-            tag: self.tag.clone(),
-            user: self.user.clone(),
-            schedule_id: self.schedule.clone(),
-            tree_root: None,
-            parent: self.parent,
-            concurrency_key: self.concurrency_key.clone(),
-            created_before: Some(created_before.min(now)),
-        };
-        Ok(Selection { filter, text: self.text.as_ref().map(|text| text.to_lowercase()) })
+/// Which tasks: at least one condition, or `all`, so that nothing forgotten means all. Those inserted after `now`, when the first
+/// request came, are not meant.
+fn filter(mut conditions: Map<String, Value>, zone: Zone, now: Timestamp) -> Result<TaskFilter, Problem> {
+    let all = match conditions.remove("all") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(all)) => all,
+        Some(other) => return Err(Problem::bad_request(format!("all: {other} is neither true nor false"))),
+    };
+    let mut filter = TaskFilter::parse(conditions, zone)?;
+    if !all && filter.is_empty() {
+        return Err(Problem::bad_request(r#"the filter is empty: name a condition, or say {"all": true}"#));
     }
+    filter.created_before = Some(filter.created_before.map_or(now, |before| before.min(now)));
+    Ok(filter)
 }

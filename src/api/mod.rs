@@ -35,6 +35,7 @@ mod dead_letters;
 mod door;
 pub mod error;
 mod extract;
+mod filter;
 mod guard;
 mod headers;
 mod health;

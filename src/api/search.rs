@@ -6,39 +6,43 @@ use serde::Deserialize;
 
 use super::Shared;
 use super::error::Problem;
-use super::extract::Query;
+use super::filter::Filtered;
 use super::views::Listing;
 use super::views::search::Found;
+use crate::domain::task::TaskFilter;
 use crate::llm::Models;
 
 const DEFAULT_LIMIT: u32 = 10;
 const MAX_LIMIT: u32 = 100;
 
+/// What a search takes beside its filter.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
+pub(super) struct SearchOptions {
     q: String,
     limit: Option<u32>,
-    user: Option<String>,
 }
 
 /// Finished tasks alike the text, best first: by words, and by meaning where embeddings are configured.
 pub(super) async fn search(
     State(parts): State<Shared>,
-    Query(wanted): Query<Wanted>,
+    Filtered { filter, options }: Filtered<SearchOptions>,
 ) -> Result<Json<Listing<Found>>, Problem> {
-    if wanted.q.trim().is_empty() {
+    let user = filter.user.clone();
+    if !(TaskFilter { user: None, ..filter }).is_empty() {
+        return Err(Problem::bad_request("a search knows the condition user alone: leave the others out"));
+    }
+    if options.q.trim().is_empty() {
         return Err(Problem::bad_request("q is empty: say what to search for"));
     }
-    let limit = wanted.limit.unwrap_or(DEFAULT_LIMIT);
+    let limit = options.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(Problem::bad_request(format!("limit = {limit} is out of range: use 1 to {MAX_LIMIT}")));
     }
     let embedding = match &parts.models {
-        Some(models) if models.has_embeddings() => embed(models, &wanted.q).await,
+        Some(models) if models.has_embeddings() => embed(models, &options.q).await,
         _ => None,
     };
-    let found = parts.store.recall(&wanted.q, embedding, wanted.user.as_deref(), limit).await?;
+    let found = parts.store.recall(&options.q, embedding, user.as_deref(), limit).await?;
     Ok(Json(Listing::whole(found)))
 }
 

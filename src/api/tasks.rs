@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::error::Problem;
 use super::extract::{Id, Query};
+use super::filter::Filtered;
 use super::headers::{self, IDEMPOTENCY_KEY};
 use super::paging::Paging;
 use super::submit as submission;
@@ -67,16 +68,9 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     }
 }
 
+/// What a listing takes beside its filter.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
-    status: Option<String>,
-    agent: Option<String>,
-    tag: Option<String>,
-    user: Option<String>,
-    schedule: Option<String>,
-    parent: Option<TaskId>,
-    concurrency_key: Option<String>,
+pub(super) struct ListOptions {
     order: Option<OrderBy>,
     limit: Option<u32>,
     after: Option<String>,
@@ -103,34 +97,15 @@ impl From<OrderBy> for Order {
     }
 }
 
-impl Wanted {
-    /// Which tasks pass; `status` takes several, separated by commas.
-    fn filter(&self) -> Result<TaskFilter, Problem> {
-        let statuses = self.status.iter().flat_map(|list| list.split(',')).filter(|word| !word.trim().is_empty());
-        let statuses: Result<Vec<TaskStatus>, _> = statuses.map(str::parse).collect();
-        Ok(TaskFilter {
-            statuses: statuses.map_err(|error| Problem::bad_request(error.to_string()))?,
-            agent: self.agent.clone(),
-            tag: self.tag.clone(),
-            user: self.user.clone(),
-            schedule_id: self.schedule.clone(),
-            parent: self.parent,
-            concurrency_key: self.concurrency_key.clone(),
-            ..TaskFilter::default()
-        })
-    }
-}
-
 /// Tasks in one of three orders, or those whose ids begin with a prefix.
 pub(super) async fn list(
     State(parts): State<Shared>,
-    Query(wanted): Query<Wanted>,
+    Filtered { filter, options }: Filtered<ListOptions>,
 ) -> Result<Json<Listing<TaskView>>, Problem> {
-    let filter = wanted.filter()?;
-    let order = wanted.order.map(Order::from);
-    let paging = Paging { limit: wanted.limit, after: wanted.after };
-    if let Some(prefix) = &wanted.id_prefix {
-        if filter != TaskFilter::default() || order.is_some() || paging.after.is_some() {
+    let order = options.order.map(Order::from);
+    let paging = Paging { limit: options.limit, after: options.after };
+    if let Some(prefix) = &options.id_prefix {
+        if !filter.is_empty() || order.is_some() || paging.after.is_some() {
             return Err(Problem::bad_request("id_prefix goes with limit alone: leave the other parameters out"));
         }
         return by_prefix(&parts, prefix, paging.limit()?).await;
@@ -154,14 +129,14 @@ async fn by_prefix(parts: &Parts, prefix: &str, limit: u32) -> Result<Json<Listi
 /// How many tasks pass a filter, by status.
 pub(super) async fn counts(
     State(parts): State<Shared>,
-    Query(wanted): Query<Wanted>,
+    Filtered { filter, options }: Filtered<ListOptions>,
 ) -> Result<Json<TaskCounts>, Problem> {
-    if wanted.order.is_some() || wanted.limit.is_some() || wanted.after.is_some() || wanted.id_prefix.is_some() {
+    if options.order.is_some() || options.limit.is_some() || options.after.is_some() || options.id_prefix.is_some() {
         return Err(Problem::bad_request(
             "counts have no order and no pages: leave order, limit, after and id_prefix out",
         ));
     }
-    let counts = parts.store.counts_of(&wanted.filter()?).await?;
+    let counts = parts.store.counts_of(&filter).await?;
     Ok(Json(TaskCounts::of(&counts)))
 }
 

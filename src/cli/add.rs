@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::client::Client;
-use super::select::duration;
+use super::filter::duration;
 use super::task_options::{TaskOptions, list, object};
 use super::{CliError, ids, output, show};
 use crate::api::views::tasks::Submitted;

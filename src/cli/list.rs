@@ -4,10 +4,11 @@ use clap::Args;
 use serde::Serialize;
 
 use super::client::Client;
-use super::{CliError, ids, output};
+use super::filter::FilterOptions;
+use super::{CliError, output};
 use crate::api::views::Listing;
 use crate::api::views::tasks::{TaskCounts, TaskView};
-use crate::domain::task::TaskStatus;
+use crate::domain::task::{TaskFilter, TaskStatus};
 
 /// Tasks requested at once.
 const PAGE: usize = 500;
@@ -17,11 +18,8 @@ const MANY: usize = 50;
 
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Only tasks of this status, e.g. pending or failed; may be repeated, or several separated by commas
-    #[arg(long)]
-    status: Vec<String>,
     #[command(flatten)]
-    filter: Filter,
+    filter: FilterOptions,
     /// At most this many of each group; without it 10, and 50 with --json
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "all")]
     limit: Option<u32>,
@@ -31,43 +29,6 @@ pub(super) struct List {
     /// Write JSON
     #[arg(long)]
     json: bool,
-}
-
-/// Which tasks are listed, besides their status.
-#[derive(Debug, Default, Args)]
-pub(super) struct Filter {
-    /// Only tasks for this agent
-    #[arg(long)]
-    agent: Option<String>,
-    /// Only tasks with this tag
-    #[arg(long)]
-    tag: Option<String>,
-    /// Only tasks of this user
-    #[arg(long)]
-    user: Option<String>,
-    /// Only tasks of this schedule
-    #[arg(long, value_name = "ID")]
-    schedule: Option<String>,
-    /// Only tasks that this task made
-    #[arg(long, value_name = "ID")]
-    parent: Option<String>,
-    /// Only tasks with this concurrency key
-    #[arg(long, value_name = "KEY")]
-    concurrency_key: Option<String>,
-}
-
-impl Filter {
-    fn query(&self) -> Vec<(&str, &str)> {
-        let filters = [
-            ("agent", &self.agent),
-            ("tag", &self.tag),
-            ("user", &self.user),
-            ("schedule", &self.schedule),
-            ("parent", &self.parent),
-            ("concurrency_key", &self.concurrency_key),
-        ];
-        filters.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
-    }
 }
 
 /// A part of the listing, in an order of its own.
@@ -124,16 +85,15 @@ struct Listed {
 }
 
 impl List {
-    pub(super) async fn run(mut self, client: &Client) -> Result<(), CliError> {
-        self.filter.parent = ids::optional(client, self.filter.parent).await?;
+    pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
+        let filter = self.filter.read(client).await?;
         let limit = match (self.all, self.limit) {
             (true, _) => usize::MAX,
             (false, Some(limit)) => limit as usize,
             (false, None) if self.json => MANY,
             (false, None) => FEW,
         };
-        let wanted = statuses(&self.status)?;
-        let groups = groups(client, &[&RUNNING, &FOR_PEOPLE, &NEXT, &ENDED], &self.filter, &wanted, limit).await?;
+        let groups = groups(client, &[&RUNNING, &FOR_PEOPLE, &NEXT, &ENDED], &filter, limit).await?;
         let total = groups.iter().map(|group| group.total).sum();
         if self.json {
             let items = groups.into_iter().flat_map(|group| group.tasks).collect();
@@ -151,51 +111,40 @@ impl List {
     }
 }
 
-/// The statuses that were named, each option holding several separated by commas; all when none is.
-fn statuses(named: &[String]) -> Result<Vec<TaskStatus>, CliError> {
-    let words = named.iter().flat_map(|list| list.split(',')).filter(|word| !word.trim().is_empty());
-    let read: Result<Vec<TaskStatus>, _> = words.map(str::parse).collect();
-    let read = read.map_err(|error| CliError::Usage(error.to_string()))?;
-    Ok(if read.is_empty() { TaskStatus::ALL.to_vec() } else { read })
-}
-
-/// The tasks of each kind that pass the filter and have one of the `wanted` statuses, at most `limit` of each.
+/// The tasks of each kind that pass the filter, at most `limit` of each.
 pub(super) async fn groups(
     client: &Client,
     kinds: &[&'static Kind],
-    filter: &Filter,
-    wanted: &[TaskStatus],
+    filter: &TaskFilter,
     limit: usize,
 ) -> Result<Vec<Group>, CliError> {
-    let query = filter.query();
-    let counts: TaskCounts = client.get(&["tasks", "counts"], &query).await?;
+    let wanted = &filter.statuses;
+    let counts: TaskCounts = client.get(&["tasks", "counts"], &pairs(&filter.conditions())).await?;
     let mut groups = Vec::new();
     for kind in kinds {
-        let statuses: Vec<TaskStatus> =
-            kind.statuses.iter().copied().filter(|status| wanted.contains(status)).collect();
-        let total = counts.among(&statuses);
-        let tasks = if total == 0 { Vec::new() } else { collect(client, kind, &query, &statuses, limit).await? };
+        let statuses = kind.statuses.iter().copied().filter(|status| wanted.is_empty() || wanted.contains(status));
+        let filter = TaskFilter { statuses: statuses.collect(), ..filter.clone() };
+        let total = counts.among(&filter.statuses);
+        let tasks = if total == 0 { Vec::new() } else { collect(client, kind, &filter, limit).await? };
         // Tasks that came meanwhile were not counted.
         groups.push(Group { kind, total: total.max(tasks.len() as u64), tasks });
     }
     Ok(groups)
 }
 
-async fn collect(
-    client: &Client,
-    kind: &Kind,
-    filter: &[(&str, &str)],
-    statuses: &[TaskStatus],
-    limit: usize,
-) -> Result<Vec<TaskView>, CliError> {
-    let statuses: Vec<&str> = statuses.iter().map(|status| status.as_str()).collect();
-    let statuses = statuses.join(",");
+/// The conditions as parameters of a request.
+fn pairs<'a>(conditions: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
+    conditions.iter().map(|(name, value)| (*name, value.as_str())).collect()
+}
+
+async fn collect(client: &Client, kind: &Kind, filter: &TaskFilter, limit: usize) -> Result<Vec<TaskView>, CliError> {
+    let conditions = filter.conditions();
     let mut tasks = Vec::new();
     let mut after: Option<String> = None;
     loop {
         let size = (limit - tasks.len()).min(PAGE).to_string();
-        let mut query = filter.to_vec();
-        query.extend([("status", statuses.as_str()), ("order", kind.order), ("limit", &size)]);
+        let mut query = pairs(&conditions);
+        query.extend([("order", kind.order), ("limit", &size)]);
         query.extend(after.as_deref().map(|after| ("after", after)));
         let page: Listing<TaskView> = client.get(&["tasks"], &query).await?;
         tasks.extend(page.items);

@@ -24,6 +24,7 @@ mod config;
 mod confirm;
 mod dead_letters;
 mod demo;
+mod filter;
 mod ids;
 mod list;
 pub(crate) mod output;

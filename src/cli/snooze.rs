@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::CliError;
 use super::client::Client;
-use super::select::{Selection, duration};
+use super::filter::duration;
+use super::select::Selection;
 
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("when").required(true))]

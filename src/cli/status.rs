@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::client::Client;
-use super::list::{self, FOR_PEOPLE, Filter, NEXT, RUNNING};
+use super::list::{self, FOR_PEOPLE, NEXT, RUNNING};
 use super::pause::{details, subject};
 use super::{CliError, output};
 use crate::api::views::Listing;
@@ -14,7 +14,7 @@ use crate::api::views::agents::{AgentView, Health};
 use crate::api::views::control::PauseView;
 use crate::api::views::schedules::ScheduleView;
 use crate::api::views::tasks::{TaskCounts, TaskView};
-use crate::domain::task::TaskStatus;
+use crate::domain::task::{TaskFilter, TaskStatus};
 
 /// Tasks of each group that are shown, and firings.
 const FEW: usize = 5;
@@ -56,7 +56,7 @@ impl Status {
         let agents: Listing<AgentView> = client.get(&["agents"], &[]).await?;
         let counts: TaskCounts = client.get(&["tasks", "counts"], &[]).await?;
         let kinds = [&RUNNING, &FOR_PEOPLE, &NEXT];
-        let groups = list::groups(client, &kinds, &Filter::default(), &TaskStatus::ALL, FEW).await?;
+        let groups = list::groups(client, &kinds, &TaskFilter::default(), FEW).await?;
         let (firings, paused_schedules) = schedules(client).await?;
         if self.json {
             let mut tasks = groups.into_iter().map(|group| group.tasks);

@@ -13,11 +13,13 @@ use super::time::Timestamp;
 use super::tree::Lineage;
 use super::unique::UniqueFor;
 
+mod filter;
 mod limits;
 mod spec;
 mod status;
 mod transition;
 
+pub use filter::{InvalidFilter, TaskFilter};
 pub use limits::SpecLimits;
 pub use spec::{InvalidSpec, SpecFault, TaskSpec};
 pub use status::{InvalidStatus, TaskStatus};

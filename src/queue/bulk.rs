@@ -47,30 +47,15 @@ pub enum BulkChange {
 pub enum Targets {
     /// Those with these ids.
     Ids(Vec<TaskId>),
-    /// Those of a selection, as far as `limit`, from `after` on (`next` of the report before).
-    Selection {
-        /// Which tasks.
-        selection: Selection,
+    /// Those that pass a filter, as far as `limit`, from `after` on (`next` of the report before).
+    Filter {
+        /// Which tasks; its statuses are narrowed to those that the change is possible in.
+        filter: Box<TaskFilter>,
         /// Most tasks read, but for a dry run.
         limit: usize,
         /// Where to go on.
         after: Option<String>,
     },
-}
-
-/// Tasks that pass a filter, and whose goal contains a text.
-#[derive(Debug)]
-pub struct Selection {
-    /// The filter; its statuses are narrowed to those that the change is possible in.
-    pub filter: TaskFilter,
-    /// Part of the goal, in lower case.
-    pub text: Option<String>,
-}
-
-impl Selection {
-    fn contains(&self, task: &Task) -> bool {
-        self.text.as_ref().is_none_or(|text| task.goal.to_lowercase().contains(text))
-    }
 }
 
 /// What became of a bulk request.
@@ -125,7 +110,7 @@ impl Queue {
         let mut bulk = Bulk { queue: self, change, person, dry_run, report: BulkReport::default() };
         match targets {
             Targets::Ids(ids) => bulk.change_ids(&ids).await?,
-            Targets::Selection { selection, limit, after } => bulk.change_selection(selection, limit, after).await?,
+            Targets::Filter { filter, limit, after } => bulk.change_filtered(*filter, limit, after).await?,
         }
         Ok(bulk.report)
     }
@@ -179,31 +164,33 @@ impl Bulk<'_> {
         self.report.take(id, outcome).map(drop)
     }
 
-    /// Works through all tasks of a selection, as far as `limit`; a dry run counts them all.
-    async fn change_selection(
+    /// Works through all tasks that pass `filter`, as far as `limit`; a dry run counts them all.
+    async fn change_filtered(
         &mut self,
-        mut selection: Selection,
+        mut filter: TaskFilter,
         limit: usize,
         mut after: Option<String>,
     ) -> Result<(), ChangeError> {
-        let wanted = std::mem::take(&mut selection.filter.statuses);
-        selection.filter.statuses = self.change.statuses(clock::now());
-        selection.filter.statuses.retain(|status| wanted.is_empty() || wanted.contains(status));
-        if selection.filter.statuses.is_empty() {
+        let wanted = std::mem::take(&mut filter.statuses);
+        filter.statuses = self.change.statuses(clock::now());
+        filter.statuses.retain(|status| wanted.is_empty() || wanted.contains(status));
+        if filter.statuses.is_empty() {
             return Ok(());
         }
-        let by_status_alone = selection.text.is_none() && matches!(self.change, BulkChange::Event(_));
+        let by_status_alone = filter.text.is_none() && matches!(self.change, BulkChange::Event(_));
         if self.dry_run && by_status_alone {
-            self.report.matched = self.queue.store().count_tasks(&selection.filter).await?;
+            self.report.matched = self.queue.store().count_tasks(&filter).await?;
             self.report.done = self.report.matched;
             return Ok(());
         }
         let mut left = if self.dry_run { usize::MAX } else { limit };
+        // Tasks without the text count as read, so that one request does not go through all there are.
+        let without_text = TaskFilter { text: None, ..filter.clone() };
         loop {
             let size = u32::try_from(left).unwrap_or(PAGE).min(PAGE);
-            let page = self.queue.store().tasks(&selection.filter, size, after.as_deref()).await?;
+            let page = self.queue.store().tasks(&without_text, size, after.as_deref()).await?;
             left = left.saturating_sub(page.items.len());
-            let selected = page.items.into_iter().filter(|task| selection.contains(task)).collect();
+            let selected = page.items.into_iter().filter(|task| filter.has_text(task)).collect();
             self.change_all(selected, clock::now()).await?;
             after = page.next;
             if after.is_none() || left == 0 {

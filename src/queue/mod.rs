@@ -32,7 +32,7 @@ mod rescue;
 mod signals;
 mod submit;
 
-pub use bulk::{BulkChange, BulkReport, BulkRequest, Refusal, Selection, Targets};
+pub use bulk::{BulkChange, BulkReport, BulkRequest, Refusal, Targets};
 pub use change::{Actor, ChangeError, Person};
 pub use children::{ChildError, TreeSlots};
 pub use history::History;

@@ -92,56 +92,93 @@ pub(super) fn encode(task: &Task) -> Map<String, Value> {
 
 /// What was asked for, which no transition changes.
 fn encode_spec(task: &Task) -> Map<String, Value> {
+    // `encode_state` writes the others; `id` is the id of the point, and `extra` belongs to other programs.
+    let Task {
+        goal,
+        agent,
+        capabilities,
+        depends_on,
+        on_dependency_failure,
+        parent,
+        lineage,
+        unique_key,
+        unique_for,
+        concurrency_key,
+        schedule_id,
+        max_attempts,
+        timeout_s,
+        plan,
+        context,
+        tags,
+        user,
+        created_at,
+        id: _,
+        status: _,
+        run_at: _,
+        priority: _,
+        attempt: _,
+        crashes: _,
+        releases: _,
+        claim: _,
+        updated_at: _,
+        finished_at: _,
+        result: _,
+        error: _,
+        postponed: _,
+        cancel_requested: _,
+        approvals: _,
+        extra: _,
+    } = task;
     let mut payload = Map::new();
     let mut put = |key: &str, value: Value| {
         payload.insert(key.to_owned(), value);
     };
-    put("goal", json!(task.goal));
-    put("max_attempts", json!(task.max_attempts));
-    put("timeout_s", json!(task.timeout_s));
-    put("created_at", json!(task.created_at));
+    put("goal", json!(goal));
+    put("max_attempts", json!(max_attempts));
+    put("timeout_s", json!(timeout_s));
+    put("created_at", json!(created_at));
     put(ADMITTED, json!(true));
     // What routing must find an agent for. Whoever is named takes the task, whatever it asks for.
-    if task.agent.is_none() && !task.capabilities.is_empty() {
-        put("needs", task.capabilities.iter().map(|word| Value::from(word.to_lowercase())).collect());
+    if agent.is_none() && !capabilities.is_empty() {
+        put("needs", capabilities.iter().map(|word| Value::from(word.to_lowercase())).collect());
     }
     if task.needs_model() {
         put(NEEDS_MODEL, json!(true));
     }
-    let lists = [("capabilities", &task.capabilities), ("tags", &task.tags)];
+    let lists = [("capabilities", capabilities), ("tags", tags)];
     for (key, words) in lists.into_iter().filter(|(_, words)| !words.is_empty()) {
         put(key, json!(words));
     }
     let texts = [
-        ("agent", &task.agent),
-        ("unique_key", &task.unique_key),
-        ("concurrency_key", &task.concurrency_key),
-        ("schedule_id", &task.schedule_id),
-        ("user", &task.user),
+        ("agent", agent),
+        ("unique_key", unique_key),
+        ("concurrency_key", concurrency_key),
+        ("schedule_id", schedule_id),
+        ("user", user),
     ];
     for (key, text) in texts {
         if let Some(text) = text {
             put(key, json!(text));
         }
     }
-    if !task.depends_on.is_empty() {
-        put("depends_on", json!(task.depends_on));
+    if !depends_on.is_empty() {
+        put("depends_on", json!(depends_on));
     }
-    if task.on_dependency_failure != OnDependencyFailure::default() {
-        put("on_dependency_failure", json!(task.on_dependency_failure));
+    if *on_dependency_failure != OnDependencyFailure::default() {
+        put("on_dependency_failure", json!(on_dependency_failure));
     }
-    if task.unique_for != UniqueFor::default() {
-        put("unique_for", json!(task.unique_for));
+    if *unique_for != UniqueFor::default() {
+        put("unique_for", json!(unique_for));
     }
-    if let Some(parent) = task.parent {
+    if let Some(parent) = parent {
         put("parent", json!(parent));
     }
-    put_lineage(&task.lineage, &mut put);
-    if let Some(plan) = &task.plan {
+    put_lineage(lineage, &mut put);
+    if let Some(plan) = plan {
         put("plan", json!(plan));
     }
-    if !task.context.is_empty() {
-        put("context", Value::Object(task.context.clone()));
+    if !context.is_empty() {
+        put("context", Value::Object(context.clone()));
     }
     payload
 }
@@ -163,42 +200,78 @@ fn put_lineage(lineage: &Lineage, put: &mut impl FnMut(&str, Value)) {
 
 /// Where the task has got to.
 fn encode_state(task: &Task) -> Map<String, Value> {
+    let Task {
+        status,
+        run_at,
+        priority,
+        attempt,
+        crashes,
+        releases,
+        claim,
+        updated_at,
+        finished_at,
+        result,
+        error,
+        postponed,
+        cancel_requested,
+        approvals,
+        id: _,
+        goal: _,
+        agent: _,
+        capabilities: _,
+        depends_on: _,
+        on_dependency_failure: _,
+        parent: _,
+        lineage: _,
+        unique_key: _,
+        unique_for: _,
+        concurrency_key: _,
+        schedule_id: _,
+        max_attempts: _,
+        timeout_s: _,
+        plan: _,
+        context: _,
+        tags: _,
+        user: _,
+        created_at: _,
+        extra: _,
+    } = task;
     let mut payload = Map::new();
     let mut put = |key: &str, value: Value| {
         payload.insert(key.to_owned(), value);
     };
-    put("status", json!(task.status));
-    put("run_at", json!(task.run_at));
-    put("priority", json!(task.priority));
-    put("updated_at", json!(task.updated_at));
-    let counts = [("attempt", task.attempt), ("crashes", task.crashes), ("releases", task.releases)];
-    for (key, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+    put("status", json!(status));
+    put("run_at", json!(run_at));
+    put("priority", json!(priority));
+    put("updated_at", json!(updated_at));
+    let counts = [("attempt", attempt), ("crashes", crashes), ("releases", releases)];
+    for (key, count) in counts.into_iter().filter(|(_, count)| **count > 0) {
         put(key, json!(count));
     }
-    if task.cancel_requested {
+    if *cancel_requested {
         put("cancel_requested", json!(true));
     }
     // Finished tasks leave the ordered index, which stays as small as the work that is left.
-    if !task.status.is_terminal() {
+    if !status.is_terminal() {
         put("rank", json!(task.rank()));
     }
-    if let Some(claim) = &task.claim {
+    if let Some(claim) = claim {
         put("claim", json!(claim.token));
         put("owner", json!(claim.owner));
     }
-    if !task.approvals.is_empty() {
-        put("approvals", json!(task.approvals));
+    if !approvals.is_empty() {
+        put("approvals", json!(approvals));
     }
-    if let Some(at) = task.finished_at {
+    if let Some(at) = finished_at {
         put("finished_at", json!(at));
     }
-    if let Some(result) = &task.result {
+    if let Some(result) = result {
         put("result", result.clone());
     }
-    if let Some(error) = &task.error {
+    if let Some(error) = error {
         put("error", json!(error));
     }
-    if let Some(postponed) = &task.postponed {
+    if let Some(postponed) = postponed {
         put(POSTPONED, json!(postponed));
     }
     payload

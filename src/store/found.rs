@@ -67,7 +67,7 @@ impl Store {
             let id = task_id(point.id.as_ref())?;
             Some(found(id, from_payload(point.payload), self.inner.zone, now))
         });
-        Ok(Page { items: items.collect(), next })
+        Ok(Page { items: items.filter(|found| filter.has_text(&found.task)).collect(), next })
     }
 
     /// Stops a point that does not read as a task, for `reason`: at once, unless a replica runs it, which is asked to stop.

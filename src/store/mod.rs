@@ -27,7 +27,7 @@ use uuid::Uuid;
 use crate::domain::id::TaskId;
 use crate::domain::number;
 use crate::domain::schedule::zone::Zone;
-use crate::domain::task::{Task, TaskStatus};
+use crate::domain::task::Task;
 use crate::domain::time::Timestamp;
 
 mod access;
@@ -72,6 +72,7 @@ mod unreadable;
 mod values;
 mod writer;
 
+pub use crate::domain::task::TaskFilter;
 pub use access::Access;
 pub use codec::task_payload;
 pub use dead_letters::SeenLetter;
@@ -183,29 +184,6 @@ pub struct Closed {
     pub agents_without_model: Vec<String>,
     /// Capabilities that only such agents have: only tasks that need a model.
     pub capabilities_without_model: Vec<String>,
-}
-
-/// Which tasks to list. Empty fields let everything through.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TaskFilter {
-    /// Any of these statuses.
-    pub statuses: Vec<TaskStatus>,
-    /// This agent.
-    pub agent: Option<String>,
-    /// This tag.
-    pub tag: Option<String>,
-    /// This user.
-    pub user: Option<String>,
-    /// This schedule.
-    pub schedule_id: Option<String>,
-    /// Inserted at that time or earlier.
-    pub created_before: Option<Timestamp>,
-    /// Made by this task.
-    pub parent: Option<TaskId>,
-    /// Of the tree of this task, itself left out.
-    pub tree_root: Option<TaskId>,
-    /// This concurrency key.
-    pub concurrency_key: Option<String>,
 }
 
 /// One page of a listing.

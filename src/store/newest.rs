@@ -115,7 +115,7 @@ impl Listed {
 
 impl Store {
     /// Tasks that pass `filter` in this order, from `after` (the `next` of the page before). What waits for admission and
-    /// what cannot be read are left out.
+    /// what cannot be read are left out, and so are tasks without the text of the filter: a page may hold fewer than `limit`.
     ///
     /// A page costs a few requests, however many tasks have passed before it. The server goes through what comes before
     /// those that pass, unless these are so few that it sorts them.
@@ -130,10 +130,12 @@ impl Store {
         after: Option<Place>,
     ) -> Result<Page<Task>, StoreError> {
         let (points, next) = self.ordered_raw(filter, order, limit, after).await?;
-        Ok(Page { items: self.inner.readable_tasks(points), next })
+        let mut items = self.inner.readable_tasks(points);
+        items.retain(|task| filter.has_text(task));
+        Ok(Page { items, next })
     }
 
-    /// The points of [`Store::ordered`], readable or not.
+    /// The points of [`Store::ordered`], readable or not, whatever the text of the filter.
     pub(super) async fn ordered_raw(
         &self,
         filter: &TaskFilter,

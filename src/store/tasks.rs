@@ -26,6 +26,8 @@ const MAX_STATUSES: u64 = 64;
 pub(super) const UNTOLD: &str = "\u{0}untold";
 /// Tasks whose status is read at once.
 const STATUS_BATCH: usize = 1_024;
+/// Tasks read at once to find a text in their goals.
+const READ_AT_ONCE: u32 = 500;
 
 impl Store {
     /// A task by id. A point that waits for admission is shown as admission will read it.
@@ -78,15 +80,18 @@ impl Store {
     }
 
     /// Tasks, in the order of their ids, from `after` (the `next` of the page before). Points that cannot be read are
-    /// left out, so that a page may hold fewer than `limit`.
+    /// left out, and so are tasks without the text of the filter, so that a page may hold fewer than `limit`.
     ///
     /// # Errors
     /// A failure of the store, or [`StoreError::Refused`] when `after` does not come from a page.
     pub async fn tasks(&self, filter: &TaskFilter, limit: u32, after: Option<&str>) -> Result<Page<Task>, StoreError> {
         let page = self.page(filter, limit, after).await?;
-        Ok(Page { next: page.next_page_offset.as_ref().map(show_id), items: self.inner.readable_tasks(page.result) })
+        let mut items = self.inner.readable_tasks(page.result);
+        items.retain(|task| filter.has_text(task));
+        Ok(Page { next: page.next_page_offset.as_ref().map(show_id), items })
     }
 
+    /// The points that pass all conditions but that on the text.
     async fn page(&self, filter: &TaskFilter, limit: u32, after: Option<&str>) -> Result<ScrollResponse, StoreError> {
         let after = offset("tasks", after)?;
         let request = |part: Part| {
@@ -153,6 +158,9 @@ impl Store {
     /// # Errors
     /// A failure of the store.
     pub async fn count_tasks(&self, filter: &TaskFilter) -> Result<u64, StoreError> {
+        if filter.text.is_some() {
+            return Ok(self.counts_of(filter).await?.into_values().sum());
+        }
         self.inner.count("count_tasks", Collection::Tasks, Some(conditions(filter)), true).await
     }
 
@@ -244,16 +252,35 @@ impl Store {
         self.counts_of(&TaskFilter { parent: Some(parent), ..TaskFilter::default() }).await
     }
 
-    /// How many of the tasks that pass `filter` there are of each status, exactly.
+    /// How many of the tasks that pass `filter` there are of each status, exactly. No index knows the text of goals: with one,
+    /// all tasks that pass the other conditions are read.
     ///
     /// # Errors
     /// A failure of the store.
     pub async fn counts_of(&self, filter: &TaskFilter) -> Result<HashMap<TaskStatus, u64>, StoreError> {
+        if filter.text.is_some() {
+            return self.counts_by_reading(filter).await;
+        }
         let request = FacetCountsBuilder::new(self.inner.name(Collection::Tasks), "status")
             .filter(conditions(filter))
             .exact(true)
             .limit(MAX_STATUSES);
         self.counts_by_status(request).await
+    }
+
+    async fn counts_by_reading(&self, filter: &TaskFilter) -> Result<HashMap<TaskStatus, u64>, StoreError> {
+        let mut counts = HashMap::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.tasks(filter, READ_AT_ONCE, after.as_deref()).await?;
+            for task in page.items {
+                *counts.entry(task.status).or_default() += 1;
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(counts);
+            }
+        }
     }
 
     async fn counts_by_status(&self, request: FacetCountsBuilder) -> Result<HashMap<TaskStatus, u64>, StoreError> {
@@ -286,30 +313,41 @@ impl Inner {
     }
 }
 
+/// The conditions that the server can answer: all but the text of the goal, see [`TaskFilter::has_text`].
 pub(super) fn conditions(filter: &TaskFilter) -> Filter {
+    let TaskFilter {
+        statuses,
+        agent,
+        tag,
+        user,
+        schedule_id,
+        parent,
+        concurrency_key,
+        text: _,
+        created_before,
+        tree_root,
+    } = filter;
     let mut must = Vec::new();
-    if !filter.statuses.is_empty() {
-        let statuses: Vec<String> = filter.statuses.iter().map(ToString::to_string).collect();
+    if !statuses.is_empty() {
+        let statuses: Vec<String> = statuses.iter().map(ToString::to_string).collect();
         must.push(Condition::matches("status", statuses));
     }
-    let parent = filter.parent.map(|id| id.to_string());
-    let tree_root = filter.tree_root.map(|id| id.to_string());
+    let parent = parent.map(|id| id.to_string());
+    let tree_root = tree_root.map(|id| id.to_string());
     let fields = [
-        ("agent", &filter.agent),
-        ("tags", &filter.tag),
-        ("user", &filter.user),
-        ("schedule_id", &filter.schedule_id),
+        ("agent", agent),
+        ("tags", tag),
+        ("user", user),
+        ("schedule_id", schedule_id),
         ("parent", &parent),
         ("tree_root", &tree_root),
-        ("concurrency_key", &filter.concurrency_key),
+        ("concurrency_key", concurrency_key),
     ];
     for (field, value) in fields {
         must.extend(value.clone().map(|value| exactly(field, value)));
     }
     must.extend(
-        filter
-            .created_before
-            .map(|at| Condition::range("created_at", Range { lte: Some(bound(at)), ..Range::default() })),
+        created_before.map(|at| Condition::range("created_at", Range { lte: Some(bound(at)), ..Range::default() })),
     );
     Filter::must(must)
 }

@@ -3,6 +3,7 @@
 mod canaries;
 mod demo;
 mod environment;
+mod filters;
 mod ids;
 mod logs;
 mod modes;

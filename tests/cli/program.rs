@@ -120,8 +120,22 @@ impl Server {
             let client = reqwest::Client::new();
             let response =
                 client.post(format!("{}/api/v1/{path}", self.url)).json(body).send().await.expect("an answer");
-            assert!(response.status().is_success(), "{response:?}");
-            response.json().await.expect("JSON")
+            let status = response.status();
+            let body: Value = response.json().await.expect("JSON");
+            assert!(status.is_success(), "{status}: {body}");
+            body
+        })
+    }
+
+    /// What its API answers to a GET of `path` with these parameters: the status and the body.
+    pub(crate) fn get(&self, path: &str, parameters: &[(&str, &str)]) -> (u16, Value) {
+        qron::app::install_crypto();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut url = reqwest::Url::parse(&format!("{}/api/v1/{path}", self.url)).expect("a URL");
+            url.query_pairs_mut().extend_pairs(parameters);
+            let response = reqwest::Client::new().get(url).send().await.expect("an answer");
+            (response.status().as_u16(), response.json().await.expect("JSON"))
         })
     }
 
