@@ -19,6 +19,7 @@ use crate::{api, llm, scheduler, store, telemetry, tools, worker};
 
 mod known;
 mod layers;
+mod retired;
 mod secret_files;
 mod shape;
 mod show;
@@ -110,10 +111,11 @@ impl Config {
         let environment = layers::environment(&variables, &mut problems);
         secrets::know(environment.iter().flat_map(|layer| known::secrets(&layer.values)));
         let layers: Vec<Layer> = layers::file(file, &mut problems)?.into_iter().chain(environment).collect();
-        let warnings = learn_secrets(&layers);
+        let mut warnings = learn_secrets(&layers);
 
         let base = Figment::from(defaults);
         let merged = layers.into_iter().fold(base.clone(), |figment, mut layer| {
+            warnings.extend(retired::take_out(&mut layer));
             shape::check(&mut layer, &mut problems);
             figment.merge(layer)
         });

@@ -4,66 +4,48 @@ use std::sync::LazyLock;
 
 use figment::value::{Dict, Empty, Num, Value};
 
+use super::DEFAULT_TOML;
 use super::layers::{self, Layer};
 use crate::domain::url::HIDDEN;
 
-/// Sections whose keys are names that the user chooses. Their values follow these examples.
-const NAMED: &str = r#"
-[model.prices."*"]
-prompt = 0.5
-completion = 0.5
+/// Sections whose keys are names that the user chooses; what stands below a name is the same for all of them.
+const NAMED: [&str; 6] = ["model.prices", "tools.sql", "limits.keys", "limits.agents", "limits.users", "agents"];
 
-[tools.sql."*"]
-url = ""
-max_rows = 1
-timeout_ms = 1
-max_connections = 1
-functions = [""]
-
-[limits.keys."*"]
-max_running = 1
-starts = 1
-per_s = 1
-
-[limits.agents."*"]
-max_running = 1
-starts = 1
-per_s = 1
-
-[limits.users."*"]
-max_queued = 1
-
-[agents."*"]
-role = ""
-instructions = ""
-capabilities = [""]
-tools = [""]
-needs_approval = [""]
-delegates_to = [""]
-model = ""
-capacity = 1
-
-[agents."*".budget]
-max_steps = 1
-max_model_calls = 1
-max_tokens = 1
-max_cost_usd = 0.5
-max_replans = 1
-max_turns_per_step = 1
-max_duration_s = 1
-"#;
-
-/// An example of the whole: the defaults, with what users may name under `*`.
+/// An example of the whole: the defaults with the examples in their comments, and `*` in the place of names.
 static EXAMPLE: LazyLock<Dict> = LazyLock::new(|| {
-    // Neither can fail: both texts are compiled in, and a test reads them.
-    let mut example = layers::defaults().map(|layer| layer.values).unwrap_or_default();
-    let named = layers::parse(NAMED, "the examples").map(|layer| layer.values).unwrap_or_default();
-    if let Some(Value::Dict(_, agents)) = example.get_mut("agents") {
-        agents.clear();
+    // It cannot fail: the text is compiled in, and a test reads it.
+    let mut example = layers::parse(&with_examples(), "the examples").map(|layer| layer.values).unwrap_or_default();
+    for path in NAMED {
+        forget_names(&mut example, &path.split('.').collect::<Vec<_>>());
     }
-    merge(&mut example, named);
     example
 });
+
+/// The defaults with their commented examples, which are lines such as `# [limits.agents.generalist]` and `# starts = 100`.
+fn with_examples() -> String {
+    let is_example = |line: &str| {
+        let key = line.split(" = ").next().unwrap_or_default();
+        line.starts_with('[') || (key.len() < line.len() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+    };
+    let line = |line: &'static str| line.strip_prefix("# ").filter(|line| is_example(line)).unwrap_or(line);
+    DEFAULT_TOML.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Merges all that stands below the names of the section at `path` into one example under `*`.
+fn forget_names(example: &mut Dict, path: &[&str]) {
+    let Some((key, rest)) = path.split_first() else { return };
+    let Some(Value::Dict(_, section)) = example.get_mut(*key) else { return };
+    if !rest.is_empty() {
+        return forget_names(section, rest);
+    }
+    let mut any = Dict::new();
+    for value in std::mem::take(section).into_values() {
+        if let Value::Dict(_, of_name) = value {
+            merge(&mut any, of_name);
+        }
+    }
+    section.insert("*".to_owned(), Value::from(any));
+}
 
 fn merge(into: &mut Dict, from: Dict) {
     for (key, value) in from {
@@ -214,13 +196,93 @@ pub(crate) fn truth(text: &str) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use serde::de::value::Error;
+    use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
+    use serde::forward_to_deserialize_any;
+
     use super::*;
+    use crate::domain::agent::AgentProfile;
+    use crate::domain::approval::ApprovalPolicy;
+    use crate::domain::budget::Budget;
+    use crate::domain::limit::{Limit, Limits, UserLimit};
+    use crate::domain::retry::RetryPolicy;
+    use crate::domain::tree::TreeBudget;
+    use crate::{api, llm, scheduler, store, telemetry, tools, worker};
+
+    /// Reads which keys a type has.
+    struct KeysOf<'a>(&'a mut &'static [&'static str]);
+
+    impl<'de> Deserializer<'de> for KeysOf<'_> {
+        type Error = Error;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
+            Err(Error::custom("it is no struct"))
+        }
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            _: V,
+        ) -> Result<V::Value, Error> {
+            *self.0 = fields;
+            Err(Error::custom("only its keys are wanted"))
+        }
+
+        forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    /// The keys of `T` stand in `config/default.toml`, and no others.
+    fn assert_same_keys<T: DeserializeOwned>(path: &str) {
+        let mut fields: &[&str] = &[];
+        assert!(T::deserialize(KeysOf(&mut fields)).is_err());
+        let path_of_keys: Vec<&str> = path.split('.').collect();
+        let section = setting(&path_of_keys).and_then(Value::as_dict).unwrap_or_else(|| panic!("no section {path}"));
+        // The name of an agent is the key of its section.
+        let fields = fields.iter().copied().filter(|field| !(path == "agents.*" && *field == "name"));
+        let shown: BTreeSet<&str> = section.keys().map(String::as_str).collect();
+        assert_eq!(fields.collect::<BTreeSet<_>>(), shown, "[{path}] of config/default.toml and its struct");
+    }
 
     #[test]
-    fn the_examples_hold_every_section() {
-        for key in ["store", "agents", "model", "tools", "log"] {
-            assert!(EXAMPLE.contains_key(key), "{key}");
+    fn the_default_file_has_every_key_of_every_struct_and_no_other() {
+        assert_same_keys::<store::Settings>("store");
+        assert_same_keys::<crate::edge::Settings>("embedded");
+        assert_same_keys::<scheduler::Settings>("scheduler");
+        assert_same_keys::<worker::Settings>("worker");
+        assert_same_keys::<RetryPolicy>("retry");
+        assert_same_keys::<ApprovalPolicy>("approvals");
+        assert_same_keys::<TreeBudget>("tree");
+        assert_same_keys::<scheduler::RetentionSettings>("retention");
+        assert_same_keys::<Limits>("limits");
+        assert_same_keys::<llm::Settings>("model");
+        assert_same_keys::<RetryPolicy>("model.retry");
+        assert_same_keys::<llm::Price>("model.prices.*");
+        assert_same_keys::<llm::EmbeddingSettings>("embeddings");
+        assert_same_keys::<crate::agent::MemorySettings>("memory");
+        assert_same_keys::<tools::Settings>("tools");
+        assert_same_keys::<store::ArtifactSettings>("artifacts");
+        assert_same_keys::<api::Settings>("api");
+        assert_same_keys::<telemetry::Settings>("log");
+        for path in ["limits.keys.*", "limits.agents.*"] {
+            assert_same_keys::<Limit>(path);
         }
-        assert!(EXAMPLE["agents"].as_dict().is_some_and(|agents| agents.contains_key("*")));
+        assert_same_keys::<UserLimit>("limits.users.*");
+        assert_same_keys::<tools::HttpSettings>("tools.http");
+        assert_same_keys::<tools::FileSettings>("tools.files");
+        assert_same_keys::<tools::DatabaseSettings>("tools.sql.*");
+        assert_same_keys::<AgentProfile>("agents.*");
+        assert_same_keys::<Budget>("agents.*.budget");
+    }
+
+    #[test]
+    fn the_commented_budget_is_the_default_one() {
+        let budget = setting(&["agents", "*", "budget"]).expect("an example").clone();
+        assert_eq!(budget.deserialize::<Budget>().expect("a budget"), Budget::default());
     }
 }

@@ -118,13 +118,9 @@ fn runner(config: &Config, checks: &mut Checks<'_>) {
             scheduler.sweep
         )
     });
-    checks.at_least("scheduler.window", scheduler.window, 1);
-    checks.at_least("scheduler.claim_batch", scheduler.claim_batch, 1);
-    checks.at_least("scheduler.admission_batch", scheduler.admission_batch, 1);
     checks.at_least("scheduler.missed_after_ms", scheduler.missed_after_ms, 1_000);
     let worker = &config.worker;
     checks.at_least("worker.heartbeat_ms", worker.heartbeat_ms, 1);
-    checks.at_least("worker.cancel_poll_ms", worker.cancel_poll_ms, 1);
     checks.unless(worker.heartbeat_ms.saturating_mul(3) <= worker.lease_ms, || {
         format!(
             "worker.heartbeat_ms = {} is too long for worker.lease_ms = {}: use {} or less, a third of it",
@@ -146,11 +142,8 @@ fn times(config: &Config, checks: &mut Checks<'_>) {
         ("scheduler.missed_after_ms", scheduler.missed_after_ms),
         ("worker.lease_ms", worker.lease_ms),
         ("worker.heartbeat_ms", worker.heartbeat_ms),
-        ("worker.cancel_poll_ms", worker.cancel_poll_ms),
         ("retry.max_ms", retry.max_ms),
         ("retry.max_retry_after_ms", retry.max_retry_after_ms),
-        ("model.connect_timeout_ms", model.connect_timeout_ms),
-        ("model.read_timeout_ms", model.read_timeout_ms),
         ("model.timeout_ms", model.timeout_ms),
         ("model.circuit_open_ms", model.circuit_open_ms),
         ("model.retry.max_ms", model.retry.max_ms),
@@ -245,27 +238,8 @@ fn model(config: &Config, checks: &mut Checks<'_>) {
     let model = &config.model;
     checks.http_url("model.base_url", &model.base_url);
     checks.header("model.api_key", &model.api_key);
-    checks.unless(!model.models.is_empty() && model.models.iter().all(|name| !name.trim().is_empty()), || {
-        "model.models must name at least one model, and none with an empty name".to_owned()
-    });
-    for (key, value) in [
-        ("connect_timeout_ms", model.connect_timeout_ms),
-        ("read_timeout_ms", model.read_timeout_ms),
-        ("timeout_ms", model.timeout_ms),
-        ("max_response_bytes", model.max_response_bytes as u64),
-        ("tries", u64::from(model.tries)),
-        ("max_output_tokens", u64::from(model.max_output_tokens)),
-        ("patience_s", model.patience_s),
-    ] {
-        checks.at_least(&format!("model.{key}"), value, 1);
-    }
+    model.problems().into_iter().for_each(|problem| checks.add(problem));
     checks.delays("model.retry", &model.retry);
-    for (name, price) in &model.prices {
-        let fine = |price: f64| price.is_finite() && price >= 0.0;
-        checks.unless(fine(price.prompt) && fine(price.completion), || {
-            format!("model.prices.{name:?} holds a negative price: use dollars per million tokens, zero or more")
-        });
-    }
     let embeddings = &config.embeddings;
     checks.unless((1..=65_536).contains(&embeddings.dimensions), || {
         format!("embeddings.dimensions = {} is out of range: use 1 to 65536", embeddings.dimensions)

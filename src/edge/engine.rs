@@ -162,7 +162,8 @@ impl Engine {
             Ok(()) => update(shard, operation),
             Err(error) => Err(EngineError::Broken(error.to_string())),
         };
-        // One that is refused may have been carried out in part, and is again when it is read back.
+        // The engine may have carried out a part of a refused operation, and refuses it in the same way when the log is
+        // replayed.
         if matches!(applied, Err(EngineError::Broken(_))) {
             log.pending.truncate(before);
         }

@@ -21,7 +21,7 @@ pub(super) enum CallError {
     Broken(String),
     #[error("no answer within model.timeout_ms of {0} ms")]
     TimedOut(u128),
-    #[error("silence for model.read_timeout_ms of {0} ms in the middle of the answer")]
+    #[error("silence for {0} ms in the middle of the answer: the connection to the model is lost")]
     Silent(u128),
     #[error("the answer is larger than model.max_response_bytes of {0} bytes")]
     TooLarge(usize),

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -46,6 +47,16 @@ mod transport;
 mod waits;
 mod wire;
 
+/// Time limit to connect. A host that is there accepts a connection within it; a model that is slow is slow afterwards.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest silence in the middle of an answer, in milliseconds. Thinking comes before the answer and is bounded by
+/// [`Settings::timeout_ms`] alone; an answer that has begun and stops for a minute has lost its connection.
+const READ_TIMEOUT_MS: u64 = 60_000;
+
+const fn read_timeout_ms() -> u64 {
+    READ_TIMEOUT_MS
+}
+
 /// Section `[model]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,9 +67,9 @@ pub struct Settings {
     pub api_key: SecretString,
     /// Models to ask, in order.
     pub models: Vec<String>,
-    /// Time limit to connect, in milliseconds.
-    pub connect_timeout_ms: u64,
-    /// Longest silence in the middle of an answer, in milliseconds; thinking before it may take longer.
+    /// Longest silence in the middle of an answer, in milliseconds: [`READ_TIMEOUT_MS`]. Not part of the configuration; tests
+    /// make it small.
+    #[serde(skip, default = "read_timeout_ms")]
     pub read_timeout_ms: u64,
     /// Time limit of one call, in milliseconds. Tries, repairs and fallbacks of one question begin within it, but for
     /// one more call.
@@ -154,7 +165,9 @@ impl Models {
     pub fn new(settings: &Settings, embeddings: &EmbeddingSettings) -> Result<Option<Self>, Failure> {
         let embedder = Embedder::from_settings(embeddings)?.map(Arc::new);
         let Some(endpoint) = Endpoint::from_settings(settings)? else { return Ok(None) };
-        settings.validate()?;
+        if let Some(problem) = settings.problems().into_iter().next() {
+            return Err(Failure::invalid(problem));
+        }
         let embeddings = embedder.as_ref().map(|_| embeddings.model.trim());
         for name in settings.models.iter().map(String::as_str).chain(embeddings) {
             known_labels::begin_model(name);
@@ -211,28 +224,31 @@ impl Models {
 }
 
 impl Settings {
-    fn validate(&self) -> Result<(), Failure> {
-        let invalid = |message: &str| Err(Failure::invalid(message));
+    /// What is wrong with the values, each problem with its key; empty when they can be used. The address and the key of the
+    /// endpoint are checked where they are read.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
         if self.models.is_empty() || self.models.iter().any(|name| name.trim().is_empty()) {
-            return invalid("model.models must name at least one model, and no empty name");
+            problems.push("model.models must name at least one model, and none with an empty name".to_owned());
         }
         let at_least_one = [
             ("model.tries", u64::from(self.tries)),
-            ("model.connect_timeout_ms", self.connect_timeout_ms),
-            ("model.read_timeout_ms", self.read_timeout_ms),
             ("model.timeout_ms", self.timeout_ms),
             ("model.max_output_tokens", u64::from(self.max_output_tokens)),
             ("model.max_output_tokens_ceiling", u64::from(self.max_output_tokens_ceiling)),
             ("model.max_response_bytes", self.max_response_bytes as u64),
             ("model.patience_s", self.patience_s),
         ];
-        if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
-            return invalid(&format!("{name} must be at least 1"));
+        let too_small = at_least_one.iter().filter(|(_, value)| *value == 0);
+        problems.extend(too_small.map(|(key, _)| format!("{key} = 0 is too small: use 1 or more")));
+        let is_usable = |price: f64| price.is_finite() && price >= 0.0;
+        for (name, _) in
+            self.prices.iter().filter(|(_, price)| !is_usable(price.prompt) || !is_usable(price.completion))
+        {
+            problems.push(format!(
+                "model.prices.{name:?} holds a negative price: use dollars per million tokens, zero or more"
+            ));
         }
-        let usable = |price: f64| price.is_finite() && price >= 0.0;
-        match self.prices.iter().find(|(_, price)| !usable(price.prompt) || !usable(price.completion)) {
-            Some((name, _)) => invalid(&format!("model.prices.{name:?} must be zero or more")),
-            None => Ok(()),
-        }
+        problems
     }
 }

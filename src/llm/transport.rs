@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::errors::{CallError, innermost};
 use super::refusal::Refusal;
-use super::{Settings, waits};
+use super::{CONNECT_TIMEOUT, Settings, waits};
 use crate::clock;
 use crate::domain::failure::Failure;
 use crate::domain::json::read_bytes;
@@ -132,7 +132,7 @@ impl Transport {
         drop(rustls::crypto::ring::default_provider().install_default());
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("qron/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(Duration::from_millis(settings.connect_timeout_ms))
+            .connect_timeout(CONNECT_TIMEOUT)
             .tcp_keepalive(Duration::from_secs(30))
             .redirect(reqwest::redirect::Policy::none());
         if endpoint.is_loopback {

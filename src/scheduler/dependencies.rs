@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const REST: u32 = 4;
 /// The same for a look at the dependents of what ended.
 const SHORT_REST: u32 = 2;
-/// While no task waits, completions are not worth a query for this long, unless a task that waits is inserted.
+/// When no task waits for others, ends of tasks cause no query for this long, unless a task that waits is inserted.
 const NOBODY: Duration = Duration::from_secs(1);
 /// Most waiting tasks of which an open dependency is remembered.
 const MAX_WATCHED: usize = 50_000;

@@ -11,14 +11,14 @@ use tokio::time::Instant;
 
 use crate::store::DueTask;
 
-/// How often it is looked for tasks with a key behind those without, while there are none.
+/// Time between two searches for keyed tasks beyond a window full of unkeyed ones, while such searches find none.
 const LOOK: Duration = Duration::from_secs(1);
-/// At most this part of the time is spent on looking.
+/// Such searches take at most one in this many parts of the time.
 const SHARE: u32 = 20;
 
-/// When to look for tasks with a key behind a window that is full of tasks without. Who uses no keys pays for one query a
-/// second that finds nothing, and only while more is due than there is room for; where keys are found they are looked for
-/// with every search, as far as that takes little of the time.
+/// When the dispatcher searches for keyed tasks beyond a window that is full of unkeyed ones. A fleet without keys pays for
+/// one query a second that finds nothing, and only while more is due than it has room for. While such searches find tasks,
+/// each search is followed by one, as far as they take little of the time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Keyless {
     not_before: Option<Instant>,

@@ -28,8 +28,7 @@ use crate::telemetry::metrics;
 use crate::worker::context::ReplicaContext;
 use crate::worker::slots::Slot;
 
-/// How long a limit that is reached is left alone before it is looked at again. What ends in this
-/// replica is noticed at once.
+/// Time until a limit that was reached is checked again. The end of a task in this replica is noticed at once.
 const LOOK: Duration = Duration::from_millis(250);
 /// Limits that are checked at a time.
 const CHECKS: usize = 16;
@@ -165,7 +164,8 @@ impl Enforcer {
         Ok(room)
     }
 
-    /// `in_flight` of the agents called `names`, as if a limited one had as many more in flight as others leave no room.
+    /// Raises each limited agent's count in `in_flight` by what other replicas already run for it, so that its free capacity
+    /// is what the limit of the fleet still allows. `agents` has the name and the capacity of each, in the same order.
     pub(super) async fn crowd<'a>(
         &self,
         store: &Store,

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde::Deserialize;
 use tokio::sync::{Notify, OnceCell};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,7 +19,6 @@ use crate::domain::limit::Limits;
 use crate::domain::outage::Postponement;
 use crate::domain::replica::AgentPresence;
 use crate::domain::retry::RetryPolicy;
-use crate::domain::schedule::zone::Zone;
 use crate::domain::task::Task;
 use crate::domain::time::Timestamp;
 use crate::queue::Queue;
@@ -47,6 +45,7 @@ use rescue::Rescuer;
 use sweep::{Alarm, Sweep};
 
 pub use prune::{Pruned, RetentionSettings};
+pub use settings::Settings;
 
 mod admission;
 mod approval_expiry;
@@ -66,26 +65,9 @@ pub(crate) mod prune;
 pub mod recurring;
 mod rescue;
 mod scan;
+mod settings;
 mod spread;
 mod sweep;
-
-/// Section `[scheduler]` of the configuration.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// When to look for due tasks: cron with a seconds field.
-    pub sweep: String,
-    /// Due tasks read at once at least.
-    pub window: u32,
-    /// Most tasks claimed in one write.
-    pub claim_batch: usize,
-    /// Points read at once while admitting.
-    pub admission_batch: u32,
-    /// A firing of a schedule that is later than this counts as missed, in milliseconds.
-    pub missed_after_ms: u64,
-    /// Zone of schedules that name none, and of times without an offset.
-    pub zone: Zone,
-}
 
 /// What a runner is made of.
 pub struct Parts {

@@ -154,14 +154,14 @@ pub struct DueTask {
     pub needs_model: bool,
 }
 
-/// What a claim says about as whom its tasks run, for [`Store::running_as`].
+/// Which agent limit a claim counts against, for [`Store::running_as`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunsAs<'a> {
-    /// Nothing, which costs nothing: no agent has a limit.
+    /// No agent has a limit, so the claim does not record which agent runs the task.
     Unsaid,
-    /// As an agent without a limit.
+    /// The agent of the claim has no limit; others have one.
     Nobody,
-    /// As this agent, which has one.
+    /// The limit of this agent.
     Agent(&'a str),
 }
 

@@ -42,6 +42,8 @@ pub(super) fn begin() {
     metrics::BUDGET_STOPS.begin([&["steps", "model_calls", "tokens", "cost", "turns", "time", "tree"]]);
     metrics::MEMORY_RECALLS.begin([&["found", "none", "error"]]);
     metrics::MEMORY_WRITES.begin([OUTCOMES]);
+    // The agent of a task that a dead replica was running is not always known.
+    metrics::TASKS_FAILED.begin([&["unknown"], &classes]);
     // A model may call a tool that does not exist.
     begin_tool("unknown");
 }

@@ -78,6 +78,13 @@ pub struct Settings {
     pub sql: BTreeMap<String, DatabaseSettings>,
 }
 
+/// Redirects followed. A page moves once or twice; what redirects more often is a circle.
+const MAX_REDIRECTS: u32 = 5;
+
+const fn max_redirects() -> u32 {
+    MAX_REDIRECTS
+}
+
 /// Section `[tools.http]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,7 +93,8 @@ pub struct HttpSettings {
     pub allow: Vec<String>,
     /// Largest response body, in bytes.
     pub max_response_bytes: usize,
-    /// Redirects followed.
+    /// Redirects followed: [`MAX_REDIRECTS`]. Not part of the configuration; tests make it small.
+    #[serde(skip, default = "max_redirects")]
     pub max_redirects: u32,
     /// Time limit of one request, in milliseconds.
     pub timeout_ms: u64,

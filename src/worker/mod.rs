@@ -22,6 +22,14 @@ mod report;
 pub(crate) mod running;
 pub(crate) mod slots;
 
+/// Time between two looks for requests to cancel what runs here, in milliseconds: one query a second, and only while
+/// something runs. Requests that this replica receives itself take effect at once.
+const CANCEL_POLL_MS: u64 = 1_000;
+
+const fn cancel_poll_ms() -> u64 {
+    CANCEL_POLL_MS
+}
+
 /// Section `[worker]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,6 +40,8 @@ pub struct Settings {
     pub heartbeat_ms: u64,
     /// How long running tasks may go on after SIGTERM, in seconds.
     pub grace_s: u64,
-    /// How often running tasks are checked for requests to cancel them, in milliseconds.
+    /// Time between two looks for requests to cancel what runs here, in milliseconds: [`CANCEL_POLL_MS`]. Not part of the
+    /// configuration; tests change it.
+    #[serde(skip, default = "cancel_poll_ms")]
     pub cancel_poll_ms: u64,
 }

@@ -57,6 +57,27 @@ fn a_file_overrides_the_defaults_and_a_variable_the_file() {
 }
 
 #[test]
+fn a_retired_setting_is_left_out_with_a_warning_that_says_what_holds_instead() {
+    let file = "[scheduler]\nwindow = 8\n[model]\nread_timeout_ms = 1\nconnect_timeout_ms = 1\n";
+    let variables = [("QRON__SCHEDULER__CLAIM_BATCH", "1"), ("QRON__TOOLS__HTTP__MAX_REDIRECTS", "0")];
+    let config = load(file, &variables).expect("valid");
+    assert_eq!((config.scheduler.window, config.scheduler.claim_batch), (64, 256));
+    assert_eq!((config.tools.http.max_redirects, config.model.read_timeout_ms), (5, 60_000));
+    for (key, instead) in [
+        ("scheduler.window", "64"),
+        ("scheduler.claim_batch", "256"),
+        ("model.connect_timeout_ms", "5 seconds"),
+        ("model.read_timeout_ms", "60 seconds"),
+        ("tools.http.max_redirects", "5 redirects"),
+    ] {
+        let about = |warning: &&String| warning.starts_with(key) && warning.contains(instead);
+        assert_eq!(config.warnings().iter().filter(about).count(), 1, "{key}: {:?}", config.warnings());
+    }
+    assert_eq!(config.warnings().len(), 5);
+    assert!(!DEFAULT_TOML.contains("claim_batch"), "a retired setting has no default");
+}
+
+#[test]
 fn a_text_counts_as_a_list_wherever_a_list_is_wanted() {
     for (text, items) in [
         ("llama3.2", &["llama3.2"][..]),

@@ -35,6 +35,20 @@ pub(crate) const NEVER: &str = "0 0 0 1 1 *";
 /// A sweep that comes by every second.
 pub(crate) const EVERY_SECOND: &str = "* * * * * *";
 
+/// Sizes that no configuration can change. A test makes them small, so that it needs few tasks.
+const CONSTANTS: [&str; 4] =
+    ["SCHEDULER__WINDOW", "SCHEDULER__CLAIM_BATCH", "SCHEDULER__ADMISSION_BATCH", "WORKER__CANCEL_POLL_MS"];
+
+fn set_constant(config: &mut Config, key: &str, value: u32) {
+    match key.trim_start_matches("QRON__") {
+        "SCHEDULER__WINDOW" => config.scheduler.window = value,
+        "SCHEDULER__CLAIM_BATCH" => config.scheduler.claim_batch = value as usize,
+        "SCHEDULER__ADMISSION_BATCH" => config.scheduler.admission_batch = value,
+        "WORKER__CANCEL_POLL_MS" => config.worker.cancel_poll_ms = value.into(),
+        other => panic!("{other} is no constant"),
+    }
+}
+
 pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) config: Config,
@@ -61,7 +75,13 @@ impl World {
         ];
         let given = variables.iter().map(|(key, value)| (*key, (*value).to_owned()));
         let variables = fixed.into_iter().chain(given).map(|(key, value)| (format!("QRON__{key}"), value));
-        Self::over(Config::load_with(None, variables).expect("a valid configuration")).await
+        let (constants, variables): (Vec<_>, Vec<_>) =
+            variables.partition(|(key, _)| CONSTANTS.contains(&key.trim_start_matches("QRON__")));
+        let mut config = Config::load_with(None, variables).expect("a valid configuration");
+        for (key, value) in constants {
+            set_constant(&mut config, &key, value.parse().expect("a number"));
+        }
+        Self::over(config).await
     }
 
     /// A world with this configuration: what another process would see of the store.

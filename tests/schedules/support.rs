@@ -143,10 +143,11 @@ fn config(prefix: &str, folder: &std::path::Path) -> Config {
         ("TOOLS__WORKSPACE", within("workspace")),
         ("ARTIFACTS__FOLDER", within("artifacts")),
         ("WORKER__GRACE_S", "1".to_owned()),
-        ("WORKER__CANCEL_POLL_MS", "50".to_owned()),
     ];
     let variables = settings.map(|(name, value)| (format!("QRON__{name}"), value));
-    Config::load_with(None, variables).expect("a valid configuration")
+    let mut config = Config::load_with(None, variables).expect("a valid configuration");
+    config.worker.cancel_poll_ms = 50;
+    config
 }
 
 /// Repeats `look` until it gives a value; fails with what it said last.

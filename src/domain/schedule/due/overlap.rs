@@ -24,7 +24,7 @@ impl<'a> Draft<'a> {
 
     /// Decides about a firing of the schedule's own; `is_last` says that none later has come.
     pub(super) fn admit(&mut self, at: Timestamp, cause: Cause, is_last: bool) {
-        // Another replica was here before, and has not come to write how far it is.
+        // Another replica inserted this firing and died before it saved the schedule's progress.
         if self.has_begun(firing_id(&self.schedule.id, at)) {
             return self.start(at, cause);
         }
