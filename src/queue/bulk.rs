@@ -43,7 +43,6 @@ pub enum BulkChange {
 
 /// The tasks of a bulk request.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one for each request")]
 pub enum Targets {
     /// Those with these ids.
     Ids(Vec<TaskId>),

@@ -1,5 +1,5 @@
 //! The history: events are buffered and written in batches, and never hold up work. What may happen is
-//! [`EventKind`](crate::domain::event::EventKind).
+//! [`EventKind`].
 //!
 //! When the buffer is full, the history drops new events and counts them, and it tells in the log and in an event of its own how
 //! many. What became of a task is in the task.

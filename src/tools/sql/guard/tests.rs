@@ -407,8 +407,12 @@ fn names_before_parentheses(text: &str, dialect: Dialect) -> Vec<String> {
     let name = |four: &[Token]| match four {
         // A type may have parentheses as well.
         [_, Token::DoubleColon | Token::RParen, ..] => None,
-        // A keyword is the name of a table here, which the database refuses, and its alias follows.
-        [place, Token::Word(_), ..] if *place == Token::Comma || is(place, "FROM JOIN LATERAL") => None,
+        // A keyword or a string is the name of a table here, which the database refuses, and its alias follows.
+        [place, Token::Word(_) | Token::SingleQuotedString(_), ..]
+            if *place == Token::Comma || is(place, "FROM JOIN LATERAL") =>
+        {
+            None
+        }
         [_, before @ Token::Word(_), ..] if !is(before, OPENING) => None,
         [_, _, Token::Word(word), Token::LParen] => Some(word.value.to_lowercase()),
         _ => None,
@@ -434,6 +438,14 @@ fn holds(text: &str, dialect: Dialect) {
         assert!(is_listed || GRAMMAR.split_whitespace().any(|word| word == name), "{name} in {}", checked.text);
     }
     assert!(!tokens(&checked.text, dialect).contains(&Token::SemiColon), "{}", checked.text);
+}
+
+#[test]
+fn an_alias_with_columns_is_no_call() {
+    for dialect in [Dialect::Postgres, Dialect::Sqlite] {
+        holds("SELECT FROM 'x' pragma_table_info('t') END", dialect);
+        holds("SELECT FROM t act(a)", dialect);
+    }
 }
 
 proptest! {
