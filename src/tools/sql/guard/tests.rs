@@ -418,7 +418,27 @@ fn names_before_parentheses(text: &str, dialect: Dialect) -> Vec<String> {
         _ => None,
     };
     let tokens: Vec<Token> = std::iter::once(Token::EOF).chain(tokens(text, dialect)).collect();
-    tokens.windows(4).filter_map(name).collect()
+    let named = tokens.windows(4).enumerate().filter_map(|(at, four)| Some((at, name(four)?)));
+    named.filter(|(at, _)| !is_type_of_text(&tokens[at + 3..])).map(|(_, name)| name).collect()
+}
+
+/// Whether a text follows the parentheses that `tokens` begins with, and the lengths of an array: then they belong to a type.
+fn is_type_of_text(tokens: &[Token]) -> bool {
+    let mut depth = 0_usize;
+    for token in tokens {
+        match token {
+            Token::LParen | Token::LBracket => depth += 1,
+            Token::RParen | Token::RBracket => depth = depth.saturating_sub(1),
+            Token::SingleQuotedString(_) | Token::EscapedStringLiteral(_) | Token::DollarQuotedString(_)
+                if depth == 0 =>
+            {
+                return true;
+            }
+            _ if depth == 0 => return false,
+            _ => {}
+        }
+    }
+    false
 }
 
 fn holds(text: &str, dialect: Dialect) {
@@ -441,10 +461,11 @@ fn holds(text: &str, dialect: Dialect) {
 }
 
 #[test]
-fn an_alias_with_columns_is_no_call() {
+fn neither_an_alias_with_columns_nor_a_type_is_a_call() {
     for dialect in [Dialect::Postgres, Dialect::Sqlite] {
         holds("SELECT FROM 'x' pragma_table_info('t') END", dialect);
         holds("SELECT FROM t act(a)", dialect);
+        holds("SELECT pragma_table_info('t') [1] E'\\'' , int AND SELECT --", dialect);
     }
 }
 
