@@ -422,20 +422,24 @@ fn names_before_parentheses(text: &str, dialect: Dialect) -> Vec<String> {
     named.filter(|(at, _)| !is_type_of_text(&tokens[at + 3..])).map(|(_, name)| name).collect()
 }
 
-/// Whether a text follows the parentheses that `tokens` begins with, and the lengths of an array: then they belong to a type.
+/// Whether a text, or the length of an array, follows the parentheses that `tokens` begins with: then they belong to a type.
+/// PostgreSQL takes no subscript behind a call.
 fn is_type_of_text(tokens: &[Token]) -> bool {
     let mut depth = 0_usize;
     for token in tokens {
         match token {
-            Token::LParen | Token::LBracket => depth += 1,
-            Token::RParen | Token::RBracket => depth = depth.saturating_sub(1),
-            Token::SingleQuotedString(_) | Token::EscapedStringLiteral(_) | Token::DollarQuotedString(_)
-                if depth == 0 =>
-            {
-                return true;
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            _ if depth > 0 => {}
+            _ => {
+                return matches!(
+                    token,
+                    Token::LBracket
+                        | Token::SingleQuotedString(_)
+                        | Token::EscapedStringLiteral(_)
+                        | Token::DollarQuotedString(_)
+                );
             }
-            _ if depth == 0 => return false,
-            _ => {}
         }
     }
     false
@@ -466,6 +470,7 @@ fn neither_an_alias_with_columns_nor_a_type_is_a_call() {
         holds("SELECT FROM 'x' pragma_table_info('t') END", dialect);
         holds("SELECT FROM t act(a)", dialect);
         holds("SELECT pragma_table_info('t') [1] E'\\'' , int AND SELECT --", dialect);
+        holds("SELECT pragma_table_info('t') [1] \"C\" int", dialect);
     }
 }
 
