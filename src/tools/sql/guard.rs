@@ -393,4 +393,6 @@ fn reads(body: &SetExpr) -> ControlFlow<String> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
