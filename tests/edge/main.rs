@@ -1,6 +1,6 @@
 //! The embedded server behaves like Qdrant: the same cases pass on a real one (`QRON_TEST_QDRANT_URL`).
 
-#[path = "../common/mod.rs"]
+#[path = "../it/support/mod.rs"]
 mod common;
 mod support;
 

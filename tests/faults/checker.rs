@@ -9,7 +9,7 @@ use qron::domain::id::TaskId;
 use qron::domain::task::TaskStatus;
 
 use crate::effects::Call;
-use crate::support::{Interruption, Stage};
+use crate::stage::{Interruption, Stage};
 
 /// What the tasks of the storm may have come to.
 #[derive(Clone, Copy)]

@@ -14,9 +14,10 @@ use qron::domain::task::{Task, TaskStatus};
 use qron::domain::time::Timestamp;
 
 use crate::checker::{UNHARMED, check};
-use crate::common::process::PROGRAM;
 use crate::schedules::{every_second, firings};
-use crate::support::{Stage, Terms, eventually, skipped, stop_all};
+use crate::stage::{Stage, Terms, skipped, stop_all};
+use crate::support::eventually;
+use crate::support::process::PROGRAM;
 
 /// Path of libfaketime.so.1, where it is not where Debian puts it.
 const VARIABLE: &str = "QRON_TEST_FAKETIME";

@@ -8,10 +8,11 @@ use qron::domain::id::TaskId;
 use qron::domain::task::{MAX_CRASHES, TaskStatus};
 
 use crate::checker::{Allowed, Findings, INTERRUPTED, UNHARMED, check};
-use crate::common::process::PROGRAM;
 use crate::effects::ENDLESS;
+use crate::stage::{Stage, Terms, stop_all};
 use crate::store::serve;
-use crate::support::{Stage, Terms, eventually, stop_all};
+use crate::support::eventually;
+use crate::support::process::PROGRAM;
 use crate::workers::until_moved_on;
 
 /// Lets eight replicas race for tasks that all become due at once, after a restart of the store in their midst if there

@@ -10,7 +10,8 @@ use qron::domain::replica::Replica;
 use qron::domain::task::{Claim, Task, TaskStatus};
 use serde_json::json;
 
-use crate::support::{Stage, Terms, eventually, stop_all};
+use crate::stage::{Stage, Terms, stop_all};
+use crate::support::eventually;
 
 /// Claims of a replica that lives, and points that nobody can read; together one more than the matrix asks for.
 const HELD: u64 = 5_001;

@@ -7,9 +7,10 @@ use qron::domain::id::TaskId;
 use qron::domain::task::TaskStatus;
 
 use crate::checker::{Findings, INTERRUPTED, UNHARMED, check};
-use crate::common::process::PROGRAM;
-use crate::common::proxy::Proxy;
-use crate::support::{Replica, Stage, Terms, any_below, eventually, stop_all};
+use crate::stage::{Replica, Stage, Terms, any_below, stop_all};
+use crate::support::eventually;
+use crate::support::process::PROGRAM;
+use crate::support::proxy::Proxy;
 use crate::workers::until_moved_on;
 
 /// Steps of a chain: it takes longer than a lease.

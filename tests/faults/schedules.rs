@@ -8,7 +8,8 @@ use qron::domain::task::{Task, TaskStatus};
 use qron::store::{Store, TaskFilter};
 use serde_json::{Value, json};
 
-use crate::support::{Stage, Terms, any_below, eventually, stop_all};
+use crate::stage::{Stage, Terms, any_below, stop_all};
+use crate::support::eventually;
 
 /// A schedule for each second, whose firings call the world with the time that they are for.
 pub(crate) fn every_second(stage: &Stage) -> Value {

@@ -4,8 +4,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::checker::{Findings, INTERRUPTED, check};
-use crate::common::process::PROGRAM;
-use crate::support::{Replica, Stage, Terms, any_below, eventually, quantile, skipped, steady_port, stop_all};
+use crate::stage::{Replica, Stage, Terms, any_below, quantile, skipped, steady_port, stop_all};
+use crate::support::eventually;
+use crate::support::process::PROGRAM;
 use crate::workers::{rate, until_moved_on};
 
 /// A stage whose store the test may kill, and the process that serves it.

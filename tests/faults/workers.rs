@@ -6,8 +6,9 @@ use qron::domain::id::TaskId;
 use qron::store::Store;
 
 use crate::checker::{Findings, INTERRUPTED, check};
-use crate::common::process::in_hand;
-use crate::support::{Replica, Stage, Terms, any_below, eventually, quantile, stop_all};
+use crate::stage::{Replica, Stage, Terms, any_below, quantile, stop_all};
+use crate::support::eventually;
+use crate::support::process::in_hand;
 
 /// Measurements whose median counts.
 const PAIRS: usize = 7;

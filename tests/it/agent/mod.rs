@@ -1,0 +1,11 @@
+//! The agent with the real store, the real toolbox, and a scripted model behind real HTTP.
+
+mod bad_answers;
+mod bed;
+mod faults;
+mod injecting;
+mod loading;
+mod no_false_success;
+mod remembering;
+mod resuming;
+mod running;

@@ -1,0 +1,12 @@
+//! The API of a whole qron, over real sockets and the real engine.
+
+mod bounds;
+mod door;
+mod embedded;
+mod heads;
+mod lifecycle;
+mod model_away;
+mod quotas;
+mod readiness;
+mod refusals;
+mod times;

@@ -1,0 +1,35 @@
+//! The demo, as somebody sees it who has just built qron.
+
+use std::time::{Duration, Instant};
+
+use super::program::{Said, command};
+
+#[test]
+fn the_demo_ends_as_intended_within_a_minute_and_leaves_nothing_behind() {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let began = Instant::now();
+    let said: Said = command(&["demo", "--exit"])
+        .env("TMPDIR", scratch.path())
+        .current_dir(scratch.path())
+        .output()
+        .expect("runs")
+        .into();
+    let said = said.ok();
+    assert!(began.elapsed() < Duration::from_mins(1), "{:?}", began.elapsed());
+    for part in ["scripted", "3628800", "3660", "12 °C", "42", "404", "18446744073709551616", "5 of 6 tasks completed"]
+    {
+        assert!(said.out.contains(part), "{part:?} is missing in\n{}", said.out);
+    }
+    // Without a terminal there are no colours, and nothing is cut.
+    assert!(!said.out.contains('\u{1b}') && !said.out.contains('…'), "{}", said.out);
+    let schedule = |title: &str| {
+        let rows = said.out.lines().filter(|line| line.starts_with("ok") && line.contains(title));
+        rows.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let [fires] = &schedule("a schedule that fires")[..] else { panic!("{}", said.out) };
+    assert!(fires.contains("completed") && fires.contains("fired ") && fires.contains(", next "), "{fires}");
+    let [waits] = &schedule("a schedule that waits")[..] else { panic!("{}", said.out) };
+    assert!(waits.contains("waiting") && waits.contains("next 20") && waits.contains("07:00:00"), "{waits}");
+    let left: Vec<_> = std::fs::read_dir(scratch.path()).expect("a folder").flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
+}

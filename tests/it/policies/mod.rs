@@ -1,0 +1,9 @@
+//! The rules of a shared queue: unique keys, dependencies, limits and fairness, through the store, the runner and the
+//! API.
+
+mod dependencies;
+mod edges;
+mod owasp;
+mod sharing;
+mod trees;
+mod unique;

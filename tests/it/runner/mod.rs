@@ -1,0 +1,14 @@
+//! The scheduler and its workers, over the real store and the real tools.
+
+mod approved;
+mod changed;
+mod circles;
+mod dispatch;
+mod failures;
+mod inserted;
+mod load;
+mod model_away;
+mod model_faults;
+mod replicas;
+mod steering;
+mod versions;

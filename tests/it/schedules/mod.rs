@@ -1,0 +1,8 @@
+//! Schedules: firing times against an independent computation, and firing over the real engine.
+
+mod asking;
+mod defining;
+mod dst;
+mod firing;
+mod overlap;
+mod support;

@@ -1,0 +1,11 @@
+//! The tools, with real sockets, files and databases. Whatever reliability asks to be refused is a fixture here.
+
+mod support;
+
+mod files;
+mod http;
+mod postgres;
+mod sqlite;
+mod store;
+mod stuck;
+mod toolbox;

@@ -1,0 +1,309 @@
+//! The tools that keep things in the store.
+
+use std::time::Duration;
+
+use qdrant_client::qdrant::{CreateCollectionBuilder, Distance, PointStruct, UpsertPointsBuilder, VectorParamsBuilder};
+use qdrant_client::{Payload, Qdrant};
+use qron::clock;
+use qron::domain::id::TaskId;
+use qron::domain::task::Task;
+use qron::domain::tool::ToolResult;
+use qron::domain::tree::Lineage;
+use qron::queue::Queue;
+use qron::store::Store;
+use qron::tools::{Settings, ToolContext, Toolbox};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::support::{agent, call_of, connect, context, settings};
+use crate::support::qdrant_url;
+
+struct Place {
+    _folder: TempDir,
+    store: Store,
+    prefix: String,
+    toolbox: Toolbox,
+    queue: Queue,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (store, prefix) = connect(folder.path()).await;
+        let queue = Queue::new(store.clone(), "tools-test");
+        // Many calls wait for each other here, on a machine that may be busy.
+        let settings = Settings { timeout_ms: 60_000, ..settings(folder.path()) };
+        let toolbox = Toolbox::new(&settings, &store, &queue).expect("a toolbox");
+        Self { _folder: folder, store, prefix, toolbox, queue }
+    }
+
+    async fn call(&self, context: &ToolContext, tool: &str, arguments: Value) -> ToolResult {
+        self.toolbox.call(&agent(&json!(["*"])), context, &call_of(tool, arguments)).await
+    }
+
+    /// A task of `user` in the store, and the context of a call in it.
+    async fn task(&self, user: Option<&str>, change: impl FnOnce(&mut Task)) -> ToolContext {
+        let mut task = Task::new(TaskId::fresh(), "a goal", clock::now());
+        task.user = user.map(str::to_owned);
+        change(&mut task);
+        self.store.insert(std::slice::from_ref(&task)).await.expect("inserted");
+        let idempotency_key = format!("{}/s1/1", task.id);
+        ToolContext { task_id: task.id, user: task.user, idempotency_key, ..context() }
+    }
+}
+
+fn next_call(context: &ToolContext, number: usize) -> ToolContext {
+    ToolContext { idempotency_key: format!("{}/s1/{number}", context.task_id), ..context.clone() }
+}
+
+#[tokio::test]
+async fn state_is_shared_by_the_tasks_of_one_user_and_by_nobody_else() {
+    let place = Place::new().await;
+    let (ada, eve) = (place.task(Some("ada"), |_| {}).await, place.task(Some("eve"), |_| {}).await);
+    let (other, nobody) = (place.task(Some("ada"), |_| {}).await, context());
+    place.call(&ada, "set_state", json!({ "key": "k", "value": { "a": 1 } })).await.expect("set");
+    place.call(&ada, "set_state", json!({ "key": "own", "value": 2, "scope": "task" })).await.expect("set");
+    let get = async |context: &ToolContext, arguments: Value| {
+        place.call(context, "get_state", arguments).await.expect("an answer")["value"].clone()
+    };
+    assert_eq!(get(&other, json!({ "key": "k" })).await, json!({ "a": 1 }));
+    assert_eq!(get(&eve, json!({ "key": "k" })).await, Value::Null);
+    assert_eq!(get(&nobody, json!({ "key": "k" })).await, Value::Null);
+    assert_eq!(get(&ada, json!({ "key": "own", "scope": "task" })).await, json!(2));
+    assert_eq!(get(&other, json!({ "key": "own", "scope": "task" })).await, Value::Null);
+    let missing = place.call(&eve, "get_state", json!({ "key": "k" })).await.expect("an answer");
+    assert_eq!(missing, json!({ "found": false, "value": null }));
+}
+
+#[tokio::test]
+async fn state_expires_and_is_bounded() {
+    let place = Place::new().await;
+    let set = json!({ "key": "k", "value": 1, "ttl_s": 1 });
+    let set = place.call(&context(), "set_state", set).await.expect("set");
+    assert!(set["expires_at"].is_string(), "{set}");
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while place.call(&context(), "get_state", json!({ "key": "k" })).await.expect("an answer")["found"] == true {
+        assert!(tokio::time::Instant::now() < deadline, "it never expired");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let large = json!({ "key": "big", "value": "x".repeat(70_000) });
+    let failure = place.call(&context(), "set_state", large).await.expect_err("too large");
+    assert!(failure.message.contains("\"big\"") && failure.message.contains("save_artifact"), "{failure}");
+}
+
+#[tokio::test]
+async fn exfiltration_artifacts_are_read_by_the_same_user_only() {
+    let place = Place::new().await;
+    let (ada, other) = (place.task(Some("ada"), |_| {}).await, place.task(Some("ada"), |_| {}).await);
+    let eve = place.task(Some("eve"), |_| {}).await;
+    let save = json!({ "name": "report.md", "content": "# Ä", "media_type": "text/markdown" });
+    let saved = place.call(&ada, "save_artifact", save).await.expect("saved");
+    assert_eq!((&saved["artifact"], &saved["bytes"]), (&json!("report.md"), &json!(4)));
+    let own = place.call(&ada, "read_artifact", json!({ "name": "report.md" })).await.expect("read");
+    assert_eq!((&own["content"], &own["media_type"]), (&json!("# Ä"), &json!("text/markdown")));
+    let theirs = json!({ "name": "report.md", "task_id": ada.task_id });
+    assert_eq!(place.call(&other, "read_artifact", theirs.clone()).await.expect("read")["content"], "# Ä");
+    let refused = place.call(&eve, "read_artifact", theirs).await.expect_err("another user's");
+    let unknown = json!({ "name": "report.md", "task_id": TaskId::fresh() });
+    let missing = place.call(&eve, "read_artifact", unknown).await.expect_err("no such task");
+    let shape = |text: &str| text.split(' ').filter(|word| word.len() != 36).collect::<Vec<_>>().join(" ");
+    assert_eq!(shape(&refused.message), shape(&missing.message), "whether it exists is not told");
+    let bytes = json!({ "name": "b", "content": "iVD/", "encoding": "base64", "media_type": "image/png" });
+    place.call(&ada, "save_artifact", bytes).await.expect("saved");
+    let read = place.call(&ada, "read_artifact", json!({ "name": "b" })).await.expect("read");
+    assert_eq!((&read["encoding"], &read["content"]), (&json!("base64"), &json!("iVD/")));
+    for name in ["../x", "a/b", ".."] {
+        let failure = place.call(&ada, "save_artifact", json!({ "name": name, "content": "" })).await.expect_err(name);
+        assert!(failure.message.contains(&format!("{name:?}")), "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn content_given_as_json_is_saved_as_its_text() {
+    let place = Place::new().await;
+    let ada = place.task(Some("ada"), |_| {}).await;
+    for (content, media_type, saved) in [
+        (json!({"rows": [1, 2]}), "application/json", "{\n  \"rows\": [\n    1,\n    2\n  ]\n}"),
+        (json!([]), "application/json", "[]"),
+        (json!(42), "text/plain", "42"),
+        (json!("[1]"), "text/plain", "[1]"),
+    ] {
+        place.call(&ada, "save_artifact", json!({ "name": "a", "content": content })).await.expect("saved");
+        let read = place.call(&ada, "read_artifact", json!({ "name": "a" })).await.expect("read");
+        assert_eq!((&read["content"], &read["media_type"]), (&json!(saved), &json!(media_type)));
+        place.call(&ada, "write_file", json!({ "path": "a", "content": content })).await.expect("written");
+        let read = place.call(&ada, "read_file", json!({ "path": "a" })).await.expect("read");
+        assert_eq!(read["content"], json!(saved));
+    }
+    let failure = place.call(&ada, "save_artifact", json!({ "name": "a", "content": null })).await.expect_err("none");
+    assert!(failure.message.contains("/content"), "{failure}");
+}
+
+/// The form in which numbers of any length reach the tools, and one that only a plan can hold.
+#[tokio::test]
+async fn state_keeps_the_digits_of_whole_numbers() {
+    let place = Place::new().await;
+    let numbers = json!([i64::MAX, i64::MIN, u64::MAX, "18446744073709551616"]);
+    place.call(&context(), "set_state", json!({ "key": "n", "value": numbers })).await.expect("set");
+    let read = place.call(&context(), "get_state", json!({ "key": "n" })).await.expect("an answer");
+    assert_eq!(read["value"], numbers);
+}
+
+#[tokio::test]
+async fn a_follow_up_task_is_created_once_and_at_once_known() {
+    let place = Place::new().await;
+    let parent = place.task(Some("ada"), |_| {}).await;
+    let arguments = json!({
+        "goal": "count the words", "run_at": "2030-01-01T00:00:00Z", "priority": 9, "capabilities": ["sql"],
+        "context": { "file": "a.txt", "spawn_depth": 0, "spawned_by": "nobody" },
+        "plan": { "steps": [{ "id": "a", "tool": "calculate", "arguments": { "expression": "1+1" } }] },
+    });
+    let first = place.call(&parent, "create_task", arguments.clone()).await.expect("created");
+    let again = place.call(&parent, "create_task", arguments).await.expect("known");
+    assert_eq!((&first["created"], &again["created"]), (&json!(true), &json!(false)));
+    assert_eq!(first["task_id"], again["task_id"]);
+    tokio::time::timeout(Duration::from_secs(5), place.queue.woken()).await.expect("the scheduler is woken");
+    let id: TaskId = first["task_id"].as_str().expect("an id").parse().expect("an id");
+    let task = place.store.task(id).await.expect("an answer").expect("the task");
+    assert_eq!((task.goal.as_str(), task.priority, task.user.as_deref()), ("count the words", 9, Some("ada")));
+    assert_eq!(task.context["file"], "a.txt");
+    assert_eq!(task.context["spawn_depth"], 0, "what the model writes is data");
+    assert_eq!((task.generation(), task.root()), (1, parent.task_id), "and does not decide how deep it is");
+    assert_eq!(task.parent, Some(parent.task_id));
+    assert_eq!(task.run_at.to_rfc3339(), "2030-01-01T00:00:00.000Z");
+
+    let keyed = json!({ "goal": "weekly report", "unique_key": "week 1" });
+    let one = place.call(&next_call(&parent, 2), "create_task", keyed.clone()).await.expect("created");
+    let same = place.call(&next_call(&parent, 3), "create_task", keyed.clone()).await.expect("known");
+    assert_eq!(one["task_id"], same["task_id"]);
+    let eve = place.task(Some("eve"), |_| {}).await;
+    let hers = place.call(&eve, "create_task", keyed).await.expect("created");
+    assert_ne!(one["task_id"], hers["task_id"], "keys of different users do not meet");
+}
+
+#[tokio::test]
+async fn a_task_that_cannot_be_done_is_not_created() {
+    let place = Place::new().await;
+    let parent = place.task(None, |_| {}).await;
+    let step = |tool: &str, wait: &str| json!({ "steps": [{ "id": "a", "tool": tool, "depends_on": [wait] }] });
+    let nested = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!([inner]));
+    let deep_step = json!({ "id": "a", "tool": "calculate", "arguments": { "expression": nested(13) } });
+    let deep_plan = json!({ "steps": [deep_step] });
+    for (arguments, told) in [
+        (json!({ "goal": "  " }), "the goal has 0 characters: use 1 to 50000"),
+        (json!({ "goal": "x".repeat(50_001) }), "the goal has 50001 characters: use 1 to 50000"),
+        (json!({ "goal": "x", "priority": 11 }), "priority 11 is out of range: use 0 to 10"),
+        (json!({ "goal": "x", "run_at": "tomorrow" }), "tomorrow"),
+        (json!({ "goal": "x", "user": "root" }), "user"),
+        (json!({ "goal": "x", "tags": ["x"] }), "tags"),
+        (json!({ "goal": "x", "context": { "big": "x".repeat(70_000) } }), "context has"),
+        (json!({ "goal": "x", "context": { "deep": nested(17) } }), "context is nested deeper than 16 levels"),
+        (json!({ "goal": "x", "plan": deep_plan }), "plan is nested deeper than 16 levels"),
+        (json!({ "goal": "x", "unique_key": "k".repeat(257) }), "unique_key: a text of 257 characters; use 1 to 256"),
+        (
+            json!({ "goal": " ", "priority": 11, "run_at": "never" }),
+            "; the goal has 0 characters: use 1 to 50000; priority 11",
+        ),
+        (json!({ "goal": "x", "plan": { "steps": [] } }), "no steps"),
+        (json!({ "goal": "x", "plan": step("fly", "a") }), "\"fly\""),
+        (json!({ "goal": "x", "plan": step("calculate", "a") }), "a -> a"),
+        (json!({ "goal": "x", "plan": { "steps": [{ "id": "a", "nonsense": 1 }] } }), "nonsense"),
+    ] {
+        let failure = place.call(&parent, "create_task", arguments.clone()).await.expect_err("refused");
+        assert!(failure.message.contains(told), "{arguments}: {failure}");
+    }
+    let tasks = place.store.tasks(&qron::store::TaskFilter::default(), 10, None).await.expect("tasks");
+    assert_eq!(tasks.items.len(), 1, "only the parent is there");
+}
+
+#[tokio::test]
+async fn recursion_ends_after_five_generations() {
+    let place = Place::new().await;
+    let mut parent = place.task(None, |_| {}).await;
+    for generation in 1..=6 {
+        let made = place.call(&parent, "create_task", json!({ "goal": "make another" })).await;
+        if generation == 6 {
+            let failure = made.expect_err("too deep");
+            assert!(failure.message.contains("5 generations"), "{failure}");
+            assert!(failure.message.contains(&parent.task_id.to_string()), "{failure}");
+            return;
+        }
+        let id = made.expect("created")["task_id"].as_str().expect("an id").parse().expect("an id");
+        parent = ToolContext { task_id: id, idempotency_key: format!("{id}/s1/1"), ..parent };
+    }
+}
+
+#[tokio::test]
+async fn recursion_one_task_makes_at_most_a_hundred_even_in_parallel() {
+    let place = Place::new().await;
+    let parent = place.task(None, |_| {}).await;
+    let earlier: Vec<Task> = (0..98)
+        .map(|_| Task {
+            parent: Some(parent.task_id),
+            lineage: Lineage { root: Some(parent.task_id), generation: 1, ..Lineage::default() },
+            ..Task::new(TaskId::fresh(), "made earlier", clock::now())
+        })
+        .collect();
+    place.store.insert(&earlier).await.expect("inserted");
+    let calls = (0..7).map(|number| {
+        let (place, context) = (&place, next_call(&parent, number));
+        async move { place.call(&context, "create_task", json!({ "goal": "one more" })).await }
+    });
+    let outcomes = futures_util::future::join_all(calls).await;
+    let refused: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
+    assert_eq!(refused.len(), 5, "{refused:?}");
+    assert!(refused.iter().all(|failure| failure.message.contains("has made 100 tasks")), "{refused:?}");
+    let made = outcomes.iter().position(Result::is_ok).expect("two were made");
+    let again = place.call(&next_call(&parent, made), "create_task", json!({ "goal": "one more" })).await;
+    assert_eq!(again.expect("known")["created"], false, "a repeated call is no new task");
+}
+
+#[tokio::test]
+async fn vectors_are_searched_in_any_collection_of_somebody_else() {
+    let place = Place::new().await;
+    let client = Qdrant::from_url(&qdrant_url()).skip_compatibility_check().build().expect("a client");
+    let name = format!("docs_{}", uuid::Uuid::new_v4().simple());
+    let vectors = VectorParamsBuilder::new(2, Distance::Dot);
+    client.create_collection(CreateCollectionBuilder::new(&name).vectors_config(vectors)).await.expect("a collection");
+    let point = |id: u64, vector: Vec<f32>, city: &str| {
+        PointStruct::new(id, vector, Payload::try_from(json!({ "city": city })).expect("a payload"))
+    };
+    let points =
+        vec![point(1, vec![1.0, 0.0], "Rome"), point(2, vec![2.0, 0.0], "Oslo"), point(3, vec![0.0, 1.0], "Rome")];
+    client.upsert_points(UpsertPointsBuilder::new(&name, points).wait(true)).await.expect("points");
+    let search = json!({ "collection": name, "vector": [1.0, 0.0], "limit": 2 });
+    let found = place.call(&context(), "vector_search", search).await.expect("points");
+    let ids: Vec<String> =
+        found["points"].as_array().expect("points").iter().map(|one| one["id"].to_string()).collect();
+    assert_eq!(ids.iter().map(|id| id.trim_matches('"')).collect::<Vec<_>>(), ["2", "1"], "{found}");
+    assert_eq!(found["points"][0]["payload"], json!({ "city": "Oslo" }));
+    let filter = json!({ "must": [{ "key": "city", "match": { "value": "Rome" } }] });
+    let search = json!({ "collection": name, "vector": [1.0, 0.0], "filter": filter, "limit": 1 });
+    let found = place.call(&context(), "vector_search", search).await.expect("points");
+    assert_eq!(found["points"][0]["payload"], json!({ "city": "Rome" }));
+    let failure = place.call(&context(), "vector_search", json!({ "collection": "nowhere", "vector": [1.0] })).await;
+    assert!(failure.expect_err("no such collection").message.contains("nowhere"));
+    client.delete_collection(&name).await.expect("deleted");
+}
+
+#[tokio::test]
+async fn poisoning_and_exfiltration_qrons_own_collections_are_closed_to_vector_search() {
+    let place = Place::new().await;
+    for own in [
+        "tasks",
+        "memory",
+        "state",
+        "artifacts",
+        "attempts",
+        "events",
+        "dead_letters",
+        "schedules",
+        "replicas",
+        "later",
+    ] {
+        let name = format!("{}{own}", place.prefix);
+        let failure = place.call(&context(), "vector_search", json!({ "collection": name, "vector": [1.0] })).await;
+        let failure = failure.expect_err(own);
+        assert!(failure.message.starts_with("refused: ") && failure.message.contains(&name), "{failure}");
+    }
+}
