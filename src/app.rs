@@ -4,33 +4,34 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use qdrant_embedded::connections::{FileLimit, Seats};
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::agent::Agent;
-use crate::api::connection::Listener;
+use crate::api::connection::{ConnectionSeat, Listener};
 use crate::config::Config;
 use crate::domain::agent::AgentProfile;
 use crate::domain::failure::Failure;
 use crate::domain::schedule::zone::data::ZoneData;
 use crate::domain::url;
-use crate::edge::{EdgeError, EdgeServer};
 use crate::llm::Models;
-use crate::net::FileLimit;
-use crate::net::seats::{SeatHandle, Seats};
 use crate::queue::Queue;
 use crate::scheduler::{self, Runner, RunnerError};
-use crate::store::{self, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::telemetry::exporter::{self, ExporterError};
 use crate::tools::{Toolbox, ToolboxError};
 use crate::{api, clock};
 
+pub(crate) mod embedded;
 mod model_check;
 mod private;
 mod reach;
 mod replica;
+
+use embedded::{EmbeddedStore, EmbeddedStoreError};
 
 /// How long open connections of the API may go on at the end.
 const API_GRACE: Duration = Duration::from_secs(2);
@@ -40,7 +41,7 @@ const API_GRACE: Duration = Duration::from_secs(2);
 pub enum AppError {
     /// The embedded Qdrant.
     #[error("embedded qdrant: {0}")]
-    Edge(#[from] EdgeError),
+    Embedded(#[from] EmbeddedStoreError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -95,7 +96,7 @@ pub struct App {
     replica_id: String,
     store: Store,
     runner: Runner,
-    edge: Option<EdgeServer>,
+    embedded: Option<EmbeddedStore>,
     draining: CancellationToken,
     stop_api: CancellationToken,
     api_seats: Seats,
@@ -126,20 +127,21 @@ impl App {
         let model_check = model_check::start(&config)?;
 
         let folder = config.embedded.data_dir.clone();
-        let edge = if config.store.url.is_empty() { Some(start_edge(&config).await?) } else { None };
-        let parts = Self::start_parts(&config, edge.as_ref(), &replica_id).await;
+        let embedded = if config.store.url.is_empty() { Some(start_embedded(&config).await?) } else { None };
+        let parts = Self::start_parts(&config, embedded.as_ref(), &replica_id).await;
         let (store, models, tools, runner) = match parts {
             Ok(parts) => parts,
             Err(error) => {
-                stop_edge(edge).await;
+                stop_embedded(embedded).await;
                 return Err(error);
             }
         };
-        if edge.is_some() {
+        if embedded.is_some() {
             replica::take_over(&folder, &replica_id, &runner).await?;
         }
-        let store_url = edge.as_ref().map_or_else(|| config.store.url.clone(), EdgeServer::url);
-        reach::tell(&config, api_address, edge.as_ref());
+        let store_url =
+            embedded.as_ref().map_or_else(|| config.store.clone(), |embedded| embedded.connection(&config.store)).url;
+        reach::tell(&config, api_address, embedded.as_ref().map(EmbeddedStore::address));
         let draining = CancellationToken::new();
         let api_parts = api::Parts {
             store: store.clone(),
@@ -167,7 +169,7 @@ impl App {
             replica_id,
             store,
             runner,
-            edge,
+            embedded,
             draining,
             stop_api,
             api_seats,
@@ -179,14 +181,11 @@ impl App {
 
     async fn start_parts(
         config: &Config,
-        edge: Option<&EdgeServer>,
+        embedded: Option<&EmbeddedStore>,
         replica_id: &str,
     ) -> Result<(Store, Option<Models>, Toolbox, Runner), AppError> {
         let models = Models::new(&config.model, &config.embeddings).map_err(AppError::Model)?;
-        let settings = match edge {
-            Some(edge) => store::Settings { url: edge.url(), api_key: edge.own_key().clone(), ..config.store.clone() },
-            None => config.store.clone(),
-        };
+        let settings = embedded.map_or_else(|| config.store.clone(), |embedded| embedded.connection(&config.store));
         let has_embeddings = models.as_ref().is_some_and(Models::has_embeddings);
         let vector_size = has_embeddings.then_some(config.embeddings.dimensions);
         let store = Store::connect(&settings, &config.artifacts, vector_size).await?;
@@ -256,8 +255,8 @@ impl App {
         self.upkeep.abort();
         drop(self.model_check);
         drop(self.store);
-        if let Some(edge) = self.edge {
-            edge.shutdown().await?;
+        if let Some(embedded) = self.embedded {
+            embedded.shutdown().await?;
         }
         tracing::info!(replica = %self.replica_id, "qron has stopped");
         Ok(())
@@ -280,22 +279,22 @@ fn address_of(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr,
 }
 
 async fn serve(listener: Listener, router: axum::Router, stop: CancellationToken) {
-    let router = router.into_make_service_with_connect_info::<SeatHandle>();
+    let router = router.into_make_service_with_connect_info::<ConnectionSeat>();
     if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await {
         tracing::error!(%error, "the api has stopped");
     }
 }
 
 /// The engine's files get a folder of their own beside what else qron keeps.
-async fn start_edge(config: &Config) -> Result<EdgeServer, AppError> {
+async fn start_embedded(config: &Config) -> Result<EmbeddedStore, AppError> {
     let mut settings = config.embedded.clone();
     settings.data_dir = settings.data_dir.join(private::STORE);
-    Ok(EdgeServer::start(&settings).await?)
+    Ok(EmbeddedStore::start(&settings).await?)
 }
 
-async fn stop_edge(edge: Option<EdgeServer>) {
-    if let Some(Err(error)) = match edge {
-        Some(edge) => Some(edge.shutdown().await),
+async fn stop_embedded(embedded: Option<EmbeddedStore>) {
+    if let Some(Err(error)) = match embedded {
+        Some(embedded) => Some(embedded.shutdown().await),
         None => None,
     } {
         tracing::error!(%error, "the embedded qdrant did not stop well");

@@ -37,7 +37,7 @@ pub struct Config {
     /// Where tasks are kept.
     pub store: store::Settings,
     /// The embedded Qdrant, used when `store.url` is empty.
-    pub embedded: crate::edge::Settings,
+    pub embedded: qdrant_embedded::Settings,
     /// The search for due tasks.
     pub scheduler: scheduler::Settings,
     /// Their execution.

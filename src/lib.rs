@@ -6,7 +6,7 @@
 //! 2. [`scheduler`] admits it, finds it due, and claims it for the least loaded capable agent;
 //! 3. [`worker`] runs it under its time limit and its claim, and reports its outcome;
 //! 4. [`agent`] plans it with [`llm`], runs the steps with [`tools`] and answers;
-//! 5. [`store`] holds all of it in Qdrant: a server, or [`edge`], the one qron brings along.
+//! 5. [`store`] holds all of it in Qdrant: a server, or the embedded one of the crate [`qdrant_embedded`].
 //!
 //! [`domain`] is the vocabulary they share: pure, without clock or I/O. [`app`] wires the parts.
 
@@ -19,9 +19,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod domain;
-pub mod edge;
 pub mod llm;
-pub mod net;
 pub mod queue;
 pub mod scheduler;
 pub mod store;

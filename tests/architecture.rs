@@ -10,8 +10,6 @@ const RULES: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("clock", &["domain"]),
     ("telemetry", &["domain"]),
-    ("net", &[]),
-    ("edge", &["net"]),
     ("store", &["domain"]),
     ("llm", &["domain"]),
     ("queue", &["domain", "store"]),
@@ -20,27 +18,22 @@ const RULES: &[(&str, &[&str])] = &[
     ("agent", &["agent::machine", "domain", "llm", "store", "tools"]),
     ("worker", &["agent", "domain", "queue", "store"]),
     ("scheduler", &["agent", "domain", "queue", "store", "worker"]),
-    ("config", &["agent", "api", "domain", "edge", "llm", "scheduler", "store", "tools", "worker"]),
-    ("api", &["agent", "config", "domain", "llm", "net", "queue", "scheduler", "store", "tools", "worker"]),
+    ("config", &["agent", "api", "domain", "llm", "scheduler", "store", "tools", "worker"]),
+    ("api", &["agent", "config", "domain", "llm", "queue", "scheduler", "store", "tools", "worker"]),
     ("cli", &["api", "app", "bench", "config", "demo", "domain"]),
-    ("bench", &["agent", "app", "config", "domain", "edge", "queue", "scheduler", "store", "tools"]),
-    (
-        "demo",
-        &["agent", "api", "app", "cli", "config", "domain", "edge", "llm", "scheduler", "store", "tools", "worker"],
-    ),
-    (
-        "app",
-        &["agent", "api", "config", "domain", "edge", "llm", "net", "queue", "scheduler", "store", "tools", "worker"],
-    ),
+    ("bench", &["agent", "app", "config", "domain", "queue", "scheduler", "store", "tools"]),
+    ("demo", &["agent", "api", "app", "cli", "config", "domain", "llm", "scheduler", "store", "tools", "worker"]),
+    ("app", &["agent", "api", "config", "domain", "llm", "queue", "scheduler", "store", "tools", "worker"]),
 ];
 
 /// Those that may not even ask for the time or count something.
-const PURE: [&str; 4] = ["domain", "agent::machine", "edge", "net"];
+const PURE: [&str; 2] = ["domain", "agent::machine"];
 
 /// Crates, and parts of the standard library, that have a home: the modules that may name them.
 const HOMES: &[(&str, &[&str])] = &[
-    ("qdrant_client", &["bench", "demo", "edge", "store"]),
-    ("qdrant_edge", &["edge", "store"]),
+    ("qdrant_client", &["bench", "demo", "store"]),
+    ("qdrant_edge", &[]),
+    ("qdrant_embedded", &["api", "app", "config", "store"]),
     ("async_openai", &["llm"]),
     ("backoff", &["domain"]),
     ("tokio_cron_scheduler", &["config", "scheduler"]),

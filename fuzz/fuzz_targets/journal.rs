@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use qron::edge::fuzzing::journal_records;
+use qdrant_embedded::fuzzing::journal_records;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(records) = journal_records(bytes) {

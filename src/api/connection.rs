@@ -3,7 +3,7 @@
 //!
 //! A connection is always in one of four phases, each with a deadline. A request that is there whole has a time limit of its
 //! own ([`super::guard`]); the one here is for what that does not see. The number of connections is limited
-//! ([`crate::net::seats`]): a new one takes the place of the one that needs it least.
+//! ([`qdrant_embedded::connections`]): a new one takes the place of the one that needs it least.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -13,12 +13,10 @@ use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
+use qdrant_embedded::connections::{Acceptor, Seat, SeatHandle, Seats, Standing};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep};
-
-use crate::net::acceptor::Acceptor;
-use crate::net::seats::{Seat, SeatHandle, Seats, Standing};
 
 /// How long a connection may rest between two requests; longer than clients keep them, which then need not ask twice.
 const REST: Duration = Duration::from_mins(2);
@@ -54,9 +52,13 @@ impl axum::serve::Listener for Listener {
     }
 }
 
-impl Connected<IncomingStream<'_, Listener>> for SeatHandle {
+/// The seat of a request's connection, for the handlers.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectionSeat(pub(crate) SeatHandle);
+
+impl Connected<IncomingStream<'_, Listener>> for ConnectionSeat {
     fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
-        stream.io().seat.handle()
+        Self(stream.io().seat.handle())
     }
 }
 

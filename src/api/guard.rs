@@ -6,11 +6,12 @@ use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use qdrant_embedded::connections::Standing;
 use tracing::Instrument as _;
 
+use super::connection::ConnectionSeat;
 use super::door::{self, Door};
 use super::error::Problem;
-use crate::net::seats::{SeatHandle, Standing};
 use crate::telemetry::{log_lines, metrics};
 
 /// Longest time a request may take, its body included.
@@ -49,7 +50,7 @@ fn keep_seat(request: &Request) {
     if door::is_open(request) {
         return;
     }
-    if let Some(ConnectInfo(seat)) = request.extensions().get::<ConnectInfo<SeatHandle>>() {
+    if let Some(ConnectInfo(ConnectionSeat(seat))) = request.extensions().get::<ConnectInfo<ConnectionSeat>>() {
         seat.set(Standing::Busy);
     }
 }

@@ -5,10 +5,9 @@ use std::net::SocketAddr;
 use secrecy::ExposeSecret as _;
 
 use crate::config::Config;
-use crate::edge::EdgeServer;
 
-/// Warns of the API at `api` and of `store`, where they ask for no key. Both then listen on loopback alone.
-pub(super) fn tell(config: &Config, api: SocketAddr, store: Option<&EdgeServer>) {
+/// Warns of the API at `api` and of the embedded store at `store`, where they ask for no key. Both then listen on loopback alone.
+pub(super) fn tell(config: &Config, api: SocketAddr, store: Option<SocketAddr>) {
     if config.api.token.expose_secret().is_empty() {
         tracing::warn!(
             "the api at http://{api} asks for no token: every user and program of this machine can read, submit, approve and \
@@ -19,7 +18,7 @@ pub(super) fn tell(config: &Config, api: SocketAddr, store: Option<&EdgeServer>)
         tracing::warn!(
             "the embedded Qdrant at {} asks for no key: every user and program of this machine can read and change all that \
              qron stores; set embedded.api_key (QRON__EMBEDDED__API_KEY)",
-            store.address()
+            store
         );
     }
 }

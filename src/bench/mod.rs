@@ -16,15 +16,14 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::agent::Agent;
-use crate::app;
+use crate::app::{self, embedded::EmbeddedStore};
 use crate::clock;
 use crate::config::Config;
 use crate::domain::agent::AgentProfile;
 use crate::domain::time::Timestamp;
-use crate::edge::EdgeServer;
 use crate::queue::Queue;
 use crate::scheduler::{self, Runner};
-use crate::store::{self, Store};
+use crate::store::Store;
 use crate::telemetry::exporter;
 use crate::tools::Toolbox;
 
@@ -58,7 +57,7 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(crate) struct Place {
     config: Config,
     store: Store,
-    edge: Option<EdgeServer>,
+    embedded: Option<EmbeddedStore>,
     folder: TempDir,
 }
 
@@ -95,13 +94,13 @@ impl Place {
         app::install_crypto();
         let folder = tempfile::tempdir()?;
         config.store.prefix = format!("{}bench_{}_", config.store.prefix, Uuid::new_v4().simple());
-        let edge = if config.store.url.is_empty() {
+        let embedded = if config.store.url.is_empty() {
             let mut settings = config.embedded.clone();
             settings.data_dir = folder.path().join("qdrant");
             settings.address.set_port(0);
-            let edge = EdgeServer::start(&settings).await?;
-            config.store = store::Settings { url: edge.url(), api_key: edge.own_key().clone(), ..config.store };
-            Some(edge)
+            let embedded = EmbeddedStore::start(&settings).await?;
+            config.store = embedded.connection(&config.store);
+            Some(embedded)
         } else {
             None
         };
@@ -110,11 +109,11 @@ impl Place {
         config.api.address.set_port(0);
         config.agents = [("bench".to_owned(), profile(options.capacity)?)].into();
         let store = Store::connect(&config.store, &config.artifacts, None).await?;
-        Ok(Self { config, store, edge, folder })
+        Ok(Self { config, store, embedded, folder })
     }
 
     fn store_kind(&self) -> &'static str {
-        if self.edge.is_some() { "embedded" } else { "server" }
+        if self.embedded.is_some() { "embedded" } else { "server" }
     }
 
     /// A runner over the scratch collections.
@@ -139,8 +138,8 @@ impl Place {
     async fn close(self) -> anyhow::Result<()> {
         protocol::remove_collections(&self.config.store).await?;
         drop(self.store);
-        if let Some(edge) = self.edge {
-            edge.shutdown().await?;
+        if let Some(embedded) = self.embedded {
+            embedded.shutdown().await?;
         }
         self.folder.close()?;
         Ok(())

@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn the_default_file_has_every_key_of_every_struct_and_no_other() {
         assert_same_keys::<store::Settings>("store");
-        assert_same_keys::<crate::edge::Settings>("embedded");
+        assert_same_keys::<qdrant_embedded::Settings>("embedded");
         assert_same_keys::<scheduler::Settings>("scheduler");
         assert_same_keys::<worker::Settings>("worker");
         assert_same_keys::<RetryPolicy>("retry");

@@ -97,6 +97,11 @@ fn store(config: &Config, checks: &mut Checks<'_>) {
     });
     checks.at_least("store.timeout_ms", store.timeout_ms, 1);
     checks.at_least("store.replication_factor", store.replication_factor, 1);
+    checks.unless(cfg!(feature = "embedded") || !store.url.is_empty(), || {
+        "store.url is empty, and this build of qron has no embedded store: set store.url (QRON__STORE__URL) to the gRPC port \
+         of a Qdrant server, or use a build with the feature \"embedded\""
+            .to_owned()
+    });
     let embedded = &config.embedded;
     checks.unless(!embedded.data_dir.as_os_str().is_empty(), || {
         "embedded.data_dir is empty: name a folder for the data".to_owned()

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use qdrant_client::Qdrant;
-use qdrant_edge::bm25_embed::{EdgeBm25, EdgeBm25Config};
 use secrecy::ExposeSecret;
 use tokio::sync::mpsc;
 
@@ -13,6 +12,7 @@ use super::completeness::Completeness;
 use super::memory::Dense;
 use super::queues::Queues;
 use super::requests::Inner;
+use super::words::Words;
 use super::{ArtifactSettings, Settings, Store, StoreError, rest_port, writer};
 use crate::domain::url;
 
@@ -38,8 +38,7 @@ impl Store {
         artifacts: &ArtifactSettings,
         vector_size: Option<u64>,
     ) -> Result<Self, StoreError> {
-        let bm25 = EdgeBm25::new(EdgeBm25Config::default())
-            .map_err(|error| StoreError::Incompatible(format!("cannot set up the search by words: {error}")))?;
+        let words = Words::new()?;
         let mut inner = Inner {
             client: client(settings)?,
             url: url::shown(&settings.url),
@@ -48,7 +47,7 @@ impl Store {
             zone: settings.zone,
             copies: settings.replication_factor.max(1),
             files: Files::new(artifacts.clone()),
-            bm25,
+            words,
             dense: None,
             admission_scan: Mutex::new(None),
             overlooked_scan: Mutex::new(None),

@@ -4,7 +4,7 @@
 use qdrant_client::Payload;
 use qdrant_client::qdrant::{
     Condition, Filter, Fusion, NamedVectors, PointStruct, PrefetchQueryBuilder, Query, QueryPoints, QueryPointsBuilder,
-    ScoredPoint, UpdateMode, Vector, VectorInput,
+    ScoredPoint, UpdateMode, Vector,
 };
 use serde_json::json;
 
@@ -50,10 +50,8 @@ impl Store {
         let mut payload = object("remember", memory)?;
         payload.insert(VISIBLE_TO.to_owned(), json!(visible_to(memory.user.as_deref())));
         let mut vectors = NamedVectors::default();
-        let words = self.inner.bm25.embed_document(&text_of(memory));
-        // Nothing but stop words: there is nothing to find it by.
-        if !words.indices.is_empty() {
-            vectors = vectors.add_vector(SPARSE, Vector::new_sparse(words.indices, words.values));
+        if let Some(words) = self.inner.words.document(&text_of(memory)) {
+            vectors = vectors.add_vector(SPARSE, words);
         }
         if let Some((dense, embedding)) = self.fitting("remember", embedding)? {
             vectors = vectors.add_vector(dense.name.as_str(), Vector::new_dense(embedding));
@@ -73,8 +71,7 @@ impl Store {
         user: Option<&str>,
         limit: u32,
     ) -> Result<Vec<Recalled>, StoreError> {
-        let words = self.inner.bm25.embed_query(&cut(text));
-        let words = (!words.indices.is_empty()).then(|| VectorInput::new_sparse(words.indices, words.values));
+        let words = self.inner.words.query(&cut(text));
         let meaning = self.fitting("recall", embedding)?.map(|(dense, embedding)| (dense.name.as_str(), embedding));
         let filter = Filter::must([Condition::matches(VISIBLE_TO, circle(user))]);
         let request = QueryPointsBuilder::new(self.inner.name(Collection::Memory))

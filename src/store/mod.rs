@@ -70,6 +70,7 @@ mod trees;
 mod unique;
 mod unreadable;
 mod values;
+mod words;
 mod writer;
 
 pub use crate::domain::task::TaskFilter;

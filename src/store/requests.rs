@@ -14,7 +14,6 @@ use qdrant_client::qdrant::{
     UpdateResult, UpdateStatus, UpsertPointsBuilder, Value as QdrantValue, WriteOrdering, WriteOrderingType,
 };
 use qdrant_client::{Qdrant, QdrantError};
-use qdrant_edge::bm25_embed::EdgeBm25;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -28,6 +27,7 @@ use super::memory::Dense;
 use super::queues::Queues;
 use super::unreadable::tell_once;
 use super::values::from_payload;
+use super::words::Words;
 use super::{Page, StoreError};
 use crate::domain::schedule::zone::Zone;
 use crate::telemetry::metrics::{STORE_SECONDS, outcome};
@@ -44,7 +44,7 @@ pub(super) struct Inner {
     /// Copies of each collection. With more than one, reads must ask a majority of them.
     pub(super) copies: u32,
     pub(super) files: Files,
-    pub(super) bm25: EdgeBm25,
+    pub(super) words: Words,
     pub(super) dense: Option<Dense>,
     /// When points that wait for admission were last looked for without trusting the counts.
     pub(super) admission_scan: Mutex<Option<Instant>>,

@@ -6,6 +6,7 @@ mod faults;
 mod injecting;
 mod loading;
 mod no_false_success;
+#[cfg(feature = "embedded")]
 mod remembering;
 mod resuming;
 mod running;

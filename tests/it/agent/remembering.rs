@@ -1,7 +1,7 @@
 //! Memory: written after a run, shown before the next plan, never in the way.
 
+use qdrant_embedded::Server;
 use qron::domain::task::Task;
-use qron::edge::EdgeServer;
 use qron::llm::scripted::{Scenario, Script};
 use serde_json::json;
 
@@ -53,7 +53,7 @@ async fn a_task_is_remembered_once_as_it_ended_last_and_not_while_it_will_be_tri
 #[tokio::test]
 async fn a_store_that_is_gone_costs_the_memory_and_not_the_run() {
     let folder = tempfile::tempdir().expect("a folder");
-    let server = EdgeServer::start(&embedded_settings(folder.path())).await.expect("a server");
+    let server = Server::start(&embedded_settings(folder.path())).await.expect("a server");
     let steps = [written("a", "calculate", &json!({"expression": "1+1"}), &[])];
     let script = Script::new(vec![
         Scenario::on("alone").purpose("plan").json(plan(&steps)),

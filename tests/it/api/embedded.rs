@@ -13,7 +13,7 @@ async fn what_is_wrong_with_the_surroundings_is_said_and_leaves_nothing_running(
     let folder = tempfile::tempdir().expect("a folder");
     let first = App::start(config(folder.path(), &[], &[])).await.expect("starts");
     let second = App::start(config(folder.path(), &[], &[])).await.err().expect("one process at a time");
-    assert!(matches!(second, AppError::Edge(_)), "{second}");
+    assert!(matches!(second, AppError::Embedded(_)), "{second}");
     assert!(second.to_string().contains("in use"), "{second}");
 
     let taken = first.api_url().replace("http://", "");

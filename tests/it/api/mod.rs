@@ -2,6 +2,7 @@
 
 mod bounds;
 mod door;
+#[cfg(feature = "embedded")]
 mod embedded;
 mod heads;
 mod lifecycle;

@@ -141,6 +141,7 @@ fn a_file_that_the_image_does_not_copy_is_noticed() {
     for (copy, without) in [
         ("COPY benches benches\n", ""),
         ("COPY src src\n", ""),
+        ("COPY crates crates\n", ""),
         ("COPY Cargo.toml Cargo.lock ./\n", "COPY Cargo.toml ./\n"),
         ("COPY Cargo.toml Cargo.lock ./\n", "COPY Cargo.lock ./\n"),
         ("COPY src src\n", "COPY src source\n"),

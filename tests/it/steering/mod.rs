@@ -3,6 +3,7 @@
 
 mod approving;
 mod bulk;
+#[cfg(feature = "embedded")]
 mod killed;
 mod pausing;
 mod retention;

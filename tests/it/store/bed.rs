@@ -12,7 +12,7 @@ use qron::store::{ArtifactSettings, Closed, Settings, Store, StoreError};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use crate::support::{qdrant_url, unique_prefix};
+use crate::support::{qdrant_url, remove_now, unique_prefix};
 
 /// The time at which every test begins.
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
@@ -26,7 +26,7 @@ pub(crate) fn point(id: u64, payload: &Value) -> PointStruct {
     PointStruct::new(id, NamedVectors::default(), Payload::try_from(payload.clone()).expect("an object"))
 }
 
-/// A store of its own and what is needed to look behind it.
+/// A store of its own and what is needed to look behind it. Its collections go when it is dropped.
 pub(crate) struct Bed {
     pub(crate) store: Store,
     pub(crate) settings: Settings,
@@ -140,6 +140,12 @@ impl Bed {
 
     pub(crate) async fn task(&self, id: TaskId) -> Task {
         self.store.task(id).await.expect("readable").expect("there")
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        remove_now(vec![self.settings.prefix.clone()]);
     }
 }
 

@@ -14,15 +14,18 @@ struct Own(Vec<String>);
 
 impl Drop for Own {
     fn drop(&mut self) {
-        let prefixes = std::mem::take(&mut self.0);
-        let Some(url) = super::started_url() else { return };
-        // In a thread of its own, because thread-local values of this one may be gone.
-        let removing = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-            runtime.block_on(remove(&url, &prefixes))
-        });
-        drop(removing.join());
+        remove_now(std::mem::take(&mut self.0));
     }
+}
+
+/// Removes the collections under `prefixes` and waits for it, wherever it is called from: in a thread and a runtime of its own.
+pub(crate) fn remove_now(prefixes: Vec<String>) {
+    let Some(url) = super::started_url() else { return };
+    let removing = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+        runtime.block_on(remove(&url, &prefixes))
+    });
+    drop(removing.join());
 }
 
 /// A prefix for names of collections that no other test, process or run uses.

@@ -18,9 +18,9 @@ pub(crate) mod world;
 
 use std::sync::{Mutex, OnceLock, mpsc};
 
-use qron::edge::{EdgeServer, Settings};
+use qdrant_embedded::Settings;
 
-pub(crate) use collections::unique_prefix;
+pub(crate) use collections::{remove_now, unique_prefix};
 pub(crate) use waiting::{DEADLINE, eventually};
 
 /// Set it to run the tests against a real server instead of the embedded one.
@@ -49,8 +49,15 @@ pub(crate) fn embedded_settings(folder: &std::path::Path) -> Settings {
     }
 }
 
+/// Without the embedded store there must be a server.
+#[cfg(not(feature = "embedded"))]
+fn start_embedded() -> String {
+    panic!("this build has no embedded store: set {URL_VARIABLE} to the gRPC port of a Qdrant server")
+}
+
 /// The server has its own thread and runtime, because the runtime of the test that happens to start it ends with
 /// that test.
+#[cfg(feature = "embedded")]
 fn start_embedded() -> String {
     let (ready, started) = mpsc::channel();
     std::thread::Builder::new()
@@ -58,7 +65,9 @@ fn start_embedded() -> String {
         .spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
             let folder = scratch_folder();
-            let server = runtime.block_on(EdgeServer::start(&embedded_settings(&folder))).expect("an embedded server");
+            let server = runtime
+                .block_on(qdrant_embedded::Server::start(&embedded_settings(&folder)))
+                .expect("an embedded server");
             ready.send(server.url()).expect("the test waits for the URL");
             runtime.block_on(std::future::pending::<()>());
             drop(server);
@@ -69,6 +78,7 @@ fn start_embedded() -> String {
 
 /// A folder for this process. Statics are not dropped, so the folders of processes that ended are removed by the
 /// next one.
+#[cfg(feature = "embedded")]
 fn scratch_folder() -> std::path::PathBuf {
     static SWEEP: Mutex<()> = Mutex::new(());
     let _sweeping = SWEEP.lock();

@@ -7,5 +7,6 @@ mod http;
 mod postgres;
 mod sqlite;
 mod store;
+#[cfg(feature = "embedded")]
 mod stuck;
 mod toolbox;
