@@ -1,5 +1,8 @@
 //! Which module may import which: docs/architecture.md, enforced.
 
+mod circles;
+mod queue;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
@@ -19,11 +22,11 @@ const RULES: &[(&str, &[&str])] = &[
     ("worker", &["agent", "domain", "queue", "store"]),
     ("scheduler", &["agent", "domain", "queue", "store", "worker"]),
     ("config", &["agent", "api", "domain", "llm", "scheduler", "store", "tools", "worker"]),
-    ("api", &["agent", "config", "domain", "llm", "queue", "scheduler", "store", "tools", "worker"]),
+    ("api", &["agent", "domain", "llm", "queue", "scheduler", "store", "tools"]),
     ("cli", &["api", "app", "bench", "config", "demo", "domain"]),
     ("bench", &["agent", "app", "config", "domain", "queue", "scheduler", "store", "tools"]),
-    ("demo", &["agent", "api", "app", "cli", "config", "domain", "llm", "scheduler", "store", "tools", "worker"]),
-    ("app", &["agent", "api", "config", "domain", "llm", "queue", "scheduler", "store", "tools", "worker"]),
+    ("demo", &["api", "app", "cli", "config", "domain", "llm"]),
+    ("app", &["agent", "api", "config", "domain", "llm", "queue", "scheduler", "store", "tools"]),
 ];
 
 /// Those that may not even ask for the time or count something.
@@ -82,6 +85,11 @@ fn names(code: &str, path: &str) -> bool {
 
 /// Modules imported by `source`, the file of the module `here`: in `use` and in paths, its unit tests left out.
 fn imports(here: &[String], source: &str) -> BTreeSet<String> {
+    paths(here, source).iter().filter_map(|path| module_of(path)).collect()
+}
+
+/// The paths below the crate's root that `source`, the file of the module `here`, names.
+fn paths(here: &[String], source: &str) -> BTreeSet<Vec<String>> {
     let code = code_of(source);
     let mut found = BTreeSet::new();
     for (start, _) in code.match_indices("crate::").chain(code.match_indices("super::")) {
@@ -92,7 +100,7 @@ fn imports(here: &[String], source: &str) -> BTreeSet<String> {
             continue;
         }
         for path in tree(&code[start..]) {
-            found.extend(module_of(&absolute(here, &path)));
+            found.insert(absolute(here, &path));
         }
     }
     found
@@ -188,119 +196,44 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
-/// Methods of the store that insert or change tasks and their dead letters: only `queue` calls them.
-const STORE_WRITES: [&str; 17] = [
-    "admit",
-    "bury",
-    "cancel_unreadable",
-    "claim",
-    "claim_as",
-    "give_back",
-    "insert",
-    "insert_fresh",
-    "pass_place",
-    "purge_dead_letters",
-    "purge_seen_letters",
-    "reject",
-    "rescue",
-    "skip",
-    "take_place",
-    "transition",
-    "transition_all",
-];
-
-/// Metrics that tell of changes of tasks: only `queue` counts them.
-const TASK_METRICS: [&str; 8] = [
-    "TASKS_",
-    "APPROVALS_",
-    "DEAD_LETTERED",
-    "LIMITED.",
-    "DEPENDENTS_MOVED",
-    "CLAIMS_LOST",
-    "CLAIM_RACES_LOST",
-    "QUEUE_WAIT",
-];
-
-/// Metrics of that kind which are no counts of changes: gauges, and the series that a replica begins at zero.
-const OTHER_METRICS: [&str; 2] = ["TASKS_IN_FLIGHT", "TASKS_COMPLETED.add(0"];
-
-/// What a file outside of `queue` does with tasks that only `queue` may do. `bench` measures the store below the queue.
-fn changes_of_tasks(file: &Path, source: &str) -> Vec<String> {
-    let exempt = ["queue", "store", "domain", "telemetry", "edge", "bench"];
-    let module = path_of(file).first().cloned().unwrap_or_default();
-    if exempt.contains(&module.as_str()) {
-        return Vec::new();
-    }
-    let code: String = code_of(source).split_whitespace().collect();
-    let writes = STORE_WRITES.iter().filter(|name| {
-        [format!("store.{name}("), format!("store().{name}(")].iter().any(|call| code.contains(call.as_str()))
-    });
-    let metrics = TASK_METRICS.iter().filter(|name| {
-        let prefix = format!("metrics::{name}");
-        code.match_indices(&prefix).any(|(at, _)| {
-            let rest = &code[at + "metrics::".len()..];
-            !OTHER_METRICS.iter().any(|other| rest.starts_with(other))
-        })
-    });
-    let applies = code.contains(".apply(&").then_some(&"Task::apply");
-    let found = writes.chain(metrics).chain(applies);
-    found.map(|what| format!("src/{}: {what} is for queue alone", file.display())).collect()
-}
-
-#[test]
-fn tasks_are_inserted_and_changed_through_the_queue_alone() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+/// The source files below `folder` of the repository, by their path below it, with their text; the roots of crates left out.
+fn files_below(folder: &str) -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut files = Vec::new();
     sources(&root, &mut files);
-    let found: Vec<String> = files
-        .iter()
-        .flat_map(|file| {
-            let below = file.strip_prefix(&root).expect("below src");
-            changes_of_tasks(below, &fs::read_to_string(file).expect("a source file"))
-        })
-        .collect();
-    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
-}
-
-#[test]
-fn a_change_of_a_task_beside_the_queue_is_found() {
-    let file = Path::new("api/tasks.rs");
-    for source in [
-        "let task = parts.store.transition(&task, &event, now).await?;",
-        "parts\n    .store\n    .insert_fresh(&tasks)",
-        "queue.store().bury(&letter)",
-        "metrics::TASKS_CANCELLED.inc([]);",
-        "let next = task.apply(&event, now)?;",
-    ] {
-        assert_eq!(changes_of_tasks(file, source).len(), 1, "{source}");
-    }
-    for source in ["parts.queue.purge_dead_letters(&ids)", "metrics::TASKS_IN_FLIGHT.set(0, [])", "// store.insert(&x)"]
-    {
-        assert!(changes_of_tasks(file, source).is_empty(), "{source}");
-    }
-    assert!(changes_of_tasks(Path::new("queue/change.rs"), "store.transition(&task)").is_empty());
+    assert!(files.len() > 20, "the sources have moved: {files:?}");
+    let below = files.into_iter().map(|file| (file.strip_prefix(&root).expect("below").to_owned(), file));
+    below
+        .filter(|(below, _)| !["lib.rs", "main.rs"].iter().any(|name| below == Path::new(name)))
+        .map(|(below, file)| (below, fs::read_to_string(file).expect("a source file")))
+        .collect()
 }
 
 #[test]
 fn every_module_imports_only_what_it_may() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&root, &mut files);
-    assert!(files.len() > 20, "the sources have moved: {files:?}");
-    let mut found = Vec::new();
-    for file in files {
-        let below = file.strip_prefix(&root).expect("below src");
-        if ["lib.rs", "main.rs"].iter().any(|name| below == Path::new(name)) {
-            continue;
-        }
-        found.extend(violations(below, &fs::read_to_string(&file).expect("a source file")));
-    }
+    let found: Vec<String> = files_below("src").iter().flat_map(|(file, source)| violations(file, source)).collect();
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
 #[test]
+fn every_allowance_is_used() {
+    let mut used = BTreeSet::new();
+    for (file, source) in files_below("src") {
+        let here = path_of(&file);
+        let from = module_of(&here).expect("a module");
+        used.extend(imports(&here, &source).into_iter().map(|target| (from.clone(), target)));
+    }
+    let allowed = RULES.iter().flat_map(|(module, allowed)| allowed.iter().map(move |target| (*module, *target)));
+    let unused: Vec<String> = allowed
+        .filter(|(module, target)| !used.contains(&((*module).to_owned(), (*target).to_owned())))
+        .map(|(module, target)| format!("{module} may import {target}, and does not: remove it from RULES"))
+        .collect();
+    assert!(unused.is_empty(), "\n{}\n", unused.join("\n"));
+}
+
+#[test]
 fn every_module_of_the_crate_has_a_rule() {
-    let lib = include_str!("../src/lib.rs");
+    let lib = include_str!("../../src/lib.rs");
     let modules = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
     let ruled: BTreeSet<&str> = RULES.iter().map(|(name, _)| *name).filter(|name| !name.contains("::")).collect();
     assert_eq!(modules.collect::<BTreeSet<_>>(), ruled);
@@ -314,7 +247,7 @@ fn the_documented_table_is_the_enforced_one() {
         let allowed = if allowed.is_empty() { "–".to_owned() } else { allowed.join(", ") };
         writeln!(expected, "| `{module}` | {allowed} |").expect("a string");
     }
-    let page = include_str!("../docs/architecture.md");
+    let page = include_str!("../../docs/architecture.md");
     assert!(page.contains(&expected), "docs/architecture.md should hold exactly this table:\n\n{expected}");
 }
 

@@ -1,0 +1,142 @@
+//! No circle of modules, and none of files: what imports each other cannot be read, tested or moved apart.
+//!
+//! A file stands for its module. Its arrows lead to the files of the modules that its paths name. Arrows between a module
+//! and those around or within it do not count: a folder and its files are one thing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{RULES, files_below, path_of, paths};
+
+/// Who imports whom.
+type Arrows = BTreeMap<String, BTreeSet<String>>;
+
+/// Circles of modules that are left, and what breaks each.
+const CIRCLES_OF_MODULES: &[(&[&str], &str)] = &[(
+    &["cli", "demo"],
+    "the demo prints through cli; cli's output, client and errors are to become a module below both",
+)];
+
+/// Circles of files that are left, and what breaks each.
+const CIRCLES_OF_FILES: &[(&[&str], &str)] = &[
+    (&["api::approvals", "api::bulk", "api::tasks"], "changes of tasks move to the queue, with error types of its own"),
+    (
+        &["config::layers", "config::secret_files", "config::shape"],
+        "what all three know of a layer becomes a file below them",
+    ),
+    (
+        &[
+            "domain::agent",
+            "domain::approval",
+            "domain::handover",
+            "domain::plan",
+            "domain::task",
+            "domain::tree",
+            "domain::unique",
+        ],
+        "the fields of a task that the others read become TaskSpec, in a file without arrows to them",
+    ),
+    (&["llm::errors", "llm::refusal"], "the classes of errors become a file below both"),
+    (&["llm::prompted", "llm::textual", "llm::wire"], "the types of the protocol become a file below them"),
+    (
+        &[
+            "store::agreement",
+            "store::artifacts",
+            "store::collections",
+            "store::completeness",
+            "store::memory",
+            "store::queues",
+            "store::requests",
+            "store::tasks",
+        ],
+        "`Inner` holds the state of its users; the plain request part of it becomes a file below them",
+    ),
+    (&["store::codec", "store::foreign"], "the names of the fields become a file below both, with TaskSpec"),
+    (&["store::found", "store::newest"], "the type of what is found becomes a file below both"),
+    (
+        &["tools::artifacts", "tools::create_task", "tools::state", "tools::toolbox", "tools::vector_search"],
+        "the trait `Tool` and its context become a file below the toolbox, which makes the tools",
+    ),
+];
+
+/// The same of the crate of the embedded store.
+const CIRCLES_OF_THE_EMBEDDED_STORE: &[(&[&str], &str)] =
+    &[(&["server::load", "server::registry"], "the names of folders on the disk become a file below both")];
+
+/// Who imports whom below `folder`, file by file.
+fn arrows(folder: &str) -> Arrows {
+    let files = files_below(folder);
+    let names: BTreeSet<Vec<String>> = files.iter().map(|(file, _)| path_of(file)).collect();
+    let is_family = |one: &[String], other: &[String]| one.starts_with(other) || other.starts_with(one);
+    let mut arrows = Arrows::new();
+    for (file, source) in &files {
+        let here = path_of(file);
+        if here.iter().any(|part| part == "tests") {
+            continue;
+        }
+        let targets = paths(&here, source).into_iter().filter_map(|path| {
+            let file =
+                (1..=path.len()).rev().map(|length| path[..length].to_vec()).find(|path| names.contains(path))?;
+            (!is_family(&file, &here)).then(|| file.join("::"))
+        });
+        arrows.entry(here.join("::")).or_default().extend(targets);
+    }
+    arrows
+}
+
+/// The groups whose members all lead to each other.
+fn circles(arrows: &Arrows) -> BTreeSet<Vec<&str>> {
+    let reached: BTreeMap<&str, BTreeSet<&str>> =
+        arrows.keys().map(|from| (from.as_str(), reachable(arrows, from))).collect();
+    let is_reached = |from: &str, to: &str| reached.get(from).is_some_and(|reached| reached.contains(to));
+    reached
+        .keys()
+        .filter(|name| is_reached(name, name))
+        .map(|name| {
+            reached.keys().copied().filter(|other| is_reached(name, other) && is_reached(other, name)).collect()
+        })
+        .collect()
+}
+
+fn reachable<'a>(arrows: &'a Arrows, from: &str) -> BTreeSet<&'a str> {
+    let (mut reached, mut open) = (BTreeSet::new(), vec![from]);
+    while let Some(name) = open.pop() {
+        for target in arrows.get(name).into_iter().flatten() {
+            if reached.insert(target.as_str()) {
+                open.push(target);
+            }
+        }
+    }
+    reached
+}
+
+#[track_caller]
+fn assert_circles(arrows: &Arrows, known: &[(&[&str], &str)]) {
+    let known: BTreeSet<Vec<&str>> = known.iter().map(|(circle, _)| circle.to_vec()).collect();
+    let found = circles(arrows);
+    let new: Vec<_> = found.difference(&known).collect();
+    assert!(new.is_empty(), "break these circles: {new:#?}");
+    let gone: Vec<_> = known.difference(&found).collect();
+    assert!(gone.is_empty(), "these circles are broken, remove them from the list: {gone:#?}");
+}
+
+#[test]
+fn modules_do_not_import_each_other_in_circles() {
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let arrows: Arrows = RULES.iter().map(|(module, allowed)| ((*module).to_owned(), owned(allowed))).collect();
+    assert_circles(&arrows, CIRCLES_OF_MODULES);
+}
+
+#[test]
+fn files_do_not_import_each_other_in_circles() {
+    assert_circles(&arrows("src"), CIRCLES_OF_FILES);
+    assert_circles(&arrows("crates/qdrant-embedded/src"), CIRCLES_OF_THE_EMBEDDED_STORE);
+}
+
+#[test]
+fn a_circle_is_found_and_what_only_meets_is_none() {
+    let arrows: Arrows = [("a", "b c"), ("b", "c"), ("c", "d"), ("d", "b"), ("e", "e"), ("f", "a")]
+        .into_iter()
+        .map(|(from, to)| (from.to_owned(), to.split(' ').map(str::to_owned).collect()))
+        .collect();
+    assert_eq!(circles(&arrows), BTreeSet::from([vec!["b", "c", "d"], vec!["e"]]));
+}
