@@ -162,7 +162,7 @@ impl App {
         let listener = Listener::new(listener, Duration::from_secs(config.api.head_timeout_s), api_seats.clone());
         let api = tokio::spawn(serve(listener, router, stop_api.clone()));
         let upkeep = tokio::spawn(exporter::upkeep()).abort_handle();
-        tracing::info!(api = %format!("http://{api_address}"), store = %url::shown(&store_url), replica = %replica_id, zone_data = ZoneData::version(), "qron is running");
+        tracing::info!(api = %format!("http://{api_address}"), store = %url::redacted(&store_url), replica = %replica_id, zone_data = ZoneData::version(), "qron is running");
         Ok(Self {
             api_address,
             store_url,

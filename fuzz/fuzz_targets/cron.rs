@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use qron::domain::schedule::timing::{Spec, Timing};
+use qron::domain::schedule::timing::{Recurrence, Timing};
 use qron::domain::schedule::zone::Zone;
 use qron::domain::time::Timestamp;
 
@@ -13,7 +13,7 @@ fuzz_target!(|input: (String, u8, u32)| {
     let (text, zone, minutes) = input;
     let zone: Zone = ZONES[usize::from(zone) % ZONES.len()].parse().expect("a zone");
     let at = Timestamp::from_millis(i64::from(minutes) * 60_000);
-    let Ok(timing) = Timing::new(&Spec::Cron(text), zone, (None, None), at) else { return };
+    let Ok(timing) = Timing::new(&Recurrence::Cron(text), zone, (None, None), at) else { return };
     let mut last = at;
     for next in timing.upcoming(at).take(50) {
         assert!(next > last);

@@ -41,8 +41,8 @@ pub(super) struct Driver<'a> {
     tree: Tree,
     /// Whether the recorder knows of the run.
     is_known: bool,
-    calls: JoinSet<Returned>,
-    in_flight: HashMap<Id, Call>,
+    calls: JoinSet<CallResult>,
+    in_flight: HashMap<Id, InFlightCall>,
     /// When the steps under way were started by this process.
     started: HashMap<String, Instant>,
     /// Until when the time at work is counted.
@@ -50,7 +50,7 @@ pub(super) struct Driver<'a> {
 }
 
 /// What is under way, for the case that its task breaks down.
-enum Call {
+enum InFlightCall {
     Model { id: String, purpose: &'static str },
     Tool(ToolCall),
     Load { step: String },
@@ -71,20 +71,20 @@ struct HeldBack {
 /// Why the machine gives nothing more to do.
 enum Halt {
     Ended(Result<Value, Failure>),
-    Asking(Vec<ToolCall>),
+    AwaitingApproval(Vec<ToolCall>),
 }
 
-enum Returned {
+enum CallResult {
     Model(Result<ModelReply, ModelFailed>),
     Tool(ToolResult),
     Loaded(ToolResult),
 }
 
 /// A checkpoint that is being written.
-type Record<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
+type PendingCheckpoint<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
 
 /// How far a run came.
-pub(super) enum Driven {
+pub(super) enum RunEnd {
     /// To its end.
     Ended {
         result: Result<Value, Failure>,
@@ -93,7 +93,7 @@ pub(super) enum Driven {
         checkpoint: Option<Checkpoint>,
     },
     /// To where only a person can decide how it goes on.
-    Asking {
+    AwaitingApproval {
         calls: Vec<ToolCall>,
         machine: Box<Machine>,
         /// The last state, when it has not been recorded.
@@ -130,18 +130,18 @@ impl<'a> Driver<'a> {
     }
 
     /// Runs to the end. Dropping the future stops the run.
-    pub(super) async fn run(mut self) -> Driven {
+    pub(super) async fn run(mut self) -> RunEnd {
         match self.drive().await {
             Ok((Halt::Ended(result), checkpoint)) => {
                 if let Err(Failure { budget: Some(limit), .. }) = &result {
                     metrics::BUDGET_STOPS.inc([limit.as_str()]);
                 }
-                Driven::Ended { result, machine: Box::new(self.machine), checkpoint }
+                RunEnd::Ended { result, machine: Box::new(self.machine), checkpoint }
             }
-            Ok((Halt::Asking(calls), checkpoint)) => {
-                Driven::Asking { calls, machine: Box::new(self.machine), checkpoint }
+            Ok((Halt::AwaitingApproval(calls), checkpoint)) => {
+                RunEnd::AwaitingApproval { calls, machine: Box::new(self.machine), checkpoint }
             }
-            Err(failure) => Driven::Unrecorded(failure, self.machine.spent().clone()),
+            Err(failure) => RunEnd::Unrecorded(failure, self.machine.spent().clone()),
         }
     }
 
@@ -154,14 +154,14 @@ impl<'a> Driver<'a> {
         let mut has_news = false;
         // Whether results are recorded and what the machine makes of them is not.
         let mut is_behind = false;
-        let mut record: Option<Record<'a>> = None;
+        let mut record: Option<PendingCheckpoint<'a>> = None;
         if self.tree.is_shared() {
             self.machine.forget_tree();
         }
         loop {
             self.count_time();
             let (halt, held_back) = self.advance();
-            self.tell();
+            self.record_notes();
             if (halt.is_some() || !held_back.tools.is_empty())
                 && let Some(record) = record.take()
             {
@@ -206,12 +206,12 @@ impl<'a> Driver<'a> {
             }
             tokio::select! {
                 biased;
-                Some(recorded) = settled(&mut record) => {
+                Some(recorded) = finished(&mut record) => {
                     record = None;
                     recorded?;
                 }
                 first = self.calls.join_next_with_id() => {
-                    has_news |= self.take(first.ok_or_else(stuck)?);
+                    has_news |= self.take(first.ok_or_else(stalled)?);
                     while let Some(more) = self.calls.try_join_next_with_id() {
                         has_news |= self.take(more);
                     }
@@ -253,14 +253,14 @@ impl<'a> Driver<'a> {
                     return (None, held_back);
                 }
                 Action::Wait => return (None, held_back),
-                Action::Ask(calls) => return (Some(Halt::Asking(calls)), held_back),
+                Action::AwaitApproval(calls) => return (Some(Halt::AwaitingApproval(calls)), held_back),
                 Action::Done(outcome) => return (Some(Halt::Ended(outcome)), held_back),
             }
         }
     }
 
     /// Begins to record the present state.
-    fn record(&mut self) -> Result<Record<'a>, Failure> {
+    fn record(&mut self) -> Result<PendingCheckpoint<'a>, Failure> {
         self.is_known = true;
         Ok(self.recorder.checkpoint(self.checkpoint()?))
     }
@@ -280,7 +280,7 @@ impl<'a> Driver<'a> {
         let models = self.models.clone();
         let ask = async move {
             let Some(models) = models else {
-                return Returned::Model(Err(no_cost(Failure::unavailable("no model is configured"))));
+                return CallResult::Model(Err(no_cost(Failure::unavailable("no model is configured"))));
             };
             let reply = models.complete(&request).await.map_err(|error| ModelFailed {
                 failure: error.failure,
@@ -289,10 +289,10 @@ impl<'a> Driver<'a> {
                 was_answered: error.was_answered,
                 said: error.said,
             });
-            Returned::Model(reply)
+            CallResult::Model(reply)
         };
         let handle = self.calls.spawn(ask.in_current_span());
-        self.in_flight.insert(handle.id(), Call::Model { id, purpose });
+        self.in_flight.insert(handle.id(), InFlightCall::Model { id, purpose });
     }
 
     fn call_tool(&mut self, call: ToolCall) {
@@ -310,43 +310,45 @@ impl<'a> Driver<'a> {
             handed_over: if makes_task { self.machine.handed_over(&call) } else { None },
         };
         let (tools, profile, made) = (self.tools.clone(), Arc::clone(&self.profile), call.clone());
-        let call_tool = async move { Returned::Tool(tools.call(&profile, &context, &made).await) };
+        let call_tool = async move { CallResult::Tool(tools.call(&profile, &context, &made).await) };
         let handle = self.calls.spawn(call_tool.in_current_span());
-        self.in_flight.insert(handle.id(), Call::Tool(call));
+        self.in_flight.insert(handle.id(), InFlightCall::Tool(call));
     }
 
     /// Reads an output back that became an artifact.
     fn load(&mut self, load: Load) {
         let (tools, task) = (self.tools.clone(), self.task.id);
         let Load { step, artifact } = load;
-        let read = async move { Returned::Loaded(tools.output(task, &artifact).await) };
+        let read = async move { CallResult::Loaded(tools.output(task, &artifact).await) };
         let handle = self.calls.spawn(read.in_current_span());
-        self.in_flight.insert(handle.id(), Call::Load { step });
+        self.in_flight.insert(handle.id(), InFlightCall::Load { step });
     }
 
     /// Feeds what a call came to into the machine. Whether that is worth a record: a model that is away and
     /// has said nothing leaves the run where it was.
-    fn take(&mut self, returned: Result<(Id, Returned), JoinError>) -> bool {
-        let is_news = !matches!(&returned, Ok((_, Returned::Model(Err(failed)))) if failed.was_away());
+    fn take(&mut self, returned: Result<(Id, CallResult), JoinError>) -> bool {
+        let is_news = !matches!(&returned, Ok((_, CallResult::Model(Err(failed)))) if failed.was_away());
         let (id, returned) = match returned {
             Ok((id, returned)) => (id, Ok(returned)),
             Err(error) => (error.id(), Err(error)),
         };
         let taken = match (self.in_flight.remove(&id), returned) {
-            (Some(Call::Model { id, purpose }), Ok(Returned::Model(reply))) => {
-                self.tell_model_call(purpose, &reply);
+            (Some(InFlightCall::Model { id, purpose }), Ok(CallResult::Model(reply))) => {
+                self.record_model_call(purpose, &reply);
                 self.machine.model_answered(&id, reply)
             }
-            (Some(Call::Tool(call)), Ok(Returned::Tool(result))) => {
-                self.tell_tool_call(&call, &result);
+            (Some(InFlightCall::Tool(call)), Ok(CallResult::Tool(result))) => {
+                self.record_tool_call(&call, &result);
                 self.machine.tool_returned(&call.id, &result)
             }
-            (Some(Call::Load { step }), Ok(Returned::Loaded(result))) => self.machine.loaded(&step, result),
-            (Some(Call::Load { step }), broken) => self.machine.loaded(&step, Err(broke_down(broken.err()))),
-            (Some(Call::Model { id, .. }), broken) => {
-                self.machine.model_answered(&id, Err(no_cost(broke_down(broken.err()))))
+            (Some(InFlightCall::Load { step }), Ok(CallResult::Loaded(result))) => self.machine.loaded(&step, result),
+            (Some(InFlightCall::Load { step }), broken) => self.machine.loaded(&step, Err(crashed_call(broken.err()))),
+            (Some(InFlightCall::Model { id, .. }), broken) => {
+                self.machine.model_answered(&id, Err(no_cost(crashed_call(broken.err()))))
             }
-            (Some(Call::Tool(call)), broken) => self.machine.tool_returned(&call.id, &Err(broke_down(broken.err()))),
+            (Some(InFlightCall::Tool(call)), broken) => {
+                self.machine.tool_returned(&call.id, &Err(crashed_call(broken.err())))
+            }
             (None, _) => Ok(()),
         };
         if let Err(error) = taken {
@@ -355,7 +357,7 @@ impl<'a> Driver<'a> {
         is_news
     }
 
-    fn tell_model_call(&self, purpose: &'static str, reply: &Result<ModelReply, ModelFailed>) {
+    fn record_model_call(&self, purpose: &'static str, reply: &Result<ModelReply, ModelFailed>) {
         let event =
             |message: String| Event::new(EventKind::ModelCalled, message, clock::now()).with("purpose", purpose);
         self.recorder.note(match reply {
@@ -369,7 +371,7 @@ impl<'a> Driver<'a> {
         });
     }
 
-    fn tell_tool_call(&self, call: &ToolCall, result: &ToolResult) {
+    fn record_tool_call(&self, call: &ToolCall, result: &ToolResult) {
         let event = |message: String| {
             let event = Event::new(EventKind::ToolCalled, message, clock::now());
             event.with("step", call.step.as_str()).with("call", call.id.as_str()).with("tool", call.tool.as_str())
@@ -383,7 +385,7 @@ impl<'a> Driver<'a> {
     }
 
     /// Passes on what the machine has to tell, and counts it.
-    fn tell(&mut self) {
+    fn record_notes(&mut self) {
         for note in self.machine.take_notes() {
             let took = self.count(&note);
             let mut event = Event::new(note.kind, note.message, clock::now()).level(note.level);
@@ -421,14 +423,14 @@ impl<'a> Driver<'a> {
 }
 
 /// What a record that is being written comes to; `None` when none is.
-async fn settled(record: &mut Option<Record<'_>>) -> Option<Result<(), Failure>> {
+async fn finished(record: &mut Option<PendingCheckpoint<'_>>) -> Option<Result<(), Failure>> {
     match record {
         Some(record) => Some(record.await),
         None => None,
     }
 }
 
-fn stuck() -> Failure {
+fn stalled() -> Failure {
     Failure::permanent("the run waits for a call that nobody makes; this is a fault of qron")
 }
 
@@ -436,7 +438,7 @@ fn no_cost(failure: Failure) -> ModelFailed {
     ModelFailed { failure, usage: Usage::default(), cost_usd: 0.0, was_answered: false, said: None }
 }
 
-fn broke_down(error: Option<JoinError>) -> Failure {
+fn crashed_call(error: Option<JoinError>) -> Failure {
     let reason = error.map_or_else(|| "it gave something else back".to_owned(), |error| error.to_string());
     Failure::new(FailureClass::Crashed, format!("the call broke down; this is a fault of qron: {reason}"))
 }

@@ -6,7 +6,7 @@
 //! A run goes through these phases:
 //!
 //! 1. *plan*: a structured call; skipped when the task carries a plan. Answers that are no valid plan go back to the
-//!    model with what is wrong; after [`ASKS`] of them one instruction step for the whole goal takes the place of a plan;
+//!    model with what is wrong; after [`MAX_QUESTION_TRIES`] of them one instruction step for the whole goal takes the place of a plan;
 //! 2. *steps*, as parallel as their dependencies allow; steps that depend on a failed one are blocked, not run;
 //! 3. *replan* after failures, at most `max_replans` times; done steps stay done and keep their outputs;
 //! 4. *answer*: a structured call that declares success or failure with a reason. Plain text in its place is the answer
@@ -23,7 +23,7 @@
 //! there is no such retry, so a new plan is made then. When a model call fails because the model is away, the run ends at
 //! once with that failure, without a new plan and at no charge, and goes on with the same question later.
 //!
-//! No model call begins that might go over the limits of tokens and cost together with those under way: see [`admission`].
+//! No model call begins that might go over the limits of tokens and cost together with those under way: see [`reservation`].
 //!
 //! Calls that a person must agree to are held back ([`consent`]) while everything else goes on. When nothing else is left
 //! to do the machine says what it asks; a run that goes on makes the calls that were approved, and takes a refusal as
@@ -39,36 +39,36 @@ use crate::domain::budget::{Budget, Price, Spent};
 use crate::domain::conversation::{ModelReply, ModelRequest, Usage};
 use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::{BudgetLimit, Failure};
-use crate::domain::memory::Recalled;
+use crate::domain::memory::RecalledMemory;
 use crate::domain::number;
 use crate::domain::plan::Plan;
 use crate::domain::tool::{ToolCall, ToolResult, ToolSpec};
 
 mod act;
-mod admission;
-mod asking;
-mod checking;
 mod consent;
-mod loading;
+mod loads;
+mod model_question;
+mod plan_check;
 mod progress;
 mod prompts;
-mod record;
+mod reservation;
 mod schema;
 mod state;
 mod statement;
+mod step_records;
 mod steps;
 #[cfg(test)]
 mod tests;
 mod tree;
 
-use loading::Loads;
-pub use loading::MAX_LOADED_BYTES;
-pub use record::steps_of;
-use state::{Asking, Phase, State, Step, VERSION};
-use tree::Account;
+use loads::LoadedOutputs;
+pub use loads::MAX_LOADED_BYTES;
+use state::{OpenQuestion, Phase, State, Step, VERSION};
+pub use step_records::steps_of;
+use tree::TreeState;
 
 /// How often the model is asked for a plan or an answer before an unusable one has to do.
-pub const ASKS: usize = 2;
+pub const MAX_QUESTION_TRIES: usize = 2;
 
 /// What a run is about and what limits it. Not serialised: the process that continues a run supplies it again.
 #[derive(Clone, Debug)]
@@ -98,7 +98,7 @@ pub struct Setup {
     /// The highest price of a model that may answer.
     pub price: Price,
     /// Similar runs of the past, shown when a plan is made.
-    pub memories: Vec<Recalled>,
+    pub memories: Vec<RecalledMemory>,
     /// Whether the task is not tried again after this run.
     pub last_attempt: bool,
     /// Tools whose calls a person must agree to; `*` for all.
@@ -121,7 +121,7 @@ pub enum Action {
     /// Nothing before a call in flight has returned.
     Wait,
     /// Nothing before a person has decided on these calls: the run ends here and goes on from its state.
-    Ask(Vec<ToolCall>),
+    AwaitApproval(Vec<ToolCall>),
     /// The run has ended.
     Done(Result<Value, Failure>),
 }
@@ -166,7 +166,7 @@ pub struct NotInFlight(pub String);
 
 /// A serialised machine that cannot be continued.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unreadable {
+pub enum InvalidCheckpoint {
     /// Written by a program that serialises differently.
     #[error("the checkpoint has version {0}, this program reads version {VERSION}")]
     Version(u64),
@@ -193,16 +193,16 @@ pub struct Note {
 pub struct Machine {
     setup: Setup,
     state: State,
-    loads: Loads,
+    loads: LoadedOutputs,
     /// What references to the results of other tasks point at; `None` when it depends on none.
     deps: Option<Value>,
     /// Memory that the arguments of the tool calls in flight take, by the id of the call.
     arguments: BTreeMap<String, usize>,
     notes: Vec<Note>,
     /// Time at work when the model calls in flight were made, in milliseconds, by their id.
-    asked_at: BTreeMap<String, u64>,
+    call_started_ms: BTreeMap<String, u64>,
     /// The account of its tree, where the task has made others or was made by one.
-    tree: Account,
+    tree: TreeState,
 }
 
 impl Machine {
@@ -212,8 +212,8 @@ impl Machine {
     /// A [`Failure`] when it cannot begin: the plan of the task is invalid or larger than the budget, or it needs a model
     /// and there is none.
     pub fn new(setup: Setup) -> Result<Self, Failure> {
-        let mut machine = Self::with(setup, State::new(Phase::Planning(Asking::default())));
-        if machine.asks_model() {
+        let mut machine = Self::with(setup, State::new(Phase::Planning(OpenQuestion::default())));
+        if machine.needs_model() {
             machine.check_model()?;
         }
         if let Some(plan) = machine.setup.plan.clone() {
@@ -232,17 +232,17 @@ impl Machine {
     /// safely, else its step fails with an unknown outcome. A model call in flight is asked again.
     ///
     /// # Errors
-    /// [`Unreadable`] when there is nothing to go on from.
-    pub fn resume(setup: Setup, state: &Value) -> Result<Self, Unreadable> {
+    /// [`InvalidCheckpoint`] when there is nothing to go on from.
+    pub fn resume(setup: Setup, state: &Value) -> Result<Self, InvalidCheckpoint> {
         match state.get("version").and_then(Value::as_u64) {
             Some(version) if version == u64::from(VERSION) => {}
-            Some(version) => return Err(Unreadable::Version(version)),
-            None => return Err(Unreadable::Malformed("it has no version".to_owned())),
+            Some(version) => return Err(InvalidCheckpoint::Version(version)),
+            None => return Err(InvalidCheckpoint::Malformed("it has no version".to_owned())),
         }
         let state = serde::Deserialize::deserialize(state)
-            .map_err(|error: serde_json::Error| Unreadable::Malformed(error.to_string()))?;
+            .map_err(|error: serde_json::Error| InvalidCheckpoint::Malformed(error.to_string()))?;
         let mut machine = Self::with(setup, state);
-        machine.pick_up();
+        machine.prepare_to_resume();
         Ok(machine)
     }
 
@@ -251,12 +251,12 @@ impl Machine {
         Self {
             setup,
             state,
-            loads: Loads::default(),
+            loads: LoadedOutputs::default(),
             deps,
             arguments: BTreeMap::new(),
             notes: Vec::new(),
-            asked_at: BTreeMap::new(),
-            tree: Account::Alone,
+            call_started_ms: BTreeMap::new(),
+            tree: TreeState::Alone,
         }
     }
 
@@ -287,7 +287,7 @@ impl Machine {
             };
             if let Some(action) = action {
                 if let Action::CallModel(call) = &action {
-                    self.asked_at.insert(call.id.clone(), self.state.spent.active_ms);
+                    self.call_started_ms.insert(call.id.clone(), self.state.spent.active_ms);
                 }
                 return action;
             }
@@ -307,19 +307,19 @@ impl Machine {
         if !self.take_answer(id, reply) {
             return Err(NotInFlight(id.to_owned()));
         }
-        let asked_at = self.asked_at.remove(id);
-        let State { spent, dearest, reserved, .. } = &mut self.state;
+        let call_started_ms = self.call_started_ms.remove(id);
+        let State { spent, costliest, reserved, .. } = &mut self.state;
         reserved.remove(id);
         // What the model did not answer for reasons of its own costs the task nothing, however often it is asked again.
         if was_away {
-            spent.active_ms = spent.active_ms.min(asked_at.unwrap_or(u64::MAX));
+            spent.active_ms = spent.active_ms.min(call_started_ms.unwrap_or(u64::MAX));
         } else {
             spent.model_calls = spent.model_calls.saturating_add(1);
         }
         spent.usage += usage;
         spent.cost_usd = number::sum(spent.cost_usd, cost_usd);
-        dearest.tokens = dearest.tokens.max(usage.total());
-        dearest.cost_usd = dearest.cost_usd.max(cost_usd);
+        costliest.tokens = costliest.tokens.max(usage.total());
+        costliest.cost_usd = costliest.cost_usd.max(cost_usd);
         Ok(())
     }
 
@@ -361,7 +361,7 @@ impl Machine {
     }
 
     /// Supplies similar runs of the past.
-    pub fn set_memories(&mut self, memories: Vec<Recalled>) {
+    pub fn set_memories(&mut self, memories: Vec<RecalledMemory>) {
         self.setup.memories = memories;
     }
 
@@ -403,7 +403,7 @@ impl Machine {
     }
 
     /// Whether this run may ask a model: it has no plan of its own, or one that needs judgement.
-    fn asks_model(&self) -> bool {
+    fn needs_model(&self) -> bool {
         self.setup.plan.as_ref().is_none_or(Plan::needs_judgement)
     }
 

@@ -12,14 +12,14 @@ use crate::clock;
 use crate::domain::event::{Event, EventKind, Level};
 use crate::domain::failure::Failure;
 use crate::domain::id::derived;
-use crate::domain::memory::{Memory, Recalled};
+use crate::domain::memory::{Memory, RecalledMemory};
 use crate::domain::task::Task;
 use crate::llm::Models;
 use crate::store::Store;
 use crate::telemetry::metrics;
 
 /// Longest time that a run waits for its memories, and for each half of writing one: the embedding and the store.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest goal that is kept and searched by, in bytes.
 const GOAL_BYTES: usize = 4_000;
 /// Longest summary, in bytes.
@@ -28,33 +28,34 @@ const SUMMARY_BYTES: usize = 1_000;
 const OUTLINE_BYTES: usize = 4_000;
 
 /// What memory works with.
-pub(super) struct Remembrance<'a> {
+pub(super) struct MemoryAccess<'a> {
     pub(super) store: &'a Store,
     pub(super) models: Option<&'a Models>,
     pub(super) recorder: &'a dyn Recorder,
 }
 
-impl Remembrance<'_> {
+impl MemoryAccess<'_> {
     /// Runs alike `task`, best first, at most `limit`; none when that cannot be found out.
-    pub(super) async fn recall(&self, task: &Task, limit: u32) -> Vec<Recalled> {
+    pub(super) async fn recall(&self, task: &Task, limit: u32) -> Vec<RecalledMemory> {
         if limit == 0 {
             return Vec::new();
         }
         let goal = clipped(&task.goal, GOAL_BYTES);
         let embedding = self.embedding(goal).await;
         let search = self.store.recall(goal, embedding, task.user.as_deref(), limit);
-        let found = match tokio::time::timeout(PATIENCE, search).await {
+        let found = match tokio::time::timeout(TIMEOUT, search).await {
             Ok(Ok(found)) => found,
-            Ok(Err(error)) => return self.nothing_recalled(&error.to_string()),
-            Err(_) => return self.nothing_recalled("the store took too long"),
+            Ok(Err(error)) => return self.recall_failed(&error.to_string()),
+            Err(_) => return self.recall_failed("the store took too long"),
         };
         // A task that is tried again is not its own experience: its checkpoint knows more.
-        let found: Vec<Recalled> = found.into_iter().filter(|recalled| recalled.memory.task_id != task.id).collect();
+        let found: Vec<RecalledMemory> =
+            found.into_iter().filter(|recalled| recalled.memory.task_id != task.id).collect();
         metrics::MEMORY_RECALLS.inc([if found.is_empty() { "none" } else { "found" }]);
         found
     }
 
-    fn nothing_recalled(&self, reason: &str) -> Vec<Recalled> {
+    fn recall_failed(&self, reason: &str) -> Vec<RecalledMemory> {
         metrics::MEMORY_RECALLS.inc(["error"]);
         self.warn(EventKind::RecallFailed, format!("plans without memory: {reason}"));
         Vec::new()
@@ -63,7 +64,7 @@ impl Remembrance<'_> {
     /// Writes a memory; replaces what an earlier run of the task wrote.
     pub(super) async fn remember(&self, memory: &Memory) {
         let embedding = self.embedding(&memory.goal).await;
-        let reason = match tokio::time::timeout(PATIENCE, self.store.remember(memory, embedding)).await {
+        let reason = match tokio::time::timeout(TIMEOUT, self.store.remember(memory, embedding)).await {
             Ok(Ok(())) => {
                 metrics::MEMORY_WRITES.inc(["ok"]);
                 return;
@@ -78,7 +79,7 @@ impl Remembrance<'_> {
     /// The embedding of `text`, where there is a model for it that answers.
     async fn embedding(&self, text: &str) -> Option<Vec<f32>> {
         let models = self.models.filter(|models| models.has_embeddings())?;
-        let reason = match tokio::time::timeout(PATIENCE, models.embed(&[text.to_owned()])).await {
+        let reason = match tokio::time::timeout(TIMEOUT, models.embed(&[text.to_owned()])).await {
             Ok(Ok(vectors)) => return vectors.into_iter().next(),
             Ok(Err(failure)) => failure.to_string(),
             Err(_) => "the model took too long".to_owned(),

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::clock;
 use crate::domain::agent::AgentProfile;
-use crate::domain::attempt::Progress;
+use crate::domain::attempt::RunProgress;
 use crate::domain::budget::Spent;
 use crate::domain::event::{Event, EventKind, Level};
 use crate::domain::failure::{Failure, FailureClass};
@@ -23,17 +23,17 @@ use crate::llm::Models;
 use crate::store::Store;
 use crate::tools::Toolbox;
 
-mod dependencies;
+mod dependency_results;
 mod driver;
 pub mod machine;
 mod memory;
-mod model;
+mod model_access;
 mod tree;
 
-use driver::{Driven, Driver};
+use driver::{Driver, RunEnd};
 pub use machine::steps_of;
 use machine::{Machine, Setup};
-use memory::{Remembrance, memory_of};
+use memory::{MemoryAccess, memory_of};
 use tree::Tree;
 
 /// Section `[memory]` of the configuration.
@@ -50,7 +50,7 @@ pub struct Checkpoint {
     /// The machine, serialised.
     pub state: Value,
     /// How far it is.
-    pub progress: Progress,
+    pub progress: RunProgress,
     /// What it has spent.
     pub spent: Spent,
 }
@@ -89,7 +89,7 @@ pub struct Outcome {
     pub checkpoint: Option<Checkpoint>,
     /// The calls that a person must decide on before the run can go on. When there are any it has not ended: `result` only
     /// says that it waits.
-    pub asks: Vec<ToolCall>,
+    pub approvals_requested: Vec<ToolCall>,
     /// What there is to remember of it, for [`Agent::remember`] once the outcome is recorded; nothing when the task will
     /// be tried again.
     pub memory: Option<Memory>,
@@ -97,7 +97,7 @@ pub struct Outcome {
 
 impl Outcome {
     fn failed(failure: Failure, spent: Spent) -> Self {
-        Self { result: Err(failure), spent, checkpoint: None, asks: Vec::new(), memory: None }
+        Self { result: Err(failure), spent, checkpoint: None, approvals_requested: Vec::new(), memory: None }
     }
 }
 
@@ -128,7 +128,13 @@ impl Agent {
     ) -> Outcome {
         if task.is_milestone() {
             let result = Ok(Value::Object(Map::new()));
-            return Outcome { result, spent: Spent::default(), checkpoint: None, asks: Vec::new(), memory: None };
+            return Outcome {
+                result,
+                spent: Spent::default(),
+                checkpoint: None,
+                approvals_requested: Vec::new(),
+                memory: None,
+            };
         }
         let rights = &task.lineage.rights;
         if !rights.allows_agent(&profile.name) {
@@ -138,7 +144,7 @@ impl Agent {
             return Outcome::failed(Failure::permanent(message), Spent::default());
         }
         let profile = &rights.narrow(profile);
-        let dependencies = match dependencies::results(&self.store, task).await {
+        let dependencies = match dependency_results::results(&self.store, task).await {
             Ok(results) => results,
             Err(error) => {
                 let failure = Failure::transient(format!("the results it depends on cannot be read: {error}"));
@@ -156,19 +162,19 @@ impl Agent {
         };
         let _until_it_ends = (machine.spent().steps == 0).then(|| self.tools.begin_folder(task.id, task.created_at));
         if machine.needs_plan() {
-            machine.set_memories(self.remembrance(recorder).recall(task, self.memory.recall).await);
+            machine.set_memories(self.memory_access(recorder).recall(task, self.memory.recall).await);
         }
         let driver = Driver::new(machine, self.models.clone(), self.tools.clone(), task, profile, recorder, tree);
         match driver.run().await {
-            Driven::Unrecorded(failure, spent) => Outcome::failed(failure, spent),
-            Driven::Ended { result, machine, checkpoint } => {
+            RunEnd::Unrecorded(failure, spent) => Outcome::failed(failure, spent),
+            RunEnd::Ended { result, machine, checkpoint } => {
                 let memory = is_final(task, &result).then(|| memory_of(task, &profile.name, &result, &machine));
-                Outcome { result, spent: machine.spent().clone(), checkpoint, asks: Vec::new(), memory }
+                Outcome { result, spent: machine.spent().clone(), checkpoint, approvals_requested: Vec::new(), memory }
             }
-            Driven::Asking { calls, machine, checkpoint } => {
+            RunEnd::AwaitingApproval { calls, machine, checkpoint } => {
                 let waits = Failure::transient("it waits for a person to decide on its calls");
                 let spent = machine.spent().clone();
-                Outcome { result: Err(waits), spent, checkpoint, asks: calls, memory: None }
+                Outcome { result: Err(waits), spent, checkpoint, approvals_requested: calls, memory: None }
             }
         }
     }
@@ -199,11 +205,11 @@ impl Agent {
     /// that nobody waits for it and a run whose outcome did not count leaves no memory. What goes wrong is told and
     /// counted, and fails nothing.
     pub async fn remember(&self, memory: &Memory, recorder: &dyn Recorder) {
-        self.remembrance(recorder).remember(memory).await;
+        self.memory_access(recorder).remember(memory).await;
     }
 
-    const fn remembrance<'a>(&'a self, recorder: &'a dyn Recorder) -> Remembrance<'a> {
-        Remembrance { store: &self.store, models: self.models.as_ref(), recorder }
+    const fn memory_access<'a>(&'a self, recorder: &'a dyn Recorder) -> MemoryAccess<'a> {
+        MemoryAccess { store: &self.store, models: self.models.as_ref(), recorder }
     }
 
     /// The machine of a run: continued from `checkpoint` when that can be read, else a new one.
@@ -220,7 +226,7 @@ impl Agent {
             dependencies.insert(PARENT.to_owned(), Value::Object(handover.values.clone()));
         }
         let setup = Setup {
-            goal: handover.map_or_else(|| task.goal.clone(), |handover| handover.told_goal(&task.goal)),
+            goal: handover.map_or_else(|| task.goal.clone(), |handover| handover.goal_for_agent(&task.goal)),
             context: task.context.clone(),
             dependencies,
             plan: task.plan.clone(),

@@ -12,7 +12,7 @@ use super::views::Listing;
 use super::views::approvals::OpenApproval;
 use super::views::tasks::TaskView;
 use super::{Parts, Shared, extract};
-use crate::domain::approval::{Approval, Ruling, Verdict};
+use crate::domain::approval::{Approval, ApprovalOutcome, Ruling};
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskStatus};
 use crate::queue::Person;
@@ -45,7 +45,7 @@ pub(super) async fn approve(
     Id(id): Id,
     extract::Json(decision): extract::Json<Decision>,
 ) -> Result<Json<TaskView>, Problem> {
-    decide(&parts, id, decision, Verdict::Approved).await
+    decide(&parts, id, decision, ApprovalOutcome::Approved).await
 }
 
 /// Refuses calls of a task, or the task itself.
@@ -54,10 +54,15 @@ pub(super) async fn deny(
     Id(id): Id,
     extract::Json(decision): extract::Json<Decision>,
 ) -> Result<Json<TaskView>, Problem> {
-    decide(&parts, id, decision, Verdict::Denied).await
+    decide(&parts, id, decision, ApprovalOutcome::Denied).await
 }
 
-async fn decide(parts: &Parts, id: TaskId, decision: Decision, verdict: Verdict) -> Result<Json<TaskView>, Problem> {
+async fn decide(
+    parts: &Parts,
+    id: TaskId,
+    decision: Decision,
+    verdict: ApprovalOutcome,
+) -> Result<Json<TaskView>, Problem> {
     let Decision { hashes, by, note } = decision;
     if hashes.is_empty() {
         return Err(Problem::bad_request(
@@ -76,7 +81,7 @@ async fn decide(parts: &Parts, id: TaskId, decision: Decision, verdict: Verdict)
 fn check(task: &Task, hashes: &[String]) -> Result<(), Problem> {
     let now = crate::clock::now();
     let open: Vec<&Approval> =
-        task.approvals.iter().filter(|approval| approval.is_open() && !approval.is_over(now)).collect();
+        task.approvals.iter().filter(|approval| approval.is_open() && !approval.has_expired(now)).collect();
     let Some(stranger) = hashes.iter().find(|hash| open.iter().all(|approval| approval.hash != **hash)) else {
         return Ok(());
     };

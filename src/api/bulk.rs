@@ -9,7 +9,7 @@ use super::error::Problem;
 use super::views::bulk::{BulkReport, Refusal};
 use super::{Shared, extract, paging};
 use crate::clock;
-use crate::domain::approval::Verdict;
+use crate::domain::approval::ApprovalOutcome;
 use crate::domain::id::TaskId;
 use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{MAX_PRIORITY, SpecLimits, TaskEvent, TaskFilter};
@@ -112,8 +112,8 @@ impl Order {
             Action::Retry => BulkChange::Event(TaskEvent::Requeued),
             Action::Reprioritise => BulkChange::Event(reprioritised(self.priority)?),
             Action::Snooze => BulkChange::Event(snoozed(self.until.as_ref(), self.for_s, zone, now)?),
-            Action::Approve => BulkChange::Decide(Verdict::Approved),
-            Action::Deny => BulkChange::Decide(Verdict::Denied),
+            Action::Approve => BulkChange::Decide(ApprovalOutcome::Approved),
+            Action::Deny => BulkChange::Decide(ApprovalOutcome::Denied),
         })
     }
 }

@@ -9,8 +9,8 @@ use super::views::Listing;
 use super::views::control::{PauseView, Paused, Resumed};
 use super::{Parts, Shared, extract};
 use crate::clock;
-use crate::domain::control::{Pause, PauseOutcome};
 use crate::domain::event::{Event, EventKind};
+use crate::domain::pause::{Pause, PauseOutcome};
 use crate::queue::Person;
 use crate::scheduler::Pruned;
 

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 use super::Parts;
 use super::error::Problem;
-use crate::domain::agent::{AgentProfile, too_long};
-use crate::domain::approval::Need;
+use crate::domain::agent::{AgentProfile, plan_over_budget};
+use crate::domain::approval::ApprovalRequirement;
 use crate::domain::dependency::{OnDependencyFailure, unknown};
 use crate::domain::id::{TaskId, derived};
 use crate::domain::json;
@@ -61,7 +61,7 @@ struct TaskBody {
     tags: Vec<String>,
     user: Option<String>,
     #[serde(default)]
-    approval: Need,
+    approval: ApprovalRequirement,
 }
 
 /// What a request submits.
@@ -141,7 +141,7 @@ async fn check(parts: &Parts, tasks: &[Task], listed: bool) -> Result<(), Proble
         }
     }
     if errors.is_empty() {
-        errors.extend(parts.store.check_circles(tasks).await?.err().map(|circle| circle.to_string()));
+        errors.extend(parts.store.check_cycles(tasks).await?.err().map(|circle| circle.to_string()));
     }
     if !errors.is_empty() {
         return Err(Problem::several(StatusCode::UNPROCESSABLE_ENTITY, errors));
@@ -160,7 +160,7 @@ async fn check_queues(parts: &Parts, tasks: &[Task]) -> Result<(), Problem> {
     }
     let mut checks = Vec::with_capacity(added.len());
     for (user, ids) in added {
-        if let Some(most) = parts.limits.queue_of(user) {
+        if let Some(most) = parts.limits.max_queued_of(user) {
             checks.push(check_queue(parts, user, ids, u64::from(most)));
         }
     }
@@ -307,7 +307,7 @@ impl<'a> Checks<'a> {
                 let names: Vec<&str> = tools.iter().map(String::as_str).collect();
                 errors.extend(plan.validate(&names).err().map(|error| error.to_string()));
             }
-            if let Some(fault) = too_long(plan, task.agent.as_deref(), &task.capabilities, &self.parts.agents)
+            if let Some(fault) = plan_over_budget(plan, task.agent.as_deref(), &task.capabilities, &self.parts.agents)
                 && !self.may_go_elsewhere(task).await?
             {
                 errors.push(fault);

@@ -4,7 +4,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::AppError;
 use crate::config::Config;
-use crate::llm::{EndpointCheck, EndpointState, Wanted};
+use crate::llm::{ConfiguredModel, EndpointCheck, EndpointState};
 
 /// Most names of models in one line of the log.
 const MAX_NAMES: usize = 10;
@@ -20,7 +20,7 @@ pub(super) fn start(config: &Config) -> Result<Option<AbortOnDropHandle<()>>, Ap
         tracing::info!("no model is configured: only tasks that carry a plan run");
         return Ok(None);
     };
-    let models: Vec<&str> = check.wanted().iter().map(|wanted| wanted.model.as_str()).collect();
+    let models: Vec<&str> = check.configured().iter().map(|configured| configured.model.as_str()).collect();
     tracing::info!(models = %models.join(", "), endpoint = %check.url(), "tasks are planned by a model");
     Ok(Some(AbortOnDropHandle::new(tokio::spawn(async move { tell(&check.run().await, check.url()) }))))
 }
@@ -32,8 +32,8 @@ fn tell(state: &EndpointState, endpoint: &str) {
             tracing::info!(endpoint, "the model endpoint answers; it does not list its models, so no name was checked");
         }
         EndpointState::Lacks { missing, listed } => {
-            for wanted in missing {
-                tracing::warn!(endpoint, "{}", advice(wanted, listed));
+            for configured in missing {
+                tracing::warn!(endpoint, "{}", advice(configured, listed));
             }
         }
         EndpointState::BadKey => tracing::warn!(
@@ -50,8 +50,8 @@ fn tell(state: &EndpointState, endpoint: &str) {
 }
 
 /// What to set instead of a name that the endpoint does not list.
-fn advice(wanted: &Wanted, listed: &[String]) -> String {
-    let Wanted { setting, model } = wanted;
+fn advice(configured: &ConfiguredModel, listed: &[String]) -> String {
+    let ConfiguredModel { setting, model } = configured;
     let problem = format!("{setting} names {model:?}, which the model endpoint does not list");
     let set = |name: &str| match setting.as_str() {
         "model.models" => format!("set QRON__MODEL__MODELS={name}"),
@@ -72,9 +72,9 @@ fn advice(wanted: &Wanted, listed: &[String]) -> String {
 }
 
 /// Whether one name goes on where the other ends, apart from case: `llama3` and `llama3.2:1b`.
-fn is_near(wanted: &str, listed: &str) -> bool {
-    let (wanted, listed) = (wanted.to_lowercase(), listed.to_lowercase());
-    listed.starts_with(&wanted) || wanted.starts_with(&listed)
+fn is_near(configured: &str, listed: &str) -> bool {
+    let (configured, listed) = (configured.to_lowercase(), listed.to_lowercase());
+    listed.starts_with(&configured) || configured.starts_with(&listed)
 }
 
 #[cfg(test)]
@@ -85,7 +85,7 @@ mod tests {
     fn the_advice_names_the_exact_setting() {
         let says = |setting: &str, model: &str, listed: &[&str]| {
             let listed: Vec<String> = listed.iter().map(|name| (*name).to_owned()).collect();
-            advice(&Wanted { setting: setting.to_owned(), model: model.to_owned() }, &listed)
+            advice(&ConfiguredModel { setting: setting.to_owned(), model: model.to_owned() }, &listed)
         };
         for (said, part) in [
             (says("model.models", "gpt-5-mini", &["llama3.2:latest"]), "set QRON__MODEL__MODELS=llama3.2:latest"),

@@ -36,7 +36,7 @@ impl Client {
         let base = base.ok_or_else(|| {
             CliError::Usage(format!(
                 "{:?} is not the URL of a qron: use http:// or https:// and a host, e.g. http://127.0.0.1:8080",
-                url::shown(&text)
+                url::redacted(&text)
             ))
         })?;
         // The API is near: a proxy for the web has no business in between.
@@ -120,7 +120,7 @@ impl Client {
 
     /// Where the API is, without user and password.
     fn shown_base(&self) -> String {
-        url::shown(self.base.as_str().trim_end_matches('/'))
+        url::redacted(self.base.as_str().trim_end_matches('/'))
     }
 
     async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, CliError> {

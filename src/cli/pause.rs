@@ -6,7 +6,7 @@ use serde_json::json;
 use super::client::Client;
 use super::{CliError, output, select};
 use crate::api::views::control::{PauseView, Paused, Resumed};
-use crate::domain::control::PauseOutcome;
+use crate::domain::pause::PauseOutcome;
 
 #[derive(Debug, Args)]
 pub(super) struct Pause {

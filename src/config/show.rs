@@ -60,7 +60,7 @@ fn quoted(text: &str) -> String {
 
 /// A value on one line; a URL without its secrets.
 pub(super) fn inline(value: &Value) -> String {
-    line(value, |text| quoted(&url::shown(text)))
+    line(value, |text| quoted(&url::redacted(text)))
 }
 
 /// A value on one line, its texts as `of_text` writes them.

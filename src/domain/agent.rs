@@ -132,7 +132,7 @@ pub fn route(agent: Option<&str>, capabilities: &[String], needs_model: bool, lo
 /// Why no agent among `profiles` may carry out `plan`: each that is named `agent`, or offers `capabilities` when none is
 /// named, has a budget of fewer steps. `None` when one of them may, or none of them fits at all.
 #[must_use]
-pub fn too_long(
+pub fn plan_over_budget(
     plan: &Plan,
     agent: Option<&str>,
     capabilities: &[String],
@@ -202,7 +202,7 @@ mod tests {
             AgentProfile { budget, ..agent(name, &[capability], 1) }
         };
         let profiles = [with("small", "sql", 2), with("large", "sql", 5), with("other", "web", 9)];
-        for (count, name, words, told) in [
+        for (count, name, words, expected) in [
             (2, Some("small"), vec![], None),
             (3, Some("small"), vec![], Some("3 steps, and the budget of agent \"small\" allows 2")),
             (5, None, vec!["sql"], None),
@@ -212,10 +212,10 @@ mod tests {
             (99, Some("elsewhere"), vec![], None),
             (99, None, vec!["fly"], None),
         ] {
-            let found = too_long(&steps(count), name, &wants(&words), &profiles);
-            match (&found, told) {
-                (Some(found), Some(told)) => assert!(found.contains(told), "{found}"),
-                _ => assert_eq!(found.is_none(), told.is_none(), "{count} {name:?} {words:?}: {found:?}"),
+            let found = plan_over_budget(&steps(count), name, &wants(&words), &profiles);
+            match (&found, expected) {
+                (Some(found), Some(expected)) => assert!(found.contains(expected), "{found}"),
+                _ => assert_eq!(found.is_none(), expected.is_none(), "{count} {name:?} {words:?}: {found:?}"),
             }
         }
     }

@@ -36,7 +36,7 @@ impl ApprovalPolicy {
 /// Whether a person must agree first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Need {
+pub enum ApprovalRequirement {
     /// No.
     #[default]
     None,
@@ -44,7 +44,7 @@ pub enum Need {
     Required,
 }
 
-impl Need {
+impl ApprovalRequirement {
     /// Whether nobody needs to be asked.
     #[must_use]
     pub const fn is_none(&self) -> bool {
@@ -77,7 +77,7 @@ pub enum Subject {
 /// What became of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum ApprovalOutcome {
     /// Somebody agreed.
     Approved,
     /// Somebody refused.
@@ -86,7 +86,7 @@ pub enum Verdict {
     Expired,
 }
 
-impl Verdict {
+impl ApprovalOutcome {
     /// The verdict as it is stored and used as a metric label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -98,7 +98,7 @@ impl Verdict {
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for ApprovalOutcome {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.as_str())
     }
@@ -106,9 +106,9 @@ impl fmt::Display for Verdict {
 
 /// Who decided what, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Decision {
+pub struct ApprovalDecision {
     /// What was decided.
-    pub verdict: Verdict,
+    pub verdict: ApprovalOutcome,
     /// Who, by their own account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
@@ -130,13 +130,14 @@ pub struct Approval {
     /// What is asked.
     pub subject: Subject,
     /// Since when.
-    pub asked_at: Timestamp,
+    #[serde(rename = "asked_at")]
+    pub requested_at: Timestamp,
     /// Until when it can be decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
     /// What was decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub decision: Option<Decision>,
+    pub decision: Option<ApprovalDecision>,
     /// Fields of a newer version, which stay.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -156,8 +157,13 @@ pub struct Ruling {
 impl Approval {
     /// A question that nobody has answered.
     #[must_use]
-    pub fn new(hash: impl Into<String>, subject: Subject, asked_at: Timestamp, expires_at: Option<Timestamp>) -> Self {
-        Self { hash: hash.into(), subject, asked_at, expires_at, decision: None, extra: Map::new() }
+    pub fn new(
+        hash: impl Into<String>,
+        subject: Subject,
+        requested_at: Timestamp,
+        expires_at: Option<Timestamp>,
+    ) -> Self {
+        Self { hash: hash.into(), subject, requested_at, expires_at, decision: None, extra: Map::new() }
     }
 
     /// Asks whether `task` may run.
@@ -196,14 +202,14 @@ impl Approval {
 
     /// Whether it can no longer be decided at `now`.
     #[must_use]
-    pub fn is_over(&self, now: Timestamp) -> bool {
+    pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|expiry| expiry <= now)
     }
 
     /// Why it was refused; `None` while it is open or when it was approved.
     #[must_use]
     pub fn refusal(&self) -> Option<Failure> {
-        let decision = self.decision.as_ref().filter(|decision| decision.verdict != Verdict::Approved)?;
+        let decision = self.decision.as_ref().filter(|decision| decision.verdict != ApprovalOutcome::Approved)?;
         let what = match &self.subject {
             Subject::Task => "the task".to_owned(),
             Subject::Call { tool, .. } => format!("this call of {tool}"),
@@ -211,15 +217,15 @@ impl Approval {
         let by = decision.by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
         let why = decision.note.as_deref().map(|note| format!(": {note}")).unwrap_or_default();
         Some(Failure::permanent(match decision.verdict {
-            Verdict::Expired => format!("nobody approved {what} in time, so it is refused"),
+            ApprovalOutcome::Expired => format!("nobody approved {what} in time, so it is refused"),
             _ => format!("{what} was denied{by}{why}"),
         }))
     }
 
     /// The same question anew, with as much time as before.
     fn again(&mut self, now: Timestamp) {
-        let time = self.expires_at.map(|expiry| expiry.as_millis().saturating_sub(self.asked_at.as_millis()));
-        self.asked_at = now;
+        let time = self.expires_at.map(|expiry| expiry.as_millis().saturating_sub(self.requested_at.as_millis()));
+        self.requested_at = now;
         self.expires_at = time.map(|ms| now.plus_millis(ms));
         self.decision = None;
     }
@@ -232,12 +238,17 @@ pub fn call_hash(call: &ToolCall) -> String {
 }
 
 /// Decides the questions that `ruling` names, as far as they can still be decided; `false` when none can.
-pub(super) fn rule(approvals: &mut [Approval], ruling: &Ruling, verdict: Verdict, now: Timestamp) -> bool {
+pub(super) fn apply_ruling(
+    approvals: &mut [Approval],
+    ruling: &Ruling,
+    verdict: ApprovalOutcome,
+    now: Timestamp,
+) -> bool {
     let mut found = false;
-    for approval in approvals.iter_mut().filter(|approval| approval.is_open() && !approval.is_over(now)) {
+    for approval in approvals.iter_mut().filter(|approval| approval.is_open() && !approval.has_expired(now)) {
         if ruling.hashes.contains(&approval.hash) {
             let (by, note) = (ruling.by.clone(), ruling.note.clone());
-            approval.decision = Some(Decision { verdict, by, note, at: now, extra: Map::new() });
+            approval.decision = Some(ApprovalDecision { verdict, by, note, at: now, extra: Map::new() });
             found = true;
         }
     }
@@ -247,9 +258,14 @@ pub(super) fn rule(approvals: &mut [Approval], ruling: &Ruling, verdict: Verdict
 /// Refuses what nobody decided in time; `false` when there is none.
 pub(super) fn expire(approvals: &mut [Approval], now: Timestamp) -> bool {
     let mut found = false;
-    for approval in approvals.iter_mut().filter(|approval| approval.is_open() && approval.is_over(now)) {
-        approval.decision =
-            Some(Decision { verdict: Verdict::Expired, by: None, note: None, at: now, extra: Map::new() });
+    for approval in approvals.iter_mut().filter(|approval| approval.is_open() && approval.has_expired(now)) {
+        approval.decision = Some(ApprovalDecision {
+            verdict: ApprovalOutcome::Expired,
+            by: None,
+            note: None,
+            at: now,
+            extra: Map::new(),
+        });
         found = true;
     }
     found
@@ -259,7 +275,8 @@ pub(super) fn expire(approvals: &mut [Approval], now: Timestamp) -> bool {
 /// Its calls are asked for again when they come up. Gives back whether a question is open.
 pub(super) fn start_over(approvals: &mut Vec<Approval>, now: Timestamp) -> bool {
     approvals.retain(|approval| approval.subject == Subject::Task);
-    let approved = |approval: &Approval| matches!(&approval.decision, Some(d) if d.verdict == Verdict::Approved);
+    let approved =
+        |approval: &Approval| matches!(&approval.decision, Some(d) if d.verdict == ApprovalOutcome::Approved);
     for approval in approvals.iter_mut().filter(|approval| !approved(approval)) {
         approval.again(now);
     }
@@ -300,7 +317,7 @@ pub fn question_hash(task: &Task) -> String {
 
 /// Makes the open question whether `task` runs one about the task as it is now: another client may have changed it since it was
 /// asked. An approval by the hash of what it was before then decides nothing.
-pub fn ask_about_now(task: &mut Task) {
+pub fn rebind_open_question(task: &mut Task) {
     if task.approvals.iter().any(|approval| approval.subject == Subject::Task && approval.is_open()) {
         let hash = question_hash(task);
         let questions = task.approvals.iter_mut().filter(|approval| approval.subject == Subject::Task);
@@ -320,7 +337,8 @@ pub fn is_unapproved(task: &Task) -> bool {
     }
     let hash = question_hash(task);
     !questions.any(|question| {
-        let is_approved = question.decision.as_ref().is_some_and(|decision| decision.verdict == Verdict::Approved);
+        let is_approved =
+            question.decision.as_ref().is_some_and(|decision| decision.verdict == ApprovalOutcome::Approved);
         is_approved && question.hash == hash
     })
 }

@@ -37,7 +37,7 @@ pub enum AttemptStatus {
 /// How far a run is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Progress {
+pub struct RunProgress {
     /// Steps that ended.
     #[serde(deserialize_with = "number::count")]
     pub done: u32,
@@ -124,7 +124,7 @@ pub struct Attempt {
     pub finished_at: Option<Timestamp>,
     /// How far it is.
     #[serde(default)]
-    pub progress: Progress,
+    pub progress: RunProgress,
     /// Hash of what the task asked for ([`task_hash`](super::approval::task_hash)): another run goes on from this one only
     /// when it asks for the same. `None` when an older version wrote the attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! Tasks that wait for others: what happens when one of those fails, and circles among them.
+//! Tasks that wait for others: what happens when one of those fails, and cycles among them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::TaskId;
 
-/// Most ids of a circle that its error names.
+/// Most ids of a cycle that its error names.
 const SHOWN: usize = 12;
 
 /// What a task does when one that it depends on ends otherwise than completed.
@@ -30,8 +30,8 @@ pub fn unknown(field: &str, id: TaskId, user: Option<&str>) -> String {
 
 /// Tasks that wait for each other, so that none would ever run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("tasks wait for each other in a circle: {}", shown(.0))]
-pub struct Circle(pub Vec<TaskId>);
+#[error("tasks wait for each other in a cycle: {}", shown(.0))]
+pub struct DependencyCycle(pub Vec<TaskId>);
 
 fn shown(ids: &[TaskId]) -> String {
     let text = |ids: &[TaskId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" -> ");
@@ -42,12 +42,14 @@ fn shown(ids: &[TaskId]) -> String {
     format!("{} -> … ({} tasks) -> {}", text(head), ids.len() - 1, text(tail))
 }
 
-/// Finds a circle among `waits_for` (task to those it waits for), named from a task back to itself. What is not a key
+/// Finds a cycle among `waits_for` (task to those it waits for), named from a task back to itself. What is not a key
 /// waits for nothing. Takes time in proportion to the number of edges.
 ///
 /// # Errors
-/// The [`Circle`].
-pub fn check_circles<S: std::hash::BuildHasher>(waits_for: &HashMap<TaskId, Vec<TaskId>, S>) -> Result<(), Circle> {
+/// The [`DependencyCycle`].
+pub fn check_cycles<S: std::hash::BuildHasher>(
+    waits_for: &HashMap<TaskId, Vec<TaskId>, S>,
+) -> Result<(), DependencyCycle> {
     #[derive(Clone, Copy, PartialEq)]
     enum Mark {
         OnTrail,
@@ -55,7 +57,7 @@ pub fn check_circles<S: std::hash::BuildHasher>(waits_for: &HashMap<TaskId, Vec<
     }
     let mut marks: HashMap<TaskId, Mark> = HashMap::with_capacity(waits_for.len());
     let mut roots: Vec<TaskId> = waits_for.keys().copied().collect();
-    // The same circle is told on every try.
+    // The same cycle is told on every try.
     roots.sort_unstable();
     for root in roots {
         if marks.contains_key(&root) {
@@ -76,7 +78,7 @@ pub fn check_circles<S: std::hash::BuildHasher>(waits_for: &HashMap<TaskId, Vec<
             match marks.get(&next) {
                 Some(Mark::OnTrail) => {
                     let start = trail.iter().position(|(id, _)| *id == next).unwrap_or_default();
-                    return Err(Circle(trail[start..].iter().map(|(id, _)| *id).chain([next]).collect()));
+                    return Err(DependencyCycle(trail[start..].iter().map(|(id, _)| *id).chain([next]).collect()));
                 }
                 None if waits_for.contains_key(&next) => {
                     marks.insert(next, Mark::OnTrail);
@@ -89,10 +91,12 @@ pub fn check_circles<S: std::hash::BuildHasher>(waits_for: &HashMap<TaskId, Vec<
     Ok(())
 }
 
-/// All tasks of `waits_for` that are part of a circle, each group of tasks that wait for each other with one circle of it. What is
+/// All tasks of `waits_for` that are part of a cycle, each group of tasks that wait for each other with one cycle of it. What is
 /// not a key waits for nothing. Takes time in proportion to the number of edges.
 #[must_use]
-pub fn circles<S: std::hash::BuildHasher>(waits_for: &HashMap<TaskId, Vec<TaskId>, S>) -> Vec<(Circle, Vec<TaskId>)> {
+pub fn find_cycles<S: std::hash::BuildHasher>(
+    waits_for: &HashMap<TaskId, Vec<TaskId>, S>,
+) -> Vec<(DependencyCycle, Vec<TaskId>)> {
     let edges_within = |group: &[TaskId]| -> HashMap<TaskId, Vec<TaskId>> {
         let members: HashSet<TaskId> = group.iter().copied().collect();
         let within = |id: &TaskId| waits_for[id].iter().copied().filter(|to| members.contains(to)).collect();
@@ -101,8 +105,8 @@ pub fn circles<S: std::hash::BuildHasher>(waits_for: &HashMap<TaskId, Vec<TaskId
     let mut found = Vec::new();
     for mut group in groups(waits_for) {
         group.sort_unstable();
-        if let Err(circle) = check_circles(&edges_within(&group)) {
-            found.push((circle, group));
+        if let Err(cycle) = check_cycles(&edges_within(&group)) {
+            found.push((cycle, group));
         }
     }
     found
@@ -182,33 +186,33 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_is_named_from_a_task_back_to_itself() {
-        assert_eq!(check_circles(&graph(&[(1, &[2, 3]), (2, &[3, 9]), (3, &[9])])), Ok(()));
-        let error = check_circles(&graph(&[(1, &[2]), (2, &[5, 3]), (3, &[2]), (4, &[1])])).expect_err("a circle");
-        assert_eq!(error.to_string(), "tasks wait for each other in a circle: 2 -> 3 -> 2");
-        let error = check_circles(&graph(&[(7, &[7])])).expect_err("a circle");
+    fn a_cycle_is_named_from_a_task_back_to_itself() {
+        assert_eq!(check_cycles(&graph(&[(1, &[2, 3]), (2, &[3, 9]), (3, &[9])])), Ok(()));
+        let error = check_cycles(&graph(&[(1, &[2]), (2, &[5, 3]), (3, &[2]), (4, &[1])])).expect_err("a cycle");
+        assert_eq!(error.to_string(), "tasks wait for each other in a cycle: 2 -> 3 -> 2");
+        let error = check_cycles(&graph(&[(7, &[7])])).expect_err("a cycle");
         assert_eq!(error.0, [7, 7].map(TaskId::Number));
     }
 
     #[test]
-    fn long_chains_are_followed_and_long_circles_shortened() {
+    fn long_chains_are_followed_and_long_cycles_shortened() {
         let mut chain: HashMap<_, _> =
             (1..100_000).map(|id| (TaskId::Number(id), vec![TaskId::Number(id + 1)])).collect();
-        assert_eq!(check_circles(&chain), Ok(()));
+        assert_eq!(check_cycles(&chain), Ok(()));
         chain.insert(TaskId::Number(100_000), vec![TaskId::Number(1)]);
-        let text = check_circles(&chain).expect_err("a circle").to_string();
+        let text = check_cycles(&chain).expect_err("a cycle").to_string();
         assert!(text.len() < 300 && text.contains("(100000 tasks) -> 1"), "{text}");
     }
 
     fn found(edges: &[(u64, &[u64])]) -> Vec<(String, Vec<TaskId>)> {
         let mut found: Vec<_> =
-            circles(&graph(edges)).into_iter().map(|(circle, members)| (shown(&circle.0), members)).collect();
+            find_cycles(&graph(edges)).into_iter().map(|(cycle, members)| (shown(&cycle.0), members)).collect();
         found.sort();
         found
     }
 
     #[test]
-    fn every_task_of_every_circle_is_found_and_no_other() {
+    fn every_task_of_every_cycle_is_found_and_no_other() {
         let ids = |ids: &[u64]| ids.iter().copied().map(TaskId::Number).collect::<Vec<_>>();
         assert_eq!(found(&[(1, &[2, 3]), (2, &[3, 9]), (3, &[9])]), []);
         assert_eq!(found(&[(7, &[7])]), [("7 -> 7".to_owned(), ids(&[7]))]);
@@ -218,23 +222,23 @@ mod tests {
     }
 
     #[test]
-    fn circles_are_found_in_linear_time() {
+    fn cycles_are_found_in_linear_time() {
         let started = std::time::Instant::now();
         let mut long: HashMap<_, _> =
             (0..200_000).map(|id| (TaskId::Number(id), vec![TaskId::Number((id + 1) % 200_000)])).collect();
-        assert_eq!(circles(&long).iter().map(|(_, members)| members.len()).collect::<Vec<_>>(), [200_000]);
+        assert_eq!(find_cycles(&long).iter().map(|(_, members)| members.len()).collect::<Vec<_>>(), [200_000]);
         long.remove(&TaskId::Number(0));
-        assert!(circles(&long).is_empty());
+        assert!(find_cycles(&long).is_empty());
         // All of one side wait for all of the other.
         let wide: HashMap<_, _> =
             (0..1_000).map(|id| (TaskId::Number(id), (1_000..2_000).map(TaskId::Number).collect())).collect();
-        assert!(circles(&wide).is_empty());
+        assert!(find_cycles(&wide).is_empty());
         assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
     }
 
     proptest::proptest! {
         #[test]
-        fn a_task_is_in_a_circle_when_it_leads_back_to_itself(edges in proptest::collection::vec((0_u64..12, 0_u64..12), 0..30)) {
+        fn a_task_is_in_a_cycle_when_it_leads_back_to_itself(edges in proptest::collection::vec((0_u64..12, 0_u64..12), 0..30)) {
             let mut waits_for: HashMap<TaskId, Vec<TaskId>> = HashMap::new();
             for (from, to) in edges {
                 waits_for.entry(TaskId::Number(from)).or_default().push(TaskId::Number(to));
@@ -252,7 +256,7 @@ mod tests {
             let expected: std::collections::BTreeSet<TaskId> =
                 waits_for.keys().copied().filter(|id| leads_back(*id)).collect();
             let all: std::collections::BTreeSet<TaskId> =
-                circles(&waits_for).into_iter().flat_map(|(_, members)| members).collect();
+                find_cycles(&waits_for).into_iter().flat_map(|(_, members)| members).collect();
             proptest::prop_assert_eq!(all, expected);
         }
     }

@@ -51,7 +51,7 @@ pub struct UserLimit {
 impl Limits {
     /// Whether a concurrency key or an agent has a limit, so that due tasks may have to wait.
     #[must_use]
-    pub fn hold_tasks_back(&self) -> bool {
+    pub fn can_hold_tasks_back(&self) -> bool {
         !self.keys.is_empty() || !self.agents.is_empty()
     }
 
@@ -63,7 +63,7 @@ impl Limits {
 
     /// Most tasks of `user` that have not ended; `None` for any number.
     #[must_use]
-    pub fn queue_of(&self, user: &str) -> Option<u32> {
+    pub fn max_queued_of(&self, user: &str) -> Option<u32> {
         longest_fit(&self.users, user)?.max_queued
     }
 
@@ -84,7 +84,7 @@ fn longest_fit<'a, T>(limits: &'a BTreeMap<String, T>, key: &str) -> Option<&'a 
 
 /// The account of a limit of starts: until when they are used up, in microseconds of the epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Account(pub i64);
+pub struct RateAccount(pub i64);
 
 /// How far ahead a clock may have been that an account was written by, in microseconds: a day.
 const WRONG_CLOCK: i64 = 86_400_000_000;
@@ -93,20 +93,20 @@ const LAST_MS: i64 = 253_402_300_799_999;
 
 /// What an account allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Allowed {
+pub struct RateGrant {
     /// Starts allowed now.
     pub starts: u32,
     /// The account after them.
-    pub account: Account,
+    pub account: RateAccount,
     /// When the next one is allowed.
     pub next: Timestamp,
 }
 
-impl Account {
+impl RateAccount {
     /// Takes up to `wanted` of `starts` in each `per_s` (both at least one). In any stretch of `per_s`, at most twice
     /// `starts` are allowed, and `starts` on average.
     #[must_use]
-    pub fn take(self, wanted: u32, starts: u32, per_s: u32, now: Timestamp) -> Allowed {
+    pub fn take(self, wanted: u32, starts: u32, per_s: u32, now: Timestamp) -> RateGrant {
         let now = now.as_millis().clamp(0, LAST_MS) * 1_000;
         let period = i64::from(per_s.max(1)) * 1_000_000;
         let each = (period / i64::from(starts.max(1))).max(1);
@@ -118,7 +118,7 @@ impl Account {
         let account = used_until + i64::from(taken) * each;
         let next = (account + each - period).max(now);
         // Upwards, so that it is allowed when the time has come.
-        Allowed { starts: taken, account: Self(account), next: Timestamp::from_millis(next.div_euclid(1_000) + 1) }
+        RateGrant { starts: taken, account: Self(account), next: Timestamp::from_millis(next.div_euclid(1_000) + 1) }
     }
 }
 
@@ -145,16 +145,16 @@ mod tests {
         let limits =
             Limits { users: names.map(|(name, max)| (name.to_owned(), queue(max))).into(), ..Limits::default() };
         for (user, max) in [("alice", Some(100)), ("bot-1", Some(5)), ("bot-free", None)] {
-            assert_eq!(limits.queue_of(user), max, "{user}");
+            assert_eq!(limits.max_queued_of(user), max, "{user}");
         }
-        assert_eq!(Limits::default().queue_of("alice"), None);
-        assert!(!limits.hold_tasks_back(), "what waits in a queue is due all the same");
+        assert_eq!(Limits::default().max_queued_of("alice"), None);
+        assert!(!limits.can_hold_tasks_back(), "what waits in a queue is due all the same");
     }
 
     #[test]
     fn starts_come_at_once_after_a_pause_and_then_evenly() {
         let at = |ms: i64| Timestamp::from_millis(1_000_000 + ms);
-        let first = Account::default().take(100, 10, 60, at(0));
+        let first = RateAccount::default().take(100, 10, 60, at(0));
         assert_eq!((first.starts, first.next), (10, at(6_001)));
         assert_eq!(first.account.take(5, 10, 60, at(5_999)).starts, 0);
         let second = first.account.take(5, 10, 60, first.next);
@@ -168,19 +168,19 @@ mod tests {
     fn an_account_that_no_clock_wrote_stops_nothing_and_overflows_nothing() {
         let now = Timestamp::from_millis(1_767_225_600_000);
         for account in [i64::MAX, i64::MAX - 1, i64::MIN, -1, 0, 1 << 62] {
-            assert_eq!(Account(account).take(100, 10, 60, now).starts, 10, "{account}");
+            assert_eq!(RateAccount(account).take(100, 10, 60, now).starts, 10, "{account}");
         }
-        let ahead = Account((1_767_225_600_000 + 3_600_000) * 1_000).take(100, 10, 60, now);
+        let ahead = RateAccount((1_767_225_600_000 + 3_600_000) * 1_000).take(100, 10, 60, now);
         assert_eq!(ahead.starts, 0, "a clock that is an hour ahead");
         for now in [i64::MIN, -1, 0, i64::MAX] {
-            let allowed = Account(i64::MAX).take(u32::MAX, u32::MAX, u32::MAX, Timestamp::from_millis(now));
+            let allowed = RateAccount(i64::MAX).take(u32::MAX, u32::MAX, u32::MAX, Timestamp::from_millis(now));
             assert!(allowed.account.0 >= 0, "{now}: {allowed:?}");
         }
     }
 
     #[test]
     fn in_the_long_run_no_more_than_the_rate_is_allowed() {
-        let (mut account, mut total) = (Account::default(), 0);
+        let (mut account, mut total) = (RateAccount::default(), 0);
         for second in 0..600 {
             let allowed = account.take(3, 7, 10, Timestamp::from_millis(1_000_000 + second * 1_000));
             account = allowed.account;

@@ -32,7 +32,7 @@ pub struct Memory {
 
 /// A memory with its likeness to what was asked; higher is more alike, comparable within one recall only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Recalled {
+pub struct RecalledMemory {
     /// What is remembered.
     pub memory: Memory,
     /// How much it is alike.

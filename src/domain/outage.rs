@@ -10,7 +10,7 @@ use super::retry::RetryPolicy;
 use super::time::Timestamp;
 
 /// Shortest wait of a task for its model, in milliseconds.
-const LEAST_WAIT_MS: u64 = 1_000;
+const MIN_WAIT_MS: u64 = 1_000;
 /// What comes on top of it. Short, because the circuit breaker already spares the endpoint: all that waits for a model
 /// runs within a minute of its return, also after hours.
 const JITTER: RetryPolicy = RetryPolicy { base_ms: 1_000, growth: 2, max_ms: 8_000, max_retry_after_ms: 0 };
@@ -113,17 +113,17 @@ impl Postponement {
     /// The wait in words: `waits for model "m" since 2026-01-31T09:00:00Z, next try 2026-01-31T09:00:30Z: cause`. No next
     /// try is known where no model is configured.
     #[must_use]
-    pub fn told(&self, next: Option<Timestamp>) -> String {
+    pub fn describe(&self, next: Option<Timestamp>) -> String {
         let model = if self.model.is_empty() { "a model".to_owned() } else { format!("model {:?}", self.model) };
         let next = next.map_or_else(String::new, |at| format!(", next try {at}"));
         format!("waits for {model} since {}{next}: {}", self.since, self.cause.message)
     }
 
-    /// Milliseconds until the next try: what the other side asked for, up to `max_asked_ms`, and a random part.
+    /// Milliseconds until the next try: what the other side asked for, up to `max_requested_ms`, and a random part.
     #[must_use]
-    pub fn delay_ms(&self, asked_ms: Option<u64>, max_asked_ms: u64) -> u64 {
-        let asked = asked_ms.unwrap_or(0).min(max_asked_ms).max(LEAST_WAIT_MS);
-        asked.saturating_add(JITTER.delay(self.times))
+    pub fn delay_ms(&self, requested_ms: Option<u64>, max_requested_ms: u64) -> u64 {
+        let requested = requested_ms.unwrap_or(0).min(max_requested_ms).max(MIN_WAIT_MS);
+        requested.saturating_add(JITTER.delay(self.times))
     }
 
     /// The failure that ends the wait, when it has lasted longer than `patience_s` at `now`.
@@ -214,7 +214,7 @@ mod tests {
             last: at(0),
             cause: Failure::unavailable("x"),
         };
-        for (times, asked, least, most) in [
+        for (times, requested, least, most) in [
             (1, None, 1_000, 2_000),
             (1, Some(30_000), 30_000, 31_000),
             (3, Some(30_000), 30_000, 34_000),
@@ -222,8 +222,8 @@ mod tests {
             (u32::MAX, Some(u64::MAX), 300_000, 308_000),
         ] {
             for _ in 0..50 {
-                let delay = wait(times).delay_ms(asked, 300_000);
-                assert!((least..=most).contains(&delay), "{times} {asked:?}: {delay}");
+                let delay = wait(times).delay_ms(requested, 300_000);
+                assert!((least..=most).contains(&delay), "{times} {requested:?}: {delay}");
             }
         }
     }

@@ -8,7 +8,7 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::approval::Need;
+use super::approval::ApprovalRequirement;
 use references::references;
 pub use references::{
     MAX_EXPANDED_BYTES, MAX_EXPANDED_MEMORY, Outputs, Unresolved, check_targets, has_references, is_one_reference,
@@ -88,8 +88,8 @@ pub struct PlanStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimated_s: Option<u32>,
     /// Whether a person must agree to its calls, each one.
-    #[serde(default, skip_serializing_if = "Need::is_none")]
-    pub approval: Need,
+    #[serde(default, skip_serializing_if = "ApprovalRequirement::is_none")]
+    pub approval: ApprovalRequirement,
 }
 
 impl Plan {

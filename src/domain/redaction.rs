@@ -94,10 +94,10 @@ fn is_secret(text: &str) -> bool {
 
 /// Finds secrets in text and replaces each by its name in brackets. Without secrets it costs nothing.
 #[derive(Debug, Default)]
-pub struct Redactor(Option<Search>);
+pub struct Redactor(Option<SecretSearch>);
 
 #[derive(Debug)]
-struct Search {
+struct SecretSearch {
     patterns: AhoCorasick,
     /// What each pattern is a form of.
     forms: Vec<Form>,
@@ -111,7 +111,7 @@ struct Search {
 }
 
 /// A secret that was found: where, and which.
-struct Found {
+struct SecretMatch {
     place: Range<usize>,
     secret: usize,
 }
@@ -142,7 +142,7 @@ impl Redactor {
         let overlap = longest.saturating_mul(24).max(1_024);
         let names = secrets.iter().map(|secret| format!("[{}]", secret.name)).collect();
         let piece = overlap.saturating_mul(4).max(64 * 1_024);
-        Ok(Self(Some(Search { patterns, forms, names, shortest, piece, overlap })))
+        Ok(Self(Some(SecretSearch { patterns, forms, names, shortest, piece, overlap })))
     }
 
     /// `text` without the secrets.
@@ -166,7 +166,7 @@ impl Redactor {
         }
         let mut redacted = Vec::with_capacity(bytes.len());
         let mut done = 0;
-        for Found { place, secret } in found {
+        for SecretMatch { place, secret } in found {
             redacted.extend_from_slice(&bytes[done..place.start]);
             redacted.extend_from_slice(search.names[secret].as_bytes());
             done = place.end;
@@ -222,10 +222,10 @@ impl Redactor {
     }
 }
 
-impl Search {
+impl SecretSearch {
     /// Where secrets are in `text`, in order, without overlaps.
-    fn find(&self, text: &[u8]) -> Vec<Found> {
-        let mut found: Vec<Found> = Vec::new();
+    fn find(&self, text: &[u8]) -> Vec<SecretMatch> {
+        let mut found: Vec<SecretMatch> = Vec::new();
         for hit in self.patterns.find_iter(text) {
             found.push(self.found(text, hit.pattern().as_usize(), hit.start()..hit.end()));
         }
@@ -233,7 +233,7 @@ impl Search {
             self.find_encoded(text, &mut found);
         }
         found.sort_by_key(|found| (found.place.start, std::cmp::Reverse(found.place.end)));
-        let mut merged: Vec<Found> = Vec::with_capacity(found.len());
+        let mut merged: Vec<SecretMatch> = Vec::with_capacity(found.len());
         for next in found {
             match merged.last_mut() {
                 Some(last) if next.place.start < last.place.end => last.place.end = last.place.end.max(next.place.end),
@@ -243,7 +243,7 @@ impl Search {
         merged
     }
 
-    fn find_encoded(&self, text: &[u8], found: &mut Vec<Found>) {
+    fn find_encoded(&self, text: &[u8], found: &mut Vec<SecretMatch>) {
         let mut start = 0;
         loop {
             let end = text.len().min(start + self.piece);
@@ -263,7 +263,7 @@ impl Search {
     }
 
     /// The pattern `pattern` at `place`, with what around it must go too.
-    fn found(&self, text: &[u8], pattern: usize, mut place: Range<usize>) -> Found {
+    fn found(&self, text: &[u8], pattern: usize, mut place: Range<usize>) -> SecretMatch {
         let form = self.forms[pattern];
         if form.is_base64 {
             // The letters at both ends hold a few bits of the secret.
@@ -278,7 +278,7 @@ impl Search {
         }
         // A backslash that escaped the first letter would escape the name in its place.
         place.start -= text[..place.start].iter().rev().take_while(|byte| **byte == b'\\').count();
-        Found { place, secret: form.secret }
+        SecretMatch { place, secret: form.secret }
     }
 }
 

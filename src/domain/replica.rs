@@ -8,7 +8,7 @@ use super::time::Timestamp;
 /// What a replica says of itself with each heartbeat. Whether it lives is judged by `heartbeat` alone: one that
 /// does not move for the lease time, on the observer's own monotonic clock, is dead.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Replica {
+pub struct ReplicaRecord {
     /// Unique for each start of a process.
     pub id: String,
     /// Name of the host.

@@ -31,7 +31,7 @@ impl Default for RetryPolicy {
 
 /// What follows a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RetryDecision {
     /// Try again after this many milliseconds.
     RetryIn(u64),
     /// Do not try again: the task goes to the dead letters.
@@ -44,12 +44,12 @@ impl RetryPolicy {
     /// A `Retry-After` is a lower bound: the jittered delay comes on top, so that a crowd told to wait does
     /// not return as one.
     #[must_use]
-    pub fn judge(&self, failure: &Failure, attempt: u32, max_attempts: u32) -> Verdict {
+    pub fn judge(&self, failure: &Failure, attempt: u32, max_attempts: u32) -> RetryDecision {
         if !failure.class.is_retryable() || attempt >= max_attempts {
-            return Verdict::GiveUp;
+            return RetryDecision::GiveUp;
         }
-        let asked = failure.retry_after_ms.unwrap_or(0).min(self.max_retry_after_ms);
-        Verdict::RetryIn(asked.saturating_add(self.delay(attempt)))
+        let requested = failure.retry_after_ms.unwrap_or(0).min(self.max_retry_after_ms);
+        RetryDecision::RetryIn(requested.saturating_add(self.delay(attempt)))
     }
 
     /// A random delay in milliseconds before the try that follows attempt number `attempt` (1 for the first).
@@ -103,17 +103,17 @@ mod tests {
     fn only_retryable_classes_with_attempts_left_are_tried_again() {
         for class in FailureClass::ALL {
             let verdict = POLICY.judge(&Failure::new(class, "x"), 1, 3);
-            assert_eq!(matches!(verdict, Verdict::RetryIn(_)), class.is_retryable(), "{class}");
+            assert_eq!(matches!(verdict, RetryDecision::RetryIn(_)), class.is_retryable(), "{class}");
         }
-        assert_eq!(POLICY.judge(&Failure::transient("x"), 3, 3), Verdict::GiveUp);
+        assert_eq!(POLICY.judge(&Failure::transient("x"), 3, 3), RetryDecision::GiveUp);
     }
 
     #[test]
     fn retry_after_is_a_capped_lower_bound() {
         let limited = |ms| Failure::new(FailureClass::RateLimited, "slow down").retry_after(Some(ms));
-        let Verdict::RetryIn(ms) = POLICY.judge(&limited(2_000), 1, 3) else { panic!("must retry") };
+        let RetryDecision::RetryIn(ms) = POLICY.judge(&limited(2_000), 1, 3) else { panic!("must retry") };
         assert!((2_000..=2_100).contains(&ms), "{ms}");
-        let Verdict::RetryIn(ms) = POLICY.judge(&limited(u64::MAX), 1, 3) else { panic!("must retry") };
+        let RetryDecision::RetryIn(ms) = POLICY.judge(&limited(u64::MAX), 1, 3) else { panic!("must retry") };
         assert!((5_000..=5_100).contains(&ms), "{ms}");
     }
 }

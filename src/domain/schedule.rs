@@ -12,10 +12,10 @@ use super::id::{TaskId, derived};
 use super::number;
 use super::task::{SpecLimits, Task, TaskStatus};
 use super::time::Timestamp;
-use due::{Cause, Start};
-pub use progress::{Announced, Progress, Queued};
-use template::{Template, Words};
-use timing::{InvalidTiming, Spec, Timing};
+use due::{FiringCause, FiringStart};
+pub use progress::{AnnouncedFiring, QueuedFiring, ScheduleProgress};
+use template::{Placeholders, Template};
+use timing::{InvalidTiming, Recurrence, Timing};
 use zone::Zone;
 
 pub mod cron;
@@ -74,7 +74,7 @@ pub enum CatchUp {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Definition {
     /// What fires it.
-    pub spec: Spec,
+    pub spec: Recurrence,
     /// Zone of its wall clock.
     pub zone: Zone,
     /// No firing before this.
@@ -145,7 +145,7 @@ pub struct Schedule {
     pub updated_at: Timestamp,
     /// How far it is.
     #[serde(flatten)]
-    pub progress: Progress,
+    pub progress: ScheduleProgress,
     /// Changes with every write; the fence of the next one.
     #[serde(default)]
     pub version: String,
@@ -209,7 +209,7 @@ impl Schedule {
             paused: false,
             created_at: now,
             updated_at: now,
-            progress: Progress { cursor: now, ..Progress::default() },
+            progress: ScheduleProgress { cursor: now, ..ScheduleProgress::default() },
             version: String::new(),
         }
     }
@@ -250,36 +250,36 @@ impl Schedule {
     ///
     /// # Errors
     /// What is wrong with the template.
-    pub fn task(&self, start: Start, approvals: &ApprovalPolicy, now: Timestamp) -> Result<Task, String> {
-        let Start { at, id, cause } = start;
+    pub fn task(&self, start: FiringStart, approvals: &ApprovalPolicy, now: Timestamp) -> Result<Task, String> {
+        let FiringStart { at, id, cause } = start;
         // Whoever asks for a firing wants it now. One of long ago must not go before everything that is urgent now.
-        let run_at = if cause.is_asked() { now } else { at.plus_millis(self.jitter_ms(at)).max(now) };
-        let mut spec = self.definition.task.filled(&self.words(at))?.into_spec(run_at)?;
+        let run_at = if cause.is_manual() { now } else { at.plus_millis(self.jitter_ms(at)).max(now) };
+        let mut spec = self.definition.task.render(&self.placeholders(at))?.into_spec(run_at)?;
         spec.validate(&SpecLimits::FIRING).map_err(|invalid| invalid.to_string())?;
         spec.schedule_id = Some(self.id.clone());
         spec.context.entry("schedule").or_insert_with(|| Value::from(self.id.clone()));
         spec.context.insert(FIRE_TIME.to_owned(), Value::from(zone_exact(self.definition.zone, at)));
         match cause {
-            Cause::CaughtUp => spec.context.insert(FIRE_CAUSE.to_owned(), Value::from(CAUGHT_UP)),
-            Cause::Backfill => spec.context.insert(FIRE_CAUSE.to_owned(), Value::from(BACKFILL)),
+            FiringCause::CaughtUp => spec.context.insert(FIRE_CAUSE.to_owned(), Value::from(CAUGHT_UP)),
+            FiringCause::Backfill => spec.context.insert(FIRE_CAUSE.to_owned(), Value::from(BACKFILL)),
             // Other firings go by it, so that it is not for the template to say.
-            Cause::OnTime | Cause::Queued | Cause::Triggered => spec.context.remove(FIRE_CAUSE),
+            FiringCause::OnTime | FiringCause::Queued | FiringCause::Triggered => spec.context.remove(FIRE_CAUSE),
         };
         Ok(spec.into_task(id, approvals, now))
     }
 
     /// What the placeholders stand for in the task of the firing at `at`. The one before it is that of the times of the
     /// schedule, whether or not it ran; before the first one is the beginning of the schedule.
-    fn words(&self, at: Timestamp) -> Words {
+    fn placeholders(&self, at: Timestamp) -> Placeholders {
         let previous = self.timing().ok().and_then(|timing| timing.previous(at));
         let beginning = self.definition.start.unwrap_or(self.created_at).min(at);
-        Words::new(&self.id, at, previous.unwrap_or(beginning), self.definition.zone)
+        Placeholders::new(&self.id, at, previous.unwrap_or(beginning), self.definition.zone)
     }
 
     /// The record of a firing that does not run, with the reason.
     #[must_use]
     pub fn skipped_task(&self, id: TaskId, at: Timestamp, reason: &str, now: Timestamp) -> Task {
-        let (goal, tags) = self.definition.task.record(&self.words(at));
+        let (goal, tags) = self.definition.task.record(&self.placeholders(at));
         let mut task = Task { tags, ..Task::new(id, goal, now) };
         task.status = TaskStatus::Skipped;
         task.run_at = at;

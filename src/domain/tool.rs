@@ -11,7 +11,7 @@ pub const FAIL_STEP: &str = "fail_step";
 /// The one of `known` that `written` means: the same name, or the only one that differs in nothing but case, separators,
 /// a namespace before it (`functions.calculate`) or a number behind it (`calculate:0`).
 #[must_use]
-pub fn meant<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn resolve_name<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
     if let Some(name) = known.iter().find(|name| **name == written) {
         return Some(name);
     }
@@ -90,7 +90,7 @@ pub type ToolResult = Result<Value, Failure>;
 
 /// An artifact that holds an output which was too long for the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeptApart<'a> {
+pub struct ArtifactOutput<'a> {
     /// Name of the artifact.
     pub name: &'a str,
     /// Bytes of the output as JSON.
@@ -99,16 +99,16 @@ pub struct KeptApart<'a> {
 
 /// What stands in the run for an output that became the artifact `name`: where it is, and how it begins.
 #[must_use]
-pub fn keep_apart(name: &str, bytes: usize, preview: &str) -> Value {
+pub fn artifact_output(name: &str, bytes: usize, preview: &str) -> Value {
     json!({ "artifact": name, "bytes": bytes, "preview": preview })
 }
 
-/// The artifact that `output` stands for, when [`keep_apart`] made it.
+/// The artifact that `output` stands for, when [`artifact_output`] made it.
 #[must_use]
-pub fn kept_apart(output: &Value) -> Option<KeptApart<'_>> {
+pub fn as_artifact_output(output: &Value) -> Option<ArtifactOutput<'_>> {
     let fields = output.as_object().filter(|fields| fields.len() == 3)?;
     fields.get("preview")?.as_str()?;
-    Some(KeptApart { name: fields.get("artifact")?.as_str()?, bytes: fields.get("bytes")?.as_u64()? })
+    Some(ArtifactOutput { name: fields.get("artifact")?.as_str()?, bytes: fields.get("bytes")?.as_u64()? })
 }
 
 #[cfg(test)]
@@ -130,13 +130,13 @@ mod tests {
             "tools/calculate",
             " calculate ",
         ] {
-            assert_eq!(meant(written, &known), Some("calculate"), "{written}");
+            assert_eq!(resolve_name(written, &known), Some("calculate"), "{written}");
         }
-        assert_eq!(meant("httpRequest", &known), Some("http_request"));
-        assert_eq!(meant("http-request", &known), Some("http_request"));
-        assert_eq!(meant("readFile", &known), Some("readFile"), "exact");
+        assert_eq!(resolve_name("httpRequest", &known), Some("http_request"));
+        assert_eq!(resolve_name("http-request", &known), Some("http_request"));
+        assert_eq!(resolve_name("readFile", &known), Some("readFile"), "exact");
         for unclear in ["ReadFile", "calc", "", "...", "functions.", "fly", "calculate_all"] {
-            assert_eq!(meant(unclear, &known), None, "{unclear}");
+            assert_eq!(resolve_name(unclear, &known), None, "{unclear}");
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::agent::AgentProfile;
-use super::approval::Need;
+use super::approval::ApprovalRequirement;
 use super::budget::Spent;
 use super::failure::{BudgetLimit, Failure};
 use super::handover::Handover;
@@ -91,14 +91,14 @@ impl TreeSpent {
                 total = total.and(Self::of_run(spent, carried));
             } else {
                 let most = older.entry(task).or_default();
-                *most = most.or_more(Self::of_run(spent, &Spent::default()));
+                *most = most.max_of_each(Self::of_run(spent, &Spent::default()));
             }
         }
         older.into_values().fold(total, Self::and)
     }
 
     /// The greater of both, each number for itself.
-    fn or_more(self, other: Self) -> Self {
+    fn max_of_each(self, other: Self) -> Self {
         Self {
             model_calls: self.model_calls.max(other.model_calls),
             tokens: self.tokens.max(other.tokens),
@@ -318,8 +318,9 @@ impl Task {
     /// a person must agree to in the plan of this task, they must agree to in that of the child.
     #[must_use]
     pub fn rights_of_child(&self, rights: &Rights) -> Rights {
-        let asked = self.plan.iter().flat_map(|plan| &plan.steps).filter(|step| step.approval == Need::Required);
-        let needs_approval = asked.map(|step| step.tool.clone().unwrap_or_else(|| ALL.to_owned())).collect();
+        let requested =
+            self.plan.iter().flat_map(|plan| &plan.steps).filter(|step| step.approval == ApprovalRequirement::Required);
+        let needs_approval = requested.map(|step| step.tool.clone().unwrap_or_else(|| ALL.to_owned())).collect();
         let planned = Rights { needs_approval, ..Rights::default() };
         rights.and(&self.lineage.rights).and(&planned)
     }
@@ -423,7 +424,7 @@ mod tests {
         let carried = spent(2, 100, 0.5, 1_000);
         let account = TreeAccount { root: TaskId::Number(1), budget, elsewhere, carried };
         assert_eq!(account.exhausted_by(&spent(5, 599, 1.4, 3_999), 0), None);
-        for (spent, in_flight, told) in [
+        for (spent, in_flight, expected) in [
             (spent(6, 100, 0.5, 1_000), 0, "tree.max_model_calls of 10 (10 made)"),
             (spent(5, 100, 0.5, 1_000), 1, "tree.max_model_calls of 10 (9 made)"),
             (spent(2, 600, 0.5, 1_000), 0, "tree.max_tokens of 1000 (1000 used)"),
@@ -433,7 +434,7 @@ mod tests {
             let failure = account.exhausted_by(&spent, in_flight).expect("a limit");
             assert_eq!(failure.budget, Some(BudgetLimit::Tree));
             assert!(failure.message.starts_with("task 1 and its descendants"), "{failure}");
-            assert!(failure.message.contains(told), "{failure}");
+            assert!(failure.message.contains(expected), "{failure}");
         }
     }
 }

@@ -28,7 +28,7 @@ const SECRET_NAMES: [&str; 17] = [
 /// `text` with user, password, the values of the query and the fragment hidden, if it is a URL or nearly one; other text as it
 /// is, but for users and passwords in it.
 #[must_use]
-pub fn shown(text: &str) -> String {
+pub fn redacted(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return without_scheme(text) };
     let rest = match userinfo_end(rest) {
         Some(end) => format!("{HIDDEN}{}", &rest[end..]),
@@ -175,7 +175,7 @@ mod tests {
             ("see http://u:p@h/?q now", "see http://***@h/?q now"),
             ("See https://x.example: mail the-team or ops@x.org", "See https://x.example: mail the-team or ops@x.org"),
         ] {
-            assert_eq!(shown(url), expected, "{url}");
+            assert_eq!(redacted(url), expected, "{url}");
         }
     }
 

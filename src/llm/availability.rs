@@ -10,13 +10,13 @@ impl Models {
     /// Whether an agent that prefers `model` can ask any model now.
     #[must_use]
     pub fn access(&self, model: Option<&str>) -> Access {
-        self.askable(model).map(|model| model.circuit.access()).fold(Access::Absent, Access::or)
+        self.models_for(model).map(|model| model.circuit.access()).fold(Access::Absent, Access::or)
     }
 
     /// The outage of the first model of such an agent that has one.
     #[must_use]
     pub fn outage(&self, model: Option<&str>) -> Option<Outage> {
-        self.askable(model).find_map(|model| model.circuit.outage())
+        self.models_for(model).find_map(|model| model.circuit.outage())
     }
 
     /// Tells when a model may have gone or come back.
@@ -31,7 +31,7 @@ impl Models {
         self.core.settings.patience_s
     }
 
-    fn askable(&self, preferred: Option<&str>) -> impl Iterator<Item = std::sync::Arc<Model>> {
+    fn models_for(&self, preferred: Option<&str>) -> impl Iterator<Item = std::sync::Arc<Model>> {
         let preferred = preferred.filter(|name| !name.is_empty());
         let others = self.core.settings.models.iter().map(String::as_str).filter(move |name| Some(*name) != preferred);
         let names: Vec<&str> = preferred.into_iter().chain(others).collect();

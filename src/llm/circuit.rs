@@ -20,13 +20,13 @@ use crate::telemetry::metrics;
 /// Longest rest that a server's `Retry-After` gives a model.
 const MAX_REST: Duration = Duration::from_mins(5);
 /// Time between two looks whether a probe that is under way has ended.
-const PROBE_LOOK: Duration = Duration::from_secs(1);
+const PROBE_POLL: Duration = Duration::from_secs(1);
 
 /// The circuit breaker of one model.
 pub(super) struct Circuit {
     /// `None` when it is switched off.
-    machine: Option<StateMachine<ConsecutiveFailures<Constant>, Watch>>,
-    watch: Watch,
+    machine: Option<StateMachine<ConsecutiveFailures<Constant>, CircuitObserver>>,
+    watch: CircuitObserver,
     /// The crate lets everybody through once the wait is over; a model that may still be down gets one call.
     probe: Arc<Semaphore>,
     open_for: Duration,
@@ -34,7 +34,7 @@ pub(super) struct Circuit {
 
 /// Follows the state, for the metric, for who waits for the model, and for the way out that errors name.
 #[derive(Clone)]
-struct Watch {
+struct CircuitObserver {
     model: Arc<str>,
     half_open: Arc<AtomicBool>,
     health: Arc<Mutex<Health>>,
@@ -70,8 +70,13 @@ impl Circuit {
     pub(super) fn new(model: &str, failures: u32, open_ms: u64, changed: watch::Sender<u64>) -> Self {
         let open_for = Duration::from_millis(open_ms);
         let untried_ms = UNTRIED_MS.saturating_add(open_ms);
-        let watch =
-            Watch { model: model.into(), half_open: Arc::default(), health: Arc::default(), changed, untried_ms };
+        let watch = CircuitObserver {
+            model: model.into(),
+            half_open: Arc::default(),
+            health: Arc::default(),
+            changed,
+            untried_ms,
+        };
         let policy = failure_policy::consecutive_failures(failures, constant(open_for));
         let machine = (failures > 0).then(|| StateMachine::new(policy, watch.clone()));
         Self { machine, watch, probe: Arc::new(Semaphore::new(1)), open_for }
@@ -89,7 +94,7 @@ impl Circuit {
         if !self.watch.half_open.load(Ordering::Acquire) {
             return Ok(Permit { circuit: self, probe: None });
         }
-        let probe = Arc::clone(&self.probe).try_acquire_owned().map_err(|_| PROBE_LOOK)?;
+        let probe = Arc::clone(&self.probe).try_acquire_owned().map_err(|_| PROBE_POLL)?;
         Ok(Permit { circuit: self, probe: Some(probe) })
     }
 
@@ -103,7 +108,7 @@ impl Circuit {
         }
         match self.time_left() {
             Duration::ZERO if self.probe.available_permits() > 0 => Access::Probe,
-            Duration::ZERO => Access::Away(PROBE_LOOK),
+            Duration::ZERO => Access::Away(PROBE_POLL),
             left => Access::Away(left),
         }
     }
@@ -149,7 +154,7 @@ impl Permit<'_> {
             machine.on_success();
         }
         if was_out {
-            watch.tell();
+            watch.notify();
         }
     }
 
@@ -200,7 +205,7 @@ impl Health {
     }
 }
 
-impl Watch {
+impl CircuitObserver {
     fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -217,10 +222,10 @@ impl Watch {
             let mut health = self.health();
             health.rests_until = health.rests_until.max(Some(until));
         }
-        self.tell();
+        self.notify();
     }
 
-    fn tell(&self) {
+    fn notify(&self) {
         self.changed.send_modify(|count| *count += 1);
     }
 
@@ -230,7 +235,7 @@ impl Watch {
     }
 }
 
-impl failsafe::Instrument for Watch {
+impl failsafe::Instrument for CircuitObserver {
     fn on_call_rejected(&self) {}
 
     fn on_open(&self) {
@@ -240,7 +245,7 @@ impl failsafe::Instrument for Watch {
             health.failed.as_ref().map(|(_, cause)| cause.to_string()).unwrap_or_default()
         };
         self.set(true, false);
-        self.tell();
+        self.notify();
         tracing::warn!(model = &*self.model, cause, "model fails again and again; leaving it alone for a while");
     }
 
@@ -251,7 +256,7 @@ impl failsafe::Instrument for Watch {
     fn on_closed(&self) {
         let was_open = self.health().opened.take().is_some();
         self.set(false, false);
-        self.tell();
+        self.notify();
         // A circuit is closed at the beginning, too.
         if was_open {
             tracing::info!(model = &*self.model, "model answers again");
@@ -298,7 +303,7 @@ mod tests {
         assert_eq!(circuit.access(), Access::Probe);
         let probe = enter(&circuit);
         assert!(circuit.enter().is_err(), "a second probe");
-        assert_eq!(circuit.access(), Access::Away(PROBE_LOOK));
+        assert_eq!(circuit.access(), Access::Away(PROBE_POLL));
         drop(probe);
         enter(&circuit).succeed();
         assert_eq!(circuit.access(), Access::Usable);

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use super::circuit::Circuit;
 use super::errors::{Blame, CallError};
-use super::limits::Limits;
-use super::model::{Model, Sent};
+use super::model::{Model, RequestFeatures};
 use super::negotiation::Negotiation;
+use super::rate_limits::RateLimits;
 use super::transport::{Endpoint, Transport};
 use super::wire::Dialect;
 use super::{Settings, reading};
@@ -23,7 +23,7 @@ use crate::domain::conversation::{Usage, estimated_tokens};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::json::Size;
 use crate::domain::number;
-use crate::domain::retry::Verdict;
+use crate::domain::retry::RetryDecision;
 use crate::domain::time::Timestamp;
 use crate::telemetry::large::beside_other_work;
 use crate::telemetry::metrics;
@@ -32,11 +32,11 @@ use crate::telemetry::metrics;
 const PURPOSE: &str = "x-qron-purpose";
 
 /// What the clones of [`Models`](super::Models) share.
-pub(super) struct Core {
+pub(super) struct ModelClient {
     pub(super) client: Client<Endpoint>,
     pub(super) settings: Settings,
     is_openai: bool,
-    limits: Limits,
+    limits: RateLimits,
     /// Models by name: those configured, and those that agents ask for.
     models: Mutex<HashMap<String, Arc<Model>>>,
     /// Grows when a model may have gone or come back.
@@ -45,7 +45,7 @@ pub(super) struct Core {
 
 /// Tokens and cost so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Spent {
+pub(super) struct ExchangeCost {
     pub(super) usage: Usage,
     pub(super) cost_usd: f64,
 }
@@ -78,18 +78,18 @@ pub(super) trait Exchange {
     fn waits_since(&self) -> Option<Timestamp> {
         None
     }
-    fn body(&self, model: &Model, dialect: Dialect) -> (Value, Sent);
+    fn body(&self, model: &Model, dialect: Dialect) -> (Value, RequestFeatures);
     /// Reads the answer to a request that had what `sent` says.
-    fn read(&self, body: &Value, sent: Sent) -> Result<Self::Answer, &'static str>;
+    fn read(&self, body: &Value, sent: RequestFeatures) -> Result<Self::Answer, &'static str>;
 }
 
-impl Core {
+impl ModelClient {
     pub(super) fn new(settings: &Settings, endpoint: Endpoint) -> Result<Self, Failure> {
         let transport = Transport::new(settings, &endpoint)?;
         let is_openai = endpoint.is_openai;
         // The service replaces the client's own way to send, and with it a layer of retries that knows no limits.
         let client = Client::build(transport.client(), endpoint).with_http_service(transport);
-        let limits = Limits::new(settings.requests_per_minute, settings.tokens_per_minute);
+        let limits = RateLimits::new(settings.requests_per_minute, settings.tokens_per_minute);
         Ok(Self {
             client,
             settings: settings.clone(),
@@ -113,22 +113,24 @@ impl Core {
         &self,
         model: &Model,
         exchange: &E,
-        spent: &mut Spent,
+        spent: &mut ExchangeCost,
         deadline: &mut Deadline,
-    ) -> Result<E::Answer, Asked>
+    ) -> Result<E::Answer, FailedExchange>
     where
         E::Answer: Send,
     {
         let mut tried = 0;
         let mut first: Option<Failure> = None;
-        let mut doubts = Doubts::new(exchange.waits_since());
+        let mut blame_tracker = BlameTracker::new(exchange.waits_since());
         let mut negotiation = Negotiation::new(model);
         loop {
             let permit = match model.circuit.enter() {
                 Ok(permit) => permit,
-                Err(left) => return Err(Asked::new(first.unwrap_or_else(|| left_alone(model)).retry_after(ms(left)))),
+                Err(left) => {
+                    return Err(FailedExchange::new(first.unwrap_or_else(|| circuit_open(model)).retry_after(ms(left))));
+                }
             };
-            let (body, asked_with) = exchange.body(model, negotiation.dialect());
+            let (body, features) = exchange.body(model, negotiation.dialect());
             let bytes = body.to_string().len();
             let estimate = estimated_tokens(bytes).saturating_add(exchange.answer_tokens());
             let began = Instant::now();
@@ -143,7 +145,7 @@ impl Core {
             }
             self.limits.settle(estimate, used.total());
             let read = result.and_then(|body| {
-                beside_other_work(Size::of(&body).text, || exchange.read(&body, asked_with)).map_err(CallError::Shape)
+                beside_other_work(Size::of(&body).text, || exchange.read(&body, features)).map_err(CallError::Shape)
             });
             let label = read.as_ref().err().map_or("ok", |error| error.failure(&model.name).class.as_str());
             metrics::MODEL_CALLS.inc([&model.name, exchange.purpose(), label]);
@@ -158,31 +160,31 @@ impl Core {
                     (error, failure)
                 }
             };
-            if negotiation.adapt(model, &error, asked_with) {
+            if negotiation.adapt(model, &error, features) {
                 tracing::info!(model = %model.name, %error, dialect = ?negotiation.dialect(), "asking again");
                 metrics::MODEL_RETRIES.inc([&model.name, failure.class.as_str()]);
                 continue;
             }
             tried += 1;
             let delay = match self.settings.retry.judge(&failure, tried, self.settings.tries) {
-                Verdict::RetryIn(ms) => Some(Duration::from_millis(ms)).filter(|delay| deadline.allows(*delay)),
-                Verdict::GiveUp => None,
+                RetryDecision::RetryIn(ms) => Some(Duration::from_millis(ms)).filter(|delay| deadline.allows(*delay)),
+                RetryDecision::GiveUp => None,
             };
-            let blame = doubts.blame(&error, &model.circuit);
-            let told = if blame == Blame::Question { failure.clone() } else { unavailable(&failure) };
+            let blame = blame_tracker.blame(&error, &model.circuit);
+            let reported = if blame == Blame::Question { failure.clone() } else { unavailable(&failure) };
             match blame {
-                Blame::Outage => permit.fail(delay.is_none(), &told),
-                Blame::RateLimit if delay.is_none() => permit.rest(&told),
+                Blame::Outage => permit.fail(delay.is_none(), &reported),
+                Blame::RateLimit if delay.is_none() => permit.rest(&reported),
                 Blame::Question if error.may_be_outage() => permit.suspect(&unavailable(&failure)),
                 Blame::Question if error.is_answered() => permit.succeed(),
                 Blame::RateLimit | Blame::Question => drop(permit),
             }
             let Some(delay) = delay else {
-                return Err(Asked { is_bad_key: is_bad_key(&error), ..Asked::new(told) });
+                return Err(FailedExchange { is_bad_key: is_bad_key(&error), ..FailedExchange::new(reported) });
             };
             tracing::info!(model = %model.name, purpose = exchange.purpose(), %failure, ?delay, "trying again");
             metrics::MODEL_RETRIES.inc([&model.name, failure.class.as_str()]);
-            first.get_or_insert(told);
+            first.get_or_insert(reported);
             tokio::time::sleep(delay).await;
         }
     }
@@ -199,7 +201,7 @@ impl Core {
         result.map_err(CallError::from)
     }
 
-    fn account(&self, model: &Model, used: Usage, spent: &mut Spent) {
+    fn account(&self, model: &Model, used: Usage, spent: &mut ExchangeCost) {
         metrics::MODEL_TOKENS.add(used.prompt_tokens, [&model.name, "prompt"]);
         metrics::MODEL_TOKENS.add(used.completion_tokens, [&model.name, "completion"]);
         spent.usage += used;
@@ -211,17 +213,17 @@ impl Core {
 }
 
 /// Whether one question is to blame for its failures, judged by what else the model answers.
-struct Doubts {
-    asked: Instant,
+struct BlameTracker {
+    began: Instant,
     /// When it failed first, be it in an earlier run of its task.
     failed: Option<Timestamp>,
     /// Whether a failure was its own fault already.
     is_proven: bool,
 }
 
-impl Doubts {
+impl BlameTracker {
     fn new(failed: Option<Timestamp>) -> Self {
-        Self { asked: Instant::now(), failed, is_proven: false }
+        Self { began: Instant::now(), failed, is_proven: false }
     }
 
     /// Whose fault `error` is, the next failure of the question.
@@ -229,26 +231,26 @@ impl Doubts {
         let fails_alone = self.failed.is_some_and(|failed| circuit.answers_others_since(failed));
         self.is_proven |= fails_alone && error.may_be_outage();
         self.failed.get_or_insert_with(clock::now);
-        error.blame(circuit.has_answered_since(self.asked), self.is_proven)
+        error.blame(circuit.has_answered_since(self.began), self.is_proven)
     }
 }
 
 /// How asking one model failed.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct FailedExchange {
     pub(super) failure: Failure,
     /// The endpoint does not accept the key: no other model will do.
     pub(super) is_bad_key: bool,
 }
 
-impl Asked {
+impl FailedExchange {
     pub(super) fn new(failure: Failure) -> Self {
         Self { failure, is_bad_key: false }
     }
 }
 
 /// Why a model is not asked: the failure that its outage began with.
-fn left_alone(model: &Model) -> Failure {
+fn circuit_open(model: &Model) -> Failure {
     let cause = model.circuit.outage().map(|outage| outage.cause);
     cause.unwrap_or_else(|| Failure::unavailable(format!("model {:?} is asked by one question at a time", model.name)))
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 
 use super::EmbeddingSettings;
-use super::client::{Core, Deadline, Exchange, Spent};
-use super::model::{Model, Sent};
+use super::client::{Deadline, Exchange, ExchangeCost, ModelClient};
+use super::model::{Model, RequestFeatures};
 use super::wire::Dialect;
 use crate::domain::failure::Failure;
 
@@ -20,7 +20,7 @@ pub(super) struct Embedder {
     model: String,
     dimensions: u64,
     /// Whether the model must be told the length; those with one length only refuse to be told.
-    tell_dimensions: AtomicBool,
+    sends_dimensions: AtomicBool,
 }
 
 impl Embedder {
@@ -38,11 +38,11 @@ impl Embedder {
         Ok(Some(Self {
             model: settings.model.trim().to_owned(),
             dimensions: settings.dimensions,
-            tell_dimensions: AtomicBool::new(false),
+            sends_dimensions: AtomicBool::new(false),
         }))
     }
 
-    pub(super) async fn embed(&self, core: &Core, texts: &[String]) -> Result<Vec<Vec<f32>>, Failure> {
+    pub(super) async fn embed(&self, core: &ModelClient, texts: &[String]) -> Result<Vec<Vec<f32>>, Failure> {
         let fits =
             u64::try_from(core.settings.max_response_bytes).unwrap_or(u64::MAX) / (self.dimensions * NUMBER_BYTES);
         let batch = usize::try_from(fits).unwrap_or(BATCH).clamp(1, BATCH);
@@ -53,14 +53,14 @@ impl Embedder {
         Ok(vectors)
     }
 
-    async fn embed_batch(&self, core: &Core, texts: &[String]) -> Result<Vec<Vec<f32>>, Failure> {
+    async fn embed_batch(&self, core: &ModelClient, texts: &[String]) -> Result<Vec<Vec<f32>>, Failure> {
         let model = core.model(&self.model);
         let mut deadline = Deadline::after_ms(core.settings.timeout_ms);
         let mut own_length = None;
         loop {
-            let told = self.tell_dimensions.load(Ordering::Relaxed);
-            let batch = Batch { texts, dimensions: told.then_some(self.dimensions) };
-            let called = core.call(&model, &batch, &mut Spent::default(), &mut deadline).await;
+            let sends_dimensions = self.sends_dimensions.load(Ordering::Relaxed);
+            let batch = EmbeddingExchange { texts, dimensions: sends_dimensions.then_some(self.dimensions) };
+            let called = core.call(&model, &batch, &mut ExchangeCost::default(), &mut deadline).await;
             let vectors = match (called, own_length) {
                 (Ok(vectors), _) => vectors,
                 (Err(asked), Some(length)) if !asked.failure.class.is_retryable() => {
@@ -70,17 +70,17 @@ impl Embedder {
             };
             let wrong = vectors.iter().map(|vector| vector.len() as u64).find(|length| *length != self.dimensions);
             let Some(length) = wrong else { return Ok(vectors) };
-            if told {
+            if sends_dimensions {
                 return Err(self.wrong_length(length));
             }
             own_length = Some(length);
-            self.tell_dimensions.store(true, Ordering::Relaxed);
+            self.sends_dimensions.store(true, Ordering::Relaxed);
         }
     }
 
     fn wrong_length(&self, length: u64) -> Failure {
         // The next call finds out anew: the endpoint may have changed.
-        self.tell_dimensions.store(false, Ordering::Relaxed);
+        self.sends_dimensions.store(false, Ordering::Relaxed);
         let (model, dimensions) = (&self.model, self.dimensions);
         Failure::invalid(format!(
             "model {model:?} makes vectors of length {length}; set embeddings.dimensions to it (now {dimensions})"
@@ -88,12 +88,12 @@ impl Embedder {
     }
 }
 
-struct Batch<'a> {
+struct EmbeddingExchange<'a> {
     texts: &'a [String],
     dimensions: Option<u64>,
 }
 
-impl Exchange for Batch<'_> {
+impl Exchange for EmbeddingExchange<'_> {
     type Answer = Vec<Vec<f32>>;
     const EMBEDDING: bool = true;
 
@@ -103,16 +103,16 @@ impl Exchange for Batch<'_> {
     fn answer_tokens(&self) -> u64 {
         0
     }
-    fn body(&self, model: &Model, _: Dialect) -> (Value, Sent) {
+    fn body(&self, model: &Model, _: Dialect) -> (Value, RequestFeatures) {
         // Endpoints refuse empty texts, and with them the whole batch.
         let texts: Vec<&str> = self.texts.iter().map(|text| if text.is_empty() { " " } else { text }).collect();
         let mut body = json!({ "model": model.name, "input": texts, "encoding_format": "float" });
         if let Some(dimensions) = self.dimensions {
             body["dimensions"] = json!(dimensions);
         }
-        (body, Sent::default())
+        (body, RequestFeatures::default())
     }
-    fn read(&self, body: &Value, _: Sent) -> Result<Self::Answer, &'static str> {
+    fn read(&self, body: &Value, _: RequestFeatures) -> Result<Self::Answer, &'static str> {
         let mut vectors: Vec<Option<Vec<f32>>> = vec![None; self.texts.len()];
         let data = body["data"].as_array().ok_or("no data")?;
         for (position, entry) in data.iter().enumerate() {

@@ -16,7 +16,7 @@ use super::transport::{Endpoint, Transport};
 use crate::domain::failure::Failure;
 
 /// Time limit of the question.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest list of models that is read, in bytes.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Longest name of a model that is passed on, in characters.
@@ -26,12 +26,12 @@ const NAME_CHARS: usize = 200;
 pub struct EndpointCheck {
     endpoint: Endpoint,
     transport: Transport,
-    wanted: Vec<Wanted>,
+    configured: Vec<ConfiguredModel>,
 }
 
 /// A configured model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct ConfiguredModel {
     /// Key of the setting, e.g. `model.models`.
     pub setting: String,
     /// Name of the model.
@@ -48,7 +48,7 @@ pub enum EndpointState {
     /// It does not list some configured models.
     Lacks {
         /// Configured models that it does not list.
-        missing: Vec<Wanted>,
+        missing: Vec<ConfiguredModel>,
         /// Names of the models that it lists.
         listed: Vec<String>,
     },
@@ -70,10 +70,10 @@ impl EndpointCheck {
     ) -> Result<Option<Self>, Failure> {
         let Some(endpoint) = Endpoint::from_settings(settings)? else { return Ok(None) };
         let transport = Transport::new(settings, &endpoint)?;
-        let wanted = |setting: String, model: &str| Wanted { setting, model: model.to_owned() };
-        let models = settings.models.iter().map(|model| wanted("model.models".to_owned(), model));
-        let agents = agents.into_iter().map(|(agent, model)| wanted(format!("agents.{agent}.model"), model));
-        Ok(Some(Self { endpoint, transport, wanted: models.chain(agents).collect() }))
+        let configured = |setting: String, model: &str| ConfiguredModel { setting, model: model.to_owned() };
+        let models = settings.models.iter().map(|model| configured("model.models".to_owned(), model));
+        let agents = agents.into_iter().map(|(agent, model)| configured(format!("agents.{agent}.model"), model));
+        Ok(Some(Self { endpoint, transport, configured: models.chain(agents).collect() }))
     }
 
     /// Base URL of the endpoint. It holds no secret.
@@ -84,14 +84,14 @@ impl EndpointCheck {
 
     /// The configured models, the preferred one first.
     #[must_use]
-    pub fn wanted(&self) -> &[Wanted] {
-        &self.wanted
+    pub fn configured(&self) -> &[ConfiguredModel] {
+        &self.configured
     }
 
     /// Asks. Takes five seconds at most.
     pub async fn run(&self) -> EndpointState {
-        let too_slow = || EndpointState::Down(format!("no answer within {} s", PATIENCE.as_secs()));
-        match timeout(PATIENCE, self.list()).await {
+        let too_slow = || EndpointState::Down(format!("no answer within {} s", TIMEOUT.as_secs()));
+        match timeout(TIMEOUT, self.list()).await {
             Err(_) => too_slow(),
             Ok(Err(error)) => state_of(&error),
             Ok(Ok(body)) => match names(&body) {
@@ -114,8 +114,9 @@ impl EndpointCheck {
     }
 
     fn compare(&self, listed: Vec<String>) -> EndpointState {
-        let is_listed = |wanted: &Wanted| listed.iter().any(|name| is_same(&wanted.model, name));
-        let missing: Vec<Wanted> = self.wanted.iter().filter(|wanted| !is_listed(wanted)).cloned().collect();
+        let is_listed = |configured: &ConfiguredModel| listed.iter().any(|name| is_same(&configured.model, name));
+        let missing: Vec<ConfiguredModel> =
+            self.configured.iter().filter(|configured| !is_listed(configured)).cloned().collect();
         if missing.is_empty() { EndpointState::Ready } else { EndpointState::Lacks { missing, listed } }
     }
 }
@@ -144,11 +145,11 @@ fn names(body: &Value) -> Option<Vec<String>> {
     Some(items.iter().filter_map(name).collect())
 }
 
-/// Whether an endpoint that lists `listed` takes the name `wanted`: Ollama adds the tag `latest`, Google a folder.
-fn is_same(wanted: &str, listed: &str) -> bool {
+/// Whether an endpoint that lists `listed` takes the name `configured`: Ollama adds the tag `latest`, Google a folder.
+fn is_same(configured: &str, listed: &str) -> bool {
     let listed = listed.strip_prefix("models/").unwrap_or(listed);
-    let wanted = wanted.strip_prefix("models/").unwrap_or(wanted);
-    wanted == listed || listed.strip_suffix(":latest") == Some(wanted)
+    let configured = configured.strip_prefix("models/").unwrap_or(configured);
+    configured == listed || listed.strip_suffix(":latest") == Some(configured)
 }
 
 #[cfg(test)]
@@ -173,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_name_is_found_as_its_endpoint_takes_it() {
-        for (wanted, listed, same) in [
+        for (configured, listed, same) in [
             ("llama3.2", "llama3.2:latest", true),
             ("llama3.2:latest", "llama3.2:latest", true),
             ("gemini-2.5-flash", "models/gemini-2.5-flash", true),
@@ -182,7 +183,7 @@ mod tests {
             ("llama3", "llama3.2:latest", false),
             ("GPT-5", "gpt-5", false),
         ] {
-            assert_eq!(is_same(wanted, listed), same, "{wanted} {listed}");
+            assert_eq!(is_same(configured, listed), same, "{configured} {listed}");
         }
     }
 }

@@ -17,9 +17,9 @@ use crate::domain::retry::RetryPolicy;
 use crate::telemetry::known_labels;
 
 pub use crate::domain::budget::Price;
-pub use endpoint_check::{EndpointCheck, EndpointState, Wanted};
+pub use endpoint_check::{ConfiguredModel, EndpointCheck, EndpointState};
 
-use client::Core;
+use client::ModelClient;
 use embeddings::Embedder;
 use transport::Endpoint;
 
@@ -30,13 +30,13 @@ mod embeddings;
 mod endpoint_check;
 mod errors;
 #[cfg(test)]
-mod hostile;
-mod limits;
+mod hostile_answers;
 mod model;
 mod negotiation;
 mod parameters;
 mod prompted;
 mod question;
+mod rate_limits;
 mod reading;
 mod refusal;
 pub mod scripted;
@@ -152,7 +152,7 @@ impl fmt::Debug for ModelError {
 /// The models of one endpoint. Cheap to clone; clones share limits, circuits and what was learned about the models.
 #[derive(Clone)]
 pub struct Models {
-    core: Arc<Core>,
+    core: Arc<ModelClient>,
     embedder: Option<Arc<Embedder>>,
 }
 
@@ -172,7 +172,7 @@ impl Models {
         for name in settings.models.iter().map(String::as_str).chain(embeddings) {
             known_labels::begin_model(name);
         }
-        Ok(Some(Self { core: Arc::new(Core::new(settings, endpoint)?), embedder }))
+        Ok(Some(Self { core: Arc::new(ModelClient::new(settings, endpoint)?), embedder }))
     }
 
     /// Asks. The answer follows the schema of the request, if it has one. Dropping the future gives up the call.
@@ -191,8 +191,8 @@ impl Models {
     #[must_use]
     pub fn max_output_tokens(&self, model: Option<&str>) -> u32 {
         let first = self.core.settings.models.first().map(String::as_str);
-        let asked = model.filter(|name| !name.is_empty()).or(first);
-        asked.map_or(self.core.settings.max_output_tokens, |name| self.core.model(name).output_limit())
+        let names = model.filter(|name| !name.is_empty()).or(first);
+        names.map_or(self.core.settings.max_output_tokens, |name| self.core.model(name).output_limit())
     }
 
     /// The highest price that a question of who prefers `model` may be answered at, fallbacks included. Models without a
@@ -200,8 +200,8 @@ impl Models {
     #[must_use]
     pub fn highest_price(&self, model: Option<&str>) -> Price {
         let Settings { models, prices, .. } = &self.core.settings;
-        let asked = models.iter().map(String::as_str).chain(model);
-        asked.filter_map(|name| prices.get(name)).fold(Price::default(), |highest, price| Price {
+        let names = models.iter().map(String::as_str).chain(model);
+        names.filter_map(|name| prices.get(name)).fold(Price::default(), |highest, price| Price {
             prompt: highest.prompt.max(price.prompt),
             completion: highest.completion.max(price.completion),
         })

@@ -13,9 +13,9 @@ use super::{Settings, StructuredOutput};
 use crate::telemetry::known_labels;
 
 /// Questions in a row answered in prose after which a model is taken for one that ignores `response_format`.
-const IGNORED: u8 = 3;
+const MAX_IGNORED_SCHEMAS: u8 = 3;
 /// How long a dialect holds that was learnt from failures which need not have come from the one before.
-const DOUBT: Duration = Duration::from_hours(1);
+const DOUBT_TIME: Duration = Duration::from_hours(1);
 /// By how much the limit of an answer grows.
 const GROWTH: u32 = 4;
 
@@ -25,10 +25,10 @@ pub(super) struct Model {
     pub(super) structured_output: StructuredOutput,
     limit_fields: [LimitField; 3],
     ceiling: u32,
-    learnt: Mutex<Learnt>,
+    learnt: Mutex<LearntTraits>,
 }
 
-struct Learnt {
+struct LearntTraits {
     dialect: Dialect,
     /// What seems to work instead, and since when.
     doubtful: Option<(Dialect, Instant)>,
@@ -39,7 +39,7 @@ struct Learnt {
 /// What a request had that a model may refuse.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a thing of its own that a request has or has not")]
-pub(super) struct Sent {
+pub(super) struct RequestFeatures {
     /// A schema, in whichever form but in the prompt.
     pub(super) schema: bool,
     pub(super) tools: bool,
@@ -73,7 +73,7 @@ impl Model {
             structured_output: settings.structured_output,
             limit_fields,
             ceiling: settings.max_output_tokens_ceiling.max(settings.max_output_tokens),
-            learnt: Mutex::new(Learnt {
+            learnt: Mutex::new(LearntTraits {
                 dialect,
                 doubtful: None,
                 schemas_ignored: 0,
@@ -82,7 +82,7 @@ impl Model {
         }
     }
 
-    fn learnt(&self) -> MutexGuard<'_, Learnt> {
+    fn learnt(&self) -> MutexGuard<'_, LearntTraits> {
         // Each change is one assignment, so that a panic elsewhere leaves nothing half done.
         self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,7 +91,7 @@ impl Model {
     pub(super) fn dialect(&self) -> (Dialect, bool) {
         let learnt = self.learnt();
         match learnt.doubtful {
-            Some((dialect, since)) if since.elapsed() < DOUBT => (dialect, false),
+            Some((dialect, since)) if since.elapsed() < DOUBT_TIME => (dialect, false),
             _ => (learnt.dialect, true),
         }
     }
@@ -121,7 +121,7 @@ impl Model {
     pub(super) fn ignored_schema(&self) {
         let mut learnt = self.learnt();
         learnt.schemas_ignored = learnt.schemas_ignored.saturating_add(1);
-        if learnt.schemas_ignored >= IGNORED && self.structured_output == StructuredOutput::Auto {
+        if learnt.schemas_ignored >= MAX_IGNORED_SCHEMAS && self.structured_output == StructuredOutput::Auto {
             learnt.dialect.schema = SchemaForm::Prompt;
             if let Some((doubtful, _)) = &mut learnt.doubtful {
                 doubtful.schema = SchemaForm::Prompt;
@@ -140,7 +140,7 @@ impl Model {
     }
 
     /// It has used up `limit` tokens before its first word: the limit to ask with from now on, if there is a higher one.
-    pub(super) fn outgrow(&self, limit: u32) -> Option<u32> {
+    pub(super) fn raise_output_limit(&self, limit: u32) -> Option<u32> {
         let mut learnt = self.learnt();
         // Another question may have found out already.
         if learnt.output_limit <= limit {

@@ -7,7 +7,7 @@
 
 use super::StructuredOutput;
 use super::errors::CallError;
-use super::model::{Model, Sent};
+use super::model::{Model, RequestFeatures};
 use super::refusal::Refusal;
 use super::wire::{Dialect, SchemaForm};
 
@@ -93,7 +93,7 @@ impl Negotiation {
     }
 
     /// Takes a refusal of what was `sent`; true when it is worth asking again at once, in the form that is current then.
-    pub(super) fn adapt(&mut self, model: &Model, error: &CallError, sent: Sent) -> bool {
+    pub(super) fn adapt(&mut self, model: &Model, error: &CallError, sent: RequestFeatures) -> bool {
         let CallError::Refused(refusal) = error else { return false };
         if !STATUSES.contains(&refusal.status) {
             return false;
@@ -118,7 +118,7 @@ impl Negotiation {
     }
 
     /// The form without what the refusal names.
-    fn named(&self, model: &Model, refusal: &Refusal, sent: Sent) -> Option<Dialect> {
+    fn named(&self, model: &Model, refusal: &Refusal, sent: RequestFeatures) -> Option<Dialect> {
         let now = self.current;
         let says_unknown = refusal.mentions(&UNKNOWN);
         let may_change_schema = sent.schema && model.structured_output == StructuredOutput::Auto;
@@ -148,7 +148,7 @@ impl Negotiation {
     }
 
     /// A form that may be what the refusal means.
-    fn guessed(&mut self, model: &Model, refusal: &Refusal, sent: Sent) -> Option<Dialect> {
+    fn guessed(&mut self, model: &Model, refusal: &Refusal, sent: RequestFeatures) -> Option<Dialect> {
         let is_failure = refusal.status >= 500;
         let is_about_more = refusal.mentions(&LENGTH) || refusal.status == 404;
         if is_about_more || is_failure && self.has_guessed {
@@ -190,8 +190,14 @@ mod tests {
     use super::*;
     use crate::llm::Settings;
 
-    const SENT: Sent =
-        Sent { schema: true, tools: true, tools_in_prompt: false, system: true, fields: false, limit_field: None };
+    const SENT: RequestFeatures = RequestFeatures {
+        schema: true,
+        tools: true,
+        tools_in_prompt: false,
+        system: true,
+        fields: false,
+        limit_field: None,
+    };
 
     fn model() -> Model {
         let mut defaults: toml::Table = toml::from_str(crate::config::DEFAULT_TOML).expect("the defaults");

@@ -8,23 +8,24 @@ use serde_json::{Map, Value, json};
 use crate::domain::json::read;
 
 /// `schema` with one type for each parameter; items of lists keep theirs.
-pub(super) fn told(schema: &Value) -> Value {
+pub(super) fn simplified(schema: &Value) -> Value {
     let Some(fields) = schema.as_object() else { return schema.clone() };
-    let mut told: Map<String, Value> = fields.iter().map(|(name, value)| (name.clone(), inner(name, value))).collect();
+    let mut simple: Map<String, Value> =
+        fields.iter().map(|(name, value)| (name.clone(), inner(name, value))).collect();
     if let Some(kinds) = fields.get("type").and_then(Value::as_array) {
-        told.insert("type".to_owned(), json!(one_of(kinds)));
+        simple.insert("type".to_owned(), json!(one_of(kinds)));
         if takes_any(schema) {
             let description = fields.get("description").and_then(Value::as_str).unwrap_or("any JSON value");
-            told.insert("description".to_owned(), json!(format!("{description}; as JSON text when it is no text")));
+            simple.insert("description".to_owned(), json!(format!("{description}; as JSON text when it is no text")));
         }
     }
-    Value::Object(told)
+    Value::Object(simple)
 }
 
 fn inner(name: &str, value: &Value) -> Value {
     match (name, value) {
         ("properties", Value::Object(fields)) => {
-            fields.iter().map(|(name, schema)| (name.clone(), told(schema))).collect()
+            fields.iter().map(|(name, schema)| (name.clone(), simplified(schema))).collect()
         }
         _ => value.clone(),
     }
@@ -66,8 +67,8 @@ mod tests {
             "v": {"type": any.clone(), "description": "any value"}, "n": {"type": ["integer", "null"]}, "s": {"type": "string"},
             "t": {"type": ["string", "object", "array"], "description": "text; JSON is written as its text"},
             "l": {"type": "array", "items": {"type": any.clone()}}}});
-        let told = told(&schema);
-        let kind = |path: &str| told.pointer(path).cloned().expect("a type");
+        let simple = simplified(&schema);
+        let kind = |path: &str| simple.pointer(path).cloned().expect("a type");
         assert_eq!(kind("/properties/v/type"), "string");
         assert_eq!(kind("/properties/v/description"), "any value; as JSON text when it is no text");
         assert_eq!(

@@ -20,13 +20,13 @@ const THOUGHTS: [&str; 8] =
     ["thought", "thoughts", "thinking", "reasoning", "analysis", "rationale", "reflection", "scratchpad"];
 
 /// How the turns of a conversation are asked for.
-pub(super) struct Turn {
+pub(super) struct PromptedTurn {
     pub(super) instruction: String,
     pub(super) schema: ResponseSchema,
 }
 
 /// The turn in which `tools` can be called.
-pub(super) fn turn(tools: &[Arc<ToolSpec>]) -> Turn {
+pub(super) fn turn(tools: &[Arc<ToolSpec>]) -> PromptedTurn {
     let callable = || tools.iter().filter(|tool| tool.name != FAIL_STEP);
     let lines: Vec<String> = callable()
         .map(|tool| format!("- {}: {} Arguments: {}", tool.name, tool.description, tool.parameters))
@@ -42,14 +42,17 @@ pub(super) fn turn(tools: &[Arc<ToolSpec>]) -> Turn {
     let form = |name: &str, schema: Value| json!({ "type": "object", "properties": { name: schema }, "required": [name], "additionalProperties": false });
     let call = |tool: &Arc<ToolSpec>| {
         json!({ "type": "object", "properties": { "tool": { "type": "string", "enum": [tool.name] },
-            "arguments": parameters::told(&tool.parameters) }, "required": ["tool", "arguments"], "additionalProperties": false })
+            "arguments": parameters::simplified(&tool.parameters) }, "required": ["tool", "arguments"], "additionalProperties": false })
     };
     let calls: Vec<Value> = callable().map(call).collect();
     let mut forms = vec![form("output", json!({})), form("fail", json!({ "type": "string" }))];
     if !calls.is_empty() {
         forms.insert(0, form("call", json!({ "anyOf": calls })));
     }
-    Turn { instruction, schema: ResponseSchema { name: "turn", schema: json!({ "anyOf": forms }), tolerated: None } }
+    PromptedTurn {
+        instruction,
+        schema: ResponseSchema { name: "turn", schema: json!({ "anyOf": forms }), tolerated: None },
+    }
 }
 
 /// Calls of an earlier turn, as the model would have written them.
@@ -113,7 +116,7 @@ pub(super) fn read(content: String, tools: &[Arc<ToolSpec>]) -> (String, Vec<Req
 /// The calls in a list of turns that all call.
 fn called_in_list(value: &Value, tools: &[Arc<ToolSpec>]) -> Vec<RequestedCall> {
     let turns = value.as_array().map_or(&[][..], Vec::as_slice);
-    let calls: Option<Vec<Vec<textual::Written>>> = turns
+    let calls: Option<Vec<Vec<textual::WrittenCall>>> = turns
         .iter()
         .map(|turn| turn.as_object().and_then(|fields| Some(written(called(fields)?, fields, tools))))
         .collect();
@@ -132,7 +135,7 @@ fn called(fields: &Map<String, Value>) -> Option<&Value> {
 }
 
 /// The calls that `called`, in a turn with `fields`, writes. What cannot be read is a call of no tool: the model is told.
-fn written(called: &Value, fields: &Map<String, Value>, tools: &[Arc<ToolSpec>]) -> Vec<textual::Written> {
+fn written(called: &Value, fields: &Map<String, Value>, tools: &[Arc<ToolSpec>]) -> Vec<textual::WrittenCall> {
     match called {
         Value::Array(items) => {
             items.iter().take(textual::MAX_CALLS).flat_map(|item| written(item, &Map::new(), tools)).collect()
@@ -243,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_turn_names_every_tool_once_and_failing_is_a_form_of_its_own() {
-        let Turn { instruction, schema } = turn(&tools());
+        let PromptedTurn { instruction, schema } = turn(&tools());
         assert!(
             instruction.contains("- add: Does it. Arguments:") && !instruction.contains(FAIL_STEP),
             "{instruction}"

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::ModelError;
-use super::client::{Asked, Core, Deadline, Exchange, Spent};
-use super::model::{Model, Sent};
+use super::client::{Deadline, Exchange, ExchangeCost, FailedExchange, ModelClient};
+use super::model::{Model, RequestFeatures};
 use super::reading::{self, Answer};
 use super::structured::{Mismatch, Schema, whole_value};
 use super::textual;
@@ -20,13 +20,13 @@ use crate::telemetry::large::beside_other_work;
 /// Times that a model is told what is wrong with its answer, for one question to all models.
 const REPAIRS: u32 = 1;
 
-struct Chat<'a> {
+struct ChatExchange<'a> {
     request: &'a ModelRequest,
     messages: &'a [Message],
     max_output_tokens: u32,
 }
 
-impl Exchange for Chat<'_> {
+impl Exchange for ChatExchange<'_> {
     type Answer = Answer;
     const EMBEDDING: bool = false;
 
@@ -39,14 +39,14 @@ impl Exchange for Chat<'_> {
     fn waits_since(&self) -> Option<Timestamp> {
         self.request.waits_since
     }
-    fn body(&self, model: &Model, dialect: Dialect) -> (Value, Sent) {
+    fn body(&self, model: &Model, dialect: Dialect) -> (Value, RequestFeatures) {
         let has_tools = !self.request.tools.is_empty();
         let tools_in_prompt = has_tools && dialect.tools_in_prompt;
         let has_fields = |message: &Message| match message {
             Message::Assistant { origin, .. } => origin.as_ref().is_some_and(|origin| origin.model == model.name),
             _ => false,
         };
-        let sent = Sent {
+        let sent = RequestFeatures {
             schema: dialect.schema != SchemaForm::Prompt && (self.request.schema.is_some() || tools_in_prompt),
             tools: has_tools && !tools_in_prompt,
             tools_in_prompt,
@@ -56,15 +56,15 @@ impl Exchange for Chat<'_> {
         };
         (wire::request_body(&model.name, self.request, self.messages, self.max_output_tokens, dialect), sent)
     }
-    fn read(&self, body: &Value, sent: Sent) -> Result<Answer, &'static str> {
+    fn read(&self, body: &Value, sent: RequestFeatures) -> Result<Answer, &'static str> {
         reading::read_answer(body, &self.request.tools, sent.tools_in_prompt)
     }
 }
 
 /// What a question has come to so far, with all models that were asked.
 #[derive(Default)]
-struct Progress {
-    spent: Spent,
+struct QuestionState {
+    spent: ExchangeCost,
     repairs: u32,
     /// Whether a model gave an answer, be it a wrong one.
     was_answered: bool,
@@ -73,23 +73,23 @@ struct Progress {
 }
 
 /// An answer that is taken.
-struct Taken {
+struct AcceptedAnswer {
     answer: Answer,
     is_excerpt: bool,
     exhausted: Option<Exhausted>,
 }
 
-impl Taken {
+impl AcceptedAnswer {
     const fn whole(answer: Answer) -> Self {
         Self { answer, is_excerpt: false, exhausted: None }
     }
 }
 
-impl Core {
+impl ModelClient {
     pub(super) async fn complete(&self, request: &ModelRequest) -> Result<ModelReply, ModelError> {
-        let mut progress = Progress::default();
+        let mut state = QuestionState::default();
         let schema = request.schema.as_ref().map(Schema::compile).transpose();
-        let schema = schema.map_err(|failure| progress.failed(failure))?;
+        let schema = schema.map_err(|failure| state.failed(failure))?;
         let mut deadline = Deadline::after_ms(self.settings.timeout_ms);
         let mut overtime = false;
         let mut failed: Option<Failure> = None;
@@ -102,13 +102,13 @@ impl Core {
                 overtime = true;
             }
             let model = self.model(name);
-            match self.ask(&model, request, schema.as_ref(), &mut progress, &mut deadline).await {
-                Ok(Taken { answer, is_excerpt, exhausted }) => {
+            match self.ask(&model, request, schema.as_ref(), &mut state, &mut deadline).await {
+                Ok(AcceptedAnswer { answer, is_excerpt, exhausted }) => {
                     return Ok(ModelReply {
                         content: answer.content,
                         tool_calls: answer.tool_calls,
-                        usage: progress.spent.usage,
-                        cost_usd: progress.spent.cost_usd,
+                        usage: state.spent.usage,
+                        cost_usd: state.spent.cost_usd,
                         model: name.to_owned(),
                         truncated: answer.truncated,
                         is_excerpt,
@@ -116,17 +116,17 @@ impl Core {
                         exhausted,
                     });
                 }
-                Err(asked) => {
-                    let is_bad_key = asked.is_bad_key;
-                    tracing::warn!(model = name, purpose = request.purpose, failure = %asked.failure, "model call failed");
-                    failed = Some(which_to_tell(failed, asked, progress.was_answered));
-                    if is_bad_key || (request.once && progress.spent.usage.total() > 0) {
+                Err(failed_exchange) => {
+                    let is_bad_key = failed_exchange.is_bad_key;
+                    tracing::warn!(model = name, purpose = request.purpose, failure = %failed_exchange.failure, "model call failed");
+                    failed = Some(failure_to_report(failed, failed_exchange, state.was_answered));
+                    if is_bad_key || (request.once && state.spent.usage.total() > 0) {
                         break;
                     }
                 }
             }
         }
-        Err(progress.failed(failed.unwrap_or_else(|| Failure::invalid("model.models names no model"))))
+        Err(state.failed(failed.unwrap_or_else(|| Failure::invalid("model.models names no model"))))
     }
 
     /// The agent's model first, then the configured ones.
@@ -143,69 +143,69 @@ impl Core {
         model: &Model,
         request: &ModelRequest,
         schema: Option<&Schema<'_>>,
-        progress: &mut Progress,
+        state: &mut QuestionState,
         deadline: &mut Deadline,
-    ) -> Result<Taken, Asked> {
+    ) -> Result<AcceptedAnswer, FailedExchange> {
         let wanted = if request.max_output_tokens == 0 { model.output_limit() } else { request.max_output_tokens };
         let max_output_tokens = wanted.min(model.ceiling());
         let mut messages = request.messages.clone();
         loop {
-            let chat = Chat { request, messages: &messages, max_output_tokens };
-            let mut answer = self.call(model, &chat, &mut progress.spent, deadline).await?;
+            let chat = ChatExchange { request, messages: &messages, max_output_tokens };
+            let mut answer = self.call(model, &chat, &mut state.spent, deadline).await?;
             if answer.refused {
                 let message = format!("model {:?}: the model or its content filter refuses to answer", model.name);
-                return Err(Asked::new(Failure::permanent(message)));
+                return Err(FailedExchange::new(Failure::permanent(message)));
             }
             if answer.truncated && answer.is_empty() {
                 // Less than that is all that the budget pays for, which says nothing of the model.
                 let is_whole = max_output_tokens >= self.settings.max_output_tokens;
-                let next = if is_whole { model.outgrow(max_output_tokens) } else { None };
+                let next = if is_whole { model.raise_output_limit(max_output_tokens) } else { None };
                 let exhausted = Some(Exhausted { limit: max_output_tokens, next });
-                return Ok(Taken { answer, is_excerpt: false, exhausted });
+                return Ok(AcceptedAnswer { answer, is_excerpt: false, exhausted });
             }
-            let Some(schema) = schema else { return Ok(Taken::whole(answer)) };
+            let Some(schema) = schema else { return Ok(AcceptedAnswer::whole(answer)) };
             if !answer.tool_calls.is_empty() && !request.tools.is_empty() {
-                return Ok(Taken::whole(answer));
+                return Ok(AcceptedAnswer::whole(answer));
             }
             let bytes = answer.content.len();
-            let (told, is_excerpt) = beside_other_work(bytes, || told(&answer));
-            let mismatch = match beside_other_work(told.len(), || schema.extract(&told)) {
+            let (text, is_excerpt) = beside_other_work(bytes, || text_of(&answer));
+            let mismatch = match beside_other_work(text.len(), || schema.extract(&text)) {
                 Ok(content) => {
-                    if progress.repairs == 0 {
+                    if state.repairs == 0 {
                         model.followed_schema();
                     }
                     answer.content = content;
-                    return Ok(Taken { answer, is_excerpt, exhausted: None });
+                    return Ok(AcceptedAnswer { answer, is_excerpt, exhausted: None });
                 }
                 Err(mismatch) if answer.truncated => cut(&mismatch, max_output_tokens, request.once),
                 Err(mismatch) => mismatch,
             };
-            if progress.repairs == 0 && !mismatch.is_json && !answer.truncated {
+            if state.repairs == 0 && !mismatch.is_json && !answer.truncated {
                 model.ignored_schema();
             }
             let looks_like_call = || beside_other_work(bytes, || textual::looks_like_call(&answer.content));
             let is_statement = !answer.truncated && !answer.is_empty() && !looks_like_call();
-            progress.was_answered = true;
-            progress.said = is_statement.then(|| answer.content.clone());
-            if progress.repairs == REPAIRS || request.once || !deadline.allows(Duration::ZERO) {
-                return Err(Asked::new(unusable(model, request, &mismatch, progress.repairs)));
+            state.was_answered = true;
+            state.said = is_statement.then(|| answer.content.clone());
+            if state.repairs == REPAIRS || request.once || !deadline.allows(Duration::ZERO) {
+                return Err(FailedExchange::new(unusable(model, request, &mismatch, state.repairs)));
             }
-            progress.repairs += 1;
+            state.repairs += 1;
             messages.extend(schema.repair(&answer.content, &mismatch.mistake));
         }
     }
 }
 
-impl Progress {
+impl QuestionState {
     fn failed(&self, failure: Failure) -> ModelError {
-        let Spent { usage, cost_usd } = self.spent;
+        let ExchangeCost { usage, cost_usd } = self.spent;
         ModelError { failure, usage, cost_usd, was_answered: self.was_answered, said: self.said.clone() }
     }
 }
 
 /// What an answer says where a schema was asked for, and whether a value in it is only an excerpt. Some proxies have the
 /// model call a tool by the schema, but a call may just as well be one that the model wants made.
-fn told(answer: &Answer) -> (String, bool) {
+fn text_of(answer: &Answer) -> (String, bool) {
     match answer.tool_calls.as_slice() {
         [only] if answer.content.trim().is_empty() => (only.arguments.to_string(), true),
         _ => (answer.content.clone(), !is_one_value(&answer.content)),
@@ -223,7 +223,7 @@ fn is_one_value(text: &str) -> bool {
 /// Which of two failures is told: the first one that time may heal, else the last one. The task waits no longer than until
 /// the first of its models may be asked again. When a model `was_answered`, that another one is away is no news: a task
 /// that waits for it would ask the first one the same again, without end where there is no such model.
-fn which_to_tell(before: Option<Failure>, now: Asked, was_answered: bool) -> Failure {
+fn failure_to_report(before: Option<Failure>, now: FailedExchange, was_answered: bool) -> Failure {
     let is_away = |failure: &Failure| failure.class == FailureClass::Unavailable;
     match before {
         Some(before) if before.class.is_retryable() => {
@@ -246,8 +246,8 @@ fn cut(mismatch: &Mismatch, max_output_tokens: u32, once: bool) -> Mismatch {
 /// The question was asked, and asked again: another attempt at the task would do no better, so the class is permanent.
 fn unusable(model: &Model, request: &ModelRequest, mismatch: &Mismatch, repairs: u32) -> Failure {
     let schema = request.schema.as_ref().map_or("", |schema| schema.name);
-    let asked = if repairs == 0 { "" } else { ", and neither did the one before it" };
-    Failure::permanent(format!("model {:?} gave no usable {schema}: {}{asked}", model.name, mismatch.summary))
+    let before = if repairs == 0 { "" } else { ", and neither did the one before it" };
+    Failure::permanent(format!("model {:?} gave no usable {schema}: {}{before}", model.name, mismatch.summary))
 }
 
 #[cfg(test)]
@@ -273,25 +273,25 @@ mod tests {
             (r#"{"answer": "x"} {"answer": "y"}"#, true),
             ("Here:\n```json\n{\"answer\": \"x\"}\n```", true),
         ] {
-            assert_eq!(told(&answer(content, &[])), (content.to_owned(), is_excerpt));
+            assert_eq!(text_of(&answer(content, &[])), (content.to_owned(), is_excerpt));
         }
         let call = serde_json::json!({"result": "x"});
-        assert_eq!(told(&answer("", std::slice::from_ref(&call))), (call.to_string(), true));
+        assert_eq!(text_of(&answer("", std::slice::from_ref(&call))), (call.to_string(), true));
     }
 
     #[test]
     fn what_a_model_answered_counts_more_than_that_another_is_away() {
         let away = |wait: u64| Failure::unavailable("away").retry_after(Some(wait));
         let prose = || Failure::permanent("prose");
-        let told = |before: Failure, now: Failure, was_answered| {
-            let told = which_to_tell(Some(before), Asked::new(now), was_answered);
-            (told.message, told.retry_after_ms)
+        let reported = |before: Failure, now: Failure, was_answered| {
+            let reported = failure_to_report(Some(before), FailedExchange::new(now), was_answered);
+            (reported.message, reported.retry_after_ms)
         };
-        assert_eq!(told(prose(), away(5), true), ("prose".to_owned(), None));
-        assert_eq!(told(prose(), away(5), false), ("away".to_owned(), Some(5)), "refused, not answered");
-        assert_eq!(told(prose(), Failure::transient("slow"), true), ("slow".to_owned(), None));
-        assert_eq!(told(away(9), away(5), false), ("away".to_owned(), Some(5)));
-        assert_eq!(told(away(9), prose(), true), ("away".to_owned(), Some(9)));
-        assert_eq!(which_to_tell(None, Asked::new(away(5)), true), away(5));
+        assert_eq!(reported(prose(), away(5), true), ("prose".to_owned(), None));
+        assert_eq!(reported(prose(), away(5), false), ("away".to_owned(), Some(5)), "refused, not answered");
+        assert_eq!(reported(prose(), Failure::transient("slow"), true), ("slow".to_owned(), None));
+        assert_eq!(reported(away(9), away(5), false), ("away".to_owned(), Some(5)));
+        assert_eq!(reported(away(9), prose(), true), ("away".to_owned(), Some(9)));
+        assert_eq!(failure_to_report(None, FailedExchange::new(away(5)), true), away(5));
     }
 }

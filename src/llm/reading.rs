@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{parameters, prompted, textual, thoughts, wire};
 use crate::domain::conversation::{RequestedCall, Usage, estimated_tokens};
 use crate::domain::json::read;
-use crate::domain::tool::{ToolSpec, meant};
+use crate::domain::tool::{ToolSpec, resolve_name};
 
 /// Reasons to end that mean the token limit.
 const LIMIT_REASONS: [&str; 4] = ["length", "max_tokens", "max_output_tokens", "model_length"];
@@ -155,7 +155,7 @@ fn requested(functions: &[(&Value, &Value)], names: &[&str]) -> Vec<RequestedCal
         }
         calls.push(RequestedCall {
             id: given.map_or_else(wire::fresh_id, str::to_owned),
-            tool: meant(written, names).unwrap_or(written).to_owned(),
+            tool: resolve_name(written, names).unwrap_or(written).to_owned(),
             arguments: arguments(function.get("arguments").unwrap_or(&function["input"])),
             fields,
         });

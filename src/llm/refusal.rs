@@ -63,7 +63,7 @@ impl Refusal {
             Err(_) if body.trim_ascii_start().starts_with(b"<") => (String::new(), String::new()),
             Err(_) => (text.clone().into_owned(), String::new()),
         };
-        let retry_after_ms = retry_after_ms.or_else(|| waits::of_body(&text, clock::now()));
+        let retry_after_ms = retry_after_ms.or_else(|| waits::from_body(&text, clock::now()));
         Self { status, message: shorten(&redact(&message, key), MESSAGE_CHARS), code, retry_after_ms }
     }
 

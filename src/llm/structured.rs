@@ -37,7 +37,7 @@ pub(super) struct Mismatch {
 /// A compiled schema: what is asked for, and what is read all the same.
 pub(super) struct Schema<'a> {
     source: &'a ResponseSchema,
-    asked: Validator,
+    strict: Validator,
     tolerated: Option<Validator>,
 }
 
@@ -53,7 +53,7 @@ impl<'a> Schema<'a> {
             })
         };
         let tolerated = schema.tolerated.as_ref().map(compiled).transpose()?;
-        Ok(Self { source: schema, asked: compiled(&schema.schema)?, tolerated })
+        Ok(Self { source: schema, strict: compiled(&schema.schema)?, tolerated })
     }
 
     /// The first value in `content` that follows the schema, else the first that is tolerated, as JSON text.
@@ -63,12 +63,12 @@ impl<'a> Schema<'a> {
     pub(super) fn extract(&self, content: &str) -> Result<String, Mismatch> {
         let (mut tolerated, mut first_value) = (None, None);
         for value in candidates(content.trim()) {
-            if self.asked.is_valid(&value) {
+            if self.strict.is_valid(&value) {
                 return Ok(value.to_string());
             }
             let mut fitted = value.clone();
             fit(&mut fitted, &self.source.schema, true);
-            if self.asked.is_valid(&fitted) {
+            if self.strict.is_valid(&fitted) {
                 return Ok(fitted.to_string());
             }
             if self.tolerated.as_ref().is_some_and(|schema| schema.is_valid(&value)) {
@@ -95,11 +95,11 @@ impl<'a> Schema<'a> {
 
     /// The first things wrong with `value`, by the schema that asks for less where that names them.
     fn mistakes<'v>(&'v self, value: &'v Value) -> Vec<ValidationError<'v>> {
-        let is_told = |error: &ValidationError<'_>| !matches!(error.kind(), ValidationErrorKind::AnyOf { .. });
-        let lesser = self.tolerated.iter().flat_map(|schema| schema.iter_errors(value)).filter(is_told);
-        let mut mistakes: Vec<ValidationError<'v>> = lesser.take(3).collect();
+        let is_specific = |error: &ValidationError<'_>| !matches!(error.kind(), ValidationErrorKind::AnyOf { .. });
+        let tolerant = self.tolerated.iter().flat_map(|schema| schema.iter_errors(value)).filter(is_specific);
+        let mut mistakes: Vec<ValidationError<'v>> = tolerant.take(3).collect();
         if mistakes.is_empty() {
-            mistakes = self.asked.iter_errors(value).take(3).collect();
+            mistakes = self.strict.iter_errors(value).take(3).collect();
         }
         // What is missing says more than what is too much.
         mistakes.sort_by_key(|error| !matches!(error.kind(), ValidationErrorKind::Required { .. }));

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::structured::{candidates, whole_value};
 use super::thoughts;
 use crate::domain::conversation::RequestedCall;
-use crate::domain::tool::{ToolSpec, meant};
+use crate::domain::tool::{ToolSpec, resolve_name};
 
 pub(super) use json::{behind_mark, named, unreadable};
 pub(super) use lookalike::looks_like_call;
@@ -29,27 +29,27 @@ const UNREADABLE: &str = "unreadable";
 
 /// What a text holds besides its calls.
 #[derive(Debug, PartialEq)]
-pub(super) struct Found {
-    pub(super) calls: Vec<Written>,
+pub(super) struct TextualCalls {
+    pub(super) calls: Vec<WrittenCall>,
     /// The text before the first call.
     pub(super) preface: String,
 }
 
 /// A call as written: a name that may be nobody's, and arguments that may be no object.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Written {
+pub(super) struct WrittenCall {
     pub(super) name: String,
     pub(super) arguments: Value,
 }
 
-impl Written {
+impl WrittenCall {
     fn new(name: &str, arguments: Value) -> Self {
         Self { name: name.to_owned(), arguments }
     }
 
     /// The call with an id of its own, for the tool among `offered` that its name means.
     pub(super) fn requested(self, offered: &[Arc<ToolSpec>]) -> RequestedCall {
-        let tool = meant(&self.name, &names(offered)).map_or(self.name, str::to_owned);
+        let tool = resolve_name(&self.name, &names(offered)).map_or(self.name, str::to_owned);
         RequestedCall { id: super::wire::fresh_id(), tool, arguments: self.arguments, ..RequestedCall::default() }
     }
 }
@@ -60,12 +60,12 @@ pub(super) fn names(offered: &[Arc<ToolSpec>]) -> Vec<&str> {
 }
 
 /// The calls in `text`, from which thoughts have been cut; `None` when it is an answer.
-pub(super) fn calls(text: &str, offered: &[Arc<ToolSpec>]) -> Option<Found> {
+pub(super) fn calls(text: &str, offered: &[Arc<ToolSpec>]) -> Option<TextualCalls> {
     let text = text.trim();
     if let Some(found) = marked::calls(text, offered) {
         return Some(found);
     }
-    let found = |calls: Vec<Written>, preface: &str| Found { calls, preface: preface.trim().to_owned() };
+    let found = |calls: Vec<WrittenCall>, preface: &str| TextualCalls { calls, preface: preface.trim().to_owned() };
     let inner = fenced(text).unwrap_or(text);
     if let Some(value) = whole_value(inner) {
         return json::all_calls(&value, offered).map(|calls| found(calls, ""));
@@ -77,7 +77,7 @@ pub(super) fn calls(text: &str, offered: &[Arc<ToolSpec>]) -> Option<Found> {
         return Some(found(calls, ""));
     }
     // Among words, only what surely is one: a tool that is offered, with arguments.
-    let known = |call: &Written| meant(&call.name, &names(offered)).is_some();
+    let known = |call: &WrittenCall| resolve_name(&call.name, &names(offered)).is_some();
     let mut calls = Vec::new();
     for value in candidates(&without_inline_code(text)) {
         calls.extend(json::all_calls(&value, offered).into_iter().flatten().filter(known));
@@ -112,16 +112,16 @@ fn fenced(text: &str) -> Option<&str> {
 }
 
 /// `Action: name` and `Action Input: {…}` on lines of their own.
-fn react(text: &str, offered: &[Arc<ToolSpec>]) -> Option<Vec<Written>> {
+fn react(text: &str, offered: &[Arc<ToolSpec>]) -> Option<Vec<WrittenCall>> {
     let after = |label: &str| {
         let at = text.lines().find_map(|line| line.trim().strip_prefix(label))?;
         Some((at.trim(), text.split_once(label)?.1))
     };
     let (name, _) = after("Action:")?;
     let (_, input) = after("Action Input:")?;
-    meant(name, &names(offered))?;
+    resolve_name(name, &names(offered))?;
     let arguments = candidates(input).next().unwrap_or_else(|| Value::Object(Map::new()));
-    Some(vec![Written::new(name, arguments)])
+    Some(vec![WrittenCall::new(name, arguments)])
 }
 
 #[cfg(test)]

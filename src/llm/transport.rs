@@ -168,7 +168,7 @@ impl Transport {
         let mut response = self.client.execute(request).await.map_err(|error| CallError::from_reqwest(&error))?;
         let status = response.status();
         if !status.is_success() {
-            let retry_after_ms = waits::of_headers(response.headers(), clock::now());
+            let retry_after_ms = waits::from_headers(response.headers(), clock::now());
             let body = self.read(&mut response, REFUSAL_BYTES).await.unwrap_or_default();
             let key = self.key.expose_secret();
             return Err(CallError::Refused(Refusal::read(status.as_u16(), &body, key, retry_after_ms)));

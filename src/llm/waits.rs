@@ -17,16 +17,16 @@ const MAX_SECONDS: f64 = 1e8;
 const EPOCH_MS: f64 = 1e11;
 
 /// What the headers of a refusal ask for, in milliseconds, at most [`MAX_WAIT_MS`].
-pub(super) fn of_headers(headers: &HeaderMap, now: Timestamp) -> Option<u64> {
+pub(super) fn from_headers(headers: &HeaderMap, now: Timestamp) -> Option<u64> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     if let Some(ms) = text("retry-after-ms").and_then(|text| text.parse::<f64>().ok()) {
         return clamped(ms);
     }
-    text(RETRY_AFTER.as_str()).and_then(|value| one(value, now)).or_else(|| of_resets(headers, now))
+    text(RETRY_AFTER.as_str()).and_then(|value| parse_wait(value, now)).or_else(|| of_resets(headers, now))
 }
 
 /// What the body of a refusal asks for, in milliseconds, at most [`MAX_WAIT_MS`].
-pub(super) fn of_body(body: &str, now: Timestamp) -> Option<u64> {
+pub(super) fn from_body(body: &str, now: Timestamp) -> Option<u64> {
     let whole = body.to_ascii_lowercase();
     // As Google writes it, also inside the text of another provider's message.
     let named = [("retrydelay", 1_000.0), ("retry_after_ms", 1.0), ("retry_after", 1_000.0), ("retry-after", 1_000.0)];
@@ -57,7 +57,7 @@ fn of_resets(headers: &HeaderMap, now: Timestamp) -> Option<u64> {
         }
         let remaining = headers.get(name.replace("reset", "remaining")).and_then(|value| value.to_str().ok());
         let is_used_up = remaining.is_none_or(|left| left.trim().parse::<f64>().is_ok_and(|left| left <= 0.0));
-        if is_used_up { one(value.to_str().ok()?.trim(), now) } else { None }
+        if is_used_up { parse_wait(value.to_str().ok()?.trim(), now) } else { None }
     });
     resets.max()
 }
@@ -68,14 +68,14 @@ fn reset_in_body(body: &str, now: Timestamp) -> Option<u64> {
     let headers = body["error"]["metadata"]["headers"].as_object()?;
     let (_, reset) = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("x-ratelimit-reset"))?;
     match reset {
-        Value::String(text) => one(text, now),
-        Value::Number(number) => one(&number.to_string(), now),
+        Value::String(text) => parse_wait(text, now),
+        Value::Number(number) => parse_wait(&number.to_string(), now),
         _ => None,
     }
 }
 
 /// One time: a number of seconds, a period such as `6m0s`, a date of HTTP or RFC 3339, or a time since the epoch.
-fn one(text: &str, now: Timestamp) -> Option<u64> {
+fn parse_wait(text: &str, now: Timestamp) -> Option<u64> {
     if let Ok(number) = text.parse::<f64>() {
         let ms = if number >= EPOCH_MS { number } else { number * 1_000.0 };
         return if number > MAX_SECONDS { until(ms, now) } else { clamped(ms) };
@@ -155,7 +155,7 @@ mod tests {
         let pair = |(name, value): &(&'static str, &str)| {
             (HeaderName::from_static(name), HeaderValue::from_str(value).expect("a header"))
         };
-        of_headers(&given.iter().map(pair).collect(), NOW)
+        from_headers(&given.iter().map(pair).collect(), NOW)
     }
 
     #[test]
@@ -224,10 +224,10 @@ mod tests {
             (message("try again in 400 days"), MAX_WAIT_MS),
             (json!({"error": {"metadata": {"headers": {"X-RateLimit-Reset": "1445412490000"}}}}).to_string(), 10_000),
         ] {
-            assert_eq!(of_body(&body, NOW), Some(ms), "{body}");
+            assert_eq!(from_body(&body, NOW), Some(ms), "{body}");
         }
         for body in ["", "busy", "please try again in a moment", "wait and see", r#"{"retryDelay": null}"#] {
-            assert_eq!(of_body(body, NOW), None, "{body}");
+            assert_eq!(from_body(body, NOW), None, "{body}");
         }
     }
 }

@@ -225,7 +225,7 @@ fn call(call: &RequestedCall, with_fields: bool) -> Value {
 
 fn tool(tool: &Arc<ToolSpec>) -> Value {
     json!({ "type": "function",
-        "function": { "name": tool.name, "description": tool.description, "parameters": parameters::told(&tool.parameters) } })
+        "function": { "name": tool.name, "description": tool.description, "parameters": parameters::simplified(&tool.parameters) } })
 }
 
 /// An id for a call that came without one: nine letters and digits, the only form that every server takes.

@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, stream};
 use super::change::decision;
 use super::{ChangeError, Person, Queue};
 use crate::clock;
-use crate::domain::approval::{Approval, Ruling, Verdict};
+use crate::domain::approval::{Approval, ApprovalOutcome, Ruling};
 use crate::domain::event::Event;
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
@@ -38,7 +38,7 @@ pub enum BulkChange {
     /// The same event.
     Event(TaskEvent),
     /// A verdict on all that the task asks for when it is read.
-    Decide(Verdict),
+    Decide(ApprovalOutcome),
 }
 
 /// The tasks of a bulk request.
@@ -254,7 +254,7 @@ impl BulkChange {
         match self {
             Self::Event(event) => event.clone(),
             Self::Decide(verdict) => {
-                let open = task.approvals.iter().filter(|approval| approval.is_open() && !approval.is_over(now));
+                let open = task.approvals.iter().filter(|approval| approval.is_open() && !approval.has_expired(now));
                 let hashes = open.map(|approval: &Approval| approval.hash.clone()).collect();
                 let ruling = Ruling { hashes, by: person.by.clone(), note: person.note.clone() };
                 decision(ruling, *verdict)

@@ -2,7 +2,7 @@
 
 use super::Queue;
 use crate::clock;
-use crate::domain::approval::{Ruling, Verdict};
+use crate::domain::approval::{ApprovalOutcome, Ruling};
 use crate::domain::event::Event;
 use crate::domain::id::TaskId;
 use crate::domain::task::{IllegalTransition, Task, TaskEvent, TaskStatus};
@@ -125,10 +125,10 @@ impl ChangeError {
 }
 
 /// The event of a decision.
-pub(super) const fn decision(ruling: Ruling, verdict: Verdict) -> TaskEvent {
+pub(super) const fn decision(ruling: Ruling, verdict: ApprovalOutcome) -> TaskEvent {
     match verdict {
-        Verdict::Approved => TaskEvent::Approved(ruling),
-        Verdict::Denied | Verdict::Expired => TaskEvent::Denied(ruling),
+        ApprovalOutcome::Approved => TaskEvent::Approved(ruling),
+        ApprovalOutcome::Denied | ApprovalOutcome::Expired => TaskEvent::Denied(ruling),
     }
 }
 
@@ -164,7 +164,7 @@ impl Queue {
         &self,
         id: TaskId,
         ruling: Ruling,
-        verdict: Verdict,
+        verdict: ApprovalOutcome,
         person: &Person,
     ) -> Result<Task, ChangeError> {
         self.change(id, &decision(ruling, verdict), person).await

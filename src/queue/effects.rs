@@ -4,7 +4,7 @@
 
 use super::change::Actor;
 use super::{Queue, describe};
-use crate::domain::approval::{Approval, Verdict};
+use crate::domain::approval::{Approval, ApprovalOutcome};
 use crate::domain::event::{Event, EventKind, Level};
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
@@ -39,7 +39,7 @@ pub(super) enum Count {
     Limited,
     DependentMoved,
     ApprovalsRequested,
-    ApprovalsDecided(Verdict),
+    ApprovalsDecided(ApprovalOutcome),
 }
 
 /// What this replica does about a change.
@@ -102,21 +102,26 @@ pub(super) fn effects(event: &TaskEvent, status: TaskStatus, actor: Actor<'_>) -
             all(&[Count::ApprovalsRequested], EventKind::ApprovalNeeded, Info, Signal::None)
         }
         TaskEvent::Approved(_) => {
-            all(&[Count::ApprovalsDecided(Verdict::Approved)], EventKind::Approved, Info, goes_on(status))
+            all(&[Count::ApprovalsDecided(ApprovalOutcome::Approved)], EventKind::Approved, Info, goes_on(status))
         }
         TaskEvent::Denied(_) => match status {
             TaskStatus::Cancelled => {
-                let counts = &[Count::ApprovalsDecided(Verdict::Denied), Count::Cancelled];
+                let counts = &[Count::ApprovalsDecided(ApprovalOutcome::Denied), Count::Cancelled];
                 all(counts, EventKind::Denied, Info, ENDED_BADLY)
             }
-            _ => all(&[Count::ApprovalsDecided(Verdict::Denied)], EventKind::Denied, Info, goes_on(status)),
+            _ => all(&[Count::ApprovalsDecided(ApprovalOutcome::Denied)], EventKind::Denied, Info, goes_on(status)),
         },
         TaskEvent::ApprovalExpired => match status {
             TaskStatus::Cancelled => {
-                let counts = &[Count::ApprovalsDecided(Verdict::Expired), Count::Cancelled];
+                let counts = &[Count::ApprovalsDecided(ApprovalOutcome::Expired), Count::Cancelled];
                 all(counts, EventKind::ApprovalExpired, Warn, ENDED_BADLY)
             }
-            _ => all(&[Count::ApprovalsDecided(Verdict::Expired)], EventKind::ApprovalExpired, Warn, goes_on(status)),
+            _ => all(
+                &[Count::ApprovalsDecided(ApprovalOutcome::Expired)],
+                EventKind::ApprovalExpired,
+                Warn,
+                goes_on(status),
+            ),
         },
         TaskEvent::Reprioritised(_) => all(&[], EventKind::Reprioritised, Info, goes_on(status)),
         TaskEvent::Snoozed(_) => all(&[], EventKind::Snoozed, Info, goes_on(status)),
@@ -294,7 +299,7 @@ mod tests {
         assert_eq!(signal(TaskStatus::Waiting), Signal::Waiting);
         assert_eq!(signal(TaskStatus::Pending), Signal::Due);
         let expired = effects(&TaskEvent::ApprovalExpired, TaskStatus::Cancelled, Actor::Scheduler);
-        assert_eq!(expired.counts, [Count::ApprovalsDecided(Verdict::Expired), Count::Cancelled]);
+        assert_eq!(expired.counts, [Count::ApprovalsDecided(ApprovalOutcome::Expired), Count::Cancelled]);
         assert_eq!(expired.signal, Signal::Ended { completed: false });
     }
 }

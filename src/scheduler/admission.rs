@@ -144,7 +144,7 @@ impl Admission {
             return self.reject(&raw, failure, now).await;
         }
         if !task.depends_on.is_empty()
-            && let Err(circle) = self.queue.store().check_circles(std::slice::from_ref(&task)).await?
+            && let Err(circle) = self.queue.store().check_cycles(std::slice::from_ref(&task)).await?
         {
             return self.reject(&raw, Failure::invalid(circle.to_string()), now).await;
         }

@@ -92,7 +92,7 @@ impl Enforcer {
 
     /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
-        !self.limits.hold_tasks_back()
+        !self.limits.can_hold_tasks_back()
     }
 
     /// Whether claims say as which agent a task runs.

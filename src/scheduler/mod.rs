@@ -164,7 +164,7 @@ impl Runner {
         });
         let local_runs = Arc::new(LocalRuns {
             context: Arc::clone(&context),
-            has_limits: parts.limits.hold_tasks_back(),
+            has_limits: parts.limits.can_hold_tasks_back(),
             drain: drain.clone(),
         });
         queue.attach(&local_runs);

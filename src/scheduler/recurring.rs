@@ -21,7 +21,7 @@ use crate::domain::approval::ApprovalPolicy;
 use crate::domain::event::{Event, EventKind, Level};
 use crate::domain::id::derived;
 use crate::domain::schedule::Schedule;
-use crate::domain::schedule::due::{Look, look};
+use crate::domain::schedule::due::{NextCheck, next_check};
 use crate::domain::time::Timestamp;
 use crate::queue::Queue;
 use crate::store::StoreError;
@@ -127,7 +127,7 @@ impl Recurring {
             self.read_at = Some(began);
         }
         let mut due: Vec<String> =
-            self.looks.iter().filter(|(_, look)| **look <= now).map(|(id, _)| id.clone()).collect();
+            self.looks.iter().filter(|(_, next_check)| **next_check <= now).map(|(id, _)| id.clone()).collect();
         // Replicas begin at different ends, so that each fires a part of what falls due at the same time.
         due.sort_by_cached_key(|id| derived(&[self.queue.replica_id(), id]));
         let mut answer = Ok(());
@@ -144,7 +144,7 @@ impl Recurring {
             let page = self.queue.store().schedules(PAGE, after.as_deref()).await?;
             for schedule in &page.items {
                 *(if schedule.paused { &mut paused } else { &mut active }) += 1;
-                looks.extend(look_at(schedule, now).map(|look| (schedule.id.clone(), look)));
+                looks.extend(look_at(schedule, now).map(|next_check| (schedule.id.clone(), next_check)));
             }
             after = page.next;
             if after.is_none() {
@@ -167,9 +167,9 @@ impl Recurring {
             self.looks.remove(id);
         }
         let mut answer = Ok(());
-        for (id, look) in fired {
-            match look {
-                Ok(look) => self.looks.extend(look.map(|look| (id.clone(), look))),
+        for (id, next_check) in fired {
+            match next_check {
+                Ok(next_check) => self.looks.extend(next_check.map(|next_check| (id.clone(), next_check))),
                 Err(error) if error.is_transient() => {
                     self.looks.insert(id.clone(), now);
                     answer = Err(error);
@@ -189,12 +189,12 @@ impl Recurring {
 
 /// When `schedule` is to be looked at; `None` when nothing is to come of it.
 fn look_at(schedule: &Schedule, now: Timestamp) -> Option<Timestamp> {
-    match look(schedule, now) {
-        Ok(Look::Never) => None,
-        Ok(Look::At(next)) => Some(next),
+    match next_check(schedule, now) {
+        Ok(NextCheck::Never) => None,
+        Ok(NextCheck::At(next)) => Some(next),
         // It has just been looked at, so what is left waits for tasks to end.
-        Ok(Look::Queue) => Some(now.plus_millis(QUEUE_LOOK_MS)),
-        Ok(Look::Now) => Some(now),
+        Ok(NextCheck::Queue) => Some(now.plus_millis(QUEUE_LOOK_MS)),
+        Ok(NextCheck::Now) => Some(now),
         Err(_) => Some(now.plus_millis(TROUBLE_MS)),
     }
 }

@@ -15,7 +15,7 @@ use super::clocks::{Clocks, Looked};
 use super::guard::guarded;
 use crate::clock;
 use crate::domain::id::TaskId;
-use crate::domain::replica::Replica;
+use crate::domain::replica::ReplicaRecord;
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::queue::{Actor, Queue};
@@ -118,7 +118,7 @@ impl Rescuer {
     }
 
     /// Whether another replica has nudged since the last look, or is new.
-    fn hear(&mut self, replicas: &[Replica]) -> bool {
+    fn hear(&mut self, replicas: &[ReplicaRecord]) -> bool {
         let others = replicas.iter().filter(|replica| replica.id != self.queue.replica_id());
         let nudges = others.map(|replica| (replica.id.clone(), replica.nudges)).collect();
         let before = std::mem::replace(&mut self.nudges, nudges);
@@ -126,7 +126,7 @@ impl Rescuer {
     }
 
     /// Tells when the others agree that the clock of this host is wrong, and when they no longer do.
-    fn compare_clocks(&mut self, replicas: &[Replica], sent: Instant) {
+    fn compare_clocks(&mut self, replicas: &[ReplicaRecord], sent: Instant) {
         let since_last = self.looked.replace(sent).map(|last| last.elapsed().as_millis());
         let looked =
             Looked { since_last_ms: since_last.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX)), at: clock::now() };
@@ -148,7 +148,7 @@ impl Rescuer {
 
     /// Finds claims that nobody answers for. One must be found by two checks, a lease apart: it may just be
     /// about to start or to end.
-    async fn check_strays(&mut self, replicas: &[Replica], now: Timestamp) -> Result<(), StoreError> {
+    async fn check_strays(&mut self, replicas: &[ReplicaRecord], now: Timestamp) -> Result<(), StoreError> {
         let alive: HashSet<&str> = replicas.iter().map(|replica| replica.id.as_str()).collect();
         let filter = TaskFilter { statuses: vec![TaskStatus::Running], ..TaskFilter::default() };
         let mut after: Option<String> = None;

@@ -41,7 +41,7 @@ impl Store {
         let words = Words::new()?;
         let mut inner = Inner {
             client: client(settings)?,
-            url: url::shown(&settings.url),
+            url: url::redacted(&settings.url),
             prefix: settings.prefix.clone(),
             identity: String::new(),
             zone: settings.zone,
@@ -93,7 +93,7 @@ fn client(settings: &Settings) -> Result<Qdrant, StoreError> {
     }
     builder.build().map_err(|error| StoreError::Refused {
         operation: "connect",
-        reason: format!("{:?} is no url of a Qdrant gRPC port: {error}", url::shown(&settings.url)),
+        reason: format!("{:?} is no url of a Qdrant gRPC port: {error}", url::redacted(&settings.url)),
     })
 }
 

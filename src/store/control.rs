@@ -10,8 +10,8 @@ use super::collections::Collection;
 use super::requests::{Part, object, readable};
 use super::values::to_payload;
 use super::{Store, StoreError};
-use crate::domain::control::{Pause, PauseOutcome};
 use crate::domain::id::derived;
+use crate::domain::pause::{Pause, PauseOutcome};
 
 /// Tells these points from the keys that tasks share.
 const KIND: &str = "kind";

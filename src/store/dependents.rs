@@ -9,7 +9,7 @@ use super::collections::Collection;
 use super::requests::Part;
 use super::values::{point_id, task_id};
 use super::{Store, StoreError};
-use crate::domain::dependency::{Circle, check_circles};
+use crate::domain::dependency::{DependencyCycle, check_cycles};
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskStatus};
 
@@ -56,13 +56,13 @@ impl Store {
     ///
     /// # Errors
     /// A failure of the store; the inner error is the circle.
-    pub async fn check_circles(&self, tasks: &[Task]) -> Result<Result<(), Circle>, StoreError> {
+    pub async fn check_cycles(&self, tasks: &[Task]) -> Result<Result<(), DependencyCycle>, StoreError> {
         let mut waits_for: HashMap<TaskId, Vec<TaskId>> = tasks
             .iter()
             .filter(|task| !task.depends_on.is_empty())
             .map(|task| (task.id, task.depends_on.clone()))
             .collect();
-        if let Err(circle) = check_circles(&waits_for) {
+        if let Err(circle) = check_cycles(&waits_for) {
             return Ok(Err(circle));
         }
         let ids: Vec<TaskId> = waits_for.keys().copied().collect();
@@ -86,7 +86,7 @@ impl Store {
             }
             ahead = next;
         }
-        Ok(check_circles(&waits_for))
+        Ok(check_cycles(&waits_for))
     }
 }
 

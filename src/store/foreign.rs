@@ -35,7 +35,7 @@ use serde_json::{Map, Value};
 
 use super::RawTask;
 use super::codec::FIELDS;
-use crate::domain::approval::{Approval, ApprovalPolicy, Need, ask_about_now};
+use crate::domain::approval::{Approval, ApprovalPolicy, ApprovalRequirement, rebind_open_question};
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
 use crate::domain::json;
@@ -106,7 +106,7 @@ pub(super) fn read(
         }
         reader.task(id, status, spec, now)?
     };
-    ask_about_now(&mut task);
+    rebind_open_question(&mut task);
     if origin == Origin::Foreign && task.status == TaskStatus::AwaitingApproval {
         task.approvals = vec![Approval::of_task(&task, &UNLIMITED, now)];
     }
@@ -163,7 +163,11 @@ impl<'a> Reader<'a> {
             context: self.object("context")?,
             tags: self.words("tags")?,
             user: self.text("user")?,
-            approval: if may_ask && self.wants_approval()? { Need::Required } else { Need::None },
+            approval: if may_ask && self.wants_approval()? {
+                ApprovalRequirement::Required
+            } else {
+                ApprovalRequirement::None
+            },
         })
     }
 
@@ -186,7 +190,7 @@ impl<'a> Reader<'a> {
         if !self.own && status == TaskStatus::Pending && !spec.depends_on.is_empty() {
             status = TaskStatus::Waiting;
         }
-        if std::mem::take(&mut spec.approval) == Need::Required {
+        if std::mem::take(&mut spec.approval) == ApprovalRequirement::Required {
             status = TaskStatus::AwaitingApproval;
         }
         let created_at = self.time("created_at")?.unwrap_or(now);

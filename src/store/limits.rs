@@ -16,7 +16,7 @@ use super::values::{exactly, from_payload, to_payload};
 use super::writer::set_payload;
 use super::{Store, StoreError};
 use crate::domain::id::derived;
-use crate::domain::limit::{Account, Allowed};
+use crate::domain::limit::{RateAccount, RateGrant};
 use crate::domain::number;
 use crate::domain::task::TaskStatus;
 use crate::domain::time::Timestamp;
@@ -71,13 +71,13 @@ impl Store {
         wanted: u32,
         (starts, per_s): (u32, u32),
         now: Timestamp,
-    ) -> Result<Allowed, StoreError> {
+    ) -> Result<RateGrant, StoreError> {
         let id = derived(&["starts", name]);
         for _ in 0..TRIES {
             let found = self.inner.get("starts", Collection::Keys, vec![id.into()], Part::All).await?.pop();
             let before = found.map(|point| from_payload(point.payload));
             let account = before.as_ref().and_then(|before| account_of(before.get("account")?)).unwrap_or_default();
-            let allowed = Account(account).take(wanted, starts, per_s, now);
+            let allowed = RateAccount(account).take(wanted, starts, per_s, now);
             if allowed.starts == 0 {
                 return Ok(allowed);
             }

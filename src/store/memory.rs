@@ -12,7 +12,7 @@ use super::collections::Collection;
 use super::requests::{document, object};
 use super::values::to_payload;
 use super::{Store, StoreError};
-use crate::domain::memory::{Memory, Recalled};
+use crate::domain::memory::{Memory, RecalledMemory};
 
 /// Name of the vector of words.
 pub(super) const SPARSE: &str = "words";
@@ -70,7 +70,7 @@ impl Store {
         embedding: Option<Vec<f32>>,
         user: Option<&str>,
         limit: u32,
-    ) -> Result<Vec<Recalled>, StoreError> {
+    ) -> Result<Vec<RecalledMemory>, StoreError> {
         let words = self.inner.words.query(&cut(text));
         let meaning = self.fitting("recall", embedding)?.map(|(dense, embedding)| (dense.name.as_str(), embedding));
         let filter = Filter::must([Condition::matches(VISIBLE_TO, circle(user))]);
@@ -116,9 +116,9 @@ impl Store {
     }
 }
 
-fn recalled(point: ScoredPoint) -> Option<Recalled> {
+fn recalled(point: ScoredPoint) -> Option<RecalledMemory> {
     match document(Collection::Memory, point.id.as_ref(), point.payload) {
-        Ok(memory) => Some(Recalled { memory, score: point.score }),
+        Ok(memory) => Some(RecalledMemory { memory, score: point.score }),
         Err(error) => {
             tracing::warn!(%error, "left out of a recall");
             None

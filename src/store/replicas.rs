@@ -13,7 +13,7 @@ use super::{Store, StoreError};
 use crate::clock;
 use crate::domain::id::derived;
 use crate::domain::number;
-use crate::domain::replica::Replica;
+use crate::domain::replica::ReplicaRecord;
 use crate::domain::time::Timestamp;
 
 /// Most replicas that are read.
@@ -24,10 +24,10 @@ impl Store {
     ///
     /// # Errors
     /// A failure of the store: the heartbeat is not confirmed.
-    pub async fn beat(&self, replica: &Replica) -> Result<(), StoreError> {
+    pub async fn beat(&self, replica: &ReplicaRecord) -> Result<(), StoreError> {
         // JSON has no word for a load that is not a number, and the others could not read the point.
         let cpu = if replica.cpu.is_finite() { replica.cpu } else { 0.0 };
-        let payload = object("beat", &Replica { cpu, ..replica.clone() })?;
+        let payload = object("beat", &ReplicaRecord { cpu, ..replica.clone() })?;
         let point = PointStruct::new(id_of(&replica.id), NamedVectors::default(), Payload::from(to_payload(payload)));
         self.inner.upsert("beat", Collection::Replicas, vec![point], UpdateMode::Upsert).await
     }
@@ -36,7 +36,7 @@ impl Store {
     ///
     /// # Errors
     /// A failure of the store.
-    pub async fn replicas(&self) -> Result<Vec<Replica>, StoreError> {
+    pub async fn replicas(&self) -> Result<Vec<ReplicaRecord>, StoreError> {
         let points =
             self.inner.scroll_all("replicas", Collection::Replicas, Filter::default(), Part::All, MAX_REPLICAS).await?;
         Ok(points.into_iter().filter_map(|point| presence(point, clock::now())).collect())
@@ -53,7 +53,7 @@ impl Store {
 
 /// A replica as far as it can be read. What else a newer version says in words of its own, it lives while its heartbeat
 /// moves: taking it for nobody would take its tasks away.
-fn presence(point: RetrievedPoint, now: Timestamp) -> Option<Replica> {
+fn presence(point: RetrievedPoint, now: Timestamp) -> Option<ReplicaRecord> {
     let payload = from_payload(point.payload);
     let whole = serde_json::from_value(Value::Object(payload.clone()));
     let error = match whole {
@@ -67,7 +67,7 @@ fn presence(point: RetrievedPoint, now: Timestamp) -> Option<Replica> {
     });
     payload.get("id")?.as_str()?;
     number::count_of(payload.get("heartbeat")?)?;
-    let unknown = Replica {
+    let unknown = ReplicaRecord {
         id: String::new(),
         host: String::new(),
         version: String::new(),
@@ -84,7 +84,7 @@ fn presence(point: RetrievedPoint, now: Timestamp) -> Option<Replica> {
     let Ok(Value::Object(mut known)) = serde_json::to_value(unknown) else { return None };
     for (field, value) in payload {
         let with: Map<String, Value> = known.clone().into_iter().chain([(field, value)]).collect();
-        if serde_json::from_value::<Replica>(Value::Object(with.clone())).is_ok() {
+        if serde_json::from_value::<ReplicaRecord>(Value::Object(with.clone())).is_ok() {
             known = with;
         }
     }

@@ -17,7 +17,7 @@ use super::inputs::{object, parse, refused};
 use super::toolbox::store_failure;
 use super::{Settings, Tool, ToolContext};
 use crate::clock;
-use crate::domain::approval::{ApprovalPolicy, Need, Subject};
+use crate::domain::approval::{ApprovalPolicy, ApprovalRequirement, Subject};
 use crate::domain::dependency::{OnDependencyFailure, unknown};
 use crate::domain::failure::Failure;
 use crate::domain::handover::MAX_HANDOVER_BYTES;
@@ -216,7 +216,7 @@ impl CreateTask {
             concurrency_key: None,
             schedule_id: None,
             tags: Vec::new(),
-            approval: Need::None,
+            approval: ApprovalRequirement::None,
         };
         faults.extend(spec.validate(&SpecLimits::TOOL).err().iter().flat_map(InvalidSpec::messages));
         if !faults.is_empty() {
@@ -277,7 +277,7 @@ impl CreateTask {
         spec.concurrency_key.clone_from(&parent.concurrency_key);
         // A person agreed to what the parent asks for, not to what it makes.
         if parent.approvals.iter().any(|approval| approval.subject == Subject::Task) {
-            spec.approval = Need::Required;
+            spec.approval = ApprovalRequirement::Required;
         }
         // A repeated call names the same task, so that it is made once even when it has ended meanwhile.
         let id = TaskId::Uuid(derived(&["call", &context.idempotency_key]));

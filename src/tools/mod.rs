@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::domain::approval::ApprovalPolicy;
-use crate::domain::handover::HandedOver;
+use crate::domain::handover::HandoverDraft;
 use crate::domain::id::TaskId;
 use crate::domain::schedule::zone::Zone;
 use crate::domain::tool::{ToolResult, ToolSpec};
@@ -155,7 +155,7 @@ pub struct ToolContext {
     /// What the task may do; the toolbox writes the rights of the agent that calls here.
     pub rights: Rights,
     /// Goal and plan of a task that the call makes, where they refer to outputs.
-    pub handed_over: Option<HandedOver>,
+    pub handed_over: Option<HandoverDraft>,
 }
 
 /// A tool.

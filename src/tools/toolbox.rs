@@ -28,7 +28,7 @@ use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::{TaskId, derived};
 use crate::domain::json;
 use crate::domain::time::Timestamp;
-use crate::domain::tool::{ToolCall, ToolResult, ToolSpec, keep_apart};
+use crate::domain::tool::{ToolCall, ToolResult, ToolSpec, artifact_output};
 use crate::domain::tree::{Rights, TreeBudget};
 use crate::queue::Queue;
 use crate::store::Store;
@@ -204,7 +204,7 @@ impl Toolbox {
             .await
             .map_err(|error| store_failure(&error))?;
         let preview = excerpt(&text, PREVIEW_BYTES.min(self.max_output_bytes));
-        Ok(keep_apart(&name, text.len(), &preview))
+        Ok(artifact_output(&name, text.len(), &preview))
     }
 
     /// The tasks of this store that have a folder in the workspace of this replica.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::ReplicaContext;
 use crate::clock;
-use crate::domain::replica::Replica;
+use crate::domain::replica::ReplicaRecord;
 use crate::telemetry::metrics;
 
 /// A nudge is told by a heartbeat ahead of its time: at the earliest after this part of the period.
@@ -28,7 +28,7 @@ impl Heartbeat {
     /// Beats until `stop`.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut usage = Usage::new();
-        let mut replica = Replica {
+        let mut replica = ReplicaRecord {
             id: self.context.queue.replica_id().to_owned(),
             host: System::host_name().unwrap_or_else(|_| "unknown".to_owned()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -73,7 +73,7 @@ impl Heartbeat {
     }
 
     /// Writes one heartbeat; gives back whether the store confirmed it.
-    async fn beat(&self, replica: &Replica, told: &mut bool) -> bool {
+    async fn beat(&self, replica: &ReplicaRecord, told: &mut bool) -> bool {
         let sent = Instant::now();
         // A request that hangs must not use up the lease: a fresh one may get through.
         let answer =

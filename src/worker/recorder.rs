@@ -14,7 +14,7 @@ use super::persist;
 use crate::agent::{Checkpoint, Recorder};
 use crate::clock;
 use crate::domain::approval::task_hash;
-use crate::domain::attempt::{Attempt, AttemptStatus, Progress};
+use crate::domain::attempt::{Attempt, AttemptStatus, RunProgress};
 use crate::domain::budget::Spent;
 use crate::domain::event::Event;
 use crate::domain::failure::Failure;
@@ -56,7 +56,7 @@ impl RunRecorder {
             started_at: now,
             updated_at: now,
             finished_at: None,
-            progress: Progress::default(),
+            progress: RunProgress::default(),
             spec: Some(task_hash(task)),
             checkpoint: None,
             result: None,

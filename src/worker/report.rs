@@ -16,7 +16,7 @@ use crate::domain::attempt::AttemptStatus;
 use crate::domain::budget::Spent;
 use crate::domain::dead_letter::DeadLetter;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::retry::{RetryPolicy, Verdict};
+use crate::domain::retry::{RetryDecision, RetryPolicy};
 use crate::domain::task::{Task, TaskEvent};
 use crate::domain::time::Timestamp;
 use crate::queue::Actor;
@@ -46,8 +46,8 @@ fn decide(ending: Ending, task: &Task, retry: &RetryPolicy, approvals: &Approval
             let (event, outcome) = judge(failure, task, retry, now);
             stopped(event, AttemptStatus::Failed, outcome)
         }
-        Ending::Answered(Outcome { asks, spent, checkpoint, .. }) if !asks.is_empty() => {
-            let asked = asks.iter().map(|call| Approval::of_call(call, approvals, now)).collect();
+        Ending::Answered(Outcome { approvals_requested, spent, checkpoint, .. }) if !approvals_requested.is_empty() => {
+            let asked = approvals_requested.iter().map(|call| Approval::of_call(call, approvals, now)).collect();
             let (event, status) = (TaskEvent::ApprovalNeeded(asked), AttemptStatus::AwaitingApproval);
             Decision { event, status, spent: Some(spent), checkpoint, outcome: "asking" }
         }
@@ -66,11 +66,11 @@ fn decide(ending: Ending, task: &Task, retry: &RetryPolicy, approvals: &Approval
 
 fn judge(failure: Failure, task: &Task, retry: &RetryPolicy, now: Timestamp) -> (TaskEvent, &'static str) {
     match retry.judge(&failure, task.attempt.saturating_add(1), task.max_attempts) {
-        Verdict::RetryIn(ms) => {
+        RetryDecision::RetryIn(ms) => {
             let at = now.plus_millis(i64::try_from(ms).unwrap_or(i64::MAX));
             (TaskEvent::RetryAt(at, failure), "retried")
         }
-        Verdict::GiveUp => (TaskEvent::Failed(failure), "failed"),
+        RetryDecision::GiveUp => (TaskEvent::Failed(failure), "failed"),
     }
 }
 
@@ -119,8 +119,8 @@ impl ReplicaContext {
     ) -> &'static str {
         let (agent, now) = (profile.name.as_str(), clock::now());
         let decision = match ending {
-            Ending::Answered(Outcome { result: Err(failure), spent, checkpoint, asks, .. })
-                if failure.class == FailureClass::Unavailable && asks.is_empty() =>
+            Ending::Answered(Outcome { result: Err(failure), spent, checkpoint, approvals_requested, .. })
+                if failure.class == FailureClass::Unavailable && approvals_requested.is_empty() =>
             {
                 let event = self.put_off(task, profile, &failure, now);
                 Decision::put_off(event, spent, checkpoint)
@@ -264,15 +264,20 @@ mod tests {
             result: Err(failure),
             spent: Spent { steps: 4, ..Spent::default() },
             checkpoint: None,
-            asks: Vec::new(),
+            approvals_requested: Vec::new(),
             memory: None,
         })
     }
 
     #[test]
     fn a_result_completes_the_task_and_is_kept_in_the_attempt() {
-        let outcome =
-            Outcome { result: Ok(json!(7)), spent: Spent::default(), checkpoint: None, asks: Vec::new(), memory: None };
+        let outcome = Outcome {
+            result: Ok(json!(7)),
+            spent: Spent::default(),
+            checkpoint: None,
+            approvals_requested: Vec::new(),
+            memory: None,
+        };
         let mut decision = judged(Ending::Answered(outcome), 0);
         assert_eq!(decision.event, TaskEvent::Completed(json!(7)));
         assert_eq!(decision.end().result, Some(json!(7)));

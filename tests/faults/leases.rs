@@ -6,7 +6,7 @@ use qdrant_client::qdrant::{PointStruct, UpsertPointsBuilder};
 use qdrant_client::{Payload, Qdrant};
 use qron::clock;
 use qron::domain::id::TaskId;
-use qron::domain::replica::Replica;
+use qron::domain::replica::ReplicaRecord;
 use qron::domain::task::{Claim, Task, TaskStatus};
 use serde_json::json;
 
@@ -49,7 +49,7 @@ async fn ten_thousand_claims_that_cannot_be_rescued_do_not_hide_one_that_can() {
     let claim = Claim { token: "of the dead".to_owned(), owner: "dead".to_owned() };
     assert_eq!(store.claim(&[task.id], &claim, clock::now()).await.expect("claimed").len(), 1);
 
-    let mut living: Replica = serde_json::from_value(json!({
+    let mut living: ReplicaRecord = serde_json::from_value(json!({
         "id": "living", "host": "here", "version": "1", "started_at": 0, "updated_at": 0, "heartbeat": 0,
         "draining": false, "agents": [], "cpu": 0.0, "memory_bytes": 0,
     }))

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use qron::domain::approval::Verdict;
+use qron::domain::approval::ApprovalOutcome;
 use qron::domain::event::EventKind;
 use qron::domain::failure::{BudgetLimit, FailureClass};
 use qron::domain::schedule::due::SkipReason;
@@ -114,7 +114,8 @@ fn every_counter_with_labels_is_at_zero_before_anything_happened() {
 #[test]
 fn the_known_values_are_those_of_the_code() {
     let known = include_str!("../../src/telemetry/known_labels.rs");
-    let verdicts = [Verdict::Approved, Verdict::Denied, Verdict::Expired].map(Verdict::as_str);
+    let verdicts =
+        [ApprovalOutcome::Approved, ApprovalOutcome::Denied, ApprovalOutcome::Expired].map(ApprovalOutcome::as_str);
     let reasons =
         [SkipReason::Missed, SkipReason::Overlap, SkipReason::Replaced, SkipReason::QueueFull, SkipReason::Removed]
             .map(SkipReason::as_str);

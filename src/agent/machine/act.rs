@@ -7,20 +7,20 @@ use serde_json::{Map, Value};
 
 use super::consent::{Consent, consent};
 use super::state::{ActCall, CallStatus, Status, Step, as_known};
-use super::{Machine, ModelCall, checking, prompts, schema};
+use super::{Machine, ModelCall, plan_check, prompts, schema};
 use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCall};
 use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
 use crate::domain::id::derived;
 use crate::domain::json;
 use crate::domain::plan::check_targets;
-use crate::domain::tool::{FAIL_STEP, ToolCall, ToolResult, meant};
+use crate::domain::tool::{FAIL_STEP, ToolCall, ToolResult, resolve_name};
 
 /// Tools called in one turn; further ones are refused.
 const MAX_CALLS_PER_TURN: usize = 16;
 /// Turns in a row in which the model may say nothing.
 const MAX_EMPTY_TURNS: u32 = 3;
 /// Same call, same result: so often until the model is told. The next one fails the step.
-const CIRCLES: u32 = 3;
+const MAX_REPEATED_CALLS: u32 = 3;
 
 /// Id of the model turn of `step` that is in flight.
 pub(super) fn turn_in_flight(step: &Step) -> Option<String> {
@@ -49,7 +49,7 @@ impl Machine {
                 continue;
             }
             let Some(mut call) = self.turn(index) else { continue };
-            match self.admit(&mut call) {
+            match self.reserve(&mut call) {
                 Ok(true) => {
                     if let Status::Acting(act) = &mut self.state.steps[index].status {
                         act.in_flight = true;
@@ -118,7 +118,7 @@ impl Machine {
         };
         if let Some(exhausted) = reply.exhausted {
             // The turn is taken again with a higher limit, and does not count.
-            if let Err(failure) = self.outgrow(&reply.model, exhausted) {
+            if let Err(failure) = self.raise_output_limit(&reply.model, exhausted) {
                 self.fail(index, failure);
             }
             return;
@@ -171,12 +171,12 @@ impl Machine {
                 let free = (ordinal..=u32::MAX).map(|number| format!("c{number:08}")).find(|id| ids.insert(id.clone()));
                 call.id = free.unwrap_or_default();
             }
-            if let Some(tool) = meant(&call.tool, &known) {
+            if let Some(tool) = resolve_name(&call.tool, &known) {
                 tool.clone_into(&mut call.tool);
             }
             let arguments = read_arguments(&call.arguments).map(|mut arguments| {
                 if let Some(tool) = self.tool(&call.tool) {
-                    checking::as_text(&mut arguments, &tool.parameters);
+                    plan_check::stringify_for(&mut arguments, &tool.parameters);
                 }
                 arguments
             });
@@ -271,25 +271,25 @@ impl Machine {
         if act.calls.iter().any(|call| !matches!(call.status, CallStatus::Returned(_))) {
             return;
         }
-        let mut circling: Option<(String, u32)> = None;
+        let mut repeated: Option<(String, u32)> = None;
         for call in std::mem::take(&mut act.calls) {
             let CallStatus::Returned(content) = call.status else { continue };
             let same = derived(&[&call.tool, &call.arguments.to_string(), &content]);
             let times = act.seen.entry(same).and_modify(|times| *times = times.saturating_add(1)).or_insert(1);
-            if *times >= CIRCLES {
-                circling = Some((call.tool, *times));
+            if *times >= MAX_REPEATED_CALLS {
+                repeated = Some((call.tool, *times));
             }
             act.messages.push(Message::Tool { call_id: call.requested, content });
         }
-        let Some((tool, times)) = circling else { return };
-        if act.told {
+        let Some((tool, times)) = repeated else { return };
+        if act.was_warned {
             let reason = format!(
                 "going in circles: {tool:?} was called {times} times with the same arguments and the same result"
             );
             self.fail(index, Failure::permanent(reason));
         } else {
-            act.told = true;
-            act.messages.push(Message::User { content: prompts::CIRCLES.to_owned() });
+            act.was_warned = true;
+            act.messages.push(Message::User { content: prompts::REPEATED_CALL.to_owned() });
         }
     }
 }

@@ -2,7 +2,7 @@
 //! agent's profile and in the plan that came with the task, and what was decided is in the task.
 
 use super::Setup;
-use crate::domain::approval::{Need, call_hash};
+use crate::domain::approval::{ApprovalRequirement, call_hash};
 use crate::domain::failure::Failure;
 use crate::domain::plan::PlanStep;
 use crate::domain::tool::ToolCall;
@@ -34,10 +34,11 @@ pub(super) fn consent(setup: &Setup, step: &PlanStep, revision: u32, call: &Tool
 fn is_needed(setup: &Setup, step: &PlanStep, revision: u32, tool: &str) -> bool {
     let listed = setup.needs_approval.iter().any(|name| name == "*" || name == tool);
     // A plan made anew must not get around what the plan of the task asks for.
-    let planned = setup.plan.iter().flat_map(|plan| &plan.steps).filter(|step| step.approval == Need::Required);
+    let planned =
+        setup.plan.iter().flat_map(|plan| &plan.steps).filter(|step| step.approval == ApprovalRequirement::Required);
     let outlives = |given: &PlanStep| match &given.tool {
         Some(given) => given == tool,
         None => revision > 0,
     };
-    listed || step.approval == Need::Required || planned.into_iter().any(outlives)
+    listed || step.approval == ApprovalRequirement::Required || planned.into_iter().any(outlives)
 }

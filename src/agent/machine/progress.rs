@@ -2,16 +2,16 @@
 
 use super::Machine;
 use super::state::{Phase, Status, Step};
-use crate::domain::attempt::Progress;
+use crate::domain::attempt::RunProgress;
 
 impl Machine {
     /// How far the run is.
     #[must_use]
-    pub fn progress(&self) -> Progress {
+    pub fn progress(&self) -> RunProgress {
         let count = |steps: usize| u32::try_from(steps).unwrap_or(u32::MAX);
         let abandoned = self.state.abandoned.len();
         let ended = self.state.steps.iter().filter(|step| step.has_ended()).count();
-        Progress {
+        RunProgress {
             done: count(abandoned + ended),
             total: count(abandoned + self.state.steps.len()),
             note: self.doing(),

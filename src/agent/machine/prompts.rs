@@ -15,7 +15,7 @@ use crate::domain::conversation::Message;
 use crate::domain::failure::Failure;
 use crate::domain::handover::{MAX_HANDOVER_BYTES, PARENT};
 use crate::domain::json::Size;
-use crate::domain::memory::Recalled;
+use crate::domain::memory::RecalledMemory;
 use crate::domain::plan::{Outputs, PlanStep, referenced, target, unescaped};
 use crate::domain::tool::{FAIL_STEP, ToolSpec};
 
@@ -195,7 +195,7 @@ pub(super) fn too_many_calls(limit: usize) -> String {
     format!("Not called: at most {limit} tools can be called in one turn.")
 }
 
-pub(super) const CIRCLES: &str = "You have made the same call with the same arguments and got the same result several times. \
+pub(super) const REPEATED_CALL: &str = "You have made the same call with the same arguments and got the same result several times. \
     Doing it again fails the step: do something else, or give the answer of the step, or call fail_step.";
 pub(super) const EMPTY_TURN: &str =
     "Your answer was empty. Call a tool, give the output of the step, or call fail_step with the reason.";
@@ -212,14 +212,14 @@ fn tools(specs: &[Arc<ToolSpec>]) -> String {
     format!("Tools:\n{}", lines.join("\n"))
 }
 
-fn memories(recalled: &[Recalled]) -> String {
+fn memories(recalled: &[RecalledMemory]) -> String {
     if recalled.is_empty() {
         return String::new();
     }
     let limit = share(recalled.len()).min(4_000);
     let blocks: Vec<String> = recalled
         .iter()
-        .map(|Recalled { memory, .. }| {
+        .map(|RecalledMemory { memory, .. }| {
             let (name, ended) =
                 if memory.succeeded { ("past-success", "succeeded") } else { ("past-failure", "FAILED") };
             let text = format!(

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::statement;
-use crate::domain::approval::Need;
+use crate::domain::approval::ApprovalRequirement;
 use crate::domain::conversation::ResponseSchema;
 use crate::domain::json::read;
 use crate::domain::plan::PlanStep;
@@ -113,7 +113,7 @@ fn read_step(number: usize, written: &Value) -> Result<PlanStep, String> {
         depends_on: first(&["depends_on", "after"]).map(texts_of).unwrap_or_default(),
         capability: text(&["capability"]),
         estimated_s: first(&["estimated_s"]).and_then(seconds),
-        approval: Need::None,
+        approval: ApprovalRequirement::None,
     })
 }
 

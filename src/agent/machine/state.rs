@@ -32,10 +32,11 @@ pub(super) struct State {
     pub(super) revision: u32,
     pub(super) spent: Spent,
     /// Tokens and cost of the most expensive model call so far.
-    pub(super) dearest: Outlay,
+    #[serde(rename = "dearest")]
+    pub(super) costliest: Reservation,
     /// What the model calls in flight may take, by their id.
     #[serde(default)]
-    pub(super) reserved: BTreeMap<String, Outlay>,
+    pub(super) reserved: BTreeMap<String, Reservation>,
     /// Set when the run must end as soon as nothing is in flight.
     pub(super) stopping: Option<Failure>,
     /// How the run ended, in the phase it was in.
@@ -44,7 +45,7 @@ pub(super) struct State {
 
 /// What a model call takes, or may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Outlay {
+pub(super) struct Reservation {
     #[serde(deserialize_with = "number::count")]
     pub(super) tokens: u64,
     #[serde(deserialize_with = "number::amount")]
@@ -54,15 +55,15 @@ pub(super) struct Outlay {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Phase {
-    Planning(Asking),
-    Replanning(Asking),
+    Planning(OpenQuestion),
+    Replanning(OpenQuestion),
     Steps,
-    Answering(Asking),
+    Answering(OpenQuestion),
 }
 
 /// A structured question, with the answers to it that could not be used.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Asking {
+pub(super) struct OpenQuestion {
     pub(super) in_flight: bool,
     pub(super) rejected: Vec<Rejected>,
 }
@@ -129,7 +130,8 @@ pub(super) struct Act {
     /// How often a call with the same arguments gave the same result.
     pub(super) seen: BTreeMap<Uuid, u32>,
     /// Whether the model has been told that it goes in circles.
-    pub(super) told: bool,
+    #[serde(rename = "told")]
+    pub(super) was_warned: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -172,7 +174,7 @@ impl State {
             abandoned: Vec::new(),
             revision: 0,
             spent: Spent::default(),
-            dearest: Outlay::default(),
+            costliest: Reservation::default(),
             reserved: BTreeMap::new(),
             stopping: None,
             ended: None,
@@ -184,20 +186,20 @@ impl State {
     }
 
     /// Model calls in flight.
-    pub(super) fn asking(&self) -> u32 {
-        let asked = match &self.phase {
-            Phase::Planning(asking) | Phase::Replanning(asking) | Phase::Answering(asking) => {
-                u32::from(asking.in_flight)
-            }
+    pub(super) fn model_calls_in_flight(&self) -> u32 {
+        let structured = match &self.phase {
+            Phase::Planning(model_calls_in_flight)
+            | Phase::Replanning(model_calls_in_flight)
+            | Phase::Answering(model_calls_in_flight) => u32::from(model_calls_in_flight.in_flight),
             Phase::Steps => 0,
         };
         let acting = self.steps.iter().filter(|step| matches!(&step.status, Status::Acting(act) if act.in_flight));
-        asked + u32::try_from(acting.count()).unwrap_or(u32::MAX)
+        structured + u32::try_from(acting.count()).unwrap_or(u32::MAX)
     }
 
     /// Whether any call is in flight.
     pub(super) fn is_busy(&self) -> bool {
-        self.asking() > 0 || self.steps.iter().any(Step::has_tool_in_flight)
+        self.model_calls_in_flight() > 0 || self.steps.iter().any(Step::has_tool_in_flight)
     }
 
     /// Failures of the plan in force, in its order.

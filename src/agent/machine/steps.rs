@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 
 use super::consent::{Consent, consent};
-use super::state::{Act, Asking, CallStatus, Phase, Status, Step, as_known, unknown_outcome};
-use super::{Action, Machine, checking};
+use super::state::{Act, CallStatus, OpenQuestion, Phase, Status, Step, as_known, unknown_outcome};
+use super::{Action, Machine, plan_check};
 use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
 use crate::domain::json::Size;
@@ -54,7 +54,7 @@ impl Machine {
         }
         let held_back = self.held_back();
         if !held_back.is_empty() {
-            return Some(Action::Ask(held_back));
+            return Some(Action::AwaitApproval(held_back));
         }
         // Otherwise a step failed while its call was prepared, and others are blocked by it or go on without it.
         if self.state.steps.iter().all(Step::has_ended) {
@@ -219,7 +219,7 @@ impl Machine {
             }
         };
         if let Some(tool) = self.tool(tool) {
-            checking::as_text(&mut arguments, &tool.parameters);
+            plan_check::stringify_for(&mut arguments, &tool.parameters);
         }
         Ok(ToolCall { id: step.call_id(1), step: step.plan.id.clone(), tool: tool.to_owned(), arguments })
     }
@@ -289,15 +289,15 @@ impl Machine {
     }
 
     pub(super) fn can_replan(&self) -> bool {
-        self.asks_model() && self.state.spent.replans < self.setup.budget.max_replans
+        self.needs_model() && self.state.spent.replans < self.setup.budget.max_replans
     }
 
     /// All steps have ended: answer, plan anew, or end.
     fn settle(&mut self) {
         let failures = self.state.failures();
         if failures.is_empty() {
-            if self.asks_model() {
-                self.state.phase = Phase::Answering(Asking::default());
+            if self.needs_model() {
+                self.state.phase = Phase::Answering(OpenQuestion::default());
             } else {
                 let result = self.aggregate();
                 self.end(Ok(result));
@@ -307,7 +307,7 @@ impl Machine {
         let may_pass = failures.iter().all(|failure| failure.class.is_retryable());
         if self.can_replan() && (self.setup.last_attempt || !may_pass) {
             self.state.spent.replans = self.state.spent.replans.saturating_add(1);
-            self.state.phase = Phase::Replanning(Asking::default());
+            self.state.phase = Phase::Replanning(OpenQuestion::default());
             return;
         }
         self.end(Err(weightiest(failures)));
@@ -338,7 +338,7 @@ impl Machine {
     }
 
     /// Prepares a step for going on in another process.
-    pub(super) fn pick_up_step(&mut self, index: usize, is_requeued: bool) {
+    pub(super) fn resume_step(&mut self, index: usize, is_requeued: bool) {
         let step = &mut self.state.steps[index];
         match &mut step.status {
             Status::Pending | Status::Done { .. } => {}
@@ -351,13 +351,13 @@ impl Machine {
             }
             Status::Acting(act) => {
                 act.in_flight = false;
-                self.pick_up_calls(index);
+                self.resume_calls(index);
             }
             Status::Failed { failure, act } => {
                 let may_pass = failure.class.is_retryable();
                 if may_pass && act.is_some() {
                     step.status = act.take().map_or(Status::Pending, Status::Acting);
-                    self.pick_up_calls(index);
+                    self.resume_calls(index);
                 } else if may_pass || is_requeued {
                     step.status = Status::Pending;
                 }
@@ -365,7 +365,7 @@ impl Machine {
         }
     }
 
-    fn pick_up_calls(&mut self, index: usize) {
+    fn resume_calls(&mut self, index: usize) {
         let Status::Acting(act) = &self.state.steps[index].status else { return };
         let is_open = |call: &&super::state::ActCall| {
             call.status == CallStatus::Started

@@ -15,7 +15,7 @@ use crate::domain::tool::Effect;
 
 mod abuse;
 mod acting;
-mod asking_people;
+mod approvals;
 mod bounds;
 mod loading;
 mod planning;

@@ -2,13 +2,13 @@
 
 use super::Machine;
 use super::state::Step;
-use crate::domain::handover::{HandedOver, hand_over};
+use crate::domain::handover::{HandoverDraft, hand_over};
 use crate::domain::tool::ToolCall;
 use crate::domain::tree::TreeAccount;
 
 /// What the machine knows of the account of its tree.
 #[derive(Clone, Debug)]
-pub(super) enum Account {
+pub(super) enum TreeState {
     /// The task is alone in its tree: its own budget is all that holds.
     Alone,
     /// It must be read before the next model call.
@@ -20,7 +20,7 @@ pub(super) enum Account {
     Read(Box<TreeAccount>),
 }
 
-impl Account {
+impl TreeState {
     pub(super) fn known(&self) -> Option<&TreeAccount> {
         match self {
             Self::Read(account) => Some(account),
@@ -33,23 +33,23 @@ impl Machine {
     /// Says that others spend from the budget of the tree, so that its account is read before the next model call
     /// ([`Action::ReadTree`](super::Action::ReadTree)), whatever was known of it.
     pub fn forget_tree(&mut self) {
-        self.tree = Account::Unread { is_wanted: false };
+        self.tree = TreeState::Unread { is_wanted: false };
     }
 
     /// Supplies the account of the tree that the task belongs to: no model call begins over its limits.
     pub fn set_tree(&mut self, account: TreeAccount) {
-        self.tree = Account::Read(Box::new(account));
+        self.tree = TreeState::Read(Box::new(account));
     }
 
     /// Whether a model call waits for the account of the tree.
     pub(super) const fn wants_tree(&self) -> bool {
-        matches!(self.tree, Account::Unread { is_wanted: true })
+        matches!(self.tree, TreeState::Unread { is_wanted: true })
     }
 
     /// Goal and plan of the task that `call` makes, with references in place of the outputs that a step of the plan puts into
     /// them. `None` for calls that the model makes itself: their words are its own.
     #[must_use]
-    pub fn handed_over(&self, call: &ToolCall) -> Option<HandedOver> {
+    pub fn handed_over(&self, call: &ToolCall) -> Option<HandoverDraft> {
         let is_this = |step: &&Step| step.plan.tool.is_some() && step.call_id(1) == call.id;
         let step = self.state.steps.iter().find(is_this)?;
         // The call was made of the same references.

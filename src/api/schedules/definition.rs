@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::domain::schedule::duration::parse_duration_ms;
-use crate::domain::schedule::template::{Template, Words};
-use crate::domain::schedule::timing::Spec;
+use crate::domain::schedule::template::{Placeholders, Template};
+use crate::domain::schedule::timing::Recurrence;
 use crate::domain::schedule::zone::Zone;
 use crate::domain::schedule::{CatchUp, DEFAULT_WINDOW_MS, Definition, MAX_JITTER_MS, Overlap};
 use crate::domain::task::TaskSpec;
@@ -34,7 +34,7 @@ pub(in crate::api) struct Body {
 
 /// What a body says about times.
 pub(super) struct Times {
-    pub(super) spec: Spec,
+    pub(super) spec: Recurrence,
     pub(super) zone: Zone,
     pub(super) start: Option<Timestamp>,
     pub(super) end: Option<Timestamp>,
@@ -60,9 +60,9 @@ impl Body {
         let (start, end) = (time("start", &self.start), time("end", &self.end));
         let at = time("at", &self.at);
         let spec = match (&self.cron, &self.every, &self.at) {
-            (Some(cron), None, None) => Some(Spec::Cron(cron.trim().to_owned())),
-            (None, Some(every), None) => length("every", every, errors).map(Spec::EveryMs),
-            (None, None, Some(_)) => at.map(Spec::At),
+            (Some(cron), None, None) => Some(Recurrence::Cron(cron.trim().to_owned())),
+            (None, Some(every), None) => length("every", every, errors).map(Recurrence::EveryMs),
+            (None, None, Some(_)) => at.map(Recurrence::At),
             _ => {
                 errors.push("give exactly one of cron, every and at".to_owned());
                 None
@@ -91,7 +91,7 @@ impl Body {
             errors.push(format!("task: a step must not be called {step:?}, since ${{{step}}} is a placeholder"));
         }
         let Some(Times { spec, zone, start, end }) = times.filter(|_| errors.is_empty()) else { return Err(errors) };
-        let filled = task.filled(&Words::new(id, now, now, zone)).map_err(|error| vec![error])?;
+        let filled = task.render(&Placeholders::new(id, now, now, zone)).map_err(|error| vec![error])?;
         let mut order = filled.into_spec(now).map_err(|error| vec![format!("task: {error}")])?;
         // A goal is as long as what it says.
         order.goal = order.goal.trim().to_owned();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::replica::{AgentPresence, Replica};
+use crate::domain::replica::{AgentPresence, ReplicaRecord};
 use crate::domain::time::Timestamp;
 
 /// How an agent of some replica is.
@@ -68,7 +68,7 @@ pub struct ModelView {
 
 impl AgentView {
     /// The agents of `replica` as they are at `now`.
-    pub(in crate::api) fn of(replica: &Replica, lease_ms: u64, now: Timestamp) -> Vec<Self> {
+    pub(in crate::api) fn of(replica: &ReplicaRecord, lease_ms: u64, now: Timestamp) -> Vec<Self> {
         let health = if now.millis_since(replica.updated_at) > lease_ms {
             Health::Silent
         } else if replica.draining {

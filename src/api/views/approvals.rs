@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::approval::{Approval, Subject, Verdict};
+use crate::domain::approval::{Approval, ApprovalOutcome, Subject};
 use crate::domain::id::TaskId;
 use crate::domain::task::Task;
 use crate::domain::time::Timestamp;
@@ -31,7 +31,7 @@ pub struct ApprovalView {
     pub expires_at: Option<String>,
     /// What was decided; absent while it is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verdict: Option<Verdict>,
+    pub verdict: Option<ApprovalOutcome>,
     /// Who decided, by their own account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
@@ -58,7 +58,7 @@ impl From<&Approval> for ApprovalView {
             step,
             tool,
             arguments,
-            asked_at: approval.asked_at.to_rfc3339(),
+            asked_at: approval.requested_at.to_rfc3339(),
             expires_at: approval.expires_at.map(Timestamp::to_rfc3339),
             verdict: decision.map(|decision| decision.verdict),
             by: decision.and_then(|decision| decision.by.clone()),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Listing;
-use crate::domain::control::{Pause, PauseOutcome};
+use crate::domain::pause::{Pause, PauseOutcome};
 
 /// What became of a request to pause something.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::tasks::TaskView;
 use crate::domain::id::TaskId;
 use crate::domain::schedule::template::Template;
-use crate::domain::schedule::timing::{Spec, Timing};
+use crate::domain::schedule::timing::{Recurrence, Timing};
 use crate::domain::schedule::zone::Zone;
 use crate::domain::schedule::{CatchUp, Overlap, Schedule};
 use crate::domain::task::{Task, TaskStatus};
@@ -71,9 +71,9 @@ impl ScheduleView {
         let next = timing.map_or_else(Vec::new, |timing| upcoming(&timing, zone, progress.cursor, count));
         let (mut cron, mut every, mut at) = (None, None, None);
         match definition.spec {
-            Spec::Cron(text) => cron = Some(text),
-            Spec::EveryMs(ms) => every = Some(ms / 1000),
-            Spec::At(time) => at = Some(time.to_rfc3339()),
+            Recurrence::Cron(text) => cron = Some(text),
+            Recurrence::EveryMs(ms) => every = Some(ms / 1000),
+            Recurrence::At(time) => at = Some(time.to_rfc3339()),
         }
         Self {
             id: schedule.id,

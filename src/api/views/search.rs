@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::TaskId;
-use crate::domain::memory::Recalled;
+use crate::domain::memory::RecalledMemory;
 
 /// A finished task that is alike what was searched for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,8 +26,8 @@ pub struct Found {
     pub score: f32,
 }
 
-impl From<Recalled> for Found {
-    fn from(Recalled { memory, score }: Recalled) -> Self {
+impl From<RecalledMemory> for Found {
+    fn from(RecalledMemory { memory, score }: RecalledMemory) -> Self {
         Self {
             task_id: memory.task_id,
             goal: memory.goal,

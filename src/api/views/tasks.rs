@@ -10,7 +10,7 @@ use super::artifacts::ArtifactView;
 use super::steps::StepView;
 use super::tree::TreeView;
 use crate::clock;
-use crate::domain::attempt::{Attempt, AttemptStatus, Progress};
+use crate::domain::attempt::{Attempt, AttemptStatus, RunProgress};
 use crate::domain::budget::Spent;
 use crate::domain::dependency::OnDependencyFailure;
 use crate::domain::event::{Event, Level};
@@ -218,7 +218,7 @@ impl WaitView {
             next_try: next.map(Timestamp::to_rfc3339),
             times: wait.times,
             cause: wait.cause.message.clone(),
-            text: wait.told(next),
+            text: wait.describe(next),
         }
     }
 }
@@ -292,7 +292,7 @@ pub struct TaskDetail {
     #[serde(flatten)]
     pub task: TaskView,
     /// How far its newest attempt is.
-    pub progress: Option<Progress>,
+    pub progress: Option<RunProgress>,
     /// Its attempts, oldest first.
     pub attempts: Vec<AttemptView>,
     /// What happened, oldest first.
@@ -319,7 +319,7 @@ pub struct AttemptView {
     /// When it ended.
     pub finished_at: Option<String>,
     /// How far it is.
-    pub progress: Progress,
+    pub progress: RunProgress,
     /// What came of it.
     pub result: Option<Value>,
     /// Why it failed.

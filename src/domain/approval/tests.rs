@@ -43,7 +43,7 @@ fn asked() -> Task {
 fn approved() -> Task {
     let mut task = asked();
     let ruling = Ruling { hashes: vec![task.approvals[0].hash.clone()], by: None, note: None };
-    assert!(rule(&mut task.approvals, &ruling, Verdict::Approved, NOW));
+    assert!(apply_ruling(&mut task.approvals, &ruling, ApprovalOutcome::Approved, NOW));
     task
 }
 
@@ -81,7 +81,7 @@ fn a_task_runs_only_as_it_was_approved() {
     assert!(!is_unapproved(&later), "when it runs is no question");
     let mut denied = asked();
     let ruling = Ruling { hashes: vec![denied.approvals[0].hash.clone()], by: None, note: None };
-    rule(&mut denied.approvals, &ruling, Verdict::Denied, NOW);
+    apply_ruling(&mut denied.approvals, &ruling, ApprovalOutcome::Denied, NOW);
     assert!(is_unapproved(&denied));
 }
 
@@ -91,17 +91,17 @@ fn a_changed_task_asks_another_question() {
         let mut task = asked();
         let before = task.approvals[0].hash.clone();
         change(&mut task);
-        ask_about_now(&mut task);
+        rebind_open_question(&mut task);
         let ruling = Ruling { hashes: vec![before], by: None, note: None };
-        assert!(!rule(&mut task.approvals, &ruling, Verdict::Approved, NOW), "{what}");
+        assert!(!apply_ruling(&mut task.approvals, &ruling, ApprovalOutcome::Approved, NOW), "{what}");
         let ruling = Ruling { hashes: vec![task.approvals[0].hash.clone()], by: None, note: None };
-        assert!(rule(&mut task.approvals, &ruling, Verdict::Approved, NOW), "{what}");
+        assert!(apply_ruling(&mut task.approvals, &ruling, ApprovalOutcome::Approved, NOW), "{what}");
         assert!(!is_unapproved(&task), "{what}");
     }
     let mut decided = approved();
     decided.goal = "pay eve".into();
     let before = decided.clone();
-    ask_about_now(&mut decided);
+    rebind_open_question(&mut decided);
     assert_eq!(decided, before, "what was decided stays as it was");
 }
 
@@ -111,14 +111,14 @@ fn nothing_is_decided_after_its_time() {
     let ruling = Ruling { hashes: vec![asked[0].hash.clone()], by: None, note: None };
     let late = NOW.plus_millis(60_000);
     assert!(!expire(&mut asked, late.plus_millis(-1)));
-    assert!(!rule(&mut asked, &ruling, Verdict::Approved, late));
+    assert!(!apply_ruling(&mut asked, &ruling, ApprovalOutcome::Approved, late));
     assert!(expire(&mut asked, late));
     assert!(asked[0].refusal().expect("refused").message.contains("in time"));
-    assert!(!rule(&mut asked, &ruling, Verdict::Approved, NOW), "decided once");
+    assert!(!apply_ruling(&mut asked, &ruling, ApprovalOutcome::Approved, NOW), "decided once");
 }
 
 #[test]
 fn zero_seconds_are_any_time() {
     let asked = Approval::of_call(&call(json!({})), &ApprovalPolicy { expire_s: 0 }, NOW);
-    assert!(!asked.is_over(Timestamp::from_millis(i64::MAX)));
+    assert!(!asked.has_expired(Timestamp::from_millis(i64::MAX)));
 }

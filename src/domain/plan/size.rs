@@ -98,7 +98,7 @@ mod tests {
         let around = text(0).steps[0].bytes();
         let references = |count: usize| step("a", &json!("${b}".repeat(count)));
         let names = |count: usize| json!({"id": "a", "tool": "t", "depends_on": vec!["b"; count]});
-        let told = json!({"id": "a", "instruction": "${b} ".repeat(MAX_STEP_REFERENCES + 1)});
+        let over = json!({"id": "a", "instruction": "${b} ".repeat(MAX_STEP_REFERENCES + 1)});
         let nested = |levels: usize| step("a", &(0..levels).fold(json!(1), |inner, _| json!([inner])));
         let values = |count: usize| step("a", &Value::Array(vec![json!({"": 0}); count]));
         let many = |steps: usize| plan(vec![references(MAX_STEP_REFERENCES); steps]);
@@ -109,7 +109,7 @@ mod tests {
             (plan(vec![nested(12)]), plan(vec![nested(13)]), "plan is nested deeper than 16 levels"),
             (plan(vec![references(400)]), plan(vec![references(401)]), "step \"a\" has 401 references"),
             (plan(vec![names(400)]), plan(vec![names(401)]), "step \"a\" has 401 references"),
-            (plan(vec![]), plan(vec![told]), "step \"a\" has 401 references"),
+            (plan(vec![]), plan(vec![over]), "step \"a\" has 401 references"),
             (many(10), many(11), "the plan has 4400 references"),
         ] {
             assert_eq!(inside.check_size(), Ok(()), "{error}");

@@ -56,8 +56,8 @@ impl Decoded {
             let place = places[at].start..places[at + length - 1].end;
             is_changed |= length > 1 || letter.is_none();
             match letter {
-                Some(Letter::Byte(byte)) => next.push(byte, place),
-                Some(Letter::Char(letter)) => {
+                Some(Unescaped::Byte(byte)) => next.push(byte, place),
+                Some(Unescaped::Char(letter)) => {
                     let mut bytes = [0; 4];
                     letter.encode_utf8(&mut bytes).bytes().for_each(|byte| next.push(byte, place.clone()));
                 }
@@ -79,37 +79,38 @@ impl Layer {
 }
 
 /// What an escape stands for.
-enum Letter {
+enum Unescaped {
     Byte(u8),
     Char(char),
 }
 
 /// What the beginning of `text` stands for, `None` for nothing, and how many bytes long it is.
-fn unit(text: &[u8]) -> (Option<Letter>, usize) {
+fn unit(text: &[u8]) -> (Option<Unescaped>, usize) {
     match text[0] {
         b'\n' | b'\r' => (None, 1),
-        b'%' => hex(text.get(1..3)).map_or((Some(Letter::Byte(b'%')), 1), |code| (byte(code), 3)),
+        b'%' => hex(text.get(1..3)).map_or((Some(Unescaped::Byte(b'%')), 1), |code| (byte(code), 3)),
         b'\\' => backslash(text),
-        b'&' => reference(text)
-            .map_or((Some(Letter::Byte(b'&')), 1), |(code, length)| (char::from_u32(code).map(Letter::Char), length)),
-        byte => (Some(Letter::Byte(byte)), 1),
+        b'&' => reference(text).map_or((Some(Unescaped::Byte(b'&')), 1), |(code, length)| {
+            (char::from_u32(code).map(Unescaped::Char), length)
+        }),
+        byte => (Some(Unescaped::Byte(byte)), 1),
     }
 }
 
 /// A byte that is written as its code.
-fn byte(code: u32) -> Option<Letter> {
-    u8::try_from(code).ok().map(Letter::Byte)
+fn byte(code: u32) -> Option<Unescaped> {
+    u8::try_from(code).ok().map(Unescaped::Byte)
 }
 
 /// An escape of JSON or of a programming language.
-fn backslash(text: &[u8]) -> (Option<Letter>, usize) {
-    let plain = (Some(Letter::Byte(b'\\')), 1);
+fn backslash(text: &[u8]) -> (Option<Unescaped>, usize) {
+    let plain = (Some(Unescaped::Byte(b'\\')), 1);
     match text.get(1) {
         // A code below 256 is a letter here, and not a byte of one.
-        Some(b'u') => hex(text.get(2..6)).map_or(plain, |code| (char::from_u32(code).map(Letter::Char), 6)),
+        Some(b'u') => hex(text.get(2..6)).map_or(plain, |code| (char::from_u32(code).map(Unescaped::Char), 6)),
         Some(b'x') => hex(text.get(2..4)).map_or(plain, |code| (byte(code), 4)),
         Some(b'n' | b'r') => (None, 2),
-        Some(letter @ (b'\\' | b'/' | b'"' | b'\'')) => (Some(Letter::Byte(*letter)), 2),
+        Some(letter @ (b'\\' | b'/' | b'"' | b'\'')) => (Some(Unescaped::Byte(*letter)), 2),
         _ => plain,
     }
 }

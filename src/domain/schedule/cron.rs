@@ -6,7 +6,7 @@
 use croner::parser::CronParser;
 use croner::{Cron, errors::CronError};
 use grammar::{FIELDS, Field, Part};
-use search::Search;
+use search::WallClockSearch;
 
 mod grammar;
 mod search;
@@ -69,7 +69,7 @@ pub enum InvalidCron {
 #[derive(Clone, Debug)]
 pub struct CronExpression {
     cron: Cron,
-    search: Search,
+    search: WallClockSearch,
 }
 
 impl CronExpression {
@@ -125,7 +125,7 @@ impl CronExpression {
                 |(part, reason)| wrong(part, reason),
             )
         })?;
-        let search = Search::new(&cron);
+        let search = WallClockSearch::new(&cron);
         Ok(Self { cron, search })
     }
 

@@ -2,21 +2,21 @@
 //!
 //! Decided from the schedule as it is stored and the tasks of earlier firings that are alive. Replicas that decide at
 //! the same time may differ about an overlap; the first one to announce what starts settles it. `missed` sorts what has
-//! come, `overlap` finds out what may start, `asked` is what people ask for, and `round` is what is to be done.
+//! come, `overlap` finds out what may start, `asked` is what people ask for, and `plan` is what is to be done.
 
 use super::timing::InvalidTiming;
-use super::{BACKFILL, CAUGHT_UP, FIRE_CAUSE, Progress, Queued, Schedule};
+use super::{BACKFILL, CAUGHT_UP, FIRE_CAUSE, QueuedFiring, Schedule, ScheduleProgress};
 use crate::domain::id::TaskId;
 use crate::domain::task::Task;
 use crate::domain::time::Timestamp;
-use missed::Come;
-use overlap::Draft;
-pub use round::{Cause, Round, Skip, SkipReason, Start, Summary};
+use due_firings::DueFirings;
+pub use firing_plan::{FiringCause, FiringPlan, FiringSkip, FiringStart, SkipReason, SkipSummary};
+use firing_planner::FiringPlanner;
 
-pub mod asked;
-mod missed;
-mod overlap;
-mod round;
+mod due_firings;
+mod firing_plan;
+mod firing_planner;
+pub mod manual_trigger;
 #[cfg(test)]
 mod tests;
 
@@ -33,14 +33,14 @@ const MAX_AHEAD_MS: i64 = 3_600_000;
 
 /// A task of a schedule that has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Alive {
+pub struct LiveTask {
     /// Its id.
     pub id: TaskId,
     /// Whether it makes up for a firing that did not run in its time.
     pub makes_up: bool,
 }
 
-impl Alive {
+impl LiveTask {
     /// What `task` is to the firings of its schedule.
     #[must_use]
     pub fn of(task: &Task) -> Self {
@@ -51,7 +51,7 @@ impl Alive {
 
 /// When something may come of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum NextCheck {
     /// Now: a firing has come.
     Now,
     /// When tasks have ended: firings wait for that.
@@ -66,30 +66,30 @@ pub enum Look {
 ///
 /// # Errors
 /// [`InvalidTiming`] when the schedule cannot be read.
-pub fn look(schedule: &Schedule, now: Timestamp) -> Result<Look, InvalidTiming> {
+pub fn next_check(schedule: &Schedule, now: Timestamp) -> Result<NextCheck, InvalidTiming> {
     if schedule.progress.queue.iter().any(|waiting| is_served(schedule, waiting)) {
-        return Ok(Look::Queue);
+        return Ok(NextCheck::Queue);
     }
     if schedule.paused {
-        return Ok(Look::Never);
+        return Ok(NextCheck::Never);
     }
     if is_ahead(&schedule.progress, now) {
-        return Ok(Look::Now);
+        return Ok(NextCheck::Now);
     }
     Ok(match schedule.timing()?.next(schedule.progress.cursor) {
-        Some(next) if next <= now => Look::Now,
-        Some(next) => Look::At(next),
-        None => Look::Never,
+        Some(next) if next <= now => NextCheck::Now,
+        Some(next) => NextCheck::At(next),
+        None => NextCheck::Never,
     })
 }
 
 /// Whether a firing that waits may start: while its schedule is paused, only what somebody asked for does.
-const fn is_served(schedule: &Schedule, waiting: &Queued) -> bool {
-    !schedule.paused || waiting.is_asked()
+const fn is_served(schedule: &Schedule, waiting: &QueuedFiring) -> bool {
+    !schedule.paused || waiting.is_manual()
 }
 
 /// Whether the cursor is so far ahead of the clock that one of the two must have been wrong.
-fn is_ahead(progress: &Progress, now: Timestamp) -> bool {
+fn is_ahead(progress: &ScheduleProgress, now: Timestamp) -> bool {
     progress.cursor > now.plus_millis(MAX_AHEAD_MS)
 }
 
@@ -98,33 +98,33 @@ fn is_ahead(progress: &Progress, now: Timestamp) -> bool {
 ///
 /// # Errors
 /// [`InvalidTiming`] when the schedule cannot be read.
-pub fn decide(
+pub fn plan_firings(
     schedule: &Schedule,
     now: Timestamp,
     missed_after_ms: u64,
-    alive: &[Alive],
-) -> Result<Round, InvalidTiming> {
-    let mut draft = Draft::new(schedule, alive);
+    alive: &[LiveTask],
+) -> Result<FiringPlan, InvalidTiming> {
+    let mut planner = FiringPlanner::new(schedule, alive);
     if !schedule.paused {
         if is_ahead(&schedule.progress, now) {
             // Some clock was wrong for a while. What has fired in that time has its task and does not fire again.
-            draft.round.progress.cursor = now;
-            draft.round.set_back = true;
+            planner.plan.progress.cursor = now;
+            planner.plan.cursor_was_ahead = true;
         }
-        let cursor = draft.round.progress.cursor;
-        let come = Come::sorted(&schedule.definition, &schedule.timing()?, cursor, now, missed_after_ms);
-        if let Some(Come { wanted, recorded, summary, last }) = come {
-            draft.round.progress.cursor = last;
-            draft.round.summary = summary;
+        let cursor = planner.plan.progress.cursor;
+        let due = DueFirings::sorted(&schedule.definition, &schedule.timing()?, cursor, now, missed_after_ms);
+        if let Some(DueFirings { wanted, recorded, summary, last }) = due {
+            planner.plan.progress.cursor = last;
+            planner.plan.summary = summary;
             for at in recorded {
-                draft.skip(at, SkipReason::Missed);
+                planner.skip(at, SkipReason::Missed);
             }
             for (at, cause) in wanted {
-                draft.admit(at, cause, at == last);
+                planner.admit(at, cause, at == last);
             }
         }
     }
-    draft.serve_queue();
-    draft.announce(now);
-    Ok(draft.round)
+    planner.serve_queue();
+    planner.announce(now);
+    Ok(planner.plan)
 }

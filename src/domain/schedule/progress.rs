@@ -9,7 +9,7 @@ use crate::domain::time::Timestamp;
 
 /// A firing that waits until the tasks of others have ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Queued {
+pub struct QueuedFiring {
     /// Its time.
     pub at: Timestamp,
     /// Whether somebody asked for it afterwards.
@@ -23,10 +23,10 @@ pub struct Queued {
     pub task: Option<TaskId>,
 }
 
-impl Queued {
+impl QueuedFiring {
     /// Whether somebody asked for it, so that it is no firing that the schedule has by itself.
     #[must_use]
-    pub const fn is_asked(&self) -> bool {
+    pub const fn is_manual(&self) -> bool {
         self.backfill || self.overlap.is_some() || self.task.is_some()
     }
 
@@ -41,7 +41,7 @@ impl Queued {
 
 /// A firing that starts alone, and whose task is inserted in a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Announced {
+pub struct AnnouncedFiring {
     /// When it was announced.
     pub at: Timestamp,
     /// Its task.
@@ -50,12 +50,12 @@ pub struct Announced {
 
 /// How far a schedule is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
+pub struct ScheduleProgress {
     /// Every firing up to this time is decided.
     pub cursor: Timestamp,
     /// Firings that wait, oldest first.
     #[serde(default)]
-    pub queue: Vec<Queued>,
+    pub queue: Vec<QueuedFiring>,
     /// Firings that became tasks to carry out.
     #[serde(default)]
     #[serde(deserialize_with = "number::count")]
@@ -72,10 +72,10 @@ pub struct Progress {
     pub last_task: Option<TaskId>,
     /// The latest firing that was announced and of which it is not told yet that it is there.
     #[serde(default)]
-    pub announced: Option<Announced>,
+    pub announced: Option<AnnouncedFiring>,
 }
 
-impl Progress {
+impl ScheduleProgress {
     /// Counts a firing that has become `task`.
     pub fn count_fired(&mut self, at: Option<Timestamp>, task: TaskId) {
         self.fired = self.fired.saturating_add(1);

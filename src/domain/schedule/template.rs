@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::zone::Zone;
-use crate::domain::approval::Need;
+use crate::domain::approval::ApprovalRequirement;
 use crate::domain::dependency::OnDependencyFailure;
 use crate::domain::json;
 use crate::domain::plan::{MAX_PLAN_BYTES, Plan};
@@ -15,14 +15,14 @@ use crate::domain::unique::UniqueFor;
 
 /// The placeholders: the id of the schedule, the time of the firing and its day in the zone, the time of the firing
 /// before it, and the zone.
-pub const PLACEHOLDERS: [&str; 5] = ["schedule", "fire_time", "fire_date", "previous_fire_time", "zone"];
+pub const PLACEHOLDER_NAMES: [&str; 5] = ["schedule", "fire_time", "fire_date", "previous_fire_time", "zone"];
 
 /// Most bytes that the texts of a template may have once their placeholders are replaced: room for the largest plan and as much
 /// beside it.
-pub const MAX_FILLED_BYTES: usize = 2 * MAX_PLAN_BYTES;
+pub const MAX_RENDERED_BYTES: usize = 2 * MAX_PLAN_BYTES;
 
 /// What every task of a schedule is like. In the goal, in tags, in the concurrency key, and in every text of plan and
-/// context, `${fire_time}` and the other [`PLACEHOLDERS`] are replaced when it fires.
+/// context, `${fire_time}` and the other [`PLACEHOLDER_NAMES`] are replaced when it fires.
 ///
 /// It has nothing that belongs to a single task. How tasks of a schedule keep each other out is its overlap policy, so
 /// that it needs no unique key: the id of a firing is its key.
@@ -63,8 +63,8 @@ pub struct Template {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<String>,
     /// Whether a person must agree before each of its tasks runs.
-    #[serde(default, skip_serializing_if = "Need::is_none")]
-    pub approval: Need,
+    #[serde(default, skip_serializing_if = "ApprovalRequirement::is_none")]
+    pub approval: ApprovalRequirement,
 }
 
 /// The plan of a template whose placeholders are replaced; an error about it names its place below `plan`.
@@ -87,11 +87,11 @@ const fn default_timeout_s() -> u64 {
 
 /// What the placeholders of one firing stand for.
 #[derive(Clone, Debug)]
-pub struct Words {
-    values: [String; PLACEHOLDERS.len()],
+pub struct Placeholders {
+    values: [String; PLACEHOLDER_NAMES.len()],
 }
 
-impl Words {
+impl Placeholders {
     /// The words of the firing of `schedule` at `at`, the one before which was at `previous`.
     #[must_use]
     pub fn new(schedule: &str, at: Timestamp, previous: Timestamp, zone: Zone) -> Self {
@@ -111,7 +111,7 @@ impl Words {
             while let Some(start) = text[at..].find("${").map(|start| at + start) {
                 at = start + 2;
                 let is_escaped = text[..start].ends_with('$');
-                let known = PLACEHOLDERS
+                let known = PLACEHOLDER_NAMES
                     .iter()
                     .zip(&self.values)
                     .find(|(name, _)| text[at..].strip_prefix(**name).is_some_and(|after| after.starts_with('}')));
@@ -130,30 +130,30 @@ impl Words {
         })
     }
 
-    fn put_into(&self, text: &str) -> String {
+    fn render(&self, text: &str) -> String {
         self.pieces(text).collect()
     }
 
     /// Bytes of `text` with its placeholders replaced.
-    fn grown(&self, text: &str) -> usize {
+    fn rendered_bytes(&self, text: &str) -> usize {
         self.pieces(text).map(str::len).sum()
     }
 
     /// Bytes of all texts in `value` with their placeholders replaced.
-    fn grown_value(&self, value: &Value) -> usize {
+    fn rendered_bytes_of_value(&self, value: &Value) -> usize {
         match value {
-            Value::String(text) => self.grown(text),
-            Value::Array(items) => items.iter().map(|item| self.grown_value(item)).sum(),
-            Value::Object(fields) => fields.values().map(|field| self.grown_value(field)).sum(),
+            Value::String(text) => self.rendered_bytes(text),
+            Value::Array(items) => items.iter().map(|item| self.rendered_bytes_of_value(item)).sum(),
+            Value::Object(fields) => fields.values().map(|field| self.rendered_bytes_of_value(field)).sum(),
             _ => 0,
         }
     }
 
-    fn fill(&self, value: &Value) -> Value {
+    fn render_value(&self, value: &Value) -> Value {
         match value {
-            Value::String(text) => Value::String(self.put_into(text)),
-            Value::Array(items) => items.iter().map(|item| self.fill(item)).collect(),
-            Value::Object(fields) => fields.iter().map(|(key, item)| (key.clone(), self.fill(item))).collect(),
+            Value::String(text) => Value::String(self.render(text)),
+            Value::Array(items) => items.iter().map(|item| self.render_value(item)).collect(),
+            Value::Object(fields) => fields.iter().map(|(key, item)| (key.clone(), self.render_value(item))).collect(),
             other => other.clone(),
         }
     }
@@ -163,32 +163,32 @@ impl Template {
     /// The same with every placeholder replaced.
     ///
     /// # Errors
-    /// When its texts would grow to more than [`MAX_FILLED_BYTES`], which is found before any is replaced.
-    pub fn filled(&self, words: &Words) -> Result<Self, String> {
+    /// When its texts would grow to more than [`MAX_RENDERED_BYTES`], which is found before any is replaced.
+    pub fn render(&self, placeholders: &Placeholders) -> Result<Self, String> {
         let texts = self.tags.iter().chain(&self.concurrency_key).chain([&self.goal]);
         let values = self.plan.iter().chain(self.context.values());
-        let bytes = texts.map(|text| words.grown(text)).sum::<usize>()
-            + values.map(|value| words.grown_value(value)).sum::<usize>();
-        if bytes > MAX_FILLED_BYTES {
+        let bytes = texts.map(|text| placeholders.rendered_bytes(text)).sum::<usize>()
+            + values.map(|value| placeholders.rendered_bytes_of_value(value)).sum::<usize>();
+        if bytes > MAX_RENDERED_BYTES {
             return Err(format!(
-                "task: its texts have {bytes} bytes once the placeholders are replaced; at most {MAX_FILLED_BYTES} are allowed"
+                "task: its texts have {bytes} bytes once the placeholders are replaced; at most {MAX_RENDERED_BYTES} are allowed"
             ));
         }
         Ok(Self {
-            goal: words.put_into(&self.goal),
-            plan: self.plan.as_ref().map(|plan| words.fill(plan)),
-            context: self.context.iter().map(|(key, value)| (key.clone(), words.fill(value))).collect(),
-            tags: self.tags.iter().map(|tag| words.put_into(tag)).collect(),
-            concurrency_key: self.concurrency_key.as_ref().map(|key| words.put_into(key)),
+            goal: placeholders.render(&self.goal),
+            plan: self.plan.as_ref().map(|plan| placeholders.render_value(plan)),
+            context: self.context.iter().map(|(key, value)| (key.clone(), placeholders.render_value(value))).collect(),
+            tags: self.tags.iter().map(|tag| placeholders.render(tag)).collect(),
+            concurrency_key: self.concurrency_key.as_ref().map(|key| placeholders.render(key)),
             ..self.clone()
         })
     }
 
     /// Goal and tags with every placeholder replaced: what a record of a firing that did not run shows.
     #[must_use]
-    pub fn record(&self, words: &Words) -> (String, Vec<String>) {
-        let fits = |text: &String| words.grown(text) <= MAX_FILLED_BYTES;
-        let put = |text: &String| if fits(text) { words.put_into(text) } else { text.clone() };
+    pub fn record(&self, placeholders: &Placeholders) -> (String, Vec<String>) {
+        let fits = |text: &String| placeholders.rendered_bytes(text) <= MAX_RENDERED_BYTES;
+        let put = |text: &String| if fits(text) { placeholders.render(text) } else { text.clone() };
         (put(&self.goal), self.tags.iter().map(put).collect())
     }
 
@@ -241,7 +241,7 @@ impl Template {
     #[must_use]
     pub fn ambiguous_step(&self) -> Option<&str> {
         let steps = self.plan.as_ref()?.get("steps")?.as_array()?;
-        steps.iter().filter_map(|step| step.get("id")?.as_str()).find(|id| PLACEHOLDERS.contains(id))
+        steps.iter().filter_map(|step| step.get("id")?.as_str()).find(|id| PLACEHOLDER_NAMES.contains(id))
     }
 }
 
@@ -265,16 +265,16 @@ mod tests {
         .expect("a template");
         let at = Timestamp::from_millis(1_785_567_600_000);
         let (before, zone) = (at.plus_millis(-86_400_000), "Europe/Berlin".parse().expect("a zone"));
-        let filled = template.filled(&Words::new("${zone}", at, before, zone)).expect("small");
-        assert_eq!(filled.goal, "report of 2026-08-01 (${zone}), not $${fire_date} nor ${other}");
+        let render = template.render(&Placeholders::new("${zone}", at, before, zone)).expect("small");
+        assert_eq!(render.goal, "report of 2026-08-01 (${zone}), not $${fire_date} nor ${other}");
         assert_eq!(
-            Value::Object(filled.context.clone()),
+            Value::Object(render.context.clone()),
             json!({"zone": "Europe/Berlin", "since": "2026-07-31T09:00:00+02:00", "n": 1})
         );
-        assert_eq!(filled.tags, ["${zone}"]);
-        let arguments = &filled.plan.as_ref().expect("a plan")["steps"][0]["arguments"];
+        assert_eq!(render.tags, ["${zone}"]);
+        let arguments = &render.plan.as_ref().expect("a plan")["steps"][0]["arguments"];
         assert_eq!(*arguments, json!({"at": ["2026-08-01T09:00:00+02:00"], "b": "${a.value}"}));
-        let spec = filled.into_spec(at).expect("an order");
+        let spec = render.into_spec(at).expect("an order");
         assert_eq!(spec.plan.expect("a plan").steps.len(), 1);
         assert_eq!((spec.run_at, spec.concurrency_key.as_deref()), (at, Some("reports in Europe/Berlin")));
     }
@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn what_placeholders_grow_to_is_bounded_before_they_are_replaced() {
         let at = Timestamp::from_millis(0);
-        let words = Words::new(&"s".repeat(100), at, at, Zone::UTC);
+        let placeholders = Placeholders::new(&"s".repeat(100), at, at, Zone::UTC);
         for (field, value) in [
             ("goal", json!("${schedule}".repeat(11_000))),
             ("plan", json!({"steps": [{"id": "a", "tool": "t", "arguments": {"x": ["${schedule}".repeat(11_000)]}}]})),
@@ -292,14 +292,14 @@ mod tests {
             let mut body = json!({"goal": "x"});
             body[field] = value;
             let template: Template = serde_json::from_value(body).expect("a template");
-            let refused = template.filled(&words).expect_err(field);
+            let refused = template.render(&placeholders).expect_err(field);
             assert!(refused.contains("at most 1048576"), "{refused}");
         }
     }
 
     #[test]
     fn what_exceeds_a_bound_makes_no_task() {
-        for (field, value, told) in [
+        for (field, value, expected) in [
             ("timeout_s", json!(2_592_001), "timeout_s 2592001"),
             ("max_attempts", json!(0), "max_attempts 0"),
             ("priority", json!(11), "priority 11"),
@@ -311,7 +311,7 @@ mod tests {
             let template: Template = serde_json::from_value(body).expect("a template");
             let spec = template.into_spec(Timestamp::from_millis(0)).expect("an order");
             let refused = spec.validate(&SpecLimits::FIRING).expect_err(field).to_string();
-            assert!(refused.contains(told), "{refused}");
+            assert!(refused.contains(expected), "{refused}");
         }
     }
 
@@ -338,10 +338,10 @@ mod tests {
             proptest::sample::select(vec!["${", "$", "}", "${zone}", "$${zone}", "${fire_time}", "zone", "x", "é", "${schedule}"]), 0..10)
         ) {
             let at = Timestamp::from_millis(0);
-            let words = Words::new("${zone}", at, at, Zone::UTC);
+            let placeholders = Placeholders::new("${zone}", at, at, Zone::UTC);
             let text = pieces.concat();
-            let built = words.put_into(&text);
-            prop_assert_eq!(built.len(), words.grown(&text));
+            let built = placeholders.render(&text);
+            prop_assert_eq!(built.len(), placeholders.rendered_bytes(&text));
             if !text.contains("${") {
                 prop_assert_eq!(built, text);
             }

@@ -14,12 +14,12 @@ use crate::domain::time::Timestamp;
 /// Shortest interval, in milliseconds.
 pub const MIN_EVERY_MS: u64 = 1_000;
 /// Widths of the first look back for the latest firings, in milliseconds; each next one is wider by [`WIDEN`].
-const FIRST_LOOK_MS: i64 = 60_000;
+const FIRST_WINDOW_MS: i64 = 60_000;
 const WIDEN: i64 = 8;
 /// A wider window that holds more than so many times the firings that are wanted is left alone.
 const WIDEN_FIRINGS: usize = 8;
 /// Most firings of the first look: one a second.
-const MOST_OF_FIRST_LOOK: usize = 60;
+const MAX_IN_FIRST_WINDOW: usize = 60;
 /// Windows after which the search for the latest firings ends. Each is there for a gap between firings; an expression has a
 /// few kinds of them.
 const MAX_WINDOWS: usize = 64;
@@ -27,7 +27,7 @@ const MAX_WINDOWS: usize = 64;
 /// What fires it, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Spec {
+pub enum Recurrence {
     /// A cron expression.
     Cron(String),
     /// An interval in milliseconds, counted from the start of the schedule, else from its creation.
@@ -77,7 +77,7 @@ impl Timing {
     /// # Errors
     /// [`InvalidTiming`].
     pub fn new(
-        spec: &Spec,
+        spec: &Recurrence,
         zone: Zone,
         (start, end): (Option<Timestamp>, Option<Timestamp>),
         created_at: Timestamp,
@@ -88,12 +88,12 @@ impl Timing {
             return Err(InvalidTiming::Ends { start, end });
         }
         let source = match spec {
-            Spec::Cron(text) => Source::Cron(Box::new(CronExpression::parse(text)?), zone),
-            Spec::EveryMs(ms) => match i64::try_from(*ms) {
+            Recurrence::Cron(text) => Source::Cron(Box::new(CronExpression::parse(text)?), zone),
+            Recurrence::EveryMs(ms) => match i64::try_from(*ms) {
                 Ok(every) if *ms >= MIN_EVERY_MS => Source::Every { ms: every, anchor: start.unwrap_or(created_at) },
                 _ => return Err(InvalidTiming::Interval(*ms)),
             },
-            Spec::At(at) => Source::At(*at),
+            Recurrence::At(at) => Source::At(*at),
         };
         Ok(Self { source, start, end })
     }
@@ -142,9 +142,9 @@ impl Timing {
     /// Firings that end with the one at `last`: all in `(from, last]`, at least `most` where a window with a bearable number
     /// holds so many.
     fn window(&self, after: Timestamp, last: Timestamp, most: usize) -> (Timestamp, Vec<Timestamp>) {
-        let bearable = most.saturating_mul(WIDEN_FIRINGS).max(MOST_OF_FIRST_LOOK);
+        let bearable = most.saturating_mul(WIDEN_FIRINGS).max(MAX_IN_FIRST_WINDOW);
         let mut window = (last.plus_millis(-1).max(after), vec![last]);
-        let mut width = FIRST_LOOK_MS;
+        let mut width = FIRST_WINDOW_MS;
         while window.1.len() < most && window.0 > after {
             let from = after.max(last.plus_millis(-width));
             let firings: Vec<Timestamp> = self.upcoming(from).take_while(|at| *at <= last).take(bearable + 1).collect();
@@ -162,7 +162,7 @@ impl Timing {
         let next_within = |from: Timestamp| self.next(from).filter(|next| *next <= until);
         // There is none after `to`.
         let mut to = until;
-        let mut width = FIRST_LOOK_MS;
+        let mut width = FIRST_WINDOW_MS;
         let mut found = loop {
             let from = after.max(until.plus_millis(-width));
             if let Some(found) = next_within(from) {

@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(read("2025-03-09T02:30:00"), "2025-03-09T10:00:00.000Z", "a gap ends where it ends");
         assert_eq!(read("2025-11-02T01:30:00"), "2025-11-02T08:30:00.000Z", "the first of two");
         assert_eq!(vancouver.show(Timestamp::from_millis(1_797_350_400_000)), "2026-12-15T09:00:00-07:00");
-        let spec = crate::domain::schedule::timing::Spec::Cron("0 9 * * *".to_owned());
+        let spec = crate::domain::schedule::timing::Recurrence::Cron("0 9 * * *".to_owned());
         let timing = crate::domain::schedule::timing::Timing::new(&spec, vancouver, (None, None), Timestamp::default())
             .expect("a timing");
         let after = vancouver.read(&json!("2026-12-24T12:00:00")).expect("a time");

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, Value};
 
 use super::{DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, SpecLimits, Task, TaskStatus};
-use crate::domain::approval::{Approval, ApprovalPolicy, Need};
+use crate::domain::approval::{Approval, ApprovalPolicy, ApprovalRequirement};
 use crate::domain::dependency::OnDependencyFailure;
 use crate::domain::id::TaskId;
 use crate::domain::json::{Size, is_deeper};
@@ -58,7 +58,7 @@ pub struct TaskSpec {
     /// On whose behalf it runs.
     pub user: Option<String>,
     /// Whether a person must agree before it runs.
-    pub approval: Need,
+    pub approval: ApprovalRequirement,
 }
 
 impl TaskSpec {
@@ -85,7 +85,7 @@ impl TaskSpec {
             context: Map::new(),
             tags: Vec::new(),
             user: None,
-            approval: Need::None,
+            approval: ApprovalRequirement::None,
         }
     }
 
@@ -145,7 +145,7 @@ impl TaskSpec {
             user,
             ..Task::new(id, goal, now)
         };
-        if approval == Need::Required {
+        if approval == ApprovalRequirement::Required {
             task.status = TaskStatus::AwaitingApproval;
             task.approvals = vec![Approval::of_task(&task, approvals, now)];
         }

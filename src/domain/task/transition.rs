@@ -6,8 +6,8 @@ use serde_json::Value;
 pub use illegal::IllegalTransition;
 
 use super::{Claim, MAX_CRASHES, MAX_PRIORITY, Task, TaskStatus};
-use crate::domain::approval::{self, Approval, Ruling, Subject, Verdict};
-use crate::domain::dependency::Circle;
+use crate::domain::approval::{self, Approval, ApprovalOutcome, Ruling, Subject};
+use crate::domain::dependency::DependencyCycle;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::TaskId;
 use crate::domain::outage::Postponement;
@@ -23,7 +23,7 @@ pub enum TaskEvent {
     /// A task it depends on ended otherwise.
     DependencyFailed(TaskId),
     /// It waits for itself, by way of the tasks that it depends on.
-    WaitsInCircle(Circle),
+    WaitsInCircle(DependencyCycle),
     /// A replica won the right to run it.
     Claimed(Claim),
     /// It ended well.
@@ -171,12 +171,12 @@ impl Task {
                 next.status = AwaitingApproval;
             }
             (AwaitingApproval, TaskEvent::Approved(ruling))
-                if approval::rule(&mut next.approvals, ruling, Verdict::Approved, now) =>
+                if approval::apply_ruling(&mut next.approvals, ruling, ApprovalOutcome::Approved, now) =>
             {
                 next.after_decision(now);
             }
             (AwaitingApproval, TaskEvent::Denied(ruling))
-                if approval::rule(&mut next.approvals, ruling, Verdict::Denied, now) =>
+                if approval::apply_ruling(&mut next.approvals, ruling, ApprovalOutcome::Denied, now) =>
             {
                 next.after_decision(now);
             }

@@ -25,7 +25,7 @@ mod response;
 mod script;
 
 pub use request::RecordedRequest;
-pub use script::{Fault, Refusing, Reply, Scenario, Script, Turn};
+pub use script::{Fault, RefusalRule, Reply, Scenario, Script, Turn};
 
 use request::Incoming;
 
@@ -40,12 +40,12 @@ pub struct ScriptedModel {
 #[derive(Debug)]
 struct Shared {
     script: Script,
-    seen: Mutex<Seen>,
+    seen: Mutex<RequestLog>,
     stopped: CancellationToken,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct RequestLog {
     requests: Vec<RecordedRequest>,
     /// Requests answered so far, by scenario and conversation.
     answered: HashMap<(usize, String), u32>,
@@ -103,7 +103,7 @@ impl ScriptedModel {
 }
 
 impl Shared {
-    fn seen(&self) -> MutexGuard<'_, Seen> {
+    fn seen(&self) -> MutexGuard<'_, RequestLog> {
         // Counts and copies stay usable when a test thread panicked while it held them.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }

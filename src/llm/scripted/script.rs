@@ -19,7 +19,7 @@ pub struct Script {
     /// e.g. `response_format`.
     pub refused_fields: Vec<&'static str>,
     /// Further requests that are refused, each in its own way; the first that fits counts.
-    pub refusals: Vec<Refusing>,
+    pub refusals: Vec<RefusalRule>,
     /// Whether the bodies of requests are kept with the recorded requests; a long run may not want them in memory.
     pub keep_bodies: bool,
     /// Key that requests must present; any when `None`.
@@ -72,14 +72,14 @@ impl Script {
     /// The same script, refusing the requests for which `when` holds.
     #[must_use]
     pub fn refusing_when(mut self, when: fn(&Value) -> bool, status: u16, message: &'static str) -> Self {
-        self.refusals.push(Refusing { when, status, message });
+        self.refusals.push(RefusalRule { when, status, message });
         self
     }
 }
 
 /// Requests that are refused, as servers do that cannot do what they ask for.
 #[derive(Clone, Copy, Debug)]
-pub struct Refusing {
+pub struct RefusalRule {
     /// Whether a request, given its body, is one of them.
     pub when: fn(&Value) -> bool,
     /// Status of the refusal.

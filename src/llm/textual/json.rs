@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{MAX_CALLS, UNREADABLE, Written, names};
-use crate::domain::tool::{ToolSpec, meant};
+use super::{MAX_CALLS, UNREADABLE, WrittenCall, names};
+use crate::domain::tool::{ToolSpec, resolve_name};
 use crate::llm::structured::first_value;
 
 /// Fields with the name of the tool.
@@ -44,10 +44,10 @@ const AROUND: [&str; 8] =
     ["tool_calls", "tool_call", "function_call", "function_calls", "call", "calls", "tool_uses", "tool_use"];
 
 /// The calls that `value` consists of; `None` when any part of it is none.
-pub(super) fn all_calls(value: &Value, offered: &[Arc<ToolSpec>]) -> Option<Vec<Written>> {
+pub(super) fn all_calls(value: &Value, offered: &[Arc<ToolSpec>]) -> Option<Vec<WrittenCall>> {
     match value {
         Value::Array(items) if !items.is_empty() && items.len() <= MAX_CALLS => {
-            let lists: Option<Vec<Vec<Written>>> = items.iter().map(|item| all_calls(item, offered)).collect();
+            let lists: Option<Vec<Vec<WrittenCall>>> = items.iter().map(|item| all_calls(item, offered)).collect();
             Some(lists?.into_iter().flatten().collect())
         }
         Value::Object(fields) => {
@@ -68,7 +68,7 @@ pub(super) fn all_calls(value: &Value, offered: &[Arc<ToolSpec>]) -> Option<Vec<
 }
 
 /// Values one after another, with nothing but separators between them, that are all calls.
-pub(super) fn sequence(text: &str, offered: &[Arc<ToolSpec>]) -> Option<Vec<Written>> {
+pub(super) fn sequence(text: &str, offered: &[Arc<ToolSpec>]) -> Option<Vec<WrittenCall>> {
     let mut rest = text.trim();
     let mut calls = Vec::new();
     while !rest.is_empty() && calls.len() < MAX_CALLS {
@@ -84,14 +84,14 @@ pub(super) fn sequence(text: &str, offered: &[Arc<ToolSpec>]) -> Option<Vec<Writ
 }
 
 /// The call that an object behind a mark is, arguments or not.
-pub(in crate::llm) fn behind_mark(value: &Value, offered: &[Arc<ToolSpec>]) -> Option<Vec<Written>> {
+pub(in crate::llm) fn behind_mark(value: &Value, offered: &[Arc<ToolSpec>]) -> Option<Vec<WrittenCall>> {
     if let Some(calls) = all_calls(value, offered) {
         return Some(calls);
     }
     let fields = value.as_object()?;
     let name = NAMES.iter().find_map(|name| fields.get(*name)?.as_str())?;
     let arguments = ARGUMENTS.iter().find_map(|name| fields.get(*name)).cloned();
-    Some(vec![Written::new(name, arguments.map_or_else(empty, |written| read(&written)))])
+    Some(vec![WrittenCall::new(name, arguments.map_or_else(empty, |written| read(&written)))])
 }
 
 /// Whether `value` or anything in it looks like a call of some tool, offered or not.
@@ -116,17 +116,17 @@ fn is_name(name: &str) -> bool {
 }
 
 /// The call of the tool called `name` whose arguments stand in `fields`, beside the name.
-pub(in crate::llm) fn named(name: &str, fields: &Map<String, Value>) -> Written {
+pub(in crate::llm) fn named(name: &str, fields: &Map<String, Value>) -> WrittenCall {
     let arguments = ARGUMENTS.iter().find_map(|key| fields.get(*key));
-    Written::new(name.trim(), arguments.map_or_else(empty, read))
+    WrittenCall::new(name.trim(), arguments.map_or_else(empty, read))
 }
 
 /// The call that `value` should be: of the tool that is its only key, or else of none, with its text as arguments.
-pub(in crate::llm) fn unreadable(value: &Value) -> Written {
+pub(in crate::llm) fn unreadable(value: &Value) -> WrittenCall {
     let only = value.as_object().filter(|fields| fields.len() == 1).and_then(|fields| fields.iter().next());
     match only.filter(|(name, inner)| inner.is_object() && !ARGUMENTS.contains(&name.as_str())) {
-        Some((name, arguments)) => Written::new(name, arguments.clone()),
-        None => Written::new(UNREADABLE, Value::String(value.to_string())),
+        Some((name, arguments)) => WrittenCall::new(name, arguments.clone()),
+        None => WrittenCall::new(UNREADABLE, Value::String(value.to_string())),
     }
 }
 
@@ -138,13 +138,13 @@ fn empty() -> Value {
     Value::Object(Map::new())
 }
 
-fn call(fields: &Map<String, Value>, offered: &[Arc<ToolSpec>]) -> Option<Written> {
+fn call(fields: &Map<String, Value>, offered: &[Arc<ToolSpec>]) -> Option<WrittenCall> {
     let known = names(offered);
     // {"calculate": {"expression": "6*7"}}
     if let (1, Some((name, arguments @ Value::Object(_)))) = (fields.len(), fields.iter().next())
         && known.contains(&name.as_str())
     {
-        return Some(Written::new(name, arguments.clone()));
+        return Some(WrittenCall::new(name, arguments.clone()));
     }
     let (key, name) = NAMES.iter().find_map(|key| Some((*key, fields.get(*key)?.as_str()?)))?;
     let Some((given, arguments)) = ARGUMENTS.iter().find_map(|key| Some((*key, fields.get(*key)?))) else {
@@ -154,13 +154,14 @@ fn call(fields: &Map<String, Value>, offered: &[Arc<ToolSpec>]) -> Option<Writte
     let arguments = read(arguments);
     // An answer may well have a name and an input; a call of nothing that is offered must look like one in full.
     let is_typical = ["name", "tool", "tool_name", "function"].contains(&key) && !given.contains("input");
-    let is_call = rest && (meant(name, &known).is_some() || is_name(name) && is_typical && arguments.is_object());
-    is_call.then(|| Written::new(name, arguments))
+    let is_call =
+        rest && (resolve_name(name, &known).is_some() || is_name(name) && is_typical && arguments.is_object());
+    is_call.then(|| WrittenCall::new(name, arguments))
 }
 
 /// `{"tool": "calculate", "expression": "6*7"}`: the arguments stand beside the name.
-fn flat(fields: &Map<String, Value>, key: &str, name: &str, offered: &[Arc<ToolSpec>]) -> Option<Written> {
-    let tool = meant(name, &names(offered))?;
+fn flat(fields: &Map<String, Value>, key: &str, name: &str, offered: &[Arc<ToolSpec>]) -> Option<WrittenCall> {
+    let tool = resolve_name(name, &names(offered))?;
     let spec = offered.iter().find(|spec| spec.name == tool)?;
     let properties = spec.parameters["properties"].as_object()?;
     let arguments: Map<String, Value> = fields
@@ -169,7 +170,7 @@ fn flat(fields: &Map<String, Value>, key: &str, name: &str, offered: &[Arc<ToolS
         .map(|(field, value)| (field.clone(), value.clone()))
         .collect();
     let fits = !arguments.is_empty() && arguments.keys().all(|field| properties.contains_key(field));
-    fits.then(|| Written::new(name, Value::Object(arguments)))
+    fits.then(|| WrittenCall::new(name, Value::Object(arguments)))
 }
 
 /// Arguments given as a value or as its text.

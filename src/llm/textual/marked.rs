@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{Found, MAX_CALLS, UNREADABLE, Written, json, names, pythonic};
-use crate::domain::tool::{ToolSpec, meant};
+use super::{MAX_CALLS, TextualCalls, UNREADABLE, WrittenCall, json, names, pythonic};
+use crate::domain::tool::{ToolSpec, resolve_name};
 use crate::llm::structured::{first_value, places};
 
 /// What begins a call, lower case.
@@ -41,7 +41,7 @@ const ENDS: [&str; 4] = ["</tool_call>", "</function_call>", "</toolcall>", "</t
 const NO_NAMES: [&str; 9] = ["json", "function", "commentary", "to", "assistant", "call", "code", "name", "tool_call"];
 
 /// The calls behind the first mark in `text` that stands in no code and in no JSON value.
-pub(super) fn calls(text: &str, offered: &[Arc<ToolSpec>]) -> Option<Found> {
+pub(super) fn calls(text: &str, offered: &[Arc<ToolSpec>]) -> Option<TextualCalls> {
     let body = super::fenced(text).unwrap_or(text);
     let at = mark(body)?;
     let (preface, region) = body.split_at(at);
@@ -56,10 +56,10 @@ pub(super) fn calls(text: &str, offered: &[Arc<ToolSpec>]) -> Option<Found> {
         // A word that only looks like a mark is part of an answer; what tries to be a call is told.
         let tries = region.contains('{') || region.contains("</") || preface.trim().is_empty();
         let name = last_name(&words(region)).unwrap_or_else(|| UNREADABLE.to_owned());
-        calls.extend(tries.then(|| Written::new(&name, Value::String(region.to_owned()))));
+        calls.extend(tries.then(|| WrittenCall::new(&name, Value::String(region.to_owned()))));
     }
     calls.truncate(MAX_CALLS);
-    (!calls.is_empty()).then(|| Found { calls, preface: preface.trim().to_owned() })
+    (!calls.is_empty()).then(|| TextualCalls { calls, preface: preface.trim().to_owned() })
 }
 
 /// Where the first mark stands.
@@ -90,7 +90,7 @@ fn mark(text: &str) -> Option<usize> {
 }
 
 /// Calls with the name in a tag: `<function=name>`, `<invoke name="name">`, and GLM's `<tool_call>name<arg_key>…`.
-fn tagged(region: &str, offered: &[Arc<ToolSpec>]) -> Vec<Written> {
+fn tagged(region: &str, offered: &[Arc<ToolSpec>]) -> Vec<WrittenCall> {
     let mut calls = Vec::new();
     let mut rest = region;
     let openings = ["<function=", "<function name=", "<invoke name="];
@@ -101,7 +101,7 @@ fn tagged(region: &str, offered: &[Arc<ToolSpec>]) -> Vec<Written> {
         let ends = ["</function", "</invoke", "<function=", "<function name=", "<invoke name="];
         let end = ends.iter().filter_map(|end| body.find(end)).min().unwrap_or(body.len());
         let name = name.trim().trim_matches(['"', '\'', '/']);
-        calls.push(Written::new(name, tag_arguments(&body[..end], name, offered)));
+        calls.push(WrittenCall::new(name, tag_arguments(&body[..end], name, offered)));
         rest = &body[end..];
         if calls.len() >= MAX_CALLS {
             break;
@@ -112,7 +112,7 @@ fn tagged(region: &str, offered: &[Arc<ToolSpec>]) -> Vec<Written> {
     }
     for call in region.split("<tool_call>").filter(|call| call.contains("<arg_key>")).take(MAX_CALLS) {
         let (name, body) = call.split_once("<arg_key>").unwrap_or_default();
-        calls.push(Written::new(name.trim(), pair_arguments(body, name.trim(), offered)));
+        calls.push(WrittenCall::new(name.trim(), pair_arguments(body, name.trim(), offered)));
     }
     calls
 }
@@ -186,14 +186,14 @@ fn ends_within(text: &str, tags: &[&str]) -> bool {
 fn typed(written: &str, tool: &str, key: &str, offered: &[Arc<ToolSpec>]) -> Value {
     let inner = written.strip_prefix('\n').unwrap_or(written);
     let inner = inner.strip_suffix('\n').unwrap_or(inner);
-    let spec = meant(tool, &names(offered)).and_then(|name| offered.iter().find(|spec| spec.name == name));
+    let spec = resolve_name(tool, &names(offered)).and_then(|name| offered.iter().find(|spec| spec.name == name));
     let wants_text = spec.is_some_and(|spec| spec.parameters["properties"][key]["type"] == "string");
     let value = if wants_text { None } else { crate::domain::json::read(inner.trim()).ok() };
     value.unwrap_or_else(|| Value::String(inner.to_owned()))
 }
 
 /// Calls whose arguments are JSON: whole call objects, or a name and then the arguments.
-fn valued(region: &str, offered: &[Arc<ToolSpec>]) -> Vec<Written> {
+fn valued(region: &str, offered: &[Arc<ToolSpec>]) -> Vec<WrittenCall> {
     let mut calls = Vec::new();
     let (mut from, mut at) = (0, 0);
     let mut failed = 0;
@@ -211,10 +211,11 @@ fn valued(region: &str, offered: &[Arc<ToolSpec>]) -> Vec<Written> {
         let end = region.ceil_char_boundary(at + length.max(1));
         let named = || {
             let name = last_name(&words(&region[from..at]))?;
-            value.is_object().then(|| vec![Written::new(&name, value.clone())])
+            value.is_object().then(|| vec![WrittenCall::new(&name, value.clone())])
         };
         // The arguments of a call may well have a name among them.
-        let is_named = last_name(&words(&region[from..at])).is_some_and(|name| meant(&name, &names(offered)).is_some());
+        let is_named =
+            last_name(&words(&region[from..at])).is_some_and(|name| resolve_name(&name, &names(offered)).is_some());
         let whole = || json::behind_mark(&value, offered);
         if let Some(found) = if is_named { named() } else { whole().or_else(named) } {
             calls.extend(found);

@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{MAX_CALLS, Written, names};
-use crate::domain::tool::{ToolSpec, meant};
+use super::{MAX_CALLS, WrittenCall, names};
+use crate::domain::tool::{ToolSpec, resolve_name};
 use crate::llm::structured::first_value;
 
 /// The calls that `text` consists of; `None` when it is anything else, or calls something that is not offered.
-pub(super) fn calls(text: &str, offered: &[Arc<ToolSpec>]) -> Option<Vec<Written>> {
+pub(super) fn calls(text: &str, offered: &[Arc<ToolSpec>]) -> Option<Vec<WrittenCall>> {
     let known = names(offered);
-    all(text).filter(|calls| calls.iter().all(|call| meant(&call.name, &known).is_some()))
+    all(text).filter(|calls| calls.iter().all(|call| resolve_name(&call.name, &known).is_some()))
 }
 
 /// The calls that `text` consists of, offered or not; `None` when it is anything else.
-pub(super) fn all(text: &str) -> Option<Vec<Written>> {
+pub(super) fn all(text: &str) -> Option<Vec<WrittenCall>> {
     let mut rest = text.trim();
     rest = rest.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(rest).trim();
     let mut calls = Vec::new();
@@ -34,7 +34,7 @@ pub(super) fn all(text: &str) -> Option<Vec<Written>> {
 }
 
 /// The call that `text` begins with, and what follows it.
-pub(super) fn one(text: &str) -> Option<(Written, &str)> {
+pub(super) fn one(text: &str) -> Option<(WrittenCall, &str)> {
     let (name, mut rest) = text.split_once('(')?;
     let name = name.trim().trim_end_matches(".call");
     if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || "_-.:".contains(c)) {
@@ -44,7 +44,7 @@ pub(super) fn one(text: &str) -> Option<(Written, &str)> {
     loop {
         rest = rest.trim_start_matches(|c: char| c.is_whitespace() || c == ',');
         if let Some(after) = rest.strip_prefix(')') {
-            return Some((Written::new(name, unwrapped(arguments)), after));
+            return Some((WrittenCall::new(name, unwrapped(arguments)), after));
         }
         // A whole object in place of named arguments.
         if rest.starts_with('{') {

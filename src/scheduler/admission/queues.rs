@@ -31,7 +31,7 @@ impl<'a> Queues<'a> {
             return Ok(None);
         }
         let Some(user) = task.user.as_deref() else { return Ok(None) };
-        let Some(most) = self.limits.queue_of(user) else { return Ok(None) };
+        let Some(most) = self.limits.max_queued_of(user) else { return Ok(None) };
         let mut room = self.room.lock().await;
         if !room.contains_key(user) {
             let queued = self.store.count_unfinished_of(user).await?;

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Dependencies, PAGE};
-use crate::domain::dependency::circles;
+use crate::domain::dependency::find_cycles;
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
@@ -40,7 +40,7 @@ impl Dependencies {
     /// Blocks the tasks that wait for each other, as the edges of the look at all tell.
     pub(super) async fn break_circles(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let edges = std::mem::take(&mut self.edges);
-        for (_, members) in circles(&edges.waits_for) {
+        for (_, members) in find_cycles(&edges.waits_for) {
             // What was met page by page may have changed since.
             let mut tasks = Vec::with_capacity(members.len());
             for page in members.chunks(PAGE as usize) {
@@ -48,7 +48,7 @@ impl Dependencies {
             }
             tasks.retain(|task| task.status == TaskStatus::Waiting);
             let waits_for: HashMap<_, _> = tasks.iter().map(|task| (task.id, task.depends_on.clone())).collect();
-            for (circle, members) in circles(&waits_for) {
+            for (circle, members) in find_cycles(&waits_for) {
                 let members: HashSet<TaskId> = members.into_iter().collect();
                 let blocked = tasks.iter().filter(|task| members.contains(&task.id)).cloned().collect();
                 self.move_on(blocked, &TaskEvent::WaitsInCircle(circle), now).await?;

@@ -5,8 +5,8 @@ use super::firing::{skipped_tasks, task_of};
 use super::history::summary_event;
 use super::{Recurring, TROUBLE_MS, look_at};
 use crate::domain::id::TaskId;
-use crate::domain::schedule::due::{Alive, Look, Round, decide, look};
-use crate::domain::schedule::{Announced, Overlap, Progress, Schedule, fire_time};
+use crate::domain::schedule::due::{FiringPlan, LiveTask, NextCheck, next_check, plan_firings};
+use crate::domain::schedule::{AnnouncedFiring, Overlap, Schedule, ScheduleProgress, fire_time};
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::queue::{Actor, Ids, Queue, Source, Submission, SubmitError, Submitted};
@@ -17,19 +17,19 @@ use crate::worker::MaybeTransient as _;
 impl Recurring {
     /// Decides and does what is due of one schedule; gives back when to look at it again.
     pub(super) async fn advance(&self, schedule: &Schedule, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        match look(schedule, now) {
-            Ok(Look::At(next)) => return Ok(Some(next)),
-            Ok(Look::Never) => return Ok(None),
-            Ok(Look::Now | Look::Queue) | Err(_) => {}
+        match next_check(schedule, now) {
+            Ok(NextCheck::At(next)) => return Ok(Some(next)),
+            Ok(NextCheck::Never) => return Ok(None),
+            Ok(NextCheck::Now | NextCheck::Queue) | Err(_) => {}
         }
         let store = self.queue.store();
         let alive = in_the_way(store, schedule).await?;
-        let mut others: Vec<Alive> = alive.iter().map(Alive::of).collect();
+        let mut others: Vec<LiveTask> = alive.iter().map(LiveTask::of).collect();
         if schedule.definition.overlap != Overlap::Allow {
             let announced = announced(store, schedule, now).await?;
-            others.extend(announced.map(|id| Alive { id, makes_up: false }));
+            others.extend(announced.map(|id| LiveTask { id, makes_up: false }));
         }
-        let round = match decide(schedule, now, self.missed_after_ms, &others) {
+        let round = match plan_firings(schedule, now, self.missed_after_ms, &others) {
             Ok(round) => round,
             Err(error) => {
                 tracing::warn!(schedule = %schedule.id, %error, "a schedule cannot be read: another version made it");
@@ -42,7 +42,7 @@ impl Recurring {
         if round.progress == schedule.progress && round.starts.is_empty() && round.skips.is_empty() {
             return Ok(look_at(schedule, now));
         }
-        if round.set_back {
+        if round.cursor_was_ahead {
             tracing::warn!(schedule = %schedule.id, "its last firing is far ahead of this clock");
         }
         // Whoever was faster may have decided otherwise, so the next look is at what is stored then.
@@ -51,7 +51,12 @@ impl Recurring {
     }
 
     /// Does what a round wants and gives back the schedule as it is then; `None` when it has changed since it was read.
-    async fn settle(&self, schedule: &Schedule, round: &Round, now: Timestamp) -> Result<Option<Schedule>, StoreError> {
+    async fn settle(
+        &self,
+        schedule: &Schedule,
+        round: &FiringPlan,
+        now: Timestamp,
+    ) -> Result<Option<Schedule>, StoreError> {
         let Some(before) = self.announce(schedule, round.progress.announced).await? else { return Ok(None) };
         let mut progress = self.carry_out(&before, round, now).await?;
         if before.version != schedule.version {
@@ -74,17 +79,22 @@ impl Recurring {
     async fn announce(
         &self,
         schedule: &Schedule,
-        announced: Option<Announced>,
+        announced: Option<AnnouncedFiring>,
     ) -> Result<Option<Schedule>, StoreError> {
         if announced == schedule.progress.announced {
             return Ok(Some(schedule.clone()));
         }
-        let progress = Progress { announced, ..schedule.progress.clone() };
+        let progress = ScheduleProgress { announced, ..schedule.progress.clone() };
         self.queue.store().replace_schedule(schedule, &Schedule { progress, ..schedule.clone() }).await
     }
 
     /// Inserts the tasks of a round and gives back how far the schedule is, with what was counted.
-    async fn carry_out(&self, schedule: &Schedule, round: &Round, now: Timestamp) -> Result<Progress, StoreError> {
+    async fn carry_out(
+        &self,
+        schedule: &Schedule,
+        round: &FiringPlan,
+        now: Timestamp,
+    ) -> Result<ScheduleProgress, StoreError> {
         let starts = round.starts.iter().map(|start| task_of(schedule, *start, &self.approvals, now));
         let tasks = starts.chain(skipped_tasks(schedule, &round.skips, now)).collect();
         let submitted = submit(&self.queue, tasks, now).await?;
@@ -96,7 +106,7 @@ impl Recurring {
     }
 
     /// Counts firings by what they became, which another replica may have settled first.
-    async fn count(&self, round: &Round, submitted: &Submitted) -> Result<Progress, StoreError> {
+    async fn count(&self, round: &FiringPlan, submitted: &Submitted) -> Result<ScheduleProgress, StoreError> {
         let settled: Vec<TaskId> = submitted.inserted.iter().filter(|one| !one.created).map(|one| one.id).collect();
         let settled = self.queue.store().task_statuses(&settled).await?;
         let mut progress = round.progress.clone();

@@ -1,7 +1,7 @@
 //! Which tasks of a schedule have not ended, and so may keep its firings from starting.
 
 use crate::domain::id::TaskId;
-use crate::domain::schedule::{Announced, Overlap, Schedule, fire_time};
+use crate::domain::schedule::{AnnouncedFiring, Overlap, Schedule, fire_time};
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::store::{Store, StoreError, TaskFilter};
@@ -42,7 +42,7 @@ pub(super) async fn announced(
     schedule: &Schedule,
     now: Timestamp,
 ) -> Result<Option<TaskId>, StoreError> {
-    let Some(Announced { at, task }) = schedule.progress.announced else { return Ok(None) };
+    let Some(AnnouncedFiring { at, task }) = schedule.progress.announced else { return Ok(None) };
     if now.millis_since(at).max(at.millis_since(now)) > ANNOUNCED_MS {
         return Ok(None);
     }

@@ -7,8 +7,8 @@ use super::desk::{Desk, ScheduleError, TRIES, started};
 use super::firing::task_of;
 use crate::domain::event::EventKind;
 use crate::domain::id::TaskId;
-use crate::domain::schedule::due::{Cause, MAX_FIRINGS, MAX_QUEUE, Start};
-use crate::domain::schedule::{Overlap, Queued, Schedule, backfill_id, firing_id};
+use crate::domain::schedule::due::{FiringCause, FiringStart, MAX_FIRINGS, MAX_QUEUE};
+use crate::domain::schedule::{Overlap, QueuedFiring, Schedule, backfill_id, firing_id};
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
@@ -60,7 +60,7 @@ impl Desk {
             }
             done.queued = open.len();
             let mut after = schedule.clone();
-            let waiting = |(at, task)| Queued { at, backfill: true, overlap: None, task: Some(task) };
+            let waiting = |(at, task)| QueuedFiring { at, backfill: true, overlap: None, task: Some(task) };
             after.progress.queue.extend(open.into_iter().map(waiting));
             after.progress.queue.sort_by_key(|waiting| waiting.at);
             if after.progress.queue.len() > MAX_QUEUE {
@@ -115,7 +115,7 @@ impl Desk {
         firings: &[(Timestamp, TaskId)],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let start = |(at, id): &(Timestamp, TaskId)| Start { at: *at, id: *id, cause: Cause::Backfill };
+        let start = |(at, id): &(Timestamp, TaskId)| FiringStart { at: *at, id: *id, cause: FiringCause::Backfill };
         let tasks: Vec<Task> =
             firings.iter().map(|firing| task_of(schedule, start(firing), &self.approvals, now)).collect();
         let submitted = submit(&self.queue, tasks, now).await?;

@@ -10,7 +10,7 @@ use super::history::about;
 use crate::domain::approval::ApprovalPolicy;
 use crate::domain::event::EventKind;
 use crate::domain::id::TaskId;
-use crate::domain::schedule::due::asked::removed;
+use crate::domain::schedule::due::manual_trigger::removed;
 use crate::domain::schedule::due::{MAX_COUNTED, MAX_QUEUE};
 use crate::domain::schedule::timing::InvalidTiming;
 use crate::domain::schedule::{Definition, Schedule};

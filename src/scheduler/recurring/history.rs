@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Recurring;
 use crate::domain::event::{Event, EventKind, Level};
-use crate::domain::schedule::due::{Cause, Round, Summary};
+use crate::domain::schedule::due::{FiringCause, FiringPlan, SkipSummary};
 use crate::domain::schedule::{Schedule, range_id};
 use crate::domain::task::TaskStatus;
 use crate::domain::time::Timestamp;
@@ -14,7 +14,7 @@ use crate::telemetry::{log_lines, metrics};
 impl Recurring {
     /// Counts and records what came of a round, whose tasks, those of its starts before those of its skips, were `submitted`:
     /// the replica that inserted a firing records it.
-    pub(super) fn record(&self, schedule: &Schedule, round: &Round, submitted: &Submitted, now: Timestamp) {
+    pub(super) fn record(&self, schedule: &Schedule, round: &FiringPlan, submitted: &Submitted, now: Timestamp) {
         let (history, count, tasks) = (self.queue.history(), round.starts.len(), &submitted.tasks);
         let new = |place: usize| submitted.inserted.get(place).is_some_and(|one| one.created);
         for (place, start) in round.starts.iter().enumerate().filter(|(place, _)| new(*place)) {
@@ -28,7 +28,7 @@ impl Recurring {
             }
             metrics::FIRINGS.inc([outcome(start.cause)]);
             log_lines::schedule_fired(&schedule.id, task.id, outcome(start.cause));
-            if matches!(start.cause, Cause::OnTime | Cause::CaughtUp) {
+            if matches!(start.cause, FiringCause::OnTime | FiringCause::CaughtUp) {
                 metrics::FIRING_LATENESS_SECONDS.record(Duration::from_millis(now.millis_since(start.at)), []);
             }
             let message = format!("fired by schedule {} for {}", schedule.id, schedule.definition.zone.show(start.at));
@@ -43,13 +43,13 @@ impl Recurring {
     }
 }
 
-const fn outcome(cause: Cause) -> &'static str {
+const fn outcome(cause: FiringCause) -> &'static str {
     match cause {
-        Cause::OnTime => "on_time",
-        Cause::CaughtUp => "caught_up",
-        Cause::Queued => "queued",
-        Cause::Triggered => "triggered",
-        Cause::Backfill => "backfill",
+        FiringCause::OnTime => "on_time",
+        FiringCause::CaughtUp => "caught_up",
+        FiringCause::Queued => "queued",
+        FiringCause::Triggered => "triggered",
+        FiringCause::Backfill => "backfill",
     }
 }
 
@@ -59,7 +59,7 @@ pub(super) fn about(schedule: &Schedule, kind: EventKind, message: impl Into<Str
 }
 
 /// One record for firings that are too many for one each. Its id is derived, so that replicas write it once.
-pub(super) fn summary_event(schedule: &Schedule, summary: Summary, now: Timestamp) -> Event {
+pub(super) fn summary_event(schedule: &Schedule, summary: SkipSummary, now: Timestamp) -> Event {
     let zone = schedule.definition.zone;
     let (from, until) = (zone.show(summary.from), zone.show(summary.until));
     let more = if summary.more { "more than " } else { "" };

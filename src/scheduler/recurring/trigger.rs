@@ -9,9 +9,9 @@ use super::firing::skipped_tasks;
 use super::history::about;
 use crate::domain::event::EventKind;
 use crate::domain::id::TaskId;
-use crate::domain::schedule::due::Start;
-use crate::domain::schedule::due::asked::{Trigger, trigger};
-use crate::domain::schedule::{Overlap, Progress, Schedule};
+use crate::domain::schedule::due::FiringStart;
+use crate::domain::schedule::due::manual_trigger::{TriggerOutcome, trigger};
+use crate::domain::schedule::{Overlap, Schedule, ScheduleProgress};
 use crate::domain::task::Task;
 use crate::domain::time::Timestamp;
 
@@ -47,14 +47,14 @@ impl Desk {
             tasks.extend(announced(self.queue.store(), &schedule, now).await?);
             let overlap = overlap.unwrap_or(schedule.definition.overlap);
             match trigger(&schedule, new, now, overlap, &tasks) {
-                Trigger::Overlaps(task) => return Err(ScheduleError::Overlaps { id: id.to_owned(), task }),
-                Trigger::Full => return Err(ScheduleError::Full(id.to_owned())),
-                Trigger::Start(start, progress) => {
+                TriggerOutcome::Overlaps(task) => return Err(ScheduleError::Overlaps { id: id.to_owned(), task }),
+                TriggerOutcome::Full => return Err(ScheduleError::Full(id.to_owned())),
+                TriggerOutcome::Start(start, progress) => {
                     if let Some(task) = self.start(&schedule, start, progress, overlap, now).await? {
                         return Ok(Triggered::Task(Box::new(task)));
                     }
                 }
-                Trigger::Wait(progress, replaced) => {
+                TriggerOutcome::Wait(progress, replaced) => {
                     let after = Schedule { progress, ..schedule.clone() };
                     if self.queue.store().replace_schedule(&schedule, &after).await?.is_some() {
                         // Not before: had another changed the schedule, they might have run after all. It waits now, and
@@ -76,8 +76,8 @@ impl Desk {
     async fn start(
         &self,
         schedule: &Schedule,
-        start: Start,
-        progress: Progress,
+        start: FiringStart,
+        progress: ScheduleProgress,
         overlap: Overlap,
         now: Timestamp,
     ) -> Result<Option<Task>, ScheduleError> {

@@ -30,7 +30,7 @@ pub(super) enum Number {
 
 /// A number as text.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Written {
+pub(super) struct NumberText {
     pub(super) text: String,
     /// Whether the text is the number itself, nothing rounded.
     pub(super) exact: bool,
@@ -162,7 +162,7 @@ impl Number {
     }
 
     /// The number as text.
-    pub(super) fn written(&self) -> Result<Written, String> {
+    pub(super) fn written(&self) -> Result<NumberText, String> {
         match self {
             Self::Exact(ratio) => Ok(written_exact(ratio)),
             Self::Near { value, error } => written_near(*value, *error),
@@ -210,20 +210,20 @@ fn decimals(denominator: &BigInt) -> Option<u64> {
     (rest.is_one() && twos.max(fives) <= MAX_DECIMALS).then_some(twos.max(fives))
 }
 
-fn written_exact(ratio: &BigRational) -> Written {
+fn written_exact(ratio: &BigRational) -> NumberText {
     if let Some(places) = decimals(ratio.denom()) {
-        return Written { text: fixed(ratio, places), exact: true };
+        return NumberText { text: fixed(ratio, places), exact: true };
     }
     // The power of ten of the first digit, or one less.
     let digits = |number: &BigInt| i64::try_from(number.magnitude().to_string().len()).unwrap_or(i64::MAX);
     let leading = digits(ratio.numer()) - digits(ratio.denom());
     let places = (i64::from(DIGITS) - leading).max(2);
-    Written { text: fixed(ratio, u64::try_from(places).unwrap_or(2)), exact: false }
+    NumberText { text: fixed(ratio, u64::try_from(places).unwrap_or(2)), exact: false }
 }
 
-fn written_near(value: f64, error: f64) -> Result<Written, String> {
+fn written_near(value: f64, error: f64) -> Result<NumberText, String> {
     if value.abs() <= error && error < 1e-12 {
-        return Ok(Written { text: "0".to_owned(), exact: false });
+        return Ok(NumberText { text: "0".to_owned(), exact: false });
     }
     let cancels_out = "its result cannot be calculated precisely enough, because almost equal numbers cancel out";
     if value.abs() <= error {
@@ -243,7 +243,7 @@ fn written_near(value: f64, error: f64) -> Result<Written, String> {
         let unit = Pow::pow(&BigRational::from_integer(10.into()), places.unsigned_abs());
         fixed(&((ratio / &unit).round() * unit), 0)
     };
-    Ok(Written { text, exact: false })
+    Ok(NumberText { text, exact: false })
 }
 
 /// `ratio` with at most `places` decimals, without zeros at its end.

@@ -20,7 +20,7 @@ use reqwest::{Client, Method, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-pub use self::network::{AllowList, Network, closed_by_nature};
+pub use self::network::{AllowList, IpNetwork, closed_by_nature};
 use self::resolver::{ClosedAddress, VettingResolver};
 pub use self::resolver::{Lookup, SystemLookup};
 use self::target::{Outgoing, read_headers, read_url, shown};
@@ -99,7 +99,7 @@ impl From<Verb> for Method {
 }
 
 /// Why no answer came back.
-enum Stop {
+enum RequestError {
     /// Policy forbids going on.
     Refused(String),
     /// The network or the server failed.
@@ -141,34 +141,36 @@ impl HttpRequest {
     }
 
     /// Sends `outgoing` and follows its redirects.
-    async fn exchange(&self, mut outgoing: Outgoing) -> Result<ToolResult, Stop> {
+    async fn exchange(&self, mut outgoing: Outgoing) -> Result<ToolResult, RequestError> {
         let client = self.client.as_ref().map_err(|reason| {
-            Stop::Failed(Failure::permanent(format!("no HTTP client: {reason}; are root certificates installed?")))
+            RequestError::Failed(Failure::permanent(format!(
+                "no HTTP client: {reason}; are root certificates installed?"
+            )))
         })?;
         for redirects in 0.. {
             let shown = shown(&outgoing.url);
             let response = send(client, &outgoing).await.map_err(|error| stop(&shown, &error))?;
-            check_head(response.headers()).map_err(|reason| Stop::Refused(format!("{shown} {reason}")))?;
+            check_head(response.headers()).map_err(|reason| RequestError::Refused(format!("{shown} {reason}")))?;
             let next = outgoing.redirected(response.status(), response.headers(), &self.allow);
-            let Some(next) = next.map_err(Stop::Refused)? else {
+            let Some(next) = next.map_err(RequestError::Refused)? else {
                 let (status, headers) = (response.status(), response.headers().clone());
                 let body = self.body(&shown, response).await?;
                 return Ok(answer::outcome(&shown, status, &headers, body, clock::now()));
             };
             if redirects >= self.max_redirects {
-                return Err(Stop::Refused(format!("{shown} redirects more than {} times", self.max_redirects)));
+                return Err(RequestError::Refused(format!("{shown} redirects more than {} times", self.max_redirects)));
             }
             outgoing = next;
         }
-        Err(Stop::Failed(Failure::permanent("redirects without end")))
+        Err(RequestError::Failed(Failure::permanent("redirects without end")))
     }
 
     /// The body, decompressed; stops as soon as it is too large, however small it arrives.
-    async fn body(&self, shown: &str, mut response: Response) -> Result<Vec<u8>, Stop> {
+    async fn body(&self, shown: &str, mut response: Response) -> Result<Vec<u8>, RequestError> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| stop(shown, &error))? {
             if body.len() + chunk.len() > self.max_response_bytes {
-                return Err(Stop::Refused(format!(
+                return Err(RequestError::Refused(format!(
                     "the answer of {shown} is larger than {} bytes",
                     self.max_response_bytes
                 )));
@@ -208,8 +210,8 @@ impl Tool for HttpRequest {
         let shown = shown(&outgoing.url);
         match tokio::time::timeout(self.timeout, self.exchange(outgoing)).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(Stop::Failed(failure))) => Err(failure),
-            Ok(Err(Stop::Refused(reason))) => Err(refused(NAME, context, reason)),
+            Ok(Err(RequestError::Failed(failure))) => Err(failure),
+            Ok(Err(RequestError::Refused(reason))) => Err(refused(NAME, context, reason)),
             Err(_) => Err(Failure::timeout(format!("{shown} did not answer within {} ms", self.timeout.as_millis()))),
         }
     }
@@ -257,16 +259,16 @@ fn check_head(headers: &HeaderMap) -> Result<(), String> {
 }
 
 /// Sorts an error of the client. Its own text is not used where it would name the whole URL.
-fn stop(shown: &str, error: &reqwest::Error) -> Stop {
+fn stop(shown: &str, error: &reqwest::Error) -> RequestError {
     let mut source = error.source();
     while let Some(cause) = source {
         if let Some(closed) = cause.downcast_ref::<ClosedAddress>() {
-            return Stop::Refused(closed.to_string());
+            return RequestError::Refused(closed.to_string());
         }
         source = cause.source();
     }
     let reason = error.source().map_or_else(|| "the request failed".to_owned(), chain);
-    Stop::Failed(if error.is_builder() {
+    RequestError::Failed(if error.is_builder() {
         Failure::invalid(format!("no request to {shown} can be made: {reason}"))
     } else if error.is_timeout() {
         Failure::timeout(format!("{shown}: {reason}"))

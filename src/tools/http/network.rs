@@ -6,12 +6,12 @@ use std::str::FromStr;
 
 /// A range of addresses: all that share the first `bits` bits with `base`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
+pub struct IpNetwork {
     base: IpAddr,
     bits: u32,
 }
 
-impl Network {
+impl IpNetwork {
     const fn v4(a: u8, b: u8, c: u8, d: u8, bits: u32) -> Self {
         Self { base: IpAddr::V4(Ipv4Addr::new(a, b, c, d)), bits }
     }
@@ -41,7 +41,7 @@ impl Network {
     }
 }
 
-impl FromStr for Network {
+impl FromStr for IpNetwork {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -55,7 +55,7 @@ impl FromStr for Network {
 
 /// Why an address is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closed {
+pub struct ClosedRange {
     /// The kind of address, with the document that sets it apart.
     pub kind: &'static str,
     /// Whether naming a *host* in the allow-list opens it: true for what a private network is made of. Everything else
@@ -63,80 +63,80 @@ pub struct Closed {
     pub by_host: bool,
 }
 
-impl fmt::Display for Closed {
+impl fmt::Display for ClosedRange {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.kind)
     }
 }
 
-const fn closed(network: Network, kind: &'static str) -> (Network, Closed) {
-    (network, Closed { kind, by_host: false })
+const fn closed(network: IpNetwork, kind: &'static str) -> (IpNetwork, ClosedRange) {
+    (network, ClosedRange { kind, by_host: false })
 }
 
-const fn private(network: Network, kind: &'static str) -> (Network, Closed) {
-    (network, Closed { kind, by_host: true })
+const fn private(network: IpNetwork, kind: &'static str) -> (IpNetwork, ClosedRange) {
+    (network, ClosedRange { kind, by_host: true })
 }
 
 /// Closed ranges, the more particular ones first. What follows is IANA's registries of special-purpose addresses, plus
 /// the metadata services of clouds, which hand credentials to whoever asks.
-const RANGES: &[(Network, Closed)] = &[
-    closed(Network::v4(169, 254, 169, 254, 32), "a metadata service"),
-    closed(Network::v4(169, 254, 170, 2, 32), "a metadata service"),
-    closed(Network::v4(100, 100, 100, 200, 32), "a metadata service"),
-    closed(Network::v4(168, 63, 129, 16, 32), "a metadata service"),
-    closed(Network::v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], 128), "a metadata service"),
-    closed(Network::v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128), "a metadata service"),
-    closed(Network::v4(0, 0, 0, 0, 8), "unspecified (RFC 1122)"),
-    private(Network::v4(10, 0, 0, 0, 8), "private (RFC 1918)"),
-    private(Network::v4(100, 64, 0, 0, 10), "shared by a provider (RFC 6598)"),
-    private(Network::v4(127, 0, 0, 0, 8), "loopback (RFC 1122)"),
-    closed(Network::v4(169, 254, 0, 0, 16), "link-local (RFC 3927)"),
-    private(Network::v4(172, 16, 0, 0, 12), "private (RFC 1918)"),
-    closed(Network::v4(192, 0, 0, 0, 24), "reserved for protocols (RFC 6890)"),
-    closed(Network::v4(192, 0, 2, 0, 24), "for documentation (RFC 5737)"),
-    closed(Network::v4(192, 88, 99, 0, 24), "a 6to4 relay (RFC 7526)"),
-    private(Network::v4(192, 168, 0, 0, 16), "private (RFC 1918)"),
-    closed(Network::v4(198, 18, 0, 0, 15), "for benchmarks (RFC 2544)"),
-    closed(Network::v4(198, 51, 100, 0, 24), "for documentation (RFC 5737)"),
-    closed(Network::v4(203, 0, 113, 0, 24), "for documentation (RFC 5737)"),
-    closed(Network::v4(224, 0, 0, 0, 4), "multicast (RFC 5771)"),
-    closed(Network::v4(255, 255, 255, 255, 32), "broadcast (RFC 919)"),
-    closed(Network::v4(240, 0, 0, 0, 4), "reserved (RFC 1112)"),
-    private(Network::v6([0, 0, 0, 0, 0, 0, 0, 1], 128), "loopback (RFC 4291)"),
-    closed(Network::v6([0, 0, 0, 0, 0, 0, 0, 0], 128), "unspecified (RFC 4291)"),
-    closed(Network::v6([0, 0, 0, 0, 0, 0, 0, 0], 96), "an IPv4 address in IPv6 (RFC 4291)"),
-    closed(Network::v6([0, 0, 0, 0, 0, 0xffff, 0, 0], 96), "an IPv4 address in IPv6 (RFC 4291)"),
-    closed(Network::v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 32), "an IPv4 address behind NAT64 (RFC 6052, 8215)"),
-    closed(Network::v6([0x100, 0, 0, 0, 0, 0, 0, 0], 64), "discarded (RFC 6666)"),
-    private(Network::v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7), "private (RFC 4193)"),
-    closed(Network::v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), "link-local (RFC 4291)"),
-    closed(Network::v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10), "site-local (RFC 3879)"),
-    closed(Network::v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), "multicast (RFC 4291)"),
-    closed(Network::v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32), "a Teredo tunnel (RFC 4380)"),
-    closed(Network::v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), "for documentation (RFC 3849)"),
-    closed(Network::v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), "reserved for protocols (RFC 2928)"),
-    closed(Network::v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16), "a 6to4 tunnel (RFC 3056)"),
-    closed(Network::v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20), "for documentation (RFC 9637)"),
+const RANGES: &[(IpNetwork, ClosedRange)] = &[
+    closed(IpNetwork::v4(169, 254, 169, 254, 32), "a metadata service"),
+    closed(IpNetwork::v4(169, 254, 170, 2, 32), "a metadata service"),
+    closed(IpNetwork::v4(100, 100, 100, 200, 32), "a metadata service"),
+    closed(IpNetwork::v4(168, 63, 129, 16, 32), "a metadata service"),
+    closed(IpNetwork::v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], 128), "a metadata service"),
+    closed(IpNetwork::v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128), "a metadata service"),
+    closed(IpNetwork::v4(0, 0, 0, 0, 8), "unspecified (RFC 1122)"),
+    private(IpNetwork::v4(10, 0, 0, 0, 8), "private (RFC 1918)"),
+    private(IpNetwork::v4(100, 64, 0, 0, 10), "shared by a provider (RFC 6598)"),
+    private(IpNetwork::v4(127, 0, 0, 0, 8), "loopback (RFC 1122)"),
+    closed(IpNetwork::v4(169, 254, 0, 0, 16), "link-local (RFC 3927)"),
+    private(IpNetwork::v4(172, 16, 0, 0, 12), "private (RFC 1918)"),
+    closed(IpNetwork::v4(192, 0, 0, 0, 24), "reserved for protocols (RFC 6890)"),
+    closed(IpNetwork::v4(192, 0, 2, 0, 24), "for documentation (RFC 5737)"),
+    closed(IpNetwork::v4(192, 88, 99, 0, 24), "a 6to4 relay (RFC 7526)"),
+    private(IpNetwork::v4(192, 168, 0, 0, 16), "private (RFC 1918)"),
+    closed(IpNetwork::v4(198, 18, 0, 0, 15), "for benchmarks (RFC 2544)"),
+    closed(IpNetwork::v4(198, 51, 100, 0, 24), "for documentation (RFC 5737)"),
+    closed(IpNetwork::v4(203, 0, 113, 0, 24), "for documentation (RFC 5737)"),
+    closed(IpNetwork::v4(224, 0, 0, 0, 4), "multicast (RFC 5771)"),
+    closed(IpNetwork::v4(255, 255, 255, 255, 32), "broadcast (RFC 919)"),
+    closed(IpNetwork::v4(240, 0, 0, 0, 4), "reserved (RFC 1112)"),
+    private(IpNetwork::v6([0, 0, 0, 0, 0, 0, 0, 1], 128), "loopback (RFC 4291)"),
+    closed(IpNetwork::v6([0, 0, 0, 0, 0, 0, 0, 0], 128), "unspecified (RFC 4291)"),
+    closed(IpNetwork::v6([0, 0, 0, 0, 0, 0, 0, 0], 96), "an IPv4 address in IPv6 (RFC 4291)"),
+    closed(IpNetwork::v6([0, 0, 0, 0, 0, 0xffff, 0, 0], 96), "an IPv4 address in IPv6 (RFC 4291)"),
+    closed(IpNetwork::v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 32), "an IPv4 address behind NAT64 (RFC 6052, 8215)"),
+    closed(IpNetwork::v6([0x100, 0, 0, 0, 0, 0, 0, 0], 64), "discarded (RFC 6666)"),
+    private(IpNetwork::v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7), "private (RFC 4193)"),
+    closed(IpNetwork::v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), "link-local (RFC 4291)"),
+    closed(IpNetwork::v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10), "site-local (RFC 3879)"),
+    closed(IpNetwork::v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), "multicast (RFC 4291)"),
+    closed(IpNetwork::v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32), "a Teredo tunnel (RFC 4380)"),
+    closed(IpNetwork::v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), "for documentation (RFC 3849)"),
+    closed(IpNetwork::v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), "reserved for protocols (RFC 2928)"),
+    closed(IpNetwork::v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16), "a 6to4 tunnel (RFC 3056)"),
+    closed(IpNetwork::v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20), "for documentation (RFC 9637)"),
 ];
 
 /// The only part of IPv6 that is given out for use (RFC 4291, section 2.4).
-const GLOBAL_V6: Network = Network::v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
+const GLOBAL_V6: IpNetwork = IpNetwork::v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
 
 /// Why `address` is closed; `None` when it belongs to the public internet.
 #[must_use]
-pub fn closed_by_nature(address: IpAddr) -> Option<Closed> {
+pub fn closed_by_nature(address: IpAddr) -> Option<ClosedRange> {
     if let Some((_, closed)) = RANGES.iter().find(|(network, _)| network.contains(address)) {
         return Some(*closed);
     }
     let outside = address.is_ipv6() && !GLOBAL_V6.contains(address);
-    outside.then_some(Closed { kind: "not given out for use (RFC 4291)", by_host: false })
+    outside.then_some(ClosedRange { kind: "not given out for use (RFC 4291)", by_host: false })
 }
 
 /// What the configuration opens: hosts by name, and networks.
 #[derive(Clone, Debug, Default)]
 pub struct AllowList {
     hosts: Vec<String>,
-    networks: Vec<Network>,
+    networks: Vec<IpNetwork>,
 }
 
 impl AllowList {
@@ -162,7 +162,7 @@ impl AllowList {
 
     /// Why a connection to `address` for `host` is not allowed; `None` when it is.
     #[must_use]
-    pub fn objection(&self, host: &str, address: IpAddr) -> Option<Closed> {
+    pub fn objection(&self, host: &str, address: IpAddr) -> Option<ClosedRange> {
         let closed = closed_by_nature(address)?;
         let opened = self.networks.iter().any(|network| network.contains(address))
             || (closed.by_host && self.hosts.contains(&plain_host(host)));
@@ -301,6 +301,6 @@ mod tests {
             let error = AllowList::parse(&[entry.to_owned()]).expect_err(entry);
             assert!(error.contains(&format!("{entry:?}")), "{error}");
         }
-        assert!(Network::from_str("0.0.0.0/0").expect("a network").contains(address("1.2.3.4")));
+        assert!(IpNetwork::from_str("0.0.0.0/0").expect("a network").contains(address("1.2.3.4")));
     }
 }

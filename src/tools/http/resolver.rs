@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use super::network::{AllowList, Closed};
+use super::network::{AllowList, ClosedRange};
 
 /// Finds the addresses of a host.
 #[async_trait]
@@ -37,7 +37,7 @@ impl Lookup for SystemLookup {
 pub(super) struct ClosedAddress {
     pub(super) host: String,
     pub(super) address: IpAddr,
-    pub(super) closed: Closed,
+    pub(super) closed: ClosedRange,
 }
 
 /// Resolves names for connections, and lets only open addresses through.

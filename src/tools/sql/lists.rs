@@ -4,9 +4,9 @@
 //! about other sessions.
 
 /// Names, with a space between two.
-pub(super) struct Names(&'static str);
+pub(super) struct NameList(&'static str);
 
-impl Names {
+impl NameList {
     /// Whether `name` is one of them.
     pub(super) fn contains(&self, name: &str) -> bool {
         self.iter().any(|known| known == name)
@@ -19,7 +19,7 @@ impl Names {
 }
 
 /// Functions of the SQL standard and of PostgreSQL. Lower case, in alphabetical order.
-pub(super) const POSTGRES_FUNCTIONS: Names = Names(
+pub(super) const POSTGRES_FUNCTIONS: NameList = NameList(
     "abs acos acosd acosh age any_value array_agg array_append array_cat array_dims array_fill array_length \
      array_lower array_ndims array_position array_positions array_prepend array_remove array_replace array_sample \
      array_shuffle array_to_json array_to_string array_upper ascii asin asind asinh atan atan2 atan2d atand atanh \
@@ -55,12 +55,12 @@ pub(super) const POSTGRES_FUNCTIONS: Names = Names(
 );
 
 /// Those of PostgreSQL's functions that it calls volatile and that change nothing.
-pub(super) const HARMLESS_VOLATILE: Names =
-    Names("array_sample array_shuffle clock_timestamp gen_random_uuid random random_normal timeofday");
+pub(super) const HARMLESS_VOLATILE: NameList =
+    NameList("array_sample array_shuffle clock_timestamp gen_random_uuid random random_normal timeofday");
 
 /// Functions of SQLite. Left out are those whose time grows with the product of two arguments (`json_patch`, `unhex`)
 /// and those that tell about the connection. Lower case, in alphabetical order.
-pub(super) const SQLITE_FUNCTIONS: Names = Names(
+pub(super) const SQLITE_FUNCTIONS: NameList = NameList(
     "abs acos acosh asin asinh atan atan2 atanh avg bm25 ceil ceiling char coalesce concat concat_ws cos cosh count \
      cume_dist current_date current_time current_timestamp date datetime degrees dense_rank exp first_value floor \
      format glob group_concat hex highlight if ifnull iif instr json json_array json_array_length json_each \
@@ -73,30 +73,30 @@ pub(super) const SQLITE_FUNCTIONS: Names = Names(
 );
 
 /// What SQLite calls the functions behind its operators, beside `like`, `glob` and `match`.
-pub(super) const SQLITE_OPERATORS: Names = Names("-> ->>");
+pub(super) const SQLITE_OPERATORS: NameList = NameList("-> ->>");
 
 /// Functions of SQLite that are tables in FROM.
-pub(super) const SQLITE_TABLE_FUNCTIONS: Names = Names("json_each json_tree");
+pub(super) const SQLITE_TABLE_FUNCTIONS: NameList = NameList("json_each json_tree");
 
 /// Types a query may cast to, beside those that the parser knows by name. Reading a value of another type runs its
 /// owner's code, or looks names up in the catalogue, as `regclass` does.
-pub(super) const POSTGRES_TYPES: Names = Names(
+pub(super) const POSTGRES_TYPES: NameList = NameList(
     "bpchar bytea cidr citext date datemultirange daterange float4 float8 hstore inet int2 int4 int4range int8 \
      int8range interval json jsonb jsonpath macaddr macaddr8 money name numeric numrange oid text time timestamp \
      timestamptz timetz tsquery tsrange tstzrange tsvector uuid varbit varchar vector",
 );
 
 /// First words of the types that the parser knows by name.
-pub(super) const STANDARD_TYPES: Names = Names(
+pub(super) const STANDARD_TYPES: NameList = NameList(
     "bigint bit bool boolean bytea char character date dec decimal double float int integer interval json jsonb numeric \
      real smallint text time timestamp timestamptz tsquery tsvector uuid varbit varchar",
 );
 
 /// Operators that PostgreSQL uses for what a query writes otherwise: BETWEEN, IN, ORDER BY, LIKE and the like.
-pub(super) const IMPLIED_OPERATORS: Names = Names("= <> < <= > >= ~~ !~~ ~~* !~~* ~ !~ ~* !~*");
+pub(super) const IMPLIED_OPERATORS: NameList = NameList("= <> < <= > >= ~~ !~~ ~~* !~~* ~ !~ ~* !~*");
 
 /// Tables of PostgreSQL that hold passwords, settings, other people's queries or samples of their data.
-pub(super) const CLOSED_TABLES: Names = Names(
+pub(super) const CLOSED_TABLES: NameList = NameList(
     "pg_authid pg_backend_memory_contexts pg_config pg_cursors pg_file_settings pg_hba_file_rules \
      pg_ident_file_mappings pg_largeobject pg_prepared_statements pg_prepared_xacts pg_settings pg_shadow \
      pg_shmem_allocations pg_stat_activity pg_stat_gssapi pg_stat_replication pg_stat_ssl pg_stat_statements \

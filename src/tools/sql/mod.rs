@@ -4,10 +4,10 @@
 //! rolled back, and the text is parsed and must be a single SELECT that calls no functions but those of a list.
 //! How many queries a database carries out at a time is limited.
 
-mod guard;
 mod lists;
-mod places;
 mod postgres;
+mod query_guard;
+mod query_permits;
 mod sqlite;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,9 +19,9 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use self::guard::Dialect;
-use self::places::Places;
 use self::postgres::Postgres;
+use self::query_guard::Dialect;
+use self::query_permits::QueryPermits;
 use super::inputs::{object, parse, refused};
 use super::{DatabaseSettings, Tool, ToolContext, ToolboxError};
 use crate::domain::failure::Failure;
@@ -42,7 +42,7 @@ const MAX_CONNECTIONS: usize = 100;
 #[cfg(feature = "fuzzing")]
 pub(super) fn checked(text: &str, postgres: bool) -> Result<String, String> {
     let dialect = if postgres { Dialect::Postgres } else { Dialect::Sqlite };
-    guard::check(text, dialect, &BTreeSet::new()).map(|checked| checked.text)
+    query_guard::check(text, dialect, &BTreeSet::new()).map(|checked| checked.text)
 }
 
 /// The tool `sql_query`.
@@ -52,8 +52,8 @@ pub struct SqlQuery {
 
 struct Database {
     engine: Engine,
-    limits: Limits,
-    places: Places,
+    limits: QueryLimits,
+    permits: QueryPermits,
     /// Functions that the configuration allows beside those of the list, in lower case.
     functions: BTreeSet<String>,
 }
@@ -65,7 +65,7 @@ enum Engine {
 
 /// What one answer may cost.
 #[derive(Clone, Copy)]
-struct Limits {
+struct QueryLimits {
     rows: usize,
     time: Duration,
 }
@@ -81,7 +81,7 @@ struct Rows {
 
 impl Rows {
     /// Takes a row in; `false` when it is one too many.
-    fn push(&mut self, row: Value, bytes: usize, limits: Limits) -> bool {
+    fn push(&mut self, row: Value, bytes: usize, limits: QueryLimits) -> bool {
         if self.found.len() >= limits.rows || self.bytes + bytes > MAX_BYTES {
             self.truncated = true;
             return false;
@@ -115,9 +115,9 @@ impl SqlQuery {
             }
             let functions = functions(&settings.functions, &engine)
                 .map_err(|reason| ToolboxError::new(format!("sql.{name}.functions"), reason))?;
-            let limits = Limits { rows: settings.max_rows, time: Duration::from_millis(settings.timeout_ms) };
-            let places = Places::new(settings.max_connections);
-            Ok((name.clone(), Database { engine, limits, places, functions }))
+            let limits = QueryLimits { rows: settings.max_rows, time: Duration::from_millis(settings.timeout_ms) };
+            let permits = QueryPermits::new(settings.max_connections);
+            Ok((name.clone(), Database { engine, limits, permits, functions }))
         };
         Ok(Self { databases: databases.iter().map(read).collect::<Result<_, ToolboxError>>()? })
     }
@@ -184,7 +184,7 @@ impl Tool for SqlQuery {
             parameters: object(
                 &json!({
                     "database": database,
-                    "query": { "type": "string", "minLength": 1, "maxLength": guard::MAX_QUERY },
+                    "query": { "type": "string", "minLength": 1, "maxLength": query_guard::MAX_QUERY },
                     "params": {
                         "type": "array", "maxItems": MAX_PARAMS,
                         "items": { "type": ["string", "number", "boolean", "null"] },
@@ -224,16 +224,16 @@ impl Database {
             let reason = format!("{} parameters are given; at most {MAX_PARAMS} are allowed", params.len());
             return Err(SqlError::Failed(Failure::invalid(reason)));
         }
-        let checked = guard::check(query, dialect, &self.functions).map_err(SqlError::Refused)?;
-        let place = self.places.take(self.limits.time).await?;
+        let checked = query_guard::check(query, dialect, &self.functions).map_err(SqlError::Refused)?;
+        let permit = self.permits.take(self.limits.time).await?;
         match &self.engine {
-            Engine::Sqlite(path) => sqlite::run(Arc::clone(path), checked, params, self.limits, place).await,
-            Engine::Postgres(server) => server.run(checked, params, self.limits, &self.functions, place).await,
+            Engine::Sqlite(path) => sqlite::run(Arc::clone(path), checked, params, self.limits, permit).await,
+            Engine::Postgres(server) => server.run(checked, params, self.limits, &self.functions, permit).await,
         }
     }
 }
 
-fn timed_out(limits: Limits) -> SqlError {
+fn timed_out(limits: QueryLimits) -> SqlError {
     SqlError::Failed(Failure::timeout(format!("the query did not end within {} ms", limits.time.as_millis())))
 }
 

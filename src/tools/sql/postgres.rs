@@ -17,9 +17,9 @@ use tokio_postgres::{Client, Config, Transaction};
 
 use self::connections::Connections;
 use super::super::inputs::excerpt;
-use super::guard::Checked;
-use super::places::Place;
-use super::{Limits, MAX_BYTES, MAX_MESSAGE, Rows, SqlError, timed_out};
+use super::query_guard::CheckedQuery;
+use super::query_permits::QueryPermit;
+use super::{MAX_BYTES, MAX_MESSAGE, QueryLimits, Rows, SqlError, timed_out};
 use crate::domain::failure::Failure;
 use crate::domain::json;
 
@@ -40,13 +40,13 @@ impl Postgres {
     /// Runs a checked query. `more` are functions that the configuration allows.
     pub(super) async fn run(
         &self,
-        checked: Checked,
+        checked: CheckedQuery,
         params: Vec<Value>,
-        limits: Limits,
+        limits: QueryLimits,
         more: &BTreeSet<String>,
-        place: Place,
+        permit: QueryPermit,
     ) -> Result<Rows, SqlError> {
-        let mut lease = self.connections.take(place).await?;
+        let mut lease = self.connections.take(permit).await?;
         let Some(client) = lease.client() else { return Err(SqlError::Failed(Failure::transient("no connection"))) };
         let answer = tokio::time::timeout(limits.time + GRACE, query(client, &checked, params, limits, more));
         let (rows, is_clean) = answer.await.map_err(|_| timed_out(limits))?;
@@ -60,9 +60,9 @@ impl Postgres {
 /// The answer, and whether the transaction has been rolled back, so that the connection is as good as new.
 async fn query(
     client: &mut Client,
-    checked: &Checked,
+    checked: &CheckedQuery,
     params: Vec<Value>,
-    limits: Limits,
+    limits: QueryLimits,
     more: &BTreeSet<String>,
 ) -> (Result<Rows, SqlError>, bool) {
     let transaction = match client.build_transaction().read_only(true).start().await {
@@ -81,9 +81,9 @@ async fn query(
 /// The rows, and whether the server has told all of them.
 async fn read(
     transaction: &Transaction<'_>,
-    checked: &Checked,
+    checked: &CheckedQuery,
     params: Vec<Value>,
-    limits: Limits,
+    limits: QueryLimits,
     more: &BTreeSet<String>,
 ) -> Result<(Rows, bool), SqlError> {
     let failed = |error: tokio_postgres::Error| sort(&error, Some(limits));
@@ -166,7 +166,7 @@ impl ToSql for Param {
 }
 
 /// Sorts an error; its words never hold the URL.
-fn sort(error: &tokio_postgres::Error, limits: Option<Limits>) -> SqlError {
+fn sort(error: &tokio_postgres::Error, limits: Option<QueryLimits>) -> SqlError {
     let Some(answer) = error.as_db_error() else {
         let reason = error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
         return SqlError::Failed(Failure::transient(reason));

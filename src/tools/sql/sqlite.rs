@@ -4,9 +4,9 @@
 //! functions that may take long within one step look at it themselves (see [`functions`]), and the caller interrupts
 //! SQLite, which ends a step that reads many pages, such as `count(*)`.
 
-mod clock;
 mod functions;
 mod pattern;
+mod query_clock;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
 use super::super::inputs::{blocking, excerpt};
-use super::guard::Checked;
 use super::lists::{SQLITE_FUNCTIONS, SQLITE_OPERATORS, is_sqlite_inside};
-use super::places::Place;
-use super::{Limits, MAX_BYTES, MAX_MESSAGE, MAX_PARAMS, Rows, SqlError, timed_out};
+use super::query_guard::CheckedQuery;
+use super::query_permits::QueryPermit;
+use super::{MAX_BYTES, MAX_MESSAGE, MAX_PARAMS, QueryLimits, Rows, SqlError, timed_out};
 use crate::domain::failure::Failure;
 
 /// Steps of SQLite's machine between two looks at the clock.
@@ -45,33 +45,33 @@ const MAX_PROGRAM: i32 = 25_000;
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
 /// A query that counts as running until it is dropped.
-struct Running;
+struct RunningQuery;
 
-impl Running {
+impl RunningQuery {
     fn start() -> Self {
         RUNNING.fetch_add(1, Ordering::Relaxed);
         Self
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningQuery {
     fn drop(&mut self) {
         RUNNING.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Runs a checked query on the file `path`. A query that the file system keeps from ending holds its `place` until it ends.
+/// Runs a checked query on the file `path`. A query that the file system keeps from ending holds its `permit` until it ends.
 pub(super) async fn run(
     path: Arc<Path>,
-    checked: Checked,
+    checked: CheckedQuery,
     params: Vec<Value>,
-    limits: Limits,
-    place: Place,
+    limits: QueryLimits,
+    permit: QueryPermit,
 ) -> Result<Rows, SqlError> {
     let (opened, mut interrupt) = oneshot::channel();
     let work = blocking(move || {
         let answer = query(&path, &checked, &params, limits, opened);
-        drop(place);
+        drop(permit);
         Ok(answer)
     });
     let mut work = std::pin::pin!(work);
@@ -90,12 +90,12 @@ pub(super) async fn run(
 /// Reads the rows. `opened` receives what interrupts the query as soon as the file is open.
 fn query(
     path: &Path,
-    checked: &Checked,
+    checked: &CheckedQuery,
     params: &[Value],
-    limits: Limits,
+    limits: QueryLimits,
     opened: oneshot::Sender<InterruptHandle>,
 ) -> Result<Rows, SqlError> {
-    let _running = Running::start();
+    let _running = RunningQuery::start();
     let deadline = Instant::now() + limits.time;
     let sort = |error: &rusqlite::Error| sort(error, limits);
     let connection = open(path, deadline, limits.time).map_err(|error| sort(&error))?;
@@ -223,7 +223,7 @@ fn object(row: &Row<'_>, names: &[String]) -> rusqlite::Result<Value> {
     Ok(Value::Object(object))
 }
 
-fn sort(error: &rusqlite::Error, limits: Limits) -> SqlError {
+fn sort(error: &rusqlite::Error, limits: QueryLimits) -> SqlError {
     let code = error.sqlite_error_code();
     let message = excerpt(&error.to_string(), MAX_MESSAGE);
     match code {

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse as _;
 use axum::routing::get;
-use qron::llm::{EndpointCheck, EndpointState, Wanted};
+use qron::llm::{ConfiguredModel, EndpointCheck, EndpointState};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -35,8 +35,8 @@ async fn state(url: &str, key: &str, models: &[&str]) -> EndpointState {
     check.run().await
 }
 
-fn wanted(setting: &str, model: &str) -> Wanted {
-    Wanted { setting: setting.to_owned(), model: model.to_owned() }
+fn wanted(setting: &str, model: &str) -> ConfiguredModel {
+    ConfiguredModel { setting: setting.to_owned(), model: model.to_owned() }
 }
 
 #[tokio::test]

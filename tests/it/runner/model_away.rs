@@ -145,8 +145,11 @@ async fn work_with_a_plan_goes_on_and_nothing_else_is_claimed_while_the_model_is
     let left = world.task(later.id).await;
     assert_eq!((left.status, left.earlier_runs()), (TaskStatus::Pending, 0), "it was never claimed");
     let (wait, next) = runner.waits_for_model(&left, qron::clock::now()).expect("it says why it waits");
-    let told = wait.told(next);
-    assert!(told.starts_with("waits for model \"gpt-5-mini\" since ") && told.contains(", next try "), "{told}");
+    let describe = wait.describe(next);
+    assert!(
+        describe.starts_with("waits for model \"gpt-5-mini\" since ") && describe.contains(", next try "),
+        "{describe}"
+    );
     let presence = runner.loads();
     assert!(presence[0].model_away.is_some(), "{presence:?}");
     assert!(model.requests().is_empty());
@@ -235,7 +238,7 @@ async fn a_replica_without_a_model_leaves_tasks_that_need_one_to_others() {
     let left = with.task(needy.id).await;
     assert_eq!((left.status, left.earlier_runs()), (TaskStatus::Pending, 0), "it is not touched");
     let (wait, next) = alone.waits_for_model(&left, qron::clock::now()).expect("it says why it waits");
-    assert!(wait.told(next).contains("no model is configured"), "{}", wait.told(next));
+    assert!(wait.describe(next).contains("no model is configured"), "{}", wait.describe(next));
     let other = with.runner_of("one", vec![agent("a", &[], 10)]).await;
     assert_eq!(with.until(needy.id, TaskStatus::Completed).await.attempt, 0);
     alone.shutdown().await;

@@ -1,7 +1,7 @@
 //! Cancelling, draining, and tasks that wait for others.
 
 use qron::clock;
-use qron::domain::approval::{Approval, Decision, Subject, Verdict};
+use qron::domain::approval::{Approval, ApprovalDecision, ApprovalOutcome, Subject};
 use qron::domain::attempt::AttemptStatus;
 use qron::domain::id::TaskId;
 use qron::domain::task::{Task, TaskEvent, TaskStatus};
@@ -189,7 +189,7 @@ async fn an_overdue_question_behind_many_decided_ones_is_refused() {
     };
     let open = |hash: &str, subject, expires_at| Approval::new(hash, subject, ago(10_000), expires_at);
     let (at, extra) = (ago(9_000), Map::new());
-    let approved = Decision { verdict: Verdict::Approved, by: None, note: None, at, extra };
+    let approved = ApprovalDecision { verdict: ApprovalOutcome::Approved, by: None, note: None, at, extra };
     let decided = Approval { decision: Some(approved), ..open("one", call("s1"), Some(ago(5_000))) };
     let asking = |id: u64, approvals: Vec<Approval>| Task {
         status: TaskStatus::AwaitingApproval,

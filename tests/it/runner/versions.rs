@@ -9,9 +9,9 @@ use qdrant_client::qdrant::{
 use qdrant_client::{Payload, Qdrant};
 use qron::clock;
 use qron::domain::approval::Ruling;
-use qron::domain::control::Pause;
 use qron::domain::event::Level;
 use qron::domain::id::{TaskId, derived};
+use qron::domain::pause::Pause;
 use qron::domain::schedule::{Definition, Schedule};
 use qron::domain::task::{Claim, Task, TaskEvent, TaskStatus};
 use qron::domain::unique::UniqueFor;

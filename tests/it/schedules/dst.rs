@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Datelike, NaiveDateTime, Offset, TimeZone, Timelike};
 use chrono_tz::{TZ_VARIANTS, Tz};
 use proptest::prelude::*;
-use qron::domain::schedule::timing::{Spec, Timing};
+use qron::domain::schedule::timing::{Recurrence, Timing};
 use qron::domain::schedule::zone::Zone;
 use qron::domain::time::Timestamp;
 use serde_json::json;
@@ -76,7 +76,7 @@ impl Case {
 
     fn computed(&self, zone: Tz, from: i64, until: i64) -> Vec<i64> {
         let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
-        let spec = Spec::Cron(self.text.clone());
+        let spec = Recurrence::Cron(self.text.clone());
         // As stored schedules name it: no new one may be made in EST and its like, which the database has, too.
         let zone: Zone = serde_json::from_value(json!(zone.name())).expect("a zone");
         let timing = Timing::new(&spec, zone, (None, None), at(from)).expect("a timing");
@@ -176,7 +176,7 @@ fn seconds_are_right_too() {
     for at in transitions(zone).into_iter().take(2) {
         let timing = |text: &str| {
             let begin = Timestamp::from_millis((at - HOUR) * 1000);
-            let spec = Spec::Cron(text.to_owned());
+            let spec = Recurrence::Cron(text.to_owned());
             let timing = Timing::new(&spec, "Europe/Berlin".parse().expect("a zone"), (None, None), begin);
             let end = Timestamp::from_millis((at + HOUR) * 1000);
             let timing = timing.expect("a timing");
@@ -238,7 +238,7 @@ proptest! {
     ) {
         let (after, until) = (Timestamp::from_millis(begin * 1000), Timestamp::from_millis((begin + length) * 1000));
         let zone = zone.parse().expect("a zone");
-        let timing = Timing::new(&Spec::Cron(text.to_owned()), zone, (None, None), after).expect("a timing");
+        let timing = Timing::new(&Recurrence::Cron(text.to_owned()), zone, (None, None), after).expect("a timing");
         let all: Vec<_> = timing.upcoming(after).take_while(|at| *at <= until).collect();
         let (latest, older) = timing.latest(after, until, most);
         prop_assert_eq!(&latest[..], &all[all.len().saturating_sub(most)..]);
@@ -251,7 +251,7 @@ proptest! {
     fn no_expression_makes_the_parser_panic(text in "[ -~]{0,30}") {
         let zone = "Europe/Berlin".parse().expect("a zone");
         let begin = Timestamp::from_millis(BEGIN * 1000);
-        if let Ok(timing) = Timing::new(&Spec::Cron(text), zone, (None, None), begin) {
+        if let Ok(timing) = Timing::new(&Recurrence::Cron(text), zone, (None, None), begin) {
             let firings: Vec<_> = timing.upcoming(begin).take(3).collect();
             prop_assert!(firings.is_sorted());
         }
@@ -262,7 +262,7 @@ proptest! {
         fields in proptest::collection::vec("[0-9*/,LW#?A-F-]{1,6}|\\*|[0-9]{1,2}", 5..8),
     ) {
         let begin = Timestamp::from_millis(BEGIN * 1000);
-        let spec = Spec::Cron(fields.join(" "));
+        let spec = Recurrence::Cron(fields.join(" "));
         if let Ok(timing) = Timing::new(&spec, "UTC".parse().expect("a zone"), (None, None), begin) {
             prop_assert!(timing.upcoming(begin).take(3).collect::<Vec<_>>().is_sorted());
         }
@@ -273,17 +273,17 @@ proptest! {
 fn intervals_count_from_the_start_and_ends_hold() {
     let at = |ms: i64| Timestamp::from_millis(ms);
     let zone = || "UTC".parse().expect("a zone");
-    let fires = |spec: Spec, start: Option<i64>, end: Option<i64>, after: i64| {
+    let fires = |spec: Recurrence, start: Option<i64>, end: Option<i64>, after: i64| {
         let timing = Timing::new(&spec, zone(), (start.map(at), end.map(at)), at(500)).expect("a timing");
         timing.upcoming(at(after)).take(3).map(Timestamp::as_millis).collect::<Vec<_>>()
     };
-    assert_eq!(fires(Spec::EveryMs(10_000), None, None, 500), [10_500, 20_500, 30_500]);
-    assert_eq!(fires(Spec::EveryMs(10_000), Some(15_000), Some(25_000), 500), [15_000, 25_000]);
-    assert_eq!(fires(Spec::EveryMs(10_000), Some(15_000), None, 24_999), [25_000, 35_000, 45_000]);
-    assert_eq!(fires(Spec::At(at(7_000)), None, None, 6_999), [7_000]);
-    assert_eq!(fires(Spec::At(at(7_000)), None, None, 7_000), [0; 0]);
-    assert_eq!(fires(Spec::At(at(7_000)), Some(8_000), None, 0), [0; 0]);
-    let error = Timing::new(&Spec::EveryMs(10), zone(), (None, None), at(0)).expect_err("too short").to_string();
+    assert_eq!(fires(Recurrence::EveryMs(10_000), None, None, 500), [10_500, 20_500, 30_500]);
+    assert_eq!(fires(Recurrence::EveryMs(10_000), Some(15_000), Some(25_000), 500), [15_000, 25_000]);
+    assert_eq!(fires(Recurrence::EveryMs(10_000), Some(15_000), None, 24_999), [25_000, 35_000, 45_000]);
+    assert_eq!(fires(Recurrence::At(at(7_000)), None, None, 6_999), [7_000]);
+    assert_eq!(fires(Recurrence::At(at(7_000)), None, None, 7_000), [0; 0]);
+    assert_eq!(fires(Recurrence::At(at(7_000)), Some(8_000), None, 0), [0; 0]);
+    let error = Timing::new(&Recurrence::EveryMs(10), zone(), (None, None), at(0)).expect_err("too short").to_string();
     assert!(error.contains("one second"), "{error}");
-    assert!(Timing::new(&Spec::EveryMs(5_000), zone(), (Some(at(9)), Some(at(9))), at(0)).is_err());
+    assert!(Timing::new(&Recurrence::EveryMs(5_000), zone(), (Some(at(9)), Some(at(9))), at(0)).is_err());
 }

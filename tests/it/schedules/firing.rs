@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use qron::clock;
 use qron::domain::approval::ApprovalPolicy;
-use qron::domain::schedule::due::{Cause, Start};
+use qron::domain::schedule::due::{FiringCause, FiringStart};
 use qron::domain::schedule::{Schedule, fire_time, firing_id};
 use qron::domain::task::TaskStatus;
 use qron::domain::time::Timestamp;
@@ -145,7 +145,7 @@ fn what_is_before_the_first_firing_is_the_beginning_of_the_schedule() {
         let definition = json!({"spec": {"every_ms": 3_600_000}, "zone": "UTC", "start": start, "task": task});
         let schedule = Schedule::new("s", serde_json::from_value(definition).expect("a definition"), created);
         let goal = |at| {
-            let start = Start { at, id: firing_id("s", at), cause: Cause::OnTime };
+            let start = FiringStart { at, id: firing_id("s", at), cause: FiringCause::OnTime };
             schedule.task(start, &ApprovalPolicy { expire_s: 0 }, at).expect("a task").goal
         };
         assert_eq!(goal(first), format!("since {beginning}+00:00"));
@@ -204,7 +204,7 @@ async fn a_replica_that_died_between_task_and_cursor_leaves_neither_a_double_nor
     for overlap in ["skip", "queue", "allow", "cancel_previous"] {
         let definition = json!({"spec": {"at": at}, "zone": "UTC", "overlap": overlap, "task": endless()});
         let schedule = world.asleep(overlap, definition, 10).await;
-        let start = Start { at, id: firing_id(overlap, at), cause: Cause::OnTime };
+        let start = FiringStart { at, id: firing_id(overlap, at), cause: FiringCause::OnTime };
         let task = schedule.task(start, &ApprovalPolicy { expire_s: 0 }, clock::now()).expect("a task");
         world.store.insert(&[task]).await.expect("inserted");
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use qron::clock;
 use qron::domain::id::TaskId;
-use qron::domain::schedule::{Announced, Schedule, fire_time, firing_id};
+use qron::domain::schedule::{AnnouncedFiring, Schedule, fire_time, firing_id};
 use qron::domain::task::TaskStatus;
 use qron::telemetry::exporter;
 use reqwest::Method;
@@ -167,7 +167,7 @@ async fn a_firing_whose_replica_died_before_it_was_inserted_starts_once_and_is_i
     let due = world.asleep("died", definition, 1).await;
     let firing = firing_id("died", at);
     let mut announced = Schedule { paused: true, ..due.clone() };
-    announced.progress.announced = Some(Announced { at: clock::now(), task: firing });
+    announced.progress.announced = Some(AnnouncedFiring { at: clock::now(), task: firing });
     world.store.replace_schedule(&due, &announced).await.expect("an answer").expect("written");
 
     let replica = world.replica().await;

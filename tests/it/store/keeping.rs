@@ -1,13 +1,13 @@
 //! What is kept beside the tasks: attempts, dead letters, replicas, events, state.
 
-use qron::domain::attempt::{Attempt, AttemptStatus, Progress};
+use qron::domain::attempt::{Attempt, AttemptStatus, RunProgress};
 use qron::domain::budget::Spent;
 use qron::domain::conversation::Usage;
 use qron::domain::dead_letter::DeadLetter;
 use qron::domain::event::{Event, EventKind, Level};
 use qron::domain::failure::Failure;
 use qron::domain::id::TaskId;
-use qron::domain::replica::{AgentPresence, ModelAway, Replica};
+use qron::domain::replica::{AgentPresence, ModelAway, ReplicaRecord};
 use serde_json::{Value, json};
 
 use super::bed::{Bed, NOW};
@@ -25,7 +25,7 @@ fn attempt(task: TaskId, number: u32) -> Attempt {
         started_at: NOW.plus_millis(i64::from(number)),
         updated_at: NOW,
         finished_at: None,
-        progress: Progress { done: 1, total: 3, note: "reading".into() },
+        progress: RunProgress { done: 1, total: 3, note: "reading".into() },
         spec: None,
         checkpoint: None,
         result: None,
@@ -205,7 +205,7 @@ async fn a_letter_that_replaced_the_one_that_was_seen_stays() {
 #[tokio::test]
 async fn replicas_are_seen_as_they_last_said() {
     let bed = Bed::new().await;
-    let replica = |id: &str, heartbeat: u64| Replica {
+    let replica = |id: &str, heartbeat: u64| ReplicaRecord {
         id: id.to_owned(),
         host: "h".into(),
         version: "1".into(),
@@ -229,10 +229,10 @@ async fn replicas_are_seen_as_they_last_said() {
     for heartbeat in 1..=3 {
         bed.store.beat(&replica("one", heartbeat)).await.expect("beaten");
     }
-    bed.store.beat(&Replica { cpu: f64::NAN, ..replica("two", 1) }).await.expect("beaten");
+    bed.store.beat(&ReplicaRecord { cpu: f64::NAN, ..replica("two", 1) }).await.expect("beaten");
     let mut seen = bed.store.replicas().await.expect("replicas");
     seen.sort_by(|a, b| a.id.cmp(&b.id));
-    assert_eq!(seen, [replica("one", 3), Replica { cpu: 0.0, ..replica("two", 1) }]);
+    assert_eq!(seen, [replica("one", 3), ReplicaRecord { cpu: 0.0, ..replica("two", 1) }]);
     bed.store.remove_replica("one").await.expect("removed");
     bed.store.remove_replica("nobody").await.expect("removed");
     assert_eq!(bed.store.replicas().await.expect("replicas").len(), 1);

@@ -3,7 +3,7 @@
 
 use qdrant_client::Payload;
 use qdrant_client::qdrant::{Condition, Filter, SetPayloadPointsBuilder};
-use qron::domain::attempt::{Attempt, AttemptStatus, Progress};
+use qron::domain::attempt::{Attempt, AttemptStatus, RunProgress};
 use qron::domain::budget::Spent;
 use qron::domain::conversation::Usage;
 use qron::domain::dead_letter::DeadLetter;
@@ -46,7 +46,7 @@ fn attempt(spent: Spent) -> Attempt {
         started_at: NOW,
         updated_at: NOW,
         finished_at: Some(NOW),
-        progress: Progress::default(),
+        progress: RunProgress::default(),
         spec: None,
         checkpoint: Some(json!({"spent": u64::MAX, "cost": 1e300})),
         result: Some(json!({"n": u64::MAX})),

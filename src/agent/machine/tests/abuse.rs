@@ -74,7 +74,7 @@ fn poisoning_a_planted_memory_is_data_like_any_other() {
         outline: String::new(),
         at: Timestamp::default(),
     };
-    machine.set_memories(vec![Recalled { memory, score: 1.0 }]);
+    machine.set_memories(vec![RecalledMemory { memory, score: 1.0 }]);
     let evil = reply(json!({"steps": [step("a", "drop_database", &[])]}));
     let text = said(&answer(&mut machine, "plan", evil));
     let start = text.find("<data name=\"past-failure\">").expect("a block");
@@ -102,7 +102,7 @@ fn recursion_ten_thousand_different_calls_end_with_the_turns() {
             Action::Wait => panic!("nothing is in flight"),
             Action::Load(_) => panic!("nothing became an artifact"),
             Action::ReadTree => panic!("it is alone"),
-            Action::Ask(_) => panic!("nobody needs to be asked"),
+            Action::AwaitApproval(_) => panic!("nobody needs to be asked"),
             Action::Done(outcome) => break outcome,
         }
     };

@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::json::Size;
 use crate::domain::plan::MAX_EXPANDED_MEMORY;
-use crate::domain::tool::keep_apart;
+use crate::domain::tool::artifact_output;
 
 fn uses(id: &str, text: &str) -> Value {
     json!({"id": id, "tool": "look", "arguments": {"text": text, "small": 1}})
@@ -64,7 +64,7 @@ fn with_artifacts(count: usize, bytes: usize) -> Machine {
     let budget = Budget { max_steps: 500, ..Budget::default() };
     let mut machine = begin(Setup { budget, ..with_plan(&made.chain(used).collect()) });
     for call in tool_calls(&mut machine) {
-        returned(&mut machine, &call.id, Ok(keep_apart(&format!("{}.json", call.step), bytes, "{")));
+        returned(&mut machine, &call.id, Ok(artifact_output(&format!("{}.json", call.step), bytes, "{")));
     }
     machine
 }
@@ -107,7 +107,7 @@ fn a_step_that_needs_more_than_is_read_back_at_once_fails() {
     let all: Value = made.chain([uses("all", "${m0} ${m1} ${m2} ${m3} ${m4}")]).collect();
     let mut machine = begin(with_plan(&all));
     for call in tool_calls(&mut machine) {
-        returned(&mut machine, &call.id, Ok(keep_apart(&format!("{}.json", call.step), 2_000_000, "{")));
+        returned(&mut machine, &call.id, Ok(artifact_output(&format!("{}.json", call.step), 2_000_000, "{")));
     }
     let failure = ended(&mut machine).expect_err("too much");
     assert!(failure.message.contains("10000000 bytes, and at most 8388608"), "{failure}");
@@ -131,14 +131,14 @@ fn a_person_is_asked_about_what_can_be_read() {
         step
     };
     let mut machine = after_large_output(vec![approved("a", 12), approved("b", 20)]);
-    let Action::Ask(asked) = machine.next_action() else { panic!("a question") };
+    let Action::AwaitApproval(asked) = machine.next_action() else { panic!("a question") };
     assert_eq!(ids(&asked), ["a#1"]);
     let told =
         machine.take_notes().into_iter().find(|note| note.kind.as_str() == "step_failed").expect("the other fails");
     assert!(told.message.contains("at most 524288"), "{}", told.message);
     // The rest of a long list is asked about later.
     let many: Vec<Value> = (0..40).map(|index| approved(&format!("s{index}"), 1)).collect();
-    let Action::Ask(asked) = after_large_output(many).next_action() else { panic!("a question") };
+    let Action::AwaitApproval(asked) = after_large_output(many).next_action() else { panic!("a question") };
     assert!((16..=18).contains(&asked.len()), "{} calls", asked.len());
 }
 

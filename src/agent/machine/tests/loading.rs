@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::tool::keep_apart;
+use crate::domain::tool::artifact_output;
 
 fn using(reference: &str) -> Value {
     json!([step("look", "look", &[]), {"id": "send", "tool": "send", "arguments": {"text": reference, "method": "POST"}}])
@@ -9,7 +9,7 @@ fn using(reference: &str) -> Value {
 fn with_artifact(reference: &str, bytes: usize) -> Machine {
     let mut machine = begin(with_plan(&using(reference)));
     assert_eq!(ids(&tool_calls(&mut machine)), ["look#1"]);
-    returned(&mut machine, "look#1", Ok(keep_apart("look-1.json", bytes, "{\"body\": \"be")));
+    returned(&mut machine, "look#1", Ok(artifact_output("look-1.json", bytes, "{\"body\": \"be")));
     machine
 }
 
@@ -43,7 +43,7 @@ fn a_call_that_must_not_be_repeated_stays_so_while_its_arguments_are_yet_to_be_r
     setup.tools[1] = Arc::new(ToolSpec { parameters, ..(*setup.tools[1]).clone() });
     let mut machine = begin(setup);
     tool_calls(&mut machine);
-    returned(&mut machine, "look#1", Ok(keep_apart("look-1.json", 50_000, "{")));
+    returned(&mut machine, "look#1", Ok(artifact_output("look-1.json", 50_000, "{")));
     loads(&mut machine);
     machine.loaded("look", Ok(json!({"body": "x"}))).expect("in flight");
     tool_calls(&mut machine);
@@ -74,7 +74,7 @@ fn an_artifact_that_cannot_be_read_fails_every_step_that_refers_to_it() {
         let steps = json!([step("look", "look", &[]), uses("a"), uses("b"), judged, other, later]);
         let mut machine = begin(with_plan(&steps));
         assert_eq!(ids(&tool_calls(&mut machine)), ["look#1", "other#1"]);
-        returned(&mut machine, "look#1", Ok(keep_apart("look-1.json", bytes, "{")));
+        returned(&mut machine, "look#1", Ok(artifact_output("look-1.json", bytes, "{")));
         if bytes == 50_000 {
             assert_eq!(loads(&mut machine).len(), 1, "once for all");
             machine.loaded("look", Err(Failure::invalid("gone"))).expect("in flight");

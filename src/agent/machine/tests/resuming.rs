@@ -96,9 +96,9 @@ fn a_checkpoint_of_another_version_or_of_nothing_is_refused() {
     let read = |state: Value| Machine::resume(setup(), &state).expect_err("unreadable");
     let mut newer = begin(setup()).state().expect("state");
     newer["version"] = json!(2);
-    assert_eq!(read(newer), Unreadable::Version(2));
-    assert!(matches!(read(json!(null)), Unreadable::Malformed(_)));
-    assert!(matches!(read(json!({"version": 1, "phase": "dreaming"})), Unreadable::Malformed(_)));
+    assert_eq!(read(newer), InvalidCheckpoint::Version(2));
+    assert!(matches!(read(json!(null)), InvalidCheckpoint::Malformed(_)));
+    assert!(matches!(read(json!({"version": 1, "phase": "dreaming"})), InvalidCheckpoint::Malformed(_)));
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn run(drawn: &Drawn, fate: &[(Interruption, u8)]) -> Run {
                 call @ Action::CallModel(_) => in_flight.push(call),
                 Action::Wait => break None,
                 Action::Load(_) => panic!("nothing became an artifact"),
-                Action::Ask(_) => panic!("nobody needs to be asked"),
+                Action::AwaitApproval(_) => panic!("nobody needs to be asked"),
                 Action::ReadTree => panic!("it is alone"),
                 Action::Done(outcome) => break Some(outcome),
             }

@@ -12,7 +12,7 @@ const CYCLE_YEARS: i32 = 400;
 
 /// What an expression matches, ready to be searched.
 #[derive(Clone, Debug)]
-pub(super) struct Search {
+pub(super) struct WallClockSearch {
     hours: Vec<u32>,
     minutes: Vec<u32>,
     seconds: Vec<u32>,
@@ -20,7 +20,7 @@ pub(super) struct Search {
     has_days: bool,
 }
 
-impl Search {
+impl WallClockSearch {
     pub(super) fn new(cron: &Cron) -> Self {
         let pattern = &cron.pattern;
         let hours = (0..24).filter(|hour| pattern.hour_match(*hour).unwrap_or(false)).collect();

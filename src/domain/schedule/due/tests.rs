@@ -1,9 +1,9 @@
 use serde_json::json;
 
 use super::*;
-use crate::domain::schedule::{Announced, Definition, firing_id};
+use crate::domain::schedule::{AnnouncedFiring, Definition, firing_id};
 
-mod asked;
+mod manual_trigger;
 
 /// 2026-01-01 00:00:00 UTC.
 const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
@@ -21,26 +21,26 @@ fn schedule(every_s: i64, behind_ms: i64, policies: &serde_json::Value) -> Sched
     Schedule::new("s", definition, NOW.plus_millis(-behind_ms))
 }
 
-fn round(schedule: &Schedule, alive: &[TaskId]) -> Round {
-    let alive: Vec<Alive> = alive.iter().map(|id| Alive { id: *id, makes_up: false }).collect();
-    decide(schedule, NOW, LATE_MS, &alive).expect("a round")
+fn round(schedule: &Schedule, alive: &[TaskId]) -> FiringPlan {
+    let alive: Vec<LiveTask> = alive.iter().map(|id| LiveTask { id: *id, makes_up: false }).collect();
+    plan_firings(schedule, NOW, LATE_MS, &alive).expect("a round")
 }
 
 /// The same where one task is alive that makes up for a firing of the past.
-fn round_beside_one_made_up_for(schedule: &Schedule) -> Round {
-    decide(schedule, NOW, LATE_MS, &[Alive { id: OTHER, makes_up: true }]).expect("a round")
+fn round_beside_one_made_up_for(schedule: &Schedule) -> FiringPlan {
+    plan_firings(schedule, NOW, LATE_MS, &[LiveTask { id: OTHER, makes_up: true }]).expect("a round")
 }
 
 /// A firing `at_s` seconds from now that waits.
-const fn waiting(at_s: i64, backfill: bool) -> Queued {
-    Queued { at: NOW.plus_millis(at_s * SECOND), backfill, overlap: None, task: None }
+const fn waiting(at_s: i64, backfill: bool) -> QueuedFiring {
+    QueuedFiring { at: NOW.plus_millis(at_s * SECOND), backfill, overlap: None, task: None }
 }
 
-fn started(round: &Round) -> Vec<i64> {
+fn started(round: &FiringPlan) -> Vec<i64> {
     round.starts.iter().map(|start| (start.at.as_millis() - NOW.as_millis()) / SECOND).collect()
 }
 
-fn skipped(round: &Round) -> Vec<(i64, SkipReason)> {
+fn skipped(round: &FiringPlan) -> Vec<(i64, SkipReason)> {
     round.skips.iter().map(|skip| ((skip.at.as_millis() - NOW.as_millis()) / SECOND, skip.reason)).collect()
 }
 
@@ -51,11 +51,11 @@ fn a_firing_that_has_come_starts_once() {
     let mut due = schedule(10, 10 * SECOND, &json!({}));
     let first = round(&due, &[]);
     assert_eq!(started(&first), [0]);
-    assert_eq!((first.starts[0].cause, first.starts[0].id), (Cause::OnTime, firing_id("s", NOW)));
-    assert_eq!(first.progress.announced, Some(Announced { at: NOW, task: firing_id("s", NOW) }));
-    assert_eq!(look(&due, NOW), Ok(Look::Now));
+    assert_eq!((first.starts[0].cause, first.starts[0].id), (FiringCause::OnTime, firing_id("s", NOW)));
+    assert_eq!(first.progress.announced, Some(AnnouncedFiring { at: NOW, task: firing_id("s", NOW) }));
+    assert_eq!(next_check(&due, NOW), Ok(NextCheck::Now));
     due.progress = first.progress;
-    assert_eq!(look(&due, NOW), Ok(Look::At(NOW.plus_millis(10 * SECOND))));
+    assert_eq!(next_check(&due, NOW), Ok(NextCheck::At(NOW.plus_millis(10 * SECOND))));
     let second = round(&due, &[]);
     assert_eq!((started(&second), second.progress), (vec![], due.progress.clone()));
 }
@@ -63,7 +63,7 @@ fn a_firing_that_has_come_starts_once() {
 #[test]
 fn a_paused_schedule_does_nothing() {
     let paused = Schedule { paused: true, ..schedule(10, DAY, &json!({"overlap": "queue"})) };
-    assert_eq!(look(&paused, NOW), Ok(Look::Never));
+    assert_eq!(next_check(&paused, NOW), Ok(NextCheck::Never));
     let round = round(&paused, &[]);
     assert_eq!((round.starts, round.skips, round.progress), (vec![], vec![], paused.progress));
 }
@@ -74,7 +74,7 @@ fn of_missed_firings_the_latest_is_made_up_for() {
     // Created three hours and a minute ago: firings 2:01, 1:01 and 0:01 hours ago.
     let found = round(&asleep, &[]);
     assert_eq!(started(&found), [-60]);
-    assert_eq!(found.starts[0].cause, Cause::CaughtUp);
+    assert_eq!(found.starts[0].cause, FiringCause::CaughtUp);
     assert_eq!(skipped(&found), [(-7260, SkipReason::Missed), (-3660, SkipReason::Missed)]);
 }
 
@@ -157,7 +157,7 @@ fn queued_firings_start_one_after_the_other() {
     assert_eq!((started(&found), found.progress.queue.len()), (vec![], 2));
     due.progress = found.progress;
     let next = round(&due, &[]);
-    assert_eq!((started(&next), next.starts[0].cause), (vec![-10], Cause::Queued));
+    assert_eq!((started(&next), next.starts[0].cause), (vec![-10], FiringCause::Queued));
     due.progress = next.progress;
     assert_eq!(started(&round(&due, &[next.starts[0].id])), [0; 0]);
 }
@@ -187,11 +187,11 @@ fn a_later_firing_cancels_earlier_ones_and_waits_for_their_end() {
 fn a_cursor_far_ahead_of_the_clock_is_set_back() {
     let mut due = schedule(10, 20 * SECOND, &json!({}));
     due.progress.cursor = NOW.plus_millis(5 * 60 * SECOND);
-    assert!(!round(&due, &[]).set_back, "clocks differ by minutes");
+    assert!(!round(&due, &[]).cursor_was_ahead, "clocks differ by minutes");
     due.progress.cursor = NOW.plus_millis(DAY);
-    assert_eq!(look(&due, NOW), Ok(Look::Now));
+    assert_eq!(next_check(&due, NOW), Ok(NextCheck::Now));
     let found = round(&due, &[]);
-    assert!(found.set_back);
+    assert!(found.cursor_was_ahead);
     assert_eq!((found.progress.cursor, started(&found)), (NOW, vec![]));
 }
 
@@ -208,7 +208,7 @@ fn a_firing_that_has_others_cancelled_goes_before_a_queued_backfill() {
     let during = round(&due, &[then.starts[0].id]);
     assert_eq!((started(&during), during.cancel_before), (vec![], None));
     let after = round(&due, &[]);
-    assert_eq!((started(&after), after.starts[0].cause), (vec![-300], Cause::Backfill));
+    assert_eq!((started(&after), after.starts[0].cause), (vec![-300], FiringCause::Backfill));
     assert_eq!(after.progress.queue.len(), 2, "the rest of the backfill is there still");
 }
 
@@ -221,7 +221,7 @@ fn what_makes_up_for_the_past_does_not_cost_a_firing_of_now() {
     assert_eq!(found.progress.queue, [waiting(-300, true), waiting(0, false)]);
     due.progress = found.progress;
     let then = round(&due, &[]);
-    assert_eq!((started(&then), then.starts[0].cause), (vec![0], Cause::Queued), "before the backfill goes on");
+    assert_eq!((started(&then), then.starts[0].cause), (vec![0], FiringCause::Queued), "before the backfill goes on");
 
     // One waits at most, and one that is caught up with does not.
     let crowded = round_beside_one_made_up_for(&schedule(10, 20 * SECOND, &json!({})));

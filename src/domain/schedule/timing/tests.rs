@@ -11,7 +11,7 @@ const NOW: Timestamp = Timestamp::from_millis(1_785_412_800_000);
 
 fn timing(cron: &str, zone: &str) -> Timing {
     let zone = zone.parse().expect("a zone");
-    Timing::new(&Spec::Cron(cron.to_owned()), zone, (None, None), NOW).expect("valid")
+    Timing::new(&Recurrence::Cron(cron.to_owned()), zone, (None, None), NOW).expect("valid")
 }
 
 fn at(text: &str) -> Timestamp {

@@ -136,7 +136,7 @@ fn an_order_waits_for_a_person_before_it_waits_for_other_tasks() {
     let depends_on = vec![TaskId::Number(2)];
     assert_eq!(task(order()), Task::new(TaskId::Number(1), "a goal that is long enough", NOW));
     assert_eq!(task(TaskSpec { depends_on: depends_on.clone(), ..order() }).status, TaskStatus::Waiting);
-    let asked = task(TaskSpec { depends_on, approval: Need::Required, ..order() });
+    let asked = task(TaskSpec { depends_on, approval: ApprovalRequirement::Required, ..order() });
     assert_eq!((asked.status, asked.approvals.len()), (TaskStatus::AwaitingApproval, 1));
     assert!(crate::domain::approval::is_unapproved(&asked));
 }

@@ -16,7 +16,7 @@ fn events() -> Vec<TaskEvent> {
     vec![
         TaskEvent::DependenciesDone,
         TaskEvent::DependencyFailed(TaskId::Number(2)),
-        TaskEvent::WaitsInCircle(Circle(vec![TaskId::Number(1), TaskId::Number(1)])),
+        TaskEvent::WaitsInCircle(DependencyCycle(vec![TaskId::Number(1), TaskId::Number(1)])),
         TaskEvent::Claimed(claim),
         TaskEvent::Completed(json!(1)),
         TaskEvent::Failed(Failure::permanent("no")),
@@ -126,7 +126,7 @@ fn a_task_goes_on_once_all_its_calls_are_decided() {
     let whole = half.apply(&TaskEvent::Denied(ruling("two")), LATER).expect("legal");
     assert_eq!(whole.status, TaskStatus::Pending);
     let verdicts: Vec<_> = whole.approvals.iter().filter_map(|a| Some(a.decision.as_ref()?.verdict)).collect();
-    assert_eq!(verdicts, [Verdict::Approved, Verdict::Denied]);
+    assert_eq!(verdicts, [ApprovalOutcome::Approved, ApprovalOutcome::Denied]);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use tokio_postgres::Transaction;
 
-use super::super::guard::Named;
 use super::super::lists::{HARMLESS_VOLATILE, IMPLIED_OPERATORS, POSTGRES_FUNCTIONS, POSTGRES_TYPES};
+use super::super::query_guard::CatalogueNames;
 
 /// Whether the function `p`, with language `l`, may act: it is volatile, or it is written in SQL or a procedural language
 /// and neither allowed by the configuration ($2) nor a part of an extension. An aggregate acts as the functions do that make it.
@@ -35,7 +35,7 @@ const FUNCTION: &str = "pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n
 /// allows.
 pub(super) async fn refusal(
     transaction: &Transaction<'_>,
-    named: &Named,
+    named: &CatalogueNames,
     more: &BTreeSet<String>,
 ) -> Result<Option<String>, tokio_postgres::Error> {
     let harmless: Vec<&str> = HARMLESS_VOLATILE.iter().collect();

@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use super::super::SqlError;
-use super::super::places::Place;
+use super::super::query_permits::QueryPermit;
 use super::sort;
 use crate::domain::failure::Failure;
 
@@ -41,9 +41,9 @@ struct Connection {
 
 /// A connection in use by one query. Unless it is given back, the query is cancelled on the server, which may not notice by
 /// itself that its client is gone; the place is free once the server knows.
-pub(super) struct Lease {
+pub(super) struct BorrowedConnection {
     connection: Option<Connection>,
-    place: Option<Place>,
+    permit: Option<QueryPermit>,
     config: Config,
     idle: Arc<Mutex<Vec<Connection>>>,
 }
@@ -54,8 +54,8 @@ impl Connections {
         Self { config, idle: Arc::default() }
     }
 
-    /// A connection for the query that has `place`: one that was kept, or a new one.
-    pub(super) async fn take(&self, place: Place) -> Result<Lease, SqlError> {
+    /// A connection for the query that has `permit`: one that was kept, or a new one.
+    pub(super) async fn take(&self, permit: QueryPermit) -> Result<BorrowedConnection, SqlError> {
         let kept = {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
             idle.retain(Connection::is_usable);
@@ -68,7 +68,7 @@ impl Connections {
             })??,
         };
         let (config, idle) = (self.config.clone(), Arc::clone(&self.idle));
-        Ok(Lease { connection: Some(connection), place: Some(place), config, idle })
+        Ok(BorrowedConnection { connection: Some(connection), permit: Some(permit), config, idle })
     }
 }
 
@@ -78,7 +78,7 @@ impl Connection {
     }
 }
 
-impl Lease {
+impl BorrowedConnection {
     /// The client, until the connection is given back.
     pub(super) fn client(&mut self) -> Option<&mut Client> {
         self.connection.as_mut().map(|connection| &mut connection.client)
@@ -98,9 +98,9 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for BorrowedConnection {
     fn drop(&mut self) {
-        let (Some(connection), Some(place)) = (self.connection.take(), self.place.take()) else { return };
+        let (Some(connection), Some(permit)) = (self.connection.take(), self.permit.take()) else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let config = self.config.clone();
         let cancel = async move {
@@ -109,7 +109,7 @@ impl Drop for Lease {
                 Ok(Err(error)) => tracing::debug!(error, "a query whose caller is gone could not be cancelled"),
                 Err(_) => tracing::debug!("a query whose caller is gone could not be cancelled in time"),
             }
-            drop((connection, place));
+            drop((connection, permit));
         };
         runtime.spawn(cancel.in_current_span());
     }
@@ -117,12 +117,12 @@ impl Drop for Lease {
 
 async fn cancel(client: &Client, config: &Config) -> Result<(), String> {
     let token = client.cancel_token();
-    let told = if config.get_ssl_mode() == SslMode::Disable {
+    let outcome = if config.get_ssl_mode() == SslMode::Disable {
         token.cancel_query(NoTls).await
     } else {
         token.cancel_query(tls().map_err(|failure| failure.message)?).await
     };
-    told.map_err(|error| error.to_string())
+    outcome.map_err(|error| error.to_string())
 }
 
 async fn connect(config: &Config) -> Result<Connection, SqlError> {

@@ -13,11 +13,11 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Error, ffi};
 
 use super::super::MAX_BYTES;
-use super::clock::{Clock, OverTime};
 use super::pattern::Pattern;
+use super::query_clock::{QueryClock, TimeLimitReached};
 
-impl From<OverTime> for Error {
-    fn from(_: OverTime) -> Self {
+impl From<TimeLimitReached> for Error {
+    fn from(_: TimeLimitReached) -> Self {
         Self::SqliteFailure(ffi::Error::new(ffi::SQLITE_INTERRUPT), None)
     }
 }
@@ -58,13 +58,13 @@ fn glob(call: &Context<'_>, deadline: Instant) -> rusqlite::Result<Option<bool>>
 }
 
 fn matching(call: &Context<'_>, deadline: Instant, read: impl Fn(&str) -> Pattern) -> rusqlite::Result<Option<bool>> {
-    let clock = Clock::start(deadline)?;
+    let clock = QueryClock::start(deadline)?;
     let (Some(pattern), Some(text)) = (text(call.get_raw(0)), text(call.get_raw(1))) else { return Ok(None) };
     Ok(Some(read(&pattern).matches(&text, &clock)?))
 }
 
 fn instr(call: &Context<'_>, deadline: Instant) -> rusqlite::Result<Option<i64>> {
-    let clock = Clock::start(deadline)?;
+    let clock = QueryClock::start(deadline)?;
     let (haystack, needle) = (call.get_raw(0), call.get_raw(1));
     if let (ValueRef::Blob(haystack), ValueRef::Blob(needle)) = (haystack, needle) {
         return Ok(Some(Needle::new(needle).find(haystack, 0, &clock)?.map_or(0, |at| count(at) + 1)));
@@ -75,7 +75,7 @@ fn instr(call: &Context<'_>, deadline: Instant) -> rusqlite::Result<Option<i64>>
 }
 
 fn replace(call: &Context<'_>, deadline: Instant) -> rusqlite::Result<Option<String>> {
-    let clock = Clock::start(deadline)?;
+    let clock = QueryClock::start(deadline)?;
     let (Some(whole), Some(wanted)) = (text(call.get_raw(0)), text(call.get_raw(1))) else { return Ok(None) };
     if wanted.is_empty() {
         return Ok(Some(whole.into_owned()));
@@ -96,7 +96,7 @@ fn replace(call: &Context<'_>, deadline: Instant) -> rusqlite::Result<Option<Str
 }
 
 fn trim(call: &Context<'_>, left: bool, right: bool, deadline: Instant) -> rusqlite::Result<Option<String>> {
-    Clock::start(deadline)?;
+    QueryClock::start(deadline)?;
     let Some(whole) = text(call.get_raw(0)) else { return Ok(None) };
     let cut: HashSet<char> = if call.len() == 2 {
         let Some(letters) = text(call.get_raw(1)) else { return Ok(None) };
@@ -136,7 +136,7 @@ impl<'a> Needle<'a> {
     }
 
     /// Where the bytes begin in `haystack`, from `from` on.
-    fn find(&self, haystack: &[u8], from: usize, clock: &Clock) -> Result<Option<usize>, OverTime> {
+    fn find(&self, haystack: &[u8], from: usize, clock: &QueryClock) -> Result<Option<usize>, TimeLimitReached> {
         if self.bytes.is_empty() {
             return Ok(Some(from));
         }

@@ -1,6 +1,6 @@
 //! Patterns of LIKE and GLOB, matched so that the time limit of the query holds within one comparison.
 
-use super::clock::{Clock, OverTime};
+use super::query_clock::{QueryClock, TimeLimitReached};
 
 /// One part of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Pattern {
 
     /// Whether the whole of `text` matches. Goes back to the last `%` only, which decides all patterns of this kind: time
     /// grows with the length of the text times the length of the pattern at worst, and `clock` ends it.
-    pub(super) fn matches(&self, text: &str, clock: &Clock) -> Result<bool, OverTime> {
+    pub(super) fn matches(&self, text: &str, clock: &QueryClock) -> Result<bool, TimeLimitReached> {
         let mut rest = text.chars();
         let mut at = 0;
         // Where to go on when what follows the last `%` does not match: the part after it, and the text it has not eaten.
@@ -100,7 +100,7 @@ impl Pattern {
         }
     }
 
-    fn is_met(&self, part: &Part, letter: char, clock: &Clock) -> Result<bool, OverTime> {
+    fn is_met(&self, part: &Part, letter: char, clock: &QueryClock) -> Result<bool, TimeLimitReached> {
         Ok(match part {
             Part::Many | Part::One => true,
             Part::Nothing => false,

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::prompts::clipped;
 use crate::domain::json::Size;
 use crate::domain::plan::{Outputs, Plan, PlanError, PlanStep, has_references, is_one_reference, referenced, target};
-use crate::domain::tool::{ToolSpec, kept_apart, meant};
+use crate::domain::tool::{ToolSpec, as_artifact_output, resolve_name};
 
 /// Mistakes told at once.
 const MAX_MISTAKES: usize = 8;
@@ -22,9 +22,9 @@ const PRETTY_BYTES: usize = 64 * 1024;
 const OFFLOADED: [&str; 3] = ["artifact", "bytes", "preview"];
 
 /// Sets the names of tools right that are nearly right.
-pub(super) fn set_names(steps: &mut [PlanStep], tools: &[&str]) {
+pub(super) fn correct_tool_names(steps: &mut [PlanStep], tools: &[&str]) {
     for name in steps.iter_mut().filter_map(|step| step.tool.as_mut()) {
-        if let Some(tool) = meant(name, tools) {
+        if let Some(tool) = resolve_name(name, tools) {
             tool.clone_into(name);
         }
     }
@@ -63,8 +63,8 @@ pub(super) fn check(
     if let Err(error) = whole.validate(&all) {
         mistakes.insert(0, error.to_string());
     }
-    let told: Vec<&str> = mistakes.iter().take(MAX_MISTAKES).map(|mistake| clipped(mistake, MISTAKE_BYTES)).collect();
-    if told.is_empty() { Ok(()) } else { Err(told.join("; ")) }
+    let shown: Vec<&str> = mistakes.iter().take(MAX_MISTAKES).map(|mistake| clipped(mistake, MISTAKE_BYTES)).collect();
+    if shown.is_empty() { Ok(()) } else { Err(shown.join("; ")) }
 }
 
 fn find<'a>(tools: &'a [Arc<ToolSpec>], name: &str) -> Option<&'a ToolSpec> {
@@ -80,15 +80,15 @@ fn bad_arguments(step: &PlanStep, tool: &ToolSpec) -> Vec<String> {
         _ => return Vec::new(),
     };
     // As the call will be made.
-    as_text(&mut given, &tool.parameters);
+    stringify_for(&mut given, &tool.parameters);
     let Ok(validator) = jsonschema::validator_for(&tool.parameters) else { return Vec::new() };
-    let told = |error: ValidationError<'_>| {
+    let describe = |error: ValidationError<'_>| {
         let path = error.instance_path().as_str().trim_start_matches('/').replace('/', ".");
         let place = if path.is_empty() { "arguments".to_owned() } else { format!("argument {path:?}") };
         format!("step {:?}, {place} of {}: {error}", step.id, tool.name)
     };
     let closed = validator.iter_errors(&given).filter(|error| !is_open(error));
-    let mut mistakes: Vec<String> = closed.take(MAX_MISTAKES).map(told).collect();
+    let mut mistakes: Vec<String> = closed.take(MAX_MISTAKES).map(describe).collect();
     if let (Some(last), Some(properties)) = (mistakes.last_mut(), tool.parameters["properties"].as_object()) {
         let names: Vec<&str> = properties.keys().map(String::as_str).collect();
         *last = format!("{last} (arguments of {}: {})", tool.name, names.join(", "));
@@ -138,7 +138,7 @@ fn bad_references(step: &PlanStep, steps: &[PlanStep], outputs: &impl Outputs, t
                 reference.split_once('.').map_or((reference, None), |(id, path)| (id, path.split('.').next()));
             if let Some(output) = outputs.output(id) {
                 // What became an artifact is read back before the step begins.
-                if kept_apart(output).is_none() && target(reference, outputs).is_none() {
+                if as_artifact_output(output).is_none() && target(reference, outputs).is_none() {
                     mistakes
                         .push(format!("step {:?}: ${{{reference}}} points at nothing in the output of {id}", step.id));
                 }
@@ -146,7 +146,9 @@ fn bad_references(step: &PlanStep, steps: &[PlanStep], outputs: &impl Outputs, t
             }
             let made_by = steps.iter().find(|step| step.id == id).and_then(|step| find(tools, step.tool.as_deref()?));
             let Some((tool, field)) = made_by.zip(field) else { continue };
-            let Some(fields) = answered(&tool.description).filter(|fields| !fields.contains(&field)) else { continue };
+            let Some(fields) = output_fields(&tool.description).filter(|fields| !fields.contains(&field)) else {
+                continue;
+            };
             if !OFFLOADED.contains(&field) {
                 let fields = fields.join(", ");
                 mistakes.push(format!("step {:?}: ${{{reference}}}: {} answers only {fields}", step.id, tool.name));
@@ -179,7 +181,7 @@ fn in_braces<'a>(text: &'a str, ids: &HashSet<&str>) -> impl Iterator<Item = &'a
 }
 
 /// The fields of the outputs of a tool, as its description names them; `None` when it names none.
-fn answered(description: &str) -> Option<Vec<&str>> {
+fn output_fields(description: &str) -> Option<Vec<&str>> {
     let (_, object) = description.split_once("Answers {")?;
     if !object.starts_with('"') {
         return None;
@@ -208,7 +210,7 @@ fn answered(description: &str) -> Option<Vec<&str>> {
 }
 
 /// Puts values in `value` into text where `schema` wants text: JSON as its text, with line breaks unless that is too long.
-pub(super) fn as_text(value: &mut Value, schema: &Value) {
+pub(super) fn stringify_for(value: &mut Value, schema: &Value) {
     if schema["type"] == "string" && !matches!(value, Value::Null | Value::String(_)) {
         // Indentation makes text of many small values many times as long.
         let is_short = Size::of(value).text <= PRETTY_BYTES;
@@ -219,10 +221,10 @@ pub(super) fn as_text(value: &mut Value, schema: &Value) {
     match value {
         Value::Object(fields) => {
             for (name, field) in fields {
-                as_text(field, &schema["properties"][name.as_str()]);
+                stringify_for(field, &schema["properties"][name.as_str()]);
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| as_text(item, &schema["items"])),
+        Value::Array(items) => items.iter_mut().for_each(|item| stringify_for(item, &schema["items"])),
         _ => {}
     }
 }
@@ -234,7 +236,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::tool::{Effect, keep_apart};
+    use crate::domain::tool::{Effect, artifact_output};
 
     fn tools() -> Vec<Arc<ToolSpec>> {
         let calculate = ToolSpec {
@@ -274,7 +276,7 @@ mod tests {
             let steps = json!([{"id": "l", "tool": "look"}, {"id": "c", "tool": "calculate", "arguments": arguments}]);
             assert_eq!(checked(&steps), Ok(()), "{arguments}");
         }
-        for (arguments, told) in [
+        for (arguments, expected) in [
             (json!({"expr": "10!"}), "\"expression\" is a required property"),
             (json!({"expr": "10!"}), "'expr' was unexpected"),
             (json!({}), "(arguments of calculate: "),
@@ -285,7 +287,7 @@ mod tests {
         ] {
             let steps = json!([{"id": "l", "tool": "look"}, {"id": "c", "tool": "calculate", "arguments": arguments}]);
             let mistakes = checked(&steps).expect_err("mistakes");
-            assert!(mistakes.contains(told), "{arguments}: {mistakes}");
+            assert!(mistakes.contains(expected), "{arguments}: {mistakes}");
         }
     }
 
@@ -298,14 +300,14 @@ mod tests {
             {"id": "d", "tool": "look", "depends_on": ["nowhere"]},
         ]))
         .expect_err("mistakes");
-        for told in [
+        for expected in [
             "\"expression\" is a required property",
             "unknown tool \"fly\"",
             "${a.result}: calculate answers only value, exact",
             "{{ a.value }} is no reference; write ${a.value}",
             "unknown step \"nowhere\"",
         ] {
-            assert!(mistakes.contains(told), "{told}: {mistakes}");
+            assert!(mistakes.contains(expected), "{expected}: {mistakes}");
         }
         assert!(!mistakes.contains("${a.value}: "), "{mistakes}");
     }
@@ -330,7 +332,7 @@ mod tests {
         .expect("steps");
         let done = |id: &str| PlanStep { id: id.to_owned(), arguments: Value::Null, ..steps[0].clone() };
         let whole = Plan { steps: vec![done("page"), done("near"), done("b")] };
-        let apart = keep_apart("look-1.json", 50_000, "{");
+        let apart = artifact_output("look-1.json", 50_000, "{");
         let outputs = HashMap::from([("page".to_owned(), apart), ("near".to_owned(), json!({"n": 1}))]);
         let mistakes = check(&whole, &steps, &outputs, &tools()).expect_err("a mistake");
         assert!(mistakes.contains("${near.body} points at nothing") && !mistakes.contains("page"), "{mistakes}");
@@ -339,9 +341,9 @@ mod tests {
     #[test]
     fn the_fields_of_an_answer_are_read_from_a_description() {
         let description = "Lists. Answers {\"files\": [{\"path\", \"kind\"}], \"truncated\"}. More.";
-        assert_eq!(answered(description), Some(vec!["files", "truncated"]));
+        assert_eq!(output_fields(description), Some(vec!["files", "truncated"]));
         for none in ["Looks.", "Answers {whatever}", "Answers {\"a\""] {
-            assert_eq!(answered(none), None, "{none}");
+            assert_eq!(output_fields(none), None, "{none}");
         }
     }
 
@@ -350,7 +352,7 @@ mod tests {
         let schema = json!({"properties": {"content": {"type": "string"}, "value": {}, "n": {"type": "integer"},
             "list": {"type": "array", "items": {"type": "string"}}}});
         let mut arguments = json!({"content": {"a": [1]}, "value": {"b": 2}, "n": 3, "list": [1, "x", null]});
-        as_text(&mut arguments, &schema);
+        stringify_for(&mut arguments, &schema);
         let content = "{\n  \"a\": [\n    1\n  ]\n}";
         assert_eq!(arguments, json!({"content": content, "value": {"b": 2}, "n": 3, "list": ["1", "x", null]}));
     }

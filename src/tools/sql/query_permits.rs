@@ -10,18 +10,18 @@ use crate::domain::failure::Failure;
 
 /// The places of one database.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct QueryPermits {
     free: Arc<Semaphore>,
     count: usize,
 }
 
 /// A place: free again once this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct QueryPermit {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Places {
+impl QueryPermits {
     /// `count` places, at least one.
     pub(super) fn new(count: usize) -> Self {
         let count = count.clamp(1, Semaphore::MAX_PERMITS);
@@ -29,10 +29,10 @@ impl Places {
     }
 
     /// Takes a place, waiting at most for `time`.
-    pub(super) async fn take(&self, time: Duration) -> Result<Place, SqlError> {
+    pub(super) async fn take(&self, time: Duration) -> Result<QueryPermit, SqlError> {
         let waiting = Arc::clone(&self.free).acquire_owned();
         match tokio::time::timeout(time, waiting).await {
-            Ok(Ok(permit)) => Ok(Place { _permit: permit }),
+            Ok(Ok(permit)) => Ok(QueryPermit { _permit: permit }),
             Ok(Err(_)) | Err(_) => Err(SqlError::Failed(Failure::transient(format!(
                 "all {} connections were in use for {} ms; try again later, or raise max_connections of this database",
                 self.count,
@@ -49,13 +49,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_place_is_waited_for_and_given_on() {
-        let places = Places::new(2);
+        let permits = QueryPermits::new(2);
         let wait = Duration::from_millis(700);
-        let (first, _second) = (places.take(wait).await, places.take(wait).await);
-        let Err(SqlError::Failed(failure)) = places.take(wait).await else { panic!("a third place") };
+        let (first, _second) = (permits.take(wait).await, permits.take(wait).await);
+        let Err(SqlError::Failed(failure)) = permits.take(wait).await else { panic!("a third place") };
         assert_eq!(failure.class, FailureClass::Transient);
         assert!(failure.message.contains("all 2 connections") && failure.message.contains("700 ms"), "{failure}");
         drop(first);
-        assert!(places.take(wait).await.is_ok());
+        assert!(permits.take(wait).await.is_ok());
     }
 }

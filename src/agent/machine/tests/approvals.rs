@@ -1,21 +1,21 @@
 //! Calls that a person must agree to.
 
 use super::*;
-use crate::domain::approval::{Approval, ApprovalPolicy, Decision, Verdict};
+use crate::domain::approval::{Approval, ApprovalDecision, ApprovalOutcome, ApprovalPolicy};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000);
 
 /// The calls that wait for a person.
 fn asked(machine: &mut Machine) -> Vec<ToolCall> {
     match machine.next_action() {
-        Action::Ask(calls) => calls,
+        Action::AwaitApproval(calls) => calls,
         other => panic!("expected a question to a person, got {other:?}"),
     }
 }
 
-fn decided(call: &ToolCall, verdict: Verdict) -> Approval {
+fn decided(call: &ToolCall, verdict: ApprovalOutcome) -> Approval {
     let (by, note) = (Some("ada".into()), Some("so be it".into()));
-    let decision = Decision { verdict, by, note, at: NOW, extra: serde_json::Map::new() };
+    let decision = ApprovalDecision { verdict, by, note, at: NOW, extra: serde_json::Map::new() };
     Approval { decision: Some(decision), ..Approval::of_call(call, &ApprovalPolicy { expire_s: 60 }, NOW) }
 }
 
@@ -45,7 +45,7 @@ fn what_needs_no_approval_is_done_before_anybody_is_asked() {
     let calls = asked(&mut machine);
     assert_eq!(ids(&calls), ["send#1"]);
     assert_eq!(asked(&mut machine), calls, "the question stays the same");
-    let mut machine = after(&machine, vec![decided(&calls[0], Verdict::Approved)]);
+    let mut machine = after(&machine, vec![decided(&calls[0], ApprovalOutcome::Approved)]);
     assert_eq!(tool_calls(&mut machine), calls);
     returned(&mut machine, "send#1", Ok(json!(3)));
     assert_eq!(ids(&tool_calls(&mut machine)), ["then#1"]);
@@ -60,12 +60,12 @@ fn an_approval_lets_one_call_through_and_no_other() {
     let mut machine = begin(guarded(with_plan(&plan)));
     let calls = asked(&mut machine);
     assert_eq!(ids(&calls), ["a#1", "b#1"]);
-    let mut one = after(&machine, vec![decided(&calls[0], Verdict::Approved)]);
+    let mut one = after(&machine, vec![decided(&calls[0], ApprovalOutcome::Approved)]);
     assert_eq!(tool_calls(&mut one), calls[..1]);
     let changed = ToolCall { arguments: json!({"to": "eve"}), ..calls[0].clone() };
     let moved = ToolCall { id: "b#1".into(), ..calls[0].clone() };
     for other in [changed, moved] {
-        let mut machine = after(&machine, vec![decided(&other, Verdict::Approved)]);
+        let mut machine = after(&machine, vec![decided(&other, ApprovalOutcome::Approved)]);
         assert_eq!(asked(&mut machine), calls, "{other:?}");
     }
 }
@@ -74,7 +74,8 @@ fn an_approval_lets_one_call_through_and_no_other() {
 fn a_refusal_is_the_failure_of_the_call() {
     let mut machine = begin(guarded(with_plan(&json!([step("send", "send", &[]), step("then", "look", &["send"])]))));
     let call = asked(&mut machine).remove(0);
-    for (verdict, word) in [(Verdict::Denied, "denied by ada: so be it"), (Verdict::Expired, "in time")] {
+    for (verdict, word) in [(ApprovalOutcome::Denied, "denied by ada: so be it"), (ApprovalOutcome::Expired, "in time")]
+    {
         let mut machine = after(&machine, vec![decided(&call, verdict)]);
         let failure = ended(&mut machine).expect_err("refused");
         assert_eq!(failure.class, FailureClass::Permanent);
@@ -90,12 +91,12 @@ fn a_model_that_asks_again_asks_a_person_again() {
     assert_eq!(ids(&tool_calls(&mut machine)), ["s#2"]);
     returned(&mut machine, "s#2", Ok(json!(1)));
     let first = asked(&mut machine).remove(0);
-    let mut machine = after(&machine, vec![decided(&first, Verdict::Denied)]);
+    let mut machine = after(&machine, vec![decided(&first, ApprovalOutcome::Denied)]);
     let turn = answer(&mut machine, "act", wants(&[("send", json!({"euro": 5}))]));
     assert!(said(&turn).contains("denied by ada"), "{}", said(&turn));
     let second = asked(&mut machine).remove(0);
     assert_ne!(first.id, second.id);
-    let mut machine = after(&machine, vec![decided(&first, Verdict::Approved)]);
+    let mut machine = after(&machine, vec![decided(&first, ApprovalOutcome::Approved)]);
     assert_eq!(asked(&mut machine), [second]);
 }
 
@@ -105,7 +106,7 @@ fn a_plan_made_anew_does_not_get_around_the_plan_of_the_task() {
     let mut machine = begin(with_plan(&plan));
     answer(&mut machine, "act", reply("thought"));
     let call = asked(&mut machine).remove(0);
-    let mut machine = after(&machine, vec![decided(&call, Verdict::Denied)]);
+    let mut machine = after(&machine, vec![decided(&call, ApprovalOutcome::Denied)]);
     let step = json!({"id": "t", "tool": "send", "arguments": "{}", "instruction": null, "depends_on": []});
     answer(&mut machine, "replan", reply(json!({"analysis": "again", "steps": [step]})));
     assert_eq!(ids(&asked(&mut machine)), ["t~1#1"]);
@@ -124,6 +125,6 @@ fn a_call_with_the_result_of_another_task_is_asked_for_as_it_will_be_made() {
     let mut machine = begin(guarded(Setup { dependencies, ..with_plan(&plan) }));
     let calls = asked(&mut machine);
     assert_eq!(calls[0].arguments, json!({"text": "hello"}));
-    let mut machine = after(&machine, vec![decided(&calls[0], Verdict::Approved)]);
+    let mut machine = after(&machine, vec![decided(&calls[0], ApprovalOutcome::Approved)]);
     assert_eq!(tool_calls(&mut machine), calls);
 }

@@ -9,27 +9,27 @@ use governor::{DefaultDirectRateLimiter, Quota};
 use tokio::sync::Mutex;
 
 /// Waits until a call is within the limits.
-pub(super) struct Limits {
+pub(super) struct RateLimits {
     requests: Option<DefaultDirectRateLimiter>,
-    tokens: Option<Tokens>,
+    tokens: Option<TokenLimit>,
     /// First come, first served: without a queue, small calls overtake a large one for ever.
     queue: Mutex<()>,
 }
 
-struct Tokens {
+struct TokenLimit {
     limiter: DefaultDirectRateLimiter,
     per_minute: NonZeroU32,
     /// What earlier calls used beyond their estimate (positive) or left of it (negative); paid by the next call.
     owed: AtomicI64,
 }
 
-impl Limits {
+impl RateLimits {
     /// Limits per minute; 0 for none.
     pub(super) fn new(requests_per_minute: u32, tokens_per_minute: u32) -> Self {
         let limiter = |per_minute| DefaultDirectRateLimiter::direct(Quota::per_minute(per_minute));
         Self {
             requests: NonZeroU32::new(requests_per_minute).map(limiter),
-            tokens: NonZeroU32::new(tokens_per_minute).map(|per_minute| Tokens {
+            tokens: NonZeroU32::new(tokens_per_minute).map(|per_minute| TokenLimit {
                 limiter: limiter(per_minute),
                 per_minute,
                 owed: AtomicI64::new(0),
@@ -48,7 +48,7 @@ impl Limits {
             wait_for(limiter, NonZeroU32::MIN).await;
         }
         if let Some(limited) = &self.tokens {
-            wait_for(&limited.limiter, limited.claim(tokens)).await;
+            wait_for(&limited.limiter, limited.charge(tokens)).await;
         }
     }
 
@@ -61,9 +61,9 @@ impl Limits {
     }
 }
 
-impl Tokens {
+impl TokenLimit {
     /// What a call of `tokens` asks of the limiter: at least one token, at most a minute's worth; the rest stays owed.
-    fn claim(&self, tokens: u64) -> NonZeroU32 {
+    fn charge(&self, tokens: u64) -> NonZeroU32 {
         let owed = self.owed.swap(0, Ordering::Relaxed);
         let wanted = i64::try_from(tokens).unwrap_or(i64::MAX).saturating_add(owed);
         let claimed = wanted.clamp(1, i64::from(self.per_minute.get()));
@@ -73,7 +73,7 @@ impl Tokens {
 }
 
 async fn wait_for(limiter: &DefaultDirectRateLimiter, cells: NonZeroU32) {
-    // Asking for more than the burst is excluded by `claim`; a limiter that said so would never let the call go.
+    // Asking for more than the burst is excluded by `charge`; a limiter that said so would never let the call go.
     while let Ok(Err(not_until)) = limiter.check_n(cells) {
         let wait = not_until.wait_time_from(DefaultClock::default().now());
         tokio::time::sleep(wait.max(Duration::from_millis(1))).await;
@@ -84,25 +84,25 @@ async fn wait_for(limiter: &DefaultDirectRateLimiter, cells: NonZeroU32) {
 mod tests {
     use super::*;
 
-    fn tokens(limits: &Limits) -> &Tokens {
+    fn tokens(limits: &RateLimits) -> &TokenLimit {
         limits.tokens.as_ref().expect("a limit")
     }
 
     #[test]
     fn what_a_call_left_of_its_estimate_is_credited_to_the_next() {
-        let limits = Limits::new(0, 10_000);
-        assert_eq!(tokens(&limits).claim(4_000).get(), 4_000);
+        let limits = RateLimits::new(0, 10_000);
+        assert_eq!(tokens(&limits).charge(4_000).get(), 4_000);
         limits.settle(4_000, 500);
-        assert_eq!(tokens(&limits).claim(4_000).get(), 500);
+        assert_eq!(tokens(&limits).charge(4_000).get(), 500);
         limits.settle(4_000, 5_000);
-        assert_eq!(tokens(&limits).claim(4_000).get(), 5_000);
+        assert_eq!(tokens(&limits).charge(4_000).get(), 5_000);
     }
 
     #[test]
     fn a_call_larger_than_a_minute_goes_and_is_paid_by_the_next_ones() {
-        let limits = Limits::new(0, 1_000);
-        assert_eq!(tokens(&limits).claim(2_500).get(), 1_000);
-        assert_eq!(tokens(&limits).claim(1).get(), 1_000);
-        assert_eq!(tokens(&limits).claim(1).get(), 502);
+        let limits = RateLimits::new(0, 1_000);
+        assert_eq!(tokens(&limits).charge(2_500).get(), 1_000);
+        assert_eq!(tokens(&limits).charge(1).get(), 1_000);
+        assert_eq!(tokens(&limits).charge(1).get(), 502);
     }
 }

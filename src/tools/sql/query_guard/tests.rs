@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use super::syntax::MAX_OPERATORS;
 use super::*;
 
-pub(super) fn check(text: &str, dialect: Dialect) -> Result<Checked, String> {
+pub(super) fn check(text: &str, dialect: Dialect) -> Result<CheckedQuery, String> {
     super::check(text, dialect, &BTreeSet::new())
 }
 

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::state::{Asking, Phase, Rejected, State, Step};
-use super::{ASKS, Action, Machine, ModelCall, ModelFailed, checking, prompts, schema, statement};
-use crate::domain::approval::Need;
+use super::state::{OpenQuestion, Phase, Rejected, State, Step};
+use super::{Action, MAX_QUESTION_TRIES, Machine, ModelCall, ModelFailed, plan_check, prompts, schema, statement};
+use crate::domain::approval::ApprovalRequirement;
 use crate::domain::conversation::{Exhausted, ModelReply, ModelRequest};
 use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::{Failure, FailureClass};
@@ -14,46 +14,46 @@ use crate::domain::plan::{Plan, PlanStep};
 const KEPT_BYTES: usize = 8_000;
 
 impl Machine {
-    fn question(&self) -> Option<(&'static str, &Asking)> {
+    fn question(&self) -> Option<(&'static str, &OpenQuestion)> {
         match &self.state.phase {
-            Phase::Planning(asking) => Some(("plan", asking)),
-            Phase::Replanning(asking) => Some(("replan", asking)),
-            Phase::Answering(asking) => Some(("answer", asking)),
+            Phase::Planning(question) => Some(("plan", question)),
+            Phase::Replanning(question) => Some(("replan", question)),
+            Phase::Answering(question) => Some(("answer", question)),
             Phase::Steps => None,
         }
     }
 
-    fn question_mut(&mut self) -> Option<&mut Asking> {
+    fn question_mut(&mut self) -> Option<&mut OpenQuestion> {
         match &mut self.state.phase {
-            Phase::Planning(asking) | Phase::Replanning(asking) | Phase::Answering(asking) => Some(asking),
+            Phase::Planning(question) | Phase::Replanning(question) | Phase::Answering(question) => Some(question),
             Phase::Steps => None,
         }
     }
 
     fn question_id(&self) -> Option<String> {
-        let (purpose, asking) = self.question()?;
-        Some(format!("{purpose}~{}#{}", self.state.revision, asking.rejected.len() + 1))
+        let (purpose, question) = self.question()?;
+        Some(format!("{purpose}~{}#{}", self.state.revision, question.rejected.len() + 1))
     }
 
     /// Id of the question in flight.
     pub(super) fn question_in_flight(&self) -> Option<String> {
-        self.question().filter(|(_, asking)| asking.in_flight).and_then(|_| self.question_id())
+        self.question().filter(|(_, question)| question.in_flight).and_then(|_| self.question_id())
     }
 
     /// Asks the question of this phase; `None` when that has changed the phase or ended the run.
     pub(super) fn next_question(&mut self) -> Option<Action> {
-        let (purpose, asking) = self.question()?;
-        if asking.in_flight {
+        let (purpose, question) = self.question()?;
+        if question.in_flight {
             return Some(Action::Wait);
         }
         let (messages, schema) = match purpose {
-            "plan" => (prompts::plan(&self.setup, &asking.rejected), schema::plan()),
-            "replan" => (prompts::replan(&self.setup, &self.state, &asking.rejected), schema::plan()),
-            _ => (prompts::answer(&self.setup, &self.state, &asking.rejected), schema::answer()),
+            "plan" => (prompts::plan(&self.setup, &question.rejected), schema::plan()),
+            "replan" => (prompts::replan(&self.setup, &self.state, &question.rejected), schema::plan()),
+            _ => (prompts::answer(&self.setup, &self.state, &question.rejected), schema::answer()),
         };
         let id = self.question_id()?;
         // One repair for a question: what the client mended is not mended again.
-        let once = !asking.rejected.is_empty();
+        let once = !question.rejected.is_empty();
         let request = ModelRequest {
             purpose,
             messages,
@@ -65,7 +65,7 @@ impl Machine {
             waits_since: None,
         };
         let mut call = ModelCall { id, request };
-        match self.admit(&mut call) {
+        match self.reserve(&mut call) {
             Ok(true) => {
                 self.question_mut()?.in_flight = true;
                 Some(Action::CallModel(Box::new(call)))
@@ -81,13 +81,13 @@ impl Machine {
 
     /// Takes the answer to the question in flight.
     pub(super) fn question_answered(&mut self, reply: Result<ModelReply, ModelFailed>) {
-        if let Some(asking) = self.question_mut() {
-            asking.in_flight = false;
+        if let Some(question) = self.question_mut() {
+            question.in_flight = false;
         }
         match reply {
             Err(failed) => self.question_failed(failed),
             Ok(ModelReply { exhausted: Some(exhausted), model, .. }) => {
-                if let Err(failure) = self.outgrow(&model, exhausted) {
+                if let Err(failure) = self.raise_output_limit(&model, exhausted) {
                     self.stop(failure);
                 }
             }
@@ -145,7 +145,7 @@ impl Machine {
     ///
     /// # Errors
     /// When they cannot be longer.
-    pub(super) fn outgrow(&mut self, model: &str, exhausted: Exhausted) -> Result<(), Failure> {
+    pub(super) fn raise_output_limit(&mut self, model: &str, exhausted: Exhausted) -> Result<(), Failure> {
         let Exhausted { limit, next } = exhausted;
         let Some(next) = next else {
             return Err(Failure::permanent(format!(
@@ -172,19 +172,21 @@ impl Machine {
         }
     }
 
-    /// Tells the model what is wrong with its answer, or makes do without one after [`ASKS`] of them.
+    /// Tells the model what is wrong with its answer, or makes do without one after [`MAX_QUESTION_TRIES`] of them.
     fn reject(&mut self, reply: &str, error: &str) {
         let message = format!("unusable answer: {error}");
         self.note(EventKind::AnswerRejected, Level::Warn, message, &[]);
-        let Some(asking) = self.question_mut() else { return };
+        let Some(question) = self.question_mut() else { return };
         let reply = prompts::clipped(reply, KEPT_BYTES).to_owned();
-        asking.rejected.push(Rejected { reply, error: prompts::clipped(error, KEPT_BYTES).to_owned() });
-        if asking.rejected.len() < ASKS {
+        question.rejected.push(Rejected { reply, error: prompts::clipped(error, KEPT_BYTES).to_owned() });
+        if question.rejected.len() < MAX_QUESTION_TRIES {
             return;
         }
         if matches!(self.state.phase, Phase::Answering(_)) {
             // Another attempt at the task would ask the same question of the same outputs.
-            self.stop(Failure::permanent(format!("the model gave no usable answer in {ASKS} tries: {error}")));
+            self.stop(Failure::permanent(format!(
+                "the model gave no usable answer in {MAX_QUESTION_TRIES} tries: {error}"
+            )));
         } else {
             self.adopt_whole_goal();
         }
@@ -210,14 +212,14 @@ impl Machine {
             depends_on: done.map(|step| step.plan.id.clone()).collect(),
             capability: None,
             estimated_s: None,
-            approval: Need::None,
+            approval: ApprovalRequirement::None,
         }
     }
 
     /// Reads and validates the steps of a plan; done steps of earlier plans may be referred to.
     fn read_plan(&self, text: &str) -> Result<Vec<PlanStep>, String> {
         let mut steps = schema::read_plan(text)?;
-        checking::set_names(&mut steps, &self.tool_names());
+        plan_check::correct_tool_names(&mut steps, &self.tool_names());
         let is_replan = matches!(self.state.phase, Phase::Replanning(_));
         if steps.is_empty() {
             return if is_replan { Ok(steps) } else { Err("the plan has no steps".to_owned()) };
@@ -231,7 +233,7 @@ impl Machine {
             ..step.plan.clone()
         });
         let whole = Plan { steps: done.chain(steps.iter().cloned()).collect() };
-        checking::check(&whole, &steps, &self.state, &self.setup.tools)?;
+        plan_check::check(&whole, &steps, &self.state, &self.setup.tools)?;
         self.check_size(steps.len())?;
         Ok(steps)
     }
@@ -262,24 +264,24 @@ impl Machine {
     }
 
     /// Prepares a deserialised run for going on; see [`Machine::resume`].
-    pub(super) fn pick_up(&mut self) {
+    pub(super) fn prepare_to_resume(&mut self) {
         if matches!(self.state.ended, Some(Ok(_))) {
             return;
         }
         self.state.stopping = None;
         self.state.reserved.clear();
-        if let Some(asking) = self.question_mut() {
-            asking.in_flight = false;
+        if let Some(question) = self.question_mut() {
+            question.in_flight = false;
         }
         let had_ended = self.state.ended.take().and_then(Result::err);
         // No retry follows such an end: somebody has looked at it and wants the whole tried again.
         let is_requeued = had_ended.as_ref().is_some_and(|failure| !failure.class.is_retryable());
-        if let (Some(_), Some(asking)) = (&had_ended, self.question_mut()) {
-            asking.rejected.clear();
+        if let (Some(_), Some(question)) = (&had_ended, self.question_mut()) {
+            question.rejected.clear();
         }
         if is_requeued || matches!(self.state.phase, Phase::Steps) {
             for index in 0..self.state.steps.len() {
-                self.pick_up_step(index, is_requeued);
+                self.resume_step(index, is_requeued);
             }
         }
         if is_requeued {
@@ -294,12 +296,12 @@ impl Machine {
     /// outcome was declared a failure nevertheless.
     fn phase_after_requeue(&mut self) -> Phase {
         if self.state.steps.is_empty() {
-            return Phase::Planning(Asking::default());
+            return Phase::Planning(OpenQuestion::default());
         }
         let all_done = self.state.steps.iter().all(|step| step.output().is_some());
         if all_done && self.can_replan() {
             self.state.spent.replans = self.state.spent.replans.saturating_add(1);
-            return Phase::Replanning(Asking::default());
+            return Phase::Replanning(OpenQuestion::default());
         }
         Phase::Steps
     }

@@ -1,12 +1,12 @@
 //! What is to be done about the firings of a schedule that have come.
 
 use crate::domain::id::TaskId;
-use crate::domain::schedule::Progress;
+use crate::domain::schedule::ScheduleProgress;
 use crate::domain::time::Timestamp;
 
 /// Why a firing becomes a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum FiringCause {
     /// Its time has come.
     OnTime,
     /// It was missed and is made up for.
@@ -19,10 +19,10 @@ pub enum Cause {
     Backfill,
 }
 
-impl Cause {
+impl FiringCause {
     /// Whether somebody asked for it.
     #[must_use]
-    pub const fn is_asked(self) -> bool {
+    pub const fn is_manual(self) -> bool {
         matches!(self, Self::Triggered | Self::Backfill)
     }
 
@@ -75,18 +75,18 @@ impl SkipReason {
 
 /// A firing that starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
+pub struct FiringStart {
     /// Its time.
     pub at: Timestamp,
     /// Id of its task.
     pub id: TaskId,
     /// Why it starts.
-    pub cause: Cause,
+    pub cause: FiringCause,
 }
 
 /// A firing that does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Skip {
+pub struct FiringSkip {
     /// Its time.
     pub at: Timestamp,
     /// Id of its record.
@@ -97,7 +97,7 @@ pub struct Skip {
 
 /// Missed firings that are too many to be recorded one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Summary {
+pub struct SkipSummary {
     /// They lie after this.
     pub from: Timestamp,
     /// They lie before this.
@@ -110,25 +110,32 @@ pub struct Summary {
 
 /// What is to be done now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Round {
+pub struct FiringPlan {
     /// Firings that start.
-    pub starts: Vec<Start>,
+    pub starts: Vec<FiringStart>,
     /// Firings recorded as skipped.
-    pub skips: Vec<Skip>,
+    pub skips: Vec<FiringSkip>,
     /// What is recorded about the rest.
-    pub summary: Option<Summary>,
+    pub summary: Option<SkipSummary>,
     /// Tasks of firings before this are to be cancelled.
     pub cancel_before: Option<Timestamp>,
     /// The cursor was far ahead of the clock, and has been set back.
-    pub set_back: bool,
+    pub cursor_was_ahead: bool,
     /// How far the schedule is then; the counts of firings are those of before. What is announced there is to be stored
     /// before anything of the round is done.
-    pub progress: Progress,
+    pub progress: ScheduleProgress,
 }
 
-impl Round {
+impl FiringPlan {
     /// One in which nothing is done of a schedule that is this far.
-    pub(super) const fn new(progress: Progress) -> Self {
-        Self { starts: Vec::new(), skips: Vec::new(), summary: None, cancel_before: None, set_back: false, progress }
+    pub(super) const fn new(progress: ScheduleProgress) -> Self {
+        Self {
+            starts: Vec::new(),
+            skips: Vec::new(),
+            summary: None,
+            cancel_before: None,
+            cursor_was_ahead: false,
+            progress,
+        }
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! A function can be called in many notations. Those that the text alone shows (calls, tables, special syntax) are held
 //! to the lists in [`lists`](super::lists) here. Those that the catalogue of the database decides (attributes, operators,
-//! casts) are collected in [`Checked`], and held to the same lists where the catalogue is: SQLite asks for each function
+//! casts) are collected in [`CheckedQuery`], and held to the same lists where the catalogue is: SQLite asks for each function
 //! that it compiles, and for PostgreSQL the catalogue is asked.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,16 +42,16 @@ pub(super) enum Dialect {
 
 /// A query that passed.
 #[derive(Debug)]
-pub(super) struct Checked {
+pub(super) struct CheckedQuery {
     /// The query, written out by the parser.
     pub(super) text: String,
     /// What the catalogue of the database must be asked about.
-    pub(super) named: Named,
+    pub(super) named: CatalogueNames,
 }
 
 /// Names of a query by which the database may call a function. All are in lower case and without schema.
 #[derive(Debug, Default)]
-pub(super) struct Named {
+pub(super) struct CatalogueNames {
     /// Functions that are called.
     pub(super) functions: BTreeSet<String>,
     /// Attributes of expressions, `(x).name`: of a value of any type.
@@ -68,7 +68,7 @@ pub(super) struct Named {
 ///
 /// # Errors
 /// The reason, naming what is not allowed.
-pub(super) fn check(text: &str, dialect: Dialect, more: &BTreeSet<String>) -> Result<Checked, String> {
+pub(super) fn check(text: &str, dialect: Dialect, more: &BTreeSet<String>) -> Result<CheckedQuery, String> {
     if text.len() > MAX_QUERY {
         return Err(format!("the query has {} bytes; at most {MAX_QUERY} are allowed", text.len()));
     }
@@ -84,12 +84,12 @@ pub(super) fn check(text: &str, dialect: Dialect, more: &BTreeSet<String>) -> Re
     if !matches!(statement, Statement::Query(_)) {
         return Err(format!("only SELECT, VALUES and WITH are allowed, not {}", first_word(&statement.to_string())));
     }
-    let mut guard = Guard {
+    let mut guard = QueryGuard {
         dialect,
         more,
         statements: 0,
         calls: 0,
-        named: Named::default(),
+        named: CatalogueNames::default(),
         rows: BTreeMap::new(),
         fields: Vec::new(),
     };
@@ -102,23 +102,23 @@ pub(super) fn check(text: &str, dialect: Dialect, more: &BTreeSet<String>) -> Re
     if read(&written, dialect)? != [statement] {
         return Err("the query cannot be checked reliably; write it in a simpler way".to_owned());
     }
-    Ok(Checked { text: written, named })
+    Ok(CheckedQuery { text: written, named })
 }
 
 /// Walks a query and stops at the first thing that is not allowed.
-struct Guard<'a> {
+struct QueryGuard<'a> {
     dialect: Dialect,
     more: &'a BTreeSet<String>,
     statements: usize,
     calls: usize,
-    named: Named,
+    named: CatalogueNames,
     /// Names that functions in FROM have, with the columns that are given by name.
     rows: BTreeMap<String, BTreeSet<String>>,
     /// Names behind another one, with that one.
     fields: Vec<(String, Ident)>,
 }
 
-impl Guard<'_> {
+impl QueryGuard<'_> {
     /// Notes what a function in FROM is called. A row of a function that answers plain values is that value, so that
     /// `g.name` may call a function of any type.
     fn rows_of(&mut self, name: Option<&Ident>, alias: Option<&TableAlias>) {
@@ -305,7 +305,7 @@ impl Guard<'_> {
     }
 }
 
-impl Visitor for Guard<'_> {
+impl Visitor for QueryGuard<'_> {
     type Break = String;
 
     fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<String> {

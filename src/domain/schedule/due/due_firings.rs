@@ -1,23 +1,23 @@
 //! Firings that have come: which are wanted, and what is told of those that were missed.
 
-use super::{Cause, MAX_COUNTED, MAX_FIRINGS, MAX_RECORDED, Summary};
+use super::{FiringCause, MAX_COUNTED, MAX_FIRINGS, MAX_RECORDED, SkipSummary};
 use crate::domain::schedule::timing::Timing;
 use crate::domain::schedule::{CatchUp, Definition};
 use crate::domain::time::Timestamp;
 
 /// The firings of a schedule that have come, sorted. Missed ones come before wanted ones, whatever the policy.
-pub(super) struct Come {
+pub(super) struct DueFirings {
     /// Those that may start, oldest first.
-    pub(super) wanted: Vec<(Timestamp, Cause)>,
+    pub(super) wanted: Vec<(Timestamp, FiringCause)>,
     /// Those that were missed and are recorded one by one.
     pub(super) recorded: Vec<Timestamp>,
     /// What is recorded about all before those.
-    pub(super) summary: Option<Summary>,
+    pub(super) summary: Option<SkipSummary>,
     /// The latest of all.
     pub(super) last: Timestamp,
 }
 
-impl Come {
+impl DueFirings {
     /// Sorts the firings after `cursor` and up to `now`, as the catch-up policy of `definition` wants it; those more
     /// than `missed_after_ms` late were missed. `None` when there are none.
     pub(super) fn sorted(
@@ -32,9 +32,9 @@ impl Come {
         let (mut wanted, mut recorded) = (Vec::new(), Vec::new());
         for at in firings {
             if now.millis_since(at) <= missed_after_ms {
-                wanted.push((at, Cause::OnTime));
+                wanted.push((at, FiringCause::OnTime));
             } else if is_made_up_for(definition, at, last, now) {
-                wanted.push((at, Cause::CaughtUp));
+                wanted.push((at, FiringCause::CaughtUp));
             } else {
                 recorded.push(at);
             }
@@ -57,7 +57,7 @@ fn is_made_up_for(definition: &Definition, at: Timestamp, last: Timestamp, now: 
     }
 }
 
-fn summary(timing: &Timing, from: Timestamp, until: Timestamp) -> Summary {
+fn summary(timing: &Timing, from: Timestamp, until: Timestamp) -> SkipSummary {
     let count = timing.count(from, until, MAX_COUNTED + 1);
-    Summary { from, until, count: count.min(MAX_COUNTED), more: count > MAX_COUNTED }
+    SkipSummary { from, until, count: count.min(MAX_COUNTED), more: count > MAX_COUNTED }
 }

@@ -4,15 +4,15 @@
 //! the dearest call so far. A call that does not fit beside others waits for them. One that does not fit alone is asked for
 //! an answer as long as what is left pays for, and is not made when that is next to nothing.
 
-use super::state::{Outlay, State};
-use super::tree::Account;
+use super::state::{Reservation, State};
+use super::tree::TreeState;
 use super::{Machine, ModelCall, ModelFailed, Setup};
 use crate::domain::budget::Price;
 use crate::domain::conversation::Usage;
 use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
 
 /// An answer that could have fewer tokens is not asked for, unless none may have more.
-const LEAST_ANSWER: u64 = 256;
+const MIN_ANSWER_TOKENS: u64 = 256;
 
 impl ModelFailed {
     /// Whether the model was away and has cost nothing: the run is where it was.
@@ -28,14 +28,14 @@ impl Machine {
     ///
     /// # Errors
     /// The limit that is reached.
-    pub(super) fn admit(&mut self, call: &mut ModelCall) -> Result<bool, Failure> {
+    pub(super) fn reserve(&mut self, call: &mut ModelCall) -> Result<bool, Failure> {
         self.check_model()?;
         let Setup { budget, price, max_output_tokens, .. } = &self.setup;
-        let State { spent, dearest, reserved, .. } = &mut self.state;
+        let State { spent, costliest, reserved, .. } = &mut self.state;
         if let Some(failure) = budget.exhausted_by(spent) {
             return Err(failure);
         }
-        if let Account::Unread { is_wanted } = &mut self.tree {
+        if let TreeState::Unread { is_wanted } = &mut self.tree {
             *is_wanted = true;
             return Ok(false);
         }
@@ -52,22 +52,22 @@ impl Machine {
         let prompt = call.request.prompt_tokens();
         let taken = |completion_tokens| {
             let usage = Usage { prompt_tokens: prompt, completion_tokens };
-            Outlay { tokens: usage.total(), cost_usd: price.of(usage) }
+            Reservation { tokens: usage.total(), cost_usd: price.of(usage) }
         };
-        let mut free = Outlay {
+        let mut free = Reservation {
             tokens: budget.max_tokens.saturating_sub(spent.usage.total()),
             cost_usd: budget.max_cost_usd - spent.cost_usd,
         };
         let of_tree = account.map_or((u64::MAX, f64::INFINITY), |tree| tree.left(spent));
         let is_of_tree = (of_tree.0 < free.tokens, of_tree.1 < free.cost_usd);
-        free = Outlay { tokens: free.tokens.min(of_tree.0), cost_usd: free.cost_usd.min(of_tree.1) };
-        for aside in reserved.values().map(|aside| aside.at_least(dearest)) {
+        free = Reservation { tokens: free.tokens.min(of_tree.0), cost_usd: free.cost_usd.min(of_tree.1) };
+        for aside in reserved.values().map(|aside| aside.at_least(costliest)) {
             free.tokens = free.tokens.saturating_sub(aside.tokens);
             free.cost_usd -= aside.cost_usd;
         }
         let mut wanted = taken(longest);
         if !reserved.is_empty() {
-            wanted = wanted.at_least(dearest);
+            wanted = wanted.at_least(costliest);
             let calls = u32::try_from(reserved.len()).unwrap_or(u32::MAX).saturating_add(spent.model_calls);
             let fits = wanted.tokens <= free.tokens && wanted.cost_usd <= free.cost_usd;
             if !fits || calls >= budget.max_model_calls {
@@ -77,7 +77,7 @@ impl Machine {
             let by_tokens = free.tokens.saturating_sub(prompt);
             let by_cost = affordable(*price, free.cost_usd - taken(0).cost_usd);
             let answer = by_tokens.min(by_cost).min(longest);
-            if answer < LEAST_ANSWER.min(longest) {
+            if answer < MIN_ANSWER_TOKENS.min(longest) {
                 let is_by_tokens = by_tokens <= by_cost;
                 let tree = account.filter(|_| if is_by_tokens { is_of_tree.0 } else { is_of_tree.1 });
                 let (limit, name) = match (tree, is_by_tokens) {
@@ -107,7 +107,7 @@ impl Machine {
     }
 }
 
-impl Outlay {
+impl Reservation {
     fn at_least(self, other: &Self) -> Self {
         Self { tokens: self.tokens.max(other.tokens), cost_usd: self.cost_usd.max(other.cost_usd) }
     }

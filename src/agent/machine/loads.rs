@@ -11,7 +11,7 @@ use super::{Load, Machine, NotInFlight};
 use crate::domain::failure::Failure;
 use crate::domain::json::Size;
 use crate::domain::plan::{DEPS, Outputs, targets_of};
-use crate::domain::tool::{ToolResult, kept_apart};
+use crate::domain::tool::{ToolResult, as_artifact_output};
 
 /// Longest output that a reference reads back, in bytes of JSON.
 pub const MAX_LOADED_BYTES: u64 = 2 * 1024 * 1024;
@@ -22,7 +22,7 @@ const MAX_LOADED_AT_ONCE: u64 = 4 * MAX_LOADED_BYTES;
 
 /// Outputs that were read back, by step, and those that are being read.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Loads {
+pub(super) struct LoadedOutputs {
     loaded: HashMap<String, Loaded>,
     /// Bytes of those being read.
     in_flight: BTreeMap<String, u64>,
@@ -39,7 +39,7 @@ struct Loaded {
 pub(super) struct Targets<'a> {
     state: &'a State,
     deps: Option<&'a Value>,
-    loads: &'a Loads,
+    loads: &'a LoadedOutputs,
 }
 
 impl Outputs for Targets<'_> {
@@ -53,7 +53,7 @@ impl Outputs for Targets<'_> {
     }
 }
 
-impl Loads {
+impl LoadedOutputs {
     pub(super) fn is_busy(&self) -> bool {
         !self.in_flight.is_empty()
     }
@@ -116,7 +116,7 @@ impl Machine {
     fn needed(&mut self, index: usize) -> BTreeMap<String, Needed> {
         let mut needed = BTreeMap::new();
         for step in referred(&self.state.steps[index]) {
-            let Some(artifact) = self.state.output(&step).and_then(kept_apart) else { continue };
+            let Some(artifact) = self.state.output(&step).and_then(as_artifact_output) else { continue };
             let (bytes, name) = (artifact.bytes, artifact.name.to_owned());
             if bytes <= MAX_LOADED_BYTES {
                 needed.insert(step, Needed { artifact: name, bytes });
@@ -159,7 +159,7 @@ impl Machine {
     /// The artifacts whose content stands in [`Machine::targets`], by step.
     pub(super) fn artifacts(&self) -> HashMap<String, String> {
         let name = |step: &String| {
-            let artifact = kept_apart(self.state.step(step)?.output()?)?;
+            let artifact = as_artifact_output(self.state.step(step)?.output()?)?;
             Some((step.clone(), artifact.name.to_owned()))
         };
         self.loads.loaded.keys().filter_map(name).collect()
@@ -196,7 +196,7 @@ impl Machine {
     /// Whether the output of `step` became an artifact that has not been read back.
     fn is_unread(&self, step: &str) -> bool {
         let output = self.state.output(step);
-        output.and_then(kept_apart).is_some() && !self.loads.loaded.contains_key(step)
+        output.and_then(as_artifact_output).is_some() && !self.loads.loaded.contains_key(step)
     }
 }
 

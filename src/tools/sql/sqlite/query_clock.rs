@@ -8,39 +8,39 @@ const STEPS: usize = 1024;
 
 /// The time of the query is over.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct OverTime;
+pub(super) struct TimeLimitReached;
 
 /// Tells when the time of a query is over, at little cost a step.
-pub(super) struct Clock {
+pub(super) struct QueryClock {
     deadline: Instant,
     left: Cell<usize>,
 }
 
-impl Clock {
+impl QueryClock {
     /// The clock of one call of a function; the time is looked at once before the first step.
-    pub(super) fn start(deadline: Instant) -> Result<Self, OverTime> {
+    pub(super) fn start(deadline: Instant) -> Result<Self, TimeLimitReached> {
         let clock = Self { deadline, left: Cell::new(STEPS) };
-        clock.look()?;
+        clock.check()?;
         Ok(clock)
     }
 
     /// Counts one step.
-    pub(super) fn step(&self) -> Result<(), OverTime> {
+    pub(super) fn step(&self) -> Result<(), TimeLimitReached> {
         self.steps(1)
     }
 
     /// Counts `steps`.
-    pub(super) fn steps(&self, steps: usize) -> Result<(), OverTime> {
+    pub(super) fn steps(&self, steps: usize) -> Result<(), TimeLimitReached> {
         let left = self.left.get();
         if left > steps {
             self.left.set(left - steps);
             return Ok(());
         }
         self.left.set(STEPS);
-        self.look()
+        self.check()
     }
 
-    fn look(&self) -> Result<(), OverTime> {
-        if Instant::now() >= self.deadline { Err(OverTime) } else { Ok(()) }
+    fn check(&self) -> Result<(), TimeLimitReached> {
+        if Instant::now() >= self.deadline { Err(TimeLimitReached) } else { Ok(()) }
     }
 }

@@ -67,7 +67,7 @@ mod tests {
             ],
         });
         let steps = steps_of(&state);
-        let told: Vec<(&str, StepStatus)> = steps.iter().map(|step| (step.id.as_str(), step.status)).collect();
+        let statuses: Vec<(&str, StepStatus)> = steps.iter().map(|step| (step.id.as_str(), step.status)).collect();
         let expected = [
             ("old", StepStatus::Failed),
             ("a", StepStatus::Done),
@@ -76,7 +76,7 @@ mod tests {
             ("d", StepStatus::Running),
             ("e", StepStatus::Pending),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(statuses, expected);
         assert_eq!((steps[1].output.as_ref(), steps[1].tool.as_deref()), (Some(&json!({"n": 1})), Some("t")));
         assert!(steps[2].error.as_deref().is_some_and(|error| error.contains("no such file")));
         assert!(steps[3].error.as_deref().is_some_and(|error| error.contains("step b failed")));

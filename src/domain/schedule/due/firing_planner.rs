@@ -1,0 +1,147 @@
+//! Firings that want to start: which do, which wait for others to end, and which are skipped for them.
+
+use super::{FiringCause, FiringPlan, FiringSkip, FiringStart, LiveTask, MAX_QUEUE, SkipReason, is_served};
+use crate::domain::id::TaskId;
+use crate::domain::schedule::{AnnouncedFiring, Overlap, QueuedFiring, Schedule, ScheduleProgress, firing_id};
+use crate::domain::time::Timestamp;
+
+/// A round in the making.
+pub(super) struct FiringPlanner<'a> {
+    schedule: &'a Schedule,
+    alive: &'a [LiveTask],
+    /// Whether a task of the schedule is alive, or will be.
+    is_busy: bool,
+    /// Whether all of those make up for firings that did not run in their time.
+    only_makes_up: bool,
+    pub(super) plan: FiringPlan,
+}
+
+impl<'a> FiringPlanner<'a> {
+    pub(super) fn new(schedule: &'a Schedule, alive: &'a [LiveTask]) -> Self {
+        let only_makes_up = alive.iter().all(|task| task.makes_up);
+        Self {
+            schedule,
+            alive,
+            is_busy: !alive.is_empty(),
+            only_makes_up,
+            plan: FiringPlan::new(schedule.progress.clone()),
+        }
+    }
+
+    /// Decides about a firing of the schedule's own; `is_last` says that none later has come.
+    pub(super) fn admit(&mut self, at: Timestamp, cause: FiringCause, is_last: bool) {
+        // Another replica inserted this firing and died before it saved the schedule's progress.
+        if self.has_begun(firing_id(&self.schedule.id, at)) {
+            return self.start(at, cause);
+        }
+        match self.schedule.definition.overlap {
+            Overlap::Skip if self.is_busy || self.has_regular_waiting() => self.skip_or_wait(at, cause),
+            Overlap::Queue if self.is_busy || !self.plan.progress.queue.is_empty() => self.wait(at),
+            Overlap::CancelPrevious if is_last => self.replace_waiting(at, cause),
+            Overlap::CancelPrevious => self.skip(at, SkipReason::Replaced),
+            Overlap::Allow | Overlap::Skip | Overlap::Queue => self.start(at, cause),
+        }
+    }
+
+    /// What makes up for the past must not cost a firing of now: of those, one waits.
+    fn skip_or_wait(&mut self, at: Timestamp, cause: FiringCause) {
+        if self.only_makes_up && cause == FiringCause::OnTime && !self.has_regular_waiting() {
+            self.wait(at);
+        } else {
+            self.skip(at, SkipReason::Overlap);
+        }
+    }
+
+    /// Takes the place of the firings that wait.
+    fn replace_waiting(&mut self, at: Timestamp, cause: FiringCause) {
+        let replaced = drain_regular(&self.schedule.id, &mut self.plan.progress);
+        self.plan.skips.extend(replaced);
+        if self.is_busy { self.wait(at) } else { self.start(at, cause) }
+    }
+
+    /// Whether a task is alive already, or announced.
+    fn has_begun(&self, id: TaskId) -> bool {
+        self.alive.iter().any(|task| task.id == id)
+    }
+
+    /// Whether a firing of the schedule's own waits.
+    fn has_regular_waiting(&self) -> bool {
+        self.plan.progress.queue.iter().any(|waiting| !waiting.is_manual())
+    }
+
+    fn start(&mut self, at: Timestamp, cause: FiringCause) {
+        self.is_busy = true;
+        self.only_makes_up &= cause.makes_up();
+        self.plan.starts.push(FiringStart { at, id: firing_id(&self.schedule.id, at), cause });
+    }
+
+    pub(super) fn skip(&mut self, at: Timestamp, reason: SkipReason) {
+        self.plan.skips.push(FiringSkip { at, id: firing_id(&self.schedule.id, at), reason });
+    }
+
+    fn wait(&mut self, at: Timestamp) {
+        if self.plan.progress.queue.len() >= MAX_QUEUE {
+            self.skip(at, SkipReason::QueueFull);
+        } else {
+            self.plan.progress.queue.push(QueuedFiring { at, backfill: false, overlap: None, task: None });
+        }
+    }
+
+    /// Starts what waits, as far as it may.
+    pub(super) fn serve_queue(&mut self) {
+        while let Some((place, next)) = self.next_in_queue() {
+            let id = next.id(&self.schedule.id);
+            // Whoever was here before may have inserted it, and not have come to take it out of the queue.
+            if self.is_busy && self.overlap_of(&next) != Overlap::Allow && !self.has_begun(id) {
+                break;
+            }
+            self.plan.progress.queue.remove(place);
+            self.is_busy = true;
+            self.plan.starts.push(FiringStart { at: next.at, id, cause: cause_of(&next) });
+        }
+        let cancels = |waiting: &&QueuedFiring| {
+            is_served(self.schedule, waiting)
+                && !waiting.backfill
+                && self.overlap_of(waiting) == Overlap::CancelPrevious
+        };
+        self.plan.cancel_before = self.plan.progress.queue.iter().find(cancels).map(|waiting| waiting.at);
+    }
+
+    fn overlap_of(&self, waiting: &QueuedFiring) -> Overlap {
+        waiting.overlap.unwrap_or(self.schedule.definition.overlap)
+    }
+
+    /// What is served next: the oldest that is no backfill, so that neither a firing of now nor one that has others
+    /// cancelled waits for a long range; then the oldest backfill.
+    fn next_in_queue(&self) -> Option<(usize, QueuedFiring)> {
+        let served = || {
+            let queue = self.plan.progress.queue.iter().copied().enumerate();
+            queue.filter(|(_, waiting)| is_served(self.schedule, waiting))
+        };
+        served().find(|(_, waiting)| !waiting.backfill).or_else(|| served().next())
+    }
+
+    /// Names what begins where firings must not overlap: there is one at most.
+    pub(super) fn announce(&mut self, now: Timestamp) {
+        let first = self.plan.starts.iter().find(|start| !self.has_begun(start.id));
+        if let Some(first) = first.filter(|_| self.schedule.definition.overlap != Overlap::Allow) {
+            self.plan.progress.announced = Some(AnnouncedFiring { at: now, task: first.id });
+        }
+    }
+}
+
+fn cause_of(waiting: &QueuedFiring) -> FiringCause {
+    match waiting {
+        QueuedFiring { backfill: true, .. } => FiringCause::Backfill,
+        waiting if waiting.is_manual() => FiringCause::Triggered,
+        _ => FiringCause::Queued,
+    }
+}
+
+/// Takes the firings that nobody asked for afterwards out of the queue of the schedule `id`.
+pub(super) fn drain_regular(id: &str, progress: &mut ScheduleProgress) -> Vec<FiringSkip> {
+    let (kept, gone): (Vec<_>, Vec<_>) = progress.queue.iter().partition(|waiting| waiting.backfill);
+    progress.queue = kept;
+    let skip = |waiting: QueuedFiring| FiringSkip { at: waiting.at, id: waiting.id(id), reason: SkipReason::Replaced };
+    gone.into_iter().map(skip).collect()
+}
