@@ -119,7 +119,7 @@ mod tests {
             r#"{"sk-canary-of-extract-1": 18446744073709551616, "a": 1, "a": 1}"#,
         ] {
             let error = read_text::<Value>(body.as_bytes()).expect_err("twice");
-            assert!(error.contains("\"a\" is there twice"), "{error}");
+            assert!(error.contains("\"a\" appears twice"), "{error}");
         }
         let read: Value = read_text(br#"{"a": 18446744073709551616, "b": "sk-canary-of-extract-1"}"#).expect("JSON");
         assert_eq!(read, serde_json::json!({"a": "18446744073709551616", "b": "[test]"}));

@@ -1,4 +1,4 @@
-//! Who does the work: profiles of agents, and which of them gets a task.
+//! Profiles of agents, and the routing of a task to one of them.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,22 +18,22 @@ pub struct AgentProfile {
     /// Standing instructions, for the prompt.
     #[serde(default)]
     pub instructions: String,
-    /// What it can do, in any words; a task that asks for a word goes only to an agent that has it.
+    /// What the agent can do, in free words. A task that lists a capability goes only to an agent that has it.
     #[serde(default)]
     pub capabilities: Vec<String>,
     /// Names of the tools it may use; `["*"]` for all.
     #[serde(default = "all_names")]
     pub tools: Vec<String>,
-    /// Names of those tools that a person must agree to, call by call; `["*"]` for all.
+    /// Names of the tools whose calls a person must approve, each one; `["*"]` for all.
     #[serde(default)]
     pub needs_approval: Vec<String>,
     /// Names of the agents that it may create tasks for; `["*"]` for all.
     #[serde(default = "all_names")]
     pub delegates_to: Vec<String>,
-    /// Model it prefers; the configured ones otherwise.
+    /// Model that the agent prefers; `None` for the configured models in their order.
     #[serde(default)]
     pub model: Option<String>,
-    /// Most tasks in flight in one replica; 16 when it does not say.
+    /// Most tasks in flight in one replica; 16 by default.
     #[serde(default = "default_capacity")]
     pub capacity: usize,
     /// Limits of one task, all its attempts together.
@@ -63,7 +63,7 @@ impl AgentProfile {
     }
 }
 
-/// How busy an agent of this replica is.
+/// Load of an agent of this replica.
 #[derive(Clone, Copy, Debug)]
 pub struct AgentLoad<'a> {
     /// The agent.
@@ -72,33 +72,34 @@ pub struct AgentLoad<'a> {
     pub in_flight: usize,
     /// Whether a person has put it on hold.
     pub paused: bool,
-    /// Tasks that need a model which it can take on now: none while its models are away.
+    /// Tasks that need a model and can start now; 0 while the agent's models are away.
     pub model_room: usize,
 }
 
 impl AgentLoad<'_> {
-    /// Tasks it can take on now.
+    /// Tasks the agent can start now; 0 while it is paused.
     #[must_use]
     pub fn free(&self) -> usize {
         if self.paused { 0 } else { self.profile.capacity.saturating_sub(self.in_flight) }
     }
 }
 
-/// Where a task goes.
+/// Result of routing a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// To the agent at this index of the loads.
+    /// The agent at this index of the loads takes the task.
     To(usize),
-    /// Agents that could do it are at capacity.
+    /// Every agent that could run the task is at its capacity.
     Busy,
-    /// None of the agents that could do it has a model that can be asked now.
+    /// No agent that could run the task has a usable model now.
     ModelAway,
-    /// No agent of this replica is named so, or has the capabilities.
+    /// No agent of this replica has the name, or the capabilities, that the task requires.
     NoneFits,
 }
 
-/// Chooses among `loads` for a task that names `agent` or asks for `capabilities`, and perhaps `needs_model`: of the agents that fit, the
-/// one with the smallest share of its capacity in use, the earlier one when equal.
+/// Chooses the agent for a task that names `agent` or requires `capabilities`: among the agents that fit, the one
+/// with the smallest share of its capacity in use, and the earlier one when two are equal. When the task
+/// `needs_model`, agents without a usable model are left out.
 #[must_use]
 pub fn route(agent: Option<&str>, capabilities: &[String], needs_model: bool, loads: &[AgentLoad<'_>]) -> Route {
     let fits = |load: &AgentLoad<'_>| match agent {
@@ -129,8 +130,8 @@ pub fn route(agent: Option<&str>, capabilities: &[String], needs_model: bool, lo
     }
 }
 
-/// Why no agent among `profiles` may carry out `plan`: each that is named `agent`, or offers `capabilities` when none is
-/// named, has a budget of fewer steps. `None` when one of them may, or none of them fits at all.
+/// Explains why no agent may carry out `plan`: every agent that fits (by the name `agent`, otherwise by
+/// `capabilities`) has a budget of fewer steps. `None` when one of them may, or when no agent fits at all.
 #[must_use]
 pub fn plan_over_budget(
     plan: &Plan,

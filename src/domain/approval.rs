@@ -1,5 +1,5 @@
-//! What a person is asked before it is done, and what they said. Bound to the exact call: another call, or the same
-//! with other arguments, is another question.
+//! Approvals: calls and tasks that wait for the decision of a person. An approval is bound to the exact call, so that
+//! another call, or the same call with other arguments, needs another approval.
 
 use std::fmt;
 
@@ -33,7 +33,7 @@ impl ApprovalPolicy {
     }
 }
 
-/// Whether a person must agree first.
+/// Whether a person must approve first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ApprovalRequirement {
@@ -45,14 +45,14 @@ pub enum ApprovalRequirement {
 }
 
 impl ApprovalRequirement {
-    /// Whether nobody needs to be asked.
+    /// Whether no approval is required.
     #[must_use]
     pub const fn is_none(&self) -> bool {
         matches!(self, Self::None)
     }
 }
 
-/// What a person decides on.
+/// Subject of an approval.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Subject {
@@ -66,7 +66,7 @@ pub enum Subject {
         step: String,
         /// The tool.
         tool: String,
-        /// The arguments as JSON text, fields in alphabetical order: what is shown is what is hashed.
+        /// The arguments as JSON text, fields in alphabetical order: exactly the text that the hash covers.
         arguments: String,
         /// Fields of a newer version, which stay.
         #[serde(flatten)]
@@ -74,20 +74,20 @@ pub enum Subject {
     },
 }
 
-/// What became of a question.
+/// How an approval was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ApprovalOutcome {
-    /// Somebody agreed.
+    /// A person approved.
     Approved,
-    /// Somebody refused.
+    /// A person denied.
     Denied,
-    /// Nobody decided in time, which is a refusal.
+    /// The time to decide ran out. The call or task is refused.
     Expired,
 }
 
 impl ApprovalOutcome {
-    /// The verdict as it is stored and used as a metric label.
+    /// The outcome as it is stored and used as a metric label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -104,12 +104,12 @@ impl fmt::Display for ApprovalOutcome {
     }
 }
 
-/// Who decided what, and why.
+/// The decision of a person about an approval, or its expiry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApprovalDecision {
     /// What was decided.
     pub verdict: ApprovalOutcome,
-    /// Who, by their own account.
+    /// Name that the person gave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
     /// Why.
@@ -122,17 +122,17 @@ pub struct ApprovalDecision {
     pub extra: Map<String, Value>,
 }
 
-/// A question to a person, and the answer once there is one.
+/// A request for approval, with the decision once there is one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
-    /// What the answer is bound to: a hash of the question, hexadecimal.
+    /// Hash of the call or task that the decision is bound to, hexadecimal.
     pub hash: String,
-    /// What is asked.
+    /// The call or task to approve.
     pub subject: Subject,
-    /// Since when.
+    /// When the approval was requested.
     #[serde(rename = "asked_at")]
     pub requested_at: Timestamp,
-    /// Until when it can be decided.
+    /// When the time to decide runs out; `None` for never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
     /// What was decided.
@@ -143,19 +143,19 @@ pub struct Approval {
     pub extra: Map<String, Value>,
 }
 
-/// What somebody says about some of the questions of a task.
+/// A decision of a person about several approvals of one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ruling {
-    /// The questions, by hash.
+    /// Hashes of the approvals.
     pub hashes: Vec<String>,
-    /// Who, by their own account.
+    /// Name that the person gave.
     pub by: Option<String>,
     /// Why.
     pub note: Option<String>,
 }
 
 impl Approval {
-    /// A question that nobody has answered.
+    /// An open approval.
     #[must_use]
     pub fn new(
         hash: impl Into<String>,
@@ -166,13 +166,13 @@ impl Approval {
         Self { hash: hash.into(), subject, requested_at, expires_at, decision: None, extra: Map::new() }
     }
 
-    /// Asks whether `task` may run.
+    /// An open approval for running `task`.
     #[must_use]
     pub fn of_task(task: &Task, policy: &ApprovalPolicy, now: Timestamp) -> Self {
         Self::new(question_hash(task), Subject::Task, now, policy.expiry(now))
     }
 
-    /// Asks whether `call` may be made.
+    /// An open approval for making `call`.
     #[must_use]
     pub fn of_call(call: &ToolCall, policy: &ApprovalPolicy, now: Timestamp) -> Self {
         let subject = Subject::Call {
@@ -185,7 +185,7 @@ impl Approval {
         Self::new(call_hash(call), subject, now, policy.expiry(now))
     }
 
-    /// What is asked, in a few words.
+    /// A short description of the call or task to approve, for people.
     #[must_use]
     pub fn title(&self) -> String {
         match &self.subject {
@@ -194,13 +194,13 @@ impl Approval {
         }
     }
 
-    /// Whether nobody has decided yet.
+    /// Whether the approval is undecided.
     #[must_use]
     pub const fn is_open(&self) -> bool {
         self.decision.is_none()
     }
 
-    /// Whether it can no longer be decided at `now`.
+    /// Whether the time to decide has run out at `now`.
     #[must_use]
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|expiry| expiry <= now)
@@ -217,12 +217,14 @@ impl Approval {
         let by = decision.by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
         let why = decision.note.as_deref().map(|note| format!(": {note}")).unwrap_or_default();
         Some(Failure::permanent(match decision.verdict {
-            ApprovalOutcome::Expired => format!("nobody approved {what} in time, so it is refused"),
+            ApprovalOutcome::Expired => {
+                format!("{what} was not approved in time, so it is denied; requeue the task to request approval again")
+            }
             _ => format!("{what} was denied{by}{why}"),
         }))
     }
 
-    /// The same question anew, with as much time as before.
+    /// Opens the approval again, with as much time to decide as before.
     fn again(&mut self, now: Timestamp) {
         let time = self.expires_at.map(|expiry| expiry.as_millis().saturating_sub(self.requested_at.as_millis()));
         self.requested_at = now;
@@ -231,13 +233,13 @@ impl Approval {
     }
 }
 
-/// What an approval of `call` is bound to.
+/// Hash that an approval of `call` is bound to.
 #[must_use]
 pub fn call_hash(call: &ToolCall) -> String {
     hash(&["call", &call.id, &call.tool, &canonical(&call.arguments)])
 }
 
-/// Decides the questions that `ruling` names, as far as they can still be decided; `false` when none can.
+/// Decides the open approvals that `ruling` names; `false` when it names none that can still be decided.
 pub(super) fn apply_ruling(
     approvals: &mut [Approval],
     ruling: &Ruling,
@@ -255,7 +257,7 @@ pub(super) fn apply_ruling(
     found
 }
 
-/// Refuses what nobody decided in time; `false` when there is none.
+/// Expires the open approvals whose time has run out; `false` when there is none.
 pub(super) fn expire(approvals: &mut [Approval], now: Timestamp) -> bool {
     let mut found = false;
     for approval in approvals.iter_mut().filter(|approval| approval.is_open() && approval.has_expired(now)) {
@@ -271,8 +273,9 @@ pub(super) fn expire(approvals: &mut [Approval], now: Timestamp) -> bool {
     found
 }
 
-/// What stays of the questions of a task that is done again: that it may run at all, asked anew unless it was approved.
-/// Its calls are asked for again when they come up. Gives back whether a question is open.
+/// Prepares the approvals of a task for another run from the start: approvals of calls are removed, because the run
+/// requests them again; the approval of the task itself is opened again unless it was approved. Returns whether an
+/// approval is open.
 pub(super) fn start_over(approvals: &mut Vec<Approval>, now: Timestamp) -> bool {
     approvals.retain(|approval| approval.subject == Subject::Task);
     let approved =
@@ -286,15 +289,15 @@ pub(super) fn start_over(approvals: &mut Vec<Approval>, now: Timestamp) -> bool 
 fn hash(parts: &[&str]) -> String {
     let mut digest = Sha256::new();
     for part in parts {
-        // With its length, so that no part can pass for the end of another.
+        // The length keeps two lists of parts with the same concatenation apart.
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part.as_bytes());
     }
     format!("{:x}", digest.finalize())
 }
 
-/// What an approval of running `task` is bound to: a hash of everything that decides what runs, hexadecimal. The id is part
-/// of it, so that the approval of one task is none of its copy. When it runs, and how often it is tried, is not.
+/// Hash that an approval of running `task` is bound to, hexadecimal: of everything that decides what runs. The id is
+/// part of it, so that a copy of the task needs its own approval. The due time and the number of attempts are not.
 #[must_use]
 pub fn question_hash(task: &Task) -> String {
     let plan = serde_json::to_value(&task.plan).unwrap_or(Value::Null);
@@ -315,8 +318,8 @@ pub fn question_hash(task: &Task) -> String {
     hash(&["run", &task.id.to_string(), &task.goal, &canonical(&plan), &context, &rights])
 }
 
-/// Makes the open question whether `task` runs one about the task as it is now: another client may have changed it since it was
-/// asked. An approval by the hash of what it was before then decides nothing.
+/// Binds the open approval of running `task` to the task as it is now, because another client may have changed the
+/// task since the approval was requested. A decision that names the old hash then decides nothing.
 pub fn rebind_open_question(task: &mut Task) {
     if task.approvals.iter().any(|approval| approval.subject == Subject::Task && approval.is_open()) {
         let hash = question_hash(task);
@@ -327,8 +330,8 @@ pub fn rebind_open_question(task: &mut Task) {
     }
 }
 
-/// Whether `task` must not run before a person agrees to it as it is now: it was asked for, and what was approved, if anything,
-/// is not this.
+/// Whether `task` must wait for an approval: one was requested, and none that was given matches the task as it is
+/// now.
 #[must_use]
 pub fn is_unapproved(task: &Task) -> bool {
     let mut questions = task.approvals.iter().filter(|approval| approval.subject == Subject::Task).peekable();
@@ -343,8 +346,8 @@ pub fn is_unapproved(task: &Task) -> bool {
     })
 }
 
-/// A hash of what `task` asks for, its goal, plan and context, and what was handed over to it: hexadecimal. Says whether two
-/// runs have the same task.
+/// Hash of the goal, plan, context and handed-over values of `task`, hexadecimal. Two runs have the same work when
+/// their hashes are equal.
 #[must_use]
 pub fn task_hash(task: &Task) -> String {
     let plan = serde_json::to_value(&task.plan).unwrap_or(Value::Null);

@@ -1,4 +1,4 @@
-//! One run of a task by one replica, and what is kept of it.
+//! Attempts: one run of a task by one replica, and its record.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,27 +14,27 @@ use super::time::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptStatus {
-    /// Under way, or cut off with its process.
+    /// The attempt is under way, or its process ended before it could record an end.
     Running,
     /// The task completed.
     Completed,
-    /// It failed; the task is tried again or in the dead letters.
+    /// It failed. The task is retried or goes to the dead letters.
     Failed,
-    /// Handed back unfinished at shutdown.
+    /// The replica released the task at shutdown.
     Released,
-    /// Ended because the model is away; a later attempt goes on from there.
+    /// It ended because no model was usable. A later attempt continues from its checkpoint.
     Postponed,
-    /// Stopped where a person must decide; a later attempt goes on from there.
+    /// It stopped at a call that a person must approve. A later attempt continues from its checkpoint.
     AwaitingApproval,
-    /// Stopped on request.
+    /// The task was cancelled.
     Cancelled,
-    /// Its replica had lost the claim; its outcome was not recorded on the task. Also what a newer version says that this
-    /// one does not know: what was done until then still counts.
+    /// Its replica had lost the claim, so that its outcome was not recorded on the task. Also stands for a status of
+    /// a newer version that this version does not know: what the attempt spent still counts.
     #[serde(other)]
     Lost,
 }
 
-/// How far a run is.
+/// Progress of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunProgress {
@@ -44,19 +44,19 @@ pub struct RunProgress {
     /// Steps known so far; grows when a run is replanned.
     #[serde(deserialize_with = "number::count")]
     pub total: u32,
-    /// What is being done, in words.
+    /// What the run does now, in words.
     pub note: String,
 }
 
-/// Where a step of a run stands.
+/// Status of a step of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepStatus {
     /// It has not begun.
     Pending,
-    /// It is under way, or was when the run ended.
+    /// It is under way, or was when its run ended.
     Running,
-    /// It ended well.
+    /// It completed.
     Done,
     /// It failed.
     Failed,
@@ -78,7 +78,7 @@ impl StepStatus {
     }
 }
 
-/// A step of a run, as its last checkpoint tells.
+/// A step of a run, as the last checkpoint holds it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepRecord {
     /// Name of the step.
@@ -87,11 +87,11 @@ pub struct StepRecord {
     pub plan: u32,
     /// Tool that it calls.
     pub tool: Option<String>,
-    /// What the model is to do in it.
+    /// Instruction for the model.
     pub instruction: Option<String>,
-    /// Where it stands.
+    /// Its status.
     pub status: StepStatus,
-    /// What it put out.
+    /// Its output.
     pub output: Option<Value>,
     /// Why it failed, or was not run.
     pub error: Option<String>,
@@ -100,7 +100,7 @@ pub struct StepRecord {
 /// The record of one attempt. Only the replica that holds its claim writes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// Derived from task and claim, so that writing it again changes nothing.
+    /// Derived from task and claim, so that a repeated write replaces the same point.
     pub id: Uuid,
     /// The task.
     pub task_id: TaskId,
@@ -122,35 +122,35 @@ pub struct Attempt {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
-    /// How far it is.
+    /// Progress of the run.
     #[serde(default)]
     pub progress: RunProgress,
-    /// Hash of what the task asked for ([`task_hash`](super::approval::task_hash)): another run goes on from this one only
-    /// when it asks for the same. `None` when an older version wrote the attempt.
+    /// Hash of the task's work ([`task_hash`](super::approval::task_hash)). Another run continues from this attempt
+    /// only when its hash is equal. `None` when an older version wrote the attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<String>,
-    /// State of the agent's machine after its last recorded step; the next attempt continues from it.
+    /// Checkpoint: the serialised state of the agent's machine, from which the next attempt continues.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<Value>,
-    /// What came of it.
+    /// Result of the task; `None` unless the attempt completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
-    /// What the run has spent, earlier attempts included.
+    /// What the task has spent, earlier attempts included.
     #[serde(default)]
     pub spent: Spent,
     /// The part of `spent` that earlier attempts had spent when this one began.
     #[serde(default)]
     pub carried: Spent,
-    /// The first task of the tree that the task belongs to; `None` when no task made it.
+    /// Root of the tree that the task belongs to; `None` for a task that no other task created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tree_root: Option<TaskId>,
 }
 
 impl Attempt {
-    /// Id of the attempt that `claim` gives of task `task_id`.
+    /// Id of the attempt that runs the task `task_id` under `claim`.
     #[must_use]
     pub fn id_for(task_id: TaskId, claim: &str) -> Uuid {
         derived(&["attempt", &task_id.to_string(), claim])

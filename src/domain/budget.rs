@@ -6,7 +6,8 @@ use super::conversation::Usage;
 use super::failure::{BudgetLimit, Failure};
 use super::number;
 
-/// Upper limits of one task, all its attempts together. No call begins that might go over one; what is under way ends first.
+/// Upper limits of one task, all its attempts together. No call starts that might exceed a limit; calls that are
+/// under way end first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Budget {
@@ -22,7 +23,7 @@ pub struct Budget {
     pub max_replans: u32,
     /// Model turns within one step that needs judgement.
     pub max_turns_per_step: u32,
-    /// Time at work, in seconds; waiting between attempts does not count.
+    /// Working time, in seconds. Waiting between attempts does not count.
     pub max_duration_s: u64,
 }
 
@@ -59,7 +60,7 @@ impl Price {
     }
 }
 
-/// What a run has spent so far.
+/// What a task has spent so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Spent {
@@ -88,14 +89,26 @@ impl Budget {
     pub fn exhausted_by(&self, spent: &Spent) -> Option<Failure> {
         let over = |limit, message| Some(Failure::over_budget(limit, message));
         if spent.model_calls >= self.max_model_calls {
-            return over(BudgetLimit::ModelCalls, format!("max_model_calls of {} reached", self.max_model_calls));
+            return over(
+                BudgetLimit::ModelCalls,
+                format!("max_model_calls of {} reached: raise it in the budget of the agent", self.max_model_calls),
+            );
         }
         let tokens = spent.usage.total();
         if tokens >= self.max_tokens {
-            return over(BudgetLimit::Tokens, format!("max_tokens of {} reached ({tokens} used)", self.max_tokens));
+            return over(
+                BudgetLimit::Tokens,
+                format!(
+                    "max_tokens of {} reached ({tokens} used): raise it in the budget of the agent",
+                    self.max_tokens
+                ),
+            );
         }
         if spent.cost_usd >= self.max_cost_usd {
-            let message = format!("max_cost_usd of {} reached ({:.4} used)", self.max_cost_usd, spent.cost_usd);
+            let message = format!(
+                "max_cost_usd of {} reached ({:.4} used): raise it in the budget of the agent",
+                self.max_cost_usd, spent.cost_usd
+            );
             return over(BudgetLimit::Cost, message);
         }
         self.out_of_time(spent)

@@ -1,4 +1,4 @@
-//! What is said to a model and what it answers, in no provider's dialect.
+//! Messages to and from a model, independent of any provider's format.
 
 use std::sync::Arc;
 
@@ -13,24 +13,25 @@ use super::tool::ToolSpec;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "role", rename_all = "snake_case")]
 pub enum Message {
-    /// Rules that stand above everything else.
+    /// Rules that take precedence over every other message.
     System {
         /// The text.
         content: String,
     },
-    /// What the program says: the goal, data, results.
+    /// Content from the program: the goal, data, results.
     User {
         /// The text.
         content: String,
     },
-    /// What the model said earlier.
+    /// An earlier answer of the model.
     Assistant {
         /// The text; empty when it only called tools.
         content: String,
         /// Tools it called.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         tool_calls: Vec<RequestedCall>,
-        /// The model that said it, where it has fields that go back to that model and to no other.
+        /// The model that wrote the message, when the message has fields that must be sent back to that model and to
+        /// no other.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         origin: Option<Origin>,
     },
@@ -38,20 +39,20 @@ pub enum Message {
     Tool {
         /// Id of the [`RequestedCall`] it answers.
         call_id: String,
-        /// What the tool gave back: data, never instruction.
+        /// Output of the tool. It is data, never instruction.
         content: String,
     },
 }
 
 impl Message {
-    /// What a model said, without calls and further fields.
+    /// A message of the model without tool calls and further fields.
     #[must_use]
     pub fn assistant(content: impl Into<String>) -> Self {
         Self::Assistant { content: content.into(), tool_calls: Vec::new(), origin: None }
     }
 }
 
-/// Where a message of the model comes from.
+/// The model that wrote a message, with fields that qron sends back to it unread.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Origin {
     /// The model that said it.
@@ -61,7 +62,7 @@ pub struct Origin {
     pub fields: Map<String, Value>,
 }
 
-/// A tool call that a model asks for. Nothing in it is trusted.
+/// A tool call that a model requests. Nothing in it is trusted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RequestedCall {
     /// Id the model gave the call.
@@ -83,15 +84,15 @@ pub struct ResponseSchema {
     pub name: &'static str,
     /// JSON schema in the strict subset: every property required, no additional ones.
     pub schema: Value,
-    /// JSON schema of the answers that are read all the same, where it asks for less; [`ResponseSchema::schema`] when
-    /// `None`.
+    /// JSON schema of the answers that are accepted all the same, when it requires less; `None` for
+    /// [`ResponseSchema::schema`].
     pub tolerated: Option<Value>,
 }
 
-/// One question to a model.
+/// One request to a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelRequest {
-    /// Which use it is for, as a metric label: `plan`, `act`, `replan`, `answer`.
+    /// Purpose of the request, as a metric label: `plan`, `act`, `replan`, `answer`.
     pub purpose: &'static str,
     /// The conversation so far.
     pub messages: Vec<Message>,
@@ -101,15 +102,16 @@ pub struct ModelRequest {
     pub schema: Option<ResponseSchema>,
     /// Most tokens of the answer.
     pub max_output_tokens: u32,
-    /// Model asked for by the agent; the configured ones otherwise.
+    /// Model that the agent prefers; `None` for the configured ones.
     pub model: Option<String>,
-    /// Whether there is no second answer, be it a repair or another model's.
+    /// Whether the request allows a single answer: no repair, and no fallback model after an answer that was paid
+    /// for.
     pub once: bool,
-    /// Since when its task waits for the model, when an earlier run ended for want of it.
+    /// Since when the task waits for a model, when an earlier run was postponed.
     pub waits_since: Option<Timestamp>,
 }
 
-/// Bytes of text per token, roughly, where nobody has counted.
+/// Bytes of text per token, an estimate for endpoints that report no count.
 const BYTES_PER_TOKEN: usize = 4;
 
 /// About how many tokens `bytes` of text are.
@@ -163,7 +165,7 @@ impl std::ops::AddAssign for Usage {
 /// The answer of a model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelReply {
-    /// The text; the JSON text when a schema was asked for.
+    /// The text; JSON text when the request had a schema.
     pub content: String,
     /// Tools it wants called.
     pub tool_calls: Vec<RequestedCall>,
@@ -175,8 +177,8 @@ pub struct ModelReply {
     pub model: String,
     /// Whether the answer was cut at the token limit.
     pub truncated: bool,
-    /// Where a schema was asked for: whether the content is only a part of what the model said, a value among other words
-    /// or the arguments of a call.
+    /// When the request had a schema: whether the content is only a part of the answer, such as a value among other
+    /// words or the arguments of a call.
     #[serde(default)]
     pub is_excerpt: bool,
     /// Fields of the message that this program does not know; see [`Origin::fields`].
@@ -192,12 +194,12 @@ pub struct ModelReply {
 pub struct Exhausted {
     /// Tokens that the answer was allowed to have.
     pub limit: u32,
-    /// The limit to ask with the next time; `None` when there is no higher one.
+    /// Token limit for the next request; `None` when there is no higher one.
     pub next: Option<u32>,
 }
 
 impl ModelReply {
-    /// Where its message comes from; `None` when it has no fields that must go back.
+    /// Origin of its message; `None` when the message has no fields that must be sent back.
     #[must_use]
     pub fn origin(&self) -> Option<Origin> {
         let has_fields = !self.fields.is_empty() || self.tool_calls.iter().any(|call| !call.fields.is_empty());

@@ -1,4 +1,4 @@
-//! A task that ended badly, with all it takes to understand why.
+//! A dead letter: a task that failed for good, with what a person needs to understand why.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -18,7 +18,7 @@ pub struct DeadLetter {
     /// Agent that ran it last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
-    /// Why it is here.
+    /// The failure that ended the task.
     pub failure: Failure,
     /// How often it was run.
     #[serde(deserialize_with = "number::count")]
@@ -26,8 +26,8 @@ pub struct DeadLetter {
     /// Failures of the attempts before the last, oldest first.
     #[serde(default)]
     pub earlier_failures: Vec<Failure>,
-    /// Payload of its point as it was when it was buried.
+    /// Payload of the task's point when the dead letter was written.
     pub payload: Map<String, Value>,
-    /// When it was buried.
+    /// When the dead letter was written.
     pub buried_at: Timestamp,
 }

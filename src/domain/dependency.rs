@@ -1,4 +1,4 @@
-//! Tasks that wait for others: what happens when one of those fails, and cycles among them.
+//! Dependencies between tasks: what happens when one of them fails, and cycles among them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,26 +9,26 @@ use super::id::TaskId;
 /// Most ids of a cycle that its error names.
 const SHOWN: usize = 12;
 
-/// What a task does when one that it depends on ends otherwise than completed.
+/// What happens to a task when a task that it depends on ends in another status than completed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDependencyFailure {
-    /// It is blocked, and so are those that depend on it.
+    /// The task is blocked, and so are the tasks that depend on it.
     #[default]
     Block,
-    /// It runs once all of them have ended, however.
+    /// The task runs once all its dependencies have ended, in whatever status.
     Continue,
 }
 
-/// What is wrong with `id` in `field` of a task of `user`, where there is no such task, or it is of another user: the same
-/// words for both, so that they tell nothing of the tasks of others.
+/// The error for a `field` that names task `id`, which does not exist or belongs to another user. The text is the
+/// same in both cases, so that it reveals nothing about the tasks of other users.
 #[must_use]
 pub fn unknown(field: &str, id: TaskId, user: Option<&str>) -> String {
     let for_user = user.map_or_else(String::new, |user| format!(" for user {user:?}"));
     format!("{field} names task {id}, which does not exist{for_user}")
 }
 
-/// Tasks that wait for each other, so that none would ever run.
+/// A cycle of dependencies. Its tasks would never run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("tasks wait for each other in a cycle: {}", shown(.0))]
 pub struct DependencyCycle(pub Vec<TaskId>);
@@ -42,8 +42,8 @@ fn shown(ids: &[TaskId]) -> String {
     format!("{} -> … ({} tasks) -> {}", text(head), ids.len() - 1, text(tail))
 }
 
-/// Finds a cycle among `waits_for` (task to those it waits for), named from a task back to itself. What is not a key
-/// waits for nothing. Takes time in proportion to the number of edges.
+/// Finds a cycle in `waits_for`, which maps each task to its dependencies, and names it from a task back to itself. A
+/// task that is no key has no dependencies. The time is proportional to the number of edges.
 ///
 /// # Errors
 /// The [`DependencyCycle`].
@@ -57,7 +57,7 @@ pub fn check_cycles<S: std::hash::BuildHasher>(
     }
     let mut marks: HashMap<TaskId, Mark> = HashMap::with_capacity(waits_for.len());
     let mut roots: Vec<TaskId> = waits_for.keys().copied().collect();
-    // The same cycle is told on every try.
+    // A fixed order makes the error the same on every try.
     roots.sort_unstable();
     for root in roots {
         if marks.contains_key(&root) {
@@ -91,8 +91,8 @@ pub fn check_cycles<S: std::hash::BuildHasher>(
     Ok(())
 }
 
-/// All tasks of `waits_for` that are part of a cycle, each group of tasks that wait for each other with one cycle of it. What is
-/// not a key waits for nothing. Takes time in proportion to the number of edges.
+/// All tasks of `waits_for` that are part of a cycle, in groups of tasks that wait for each other, each with one
+/// cycle of the group. A task that is no key has no dependencies. The time is proportional to the number of edges.
 #[must_use]
 pub fn find_cycles<S: std::hash::BuildHasher>(
     waits_for: &HashMap<TaskId, Vec<TaskId>, S>,

@@ -1,4 +1,4 @@
-//! Things that happened, as people read them later.
+//! Events: the history of tasks and replicas.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -17,14 +17,14 @@ pub use kind::EventKind;
 pub enum Level {
     /// The normal course of things.
     Info,
-    /// Something that may need a look.
+    /// Something that may need attention.
     Warn,
     /// Something failed for good.
     Error,
 }
 
 impl<'de> Deserialize<'de> for Level {
-    /// What a newer version calls otherwise may need a look.
+    /// Reads a level that this version does not know as a warning.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(match String::deserialize(deserializer)?.as_str() {
             "info" => Self::Info,

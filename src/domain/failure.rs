@@ -1,4 +1,4 @@
-//! What went wrong, in a form that is stored, shown and decided on.
+//! Failures: their class, which decides about retries, and their message.
 
 use std::fmt;
 
@@ -10,24 +10,24 @@ use super::number;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureClass {
-    /// The network, a busy server, a lost connection: likely gone at the next try.
+    /// The network, a busy server, or a lost connection. The next try will probably succeed.
     Transient,
-    /// The other side asked to slow down.
+    /// The server answered that the rate limit is reached.
     RateLimited,
     /// A time limit ran out.
     Timeout,
-    /// The model cannot be used now, whoever asks: its endpoint is down, refuses the key, or there is none. Not the task's
-    /// own fault, so it costs the task no attempt.
+    /// The model cannot be used now by any task: its endpoint is down, refuses the key, or is not configured. The
+    /// task is not at fault, so the failure costs it no attempt.
     Unavailable,
-    /// The input cannot be carried out as it stands: bad arguments, an invalid plan, an unreadable task.
+    /// The input is wrong: bad arguments, an invalid plan, an unreadable task.
     Invalid,
-    /// The other side refused for good, or the agent declared that the goal cannot be reached.
+    /// The server refused for good, or the agent declared that the goal cannot be reached.
     Permanent,
     /// A budget of the agent ran out: steps, model calls, tokens, cost or time.
     BudgetExceeded,
-    /// The process that ran it ended without a word.
+    /// The process that ran the task ended without recording an outcome.
     Crashed,
-    /// Somebody cancelled it.
+    /// A person or a program cancelled the task.
     Cancelled,
 }
 
@@ -110,17 +110,17 @@ impl BudgetLimit {
     }
 }
 
-/// Longest wait that another side may ask for: a day, in milliseconds.
+/// Longest wait that a server may ask for: a day, in milliseconds.
 pub const MAX_RETRY_AFTER_MS: u64 = 86_400_000;
 
-/// Reads a wait of whichever size.
+/// Reads a wait, cut to [`MAX_RETRY_AFTER_MS`].
 fn wait<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     let ms: Option<u64> = number::optional_count(deserializer)?;
     Ok(ms.map(|ms| ms.min(MAX_RETRY_AFTER_MS)))
 }
 
-/// A recorded failure of a tool call, a model call, a step or a task. Holds no secret: it is stored,
-/// shown to people and told to the model.
+/// A failure of a tool call, a model call, a step or a task. It holds no secret, because it is stored, shown to
+/// people and sent to the model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{class}: {message}")]
 pub struct Failure {
@@ -128,8 +128,8 @@ pub struct Failure {
     pub class: FailureClass,
     /// What happened, to what input, and the way out. Lower case, no full stop.
     pub message: String,
-    /// How long to wait before another try, in milliseconds, where the other side asked for it or it is known that one
-    /// before that would be in vain.
+    /// Time to wait before the next try, in milliseconds, when the server asked for it or an earlier try would surely
+    /// fail.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "wait")]
     pub retry_after_ms: Option<u64>,
     /// The step it happened in, if any.
@@ -176,14 +176,14 @@ impl Failure {
         Self { budget: Some(limit), ..Self::new(FailureClass::BudgetExceeded, message) }
     }
 
-    /// The same failure, told as that of `step`.
+    /// The same failure, with the step that it happened in.
     #[must_use]
     pub fn in_step(mut self, step: impl Into<String>) -> Self {
         self.step = Some(step.into());
         self
     }
 
-    /// The same failure with the wait the other side asked for, at most [`MAX_RETRY_AFTER_MS`].
+    /// The same failure with the wait that the server asked for, at most [`MAX_RETRY_AFTER_MS`].
     #[must_use]
     pub fn retry_after(mut self, ms: Option<u64>) -> Self {
         self.retry_after_ms = ms.map(|ms| ms.min(MAX_RETRY_AFTER_MS));

@@ -1,8 +1,9 @@
-//! What a task hands over to a task that it makes: the outputs that the goal and the plan of the child refer to.
+//! Handover: the outputs that a task passes to a task that it creates, because the goal and the plan of the child
+//! refer to them.
 //!
-//! They travel as values beside the texts, and never become part of these: `${s1.name}` in the arguments of `create_task` is
-//! `${deps.parent.s1.name}` for the child, with the value under `parent` among what references point at. So an output cannot
-//! bring a reference, an instruction or a step with it.
+//! The outputs are stored as values beside the texts and never become part of them: `${s1.name}` in the arguments of
+//! `create_task` becomes `${deps.parent.s1.name}` for the child, and the value stands under `parent` among the
+//! targets of references. So an output cannot add a reference, an instruction or a step to the child.
 
 use std::collections::HashMap;
 
@@ -11,13 +12,14 @@ use serde_json::{Map, Value};
 
 use super::plan::{DEPS, Outputs, Unresolved, has_references, referenced, resolve, unescaped, with_references};
 
-/// Where the values stand among the results that a task refers to: `${deps.parent.…}`. No id of a task reads like it.
+/// Name under which a child refers to the values: `${deps.parent.…}`. No task id has this form.
 pub const PARENT: &str = "parent";
 
-/// Most bytes of JSON of the values that a task hands over to a task that it makes. All of them are shown to its model.
+/// Most bytes of JSON of the values of one handover. The child's model sees all of them.
 pub const MAX_HANDOVER_BYTES: usize = 64 * 1024;
 
-/// What a task hands over to a task that it makes.
+/// Handover: the outputs that a task passes to a task that it creates, because the goal and the plan of the child
+/// refer to them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handover {
     /// The goal with references in place of outputs; `None` when the goal holds no output.
@@ -28,19 +30,20 @@ pub struct Handover {
 }
 
 impl Handover {
-    /// The goal as its agent is told it: with references in place of outputs when these stand for exactly the text of `goal`.
+    /// The goal for the agent's prompt: with references in place of outputs, when they resolve to exactly the text of
+    /// `goal`; otherwise `goal`.
     #[must_use]
     pub fn goal_for_agent(&self, goal: &str) -> String {
         let Some(referring) = &self.goal else { return goal.to_owned() };
         let values = Map::from_iter([(PARENT.to_owned(), Value::Object(self.values.clone()))]);
         let targets = HashMap::from([(DEPS.to_owned(), Value::Object(values))]);
         let stands_for = resolve(&Value::from(referring.as_str()), &targets).ok();
-        // Another program may have changed one of them.
+        // Another client may have changed the goal or the handover.
         if stands_for.is_some_and(|text| as_text(&text) == goal) { unescaped(referring) } else { goal.to_owned() }
     }
 }
 
-/// Goal and plan of a task that is about to be made, with references in place of the outputs they refer to.
+/// Goal and plan of a child that is about to be created, with references in place of the outputs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HandoverDraft {
     /// The goal with references, and the outputs.
@@ -49,8 +52,8 @@ pub struct HandoverDraft {
     pub plan: Option<Value>,
 }
 
-/// Takes apart the `goal` and the `plan` of the arguments of `create_task`, whose references point into `targets`. `None` when
-/// they refer to nothing.
+/// Splits the `goal` and the `plan` of the arguments of `create_task` into texts with references and the outputs in
+/// `targets` that they refer to. `None` when they hold no reference.
 ///
 /// # Errors
 /// The first reference that points at nothing.
@@ -67,7 +70,7 @@ pub fn hand_over(arguments: &Value, targets: &impl Outputs) -> Result<Option<Han
     paths.dedup();
     let mut values = Map::new();
     let mut whole: Vec<Vec<&str>> = Vec::new();
-    // Shorter paths first: what is handed over whole needs no part of it.
+    // Shorter paths come first: a value that is handed over whole needs none of its parts.
     let mut split: Vec<Vec<&str>> = paths.iter().map(|path| path.split('.').collect()).collect();
     split.sort_by_key(Vec::len);
     for path in split {
@@ -123,7 +126,7 @@ fn renamed_within(value: &Value) -> Value {
     }
 }
 
-/// The text as the child reads it: references lead to what was handed over, and `$${` has become `escaped`.
+/// Rewrites the references in `text` to the handed-over values, and `$${` to `escaped`.
 fn renamed(text: &str, escaped: &str) -> String {
     with_references(text, escaped, |name| format!("${{{DEPS}.{PARENT}.{name}}}"))
 }
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_is_told_the_goal_that_people_see() {
+    fn the_agent_gets_the_goal_that_people_see() {
         let handover = taken(&json!({"goal": "Greet ${s1.rows.0.n}"})).handover;
         assert_eq!(handover.goal_for_agent("Greet 1"), "Greet ${deps.parent.s1.rows.0.n}");
         assert_eq!(handover.goal_for_agent("Greet 2"), "Greet 2", "one of them was changed");

@@ -20,24 +20,25 @@ pub enum TaskId {
 /// Namespace of the ids that qron derives from text, so that the same text always names the same point.
 const NAMESPACE: Uuid = Uuid::from_u128(0x71726f6e_0000_5000_8000_7461736b6964);
 
-/// Stands between the parts of what an id is derived from.
+/// Separates the parts that an id is derived from.
 const SEPARATOR: char = '\u{1f}';
 
-/// A UUIDv5 derived from `parts`, of which the first is not empty; equal parts give equal ids on every replica, and other parts
-/// others, whatever they hold.
+/// A UUIDv5 derived from `parts`, the first of which is not empty. Equal parts give equal ids on every replica;
+/// different parts give different ids, whatever characters they hold.
 #[must_use]
 pub fn derived(parts: &[&str]) -> Uuid {
     if parts.iter().all(|part| !part.contains(SEPARATOR)) {
         return Uuid::new_v5(&NAMESPACE, parts.join("\u{1f}").as_bytes());
     }
-    // Outside text may hold the separator itself: then each part comes with its length. No text as above begins so.
+    // A part from outside may hold the separator, so each part is written with its length. No text of the branch
+    // above begins like this.
     let with_lengths = parts.iter().map(|part| format!("{SEPARATOR}{}{SEPARATOR}{part}", part.len()));
     let text = with_lengths.collect::<Vec<String>>().concat();
     Uuid::new_v5(&NAMESPACE, text.as_bytes())
 }
 
-/// `name` and `key`, which are both texts from outside, as one text that no other two make. A name without `:` and `%` stays as it
-/// is.
+/// Joins `name` and `key`, both from outside, into one text that no other pair makes. A name without `:` and `%`
+/// stays as it is.
 #[must_use]
 pub fn joined(name: &str, key: &str) -> String {
     format!("{}:{key}", name.replace('%', "%25").replace(':', "%3A"))
@@ -61,22 +62,22 @@ pub struct IdPrefix {
 }
 
 impl IdPrefix {
-    /// Fewest digits; with fewer, a slip of the finger would name a task.
+    /// Fewest digits. Fewer would let a typing error name a task.
     pub const MIN: usize = 4;
 
-    /// The smallest id that begins so.
+    /// The smallest UUID with this prefix.
     #[must_use]
     pub const fn first(&self) -> TaskId {
         TaskId::Uuid(self.first)
     }
 
-    /// Whether `id` is a UUID that begins so.
+    /// Whether `id` is a UUID with this prefix.
     #[must_use]
     pub fn matches(&self, id: TaskId) -> bool {
         matches!(id, TaskId::Uuid(uuid) if (self.first..=self.last).contains(&uuid))
     }
 
-    /// The numeric id with these very digits, where there are only digits.
+    /// The numeric id with exactly these digits, when the prefix has only digits.
     #[must_use]
     pub fn number(&self) -> Option<TaskId> {
         self.number.map(TaskId::Number)

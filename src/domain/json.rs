@@ -1,8 +1,8 @@
 //! Reads JSON from outside without losing digits.
 //!
-//! Numbers of JSON have no size, those of programs have. A whole number that does not fit into 64 bits with a sign, and
-//! any number too large for a float, becomes the text of its digits; everything else is read as usual. Decimals are
-//! floats: some 16 significant digits of them are kept.
+//! JSON numbers have no maximum; program types have. A whole number that does not fit into 64 bits with a sign, and
+//! any number too large for a float, is read as the text of its digits. Decimals become floats with about 16
+//! significant digits.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -25,7 +25,7 @@ pub fn read(text: &str) -> Result<Value, serde_json::Error> {
     serde_json::from_str(&quoted)
 }
 
-/// The same for bytes.
+/// As [`read`], for bytes.
 ///
 /// # Errors
 /// When they are no JSON in UTF-8.
@@ -64,7 +64,7 @@ pub fn keep_digits(text: &str) -> Result<Cow<'_, str>, serde_json::Error> {
     if done == 0 {
         return Ok(Cow::Borrowed(text));
     }
-    // Quotes could make JSON of what is none, such as a number in the place of a key.
+    // Quoting could turn invalid text into JSON, such as a number in the place of a key.
     serde_json::from_str::<IgnoredAny>(text)?;
     quoted.push_str(&text[done..]);
     Ok(Cow::Owned(quoted))
@@ -126,7 +126,7 @@ impl<'de> Visitor<'de> for DistinctKeys {
         let mut keys: HashSet<String> = HashSet::new();
         while let Some(key) = fields.next_key::<String>()? {
             if keys.contains(&key) {
-                return Err(A::Error::custom(format!("the key {key:?} is there twice")));
+                return Err(A::Error::custom(format!("the key {key:?} appears twice: remove one of them")));
             }
             keys.insert(key);
             fields.next_value::<Self>()?;
@@ -224,7 +224,7 @@ mod tests {
             r#"[1, [{"a": {}, "a": []}]]"#,
         ] {
             let error = serde_json::from_str::<DistinctKeys>(text).expect_err(text);
-            assert!(error.is_data() && error.to_string().contains("\"a\" is there twice"), "{error}");
+            assert!(error.is_data() && error.to_string().contains("\"a\" appears twice"), "{error}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! How much of the fleet a concurrency key or an agent may take: tasks at once, and starts in a stretch of time.
+//! Limits on how many tasks of a concurrency key or an agent run at once, and how many start in a period.
 
 use std::collections::BTreeMap;
 
@@ -6,17 +6,18 @@ use serde::Deserialize;
 
 use super::time::Timestamp;
 
-/// One limit. What is left out is not limited.
+/// One limit. An absent value means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
     /// Most tasks that run at the same time, in all replicas together.
     #[serde(default)]
     pub max_running: Option<u32>,
-    /// Most tasks started in each `per_s`, in all replicas together: so many at once after a pause, then evenly.
+    /// Most tasks started in each `per_s`, in all replicas together. After a pause, all of them may start at once;
+    /// then they are spaced evenly.
     #[serde(default)]
     pub starts: Option<u32>,
-    /// The stretch of time of `starts`, in seconds.
+    /// The period of `starts`, in seconds.
     #[serde(default = "a_minute")]
     pub per_s: u32,
 }
@@ -29,8 +30,8 @@ const fn a_minute() -> u32 {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// By concurrency key. A name that ends in `*` is for every key that begins so; of several the longest holds. Each key
-    /// has the limit for itself.
+    /// Limits by concurrency key. A name that ends in `*` applies to every key that begins with it; the longest
+    /// matching name wins. Each key has the limit for itself.
     pub keys: BTreeMap<String, Limit>,
     /// By name of the agent.
     pub agents: BTreeMap<String, Limit>,
@@ -39,7 +40,7 @@ pub struct Limits {
     pub users: BTreeMap<String, UserLimit>,
 }
 
-/// How much of the queue one user may take.
+/// Limit on how many tasks of one user may wait or run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserLimit {
@@ -82,42 +83,42 @@ fn longest_fit<'a, T>(limits: &'a BTreeMap<String, T>, key: &str) -> Option<&'a 
     })
 }
 
-/// The account of a limit of starts: until when they are used up, in microseconds of the epoch.
+/// State of a start-rate limit: the time up to which starts are used up, in microseconds since the epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RateAccount(pub i64);
 
-/// How far ahead a clock may have been that an account was written by, in microseconds: a day.
+/// Largest plausible error of the clock that wrote an account, in microseconds: a day.
 const WRONG_CLOCK: i64 = 86_400_000_000;
-/// The last millisecond whose microseconds an account can hold, with room for what is added: the year 9999.
+/// The last millisecond that an account can hold in microseconds, with room for additions: the year 9999.
 const LAST_MS: i64 = 253_402_300_799_999;
 
-/// What an account allows.
+/// What [`RateAccount::take`] grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateGrant {
     /// Starts allowed now.
     pub starts: u32,
     /// The account after them.
     pub account: RateAccount,
-    /// When the next one is allowed.
+    /// When the next start is allowed.
     pub next: Timestamp,
 }
 
 impl RateAccount {
-    /// Takes up to `wanted` of `starts` in each `per_s` (both at least one). In any stretch of `per_s`, at most twice
-    /// `starts` are allowed, and `starts` on average.
+    /// Takes up to `wanted` of `starts` in each `per_s` seconds (both at least 1). On average at most `starts` are
+    /// granted per period, and at most twice as many in any one period.
     #[must_use]
     pub fn take(self, wanted: u32, starts: u32, per_s: u32, now: Timestamp) -> RateGrant {
         let now = now.as_millis().clamp(0, LAST_MS) * 1_000;
         let period = i64::from(per_s.max(1)) * 1_000_000;
         let each = (period / i64::from(starts.max(1))).max(1);
-        // No clock is that wrong: another client wrote it, and it would stop the fleet for ever.
+        // A time this far ahead comes from another client, not from a wrong clock, and would stop the fleet for ever.
         let known = if self.0 > now + period + WRONG_CLOCK { now } else { self.0 };
         let used_until = known.max(now);
         let free = u32::try_from((now + period - used_until) / each).unwrap_or(0);
         let taken = wanted.min(free).min(starts);
         let account = used_until + i64::from(taken) * each;
         let next = (account + each - period).max(now);
-        // Upwards, so that it is allowed when the time has come.
+        // Rounded up, so that the start is allowed once this time has come.
         RateGrant { starts: taken, account: Self(account), next: Timestamp::from_millis(next.div_euclid(1_000) + 1) }
     }
 }

@@ -1,4 +1,4 @@
-//! What is remembered of finished tasks and recalled before the next plan is made.
+//! Memory: finished tasks that a later plan can learn from.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -9,7 +9,7 @@ use super::time::Timestamp;
 /// A finished task, as later plans see it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
-    /// Derived from the task: a task is remembered once, as it ended last.
+    /// Derived from the task id, so that a task has one memory: of its last end.
     pub id: Uuid,
     /// The task.
     pub task_id: TaskId,
@@ -18,11 +18,11 @@ pub struct Memory {
     /// On whose behalf it ran; recalled only for the same user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// What was asked.
+    /// Goal of the task.
     pub goal: String,
     /// Whether it completed.
     pub succeeded: bool,
-    /// What came of it, in a few sentences.
+    /// Result or failure, in a few sentences.
     pub summary: String,
     /// The steps it took, one line each, with what failed marked as such.
     pub outline: String,
@@ -30,11 +30,11 @@ pub struct Memory {
     pub at: Timestamp,
 }
 
-/// A memory with its likeness to what was asked; higher is more alike, comparable within one recall only.
+/// A recalled memory with its similarity; higher is more similar. Scores are comparable within one recall only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecalledMemory {
     /// What is remembered.
     pub memory: Memory,
-    /// How much it is alike.
+    /// The similarity.
     pub score: f32,
 }

@@ -1,13 +1,13 @@
-//! Counts and amounts as others write them: read whatever their form and size, and kept within what the store holds exactly.
+//! Counts and amounts from outside: read in any form and size, and cut to what the store holds exactly.
 //!
-//! The store has whole numbers up to 2^63 and floats for the others; programs in between know floats alone. A count that became a
-//! float or a text on its way is read all the same, so that one wild number hides no record.
+//! The store holds whole numbers up to 2^63, and other programs may turn them into floats or text. Such a number is
+//! read all the same, so that one odd number does not make a whole record unreadable.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// Largest count that is kept: the largest that floats count to without a gap, and far more than there ever is of anything.
+/// Largest count: 2^53, up to which floats represent every whole number.
 pub const MAX_COUNT: u64 = 1 << 53;
 /// Largest amount that is kept, for the same reason.
 const MAX_AMOUNT: f64 = 9_007_199_254_740_992.0;
@@ -36,7 +36,7 @@ impl Count for usize {
     }
 }
 
-/// The number that `value` is or writes; `None` for anything else, and for what is no number.
+/// The number that `value` is or spells; `None` for anything else, and for NaN.
 #[must_use]
 pub fn number_of(value: &Value) -> Option<f64> {
     let number = match value {
@@ -47,7 +47,8 @@ pub fn number_of(value: &Value) -> Option<f64> {
     number.filter(|number| !number.is_nan())
 }
 
-/// The count that `value` is or writes: what is negative is 0, a fraction is cut off, and what is too large is [`MAX_COUNT`].
+/// The count that `value` is or spells: a negative number is 0, a fraction is cut off, and a number above
+/// [`MAX_COUNT`] is cut to it.
 #[must_use]
 pub fn count_of(value: &Value) -> Option<u64> {
     if let Some(count) = value.as_u64() {
@@ -63,7 +64,9 @@ pub fn count_of(value: &Value) -> Option<u64> {
 /// When there is no number.
 pub fn count<'de, D: Deserializer<'de>, T: Count>(deserializer: D) -> Result<T, D::Error> {
     let value = Value::deserialize(deserializer)?;
-    count_of(&value).map(T::clamped).ok_or_else(|| D::Error::custom(format!("{} is no count", excerpt(&value))))
+    count_of(&value)
+        .map(T::clamped)
+        .ok_or_else(|| D::Error::custom(format!("{} is not a whole number", excerpt(&value))))
 }
 
 /// Reads a count or nothing.
@@ -75,13 +78,13 @@ pub fn optional_count<'de, D: Deserializer<'de>, T: Count>(deserializer: D) -> R
         Value::Null => Ok(None),
         value => match count_of(&value) {
             Some(count) => Ok(Some(T::clamped(count))),
-            None => Err(D::Error::custom(format!("{} is no count", excerpt(&value)))),
+            None => Err(D::Error::custom(format!("{} is not a whole number", excerpt(&value)))),
         },
     }
 }
 
-/// Reads an amount, such as a cost: what is negative is 0, and what is too large is cut. JSON has no endless number, so that
-/// `null` stands for one.
+/// Reads an amount, such as a cost: a negative number is 0, and a number that is too large is cut. `null` stands for
+/// infinity, which JSON cannot express.
 ///
 /// # Errors
 /// When there is no number.
@@ -90,12 +93,12 @@ pub fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Erro
         Value::Null => Ok(MAX_AMOUNT),
         value => match number_of(&value) {
             Some(number) => Ok(number.clamp(0.0, MAX_AMOUNT)),
-            None => Err(D::Error::custom(format!("{} is no amount", excerpt(&value)))),
+            None => Err(D::Error::custom(format!("{} is not a number", excerpt(&value)))),
         },
     }
 }
 
-/// The sum of two amounts, within what is kept. What is no number, or negative, counts as nothing.
+/// The sum of two amounts, cut to the largest. A negative amount or NaN counts as 0.
 #[must_use]
 pub fn sum(one: f64, other: f64) -> f64 {
     let known = |amount: f64| if amount > 0.0 { amount.min(MAX_AMOUNT) } else { 0.0 };

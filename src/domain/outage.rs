@@ -1,4 +1,4 @@
-//! Models that cannot be used now, and the tasks that wait for them. Pure.
+//! Outages of models, and tasks that are postponed because of them.
 
 use std::time::Duration;
 
@@ -9,31 +9,31 @@ use super::number;
 use super::retry::RetryPolicy;
 use super::time::Timestamp;
 
-/// Shortest wait of a task for its model, in milliseconds.
+/// Shortest postponement of a task, in milliseconds.
 const MIN_WAIT_MS: u64 = 1_000;
-/// What comes on top of it. Short, because the circuit breaker already spares the endpoint: all that waits for a model
-/// runs within a minute of its return, also after hours.
+/// Random delay added to the wait. It is short, because the circuit breaker already spares the endpoint: all
+/// postponed tasks run within a minute of the model's return, even after hours.
 const JITTER: RetryPolicy = RetryPolicy { base_ms: 1_000, growth: 2, max_ms: 8_000, max_retry_after_ms: 0 };
 
-/// Time without a failed try, in milliseconds, that does not count as waiting: the machine slept, or nothing was asked. A
-/// model that is away is tried every half a minute or so.
+/// Longest time without a failed try, in milliseconds, that still counts as waiting. After a longer one the machine
+/// slept, or no request was made. A model in an outage is tried about every half a minute.
 pub const UNTRIED_MS: u64 = 15 * 60 * 1_000;
 
-/// Whether a model can be asked now.
+/// Whether a model can be called now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// It can.
+    /// It can be called.
     Usable,
-    /// It was away; a single question may find out whether it is back.
+    /// It was in an outage; one call may find out whether it is back.
     Probe,
-    /// It is not asked before this time has passed.
+    /// It must not be called before this time has passed.
     Away(Duration),
     /// No model is configured here.
     Absent,
 }
 
 impl Access {
-    /// The better of two, for an agent that may ask either model.
+    /// The better of two, for an agent that may use either model.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         match (self, other) {
@@ -46,27 +46,27 @@ impl Access {
     }
 }
 
-/// A model that has answered nothing since it failed first.
+/// The outage of a model: it has answered no call since a first failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outage {
     /// Name of the model; empty when none is configured.
     pub model: String,
-    /// When the first question failed.
+    /// When the first call failed.
     pub since: Timestamp,
     /// How it failed.
     pub cause: Failure,
-    /// Whether a question has failed lately, so that it is known to last.
+    /// Whether a call failed recently, so that the outage is known to continue.
     pub is_recent: bool,
 }
 
-/// Why a task waits for its model, stored with the task.
+/// Why a task waits for its model; stored with the task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Postponement {
     /// Name of the model; empty when none is configured.
     pub model: String,
     /// Since when it waits.
     pub since: Timestamp,
-    /// How often its run ended for want of the model.
+    /// How many of its runs ended because the model was unusable.
     #[serde(deserialize_with = "number::count")]
     pub times: u32,
     /// When it was tried last.
@@ -76,22 +76,22 @@ pub struct Postponement {
     pub cause: Failure,
 }
 
-/// How a run ended for want of its model.
+/// A run that ended because its model was unusable.
 #[derive(Clone, Debug)]
 pub struct Interrupted<'a> {
     /// The failure of the run.
     pub failure: &'a Failure,
     /// When the task became due.
     pub due: Timestamp,
-    /// Why it waited before, if it did.
+    /// The earlier postponement of the task, if any.
     pub earlier: Option<&'a Postponement>,
     /// The outage, if it still lasts.
     pub outage: Option<&'a Outage>,
 }
 
 impl Interrupted<'_> {
-    /// Why the task waits from now on. An earlier wait goes on, whatever the model answers to other tasks, unless nothing
-    /// was tried for [`UNTRIED_MS`] between: neither this task nor another one that met the outage.
+    /// The postponement of the task from now on. An earlier postponement continues, whatever the model answers to
+    /// other tasks, unless neither this task nor another one met the outage for [`UNTRIED_MS`].
     #[must_use]
     pub fn postponement(&self, now: Timestamp) -> Postponement {
         let begun = self.outage.filter(|outage| outage.is_recent).map_or(now, |outage| outage.since);
@@ -110,8 +110,8 @@ impl Interrupted<'_> {
 }
 
 impl Postponement {
-    /// The wait in words: `waits for model "m" since 2026-01-31T09:00:00Z, next try 2026-01-31T09:00:30Z: cause`. No next
-    /// try is known where no model is configured.
+    /// Describes the wait: `waits for model "m" since 2026-01-31T09:00:00Z, next try 2026-01-31T09:00:30Z: cause`.
+    /// `next` is unknown where no model is configured.
     #[must_use]
     pub fn describe(&self, next: Option<Timestamp>) -> String {
         let model = if self.model.is_empty() { "a model".to_owned() } else { format!("model {:?}", self.model) };
@@ -119,14 +119,15 @@ impl Postponement {
         format!("waits for {model} since {}{next}: {}", self.since, self.cause.message)
     }
 
-    /// Milliseconds until the next try: what the other side asked for, up to `max_requested_ms`, and a random part.
+    /// Milliseconds until the next try: the wait that the server asked for, cut to `max_requested_ms`, plus a random
+    /// part.
     #[must_use]
     pub fn delay_ms(&self, requested_ms: Option<u64>, max_requested_ms: u64) -> u64 {
         let requested = requested_ms.unwrap_or(0).min(max_requested_ms).max(MIN_WAIT_MS);
         requested.saturating_add(JITTER.delay(self.times))
     }
 
-    /// The failure that ends the wait, when it has lasted longer than `patience_s` at `now`.
+    /// The failure that ends the wait once it has lasted longer than `patience_s` at `now`.
     #[must_use]
     pub fn out_of_patience(&self, patience_s: u64, now: Timestamp) -> Option<Failure> {
         let is_over = now.millis_since(self.since) > patience_s.saturating_mul(1_000);
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_try_comes_after_what_was_asked_for_and_soon_after_it_however_often() {
+    fn the_next_try_comes_soon_after_the_requested_wait_however_often() {
         let wait = |times| Postponement {
             model: "m".into(),
             since: at(0),

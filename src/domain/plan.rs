@@ -19,8 +19,7 @@ pub use size::{MAX_NESTING, MAX_PLAN_BYTES, MAX_PLAN_MEMORY, MAX_REFERENCES, MAX
 mod references;
 mod size;
 
-/// What a reference begins with that points at a task which the task of the plan depends on: `${deps.ID.result}`.
-/// No step is called so.
+/// First part of a reference to the result of another task: `${deps.ID.result}`. No step may have this id.
 pub const DEPS: &str = "deps";
 /// Characters of a name or reference that an error shows.
 const SHOWN_CHARS: usize = 100;
@@ -75,19 +74,19 @@ pub struct PlanStep {
     /// of tasks that this one depends on: `${deps.ID.result}`.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub arguments: Value,
-    /// What the model shall do in this step, with tools of its choice; may hold references.
+    /// Instruction for the model, which chooses the tools; may hold references.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instruction: Option<String>,
     /// Steps that must succeed first. References count as dependencies by themselves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<String>,
-    /// What it takes to do the step.
+    /// Capability that the step needs, in a word or two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capability: Option<String>,
-    /// How long it will probably take, in seconds.
+    /// Estimated duration, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimated_s: Option<u32>,
-    /// Whether a person must agree to its calls, each one.
+    /// Whether a person must approve its calls, each one.
     #[serde(default, skip_serializing_if = "ApprovalRequirement::is_none")]
     pub approval: ApprovalRequirement,
 }
@@ -100,7 +99,7 @@ impl Plan {
     }
 }
 
-/// Why a plan cannot be carried out. Each names the step at fault.
+/// Why a plan is invalid. Each error names the step at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// More steps than [`MAX_STEPS`].
@@ -115,7 +114,7 @@ pub enum PlanError {
     )]
     TooManyValues(usize),
     /// Nested deeper than [`MAX_NESTING`].
-    #[error("plan is nested deeper than {MAX_NESTING} levels")]
+    #[error("the plan is nested deeper than {MAX_NESTING} levels: flatten the arguments of its steps")]
     TooDeep,
     /// A step with more references than [`MAX_STEP_REFERENCES`].
     #[error("step {step:?} has {count} references and dependencies; at most {MAX_STEP_REFERENCES} are allowed")]
@@ -193,7 +192,8 @@ impl Plan {
         let waits_for: HashMap<&str, Vec<&str>> =
             self.steps.iter().map(|step| (step.id.as_str(), step.dependencies())).collect();
         let mut settled = HashSet::new();
-        // Remove what waits for nothing unsettled until nothing changes; what is left is on or behind a cycle.
+        // Settles the steps whose dependencies are settled, until nothing changes. The remaining steps are on a cycle
+        // or behind one.
         loop {
             let ready: Vec<&str> = waits_for
                 .iter()
@@ -239,7 +239,7 @@ impl PlanStep {
         }
     }
 
-    /// Every step this one waits for: those it names and those it refers to, each once.
+    /// Every step that this step depends on: by name or by reference, each once.
     #[must_use]
     pub fn dependencies(&self) -> Vec<&str> {
         let mut found: Vec<&str> = self.depends_on.iter().map(String::as_str).collect();

@@ -1,8 +1,8 @@
-//! Takes known secrets out of text, in whichever encoding a server, a tool or a model sends them back.
+//! Removes known secrets from text, in whatever encoding a server, a tool or a model returns them.
 //!
-//! Found are: the secret itself, Base64 of it (both alphabets, with any text before and after it), its hexadecimal digits, its
-//! letters backwards, and all of these with any mixture of percent-encoding, JSON and HTML escapes, up to four times over, or
-//! broken into lines. Not found are secrets that are compressed, encrypted, or sent in parts.
+//! It finds the secret itself, its Base64 form (both alphabets, with any text around it), its hexadecimal digits, its
+//! reversed letters, and all of these under any mixture of percent-encoding, JSON and HTML escapes up to four times,
+//! or broken into lines. It does not find secrets that are compressed, encrypted, or sent in parts.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,7 +19,7 @@ mod plain;
 
 /// Shortest text that counts as a secret, in bytes. A shorter one is a placeholder, and part of ordinary words.
 const MIN_BYTES: usize = 8;
-/// Bytes of a secret that are looked for: more than any header carries.
+/// Bytes of a secret that are searched for: more than any header carries.
 const MAX_BYTES: usize = 4_096;
 /// Keys of local servers that want none, as their pages and client libraries name them, and passwords of examples.
 const PLACEHOLDERS: [&str; 23] = [
@@ -62,14 +62,14 @@ impl Secret {
         is_secret(value).then(|| Self { name: name.into(), value: value.to_owned() })
     }
 
-    /// What is shown in its place.
+    /// Name shown in place of the secret.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether ordinary text does not hold it by chance: words of a language, names of fields and plain numbers do. Taking those
-    /// out of data would damage it, and would tell whoever guesses such a word that it is a secret.
+    /// Whether ordinary text cannot contain the secret by chance, as it does words, field names and plain numbers.
+    /// Removing such a word from data would damage the data and would confirm a guess that it is a secret.
     #[must_use]
     pub fn is_unmistakable(&self) -> bool {
         let any = |of: fn(char) -> bool| self.value.chars().any(of);
@@ -99,9 +99,9 @@ pub struct Redactor(Option<SecretSearch>);
 #[derive(Debug)]
 struct SecretSearch {
     patterns: AhoCorasick,
-    /// What each pattern is a form of.
+    /// The secret and the encoding of each pattern.
     forms: Vec<Form>,
-    /// What stands for each secret.
+    /// Replacement of each secret.
     names: Vec<String>,
     /// Bytes of the shortest pattern: a shorter text holds none, since decoding never makes it longer.
     shortest: usize,

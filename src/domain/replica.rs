@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::number;
 use super::time::Timestamp;
 
-/// What a replica says of itself with each heartbeat. Whether it lives is judged by `heartbeat` alone: one that
-/// does not move for the lease time, on the observer's own monotonic clock, is dead.
+/// The record that a replica writes with each heartbeat. Only `heartbeat` decides whether the replica is alive: when
+/// it does not change for the lease time, measured by the observer's monotonic clock, the replica is dead.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReplicaRecord {
     /// Unique for each start of a process.
@@ -17,20 +17,21 @@ pub struct ReplicaRecord {
     pub version: String,
     /// When it started, by its own clock.
     pub started_at: Timestamp,
-    /// When it wrote this, by its own clock: for people, and to tell whose clock is wrong. Never to tell who is alive.
+    /// When it wrote the record, by its own clock: for people, and to detect a wrong clock. It never decides whether
+    /// the replica is alive.
     pub updated_at: Timestamp,
     /// Grows with each heartbeat.
     #[serde(deserialize_with = "number::count")]
     pub heartbeat: u64,
     /// Whether it has stopped claiming and is finishing what it has.
     pub draining: bool,
-    /// Grows with whatever it learns that may have made tasks due, for which it may have no agent or no room: the others look
-    /// for due tasks, too, when it has changed.
+    /// Grows whenever the replica learns that tasks may have become due that it may be unable to run itself. Other
+    /// replicas search for due tasks when they see it change.
     #[serde(default)]
     #[serde(deserialize_with = "number::count")]
     pub nudges: u64,
-    /// Due tasks that need a model and name an agent whose model cannot be asked; all that need one while no agent of the
-    /// replica has a model that can be asked.
+    /// Due tasks that wait for a model: those that name an agent whose models are unusable, and, while no agent of
+    /// the replica has a usable model, all that need one.
     #[serde(default)]
     #[serde(deserialize_with = "number::count")]
     pub waiting_for_model: u64,
@@ -57,15 +58,15 @@ pub struct AgentPresence {
     /// Most tasks in flight.
     #[serde(deserialize_with = "number::count")]
     pub capacity: usize,
-    /// Whether a person has put it on hold.
+    /// Whether the agent is paused.
     #[serde(default)]
     pub paused: bool,
-    /// Why it takes no task that needs a model, if it does not.
+    /// The outage that keeps the agent from tasks that need a model; `None` when it has a usable model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_away: Option<ModelAway>,
 }
 
-/// A model that cannot be asked now.
+/// A model that cannot be called now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelAway {
     /// Its name; empty when none is configured.

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
 
-/// How failures are answered: delays grow from `base_ms` to `max_ms`, each drawn from zero to that value
-/// (full jitter, <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
+/// Retry policy with exponential back-off: the bound of the delay grows from `base_ms` to `max_ms`, and each delay is
+/// drawn from zero to its bound (full jitter,
+/// <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetryPolicy {
@@ -39,10 +40,11 @@ pub enum RetryDecision {
 }
 
 impl RetryPolicy {
-    /// Judges attempt number `attempt` (1 for the first) of at most `max_attempts`, which ended in `failure`.
+    /// Decides what follows attempt number `attempt` (1 for the first) of at most `max_attempts`, which ended in
+    /// `failure`.
     ///
-    /// A `Retry-After` is a lower bound: the jittered delay comes on top, so that a crowd told to wait does
-    /// not return as one.
+    /// A `Retry-After` is a lower bound: the jittered delay is added, so that clients that were told the same time do
+    /// not return at once.
     #[must_use]
     pub fn judge(&self, failure: &Failure, attempt: u32, max_attempts: u32) -> RetryDecision {
         if !failure.class.is_retryable() || attempt >= max_attempts {

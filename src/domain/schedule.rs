@@ -1,6 +1,6 @@
 //! A schedule: what fires it, what task each firing becomes, and what happens to firings that overlap or were missed.
 //!
-//! Pure. `timing` computes firings, `due` decides what becomes of those that have come, `template` makes the tasks.
+//! Pure. `timing` computes firings, `due` decides about firings whose time has come, `template` creates the tasks.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -30,22 +30,23 @@ pub mod zone;
 pub const MAX_ID_CHARS: usize = 100;
 /// Longest jitter, in milliseconds: a day.
 pub const MAX_JITTER_MS: u64 = 86_400_000;
-/// How far back missed firings are caught up with when nothing else is said, in milliseconds: a day.
+/// Default catch-up window, in milliseconds: a day.
 pub const DEFAULT_WINDOW_MS: u64 = 86_400_000;
 /// Key of a task's context that holds the time of its firing.
 pub const FIRE_TIME: &str = "fire_time";
-/// Key of a task's context that holds how it makes up for the past: [`CAUGHT_UP`] or [`BACKFILL`].
+/// Key of a task's context that says which kind of late firing it is: [`CAUGHT_UP`] or [`BACKFILL`].
 pub const FIRE_CAUSE: &str = "fire_cause";
-/// Under [`FIRE_CAUSE`]: its firing was missed.
+/// Value of [`FIRE_CAUSE`] of a missed firing that was caught up with.
 pub const CAUGHT_UP: &str = "caught_up";
-/// Under [`FIRE_CAUSE`]: somebody asked for it afterwards.
+/// Value of [`FIRE_CAUSE`] of a firing that a backfill requested.
 pub const BACKFILL: &str = "backfill";
 
-/// What a firing does while the task of an earlier one is alive.
+/// Overlap policy: what happens to a firing while the task of an earlier firing is alive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlap {
-    /// It is skipped, and recorded as skipped. One that is on time waits for those that make up for the past.
+    /// The firing is skipped and recorded. A firing that is on time waits, instead, for tasks that make up for missed
+    /// firings.
     #[default]
     Skip,
     /// It waits until the earlier ones have ended.
@@ -56,24 +57,24 @@ pub enum Overlap {
     CancelPrevious,
 }
 
-/// What becomes of firings that nobody was there for.
+/// Catch-up policy: what happens to firings that were missed because no replica was running.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CatchUp {
     /// They are recorded as skipped.
     None,
-    /// The latest fires, if it is within the window, and unless one that is not late fires with it; the others are
-    /// recorded as skipped.
+    /// The latest missed firing fires, unless it is older than the window or a firing that is on time fires with it;
+    /// the others are recorded as skipped.
     #[default]
     Latest,
     /// Those within the window fire, oldest first; the others are recorded as skipped.
     All,
 }
 
-/// What somebody defined.
+/// Its definition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Definition {
-    /// What fires it.
+    /// How it recurs.
     pub spec: Recurrence,
     /// Zone of its wall clock.
     pub zone: Zone,
@@ -87,23 +88,23 @@ pub struct Definition {
     #[serde(default)]
     #[serde(deserialize_with = "number::count")]
     pub jitter_ms: u64,
-    /// What a firing does while the task of an earlier one is alive.
+    /// Overlap policy: what happens to a firing while the task of an earlier firing is alive.
     #[serde(default)]
     pub overlap: Overlap,
-    /// What becomes of missed firings.
+    /// Catch-up policy for missed firings.
     #[serde(default)]
     pub catch_up: CatchUp,
-    /// How far back missed firings are caught up with, in milliseconds. See [`Definition::window_ms`].
+    /// Catch-up window, in milliseconds. See [`Definition::window_ms`].
     #[serde(default)]
     #[serde(deserialize_with = "number::optional_count")]
     pub catch_up_window_ms: Option<u64>,
-    /// What its tasks are like.
+    /// Template of its tasks.
     pub task: Template,
 }
 
 impl Definition {
-    /// How far back missed firings are caught up with, in milliseconds: [`DEFAULT_WINDOW_MS`] if all are and nothing
-    /// else is said; `None` where there is no bound, or nothing is caught up with.
+    /// The catch-up window in milliseconds: the configured one, or [`DEFAULT_WINDOW_MS`] for [`CatchUp::All`]. `None`
+    /// when there is no bound, or nothing is caught up with.
     #[must_use]
     pub fn window_ms(&self) -> Option<u64> {
         match self.catch_up {
@@ -131,19 +132,19 @@ impl Definition {
 /// A schedule as it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// Chosen by whoever made it: letters, digits, `_`, `-` and `.`.
+    /// Chosen by its creator: letters, digits, `_`, `-` and `.`.
     pub id: String,
-    /// What somebody defined.
+    /// The definition of a schedule.
     #[serde(flatten)]
     pub definition: Definition,
-    /// Whether it is held.
+    /// Whether it is paused.
     #[serde(default)]
     pub paused: bool,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When it was last changed by somebody.
+    /// When its definition was last changed.
     pub updated_at: Timestamp,
-    /// How far it is.
+    /// Its cursor, its waiting firings and its counts.
     #[serde(flatten)]
     pub progress: ScheduleProgress,
     /// Changes with every write; the fence of the next one.
@@ -172,14 +173,14 @@ pub fn check_id(id: &str) -> Result<(), InvalidScheduleId> {
     Ok(())
 }
 
-/// Id of the task that the firing of `schedule` at `at` becomes, on whichever replica it fires.
+/// Id of the task of the firing of `schedule` at `at`: the same on every replica.
 #[must_use]
 pub fn firing_id(schedule: &str, at: Timestamp) -> TaskId {
     TaskId::Uuid(derived(&["firing", schedule, &at.as_millis().to_string()]))
 }
 
-/// Id of the task that a firing becomes that somebody asked for afterwards; `again` counts how often before, since one
-/// that was cancelled may be asked for once more.
+/// Id of the task of a firing that a backfill requests. `again` counts the earlier requests for the same firing,
+/// because a cancelled one may be requested again.
 #[must_use]
 pub fn backfill_id(schedule: &str, at: Timestamp, again: usize) -> TaskId {
     let (at, again) = (at.as_millis().to_string(), again.to_string());
@@ -187,7 +188,7 @@ pub fn backfill_id(schedule: &str, at: Timestamp, again: usize) -> TaskId {
     TaskId::Uuid(derived(if again == "0" { &parts[..3] } else { &parts }))
 }
 
-/// Id of what is recorded about a range of firings.
+/// Id of the summary event about a range of skipped firings.
 #[must_use]
 pub fn range_id(schedule: &str, from: Timestamp, until: Timestamp) -> Uuid {
     derived(&["firings", schedule, &from.as_millis().to_string(), &until.as_millis().to_string()])
@@ -200,7 +201,7 @@ pub fn fire_time(task: &Task) -> Option<Timestamp> {
 }
 
 impl Schedule {
-    /// A new schedule. What it would have fired before `now` is not its business.
+    /// A new schedule. Firings before `now` do not count as missed.
     #[must_use]
     pub fn new(id: impl Into<String>, definition: Definition, now: Timestamp) -> Self {
         Self {
@@ -214,7 +215,8 @@ impl Schedule {
         }
     }
 
-    /// The same schedule with another definition. When that fires at other times, it holds from `now` on.
+    /// The same schedule with another definition. When the new definition fires at other times, it applies from `now`
+    /// on.
     #[must_use]
     pub fn redefined(&self, definition: Definition, paused: bool, now: Timestamp) -> Self {
         let mut next = Self { updated_at: now, paused, ..self.clone() };
@@ -234,8 +236,8 @@ impl Schedule {
         self.definition.timing(self.created_at)
     }
 
-    /// How long after the firing at `at` its task becomes due, in milliseconds: derived from both, so that every
-    /// replica says the same.
+    /// Jitter of the firing at `at`, in milliseconds: derived from schedule and firing, so that every replica
+    /// computes the same.
     #[must_use]
     pub fn jitter_ms(&self, at: Timestamp) -> i64 {
         let TaskId::Uuid(id) = firing_id(&self.id, at) else { return 0 };
@@ -243,16 +245,15 @@ impl Schedule {
         i64::try_from(id.as_u128() % spread).unwrap_or(0)
     }
 
-    /// The task that a firing becomes. Its context tells the agent which firing it is: by its time in any case, since
-    /// that is how its place among the others is known, by the cause where it makes up for the past, and by the
-    /// schedule unless the template says something else under that name. Where a person must agree first, `approvals`
-    /// says for how long they may.
+    /// The task of a firing. Its context names the firing for the agent: always the time, the cause when it makes up
+    /// for a missed firing, and the schedule unless the template sets that key. `approvals` sets the time to decide
+    /// when the template requires an approval.
     ///
     /// # Errors
     /// What is wrong with the template.
     pub fn task(&self, start: FiringStart, approvals: &ApprovalPolicy, now: Timestamp) -> Result<Task, String> {
         let FiringStart { at, id, cause } = start;
-        // Whoever asks for a firing wants it now. One of long ago must not go before everything that is urgent now.
+        // A manual firing is due now. The time of a past firing would place it before everything that is urgent.
         let run_at = if cause.is_manual() { now } else { at.plus_millis(self.jitter_ms(at)).max(now) };
         let mut spec = self.definition.task.render(&self.placeholders(at))?.into_spec(run_at)?;
         spec.validate(&SpecLimits::FIRING).map_err(|invalid| invalid.to_string())?;
@@ -262,14 +263,14 @@ impl Schedule {
         match cause {
             FiringCause::CaughtUp => spec.context.insert(FIRE_CAUSE.to_owned(), Value::from(CAUGHT_UP)),
             FiringCause::Backfill => spec.context.insert(FIRE_CAUSE.to_owned(), Value::from(BACKFILL)),
-            // Other firings go by it, so that it is not for the template to say.
+            // Later firings rely on this key, so the template cannot set it.
             FiringCause::OnTime | FiringCause::Queued | FiringCause::Triggered => spec.context.remove(FIRE_CAUSE),
         };
         Ok(spec.into_task(id, approvals, now))
     }
 
-    /// What the placeholders stand for in the task of the firing at `at`. The one before it is that of the times of the
-    /// schedule, whether or not it ran; before the first one is the beginning of the schedule.
+    /// Values of the placeholders for the firing at `at`. The previous firing is computed from the schedule, whether
+    /// or not it ran; before the first one it is the start of the schedule.
     fn placeholders(&self, at: Timestamp) -> Placeholders {
         let previous = self.timing().ok().and_then(|timing| timing.previous(at));
         let beginning = self.definition.start.unwrap_or(self.created_at).min(at);
@@ -291,7 +292,7 @@ impl Schedule {
     }
 }
 
-/// Firings are on whole seconds, but for those that intervals or people make.
+/// Shows milliseconds only when there are any: firings of intervals and manual firings may have them.
 fn zone_exact(zone: Zone, at: Timestamp) -> String {
     if at.as_millis() % 1000 == 0 { zone.show(at) } else { at.to_rfc3339() }
 }

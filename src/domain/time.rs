@@ -101,8 +101,8 @@ impl Timestamp {
 const YEAR_10000: i64 = 253_402_300_800_000;
 
 impl Timestamp {
-    /// The instant that a stored `value` is: milliseconds, as whole number, float or text. What lies behind the year 9999 is its
-    /// end, and what lies as long before the epoch is cut there. `None` for what is no number.
+    /// The instant that a stored `value` holds in milliseconds, as whole number, float or text. Times after the year
+    /// 9999, and as long before the epoch, are cut. `None` for a value that is no number.
     #[must_use]
     pub fn of_stored(value: &Value) -> Option<Self> {
         #[expect(clippy::cast_possible_truncation, reason = "a float beyond the range becomes its end, and is cut")]

@@ -1,4 +1,4 @@
-//! What a tool is, as seen by plans, prompts and policy.
+//! Descriptions of tools and their calls, for plans, prompts and policy.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -8,14 +8,14 @@ use super::failure::Failure;
 /// Name of the tool by which the model declares that a step cannot be done.
 pub const FAIL_STEP: &str = "fail_step";
 
-/// The one of `known` that `written` means: the same name, or the only one that differs in nothing but case, separators,
-/// a namespace before it (`functions.calculate`) or a number behind it (`calculate:0`).
+/// The name in `known` that `written` means: the same name, or the only one that differs in nothing but case,
+/// separators, a namespace before it (`functions.calculate`) or a number behind it (`calculate:0`).
 #[must_use]
 pub fn resolve_name<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
     if let Some(name) = known.iter().find(|name| **name == written) {
         return Some(name);
     }
-    // Some models go on with a mark of their own.
+    // Some models append a marker of their own.
     let written = written.split("<|").next().unwrap_or_default().trim();
     let numbered =
         written.rsplit_once(':').filter(|(_, end)| !end.is_empty() && end.bytes().all(|b| b.is_ascii_digit()));
@@ -57,13 +57,13 @@ pub struct ToolSpec {
     pub parameters: Value,
     /// The strongest effect a call can have.
     pub effect: Effect,
-    /// Whether a call that may or may not have happened can be made again without harm.
+    /// Whether a call with an unknown outcome can be repeated without harm.
     pub idempotent: bool,
 }
 
 impl ToolSpec {
-    /// Whether a call with `arguments` that may or may not have happened can be made again without harm: always for
-    /// idempotent tools, and for a call whose `method` is one of HTTP's safe ones (the schema's default counts).
+    /// Whether a call with `arguments` and an unknown outcome can be repeated without harm: always for idempotent
+    /// tools, and for a call whose `method` is a safe HTTP method (the schema's default counts).
     #[must_use]
     pub fn is_repeatable(&self, arguments: &Value) -> bool {
         let default = self.parameters.pointer("/properties/method/default");
@@ -72,7 +72,7 @@ impl ToolSpec {
     }
 }
 
-/// A tool call that policy has let through.
+/// A tool call that passed the allow-list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ToolCall {
     /// Id of the call within the run; with the task id it is the idempotency key.
@@ -85,10 +85,10 @@ pub struct ToolCall {
     pub arguments: Value,
 }
 
-/// What a tool gave back.
+/// Result of a tool call.
 pub type ToolResult = Result<Value, Failure>;
 
-/// An artifact that holds an output which was too long for the run.
+/// Reference to an artifact that holds an output which was too long for the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArtifactOutput<'a> {
     /// Name of the artifact.
@@ -97,13 +97,13 @@ pub struct ArtifactOutput<'a> {
     pub bytes: u64,
 }
 
-/// What stands in the run for an output that became the artifact `name`: where it is, and how it begins.
+/// The value that replaces an output that became the artifact `name`: where it is, and how it begins.
 #[must_use]
 pub fn artifact_output(name: &str, bytes: usize, preview: &str) -> Value {
     json!({ "artifact": name, "bytes": bytes, "preview": preview })
 }
 
-/// The artifact that `output` stands for, when [`artifact_output`] made it.
+/// The artifact that `output` refers to, when [`artifact_output`] made it.
 #[must_use]
 pub fn as_artifact_output(output: &Value) -> Option<ArtifactOutput<'_>> {
     let fields = output.as_object().filter(|fields| fields.len() == 3)?;

@@ -1,6 +1,6 @@
-//! Trees of tasks: a task that a person, a schedule or a program made, and all that it and its descendants made.
+//! Trees of tasks: a root that a person, a schedule or a program created, and all its descendants.
 //!
-//! A tree has one budget, and a task has at most the rights of the task that made it.
+//! A tree has one budget, and a task has at most the rights of its parent.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +15,9 @@ use super::handover::Handover;
 use super::id::TaskId;
 use super::task::Task;
 
-/// Key of the context in which older versions counted the generations of a task that a tool made.
+/// Key of the context in which older versions counted generations.
 const OLD_GENERATION: &str = "spawn_depth";
-/// What stands for all names of a list.
+/// Wildcard for all names.
 const ALL: &str = "*";
 
 /// Section `[tree]` of the configuration: limits of a task and all its descendants together, for as long as one of them has
@@ -47,14 +47,14 @@ impl Default for TreeBudget {
 pub const MAX_TREE_TASKS: u64 = 10_000;
 
 impl TreeBudget {
-    /// Places for descendants of the first task.
+    /// Most descendants of the root.
     #[must_use]
     pub const fn places(&self) -> u64 {
         self.max_tasks.saturating_sub(1)
     }
 }
 
-/// What the tasks of a tree have spent together.
+/// Sum of what the tasks of a tree have spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TreeSpent {
     /// Calls to the model.
@@ -68,7 +68,7 @@ pub struct TreeSpent {
 }
 
 impl TreeSpent {
-    /// What a run has spent itself: all that `spent` counts, without what `carried` counts, which earlier runs had spent.
+    /// What one run has spent: `spent` without `carried`, which earlier runs had spent.
     #[must_use]
     pub fn of_run(spent: &Spent, carried: &Spent) -> Self {
         Self {
@@ -79,9 +79,9 @@ impl TreeSpent {
         }
     }
 
-    /// What `runs` have spent together: of each its task, what it counts, and what earlier runs had spent of that. Where the
-    /// last is `None`, an older version wrote the run: such runs of one task count what those before them had spent again,
-    /// so that the most that one of them counts stands for all.
+    /// Sum over `runs`: of each its task, what it counts, and what earlier runs had spent of that. The last is `None`
+    /// for runs of older versions; such runs of one task include what earlier ones spent, so the largest of them
+    /// counts for all.
     #[must_use]
     pub fn of_runs<'a>(runs: impl IntoIterator<Item = (TaskId, &'a Spent, Option<&'a Spent>)>) -> Self {
         let mut total = Self::default();
@@ -97,7 +97,7 @@ impl TreeSpent {
         older.into_values().fold(total, Self::and)
     }
 
-    /// The greater of both, each number for itself.
+    /// The larger value of each field.
     fn max_of_each(self, other: Self) -> Self {
         Self {
             model_calls: self.model_calls.max(other.model_calls),
@@ -107,7 +107,7 @@ impl TreeSpent {
         }
     }
 
-    /// Both together.
+    /// The sum of both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -119,16 +119,17 @@ impl TreeSpent {
     }
 }
 
-/// The account of a tree, as a run of one of its tasks sees it.
+/// What a tree may spend and has spent, as a run of one of its tasks sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TreeAccount {
     /// The first task of the tree.
     pub root: TaskId,
     /// The limits.
     pub budget: TreeBudget,
-    /// What all other runs have spent.
+    /// What all other runs of the tree have spent.
     pub elsewhere: TreeSpent,
-    /// What earlier runs of the task had spent when this one began: part of what the run counts, and of `elsewhere`.
+    /// What earlier runs of the task had spent when this run began. It is part of the run's own count and of
+    /// `elsewhere`.
     pub carried: Spent,
 }
 
@@ -173,18 +174,19 @@ impl TreeAccount {
     }
 }
 
-/// What a task may do at most, whichever agent carries it out. Rights only ever narrow what the agent may: those that another
-/// client writes into a point give it none. A client with the key of the store can yet replace or remove the rights of a point.
+/// Rights of a task: the most it may do, whichever agent runs it. Rights only narrow what the agent may do; rights
+/// that another client writes into a point add nothing. A client with the key of the store can still replace or
+/// remove the rights of a point.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rights {
     /// Tools that it may use; `*` for all that its agent may.
     #[serde(default = "all")]
     pub tools: Vec<String>,
-    /// Tools whose calls a person must agree to, whatever its agent says; `*` for all.
+    /// Tools whose calls a person must approve, whatever the agent's profile says; `*` for all.
     #[serde(default)]
     pub needs_approval: Vec<String>,
-    /// Agents that it may be carried out by and may create tasks for; `*` for all.
+    /// Agents that may run the task and that it may create tasks for; `*` for all.
     #[serde(default = "all")]
     pub delegates_to: Vec<String>,
 }
@@ -200,16 +202,16 @@ impl Default for Rights {
 }
 
 impl Rights {
-    /// No rights: what stands for rights that cannot be read.
+    /// No rights, for rights that cannot be read.
     #[must_use]
     pub fn none() -> Self {
         Self { tools: Vec::new(), needs_approval: all(), delegates_to: Vec::new() }
     }
 
-    /// Rights as they are written; `None` for a value that is not all understood.
+    /// Reads rights; `None` for a value that is not understood completely.
     #[must_use]
     pub fn read(value: &Value) -> Option<Self> {
-        // A list would be read as well, and an empty one as all rights.
+        // Serde would read a list, too, and an empty list as all rights.
         if value.is_object() { Self::deserialize(value).ok() } else { None }
     }
 
@@ -223,7 +225,7 @@ impl Rights {
         }
     }
 
-    /// What both allow.
+    /// The rights that both grant.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         Self {
@@ -233,7 +235,7 @@ impl Rights {
         }
     }
 
-    /// `profile` with these rights at most.
+    /// `profile` narrowed to these rights.
     #[must_use]
     pub fn narrow(&self, profile: &AgentProfile) -> AgentProfile {
         let Self { tools, needs_approval, delegates_to } = Self::of(profile).and(self);
@@ -282,17 +284,17 @@ fn either(one: &[String], other: &[String]) -> Vec<String> {
     names
 }
 
-/// Where a task comes from and what that means for it. Only qron's tool `create_task` writes it; of a task that a person, a
-/// schedule or a program made it is empty.
+/// Origin of a task and what follows from it. Only the tool `create_task` writes it; it is empty for a task of a
+/// person, a schedule or a program.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lineage {
-    /// The first task of its tree; `None` when it is that itself.
+    /// Root of the tree; `None` when the task is the root.
     pub root: Option<TaskId>,
     /// Generations above it.
     pub generation: u32,
-    /// What it may do at most.
+    /// The most it may do.
     pub rights: Rights,
-    /// What the task that made it handed over to it.
+    /// What its parent handed over.
     pub handover: Option<Handover>,
 }
 
@@ -303,8 +305,7 @@ impl Task {
         self.lineage.root.unwrap_or(self.id)
     }
 
-    /// Generations of tasks above it, 0 for a task that no task made. Of a child that an older version made it is what its
-    /// context says.
+    /// Number of ancestors; 0 for a task that no task created. For a child of an older version its context says it.
     #[must_use]
     pub fn generation(&self) -> u32 {
         if self.lineage.root.is_some() || self.parent.is_none() {
@@ -314,8 +315,8 @@ impl Task {
         self.lineage.generation.max(u32::try_from(old).unwrap_or(u32::MAX))
     }
 
-    /// The rights that a task which this one makes has at most, where the agent that carries this one out has `rights`: what
-    /// a person must agree to in the plan of this task, they must agree to in that of the child.
+    /// The rights of a child of this task, when the agent that runs this task has `rights`. Approvals that the plan
+    /// of this task requires are required of the child, too.
     #[must_use]
     pub fn rights_of_child(&self, rights: &Rights) -> Rights {
         let requested =

@@ -1,4 +1,4 @@
-//! How long a unique key keeps others out.
+//! Unique keys: how long a key keeps other tasks out.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,33 +11,33 @@ use super::time::Timestamp;
 /// Longest period of a key, in seconds: ten years.
 const MAX_SECONDS: u64 = 10 * 366 * 86_400;
 
-/// How long the task that holds a unique key keeps others with the key from being inserted. Written as `"alive"`,
-/// `"forever"`, or a period: a number of seconds, or text such as `"90s"`, `"15m"`, `"12h"`, `"7d"`.
+/// How long the task that holds a unique key keeps other tasks with the key from being inserted. Written as
+/// `"alive"`, `"forever"`, or a period: a number of seconds, or text such as `"90s"`, `"15m"`, `"12h"`, `"7d"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UniqueFor {
-    /// Until it has ended, however.
+    /// Until the task has ended, in whatever status.
     #[default]
     Alive,
-    /// For so many seconds from its insert, whatever becomes of it.
+    /// For this many seconds from its insertion, whatever happens to the task.
     Seconds(u64),
-    /// As long as it is stored.
+    /// As long as the task is stored.
     Forever,
 }
 
 impl UniqueFor {
-    /// Whether a task of this `status`, inserted at `created_at`, keeps out one that asks for this.
+    /// Whether a task with this `status`, inserted at `created_at`, keeps out a new task.
     #[must_use]
     pub fn holds(self, status: TaskStatus, created_at: Timestamp, now: Timestamp) -> bool {
         match self {
             Self::Alive => !status.is_terminal(),
-            // Saturates to zero when the clock that wrote it is ahead of ours: then it is new.
+            // The difference saturates to zero when the clock of the writer is ahead: the task counts as new.
             Self::Seconds(period) => now.millis_since(created_at) < period.saturating_mul(1_000),
             Self::Forever => true,
         }
     }
 }
 
-/// Text that says no such thing.
+/// Text that is no such period.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{0:?} is not allowed: use alive, forever, or a period such as 90s, 15m, 12h, 7d or a number of seconds")]
 pub struct InvalidPeriod(pub String);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_held_as_long_as_asked() {
+    fn a_key_is_held_for_its_period() {
         let (open, ended) = (TaskStatus::Waiting, TaskStatus::Completed);
         let ago = |ms: i64| NOW.plus_millis(-ms);
         assert!(UniqueFor::Alive.holds(open, ago(1_000_000), NOW));

@@ -1,8 +1,8 @@
-//! URLs as they are shown, and the secrets in them. Works on text, because what is no URL may hold a password too.
+//! URLs for display, and the secrets in them. Works on text, because text that is no URL may hold a password, too.
 
 use super::redaction::Secret;
 
-/// What stands for a part that is not shown.
+/// Replacement of a hidden part.
 pub const HIDDEN: &str = "***";
 /// Words in the names of parameters that hold a secret, lower case.
 const SECRET_NAMES: [&str; 17] = [
@@ -25,8 +25,8 @@ const SECRET_NAMES: [&str; 17] = [
     "credentials",
 ];
 
-/// `text` with user, password, the values of the query and the fragment hidden, if it is a URL or nearly one; other text as it
-/// is, but for users and passwords in it.
+/// Hides user, password, the values of the query and the fragment of `text`, if it is a URL or nearly one; in other
+/// text only users and passwords.
 #[must_use]
 pub fn redacted(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return without_scheme(text) };
@@ -56,8 +56,8 @@ fn without_scheme(text: &str) -> String {
     }
 }
 
-/// The secrets in `text`, a URL, each shown as `name` with its part: the password, a user without one, and the values of
-/// parameters that are named like secrets. As they are written, and decoded.
+/// The secrets in the URL `text`, each named by `name` with its part: the password, a user without password, and the
+/// values of parameters with a secret's name. Each is returned as written and decoded.
 #[must_use]
 pub fn secrets_in(name: &str, text: &str) -> Vec<Secret> {
     let Some((_, rest)) = text.split_once("://") else { return Vec::new() };

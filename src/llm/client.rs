@@ -127,7 +127,9 @@ impl ModelClient {
             let permit = match model.circuit.enter() {
                 Ok(permit) => permit,
                 Err(left) => {
-                    return Err(FailedExchange::new(first.unwrap_or_else(|| circuit_open(model)).retry_after(ms(left))));
+                    return Err(FailedExchange::new(
+                        first.unwrap_or_else(|| circuit_open(model)).retry_after(ms(left)),
+                    ));
                 }
             };
             let (body, features) = exchange.body(model, negotiation.dialect());

@@ -1,4 +1,4 @@
-//! How much room a JSON value takes, computed without writing it out.
+//! Size of a JSON value as text and in memory, computed without serialising it.
 
 use std::ops::{Add, AddAssign};
 
@@ -11,7 +11,7 @@ const FIELD_BYTES: usize = VALUE_BYTES + size_of::<String>() + size_of::<u64>();
 /// An object has room for up to twice its fields, and for four at least.
 const MIN_FIELDS: usize = 2;
 
-/// How much room a value takes. Additions saturate.
+/// Size of a value. Additions saturate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Size {
     /// Bytes as JSON text without spaces.

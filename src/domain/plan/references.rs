@@ -1,7 +1,7 @@
-//! References in the texts of a plan: where they stand, what they point at, and what their texts grow to.
+//! References in the texts of a plan: finding, resolving, and bounding the size of the result.
 //!
-//! A text comes from models, pages and other programs, so that finding its references takes time in proportion to its
-//! length, whatever it holds. What they put in is counted before it is put in: see [`MAX_EXPANDED_BYTES`].
+//! A text comes from models, web pages and other programs, so finding its references takes time proportional to its
+//! length. The size of the result is computed before anything is built: see [`MAX_EXPANDED_BYTES`].
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
@@ -15,7 +15,7 @@ use crate::domain::json::Size;
 /// Most bytes of JSON that the arguments of one step may have once their references are replaced: twice the longest output
 /// that a reference reads back.
 pub const MAX_EXPANDED_BYTES: usize = 4 * 1024 * 1024;
-/// Most bytes of memory that they may take: many small values take far more of it than of text.
+/// Most bytes of memory of the same arguments: many small values take far more memory than text.
 pub const MAX_EXPANDED_MEMORY: usize = 32 * 1024 * 1024;
 
 /// Outputs that references can point at.
@@ -36,7 +36,7 @@ pub enum Unresolved {
     /// A reference whose target has no such field.
     #[error("reference ${{{0}}} points at nothing in the output of its step")]
     Nothing(String),
-    /// They put in more than may be.
+    /// The resolved arguments would exceed a limit.
     #[error(
         "the references in {place} grow to {bytes} bytes of JSON, which take {memory} bytes of memory; at most \
          {MAX_EXPANDED_BYTES} and {MAX_EXPANDED_MEMORY} are allowed: refer to less, or have a tool read the artifact"
@@ -73,7 +73,7 @@ fn step_of(inner: &str) -> &str {
 /// The references in a text, in their order. `$${` is an escaped `${`.
 pub(super) struct References<'a> {
     text: &'a str,
-    /// Where the search goes on.
+    /// Position at which the search continues.
     at: usize,
     /// The first closing brace from some place before `at` on. Each is searched for once, however many references open
     /// before it.
@@ -128,7 +128,7 @@ pub fn targets_of(value: &Value) -> Vec<&str> {
     steps.filter(|step| *step != DEPS).collect()
 }
 
-/// What the references in `text` say between their braces, such as `s1.rows.0`, each once.
+/// The inner parts of the references in `text`, such as `s1.rows.0`, each once.
 #[must_use]
 pub fn referenced(text: &str) -> Vec<&str> {
     let mut seen = HashSet::new();
@@ -147,7 +147,7 @@ pub fn is_one_reference(text: &str) -> bool {
     references(text).next().is_some_and(|reference| reference.range == (0..text.len()))
 }
 
-/// What the reference `${inner}` points at in `outputs`.
+/// The value that the reference `${inner}` points at in `outputs`.
 #[must_use]
 pub fn target<'a>(inner: &str, outputs: &'a impl Outputs) -> Option<&'a Value> {
     let mut path = inner.split('.');
@@ -194,7 +194,7 @@ pub fn resolve(value: &Value, outputs: &impl Outputs) -> Result<Value, Unresolve
 /// Counts what references grow to.
 struct Growth<'a, O> {
     outputs: &'a O,
-    /// Sizes of the values that were counted, by their place in memory: a plan may name one a thousand times.
+    /// Sizes that were computed, by the address of the value: a plan may refer to one value a thousand times.
     known: HashMap<usize, Size>,
 }
 
@@ -276,8 +276,8 @@ fn replaced_text(text: &str, outputs: &impl Outputs) -> Result<Value, Unresolved
     Ok(Value::String(resolved))
 }
 
-/// `text` with `escaped` for each `$${`, and with what `named` makes of each reference, of which it gets what stands between the
-/// braces.
+/// Replaces each `$${` in `text` by `escaped`, and each reference by the result of `named`, which gets the part
+/// between the braces.
 #[must_use]
 pub fn with_references(text: &str, escaped: &str, named: impl Fn(&str) -> String) -> String {
     let mut written = String::with_capacity(text.len());

@@ -1,4 +1,4 @@
-//! How large a plan may be: checked before a task is admitted, before a plan of a model is taken, and before a run begins.
+//! Size limits of a plan, checked before a task is admitted, when a model's plan is read, and before a run starts.
 
 use super::references::{collect_texts, references};
 use super::{Plan, PlanError, PlanStep};

@@ -6,7 +6,7 @@ use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
 use super::MIN_BYTES;
 use super::plain::Decoded;
 
-/// What a pattern is a form of.
+/// The secret that a pattern encodes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Form {
     /// Index of the secret.

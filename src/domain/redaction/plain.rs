@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// How often the same text may have been escaped.
+/// Most layers of escapes that are removed.
 const LAYERS: usize = 4;
 
 /// Whether `text` holds anything that [`Decoded`] takes away.
@@ -10,7 +10,7 @@ pub(super) fn may_be_encoded(text: &[u8]) -> bool {
     text.iter().any(|byte| matches!(byte, b'%' | b'\\' | b'&' | b'\n' | b'\r'))
 }
 
-/// One text, decoded again and again.
+/// A text, and its decoding layer by layer.
 pub(super) struct Decoded {
     layer: Layer,
     done: usize,
@@ -78,7 +78,7 @@ impl Layer {
     }
 }
 
-/// What an escape stands for.
+/// Decoded form of an escape.
 enum Unescaped {
     Byte(u8),
     Char(char),

@@ -1,8 +1,9 @@
-//! What becomes of the firings that have come: which start, which wait, which are skipped and why.
+//! Decides about firings whose time has come: which start, which wait, which are skipped and why.
 //!
-//! Decided from the schedule as it is stored and the tasks of earlier firings that are alive. Replicas that decide at
-//! the same time may differ about an overlap; the first one to announce what starts settles it. `missed` sorts what has
-//! come, `overlap` finds out what may start, `asked` is what people ask for, and `plan` is what is to be done.
+//! The decision depends on the stored schedule and on the alive tasks of earlier firings. Replicas that decide at the
+//! same time may disagree about an overlap; the first to announce a start wins. `due_firings` sorts the firings,
+//! `firing_planner` applies the overlap policy, `manual_trigger` handles requests of people, and `firing_plan` is the
+//! result.
 
 use super::timing::InvalidTiming;
 use super::{BACKFILL, CAUGHT_UP, FIRE_CAUSE, QueuedFiring, Schedule, ScheduleProgress};
@@ -20,15 +21,16 @@ pub mod manual_trigger;
 #[cfg(test)]
 mod tests;
 
-/// Most firings looked at, and so caught up with, at once; of more, the latest.
+/// Most firings handled, and so caught up with, at once; of more, the latest.
 pub const MAX_FIRINGS: usize = 1_000;
 /// Most firings that wait at once.
 pub const MAX_QUEUE: usize = 1_000;
 /// Most skipped firings recorded one by one at once; of more, the latest, and the rest in one record together.
 pub const MAX_RECORDED: usize = 100;
-/// Further than this the firings of a summary are not counted.
+/// Largest count of firings in a summary.
 pub const MAX_COUNTED: usize = 10_000;
-/// A cursor further ahead than this is no matter of clocks that differ a little, in milliseconds.
+/// Largest plausible distance of a cursor ahead of the clock, in milliseconds. A larger one means that a clock was
+/// wrong.
 const MAX_AHEAD_MS: i64 = 3_600_000;
 
 /// A task of a schedule that has not ended.
@@ -36,12 +38,12 @@ const MAX_AHEAD_MS: i64 = 3_600_000;
 pub struct LiveTask {
     /// Its id.
     pub id: TaskId,
-    /// Whether it makes up for a firing that did not run in its time.
+    /// Whether it makes up for a missed firing: caught up with, or backfilled.
     pub makes_up: bool,
 }
 
 impl LiveTask {
-    /// What `task` is to the firings of its schedule.
+    /// Reads what the planner needs from `task`.
     #[must_use]
     pub fn of(task: &Task) -> Self {
         let cause = task.context.get(FIRE_CAUSE).and_then(|cause| cause.as_str());
@@ -49,20 +51,20 @@ impl LiveTask {
     }
 }
 
-/// When something may come of a schedule.
+/// When a schedule must be checked next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextCheck {
-    /// Now: a firing has come.
+    /// Now: a firing is due.
     Now,
-    /// When tasks have ended: firings wait for that.
+    /// When one of its tasks ends: firings wait for that.
     Queue,
     /// At its next firing.
     At(Timestamp),
-    /// Never, as it is.
+    /// Never, unless the schedule is changed.
     Never,
 }
 
-/// When something may come of `schedule`, at `now`.
+/// When `schedule` must be checked next, seen at `now`.
 ///
 /// # Errors
 /// [`InvalidTiming`] when the schedule cannot be read.
@@ -83,7 +85,7 @@ pub fn next_check(schedule: &Schedule, now: Timestamp) -> Result<NextCheck, Inva
     })
 }
 
-/// Whether a firing that waits may start: while its schedule is paused, only what somebody asked for does.
+/// Whether a waiting firing may start: while its schedule is paused, only a manual one may.
 const fn is_served(schedule: &Schedule, waiting: &QueuedFiring) -> bool {
     !schedule.paused || waiting.is_manual()
 }
@@ -93,7 +95,7 @@ fn is_ahead(progress: &ScheduleProgress, now: Timestamp) -> bool {
     progress.cursor > now.plus_millis(MAX_AHEAD_MS)
 }
 
-/// Decides what becomes of the firings up to `now`. Those more than `missed_after_ms` late count as missed; `alive`
+/// Decides about all firings up to `now`. A firing that is more than `missed_after_ms` late counts as missed; `alive`
 /// are the tasks of the schedule that have not ended.
 ///
 /// # Errors
@@ -107,7 +109,7 @@ pub fn plan_firings(
     let mut planner = FiringPlanner::new(schedule, alive);
     if !schedule.paused {
         if is_ahead(&schedule.progress, now) {
-            // Some clock was wrong for a while. What has fired in that time has its task and does not fire again.
+            // A clock was wrong for a while. A firing that already has its task does not fire again.
             planner.plan.progress.cursor = now;
             planner.plan.cursor_was_ahead = true;
         }

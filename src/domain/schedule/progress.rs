@@ -1,4 +1,4 @@
-//! How far a schedule is: what is decided, what waits, what was counted.
+//! Progress of a schedule: its cursor, its waiting firings and its counts.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,24 +7,24 @@ use crate::domain::id::TaskId;
 use crate::domain::number;
 use crate::domain::time::Timestamp;
 
-/// A firing that waits until the tasks of others have ended.
+/// A firing that waits until earlier tasks have ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueuedFiring {
     /// Its time.
     pub at: Timestamp,
-    /// Whether somebody asked for it afterwards.
+    /// Whether a backfill requested it.
     #[serde(default)]
     pub backfill: bool,
-    /// What it does while others are alive, where somebody asked for something else than the schedule says.
+    /// Overlap policy of this firing, when a trigger named another one than the schedule's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<Overlap>,
-    /// Id of its task, where that is not derived from its time: somebody asked for it.
+    /// Id of its task, when a trigger chose it; otherwise the id is derived from the time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskId>,
 }
 
 impl QueuedFiring {
-    /// Whether somebody asked for it, so that it is no firing that the schedule has by itself.
+    /// Whether a person or a program requested it, so that it is no regular firing.
     #[must_use]
     pub const fn is_manual(&self) -> bool {
         self.backfill || self.overlap.is_some() || self.task.is_some()
@@ -39,7 +39,7 @@ impl QueuedFiring {
     }
 }
 
-/// A firing that starts alone, and whose task is inserted in a moment.
+/// A firing that is about to insert its task, while no other of the schedule may start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnnouncedFiring {
     /// When it was announced.
@@ -48,10 +48,10 @@ pub struct AnnouncedFiring {
     pub task: TaskId,
 }
 
-/// How far a schedule is.
+/// Progress of a schedule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScheduleProgress {
-    /// Every firing up to this time is decided.
+    /// Cursor: every firing up to this time is decided.
     pub cursor: Timestamp,
     /// Firings that wait, oldest first.
     #[serde(default)]
@@ -70,7 +70,7 @@ pub struct ScheduleProgress {
     /// Its task.
     #[serde(default)]
     pub last_task: Option<TaskId>,
-    /// The latest firing that was announced and of which it is not told yet that it is there.
+    /// The latest announced firing whose task is not yet known to be inserted.
     #[serde(default)]
     pub announced: Option<AnnouncedFiring>,
 }

@@ -1,4 +1,4 @@
-//! What a schedule's tasks are made from: a goal and the rest of a task, with placeholders.
+//! Template of a schedule's tasks: goal, plan and settings, with placeholders.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -13,28 +13,27 @@ use crate::domain::time::Timestamp;
 use crate::domain::tree::Lineage;
 use crate::domain::unique::UniqueFor;
 
-/// The placeholders: the id of the schedule, the time of the firing and its day in the zone, the time of the firing
-/// before it, and the zone.
+/// Names of the placeholders: schedule id, time of the firing, its day in the zone, time of the previous firing, and
+/// zone.
 pub const PLACEHOLDER_NAMES: [&str; 5] = ["schedule", "fire_time", "fire_date", "previous_fire_time", "zone"];
 
 /// Most bytes that the texts of a template may have once their placeholders are replaced: room for the largest plan and as much
 /// beside it.
 pub const MAX_RENDERED_BYTES: usize = 2 * MAX_PLAN_BYTES;
 
-/// What every task of a schedule is like. In the goal, in tags, in the concurrency key, and in every text of plan and
+/// Template of every task of a schedule. In the goal, in tags, in the concurrency key, and in every text of plan and
 /// context, `${fire_time}` and the other [`PLACEHOLDER_NAMES`] are replaced when it fires.
 ///
-/// It has nothing that belongs to a single task. How tasks of a schedule keep each other out is its overlap policy, so
-/// that it needs no unique key: the id of a firing is its key.
+/// It has no unique key: the overlap policy keeps tasks of a schedule apart, and the id of a firing is unique.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Template {
-    /// What the agent shall achieve.
+    /// Goal of the tasks.
     pub goal: String,
     /// Agent it must go to; any capable one otherwise.
     #[serde(default)]
     pub agent: Option<String>,
-    /// What its agent must be able to do.
+    /// Capabilities that its agent must have.
     #[serde(default)]
     pub capabilities: Vec<String>,
     /// 0 (can wait) to 10 (urgent).
@@ -52,17 +51,17 @@ pub struct Template {
     /// Data for the agent.
     #[serde(default)]
     pub context: Map<String, Value>,
-    /// Words to find it by.
+    /// Tags to find it by.
     #[serde(default)]
     pub tags: Vec<String>,
     /// On whose behalf it runs.
     #[serde(default)]
     pub user: Option<String>,
-    /// Whose share of the capacity its tasks take; limits may apply to it. Left out where there is none, as is
-    /// `approval`, so that versions which do not know them read the others.
+    /// Concurrency key of its tasks. Like `approval` it is not written when absent, so that older versions can read
+    /// the template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<String>,
-    /// Whether a person must agree before each of its tasks runs.
+    /// Whether a person must approve each of its tasks before it runs.
     #[serde(default, skip_serializing_if = "ApprovalRequirement::is_none")]
     pub approval: ApprovalRequirement,
 }
@@ -85,21 +84,21 @@ const fn default_timeout_s() -> u64 {
     DEFAULT_TIMEOUT_S
 }
 
-/// What the placeholders of one firing stand for.
+/// Values of the placeholders for one firing.
 #[derive(Clone, Debug)]
 pub struct Placeholders {
     values: [String; PLACEHOLDER_NAMES.len()],
 }
 
 impl Placeholders {
-    /// The words of the firing of `schedule` at `at`, the one before which was at `previous`.
+    /// The values for the firing of `schedule` at `at`; the firing before it was at `previous`.
     #[must_use]
     pub fn new(schedule: &str, at: Timestamp, previous: Timestamp, zone: Zone) -> Self {
         Self { values: [schedule.to_owned(), zone.show(at), zone.date(at), zone.show(previous), zone.to_string()] }
     }
 
-    /// The pieces that `text` becomes: its own, and values in the places of placeholders. In one pass, so that a value that
-    /// looks like a placeholder stays what it is.
+    /// Splits `text` into its own pieces and the values of its placeholders, in one pass, so that a value that looks
+    /// like a placeholder stays as it is.
     fn pieces<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a str> {
         let mut at = 0;
         let mut from = 0;
@@ -160,10 +159,10 @@ impl Placeholders {
 }
 
 impl Template {
-    /// The same with every placeholder replaced.
+    /// The template with every placeholder replaced.
     ///
     /// # Errors
-    /// When its texts would grow to more than [`MAX_RENDERED_BYTES`], which is found before any is replaced.
+    /// When the texts would exceed [`MAX_RENDERED_BYTES`]; nothing is replaced then.
     pub fn render(&self, placeholders: &Placeholders) -> Result<Self, String> {
         let texts = self.tags.iter().chain(&self.concurrency_key).chain([&self.goal]);
         let values = self.plan.iter().chain(self.context.values());
@@ -184,7 +183,7 @@ impl Template {
         })
     }
 
-    /// Goal and tags with every placeholder replaced: what a record of a firing that did not run shows.
+    /// Goal and tags with every placeholder replaced, for the record of a skipped firing.
     #[must_use]
     pub fn record(&self, placeholders: &Placeholders) -> (String, Vec<String>) {
         let fits = |text: &String| placeholders.rendered_bytes(text) <= MAX_RENDERED_BYTES;

@@ -1,9 +1,9 @@
 //! When a schedule fires.
 //!
-//! A cron expression names times on the wall clock of its zone. One that the zone leaves out, because the clock is set
-//! forward over it, fires at the first instant after the gap; one that comes twice, because the clock is set back over
-//! it, fires the first time. Expressions that fire in each of the 24 hours mean "this often" and not "at this time of
-//! day": they have nothing to make up for after a gap, and go on through the repeated hour.
+//! A cron expression names times on the wall clock of its zone. A time that the zone leaves out, because the clock is
+//! set forward over it, fires at the first instant after the gap; a time that comes twice, because the clock is set
+//! back over it, fires the first time. An expression that fires in each of the 24 hours means "this often" instead of
+//! "at this time of day": it makes up for nothing after a gap, and continues through the repeated hour.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,18 +13,19 @@ use crate::domain::time::Timestamp;
 
 /// Shortest interval, in milliseconds.
 pub const MIN_EVERY_MS: u64 = 1_000;
-/// Widths of the first look back for the latest firings, in milliseconds; each next one is wider by [`WIDEN`].
+/// Width of the first window that is searched backwards for the latest firings, in milliseconds; each next window is
+/// wider by [`WIDEN`].
 const FIRST_WINDOW_MS: i64 = 60_000;
 const WIDEN: i64 = 8;
-/// A wider window that holds more than so many times the firings that are wanted is left alone.
+/// A wider window with more than this many times the wanted firings is not used.
 const WIDEN_FIRINGS: usize = 8;
-/// Most firings of the first look: one a second.
+/// Most firings in the first window: one a second.
 const MAX_IN_FIRST_WINDOW: usize = 60;
-/// Windows after which the search for the latest firings ends. Each is there for a gap between firings; an expression has a
-/// few kinds of them.
+/// Most windows of the search for the latest firings. Each covers a gap between firings, and an expression has few
+/// kinds of gaps.
 const MAX_WINDOWS: usize = 64;
 
-/// What fires it, as it is stored.
+/// How a schedule recurs, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Recurrence {
@@ -36,7 +37,7 @@ pub enum Recurrence {
     At(Timestamp),
 }
 
-/// A schedule's time that makes no sense.
+/// Why the timing of a schedule is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTiming {
     /// The expression.
@@ -118,8 +119,9 @@ impl Timing {
 
     /// The latest firings in `(after, until]`, at most `most`, oldest first, and whether there are older ones in it.
     ///
-    /// However the firings lie, few more than `most` are computed: from the latest one on back, in windows that widen while
-    /// they hold too few, and anew from the next earlier firing where a wider one would hold far too many.
+    /// Few more than `most` firings are computed, wherever they lie: backwards from the latest one, in windows that
+    /// widen while they hold too few, and again from the next earlier firing when a wider window would hold far too
+    /// many.
     #[must_use]
     pub fn latest(&self, after: Timestamp, until: Timestamp, most: usize) -> (Vec<Timestamp>, bool) {
         let mut found: Vec<Timestamp> = Vec::new();
@@ -139,8 +141,8 @@ impl Timing {
         (found, older)
     }
 
-    /// Firings that end with the one at `last`: all in `(from, last]`, at least `most` where a window with a bearable number
-    /// holds so many.
+    /// Firings that end with the one at `last`: all in `(from, last]`, at least `most` when a window with an
+    /// acceptable number holds that many.
     fn window(&self, after: Timestamp, last: Timestamp, most: usize) -> (Timestamp, Vec<Timestamp>) {
         let bearable = most.saturating_mul(WIDEN_FIRINGS).max(MAX_IN_FIRST_WINDOW);
         let mut window = (last.plus_millis(-1).max(after), vec![last]);
@@ -212,9 +214,9 @@ fn next_interval(ms: i64, anchor: Timestamp, after: Timestamp) -> Option<Timesta
     anchor.as_millis().checked_add(index.checked_mul(ms)?).map(Timestamp::from_millis)
 }
 
-/// Times of day: what is left out is made up for, what comes twice happens once.
+/// Next firing of an expression for times of day: a time in a gap is made up for, a repeated time fires once.
 fn next_daily(cron: &CronExpression, zone: Zone, after: Timestamp) -> Option<Timestamp> {
-    // Whatever the clock showed before this stands for no later instant.
+    // Wall-clock times before this one stand for no later instant.
     let mut wall = zone.wall(seconds(after));
     loop {
         wall = cron.next_wall(wall)?;
@@ -226,7 +228,7 @@ fn next_daily(cron: &CronExpression, zone: Zone, after: Timestamp) -> Option<Tim
     }
 }
 
-/// Every hour: what is left out is left out, what comes twice happens twice.
+/// Next firing of an expression for every hour: a time in a gap is left out, a repeated time fires twice.
 fn next_hourly(cron: &CronExpression, zone: Zone, after: Timestamp) -> Option<Timestamp> {
     let utc = seconds(after);
     let here = zone.wall(utc);
@@ -234,7 +236,7 @@ fn next_hourly(cron: &CronExpression, zone: Zone, after: Timestamp) -> Option<Ti
     if utc != first {
         return first_shown(cron, zone, here, after);
     }
-    // On the first pass of an hour that comes again: the rest of the pass, then the hour from its beginning.
+    // In the first pass of a repeated hour: the rest of this pass, then the hour from its beginning.
     let turn = zone.set_back(first, second);
     let end_of_pass = zone.wall(turn - 1);
     let mut wall = here;
@@ -248,8 +250,8 @@ fn next_hourly(cron: &CronExpression, zone: Zone, after: Timestamp) -> Option<Ti
     first_shown(cron, zone, zone.wall(turn), instant(turn - 1))
 }
 
-/// The first instant after `after` whose wall-clock time matches, looked for from the wall-clock time `wall` on, which
-/// is shown no more than once from `after` on.
+/// The first instant after `after` whose wall-clock time matches, searched from the wall-clock time `wall` on, which
+/// occurs at most once from `after` on.
 fn first_shown(cron: &CronExpression, zone: Zone, mut wall: i64, after: Timestamp) -> Option<Timestamp> {
     loop {
         wall = cron.next_wall(wall)?;

@@ -19,7 +19,7 @@ const REACH_S: i64 = 26 * 3600;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Zone(Tz);
 
-/// Text that names no zone, or one that is hardly ever meant.
+/// Why text does not name a zone that can be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownZone {
     /// No name of the database.
@@ -227,8 +227,8 @@ impl Serialize for Zone {
 }
 
 impl<'de> Deserialize<'de> for Zone {
-    /// Reads any zone of the database: a schedule that was stored with EST goes on as it did. What people write is read
-    /// by [`FromStr`], or held against [`Zone::check`].
+    /// Reads any zone of the database, so that a schedule that was stored with EST keeps working. Input of people is
+    /// read by [`FromStr`] or checked by [`Zone::check`].
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
         Self::named(name.trim()).map_or_else(|| name.parse().map_err(serde::de::Error::custom), Ok)

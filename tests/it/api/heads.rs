@@ -163,8 +163,8 @@ async fn json_that_is_deep_or_ambiguous_is_refused() {
     let deep =
         |open: &str, count: usize| format!(r#"{{"goal": "this one is deep", "context": {{"x": {}"#, open.repeat(count));
     let cases = [
-        (r#"{"goal": "it is there twice", "goal": "it is there twice"}"#.to_owned(), "\"goal\" is there twice"),
-        (r#"{"goal": "it is there twice", "g\u006fal": "the same"}"#.to_owned(), "\"goal\" is there twice"),
+        (r#"{"goal": "it is there twice", "goal": "it is there twice"}"#.to_owned(), "\"goal\" appears twice"),
+        (r#"{"goal": "it is there twice", "g\u006fal": "the same"}"#.to_owned(), "\"goal\" appears twice"),
         (r#"{"goal": "it is there twice", "context": {"a": 1, "a": 2}}"#.to_owned(), "context: the key \"a\""),
         (r#"[{"goal": "it is there twice", "id": "1", "id": "2"}]"#.to_owned(), "[0]: the key \"id\""),
         (deep("[", 100_000), "recursion limit"),

@@ -72,7 +72,7 @@ async fn a_circle_is_refused_by_name_before_anything_is_stored() {
     let (status, problem) = app.post("/api/v1/tasks", &json!([needs(1, &[2]), needs(2, &[3]), needs(3, &[1])])).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     let detail = problem["detail"].as_str().expect("a detail");
-    assert!(detail.contains("in a circle: 1 -> 2 -> 3 -> 1"), "{detail}");
+    assert!(detail.contains("in a cycle: 1 -> 2 -> 3 -> 1"), "{detail}");
     let (status, problem) = app.post("/api/v1/tasks", &needs(7, &[7])).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
     assert_eq!(app.count().await, 0);

@@ -105,7 +105,7 @@ async fn a_circle_of_points_that_say_they_are_admitted_is_found() {
     other.upsert_all(points).await;
     for id in [71, 72] {
         let reason = refused(&world, id).await;
-        assert!(reason.contains("in a circle: 71 -> 72 -> 71"), "{id}: {reason}");
+        assert!(reason.contains("in a cycle: 71 -> 72 -> 71"), "{id}: {reason}");
     }
     runner.shutdown().await;
 }

@@ -145,11 +145,8 @@ async fn work_with_a_plan_goes_on_and_nothing_else_is_claimed_while_the_model_is
     let left = world.task(later.id).await;
     assert_eq!((left.status, left.earlier_runs()), (TaskStatus::Pending, 0), "it was never claimed");
     let (wait, next) = runner.waits_for_model(&left, qron::clock::now()).expect("it says why it waits");
-    let describe = wait.describe(next);
-    assert!(
-        describe.starts_with("waits for model \"gpt-5-mini\" since ") && describe.contains(", next try "),
-        "{describe}"
-    );
+    let text = wait.describe(next);
+    assert!(text.starts_with("waits for model \"gpt-5-mini\" since ") && text.contains(", next try "), "{text}");
     let presence = runner.loads();
     assert!(presence[0].model_away.is_some(), "{presence:?}");
     assert!(model.requests().is_empty());

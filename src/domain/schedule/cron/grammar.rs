@@ -98,7 +98,7 @@ pub(super) fn fault(part: &Part) -> Option<String> {
 fn fault_of_step(index: usize, base: &str, step: &str) -> Option<String> {
     let field = &FIELDS[index];
     let size = field.high - field.low + 1;
-    let Some(steps) = number(step) else { return Some(format!("{step:?} is no step")) };
+    let Some(steps) = number(step) else { return Some(format!("{step:?} is not a step: use a whole number")) };
     if base.is_empty() {
         return Some(format!("nothing stands before the step: use */{step}"));
     }
@@ -116,7 +116,7 @@ fn fault_of_range(index: usize, text: &str) -> Option<String> {
     let (from, to) = text.split_once('-').unwrap_or((text, text));
     let (Some(first), Some(last)) = (value(field, from), value(field, to)) else {
         let unknown = if value(field, from).is_none() { from } else { to };
-        return Some(format!("{unknown:?} means nothing here"));
+        return Some(format!("{unknown:?} is no value of this field"));
     };
     if first <= last {
         return None;

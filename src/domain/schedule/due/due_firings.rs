@@ -1,25 +1,25 @@
-//! Firings that have come: which are wanted, and what is told of those that were missed.
+//! Firings whose time has come, sorted by the catch-up policy.
 
 use super::{FiringCause, MAX_COUNTED, MAX_FIRINGS, MAX_RECORDED, SkipSummary};
 use crate::domain::schedule::timing::Timing;
 use crate::domain::schedule::{CatchUp, Definition};
 use crate::domain::time::Timestamp;
 
-/// The firings of a schedule that have come, sorted. Missed ones come before wanted ones, whatever the policy.
+/// The due firings of a schedule. Missed ones come before wanted ones, whatever the policy.
 pub(super) struct DueFirings {
-    /// Those that may start, oldest first.
+    /// Firings that may start, oldest first.
     pub(super) wanted: Vec<(Timestamp, FiringCause)>,
-    /// Those that were missed and are recorded one by one.
+    /// Missed firings that are recorded one by one.
     pub(super) recorded: Vec<Timestamp>,
-    /// What is recorded about all before those.
+    /// Summary of the missed firings before those.
     pub(super) summary: Option<SkipSummary>,
-    /// The latest of all.
+    /// The latest due firing.
     pub(super) last: Timestamp,
 }
 
 impl DueFirings {
-    /// Sorts the firings after `cursor` and up to `now`, as the catch-up policy of `definition` wants it; those more
-    /// than `missed_after_ms` late were missed. `None` when there are none.
+    /// Sorts the firings after `cursor` and up to `now` by the catch-up policy of `definition`; a firing that is more
+    /// than `missed_after_ms` late was missed. `None` when no firing is due.
     pub(super) fn sorted(
         definition: &Definition,
         timing: &Timing,
@@ -47,7 +47,7 @@ impl DueFirings {
     }
 }
 
-/// Whether a missed firing is made up for; `last` is the latest that has come.
+/// Whether a missed firing is caught up with; `last` is the latest due firing.
 fn is_made_up_for(definition: &Definition, at: Timestamp, last: Timestamp, now: Timestamp) -> bool {
     let is_within = definition.window_ms().is_none_or(|window| now.millis_since(at) <= window);
     match definition.catch_up {

@@ -1,4 +1,4 @@
-//! What is to be done about the firings of a schedule that have come.
+//! The plan of a schedule for its due firings.
 
 use crate::domain::id::TaskId;
 use crate::domain::schedule::ScheduleProgress;
@@ -7,26 +7,26 @@ use crate::domain::time::Timestamp;
 /// Why a firing becomes a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FiringCause {
-    /// Its time has come.
+    /// It is on time.
     OnTime,
-    /// It was missed and is made up for.
+    /// It was missed and is caught up with.
     CaughtUp,
-    /// It has waited for others.
+    /// It waited for earlier tasks to end.
     Queued,
-    /// Somebody asked for it.
+    /// A person or a program triggered it.
     Triggered,
-    /// Somebody asked for it afterwards.
+    /// A backfill requested it.
     Backfill,
 }
 
 impl FiringCause {
-    /// Whether somebody asked for it.
+    /// Whether a person or a program requested it, by a trigger or a backfill.
     #[must_use]
     pub const fn is_manual(self) -> bool {
         matches!(self, Self::Triggered | Self::Backfill)
     }
 
-    /// Whether it makes up for a firing that did not run in its time.
+    /// Whether it makes up for a missed firing.
     pub(super) const fn makes_up(self) -> bool {
         matches!(self, Self::CaughtUp | Self::Backfill)
     }
@@ -35,13 +35,13 @@ impl FiringCause {
 /// Why a firing does not become a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SkipReason {
-    /// Nobody was there.
+    /// No replica was running when it was due.
     Missed,
     /// The task of an earlier firing was alive.
     Overlap,
-    /// A later firing took its place.
+    /// A later firing replaced it.
     Replaced,
-    /// Too many wait already.
+    /// The queue of the schedule is full.
     QueueFull,
     /// The schedule was removed while it waited.
     Removed,
@@ -84,7 +84,7 @@ pub struct FiringStart {
     pub cause: FiringCause,
 }
 
-/// A firing that does not.
+/// A firing that is skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FiringSkip {
     /// Its time.
@@ -98,36 +98,36 @@ pub struct FiringSkip {
 /// Missed firings that are too many to be recorded one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SkipSummary {
-    /// They lie after this.
+    /// The firings are after this time.
     pub from: Timestamp,
-    /// They lie before this.
+    /// The firings are before this time.
     pub until: Timestamp,
-    /// How many they are.
+    /// Number of firings, at most [`MAX_COUNTED`](super::MAX_COUNTED).
     pub count: usize,
-    /// Whether they are more than that.
+    /// Whether there are more firings than `count`.
     pub more: bool,
 }
 
-/// What is to be done now.
+/// What starts, what is skipped and what is cancelled now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FiringPlan {
     /// Firings that start.
     pub starts: Vec<FiringStart>,
     /// Firings recorded as skipped.
     pub skips: Vec<FiringSkip>,
-    /// What is recorded about the rest.
+    /// Summary of the missed firings that are not in `skips`.
     pub summary: Option<SkipSummary>,
-    /// Tasks of firings before this are to be cancelled.
+    /// Tasks of firings before this time must be cancelled.
     pub cancel_before: Option<Timestamp>,
-    /// The cursor was far ahead of the clock, and has been set back.
+    /// Whether the cursor was far ahead of the clock, and is set back.
     pub cursor_was_ahead: bool,
-    /// How far the schedule is then; the counts of firings are those of before. What is announced there is to be stored
-    /// before anything of the round is done.
+    /// Progress of the schedule after the plan; its counts are those of before. The announcement in it must be stored
+    /// before the plan is carried out.
     pub progress: ScheduleProgress,
 }
 
 impl FiringPlan {
-    /// One in which nothing is done of a schedule that is this far.
+    /// An empty plan for a schedule with this progress.
     pub(super) const fn new(progress: ScheduleProgress) -> Self {
         Self {
             starts: Vec::new(),

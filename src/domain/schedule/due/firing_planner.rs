@@ -1,17 +1,17 @@
-//! Firings that want to start: which do, which wait for others to end, and which are skipped for them.
+//! Applies the overlap policy: which due firings start, which wait for others to end, and which are skipped.
 
 use super::{FiringCause, FiringPlan, FiringSkip, FiringStart, LiveTask, MAX_QUEUE, SkipReason, is_served};
 use crate::domain::id::TaskId;
 use crate::domain::schedule::{AnnouncedFiring, Overlap, QueuedFiring, Schedule, ScheduleProgress, firing_id};
 use crate::domain::time::Timestamp;
 
-/// A round in the making.
+/// Builds a [`FiringPlan`] firing by firing.
 pub(super) struct FiringPlanner<'a> {
     schedule: &'a Schedule,
     alive: &'a [LiveTask],
     /// Whether a task of the schedule is alive, or will be.
     is_busy: bool,
-    /// Whether all of those make up for firings that did not run in their time.
+    /// Whether every one of those tasks makes up for a missed firing.
     only_makes_up: bool,
     pub(super) plan: FiringPlan,
 }
@@ -28,9 +28,9 @@ impl<'a> FiringPlanner<'a> {
         }
     }
 
-    /// Decides about a firing of the schedule's own; `is_last` says that none later has come.
+    /// Decides about a regular firing of the schedule; `is_last` means that it is the latest due firing.
     pub(super) fn admit(&mut self, at: Timestamp, cause: FiringCause, is_last: bool) {
-        // Another replica inserted this firing and died before it saved the schedule's progress.
+        // Another replica inserted this firing and died before it saved the schedule's cursor.
         if self.has_begun(firing_id(&self.schedule.id, at)) {
             return self.start(at, cause);
         }
@@ -43,7 +43,8 @@ impl<'a> FiringPlanner<'a> {
         }
     }
 
-    /// What makes up for the past must not cost a firing of now: of those, one waits.
+    /// Skips the firing. A firing that is on time waits, instead, when only make-up tasks are in its way: one such
+    /// firing at most.
     fn skip_or_wait(&mut self, at: Timestamp, cause: FiringCause) {
         if self.only_makes_up && cause == FiringCause::OnTime && !self.has_regular_waiting() {
             self.wait(at);
@@ -52,19 +53,19 @@ impl<'a> FiringPlanner<'a> {
         }
     }
 
-    /// Takes the place of the firings that wait.
+    /// Replaces the waiting firings.
     fn replace_waiting(&mut self, at: Timestamp, cause: FiringCause) {
         let replaced = drain_regular(&self.schedule.id, &mut self.plan.progress);
         self.plan.skips.extend(replaced);
         if self.is_busy { self.wait(at) } else { self.start(at, cause) }
     }
 
-    /// Whether a task is alive already, or announced.
+    /// Whether the task of the firing already exists or is announced.
     fn has_begun(&self, id: TaskId) -> bool {
         self.alive.iter().any(|task| task.id == id)
     }
 
-    /// Whether a firing of the schedule's own waits.
+    /// Whether a regular firing waits.
     fn has_regular_waiting(&self) -> bool {
         self.plan.progress.queue.iter().any(|waiting| !waiting.is_manual())
     }
@@ -87,11 +88,11 @@ impl<'a> FiringPlanner<'a> {
         }
     }
 
-    /// Starts what waits, as far as it may.
+    /// Starts waiting firings as far as the overlap policy allows.
     pub(super) fn serve_queue(&mut self) {
         while let Some((place, next)) = self.next_in_queue() {
             let id = next.id(&self.schedule.id);
-            // Whoever was here before may have inserted it, and not have come to take it out of the queue.
+            // Another replica may have inserted the task and died before it removed the firing from the queue.
             if self.is_busy && self.overlap_of(&next) != Overlap::Allow && !self.has_begun(id) {
                 break;
             }
@@ -111,8 +112,8 @@ impl<'a> FiringPlanner<'a> {
         waiting.overlap.unwrap_or(self.schedule.definition.overlap)
     }
 
-    /// What is served next: the oldest that is no backfill, so that neither a firing of now nor one that has others
-    /// cancelled waits for a long range; then the oldest backfill.
+    /// The next waiting firing to start: the oldest that is no backfill, so that a long backfill delays neither a
+    /// regular firing nor one that cancels others; then the oldest backfill.
     fn next_in_queue(&self) -> Option<(usize, QueuedFiring)> {
         let served = || {
             let queue = self.plan.progress.queue.iter().copied().enumerate();
@@ -121,7 +122,7 @@ impl<'a> FiringPlanner<'a> {
         served().find(|(_, waiting)| !waiting.backfill).or_else(|| served().next())
     }
 
-    /// Names what begins where firings must not overlap: there is one at most.
+    /// Announces the first task that starts, when firings must not overlap; there is at most one.
     pub(super) fn announce(&mut self, now: Timestamp) {
         let first = self.plan.starts.iter().find(|start| !self.has_begun(start.id));
         if let Some(first) = first.filter(|_| self.schedule.definition.overlap != Overlap::Allow) {
@@ -138,7 +139,7 @@ fn cause_of(waiting: &QueuedFiring) -> FiringCause {
     }
 }
 
-/// Takes the firings that nobody asked for afterwards out of the queue of the schedule `id`.
+/// Removes the waiting firings other than backfills from the queue of the schedule `id`.
 pub(super) fn drain_regular(id: &str, progress: &mut ScheduleProgress) -> Vec<FiringSkip> {
     let (kept, gone): (Vec<_>, Vec<_>) = progress.queue.iter().partition(|waiting| waiting.backfill);
     progress.queue = kept;

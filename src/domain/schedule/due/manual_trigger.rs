@@ -1,4 +1,4 @@
-//! What people ask of a schedule: a firing now, and its end.
+//! Manual requests about a schedule: a firing now, and its removal.
 
 use super::firing_planner::drain_regular;
 use super::{FiringCause, FiringSkip, FiringStart, MAX_QUEUE, SkipReason};
@@ -6,21 +6,21 @@ use crate::domain::id::TaskId;
 use crate::domain::schedule::{AnnouncedFiring, Overlap, QueuedFiring, Schedule, ScheduleProgress};
 use crate::domain::time::Timestamp;
 
-/// What a firing that somebody wants now comes to.
+/// Result of a manual trigger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TriggerOutcome {
-    /// It starts; the schedule is then this far.
+    /// The firing starts; the schedule has this progress then.
     Start(FiringStart, ScheduleProgress),
-    /// It waits; the schedule is then this far, and firings that it replaces are skipped.
+    /// The firing waits; the schedule has this progress then, and the firings that it replaces are skipped.
     Wait(ScheduleProgress, Vec<FiringSkip>),
-    /// The task of an earlier one is alive.
+    /// It is refused: the task of an earlier firing is alive.
     Overlaps(TaskId),
-    /// It would wait, but too many do already.
+    /// It is refused: it would wait, and the queue of the schedule is full.
     Full,
 }
 
-/// What a firing at `now` that somebody wants comes to, if it is to become the task `id`; `alive` are the tasks of the
-/// schedule that have not ended.
+/// Decides about a manual firing at `now` that would become the task `id`; `alive` are the tasks of the schedule that
+/// have not ended.
 #[must_use]
 pub fn trigger(schedule: &Schedule, id: TaskId, now: Timestamp, overlap: Overlap, alive: &[TaskId]) -> TriggerOutcome {
     let mut progress = schedule.progress.clone();
@@ -47,7 +47,7 @@ pub fn trigger(schedule: &Schedule, id: TaskId, now: Timestamp, overlap: Overlap
     }
 }
 
-/// What is recorded of the firings that wait when their schedule is removed.
+/// The waiting firings of a schedule that is removed, as skipped.
 #[must_use]
 pub fn removed(schedule: &Schedule) -> Vec<FiringSkip> {
     let skip = |waiting: &QueuedFiring| FiringSkip {

@@ -7,7 +7,7 @@ use crate::domain::schedule::{Overlap, backfill_id};
 const NEW: TaskId = TaskId::Number(8);
 
 #[test]
-fn whoever_triggers_a_schedule_is_told_about_an_overlap() {
+fn a_trigger_reports_an_overlap() {
     let due = schedule(10, 0, &json!({}));
     let TriggerOutcome::Start(start, counted) = trigger(&due, NEW, NOW, Overlap::Skip, &[]) else {
         panic!("it starts")
@@ -32,7 +32,7 @@ fn whoever_triggers_a_schedule_is_told_about_an_overlap() {
 }
 
 #[test]
-fn two_firings_that_were_asked_for_in_the_same_moment_are_two_tasks() {
+fn two_triggers_of_the_same_moment_are_two_tasks() {
     let mut due = schedule(10, 0, &json!({"overlap": "queue"}));
     for id in [NEW, TaskId::Number(9)] {
         let TriggerOutcome::Wait(progress, _) = trigger(&due, id, NOW, Overlap::Queue, &[OTHER]) else {
@@ -47,7 +47,7 @@ fn two_firings_that_were_asked_for_in_the_same_moment_are_two_tasks() {
 }
 
 #[test]
-fn while_a_schedule_is_paused_what_was_asked_for_starts_and_its_own_firings_do_not() {
+fn while_a_schedule_is_paused_manual_firings_start_and_regular_ones_do_not() {
     let mut held = Schedule { paused: true, ..schedule(10, DAY, &json!({"overlap": "queue"})) };
     held.progress.queue = vec![waiting(-300, false), waiting(-200, true)];
     assert_eq!(next_check(&held, NOW), Ok(NextCheck::Queue));
