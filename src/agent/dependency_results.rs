@@ -1,4 +1,4 @@
-//! What came of the tasks that a task depends on, as its run may see it: bounded, whatever they left.
+//! Results of the tasks that a task depends on, bounded in size, for its run.
 
 use serde_json::{Map, Value, json};
 
@@ -14,9 +14,9 @@ const MAX_TOTAL: usize = 128 * 1024;
 /// Longest goal shown, in characters.
 const GOAL_CHARS: usize = 200;
 
-/// By id: goal, status, and result or error. A result that is too large is replaced by how large it is and where it can
-/// be read, never cut: half of it might be taken for the whole. While
-/// the store does not answer, this waits.
+/// Goal, status, and result or error of each dependency, by id. A result that is too large is replaced by its size
+/// and the place to read it, never cut: a half could be mistaken for the whole. While the store does not answer, this
+/// waits.
 ///
 /// # Errors
 /// When the store refuses.
@@ -29,7 +29,7 @@ pub(super) async fn results(store: &Store, task: &Task) -> Result<Map<String, Va
     let mut total = 0;
     let mut results = Map::new();
     for id in first {
-        // One of another user does not exist for it.
+        // A task of another user does not exist for this one.
         let Some(dependency) = found.iter().find(|found| found.id == *id && found.user == task.user) else { continue };
         results.insert(id.to_string(), shown(dependency, &mut total));
     }

@@ -1,9 +1,10 @@
-//! Makes the calls that the machine asks for and reports back.
+//! Makes the calls that the machine requests and reports their results to it.
 //!
-//! Calls run at the same time, each as a task of its own, and end with the driver: dropping its future aborts them.
-//! Checkpoints are written after results, several of one moment at once, and before any call that must not be made
-//! twice. The run is announced before its first call to a model. Calls that can be repeated start, and come to results,
-//! while a checkpoint is being written; only one is at a time, and the run does not end before it.
+//! Calls run in parallel, each as a task of its own, and end with the driver: dropping its future aborts them. The
+//! driver writes a checkpoint after results, one for several results of the same moment, and before any call that
+//! must not be made twice. It announces the run before the first model call. Calls that can be repeated start and
+//! finish while a checkpoint is being written; only one checkpoint is written at a time, and the run does not end
+//! before it is written.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -45,30 +46,30 @@ pub(super) struct Driver<'a> {
     in_flight: HashMap<Id, InFlightCall>,
     /// When the steps under way were started by this process.
     started: HashMap<String, Instant>,
-    /// Until when the time at work is counted.
+    /// The time up to which working time is counted.
     counted: Instant,
 }
 
-/// What is under way, for the case that its task breaks down.
+/// A call that is under way, for the case that its task panics.
 enum InFlightCall {
     Model { id: String, purpose: &'static str },
     Tool(ToolCall),
     Load { step: String },
 }
 
-/// The calls that something must be recorded before.
+/// Calls that must wait until something is recorded.
 #[derive(Default)]
 struct HeldBack {
-    /// Tool calls that must not be made twice: before them, the state.
+    /// Tool calls that must not be made twice: the state is recorded before them.
     tools: Vec<ToolCall>,
-    /// The first calls to a model: before them, that there is a run. Where others spend from the same budget, all of them:
-    /// before them, what the run has spent.
+    /// Model calls before which the run must be announced. When other tasks spend from the same budget, all model
+    /// calls: what the run has spent is recorded before them.
     models: Vec<ModelCall>,
-    /// Whether a model call waits for what the tree has spent.
+    /// Whether a model call waits for the account of the tree.
     needs_tree: bool,
 }
 
-/// Why the machine gives nothing more to do.
+/// Why the machine has no further action.
 enum Halt {
     Ended(Result<Value, Failure>),
     AwaitingApproval(Vec<ToolCall>),
@@ -83,23 +84,23 @@ enum CallResult {
 /// A checkpoint that is being written.
 type PendingCheckpoint<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
 
-/// How far a run came.
+/// How the driver ended.
 pub(super) enum RunEnd {
-    /// To its end.
+    /// The run ended.
     Ended {
         result: Result<Value, Failure>,
         machine: Box<Machine>,
         /// The last state, when it has not been recorded.
         checkpoint: Option<Checkpoint>,
     },
-    /// To where only a person can decide how it goes on.
+    /// The run waits for a person to decide on calls.
     AwaitingApproval {
         calls: Vec<ToolCall>,
         machine: Box<Machine>,
         /// The last state, when it has not been recorded.
         checkpoint: Option<Checkpoint>,
     },
-    /// Its state could not be recorded, so that it had to stop.
+    /// The state of the run could not be recorded, so that it had to stop.
     Unrecorded(Failure, Spent),
 }
 
@@ -145,14 +146,14 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Runs until the machine gives nothing more to do; gives back the last state when it has not been recorded.
+    /// Runs until the machine has no further action; returns the last state when it is not recorded.
     ///
     /// # Errors
     /// Why the state could not be recorded.
     async fn drive(&mut self) -> Result<(Halt, Option<Checkpoint>), Failure> {
-        // What was read or planned before is recorded; only results are news.
+        // The state that the run started from is recorded; only results need another checkpoint.
         let mut has_news = false;
-        // Whether results are recorded and what the machine makes of them is not.
+        // Whether results are recorded and the machine's reaction to them is not.
         let mut is_behind = false;
         let mut record: Option<PendingCheckpoint<'a>> = None;
         if self.tree.is_shared() {
@@ -179,7 +180,7 @@ impl<'a> Driver<'a> {
                 }
             }
             let counts_for_others = !held_back.models.is_empty() && self.tree.is_shared();
-            // Before anything that may take long: an answer that is paid for is recorded.
+            // Recorded before anything that may take long, because an answer that is paid for must not be lost.
             if counts_for_others || held_back.needs_tree {
                 if let Some(record) = record.take() {
                     record.await?;
@@ -230,8 +231,8 @@ impl<'a> Driver<'a> {
         self.machine.time_passed(ms);
     }
 
-    /// Asks the machine until it waits or is done. Starts the calls that can be repeated, and gives back those that
-    /// something must be recorded before.
+    /// Takes actions from the machine until it waits or is done. Starts the calls that can be repeated, and returns
+    /// the calls before which something must be recorded.
     fn advance(&mut self) -> (Option<Halt>, HeldBack) {
         let mut held_back = HeldBack::default();
         loop {
@@ -315,7 +316,7 @@ impl<'a> Driver<'a> {
         self.in_flight.insert(handle.id(), InFlightCall::Tool(call));
     }
 
-    /// Reads an output back that became an artifact.
+    /// Reads an output that became an artifact.
     fn load(&mut self, load: Load) {
         let (tools, task) = (self.tools.clone(), self.task.id);
         let Load { step, artifact } = load;
@@ -324,8 +325,8 @@ impl<'a> Driver<'a> {
         self.in_flight.insert(handle.id(), InFlightCall::Load { step });
     }
 
-    /// Feeds what a call came to into the machine. Whether that is worth a record: a model that is away and
-    /// has said nothing leaves the run where it was.
+    /// Gives the result of a call to the machine. Returns whether the result needs a checkpoint: a model in an outage
+    /// that answered nothing leaves the run unchanged.
     fn take(&mut self, returned: Result<(Id, CallResult), JoinError>) -> bool {
         let is_news = !matches!(&returned, Ok((_, CallResult::Model(Err(failed)))) if failed.was_away());
         let (id, returned) = match returned {
@@ -384,7 +385,7 @@ impl<'a> Driver<'a> {
         });
     }
 
-    /// Passes on what the machine has to tell, and counts it.
+    /// Records and counts the notes of the machine.
     fn record_notes(&mut self) {
         for note in self.machine.take_notes() {
             let took = self.count(&note);
@@ -399,7 +400,7 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Counts what `note` tells; gives back how long a step took that ended, in milliseconds.
+    /// Counts `note`; returns the duration of a step that ended, in milliseconds.
     fn count(&mut self, note: &Note) -> Option<u64> {
         let text = |key: &str| note.data.get(key).and_then(Value::as_str).unwrap_or_default();
         let outcome = match note.kind {
@@ -422,7 +423,7 @@ impl<'a> Driver<'a> {
     }
 }
 
-/// What a record that is being written comes to; `None` when none is.
+/// Result of the checkpoint that is being written; `None` when none is.
 async fn finished(record: &mut Option<PendingCheckpoint<'_>>) -> Option<Result<(), Failure>> {
     match record {
         Some(record) => Some(record.await),
@@ -431,7 +432,7 @@ async fn finished(record: &mut Option<PendingCheckpoint<'_>>) -> Option<Result<(
 }
 
 fn stalled() -> Failure {
-    Failure::permanent("the run waits for a call that nobody makes; this is a fault of qron")
+    Failure::permanent("the run waits for a call that is not in flight; this is a fault of qron")
 }
 
 fn no_cost(failure: Failure) -> ModelFailed {
@@ -439,6 +440,6 @@ fn no_cost(failure: Failure) -> ModelFailed {
 }
 
 fn crashed_call(error: Option<JoinError>) -> Failure {
-    let reason = error.map_or_else(|| "it gave something else back".to_owned(), |error| error.to_string());
-    Failure::new(FailureClass::Crashed, format!("the call broke down; this is a fault of qron: {reason}"))
+    let reason = error.map_or_else(|| "it returned a result of another kind".to_owned(), |error| error.to_string());
+    Failure::new(FailureClass::Crashed, format!("the call panicked; this is a fault of qron: {reason}"))
 }

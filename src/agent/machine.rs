@@ -1,7 +1,7 @@
 //! The agent as a serialisable machine without I/O.
 //!
-//! It decides what is called next; whoever drives it makes the calls and feeds the results back. It owns the plan, the
-//! state of each step, the limits and what was spent, and knows no clock, store, model client or tool.
+//! It decides which calls come next; its driver makes the calls and feeds their results back. It owns the plan, the
+//! state of each step, the limits and the spending, and knows no clock, store, model client or tool.
 //!
 //! A run goes through these phases:
 //!
@@ -12,22 +12,23 @@
 //! 4. *answer*: a structured call that declares success or failure with a reason. Plain text in its place is the answer
 //!    when all steps are done, and is marked as not confirmed.
 //!
-//! A plan given with the task that has no instruction steps needs no model and never asks one. Its result is
-//! `{"steps": {id: output}, "output": …}`, where `output` is that of the last step, or `{id: output}` of all those
-//! that no other step depends on when there are several. With a model the result is `{"output": …, "reason": …}`,
-//! and `"confirmed": false` where the model did not say that the goal was reached.
+//! A plan that comes with the task and has no instruction steps needs no model. Its result is `{"steps": {id:
+//! output}, "output": …}`, where `output` is that of the last step, or `{id: output}` of all steps that no other step
+//! depends on when there are several. With a model the result is `{"output": …, "reason": …}`, and `"confirmed":
+//! false` when the model did not confirm that the goal was reached.
 //!
-//! Failures of a passing kind (transient, rate limited, timeout, unavailable) are tried again at once only for calls that can be
-//! repeated safely. When every failure left at the end is of that kind, the run fails with one of them instead of being
-//! planned anew: the task is retried after a delay and continues here, with done steps done. On the last attempt
-//! there is no such retry, so a new plan is made then. When a model call fails because the model is away, the run ends at
-//! once with that failure, without a new plan and at no charge, and goes on with the same question later.
+//! Retryable failures (transient, rate limited, timeout, unavailable) are tried again at once only for calls that can
+//! be repeated safely. When every remaining failure is retryable, the run fails with one of them instead of being
+//! replanned: the task is retried after a delay and continues here, with its done steps. On the last attempt there is
+//! no such retry, so the machine replans then. When a model call fails because the model is unusable, the run ends at
+//! once with that failure, without a new plan and at no charge, and continues later with the same question.
 //!
-//! No model call begins that might go over the limits of tokens and cost together with those under way: see [`reservation`].
+//! No model call starts that might exceed the limits of tokens and cost together with the calls under way: see
+//! [`reservation`].
 //!
-//! Calls that a person must agree to are held back ([`consent`]) while everything else goes on. When nothing else is left
-//! to do the machine says what it asks; a run that goes on makes the calls that were approved, and takes a refusal as
-//! the failure of the call.
+//! Calls that a person must approve are held back ([`consent`]) while everything else continues. When nothing else is
+//! left to do, the machine requests the approvals; a run that continues later makes the approved calls, and takes a
+//! denial as the failure of the call.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -67,17 +68,17 @@ use state::{OpenQuestion, Phase, State, Step, VERSION};
 pub use step_records::steps_of;
 use tree::TreeState;
 
-/// How often the model is asked for a plan or an answer before an unusable one has to do.
+/// Most tries at a plan or an answer. After that many unusable ones the machine falls back.
 pub const MAX_QUESTION_TRIES: usize = 2;
 
-/// What a run is about and what limits it. Not serialised: the process that continues a run supplies it again.
+/// Goal, data and limits of a run. Not serialised: the process that continues a run supplies it again.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// What shall be achieved.
+    /// The goal of the task.
     pub goal: String,
     /// Data that came with the goal.
     pub context: Map<String, Value>,
-    /// What came of the tasks that this one depends on, by id: `${deps.ID.result}`.
+    /// Results of the dependencies, by id: `${deps.ID.result}`.
     pub dependencies: Map<String, Value>,
     /// Plan to carry out; made by the model when absent.
     pub plan: Option<Plan>,
@@ -99,18 +100,18 @@ pub struct Setup {
     pub price: Price,
     /// Similar runs of the past, shown when a plan is made.
     pub memories: Vec<RecalledMemory>,
-    /// Whether the task is not tried again after this run.
+    /// Whether this is the last attempt of the task.
     pub last_attempt: bool,
-    /// Tools whose calls a person must agree to; `*` for all.
+    /// Tools whose calls a person must approve; `*` for all.
     pub needs_approval: Vec<String>,
-    /// What people were asked about this task, and what they decided.
+    /// Approvals of this task, decided or open.
     pub approvals: Vec<Approval>,
 }
 
-/// What is to be done next.
+/// The next action of the driver.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Ask the model and report with [`Machine::model_answered`].
+    /// Call the model and report with [`Machine::model_answered`].
     CallModel(Box<ModelCall>),
     /// Call these tools at the same time and report each with [`Machine::tool_returned`].
     CallTools(Vec<ToolCall>),
@@ -118,15 +119,15 @@ pub enum Action {
     Load(Vec<Load>),
     /// Read what the tree has spent and report with [`Machine::set_tree`]: a model call is about to be made.
     ReadTree,
-    /// Nothing before a call in flight has returned.
+    /// Wait for a call in flight to return.
     Wait,
-    /// Nothing before a person has decided on these calls: the run ends here and goes on from its state.
+    /// The run ends here and continues from its state once a person has decided on these calls.
     AwaitApproval(Vec<ToolCall>),
     /// The run has ended.
     Done(Result<Value, Failure>),
 }
 
-/// An output that became an artifact and is referred to.
+/// An output that became an artifact and must be read, because a step refers to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
     /// The step whose output it is.
@@ -135,7 +136,7 @@ pub struct Load {
     pub artifact: String,
 }
 
-/// A question to the model.
+/// A call of the model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelCall {
     /// Id of the call within the run.
@@ -144,7 +145,7 @@ pub struct ModelCall {
     pub request: ModelRequest,
 }
 
-/// A model call that failed for good, with what it cost all the same.
+/// A model call that failed for good, with what it cost.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelFailed {
     /// Why.
@@ -153,13 +154,13 @@ pub struct ModelFailed {
     pub usage: Usage,
     /// Cost in US dollars.
     pub cost_usd: f64,
-    /// Whether the model answered, only not usably.
+    /// Whether the model answered, but not usably.
     pub was_answered: bool,
-    /// What it said, where that was plain text.
+    /// The answer, when it was plain text.
     pub said: Option<String>,
 }
 
-/// A result for a call that was not made, or was answered before: a mistake of the driver.
+/// A result for a call that is not in flight: a fault of the driver.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("call {0:?} is not in flight")]
 pub struct NotInFlight(pub String);
@@ -175,7 +176,7 @@ pub enum InvalidCheckpoint {
     Malformed(String),
 }
 
-/// Something worth telling, for the log of the run.
+/// An event of the run, for its history.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Note {
     /// What happened.
@@ -194,19 +195,19 @@ pub struct Machine {
     setup: Setup,
     state: State,
     loads: LoadedOutputs,
-    /// What references to the results of other tasks point at; `None` when it depends on none.
+    /// Targets of references to the results of other tasks; `None` when the task has no dependencies.
     deps: Option<Value>,
     /// Memory that the arguments of the tool calls in flight take, by the id of the call.
     arguments: BTreeMap<String, usize>,
     notes: Vec<Note>,
-    /// Time at work when the model calls in flight were made, in milliseconds, by their id.
+    /// Working time at which each model call in flight started, in milliseconds, by call id.
     call_started_ms: BTreeMap<String, u64>,
-    /// The account of its tree, where the task has made others or was made by one.
+    /// What is known of the account of the tree, when the tree has more than one task.
     tree: TreeState,
 }
 
 impl Machine {
-    /// A run that begins.
+    /// Starts a run.
     ///
     /// # Errors
     /// A [`Failure`] when it cannot begin: the plan of the task is invalid or larger than the budget, or it needs a model
@@ -225,11 +226,11 @@ impl Machine {
         Ok(machine)
     }
 
-    /// A run that goes on from what [`Machine::state`] gave.
+    /// Continues a run from the value of [`Machine::state`].
     ///
-    /// Done steps stay done. Failed and blocked ones get a fresh chance where another try can help: after a passing
-    /// failure, and all of them when the run had ended for good and is wanted again. A tool call in flight is made again when it can be repeated
-    /// safely, else its step fails with an unknown outcome. A model call in flight is asked again.
+    /// Done steps stay done. Failed and blocked steps are tried again after a retryable failure, and all of them when
+    /// the task was requeued after it had failed for good. A tool call in flight is made again when it can be
+    /// repeated safely; otherwise its step fails with an unknown outcome. A model call in flight is made again.
     ///
     /// # Errors
     /// [`InvalidCheckpoint`] when there is nothing to go on from.
@@ -260,7 +261,7 @@ impl Machine {
         }
     }
 
-    /// Everything it takes to go on elsewhere.
+    /// The state that another process needs to continue the run.
     ///
     /// # Errors
     /// Only when a value has no JSON form, which none of those that come from JSON lacks.
@@ -268,7 +269,7 @@ impl Machine {
         serde_json::to_value(&self.state)
     }
 
-    /// What is to be done next. Calls given out count as in flight from here on.
+    /// Returns the next action. Calls in it count as in flight from here on.
     pub fn next_action(&mut self) -> Action {
         loop {
             if let Some(outcome) = &self.state.ended {
@@ -310,7 +311,7 @@ impl Machine {
         let call_started_ms = self.call_started_ms.remove(id);
         let State { spent, costliest, reserved, .. } = &mut self.state;
         reserved.remove(id);
-        // What the model did not answer for reasons of its own costs the task nothing, however often it is asked again.
+        // A call during an outage of the model costs the task nothing, however often it is repeated.
         if was_away {
             spent.active_ms = spent.active_ms.min(call_started_ms.unwrap_or(u64::MAX));
         } else {
@@ -348,13 +349,13 @@ impl Machine {
         Err(NotInFlight(id.to_owned()))
     }
 
-    /// Whether the record that `call` has started must be durable before it is made.
+    /// Whether a checkpoint that says that `call` has started must be durable before the call is made.
     #[must_use]
     pub fn must_be_recorded(&self, call: &ToolCall) -> bool {
         self.tool(&call.tool).is_none_or(|tool| !tool.is_repeatable(&call.arguments))
     }
 
-    /// Whether the next thing is to make a plan; memories help then.
+    /// Whether the next action is to make a plan, for which memories are useful.
     #[must_use]
     pub const fn needs_plan(&self) -> bool {
         self.state.ended.is_none() && matches!(self.state.phase, Phase::Planning(_))
@@ -365,7 +366,7 @@ impl Machine {
         self.setup.memories = memories;
     }
 
-    /// Counts time at work, in milliseconds.
+    /// Adds working time, in milliseconds.
     pub const fn time_passed(&mut self, ms: u64) {
         self.state.spent.active_ms = self.state.spent.active_ms.saturating_add(ms);
     }
@@ -376,7 +377,7 @@ impl Machine {
         &self.state.spent
     }
 
-    /// What happened since the last call.
+    /// Takes the notes since the last call.
     pub fn take_notes(&mut self) -> Vec<Note> {
         std::mem::take(&mut self.notes)
     }
@@ -389,7 +390,7 @@ impl Machine {
         self.state.ended = Some(outcome);
     }
 
-    /// Ends the run once nothing is in flight; the first reason counts.
+    /// Ends the run once nothing is in flight; the first failure counts.
     fn stop(&mut self, failure: Failure) {
         self.state.stopping.get_or_insert(failure);
     }
@@ -402,7 +403,7 @@ impl Machine {
         self.setup.tools.iter().map(|tool| tool.name.as_str()).collect()
     }
 
-    /// Whether this run may ask a model: it has no plan of its own, or one that needs judgement.
+    /// Whether this run may need a model: it has no plan of its own, or a plan with instruction steps.
     fn needs_model(&self) -> bool {
         self.setup.plan.as_ref().is_none_or(Plan::needs_judgement)
     }

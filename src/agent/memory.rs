@@ -1,6 +1,6 @@
-//! What earlier runs teach: recalled before a plan is made, written after each run that ended.
+//! Memory: recalls similar runs before a plan is made, and stores each run that ended.
 //!
-//! Memory helps and is never needed: what goes wrong here is told and counted, and the run goes on.
+//! Memory is optional: its failures are recorded and counted, and the run continues.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const SUMMARY_BYTES: usize = 1_000;
 /// Longest outline, in bytes.
 const OUTLINE_BYTES: usize = 4_000;
 
-/// What memory works with.
+/// Access of one run to the memory.
 pub(super) struct MemoryAccess<'a> {
     pub(super) store: &'a Store,
     pub(super) models: Option<&'a Models>,
@@ -35,7 +35,7 @@ pub(super) struct MemoryAccess<'a> {
 }
 
 impl MemoryAccess<'_> {
-    /// Runs alike `task`, best first, at most `limit`; none when that cannot be found out.
+    /// At most `limit` runs similar to `task`, best first; none when the search fails.
     pub(super) async fn recall(&self, task: &Task, limit: u32) -> Vec<RecalledMemory> {
         if limit == 0 {
             return Vec::new();
@@ -48,7 +48,7 @@ impl MemoryAccess<'_> {
             Ok(Err(error)) => return self.recall_failed(&error.to_string()),
             Err(_) => return self.recall_failed("the store took too long"),
         };
-        // A task that is tried again is not its own experience: its checkpoint knows more.
+        // The task's own earlier attempts are left out: its checkpoint knows more.
         let found: Vec<RecalledMemory> =
             found.into_iter().filter(|recalled| recalled.memory.task_id != task.id).collect();
         metrics::MEMORY_RECALLS.inc([if found.is_empty() { "none" } else { "found" }]);
@@ -76,7 +76,7 @@ impl MemoryAccess<'_> {
         self.warn(EventKind::RememberFailed, format!("this run will not be remembered: {reason}"));
     }
 
-    /// The embedding of `text`, where there is a model for it that answers.
+    /// The embedding of `text`; `None` without an embeddings model that answers.
     async fn embedding(&self, text: &str) -> Option<Vec<f32>> {
         let models = self.models.filter(|models| models.has_embeddings())?;
         let reason = match tokio::time::timeout(TIMEOUT, models.embed(&[text.to_owned()])).await {
@@ -94,7 +94,7 @@ impl MemoryAccess<'_> {
     }
 }
 
-/// What there is to remember of a run that ended in `result`.
+/// The memory of a run that ended in `result`.
 pub(super) fn memory_of(task: &Task, agent: &str, result: &Result<Value, Failure>, machine: &Machine) -> Memory {
     let summary = match result {
         Ok(result) => match result.get("output").unwrap_or(result) {

@@ -1,7 +1,7 @@
 //! planAndExecute: from a task to its outcome.
 //!
-//! [`machine`] decides and does no I/O; the driver here does the I/O it asks for and reports back. Whoever runs
-//! a task supplies a [`Recorder`], so that this module knows nothing of claims and attempts.
+//! [`machine`] decides and does no I/O; the driver does the I/O that the machine requests, and reports back. The
+//! caller supplies a [`Recorder`], so that this module knows nothing of claims and attempts.
 
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -44,36 +44,36 @@ pub struct MemorySettings {
     pub recall: u32,
 }
 
-/// State of a run after a recorded step; enough to continue it in another process.
+/// A checkpoint: the state of a run, from which another process can continue it.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     /// The machine, serialised.
     pub state: Value,
-    /// How far it is.
+    /// Progress of the run.
     pub progress: RunProgress,
-    /// What it has spent.
+    /// What the run has spent.
     pub spent: Spent,
 }
 
-/// Where a run leaves its traces.
+/// Records the checkpoints and events of a run.
 #[async_trait]
 pub trait Recorder: Send + Sync {
-    /// Makes a checkpoint durable. The run makes no call that could not be repeated before this returns, and ends when it
-    /// fails. One is written at a time.
+    /// Makes a checkpoint durable. Before this returns, the run makes no call that could not be repeated; it ends
+    /// when this fails. Checkpoints are written one at a time.
     async fn checkpoint(&self, checkpoint: Checkpoint) -> Result<(), Failure>;
-    /// Tells what earlier runs of the task had spent when this one began.
+    /// Called at the start, with what earlier runs of the task had spent.
     async fn begin(&self, _spent: &Spent) {}
-    /// Makes the run known before its first call to a model, which may take long, unless a checkpoint has. The run ends when
-    /// this fails.
+    /// Records that the run exists before its first model call, which may take long, unless a checkpoint did so. The
+    /// run ends when this fails.
     async fn announce(&self) -> Result<(), Failure> {
         Ok(())
     }
-    /// Makes sure that the run still has its task, right before a call that must not be made twice. The run ends when this
-    /// fails.
+    /// Checks that the run still holds its task, right before a call that must not be made twice. The run ends when
+    /// this fails.
     async fn confirm(&self) -> Result<(), Failure> {
         Ok(())
     }
-    /// Notes an event; never fails the run.
+    /// Records an event; never fails the run.
     fn note(&self, event: Event);
 }
 
@@ -84,14 +84,13 @@ pub struct Outcome {
     pub result: Result<Value, Failure>,
     /// What was spent, earlier attempts included.
     pub spent: Spent,
-    /// Where the run stood at its end, if that is more than was recorded before. It is for whoever records the outcome,
-    /// in one write with it.
+    /// The last state of the run, when it is not recorded yet. The caller records it in one write with the outcome.
     pub checkpoint: Option<Checkpoint>,
-    /// The calls that a person must decide on before the run can go on. When there are any it has not ended: `result` only
-    /// says that it waits.
+    /// The calls that a person must decide on before the run can continue. When there are any, the run has not ended,
+    /// and `result` only says that it waits.
     pub approvals_requested: Vec<ToolCall>,
-    /// What there is to remember of it, for [`Agent::remember`] once the outcome is recorded; nothing when the task will
-    /// be tried again.
+    /// The memory of the run, for [`Agent::remember`] once the outcome is recorded; `None` when the task will be
+    /// retried.
     pub memory: Option<Memory>,
 }
 
@@ -140,14 +139,14 @@ impl Agent {
         if !rights.allows_agent(&profile.name) {
             let (agent, allowed) = (&profile.name, rights.delegates_to.join(", "));
             let message =
-                format!("the task that made it may not create tasks for agent {agent:?}; it may for: {allowed}");
+                format!("the parent task may not create tasks for agent {agent:?}; its delegates_to allows: {allowed}");
             return Outcome::failed(Failure::permanent(message), Spent::default());
         }
         let profile = &rights.narrow(profile);
         let dependencies = match dependency_results::results(&self.store, task).await {
             Ok(results) => results,
             Err(error) => {
-                let failure = Failure::transient(format!("the results it depends on cannot be read: {error}"));
+                let failure = Failure::transient(format!("the results of the dependencies cannot be read: {error}"));
                 return Outcome::failed(failure, Spent::default());
             }
         };
@@ -172,7 +171,7 @@ impl Agent {
                 Outcome { result, spent: machine.spent().clone(), checkpoint, approvals_requested: Vec::new(), memory }
             }
             RunEnd::AwaitingApproval { calls, machine, checkpoint } => {
-                let waits = Failure::transient("it waits for a person to decide on its calls");
+                let waits = Failure::transient("the run waits for a person to decide on its calls");
                 let spent = machine.spent().clone();
                 Outcome { result: Err(waits), spent, checkpoint, approvals_requested: calls, memory: None }
             }
@@ -193,7 +192,7 @@ impl Agent {
         self.tools.folders().await
     }
 
-    /// Removes what tasks that are gone left on this replica.
+    /// Removes the folders of removed tasks from this replica.
     ///
     /// # Errors
     /// When something cannot be removed.
@@ -201,9 +200,9 @@ impl Agent {
         self.tools.remove_folders(tasks).await
     }
 
-    /// Writes what a run left to remember; replaces what an earlier run of the task wrote. Apart from [`Agent::run`], so
-    /// that nobody waits for it and a run whose outcome did not count leaves no memory. What goes wrong is told and
-    /// counted, and fails nothing.
+    /// Writes the memory of a run; replaces that of an earlier run of the task. It is separate from [`Agent::run`],
+    /// so that no run waits for it and a run whose outcome was not recorded leaves no memory. Failures are recorded
+    /// and counted only.
     pub async fn remember(&self, memory: &Memory, recorder: &dyn Recorder) {
         self.memory_access(recorder).remember(memory).await;
     }
@@ -263,11 +262,11 @@ const fn is_last_attempt(task: &Task) -> bool {
     task.attempt.saturating_add(1) >= task.max_attempts
 }
 
-/// Whether nothing follows this run by itself: then it is worth remembering.
+/// Whether no retry follows this run, so that it is worth remembering.
 fn is_final(task: &Task, result: &Result<Value, Failure>) -> bool {
     match result {
         Ok(_) => true,
-        // A model that is away says nothing about the task.
+        // An outage of the model says nothing about the task.
         Err(failure) if matches!(failure.class, FailureClass::Cancelled | FailureClass::Unavailable) => false,
         Err(failure) => !failure.class.is_retryable() || is_last_attempt(task),
     }

@@ -1,4 +1,4 @@
-//! How the models of an agent are: for whoever gives it tasks, and for tasks that wait.
+//! Whether the models of an agent are usable, for routing and for postponed tasks.
 
 use tokio::sync::watch;
 
@@ -7,7 +7,7 @@ use crate::domain::agent::AgentProfile;
 use crate::domain::outage::{Access, Outage};
 
 impl Agent {
-    /// Whether `profile` can ask a model now.
+    /// Whether `profile` can call a model now.
     #[must_use]
     pub fn access(&self, profile: &AgentProfile) -> Access {
         self.models.as_ref().map_or(Access::Absent, |models| models.access(profile.model.as_deref()))
@@ -19,14 +19,14 @@ impl Agent {
         self.models.as_ref()?.outage(profile.model.as_deref())
     }
 
-    /// How long a task waits for a model that is away, in seconds; without end where no model is configured, because
-    /// another replica may have one.
+    /// How long a task waits for a model in an outage, in seconds; `None` for ever, where no model is configured,
+    /// because another replica may have one.
     #[must_use]
     pub fn patience_s(&self) -> Option<u64> {
         self.models.as_ref().map(crate::llm::Models::patience_s)
     }
 
-    /// Tells when a model may have gone or come back; `None` where no model is configured.
+    /// A counter that changes when a model may have become usable or unusable; `None` where no model is configured.
     #[must_use]
     pub fn model_changes(&self) -> Option<watch::Receiver<u64>> {
         self.models.as_ref().map(crate::llm::Models::changes)

@@ -1,4 +1,4 @@
-//! What the tree of a task has spent, for the run of one of its tasks.
+//! The tree of a running task, and what it has spent.
 //!
 //! The total is read right before a model call, once for all calls of one moment, and added up from the records of all
 //! attempts of the tree; a run writes its own record before. While the store does not answer, the run waits. So a tree goes over its budget by the calls in flight at most. A task that no task made and
@@ -14,7 +14,7 @@ use crate::domain::task::Task;
 use crate::domain::tree::{TreeAccount, TreeBudget};
 use crate::store::{Store, StoreError, persist};
 
-/// What is done, as the log says it.
+/// The operation, as the log names it.
 const WHAT: &str = "read what a tree of tasks has spent";
 
 /// The tree of the task that a run carries out.
@@ -26,7 +26,7 @@ pub(super) struct Tree {
     attempt: Uuid,
     /// What earlier attempts of the task had spent when the run began.
     carried: Spent,
-    /// Whether it has, or may have, more than one task.
+    /// Whether the tree has, or may have, more than one task.
     is_shared: bool,
 }
 
@@ -60,7 +60,7 @@ impl Tree {
         self.is_shared
     }
 
-    /// Notes that the run makes another task.
+    /// Records that the run creates another task.
     pub(super) const fn grow(&mut self) {
         self.is_shared = true;
     }
@@ -81,7 +81,7 @@ async fn has_descendants(store: &Store, task: &Task) -> Result<bool, StoreError>
     Ok(persist(WHAT, || store.descendants(task.id)).await? > 0)
 }
 
-/// The failure of a run that cannot learn what its tree has spent.
+/// The failure of a run that cannot read what its tree has spent.
 pub(super) fn unreadable(error: &StoreError) -> Failure {
-    Failure::transient(format!("what its tree of tasks has spent cannot be read: {error}"))
+    Failure::transient(format!("the spending of the task tree cannot be read: {error}"))
 }

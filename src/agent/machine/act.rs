@@ -17,9 +17,9 @@ use crate::domain::tool::{FAIL_STEP, ToolCall, ToolResult, resolve_name};
 
 /// Tools called in one turn; further ones are refused.
 const MAX_CALLS_PER_TURN: usize = 16;
-/// Turns in a row in which the model may say nothing.
+/// Most turns in a row in which the model answers nothing.
 const MAX_EMPTY_TURNS: u32 = 3;
-/// Same call, same result: so often until the model is told. The next one fails the step.
+/// Repetitions of a call with the same result after which the model is warned. One more fails the step.
 const MAX_REPEATED_CALLS: u32 = 3;
 
 /// Id of the model turn of `step` that is in flight.
@@ -44,7 +44,9 @@ impl Machine {
             }
             let max = self.setup.budget.max_turns_per_step;
             if act.turns >= max {
-                let reason = format!("max_turns_per_step of {max} reached without a result");
+                let reason = format!(
+                    "the step has no result after {max} model turns (max_turns_per_step): raise this budget of the agent, or split the step"
+                );
                 self.fail(index, Failure::over_budget(BudgetLimit::Turns, reason));
                 continue;
             }
@@ -99,13 +101,13 @@ impl Machine {
         Some(ModelCall { id, request })
     }
 
-    /// Takes what the model said in a turn.
+    /// Takes the model's answer of a turn.
     pub(super) fn turn_answered(&mut self, index: usize, reply: Result<ModelReply, Failure>) {
         let Status::Acting(act) = &mut self.state.steps[index].status else { return };
         act.in_flight = false;
         let reply = match reply {
             Ok(reply) => reply,
-            // The conversation stays as it is: the same turn is asked for again once the model is back.
+            // The conversation stays as it is: the same turn is taken again once the model is usable.
             Err(failure) if failure.class == FailureClass::Unavailable => {
                 let step = self.state.steps[index].plan.id.clone();
                 self.stop(failure.in_step(step));
@@ -127,13 +129,13 @@ impl Machine {
         let is_empty = reply.tool_calls.is_empty() && reply.content.trim().is_empty();
         act.empty_turns = if is_empty { act.empty_turns.saturating_add(1) } else { 0 };
         if act.empty_turns >= MAX_EMPTY_TURNS {
-            let reason = format!("model {:?} said nothing in {MAX_EMPTY_TURNS} turns in a row", reply.model);
+            let reason = format!("model {:?} answered nothing in {MAX_EMPTY_TURNS} turns in a row", reply.model);
             self.fail(index, Failure::permanent(reason));
             return;
         }
         if let Some(call) = reply.tool_calls.iter().find(|call| call.tool == FAIL_STEP) {
             let reason = call.arguments.get("reason").and_then(Value::as_str).unwrap_or("no reason given");
-            let failure = Failure::permanent(format!("the agent could not do it: {reason}"));
+            let failure = Failure::permanent(format!("the agent could not do the step: {reason}"));
             self.fail(index, failure);
             return;
         }
@@ -154,7 +156,7 @@ impl Machine {
         act.messages.push(Message::User { content: complaint.to_owned() });
     }
 
-    /// Takes the tool calls of a turn. What cannot be called is answered at once; nothing in them is trusted.
+    /// Takes the tool calls of a turn. A call that cannot be made is answered at once. Nothing in a call is trusted.
     fn queue_calls(&mut self, index: usize, reply: ModelReply) {
         let known = self.tool_names();
         let origin = reply.origin();
@@ -203,8 +205,8 @@ impl Machine {
         self.close_turn(index);
     }
 
-    /// The ids of the calls in the conversation of a step. Servers that count the calls of each answer give the same ones
-    /// again.
+    /// The ids of the calls in the conversation of a step. Servers that number the calls of each answer repeat their
+    /// ids.
     fn known_ids(&self, index: usize) -> HashSet<String> {
         let Status::Acting(act) = &self.state.steps[index].status else { return HashSet::new() };
         let calls = act.messages.iter().filter_map(|message| match message {
@@ -265,7 +267,7 @@ impl Machine {
         found.is_some()
     }
 
-    /// Once every call of the turn has returned, hands the results to the model and looks for circles.
+    /// Once every call of the turn has returned, gives the results to the model and checks for repeated calls.
     fn close_turn(&mut self, index: usize) {
         let Status::Acting(act) = &mut self.state.steps[index].status else { return };
         if act.calls.iter().any(|call| !matches!(call.status, CallStatus::Returned(_))) {
@@ -284,7 +286,7 @@ impl Machine {
         let Some((tool, times)) = repeated else { return };
         if act.was_warned {
             let reason = format!(
-                "going in circles: {tool:?} was called {times} times with the same arguments and the same result"
+                "the step repeats itself: {tool:?} was called {times} times with the same arguments and the same result"
             );
             self.fail(index, Failure::permanent(reason));
         } else {

@@ -1,5 +1,5 @@
-//! Which calls a person must agree to, and whether they did. No model has a say in this: what needs approval is in the
-//! agent's profile and in the plan that came with the task, and what was decided is in the task.
+//! Which calls need the approval of a person, and whether it was given. No model decides about this: the agent's
+//! profile and the plan of the task say what needs approval, and the task holds the decisions.
 
 use super::Setup;
 use crate::domain::approval::{ApprovalRequirement, call_hash};
@@ -9,11 +9,11 @@ use crate::domain::tool::ToolCall;
 
 /// Whether a call may be made.
 pub(super) enum Consent {
-    /// Nobody needs to be asked, or somebody agreed.
+    /// No approval is needed, or it was given.
     Given,
-    /// A person has yet to decide.
+    /// A person has not decided yet.
     Open,
-    /// A person refused, or none decided in time.
+    /// A person denied it, or the time to decide ran out.
     Refused(Failure),
 }
 
@@ -33,7 +33,7 @@ pub(super) fn consent(setup: &Setup, step: &PlanStep, revision: u32, call: &Tool
 
 fn is_needed(setup: &Setup, step: &PlanStep, revision: u32, tool: &str) -> bool {
     let listed = setup.needs_approval.iter().any(|name| name == "*" || name == tool);
-    // A plan made anew must not get around what the plan of the task asks for.
+    // A new plan must not avoid an approval that the plan of the task requires.
     let planned =
         setup.plan.iter().flat_map(|plan| &plan.steps).filter(|step| step.approval == ApprovalRequirement::Required);
     let outlives = |given: &PlanStep| match &given.tool {

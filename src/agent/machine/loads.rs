@@ -1,6 +1,7 @@
-//! Reads outputs back that were too long for the run and became artifacts, when a step refers to them.
+//! Loads outputs that were too long for the run and became artifacts, when a step refers to them.
 //!
-//! What is read back stays in memory, never in the state: a run that goes on elsewhere reads it again.
+//! A loaded output stays in memory and never becomes part of the state: a run that continues elsewhere loads it
+//! again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,14 +14,14 @@ use crate::domain::json::Size;
 use crate::domain::plan::{DEPS, Outputs, targets_of};
 use crate::domain::tool::{ToolResult, as_artifact_output};
 
-/// Longest output that a reference reads back, in bytes of JSON.
+/// Longest output that a reference loads, in bytes of JSON.
 pub const MAX_LOADED_BYTES: u64 = 2 * 1024 * 1024;
-/// Most memory that it may take: many small values take far more of it than of text.
+/// Most memory of a loaded output: many small values take far more memory than text.
 const MAX_LOADED_MEMORY: usize = 64 * 1024 * 1024;
-/// Most bytes of all outputs that are read back at once. Steps that need more wait for the others.
+/// Most bytes of all outputs that are loaded at once. Steps that need more wait for the others.
 const MAX_LOADED_AT_ONCE: u64 = 4 * MAX_LOADED_BYTES;
 
-/// Outputs that were read back, by step, and those that are being read.
+/// Loaded outputs, by step, and the loads in flight.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LoadedOutputs {
     loaded: HashMap<String, Loaded>,
@@ -34,8 +35,7 @@ struct Loaded {
     bytes: u64,
 }
 
-/// What references can point at: outputs of the done steps, with those that were read back in their places, and results of
-/// other tasks.
+/// Targets of references: outputs of the done steps, with loaded outputs in their places, and results of other tasks.
 pub(super) struct Targets<'a> {
     state: &'a State,
     deps: Option<&'a Value>,
@@ -68,8 +68,8 @@ impl LoadedOutputs {
 }
 
 impl Machine {
-    /// The artifacts that steps about to go on refer to and that have not been read back, marked as being read. Steps go
-    /// in their order: one whose artifacts find no room waits until others have gone on.
+    /// The artifacts that must be loaded for steps that are about to continue, marked as in flight. Steps are served
+    /// in their order: a step whose artifacts do not fit waits until others have continued.
     pub(super) fn take_loads(&mut self) -> Vec<Load> {
         let used: BTreeSet<String> =
             self.state.steps.iter().filter(|step| !step.has_ended()).flat_map(referred).collect();
@@ -111,8 +111,8 @@ impl Machine {
         due
     }
 
-    /// The artifacts that step number `index` refers to, by the step whose output they are. One that is too long is noted as
-    /// refused and is not among them.
+    /// The artifacts that step number `index` refers to, by the step whose output each is. One that is too long is
+    /// marked as refused and left out.
     fn needed(&mut self, index: usize) -> BTreeMap<String, Needed> {
         let mut needed = BTreeMap::new();
         for step in referred(&self.state.steps[index]) {
@@ -131,10 +131,10 @@ impl Machine {
         needed
     }
 
-    /// Takes what the artifact of `step` came to.
+    /// Takes the loaded output of `step`, or why it could not be loaded.
     ///
     /// # Errors
-    /// [`NotInFlight`] when it was not asked for; nothing changes.
+    /// [`NotInFlight`] when it was not requested; nothing changes.
     pub fn loaded(&mut self, step: &str, result: ToolResult) -> Result<(), NotInFlight> {
         let bytes = self.loads.in_flight.remove(step).ok_or_else(|| NotInFlight(step.to_owned()))?;
         let result = result.and_then(|output| {
@@ -165,8 +165,9 @@ impl Machine {
         self.loads.loaded.keys().filter_map(name).collect()
     }
 
-    /// Whether the step waits for an artifact. When one that it refers to cannot be read back, it fails, and with it every
-    /// step that is about to go on and refers to the same one: none of them may take the stub for the output.
+    /// Whether the step waits for an artifact. When an artifact cannot be loaded, the step fails, and with it every
+    /// step that is about to continue and refers to the same one: none of them may take the reference to the artifact
+    /// for the output.
     pub(super) fn waits_for_load(&mut self, index: usize) -> bool {
         let used = referred(&self.state.steps[index]);
         if used.iter().any(|step| self.loads.in_flight.contains_key(step)) {
@@ -174,7 +175,7 @@ impl Machine {
         }
         let failed = |step: &String| Some((step.clone(), self.loads.loaded.get(step)?.result.clone().err()?));
         let Some((step, failure)) = used.iter().find_map(failed) else {
-            // It may have become due after the artifacts of this round were taken.
+            // The step may have become due after the loads of this pass were taken.
             return used.iter().any(|step| self.is_unread(step));
         };
         for index in 0..self.state.steps.len() {

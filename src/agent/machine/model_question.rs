@@ -40,7 +40,7 @@ impl Machine {
         self.question().filter(|(_, question)| question.in_flight).and_then(|_| self.question_id())
     }
 
-    /// Asks the question of this phase; `None` when that has changed the phase or ended the run.
+    /// Returns the call for the question of this phase; `None` when that has changed the phase or ended the run.
     pub(super) fn next_question(&mut self) -> Option<Action> {
         let (purpose, question) = self.question()?;
         if question.in_flight {
@@ -52,7 +52,7 @@ impl Machine {
             _ => (prompts::answer(&self.setup, &self.state, &question.rejected), schema::answer()),
         };
         let id = self.question_id()?;
-        // One repair for a question: what the client mended is not mended again.
+        // A question has one repair in total, which the model client may have used already.
         let once = !question.rejected.is_empty();
         let request = ModelRequest {
             purpose,
@@ -109,10 +109,10 @@ impl Machine {
         }
     }
 
-    /// Makes do with what the model said in place of a plan or an answer, or stops when it said nothing usable.
+    /// Falls back to what the model answered in place of a plan or an answer, or stops when it gave nothing usable.
     fn question_failed(&mut self, failed: ModelFailed) {
         let ModelFailed { failure, said, was_answered, .. } = failed;
-        // A passing failure, of another model that was asked then, is left to the retry of the task.
+        // A retryable failure, of a fallback model, is left to the retry of the task.
         if !was_answered || failure.class != FailureClass::Permanent {
             self.stop(failure);
             return;
@@ -125,7 +125,7 @@ impl Machine {
         }
     }
 
-    /// Takes plain text for the answer when all steps of the last plan are done, which shows that there is a result;
+    /// Takes plain text as the answer when all steps of the last plan are done, which shows that there is a result;
     /// otherwise ends with `failure`.
     fn answer_with(&mut self, said: &str, failure: Failure) {
         let State { steps, revision, .. } = &self.state;
@@ -141,10 +141,10 @@ impl Machine {
         self.end(Ok(result));
     }
 
-    /// Lets answers be longer after a model has used up the limit before its first word.
+    /// Raises the token limit of answers after a model used it up before its first word.
     ///
     /// # Errors
-    /// When they cannot be longer.
+    /// When the limit cannot be raised.
     pub(super) fn raise_output_limit(&mut self, model: &str, exhausted: Exhausted) -> Result<(), Failure> {
         let Exhausted { limit, next } = exhausted;
         let Some(next) = next else {
@@ -172,7 +172,7 @@ impl Machine {
         }
     }
 
-    /// Tells the model what is wrong with its answer, or makes do without one after [`MAX_QUESTION_TRIES`] of them.
+    /// Returns the answer to the model with what is wrong, or falls back after [`MAX_QUESTION_TRIES`] tries.
     fn reject(&mut self, reply: &str, error: &str) {
         let message = format!("unusable answer: {error}");
         self.note(EventKind::AnswerRejected, Level::Warn, message, &[]);
@@ -183,7 +183,7 @@ impl Machine {
             return;
         }
         if matches!(self.state.phase, Phase::Answering(_)) {
-            // Another attempt at the task would ask the same question of the same outputs.
+            // Another attempt would send the same question about the same outputs.
             self.stop(Failure::permanent(format!(
                 "the model gave no usable answer in {MAX_QUESTION_TRIES} tries: {error}"
             )));
@@ -197,7 +197,7 @@ impl Machine {
         self.adopt(fallback, true);
     }
 
-    /// The plan that always works: one step that needs judgement, for the whole goal.
+    /// The fallback plan: one instruction step for the whole goal.
     fn whole_goal_step(&self) -> PlanStep {
         let mut id = "goal".to_owned();
         while self.state.step(&id).is_some() {
@@ -216,7 +216,7 @@ impl Machine {
         }
     }
 
-    /// Reads and validates the steps of a plan; done steps of earlier plans may be referred to.
+    /// Reads and validates the steps of a plan. They may refer to done steps of earlier plans.
     fn read_plan(&self, text: &str) -> Result<Vec<PlanStep>, String> {
         let mut steps = schema::read_plan(text)?;
         plan_check::correct_tool_names(&mut steps, &self.tool_names());
@@ -224,7 +224,7 @@ impl Machine {
         if steps.is_empty() {
             return if is_replan { Ok(steps) } else { Err("the plan has no steps".to_owned()) };
         }
-        // A done step counts by its name alone: its tool may have gone since.
+        // A done step is checked by its name alone, because its tool may no longer exist.
         let done = self.state.steps.iter().filter(|step| step.output().is_some()).map(|step| PlanStep {
             tool: None,
             arguments: Value::Null,
@@ -263,7 +263,7 @@ impl Machine {
         self.state.phase = Phase::Steps;
     }
 
-    /// Prepares a deserialised run for going on; see [`Machine::resume`].
+    /// Prepares a deserialised run to continue; see [`Machine::resume`].
     pub(super) fn prepare_to_resume(&mut self) {
         if matches!(self.state.ended, Some(Ok(_))) {
             return;
@@ -274,7 +274,7 @@ impl Machine {
             question.in_flight = false;
         }
         let had_ended = self.state.ended.take().and_then(Result::err);
-        // No retry follows such an end: somebody has looked at it and wants the whole tried again.
+        // No retry follows such an end, so a person requeued the task and wants all of it tried again.
         let is_requeued = had_ended.as_ref().is_some_and(|failure| !failure.class.is_retryable());
         if let (Some(_), Some(question)) = (&had_ended, self.question_mut()) {
             question.rejected.clear();
@@ -292,8 +292,8 @@ impl Machine {
         self.note(EventKind::Resumed, Level::Info, message, &[("done", json!(done))]);
     }
 
-    /// Where a run that had ended for good goes on: with its open steps, or with a new plan when all were done and the
-    /// outcome was declared a failure nevertheless.
+    /// Phase in which a requeued run continues: with its open steps, or with a new plan when all steps were done and
+    /// the model declared a failure all the same.
     fn phase_after_requeue(&mut self) -> Phase {
         if self.state.steps.is_empty() {
             return Phase::Planning(OpenQuestion::default());

@@ -1,4 +1,4 @@
-//! What is wrong with a plan that a model made, found before anything runs: all of it, so that one repair can mend it.
+//! Checks a plan of a model before anything runs, and reports all its mistakes, so that one repair can fix them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use crate::domain::json::Size;
 use crate::domain::plan::{Outputs, Plan, PlanError, PlanStep, has_references, is_one_reference, referenced, target};
 use crate::domain::tool::{ToolSpec, as_artifact_output, resolve_name};
 
-/// Mistakes told at once.
+/// Most mistakes in one report.
 const MAX_MISTAKES: usize = 8;
 /// Most bytes of each.
 const MISTAKE_BYTES: usize = 1_000;
 /// Longest JSON, in bytes, that becomes text with line breaks.
 const PRETTY_BYTES: usize = 64 * 1024;
-/// Fields of an output that was too long for the run.
+/// Fields of a reference to an artifact, which replaces an output that was too long.
 const OFFLOADED: [&str; 3] = ["artifact", "bytes", "preview"];
 
-/// Sets the names of tools right that are nearly right.
+/// Corrects tool names that differ from a known name in spelling only.
 pub(super) fn correct_tool_names(steps: &mut [PlanStep], tools: &[&str]) {
     for name in steps.iter_mut().filter_map(|step| step.tool.as_mut()) {
         if let Some(tool) = resolve_name(name, tools) {
@@ -30,17 +30,17 @@ pub(super) fn correct_tool_names(steps: &mut [PlanStep], tools: &[&str]) {
     }
 }
 
-/// Everything wrong with the new `steps` of `whole`, which has the done ones too; `outputs` are those of the done ones.
+/// Checks the new `steps` of `whole`, which has the done steps, too; `outputs` are the outputs of the done steps.
 ///
 /// # Errors
-/// The mistakes, in words for the model.
+/// The mistakes, in sentences for the model.
 pub(super) fn check(
     whole: &Plan,
     steps: &[PlanStep],
     outputs: &impl Outputs,
     tools: &[Arc<ToolSpec>],
 ) -> Result<(), String> {
-    // What is too large is not looked at any further.
+    // A plan that is too large is not checked any further.
     whole.check_size().map_err(|error| error.to_string())?;
     let known: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
     let ids: HashSet<&str> = steps.iter().map(|step| step.id.as_str()).collect();
@@ -57,7 +57,7 @@ pub(super) fn check(
         mistakes.extend(bad_braces(step, &ids));
         mistakes.extend(bad_references(step, steps, outputs, tools));
     }
-    // Unknown tools are told already, and would hide what else is wrong.
+    // Unknown tools are reported already, and would hide other mistakes.
     let named = whole.steps.iter().filter_map(|step| step.tool.as_deref());
     let all: Vec<&str> = known.iter().copied().chain(named).collect();
     if let Err(error) = whole.validate(&all) {
@@ -71,12 +71,12 @@ fn find<'a>(tools: &'a [Arc<ToolSpec>], name: &str) -> Option<&'a ToolSpec> {
     tools.iter().map(Arc::as_ref).find(|tool| tool.name == name)
 }
 
-/// Arguments that the tool will refuse, whatever the references in them turn out to be.
+/// Mistakes in arguments that no value of a reference can correct.
 fn bad_arguments(step: &PlanStep, tool: &ToolSpec) -> Vec<String> {
     let mut given = match &step.arguments {
         Value::Null => Value::Object(Map::new()),
         Value::Object(_) => step.arguments.clone(),
-        // Told as a fault of the plan itself.
+        // Reported as a fault of the plan itself.
         _ => return Vec::new(),
     };
     // As the call will be made.
@@ -96,7 +96,7 @@ fn bad_arguments(step: &PlanStep, tool: &ToolSpec) -> Vec<String> {
     mistakes
 }
 
-/// Whether what is wrong may be right once the references are replaced.
+/// Whether the error may disappear once the references are resolved.
 fn is_open(error: &ValidationError<'_>) -> bool {
     let value = error.instance().as_ref();
     match error.kind() {
@@ -120,7 +120,7 @@ fn has_reference(value: &Value) -> bool {
     }
 }
 
-/// References in a spelling of templates.
+/// Mistakes: references in the spelling of template languages.
 fn bad_braces(step: &PlanStep, ids: &HashSet<&str>) -> Vec<String> {
     let texts = texts_of(step).into_iter();
     let inner = texts.flat_map(|text| in_braces(text, ids)).take(MAX_MISTAKES);
@@ -129,7 +129,7 @@ fn bad_braces(step: &PlanStep, ids: &HashSet<&str>) -> Vec<String> {
         .collect()
 }
 
-/// References to fields that their target does not have.
+/// Mistakes: references to fields that their target does not have.
 fn bad_references(step: &PlanStep, steps: &[PlanStep], outputs: &impl Outputs, tools: &[Arc<ToolSpec>]) -> Vec<String> {
     let mut mistakes = Vec::new();
     for text in texts_of(step) {
@@ -137,7 +137,7 @@ fn bad_references(step: &PlanStep, steps: &[PlanStep], outputs: &impl Outputs, t
             let (id, field) =
                 reference.split_once('.').map_or((reference, None), |(id, path)| (id, path.split('.').next()));
             if let Some(output) = outputs.output(id) {
-                // What became an artifact is read back before the step begins.
+                // An artifact is read before the step starts.
                 if as_artifact_output(output).is_none() && target(reference, outputs).is_none() {
                     mistakes
                         .push(format!("step {:?}: ${{{reference}}} points at nothing in the output of {id}", step.id));
@@ -174,13 +174,13 @@ fn collect<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
     }
 }
 
-/// What stands in double braces in `text` and begins with the name of a step.
+/// Texts in double braces in `text` that begin with the id of a step.
 fn in_braces<'a>(text: &'a str, ids: &HashSet<&str>) -> impl Iterator<Item = &'a str> {
     let inner = text.split("{{").skip(1).filter_map(|rest| rest.split_once("}}").map(|(inner, _)| inner));
     inner.filter(|inner| inner.trim().split('.').next().is_some_and(|id| ids.contains(id)))
 }
 
-/// The fields of the outputs of a tool, as its description names them; `None` when it names none.
+/// The output fields of a tool, as its description names them; `None` when it names none.
 fn output_fields(description: &str) -> Option<Vec<&str>> {
     let (_, object) = description.split_once("Answers {")?;
     if !object.starts_with('"') {
@@ -209,7 +209,7 @@ fn output_fields(description: &str) -> Option<Vec<&str>> {
     None
 }
 
-/// Puts values in `value` into text where `schema` wants text: JSON as its text, with line breaks unless that is too long.
+/// Turns values in `value` into text where `schema` requires text: JSON, indented unless it is too long.
 pub(super) fn stringify_for(value: &mut Value, schema: &Value) {
     if schema["type"] == "string" && !matches!(value, Value::Null | Value::String(_)) {
         // Indentation makes text of many small values many times as long.
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn all_mistakes_are_told_at_once() {
+    fn all_mistakes_are_reported_at_once() {
         let mistakes = checked(&json!([
             {"id": "a", "tool": "calculate", "arguments": {"expr": "10!"}},
             {"id": "b", "tool": "fly"},

@@ -1,11 +1,11 @@
-//! How far a run is, for people and for memory.
+//! Progress and outline of a run, for people and for memory.
 
 use super::Machine;
 use super::state::{Phase, Status, Step};
 use crate::domain::attempt::RunProgress;
 
 impl Machine {
-    /// How far the run is.
+    /// Progress of the run.
     #[must_use]
     pub fn progress(&self) -> RunProgress {
         let count = |steps: usize| u32::try_from(steps).unwrap_or(u32::MAX);

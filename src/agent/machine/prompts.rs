@@ -1,7 +1,7 @@
-//! Every word said to the model, in one place.
+//! Every prompt to the model, in one place.
 //!
-//! What comes from outside (outputs of tools, memories, the data of a task) is put into marked data blocks that it
-//! cannot close, after a statement that data is not instruction. The goal has a block of its own.
+//! Content from outside (outputs of tools, memories, the data of a task) stands in marked data blocks that it cannot
+//! close, after a statement that data is not instruction. The goal has a block of its own.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -21,8 +21,7 @@ use crate::domain::tool::{FAIL_STEP, ToolSpec};
 
 /// Most bytes of one data block. Longer outputs of tools have become artifacts before they get here.
 const BLOCK_BYTES: usize = 40_000;
-/// Most bytes of the block of what the task that made this one handed over: all that it may be, with room for what is made
-/// harmless in it.
+/// Most bytes of the block with the handover of the parent: the longest handover, with room for escapes.
 const HANDOVER_BYTES: usize = 2 * MAX_HANDOVER_BYTES;
 /// Most bytes of all data blocks of one message, shared equally.
 const BLOCKS_BYTES: usize = 160_000;
@@ -46,7 +45,7 @@ fn goal(setup: &Setup) -> String {
         text.push_str("\n\nData that came with the goal:\n");
         text.push_str(&data_block("context", &Value::Object(setup.context.clone()), BLOCK_BYTES));
     }
-    // In a block of its own: the goal refers to it, and no other value may crowd it out.
+    // The handover has a block of its own, because the goal refers to it and no other value may crowd it out.
     if let Some(values) = setup.dependencies.get(PARENT) {
         text.push_str("\n\nWhat the task that made this one handed over; refer to it as ${deps.parent.NAME}:\n");
         text.push_str(&data_block("parent", values, HANDOVER_BYTES));
@@ -118,7 +117,8 @@ pub(super) fn answer(setup: &Setup, state: &State, rejected: &[Rejected]) -> Vec
 
 /// The opening of a step that needs judgement.
 ///
-/// `artifacts` are those whose content stands in `outputs`, by step: what is cut can be read there.
+/// `artifacts` are the artifacts whose content stands in `outputs`, by step, so that a cut block can name where to
+/// read the rest.
 pub(super) fn act(
     setup: &Setup,
     step: &PlanStep,
@@ -127,7 +127,7 @@ pub(super) fn act(
 ) -> Vec<Message> {
     let instruction = step.instruction.as_deref().unwrap_or_default();
     let mut shown: Vec<(String, &Value)> = Vec::new();
-    // A reference stays a name in the instruction: what it stands for is data and must not become part of it.
+    // A reference stays a name in the instruction: its target is data and must not become part of the instruction.
     let referred = referenced(instruction);
     for reference in &referred {
         shown.extend(target(reference, outputs).map(|value| (format!("${{{reference}}}"), value)));
@@ -171,7 +171,7 @@ pub(super) fn fail_step_tool() -> ToolSpec {
     }
 }
 
-/// What a tool gave back, as the model sees it in a conversation.
+/// Output of a tool, for the conversation with the model.
 pub(super) fn tool_output(tool: &str, output: &Value) -> String {
     data_block(tool, output, BLOCK_BYTES)
 }
@@ -276,9 +276,9 @@ fn data_block(name: &str, value: &Value, limit: usize) -> String {
     data_block_of(name, value, limit, artifact_of(value))
 }
 
-/// The same for a value that is, or comes from, `artifact`.
+/// As [`data_block`], for a value that is, or comes from, `artifact`.
 fn data_block_of(name: &str, value: &Value, limit: usize, artifact: Option<&str>) -> String {
-    // The rest of a long value is not even written: a message may show hundreds of them.
+    // Only the beginning of a long value is serialised: a message may show hundreds of them.
     let (start, bytes) = match value {
         Value::String(text) => (clipped(text, limit).to_owned(), text.len()),
         other => (start_of_json(other, limit), Size::of(other).text),

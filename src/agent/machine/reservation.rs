@@ -1,8 +1,8 @@
-//! Which model calls may begin within the limits of tokens and cost.
+//! Reserves tokens and cost for model calls, so that they stay within the limits together.
 //!
-//! What a call may take is set aside until it is answered: its prompt, by its size, and the longest answer, or as much as
-//! the dearest call so far. A call that does not fit beside others waits for them. One that does not fit alone is asked for
-//! an answer as long as what is left pays for, and is not made when that is next to nothing.
+//! A reservation lasts until the call is answered. It covers the prompt, by its size, and the longest answer, or as
+//! much as the costliest call so far. A call that does not fit beside the others waits for them. A call that does not
+//! fit alone is limited to an answer that the rest pays for, and is not made when that is next to nothing.
 
 use super::state::{Reservation, State};
 use super::tree::TreeState;
@@ -11,11 +11,11 @@ use crate::domain::budget::Price;
 use crate::domain::conversation::Usage;
 use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
 
-/// An answer that could have fewer tokens is not asked for, unless none may have more.
+/// Fewest tokens that are worth an answer, unless the configured limit is lower.
 const MIN_ANSWER_TOKENS: u64 = 256;
 
 impl ModelFailed {
-    /// Whether the model was away and has cost nothing: the run is where it was.
+    /// Whether the model was in an outage and the call cost nothing, so that the run is unchanged.
     #[must_use]
     pub const fn was_away(&self) -> bool {
         matches!(self.failure.class, FailureClass::Unavailable) && self.usage.total() == 0
@@ -23,8 +23,8 @@ impl ModelFailed {
 }
 
 impl Machine {
-    /// Sets aside what `call` may take, and limits its answer to what is left. `Ok(false)` when it has to wait for the calls
-    /// in flight, or for the account of its tree.
+    /// Reserves what `call` may cost, and limits its answer to what is left. `Ok(false)` when it must wait for the
+    /// calls in flight, or for the account of its tree.
     ///
     /// # Errors
     /// The limit that is reached.
@@ -113,7 +113,7 @@ impl Reservation {
     }
 }
 
-/// Tokens of an answer that `usd` pay for; none when even the prompt has cost too much.
+/// Tokens of an answer that `usd` pays for; 0 when the prompt alone costs more.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -1,4 +1,4 @@
-//! What the model must answer: strict JSON schemas, and the tolerant reading of what it does answer.
+//! Schemas of the model's answers: strict in requests, tolerant in reading.
 
 use serde_json::{Value, json};
 
@@ -56,7 +56,7 @@ fn object(properties: &Value) -> Value {
 
 /// Names under which models give a result.
 const RESULTS: [&str; 5] = ["answer", "result", "output", "final_answer", "response"];
-/// What models write for a tool when they mean none.
+/// Words that models write in place of a tool when they mean none.
 const NO_TOOL: [&str; 10] = ["", "none", "null", "nil", "n/a", "-", "no", "no_tool", "no tool", "instruction"];
 
 /// The answer of a model that declares how the run ended.
@@ -67,10 +67,10 @@ pub(super) struct Declared {
     pub(super) reason: String,
 }
 
-/// Reads the steps of a plan: the object that was asked for, or the list of the steps alone.
+/// Reads the steps of a plan: from the object of the schema, or from a list of steps alone.
 ///
 /// # Errors
-/// What is wrong, in words for the model.
+/// The mistake, in a sentence for the model.
 pub(super) fn read_plan(text: &str) -> Result<Vec<PlanStep>, String> {
     let written: Value = read(inner_json(text)).map_err(|error| format!("this is not a plan in JSON: {error}"))?;
     let steps = match &written {

@@ -1,4 +1,4 @@
-//! What a run has come to: everything of the machine that is serialised.
+//! The serialised state of the machine.
 //!
 //! The setup (goal, tools, limits) is not in here: it comes from the task and the configuration of the process
 //! that continues the run.
@@ -23,9 +23,9 @@ pub(super) const VERSION: u32 = 1;
 pub(super) struct State {
     pub(super) version: u32,
     pub(super) phase: Phase,
-    /// Steps of the plan in force, and the done ones of those before it.
+    /// Steps of the plan in force, and the done steps of earlier plans.
     pub(super) steps: Vec<Step>,
-    /// Steps given up when a new plan replaced them: failed or blocked.
+    /// Failed and blocked steps that a new plan replaced.
     pub(super) abandoned: Vec<Step>,
     /// Plans made before the one in force.
     #[serde(deserialize_with = "number::count")]
@@ -34,16 +34,16 @@ pub(super) struct State {
     /// Tokens and cost of the most expensive model call so far.
     #[serde(rename = "dearest")]
     pub(super) costliest: Reservation,
-    /// What the model calls in flight may take, by their id.
+    /// Reservations of the model calls in flight, by call id.
     #[serde(default)]
     pub(super) reserved: BTreeMap<String, Reservation>,
-    /// Set when the run must end as soon as nothing is in flight.
+    /// The failure that the run ends with as soon as nothing is in flight.
     pub(super) stopping: Option<Failure>,
     /// How the run ended, in the phase it was in.
     pub(super) ended: Option<Result<Value, Failure>>,
 }
 
-/// What a model call takes, or may take.
+/// Tokens and cost of a model call, spent or reserved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Reservation {
     #[serde(deserialize_with = "number::count")]
@@ -61,7 +61,7 @@ pub(super) enum Phase {
     Answering(OpenQuestion),
 }
 
-/// A structured question, with the answers to it that could not be used.
+/// A structured question to the model, with its unusable answers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct OpenQuestion {
     pub(super) in_flight: bool,
@@ -104,7 +104,7 @@ pub(super) enum Status {
     },
     Failed {
         failure: Failure,
-        /// Where the conversation stood, to go on from there when the failure was a passing one.
+        /// The conversation of the step, to continue after a retryable failure.
         act: Option<Act>,
     },
     Blocked {
@@ -129,7 +129,7 @@ pub(super) struct Act {
     pub(super) calls: Vec<ActCall>,
     /// How often a call with the same arguments gave the same result.
     pub(super) seen: BTreeMap<Uuid, u32>,
-    /// Whether the model has been told that it goes in circles.
+    /// Whether the model has been warned that it repeats a call.
     #[serde(rename = "told")]
     pub(super) was_warned: bool,
 }
@@ -150,7 +150,7 @@ pub(super) struct ActCall {
 pub(super) enum CallStatus {
     Queued,
     Started,
-    /// What the model is told of it.
+    /// The text that the model gets as the result.
     Returned(String),
 }
 
@@ -273,7 +273,7 @@ impl Step {
     }
 }
 
-/// The failure of a call of which nobody knows whether it happened, and which must not be made twice.
+/// The failure of a call with an unknown outcome that must not be repeated.
 pub(super) fn unknown_outcome(tool: &str, why: &str) -> Failure {
     Failure::new(
         FailureClass::Permanent,
@@ -284,8 +284,8 @@ pub(super) fn unknown_outcome(tool: &str, why: &str) -> Failure {
     )
 }
 
-/// What a failed call of `tool` lets us know. A time limit that ran out says nothing of what the call did: when it must
-/// not be repeated, that is no passing failure but an unknown outcome.
+/// The failure of a call of `tool` as far as its outcome is known. A call that timed out or crashed may have taken
+/// effect: when it must not be repeated, its outcome is unknown.
 pub(super) fn as_known(failure: &Failure, tool: &str, is_repeatable: bool) -> Failure {
     match failure.class {
         FailureClass::Timeout | FailureClass::Crashed if !is_repeatable => unknown_outcome(tool, &failure.message),

@@ -1,13 +1,13 @@
-//! Judges text that a model wrote in place of a declared outcome: a result, or the news that something did not work.
+//! Classifies plain text of a model in place of a declared outcome: a result, or the report of a failure.
 //!
-//! It errs on the side of failure: a result that is not taken is asked for again or told as a failure, but a failure
-//! that is taken for a result deceives.
+//! It errs on the side of failure: a rejected result is requested again or reported as a failure, but an accepted
+//! failure would deceive.
 
 use serde_json::Value;
 
 /// Word sequences of a text that tells that something was not done, lower case; each may go on with the rest of a word.
 const FAILURES: [&str; 87] = [
-    // What the model says of itself.
+    // Statements of the model about itself.
     "cannot",
     "can not",
     "can't",
@@ -75,7 +75,7 @@ const FAILURES: [&str; 87] = [
     "impossible",
     "incomplete",
     "aborted",
-    // What was in the way.
+    // Obstacles.
     "does not exist",
     "doesn't exist",
     "do not exist",
@@ -103,8 +103,8 @@ const CALLS: [&str; 7] = ["<tool_call", "[tool_call", "<function", "<|", "action
 /// Words that stand before the number of an HTTP status.
 const STATUS_WORDS: [&str; 7] = ["status", "code", "http", "error", "returned", "answered", "responded"];
 
-/// The result that a model gave as plain text in place of the answer that was asked for; `None` when it may be anything
-/// but a result: JSON or a text that quotes an object, a call, a question, or news of a failure.
+/// The result that a model gave as plain text; `None` when the text may be something else: JSON or a text that quotes
+/// an object, a call, a question, or the report of a failure.
 pub(super) fn stated(text: &str) -> Option<&str> {
     let text = text.trim();
     let lower = text.to_lowercase();
@@ -119,14 +119,14 @@ pub(super) fn stated(text: &str) -> Option<&str> {
     is_statement.then_some(text)
 }
 
-/// The words of `text` that tell of a failure.
+/// The words of `text` that report a failure.
 pub(super) fn failure_in(text: &str) -> Option<String> {
     let words = words_of(text);
     let phrase = FAILURES.iter().find(|phrase| words.contains(&format!(" {phrase}")));
     phrase.map(|phrase| phrase.trim().to_owned()).or_else(|| status_in(&words))
 }
 
-/// The same for all texts in `value`.
+/// As [`failure_in`], for all texts in `value`.
 pub(super) fn failure_within(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => failure_in(text),

@@ -1,11 +1,11 @@
-//! What a checkpoint tells of the steps of a run: for people, once the run is over or while it goes on.
+//! Step records from the checkpoint of a run, for people.
 
 use serde_json::Value;
 
 use super::state::{Status, Step};
 use crate::domain::attempt::{StepRecord, StepStatus};
 
-/// The steps in the state that [`Machine::state`](super::Machine::state) gave: those that a new plan replaced first, then
+/// The steps in a state from [`Machine::state`](super::Machine::state): those that a new plan replaced first, then
 /// those of the plan in force, in its order. A step that this version cannot read is left out.
 #[must_use]
 pub fn steps_of(state: &Value) -> Vec<StepRecord> {
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn every_step_is_told_with_its_output_or_its_error() {
+    fn every_step_is_recorded_with_its_output_or_its_error() {
         let failed = Status::Failed { failure: Failure::permanent("no such file"), act: None };
         let state = json!({
             "version": 1,

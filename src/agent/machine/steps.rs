@@ -1,4 +1,4 @@
-//! The graph of steps: what can start, what is blocked, what follows when nothing is left to run.
+//! The graph of steps: which steps can start, which are blocked, and what follows when no step is left to run.
 
 use std::collections::HashSet;
 
@@ -13,19 +13,18 @@ use crate::domain::json::Size;
 use crate::domain::plan::{MAX_EXPANDED_MEMORY, resolve};
 use crate::domain::tool::{ToolCall, ToolResult};
 
-/// Calls of a tool step that are made at once, the first included, while they fail in a passing way.
+/// Tries of a tool step, the first included, that follow each other at once after retryable failures.
 const TRIES: u32 = 3;
-/// Memory that the arguments of the tool calls of one run take, in bytes, at which no further call starts before one has
-/// returned.
+/// Memory of the arguments of the tool calls in flight, in bytes, from which on no further call starts.
 const MAX_ARGUMENTS_IN_FLIGHT: usize = MAX_EXPANDED_MEMORY;
-/// Bytes of JSON at which a request for approval takes no further call, and most bytes of one call that a person must agree
-/// to: the whole question is stored with its task.
+/// Bytes of JSON at which a request for approval takes no further call, and most bytes of a single call that needs
+/// approval: the whole request is stored with its task.
 const MAX_ASKED_BYTES: usize = 512 * 1024;
 /// Most bytes of JSON of the outputs in a result, in each of its two parts.
 const MAX_RESULT_BYTES: usize = 1024 * 1024;
 
 impl Machine {
-    /// What the steps need next; `None` when that has changed the phase.
+    /// The next action for the steps; `None` when that has changed the phase.
     pub(super) fn next_of_steps(&mut self) -> Option<Action> {
         self.start_and_block();
         if self.state.stopping.is_some() {
@@ -56,16 +55,16 @@ impl Machine {
         if !held_back.is_empty() {
             return Some(Action::AwaitApproval(held_back));
         }
-        // Otherwise a step failed while its call was prepared, and others are blocked by it or go on without it.
+        // Otherwise a step failed while its call was prepared, and others are blocked by it or continue without it.
         if self.state.steps.iter().all(Step::has_ended) {
             self.settle();
         } else if self.is_stuck() {
-            self.stop(Failure::invalid("the steps of the checkpoint wait for each other"));
+            self.stop(Failure::invalid("the checkpoint is damaged: its steps wait for each other"));
         }
         None
     }
 
-    /// Whether steps wait that nothing will ever start: only a damaged checkpoint can say so.
+    /// Whether the remaining steps wait for each other, which only a damaged checkpoint can cause.
     fn is_stuck(&self) -> bool {
         let can_move = |index: usize| match self.state.steps[index].status {
             Status::Pending => !matches!(self.readiness(index), Readiness::Waits),
@@ -74,7 +73,7 @@ impl Machine {
         !(0..self.state.steps.len()).any(can_move)
     }
 
-    /// Starts every step whose dependencies are done and blocks those that wait for a failed one.
+    /// Starts every step whose dependencies are done, and blocks the steps that depend on a failed one.
     fn start_and_block(&mut self) {
         loop {
             let mut changed = false;
@@ -114,7 +113,10 @@ impl Machine {
     fn start(&mut self, index: usize) {
         let max = self.setup.budget.max_steps;
         if self.state.spent.steps >= max && !self.state.steps[index].counted {
-            self.stop(Failure::over_budget(BudgetLimit::Steps, format!("max_steps of {max} reached")));
+            self.stop(Failure::over_budget(
+                BudgetLimit::Steps,
+                format!("max_steps of {max} reached: raise it in the budget of the agent, or split the task"),
+            ));
             return;
         }
         if let Some(failure) = self.setup.budget.out_of_time(&self.state.spent) {
@@ -224,8 +226,7 @@ impl Machine {
         Ok(ToolCall { id: step.call_id(1), step: step.plan.id.clone(), tool: tool.to_owned(), arguments })
     }
 
-    /// The calls that are due and wait for a person: as many as fit into one request for approval. The others are asked
-    /// about once these are decided.
+    /// The calls that need approval: as many as fit into one request. The others follow once these are decided.
     fn held_back(&self) -> Vec<ToolCall> {
         let mut calls: Vec<ToolCall> = Vec::new();
         let mut bytes = 0;
@@ -235,7 +236,7 @@ impl Machine {
             }
             let before = calls.len();
             match (&step.status, &step.plan.tool) {
-                // One whose references point at nothing has failed by now.
+                // A call whose references point at nothing has failed before.
                 (Status::Calling { started: false, .. }, Some(tool)) if !self.has_unread(index) => {
                     calls.extend(self.call_of(index, tool));
                 }
@@ -273,15 +274,15 @@ impl Machine {
         true
     }
 
-    /// Whether a failed call is worth making again without a wait, and harmless if it did happen.
+    /// Whether a failed call is worth an immediate repetition, and harmless if the first one took effect.
     fn can_repeat_at_once(&self, index: usize, failure: &Failure) -> bool {
         matches!(failure.class, FailureClass::Transient | FailureClass::Timeout) && self.is_repeatable(index)
     }
 
     fn is_repeatable(&self, index: usize) -> bool {
         let step = &self.state.steps[index].plan;
-        // All that it depends on. What refers to an output that is yet to be read back stays as it is written, since it must
-        // not look like a call without a method.
+        // Only `method` matters. A reference to an output that is not loaded stays unresolved, because the call must
+        // not look like one without a method.
         let method = step.arguments.get("method");
         let method = method.map(|method| resolve(method, &self.targets()).unwrap_or_else(|_| method.clone()));
         let arguments = Value::Object(method.map(|method| ("method".to_owned(), method)).into_iter().collect());
@@ -292,7 +293,7 @@ impl Machine {
         self.needs_model() && self.state.spent.replans < self.setup.budget.max_replans
     }
 
-    /// All steps have ended: answer, plan anew, or end.
+    /// Every step has ended: moves to the answer, replans, or ends the run.
     fn settle(&mut self) {
         let failures = self.state.failures();
         if failures.is_empty() {
@@ -313,8 +314,8 @@ impl Machine {
         self.end(Err(weightiest(failures)));
     }
 
-    /// The outputs of all steps as one result; see the module's description. What does not fit is replaced by how large it
-    /// is, never cut: half of it might be taken for the whole.
+    /// The outputs of all steps as one result; see the module's description. An output that does not fit is replaced
+    /// by its size, never cut: a half could be mistaken for the whole.
     fn aggregate(&self) -> Value {
         let steps = &self.state.steps;
         let needed: HashSet<&str> = steps.iter().flat_map(|step| step.plan.dependencies()).collect();
@@ -337,7 +338,7 @@ impl Machine {
         json!({"steps": outputs, "output": output})
     }
 
-    /// Prepares a step for going on in another process.
+    /// Prepares a step to continue in another process.
     pub(super) fn resume_step(&mut self, index: usize, is_requeued: bool) {
         let step = &mut self.state.steps[index];
         match &mut step.status {
@@ -392,7 +393,7 @@ enum Readiness {
     Blocked(String),
 }
 
-/// Whether a person can be asked about `call`.
+/// Checks that `call` is small enough for a request for approval.
 ///
 /// # Errors
 /// A failure that says how long its arguments are.
@@ -408,7 +409,8 @@ fn check_question(call: &ToolCall) -> Result<(), Failure> {
     )))
 }
 
-/// The failure that stands for all: one that no retry mends before the others, else the longest wait asked for.
+/// The failure that ends the run: one that no retry can fix before the others, otherwise the one with the longest
+/// wait.
 fn weightiest(failures: Vec<Failure>) -> Failure {
     let weight = |failure: &Failure| (!failure.class.is_retryable(), failure.retry_after_ms);
     failures

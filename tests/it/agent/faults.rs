@@ -66,7 +66,7 @@ async fn endless_tool_calls_and_unknown_tools_end_within_the_limits_of_the_step(
         let (outcome, _) = bed.run(&task("anything")).await;
         let failure = outcome.result.expect_err("a failure");
         assert_eq!(failure.class, FailureClass::Permanent, "{fault:?}");
-        assert!(failure.message.contains("going in circles"), "{fault:?}: {failure}");
+        assert!(failure.message.contains("repeats itself"), "{fault:?}: {failure}");
         assert!(bed.model.requests().len() <= 13, "{fault:?}");
     }
 }

@@ -63,7 +63,7 @@ fn the_model_can_declare_that_a_step_cannot_be_done() {
 }
 
 #[test]
-fn going_in_circles_is_told_once_and_then_fails_the_step() {
+fn a_repeated_call_is_warned_of_once_and_then_fails_the_step() {
     let mut machine = begin(Setup {
         budget: Budget { max_replans: 0, ..Budget::default() },
         ..with_plan(&json!([{"id": "a", "instruction": "find it"}]))
@@ -75,11 +75,11 @@ fn going_in_circles_is_told_once_and_then_fails_the_step() {
         returned(&mut machine, &format!("a#{turn}"), Ok(json!("same")));
     }
     let failure = ended(&mut machine).expect_err("failure");
-    assert!(failure.message.contains("going in circles: \"look\" was called 4 times"), "{failure}");
+    assert!(failure.message.contains("repeats itself: \"look\" was called 4 times"), "{failure}");
 }
 
 #[test]
-fn waiting_for_a_change_is_not_going_in_circles() {
+fn waiting_for_a_change_is_no_repetition() {
     let mut machine = acting();
     for turn in 1..=8 {
         answer(&mut machine, "act", wants(&[("look", json!({"q": 1}))]));
@@ -91,7 +91,7 @@ fn waiting_for_a_change_is_not_going_in_circles() {
 }
 
 #[test]
-fn empty_and_cut_answers_cost_a_turn_and_are_told() {
+fn empty_and_cut_answers_cost_a_turn_and_are_reported_to_the_model() {
     let mut machine = acting();
     answer(&mut machine, "act", reply("  "));
     let call = answer(&mut machine, "act", ModelReply { truncated: true, ..reply("and then") });
@@ -101,7 +101,7 @@ fn empty_and_cut_answers_cost_a_turn_and_are_told() {
 }
 
 #[test]
-fn a_model_that_fails_in_a_step_is_asked_again_by_the_next_attempt_where_it_stopped() {
+fn the_next_attempt_repeats_the_turn_in_which_the_model_failed() {
     let mut machine = acting();
     answer(&mut machine, "act", wants(&[("look", json!({}))]));
     tool_calls(&mut machine);
@@ -128,7 +128,7 @@ fn a_model_that_says_nothing_three_times_in_a_row_fails_the_step() {
     for _ in 0..3 {
         answer(&mut machine, "act", reply(" "));
     }
-    assert!(ended(&mut machine).expect_err("a failure").message.contains("said nothing in 3 turns in a row"));
+    assert!(ended(&mut machine).expect_err("a failure").message.contains("answered nothing in 3 turns in a row"));
 }
 
 #[test]

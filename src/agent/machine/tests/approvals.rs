@@ -30,7 +30,7 @@ fn guarded(setup: Setup) -> Setup {
 }
 
 #[test]
-fn what_needs_no_approval_is_done_before_anybody_is_asked() {
+fn calls_without_approval_are_made_before_approvals_are_requested() {
     let plan = json!([
         step("send", "send", &[]),
         step("look", "look", &[]),
@@ -113,13 +113,13 @@ fn a_plan_made_anew_does_not_get_around_the_plan_of_the_task() {
 }
 
 #[test]
-fn without_a_rule_nobody_is_asked() {
+fn without_a_rule_no_approval_is_requested() {
     let mut machine = begin(with_plan(&json!([step("send", "send", &[])])));
     assert_eq!(ids(&tool_calls(&mut machine)), ["send#1"]);
 }
 
 #[test]
-fn a_call_with_the_result_of_another_task_is_asked_for_as_it_will_be_made() {
+fn an_approval_shows_a_call_with_its_resolved_references() {
     let plan = json!([{"id": "a", "tool": "send", "arguments": {"text": "${deps.7.result}"}}]);
     let dependencies = json!({"7": {"result": "hello"}}).as_object().cloned().unwrap_or_default();
     let mut machine = begin(guarded(Setup { dependencies, ..with_plan(&plan) }));

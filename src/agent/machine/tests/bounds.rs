@@ -123,7 +123,7 @@ fn an_output_of_a_great_many_values_is_not_kept() {
 }
 
 #[test]
-fn a_person_is_asked_about_what_can_be_read() {
+fn a_request_for_approval_has_a_readable_size() {
     let approved = |id: &str, times: usize| {
         let mut step = uses(id, &"${g}".repeat(times));
         step["approval"] = json!("required");

@@ -41,7 +41,7 @@ fn a_declared_failure_is_a_failure_with_its_reason() {
 }
 
 #[test]
-fn an_answer_that_cannot_be_read_is_asked_for_again_and_is_never_success() {
+fn an_unreadable_answer_is_requested_again_and_is_never_success() {
     let mut machine = begin(with_plan(&json!([{"id": "a", "instruction": "think"}])));
     answer(&mut machine, "act", reply("hm"));
     answer(&mut machine, "answer", reply("all went well!"));
@@ -93,7 +93,7 @@ fn prose_after_a_failed_plan_that_leaves_nothing_to_do_is_no_answer() {
 }
 
 #[test]
-fn a_model_that_thinks_up_to_its_limit_is_asked_again_with_a_higher_one_that_is_reserved() {
+fn a_model_that_thinks_up_to_its_limit_is_called_again_with_a_higher_one_that_is_reserved() {
     let mut machine = begin(setup());
     let exhausted = |limit, next| ModelReply {
         truncated: true,
@@ -279,7 +279,7 @@ fn calls_that_begin_together_stay_within_every_limit_and_use_it_up() {
 }
 
 #[test]
-fn a_call_takes_as_much_as_the_dearest_so_far_where_nobody_knows_better() {
+fn a_call_reserves_as_much_as_the_costliest_so_far() {
     let steps = json!([{"id": "a", "instruction": "think"}, {"id": "b", "instruction": "think"}]);
     let budget = Budget { max_cost_usd: 0.6, ..Budget::default() };
     let mut machine = begin(Setup { budget, ..with_plan(&steps) });

@@ -141,7 +141,7 @@ fn a_plan_that_cannot_be_carried_out_is_refused_before_anything_runs() {
 }
 
 #[test]
-fn a_result_nobody_asked_for_changes_nothing() {
+fn a_result_of_no_call_changes_nothing() {
     let mut machine = begin(with_plan(&json!([step("a", "look", &[])])));
     assert_eq!(machine.tool_returned("a#1", &Ok(json!(1))), Err(NotInFlight("a#1".into())));
     tool_calls(&mut machine);
