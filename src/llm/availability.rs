@@ -1,4 +1,4 @@
-//! Whether the models that an agent may ask can be asked now.
+//! Which models an agent may call, and whether one is usable now.
 
 use tokio::sync::watch;
 
@@ -7,25 +7,25 @@ use super::model::Model;
 use crate::domain::outage::{Access, Outage};
 
 impl Models {
-    /// Whether an agent that prefers `model` can ask any model now.
+    /// Whether an agent that prefers `model` can call any model now.
     #[must_use]
     pub fn access(&self, model: Option<&str>) -> Access {
         self.models_for(model).map(|model| model.circuit.access()).fold(Access::Absent, Access::or)
     }
 
-    /// The outage of the first model of such an agent that has one.
+    /// The first outage among the models of an agent that prefers `model`.
     #[must_use]
     pub fn outage(&self, model: Option<&str>) -> Option<Outage> {
         self.models_for(model).find_map(|model| model.circuit.outage())
     }
 
-    /// Tells when a model may have gone or come back.
+    /// A counter that changes when a model may have become usable or unusable.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.core.changed.subscribe()
     }
 
-    /// How long a task waits for a model that is away, in seconds.
+    /// How long a task waits for a model in an outage, in seconds.
     #[must_use]
     pub fn patience_s(&self) -> u64 {
         self.core.settings.patience_s

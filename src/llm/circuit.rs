@@ -1,5 +1,5 @@
-//! Leaves a model alone for a while after failures in a row, or for as long as its server asks, then lets one call try
-//! it. Remembers when an outage began and with which failure.
+//! The circuit breaker of a model: after failures in a row it blocks calls for a while, or for as long as the server
+//! asks, then lets a single call through. Keeps the time and the first failure of an outage.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,9 +17,9 @@ use crate::domain::outage::{Access, Outage, UNTRIED_MS};
 use crate::domain::time::Timestamp;
 use crate::telemetry::metrics;
 
-/// Longest rest that a server's `Retry-After` gives a model.
+/// Longest pause that a `Retry-After` of the server causes.
 const MAX_REST: Duration = Duration::from_mins(5);
-/// Time between two looks whether a probe that is under way has ended.
+/// Time between two checks whether a probe has ended.
 const PROBE_POLL: Duration = Duration::from_secs(1);
 
 /// The circuit breaker of one model.
@@ -27,46 +27,48 @@ pub(super) struct Circuit {
     /// `None` when it is switched off.
     machine: Option<StateMachine<ConsecutiveFailures<Constant>, CircuitObserver>>,
     watch: CircuitObserver,
-    /// The crate lets everybody through once the wait is over; a model that may still be down gets one call.
+    /// The crate lets every call through once the wait is over; this semaphore lets one through, because the model
+    /// may still be down.
     probe: Arc<Semaphore>,
     open_for: Duration,
 }
 
-/// Follows the state, for the metric, for who waits for the model, and for the way out that errors name.
+/// Observes the circuit, for the metric, for tasks that wait for the model, and for the cause that errors name.
 #[derive(Clone)]
 struct CircuitObserver {
     model: Arc<str>,
     half_open: Arc<AtomicBool>,
     health: Arc<Mutex<Health>>,
-    /// Grows when the model may have come back or gone.
+    /// Changes when the model may have become usable or unusable.
     changed: watch::Sender<u64>,
-    /// Time without a failure, in milliseconds, after which the next one begins another outage. Longer than the circuit is
-    /// open.
+    /// Time without a failure, in milliseconds, after which the next failure begins a new outage. Longer than the
+    /// circuit stays open.
     untried_ms: u64,
 }
 
-/// What is known of the model.
+/// Recent answers and failures of the model.
 #[derive(Debug, Default)]
 struct Health {
     /// When the circuit opened last, unless it has closed again.
     opened: Option<Instant>,
-    /// When the rest ends that the server asked for.
+    /// When the pause ends that the server asked for.
     rests_until: Option<Instant>,
     /// The first failure since the last answer, and its time.
     failed: Option<(Timestamp, Failure)>,
-    /// When a question failed last.
+    /// When a call failed last.
     failed_last: Option<Timestamp>,
     answered: Option<(Instant, Timestamp)>,
 }
 
-/// Leave to call. The caller says how it ended; a call that was dropped counts as neither.
+/// Permission for one call. The caller reports how the call ended; a dropped permit counts as neither success nor
+/// failure.
 pub(super) struct Permit<'a> {
     circuit: &'a Circuit,
     probe: Option<OwnedSemaphorePermit>,
 }
 
 impl Circuit {
-    /// A circuit that opens after `failures` in a row (0: never) for `open_ms` milliseconds, and tells `changed`.
+    /// A circuit that opens after `failures` in a row (0: never) for `open_ms` milliseconds, and notifies `changed`.
     pub(super) fn new(model: &str, failures: u32, open_ms: u64, changed: watch::Sender<u64>) -> Self {
         let open_for = Duration::from_millis(open_ms);
         let untried_ms = UNTRIED_MS.saturating_add(open_ms);
@@ -82,7 +84,7 @@ impl Circuit {
         Self { machine, watch, probe: Arc::new(Semaphore::new(1)), open_for }
     }
 
-    /// Leave to call, or the time until it may be given.
+    /// A permit for one call, or the time until one may be given.
     pub(super) fn enter(&self) -> Result<Permit<'_>, Duration> {
         if let Some(left) = self.rest_left() {
             return Err(left);
@@ -98,7 +100,7 @@ impl Circuit {
         Ok(Permit { circuit: self, probe: Some(probe) })
     }
 
-    /// Whether the model can be asked now.
+    /// Whether the model can be called now.
     pub(super) fn access(&self) -> Access {
         if let Some(left) = self.rest_left() {
             return Access::Away(left);
@@ -113,19 +115,19 @@ impl Circuit {
         }
     }
 
-    /// What went wrong first since the last answer.
+    /// The outage, if a call failed since the last answer.
     pub(super) fn outage(&self) -> Option<Outage> {
         self.watch.health().outage(&self.watch.model, clock::now(), self.watch.untried_ms)
     }
 
-    /// Whether the model has answered other questions since this one failed at `failed`, and none has failed since the last
-    /// answer.
+    /// Whether the model has answered other calls since this one failed at `failed`, and no call failed since the
+    /// last answer.
     pub(super) fn answers_others_since(&self, failed: Timestamp) -> bool {
         let health = self.watch.health();
         health.failed.is_none() && health.answered.is_some_and(|(_, at)| at > failed)
     }
 
-    /// Whether the model has answered any question since `began`.
+    /// Whether the model has answered any call since `began`.
     pub(super) fn has_answered_since(&self, began: Instant) -> bool {
         self.watch.health().answered.is_some_and(|(at, _)| at >= began)
     }
@@ -142,7 +144,7 @@ impl Circuit {
 }
 
 impl Permit<'_> {
-    /// The model answered, be it with a refusal of this one question.
+    /// The model answered, even if it refused this call.
     pub(super) fn succeed(self) {
         let watch = &self.circuit.watch;
         let was_out = {
@@ -158,8 +160,8 @@ impl Permit<'_> {
         }
     }
 
-    /// The model is out of order. Only the last try of a question counts, so that one question that brings the model
-    /// down each time does not take it from all others; a probe counts at once.
+    /// The model failed. Only the last try of a call counts, so that a call that brings the model down each time does
+    /// not block it for all others; a probe counts at once.
     pub(super) fn fail(self, is_last_try: bool, failure: &Failure) {
         self.circuit.watch.failed(failure);
         if !is_last_try && self.probe.is_none() {
@@ -171,12 +173,13 @@ impl Permit<'_> {
         }
     }
 
-    /// This question alone fails, which does not count. Another one that fails before the next answer is not blamed, too.
+    /// The call failed on its own, which does not count for the circuit. Another call that fails before the next
+    /// answer is not blamed either.
     pub(super) fn suspect(self, failure: &Failure) {
         self.circuit.watch.failed(failure);
     }
 
-    /// The server asks to slow down: the model rests for as long as it says, which does not count as a failure.
+    /// The server asked for a pause: the circuit blocks calls for that time, which does not count as a failure.
     pub(super) fn rest(self, failure: &Failure) {
         self.circuit.watch.failed(failure);
         self.circuit.watch.rest(failure);
@@ -184,8 +187,8 @@ impl Permit<'_> {
 }
 
 impl Health {
-    /// A question failed. After a long time without a failure, which is a time in which none was asked or the machine slept,
-    /// that begins another outage.
+    /// Records a failed call. After a long time without a failure, in which no call was made or the machine slept, a
+    /// new outage begins.
     fn fail(&mut self, failure: &Failure, now: Timestamp, untried_ms: u64) {
         if !self.has_failed_lately(now, untried_ms) {
             self.failed = None;
@@ -214,7 +217,7 @@ impl CircuitObserver {
         self.health().fail(failure, clock::now(), self.untried_ms);
     }
 
-    /// Leaves the model alone for as long as `failure` says.
+    /// Blocks calls for as long as `failure` says.
     fn rest(&self, failure: &Failure) {
         let Some(ms) = failure.retry_after_ms.filter(|ms| *ms > 0) else { return };
         let until = Instant::now() + Duration::from_millis(ms).min(MAX_REST);
@@ -246,7 +249,11 @@ impl failsafe::Instrument for CircuitObserver {
         };
         self.set(true, false);
         self.notify();
-        tracing::warn!(model = &*self.model, cause, "model fails again and again; leaving it alone for a while");
+        tracing::warn!(
+            model = &*self.model,
+            cause,
+            "the model fails repeatedly; its circuit opens and blocks further calls for a while"
+        );
     }
 
     fn on_half_open(&self) {
@@ -259,7 +266,7 @@ impl failsafe::Instrument for CircuitObserver {
         self.notify();
         // A circuit is closed at the beginning, too.
         if was_open {
-            tracing::info!(model = &*self.model, "model answers again");
+            tracing::info!(model = &*self.model, "the model answers again; its circuit is closed");
         }
     }
 }
@@ -333,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_told_with_its_first_failure_until_the_model_answers() {
+    fn an_outage_names_its_first_failure_until_the_model_answers() {
         let circuit = circuit(1, 60_000);
         assert_eq!(circuit.outage(), None);
         enter(&circuit).fail(false, &failure());
@@ -361,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_that_fails_alone_is_told_from_an_outage() {
+    fn a_request_that_fails_alone_is_no_outage() {
         let circuit = circuit(9, 60_000);
         let before = Timestamp::from_millis(clock::now().as_millis() - 60_000);
         assert!(!circuit.answers_others_since(before), "it has answered nothing");
@@ -392,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_the_model_is_told_when_it_goes_and_when_it_is_back() {
+    fn waiting_tasks_are_notified_when_the_model_fails_and_when_it_is_back() {
         let changed = watch::Sender::new(0);
         let circuit = Circuit::new("m", 1, 0, changed.clone());
         let mut news = changed.subscribe();

@@ -1,4 +1,4 @@
-//! One exchange with one model: sent within the limits, counted, tried again where that can help.
+//! One exchange with one model: within the rate limits, counted, and tried again where that can help.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,15 +31,15 @@ use crate::telemetry::metrics;
 /// Header that names the use of a request, for proxies that route or account by it.
 const PURPOSE: &str = "x-qron-purpose";
 
-/// What the clones of [`Models`](super::Models) share.
+/// The state that the clones of [`Models`](super::Models) share.
 pub(super) struct ModelClient {
     pub(super) client: Client<Endpoint>,
     pub(super) settings: Settings,
     is_openai: bool,
     limits: RateLimits,
-    /// Models by name: those configured, and those that agents ask for.
+    /// Models by name: the configured ones, and those that agents name.
     models: Mutex<HashMap<String, Arc<Model>>>,
-    /// Grows when a model may have gone or come back.
+    /// Changes when a model may have become usable or unusable.
     pub(super) changed: watch::Sender<u64>,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct ExchangeCost {
     pub(super) cost_usd: f64,
 }
 
-/// The end of the time for tries and repairs of one question; waits for the own rate limits are not part of it.
+/// Deadline for the tries and repairs of one request; waiting for qron's own rate limits extends it.
 #[derive(Clone, Copy)]
 pub(super) struct Deadline(Instant);
 
@@ -59,13 +59,13 @@ impl Deadline {
         Self(Instant::now() + Duration::from_millis(ms))
     }
 
-    /// Whether something that begins after `wait` begins in time.
+    /// Whether an action that starts after `wait` starts in time.
     pub(super) fn allows(self, wait: Duration) -> bool {
         Instant::now() + wait < self.0
     }
 }
 
-/// One kind of exchange: how it is put, sent and read. The parts that differ between chat and embeddings.
+/// One kind of exchange: chat or embeddings. It builds the request and reads the answer.
 pub(super) trait Exchange {
     type Answer;
     /// Whether it goes to the embeddings of the endpoint, else to chat completions.
@@ -74,12 +74,12 @@ pub(super) trait Exchange {
     fn purpose(&self) -> &'static str;
     /// Most tokens of the answer, for the rate limit.
     fn answer_tokens(&self) -> u64;
-    /// Since when its task waits for the model, if an earlier try at it failed.
+    /// Since when the task waits for the model, when an earlier try failed.
     fn waits_since(&self) -> Option<Timestamp> {
         None
     }
     fn body(&self, model: &Model, dialect: Dialect) -> (Value, RequestFeatures);
-    /// Reads the answer to a request that had what `sent` says.
+    /// Reads the answer to a request with the features `sent`.
     fn read(&self, body: &Value, sent: RequestFeatures) -> Result<Self::Answer, &'static str>;
 }
 
@@ -214,12 +214,12 @@ impl ModelClient {
     }
 }
 
-/// Whether one question is to blame for its failures, judged by what else the model answers.
+/// Decides whether a failure is the fault of the request or of the model, by what else the model answers.
 struct BlameTracker {
     began: Instant,
-    /// When it failed first, be it in an earlier run of its task.
+    /// When the request failed first, in this run or an earlier one of its task.
     failed: Option<Timestamp>,
-    /// Whether a failure was its own fault already.
+    /// Whether an earlier failure was the fault of the request.
     is_proven: bool,
 }
 
@@ -228,7 +228,7 @@ impl BlameTracker {
         Self { began: Instant::now(), failed, is_proven: false }
     }
 
-    /// Whose fault `error` is, the next failure of the question.
+    /// Attributes `error`, the next failure of the request.
     fn blame(&mut self, error: &CallError, circuit: &Circuit) -> Blame {
         let fails_alone = self.failed.is_some_and(|failed| circuit.answers_others_since(failed));
         self.is_proven |= fails_alone && error.may_be_outage();
@@ -237,11 +237,11 @@ impl BlameTracker {
     }
 }
 
-/// How asking one model failed.
+/// Why one model gave no answer.
 #[derive(Debug)]
 pub(super) struct FailedExchange {
     pub(super) failure: Failure,
-    /// The endpoint does not accept the key: no other model will do.
+    /// Whether the endpoint rejected the key, so that no other model can help.
     pub(super) is_bad_key: bool,
 }
 
@@ -251,13 +251,18 @@ impl FailedExchange {
     }
 }
 
-/// Why a model is not asked: the failure that its outage began with.
+/// The failure while the circuit is open: the failure that the outage began with.
 fn circuit_open(model: &Model) -> Failure {
     let cause = model.circuit.outage().map(|outage| outage.cause);
-    cause.unwrap_or_else(|| Failure::unavailable(format!("model {:?} is asked by one question at a time", model.name)))
+    cause.unwrap_or_else(|| {
+        Failure::unavailable(format!(
+            "model {:?} has just failed, and one other call is checking whether it answers again",
+            model.name
+        ))
+    })
 }
 
-/// The same failure, as one of the model and not of the question.
+/// The same failure, attributed to the model instead of the request.
 fn unavailable(failure: &Failure) -> Failure {
     Failure { class: FailureClass::Unavailable, ..failure.clone() }
 }

@@ -19,7 +19,7 @@ const NUMBER_BYTES: u64 = 26;
 pub(super) struct Embedder {
     model: String,
     dimensions: u64,
-    /// Whether the model must be told the length; those with one length only refuse to be told.
+    /// Whether requests name the vector length. Models with a fixed length reject requests that name it.
     sends_dimensions: AtomicBool,
 }
 
@@ -79,7 +79,7 @@ impl Embedder {
     }
 
     fn wrong_length(&self, length: u64) -> Failure {
-        // The next call finds out anew: the endpoint may have changed.
+        // The next call detects this again, because the endpoint may have changed.
         self.sends_dimensions.store(false, Ordering::Relaxed);
         let (model, dimensions) = (&self.model, self.dimensions);
         Failure::invalid(format!(

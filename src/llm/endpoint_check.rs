@@ -1,5 +1,5 @@
-//! Asks the configured endpoint once which models it has, so that a wrong address, key or name is told at start and not
-//! by the first task that fails.
+//! Lists the models of the configured endpoint once at start, so that a wrong address, key or name is reported then
+//! and not by the first task that fails.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use super::refusal::Refusal;
 use super::transport::{Endpoint, Transport};
 use crate::domain::failure::Failure;
 
-/// Time limit of the question.
+/// Time limit of the check.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest list of models that is read, in bytes.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Longest name of a model that is passed on, in characters.
 const NAME_CHARS: usize = 200;
 
-/// A question to the endpoint: does it answer, and does it have the configured models?
+/// A check of the endpoint: whether it answers, and whether it has the configured models.
 pub struct EndpointCheck {
     endpoint: Endpoint,
     transport: Transport,
@@ -38,12 +38,12 @@ pub struct ConfiguredModel {
     pub model: String,
 }
 
-/// What the endpoint says of itself.
+/// Result of the check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EndpointState {
     /// It lists every configured model.
     Ready,
-    /// It answers, and does not tell which models it has.
+    /// It answers, but does not list its models.
     Silent,
     /// It does not list some configured models.
     Lacks {
@@ -54,12 +54,12 @@ pub enum EndpointState {
     },
     /// It refuses the key.
     BadKey,
-    /// It does not answer, or refuses the question.
+    /// It does not answer, or refuses to list models; the reason.
     Down(String),
 }
 
 impl EndpointCheck {
-    /// The question for the endpoint of `settings`; `None` when no endpoint is configured. `agents` are the names of
+    /// The check for the endpoint of `settings`; `None` when no endpoint is configured. `agents` are the names of
     /// agents with the model that each prefers.
     ///
     /// # Errors
@@ -88,7 +88,7 @@ impl EndpointCheck {
         &self.configured
     }
 
-    /// Asks. Takes five seconds at most.
+    /// Runs the check. Takes at most five seconds.
     pub async fn run(&self) -> EndpointState {
         let too_slow = || EndpointState::Down(format!("no answer within {} s", TIMEOUT.as_secs()));
         match timeout(TIMEOUT, self.list()).await {
@@ -125,7 +125,7 @@ fn state_of(error: &CallError) -> EndpointState {
     let CallError::Refused(refusal) = error else { return EndpointState::Down(error.to_string()) };
     match StatusCode::from_u16(refusal.status) {
         Ok(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => EndpointState::BadKey,
-        // Many compatible endpoints answer questions only.
+        // Many compatible endpoints serve chat completions only.
         Ok(StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) => {
             EndpointState::Silent
         }

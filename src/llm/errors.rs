@@ -1,4 +1,4 @@
-//! What can go wrong in one exchange with the endpoint, and which class of failure each is.
+//! Errors of one exchange with the endpoint, and the failure class of each.
 //!
 //! Keeps no prompt, no answer and no key: of a refusal only the server's own message, shortened.
 
@@ -38,14 +38,14 @@ pub(super) enum CallError {
     Request(String),
 }
 
-/// Whose fault it is that an exchange gave no answer.
+/// Which side is at fault when an exchange gives no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Blame {
-    /// This question's or this answer's: other questions are not affected.
+    /// The request or its answer: other requests are not affected.
     Question,
-    /// The endpoint's, the key's or the network's: no question is answered. Counts for the circuit breaker.
+    /// The endpoint, the key or the network: no request is answered. Counts for the circuit breaker.
     Outage,
-    /// Nobody's: the server asks to slow down.
+    /// Neither side: the rate limit of the server is reached.
     RateLimit,
 }
 
@@ -85,16 +85,18 @@ impl CallError {
         Self::Broken(cause)
     }
 
-    /// A body of a success that is no JSON. A web page does not come from a model, but from a captive portal or a proxy.
+    /// The error for a successful response whose body is no JSON. A web page comes from a captive portal or a proxy,
+    /// not from a model.
     pub(super) fn unreadable(body: &[u8]) -> Self {
         if body.trim_ascii_start().starts_with(b"<") { Self::WebPage } else { Self::NotJson }
     }
 
-    /// Whose fault it is. `model_answers` says that the model answered another question while this one was asked;
-    /// `fails_alone`, that this one failed before, and the model has answered others since without a failure.
+    /// Attributes the error. `model_answers` means that the model answered another request while this one was under
+    /// way; `fails_alone`, that this one failed before and the model has answered others since without a failure.
     ///
-    /// A question without an answer in time counts as an outage as long as nothing shows otherwise: an endpoint that hangs
-    /// must not cost the tasks their attempts. Where the model answers others meanwhile, the question is too long.
+    /// A request without an answer in time counts as an outage unless something shows otherwise: an endpoint that
+    /// hangs must not cost the tasks their attempts. When the model answers other requests meanwhile, the request is
+    /// too long.
     pub(super) fn blame(&self, model_answers: bool, fails_alone: bool) -> Blame {
         match self {
             Self::TimedOut(_) | Self::Silent(_) if model_answers => Blame::Question,
@@ -110,7 +112,7 @@ impl CallError {
         }
     }
 
-    /// Whether a server that is down fails like this, and one that this question alone brings down as well.
+    /// Whether both a server that is down and a request that brings the server down fail like this.
     pub(super) fn may_be_outage(&self) -> bool {
         match self {
             Self::TimedOut(_) | Self::Silent(_) | Self::Broken(_) => true,
@@ -119,12 +121,12 @@ impl CallError {
         }
     }
 
-    /// Whether the model answered, be it with a refusal.
+    /// Whether the model answered, even with a refusal.
     pub(super) const fn is_answered(&self) -> bool {
         matches!(self, Self::Refused(_) | Self::TooLarge(_) | Self::NotJson | Self::Shape(_))
     }
 
-    /// The failure of this one try, that `model` is told to have.
+    /// The failure of this try at `model`.
     pub(super) fn failure(&self, model: &str) -> Failure {
         let class = match self {
             Self::Refused(refusal) => return refusal.failure(model),

@@ -65,7 +65,7 @@ pub struct Settings {
     pub base_url: String,
     /// API key; may be empty for local servers.
     pub api_key: SecretString,
-    /// Models to ask, in order.
+    /// Models to call, in order.
     pub models: Vec<String>,
     /// Longest silence in the middle of an answer, in milliseconds: [`READ_TIMEOUT_MS`]. Not part of the configuration; tests
     /// make it small.
@@ -87,13 +87,13 @@ pub struct Settings {
     pub requests_per_minute: u32,
     /// Tokens per minute; 0 for no limit.
     pub tokens_per_minute: u32,
-    /// Questions in a row that a model fails to answer before its circuit opens; 0 for never.
+    /// Failed calls in a row after which the circuit of a model opens; 0 for never.
     pub circuit_failures: u32,
     /// How long a circuit stays open, in milliseconds.
     pub circuit_open_ms: u64,
-    /// How long a task waits for a model that is away before it fails for good, in seconds.
+    /// How long a task waits for a model in an outage before it fails for good, in seconds.
     pub patience_s: u64,
-    /// Whether to ask for answers by JSON schema.
+    /// Whether to request answers by JSON schema.
     pub structured_output: StructuredOutput,
     /// Delays between the tries of one call.
     pub retry: RetryPolicy,
@@ -101,13 +101,13 @@ pub struct Settings {
     pub prices: BTreeMap<String, Price>,
 }
 
-/// Whether the endpoint is asked for answers by JSON schema.
+/// Whether answers are requested by JSON schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StructuredOutput {
-    /// Ask; when the endpoint refuses, remember and put the schema into the prompt instead.
+    /// Request it; when the endpoint refuses, remember that and put the schema into the prompt.
     Auto,
-    /// Ask always.
+    /// Always request it.
     Always,
     /// Put the schema into the prompt.
     Never,
@@ -135,12 +135,12 @@ pub struct ModelError {
     pub cost_usd: f64,
     /// Whether a model answered, and only its answer cannot be used.
     pub was_answered: bool,
-    /// What the last model said that answered, where its words followed no schema and called no tool.
+    /// The last answer, when it was plain text that followed no schema and called no tool.
     pub said: Option<String>,
 }
 
 impl fmt::Debug for ModelError {
-    /// Leaves out what the model said, which is for no log.
+    /// Leaves out the answer of the model, which must not get into a log.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { failure, usage, cost_usd, was_answered, said: _ } = self;
         let mut shown = formatter.debug_struct("ModelError");
@@ -175,7 +175,8 @@ impl Models {
         Ok(Some(Self { core: Arc::new(ModelClient::new(settings, endpoint)?), embedder }))
     }
 
-    /// Asks. The answer follows the schema of the request, if it has one. Dropping the future gives up the call.
+    /// Completes a request. The answer follows the schema of the request, if it has one. Dropping the future cancels
+    /// the call.
     ///
     /// Takes [`Settings::timeout_ms`] for all tries, fallbacks and repairs, and one more call at most; waiting for the
     /// configured rate limits comes on top.
@@ -187,7 +188,7 @@ impl Models {
         self.core.complete(request).await
     }
 
-    /// Most tokens of one answer of who prefers `model`, as far as is known of it.
+    /// Most tokens of one answer for an agent that prefers `model`, as far as is known.
     #[must_use]
     pub fn max_output_tokens(&self, model: Option<&str>) -> u32 {
         let first = self.core.settings.models.first().map(String::as_str);
@@ -195,8 +196,8 @@ impl Models {
         names.map_or(self.core.settings.max_output_tokens, |name| self.core.model(name).output_limit())
     }
 
-    /// The highest price that a question of who prefers `model` may be answered at, fallbacks included. Models without a
-    /// price cost nothing.
+    /// The highest price at which a request of an agent that prefers `model` may be answered, fallbacks included.
+    /// Models without a price cost nothing.
     #[must_use]
     pub fn highest_price(&self, model: Option<&str>) -> Price {
         let Settings { models, prices, .. } = &self.core.settings;

@@ -1,5 +1,4 @@
-//! What is known of one model: whether it is in order, how it wants to be asked, and how long its answers must be allowed
-//! to be.
+//! One model: its circuit, the dialect of its requests, and the length of its answers.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,11 +11,11 @@ use super::wire::{Dialect, LimitField, SchemaForm};
 use super::{Settings, StructuredOutput};
 use crate::telemetry::known_labels;
 
-/// Questions in a row answered in prose after which a model is taken for one that ignores `response_format`.
+/// Answers in prose in a row after which a model counts as one that ignores `response_format`.
 const MAX_IGNORED_SCHEMAS: u8 = 3;
-/// How long a dialect holds that was learnt from failures which need not have come from the one before.
+/// How long a dialect is used that was learnt from failures which may have had another cause.
 const DOUBT_TIME: Duration = Duration::from_hours(1);
-/// By how much the limit of an answer grows.
+/// Factor by which the token limit of answers grows.
 const GROWTH: u32 = 4;
 
 pub(super) struct Model {
@@ -30,22 +29,22 @@ pub(super) struct Model {
 
 struct LearntTraits {
     dialect: Dialect,
-    /// What seems to work instead, and since when.
+    /// A dialect that seems to work instead, and since when.
     doubtful: Option<(Dialect, Instant)>,
     schemas_ignored: u8,
     output_limit: u32,
 }
 
-/// What a request had that a model may refuse.
+/// Features of a request that a model may refuse.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a thing of its own that a request has or has not")]
 pub(super) struct RequestFeatures {
-    /// A schema, in whichever form but in the prompt.
+    /// A schema, in any form other than in the prompt.
     pub(super) schema: bool,
     pub(super) tools: bool,
     pub(super) tools_in_prompt: bool,
     pub(super) system: bool,
-    /// Fields of the model's own that this program does not know.
+    /// Fields of earlier answers that qron sends back unread.
     pub(super) fields: bool,
     pub(super) limit_field: Option<LimitField>,
 }
@@ -83,11 +82,11 @@ impl Model {
     }
 
     fn learnt(&self) -> MutexGuard<'_, LearntTraits> {
-        // Each change is one assignment, so that a panic elsewhere leaves nothing half done.
+        // Each change is one assignment, so a panic leaves nothing half done.
         self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How to ask it, as far as is known, and whether that is certain.
+    /// The dialect for the model, and whether it is certain.
     pub(super) fn dialect(&self) -> (Dialect, bool) {
         let learnt = self.learnt();
         match learnt.doubtful {
@@ -96,7 +95,8 @@ impl Model {
         }
     }
 
-    /// It has answered when it was asked so. `is_certain` is false when what it refused before may not have been the form.
+    /// Learns a dialect that the model answered to. `is_certain` is false when an earlier refusal may have had
+    /// another cause than the dialect.
     pub(super) fn learn(&self, dialect: Dialect, is_certain: bool) {
         let mut learnt = self.learnt();
         if is_certain {
@@ -112,12 +112,12 @@ impl Model {
         self.limit_fields.get(position + 1).copied()
     }
 
-    /// It answered by the schema without being told twice.
+    /// Records that the model followed the schema at the first try.
     pub(super) fn followed_schema(&self) {
         self.learnt().schemas_ignored = 0;
     }
 
-    /// It answered in prose when a schema was asked for.
+    /// Records that the model answered in prose although a schema was requested.
     pub(super) fn ignored_schema(&self) {
         let mut learnt = self.learnt();
         learnt.schemas_ignored = learnt.schemas_ignored.saturating_add(1);
@@ -139,10 +139,11 @@ impl Model {
         self.ceiling
     }
 
-    /// It has used up `limit` tokens before its first word: the limit to ask with from now on, if there is a higher one.
+    /// Records that the model used up `limit` tokens before its first word; returns the limit for further requests,
+    /// if there is a higher one.
     pub(super) fn raise_output_limit(&self, limit: u32) -> Option<u32> {
         let mut learnt = self.learnt();
-        // Another question may have found out already.
+        // Another request may have raised it already.
         if learnt.output_limit <= limit {
             learnt.output_limit = limit.saturating_mul(GROWTH).min(self.ceiling).max(learnt.output_limit);
         }

@@ -1,9 +1,9 @@
-//! Finding the dialect in which a model can be asked, from what it refuses.
+//! Negotiates the dialect of a model by what the endpoint refuses.
 //!
-//! A refusal leads to the next form of the request; a form is learnt once the model has answered to it. When the refusal
-//! does not name what it does not like, a form is tried and given up again when it fares no better: an endpoint that is
-//! out of order teaches nothing. What a guess led to holds for a while and is then checked again; what was named holds for
-//! good. When the endpoint did not like what the model happened to write, the same request is made once more first.
+//! A refusal leads to the next form of the request; a form is learnt once the model has answered it. When the refusal
+//! does not name its reason, a form is tried and dropped again when it fails as well: an endpoint that is out of
+//! order teaches nothing. A guessed form is used for a while and then checked again; a form that a refusal named is
+//! kept for good. When the endpoint rejected the text that the model wrote, the same request is repeated first.
 
 use super::StructuredOutput;
 use super::errors::CallError;
@@ -79,20 +79,20 @@ impl Negotiation {
         Self { known, current: known.0, is_certain: known.1, has_guessed: false, has_repeated: false }
     }
 
-    /// How to ask now.
+    /// The dialect of the next try.
     pub(super) const fn dialect(&self) -> Dialect {
         self.current
     }
 
-    /// The model has answered: what led there is learnt.
+    /// Learns the current dialect after an answer.
     pub(super) fn succeeded(&self, model: &Model) {
         if self.current != self.known.0 {
-            tracing::info!(model = %model.name, dialect = ?self.current, "asking in another dialect from now on");
+            tracing::info!(model = %model.name, dialect = ?self.current, "the model is called in another dialect from now on");
             model.learn(self.current, self.is_certain);
         }
     }
 
-    /// Takes a refusal of what was `sent`; true when it is worth asking again at once, in the form that is current then.
+    /// Adapts the dialect to a refusal of a request with the features `sent`; returns whether to try again at once.
     pub(super) fn adapt(&mut self, model: &Model, error: &CallError, sent: RequestFeatures) -> bool {
         let CallError::Refused(refusal) = error else { return false };
         if !STATUSES.contains(&refusal.status) {
@@ -147,7 +147,7 @@ impl Negotiation {
         Some(Dialect { limit_field: next, ..now })
     }
 
-    /// A form that may be what the refusal means.
+    /// The next form to try when the refusal names no reason.
     fn guessed(&mut self, model: &Model, refusal: &Refusal, sent: RequestFeatures) -> Option<Dialect> {
         let is_failure = refusal.status >= 500;
         let is_about_more = refusal.mentions(&LENGTH) || refusal.status == 404;
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_that_the_endpoint_could_not_read_is_asked_for_again_as_before() {
+    async fn an_answer_that_the_endpoint_could_not_read_is_requested_again_unchanged() {
         for (message, code) in [
             ("Failed to call a function. Please adjust your prompt. See 'failed_generation'.", "tool_use_failed"),
             ("Failed to validate JSON.", "json_validate_failed invalid_request_error"),

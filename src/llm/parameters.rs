@@ -1,7 +1,6 @@
 //! Schemas of the parameters of tools, as endpoints and templates take them: each with one type.
 //!
-//! A parameter that takes any value is told to be text, with JSON in it where it is no text, and what a model writes so is
-//! turned back.
+//! A parameter that takes any value is described as text that holds JSON; such text in an answer is converted back.
 
 use serde_json::{Map, Value, json};
 
@@ -61,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_parameter_is_told_with_one_type_and_read_with_all() {
+    fn a_parameter_is_described_with_one_type_and_read_with_all() {
         let any = json!(["object", "array", "string", "number", "boolean", "null"]);
         let schema = json!({"type": "object", "required": ["v"], "properties": {
             "v": {"type": any.clone(), "description": "any value"}, "n": {"type": ["integer", "null"]}, "s": {"type": "string"},

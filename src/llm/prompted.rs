@@ -1,4 +1,4 @@
-//! Tools for models whose endpoint takes none: described in the prompt, and called by a JSON turn.
+//! Tool calls for models whose endpoint supports none: tools are described in the prompt and called by a JSON turn.
 //!
 //! A turn is one of `{"call": {"tool", "arguments"}}`, `{"output": …}` and `{"fail": reason}`.
 
@@ -13,13 +13,13 @@ use crate::domain::conversation::{RequestedCall, ResponseSchema};
 use crate::domain::json::read as read_json;
 use crate::domain::tool::{FAIL_STEP, ToolSpec};
 
-/// Fields of a turn that do something.
+/// Fields of a turn with thoughts, which have no effect.
 const DEEDS: [&str; 4] = ["call", "calls", "output", "fail"];
 /// Fields of a turn with thoughts, which do nothing.
 const THOUGHTS: [&str; 8] =
     ["thought", "thoughts", "thinking", "reasoning", "analysis", "rationale", "reflection", "scratchpad"];
 
-/// How the turns of a conversation are asked for.
+/// Instruction and schema of the turns of a conversation.
 pub(super) struct PromptedTurn {
     pub(super) instruction: String,
     pub(super) schema: ResponseSchema,
@@ -65,13 +65,13 @@ pub(super) fn calls(content: &str, calls: &[RequestedCall]) -> String {
     said.into_iter().chain(written).collect::<Vec<_>>().join("\n")
 }
 
-/// The result of a call, as the program tells it.
+/// The message with the result of a call.
 pub(super) fn result(call_id: &str, content: &str) -> String {
     format!("The result of the call ({call_id}):\n{content}")
 }
 
-/// What a turn says and calls. What is no turn is read as calls written as text, or else as the output. A turn with
-/// nothing but thoughts says nothing.
+/// Text and calls of a turn. Text that is no turn is read as calls written as text, or else as the output. A turn
+/// with nothing but thoughts is empty.
 pub(super) fn read(content: String, tools: &[Arc<ToolSpec>]) -> (String, Vec<RequestedCall>) {
     let mut made = Vec::new();
     let mut is_silent = false;
@@ -123,7 +123,7 @@ fn called_in_list(value: &Value, tools: &[Arc<ToolSpec>]) -> Vec<RequestedCall> 
     calls.unwrap_or_default().into_iter().flatten().map(|call| call.requested(tools)).collect()
 }
 
-/// What stands in the field of a turn that calls, unless it stands for nothing.
+/// The value of the calling field of a turn, unless it stands for nothing.
 fn called(fields: &Map<String, Value>) -> Option<&Value> {
     ["call", "calls"].iter().filter_map(|name| fields.get(*name)).find(|value| match value {
         Value::Null | Value::Bool(false) => false,
@@ -134,7 +134,8 @@ fn called(fields: &Map<String, Value>) -> Option<&Value> {
     })
 }
 
-/// The calls that `called`, in a turn with `fields`, writes. What cannot be read is a call of no tool: the model is told.
+/// The calls in `called`, which stands in a turn with `fields`. An unreadable one becomes a call of no tool, so that
+/// the model is told.
 fn written(called: &Value, fields: &Map<String, Value>, tools: &[Arc<ToolSpec>]) -> Vec<textual::WrittenCall> {
     match called {
         Value::Array(items) => {

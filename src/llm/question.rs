@@ -1,5 +1,5 @@
-//! One question, asked until it is answered or it is clear that it will not be: fallback models, and repairs of answers
-//! that do not follow the schema.
+//! One request to the models until it is answered or cannot be: with fallback models, and repairs of answers that do
+//! not follow the schema.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::time::Timestamp;
 use crate::telemetry::large::beside_other_work;
 
-/// Times that a model is told what is wrong with its answer, for one question to all models.
+/// Repairs of one request, over all models.
 const REPAIRS: u32 = 1;
 
 struct ChatExchange<'a> {
@@ -61,18 +61,18 @@ impl Exchange for ChatExchange<'_> {
     }
 }
 
-/// What a question has come to so far, with all models that were asked.
+/// State of one request over all models tried.
 #[derive(Default)]
 struct QuestionState {
     spent: ExchangeCost,
     repairs: u32,
-    /// Whether a model gave an answer, be it a wrong one.
+    /// Whether a model answered, even unusably.
     was_answered: bool,
-    /// The last words that could not be used.
+    /// The last unusable answer.
     said: Option<String>,
 }
 
-/// An answer that is taken.
+/// An accepted answer.
 struct AcceptedAnswer {
     answer: Answer,
     is_excerpt: bool,
@@ -94,7 +94,7 @@ impl ModelClient {
         let mut overtime = false;
         let mut failed: Option<Failure> = None;
         for name in self.order(request) {
-            // A model that hangs uses up the time of all; one more call gives a fallback its chance.
+            // A model that hangs uses up the time for all; one more call gives a fallback its chance.
             if failed.is_some() && !deadline.allows(Duration::ZERO) {
                 if overtime {
                     break;
@@ -136,8 +136,8 @@ impl ModelClient {
         wanted.into_iter().chain(others)
     }
 
-    /// Asks one model, and has its answer repaired where it does not follow the schema. An answer that reached the token
-    /// limit before its first word comes back empty, with the limit to ask with the next time.
+    /// Calls one model, and repairs an answer that does not follow the schema. An answer that reached the token limit
+    /// before its first word is returned empty, with the limit for the next request.
     async fn ask(
         &self,
         model: &Model,
@@ -203,8 +203,8 @@ impl QuestionState {
     }
 }
 
-/// What an answer says where a schema was asked for, and whether a value in it is only an excerpt. Some proxies have the
-/// model call a tool by the schema, but a call may just as well be one that the model wants made.
+/// The text of an answer to a request with a schema, and whether a value in it is only an excerpt. Some proxies make
+/// the model call a tool by the schema, but such a call may also be meant as a call.
 fn text_of(answer: &Answer) -> (String, bool) {
     match answer.tool_calls.as_slice() {
         [only] if answer.content.trim().is_empty() => (only.arguments.to_string(), true),
@@ -220,9 +220,9 @@ fn is_one_value(text: &str) -> bool {
     whole_value(inner).is_some()
 }
 
-/// Which of two failures is told: the first one that time may heal, else the last one. The task waits no longer than until
-/// the first of its models may be asked again. When a model `was_answered`, that another one is away is no news: a task
-/// that waits for it would ask the first one the same again, without end where there is no such model.
+/// Which of two failures is reported: the first one if it is retryable, else the last one. The wait ends when the
+/// first of the models may be called again. When a model `was_answered`, an outage of another model is not reported:
+/// a task that waited for it would only send the first model the same request again.
 fn failure_to_report(before: Option<Failure>, now: FailedExchange, was_answered: bool) -> Failure {
     let is_away = |failure: &Failure| failure.class == FailureClass::Unavailable;
     match before {
@@ -243,7 +243,7 @@ fn cut(mismatch: &Mismatch, max_output_tokens: u32, once: bool) -> Mismatch {
     Mismatch { mistake, summary, is_json: mismatch.is_json }
 }
 
-/// The question was asked, and asked again: another attempt at the task would do no better, so the class is permanent.
+/// The request was repaired once already: another attempt at the task would do no better, so the class is permanent.
 fn unusable(model: &Model, request: &ModelRequest, mismatch: &Mismatch, repairs: u32) -> Failure {
     let schema = request.schema.as_ref().map_or("", |schema| schema.name);
     let before = if repairs == 0 { "" } else { ", and neither did the one before it" };

@@ -8,7 +8,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota};
 use tokio::sync::Mutex;
 
-/// Waits until a call is within the limits.
+/// Limits on requests and tokens per minute.
 pub(super) struct RateLimits {
     requests: Option<DefaultDirectRateLimiter>,
     tokens: Option<TokenLimit>,
@@ -19,7 +19,7 @@ pub(super) struct RateLimits {
 struct TokenLimit {
     limiter: DefaultDirectRateLimiter,
     per_minute: NonZeroU32,
-    /// What earlier calls used beyond their estimate (positive) or left of it (negative); paid by the next call.
+    /// Tokens that earlier calls used beyond their estimate (positive) or less (negative); charged to the next call.
     owed: AtomicI64,
 }
 
@@ -38,7 +38,7 @@ impl RateLimits {
         }
     }
 
-    /// Waits until a call of about `tokens` tokens may go. Dropping the future leaves the queue.
+    /// Waits until a call of about `tokens` tokens may start. Dropping the future leaves the queue.
     pub(super) async fn wait(&self, tokens: u64) {
         if self.requests.is_none() && self.tokens.is_none() {
             return;
@@ -62,7 +62,8 @@ impl RateLimits {
 }
 
 impl TokenLimit {
-    /// What a call of `tokens` asks of the limiter: at least one token, at most a minute's worth; the rest stays owed.
+    /// Tokens that a call of `tokens` takes from the limiter: at least one, at most a minute's worth; the rest stays
+    /// owed.
     fn charge(&self, tokens: u64) -> NonZeroU32 {
         let owed = self.owed.swap(0, Ordering::Relaxed);
         let wanted = i64::try_from(tokens).unwrap_or(i64::MAX).saturating_add(owed);

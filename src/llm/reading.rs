@@ -1,4 +1,4 @@
-//! Answers of chat completions, as any compatible server writes them.
+//! Reads answers of chat completions in the formats of compatible servers.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ const MAX_CALLS: usize = 64;
 /// Longest text that is read as an answer, in bytes: several times what the most tokens of one write.
 const MAX_TEXT_BYTES: usize = 1024 * 1024;
 
-/// What a model said.
+/// An answer of a model.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Answer {
     /// The text, without thoughts; empty when there was nothing else.
@@ -38,7 +38,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Whether it says and calls nothing.
+    /// Whether it has neither text nor calls.
     pub(super) fn is_empty(&self) -> bool {
         self.content.trim().is_empty() && self.tool_calls.is_empty()
     }
@@ -48,7 +48,7 @@ impl Answer {
 /// in the prompt.
 ///
 /// # Errors
-/// What it lacks.
+/// What is missing in the answer.
 pub(super) fn read_answer(body: &Value, tools: &[Arc<ToolSpec>], in_prompt: bool) -> Result<Answer, &'static str> {
     let choice = &body["choices"][0];
     let message = &choice["message"];
@@ -71,7 +71,7 @@ pub(super) fn read_answer(body: &Value, tools: &[Arc<ToolSpec>], in_prompt: bool
             (content, calls) = prompted::read(content, tools);
         } else if let Some(found) = textual::calls(&content, tools) {
             calls = found.calls.into_iter().map(|call| call.requested(tools)).collect();
-            // The next argument may be missing: the model is told, with what it wrote.
+            // The next argument may be missing, so the model gets its own text back.
             let is_between = truncated && ["</parameter>", "</arg_value>"].iter().any(|end| content.ends_with(end));
             if let Some(last) = calls.last_mut().filter(|_| is_between) {
                 last.arguments = Value::String(content);
@@ -146,7 +146,7 @@ fn requested(functions: &[(&Value, &Value)], names: &[&str]) -> Vec<RequestedCal
     let mut calls: Vec<RequestedCall> = Vec::new();
     for (call, function) in functions.iter().take(MAX_CALLS) {
         let Some(written) = function["name"].as_str() else { continue };
-        // An id names one call of the conversation; answers could not be told apart otherwise.
+        // An id names one call of the conversation, so a repeated id is replaced.
         let given = call["id"].as_str().filter(|id| !id.is_empty() && calls.iter().all(|earlier| earlier.id != **id));
         let mut fields = unknown_fields(call, &CALL_FIELDS);
         let inner = unknown_fields(&call["function"], &CALL_FIELDS);
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_cut_between_two_arguments_is_told() {
+    fn a_call_cut_between_two_arguments_is_returned_to_the_model() {
         let tools = [Arc::new(ToolSpec {
             name: "write".to_owned(),
             description: String::new(),
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_that_nobody_here_knows_are_kept() {
+    fn unknown_fields_are_kept() {
         let signature = json!({ "google": { "thought_signature": "s" } });
         let call = json!({ "id": "a", "type": "function", "extra_content": signature,
             "function": { "name": "t", "arguments": "{}", "mark": 1 } });

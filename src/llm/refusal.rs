@@ -1,4 +1,4 @@
-//! A refusal of the endpoint: its words in whichever dialect, what they mean, and whose fault they make it.
+//! A refusal of the endpoint: its message in any dialect, its meaning, and which side is at fault.
 //!
 //! Keeps no key: of a refusal only the server's own message, shortened.
 
@@ -10,8 +10,8 @@ use crate::clock;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::redaction::{Redactor, Secret};
 
-/// How long an account without credit is left alone, where its server does not say, in milliseconds: a person has to
-/// fill it.
+/// How long no call is made for an account without credit, when its server names no time, in milliseconds: a person
+/// has to pay first.
 const EMPTY_ACCOUNT_MS: u64 = 60_000;
 
 /// What a refusal means.
@@ -46,7 +46,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// Reads the body of a refusal, in whichever dialect. A wait that the body asks for stands in for one in the headers.
+    /// Reads the body of a refusal, in any dialect. A wait in the body is used when the headers name none.
     pub(super) fn read(status: u16, body: &[u8], key: &str, retry_after_ms: Option<u64>) -> Self {
         let text = String::from_utf8_lossy(body);
         let (message, code) = match serde_json::from_slice::<Value>(body) {
@@ -73,7 +73,7 @@ impl Refusal {
         words.iter().any(|word| message.contains(word) || self.code.contains(word))
     }
 
-    /// The failure that `model` is told to have.
+    /// The failure of a call of `model`.
     pub(super) fn failure(&self, model: &str) -> Failure {
         let (class, advice) = self.judge();
         // Servers repeat the key they do not like.
@@ -124,14 +124,14 @@ impl Refusal {
         self.retry_after_ms.is_some() || self.mentions(&["resource_exhausted", "perminute", "perday", "per minute"])
     }
 
-    /// Whether a server that is down refuses like this, and one that this question alone brings down as well. A server that
-    /// says it has too much to do, or when to come back, blames no question.
+    /// Whether both a server that is down and a request that brings the server down refuse like this. A server that
+    /// says that it is overloaded, or when to return, blames no request.
     pub(super) fn may_be_outage(&self) -> bool {
         let is_overloaded = matches!(self.status, 503 | 529) || self.retry_after_ms.is_some();
         !is_overloaded && matches!(self.meaning(), Meaning::GaveUp | Meaning::OutOfOrder)
     }
 
-    /// Whose fault it is.
+    /// Which side is at fault.
     pub(super) fn blame(&self) -> Blame {
         match self.meaning() {
             Meaning::RateLimit => Blame::RateLimit,
@@ -190,7 +190,7 @@ fn text_of(value: &Value) -> String {
     }
 }
 
-/// `text` without `key`, in whichever encoding the server sends it back.
+/// `text` without `key`, in any encoding in which the server returns it.
 fn redact(text: &str, key: &str) -> String {
     let secrets: Vec<Secret> = Secret::new("key", key).into_iter().collect();
     match Redactor::new(&secrets) {
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conversation_that_is_too_long_is_told_apart() {
+    fn a_conversation_that_is_too_long_is_recognised() {
         let body = r#"{"error":{"message":"This model's maximum context length is 8192 tokens."}}"#;
         let failure = Refusal::read(400, body.as_bytes(), "", None).failure("m");
         assert_eq!(failure.class, FailureClass::Invalid);

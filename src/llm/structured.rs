@@ -1,4 +1,4 @@
-//! From what a model said to a value that follows a schema, or to a sentence that tells it what is wrong.
+//! Extracts a value that follows a schema from an answer, or describes what is wrong with the answer.
 
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{ValidationError, Validator};
@@ -34,7 +34,7 @@ pub(super) struct Mismatch {
     pub(super) is_json: bool,
 }
 
-/// A compiled schema: what is asked for, and what is read all the same.
+/// A compiled schema: the strict form, and the tolerated one.
 pub(super) struct Schema<'a> {
     source: &'a ResponseSchema,
     strict: Validator,
@@ -89,11 +89,11 @@ impl<'a> Schema<'a> {
         let mistakes = self.mistakes(&value);
         let quoted: Vec<String> = mistakes.iter().map(|error| described(error, Some(&value))).collect();
         let summary =
-            mistakes.first().map_or_else(|| "it is of the wrong kind".to_owned(), |error| described(error, None));
+            mistakes.first().map_or_else(|| "it does not follow the schema".to_owned(), |error| described(error, None));
         Err(Mismatch { mistake: shorten(&quoted.join("; "), MISTAKE_CHARS), summary, is_json: true })
     }
 
-    /// The first things wrong with `value`, by the schema that asks for less where that names them.
+    /// The first mistakes in `value`, by the tolerated schema when that names any.
     fn mistakes<'v>(&'v self, value: &'v Value) -> Vec<ValidationError<'v>> {
         let is_specific = |error: &ValidationError<'_>| !matches!(error.kind(), ValidationErrorKind::AnyOf { .. });
         let tolerant = self.tolerated.iter().flat_map(|schema| schema.iter_errors(value)).filter(is_specific);
@@ -101,12 +101,12 @@ impl<'a> Schema<'a> {
         if mistakes.is_empty() {
             mistakes = self.strict.iter_errors(value).take(3).collect();
         }
-        // What is missing says more than what is too much.
+        // A missing property explains more than an unknown one.
         mistakes.sort_by_key(|error| !matches!(error.kind(), ValidationErrorKind::Required { .. }));
         mistakes
     }
 
-    /// What is said to a model whose answer was wrong: its answer, and what to do about it.
+    /// The repair of a wrong answer: the answer itself, and what to correct.
     pub(super) fn repair(&self, answer: &str, mistake: &str) -> [Message; 2] {
         let said = if answer.trim().is_empty() { "(no text)" } else { answer };
         let shown: String = said.chars().take(ANSWER_CHARS).collect();
@@ -119,7 +119,7 @@ impl<'a> Schema<'a> {
     }
 }
 
-/// What is wrong, in plain words that name the field; with the value that is wrong when the answer is given.
+/// Describes a mistake with its field; with the wrong value when the answer is given.
 fn described(error: &ValidationError<'_>, answer: Option<&Value>) -> String {
     let path = error.instance_path().as_str().trim_start_matches('/').replace('/', ".");
     let field = if path.is_empty() { "the answer".to_owned() } else { format!("{path:?}") };
@@ -136,19 +136,19 @@ fn described(error: &ValidationError<'_>, answer: Option<&Value>) -> String {
         }
         ValidationErrorKind::AdditionalProperties { unexpected } => {
             let names: Vec<String> = unexpected.iter().map(|name| shorten(name, 50)).collect();
-            format!("{field} has fields that are not asked for: {}", names.join(", "))
+            format!("{field} has fields that the schema does not know: {}", names.join(", "))
         }
         ValidationErrorKind::Enum { options } => format!("{field} must be one of {options}{shown}"),
         _ => format!(
-            "{field} is not as asked for: {}",
+            "{field} does not follow the schema: {}",
             if answer.is_some() { error.to_string() } else { error.masked().to_string() }
         ),
     }
 }
 
-/// Mends what models write without an endpoint that holds them to the schema, where the meaning is not in doubt: a
-/// property left out that may be null, or is a list in a part of the answer, and an object or list where its JSON text
-/// is wanted. A list that is missing at the top may be the whole answer, and an empty one would be an invention.
+/// Corrects unambiguous deviations of models whose endpoint does not enforce the schema: a missing property that may
+/// be null, a missing list below the top level, and an object or list where its JSON text is required. A missing list
+/// at the top may be the whole answer, so an empty one would be an invention.
 fn fit(value: &mut Value, schema: &Value, is_top: bool) {
     let allows = |schema: &Value, kind: &str| match &schema["type"] {
         Value::String(only) => only == kind,

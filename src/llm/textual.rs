@@ -1,9 +1,9 @@
-//! Calls of tools that a model wrote into its text, because its server does not take them out of it.
+//! Tool calls that a model wrote into its text, because its server does not extract them.
 //!
-//! A call stands behind a mark of the model's own (`<tool_call>`, `[TOOL_CALLS]`, `<function=name>`, …), or is the JSON
-//! object `{name, arguments}` in one of its many spellings, or is written as code: `calculate(expression="6*7")`. Behind
-//! a mark everything is a call, even what cannot be read or names no tool: the model is told then. Without one, JSON with
-//! a name and no arguments is an answer.
+//! A call stands behind a mark of the model (`<tool_call>`, `[TOOL_CALLS]`, `<function=name>`, …), or is the JSON
+//! object `{name, arguments}` in one of its many spellings, or is written as code: `calculate(expression="6*7")`.
+//! After a mark everything counts as a call, even when it cannot be read or names no tool, so that the model learns
+//! of it. Without a mark, JSON with a name and no arguments is an answer.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub(super) const MAX_CALLS: usize = 32;
 /// Name of a call whose name cannot be read.
 const UNREADABLE: &str = "unreadable";
 
-/// What a text holds besides its calls.
+/// The calls in a text, and the text before them.
 #[derive(Debug, PartialEq)]
 pub(super) struct TextualCalls {
     pub(super) calls: Vec<WrittenCall>,
@@ -35,7 +35,7 @@ pub(super) struct TextualCalls {
     pub(super) preface: String,
 }
 
-/// A call as written: a name that may be nobody's, and arguments that may be no object.
+/// A call as written: its name may be unknown, and its arguments may be no object.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct WrittenCall {
     pub(super) name: String,

@@ -42,9 +42,9 @@ const FRAMES: [(&str, &str); 5] = [
     ("<|begin_of_solution|>", "<|end_of_solution|>"),
     ("<|START_RESPONSE|>", "<|END_RESPONSE|>"),
 ];
-/// What servers forget to take away at the begin of an answer.
+/// Tokens that some servers leave at the beginning of an answer.
 const STARTS: [&str; 3] = ["<|im_start|>assistant", "<|start|>assistant", "<|assistant|>"];
-/// What they forget to take away at its end.
+/// Tokens that they leave at its end.
 const ENDS: [&str; 11] = [
     "<|im_end|>",
     "<|eot_id|>",
@@ -58,7 +58,7 @@ const ENDS: [&str; 11] = [
     "<|im_sep|>",
     "<｜end▁of▁sentence｜>",
 ];
-/// Longest header of a channel that is looked at, in bytes.
+/// Longest header of a channel that is read, in bytes.
 const HEADER_BYTES: usize = 200;
 /// Longest code within a line, in bytes.
 const INLINE_CODE_BYTES: usize = 4 << 10;
@@ -74,7 +74,7 @@ pub(super) fn cut(text: &str) -> String {
     unframed(&said).to_owned()
 }
 
-/// What is said in the channels of gpt-oss, or `None` when `text` has none: the final channel, or else a call of a tool as
+/// The answer in the channels of gpt-oss, or `None` when `text` has none: the final channel, or else a tool call as
 /// it was written, or else nothing.
 fn final_channel(text: &str) -> Option<Cow<'_, str>> {
     if text.starts_with(['{', '[', '`']) {

@@ -30,7 +30,7 @@ const OPENAI: &str = "https://api.openai.com/v1";
 /// Most of a refusal's body that is read, in bytes.
 const REFUSAL_BYTES: usize = 64 * 1024;
 
-/// Where requests go, and with which key.
+/// Endpoint of the models: address and key.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
     base: String,
@@ -112,7 +112,7 @@ impl Config for Endpoint {
     }
 }
 
-/// Sends requests and reads responses within limits.
+/// Sends requests and reads responses within the time and size limits.
 #[derive(Clone)]
 pub(super) struct Transport {
     client: reqwest::Client,
@@ -219,7 +219,8 @@ impl tower::Service<HttpRequestFactory> for Transport {
     }
 }
 
-/// The same request, in whose body no secret of this process stands: a prompt is read by others than the one who holds the key.
+/// The request without secrets of this process in its body: the operator of a model may read prompts and need not
+/// hold those secrets.
 fn without_secrets(mut request: Request) -> Request {
     let redacted = request.body().and_then(Body::as_bytes).map(secrets::redact_json);
     if let Some(Cow::Owned(body)) = redacted {

@@ -1,4 +1,4 @@
-//! How long a server asks to wait, in the words that providers use: headers, fields of the body, sentences.
+//! Reads the wait that a server asks for, in the forms of the providers: headers, fields of the body, sentences.
 
 use chrono::{DateTime, NaiveDateTime};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::domain::time::Timestamp;
 
-/// Longest wait that is believed: a day, in milliseconds.
+/// Longest wait that is accepted: a day, in milliseconds.
 pub(super) const MAX_WAIT_MS: u64 = 86_400_000;
 /// Words in front of a time in a sentence, lower case.
 const BEFORE_A_TIME: [&str; 6] =
@@ -16,7 +16,7 @@ const MAX_SECONDS: f64 = 1e8;
 /// Smallest number of milliseconds since the epoch.
 const EPOCH_MS: f64 = 1e11;
 
-/// What the headers of a refusal ask for, in milliseconds, at most [`MAX_WAIT_MS`].
+/// The wait in the headers of a refusal, in milliseconds, at most [`MAX_WAIT_MS`].
 pub(super) fn from_headers(headers: &HeaderMap, now: Timestamp) -> Option<u64> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     if let Some(ms) = text("retry-after-ms").and_then(|text| text.parse::<f64>().ok()) {
@@ -25,7 +25,7 @@ pub(super) fn from_headers(headers: &HeaderMap, now: Timestamp) -> Option<u64> {
     text(RETRY_AFTER.as_str()).and_then(|value| parse_wait(value, now)).or_else(|| of_resets(headers, now))
 }
 
-/// What the body of a refusal asks for, in milliseconds, at most [`MAX_WAIT_MS`].
+/// The wait in the body of a refusal, in milliseconds, at most [`MAX_WAIT_MS`].
 pub(super) fn from_body(body: &str, now: Timestamp) -> Option<u64> {
     let whole = body.to_ascii_lowercase();
     // As Google writes it, also inside the text of another provider's message.
@@ -131,7 +131,7 @@ fn unit_ms(unit: &str) -> Option<f64> {
     }
 }
 
-/// Whole milliseconds, at most [`MAX_WAIT_MS`]; nothing for what is no wait.
+/// Whole milliseconds, at most [`MAX_WAIT_MS`]; `None` for a number that is no wait.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -31,7 +31,7 @@ impl LimitField {
     }
 }
 
-/// How the schema of an answer is put, the strictest form first.
+/// Form in which the schema of an answer is sent, the strictest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum SchemaForm {
     /// `response_format` of type `json_schema`.
@@ -44,7 +44,7 @@ pub(super) enum SchemaForm {
     Prompt,
 }
 
-/// What differs between models in how a request is put.
+/// The form of requests that a model accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Dialect {
     pub(super) schema: SchemaForm,

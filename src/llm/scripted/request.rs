@@ -10,7 +10,7 @@ use super::script::Scenario;
 pub struct RecordedRequest {
     /// Its purpose: `plan`, `act`, `replan`, `answer`, `embed`.
     pub purpose: String,
-    /// The model asked.
+    /// The requested model.
     pub model: String,
     /// The goal between `<goal>` and `</goal>`, if it is marked.
     pub goal: Option<String>,
@@ -67,8 +67,8 @@ impl Incoming {
         rest.split_once("</goal>").map(|(goal, _)| goal.trim())
     }
 
-    /// What tells the conversation of this request from others: its goal, and for steps their instructions too, as a
-    /// task may carry out several at once.
+    /// Key of the conversation of this request: its goal, and for instruction steps their instructions, too, because
+    /// a task may carry out several at once.
     pub(super) fn conversation(&self, goal: String) -> String {
         if self.purpose == "act" { format!("{goal}\n{}", self.opening) } else { goal }
     }

@@ -1,4 +1,4 @@
-//! What a scripted model says: scenarios by task, turns within them, faults on demand.
+//! Scripts: scenarios by goal, turns within them, faults on demand.
 
 use serde_json::Value;
 
@@ -77,7 +77,7 @@ impl Script {
     }
 }
 
-/// Requests that are refused, as servers do that cannot do what they ask for.
+/// Requests that are refused, as servers refuse requests for features that they lack.
 #[derive(Clone, Copy, Debug)]
 pub struct RefusalRule {
     /// Whether a request, given its body, is one of them.
@@ -90,9 +90,9 @@ pub struct RefusalRule {
 
 /// The turns of one conversation, or of one kind of conversation.
 ///
-/// Requests are told apart by what they say, so concurrent tasks do not disturb each other. Turns are counted for each
-/// goal on its own, and in requests of purpose `act` for each opening message of a goal: one scenario can serve any
-/// number of tasks and steps.
+/// Requests are matched by their content, so that concurrent tasks do not disturb each other. Turns are counted for
+/// each goal on its own, and in requests of purpose `act` for each opening message of a goal: one scenario can serve
+/// any number of tasks and steps.
 #[derive(Clone, Debug, Default)]
 pub struct Scenario {
     /// Part of the goal; empty fits every goal. The goal of a request is what stands between `<goal>` and `</goal>`
@@ -170,7 +170,7 @@ impl Scenario {
 /// One answer.
 #[derive(Clone, Debug)]
 pub struct Turn {
-    /// What is said.
+    /// The reply.
     pub reply: Reply,
     /// Time before it, in milliseconds; the script's when `None`.
     pub latency_ms: Option<u64>,
@@ -204,7 +204,7 @@ impl Turn {
     }
 }
 
-/// What a model says.
+/// A reply of the scripted model.
 #[derive(Clone, Debug)]
 pub enum Reply {
     /// A value, as JSON text.
@@ -217,7 +217,7 @@ pub enum Reply {
     Body(Value),
 }
 
-/// What can go wrong.
+/// A fault on demand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Status 429, with `Retry-After` when seconds are given.

@@ -8,7 +8,7 @@ use super::{MAX_CALLS, TextualCalls, UNREADABLE, WrittenCall, json, names, pytho
 use crate::domain::tool::{ToolSpec, resolve_name};
 use crate::llm::structured::{first_value, places};
 
-/// What begins a call, lower case.
+/// Marks that begin a call, lower case.
 const MARKS: [&str; 24] = [
     "<tool_call",
     "<toolcall",
@@ -35,7 +35,7 @@ const MARKS: [&str; 24] = [
     "<|assistant tool",
     "✿function✿",
 ];
-/// What ends a call whose begin the server has eaten, lower case.
+/// Marks that end a call whose beginning the server has removed, lower case.
 const ENDS: [&str; 4] = ["</tool_call>", "</function_call>", "</toolcall>", "</tool_calls>"];
 /// Words before a value that are no name of a tool.
 const NO_NAMES: [&str; 9] = ["json", "function", "commentary", "to", "assistant", "call", "code", "name", "tool_call"];
@@ -53,7 +53,8 @@ pub(super) fn calls(text: &str, offered: &[Arc<ToolSpec>]) -> Option<TextualCall
         calls.extend(pythonic::one(words(region).trim()).map(|(call, _)| call));
     }
     if calls.is_empty() {
-        // A word that only looks like a mark is part of an answer; what tries to be a call is told.
+        // A word that only resembles a mark is part of an answer; an attempt at a call becomes an unreadable call, so
+        // that the model learns of it.
         let tries = region.contains('{') || region.contains("</") || preface.trim().is_empty();
         let name = last_name(&words(region)).unwrap_or_else(|| UNREADABLE.to_owned());
         calls.extend(tries.then(|| WrittenCall::new(&name, Value::String(region.to_owned()))));

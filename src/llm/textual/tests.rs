@@ -138,7 +138,7 @@ fn an_answer_is_no_call() {
 }
 
 #[test]
-fn a_call_that_is_cut_is_told_and_not_made_with_half_an_argument() {
+fn a_call_that_is_cut_is_returned_and_not_made_with_half_an_argument() {
     for text in [
         "<function=calculate><parameter=path>a</parameter><parameter=expression>6*7 and",
         "<function=calculate><parameter=expression>6*7",
