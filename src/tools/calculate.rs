@@ -85,7 +85,7 @@ fn evaluate(expression: &str) -> Result<Value, String> {
     Ok(json!({ "value": value, "exact": written.exact }))
 }
 
-/// `expression` without the words that only ask for it, and without the end of its sentence.
+/// `expression` without the words of a question around it, and without the end of its sentence.
 fn bare(expression: &str) -> &str {
     let mut text = expression.trim().trim_end_matches([' ', '?', '=']).trim_end();
     if let Some(sentence) = text.strip_suffix('.') {

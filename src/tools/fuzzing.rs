@@ -12,7 +12,8 @@ pub fn checked_sql(text: &str, postgres: bool) -> Result<String, String> {
     sql::checked(text, postgres)
 }
 
-/// The literal address that a URL names which may be asked with nothing opened; `None` for a refused URL, and for a name.
+/// The literal address that a URL names, when it may be reached without an entry of the allow-list; `None` for a
+/// refused URL, and for a name.
 #[must_use]
 pub fn open_address(text: &str) -> Option<IpAddr> {
     http::open_address(text)

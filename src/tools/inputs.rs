@@ -1,4 +1,5 @@
-//! What every tool does with its input: read the arguments, refuse with an audit line, leave the async threads alone.
+//! Input handling of every tool: reads the arguments, refuses with an audit line, and keeps blocking work off the
+//! async threads.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -7,7 +8,7 @@ use tracing::Span;
 use super::ToolContext;
 use crate::domain::failure::Failure;
 
-/// The `type` of a parameter that takes any JSON value. Some endpoints refuse a parameter without a type.
+/// The `type` of a parameter that is text and accepts JSON in place of its text. The model sees `text` only.
 pub(crate) const ANY_TYPE: [&str; 6] = ["object", "array", "string", "number", "boolean", "null"];
 
 /// The `type` of a parameter that is text, and takes JSON to write it as its text. A model is told text alone.
@@ -52,14 +53,14 @@ pub(crate) fn refused(tool: &str, context: &ToolContext, reason: impl std::fmt::
 /// Runs `work` where blocking is allowed. When the caller is dropped, `work` still ends by itself: it must be bounded.
 ///
 /// # Errors
-/// Those of `work`, or a failure of class permanent when it panicked.
+/// The result of `work`, or a failure of class permanent when it panicked.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
     let span = Span::current();
     match tokio::task::spawn_blocking(move || span.in_scope(work)).await {
         Ok(outcome) => outcome,
-        Err(error) if error.is_panic() => Err(Failure::permanent("the tool broke down; this is a fault of qron")),
+        Err(error) if error.is_panic() => Err(Failure::permanent("the tool panicked; this is a fault of qron")),
         Err(_) => Err(Failure::transient("the program is shutting down")),
     }
 }

@@ -1,4 +1,4 @@
-//! What agents can do: the toolbox, and one file for each tool.
+//! Tools: the toolbox, and one file for each tool.
 //!
 //! Policy lives here, in code outside the model: allow-lists, schemas, time and size limits. Arguments come from a model
 //! and are hostile until checked; output is data.
@@ -63,7 +63,7 @@ pub struct Settings {
     /// Limits of a task and its descendants together: section `[tree]`.
     #[serde(skip)]
     pub tree: TreeBudget,
-    /// What a task that must be approved before it runs is asked with: section `[approvals]`.
+    /// Approval policy for tasks that must be approved: section `[approvals]`.
     #[serde(skip)]
     pub approvals: ApprovalPolicy,
     /// Time limit of one call, in milliseconds.
@@ -141,7 +141,7 @@ const fn default_sql_timeout_ms() -> u64 {
     10_000
 }
 
-/// Who calls a tool, and for what.
+/// Context of a tool call.
 #[derive(Clone, Debug)]
 pub struct ToolContext {
     /// The task.
@@ -161,9 +161,9 @@ pub struct ToolContext {
 /// A tool.
 #[async_trait]
 pub trait Tool: Send + Sync {
-    /// What it is.
+    /// Describes the tool.
     fn spec(&self) -> ToolSpec;
-    /// Arguments as the tool wants them, from those that were given and are yet to be checked.
+    /// Arguments in the form that the tool requires, from the given ones, before they are checked.
     fn prepare(&self, arguments: Value) -> Value {
         arguments
     }
@@ -177,7 +177,7 @@ pub trait Tool: Send + Sync {
 pub struct ToolboxError {
     /// The key below `tools`.
     pub key: String,
-    /// What is wrong with it, and what is allowed.
+    /// What is wrong, and what is allowed.
     pub reason: String,
 }
 

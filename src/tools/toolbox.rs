@@ -1,4 +1,4 @@
-//! The toolbox: what stands between a call that a model asks for and the tool that does it.
+//! The toolbox: checks a call that a model requests, and runs the tool.
 //!
 //! Allow-list, schema, time limit, size limit, metrics: the same for every tool, so that no tool can forget one.
 
@@ -36,7 +36,7 @@ use crate::telemetry::{known_labels, metrics, secrets};
 
 /// Bytes of a large output that stay in the run.
 const PREVIEW_BYTES: usize = 1000;
-/// Violations of a schema that are told at once.
+/// Most violations of a schema in one error.
 const MAX_VIOLATIONS: usize = 5;
 
 /// The tools of this process. Cheap to clone.
@@ -99,7 +99,7 @@ impl Toolbox {
     /// The same toolbox with one tool more.
     ///
     /// # Errors
-    /// When a tool of that name is there already, or its schema is none: nobody can put a tool in another's place.
+    /// When a tool of that name exists, or its schema is invalid: no tool can replace another one.
     pub fn with(mut self, tool: Arc<dyn Tool>) -> Result<Self, ToolboxError> {
         let spec = tool.spec();
         let name = spec.name.clone();
@@ -179,7 +179,7 @@ impl Toolbox {
             Ok(Ok(outcome)) => outcome?,
             Ok(Err(error)) if error.is_panic() => {
                 tracing::error!(tool = %name, task = %context.task_id, "tool panicked");
-                return Err(Failure::permanent(format!("tool {name} broke down; this is a fault of the tool")));
+                return Err(Failure::permanent(format!("tool {name} panicked; this is a fault of the tool")));
             }
             Ok(Err(_)) => return Err(Failure::new(FailureClass::Cancelled, format!("tool {name} was stopped"))),
             Err(_) => {
@@ -187,7 +187,7 @@ impl Toolbox {
                 return Err(Failure::timeout(format!("tool {name} did not end within {limit} ms")));
             }
         };
-        // Before it is shortened: half a secret is not recognised.
+        // Redacted before it is shortened, because half a secret is not recognised.
         self.shorten(name, context, without_secrets(Ok(output))?).await
     }
 
@@ -235,7 +235,7 @@ impl Toolbox {
         self.workspace.begin(task, created)
     }
 
-    /// The output of a tool that became the artifact `name` of `task`.
+    /// Loads the output of a tool that became the artifact `name` of `task`.
     ///
     /// # Errors
     /// When the artifact is gone or cannot be read.
@@ -265,7 +265,7 @@ fn workspace_failure(error: &std::io::Error) -> Failure {
     Failure::transient(format!("the folders of tasks (tools.workspace): {error}"))
 }
 
-/// What a tool says when the store failed it.
+/// The failure of a tool when the store failed.
 pub(super) fn store_failure(error: &crate::store::StoreError) -> Failure {
     let class = if error.is_transient() { FailureClass::Transient } else { FailureClass::Permanent };
     Failure::new(class, error.to_string())

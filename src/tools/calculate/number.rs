@@ -126,7 +126,7 @@ impl Number {
         Self::near(value, value * (relative.exp() - 1.0) * 2.0 + value * STEP * (b * a.ln()).abs())
     }
 
-    /// The sign of `self - other`; `None` when it cannot be told.
+    /// The sign of `self - other`; `None` when the uncertainty leaves it open.
     pub(super) fn compare(&self, other: &Self) -> Result<Option<std::cmp::Ordering>, String> {
         if let (Self::Exact(left), Self::Exact(right)) = (self, other) {
             return Ok(Some(left.cmp(right)));
@@ -187,7 +187,7 @@ fn whole_power(base: &BigRational, power: &BigInt) -> Result<Number, String> {
     }
 }
 
-/// The root of `base` that the denominator of `power` asks for, when it is a fraction itself.
+/// The root of `base` that a fractional `power` requires.
 fn exact_root(base: &BigRational, power: &BigRational) -> Option<BigRational> {
     let degree = power.denom().to_u32().filter(|degree| *degree <= 64)?;
     if base.is_negative() {

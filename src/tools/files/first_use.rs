@@ -9,7 +9,7 @@ use crate::domain::time::Timestamp;
 /// When the task was created; `None` once its run has used the folder.
 type Expected = Arc<Mutex<Option<Timestamp>>>;
 
-/// The runs under way that have not used their folder yet. Cheap to clone.
+/// The running attempts that have not used their folder yet. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FirstUses(Arc<Mutex<HashMap<TaskId, Expected>>>);
 

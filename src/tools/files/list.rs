@@ -16,7 +16,7 @@ use crate::domain::tool::{Effect, ToolResult, ToolSpec};
 
 /// Most entries of one answer.
 const MAX_ENTRIES: usize = 1000;
-/// Deepest folder looked into.
+/// Deepest folder that is listed.
 const MAX_DEPTH: usize = 16;
 
 /// The tool `list_files`.
@@ -26,7 +26,7 @@ pub struct ListFiles {
 }
 
 impl ListFiles {
-    /// Lists what is in `workspace`.
+    /// Lists the files in `workspace`.
     #[must_use]
     pub const fn new(workspace: Workspace) -> Self {
         Self { workspace }
@@ -76,7 +76,7 @@ impl Tool for ListFiles {
     }
 }
 
-/// Adds what is in `folder` to `found`; `Ok(true)` when something was left out. Links are listed, never followed.
+/// Adds the entries of `folder` to `found`; `Ok(true)` when something was left out. Links are listed, never followed.
 fn collect(folder: &Dir, path: &Path, depth: usize, found: &mut Vec<Value>) -> io::Result<bool> {
     let mut truncated = false;
     for entry in folder.entries()? {

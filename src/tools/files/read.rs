@@ -62,7 +62,7 @@ impl Tool for ReadFile {
     }
 }
 
-/// The failure that the model is told.
+/// The failure that the model gets.
 pub(super) fn fail(tool: &str, context: &ToolContext, error: FileError) -> Failure {
     match error {
         FileError::Refused(reason) => refused(tool, context, reason),

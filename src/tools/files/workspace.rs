@@ -27,7 +27,7 @@ pub(super) const OWN_PREFIX: &str = ".qron-";
 /// task was created.
 const MARKERS: &str = ".qron";
 
-/// Where the folders of the tasks are, whose they are, and how large a file may be.
+/// Folders of the tasks: where they are, which store they belong to, and how large a file may be.
 ///
 /// Several stores may use one workspace, and people may keep folders of their own in it. Each folder that a file tool creates
 /// has a marker beside it, out of the tools' reach, that names the store of its task. Only marked folders are ever removed.
@@ -50,7 +50,7 @@ pub(super) enum FileError {
 
 impl Workspace {
     /// Folders below `root` for the tasks of the store whose identity is `store`, with files of at most `max_bytes`.
-    /// A file tool creates what is missing when it is called.
+    /// A file tool creates missing folders when it is called.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>, max_bytes: usize, store: impl Into<Arc<str>>) -> Self {
         Self { root: root.into(), max_bytes, store: store.into(), first_uses: FirstUses::default() }
@@ -160,7 +160,8 @@ impl Workspace {
         if !self.is_of_this_store(&root, &name)? {
             return Ok(());
         }
-        // The marker goes last: when the folder cannot be removed now, the next round finds it again.
+        // The marker is removed last: when the folder cannot be removed now, the next pass of the retention finds it
+        // again.
         unless_gone(root.remove_dir_all(&name))?;
         unless_gone(root.remove_file(Path::new(MARKERS).join(note_of(&name))))?;
         unless_gone(root.remove_file(Path::new(MARKERS).join(&name)))
@@ -281,7 +282,7 @@ fn close(root: &Dir, name: &str, access: Access) -> io::Result<()> {
     }
 }
 
-/// What is gone already need not be removed.
+/// A missing file or folder needs no removal.
 fn unless_gone(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -313,7 +314,7 @@ impl FileError {
 
 /// Opens a regular file that has one name only.
 ///
-/// Without waiting: a named pipe would block for ever. Of a file with a second name nobody can say whose it is.
+/// Without waiting: a named pipe would block for ever. The owner of a file with a second name is unknown.
 fn open_regular(folder: &Dir, path: &Path) -> Result<File, FileError> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);

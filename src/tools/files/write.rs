@@ -151,7 +151,7 @@ impl Writing {
         }
     }
 
-    /// The content of the file that is about to be written; what is no ordinary file is refused.
+    /// The content of the file that is about to be written; anything but an ordinary file is refused.
     fn existing(&self, folder: &Dir, name: &Path) -> Result<Option<Vec<u8>>, FileError> {
         match folder.symlink_metadata(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -1,4 +1,4 @@
-//! What a response means to the model: a result, or a failure of the right class.
+//! Turns a response into a result for the model, or a failure of the right class.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -25,9 +25,9 @@ const USEFUL: &[&str] = &[
     "retry-after",
     "x-total-count",
 ];
-/// Bytes of an error body that are told.
+/// Bytes of an error body that are returned to the agent.
 const ERROR_BODY: usize = 500;
-/// Longest response header told, in bytes.
+/// Longest response header that is returned, in bytes.
 const HEADER_VALUE: usize = 1000;
 
 /// The outcome of a request that was answered.

@@ -31,7 +31,7 @@ use crate::domain::failure::Failure;
 use crate::domain::id::derived;
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
 
-/// The literal address that a URL names which may be asked with nothing opened.
+/// The literal address that a URL names, when it may be reached without an entry of the allow-list.
 #[cfg(feature = "fuzzing")]
 pub(super) fn open_address(text: &str) -> Option<std::net::IpAddr> {
     let url = read_url(text, &AllowList::default()).ok()?;
@@ -98,7 +98,7 @@ impl From<Verb> for Method {
     }
 }
 
-/// Why no answer came back.
+/// Why a request has no answer.
 enum RequestError {
     /// Policy forbids going on.
     Refused(String),

@@ -1,4 +1,5 @@
-//! Which addresses are closed to a tool whose input comes from a model: pure, by the registries of special addresses.
+//! Closed addresses, which a tool with input from a model must not reach: pure, by the IANA registries of special
+//! addresses.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -78,7 +79,7 @@ const fn private(network: IpNetwork, kind: &'static str) -> (IpNetwork, ClosedRa
 }
 
 /// Closed ranges, the more particular ones first. What follows is IANA's registries of special-purpose addresses, plus
-/// the metadata services of clouds, which hand credentials to whoever asks.
+/// the metadata services of clouds, which return credentials without authentication.
 const RANGES: &[(IpNetwork, ClosedRange)] = &[
     closed(IpNetwork::v4(169, 254, 169, 254, 32), "a metadata service"),
     closed(IpNetwork::v4(169, 254, 170, 2, 32), "a metadata service"),
@@ -132,7 +133,7 @@ pub fn closed_by_nature(address: IpAddr) -> Option<ClosedRange> {
     outside.then_some(ClosedRange { kind: "not given out for use (RFC 4291)", by_host: false })
 }
 
-/// What the configuration opens: hosts by name, and networks.
+/// Hosts and networks that the configuration opens.
 #[derive(Clone, Debug, Default)]
 pub struct AllowList {
     hosts: Vec<String>,

@@ -1,4 +1,4 @@
-//! Where a request may go and what it may carry: pure rules about URLs, headers and redirects.
+//! Rules about the target of a request: pure checks of URLs, headers and redirects.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -92,7 +92,7 @@ pub(super) fn check_url(url: &Url, allow: &AllowList) -> Result<(), String> {
     Ok(())
 }
 
-/// The request headers that the model asks for.
+/// The request headers that the model sets.
 ///
 /// # Errors
 /// The reason, naming the header; never its value.
@@ -128,7 +128,7 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// The request that a redirect asks for (RFC 9110, section 15.4); `None` when the answer is none.
+    /// The request of a redirect (RFC 9110, section 15.4); `None` when the answer is none.
     ///
     /// # Errors
     /// The reason why it must not be followed.

@@ -1,4 +1,4 @@
-//! What queries may name: functions, types and tables. A name that is in no list here is refused.
+//! Lists of the functions, types and tables that queries may name. Any other name is refused.
 //!
 //! The functions compute from their arguments. None acts, waits, reads files or settings, runs text as a query, or tells
 //! about other sessions.

@@ -1,8 +1,8 @@
 //! `sql_query`: one reading query on a configured database.
 //!
-//! Three locks, any of which would do: the database is opened or entered as a reader, the transaction is read-only and
-//! rolled back, and the text is parsed and must be a single SELECT that calls no functions but those of a list.
-//! How many queries a database carries out at a time is limited.
+//! Three locks, any of which would do: the database is opened or entered as a reader, the transaction is read-only
+//! and rolled back, and the text is parsed and must be a single SELECT that calls only functions of a list. The
+//! number of concurrent queries of a database is limited.
 
 mod lists;
 mod postgres;
@@ -54,7 +54,7 @@ struct Database {
     engine: Engine,
     limits: QueryLimits,
     permits: QueryPermits,
-    /// Functions that the configuration allows beside those of the list, in lower case.
+    /// Functions that the configuration allows in addition to the list, in lower case.
     functions: BTreeSet<String>,
 }
 
@@ -63,7 +63,7 @@ enum Engine {
     Postgres(Box<Postgres>),
 }
 
-/// What one answer may cost.
+/// Limits of one answer.
 #[derive(Clone, Copy)]
 struct QueryLimits {
     rows: usize,
@@ -80,7 +80,7 @@ struct Rows {
 }
 
 impl Rows {
-    /// Takes a row in; `false` when it is one too many.
+    /// Takes a row; `false` when there are too many.
     fn push(&mut self, row: Value, bytes: usize, limits: QueryLimits) -> bool {
         if self.found.len() >= limits.rows || self.bytes + bytes > MAX_BYTES {
             self.truncated = true;
@@ -92,7 +92,7 @@ impl Rows {
     }
 }
 
-/// Why there is no answer. The name of the database is put before it.
+/// Why a query has no answer. The name of the database is put before it.
 enum SqlError {
     /// Policy forbids the query.
     Refused(String),
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_url_is_told_by_the_name_of_its_database() {
+    fn a_bad_url_is_reported_by_the_name_of_its_database() {
         for url in ["mysql://root:hunter2@x/y", "sqlite://", "postgres://a:hunter2@host:port/x", "hunter2"] {
             let text = told(settings(url));
             assert!(text.starts_with("tools.sql.sales.url: ") && !text.contains("hunter2"), "{text}");

@@ -23,7 +23,7 @@ use super::{MAX_BYTES, MAX_MESSAGE, QueryLimits, Rows, SqlError, timed_out};
 use crate::domain::failure::Failure;
 use crate::domain::json;
 
-/// What the server gets to stop by itself before the query is cancelled and the connection is cut.
+/// Time that the server has to stop a query by itself before the query is cancelled and the connection is closed.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// One PostgreSQL database.
@@ -78,7 +78,7 @@ async fn query(
     (rows.map(|(rows, _)| rows), is_clean)
 }
 
-/// The rows, and whether the server has told all of them.
+/// The rows, and whether the server has sent all of them.
 async fn read(
     transaction: &Transaction<'_>,
     checked: &CheckedQuery,

@@ -33,7 +33,7 @@ pub(super) const MAX_QUERY: usize = 20_000;
 /// Most functions that a query calls.
 const MAX_CALLS: usize = 200;
 
-/// Whose language a query is in.
+/// SQL dialect of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     Postgres,
@@ -45,7 +45,7 @@ pub(super) enum Dialect {
 pub(super) struct CheckedQuery {
     /// The query, written out by the parser.
     pub(super) text: String,
-    /// What the catalogue of the database must be asked about.
+    /// Names that the catalogue of the database must be checked for.
     pub(super) named: CatalogueNames,
 }
 
@@ -64,7 +64,7 @@ pub(super) struct CatalogueNames {
     pub(super) types: BTreeSet<String>,
 }
 
-/// Checks a query. `more` are functions that are allowed beside those of the list, in lower case.
+/// Checks a query. `more` are functions that are allowed in addition to the list, in lower case.
 ///
 /// # Errors
 /// The reason, naming what is not allowed.
@@ -188,7 +188,7 @@ impl QueryGuard<'_> {
         }
     }
 
-    /// A type that a value is cast to: one of the lists, or one that the catalogue is asked about.
+    /// A type that a value is cast to: one of the lists, or one that the catalogue is checked for.
     fn data_type(&mut self, data_type: &DataType) -> ControlFlow<String> {
         if self.dialect == Dialect::Sqlite {
             // A type in SQLite is no more than an affinity.
@@ -214,7 +214,7 @@ impl QueryGuard<'_> {
             }
         };
         let name = name.filter(|name| {
-            // Names of the catalogue's own types are all known; others are asked about.
+            // The catalogue's own type names are all known; other names are checked against the catalogue.
             let is_closed = name.starts_with("reg") || name.starts_with("pg_") || name == "xml";
             POSTGRES_TYPES.contains(name) || !is_closed
         });

@@ -1,4 +1,4 @@
-//! How many queries one database carries out at a time. The others wait for a place, but not for long.
+//! Limits how many queries run on a database at once. Further queries wait for a permit, but not for long.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,27 +8,27 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::SqlError;
 use crate::domain::failure::Failure;
 
-/// The places of one database.
+/// The permits of one database.
 #[derive(Debug)]
 pub(super) struct QueryPermits {
     free: Arc<Semaphore>,
     count: usize,
 }
 
-/// A place: free again once this is dropped.
+/// A permit: free again once this is dropped.
 #[derive(Debug)]
 pub(super) struct QueryPermit {
     _permit: OwnedSemaphorePermit,
 }
 
 impl QueryPermits {
-    /// `count` places, at least one.
+    /// `count` permits, at least one.
     pub(super) fn new(count: usize) -> Self {
         let count = count.clamp(1, Semaphore::MAX_PERMITS);
         Self { free: Arc::new(Semaphore::new(count)), count }
     }
 
-    /// Takes a place, waiting at most for `time`.
+    /// Takes a permit, waiting at most for `time`.
     pub(super) async fn take(&self, time: Duration) -> Result<QueryPermit, SqlError> {
         let waiting = Arc::clone(&self.free).acquire_owned();
         match tokio::time::timeout(time, waiting).await {

@@ -1,4 +1,4 @@
-//! SQLite: opened for reading, told to stay so, and asked before each thing a query does.
+//! SQLite: opened read-only, with an authorizer that checks each operation of a query.
 //!
 //! A query ends at its time limit for three reasons: SQLite looks at the clock between the steps of its machine, the
 //! functions that may take long within one step look at it themselves (see [`functions`]), and the caller interrupts
@@ -28,11 +28,11 @@ use super::query_permits::QueryPermit;
 use super::{MAX_BYTES, MAX_MESSAGE, MAX_PARAMS, QueryLimits, Rows, SqlError, timed_out};
 use crate::domain::failure::Failure;
 
-/// Steps of SQLite's machine between two looks at the clock.
+/// Steps of SQLite's machine between two checks of the clock.
 const STEPS: i32 = 200;
 /// Longest wait for a writer.
 const BUSY: Duration = Duration::from_secs(2);
-/// How far past its time limit a query may be before its caller is told, whatever the file system does.
+/// How long after its time limit a query's caller is answered at the latest, whatever the file system does.
 const GRACE: Duration = Duration::from_secs(2);
 /// Most memory of all SQLite queries of this process together, in bytes. Sorting and temporary tables count: a query writes
 /// no temporary files.
@@ -164,7 +164,7 @@ fn authorize(context: &AuthContext<'_>) -> Authorization {
     let is_allowed = match context.action {
         AuthAction::Select
         | AuthAction::Recursive
-        // What a full-text table asks before it answers.
+        // Operations of a full-text table before it answers.
         | AuthAction::Pragma { pragma_name: "data_version", pragma_value: None } => true,
         AuthAction::Read { table_name, .. } => !is_sqlite_inside(&table_name.to_ascii_lowercase()),
         AuthAction::Function { function_name } => {

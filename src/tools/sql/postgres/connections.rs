@@ -19,12 +19,12 @@ use crate::domain::failure::Failure;
 
 /// Time limit to connect, and to tell the server to cancel a query.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection is kept while nobody needs it.
+/// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_secs(30);
-/// How long a connection is used at all, so that changes of rights and addresses get about.
+/// Longest use of a connection, so that changes of rights and addresses take effect.
 const MAX_AGE: Duration = Duration::from_mins(10);
 
-/// Where connections come from.
+/// Pool of connections to one server.
 pub(super) struct Connections {
     config: Config,
     idle: Arc<Mutex<Vec<Connection>>>,
@@ -54,7 +54,7 @@ impl Connections {
         Self { config, idle: Arc::default() }
     }
 
-    /// A connection for the query that has `permit`: one that was kept, or a new one.
+    /// A connection for the query that holds `permit`: a kept one, or a new one.
     pub(super) async fn take(&self, permit: QueryPermit) -> Result<BorrowedConnection, SqlError> {
         let kept = {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -89,7 +89,7 @@ impl BorrowedConnection {
         let Some(mut connection) = self.connection.take() else { return };
         connection.free_since = Instant::now();
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-        // Ends what is still kept by then, so that a server is not held busy by a program that asks it nothing.
+        // Closes the connections that are still kept by then, so that an idle program does not hold a server busy.
         let idle = Arc::clone(&self.idle);
         tokio::spawn(async move {
             tokio::time::sleep(IDLE).await;

@@ -7,7 +7,7 @@ use super::query_clock::{QueryClock, TimeLimitReached};
 enum Part {
     /// Any characters, or none.
     Many,
-    /// One character, whichever it is.
+    /// Any one character.
     One,
     /// This character.
     Exactly(char),
@@ -114,7 +114,7 @@ impl Pattern {
     }
 }
 
-/// Reads a set of GLOB whose `[` stands before `at`; gives back where the pattern goes on.
+/// Reads a set of GLOB whose `[` stands before `at`; returns where the pattern continues.
 fn set(letters: &[char], mut at: usize) -> (Part, usize) {
     let negated = letters.get(at) == Some(&'^');
     at += usize::from(negated);

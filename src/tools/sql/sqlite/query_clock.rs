@@ -3,21 +3,21 @@
 use std::cell::Cell;
 use std::time::Instant;
 
-/// Steps between two looks at the time. A step takes some nanoseconds, a look about thirty.
+/// Steps between two checks of the time. A step takes some nanoseconds, a check about thirty.
 const STEPS: usize = 1024;
 
-/// The time of the query is over.
+/// The time limit of the query is reached.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TimeLimitReached;
 
-/// Tells when the time of a query is over, at little cost a step.
+/// Checks the time limit of a query, at little cost for each step.
 pub(super) struct QueryClock {
     deadline: Instant,
     left: Cell<usize>,
 }
 
 impl QueryClock {
-    /// The clock of one call of a function; the time is looked at once before the first step.
+    /// The clock of one call of a function. It checks the time once before the first step.
     pub(super) fn start(deadline: Instant) -> Result<Self, TimeLimitReached> {
         let clock = Self { deadline, left: Cell::new(STEPS) };
         clock.check()?;
