@@ -57,7 +57,7 @@ impl MemoryAccess<'_> {
 
     fn recall_failed(&self, reason: &str) -> Vec<RecalledMemory> {
         metrics::MEMORY_RECALLS.inc(["error"]);
-        self.warn(EventKind::RecallFailed, format!("plans without memory: {reason}"));
+        self.warn(EventKind::RecallFailed, format!("the plan is made without memories: {reason}"));
         Vec::new()
     }
 
@@ -84,7 +84,7 @@ impl MemoryAccess<'_> {
             Ok(Err(failure)) => failure.to_string(),
             Err(_) => "the model took too long".to_owned(),
         };
-        self.warn(EventKind::EmbeddingFailed, format!("memory goes by words alone: {reason}"));
+        self.warn(EventKind::EmbeddingFailed, format!("memory is searched by words alone, without an embedding: {reason}"));
         None
     }
 

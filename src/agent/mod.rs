@@ -251,7 +251,7 @@ impl Agent {
         };
         let Some(state) = checkpoint else { return Machine::new(setup) };
         Machine::resume(setup.clone(), state).or_else(|unreadable| {
-            let message = format!("starts over: {unreadable}");
+            let message = format!("the run starts over: {unreadable}");
             recorder.note(Event::new(EventKind::CheckpointDiscarded, message, clock::now()).level(Level::Warn));
             Machine::new(setup)
         })

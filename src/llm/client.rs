@@ -163,7 +163,7 @@ impl ModelClient {
                 }
             };
             if negotiation.adapt(model, &error, features) {
-                tracing::info!(model = %model.name, %error, dialect = ?negotiation.dialect(), "asking again");
+                tracing::info!(model = %model.name, %error, dialect = ?negotiation.dialect(), "trying again in another dialect");
                 metrics::MODEL_RETRIES.inc([&model.name, failure.class.as_str()]);
                 continue;
             }

@@ -246,7 +246,7 @@ fn cut(mismatch: &Mismatch, max_output_tokens: u32, once: bool) -> Mismatch {
 /// The request was repaired once already: another attempt at the task would do no better, so the class is permanent.
 fn unusable(model: &Model, request: &ModelRequest, mismatch: &Mismatch, repairs: u32) -> Failure {
     let schema = request.schema.as_ref().map_or("", |schema| schema.name);
-    let before = if repairs == 0 { "" } else { ", and neither did the one before it" };
+    let before = if repairs == 0 { "" } else { ", and its answer before that was unusable, too" };
     Failure::permanent(format!("model {:?} gave no usable {schema}: {}{before}", model.name, mismatch.summary))
 }
 

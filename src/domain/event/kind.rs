@@ -74,7 +74,7 @@ event_kinds! {
     OutputLimitRaised, "output_limit_raised", "A model's answer was cut off, and the run asks again with more room.";
     RecallFailed, "recall_failed", "The run plans without memories of earlier tasks.";
     RememberFailed, "remember_failed", "The run could not be kept as a memory.";
-    EmbeddingFailed, "embedding_failed", "The embedding model failed, and memory goes by words alone.";
+    EmbeddingFailed, "embedding_failed", "The embedding model failed, and memory is searched by words alone.";
     Fired, "fired", "A schedule made the task.";
     FiringSkipped, "firing_skipped", "A firing of a schedule became no task, with the reason.";
     FiringsMissed, "firings_missed", "Several firings of a schedule were missed, with their range and number.";
