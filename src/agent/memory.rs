@@ -84,7 +84,10 @@ impl MemoryAccess<'_> {
             Ok(Err(failure)) => failure.to_string(),
             Err(_) => "the model took too long".to_owned(),
         };
-        self.warn(EventKind::EmbeddingFailed, format!("memory is searched by words alone, without an embedding: {reason}"));
+        self.warn(
+            EventKind::EmbeddingFailed,
+            format!("memory is searched by words alone, without an embedding: {reason}"),
+        );
         None
     }
 

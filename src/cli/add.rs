@@ -1,4 +1,4 @@
-//! `qron add`.
+//! `qron add`: submits a task.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(super) struct Add {
     /// Id of a task that must be completed first, or its beginning; may be repeated
     #[arg(long = "after", value_name = "ID")]
     depends_on: Vec<String>,
-    /// What this task does when one of those fails: block (as without this option), or continue
+    /// What this task does when a task of --after fails: block (the default), or continue
     #[arg(long, value_name = "WHAT", value_parser = ["block", "continue"])]
     on_dependency_failure: Option<String>,
     /// Id of the task that it is a part of, or its beginning: "qron list --parent ID" lists the parts
@@ -44,7 +44,7 @@ pub(super) struct Add {
     /// Unique key: while a task holds it, adding another with the same key returns that task
     #[arg(long, value_name = "KEY")]
     unique_key: Option<String>,
-    /// How long the task holds the key: alive (until it has ended), forever, or a period such as 15m
+    /// How long the task holds the key: alive (until it has ended; the default), forever, or a period such as 15m
     #[arg(long, value_name = "PERIOD", requires = "unique_key")]
     unique_for: Option<String>,
     /// Watch it until it ends; exit code 1 when it does not complete
@@ -64,7 +64,7 @@ impl Add {
         let id = submitted.task.id.to_string();
         if follow {
             if !json {
-                output::line(&format!("{} {id}", if submitted.created { "added" } else { "already there:" }))?;
+                output::line(&format!("{} {id}", outcome(&submitted)))?;
             }
             return show::follow(client, &id, json).await;
         }
@@ -72,10 +72,10 @@ impl Add {
             return output::json(&submitted);
         }
         let status = submitted.task.status;
-        let said = if submitted.created { "added" } else { "already there:" };
-        output::line(&format!("{said} {id} ({status}); see \"qron show {id} --follow\""))?;
+        let outcome = outcome(&submitted);
+        output::line(&format!("{outcome} {id} ({status}); follow it with: qron show {id} --follow"))?;
         if let Some(waits) = &submitted.task.waits {
-            output::note(&format!("it {}", waits.text));
+            output::note(&format!("the task {}", waits.text));
         }
         Ok(())
     }
@@ -94,7 +94,12 @@ impl Add {
     }
 }
 
-/// So long from now, by the clock of this machine.
+/// What happened to the submitted task: its unique key or id may belong to an earlier one.
+const fn outcome(submitted: &Submitted) -> &'static str {
+    if submitted.created { "added" } else { "already there:" }
+}
+
+/// The time that is `length` from now by the clock of this machine, in RFC 3339.
 fn from_now(length: Duration) -> Value {
     Value::from(clock::now().plus_millis(i64::try_from(length.as_millis()).unwrap_or(i64::MAX)).to_rfc3339())
 }

@@ -1,4 +1,4 @@
-//! `qron agents`.
+//! `qron agents`: lists the agents of all replicas.
 
 use clap::Args;
 
@@ -32,9 +32,9 @@ impl Agents {
             let cells = [
                 output::cell(&agent.name, 24),
                 health.to_owned(),
-                model(agent),
+                model_state(agent),
                 format!("{}/{}", agent.in_flight, agent.capacity),
-                output::moment(&agent.updated_at),
+                output::relative_time(&agent.updated_at),
                 format!("{:.0} %", agent.cpu * 100.0),
                 format!("{} MiB", agent.memory_bytes / (1024 * 1024)),
                 output::cell(&agent.capabilities.join(", "), 60),
@@ -43,25 +43,26 @@ impl Agents {
             output::add(&mut table, cells);
         }
         output::show(&table)?;
-        // Replicas of one store count the same tasks.
+        // Every replica counts the same tasks of the shared store, so the counts are not added up.
         let waiting = listing.items.iter().map(|agent| agent.waiting_for_model).max().unwrap_or(0);
         let mut causes: Vec<&str> =
             listing.items.iter().filter_map(|agent| Some(agent.model_away.as_ref()?.cause.as_str())).collect();
         causes.sort_unstable();
         causes.dedup();
         if !causes.is_empty() {
-            output::note(&format!("{waiting} due tasks need a model: {}", causes.join("; ")));
+            let tasks = if waiting == 1 { "1 due task waits".to_owned() } else { format!("{waiting} due tasks wait") };
+            output::note(&format!("{tasks} for a model: {}", causes.join("; ")));
         }
         Ok(())
     }
 }
 
-/// Whether the agent can ask a model, in a few words.
-fn model(agent: &AgentView) -> String {
+/// The state of the agent's model for the column MODEL: `ok`, `none`, or since when it does not answer.
+fn model_state(agent: &AgentView) -> String {
     match &agent.model_away {
         None => "ok".to_owned(),
         Some(away) => match &away.since {
-            Some(since) => format!("{} away since {}", away.model, output::moment(since)),
+            Some(since) => format!("{} away since {}", away.model, output::relative_time(since)),
             None => "none".to_owned(),
         },
     }

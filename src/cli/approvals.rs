@@ -1,4 +1,4 @@
-//! `qron approvals`.
+//! `qron approvals`: lists what waits for the decision of a person.
 
 use clap::Args;
 
@@ -7,10 +7,10 @@ use super::{CliError, output};
 use crate::api::views::Listing;
 use crate::api::views::approvals::OpenApproval;
 
-/// Tasks asked for at once.
+/// Tasks in one page of the API.
 const PAGE: &str = "500";
-/// Characters of a hash that people read and type.
-const SHORT: usize = 12;
+/// Characters of a hash that are shown, enough for a person to type.
+const SHORT_HASH: usize = 12;
 
 #[derive(Debug, Args)]
 pub(super) struct Approvals {
@@ -21,24 +21,24 @@ pub(super) struct Approvals {
 
 impl Approvals {
     pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
-        let items = open(client).await?;
+        let items = fetch_open(client).await?;
         if self.json {
             return output::json(&Listing { items, next: None });
         }
         if items.is_empty() {
-            output::note("nothing waits for approval");
+            output::note("no task waits for an approval");
             return Ok(());
         }
         for item in &items {
-            show(item)?;
+            print_question(item)?;
         }
-        output::note("decide with \"qron approve TASK\" or \"qron approve TASK --deny --note WHY\"");
+        output::note("decide with: qron approve TASK, or: qron approve TASK --deny --note WHY");
         Ok(())
     }
 }
 
-/// Everything that waits for a person.
-pub(super) async fn open(client: &Client) -> Result<Vec<OpenApproval>, CliError> {
+/// All open questions to people, of all tasks.
+async fn fetch_open(client: &Client) -> Result<Vec<OpenApproval>, CliError> {
     let mut items = Vec::new();
     let mut after: Option<String> = None;
     loop {
@@ -53,13 +53,13 @@ pub(super) async fn open(client: &Client) -> Result<Vec<OpenApproval>, CliError>
     }
 }
 
-/// A hash as people read it.
-pub(super) fn short(hash: &str) -> &str {
-    hash.get(..SHORT).unwrap_or(hash)
+/// The part of a hash that is shown.
+pub(super) fn short_hash(hash: &str) -> &str {
+    hash.get(..SHORT_HASH).unwrap_or(hash)
 }
 
-/// Shows a question whole: nobody should approve what they have seen only the beginning of.
-pub(super) fn show(item: &OpenApproval) -> Result<(), CliError> {
+/// Prints a question whole, with all arguments of the call: a person must see all that they approve.
+pub(super) fn print_question(item: &OpenApproval) -> Result<(), CliError> {
     let approval = &item.approval;
     output::line(&format!("task    {}", item.task_id))?;
     output::line(&format!("goal    {}", item.goal))?;
@@ -73,10 +73,10 @@ pub(super) fn show(item: &OpenApproval) -> Result<(), CliError> {
                 }
             }
         }
-        (None, _) => output::line("asks    to run at all")?,
+        (None, _) => output::line("asks    to run")?,
     }
-    let until = approval.expires_at.as_deref().map_or_else(|| "for ever".to_owned(), output::time);
-    output::line(&format!("hash    {}", short(&approval.hash)))?;
+    let until = approval.expires_at.as_deref().map_or_else(|| "a person decides".to_owned(), output::time);
+    output::line(&format!("hash    {}", short_hash(&approval.hash)))?;
     output::line(&format!("since   {}, until {until}", output::time(&approval.asked_at)))?;
     output::line("")
 }

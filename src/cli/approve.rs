@@ -1,15 +1,15 @@
-//! `qron approve`: agrees to what a task asks for, or refuses it.
+//! `qron approve`: answers the open questions of a task with yes or no.
 
 use clap::Args;
 use serde_json::json;
 
-use super::approvals::{short, show};
+use super::approvals::{print_question, short_hash};
 use super::client::Client;
 use super::{CliError, ids, output, select};
 use crate::api::views::approvals::OpenApproval;
 use crate::api::views::tasks::TaskView;
 
-/// Shortest beginning of a hash that is taken for it, so that a slip of the finger does not approve anything.
+/// Fewest characters that name a question by its hash, so that a slip of the finger approves nothing.
 const MIN_HASH: usize = 4;
 
 #[derive(Debug, Args)]
@@ -17,7 +17,7 @@ pub(super) struct Approve {
     /// Id of the task, or its beginning as far as it is unique
     #[arg(value_name = "TASK")]
     task: String,
-    /// Deny it instead
+    /// Deny instead of approving
     #[arg(long)]
     deny: bool,
     /// Decide only on the question with this hash, or the first 4 or more characters of it; may be repeated
@@ -53,13 +53,13 @@ impl Approve {
                 approval: approval.clone(),
             })
             .collect();
-        let meant = self.choose(&task, &open)?;
+        let chosen = self.choose(&task, &open)?;
         if !self.json {
-            for item in &meant {
-                show(item)?;
+            for item in &chosen {
+                print_question(item)?;
             }
         }
-        let hashes: Vec<&str> = meant.iter().map(|item| item.approval.hash.as_str()).collect();
+        let hashes: Vec<&str> = chosen.iter().map(|item| item.approval.hash.as_str()).collect();
         let by = self.by.or_else(select::user);
         let body = json!({ "hashes": hashes, "by": by, "note": self.note });
         let action = if self.deny { "deny" } else { "approve" };
@@ -70,14 +70,20 @@ impl Approve {
         output::line(&format!("{} {}", task.id, task.status))
     }
 
-    /// The questions that are decided on. Of several, they have to be named.
+    /// The questions of `open` that the options name. A single open question needs no name.
+    ///
+    /// # Errors
+    /// A failure when the task has no open question, and a usage error when the options name none, or not exactly one each.
     fn choose<'a>(&self, task: &TaskView, open: &'a [OpenApproval]) -> Result<Vec<&'a OpenApproval>, CliError> {
         if open.is_empty() {
-            return Err(CliError::Failed(format!("task {} asks for nothing: it is {}", task.id, task.status)));
+            return Err(CliError::Failed(format!(
+                "task {} has no open question to approve or deny: it is {}; \"qron approvals\" lists the open questions",
+                task.id, task.status
+            )));
         }
         let listed = || {
             let lines = open.iter().map(|item| {
-                format!("{} {}", short(&item.approval.hash), item.approval.tool.as_deref().unwrap_or("the task"))
+                format!("{} {}", short_hash(&item.approval.hash), item.approval.tool.as_deref().unwrap_or("the task"))
             });
             lines.collect::<Vec<_>>().join("\n")
         };
@@ -86,28 +92,34 @@ impl Approve {
                 [one] => Ok(vec![one]),
                 several if self.all => Ok(several.iter().collect()),
                 _ => Err(CliError::Usage(format!(
-                    "task {} asks for several approvals: name them with --hash, or decide on --all\n{}",
+                    "task {} has several open questions: choose with --hash HASH, or take all with --all\n{}",
                     task.id,
                     listed()
                 ))),
             };
         }
-        let mut meant = Vec::new();
+        let mut chosen = Vec::new();
         for hash in &self.hash {
             if hash.len() < MIN_HASH {
-                return Err(CliError::Usage(format!("{hash:?} is too short: give {MIN_HASH} characters or more")));
+                return Err(CliError::Usage(format!(
+                    "--hash {hash:?} is too short: use the first {MIN_HASH} characters or more"
+                )));
             }
             let mut found = open.iter().filter(|item| item.approval.hash.starts_with(hash.as_str()));
             let wrong = match (found.next(), found.next()) {
                 (Some(one), None) => {
-                    meant.push(one);
+                    chosen.push(one);
                     continue;
                 }
-                (None, _) => "no question of this task has a hash that begins with",
-                (Some(_), Some(_)) => "several questions of this task have a hash that begins with",
+                (None, _) => "no open question has a hash that begins with",
+                (Some(_), Some(_)) => "several open questions have a hash that begins with",
             };
-            return Err(CliError::Usage(format!("{wrong} {hash:?}; its questions are\n{}", listed())));
+            return Err(CliError::Usage(format!(
+                "{wrong} {hash:?}; the open questions of task {} are\n{}",
+                task.id,
+                listed()
+            )));
         }
-        Ok(meant)
+        Ok(chosen)
     }
 }

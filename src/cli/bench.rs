@@ -18,10 +18,10 @@ pub(super) struct Bench {
     /// Bytes of data that each task carries
     #[arg(long, default_value_t = 500, value_name = "BYTES")]
     payload_bytes: usize,
-    /// Tasks per second through the API while latency is measured; 0 leaves that out
+    /// Tasks per second through the API while latency is measured; 0 skips that measurement
     #[arg(long, default_value_t = 200, value_name = "NUMBER")]
     rate: u32,
-    /// How long latency, and then idleness, is measured, in seconds
+    /// Seconds for which latency, and then idleness, is measured; at least 1
     #[arg(long, default_value_t = 5, value_name = "SECONDS")]
     seconds: u64,
     /// Print JSON
@@ -35,7 +35,7 @@ pub(super) struct Bench {
 impl Bench {
     pub(super) async fn run(self, global: &Global) -> Result<(), CliError> {
         if self.tasks == 0 || self.capacity == 0 {
-            return Err(CliError::Usage("--tasks and --capacity must be 1 or more".to_owned()));
+            return Err(CliError::Usage("--tasks and --capacity must each be 1 or more".to_owned()));
         }
         let config = global.load()?;
         let options = Options {
@@ -48,8 +48,9 @@ impl Bench {
         let report = bench::run(config, options).await.map_err(|error| CliError::Failed(format!("{error:#}")))?;
         if let Some(file) = &self.out {
             let text = serde_json::to_string_pretty(&report).map_err(|error| CliError::Failed(error.to_string()))?;
-            std::fs::write(file, text + "\n")
-                .map_err(|error| CliError::Failed(format!("{} cannot be written: {error}", file.display())))?;
+            std::fs::write(file, text + "\n").map_err(|error| {
+                CliError::Failed(format!("the report cannot be written to {}: {error}", file.display()))
+            })?;
         }
         if self.json {
             return output::json(&report);

@@ -1,4 +1,4 @@
-//! HTTP to a running qron.
+//! The HTTP client of the API of a running qron.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::telemetry::secrets;
 
 const CONNECT_TIME_LIMIT: Duration = Duration::from_secs(5);
 const TIME_LIMIT: Duration = Duration::from_mins(1);
-/// Body, in bytes, from which on a connection that ends early means that the body was refused.
+/// Smallest body, in bytes, for which a connection that ends early is taken to mean that the server refused its size.
 const LARGE_BODY: usize = 1024 * 1024;
 
 /// The API of one qron.
@@ -27,7 +27,10 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// The API at `url`, or where `config` says.
+    /// A client of the API at `url`, or without one at the `api.address` of `config`.
+    ///
+    /// # Errors
+    /// A usage error when `url` is no HTTP URL.
     pub(crate) fn new(url: Option<&str>, config: &Config) -> Result<Self, CliError> {
         app::install_crypto();
         let text = url.map_or_else(|| own_url(config), str::to_owned);
@@ -39,14 +42,14 @@ impl Client {
                 url::redacted(&text)
             ))
         })?;
-        // The API is near: a proxy for the web has no business in between.
+        // The API is on this machine or network, where a proxy for the web does not lead.
         let http = reqwest::Client::builder()
             .no_proxy()
             .connect_timeout(CONNECT_TIME_LIMIT)
             .timeout(TIME_LIMIT)
             .user_agent(concat!("qron/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| CliError::Failed(format!("no HTTP client: {error}")))?;
+            .map_err(|error| CliError::Failed(format!("the HTTP client cannot be set up: {error}")))?;
         Ok(Self { http, base, token: config.api.token.clone() })
     }
 
@@ -66,7 +69,7 @@ impl Client {
         self.send(request).await
     }
 
-    /// A request to do something that has no body.
+    /// A POST without a body.
     pub(crate) async fn post_with<T: DeserializeOwned>(
         &self,
         path: &[&str],
@@ -75,7 +78,7 @@ impl Client {
         self.send(self.http.request(Method::POST, self.url_with(path, query)?)).await
     }
 
-    /// A request with both a body and parameters.
+    /// A POST with a body and parameters.
     pub(crate) async fn post_body<T: DeserializeOwned>(
         &self,
         path: &[&str],
@@ -93,12 +96,12 @@ impl Client {
         self.send(self.http.request(Method::PATCH, self.url(path)?).json(body)).await
     }
 
-    /// Removes something; there is nothing to read in the answer.
+    /// A DELETE, whose answer has no body.
     pub(crate) async fn delete(&self, path: &[&str]) -> Result<(), CliError> {
         self.answer(self.http.request(Method::DELETE, self.url(path)?)).await.map(drop)
     }
 
-    /// A path with parameters.
+    /// The URL of `path` with parameters.
     fn url_with(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Url, CliError> {
         let mut url = self.url(path)?;
         if !query.is_empty() {
@@ -107,18 +110,23 @@ impl Client {
         Ok(url)
     }
 
-    /// A path below `/api/v1`, each part escaped.
+    /// The URL of `path` below `/api/v1`, each part escaped.
     fn url(&self, path: &[&str]) -> Result<Url, CliError> {
         let mut url = self.base.clone();
         url.path_segments_mut()
-            .map_err(|()| CliError::Usage(format!("{} is not the URL of a qron", self.shown_base())))?
+            .map_err(|()| {
+                CliError::Usage(format!(
+                    "{} is not the URL of a qron: use e.g. http://127.0.0.1:8080",
+                    self.shown_base()
+                ))
+            })?
             .pop_if_empty()
             .extend(["api", "v1"])
             .extend(path);
         Ok(url)
     }
 
-    /// Where the API is, without user and password.
+    /// The URL of the API for messages, without user and password.
     fn shown_base(&self) -> String {
         url::redacted(self.base.as_str().trim_end_matches('/'))
     }
@@ -127,14 +135,17 @@ impl Client {
         let body = self.answer(request).await?;
         serde_json::from_slice(&body).map_err(|error| {
             CliError::Failed(format!(
-                "this command ({}) cannot read the answer of {}; is that a qron of the same version? {error}",
+                "this command, of version {}, cannot read the answer of {}: {error}; use the command and the qron of one version, and check --url",
                 env!("CARGO_PKG_VERSION"),
                 self.shown_base()
             ))
         })
     }
 
-    /// The body of a good answer.
+    /// The body of a successful answer.
+    ///
+    /// # Errors
+    /// What the API refuses, or why there is no answer, in a sentence for people.
     async fn answer(&self, request: RequestBuilder) -> Result<Vec<u8>, CliError> {
         let token = self.token.expose_secret();
         let request = if token.is_empty() { request } else { request.bearer_auth(token) };
@@ -153,7 +164,7 @@ impl Client {
         Err(refusal(status, &body))
     }
 
-    /// What to do about a missing or a wrong token.
+    /// The error for a missing or a wrong token.
     fn unauthorized(&self, has_no_token: bool) -> CliError {
         let base = self.shown_base();
         let what = if has_no_token {
@@ -166,14 +177,14 @@ impl Client {
         ))
     }
 
-    /// Why a request with a body of `bytes` has no answer. A body that is too large is refused on its head, and the refusal may
-    /// be lost while the rest is on its way.
+    /// The error for a request with a body of `bytes` that got no answer. The server refuses a body that is too large as soon as it
+    /// has read the head, and its answer may be lost while this client still sends the rest.
     fn unsent(&self, error: &reqwest::Error, bytes: usize) -> CliError {
         if bytes < LARGE_BODY || error.is_connect() || error.is_timeout() {
             return self.unreachable(error);
         }
         CliError::Usage(format!(
-            "the qron at {} refused to read a request of {bytes} bytes: send less at once, or raise its setting api.max_body_bytes",
+            "the qron at {} refused a request of {bytes} bytes as too large: send less at once, or raise its setting api.max_body_bytes",
             self.shown_base()
         ))
     }
@@ -182,12 +193,12 @@ impl Client {
         let base = self.shown_base();
         if error.is_connect() {
             return CliError::Failed(format!(
-                "no qron answers at {base}: start one with \"qron run\", or name another with --url or QRON_URL"
+                "no qron answers at {base}: start one with \"qron run\", or name another address with --url or QRON_URL"
             ));
         }
         if error.is_timeout() {
             return CliError::Failed(format!(
-                "the qron at {base} did not answer within {} s; its log may say why",
+                "the qron at {base} did not answer within {} s: look for the reason in its log, then try again",
                 TIME_LIMIT.as_secs()
             ));
         }
@@ -195,7 +206,7 @@ impl Client {
     }
 }
 
-/// The URL of the qron that this configuration would start.
+/// The URL of the API that a `qron run` with this configuration serves.
 fn own_url(config: &Config) -> String {
     let mut address = config.api.address;
     if address.ip().is_unspecified() {
@@ -204,12 +215,15 @@ fn own_url(config: &Config) -> String {
     format!("http://{address}")
 }
 
+/// The error for an answer with a status of failure. What the user can mend in the input is a usage error.
 fn refusal(status: StatusCode, body: &[u8]) -> CliError {
     let problem: Option<Problem> = serde_json::from_slice(body).ok();
     let detail = match problem {
         Some(problem) if !problem.errors.is_empty() => problem.errors.join("\n"),
         Some(problem) => problem.detail,
-        None => format!("the answer was {status}; is this a qron?"),
+        None => {
+            format!("the answer is {status} without an explanation, so it is not from a qron: check --url or QRON_URL")
+        }
     };
     match status {
         StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {

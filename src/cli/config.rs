@@ -1,4 +1,4 @@
-//! `qron config`.
+//! `qron config`: checks, shows and explains the configuration.
 
 use clap::Subcommand;
 
@@ -9,9 +9,9 @@ use crate::domain::schedule::zone::data::ZoneData;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Say whether the configuration is valid, and every problem if not
+    /// Check the configuration and print every problem
     Check,
-    /// Print what holds, from defaults, file and environment; secrets as ***
+    /// Print the settings in effect, from defaults, file and environment; secrets as ***
     Show,
     /// Print every setting with its default and its meaning
     Example,
@@ -33,7 +33,9 @@ impl ConfigCommand {
                 output::line("the configuration is valid")?;
                 config.warnings().iter().for_each(|warning| output::note(warning));
                 if !config.has_model() {
-                    output::note("no model endpoint is configured: \"qron run\" needs --no-model");
+                    output::note(
+                        "no model endpoint is configured: set OPENAI_API_KEY or model.base_url, or start with: qron run --no-model",
+                    );
                 }
                 Ok(())
             }

@@ -1,4 +1,4 @@
-//! Asking a person before a command changes everything that there is.
+//! Asks the person at the terminal before a command changes all tasks or all dead letters.
 
 use std::io::{BufRead, IsTerminal as _, stdin};
 
@@ -12,11 +12,15 @@ pub(super) fn confirm(what: &str) -> Result<(), CliError> {
     let stdin = stdin();
     if !stdin.is_terminal() {
         return Err(CliError::Usage(format!(
-            "this would {what}, and there is no terminal to ask at: add --yes to do it without being asked"
+            "this command would {what} and needs a confirmation, but its input is no terminal: add --yes to confirm"
         )));
     }
     output::note(&format!("This will {what}. Type yes to go on:"));
-    if is_yes(&mut stdin.lock())? { Ok(()) } else { Err(CliError::Failed("nothing was changed".to_owned())) }
+    if is_yes(&mut stdin.lock())? {
+        Ok(())
+    } else {
+        Err(CliError::Failed("the answer is not yes, so nothing was changed".to_owned()))
+    }
 }
 
 /// Whether the next line of `input` agrees; its end does not.

@@ -1,4 +1,4 @@
-//! `qron dead-letters`.
+//! `qron dead-letters`: the tasks that failed for good.
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -28,14 +28,14 @@ pub(super) enum DeadLetters {
         #[arg(long)]
         json: bool,
     },
-    /// Run the tasks of dead letters again, from a clean slate
-    Requeue(Selection),
+    /// Run the tasks of dead letters again, with all their attempts
+    Requeue(LetterSelection),
     /// Remove dead letters; their tasks stay failed
-    Purge(Selection),
+    Purge(LetterSelection),
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Selection {
+pub(super) struct LetterSelection {
     /// Ids of the tasks, or their beginnings as far as they are unique
     #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
     ids: Vec<String>,
@@ -67,14 +67,14 @@ async fn list(client: &Client, limit: u32, json: bool) -> Result<(), CliError> {
         return output::json(&listing);
     }
     if listing.items.is_empty() {
-        output::note("no dead letters");
+        output::note("there are no dead letters");
         return Ok(());
     }
     let mut table = output::rows(&["TASK", "BURIED", "CLASS"], &["REASON", "GOAL"]);
     for letter in &listing.items {
         let cells = [
             letter.task_id.to_string(),
-            output::moment(&letter.buried_at),
+            output::relative_time(&letter.buried_at),
             letter.failure.class.to_string(),
             output::cell(&letter.failure.message, 80),
             output::cell(&letter.goal, 40),
@@ -83,7 +83,7 @@ async fn list(client: &Client, limit: u32, json: bool) -> Result<(), CliError> {
     }
     output::show(&table)?;
     if listing.next.is_some() {
-        output::note("there are more: use --limit");
+        output::note(&format!("these are the newest {limit}; see more with --limit"));
     }
     Ok(())
 }
@@ -105,7 +105,7 @@ async fn show(client: &Client, id: &str, json: bool) -> Result<(), CliError> {
         field("failure", &format!("{failure}{step}"))?;
     }
     if !letter.steps_done.is_empty() {
-        output::line("done before it ended")?;
+        output::line("steps done before it ended")?;
         steps::print(&letter.steps_done)?;
     }
     let payload = serde_json::to_string_pretty(&letter.payload).unwrap_or_default();
@@ -113,7 +113,7 @@ async fn show(client: &Client, id: &str, json: bool) -> Result<(), CliError> {
     payload.lines().try_for_each(|line| output::line(&format!("  {line}")))
 }
 
-impl Selection {
+impl LetterSelection {
     async fn apply(self, client: &Client, action: &str, done: &str) -> Result<(), CliError> {
         let body = if self.all {
             if !self.yes {

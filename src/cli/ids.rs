@@ -1,4 +1,4 @@
-//! Ids as people type them: whole, or only their beginning as far as it is unique.
+//! Completes ids that a person types by their beginning.
 
 use serde::de::DeserializeOwned;
 
@@ -9,27 +9,27 @@ use crate::api::views::dead_letters::DeadLetterView;
 use crate::api::views::tasks::TaskView;
 use crate::domain::id::{IdPrefix, TaskId};
 
-/// Candidates shown for a beginning that several ids have.
-const SHOWN: usize = 5;
+/// Most candidates listed when several ids have the same beginning.
+const MAX_CANDIDATES: usize = 5;
 
-/// Something that is found by the id of a task.
+/// A resource of the API that is named by the id of a task.
 trait Candidate: DeserializeOwned {
-    /// Where the API lists it.
+    /// Path of its listing in the API.
     const PATH: &'static str;
     /// What it is called.
     const NAME: &'static str;
-    /// The command that lists them.
-    const LISTED_BY: &'static str;
+    /// The command that lists it.
+    const LIST_COMMAND: &'static str;
 
     fn id(&self) -> TaskId;
-    /// What tells it from others, for people.
+    /// A line that helps a person to tell it from others.
     fn title(&self) -> String;
 }
 
 impl Candidate for TaskView {
     const PATH: &'static str = "tasks";
     const NAME: &'static str = "task";
-    const LISTED_BY: &'static str = "qron list";
+    const LIST_COMMAND: &'static str = "qron list";
 
     fn id(&self) -> TaskId {
         self.id
@@ -43,7 +43,7 @@ impl Candidate for TaskView {
 impl Candidate for DeadLetterView {
     const PATH: &'static str = "dead-letters";
     const NAME: &'static str = "dead letter";
-    const LISTED_BY: &'static str = "qron dead-letters list";
+    const LIST_COMMAND: &'static str = "qron dead-letters list";
 
     fn id(&self) -> TaskId {
         self.task_id
@@ -59,7 +59,7 @@ impl Candidate for DeadLetterView {
 /// # Errors
 /// A usage error for text that is not the beginning of an id or that several ids begin with, and a failure when none does.
 pub(super) async fn task(client: &Client, text: &str) -> Result<String, CliError> {
-    whole::<TaskView>(client, text).await
+    complete::<TaskView>(client, text).await
 }
 
 /// The ids of the tasks that `texts` name, in their order.
@@ -90,7 +90,7 @@ pub(super) async fn optional(client: &Client, text: Option<String>) -> Result<Op
 /// # Errors
 /// Those of [`task`].
 pub(super) async fn dead_letter(client: &Client, text: &str) -> Result<String, CliError> {
-    whole::<DeadLetterView>(client, text).await
+    complete::<DeadLetterView>(client, text).await
 }
 
 /// The ids of the tasks of the dead letters that `texts` name.
@@ -105,7 +105,8 @@ pub(super) async fn dead_letters(client: &Client, texts: &[String]) -> Result<Ve
     Ok(ids)
 }
 
-async fn whole<C: Candidate>(client: &Client, text: &str) -> Result<String, CliError> {
+/// The whole id that begins with `text`.
+async fn complete<C: Candidate>(client: &Client, text: &str) -> Result<String, CliError> {
     let text = text.trim();
     match text.parse() {
         Ok(id @ TaskId::Uuid(_)) => return Ok(id.to_string()),
@@ -115,8 +116,8 @@ async fn whole<C: Candidate>(client: &Client, text: &str) -> Result<String, CliE
     }
     let prefix: Result<IdPrefix, _> = text.parse();
     prefix.map_err(|error| CliError::Usage(error.to_string()))?;
-    // One more than is shown tells that there are others.
-    let limit = (SHOWN + 1).to_string();
+    // One candidate more than is listed shows that there are others.
+    let limit = (MAX_CANDIDATES + 1).to_string();
     let found: Listing<C> = client.get(&[C::PATH], &[("id_prefix", text), ("limit", &limit)]).await?;
     // A whole number is an id, whatever else begins with its digits.
     if let Some(exact) = found.items.iter().find(|item| item.id().to_string() == text) {
@@ -125,17 +126,17 @@ async fn whole<C: Candidate>(client: &Client, text: &str) -> Result<String, CliE
     match found.items.as_slice() {
         [one] => Ok(one.id().to_string()),
         [] => Err(CliError::Failed(format!(
-            "no {} has an id that begins with {text}; \"{}\" shows the ids",
+            "no {} has an id that begins with {text}: \"{}\" shows the ids",
             C::NAME,
-            C::LISTED_BY
+            C::LIST_COMMAND
         ))),
         several => Err(CliError::Usage(ambiguous(text, several))),
     }
 }
 
 fn ambiguous<C: Candidate>(text: &str, several: &[C]) -> String {
-    let lines = several.iter().take(SHOWN).map(|item| format!("{}  {}", item.id(), item.title()));
-    let more = (several.len() > SHOWN).then(|| "and more".to_owned());
+    let lines = several.iter().take(MAX_CANDIDATES).map(|item| format!("{}  {}", item.id(), item.title()));
+    let more = (several.len() > MAX_CANDIDATES).then(|| "and more".to_owned());
     let lines: Vec<String> = lines.chain(more).collect();
-    format!("several {}s have an id that begins with {text}: give more of it\n{}", C::NAME, lines.join("\n"))
+    format!("several {}s have an id that begins with {text}: type more of the id\n{}", C::NAME, lines.join("\n"))
 }

@@ -1,4 +1,4 @@
-//! `qron list`: what runs, what waits for a person, what is next, what ended.
+//! `qron list`: tasks in four groups: running, waiting for a person, next, ended.
 
 use clap::Args;
 use serde::Serialize;
@@ -10,11 +10,12 @@ use crate::api::views::Listing;
 use crate::api::views::tasks::{TaskCounts, TaskView};
 use crate::domain::task::{TaskFilter, TaskStatus};
 
-/// Tasks requested at once.
+/// Tasks in one page of the API.
 const PAGE: usize = 500;
-/// Tasks of each group, for people and in JSON.
-const FEW: usize = 10;
-const MANY: usize = 50;
+/// Tasks listed in each group without `--limit`.
+const DEFAULT_LIMIT: usize = 10;
+/// The same with `--json`.
+const DEFAULT_JSON_LIMIT: usize = 50;
 
 #[derive(Debug, Args)]
 pub(super) struct List {
@@ -35,27 +36,27 @@ pub(super) struct List {
 pub(super) struct Kind {
     name: &'static str,
     statuses: &'static [TaskStatus],
-    /// The order, as the API calls it.
+    /// Value of the parameter `order` of the API.
     order: &'static str,
-    /// The time that people want to know of its tasks.
+    /// The time of a task that the column WHEN shows.
     time: fn(&TaskView) -> &str,
 }
 
-pub(super) const RUNNING: Kind =
-    Kind { name: "running", statuses: &[TaskStatus::Running], order: "next", time: |task| &task.updated_at };
-pub(super) const FOR_PEOPLE: Kind = Kind {
+pub(super) const RUNNING: GroupKind =
+    GroupKind { name: "running", statuses: &[TaskStatus::Running], order: "next", time: |task| &task.updated_at };
+pub(super) const FOR_PEOPLE: GroupKind = GroupKind {
     name: "waiting for a person",
     statuses: &[TaskStatus::AwaitingApproval],
     order: "next",
     time: |task| &task.run_at,
 };
-pub(super) const NEXT: Kind = Kind {
+pub(super) const NEXT: GroupKind = GroupKind {
     name: "next",
     statuses: &[TaskStatus::Pending, TaskStatus::Waiting],
     order: "next",
     time: |task| &task.run_at,
 };
-pub(super) const ENDED: Kind = Kind {
+pub(super) const ENDED: GroupKind = GroupKind {
     name: "ended",
     statuses: &[
         TaskStatus::Completed,
@@ -68,19 +69,19 @@ pub(super) const ENDED: Kind = Kind {
     time: |task| task.finished_at.as_ref().unwrap_or(&task.updated_at),
 };
 
-/// The tasks of a kind that are shown.
+/// The listed tasks of one kind.
 pub(super) struct Group {
-    kind: &'static Kind,
+    kind: &'static GroupKind,
     pub(super) tasks: Vec<TaskView>,
-    /// How many there are, shown or not.
+    /// Tasks of this kind, listed or not.
     pub(super) total: u64,
 }
 
 /// The listing as JSON.
 #[derive(Serialize)]
-struct Listed {
+struct TaskList {
     items: Vec<TaskView>,
-    /// How many tasks pass the filter; more than `items` where --limit left some out.
+    /// Tasks that match the filter; more than `items` when the limit left some out.
     total: u64,
 }
 
@@ -90,22 +91,24 @@ impl List {
         let limit = match (self.all, self.limit) {
             (true, _) => usize::MAX,
             (false, Some(limit)) => limit as usize,
-            (false, None) if self.json => MANY,
-            (false, None) => FEW,
+            (false, None) if self.json => DEFAULT_JSON_LIMIT,
+            (false, None) => DEFAULT_LIMIT,
         };
         let groups = groups(client, &[&RUNNING, &FOR_PEOPLE, &NEXT, &ENDED], &filter, limit).await?;
         let total = groups.iter().map(|group| group.total).sum();
         if self.json {
             let items = groups.into_iter().flat_map(|group| group.tasks).collect();
-            return output::json(&Listed { items, total });
+            return output::json(&TaskList { items, total });
         }
         if total == 0 {
-            output::note("no such tasks; add one with \"qron add GOAL\"");
+            output::note("no task matches; add one with: qron add GOAL");
             return Ok(());
         }
         print(&groups)?;
         if !self.all && groups.iter().any(Group::is_cut) {
-            output::note("there are more: use --limit or --all, or a filter such as --status failed");
+            output::note(
+                "more tasks match: see them with --limit or --all, or narrow the list with a filter such as --status failed",
+            );
         }
         Ok(())
     }
@@ -156,7 +159,7 @@ async fn collect(client: &Client, kind: &Kind, filter: &TaskFilter, limit: usize
 }
 
 impl Group {
-    /// Whether there are more than are shown.
+    /// Whether the limit left tasks out.
     pub(super) fn is_cut(&self) -> bool {
         self.total > self.tasks.len() as u64
     }
@@ -171,8 +174,8 @@ impl Group {
     }
 }
 
-/// Where a task stands, and what it waits for.
-fn status(task: &TaskView) -> String {
+/// The status of a task for its column, with the model that it waits for.
+fn status_cell(task: &TaskView) -> String {
     match &task.waits {
         _ if task.unreadable.is_some() => "unreadable".to_owned(),
         Some(waits) if waits.model.is_empty() => format!("{}, no model", task.status),
@@ -181,7 +184,7 @@ fn status(task: &TaskView) -> String {
     }
 }
 
-/// Shows the groups that hold something, in one table with a title above each.
+/// Prints the groups that hold tasks, in one table with a title above each group.
 pub(super) fn print(groups: &[Group]) -> Result<(), CliError> {
     let details = if output::is_wide() { 3 } else { 1 };
     let mut table = output::rows(&["ID", "STATUS", "WHEN"], &["GOAL", "AGENT", "FAILED"][..details]);
@@ -189,8 +192,8 @@ pub(super) fn print(groups: &[Group]) -> Result<(), CliError> {
         for task in &group.tasks {
             let cells = [
                 task.id.to_string(),
-                status(task),
-                output::moment((group.kind.time)(task)),
+                status_cell(task),
+                output::relative_time((group.kind.time)(task)),
                 output::cell(&task.goal, 60),
                 output::cell(task.agent.as_deref().unwrap_or("-"), 24),
                 format!("{}/{}", task.attempt, task.max_attempts),

@@ -1,7 +1,7 @@
-//! The command line. Speaks to a running qron over its HTTP API. Holds no rules.
+//! The command line: a client of the HTTP API of a running qron. Holds no rules about tasks.
 //!
 //! One file for each command; `client` speaks HTTP, `output` writes to the terminal. Exit codes: 0 done, 1 failed,
-//! 2 usage: the command line, the configuration or the submitted task must change.
+//! 2 usage, when the command line, the configuration or the submitted task must change.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -78,26 +78,26 @@ enum Command {
     List(list::List),
     /// Show a task: progress, steps, attempts, result
     Show(show::Show),
-    /// Cancel tasks; what runs is stopped
+    /// Cancel tasks; running ones are stopped
     Cancel(cancel::Cancel),
-    /// Run tasks again that failed, were cancelled or were blocked
+    /// Run failed, cancelled or blocked tasks again
     Retry(retry::Retry),
     /// Define and steer recurring tasks
     #[command(subcommand)]
     Schedules(schedules::Schedules),
-    /// Give tasks that have not begun another priority
+    /// Change the priority of tasks that have not begun
     Reprioritise(reprioritise::Reprioritise),
-    /// Make tasks that have not begun due at another time
+    /// Change when tasks that have not begun become due
     Snooze(snooze::Snooze),
-    /// Show what waits for a person to decide
+    /// List the questions that wait for the decision of a person
     Approvals(approvals::Approvals),
-    /// Approve what a task asks for, or deny it
+    /// Approve the open questions of a task, or deny them
     Approve(approve::Approve),
-    /// Let the fleet or an agent claim nothing more; what runs goes on. "qron status" shows pauses
+    /// Stop the fleet or an agent from claiming tasks; running tasks go on. "qron status" shows pauses
     Pause(pause::Pause),
     /// End a pause
     Resume(pause::Resume),
-    /// Remove now, not at the next regular time, what is older than the section retention of the configuration keeps
+    /// Remove what is older than the section retention of the configuration allows, now and not at its next regular time
     Prune(prune::Prune),
     /// List, show, requeue or purge tasks that failed for good
     #[command(subcommand)]
@@ -115,16 +115,16 @@ enum Command {
     Bench(bench::Bench),
 }
 
-/// Why a command ends early.
+/// Why a command ends without success.
 #[derive(Debug)]
 pub(crate) enum CliError {
-    /// The input must change: exit code 2.
+    /// The user must change the input: exit code 2.
     Usage(String),
-    /// It did not work: exit code 1.
+    /// The command failed: exit code 1.
     Failed(String),
-    /// It did not work, and what there is to say has been said: exit code 1.
+    /// The command failed and has already printed why: exit code 1.
     Reported,
-    /// Nobody reads the output any more: no error.
+    /// The reader of standard output has gone away, as `head` does: no error.
     Closed,
 }
 
@@ -138,11 +138,11 @@ impl CliError {
     fn exit(&self) -> ExitCode {
         match self {
             Self::Usage(message) => {
-                output::complain(message);
+                output::print_error(message);
                 ExitCode::from(2)
             }
             Self::Failed(message) => {
-                output::complain(message);
+                output::print_error(message);
                 ExitCode::FAILURE
             }
             Self::Reported => ExitCode::FAILURE,
@@ -164,22 +164,22 @@ impl Global {
 /// Runs the command that the arguments of this process name.
 #[must_use]
 pub fn main() -> ExitCode {
-    std::panic::set_hook(Box::new(output::panicked));
-    // What this process creates is for its user alone; what others share with it is opened where it is created.
+    std::panic::set_hook(Box::new(output::print_panic));
+    // Files of this process are for its user alone. Code that creates shared files widens their mode.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let matches = without_empty_variables(Cli::command()).get_matches();
     let Cli { global, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return CliError::Failed(format!("no threads can be started: {error}")).exit(),
+        Err(error) => return CliError::Failed(format!("the threads of the runtime cannot be started: {error}")).exit(),
     };
     let done = runtime.block_on(dispatch(&global, command));
-    // What still runs has been told to stop and is not worth waiting for.
+    // Tasks that still run have been asked to stop, and the process does not wait for them.
     runtime.shutdown_background();
     done.map_or_else(|error| error.exit(), |()| ExitCode::SUCCESS)
 }
 
-/// Forgets the variables of options that are set to nothing: they count as unset, like those of the configuration.
+/// Drops environment variables of options that are empty: they count as unset, as in the configuration.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.to_string_lossy().trim().is_empty());
     let command = command.mut_args(|argument| match argument.get_env() {
@@ -189,7 +189,7 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
     command.mut_subcommands(without_empty_variables)
 }
 
-/// Reads the variable of an option that is on or off.
+/// Parses the value of an option that is on or off.
 fn on_or_off(text: &str) -> Result<bool, String> {
     truth(text).ok_or_else(|| "use 1, true, yes or on; or 0, false, no or off".to_owned())
 }

@@ -1,4 +1,4 @@
-//! Text for people and JSON for programs. Whatever is shown may have been written by anybody, so nothing in it
+//! Output of the commands: text for people, JSON for programs. Strangers may have written what is shown, so no part of it
 //! reaches the terminal as a control sequence.
 #![expect(clippy::print_stderr, reason = "the one place that speaks to standard error")]
 
@@ -16,19 +16,19 @@ use crate::domain::id::TaskId;
 use crate::domain::time::Timestamp;
 use crate::telemetry::secrets;
 
-/// Width of tables where there is no terminal to ask.
-const WIDTH: u16 = 160;
-/// Narrower ones are not believed.
+/// Columns of tables when neither a terminal nor `COLUMNS` says how many there are.
+const DEFAULT_WIDTH: u16 = 160;
+/// A smaller reported width counts as unknown.
 const MIN_WIDTH: u16 = 40;
-/// Tables at least this wide have room for what narrower ones leave out.
-const WIDE: u16 = 120;
+/// Columns from which on tables show their optional columns and whole times.
+const WIDE_FROM: u16 = 120;
 
-/// Writes a line; control characters in it are escaped.
+/// Writes a line to standard output; control characters in it are escaped.
 pub(crate) fn line(text: &str) -> Result<(), CliError> {
     raw(&format!("{}\n", escape(text)))
 }
 
-/// Writes text that the program itself made.
+/// Writes text to standard output unescaped: the caller has made it or escaped it.
 pub(crate) fn raw(text: &str) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
@@ -37,49 +37,49 @@ pub(crate) fn raw(text: &str) -> Result<(), CliError> {
     })
 }
 
-/// Writes JSON.
+/// Writes JSON to standard output.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), CliError> {
     let text = serde_json::to_string_pretty(value).map_err(|error| CliError::Failed(error.to_string()))?;
     raw(&format!("{}\n", escape_in_json(&text)))
 }
 
-/// Says on standard error what went wrong.
-pub(crate) fn complain(message: &str) {
+/// Writes an error to standard error, its further lines indented.
+pub(crate) fn print_error(message: &str) {
     let message = secrets::redact(message);
     for (index, text) in message.lines().enumerate() {
         eprintln!("{}{}", if index == 0 { "error: " } else { "       " }, escape(text));
     }
 }
 
-/// Says on standard error why a change of a task was refused; most reasons name the task themselves.
+/// Writes to standard error why a change of `task` was refused. The id is put before reasons that do not hold it.
 pub(crate) fn refusal(task: TaskId, reason: &str) {
     let task = task.to_string();
-    if reason.contains(&task) { complain(reason) } else { complain(&format!("task {task}: {reason}")) }
+    if reason.contains(&task) { print_error(reason) } else { print_error(&format!("task {task}: {reason}")) }
 }
 
-/// Says something on standard error.
+/// Writes a hint to standard error, so that standard output holds results alone.
 pub(crate) fn note(message: &str) {
     eprintln!("{}", escape(&secrets::redact(message)));
 }
 
-/// Says on standard error that a thread panicked, and where, as the log says it.
-pub(crate) fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
+/// Writes to standard error which thread panicked and where, with secrets redacted. The hook for panics.
+pub(crate) fn print_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let trace = Backtrace::capture();
     let trace = if trace.status() == BacktraceStatus::Captured { format!("\n{trace}") } else { String::new() };
     let thread = std::thread::current();
-    let told = format!("thread {:?} {panic}{trace}", thread.name().unwrap_or("without a name"));
-    for text in secrets::redact(&told).lines() {
-        // A panic in here would end the process, and there is no other place to say it.
+    let message = format!("thread {:?} {panic}{trace}", thread.name().unwrap_or("without a name"));
+    for text in secrets::redact(&message).lines() {
+        // A panic within the hook would end the process, and standard error is the last place to report a failure.
         drop(writeln!(io::stderr(), "{}", escape(text)));
     }
 }
 
-/// Whether standard output is a terminal that takes colours and moving lines.
+/// Whether standard output is a terminal.
 pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// A table without lines. Text that does not fit goes on in the next line.
+/// A table without rules. A cell that is too wide wraps.
 pub(crate) fn table<const N: usize>(headers: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(headers);
@@ -87,8 +87,8 @@ pub(crate) fn table<const N: usize>(headers: [&str; N]) -> Table {
     table
 }
 
-/// A table with a line for each row that is added with [`add`]: the columns `whole` keep what they hold, such as ids,
-/// and those of `cut` share what is left of the width.
+/// A table with one line for each row of [`add`]: the columns `whole`, such as ids, are never cut, and the columns `cut`
+/// share the rest of the width.
 pub(crate) fn rows(whole: &[&str], cut: &[&str]) -> Table {
     let mut table = table([]);
     let mut header = Row::from([whole, cut].concat());
@@ -100,37 +100,37 @@ pub(crate) fn rows(whole: &[&str], cut: &[&str]) -> Table {
     table
 }
 
-/// Adds a row of one line.
+/// Adds a row that takes one line.
 pub(crate) fn add(table: &mut Table, cells: impl IntoIterator<Item = String>) {
     let mut row = Row::from(cells);
     row.max_height(1);
     table.add_row(row);
 }
 
-/// Whether tables have room for what narrower ones leave out.
+/// Whether tables have room for their optional columns.
 pub(crate) fn is_wide() -> bool {
-    width() >= WIDE
+    width() >= WIDE_FROM
 }
 
-/// Width for tables: that of the terminal, else the variable `COLUMNS`.
+/// Columns of tables: those of the terminal, else of the variable `COLUMNS`.
 fn width() -> u16 {
     let terminal = if is_terminal() { Table::new().width() } else { None };
     let variable = || std::env::var("COLUMNS").ok().and_then(|text| text.trim().parse().ok());
-    // Some terminals do not know their width.
-    terminal.or_else(variable).filter(|width| *width >= MIN_WIDTH).unwrap_or(WIDTH)
+    // Some terminals report a width of zero.
+    terminal.or_else(variable).filter(|width| *width >= MIN_WIDTH).unwrap_or(DEFAULT_WIDTH)
 }
 
-/// Writes a table whose cells are all made with [`cell`].
+/// Writes a table to standard output. Its cells come from [`cell`], which escapes them.
 pub(crate) fn show(table: &Table) -> Result<(), CliError> {
     lines(table).try_for_each(|line| raw(&line))
 }
 
-/// The lines of a table whose cells are all made with [`cell`]: its header, then its rows.
+/// The lines of a table: its header, then its rows. Its cells come from [`cell`].
 pub(crate) fn lines(table: &Table) -> impl Iterator<Item = String> {
     table.lines().map(|line| format!("{}\n", line.trim_end()))
 }
 
-/// Text for a cell: one line, safe, at most `width` characters.
+/// `text` for a cell of a table: on one line, escaped, cut to `width` characters.
 pub(crate) fn cell(text: &str, width: usize) -> String {
     let first = text.trim().replace(['\n', '\r', '\t'], " ");
     let safe = escape(&first);
@@ -142,14 +142,13 @@ pub(crate) fn cell(text: &str, width: usize) -> String {
     short
 }
 
-/// Whether `c` could change what a terminal shows elsewhere: control characters, and those that turn the direction of
-/// text around.
+/// Whether `c` can change what a terminal shows elsewhere: a control character, or one that changes the direction of text.
 fn is_dangerous(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
-/// `text` with everything that a terminal could act on written out.
+/// `text` with every dangerous character written as its code.
 pub(crate) fn escape(text: &str) -> String {
     if !text.chars().any(is_dangerous) {
         return text.to_owned();
@@ -164,7 +163,7 @@ pub(crate) fn escape(text: &str) -> String {
     })
 }
 
-/// JSON escapes most control characters itself; the others occur only inside its texts.
+/// `text`, which is JSON, with the dangerous characters escaped that JSON leaves as they are. They occur only within its strings.
 fn escape_in_json(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut safe, c| {
         if c != '\n' && is_dangerous(c) {
@@ -177,7 +176,7 @@ fn escape_in_json(text: &str) -> String {
     })
 }
 
-/// A time of the API for people: whole seconds are enough, and its zone stays.
+/// A time of the API for people: whole seconds, with its zone.
 pub(crate) fn time(rfc3339: &str) -> String {
     let text = rfc3339.replacen('T', " ", 1);
     match text.split_once('.') {
@@ -186,8 +185,8 @@ pub(crate) fn time(rfc3339: &str) -> String {
     }
 }
 
-/// A time of the API as a distance from now, such as "in 5m" or "2h ago"; with the time itself where there is room.
-pub(crate) fn moment(rfc3339: &str) -> String {
+/// A time of the API as a distance from now, such as "in 5m" or "2h ago"; wide tables show the time, too.
+pub(crate) fn relative_time(rfc3339: &str) -> String {
     let Ok(at) = Timestamp::read(&Value::from(rfc3339)) else { return time(rfc3339) };
     let distance = distance(at, clock::now());
     if is_wide() { format!("{} ({distance})", time(rfc3339)) } else { distance }
@@ -202,15 +201,15 @@ fn distance(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// A length of time in its largest unit of which there are at least two.
+/// A length of time in the largest unit that it holds twice or more, rounded down.
 fn length(seconds: u64) -> String {
     const UNITS: [(u64, char); 4] = [(365 * 86_400, 'y'), (86_400, 'd'), (3_600, 'h'), (60, 'm')];
     let unit = UNITS.into_iter().find(|(unit, _)| seconds >= 2 * unit);
     unit.map_or_else(|| format!("{seconds}s"), |(unit, name)| format!("{}{name}", seconds / unit))
 }
 
-/// A length of time in the largest unit that leaves nothing over.
-pub(crate) fn exactly(seconds: u64) -> String {
+/// A length of time in the largest unit that divides it.
+pub(crate) fn exact_length(seconds: u64) -> String {
     const UNITS: [(u64, char); 3] = [(86_400, 'd'), (3_600, 'h'), (60, 'm')];
     let unit = UNITS.into_iter().find(|(unit, _)| seconds > 0 && seconds.is_multiple_of(*unit));
     unit.map_or_else(|| format!("{seconds}s"), |(unit, name)| format!("{}{name}", seconds / unit))
@@ -262,7 +261,7 @@ mod tests {
         for (seconds, expected) in
             [(0, "0s"), (59, "59s"), (60, "1m"), (90, "90s"), (5_400, "90m"), (10_800, "3h"), (172_800, "2d")]
         {
-            assert_eq!(exactly(seconds), expected);
+            assert_eq!(exact_length(seconds), expected);
         }
     }
 

@@ -1,4 +1,4 @@
-//! `qron pause` and `qron resume`.
+//! `qron pause` and `qron resume`: whether the fleet or an agent claims tasks.
 
 use clap::Args;
 use serde_json::json;
@@ -13,7 +13,7 @@ pub(super) struct Pause {
     /// Pause this agent, in all replicas; the whole fleet otherwise
     #[arg(long)]
     agent: Option<String>,
-    /// Why, for the others; replaces the note of a pause that is there
+    /// Why; replaces the note of an existing pause
     #[arg(long)]
     note: Option<String>,
     /// Write JSON
@@ -45,9 +45,9 @@ impl Pause {
         let pause = paused.pauses.items.iter().find(|pause| pause.agent == self.agent);
         let since = pause.map_or_else(String::new, |pause| format!(" since {}", details(pause)));
         output::line(&match paused.outcome {
-            PauseOutcome::Paused => format!("{subject} is paused: it claims nothing more, and what runs goes on"),
-            PauseOutcome::AlreadyPaused => format!("{subject} has been paused{since}; this pause stays as it is"),
-            PauseOutcome::NoteChanged => format!("{subject} has been paused{since}; the note is the new one"),
+            PauseOutcome::Paused => format!("{subject} is paused: it claims no more tasks, and running tasks go on"),
+            PauseOutcome::AlreadyPaused => format!("{subject} has been paused{since}; nothing was changed"),
+            PauseOutcome::NoteChanged => format!("{subject} has been paused{since}; its note was changed"),
         })?;
         table(&paused.pauses.items)
     }
@@ -62,24 +62,24 @@ impl Resume {
         }
         let subject = subject(self.agent.as_deref());
         output::line(&if resumed.was_paused {
-            format!("{subject} goes on")
+            format!("{subject} is resumed: it claims tasks again")
         } else {
-            format!("{subject} was not paused")
+            format!("{subject} was not paused; nothing was changed")
         })?;
         if resumed.pauses.items.is_empty() {
-            return output::line("nothing is paused");
+            return output::line("no pause is in effect");
         }
-        output::line("still paused:")?;
+        output::line("pauses still in effect:")?;
         table(&resumed.pauses.items)
     }
 }
 
-/// What is paused, in words.
+/// What a pause is about, in words.
 pub(super) fn subject(agent: Option<&str>) -> String {
     agent.map_or_else(|| "the whole fleet".to_owned(), |agent| format!("agent {agent}"))
 }
 
-/// Since when, by whom and why.
+/// Since when a pause is in effect, who set it, and its note.
 pub(super) fn details(pause: &PauseView) -> String {
     let by = pause.by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
     let note = pause.note.as_ref().map_or_else(String::new, |note| format!(": {note}"));
@@ -91,7 +91,7 @@ fn table(pauses: &[PauseView]) -> Result<(), CliError> {
     for pause in pauses {
         let cells = [
             output::cell(pause.agent.as_deref().unwrap_or("the whole fleet"), 40),
-            output::moment(&pause.since),
+            output::relative_time(&pause.since),
             output::cell(pause.by.as_deref().unwrap_or("-"), 24),
             output::cell(pause.note.as_deref().unwrap_or("-"), 60),
         ];

@@ -1,4 +1,4 @@
-//! `qron prune`: a round of retention now.
+//! `qron prune`: applies the retention rules now.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use super::{CliError, output};
 
 #[derive(Debug, Args)]
 pub(super) struct Prune {
-    /// Only tell what would be removed
+    /// Show what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
     /// Write JSON

@@ -1,4 +1,4 @@
-//! `qron reprioritise`: gives tasks that have not begun another place in the order.
+//! `qron reprioritise`: changes the priority of tasks that have not begun.
 
 use clap::Args;
 use serde_json::json;

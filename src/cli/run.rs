@@ -1,4 +1,4 @@
-//! `qron run`: the service.
+//! `qron run`: starts the service and stops it on a signal.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use crate::telemetry::logging;
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
-    /// Accept that no model is configured: only tasks that carry a plan run, the others wait for a replica with a model
+    /// Start without a model: only tasks with a plan run, the others wait for a replica that has a model
     #[arg(long, env = "QRON_NO_MODEL", value_parser = super::on_or_off)]
     no_model: bool,
 }
 
-/// Longest wait, after a second signal, until what ran is handed back.
-const HAND_BACK: Duration = Duration::from_secs(5);
+/// Longest wait after the second signal for running tasks to be handed back.
+const HAND_BACK_LIMIT: Duration = Duration::from_secs(5);
 
-const NO_MODEL: &str = "no model endpoint is configured, so no task could be planned
+const NO_MODEL: &str = "no model endpoint is configured, so qron could not plan any task:
 set OPENAI_API_KEY (for OpenAI) or model.base_url (QRON__MODEL__BASE_URL, for any compatible endpoint),
 or start with --no-model to run only tasks that carry a plan; \"qron demo\" needs no model";
 
@@ -37,17 +37,21 @@ impl Run {
             () = signals.next() => return Ok(()),
         };
         signals.next().await;
-        tracing::info!("stopping: running tasks may end; a second signal stops at once");
+        tracing::info!(
+            "stopping: waiting for running tasks to end; send a second signal to hand them back and stop at once"
+        );
         let runner = app.runner().clone();
         let mut stopped = pin!(app.shutdown());
         tokio::select! {
             stopped = &mut stopped => return Ok(stopped?),
             () = signals.next() => {}
         }
-        tracing::warn!("stopping at once: what runs is handed back; a third signal does not wait for that either");
+        tracing::warn!(
+            "stopping at once: handing running tasks back; a third signal stops without that, and other replicas rescue them"
+        );
         runner.stop_now();
         tokio::select! {
-            stopped = tokio::time::timeout(HAND_BACK, stopped) => {
+            stopped = tokio::time::timeout(HAND_BACK_LIMIT, stopped) => {
                 if let Ok(stopped) = stopped { stopped? }
             }
             () = signals.next() => {}
@@ -62,7 +66,7 @@ impl From<AppError> for CliError {
     }
 }
 
-/// The wish to stop, as the system tells it.
+/// The signals that ask this process to stop: SIGINT (Ctrl-C) and SIGTERM.
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -70,11 +74,14 @@ pub(super) struct Signals {
 
 impl Signals {
     pub(super) fn new() -> Result<Self, CliError> {
-        let listen = |kind| signal(kind).map_err(|error| CliError::Failed(format!("no signals: {error}")));
+        let listen = |kind| {
+            signal(kind)
+                .map_err(|error| CliError::Failed(format!("the signals that stop qron cannot be handled: {error}")))
+        };
         Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 
-    /// Waits for Ctrl-C or SIGTERM.
+    /// Waits for the next of the signals.
     pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}

@@ -1,4 +1,4 @@
-//! `qron schedules`.
+//! `qron schedules`: defines, shows and steers recurring tasks.
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
@@ -17,7 +17,7 @@ mod view;
 pub(super) enum Schedules {
     /// Define a schedule; defining it again with the same settings changes nothing
     Add(Box<Add>),
-    /// Change the settings of a schedule that are named, and keep the others
+    /// Change the settings of a schedule that options name, and keep the others
     Edit(Box<Edit>),
     /// List schedules with their next firing and what came of the last
     List {
@@ -28,17 +28,17 @@ pub(super) enum Schedules {
         #[arg(long)]
         json: bool,
     },
-    /// Show a schedule: times, policies, what has become of its firings
-    Show(One),
+    /// Show a schedule: times, policies, counts of its firings
+    Show(ScheduleId),
     /// Pause a schedule: it fires nothing until it is resumed
-    Pause(One),
-    /// Resume a schedule; firings of the time in which it was paused are left out
-    Resume(One),
+    Pause(ScheduleId),
+    /// Resume a schedule; firings that fell into the pause are skipped
+    Resume(ScheduleId),
     /// Fire a schedule now; its other firings stay as they are
     Trigger {
         /// Id of the schedule
         id: String,
-        /// What to do while the task of an earlier firing is alive; as the schedule says otherwise
+        /// What to do while the task of an earlier firing has not ended; the policy of the schedule by default
         #[arg(long)]
         overlap: Option<Overlap>,
         /// Write JSON
@@ -52,7 +52,7 @@ pub(super) enum Schedules {
         /// First time of the range; without an offset in the zone of the schedule
         #[arg(long, value_name = "TIME")]
         from: String,
-        /// Last time of the range; now otherwise
+        /// Last time of the range; now by default
         #[arg(long, value_name = "TIME")]
         until: Option<String>,
         /// Show how many firings would run, and change nothing
@@ -62,9 +62,9 @@ pub(super) enum Schedules {
         #[arg(long)]
         json: bool,
     },
-    /// Show the next firings of a schedule, or of times that are not stored
+    /// Show the next firings of a schedule, or of times that no schedule has yet
     Preview {
-        /// Id of the schedule; instead of one, say when: --cron, --every or --at
+        /// Id of the schedule; without one, give --cron, --every or --at
         #[arg(
             required_unless_present_any = ["cron", "every", "at"],
             conflicts_with_all = ["cron", "every", "at", "zone", "start", "end"]
@@ -72,10 +72,10 @@ pub(super) enum Schedules {
         id: Option<String>,
         #[command(flatten)]
         when: When,
-        /// How many
+        /// Number of firings
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
         count: u32,
-        /// From when on, without an offset in the zone; now otherwise
+        /// Time of the first firing at the earliest; without an offset in the zone; now by default
         #[arg(long, value_name = "TIME")]
         from: Option<String>,
         /// Write JSON
@@ -83,11 +83,11 @@ pub(super) enum Schedules {
         json: bool,
     },
     /// Remove a schedule; its tasks stay
-    Remove(One),
+    Remove(ScheduleId),
 }
 
 #[derive(Debug, Args)]
-pub(super) struct One {
+pub(super) struct ScheduleId {
     /// Id of the schedule
     id: String,
     /// Write JSON
@@ -101,12 +101,12 @@ impl Schedules {
             Self::Add(add) => add.run(client).await,
             Self::Edit(edit) => edit.run(client).await,
             Self::List { limit, json } => list(client, limit, json).await,
-            Self::Show(One { id, json }) => {
+            Self::Show(ScheduleId { id, json }) => {
                 let schedule: ScheduleView = client.get(&["schedules", &id], &[]).await?;
                 if json { output::json(&schedule) } else { view::show(&schedule) }
             }
-            Self::Pause(one) => one.hold(client, "pause").await,
-            Self::Resume(one) => one.hold(client, "resume").await,
+            Self::Pause(id) => id.change(client, "pause").await,
+            Self::Resume(id) => id.change(client, "resume").await,
             Self::Trigger { id, overlap, json } => trigger(client, &id, overlap, json).await,
             Self::Backfill { id, from, until, dry_run, json } => {
                 let range = object([
@@ -117,9 +117,13 @@ impl Schedules {
                 backfill(client, &id, &range, json).await
             }
             Self::Preview { id, when, count, from, json } => preview(client, id, when, (count, from), json).await,
-            Self::Remove(One { id, json }) => {
+            Self::Remove(ScheduleId { id, json }) => {
                 client.delete(&["schedules", &id]).await?;
-                if json { output::json(&json!({ "removed": id })) } else { output::line(&format!("removed {id}")) }
+                if json {
+                    output::json(&json!({ "removed": id }))
+                } else {
+                    output::line(&format!("schedule {id} was removed; its tasks stay"))
+                }
             }
         }
     }
@@ -132,18 +136,19 @@ async fn list(client: &Client, limit: u32, json: bool) -> Result<(), CliError> {
         return output::json(&listing);
     }
     if listing.items.is_empty() {
-        output::note("no schedules; add one with \"qron schedules add ID GOAL --cron EXPRESSION\"");
+        output::note("there are no schedules; add one with: qron schedules add ID GOAL --cron EXPRESSION");
         return Ok(());
     }
     view::table(&listing.items)?;
     if listing.next.is_some() {
-        output::note("there are more: use --limit");
+        output::note(&format!("these are {limit} schedules; see more with --limit"));
     }
     Ok(())
 }
 
-impl One {
-    async fn hold(self, client: &Client, action: &str) -> Result<(), CliError> {
+impl ScheduleId {
+    /// Pauses or resumes the schedule.
+    async fn change(self, client: &Client, action: &str) -> Result<(), CliError> {
         let schedule: ScheduleView = client.post(&["schedules", &self.id, action], None::<&Value>).await?;
         if self.json {
             return output::json(&schedule);
@@ -152,20 +157,24 @@ impl One {
             let id = &schedule.id;
             return output::line(&format!("schedule {id} is paused (resume it with: qron schedules resume {id})"));
         }
-        output::line(&view::told(&schedule, "was resumed"))
+        output::line(&view::describe_change(&schedule, "was resumed"))
     }
 }
 
 async fn trigger(client: &Client, id: &str, overlap: Option<Overlap>, json: bool) -> Result<(), CliError> {
-    let overlap = overlap.as_ref().and_then(definition::word);
+    let overlap = overlap.as_ref().and_then(definition::api_word);
     let query: Vec<(&str, &str)> = overlap.iter().map(|overlap| ("overlap", overlap.as_str())).collect();
     let done: TriggeredView = client.post_with(&["schedules", id, "trigger"], &query).await?;
     if json {
         return output::json(&done);
     }
     match done.task {
-        Some(task) => output::line(&format!("fired as task {0}; see \"qron show {0} --follow\"", task.id)),
-        None => output::line("it waits until the tasks of earlier firings have ended"),
+        Some(task) => {
+            output::line(&format!("schedule {id} fired as task {0}; follow it with: qron show {0} --follow", task.id))
+        }
+        None => output::line(&format!(
+            "the new firing of schedule {id} waits until the tasks of earlier firings have ended"
+        )),
     }
 }
 
@@ -174,9 +183,9 @@ async fn backfill(client: &Client, id: &str, range: &Map<String, Value>, json: b
     if json {
         return output::json(&done);
     }
-    let would = if done.dry_run { " would be" } else { "" };
+    let verb = if done.dry_run { "would be" } else { "were" };
     output::line(&format!(
-        "{} in this range: {} ran before, {}{would} added as tasks, {}{would} queued behind earlier ones",
+        "{} of schedule {id} in this range: {} had run before, {} {verb} added as tasks, {} {verb} queued behind earlier ones",
         if done.firings == 1 { "1 firing".to_owned() } else { format!("{} firings", done.firings) },
         done.ran_before,
         done.inserted,
@@ -202,7 +211,7 @@ async fn preview(
         return output::json(&listing);
     }
     if listing.items.is_empty() {
-        output::note("it never fires");
+        output::note("this schedule fires no more");
     }
     listing.items.iter().try_for_each(|firing| output::line(&firing.local))
 }

@@ -1,4 +1,4 @@
-//! `qron search`.
+//! `qron search`: finds finished tasks by what they were about.
 
 use clap::Args;
 
@@ -33,14 +33,14 @@ impl Search {
             return output::json(&listing);
         }
         if listing.items.is_empty() {
-            output::note("no finished task is like that");
+            output::note(&format!("no finished task is similar to {text:?}"));
             return Ok(());
         }
         let mut table = output::rows(&["TASK", "ENDED", "OUTCOME"], &["GOAL", "SUMMARY"]);
         for found in &listing.items {
             let cells = [
                 found.task_id.to_string(),
-                output::moment(&found.at),
+                output::relative_time(&found.at),
                 if found.succeeded { "completed" } else { "failed" }.to_owned(),
                 output::cell(&found.goal, 50),
                 output::cell(&found.summary, 80),

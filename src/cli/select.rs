@@ -1,4 +1,4 @@
-//! Which tasks a command is about: those with these ids, or all that pass a filter.
+//! Selects the tasks that a command changes: by ids or by a filter.
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -9,7 +9,7 @@ use super::filter::FilterOptions;
 use super::{CliError, ids, output};
 use crate::api::views::bulk::{BulkReport, Refusal};
 
-/// Tasks changed by one request.
+/// Most tasks that one request changes.
 const BATCH: u64 = 2_000;
 
 #[derive(Debug, Args)]
@@ -35,7 +35,7 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    /// Whether it is just a list of ids.
+    /// Whether the selection is a list of ids alone.
     pub(super) fn is_plain(&self) -> bool {
         !self.ids.is_empty() && !self.dry_run && !self.has_filter()
     }
@@ -66,7 +66,7 @@ impl Selection {
                 filter.insert("created_before".to_owned(), json!(report.as_of));
             }
         }
-        tell(&total, self.json)
+        print_report(&total, self.json)
     }
 
     /// Whether its options name tasks by anything but their ids.
@@ -97,12 +97,16 @@ fn counted(tasks: u64) -> String {
     if tasks == 1 { "1 task".to_owned() } else { format!("{tasks} tasks") }
 }
 
-fn tell(report: &BulkReport, json: bool) -> Result<(), CliError> {
+fn print_report(report: &BulkReport, json: bool) -> Result<(), CliError> {
     if json {
         output::json(report)?;
     } else {
-        let changed = if report.dry_run { "would be changed" } else { "changed" };
-        output::line(&format!("{} {changed}", counted(report.done)))?;
+        let verb = match (report.dry_run, report.done) {
+            (true, _) => "would be changed",
+            (false, 1) => "was changed",
+            (false, _) => "were changed",
+        };
+        output::line(&format!("{} {verb}", counted(report.done)))?;
     }
     if report.refused.is_empty() {
         return Ok(());

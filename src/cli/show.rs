@@ -1,4 +1,4 @@
-//! `qron show`, and following a task until it ends.
+//! `qron show`: prints a task, and follows it until it ends.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use super::{CliError, ids, output, steps};
 use crate::api::views::tasks::{EventView, TaskDetail};
 use crate::domain::task::TaskStatus;
 
-/// Time between two looks at a task that is being followed.
-const LOOK: Duration = Duration::from_millis(300);
+/// Time between two reads of a task that is being followed.
+const POLL_INTERVAL: Duration = Duration::from_millis(300);
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
@@ -37,19 +37,19 @@ impl Show {
             return output::json(&task);
         }
         print(&task)?;
-        task.history.iter().try_for_each(tell)
+        task.history.iter().try_for_each(print_event)
     }
 }
 
-/// Tells what happens to a task as it happens, then how it ended. As JSON only the end is written.
+/// Prints the events of a task as they happen, then the task as it ended. With `json`, prints the ended task alone.
 pub(super) async fn follow(client: &Client, id: &str, json: bool) -> Result<(), CliError> {
-    let mut told: HashSet<String> = HashSet::new();
+    let mut printed: HashSet<String> = HashSet::new();
     let mut progress = String::new();
     let task = loop {
         let task: TaskDetail = client.get(&["tasks", id], &[]).await?;
         if !json {
-            for event in task.history.iter().filter(|event| told.insert(event.id.clone())) {
-                tell(event)?;
+            for event in task.history.iter().filter(|event| printed.insert(event.id.clone())) {
+                print_event(event)?;
             }
             let now = progress_line(&task);
             if now != progress && !now.is_empty() {
@@ -60,7 +60,7 @@ pub(super) async fn follow(client: &Client, id: &str, json: bool) -> Result<(), 
         if task.task.status.is_terminal() {
             break task;
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     };
     if json {
         output::json(&task)?;
@@ -70,7 +70,7 @@ pub(super) async fn follow(client: &Client, id: &str, json: bool) -> Result<(), 
     if task.task.status == TaskStatus::Completed { Ok(()) } else { Err(CliError::Reported) }
 }
 
-fn tell(event: &EventView) -> Result<(), CliError> {
+fn print_event(event: &EventView) -> Result<(), CliError> {
     output::line(&format!("{}  {}", output::time(&event.at), event.message))
 }
 
@@ -121,7 +121,7 @@ fn print(detail: &TaskDetail) -> Result<(), CliError> {
         field("artifact", &format!("{} ({}, {} bytes)", artifact.name, artifact.media_type, artifact.size))?;
     }
     if let Some(waits) = &task.waits {
-        field("waits", &waits.text)?;
+        field("waiting", &format!("it {}", waits.text))?;
     }
     if let Some(error) = &task.error {
         field("error", &error.to_string())?;
@@ -133,7 +133,7 @@ fn print(detail: &TaskDetail) -> Result<(), CliError> {
     Ok(())
 }
 
-/// A result as people read it: what the run put out, without the reasons for it.
+/// The output of a result as text, without the reason that the model gave for it.
 pub(crate) fn result_text(result: &Value) -> String {
     let output = result.get("output").unwrap_or(result);
     match output {

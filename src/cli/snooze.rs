@@ -1,4 +1,4 @@
-//! `qron snooze`: makes tasks that have not begun due at another time.
+//! `qron snooze`: changes when tasks that have not begun become due.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use super::select::Selection;
 pub(super) struct Snooze {
     #[command(flatten)]
     tasks: Selection,
-    /// Until then, RFC 3339 or epoch seconds; a time in the past is at once
+    /// New time at which they become due: RFC 3339 or epoch seconds; a past time means at once
     #[arg(long, value_name = "TIME", group = "when")]
     until: Option<String>,
-    /// For so long from now, e.g. 30m, 2h, 7d
+    /// New time at which they become due, counted from now: e.g. 30m, 2h, 7d
     #[arg(long = "for", value_name = "LENGTH", value_parser = duration, group = "when")]
     length: Option<Duration>,
 }
@@ -28,7 +28,7 @@ impl Snooze {
         let mut order = json!({ "action": "snooze" });
         match (self.until, self.length) {
             (Some(until), _) => order["until"] = json!(until),
-            // The API takes whole seconds; nothing becomes due earlier than was asked for.
+            // The API takes whole seconds: rounded up, so that no task becomes due before the requested time.
             (None, length) => order["for_s"] = json!(length.unwrap_or_default().as_millis().div_ceil(1_000)),
         }
         self.tasks.change(client, order).await

@@ -1,4 +1,4 @@
-//! `qron status`: what runs, what waits and for what, what is paused, what fires next.
+//! `qron status`: pauses, agents, running and waiting tasks, next firings.
 
 use std::collections::BTreeSet;
 
@@ -16,9 +16,9 @@ use crate::api::views::schedules::ScheduleView;
 use crate::api::views::tasks::{TaskCounts, TaskView};
 use crate::domain::task::{TaskFilter, TaskStatus};
 
-/// Tasks of each group that are shown, and firings.
-const FEW: usize = 5;
-/// Schedules requested at once.
+/// Most tasks of each group, and most firings, that are shown.
+const SHOWN: usize = 5;
+/// Schedules in one page of the API.
 const PAGE: &str = "500";
 
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ pub(super) struct Status {
     json: bool,
 }
 
-/// Everything that is shown.
+/// The status as JSON.
 #[derive(Serialize)]
 struct Report {
     pauses: Vec<PauseView>,
@@ -72,9 +72,9 @@ impl Status {
                 paused_schedules,
             });
         }
-        tell_pauses(&pauses.items, &paused_schedules)?;
-        tell("agents", &fleet(&agents.items))?;
-        tell("tasks", &in_words(&counts))?;
+        print_pauses(&pauses.items, &paused_schedules)?;
+        print_field("agents", &fleet_line(&agents.items))?;
+        print_field("tasks", &counts_line(&counts))?;
         if groups.iter().any(|group| group.total > 0) {
             output::line("")?;
             list::print(&groups)?;
@@ -83,23 +83,23 @@ impl Status {
     }
 }
 
-fn tell(name: &str, value: &str) -> Result<(), CliError> {
+fn print_field(name: &str, value: &str) -> Result<(), CliError> {
     output::line(&format!("{name:<11}{value}"))
 }
 
-fn tell_pauses(pauses: &[PauseView], schedules: &[String]) -> Result<(), CliError> {
+fn print_pauses(pauses: &[PauseView], schedules: &[String]) -> Result<(), CliError> {
     for pause in pauses {
-        tell("paused", &format!("{} since {}", subject(pause.agent.as_deref()), details(pause)))?;
+        print_field("paused", &format!("{} since {}", subject(pause.agent.as_deref()), details(pause)))?;
     }
     if !schedules.is_empty() {
         let noun = if schedules.len() == 1 { "schedule" } else { "schedules" };
-        tell("paused", &format!("{noun} {}", schedules.join(", ")))?;
+        print_field("paused", &format!("{noun} {}", schedules.join(", ")))?;
     }
-    if pauses.is_empty() && schedules.is_empty() { tell("paused", "nothing") } else { Ok(()) }
+    if pauses.is_empty() && schedules.is_empty() { print_field("paused", "nothing") } else { Ok(()) }
 }
 
-/// How much of the fleet is in use, and what of it takes no tasks.
-fn fleet(agents: &[AgentView]) -> String {
+/// Agents, replicas and capacity of the fleet in a line, with the number of agents whose replica is silent.
+fn fleet_line(agents: &[AgentView]) -> String {
     let (alive, silent): (Vec<&AgentView>, Vec<&AgentView>) =
         agents.iter().partition(|agent| agent.health != Health::Silent);
     let names: BTreeSet<&str> = alive.iter().map(|agent| agent.name.as_str()).collect();
@@ -108,24 +108,24 @@ fn fleet(agents: &[AgentView]) -> String {
     let capacity: usize = alive.iter().map(|agent| agent.capacity).sum();
     let silent = if silent.is_empty() { String::new() } else { format!("; {} silent", silent.len()) };
     let (agents, replicas) = (counted(names.len(), "agent"), counted(replicas.len(), "replica"));
-    format!("{agents} in {replicas}, {in_flight} of {capacity} places in use{silent}")
+    format!("{agents} in {replicas}, running {in_flight} of at most {capacity} tasks{silent}")
 }
 
 fn counted(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
-/// The counts in the order of a life, without statuses that no task has.
-fn in_words(counts: &TaskCounts) -> String {
+/// The counts of the statuses that tasks have, in the order of the lifecycle.
+fn counts_line(counts: &TaskCounts) -> String {
     let parts = TaskStatus::ALL.iter().filter_map(|status| {
         let count = counts.among(&[*status]);
         (count > 0).then(|| format!("{count} {}", status.as_str().replace('_', " ")))
     });
     let parts: Vec<String> = parts.collect();
-    if parts.is_empty() { "none; add one with \"qron add GOAL\"".to_owned() } else { parts.join(", ") }
+    if parts.is_empty() { "none; add one with: qron add GOAL".to_owned() } else { parts.join(", ") }
 }
 
-/// The soonest firings of all schedules, and the ids of those that are paused.
+/// The soonest firings of all schedules, and the ids of the paused schedules.
 async fn schedules(client: &Client) -> Result<(Vec<Firing>, Vec<String>), CliError> {
     let (mut firings, mut paused) = (Vec::new(), Vec::new());
     let mut after: Option<String> = None;
@@ -146,9 +146,9 @@ async fn schedules(client: &Client) -> Result<(Vec<Firing>, Vec<String>), CliErr
             break;
         }
     }
-    // All of them are in UTC, so the order of the texts is that of the times.
+    // All times are in UTC, so their texts sort as the times do.
     firings.sort_by(|one, other| one.at.cmp(&other.at));
-    firings.truncate(FEW);
+    firings.truncate(SHOWN);
     paused.sort();
     Ok((firings, paused))
 }
@@ -158,7 +158,7 @@ fn table(firings: &[Firing]) -> Result<(), CliError> {
     let mut table = output::rows(&["SCHEDULE", "FIRES NEXT"], &["GOAL"]);
     for firing in firings {
         let cells =
-            [output::cell(&firing.schedule, 100), output::moment(&firing.local), output::cell(&firing.goal, 60)];
+            [output::cell(&firing.schedule, 100), output::relative_time(&firing.local), output::cell(&firing.goal, 60)];
         output::add(&mut table, cells);
     }
     output::show(&table)

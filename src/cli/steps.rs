@@ -1,10 +1,10 @@
-//! The steps of a run, as `qron show` prints them.
+//! Prints the steps of a run.
 
 use super::{CliError, output};
 use crate::api::views::steps::StepView;
 
-/// Longest output or error of a step, in characters.
-const SHOWN: usize = 160;
+/// Characters of the output or error of a step that are printed.
+const MAX_CHARS: usize = 160;
 
 /// Prints each step with its state, what it does, and the beginning of its output or error.
 pub(super) fn print(steps: &[StepView]) -> Result<(), CliError> {
@@ -20,10 +20,10 @@ fn line(step: &StepView) -> String {
     });
     let more = step.error.clone().or(output).unwrap_or_default();
     let artifact = step.artifact.as_ref().map_or(String::new(), |name| format!(" (artifact {name})"));
-    if more.is_empty() { format!("{head}{artifact}") } else { format!("{head}: {}{artifact}", cut(&more, SHOWN)) }
+    if more.is_empty() { format!("{head}{artifact}") } else { format!("{head}: {}{artifact}", cut(&more, MAX_CHARS)) }
 }
 
-/// The beginning of a text, on one line.
+/// The first `most` characters of a text, on one line.
 fn cut(text: &str, most: usize) -> String {
     let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match flat.char_indices().nth(most) {
@@ -59,6 +59,6 @@ mod tests {
             assert_eq!(line(&step(fields)), shown);
         }
         let long = step(json!({"id": "a", "tool": "t", "status": "done", "output": "ä".repeat(500)}));
-        assert_eq!(line(&long).chars().count(), "done     a: t: ".len() + SHOWN + 1);
+        assert_eq!(line(&long).chars().count(), "done     a: t: ".len() + MAX_CHARS + 1);
     }
 }

@@ -1,4 +1,4 @@
-//! The options that say what a task is like, be it one task or those of a schedule.
+//! The options that describe a task, shared by `qron add` and `qron schedules`.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -9,15 +9,15 @@ use serde_json::{Map, Value};
 use super::CliError;
 use crate::domain::json;
 
-/// Where a file is named, standard input goes by this name.
+/// The name of standard input where an option takes a file.
 const STDIN: &str = "-";
 
 #[derive(Debug, Args)]
 pub(super) struct TaskOptions {
-    /// Priority, 0 (can wait) to 10 (urgent); 5 without it
+    /// Priority, 0 (can wait) to 10 (urgent); 5 by default
     #[arg(long)]
     priority: Option<u8>,
-    /// Agent that runs it; without it, the least loaded one that has the capabilities
+    /// Agent that runs it; by default the least loaded one that has the capabilities
     #[arg(long)]
     agent: Option<String>,
     /// Capability that its agent must have; may be repeated
@@ -35,27 +35,29 @@ pub(super) struct TaskOptions {
     /// User on whose behalf it runs
     #[arg(long)]
     user: Option<String>,
-    /// Key whose share of the capacity it takes, e.g. a customer
+    /// Tasks with the same key share the capacity fairly with those of other keys, e.g. a customer
     #[arg(long, value_name = "KEY")]
     concurrency_key: Option<String>,
     /// Wait for the approval of a person before it runs: see "qron approvals" and "qron approve"
     #[arg(long)]
     needs_approval: bool,
-    /// Time limit of one attempt, in seconds; 600 without it
+    /// Time limit of one attempt, in seconds; 600 by default
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
-    /// Most attempts; 3 without it
+    /// Most attempts; 3 by default
     #[arg(long, value_name = "NUMBER")]
     max_attempts: Option<u32>,
 }
 
 impl TaskOptions {
-    /// What is given of a task that shall achieve `goal`, as the API wants it.
+    /// The given fields of a task as the body of the API.
     pub(super) fn task(self, goal: Option<String>) -> Result<Map<String, Value>, CliError> {
         let (goal_is_stdin, plan_is_stdin) =
             (goal.as_deref() == Some(STDIN), self.plan.as_deref() == Some(Path::new(STDIN)));
         if goal_is_stdin && plan_is_stdin {
-            return Err(CliError::Usage("only one of goal and --plan can come from standard input".to_owned()));
+            return Err(CliError::Usage(
+                "the goal and --plan are both \"-\": only one of them can come from standard input".to_owned(),
+            ));
         }
         let goal = if goal_is_stdin { Some(read_stdin("goal")?.trim_end().to_owned()) } else { goal };
         let context = if self.context.is_empty() { None } else { Some(read_context(&self.context)?) };
@@ -76,12 +78,12 @@ impl TaskOptions {
     }
 }
 
-/// The fields that were given.
+/// An object of the fields that have a value.
 pub(super) fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Map<String, Value> {
     fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
-/// The list, unless nothing was given.
+/// The list; `None` when it is empty.
 pub(super) fn list(items: Vec<String>) -> Option<Value> {
     (!items.is_empty()).then(|| Value::from(items))
 }
@@ -105,7 +107,7 @@ fn read_plan(path: &Path) -> Result<Value, CliError> {
     json::read(&text).map_err(|error| CliError::Usage(format!("the plan {place} is not valid JSON: {error}")))
 }
 
-/// `key=value`, whose value is JSON where it reads as such and text otherwise, or whole objects; later ones win.
+/// Reads `key=value` pairs, whose values are JSON or else text, and whole objects. Of a repeated key the last value holds.
 fn read_context(given: &[String]) -> Result<Value, CliError> {
     let mut context = Map::new();
     for text in given {
@@ -117,7 +119,9 @@ fn read_context(given: &[String]) -> Result<Value, CliError> {
             continue;
         }
         let Some((key, value)) = text.split_once('=').filter(|(key, _)| !key.is_empty()) else {
-            return Err(CliError::Usage(format!("--context {text:?} is neither key=value nor a JSON object")));
+            return Err(CliError::Usage(format!(
+                "--context {text:?} is neither key=value nor a JSON object: use e.g. --context city=Rome"
+            )));
         };
         let value = json::read(value).unwrap_or_else(|_| Value::from(value));
         context.insert(key.to_owned(), value);

@@ -1,4 +1,4 @@
-//! `qron tools`.
+//! `qron tools`: lists the tools with their arguments.
 
 use clap::Args;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use crate::domain::tool::Effect;
 
 #[derive(Debug, Args)]
 pub(super) struct Tools {
-    /// Only these tools; all of them otherwise
+    /// Only these tools; all by default
     names: Vec<String>,
     /// Write Markdown
     #[arg(long, conflicts_with = "json")]
@@ -26,7 +26,7 @@ impl Tools {
         let mut listing: Listing<ToolView> = client.get(&["tools"], &[]).await?;
         if let Some(name) = self.names.iter().find(|name| listing.items.iter().all(|tool| tool.name != **name)) {
             let known: Vec<&str> = listing.items.iter().map(|tool| tool.name.as_str()).collect();
-            return Err(CliError::Usage(format!("there is no tool {name:?}; there are: {}", known.join(", "))));
+            return Err(CliError::Usage(format!("no tool is called {name:?}; the tools are: {}", known.join(", "))));
         }
         listing.items.retain(|tool| self.names.is_empty() || self.names.contains(&tool.name));
         if self.json {
@@ -37,7 +37,7 @@ impl Tools {
     }
 }
 
-/// One argument of a tool, as people read it.
+/// One argument of a tool, described in words.
 struct Argument<'a> {
     name: &'a str,
     kind: String,
@@ -112,23 +112,23 @@ fn shown(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// What a call can do, and what becomes of one that may or may not have happened.
-fn effect(tool: &ToolView) -> String {
+/// What a call can change, and whether qron repeats a call that a crash interrupted.
+fn describe_effect(tool: &ToolView) -> String {
     let effect = match tool.effect {
         Effect::Read => "only reads",
-        Effect::Write => "changes what qron keeps",
+        Effect::Write => "changes data that qron stores",
         Effect::External => "may change something outside qron",
     };
-    let repeated = match tool.parameters.pointer("/properties/method") {
-        _ if tool.idempotent => "is made again",
-        Some(_) => "is made again when its method is GET, HEAD or OPTIONS",
-        None => "is not made again",
+    let repetition = match tool.parameters.pointer("/properties/method") {
+        _ if tool.idempotent => "is repeated",
+        Some(_) => "is repeated when its method is GET, HEAD or OPTIONS",
+        None => "is not repeated",
     };
-    format!("It {effect}; a call that was cut off {repeated}.")
+    format!("It {effect}; a call that a crash interrupted {repetition}.")
 }
 
 fn text(tool: &ToolView) -> Vec<String> {
-    let mut lines = vec![tool.name.clone(), format!("  {}", tool.description), format!("  {}", effect(tool))];
+    let mut lines = vec![tool.name.clone(), format!("  {}", tool.description), format!("  {}", describe_effect(tool))];
     let agents = if tool.agents.is_empty() { "no agent of this replica".to_owned() } else { tool.agents.join(", ") };
     lines.push(format!("  Used by: {agents}"));
     for Argument { name, kind, meaning } in arguments(&tool.parameters) {
@@ -147,7 +147,7 @@ fn markdown(tool: &ToolView) -> Vec<String> {
     lines.extend(
         rows.map(|Argument { name, kind, meaning }| format!("| `{name}` | {} | {} |", cell(&kind), cell(meaning))),
     );
-    lines.extend([String::new(), effect(tool), String::new()]);
+    lines.extend([String::new(), describe_effect(tool), String::new()]);
     lines
 }
 
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_are_told_in_words() {
+    fn types_are_described_in_words() {
         for (schema, words) in [
             (json!({ "type": "string" }), "text"),
             (json!({ "type": ["string", "null"] }), "text or null"),

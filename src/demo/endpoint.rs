@@ -1,4 +1,4 @@
-//! A few web pages on a loopback port, for the tasks that fetch something.
+//! A web server on a loopback port with the pages that tasks of the demo fetch.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
 /// How long a weather station takes to answer.
-const SLOW: Duration = Duration::from_millis(1_500);
+const STATION_DELAY: Duration = Duration::from_millis(1_500);
 /// Requests that the box office refuses before it opens.
 const REFUSALS: u32 = 2;
 
-/// The running pages. They end when it is dropped.
+/// The running web server. Dropping it stops it.
 pub(super) struct Endpoint {
     address: SocketAddr,
     server: AbortHandle,
@@ -29,20 +29,20 @@ impl Endpoint {
     pub(super) async fn start() -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let asked = Arc::new(AtomicU32::new(0));
+        let requests = Arc::new(AtomicU32::new(0));
         let router = Router::new()
             .route("/stations/{name}", get(station))
             .route("/box-office", get(box_office))
-            .with_state(asked);
+            .with_state(requests);
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
-                tracing::warn!(%error, "the endpoint of the demo stopped");
+                tracing::warn!(%error, "the web server of the demo stopped, so tasks cannot fetch its pages");
             }
         });
         Ok(Self { address, server: server.abort_handle() })
     }
 
-    /// What the HTTP tool must be allowed to reach.
+    /// The host that `tools.http.allow` must open.
     pub(super) fn host(&self) -> String {
         self.address.ip().to_string()
     }
@@ -58,9 +58,9 @@ impl Drop for Endpoint {
     }
 }
 
-/// A slow answer with the temperature, so that one sees steps run side by side.
+/// Answers the temperature after a delay, which shows that steps run side by side.
 async fn station(Path(name): Path<String>) -> Json<Value> {
-    tokio::time::sleep(SLOW).await;
+    tokio::time::sleep(STATION_DELAY).await;
     let celsius = match name.as_str() {
         "north" => 4,
         "east" => 11,
@@ -70,9 +70,9 @@ async fn station(Path(name): Path<String>) -> Json<Value> {
     Json(json!({ "station": name, "celsius": celsius }))
 }
 
-/// Closed at first.
-async fn box_office(State(asked): State<Arc<AtomicU32>>) -> Response {
-    if asked.fetch_add(1, Ordering::Relaxed) < REFUSALS {
+/// Refuses the first requests, then answers how many tickets are left.
+async fn box_office(State(requests): State<Arc<AtomicU32>>) -> Response {
+    if requests.fetch_add(1, Ordering::Relaxed) < REFUSALS {
         let headers = [(header::RETRY_AFTER, "1")];
         return (StatusCode::SERVICE_UNAVAILABLE, headers, "the box office opens in a moment").into_response();
     }

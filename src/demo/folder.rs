@@ -1,4 +1,4 @@
-//! Where the demo keeps its data.
+//! The folder for the data of the demo.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::cli::{CliError, output};
 
-/// A folder that is removed at the end, unless it shall be kept.
+/// A folder that is removed on drop, unless the user asked to keep it.
 pub(super) struct Folder {
     path: PathBuf,
     keep: bool,
@@ -20,12 +20,10 @@ impl Folder {
             Some(path) => path.to_owned(),
             None => std::env::temp_dir().join(format!("qron-demo-{}", Uuid::new_v4().simple())),
         };
-        // Other users of this host have no business in it.
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .map_err(|error| CliError::Failed(format!("folder {} cannot be made: {error}", path.display())))?;
+        // The data is for the user of the demo alone.
+        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|error| {
+            CliError::Failed(format!("folder {} for the data of the demo cannot be created: {error}", path.display()))
+        })?;
         Ok(Self { path, keep: keep.is_some() })
     }
 
@@ -40,7 +38,10 @@ impl Drop for Folder {
             return;
         }
         if let Err(error) = std::fs::remove_dir_all(&self.path) {
-            output::complain(&format!("folder {} cannot be removed: {error}", self.path.display()));
+            output::print_error(&format!(
+                "folder {} of the demo cannot be removed: {error}; remove it yourself",
+                self.path.display()
+            ));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Lines of the demo on a terminal: cut to its width instead of broken, status words in colour. Without a terminal lines are
+//! Lays out the lines of the demo. On a terminal they are cut to its width and status words are coloured; elsewhere they are
 //! whole and plain.
 
 use std::env;
@@ -6,7 +6,7 @@ use std::env;
 use crate::cli::output;
 use crate::domain::task::TaskStatus;
 
-/// Narrower terminals are not believed.
+/// A smaller reported width counts as unknown.
 const MIN_WIDTH: usize = 40;
 /// Columns between two cells.
 const GAP: &str = "  ";
@@ -30,7 +30,7 @@ pub(super) enum Colour {
 
 impl Colour {
     /// The colour of a status word.
-    pub(super) const fn of(status: TaskStatus) -> Self {
+    pub(super) const fn for_status(status: TaskStatus) -> Self {
         match status {
             TaskStatus::Completed => Self::Green,
             TaskStatus::Failed | TaskStatus::Blocked | TaskStatus::Cancelled => Self::Red,
@@ -75,7 +75,7 @@ impl Cell {
 }
 
 impl Layout {
-    /// As the terminal of this process wants it, and the variables `NO_COLOR` and `TERM`.
+    /// The layout for the standard output of this process and the variables `NO_COLOR` and `TERM`.
     pub(super) fn detect() -> Self {
         if !output::is_terminal() {
             return Self { width: None, colour: false };
@@ -86,7 +86,7 @@ impl Layout {
         Self { width, colour: !refuses("NO_COLOR") && !is_dumb }
     }
 
-    /// The cells on one line, at most as wide as the terminal.
+    /// The cells on one line, cut to the width of the terminal.
     pub(super) fn line(self, cells: &[Cell]) -> String {
         let mut left = self.width.unwrap_or(usize::MAX);
         let mut line = String::new();
@@ -101,7 +101,7 @@ impl Layout {
         line
     }
 
-    /// Rows of equally many cells, each column as wide as its widest cell; the last one gets what is left.
+    /// Rows of equally many cells, each column as wide as its widest cell; the last one takes the rest of the line.
     pub(super) fn table(self, rows: &[Vec<Cell>]) -> Vec<String> {
         let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
         let width =
@@ -119,9 +119,9 @@ impl Layout {
         rows.iter().map(line).collect()
     }
 
-    /// Columns for the title of a moving line: at most half of the terminal.
-    pub(super) fn title_width(self, wanted: usize) -> usize {
-        self.width.map_or(wanted, |width| wanted.min(width / 2))
+    /// Columns for the title of a progress line: `most`, or half of a narrow terminal.
+    pub(super) fn title_width(self, most: usize) -> usize {
+        self.width.map_or(most, |width| most.min(width / 2))
     }
 }
 

@@ -1,8 +1,8 @@
 //! `qron demo`: the whole program on a scripted model, for a first look.
 //!
-//! Everything is real but the model: the embedded store, the scheduler, the agents, the tools, the API. Knows the
-//! program from outside, as a person does: tasks and schedules go in through the API, and one task as a raw point through
-//! a plain Qdrant client.
+//! Only the model is scripted: the embedded store, the scheduler, the agents, the tools and the API are the real ones. The
+//! demo uses the program as a person does: it submits tasks and schedules through the API, and one task as a raw point
+//! through a plain Qdrant client.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -29,11 +29,11 @@ use folder::Folder;
 /// How the demo runs.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Settings of the user, for a real model.
+    /// Configuration file of the user, which may name a real model.
     pub config: Option<PathBuf>,
-    /// Folder whose data is kept; a temporary one otherwise.
+    /// Folder that keeps the data; without one, a temporary folder.
     pub keep: Option<PathBuf>,
-    /// End when all tasks have ended.
+    /// Whether the demo ends when all tasks have ended.
     pub exit: bool,
 }
 
@@ -43,38 +43,40 @@ pub struct Options {
 /// [`CliError`] when something does not start, or a task did not end as intended.
 pub(crate) async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), CliError> {
     let folder = Folder::open(options.keep.as_deref())?;
-    let done = {
+    let outcome = {
         let mut stop = std::pin::pin!(stop);
         tokio::select! {
             biased;
-            () = &mut stop => return Err(CliError::Failed("stopped before the tasks had ended".to_owned())),
+            () = &mut stop => return Err(CliError::Failed("the demo was stopped before its tasks had ended".to_owned())),
             started = start(&options, folder.path()) => {
                 let demo = started?;
-                let done = demo.play(&options, stop).await;
+                let outcome = demo.play(&options, stop).await;
                 demo.stop().await?;
-                done
+                outcome
             }
         }
     };
     if options.keep.is_some() {
         let path = folder.path().display();
-        output::line(&format!("The data is kept: QRON__EMBEDDED__DATA_DIR={path} qron run --no-model"))?;
+        output::line(&format!(
+            "The data is kept in {path}. Open it with: QRON__EMBEDDED__DATA_DIR={path} qron run --no-model"
+        ))?;
     }
-    done
+    outcome
 }
 
 struct Demo {
     app: App,
     endpoint: Endpoint,
-    /// `None` when a real one is configured.
+    /// `None` when a real model is configured.
     scripted: Option<ScriptedModel>,
     client: Client,
     prefix: String,
 }
 
 async fn start(options: &Options, folder: &Path) -> Result<Demo, CliError> {
-    let failed = |what: &str, error: std::io::Error| CliError::Failed(format!("{what} does not start: {error}"));
-    let endpoint = Endpoint::start().await.map_err(|error| failed("the endpoint of the demo", error))?;
+    let failed = |what: &str, error: std::io::Error| CliError::Failed(format!("{what} cannot start: {error}"));
+    let endpoint = Endpoint::start().await.map_err(|error| failed("the web server of the demo", error))?;
     let own = settings(folder, &endpoint);
     let config = load(options, &own)?;
     let (config, scripted) = if config.has_model() {
@@ -99,7 +101,7 @@ async fn start(options: &Options, folder: &Path) -> Result<Demo, CliError> {
     Ok(Demo { app, endpoint, scripted, client, prefix })
 }
 
-/// What the demo sets, whatever the user has set.
+/// Settings of the demo, which override those of the user.
 fn settings(folder: &Path, endpoint: &Endpoint) -> Vec<(&'static str, String)> {
     let within = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let mut settings = vec![
@@ -112,7 +114,7 @@ fn settings(folder: &Path, endpoint: &Endpoint) -> Vec<(&'static str, String)> {
         ("QRON__TOOLS__HTTP__ALLOW", format!("[\"{}\"]", endpoint.host())),
         ("QRON__API__ADDRESS", "127.0.0.1:0".to_owned()),
         ("QRON__API__TOKEN", String::new()),
-        // The raw point is found by the sweep, and nobody wants to wait a minute for it.
+        // The sweep finds the raw point; its default of a minute is too long for a demo.
         ("QRON__SCHEDULER__SWEEP", "*/2 * * * * *".to_owned()),
         ("QRON__RETRY__BASE_MS", "300".to_owned()),
         ("QRON__RETRY__MAX_MS", "2000".to_owned()),
@@ -130,44 +132,44 @@ fn load(options: &Options, own: &[(&'static str, String)]) -> Result<Config, Cli
 
 impl Demo {
     async fn play(&self, options: &Options, stop: impl Future<Output = ()>) -> Result<(), CliError> {
-        self.greet()?;
+        self.print_header()?;
         let mut stop = std::pin::pin!(stop);
         let tasks = tasks::submit(&self.client, &self.endpoint, self.app.store_url(), &self.prefix).await?;
-        let cast = watch::Cast { tasks, schedules: schedules::define(&self.client).await? };
+        let items = watch::DemoItems { tasks, schedules: schedules::define(&self.client).await? };
         let outcome = tokio::select! {
-            outcome = watch::until_ended(&self.client, &cast) => outcome?,
+            outcome = watch::until_ended(&self.client, &items) => outcome?,
             () = &mut stop => {
                 schedules::remove(&self.client).await?;
-                return Err(CliError::Failed("stopped before the tasks had ended".to_owned()));
+                return Err(CliError::Failed("the demo was stopped before its tasks had ended".to_owned()));
             }
         };
-        let intended = watch::summary(&outcome, self.scripted.is_some())?;
-        self.signpost(options)?;
+        let as_intended = watch::print_summary(&outcome, self.scripted.is_some())?;
+        self.print_hints(options)?;
         if !options.exit {
             stop.await;
         }
         schedules::remove(&self.client).await?;
-        if intended {
+        if as_intended {
             return Ok(());
         }
-        Err(CliError::Failed("a task did not end as intended; see the table".to_owned()))
+        Err(CliError::Failed("a task did not end as intended: it is marked ?? in the table above".to_owned()))
     }
 
-    fn greet(&self) -> Result<(), CliError> {
+    fn print_header(&self) -> Result<(), CliError> {
         output::line("qron: cron for agents, on Qdrant")?;
         output::line("")?;
         if self.scripted.is_some() {
-            output::line("  model   scripted: its answers are fixed, all else is real")?;
-            output::line("          (a real one: set OPENAI_API_KEY, or OPENAI_BASE_URL)")?;
+            output::line("  model   scripted: its answers are fixed; everything else is real")?;
+            output::line("          (for a real model set OPENAI_API_KEY or OPENAI_BASE_URL)")?;
         } else {
-            output::line("  model   the one you have configured")?;
+            output::line("  model   the model that you have configured")?;
         }
         output::line(&format!("  store   embedded Qdrant at {} (gRPC)", self.app.store_url()))?;
         output::line(&format!("  api     {}", self.app.api_url()))?;
         output::line("")
     }
 
-    fn signpost(&self, options: &Options) -> Result<(), CliError> {
+    fn print_hints(&self, options: &Options) -> Result<(), CliError> {
         if options.exit {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! The schedules of the demo: one fires every few seconds, one waits for the morning.
+//! The schedules of the demo: the first fires every five seconds, the second every morning.
 
 use serde_json::json;
 
@@ -9,35 +9,35 @@ use crate::domain::task::TaskStatus;
 
 /// Id of the schedule that fires.
 const TICK: &str = "tick";
-/// Id of the schedule that waits.
+/// Id of the schedule that only waits.
 const MORNING: &str = "morning";
 
 /// A schedule of the demo.
-pub(super) struct Scheduled {
-    /// What it shows, in a few words.
+pub(super) struct DemoSchedule {
+    /// What the schedule demonstrates.
     pub(super) title: &'static str,
     id: &'static str,
 }
 
-/// How far a schedule has come.
-pub(super) struct Fired {
+/// The state of a schedule of the demo.
+pub(super) struct ScheduleState {
     pub(super) view: ScheduleView,
 }
 
-/// Defines both through the API. The firing one carries a plan, so that it costs no model.
-pub(super) async fn define(client: &Client) -> Result<Vec<Scheduled>, CliError> {
+/// Defines both schedules through the API. The task of the first has a plan, so that its firings need no model.
+pub(super) async fn define(client: &Client) -> Result<Vec<DemoSchedule>, CliError> {
     let seconds =
         json!({ "steps": [{ "id": "seconds", "tool": "calculate", "arguments": { "expression": "24 * 60 * 60" } }] });
     let definitions = [
         (
-            Scheduled { title: "a schedule that fires", id: TICK },
+            DemoSchedule { title: "a schedule that fires", id: TICK },
             json!({
                 "cron": "*/5 * * * * *",
                 "task": { "goal": "How many seconds has a day?", "plan": seconds, "tags": ["demo"] },
             }),
         ),
         (
-            Scheduled { title: "a schedule that waits", id: MORNING },
+            DemoSchedule { title: "a schedule that waits", id: MORNING },
             json!({
                 "cron": "0 7 * * *",
                 "task": { "goal": "Read the news of the night and tell what is new.", "tags": ["demo"] },
@@ -52,7 +52,7 @@ pub(super) async fn define(client: &Client) -> Result<Vec<Scheduled>, CliError> 
     Ok(scheduled)
 }
 
-/// Removes both, so that data that is kept starts no work by itself.
+/// Removes both schedules, so that kept data starts no work when it is opened again.
 pub(super) async fn remove(client: &Client) -> Result<(), CliError> {
     for id in [TICK, MORNING] {
         client.delete(&["schedules", id]).await?;
@@ -60,32 +60,32 @@ pub(super) async fn remove(client: &Client) -> Result<(), CliError> {
     Ok(())
 }
 
-impl Scheduled {
-    pub(super) async fn look(&self, client: &Client) -> Result<Fired, CliError> {
-        Ok(Fired { view: client.get(&["schedules", self.id], &[]).await? })
+impl DemoSchedule {
+    pub(super) async fn fetch(&self, client: &Client) -> Result<ScheduleState, CliError> {
+        Ok(ScheduleState { view: client.get(&["schedules", self.id], &[]).await? })
     }
 }
 
-impl Fired {
-    /// Whether it has shown what it is there for: a firing has ended, or it waits.
-    pub(super) fn is_shown(&self) -> bool {
-        self.waits() || self.view.last_ended.is_some()
+impl ScheduleState {
+    /// Whether the schedule has demonstrated what it is for: the first has a firing that ended, the second only waits.
+    pub(super) fn is_over(&self) -> bool {
+        self.only_waits() || self.view.last_ended.is_some()
     }
 
     pub(super) fn is_as_intended(&self) -> bool {
-        self.waits() || self.view.last_ended.as_ref().is_some_and(|ended| ended.status == TaskStatus::Completed)
+        self.only_waits() || self.view.last_ended.as_ref().is_some_and(|ended| ended.status == TaskStatus::Completed)
     }
 
-    /// The status in a word.
+    /// The status of the latest firing that ended; waiting for the schedule that only waits.
     pub(super) fn status(&self) -> TaskStatus {
-        if self.waits() {
+        if self.only_waits() {
             return TaskStatus::Waiting;
         }
         self.view.last_ended.as_ref().map_or(TaskStatus::Pending, |ended| ended.status)
     }
 
-    /// What has become of it, in a few words. One that has fired fires again soon, so the day is left out.
-    pub(super) fn story(&self) -> String {
+    /// How often it has fired, and when it fires next. A schedule that has fired does so again soon, so the day is left out.
+    pub(super) fn describe(&self) -> String {
         let next = self.view.next.first().map_or_else(String::new, |next| output::time(&next.at));
         let time_of_day = next.split_once(' ').map_or(next.as_str(), |(_, time)| time);
         match self.view.fired {
@@ -95,7 +95,7 @@ impl Fired {
         }
     }
 
-    fn waits(&self) -> bool {
+    fn only_waits(&self) -> bool {
         self.view.id == MORNING
     }
 }

@@ -1,4 +1,4 @@
-//! What the scripted model says about each task of the demo.
+//! The script of the model: its answers for each task of the demo.
 
 use serde_json::{Value, json};
 
@@ -6,10 +6,10 @@ use super::endpoint::Endpoint;
 use super::tasks::{FACTORIAL, GONE, POWER, REPORT, TICKETS, WEATHER};
 use crate::llm::scripted::{Scenario, Script};
 
-/// Time before each answer: short for a demo, long enough to see something happen.
+/// Time before each answer, long enough to watch the steps.
 const LATENCY_MS: u64 = 400;
 
-/// The script; URLs of the tasks are those of `endpoint`.
+/// The script. Its plans fetch pages of `endpoint`.
 pub(super) fn script(endpoint: &Endpoint) -> Script {
     let mut scenarios = Vec::new();
     let factorial = vec![tool("product", "calculate", &json!({ "expression": "10!" }))];
@@ -30,24 +30,24 @@ pub(super) fn script(endpoint: &Endpoint) -> Script {
     let gave_up = json!({ "success": false, "answer": "", "reason": "the archive answers 404: there is no such page" });
     scenarios.push(Scenario::on(GONE).purpose("replan").json(no_steps));
     scenarios.extend(task(GONE, &gone, &gave_up));
-    scenarios.extend(others());
+    scenarios.extend(fallbacks());
     Script::new(scenarios).latency_ms(LATENCY_MS)
 }
 
-/// A task that is planned once and answered at the end.
+/// The scenarios of a task: its plan, and its answer at the end.
 fn task(goal: &str, steps: &[Value], answer: &Value) -> [Scenario; 2] {
     let plan = json!({ "analysis": "The goal is clear.", "steps": steps });
     [Scenario::on(goal).purpose("plan").json(plan), Scenario::on(goal).purpose("answer").json(answer.clone())]
 }
 
-/// What is said about tasks that people add while the demo runs.
-fn others() -> [Scenario; 3] {
-    let say = "this model is scripted and knows only the tasks of the demo; set OPENAI_API_KEY or OPENAI_BASE_URL";
-    let plan = json!({ "analysis": say, "steps": [instruction("explain", "Say that the model is scripted.")] });
-    let failed = json!({ "success": false, "answer": "", "reason": say });
+/// The answers for tasks that people add while the demo runs: they fail with the reason.
+fn fallbacks() -> [Scenario; 3] {
+    let reason = "this model is scripted and knows only the tasks of the demo: for other tasks set OPENAI_API_KEY or OPENAI_BASE_URL";
+    let plan = json!({ "analysis": reason, "steps": [instruction("explain", "Say that the model is scripted.")] });
+    let failed = json!({ "success": false, "answer": "", "reason": reason });
     [
         Scenario::on("").purpose("plan").json(plan),
-        Scenario::on("").purpose("act").text(say),
+        Scenario::on("").purpose("act").text(reason),
         Scenario::on("").json(failed),
     ]
 }
@@ -77,9 +77,10 @@ fn report() -> Vec<Value> {
 
 fn weather(endpoint: &Endpoint) -> Vec<Value> {
     let stations = ["north", "east", "south", "west"];
-    let ask = |name: &&str| tool(name, "http_request", &json!({ "url": endpoint.url(&format!("/stations/{name}")) }));
+    let request =
+        |name: &&str| tool(name, "http_request", &json!({ "url": endpoint.url(&format!("/stations/{name}")) }));
     let sum = stations.map(|name| format!("${{{name}.body.celsius}}")).join(" + ");
-    let mut steps: Vec<Value> = stations.iter().map(ask).collect();
+    let mut steps: Vec<Value> = stations.iter().map(request).collect();
     steps.push(tool("average", "calculate", &json!({ "expression": format!("({sum}) / 4") })));
     steps
 }

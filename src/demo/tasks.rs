@@ -1,4 +1,4 @@
-//! The tasks of the demo, and how each shall end.
+//! The tasks of the demo, and how each must end.
 
 use qdrant_client::qdrant::{PointStruct, UpsertPointsBuilder};
 use qdrant_client::{Payload, Qdrant};
@@ -12,7 +12,7 @@ use crate::cli::client::Client;
 use crate::domain::id::TaskId;
 use crate::domain::task::TaskStatus;
 
-/// Beginnings of the goals, by which the scripted model knows them.
+/// Beginnings of the goals, by which the scripted model recognises the tasks.
 pub(super) const FACTORIAL: &str = "Compute the factorial of 10";
 pub(super) const REPORT: &str = "Add up the sales of the regions";
 pub(super) const WEATHER: &str = "Ask the four weather stations";
@@ -21,8 +21,8 @@ pub(super) const GONE: &str = "Fetch the archive of 1999";
 pub(super) const POWER: &str = "What is 2 to the power of 64";
 
 /// A task of the demo.
-pub(super) struct Shown {
-    /// What it shows, in a few words.
+pub(super) struct DemoTask {
+    /// What the task demonstrates.
     pub(super) title: &'static str,
     pub(super) id: TaskId,
     expected: Expected,
@@ -30,24 +30,24 @@ pub(super) struct Shown {
 
 struct Expected {
     status: TaskStatus,
-    /// Attempts it takes with the scripted model.
+    /// Number of attempts with the scripted model.
     attempts: usize,
-    /// What its result, or its error, must hold with the scripted model.
-    says: &'static str,
-    /// Artifacts it saves.
+    /// Text that its result or error must contain with the scripted model.
+    text: &'static str,
+    /// Number of artifacts that it saves.
     artifacts: usize,
 }
 
-impl Shown {
-    /// Whether it ended as intended. A real model chooses its own words and may need other attempts.
+impl DemoTask {
+    /// Whether the task ended as intended. A real model words its results freely and may need more attempts.
     pub(super) fn is_as_intended(&self, task: &TaskDetail, scripted: bool) -> bool {
-        let said = match &task.task.error {
+        let outcome = match &task.task.error {
             Some(error) => error.to_string(),
             None => task.task.result.as_ref().map(Value::to_string).unwrap_or_default(),
         };
-        let Expected { status, attempts, says, artifacts } = self.expected;
-        let to_the_letter = task.attempts.len() == attempts && said.contains(says) && task.artifacts.len() == artifacts;
-        task.task.status == status && (!scripted || to_the_letter)
+        let Expected { status, attempts, text, artifacts } = self.expected;
+        let is_exact = task.attempts.len() == attempts && outcome.contains(text) && task.artifacts.len() == artifacts;
+        task.task.status == status && (!scripted || is_exact)
     }
 }
 
@@ -57,8 +57,8 @@ pub(super) async fn submit(
     endpoint: &Endpoint,
     store_url: &str,
     prefix: &str,
-) -> Result<Vec<Shown>, CliError> {
-    let completed = |attempts, says| Expected { status: TaskStatus::Completed, attempts, says, artifacts: 0 };
+) -> Result<Vec<DemoTask>, CliError> {
+    let completed = |attempts, text| Expected { status: TaskStatus::Completed, attempts, text, artifacts: 0 };
     let stations = ["north", "east", "south", "west"].map(|name| endpoint.url(&format!("/stations/{name}"))).join(", ");
     let planned = [
         ("one calculation", format!("{FACTORIAL}."), completed(1, "3628800")),
@@ -89,19 +89,19 @@ pub(super) async fn submit(
     let bodies: Vec<Value> =
         planned.iter().map(|(_, goal, _)| json!({ "goal": goal, "max_attempts": 5, "tags": ["demo"] })).collect();
     let submitted: Listing<Submitted> = client.post(&["tasks"], Some(&bodies)).await?;
-    let mut shown: Vec<Shown> = planned
+    let mut shown: Vec<DemoTask> = planned
         .into_iter()
         .zip(submitted.items)
-        .map(|((title, _, expected), submitted)| Shown { title, id: submitted.task.id, expected })
+        .map(|((title, _, expected), submitted)| DemoTask { title, id: submitted.task.id, expected })
         .collect();
     let id = insert_point(store_url, prefix).await?;
-    shown.push(Shown { title: "a raw Qdrant point", id, expected: completed(1, "18446744073709551616") });
+    shown.push(DemoTask { title: "a raw Qdrant point", id, expected: completed(1, "18446744073709551616") });
     Ok(shown)
 }
 
-/// Inserts a task as programs do that know nothing of qron: with a plain client, in words of their own.
+/// Inserts a task as programs do that know nothing of qron: through a plain Qdrant client, with field names of their own.
 async fn insert_point(store_url: &str, prefix: &str) -> Result<TaskId, CliError> {
-    let failed = |error: String| CliError::Failed(format!("the raw point cannot be inserted: {error}"));
+    let failed = |error: String| CliError::Failed(format!("the raw point of the demo cannot be inserted: {error}"));
     let id = TaskId::fresh();
     let payload = json!({ "description": format!("{POWER}?"), "STATUS": "PENDING", "team": "research" });
     let payload = Payload::try_from(payload).map_err(|error| failed(error.to_string()))?;

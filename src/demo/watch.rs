@@ -1,4 +1,4 @@
-//! The tasks and schedules of the demo while they run, and how they ended.
+//! Watches the tasks and schedules of the demo until they have ended, and prints the closing table.
 
 use std::time::{Duration, Instant};
 
@@ -6,59 +6,59 @@ use chrono::DateTime;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::layout::{Cell, Colour, Layout, cut};
-use super::schedules::{Fired, Scheduled};
-use super::tasks::Shown;
+use super::schedules::{DemoSchedule, ScheduleState};
+use super::tasks::DemoTask;
 use crate::api::views::tasks::TaskDetail;
 use crate::cli::client::Client;
 use crate::cli::{CliError, output, show};
 use crate::domain::task::TaskStatus;
 
-/// Time between two looks.
-const LOOK: Duration = Duration::from_millis(150);
-/// When the demo stops to wait.
-const PATIENCE: Duration = Duration::from_mins(5);
-/// Width of the titles.
-const TITLE: usize = 24;
+/// Time between two reads of the tasks.
+const POLL_INTERVAL: Duration = Duration::from_millis(150);
+/// Longest time until all tasks have ended.
+const TIME_LIMIT: Duration = Duration::from_mins(5);
+/// Columns of the titles.
+const TITLE_WIDTH: usize = 24;
 
-/// What the demo shows: tasks that end, and schedules.
-pub(super) struct Cast {
-    pub(super) tasks: Vec<Shown>,
-    pub(super) schedules: Vec<Scheduled>,
+/// The tasks and schedules of the demo.
+pub(super) struct DemoItems {
+    pub(super) tasks: Vec<DemoTask>,
+    pub(super) schedules: Vec<DemoSchedule>,
 }
 
-/// How everything ended, or how far it came.
+/// The last known state of the tasks and schedules.
 pub(super) struct Outcome<'a> {
-    tasks: Vec<(&'a Shown, TaskDetail)>,
-    schedules: Vec<(&'a Scheduled, Fired)>,
+    tasks: Vec<(&'a DemoTask, TaskDetail)>,
+    schedules: Vec<(&'a DemoSchedule, ScheduleState)>,
 }
 
 impl Outcome<'_> {
     fn is_over(&self) -> bool {
-        self.tasks.iter().all(|(_, task)| is_over(task)) && self.schedules.iter().all(|(_, fired)| fired.is_shown())
+        self.tasks.iter().all(|(_, task)| is_over(task)) && self.schedules.iter().all(|(_, fired)| fired.is_over())
     }
 }
 
-/// Watches until every task has ended and every schedule has shown what it does, or patience has ended.
-pub(super) async fn until_ended<'a>(client: &Client, cast: &'a Cast) -> Result<Outcome<'a>, CliError> {
-    let titles = cast.tasks.iter().map(|shown| shown.title).chain(cast.schedules.iter().map(|shown| shown.title));
-    let mut screen = Screen::new(titles);
+/// Watches until every task has ended and every schedule has demonstrated what it is for, or until the time limit.
+pub(super) async fn until_ended<'a>(client: &Client, items: &'a DemoItems) -> Result<Outcome<'a>, CliError> {
+    let titles = items.tasks.iter().map(|shown| shown.title).chain(items.schedules.iter().map(|shown| shown.title));
+    let mut view = ProgressView::new(titles);
     loop {
         let mut outcome = Outcome { tasks: Vec::new(), schedules: Vec::new() };
-        for (index, shown) in cast.tasks.iter().enumerate() {
+        for (index, shown) in items.tasks.iter().enumerate() {
             let task: TaskDetail = client.get(&["tasks", &shown.id.to_string()], &[]).await?;
-            screen.update(index, task.task.status, &describe(&task), is_over(&task))?;
+            view.update(index, task.task.status, &describe(&task), is_over(&task))?;
             outcome.tasks.push((shown, task));
         }
-        for (index, shown) in cast.schedules.iter().enumerate() {
-            let fired = shown.look(client).await?;
-            screen.update(cast.tasks.len() + index, fired.status(), &fired.story(), fired.is_shown())?;
+        for (index, shown) in items.schedules.iter().enumerate() {
+            let fired = shown.fetch(client).await?;
+            view.update(items.tasks.len() + index, fired.status(), &fired.describe(), fired.is_over())?;
             outcome.schedules.push((shown, fired));
         }
-        if outcome.is_over() || screen.started.elapsed() > PATIENCE {
-            screen.finish();
+        if outcome.is_over() || view.started.elapsed() > TIME_LIMIT {
+            view.finish();
             return Ok(outcome);
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -66,8 +66,8 @@ fn is_over(task: &TaskDetail) -> bool {
     task.task.status.is_terminal()
 }
 
-/// One moving line for each title on a terminal, else a plain line for each change.
-struct Screen {
+/// The progress on standard output: on a terminal a line for each title that is updated in place, else a line for each change.
+struct ProgressView {
     started: Instant,
     layout: Layout,
     titles: Vec<&'static str>,
@@ -75,17 +75,17 @@ struct Screen {
     last: Vec<String>,
 }
 
-impl Screen {
+impl ProgressView {
     fn new(titles: impl Iterator<Item = &'static str>) -> Self {
         let (layout, titles) = (Layout::detect(), titles.collect::<Vec<_>>());
         let bars = output::is_terminal().then(|| {
             let all = MultiProgress::with_draw_target(indicatif::ProgressDrawTarget::stdout());
-            let width = layout.title_width(TITLE);
+            let width = layout.title_width(TITLE_WIDTH);
             let bar = |title: &&str| {
                 let bar = all.add(ProgressBar::new_spinner());
                 bar.set_style(spinner());
                 bar.set_prefix(format!("{:<width$}", cut(title, width)));
-                bar.enable_steady_tick(LOOK);
+                bar.enable_steady_tick(POLL_INTERVAL);
                 bar
             };
             let bars = titles.iter().map(bar).collect();
@@ -94,19 +94,19 @@ impl Screen {
         Self { started: Instant::now(), layout, last: vec![String::new(); titles.len()], titles, bars }
     }
 
-    fn update(&mut self, index: usize, status: TaskStatus, story: &str, over: bool) -> Result<(), CliError> {
-        let state = format!("{status} {story}");
+    fn update(&mut self, index: usize, status: TaskStatus, text: &str, over: bool) -> Result<(), CliError> {
+        let state = format!("{status} {text}");
         if self.last[index] == state {
             return Ok(());
         }
         self.last[index] = state;
-        let gap = if story.is_empty() { "" } else { "  " };
+        let gap = if text.is_empty() { "" } else { "  " };
         let Some((_, bars)) = &self.bars else {
             let (elapsed, title) = (self.started.elapsed().as_secs_f64(), self.titles[index]);
-            return output::line(&format!("{elapsed:6.1}s  {title:<TITLE$}  {status}{gap}{story}"));
+            return output::line(&format!("{elapsed:6.1}s  {title:<TITLE_WIDTH$}  {status}{gap}{text}"));
         };
-        // The bar cuts the line: it knows how wide the terminal is at this moment.
-        let cells = [Cell::coloured(status.as_str(), Colour::of(status)), Cell::gap(), Cell::new(story)];
+        // The progress bar cuts the line to the present width of the terminal.
+        let cells = [Cell::coloured(status.as_str(), Colour::for_status(status)), Cell::gap(), Cell::new(text)];
         bars[index].set_message(self.layout.line(&cells));
         if over {
             bars[index].finish();
@@ -126,7 +126,7 @@ fn spinner() -> ProgressStyle {
         .unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
-/// Where a task stands beyond its status, in a line.
+/// The number of the attempt, and the progress or the last error of a task, in a line.
 fn describe(task: &TaskDetail) -> String {
     let attempt = if task.attempts.len() > 1 { format!("attempt {}", task.attempts.len()) } else { String::new() };
     match (task.task.status, &task.progress) {
@@ -136,20 +136,20 @@ fn describe(task: &TaskDetail) -> String {
         }
         (TaskStatus::Pending, _) if task.task.error.is_some() => {
             let error = task.task.error.as_ref().map_or("", |error| error.message.as_str());
-            format!("will be tried again: {error}")
+            format!("will be retried: {error}")
         }
         _ => attempt,
     }
 }
 
-/// Writes the closing table; `false` when something did not end as intended.
-pub(super) fn summary(outcome: &Outcome<'_>, scripted: bool) -> Result<bool, CliError> {
+/// Prints the closing table. Returns whether every task and schedule ended as intended.
+pub(super) fn print_summary(outcome: &Outcome<'_>, scripted: bool) -> Result<bool, CliError> {
     let mut rows = vec![["", "TASK", "STATUS", "RUNS", "TIME", "RESULT"].map(Cell::new).to_vec()];
-    let mut all = true;
+    let mut all_intended = true;
     let mut row = |intended: bool, title: &str, status: TaskStatus, attempts: &str, time: &str, result: &str| {
-        all &= intended;
+        all_intended &= intended;
         let mark = if intended { Cell::new("ok") } else { Cell::coloured("??", Colour::Red) };
-        let status = Cell::coloured(status.as_str(), Colour::of(status));
+        let status = Cell::coloured(status.as_str(), Colour::for_status(status));
         rows.push(vec![mark, Cell::new(title), status, Cell::new(attempts), Cell::new(time), Cell::new(result)]);
     };
     for (shown, task) in &outcome.tasks {
@@ -157,18 +157,18 @@ pub(super) fn summary(outcome: &Outcome<'_>, scripted: bool) -> Result<bool, Cli
         row(intended, shown.title, task.task.status, &attempts, &duration(task), &result(task));
     }
     for (shown, fired) in &outcome.schedules {
-        row(fired.is_as_intended(), shown.title, fired.status(), "", "", &fired.story());
+        row(fired.is_as_intended(), shown.title, fired.status(), "", "", &fired.describe());
     }
     output::line("")?;
     for line in Layout::detect().table(&rows) {
-        // Cells hold no control characters; those of the colours are the program's own.
+        // The cells are escaped; the control characters of the colours are not to be escaped.
         output::raw(&format!("{line}\n"))?;
     }
     output::line("")?;
     let artifacts: usize = outcome.tasks.iter().map(|(_, task)| task.artifacts.len()).sum();
     let completed = outcome.tasks.iter().filter(|(_, task)| task.task.status == TaskStatus::Completed).count();
     output::line(&format!("{completed} of {} tasks completed, artifacts saved: {artifacts}", outcome.tasks.len()))?;
-    Ok(all)
+    Ok(all_intended)
 }
 
 fn result(task: &TaskDetail) -> String {
@@ -179,7 +179,7 @@ fn result(task: &TaskDetail) -> String {
     }
 }
 
-/// From insertion to end.
+/// The time from the insertion of a task to its end.
 fn duration(task: &TaskDetail) -> String {
     let read = |text: &str| DateTime::parse_from_rfc3339(text).ok();
     let begin = read(&task.task.created_at);

@@ -48,7 +48,7 @@ fn a_tool_is_shown_with_its_arguments() {
     let refused = qron.output(&["tools", "fly"]);
     let told = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(told.contains("no tool \"fly\"") && told.contains("calculate, create_task"), "{told}");
+    assert!(told.contains("no tool is called \"fly\"") && told.contains("calculate, create_task"), "{told}");
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! `qron schedules add` and `edit`, and the options that say when a schedule fires.
+//! `qron schedules add` and `qron schedules edit`: the options that define a schedule.
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
-use super::view::told;
+use super::view::describe_change;
 use crate::api::views::schedules::{SavedView, ScheduleView};
 use crate::cli::client::Client;
 use crate::cli::task_options::{TaskOptions, object};
@@ -12,7 +12,7 @@ use crate::cli::{CliError, output};
 use crate::domain::json::field_names;
 use crate::domain::schedule::template::Template;
 
-/// What fires it.
+/// When a schedule fires.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct When {
     /// Cron expression: "30 9 * * MON-FRI", with seconds "0 30 9 * * *", or a name such as @daily
@@ -21,10 +21,10 @@ pub(in crate::cli) struct When {
     /// Interval: 90s, 15m, 1h30m, 2d
     #[arg(long, value_name = "LENGTH", group = "when")]
     every: Option<String>,
-    /// Once, at this time: RFC 3339, or without an offset on the clock of the zone
+    /// Once, at this time: RFC 3339; without an offset in the zone
     #[arg(long, value_name = "TIME", group = "when")]
     at: Option<String>,
-    /// Zone of the wall clock by its IANA name, e.g. Europe/Berlin; the one of scheduler.zone otherwise
+    /// Time zone by its IANA name, e.g. Europe/Berlin; that of the setting scheduler.zone by default
     #[arg(long)]
     zone: Option<String>,
     /// No firing before this
@@ -57,19 +57,19 @@ pub(in crate::cli) enum CatchUp {
     All,
 }
 
-/// What becomes of firings.
+/// Policies for firings that are late, missed or overlap.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Policies {
     /// Tasks become due up to this much after their firing, e.g. 30s
     #[arg(long, value_name = "LENGTH")]
     jitter: Option<String>,
-    /// What a firing does while the task of an earlier one has not ended; skip without it
+    /// What a firing does while the task of an earlier one has not ended; skip by default
     #[arg(long)]
     overlap: Option<Overlap>,
-    /// What to do about firings that were missed, e.g. while the laptop slept; latest without it
+    /// What to do about firings that were missed, e.g. while the laptop slept; latest by default
     #[arg(long)]
     catch_up: Option<CatchUp>,
-    /// How far back missed firings are run, e.g. 12h; without it, a day with --catch-up all, and without bound with latest
+    /// How far back missed firings are run, e.g. 12h; by default a day with --catch-up all, and without bound with latest
     #[arg(long, value_name = "LENGTH")]
     catch_up_window: Option<String>,
 }
@@ -78,7 +78,7 @@ pub(in crate::cli) struct Policies {
 pub(in crate::cli) struct Add {
     /// Id of the schedule: letters, digits, dots, _ and -
     id: String,
-    /// What its tasks shall achieve; `${fire_time}`, `${fire_date}`, `${previous_fire_time}`, `${schedule}` and `${zone}`
+    /// What its tasks must achieve; `${fire_time}`, `${fire_date}`, `${previous_fire_time}`, `${schedule}` and `${zone}`
     /// are replaced. "-" reads it from standard input
     goal: String,
     #[command(flatten)]
@@ -98,8 +98,8 @@ pub(in crate::cli) struct Add {
     json: bool,
 }
 
-/// A choice as the API spells it.
-pub(super) fn word(choice: &impl ValueEnum) -> Option<String> {
+/// The word of the API for a choice.
+pub(super) fn api_word(choice: &impl ValueEnum) -> Option<String> {
     choice.to_possible_value().map(|value| value.get_name().replace('-', "_"))
 }
 
@@ -120,8 +120,8 @@ impl Policies {
     fn body(self) -> Map<String, Value> {
         object([
             ("jitter", self.jitter.map(Value::from)),
-            ("overlap", self.overlap.as_ref().and_then(word).map(Value::from)),
-            ("catch_up", self.catch_up.as_ref().and_then(word).map(Value::from)),
+            ("overlap", self.overlap.as_ref().and_then(api_word).map(Value::from)),
+            ("catch_up", self.catch_up.as_ref().and_then(api_word).map(Value::from)),
             ("catch_up_window", self.catch_up_window.map(Value::from)),
         ])
     }
@@ -140,12 +140,12 @@ impl Add {
         if json {
             return output::json(&saved);
         }
-        let said = match (saved.created, replace) {
+        let outcome = match (saved.created, replace) {
             (true, _) => "was added",
-            (false, true) => "was replaced, or was the same already",
+            (false, true) => "now has these settings",
             (false, false) => "exists with the same settings; nothing was changed",
         };
-        output::line(&told(&saved.schedule, said))
+        output::line(&describe_change(&saved.schedule, outcome))
     }
 
     fn body(self) -> Result<Map<String, Value>, CliError> {
@@ -176,7 +176,7 @@ fn what_can_go() -> PossibleValuesParser {
 pub(in crate::cli) struct Edit {
     /// Id of the schedule
     id: String,
-    /// What its tasks shall achieve; "-" reads it from standard input
+    /// What its tasks must achieve; "-" reads it from standard input
     #[arg(long)]
     goal: Option<String>,
     #[command(flatten)]
@@ -186,7 +186,7 @@ pub(in crate::cli) struct Edit {
     #[command(flatten)]
     options: TaskOptions,
     /// Remove this setting, or set it back to its default; may be repeated
-    #[arg(long, value_name = "FIELD", value_parser = what_can_go())]
+    #[arg(long, value_name = "FIELD", value_parser = unsettable_fields())]
     unset: Vec<String>,
     /// Write JSON
     #[arg(long)]
@@ -200,7 +200,7 @@ impl Edit {
         if json {
             return output::json(&schedule);
         }
-        output::line(&told(&schedule, "was changed"))
+        output::line(&describe_change(&schedule, "was changed"))
     }
 
     fn changes(self) -> Result<Map<String, Value>, CliError> {
@@ -215,7 +215,9 @@ impl Edit {
             changes.insert("task".to_owned(), Value::Object(task));
         }
         if changes.is_empty() {
-            return Err(CliError::Usage("nothing to change: name what, e.g. --cron, --goal or --unset".to_owned()));
+            return Err(CliError::Usage(
+                "no setting to change is given: use e.g. --cron, --goal or --unset".to_owned(),
+            ));
         }
         Ok(changes)
     }

@@ -1,18 +1,18 @@
-//! Schedules as people read them.
+//! Prints schedules for people.
 
 use serde_json::{Value, json};
 
 use crate::api::views::schedules::{EndedView, ScheduleView};
 use crate::cli::{CliError, output};
 
-/// Shows one in each line.
+/// Prints a table with a line for each schedule.
 pub(super) fn table(schedules: &[ScheduleView]) -> Result<(), CliError> {
     let mut table = output::rows(&["ID", "NEXT"], &["WHEN", "ZONE", "LAST", "FIRED", "SKIPPED", "GOAL"]);
     for schedule in schedules {
         let cells = [
             output::cell(&schedule.id, 100),
-            next_of(schedule),
-            output::cell(&when_of(schedule), 30),
+            next_firing(schedule),
+            output::cell(&timing(schedule), 30),
             schedule.zone.to_string(),
             schedule.last_ended.as_ref().map_or_else(|| "-".to_owned(), ended),
             schedule.fired.to_string(),
@@ -24,26 +24,26 @@ pub(super) fn table(schedules: &[ScheduleView]) -> Result<(), CliError> {
     output::show(&table)
 }
 
-fn when_of(schedule: &ScheduleView) -> String {
+fn timing(schedule: &ScheduleView) -> String {
     match (&schedule.cron, schedule.every, &schedule.at) {
         (Some(cron), ..) => cron.clone(),
-        (_, Some(every), _) => format!("every {}", output::exactly(every)),
+        (_, Some(every), _) => format!("every {}", output::exact_length(every)),
         (.., Some(at)) => format!("at {}", output::time(at)),
         _ => "-".to_owned(),
     }
 }
 
-/// When it fires next, in words.
-fn next_of(schedule: &ScheduleView) -> String {
+/// When a schedule fires next, for its column.
+fn next_firing(schedule: &ScheduleView) -> String {
     match schedule.next.first() {
         _ if schedule.paused => "paused".to_owned(),
-        Some(firing) => output::moment(&firing.local),
+        Some(firing) => output::relative_time(&firing.local),
         None => "never".to_owned(),
     }
 }
 
-/// What was done to a schedule, and when it fires next.
-pub(super) fn told(schedule: &ScheduleView, done: &str) -> String {
+/// A sentence about what was done to a schedule and when it fires next.
+pub(super) fn describe_change(schedule: &ScheduleView, done: &str) -> String {
     let id = &schedule.id;
     let next = match schedule.next.first() {
         _ if schedule.paused => format!("it is paused (resume it with: qron schedules resume {id})"),
@@ -58,11 +58,11 @@ fn ended(last: &EndedView) -> String {
     format!("{}{at}", last.status)
 }
 
-/// Shows one whole.
+/// Prints a schedule with all its fields.
 pub(super) fn show(schedule: &ScheduleView) -> Result<(), CliError> {
     let field = |name: &str, value: &str| output::line(&format!("{name:<11}{value}"));
     field("schedule", &schedule.id)?;
-    field("when", &when_of(schedule))?;
+    field("when", &timing(schedule))?;
     field("zone", &schedule.zone.to_string())?;
     for (name, time) in [("start", &schedule.start), ("end", &schedule.end)] {
         if let Some(time) = time {
@@ -70,12 +70,12 @@ pub(super) fn show(schedule: &ScheduleView) -> Result<(), CliError> {
         }
     }
     if schedule.jitter > 0 {
-        field("jitter", &output::exactly(schedule.jitter))?;
+        field("jitter", &output::exact_length(schedule.jitter))?;
     }
     field("overlap", &plain(&json!(schedule.overlap)))?;
     let window = schedule
         .catch_up_window
-        .map_or_else(String::new, |window| format!(", as far back as {}", output::exactly(window)));
+        .map_or_else(String::new, |window| format!(", as far back as {}", output::exact_length(window)));
     field("catch up", &format!("{}{window}", plain(&json!(schedule.catch_up))))?;
     field("goal", &schedule.task.goal)?;
     if let Some(agent) = &schedule.task.agent {

@@ -78,7 +78,7 @@ fn tasks_are_cancelled_and_tried_again() {
     refused(&server.run(&["retry", &ids[2]]), 1, "pending");
     refused(&server.run(&["cancel", "not-an-id"]), 2, "not-an-id");
     refused(&server.run(&["cancel"]), 2, "--tag or --all");
-    refused(&server.run(&["cancel", &ids[0], "--all"]), 2, "not by both");
+    refused(&server.run(&["cancel", &ids[0], "--all"]), 2, "ids and a filter are both given");
     refused(&server.run(&["cancel", "--status", "asleep"]), 2, "asleep");
     refused(&server.run(&["retry", "--older-than", "yesterday"]), 2, "yesterday");
     let strange = "00000000-0000-4000-8000-000000000000";
@@ -145,7 +145,7 @@ fn tasks_are_moved_by_parent_and_key() {
     let shown = server.run(&["show", &child, "--json"]).ok().json();
     assert_eq!((&shown["priority"], &shown["run_at"]), (&json!(9), &json!("2040-01-01T00:00:00.000Z")));
     let said = server.run(&["snooze", "--for", "7d", &parent]).ok();
-    assert!(said.out.contains("1 task changed"), "{said:?}");
+    assert!(said.out.contains("1 task was changed"), "{said:?}");
     assert_ne!(server.run(&["show", &parent, "--json"]).ok().json()["run_at"], "2036-01-01T00:00:00.000Z");
     tried_and_done(&server, &["reprioritise", "--priority", "0", &parent], 1);
 
@@ -177,7 +177,7 @@ fn a_pause_holds_until_it_is_ended() {
     let left = server.run(&["resume", "--json"]).ok().json();
     assert_eq!(left["items"].as_array().map(Vec::len), Some(1), "that of the agent is left");
     assert_eq!(status(&server, &id), "pending");
-    assert!(server.run(&["resume", "--agent", "generalist"]).ok().out.contains("nothing is paused"));
+    assert!(server.run(&["resume", "--agent", "generalist"]).ok().out.contains("no pause is in effect"));
     until(&server, &id, "completed");
     refused(&server.run(&["pause", "--agent", "nobody"]), 2, "nobody");
     refused(&server.run(&["resume", "generalist"]), 2, "generalist");
@@ -203,7 +203,7 @@ fn what_waits_for_a_person_is_approved_and_denied() {
     let said = server.run(&["approve", &good, "--hash", &hash[..12], "--by", "ada", "--json"]).ok().json();
     assert_eq!((&said["approvals"][0]["verdict"], &said["approvals"][0]["by"]), (&json!("approved"), &json!("ada")));
     until(&server, &good, "completed");
-    refused(&server.run(&["approve", &good]), 1, "asks for nothing");
+    refused(&server.run(&["approve", &good]), 1, "has no open question to approve or deny");
 
     let said = server.run(&["approve", &bad, "--deny", "--note", "once is enough"]).ok();
     assert!(said.out.contains("cancelled"), "{said:?}");

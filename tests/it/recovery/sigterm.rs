@@ -50,7 +50,7 @@ async fn a_second_signal_hands_back_at_once_what_the_first_lets_finish() {
     })
     .await;
     qron.signal();
-    qron.until_it_says("a second signal stops at once").await;
+    qron.until_it_says("send a second signal to hand them back and stop at once").await;
     assert_eq!(qron.terminate().await.code(), Some(1));
     for task in &tasks {
         let task = store.task(task.id).await.expect("readable").expect("there");

@@ -157,7 +157,7 @@ async fn the_command_line_does_all_of_it() {
         (&edited["end"], &edited["task"]["tags"], &edited["cron"]),
         (&Value::Null, &json!(["x"]), &json!("0 7 * * *"))
     );
-    assert!(qron(&url, &["schedules", "edit", "report"]).2.contains("nothing to change"));
+    assert!(qron(&url, &["schedules", "edit", "report"]).2.contains("no setting to change is given"));
     assert!(!qron(&url, &["schedules", "edit", "report", "--unset", "goal"]).0);
     let preview = ["schedules", "preview", "--cron", "0 0 29 2 *", "--from", "2027-01-01", "--count", "1"];
     assert_eq!(run(&preview).trim(), "2028-02-29T00:00:00+00:00");
