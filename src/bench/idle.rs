@@ -1,39 +1,39 @@
-//! What waiting costs: a runner over many tasks that are not due.
+//! Measures the cost of waiting: a runner over many tasks that are not due.
 
 use std::time::{Duration, Instant};
 
 use super::report::Idle;
-use super::{Options, Place, elapsed, now, percentile, queue};
+use super::{BenchEnv, Options, elapsed, now, percentile, queue};
 use crate::domain::time::Timestamp;
 use crate::store::Closed;
 
-/// Scans for due tasks that are timed.
+/// Number of timed scans for due tasks.
 const SCANS: usize = 200;
-/// Due tasks in one scan.
-const SCAN: u32 = 256;
-/// When the waiting tasks are due.
-const LATER_MS: i64 = 7 * 24 * 3_600_000;
+/// Most tasks that a scan returns.
+const SCAN_LIMIT: u32 = 256;
+/// Time until the waiting tasks become due, in milliseconds.
+const DUE_IN_MS: i64 = 7 * 24 * 3_600_000;
 
 /// Inserts as many tasks again, due next week, lets a runner wait for them, and times scans as if they were due.
-pub(super) async fn measure(place: &Place, options: &Options) -> anyhow::Result<Idle> {
-    let later = now().plus_millis(LATER_MS);
+pub(super) async fn measure(env: &BenchEnv, options: &Options) -> anyhow::Result<Idle> {
+    let due_at = now().plus_millis(DUE_IN_MS);
     let waiting: Vec<_> = queue::milestones(options.tasks, options.payload_bytes)
         .map(|mut task| {
-            task.run_at = later;
+            task.run_at = due_at;
             task
         })
         .collect();
     for batch in waiting.chunks(queue::BATCH) {
-        place.store.insert_fresh(batch).await?;
+        env.store.insert_fresh(batch).await?;
     }
-    let runner = place.runner().await?;
-    // What starting costs is not what waiting costs.
+    let runner = env.runner().await?;
+    // The work of starting is not measured.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let (cpu, began) = (cpu_s(), Instant::now());
     tokio::time::sleep(Duration::from_secs(options.seconds)).await;
     let share = cpu.zip(cpu_s()).map(|(before, after)| (after - before) / elapsed(began));
     runner.shutdown().await;
-    let (scans, searches) = (scan(place, later).await?, search(place).await?);
+    let (scans, searches) = (scan(env, due_at).await?, search(env).await?);
     Ok(Idle {
         pending: options.tasks,
         cpu_share_of_a_core: share,
@@ -44,33 +44,37 @@ pub(super) async fn measure(place: &Place, options: &Options) -> anyhow::Result<
     })
 }
 
-/// How long scans that find as much as they may take, in milliseconds, sorted.
-async fn scan(place: &Place, at: Timestamp) -> anyhow::Result<Vec<f64>> {
-    let mut took = Vec::with_capacity(SCANS);
+/// Times of scans that return as many tasks as they may, in milliseconds, sorted.
+async fn scan(env: &BenchEnv, at: Timestamp) -> anyhow::Result<Vec<f64>> {
+    let mut times = Vec::with_capacity(SCANS);
     for _ in 0..SCANS {
         let began = Instant::now();
-        place.store.due(at, SCAN, &Closed::default()).await?;
-        took.push(elapsed(began) * 1_000.0);
+        env.store.due(at, SCAN_LIMIT, &Closed::default()).await?;
+        times.push(elapsed(began) * 1_000.0);
     }
-    took.sort_by(f64::total_cmp);
-    Ok(took)
+    times.sort_by(f64::total_cmp);
+    Ok(times)
 }
 
-/// How long a search takes that finds nothing due and looks when something will be, in milliseconds, sorted.
-async fn search(place: &Place) -> anyhow::Result<Vec<f64>> {
-    let mut took = Vec::with_capacity(SCANS);
+/// Times of searches that find no due task and read when the next one becomes due, in milliseconds, sorted.
+async fn search(env: &BenchEnv) -> anyhow::Result<Vec<f64>> {
+    let mut times = Vec::with_capacity(SCANS);
     for _ in 0..SCANS {
         let (began, now) = (Instant::now(), now());
-        let due = place.store.due(now, SCAN, &Closed::default()).await?;
-        anyhow::ensure!(due.is_empty(), "{} tasks are due, but none should be", due.len());
-        place.store.next_due(now, now.plus_millis(2 * LATER_MS)).await?;
-        took.push(elapsed(began) * 1_000.0);
+        let due = env.store.due(now, SCAN_LIMIT, &Closed::default()).await?;
+        anyhow::ensure!(
+            due.is_empty(),
+            "{} tasks of the benchmark are due, although all of them are due next week: is the clock of this machine right?",
+            due.len()
+        );
+        env.store.next_due(now, now.plus_millis(2 * DUE_IN_MS)).await?;
+        times.push(elapsed(began) * 1_000.0);
     }
-    took.sort_by(f64::total_cmp);
-    Ok(took)
+    times.sort_by(f64::total_cmp);
+    Ok(times)
 }
 
-/// Processor time of this process so far, in seconds; `None` where the system does not tell.
+/// Processor time of this process so far, in seconds; `None` where the system has no `/proc`.
 fn cpu_s() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     // Fields 14 and 15, in ticks of 1/100 s; the name in field 2 may hold spaces.
@@ -79,7 +83,7 @@ fn cpu_s() -> Option<f64> {
     Some((user + system) / 100.0)
 }
 
-/// The most memory this process has had, in bytes; `None` where the system does not tell.
+/// The peak of resident memory of this process, in bytes; `None` where the system has no `/proc`.
 pub(super) fn peak_rss_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -1,13 +1,13 @@
-//! `qron bench`: how fast this machine and this store are, measured with the parts that also do the work.
+//! `qron bench`: measures this machine and this store with the parts of the program that also run tasks.
 //!
-//! Everything happens in collections of its own, which are removed afterwards; the embedded store gets a temporary
-//! folder. Tasks are milestones, so that the queue is measured and not the work. All writes are durable when they
-//! are counted. Client, worker and store share the machine, unless the store is elsewhere.
+//! The benchmark uses collections of its own and removes them afterwards; the embedded store gets a temporary folder. Its
+//! tasks have empty plans, so that it measures the queue and not the work. A write counts when it is durable. Client, worker
+//! and store share this machine, unless `store.url` names another one.
 //!
 //! - [`queue`]: enqueue, then drain;
-//! - [`protocol`]: the least that a drain could do, for comparison;
-//! - [`latency`]: from the API to the start of a run, on an idle runner;
-//! - [`idle`]: what waiting costs.
+//! - [`protocol`]: a drain with the fewest requests possible, for comparison;
+//! - [`latency`]: from a request to the API to the start of the run, on an idle runner;
+//! - [`idle`]: the cost of waiting.
 
 use std::time::{Duration, Instant};
 
@@ -44,17 +44,17 @@ pub struct Options {
     pub capacity: usize,
     /// Bytes of data that each task carries.
     pub payload_bytes: usize,
-    /// Tasks per second through the API while latency is measured; 0 leaves that out.
+    /// Tasks per second through the API while latency is measured; 0 skips that measurement.
     pub rate: u32,
-    /// How long latency, and then idleness, is measured, in seconds.
+    /// Seconds for which latency, and then idleness, is measured.
     pub seconds: u64,
 }
 
-/// Time between two looks at what goes on.
-const LOOK: Duration = Duration::from_millis(20);
+/// Time between two reads of the progress.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Where it is measured.
-pub(crate) struct Place {
+/// The store, the settings and the temporary folder of the benchmark.
+pub(crate) struct BenchEnv {
     config: Config,
     store: Store,
     embedded: Option<EmbeddedStore>,
@@ -67,29 +67,29 @@ pub(crate) struct Place {
 /// When the store cannot be used, or a part of the program fails.
 pub async fn run(config: Config, options: Options) -> anyhow::Result<Report> {
     exporter::install(clock::now())?;
-    let place = Place::open(config, &options).await?;
-    let measured = measure(&place, options).await;
-    let closed = place.close().await;
+    let env = BenchEnv::open(config, &options).await?;
+    let measured = measure(&env, options).await;
+    let closed = env.close().await;
     let report = measured?;
     closed?;
     Ok(report)
 }
 
-async fn measure(place: &Place, options: Options) -> anyhow::Result<Report> {
-    let mut report = Report::new(place.store_kind(), options.clone());
-    // First, while the store has nothing left to do of what came before.
+async fn measure(env: &BenchEnv, options: Options) -> anyhow::Result<Report> {
+    let mut report = Report::new(env.store_kind(), options.clone());
+    // Latency comes first, while the store has no work left from the other measurements.
     if options.rate > 0 {
-        report.latency = Some(latency::measure(place, &options).await?);
+        report.latency = Some(latency::measure(env, &options).await?);
     }
-    report.enqueue = Some(queue::enqueue(place, &options).await?);
-    report.drain = Some(queue::drain(place, &options).await?);
-    report.protocol = Some(protocol::drain(place, &options).await?);
-    report.idle = Some(idle::measure(place, &options).await?);
+    report.enqueue = Some(queue::enqueue(env, &options).await?);
+    report.drain = Some(queue::drain(env, &options).await?);
+    report.protocol = Some(protocol::drain(env, &options).await?);
+    report.idle = Some(idle::measure(env, &options).await?);
     report.peak_rss_bytes = idle::peak_rss_bytes();
     Ok(report)
 }
 
-impl Place {
+impl BenchEnv {
     async fn open(mut config: Config, options: &Options) -> anyhow::Result<Self> {
         app::install_crypto();
         let folder = tempfile::tempdir()?;
@@ -150,13 +150,13 @@ fn profile(capacity: usize) -> anyhow::Result<AgentProfile> {
     Ok(serde_json::from_value(serde_json::json!({"name": "bench", "capacity": capacity}))?)
 }
 
-/// How many of `count` things happen in a second, if they took this long.
+/// The rate per second of `count` things that took this long.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 fn per_second(count: usize, took: Duration) -> f64 {
     count as f64 / took.as_secs_f64().max(f64::EPSILON)
 }
 
-/// The value below which this part of the sorted `values` lies.
+/// The value below which the share `part`, from 0 to 1, of the sorted `values` lies.
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
 fn percentile(values: &[f64], part: f64) -> f64 {
     let index = ((values.len() as f64 * part).ceil() as usize).clamp(1, values.len().max(1)) - 1;

@@ -1,5 +1,5 @@
-//! The bare protocol: what any queue on this store must at least do to drain it. One loop of scroll, claim, read-back
-//! and completion, a batch at a time, and nothing else: no routing, no leases, no records, no fence that is checked.
+//! Measures the bare protocol: the requests that any queue on this store needs to drain it. Each batch takes a scroll, a
+//! claim, a read of the claimed tasks and a completion; there is no routing, no lease, no record and no check of a fence.
 
 use std::time::{Duration, Instant};
 
@@ -13,21 +13,21 @@ use serde_json::json;
 
 use super::queue::insert;
 use super::report::Throughput;
-use super::{Options, Place, per_second};
+use super::{BenchEnv, Options, per_second};
 use crate::store;
 
 /// Time limit of one request.
-const PATIENCE: Duration = Duration::from_secs(30);
+const REQUEST_TIME_LIMIT: Duration = Duration::from_secs(30);
 
-/// Drains as many tasks as the queue did, in batches of the capacity.
-pub(super) async fn drain(place: &Place, options: &Options) -> anyhow::Result<Throughput> {
-    insert(place, options).await?;
-    let (client, tasks) = (client(&place.config.store)?, format!("{}tasks", place.config.store.prefix));
+/// Inserts and drains as many tasks as the measured queue, in batches of the capacity.
+pub(super) async fn drain(env: &BenchEnv, options: &Options) -> anyhow::Result<Throughput> {
+    insert(env, options).await?;
+    let (client, tasks) = (client(&env.config.store)?, format!("{}tasks", env.config.store.prefix));
     let limit = u32::try_from(options.capacity)?;
     let strong = || WriteOrdering { r#type: WriteOrderingType::Strong.into() };
     let began = Instant::now();
     let mut done = 0;
-    for round in 0_u64.. {
+    for batch in 0_u64.. {
         let due = ScrollPointsBuilder::new(&tasks)
             .filter(Filter::must([Condition::matches("status", "pending".to_owned())]))
             .order_by(OrderByBuilder::new("rank").direction(Direction::Asc.into()))
@@ -37,13 +37,13 @@ pub(super) async fn drain(place: &Place, options: &Options) -> anyhow::Result<Th
         if ids.is_empty() {
             break;
         }
-        let token = format!("round-{round}");
+        let token = format!("batch-{batch}");
         let claim = json!({"status": "running", "claim": token, "owner": "bench"});
         let pending = Filter::must([Condition::has_id(ids), Condition::matches("status", "pending".to_owned())]);
         let write = SetPayloadPointsBuilder::new(&tasks, Payload::try_from(claim)?).points_selector(pending);
         client.set_payload(write.wait(true).ordering(strong())).await?;
-        let mine = || Filter::must([Condition::matches("claim", token.clone())]);
-        let read = ScrollPointsBuilder::new(&tasks).filter(mine()).limit(limit).with_payload(true);
+        let claimed = || Filter::must([Condition::matches("claim", token.clone())]);
+        let read = ScrollPointsBuilder::new(&tasks).filter(claimed()).limit(limit).with_payload(true);
         let won: Vec<PointId> = client.scroll(read).await?.result.into_iter().filter_map(|point| point.id).collect();
         done += won.len();
         let completion = json!({"status": "completed", "claim": null, "owner": null, "rank": null});
@@ -67,7 +67,7 @@ pub(super) async fn remove_collections(settings: &store::Settings) -> anyhow::Re
 }
 
 fn client(settings: &store::Settings) -> anyhow::Result<Qdrant> {
-    let mut builder = Qdrant::from_url(&settings.url).skip_compatibility_check().timeout(PATIENCE);
+    let mut builder = Qdrant::from_url(&settings.url).skip_compatibility_check().timeout(REQUEST_TIME_LIMIT);
     let key = settings.api_key.expose_secret().trim();
     if !key.is_empty() {
         builder = builder.api_key(key);

@@ -1,4 +1,4 @@
-//! Enqueue in bulk, then drain.
+//! Measures the queue: inserts tasks in bulk, then drains them with a runner.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::Value;
 
 use super::report::{Drain, Throughput};
-use super::{LOOK, Options, Place, elapsed, now, per_second};
+use super::{BenchEnv, Options, POLL_INTERVAL, elapsed, now, per_second};
 use crate::domain::id::TaskId;
 use crate::domain::plan::Plan;
 use crate::domain::task::{Task, TaskStatus};
@@ -14,10 +14,10 @@ use crate::telemetry::exporter;
 
 /// Tasks in one insert.
 pub(super) const BATCH: usize = 512;
-/// Inserts under way.
+/// Concurrent inserts.
 const PARALLEL: usize = 4;
 
-/// Tasks with nothing to run, due now.
+/// Tasks with empty plans, due now, with `payload_bytes` of data each.
 pub(super) fn milestones(count: usize, payload_bytes: usize) -> impl Iterator<Item = Task> {
     let (begun, filler) = (now(), "x".repeat(payload_bytes));
     (0..count).map(move |_| {
@@ -28,48 +28,51 @@ pub(super) fn milestones(count: usize, payload_bytes: usize) -> impl Iterator<It
     })
 }
 
-/// Inserts every task, durably.
-pub(super) async fn enqueue(place: &Place, options: &Options) -> anyhow::Result<Throughput> {
-    let took = insert(place, options).await?;
+/// Measures the durable insert of every task.
+pub(super) async fn enqueue(env: &BenchEnv, options: &Options) -> anyhow::Result<Throughput> {
+    let took = insert(env, options).await?;
     Ok(Throughput { seconds: took.as_secs_f64(), tasks_per_s: per_second(options.tasks, took) })
 }
 
-/// Inserts every task, durably; gives back how long that took.
-pub(super) async fn insert(place: &Place, options: &Options) -> anyhow::Result<Duration> {
+/// Inserts every task durably and returns how long that took.
+pub(super) async fn insert(env: &BenchEnv, options: &Options) -> anyhow::Result<Duration> {
     let tasks: Vec<Task> = milestones(options.tasks, options.payload_bytes).collect();
     let began = Instant::now();
     stream::iter(tasks.chunks(BATCH))
-        .map(|batch| place.store.insert_fresh(batch))
+        .map(|batch| env.store.insert_fresh(batch))
         .buffer_unordered(PARALLEL)
         .try_for_each(|_| std::future::ready(Ok(())))
         .await?;
     Ok(began.elapsed())
 }
 
-/// Runs all that is enqueued, until each task is durably completed.
-pub(super) async fn drain(place: &Place, options: &Options) -> anyhow::Result<Drain> {
+/// Measures a runner until it has durably completed all enqueued tasks.
+pub(super) async fn drain(env: &BenchEnv, options: &Options) -> anyhow::Result<Drain> {
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     let count = options.tasks.max(1) as f64;
-    let wanted = completed(place).await? + u64::try_from(options.tasks)?;
+    let expected = completed(env).await? + u64::try_from(options.tasks)?;
     let before = Counters::read();
     let began = Instant::now();
-    let runner = place.runner().await?;
-    // The runner counts what the store has confirmed, so that the store need not be asked while it works.
+    let runner = env.runner().await?;
+    // The metrics count what the store has confirmed, so this loop reads them and sends the store no requests.
     loop {
         let done = Counters::read().completed - before.completed;
         if done >= count {
             break;
         }
-        // Reading the counts costs something, too: seldom while much is left.
+        // Reading the metrics takes time, too, so the loop reads them seldom while many tasks are left.
         let took = elapsed(began);
         let left = took * (count - done) / done.max(1.0);
-        tokio::time::sleep(Duration::from_secs_f64((left / 2.0).min(took / 4.0)).max(LOOK)).await;
+        tokio::time::sleep(Duration::from_secs_f64((left / 2.0).min(took / 4.0)).max(POLL_INTERVAL)).await;
     }
     let took = began.elapsed();
     runner.shutdown().await;
     let after = Counters::read();
-    let stored = completed(place).await?;
-    anyhow::ensure!(stored >= wanted, "{wanted} tasks must be completed in the store, but only {stored} are");
+    let stored = completed(env).await?;
+    anyhow::ensure!(
+        stored >= expected,
+        "the runner reported more completions than the store holds: {stored} tasks are completed there, not {expected}"
+    );
     let calls = (after.store_calls - before.store_calls) / count;
     Ok(Drain {
         throughput: Throughput { seconds: took.as_secs_f64(), tasks_per_s: per_second(options.tasks, took) },
@@ -78,11 +81,11 @@ pub(super) async fn drain(place: &Place, options: &Options) -> anyhow::Result<Dr
     })
 }
 
-async fn completed(place: &Place) -> anyhow::Result<u64> {
-    Ok(place.store.task_counts().await?.get(&TaskStatus::Completed).copied().unwrap_or_default())
+async fn completed(env: &BenchEnv) -> anyhow::Result<u64> {
+    Ok(env.store.task_counts().await?.get(&TaskStatus::Completed).copied().unwrap_or_default())
 }
 
-/// What the program counts of itself, for the difference between two moments.
+/// Metrics of this process at one moment.
 struct Counters {
     completed: f64,
     store_calls: f64,

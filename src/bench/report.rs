@@ -1,4 +1,4 @@
-//! What was measured, as JSON and for people.
+//! The report of a benchmark, as JSON and as rows for people.
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ pub struct Report {
     pub version: &'static str,
     /// Processors of this machine.
     pub cores: usize,
-    /// What was asked for.
+    /// Options of the run.
     pub options: Options,
     /// Durable inserts in bulk.
     pub enqueue: Option<Throughput>,
@@ -23,9 +23,9 @@ pub struct Report {
     pub protocol: Option<Throughput>,
     /// From the API to the start of a run.
     pub latency: Option<Latency>,
-    /// What waiting costs.
+    /// Cost of waiting.
     pub idle: Option<Idle>,
-    /// The most memory the process has had, the embedded store included, in bytes.
+    /// Peak of resident memory of the process, with the embedded store, in bytes.
     pub peak_rss_bytes: Option<u64>,
 }
 
@@ -41,7 +41,7 @@ pub struct Throughput {
 /// A drained queue.
 #[derive(Clone, Debug, Serialize)]
 pub struct Drain {
-    /// How fast.
+    /// Its rate.
     #[serde(flatten)]
     pub throughput: Throughput,
     /// Claims lost to others.
@@ -74,7 +74,7 @@ pub struct Idle {
     pub due_scan_p50_ms: f64,
     /// 99 of 100 scans were faster, in milliseconds.
     pub due_scan_p99_ms: f64,
-    /// Half of the searches that found nothing due, and when something will be, were faster, in milliseconds.
+    /// Half of the searches that found no due task, and read when the next becomes due, were faster, in milliseconds.
     pub search_p50_ms: f64,
     /// 99 of 100 such searches were faster, in milliseconds.
     pub search_p99_ms: f64,
@@ -96,7 +96,7 @@ impl Report {
         }
     }
 
-    /// What was measured, a line each: its name and its figures.
+    /// The rows of the table for people: the name and the figures of each measurement.
     #[must_use]
     pub fn rows(&self) -> Vec<(&'static str, String)> {
         let rate =
