@@ -119,7 +119,7 @@ impl App {
         exporter::install(clock::now())?;
         config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
         let files = FileLimit::raise();
-        files.tell();
+        files.log();
         private::close(&config)?;
         let listener = listen(config.api.address).await?;
         let api_address = address_of(&listener, config.api.address)?;

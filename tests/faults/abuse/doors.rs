@@ -191,7 +191,7 @@ async fn idle_connections_to_either_port_or_both_stop_nothing() {
 async fn a_low_limit_on_files_is_told_and_lived_with() {
     let place = Place::new();
     let qron = place.start(256).await;
-    assert!(qron.said().contains("few files may be open"), "{}", qron.said());
+    assert!(qron.said().contains("the limit on open files is low: raise it"), "{}", qron.said());
     let at_store = strangers(place.store, TO_STORE).await;
     let at_api = strangers(place.api, TO_API).await;
     place.probe().await;

@@ -1,4 +1,4 @@
-//! Accepts connections: each gets a seat, and a failure to accept neither ends the listener nor makes it spin.
+//! Accepts connections and gives each a seat. A failure to accept neither ends the listener nor makes it spin.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,17 +9,18 @@ use tokio::time::Instant;
 
 use super::seats::{Seat, Seats};
 
-/// Pause after a connection could not be accepted, such as without a free file descriptor.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Pause after a failure to accept, for example because no file descriptor is free.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Time between two warnings that connections cannot be accepted.
-const SILENCE: Duration = Duration::from_mins(1);
+const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
 /// A listener whose connections are limited.
 #[derive(Debug)]
 pub struct Acceptor {
     listener: TcpListener,
     seats: Seats,
-    told: Option<Instant>,
+    /// When the last warning was logged.
+    warned_at: Option<Instant>,
 }
 
 impl Acceptor {
@@ -42,35 +43,36 @@ impl Acceptor {
         loop {
             match self.listener.accept().await {
                 Ok((stream, address)) => {
-                    // Without it the end of an answer waits for the client's delayed acknowledgement, 40 ms.
+                    // Without TCP_NODELAY the end of an answer waits 40 ms for the delayed acknowledgement of the client.
                     if let Err(error) = stream.set_nodelay(true) {
-                        tracing::debug!(%error, "answers on this connection may take longer");
+                        tracing::debug!(%error, "TCP_NODELAY cannot be set: answers on this connection may take 40 ms longer");
                     }
                     return (stream, address, self.seats.take());
                 }
-                Err(error) if is_of_the_client(&error) => {}
+                Err(error) if is_client_gone(&error) => {}
                 Err(error) => self.recover(&error).await,
             }
         }
     }
 
-    /// Frees a descriptor and waits a moment: the connection stays in the queue of the system meanwhile.
+    /// Closes the least needed connection to free a descriptor, and waits a moment. The new connection stays in the queue of the
+    /// system meanwhile.
     async fn recover(&mut self, error: &io::Error) {
         let freed = self.seats.free_one();
-        if self.told.is_none_or(|told| told.elapsed() >= SILENCE) {
-            self.told = Some(Instant::now());
+        if self.warned_at.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
+            self.warned_at = Some(Instant::now());
             tracing::warn!(
                 %error,
                 freed,
-                "connections cannot be accepted: raise the limit on open files (ulimit -n, LimitNOFILE=, nofile)"
+                "new connections cannot be accepted: raise the limit on open files (ulimit -n, LimitNOFILE=, nofile)"
             );
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RETRY_PAUSE).await;
     }
 }
 
-/// The client went away before it was accepted.
-fn is_of_the_client(error: &io::Error) -> bool {
+/// Whether the client closed the connection before it was accepted.
+fn is_client_gone(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset

@@ -1,14 +1,14 @@
-//! The limit on open files of this process, and what of it the listeners may use.
+//! The limit on open files of this process, and the share of it that each listener may use.
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Most open files that this process asks for: far more than it needs, far less than what slows down starting a process
-/// on systems without a limit.
-const WANTED: u64 = 65_536;
+/// The limit that this process sets at most: far more than it needs, and little enough that starting a child process stays
+/// fast on systems without a limit.
+const TARGET: u64 = 65_536;
 /// Below this many open files a warning is logged at start.
 const COMFORTABLE: u64 = 1_024;
-/// Part of the open files that the connections of one listener may take. There are two listeners, so that half of the
+/// One part in this many of the open files is for the connections of one listener. There are two listeners, so that half of the
 /// files stay for the store's segments, the journal, calls of models and tools, and logs.
 const SHARE: u64 = 4;
 /// Connections of one listener at least, however few files there are, and at most, however many.
@@ -24,8 +24,8 @@ impl FileLimit {
     #[must_use]
     pub fn raise() -> Self {
         let now = getrlimit(Resource::Nofile);
-        let soft = now.current.unwrap_or(WANTED);
-        let target = now.maximum.unwrap_or(WANTED).min(WANTED);
+        let soft = now.current.unwrap_or(TARGET);
+        let target = now.maximum.unwrap_or(TARGET).min(TARGET);
         if soft >= target {
             return Self(soft);
         }
@@ -33,20 +33,20 @@ impl FileLimit {
         match highest(soft, target, set) {
             Ok(files) => Self(files),
             Err(error) => {
-                tracing::warn!(%error, soft, target, "the limit on open files cannot be raised");
+                tracing::warn!(%error, soft, target, "the limit on open files cannot be raised: qron goes on with the lower one");
                 Self(soft)
             }
         }
     }
 
     /// Logs the limit, and what to do about it when it is low.
-    pub fn tell(self) {
+    pub fn log(self) {
         let Self(files) = self;
         if files < COMFORTABLE {
             tracing::warn!(
                 files,
                 connections = self.connections(),
-                "few files may be open at a time: raise the limit (ulimit -n, LimitNOFILE=, nofile) to {COMFORTABLE} or more"
+                "the limit on open files is low: raise it (ulimit -n, LimitNOFILE=, nofile) to {COMFORTABLE} or more"
             );
         } else {
             tracing::debug!(files, connections = self.connections(), "limit on open files");
@@ -108,7 +108,7 @@ mod tests {
         let raised = FileLimit::raise();
         let now = getrlimit(Resource::Nofile);
         assert_eq!(now.current, Some(raised.0));
-        assert!(raised.0 >= now.maximum.unwrap_or(WANTED).min(WANTED));
+        assert!(raised.0 >= now.maximum.unwrap_or(TARGET).min(TARGET));
         assert_eq!(FileLimit::raise(), raised);
     }
 }
