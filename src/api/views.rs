@@ -1,4 +1,4 @@
-//! What the API shows: the domain's things with times in RFC 3339. The command line reads the same structs.
+//! The JSON that the API answers, with times in RFC 3339. The command line reads the same structs.
 //!
 //! One file for each resource.
 
@@ -31,12 +31,12 @@ pub struct Listing<T> {
 }
 
 impl<T> Listing<T> {
-    /// A page of what is stored, each item as `view` shows it.
+    /// A page of stored items, each converted by `view`.
     pub(super) fn of<S>(page: Page<S>, view: impl FnMut(S) -> T) -> Self {
         Self { items: page.items.into_iter().map(view).collect(), next: page.next }
     }
 
-    /// A listing that is whole.
+    /// A listing of all items, without further pages.
     pub(super) fn whole<S: Into<T>>(items: impl IntoIterator<Item = S>) -> Self {
         Self { items: items.into_iter().map(Into::into).collect(), next: None }
     }

@@ -1,21 +1,21 @@
-//! What the API shows of agents.
+//! Agents in answers of the API.
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::replica::{AgentPresence, ReplicaRecord};
 use crate::domain::time::Timestamp;
 
-/// How an agent of some replica is.
+/// State of an agent of one replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
     /// Its replica takes tasks.
     Ok,
-    /// A person has put it on hold: it finishes what it has and takes nothing more.
+    /// A person has paused it: it finishes its running tasks and takes no more.
     Paused,
-    /// Its replica is finishing what it has and takes nothing more.
+    /// Its replica is shutting down: it finishes its running tasks and takes no more.
     Draining,
-    /// Its replica has not been heard of for longer than the lease.
+    /// Its replica has sent no heartbeat for longer than the lease.
     Silent,
 }
 
@@ -30,9 +30,9 @@ pub struct AgentView {
     pub in_flight: usize,
     /// Most tasks in flight.
     pub capacity: usize,
-    /// Whether it takes tasks.
+    /// Its state.
     pub health: Health,
-    /// Why it takes no task that needs a model, if it does not.
+    /// Why it takes no task that needs a model; absent when it takes them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_away: Option<ModelView>,
     /// Due tasks that need a model and name an agent whose model cannot be asked; all that need one while no agent of the
@@ -47,7 +47,7 @@ pub struct AgentView {
     pub version: String,
     /// When the replica started.
     pub started_at: String,
-    /// When it was last heard of.
+    /// Time of the last heartbeat of the replica.
     pub updated_at: String,
     /// Share of one core in use by the replica.
     pub cpu: f64,
@@ -55,14 +55,14 @@ pub struct AgentView {
     pub memory_bytes: u64,
 }
 
-/// A model that cannot be asked now.
+/// A model that does not answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ModelView {
     /// Its name; empty when none is configured.
     pub model: String,
-    /// Since when; absent when none is configured.
+    /// Since when it does not answer; absent when none is configured.
     pub since: Option<String>,
-    /// What went wrong first.
+    /// The first failure.
     pub cause: String,
 }
 

@@ -1,4 +1,4 @@
-//! What the API shows of questions to people.
+//! Approvals in answers of the API: questions to people, and their answers.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,7 +11,7 @@ use crate::domain::time::Timestamp;
 /// A question to a person.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ApprovalView {
-    /// What an answer is bound to: another call has another hash.
+    /// Hash of what is asked; an answer names it, and any other call has another hash.
     pub hash: String,
     /// `task`: whether it runs at all; `call`: whether a tool is called.
     pub kind: String,
@@ -24,21 +24,21 @@ pub struct ApprovalView {
     /// Arguments of the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<Value>,
-    /// Since when it is asked.
+    /// When the question was asked.
     pub asked_at: String,
-    /// When it counts as refused unless somebody decides.
+    /// When it counts as denied if no person decides before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
-    /// What was decided; absent while it is open.
+    /// The decision; absent while the question is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<ApprovalOutcome>,
     /// Who decided, by their own account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-    /// Why.
+    /// Note of the person who decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// When.
+    /// When the person decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided_at: Option<String>,
 }
@@ -73,11 +73,11 @@ impl From<&Approval> for ApprovalView {
 pub struct OpenApproval {
     /// The task that asks.
     pub task_id: TaskId,
-    /// What it shall achieve.
+    /// Goal of the task.
     pub goal: String,
-    /// Agent it must go to.
+    /// Agent that must run the task.
     pub agent: Option<String>,
-    /// On whose behalf it runs.
+    /// User on whose behalf the task runs.
     pub user: Option<String>,
     /// The question.
     #[serde(flatten)]

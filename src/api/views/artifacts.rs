@@ -1,4 +1,4 @@
-//! What the API shows of artifacts.
+//! Artifacts in answers of the API.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,29 +1,29 @@
-//! What the API tells of a change of many tasks.
+//! Reports of bulk changes in answers of the API.
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::TaskId;
 use crate::queue;
 
-/// What became of a change of many tasks.
+/// Outcome of a change of many tasks.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct BulkReport {
-    /// Whether it only tells what would be done.
+    /// Whether nothing was changed, and the report says what would be.
     pub dry_run: bool,
-    /// Tasks that the filter means and that can be changed so.
+    /// Tasks that match the filter and whose status allows the change.
     pub matched: u64,
-    /// How many were changed, or would be.
+    /// Tasks that were changed, or would be.
     pub done: u64,
-    /// Which were not, and why.
+    /// Tasks that were not changed, and why.
     pub refused: Vec<Refusal>,
-    /// Send it as `after` to go on; absent when all are done.
+    /// Value of `after` for the next request; absent when all tasks are changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-    /// Tasks inserted later are not meant; send it as `created_before` to go on.
+    /// Tasks inserted later are left out; send it as `created_before` with the next request.
     pub as_of: String,
 }
 
-/// Why something was not done for one task.
+/// Why one task was not changed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Refusal {
     /// The task.

@@ -1,40 +1,40 @@
-//! What the API shows of pauses.
+//! Pauses in answers of the API.
 
 use serde::{Deserialize, Serialize};
 
 use super::Listing;
 use crate::domain::pause::{Pause, PauseOutcome};
 
-/// What became of a request to pause something.
+/// Outcome of a request to pause.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Paused {
-    /// Whether it was paused before.
+    /// Whether the pause is new.
     pub outcome: PauseOutcome,
-    /// Everything that is paused now.
+    /// All pauses in effect.
     #[serde(flatten)]
     pub pauses: Listing<PauseView>,
 }
 
-/// What became of a request to end a pause.
+/// Outcome of a request to resume.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Resumed {
     /// Whether there was a pause to end.
     pub was_paused: bool,
-    /// Everything that is still paused.
+    /// The pauses still in effect.
     #[serde(flatten)]
     pub pauses: Listing<PauseView>,
 }
 
-/// Something that is paused.
+/// A pause of an agent or of the fleet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PauseView {
     /// The agent; the whole fleet when absent.
     pub agent: Option<String>,
-    /// Who paused it or gave it its note last, by their own account.
+    /// Name that the person gave who set the pause, or its note last.
     pub by: Option<String>,
-    /// Why.
+    /// Note of that person.
     pub note: Option<String>,
-    /// Since when.
+    /// Since when the pause is in effect.
     pub since: String,
 }
 

@@ -1,4 +1,4 @@
-//! What the API shows of dead letters.
+//! Dead letters in answers of the API.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -18,18 +18,18 @@ pub struct DeadLetterView {
     pub goal: String,
     /// Agent that ran it last.
     pub agent: Option<String>,
-    /// Why it is here.
+    /// The last failure of the task.
     pub failure: Failure,
-    /// How often it was run.
+    /// Runs of the task.
     pub attempts: u32,
     /// Failures of the attempts before the last, oldest first.
     pub earlier_failures: Vec<Failure>,
     /// The steps that were done before it ended, when one letter is shown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps_done: Vec<StepView>,
-    /// Payload of its point as it was when it was buried.
+    /// Payload of the point of the task at that time.
     pub payload: Map<String, Value>,
-    /// When it was buried.
+    /// When the letter was written.
     pub buried_at: String,
 }
 
@@ -49,11 +49,11 @@ impl From<DeadLetter> for DeadLetterView {
     }
 }
 
-/// What became of a request about many dead letters.
+/// Outcome of a request about many dead letters.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct BulkOutcome {
-    /// How many it was done for.
+    /// Letters that were requeued or purged.
     pub done: u64,
-    /// For which it was not done, and why.
+    /// Letters that were not, and why.
     pub refused: Vec<Refusal>,
 }

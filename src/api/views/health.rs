@@ -1,15 +1,15 @@
-//! What the API tells probes.
+//! Readiness in answers of the API, for probes.
 
 use serde::{Deserialize, Serialize};
 
-/// Whether this replica takes work.
+/// Whether this replica takes tasks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Readiness {
-    /// Whether it does.
+    /// Whether it takes tasks.
     pub ready: bool,
-    /// Why not.
+    /// Why it takes none.
     pub reasons: Vec<String>,
-    /// Agents that take nothing because a person has put them on hold; the replica is ready all the same.
+    /// Agents that a person has paused; the replica is ready all the same.
     #[serde(default)]
     pub paused: Vec<String>,
     /// Agents that take no task that needs a model, and why; the replica is ready all the same.
@@ -28,8 +28,8 @@ pub struct WithoutModel {
     pub agent: String,
     /// The model; empty when none is configured.
     pub model: String,
-    /// Since when; absent when none is configured.
+    /// Since when it does not answer; absent when none is configured.
     pub since: Option<String>,
-    /// What went wrong first.
+    /// The first failure.
     pub cause: String,
 }

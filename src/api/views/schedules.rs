@@ -1,4 +1,4 @@
-//! What the API shows of schedules. The command line reads the same structs.
+//! Schedules in answers of the API.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use crate::domain::task::{Task, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::scheduler::recurring::backfill::Backfilled;
 
-/// A schedule. Its definition has the names of the fields that define it.
+/// A schedule. The fields of its definition have the names that the request to define it has.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ScheduleView {
     /// Its id.
@@ -33,23 +33,23 @@ pub struct ScheduleView {
     pub jitter: u64,
     /// What a firing does while the task of an earlier one is alive.
     pub overlap: Overlap,
-    /// What becomes of missed firings.
+    /// Policy for missed firings.
     pub catch_up: CatchUp,
-    /// How far back they are made up for, in seconds; none where there is no bound, or nothing is made up for.
+    /// How far back missed firings run, in seconds; absent without a bound, or when none runs.
     pub catch_up_window: Option<u64>,
-    /// What its tasks are like.
+    /// The task that a firing creates.
     pub task: Template,
-    /// Whether it is held.
+    /// Whether it is paused.
     pub paused: bool,
-    /// When it was made.
+    /// When it was created.
     pub created_at: String,
-    /// When somebody last changed it.
+    /// When its definition last changed, or it was paused or resumed.
     pub updated_at: String,
     /// Its next firings; none when it is paused, or will not fire again.
     pub next: Vec<FiringView>,
     /// Firings that wait for the end of earlier ones.
     pub queued: Vec<FiringView>,
-    /// Firings that became tasks to carry out.
+    /// Firings that became tasks which run.
     pub fired: u64,
     /// Firings that were skipped.
     pub skipped: u64,
@@ -57,7 +57,7 @@ pub struct ScheduleView {
     pub last_fire: Option<String>,
     /// That task.
     pub last_task: Option<TaskId>,
-    /// What came of the latest firing that has ended; only where a schedule is shown or listed.
+    /// The latest firing whose task has ended; only where a schedule is shown or listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_ended: Option<EndedView>,
 }
@@ -107,11 +107,11 @@ impl ScheduleView {
 pub struct EndedView {
     /// Its task.
     pub task: TaskId,
-    /// How that ended.
+    /// Status in which the task ended.
     pub status: TaskStatus,
     /// When it ended.
     pub at: Option<String>,
-    /// Why, when it ended badly.
+    /// The failure, when it ended badly.
     pub error: Option<String>,
 }
 
@@ -129,9 +129,9 @@ impl From<Task> for EndedView {
 /// A firing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FiringView {
-    /// When, in UTC.
+    /// Time in UTC.
     pub at: String,
-    /// When, on the wall clock of the zone.
+    /// Time in the zone of the schedule.
     pub local: String,
 }
 
@@ -159,7 +159,7 @@ pub struct SavedView {
 /// A schedule that was triggered: a task, or a firing that waits.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TriggeredView {
-    /// The task, unless it waits.
+    /// The new task; absent when the firing waits.
     pub task: Option<TaskView>,
     /// The firing that waits for the end of earlier ones.
     pub queued: Option<FiringView>,
@@ -171,18 +171,18 @@ impl TriggeredView {
     }
 }
 
-/// A range that was made up for.
+/// Outcome of a backfill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackfilledView {
     /// Whether nothing was changed.
     pub dry_run: bool,
     /// Firings in the range.
     pub firings: usize,
-    /// Those that had run, or were under way.
+    /// Firings that had run before, or were running.
     pub ran_before: usize,
-    /// Those that are tasks now.
+    /// Firings that became tasks.
     pub inserted: usize,
-    /// Those that wait for their turn.
+    /// Firings that wait for the end of earlier ones.
     pub queued: usize,
 }
 

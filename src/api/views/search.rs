@@ -1,20 +1,20 @@
-//! What the API shows of a search.
+//! Results of a search in answers of the API.
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::TaskId;
 use crate::domain::memory::RecalledMemory;
 
-/// A finished task that is alike what was searched for.
+/// A finished task that is similar to the searched text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Found {
     /// The task.
     pub task_id: TaskId,
-    /// What was asked.
+    /// Goal of the task.
     pub goal: String,
     /// Whether it completed.
     pub succeeded: bool,
-    /// What came of it.
+    /// Summary of the outcome.
     pub summary: String,
     /// The steps it took.
     pub outline: String,
@@ -22,7 +22,7 @@ pub struct Found {
     pub agent: String,
     /// When it ended.
     pub at: String,
-    /// How much it is alike; comparable within one answer only.
+    /// Similarity; comparable within one answer only.
     pub score: f32,
 }
 

@@ -1,4 +1,4 @@
-//! What the API shows of the steps of a run.
+//! Steps of a run in answers of the API.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,12 +19,12 @@ pub struct StepView {
     /// Tool that it calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool: Option<String>,
-    /// What the model is to do in it.
+    /// What the model does in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instruction: Option<String>,
-    /// Where it stands.
+    /// Status of the step.
     pub status: StepStatus,
-    /// What it put out; the beginning as text when it was cut.
+    /// Its output; the beginning as text when it was cut.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
     /// Size of an output that was cut, in bytes of JSON.
@@ -56,7 +56,7 @@ impl From<StepRecord> for StepView {
 }
 
 impl StepView {
-    /// The step with the beginning of its output alone, when that is long.
+    /// The step, with a long output cut to its beginning.
     #[must_use]
     pub fn short(mut self) -> Self {
         let Some(output) = &self.output else { return self };

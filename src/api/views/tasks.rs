@@ -1,4 +1,4 @@
-//! What the API shows of tasks.
+//! Tasks in answers of the API.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -29,52 +29,52 @@ use crate::store::{Found, Page};
 pub struct TaskView {
     /// Id of the task and of its point.
     pub id: TaskId,
-    /// What the agent shall achieve.
+    /// What the agent must achieve.
     pub goal: String,
-    /// Where it stands.
+    /// Status of the task.
     pub status: TaskStatus,
     /// When it becomes due.
     pub run_at: String,
     /// 0 (can wait) to 10 (urgent).
     pub priority: u8,
-    /// Agent it must go to.
+    /// Agent that must run it.
     pub agent: Option<String>,
-    /// What its agent must be able to do.
+    /// Capabilities that its agent must have.
     pub capabilities: Vec<String>,
-    /// Tasks that must have ended first.
+    /// Tasks that must end before it can run.
     pub depends_on: Vec<TaskId>,
-    /// What it does when one of those ends otherwise than completed.
+    /// What it does when one of those does not complete.
     #[serde(default)]
     pub on_dependency_failure: OnDependencyFailure,
-    /// Task that made it.
+    /// Task that created it.
     #[serde(default)]
     pub parent: Option<TaskId>,
-    /// The tree it belongs to and what that allows it; absent for a task that no task made.
+    /// The tree that it belongs to, with its rights; absent for a task that no task created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tree: Option<TreeView>,
-    /// Key that keeps out others with the same.
+    /// Key that only one task may hold at a time.
     pub unique_key: Option<String>,
-    /// How long the key had to be free for it to be inserted.
+    /// How long it holds the key.
     #[serde(default)]
     pub unique_for: UniqueFor,
-    /// Whose share of the capacity it takes.
+    /// Key by which tasks share the capacity.
     #[serde(default)]
     pub concurrency_key: Option<String>,
-    /// Schedule whose firing it is.
+    /// Schedule whose firing created it.
     pub schedule_id: Option<String>,
-    /// Attempts that ended in failure and were charged.
+    /// Failed attempts that count against `max_attempts`.
     pub attempt: u32,
     /// Attempts it may have.
     pub max_attempts: u32,
     /// Time limit of one attempt, in seconds.
     pub timeout_s: u64,
-    /// Plan to carry out, if it came with one.
+    /// Plan that it was submitted with.
     pub plan: Option<Plan>,
     /// Data for the agent.
     pub context: Map<String, Value>,
     /// Words to find it by.
     pub tags: Vec<String>,
-    /// On whose behalf it runs.
+    /// User on whose behalf it runs.
     pub user: Option<String>,
     /// Replica that runs it.
     pub owner: Option<String>,
@@ -84,21 +84,21 @@ pub struct TaskView {
     pub updated_at: String,
     /// When it ended.
     pub finished_at: Option<String>,
-    /// What came of it.
+    /// Its result.
     pub result: Option<Value>,
     /// The last failure.
     pub error: Option<Failure>,
     /// Why it waits for its model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<WaitView>,
-    /// Somebody asked to stop it while it was running.
+    /// Whether a person requested to cancel it while it was running.
     pub cancel_requested: bool,
-    /// What people were asked about it, and what they decided.
+    /// Questions to people about it, with their decisions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<ApprovalView>,
-    /// Fields of the point that qron does not know; of one that cannot be read, all.
+    /// Fields of the point that qron does not know; all fields of a point that cannot be read as a task.
     pub extra: Map<String, Value>,
-    /// Why the point cannot be read as a task; absent when it can. The other fields are then what can be read of it.
+    /// Why the point cannot be read as a task, in which case the other fields hold what can be read; absent when it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreadable: Option<String>,
 }
@@ -181,13 +181,13 @@ impl From<Task> for TaskView {
 }
 
 impl TaskView {
-    /// The task as `runner` sees it: also a task that was never tried says that it waits for its model.
+    /// The task, which also says that it waits for its model when it has not run yet.
     pub(in crate::api) fn of(task: Task, runner: &Runner) -> Self {
         let waits = runner.waits_for_model(&task, clock::now());
         Self { waits: waits.map(|(wait, next)| WaitView::of(&wait, next)), ..Self::from(task) }
     }
 
-    /// The point as `runner` sees it; of one that cannot be read as a task, what can be read of it and the reason.
+    /// A point as a task; of a point that cannot be read as one, what can be read and the reason.
     pub(in crate::api) fn of_point(found: Found, runner: &Runner) -> Self {
         Self { unreadable: found.unreadable, ..Self::of(found.task, runner) }
     }
@@ -198,15 +198,15 @@ impl TaskView {
 pub struct WaitView {
     /// Name of the model; empty when none is configured.
     pub model: String,
-    /// Since when.
+    /// Since when it waits.
     pub since: String,
     /// When it is tried next; absent when no model is configured.
     pub next_try: Option<String>,
-    /// How often its run ended for want of the model.
+    /// Runs that ended because the model did not answer.
     pub times: u32,
-    /// What went wrong first.
+    /// The first failure.
     pub cause: String,
-    /// The same in a sentence.
+    /// The wait in words that follow the subject "the task".
     pub text: String,
 }
 
@@ -233,12 +233,12 @@ pub struct Submitted {
     pub task: TaskView,
 }
 
-/// How many tasks there are.
+/// Counts of tasks.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct TaskCounts {
-    /// Of all statuses together.
+    /// Tasks of all statuses.
     pub total: u64,
-    /// Of each status that at least one task has.
+    /// Tasks of each status that at least one task has.
     pub counts: BTreeMap<String, u64>,
 }
 
@@ -250,23 +250,23 @@ impl TaskCounts {
         }
     }
 
-    /// How many there are of these statuses together.
+    /// Tasks of these statuses together.
     #[must_use]
     pub fn among(&self, statuses: &[TaskStatus]) -> u64 {
         statuses.iter().filter_map(|status| self.counts.get(status.as_str())).sum()
     }
 }
 
-/// The tasks that a task made, and what came of them together.
+/// The tasks that a task created, with their counts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Children {
-    /// How many there are.
+    /// Number of children.
     pub total: u64,
-    /// How many there are of each status.
+    /// Children of each status.
     pub counts: BTreeMap<String, u64>,
-    /// Whether nothing more happens to any of them by itself.
+    /// Whether all children have ended.
     pub finished: bool,
-    /// A page of them, with their results.
+    /// A page of the children, with their results.
     pub items: Vec<TaskView>,
     /// What to send as `after` to get the next page; absent on the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -285,7 +285,7 @@ impl Children {
     }
 }
 
-/// A task with all that is known of it.
+/// A task with its attempts, history and artifacts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TaskDetail {
     /// The task.
@@ -295,7 +295,7 @@ pub struct TaskDetail {
     pub progress: Option<RunProgress>,
     /// Its attempts, oldest first.
     pub attempts: Vec<AttemptView>,
-    /// What happened, oldest first.
+    /// Its events, oldest first.
     pub history: Vec<EventView>,
     /// Its artifacts, without content.
     pub artifacts: Vec<ArtifactView>,
@@ -322,11 +322,11 @@ pub struct AttemptView {
     pub progress: RunProgress,
     /// What came of it.
     pub result: Option<Value>,
-    /// Why it failed.
+    /// Its failure.
     pub failure: Option<Failure>,
-    /// What the run has spent, earlier attempts included.
+    /// What the run has spent, with its earlier attempts.
     pub spent: Spent,
-    /// Its steps, of the newest attempts: those of earlier attempts included, since a run goes on where the last one ended.
+    /// Its steps, with those of earlier attempts that it continued; only for the newest attempts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepView>,
 }
@@ -350,18 +350,18 @@ impl From<Attempt> for AttemptView {
     }
 }
 
-/// Something that happened.
+/// An event of the history.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EventView {
     /// Id, ordered by time.
     pub id: String,
-    /// When.
+    /// When it happened.
     pub at: String,
-    /// What, as one word.
+    /// Kind of the event.
     pub kind: String,
-    /// How much attention it deserves.
+    /// Severity.
     pub level: Level,
-    /// What, in a sentence.
+    /// The event in words.
     pub message: String,
     /// Agent it is about.
     pub agent: Option<String>,

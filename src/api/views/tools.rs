@@ -1,4 +1,4 @@
-//! What the API shows of tools.
+//! Tools in answers of the API.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,20 +11,20 @@ use crate::domain::tool::{Effect, ToolSpec};
 pub struct ToolView {
     /// Its name.
     pub name: String,
-    /// What it does, and what it answers.
+    /// Description of what it does and answers.
     pub description: String,
     /// JSON schema of its arguments: an object.
     pub parameters: Value,
     /// The strongest effect that a call can have.
     pub effect: Effect,
-    /// Whether a call that may or may not have happened is made again.
+    /// Whether qron repeats a call that a crash interrupted.
     pub idempotent: bool,
     /// Agents of this replica that may use it.
     pub agents: Vec<String>,
 }
 
 impl ToolView {
-    /// The tool that `spec` describes, with those of `agents` that may use it.
+    /// The tool of `spec`, with the agents of `agents` that may use it.
     pub(in crate::api) fn of(spec: &ToolSpec, agents: &[AgentProfile]) -> Self {
         let allowed = agents.iter().filter(|agent| agent.allows(&spec.name));
         Self {

@@ -1,4 +1,4 @@
-//! What the API shows of the tree of a task.
+//! The tree of a task in answers of the API.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::domain::id::TaskId;
 use crate::domain::tree::{Lineage, Rights};
 
-/// The tree that a task belongs to, and what that allows it.
+/// The tree that a task belongs to, and the rights of the task.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TreeView {
     /// The first task of the tree; absent when it is this one.
@@ -14,13 +14,13 @@ pub struct TreeView {
     pub root: Option<TaskId>,
     /// Generations above it.
     pub generation: u32,
-    /// Tools that it may use at most; `*` for all that its agent may.
+    /// Tools that it may use at most; `*` for all that its agent may use.
     pub tools: Vec<String>,
     /// Tools whose calls a person must agree to, whatever its agent says; `*` for all.
     pub needs_approval: Vec<String>,
     /// Agents that it may run as and create tasks for; `*` for all.
     pub delegates_to: Vec<String>,
-    /// Outputs of the task that made it, which its goal and plan refer to as `${deps.parent.…}`.
+    /// Outputs of the task that created it, which its goal and plan refer to as `${deps.parent.…}`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub handed_over: Map<String, Value>,
 }
@@ -36,22 +36,22 @@ impl TreeView {
         Some(Self { root, generation, tools, needs_approval, delegates_to, handed_over })
     }
 
-    /// The same in a line.
+    /// The tree in a line of text.
     #[must_use]
     pub fn text(&self) -> String {
         let list = |names: &[String], none: &str| match names {
             [] => none.to_owned(),
-            [all] if all == "*" => "all of its agent".to_owned(),
+            [all] if all == "*" => "all that its agent may use".to_owned(),
             names => names.join(", "),
         };
         let root = self.root.map_or_else(|| "its own".to_owned(), |root| format!("of task {root}"));
         let tools = list(&self.tools, "none");
-        let asked = match self.needs_approval.as_slice() {
+        let approval = match self.needs_approval.as_slice() {
             [] => String::new(),
-            [all] if all == "*" => "; a person agrees to each call".to_owned(),
-            names => format!("; a person agrees to {}", names.join(", ")),
+            [all] if all == "*" => "; a person must approve each call".to_owned(),
+            names => format!("; a person must approve {}", names.join(", ")),
         };
-        format!("{root}, generation {}; tools: {tools}{asked}", self.generation)
+        format!("{root}, generation {}; tools: {tools}{approval}", self.generation)
     }
 }
 
@@ -60,12 +60,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tree_is_told_in_a_line() {
+    fn a_tree_is_described_in_a_line() {
         assert!(TreeView::of(Lineage::default()).is_none());
         let rights =
             Rights { tools: vec!["a".into(), "b".into()], needs_approval: vec!["b".into()], ..Rights::default() };
         let lineage = Lineage { root: Some(TaskId::Number(7)), generation: 2, rights, handover: None };
-        let told = TreeView::of(lineage).expect("a tree").text();
-        assert_eq!(told, "of task 7, generation 2; tools: a, b; a person agrees to b");
+        let text = TreeView::of(lineage).expect("a tree").text();
+        assert_eq!(text, "of task 7, generation 2; tools: a, b; a person must approve b");
     }
 }
