@@ -58,7 +58,7 @@ pub enum AppError {
     #[error(transparent)]
     Metrics(#[from] ExporterError),
     /// The API's address.
-    #[error("the api cannot listen on {address}: {source}; stop what listens there, or set api.address")]
+    #[error("the API cannot listen on {address}: {source}; stop what listens there, or set api.address")]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -281,7 +281,7 @@ fn address_of(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr,
 async fn serve(listener: Listener, router: axum::Router, stop: CancellationToken) {
     let router = router.into_make_service_with_connect_info::<ConnectionSeat>();
     if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await {
-        tracing::error!(%error, "the api has stopped");
+        tracing::error!(%error, "the API server has failed, so this replica answers no more requests: restart qron");
     }
 }
 
@@ -297,7 +297,7 @@ async fn stop_embedded(embedded: Option<EmbeddedStore>) {
         Some(embedded) => Some(embedded.shutdown().await),
         None => None,
     } {
-        tracing::error!(%error, "the embedded qdrant did not stop well");
+        tracing::error!(%error, "the embedded Qdrant failed to shut down cleanly");
     }
 }
 

@@ -66,7 +66,7 @@ async fn decide(
     let Decision { hashes, by, note } = decision;
     if hashes.is_empty() {
         return Err(Problem::bad_request(
-            "hashes is empty: name what is decided on, as GET /api/v1/approvals tells it",
+            "hashes is empty: give the hashes of the questions to answer, which GET /api/v1/approvals lists",
         ));
     }
     let task = tasks::find(parts, id).await?;
@@ -87,12 +87,12 @@ fn check(task: &Task, hashes: &[String]) -> Result<(), Problem> {
     };
     let asked: Vec<String> = open.iter().map(|a| format!("{} {}", a.hash, a.title())).collect();
     let asked = if asked.is_empty() {
-        "it asks for nothing now".to_owned()
+        "it has no open question".to_owned()
     } else {
-        format!("it asks for {}", asked.join(", "))
+        format!("its open questions are {}", asked.join(", "))
     };
     Err(Problem::conflict(format!(
-        "task {} does not ask for an approval with the hash {stranger}, or no longer does; {asked}",
+        "task {} has no open question with the hash {stranger}, which may have been answered or changed; {asked}",
         task.id
     )))
 }

@@ -97,7 +97,11 @@ impl Order {
                 let as_of = filter.created_before.unwrap_or(now);
                 let limit = match self.limit.unwrap_or(DEFAULT_LIMIT) {
                     limit @ 1..=MAX_LIMIT => limit,
-                    limit => return Err(Problem::bad_request(format!("limit = {limit}: use 1 to {MAX_LIMIT}"))),
+                    limit => {
+                        return Err(Problem::bad_request(format!(
+                            "limit = {limit} is out of range: use 1 to {MAX_LIMIT}"
+                        )));
+                    }
                 };
                 let after = paging::start(self.after.as_deref())?;
                 Ok((Targets::Filter { filter: Box::new(filter), limit, after }, as_of))
@@ -162,7 +166,7 @@ fn filter(mut conditions: Map<String, Value>, zone: Zone, now: Timestamp) -> Res
     };
     let mut filter = TaskFilter::parse(conditions, zone)?;
     if !all && filter.is_empty() {
-        return Err(Problem::bad_request(r#"the filter is empty: name a condition, or say {"all": true}"#));
+        return Err(Problem::bad_request(r#"the filter is empty: give a condition, or for all tasks {"all": true}"#));
     }
     filter.created_before = Some(filter.created_before.map_or(now, |before| before.min(now)));
     Ok(filter)

@@ -128,14 +128,14 @@ impl<S> Connection<S> {
     /// Pending, until the deadline of the phase, or until another connection needs the seat.
     fn wait<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if self.seat.poll_gives_way(context).is_ready() {
-            tracing::debug!(phase = ?self.phase, "a connection gives way to a new one");
+            tracing::debug!(phase = ?self.phase, "the limit on connections is reached: the least needed one is closed for a new one");
             return Poll::Ready(Err(io::Error::new(
                 io::ErrorKind::ConnectionAborted,
                 "there are too many connections",
             )));
         }
         ready!(self.deadline.as_mut().poll(context));
-        tracing::debug!(phase = ?self.phase, "a client takes too long: its connection is closed");
+        tracing::debug!(phase = ?self.phase, "a client did not send its request in time: its connection is closed");
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes too long")))
     }
 

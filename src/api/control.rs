@@ -46,10 +46,10 @@ pub(super) async fn pause(
     let outcome = parts.store.pause(&pause).await?;
     parts.runner.look_at_pauses();
     let event = match outcome {
-        PauseOutcome::Paused => Some(Event::new(EventKind::Paused, format!("{} is paused", pause.subject()), now)),
+        PauseOutcome::Paused => Some(Event::new(EventKind::Paused, format!("{} was paused", pause.subject()), now)),
         PauseOutcome::NoteChanged => Some(Event::new(
             EventKind::PauseNoteChanged,
-            format!("the note of the pause of {} is changed", pause.subject()),
+            format!("the note of the pause of {} was changed", pause.subject()),
             now,
         )),
         PauseOutcome::AlreadyPaused => None,
@@ -71,7 +71,7 @@ pub(super) async fn resume(
     if was_paused {
         let person = Person { by: target.by, note: target.note };
         let pause = Pause { agent: target.agent, by: None, note: None, since: now };
-        let event = person.sign(Event::new(EventKind::ResumedWork, format!("{} goes on", pause.subject()), now));
+        let event = person.sign(Event::new(EventKind::ResumedWork, format!("{} was resumed", pause.subject()), now));
         parts.queue.history().record(&[about(event, &pause)]).await;
     }
     Ok(Json(Resumed { was_paused, pauses: listing(&parts).await? }))

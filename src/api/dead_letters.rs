@@ -125,5 +125,5 @@ pub(super) async fn purge_many(
 }
 
 fn missing(id: TaskId) -> Problem {
-    Problem::not_found(format!("task {id} is not in the dead letters"))
+    Problem::not_found(format!("task {id} has no dead letter: GET /api/v1/dead-letters lists those that exist"))
 }

@@ -51,7 +51,8 @@ impl Door {
             // Probes of load balancers speak HTTP/1.0, which knows no such header.
             Ok(None) if is_open => return headers::check_length(headers, self.max_body_bytes),
             Ok(None) => {
-                let detail = "the header host is missing: it says whom the request is for";
+                let detail =
+                    "the header host is missing: send the host and port of this API, e.g. \"host: 127.0.0.1:8080\"";
                 return Err(Problem::bad_request(detail));
             }
             Ok(Some(host)) => host,
@@ -62,12 +63,15 @@ impl Door {
         if self.loopback && !names_this_host(&host) {
             return Err(Problem::new(
                 StatusCode::MISDIRECTED_REQUEST,
-                "the header host names another host: use localhost or 127.0.0.1",
+                format!("the header host names another host, {host:?}: send the request to localhost or 127.0.0.1"),
             ));
         }
         check_site(request.method(), headers, &host)?;
         if headers.contains_key(FROM_AGENT) {
-            return Err(Problem::new(StatusCode::FORBIDDEN, "agents do not speak to qron itself: its tools do that"));
+            return Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "an agent must not call the API of qron over HTTP: give it the tools of qron, such as create_task",
+            ));
         }
         if !is_open {
             self.check_token(headers)?;
@@ -97,13 +101,13 @@ fn digest_of(token: &SecretString) -> Option<[u8; 32]> {
     (!token.is_empty()).then(|| Sha256::digest(token.as_bytes()).into())
 }
 
-/// Whom the request is for: by its target and its header, which must agree. `None` when neither says so.
+/// The host that the request is for, by its target and its header, which must agree. `None` when neither names one.
 fn host_of(request: &Request) -> Result<Option<String>, Problem> {
     let target = request.uri().authority().map(Authority::as_str);
     match (headers::text(request.headers(), &header::HOST), target) {
-        (Some(host), Some(target)) if !host.eq_ignore_ascii_case(target) => {
-            Err(Problem::bad_request("the header host and the target of the request name different hosts"))
-        }
+        (Some(host), Some(target)) if !host.eq_ignore_ascii_case(target) => Err(Problem::bad_request(format!(
+            "the header host names {host:?} and the target of the request names {target:?}: use one host in both"
+        ))),
         (Some(host), _) | (None, Some(host)) => Ok(Some(host.to_owned())),
         (None, None) => Ok(None),
     }
@@ -116,7 +120,12 @@ fn host_of(request: &Request) -> Result<Option<String>, Problem> {
 /// may only lead a person here: a link to qron works, and what their pages load themselves is refused, so that it neither counts
 /// against the rate nor runs as their script.
 fn check_site(method: &Method, headers: &HeaderMap, host: &str) -> Result<(), Problem> {
-    let refusal = || Problem::new(StatusCode::FORBIDDEN, "requests from pages of other sites are refused");
+    let refusal = || {
+        Problem::new(
+            StatusCode::FORBIDDEN,
+            "this request comes from a page of another site, which may not use the API: call it from a program, or from a page of its own address",
+        )
+    };
     if let Some(origin) = headers::text(headers, &header::ORIGIN) {
         let is_same = origin.split_once("://").is_some_and(|(_, authority)| authority == host);
         if !is_same {
@@ -140,9 +149,9 @@ fn names_this_host(host: &str) -> bool {
 /// Why a request without the right token is refused, and where the token is set.
 fn refused(headers: &HeaderMap) -> String {
     let what = match headers::text(headers, &header::AUTHORIZATION) {
-        Some(text) if is_bearer(text) => "the token of this request is not that of this api",
-        Some(_) => "this api takes no other authorization than a bearer token",
-        None => "this api needs a token, and the request has none",
+        Some(text) if is_bearer(text) => "the token of this request is not the token of this API",
+        Some(_) => "the authorization of this request is no bearer token, and this API takes no other",
+        None => "this API needs a token, and the request has none",
     };
     format!(
         "{what}: send the header \"authorization: Bearer TOKEN\", where TOKEN is the value of the setting api.token \

@@ -107,7 +107,7 @@ impl From<StoreError> for Problem {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
         };
-        tracing::warn!(%error, "a request to the api failed in the store");
+        tracing::warn!(%error, "the store failed a request to the API");
         Self::new(status, error.to_string())
     }
 }
@@ -160,10 +160,19 @@ impl From<InvalidTaskId> for Problem {
 
 /// No route of that path.
 pub(super) async fn no_such_path(uri: axum::http::Uri) -> Problem {
-    Problem::not_found(format!("there is nothing at {:?}; the api is at /api/v1", uri.path()))
+    Problem::not_found(format!(
+        "the path {:?} is unknown: the endpoints of the API begin with /api/v1/, e.g. /api/v1/tasks",
+        uri.path()
+    ))
 }
 
 /// A route, and another method.
 pub(super) async fn no_such_method(method: axum::http::Method, uri: axum::http::Uri) -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not possible at {:?}", uri.path()))
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!(
+            "the path {:?} does not take the method {method}: the header allow of this answer names those that it takes",
+            uri.path()
+        ),
+    )
 }

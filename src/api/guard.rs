@@ -82,5 +82,5 @@ fn method_label(method: &Method) -> &'static str {
 
 /// The answer when a handler panics.
 pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
-    Problem::internal("qron made a mistake; its log says more").into_response()
+    Problem::internal("qron failed at this request, which is a fault of qron: its log names the cause").into_response()
 }

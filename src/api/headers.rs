@@ -59,7 +59,9 @@ pub(super) fn check_length(headers: &HeaderMap, most: usize) -> Result<(), Probl
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("the body has {length} bytes; the most is {most} (api.max_body_bytes): send several requests"),
         )),
-        Err(_) => Err(Problem::bad_request(format!("content-length {declared:?} is no number of bytes"))),
+        Err(_) => {
+            Err(Problem::bad_request(format!("the header content-length is {declared:?}, which is no number of bytes")))
+        }
     }
 }
 

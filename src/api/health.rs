@@ -40,7 +40,10 @@ pub(super) async fn readyz(State(parts): State<Shared>) -> (StatusCode, Json<Rea
         reasons.push("the replica is stopping: it finishes what it has and takes nothing more".to_owned());
     }
     if !parts.runner.is_confirmed() {
-        reasons.push("no heartbeat is confirmed: the replica starts no work".to_owned());
+        reasons.push(
+            "the store has not confirmed a heartbeat within the lease: the replica starts no task until it does"
+                .to_owned(),
+        );
     }
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     // A paused replica stays ready: it must be reachable to be told to go on.

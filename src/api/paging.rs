@@ -25,7 +25,7 @@ impl Paging {
 
     /// Where the page of a listing with the latest first starts.
     pub(super) fn place(&self) -> Result<Option<Place>, Problem> {
-        let unknown = |error: NoPlace| format!("after: {error}; send what the page before gave as next");
+        let unknown = |error: NoPlace| format!("after: {error}; send the value of next of the page before");
         let after = self.after.as_deref().map(str::parse).transpose();
         after.map_err(|error| Problem::bad_request(unknown(error)))
     }
@@ -44,6 +44,6 @@ pub(super) fn start(after: Option<&str>) -> Result<Option<String>, Problem> {
     let id: Option<TaskId> = after
         .map(str::parse)
         .transpose()
-        .map_err(|error| Problem::bad_request(format!("after: {error}; send what the page before gave as next")))?;
+        .map_err(|error| Problem::bad_request(format!("after: {error}; send the value of next of the page before")))?;
     Ok(id.map(|id| id.to_string()))
 }

@@ -65,7 +65,7 @@ pub(super) async fn edit(
     let now = clock::now();
     let schedule = find(&parts, id).await?;
     let body: Body = json::from_value(edited(schedule.clone(), changes))
-        .map_err(|error| Problem::bad_request(format!("the body cannot be read: {error}")))?;
+        .map_err(|error| Problem::bad_request(format!("the body cannot be read as a schedule: {error}")))?;
     same_id(&body, &schedule.id)?;
     let paused = body.paused;
     let definition = check(&parts, &schedule.id, body, Some(&schedule), now).await?;
@@ -111,7 +111,7 @@ async fn check(
     // One that has fired for the last time may be defined again as it is.
     let known = known.is_some_and(|known| known.definition == definition);
     if !known && definition.timing(now).is_ok_and(|timing| timing.next(now).is_none()) {
-        let problem = "the schedule would never fire: all of its times have passed, or there are none";
+        let problem = "the schedule would never fire, because it has no time from now on: give a later time in at or end, or another cron expression";
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, problem));
     }
     Ok(definition)

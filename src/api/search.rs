@@ -32,7 +32,7 @@ pub(super) async fn search(
         return Err(Problem::bad_request("a search knows the condition user alone: leave the others out"));
     }
     if options.q.trim().is_empty() {
-        return Err(Problem::bad_request("q is empty: say what to search for"));
+        return Err(Problem::bad_request("the parameter q is empty: give the text to search for"));
     }
     let limit = options.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
@@ -51,7 +51,7 @@ async fn embed(models: &Models, text: &str) -> Option<Vec<f32>> {
     match models.embed(&[text.to_owned()]).await {
         Ok(mut vectors) => vectors.pop(),
         Err(failure) => {
-            tracing::warn!(%failure, "a search goes by words alone");
+            tracing::warn!(%failure, "the embeddings model does not answer, so this search compares words alone");
             None
         }
     }

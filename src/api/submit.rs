@@ -82,7 +82,9 @@ pub(super) async fn read(
     now: Timestamp,
 ) -> Result<Read, Problem> {
     let (bodies, listed) = match body {
-        Value::Array(items) if items.is_empty() => return Err(Problem::bad_request("the list of tasks is empty")),
+        Value::Array(items) if items.is_empty() => {
+            return Err(Problem::bad_request("the list of tasks is empty: send one task or more"));
+        }
         Value::Array(items) if items.len() > MAX_TASKS => {
             let count = items.len();
             return Err(Problem::new(
@@ -188,7 +190,7 @@ async fn check_queue(parts: &Parts, user: &str, ids: Vec<TaskId>, most: u64) -> 
 
 /// Reads one task and the id that it chooses, or a new one; what it says may still be impossible.
 fn parse(body: Value, zone: Zone, now: Timestamp) -> Result<(TaskId, TaskSpec), Vec<String>> {
-    let Value::Object(fields) = &body else { return Err(vec!["a task must be a JSON object".to_owned()]) };
+    let Value::Object(fields) = &body else { return Err(vec!["a task must be a JSON object with a goal".to_owned()]) };
     let known = json::field_names::<TaskBody>();
     let mut unknown: Vec<&str> = fields.keys().map(String::as_str).filter(|key| !known.contains(key)).collect();
     // The order of a JSON object's fields depends on how serde_json was built.
@@ -228,7 +230,9 @@ impl TaskBody {
             approval,
         } = self;
         if unique_for.is_some() && unique_key.is_none() {
-            errors.push("unique_for says how long a unique_key holds: give one, or leave it out".to_owned());
+            errors.push(
+                "unique_for has no effect without a unique_key: give a unique_key, or leave unique_for out".to_owned(),
+            );
         }
         let id = id.map_or_else(|| Ok(TaskId::fresh()), |id| read_id(&id)).unwrap_or_else(|error| {
             errors.push(error);
@@ -267,11 +271,12 @@ impl TaskBody {
 
 fn read_id(id: &Value) -> Result<TaskId, String> {
     match id {
-        Value::Number(number) => {
-            number.as_u64().map(TaskId::Number).ok_or_else(|| format!("id {number} is no unsigned number"))
-        }
+        Value::Number(number) => number
+            .as_u64()
+            .map(TaskId::Number)
+            .ok_or_else(|| format!("id: {number} is not a task id: use a UUID or an unsigned number")),
         Value::String(text) => text.parse().map_err(|error| format!("id: {error}")),
-        other => Err(format!("id: {other} is neither a UUID nor an unsigned number")),
+        other => Err(format!("id: {other} is not a task id: use a UUID or an unsigned number")),
     }
 }
 

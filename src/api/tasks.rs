@@ -53,7 +53,7 @@ pub(super) async fn submit(
         return Ok((status, Json(Listing { items, next: None })).into_response());
     }
     let Some(submitted) = items.pop() else {
-        return Err(Problem::internal("the store gave no answer for the task"));
+        return Err(Problem::internal("the store did not say what became of the task: look for it before a retry"));
     };
     let location = [(header::LOCATION, format!("/api/v1/tasks/{}", submitted.task.id))];
     Ok((status, location, Json(submitted)).into_response())

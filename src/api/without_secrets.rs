@@ -28,7 +28,10 @@ pub(super) async fn without_secrets(request: Request, next: Next) -> Response {
         Ok(bytes) => bytes,
         Err(error) => {
             tracing::warn!(%error, "an answer of the api cannot be read");
-            return Problem::internal("the answer cannot be read; the log says more").into_response();
+            return Problem::internal(
+                "qron could not write its answer, which is a fault of qron: its log names the cause",
+            )
+            .into_response();
         }
     };
     let is_json = is_json(&parts.headers);

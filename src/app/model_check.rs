@@ -17,11 +17,11 @@ const MAX_NAMES: usize = 10;
 pub(super) fn start(config: &Config) -> Result<Option<AbortOnDropHandle<()>>, AppError> {
     let agents = config.agents.iter().filter_map(|(name, agent)| Some((name.as_str(), agent.model.as_deref()?)));
     let Some(check) = EndpointCheck::new(&config.model, agents).map_err(AppError::Model)? else {
-        tracing::info!("no model is configured: only tasks that carry a plan run");
+        tracing::info!("no model is configured: this replica runs only tasks that have a plan");
         return Ok(None);
     };
     let models: Vec<&str> = check.configured().iter().map(|configured| configured.model.as_str()).collect();
-    tracing::info!(models = %models.join(", "), endpoint = %check.url(), "tasks are planned by a model");
+    tracing::info!(models = %models.join(", "), endpoint = %check.url(), "a model plans the tasks");
     Ok(Some(AbortOnDropHandle::new(tokio::spawn(async move { tell(&check.run().await, check.url()) }))))
 }
 

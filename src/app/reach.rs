@@ -10,13 +10,13 @@ use crate::config::Config;
 pub(super) fn tell(config: &Config, api: SocketAddr, store: Option<SocketAddr>) {
     if config.api.token.expose_secret().is_empty() {
         tracing::warn!(
-            "the api at http://{api} asks for no token: every user and program of this machine can read, submit, approve and \
+            "the API at http://{api} needs no token, so every user and program of this machine can read, submit, approve and \
              cancel tasks; set api.token (QRON__API__TOKEN)"
         );
     }
     if let Some(store) = store.filter(|_| config.embedded.api_key.expose_secret().is_empty()) {
         tracing::warn!(
-            "the embedded Qdrant at {} asks for no key: every user and program of this machine can read and change all that \
+            "the embedded Qdrant at {} needs no key, so every user and program of this machine can read and change all that \
              qron stores; set embedded.api_key (QRON__EMBEDDED__API_KEY)",
             store
         );

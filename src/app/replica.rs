@@ -33,9 +33,13 @@ pub(super) async fn take_over(folder: &Path, id: &str, runner: &Runner) -> Resul
     for owner in earlier.lines().filter(|owner| !owner.is_empty() && *owner != id) {
         match runner.rescue_now(owner).await {
             Ok(0) => {}
-            Ok(count) => tracing::info!(count, owner, "tasks of the last run are taken up again"),
+            Ok(count) => tracing::info!(
+                count,
+                owner,
+                "tasks that the previous process of this replica left running are back in the queue"
+            ),
             Err(error) => {
-                tracing::warn!(%error, owner, "tasks of the last run are taken up again after their lease");
+                tracing::warn!(%error, owner, "tasks that the previous process of this replica left running are back in the queue once their lease has expired");
                 return Ok(());
             }
         }

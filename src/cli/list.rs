@@ -33,7 +33,7 @@ pub(super) struct List {
 }
 
 /// A part of the listing, in an order of its own.
-pub(super) struct Kind {
+pub(super) struct GroupKind {
     name: &'static str,
     statuses: &'static [TaskStatus],
     /// Value of the parameter `order` of the API.
@@ -117,7 +117,7 @@ impl List {
 /// The tasks of each kind that pass the filter, at most `limit` of each.
 pub(super) async fn groups(
     client: &Client,
-    kinds: &[&'static Kind],
+    kinds: &[&'static GroupKind],
     filter: &TaskFilter,
     limit: usize,
 ) -> Result<Vec<Group>, CliError> {
@@ -140,7 +140,12 @@ fn pairs<'a>(conditions: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a
     conditions.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
-async fn collect(client: &Client, kind: &Kind, filter: &TaskFilter, limit: usize) -> Result<Vec<TaskView>, CliError> {
+async fn collect(
+    client: &Client,
+    kind: &GroupKind,
+    filter: &TaskFilter,
+    limit: usize,
+) -> Result<Vec<TaskView>, CliError> {
     let conditions = filter.conditions();
     let mut tasks = Vec::new();
     let mut after: Option<String> = None;

@@ -40,8 +40,8 @@ impl Selection {
         !self.ids.is_empty() && !self.dry_run && !self.has_filter()
     }
 
-    /// Does `order` to the tasks, in as many requests as it takes, and tells what came of it. Before it changes all tasks
-    /// it asks.
+    /// Requests the change `order` for the selected tasks, in as many requests as it takes, and prints the report. Asks for a
+    /// confirmation before it changes all tasks.
     pub(super) async fn change(self, client: &Client, order: Value) -> Result<(), CliError> {
         let Value::Object(mut order) = order else { return Ok(()) };
         self.name_tasks(client, &mut order).await?;
@@ -85,9 +85,15 @@ impl Selection {
                 order.insert("filter".to_owned(), Value::Object(filter))
             }
             (true, false) => {
-                return Err(CliError::Usage("name tasks by id, or by a filter such as --tag or --all".into()));
+                return Err(CliError::Usage(
+                    "no task is selected: give ids, or a filter such as --tag or --all".into(),
+                ));
             }
-            (false, true) => return Err(CliError::Usage("name tasks by id or by a filter, not by both".into())),
+            (false, true) => {
+                return Err(CliError::Usage(
+                    "ids and a filter are both given: select tasks either by id or by a filter".into(),
+                ));
+            }
         };
         Ok(())
     }
@@ -117,7 +123,7 @@ fn print_report(report: &BulkReport, json: bool) -> Result<(), CliError> {
     Err(CliError::Reported)
 }
 
-/// Who sits at this terminal, by their own account.
+/// Name of the user of this terminal, from the variable `USER`.
 pub(super) fn user() -> Option<String> {
     std::env::var("USER").ok().filter(|name| !name.trim().is_empty())
 }

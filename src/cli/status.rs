@@ -56,7 +56,7 @@ impl Status {
         let agents: Listing<AgentView> = client.get(&["agents"], &[]).await?;
         let counts: TaskCounts = client.get(&["tasks", "counts"], &[]).await?;
         let kinds = [&RUNNING, &FOR_PEOPLE, &NEXT];
-        let groups = list::groups(client, &kinds, &TaskFilter::default(), FEW).await?;
+        let groups = list::groups(client, &kinds, &TaskFilter::default(), SHOWN).await?;
         let (firings, paused_schedules) = schedules(client).await?;
         if self.json {
             let mut tasks = groups.into_iter().map(|group| group.tasks);

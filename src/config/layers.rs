@@ -51,8 +51,12 @@ pub(super) fn defaults() -> Result<Layer, ConfigError> {
 /// The settings of a TOML file; none without one.
 pub(super) fn file(path: Option<&Path>, problems: &mut Vec<String>) -> Result<Vec<Layer>, ConfigError> {
     let Some(path) = path else { return Ok(Vec::new()) };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| ConfigError::one(format!("configuration file {} cannot be read: {error}", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        ConfigError::one(format!(
+            "configuration file {} cannot be read: {error}; check --config or QRON_CONFIG",
+            path.display()
+        ))
+    })?;
     match parse(&text, &format!("file {}", path.display())) {
         Ok(layer) => Ok(vec![Layer { file: Some(path.to_owned()), ..layer }]),
         Err(problem) => {
@@ -71,10 +75,10 @@ pub(super) fn parse(text: &str, source: &str) -> Result<Layer, String> {
 }
 
 /// What a parser says is wrong, without the line that it shows: a secret may stand there.
-fn without_excerpt(told: &str) -> String {
+fn without_excerpt(message: &str) -> String {
     let is_excerpt =
         |line: &str| line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit()).trim_start().starts_with('|');
-    told.lines().filter(|line| !is_excerpt(line) && !line.trim().is_empty()).collect::<Vec<_>>().join(": ")
+    message.lines().filter(|line| !is_excerpt(line) && !line.trim().is_empty()).collect::<Vec<_>>().join(": ")
 }
 
 /// One layer for each variable, so that each problem names its variable; qron's own last.
@@ -92,14 +96,16 @@ pub(super) fn environment(variables: &[Variable], problems: &mut Vec<String>) ->
         let Some(path) = name.strip_prefix(PREFIX) else {
             // One underscore too few is easily typed, and would go unnoticed.
             if let Some(rest) = name.strip_prefix("QRON_").filter(|rest| rest.contains("__")) {
-                problems.push(format!("variable {name} names no key: use {PREFIX}{rest}"));
+                problems.push(format!(
+                    "variable {name} names no setting: write it {PREFIX}{rest}, with two underscores after QRON"
+                ));
             }
             continue;
         };
         let path = path.to_lowercase();
         let keys: Vec<&str> = path.split("__").collect();
         if keys.len() < 2 || keys.iter().any(|key| key.is_empty()) {
-            problems.push(format!("variable {name} names no key: use QRON__SECTION__KEY, e.g. QRON__API__ADDRESS"));
+            problems.push(format!("variable {name} names no setting: use QRON__SECTION__KEY, e.g. QRON__API__ADDRESS"));
             continue;
         }
         match shape::typed(&keys, value) {
@@ -136,7 +142,7 @@ fn expected(kind: &Kind) -> String {
         Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) | Kind::InvalidLength(_, expected) => {
             format!("expected {expected}")
         }
-        _ => "it cannot be read: expected a text in quotes".to_owned(),
+        _ => "the value cannot be read: use a text in quotes".to_owned(),
     }
 }
 
@@ -155,7 +161,9 @@ pub(super) fn describe(error: &figment::Error, merged: &Figment) -> String {
         return format!("{key}{value}{source}: {}", expected(&error.kind));
     }
     let reason = error.kind.to_string().replace("``", "`");
-    let reason =
-        reason.replace("invalid socket address syntax", "no address: use an IP and a port, e.g. 127.0.0.1:8080");
+    let reason = reason.replace(
+        "invalid socket address syntax",
+        "this is no socket address: use an IP and a port, e.g. 127.0.0.1:8080",
+    );
     format!("{key}{value}{source}: {reason}")
 }

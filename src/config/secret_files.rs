@@ -45,7 +45,8 @@ pub(super) fn read(variables: &[(String, String)], problems: &mut Vec<String>) -
             }
             // The secret itself is easily put where its file should be named.
             Err(_) if !is_path(path) => {
-                problems.push(format!("variable {variable} names no file: use a path that begins with / or ./"));
+                problems
+                    .push(format!("variable {variable} holds no path of a file: use a path that begins with / or ./"));
             }
             Err(error) => problems.push(format!("file {path} (variable {variable}) cannot be read: {error}")),
         }
@@ -69,7 +70,7 @@ fn text_of(path: &str) -> io::Result<String> {
     let mut text = String::new();
     let read = File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
     if read as u64 > MAX_BYTES {
-        return Err(io::Error::other(format!("it is longer than {MAX_BYTES} bytes")));
+        return Err(io::Error::other(format!("the file is longer than {MAX_BYTES} bytes")));
     }
     Ok(text)
 }

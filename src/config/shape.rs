@@ -98,8 +98,8 @@ fn check_section(values: &mut Dict, example: &Dict, path: &mut Vec<String>, sour
 fn valid_keys(example: &Dict, path: &[String]) -> String {
     let keys: Vec<&str> = example.keys().filter(|key| *key != "*").map(String::as_str).collect();
     match path {
-        [] => format!("valid sections are {}", keys.join(", ")),
-        _ => format!("valid in [{}] are {}", path.join("."), keys.join(", ")),
+        [] => format!("the sections are: {}", keys.join(", ")),
+        _ => format!("the keys of [{}] are: {}", path.join("."), keys.join(", ")),
     }
 }
 

@@ -65,7 +65,7 @@ impl Checks<'_> {
     fn header(&mut self, key: &str, secret: &SecretString) {
         let fine = secret.expose_secret().chars().all(|c| c.is_ascii_graphic());
         self.unless(fine, || {
-            format!("{key} holds a space, a line break or another character that no header can carry")
+            format!("{key} holds a space, a line break or another character that an HTTP header cannot carry: use printable ASCII without spaces")
         });
     }
 
@@ -76,13 +76,15 @@ impl Checks<'_> {
         let parsed = reqwest::Url::parse(url);
         let fine = parsed.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         // A URL may hold a password, so it is not repeated.
-        self.unless(fine, || format!("{key} is no URL: use http:// or https://, a host and a port"));
+        self.unless(fine, || {
+            format!("{key} is no HTTP URL: use http:// or https://, a host and a port, e.g. http://127.0.0.1:6334")
+        });
     }
 
     fn delays(&mut self, section: &str, policy: &RetryPolicy) {
         self.at_least(&format!("{section}.base_ms"), policy.base_ms, 1);
         self.unless(policy.base_ms <= policy.max_ms, || {
-            format!("{section}.base_ms = {} is more than {section}.max_ms = {}", policy.base_ms, policy.max_ms)
+            format!("{section}.base_ms = {} is more than {section}.max_ms = {}: use at most that, or raise {section}.max_ms", policy.base_ms, policy.max_ms)
         });
     }
 }
@@ -179,7 +181,10 @@ fn limits(config: &Config, checks: &mut Checks<'_>) {
     let (keys, agents) = (&config.limits.keys, &config.limits.agents);
     for name in agents.keys().filter(|name| !config.agents.contains_key(*name)) {
         let known: Vec<&str> = config.agents.keys().map(String::as_str).collect();
-        checks.add(format!("limits.agents.{name} names no agent; known are {}", known.join(", ")));
+        checks.add(format!(
+            "limits.agents.{name} names an agent that does not exist; the agents are: {}",
+            known.join(", ")
+        ));
     }
     let all = keys.iter().map(|limit| ("keys", limit)).chain(agents.iter().map(|limit| ("agents", limit)));
     for (section, (name, limit)) in all {
@@ -289,7 +294,7 @@ fn agents(config: &Config, checks: &mut Checks<'_>) {
         let section = format!("agents.{name}");
         let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
         checks.unless(!name.is_empty() && name.len() <= 64 && name.chars().all(named), || {
-            format!("agents.{name:?} is not allowed as a name: use 1 to 64 letters, digits, _ and -")
+            format!("agents.{name:?} is not allowed as the name of an agent: use 1 to 64 letters, digits, _ and -")
         });
         checks.at_least(&format!("{section}.capacity"), agent.capacity, 1);
         checks.unless(
@@ -299,19 +304,22 @@ fn agents(config: &Config, checks: &mut Checks<'_>) {
                 .chain(&agent.tools)
                 .chain(&agent.needs_approval)
                 .all(|word| !word.trim().is_empty()),
-            || format!("{section} has an empty word among its capabilities, tools or needs_approval"),
+            || format!("{section} has an empty text in capabilities, tools or needs_approval: remove it"),
         );
         // One with a typo would silently be taken away, or be free to use.
         for (key, tools) in [("tools", &agent.tools), ("needs_approval", &agent.needs_approval)] {
             for tool in tools {
                 checks.unless(tool == "*" || NAMES.contains(&tool.as_str()), || {
-                    format!("{section}.{key} names unknown tool {tool:?}; known are {}", NAMES.join(", "))
+                    format!("{section}.{key} names the unknown tool {tool:?}; the tools are: {}", NAMES.join(", "))
                 });
             }
         }
         for other in agent.delegates_to.iter().filter(|other| *other != "*" && !config.agents.contains_key(*other)) {
             let known: Vec<&str> = config.agents.keys().map(String::as_str).collect();
-            checks.add(format!("{section}.delegates_to names unknown agent {other:?}; known are {}", known.join(", ")));
+            checks.add(format!(
+                "{section}.delegates_to names the unknown agent {other:?}; the agents are: {}",
+                known.join(", ")
+            ));
         }
         checks.unless(agent.model.as_ref().is_none_or(|model| !model.trim().is_empty()), || {
             format!("{section}.model is empty: leave it out to use model.models")

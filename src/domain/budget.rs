@@ -119,7 +119,7 @@ impl Budget {
     pub fn out_of_time(&self, spent: &Spent) -> Option<Failure> {
         let max = self.max_duration_s;
         let is_up = spent.active_ms >= max.saturating_mul(1_000);
-        is_up.then(|| Failure::over_budget(BudgetLimit::Time, format!("max_duration_s of {max} reached")))
+        is_up.then(|| Failure::over_budget(BudgetLimit::Time, format!("the run has worked for {max} s, the most that max_duration_s of its budget allows: raise it, or split the task")))
     }
 }
 

@@ -110,13 +110,13 @@ impl Interrupted<'_> {
 }
 
 impl Postponement {
-    /// Describes the wait: `waits for model "m" since 2026-01-31T09:00:00Z, next try 2026-01-31T09:00:30Z: cause`.
+    /// Describes the wait: `has waited for model "m" since 2026-01-31T09:00:00Z, next try 2026-01-31T09:00:30Z: cause`.
     /// `next` is unknown where no model is configured.
     #[must_use]
     pub fn describe(&self, next: Option<Timestamp>) -> String {
         let model = if self.model.is_empty() { "a model".to_owned() } else { format!("model {:?}", self.model) };
         let next = next.map_or_else(String::new, |at| format!(", next try {at}"));
-        format!("waits for {model} since {}{next}: {}", self.since, self.cause.message)
+        format!("has waited for {model} since {}{next}: {}", self.since, self.cause.message)
     }
 
     /// Milliseconds until the next try: the wait that the server asked for, cut to `max_requested_ms`, plus a random
@@ -133,7 +133,7 @@ impl Postponement {
         let is_over = now.millis_since(self.since) > patience_s.saturating_mul(1_000);
         is_over.then(|| {
             let waited = format!(
-                "waited for model {:?} since {}, longer than model.patience_s of {patience_s} s; first cause: {}",
+                "the task waited for model {:?} since {}, longer than model.patience_s of {patience_s} s; first cause: {}",
                 self.model, self.since, self.cause.message
             );
             Failure::new(FailureClass::Unavailable, waited)

@@ -230,7 +230,7 @@ impl Settings {
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if self.models.is_empty() || self.models.iter().any(|name| name.trim().is_empty()) {
-            problems.push("model.models must name at least one model, and none with an empty name".to_owned());
+            problems.push("model.models is empty or holds an empty name: name one model or more".to_owned());
         }
         let at_least_one = [
             ("model.tries", u64::from(self.tries)),

@@ -55,7 +55,7 @@ impl Queue {
     /// A failure of the store; another call is safe.
     pub(crate) async fn keep_out(&self, task: Task, holder: TaskId, now: Timestamp) -> Result<bool, StoreError> {
         let key = task.unique_key.as_deref().unwrap_or_default();
-        let reason = format!("task {holder} has the unique key {key:?}");
+        let reason = format!("task {holder} holds its unique key {key:?}");
         let skipped = Task {
             status: TaskStatus::Skipped,
             error: Some(Failure::new(FailureClass::Cancelled, reason.clone())),
@@ -101,7 +101,8 @@ impl Queue {
         }
         metrics::TASKS_REJECTED.inc([]);
         metrics::DEAD_LETTERED.inc([failure.class.as_str()]);
-        let event = Event::new(EventKind::Rejected, format!("not a task: {failure}"), now).level(Level::Error);
+        let event =
+            Event::new(EventKind::Rejected, format!("the point is no valid task: {failure}"), now).level(Level::Error);
         self.history().note(event.task(raw.id));
         Ok(true)
     }

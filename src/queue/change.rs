@@ -104,7 +104,7 @@ pub enum ChangeError {
         reason: String,
     },
     /// It cannot be cancelled, because it has ended.
-    #[error("task {id} is {status} and can no longer be cancelled")]
+    #[error("task {id} is {status}, so it can no longer be cancelled")]
     Ended {
         /// The task.
         id: TaskId,

@@ -96,7 +96,7 @@ impl Queue {
 fn failure_of(attempt: Attempt) -> Option<Failure> {
     match attempt.status {
         AttemptStatus::Running => {
-            let message = format!("the process of attempt {} ended without a word", attempt.number);
+            let message = format!("the process that ran attempt {} died before it recorded an outcome", attempt.number);
             Some(Failure::new(FailureClass::Crashed, message))
         }
         _ => attempt.failure,

@@ -68,34 +68,36 @@ fn message(task: &Task, event: &TaskEvent, actor: Actor<'_>) -> String {
         TaskEvent::Released => handed_back(actor),
         TaskEvent::CancelRequested => stopped(task.status, actor).to_owned(),
         TaskEvent::Cancelled => "stopped on request".to_owned(),
-        TaskEvent::Requeued => "requeued through the api".to_owned(),
+        TaskEvent::Requeued => "requeued through the API".to_owned(),
         TaskEvent::ApprovalNeeded(requested) => {
             let calls: Vec<String> = requested.iter().map(Approval::title).collect();
-            format!("waits for a person to decide on {}", calls.join(", "))
+            format!("the task waits for a person to decide on {}", calls.join(", "))
         }
         TaskEvent::Approved(ruling) | TaskEvent::Denied(ruling) => {
             let hashes: Vec<&str> = ruling.hashes.iter().map(|hash| hash.get(..HASH_CHARS).unwrap_or(hash)).collect();
             format!("{} {}", event.name(), hashes.join(", "))
         }
-        TaskEvent::ApprovalExpired => "nobody decided in time, so it is refused".to_owned(),
-        TaskEvent::Reprioritised(priority) => format!("given priority {priority}"),
-        TaskEvent::Snoozed(until) => format!("moved to {until}"),
+        TaskEvent::ApprovalExpired => "no person decided before the approval expired, so it is refused".to_owned(),
+        TaskEvent::Reprioritised(priority) => format!("priority set to {priority}"),
+        TaskEvent::Snoozed(until) => format!("due time moved to {until}"),
     }
 }
 
 fn handed_back(actor: Actor<'_>) -> String {
     match actor {
         Actor::Limit(kind) => format!("waits: the limit of its {kind} is reached"),
-        Actor::StrayCheck => "claimed, but never started: handed back, at no charge".to_owned(),
-        _ => "handed back unfinished, at no charge".to_owned(),
+        Actor::StrayCheck => {
+            "claimed but never started: handed back to the queue; the attempt does not count".to_owned()
+        }
+        _ => "handed back to the queue unfinished; the attempt does not count".to_owned(),
     }
 }
 
 const fn stopped(status: TaskStatus, actor: Actor<'_>) -> &'static str {
     match (status, actor) {
         (TaskStatus::Running, Actor::LaterFiring) => "asked to stop: a later firing of its schedule takes its place",
-        (_, Actor::LaterFiring) => "cancelled: a later firing of its schedule takes its place",
-        (TaskStatus::Running, _) => "cancel requested through the api",
-        _ => "cancelled through the api",
+        (_, Actor::LaterFiring) => "cancelled: a later firing of its schedule replaces it",
+        (TaskStatus::Running, _) => "cancel requested through the API",
+        _ => "cancelled through the API",
     }
 }

@@ -72,7 +72,7 @@ impl History {
             return;
         }
         if let Err(error) = self.store.record(events).await {
-            tracing::warn!(%error, "events of the history could not be stored");
+            tracing::warn!(%error, "events could not be stored: the history has a gap");
             metrics::EVENTS_DROPPED.add(events.len(), []);
         }
     }

@@ -113,7 +113,9 @@ fn moved_on(current: u32, attempts: &[Attempt]) -> bool {
 
 fn crashed(task: &Task) -> Failure {
     let failure = task.error.clone().filter(|failure| failure.class == FailureClass::Crashed);
-    failure.unwrap_or_else(|| Failure::new(FailureClass::Crashed, "the process that ran it died too often"))
+    failure.unwrap_or_else(|| {
+        Failure::new(FailureClass::Crashed, "the process that ran the task died too often, so the task is given up")
+    })
 }
 
 #[cfg(test)]

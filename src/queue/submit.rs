@@ -81,7 +81,7 @@ pub enum SubmitError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A fault of qron.
-    #[error("inserting broke down; the log says more")]
+    #[error("the insert panicked, a fault of qron: its log says why")]
     Broken,
 }
 

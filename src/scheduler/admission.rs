@@ -86,8 +86,10 @@ impl Admission {
     async fn readmit_overlooked(&self, now: Timestamp) {
         match self.queue.store().readmit_overlooked(now).await {
             Ok(0) => {}
-            Ok(points) => tracing::info!(points, "points that other clients changed are read anew"),
-            Err(error) => tracing::warn!(%error, "changed points could not be looked for; the next sweep tries again"),
+            Ok(points) => tracing::info!(points, "points that other clients changed are read again"),
+            Err(error) => {
+                tracing::warn!(%error, "the search for points that other clients changed failed; the next sweep tries again")
+            }
         }
     }
 
@@ -206,7 +208,7 @@ impl Admission {
             Ok(false) => Ok(Fate::Taken),
             Err(error) if error.is_transient() => Err(error),
             Err(error) => {
-                tracing::error!(task = %raw.id, %error, "a point that is no task could not be set aside");
+                tracing::error!(task = %raw.id, %error, "a point that is no valid task could not be moved to the dead letters");
                 Ok(Fate::Stuck)
             }
         }

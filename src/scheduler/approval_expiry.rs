@@ -31,7 +31,7 @@ impl ApprovalExpiry {
                 () = tokio::time::sleep(PERIOD) => {}
             }
             if let Some(Err(error)) = guarded("approvals", self.run_once(clock::now())).await {
-                tracing::warn!(%error, "approvals whose time is over could not be refused");
+                tracing::warn!(%error, "expired approvals could not be refused; trying again");
             }
         }
     }

@@ -142,7 +142,7 @@ async fn claim(
         if let Some(slot) = slots.remove(&task.id) {
             held.push((task, slot));
         } else {
-            tracing::error!(task = %task.id, "the store gave a task that was not asked for");
+            tracing::error!(task = %task.id, "the store returned a task that the claim did not name");
         }
     }
     // What others won needs no place here any longer.
@@ -180,12 +180,12 @@ async fn claim_until_known(
         tries += 1;
         let give_up = context.cut.is_cancelled() || (!error.is_transient() && tries >= REFUSED_TRIES);
         if give_up {
-            tracing::error!(%error, "it is not known which tasks a claim won; they will be rescued");
+            tracing::error!(%error, "the store did not say which tasks a claim won: they are rescued when their lease expires");
             context.unsettled.store(true, Ordering::Release);
             return Err(error);
         }
         let wait = Duration::from_millis(STORE_RETRY.delay(tries));
-        tracing::warn!(%error, tries, "a claim was not answered; repeating it in {wait:?}");
+        tracing::warn!(%error, tries, "the store did not answer a claim; repeating it in {wait:?}");
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = context.cut.cancelled() => {}

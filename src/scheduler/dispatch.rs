@@ -396,8 +396,7 @@ impl Dispatcher {
 
     fn tell_apart(&mut self, due: &[DueTask], indexes: &[usize], now: Timestamp) {
         for task in self.news(due, indexes) {
-            let message =
-                "waits: like one that is running, it was in hand when its process died; such tasks run one at a time";
+            let message = "waits: its process died while it ran, as did that of a task that runs now; such tasks run one at a time";
             self.context.queue.history().note(Event::new(EventKind::KeptApart, message, now).task(task.id));
         }
     }

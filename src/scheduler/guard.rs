@@ -19,7 +19,7 @@ pub(crate) async fn round<T>(
         done = guarded(part, work) => match done? {
             Ok(value) => Some(value),
             Err(error) => {
-                tracing::warn!(part, %error, "a round failed; the next one tries again");
+                tracing::warn!(part, %error, "a background job failed; its next run tries again");
                 None
             }
         },
@@ -35,7 +35,7 @@ pub(crate) async fn guarded<T>(part: &'static str, round: impl Future<Output = T
                 .downcast_ref::<&str>()
                 .map(ToString::to_string)
                 .or_else(|| panic.downcast_ref::<String>().cloned());
-            tracing::error!(part, message, "a part of the scheduler panicked and goes on");
+            tracing::error!(part, message, "a background job of the scheduler panicked; its next run goes on");
             None
         }
     }

@@ -290,7 +290,7 @@ impl Enforcer {
         match self.allowed(store, of, won).await {
             Ok(allowed) => allowed,
             Err(error) => {
-                tracing::warn!(%error, "a limit could not be checked: its tasks are handed back");
+                tracing::warn!(%error, "a limit could not be checked, so its claimed tasks are handed back");
                 self.reached(of.clone(), LOOK, 0);
                 0
             }
@@ -340,7 +340,7 @@ async fn hand_back_one(context: &ReplicaContext, task: Task, kind: &'static str)
         biased;
         released = released => released,
         () = context.abandon.cancelled() => {
-            tracing::error!(task = %task.id, "it could not be handed back before the exit: it will be rescued");
+            tracing::error!(task = %task.id, "the task could not be handed back before the exit: another replica rescues it");
             context.unsettled.store(true, Ordering::Release);
             return;
         }

@@ -340,7 +340,7 @@ impl Inner {
             () = &mut finished => true,
             () = context.cut.cancelled() => false,
             () = tokio::time::sleep(self.grace) => {
-                tracing::warn!("the grace period is over: running tasks are handed back");
+                tracing::warn!("worker.grace_s is over: handing back the tasks that still run");
                 false
             }
         };
@@ -365,7 +365,7 @@ impl Inner {
             return;
         }
         if let Err(error) = queue.store().remove_replica(queue.replica_id()).await {
-            tracing::warn!(%error, "this replica could not sign off; others will find its heartbeat still");
+            tracing::warn!(%error, "this replica could not remove its record: others find it when its heartbeat stops");
         }
     }
 }
@@ -387,7 +387,9 @@ async fn poll_cancellations(local: Arc<LocalRuns>, period: Duration, stop: Cance
                     running.stop(task);
                 }
             }
-            Some(Err(error)) => tracing::warn!(%error, "requests to cancel could not be read"),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "requests to cancel running tasks could not be read; trying again")
+            }
             None => {}
         }
     }

@@ -81,7 +81,7 @@ impl Recurring {
                 failures = 0;
             } else {
                 if let Some(Err(error)) = round {
-                    tracing::warn!(%error, "schedules could not be fired; trying again");
+                    tracing::warn!(%error, "the schedules could not be read or fired; trying again");
                 }
                 failures += 1;
                 self.read_at = None;
@@ -176,8 +176,9 @@ impl Recurring {
                 }
                 // One that the store will not have must not keep the others from firing.
                 Err(error) => {
-                    tracing::error!(schedule = %id, %error, "a schedule cannot be fired");
-                    let event = Event::new(EventKind::ScheduleFailed, format!("cannot be fired: {error}"), now);
+                    tracing::error!(schedule = %id, %error, "a schedule cannot fire");
+                    let event =
+                        Event::new(EventKind::ScheduleFailed, format!("the schedule cannot fire: {error}"), now);
                     self.queue.history().note(event.level(Level::Error).with("schedule", id.clone()));
                     self.looks.insert(id.clone(), now.plus_millis(TROUBLE_MS));
                 }

@@ -80,7 +80,7 @@ impl Rescuer {
             tokio::select! {
                 () = drain.cancelled() => return,
                 round = guarded("rescue", self.run_once(clock::now())) => if let Some(Err(error)) = round {
-                    tracing::warn!(%error, "the other replicas could not be looked after");
+                    tracing::warn!(%error, "the heartbeats of the other replicas could not be read; trying again");
                 },
             }
         }
@@ -103,7 +103,10 @@ impl Rescuer {
         }
         for (id, still) in look.dead {
             if Instant::now() >= look.valid_until {
-                tracing::warn!(replica = id, "seemed dead too long ago to act upon it; looking again");
+                tracing::warn!(
+                    replica = id,
+                    "a replica seemed dead, but this replica did not act in time: it observes the replica again"
+                );
                 break;
             }
             tracing::warn!(replica = id, ?still, "a replica is dead: its heartbeat stands still");
@@ -182,7 +185,7 @@ impl Rescuer {
 
     /// Hands back a task that this replica holds but does not run, after a claim or an end that was never confirmed.
     async fn release(&self, task: &Task, now: Timestamp) -> Result<(), StoreError> {
-        tracing::warn!(task = %task.id, "handing back a task that is claimed here but does not run");
+        tracing::warn!(task = %task.id, "a task is claimed by this replica but does not run here: handing it back");
         match self.queue.change_once(task, &TaskEvent::Released, Actor::StrayCheck, now).await {
             Err(TransitionError::Store(error)) => Err(error),
             // After any other error the task is no longer this replica's to hand back.

@@ -73,7 +73,7 @@ impl Alarm {
             if now < last
                 && let Err(error) = self.renew().await
             {
-                tracing::warn!(%error, "the clock was set back, and the sweep is late; trying again");
+                tracing::warn!(%error, "the clock was set back, so the sweep is late; scheduling it again");
                 continue;
             }
             last = now;

@@ -282,7 +282,7 @@ impl Inner {
             }
             Err(error) if error.is_transient() => Err(error),
             Err(error) => {
-                tracing::warn!(%error, size = dense.size, "memories cannot hold embeddings: recalling by words only");
+                tracing::warn!(%error, size = dense.size, "the collection of memories has no vectors for embeddings, so recalls compare words alone");
                 Ok(false)
             }
         }

@@ -76,7 +76,7 @@ impl StoreError {
 #[derive(Debug, thiserror::Error)]
 pub enum TransitionError {
     /// The task is no longer in that status, or no longer held by that claim. Somebody else has the say now.
-    #[error("task {0} has been moved on by somebody else")]
+    #[error("task {0} was changed by another request or replica at the same time")]
     Lost(TaskId),
     /// The status does not allow the event.
     #[error(transparent)]

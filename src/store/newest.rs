@@ -61,7 +61,7 @@ impl Display for Place {
 
 /// Text that no page has given.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is not where a page ended")]
+#[error("{0:?} is not the end of a page")]
 pub struct NoPlace(String);
 
 impl FromStr for Place {

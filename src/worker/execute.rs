@@ -107,7 +107,7 @@ impl ReplicaContext {
                 Ok(Ok(ending)) => ending,
                 Ok(Err(panic)) => Ending::Broke(panicked(panic.as_ref())),
                 Err(_) => Ending::Broke(Failure::timeout(format!(
-                    "not done within its time limit of {} s; a larger timeout_s allows more", limit.as_secs()
+                    "the attempt did not end within its time limit of {} s: raise timeout_s, or split the task", limit.as_secs()
                 ))),
             },
             () = stop.cancelled() => Ending::Cancelled,

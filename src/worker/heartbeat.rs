@@ -82,7 +82,9 @@ impl Heartbeat {
         metrics::HEARTBEATS.inc([if confirmed { "ok" } else { "error" }]);
         // Also when this one is confirmed, but too late.
         if !self.context.lease.is_certain() && !std::mem::replace(told, true) {
-            tracing::error!("no heartbeat confirmed within the lease: running tasks are stopped, none is started");
+            tracing::error!(
+                "the store has not confirmed a heartbeat within the lease: this replica stops its running tasks and starts none"
+            );
         }
         match answer {
             Ok(Ok(())) => {

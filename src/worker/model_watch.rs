@@ -61,10 +61,15 @@ async fn count(context: &ReplicaContext, told: &mut Vec<String>) {
     }
     for agent in away.iter().filter(|agent| !told.contains(&agent.name)) {
         let cause = agent.model_away.as_ref().map(|away| away.cause.as_str()).unwrap_or_default();
-        tracing::warn!(agent = agent.name, waiting, cause, "takes no task that needs a model for now; such tasks wait");
+        tracing::warn!(
+            agent = agent.name,
+            waiting,
+            cause,
+            "the agent has no model that answers: its tasks that need one wait"
+        );
     }
     for name in told.iter().filter(|name| !names.contains(name)) {
-        tracing::info!(agent = name, "takes tasks that need a model again");
+        tracing::info!(agent = name, "the model of the agent answers again: the agent takes tasks that need one");
     }
     *told = names;
 }

@@ -131,7 +131,7 @@ impl ReplicaContext {
             biased;
             outcome = self.settle(task, agent, recorder, decision) => outcome,
             () = self.abandon.cancelled() => {
-                tracing::error!(task = %task.id, "its end could not be stored before the exit: it will be rescued");
+                tracing::error!(task = %task.id, "the outcome of the task could not be stored before the exit: another replica rescues the task");
                 self.unsettled.store(true, Ordering::Release);
                 "lost"
             }

@@ -64,7 +64,8 @@ impl Body {
             (None, Some(every), None) => length("every", every, errors).map(Recurrence::EveryMs),
             (None, None, Some(_)) => at.map(Recurrence::At),
             _ => {
-                errors.push("give exactly one of cron, every and at".to_owned());
+                errors
+                    .push("the schedule needs exactly one of cron, every and at, which says when it fires".to_owned());
                 None
             }
         };
@@ -81,7 +82,10 @@ impl Body {
         }
         let window = self.catch_up_window.as_ref().and_then(|window| length("catch_up_window", window, &mut errors));
         if self.catch_up == CatchUp::None && self.catch_up_window.is_some() {
-            errors.push("catch_up_window: with catch_up = none nothing is made up for: leave it out".to_owned());
+            errors.push(
+                "catch_up_window has no effect with catch_up = none, which runs no missed firing: leave it out"
+                    .to_owned(),
+            );
         }
         let Some(task) = self.task else {
             errors.push("task is missing: say what its tasks are like, e.g. {\"goal\": \"…\"}".to_owned());

@@ -32,7 +32,7 @@ pub struct ApprovalView {
     /// The decision; absent while the question is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<ApprovalOutcome>,
-    /// Who decided, by their own account.
+    /// Name that the person who decided gave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
     /// Note of the person who decided.

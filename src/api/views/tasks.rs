@@ -291,7 +291,7 @@ pub struct TaskDetail {
     /// The task.
     #[serde(flatten)]
     pub task: TaskView,
-    /// How far its newest attempt is.
+    /// Progress of its newest attempt.
     pub progress: Option<RunProgress>,
     /// Its attempts, oldest first.
     pub attempts: Vec<AttemptView>,
@@ -318,9 +318,9 @@ pub struct AttemptView {
     pub updated_at: String,
     /// When it ended.
     pub finished_at: Option<String>,
-    /// How far it is.
+    /// Its progress.
     pub progress: RunProgress,
-    /// What came of it.
+    /// Its result.
     pub result: Option<Value>,
     /// Its failure.
     pub failure: Option<Failure>,

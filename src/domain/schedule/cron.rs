@@ -39,7 +39,7 @@ pub enum InvalidCron {
         count: usize,
     },
     /// It is one word that looks like a name and is none.
-    #[error("{0:?} is no name of a cron expression: use @yearly, @monthly, @weekly, @daily or @hourly")]
+    #[error("{0:?} is not the name of a cron expression: use @yearly, @monthly, @weekly, @daily or @hourly")]
     Name(String),
     /// A part of a field cannot be read.
     #[error(
@@ -61,7 +61,7 @@ pub enum InvalidCron {
         allowed: &'static str,
     },
     /// It is far longer than any that makes sense.
-    #[error("a cron expression of {0} characters: use at most {MAX_CHARS}")]
+    #[error("the cron expression has {0} characters: use at most {MAX_CHARS}")]
     TooLong(usize),
 }
 

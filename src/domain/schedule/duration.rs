@@ -5,7 +5,7 @@ const MAX_MS: u64 = 10 * 366 * 86_400_000;
 
 /// Text that is no length of time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no length of time: use seconds, or 90s, 15m, 1h30m, 2d, 1w, up to ten years")]
+#[error("{0:?} is not a length of time: use seconds, or 90s, 15m, 1h30m, 2d, 1w, up to ten years")]
 pub struct InvalidDuration(pub String);
 
 /// The length that `text` says, in milliseconds; a number alone is seconds.

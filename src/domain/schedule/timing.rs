@@ -44,10 +44,10 @@ pub enum InvalidTiming {
     #[error(transparent)]
     Cron(#[from] InvalidCron),
     /// Too short.
-    #[error("an interval of {0} ms is too short: use one second or more")]
+    #[error("an interval of {0} ms is too short: use 1s or more")]
     Interval(u64),
     /// Start and end.
-    #[error("the end {end} is not after the start {start}")]
+    #[error("the end {end} is not after the start {start}: use a later end")]
     Ends {
         /// The start.
         start: Timestamp,

@@ -97,8 +97,9 @@ impl Task {
         match (self.status, event) {
             (Waiting, TaskEvent::DependenciesDone) => next.status = Pending,
             (Waiting, TaskEvent::DependencyFailed(dependency)) => {
-                next.error =
-                    Some(Failure::permanent(format!("task {dependency}, which it depends on, did not complete")));
+                next.error = Some(Failure::permanent(format!(
+                    "task {dependency}, on which this task depends, did not complete"
+                )));
                 next.finish(Blocked, now);
             }
             (Waiting, TaskEvent::WaitsInCircle(circle)) => {
@@ -141,7 +142,7 @@ impl Task {
                 next.crashes = next.crashes.saturating_add(1);
                 next.error = Some(Failure::new(
                     FailureClass::Crashed,
-                    format!("the process that ran it died {} times", next.crashes),
+                    format!("the process that ran the task died {} times, so the task is given up", next.crashes),
                 ));
                 next.finish(Failed, now);
             }

@@ -72,7 +72,7 @@ impl<'a> Round<'a> {
         let folders = match agent.folders().await {
             Ok(folders) => folders,
             Err(failure) => {
-                tracing::warn!(%failure, "the folders of tasks that are gone stay until the next round");
+                tracing::warn!(%failure, "the folders of removed tasks could not be removed; the next run tries again");
                 return Ok(());
             }
         };
@@ -85,8 +85,10 @@ impl<'a> Round<'a> {
             }
             let count = gone.len();
             match agent.remove_folders(gone).await {
-                Ok(()) => tracing::info!(count, "removed the folders of tasks that are gone"),
-                Err(failure) => tracing::warn!(%failure, "a folder of a task that is gone stays until the next round"),
+                Ok(()) => tracing::info!(count, "removed the folders of removed tasks"),
+                Err(failure) => {
+                    tracing::warn!(%failure, "a folder of a removed task could not be removed; the next run tries again")
+                }
             }
             self.rest(began, true).await;
         }

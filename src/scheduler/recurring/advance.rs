@@ -43,7 +43,7 @@ impl Recurring {
             return Ok(look_at(schedule, now));
         }
         if round.cursor_was_ahead {
-            tracing::warn!(schedule = %schedule.id, "its last firing is far ahead of this clock");
+            tracing::warn!(schedule = %schedule.id, "the last firing of a schedule is far ahead of the clock of this host: set the clock right");
         }
         // Whoever was faster may have decided otherwise, so the next look is at what is stored then.
         let settled = self.settle(schedule, &round, now).await?;

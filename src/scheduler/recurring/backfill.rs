@@ -41,8 +41,9 @@ impl Desk {
         now: Timestamp,
     ) -> Result<Backfilled, ScheduleError> {
         if until < from || until > now {
-            let message =
-                format!("{from} to {until} is no range of the past: use from <= until <= now, which is {now}");
+            let message = format!(
+                "from {from} until {until} is not a range in the past: use a from that is not after until, and an until that is not after now, {now}"
+            );
             return Err(ScheduleError::Range(message));
         }
         for _ in 0..TRIES {
@@ -71,7 +72,7 @@ impl Desk {
                 return Ok(done);
             }
             if let Some(schedule) = self.queue.store().replace_schedule(&schedule, &after).await? {
-                let message = format!("{} firings of schedule {id} wait to be made up for", done.queued);
+                let message = format!("{} missed firings of schedule {id} wait to run", done.queued);
                 self.tell(&schedule, EventKind::ScheduleBackfilled, message, now);
                 return Ok(done);
             }
@@ -122,7 +123,7 @@ impl Desk {
         let created = submitted.tasks.iter().zip(&submitted.inserted).filter(|(_, one)| one.created);
         let created: Vec<TaskId> = created.map(|(task, _)| task.id).collect();
         started(schedule, &created, "backfill");
-        let message = format!("{} firings of schedule {} are made up for", submitted.tasks.len(), schedule.id);
+        let message = format!("{} missed firings of schedule {} run now", submitted.tasks.len(), schedule.id);
         self.tell(schedule, EventKind::ScheduleBackfilled, message, now);
         Ok(())
     }
@@ -136,7 +137,8 @@ fn firings(schedule: &Schedule, from: Timestamp, until: Timestamp) -> Result<Vec
     let range = timing.upcoming(from.plus_millis(-1)).take_while(|at| *at <= until);
     let firings: Vec<Timestamp> = range.take(MAX_FIRINGS + 1).collect();
     if firings.len() > MAX_FIRINGS {
-        let message = format!("the range holds more than {MAX_FIRINGS} firings: narrow it, and ask again for the rest");
+        let message =
+            format!("the range holds more than {MAX_FIRINGS} firings: narrow it, and backfill the rest afterwards");
         return Err(ScheduleError::Range(message));
     }
     Ok(firings)

@@ -47,7 +47,9 @@ pub enum ScheduleError {
     #[error("schedule {0} was changed by another request at the same time: send yours again")]
     Busy(String),
     /// A task of it is alive and it does not want two.
-    #[error("task {task} of schedule {id:?} has not ended, and overlap is skip: wait, or trigger with overlap = allow")]
+    #[error(
+        "task {task} of schedule {id} has not ended, and its overlap policy is skip: wait for its end, or trigger with overlap = allow"
+    )]
     Overlaps {
         /// The schedule.
         id: String,
@@ -180,7 +182,7 @@ impl Desk {
         if changed {
             let more = if left_out > MAX_COUNTED { "more than " } else { "" };
             let count = left_out.min(MAX_COUNTED);
-            let message = format!("schedule {id} was resumed; {more}{count} firings were left out while it was paused");
+            let message = format!("schedule {id} was resumed; {more}{count} firings were skipped while it was paused");
             self.tell(&schedule, EventKind::ScheduleResumed, message, now);
         }
         Ok(schedule)

@@ -28,8 +28,8 @@ async fn with_a_token_only_the_probes_are_open() {
     assert_eq!(response.headers()["www-authenticate"], "Bearer");
     for (header, expected) in [
         (None, "the request has none"),
-        (Some("Bearer canary"), "is not that of this api"),
-        (Some("Basic canary-token"), "no other authorization than a bearer token"),
+        (Some("Bearer canary"), "is not the token of this API"),
+        (Some("Basic canary-token"), "is no bearer token, and this API takes no other"),
     ] {
         let request = app.request(Method::GET, "/api/v1/tasks");
         let request = if let Some(header) = header { request.header("authorization", header) } else { request };

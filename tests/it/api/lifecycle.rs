@@ -105,7 +105,10 @@ async fn a_task_can_be_cancelled_and_tried_again() {
     app.until_says("/readyz", |ready| ready["waiting_for_model"] == 1).await;
     let waiting = app.get(&format!("/api/v1/tasks/{id}")).await.1;
     assert_eq!((&waiting["status"], &waiting["attempt"]), (&json!("pending"), &json!(0)), "{waiting:#}");
-    assert!(waiting["waits"]["text"].as_str().is_some_and(|text| text.starts_with("waits for a model")), "{waiting:#}");
+    assert!(
+        waiting["waits"]["text"].as_str().is_some_and(|text| text.starts_with("has waited for a model since ")),
+        "{waiting:#}"
+    );
 
     let done = app.submit(&calculation("1 + 1")).await;
     app.until(&done, "completed").await;

@@ -13,7 +13,7 @@ async fn tasks_that_need_a_model_are_taken_and_everything_says_that_they_wait() 
     let said = "no model is configured here: set model.base_url or model.api_key";
     assert_eq!(task["waits"]["cause"], said, "{task:#}");
     assert!(
-        task["waits"]["text"].as_str().is_some_and(|text| text.starts_with("waits for a model since ")),
+        task["waits"]["text"].as_str().is_some_and(|text| text.starts_with("has waited for a model since ")),
         "{task:#}"
     );
 

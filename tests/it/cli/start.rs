@@ -85,7 +85,7 @@ fn the_start_names_model_and_endpoint_and_says_that_it_answers() {
         ("OPENAI_API_KEY", "sk-hidden-0123456789"),
     ];
     let (_run, mut entries) = Run::with(&["run"], &variables);
-    let told = entry(&mut entries, "planned by a model");
+    let told = entry(&mut entries, "a model plans the tasks");
     assert_eq!((told["models"].as_str(), told["endpoint"].as_str()), (Some("llama3.2"), Some(url.as_str())), "{told}");
     let answers = entry(&mut entries, "answers and has the configured models");
     assert_eq!(answers["level"], "INFO", "{answers}");

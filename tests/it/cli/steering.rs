@@ -160,7 +160,7 @@ fn tasks_are_moved_by_parent_and_key() {
     refused(&server.run(&["reprioritise", "--priority", "1", &parent]), 1, "cancelled");
     refused(&server.run(&["snooze", "--for", "1h", &parent]), 1, "cancelled");
     let said = server.run(&["snooze", "--for", "1h", &parent]);
-    refused(&said, 1, "so its time cannot be changed");
+    refused(&said, 1, "so its due time cannot be changed");
     assert_eq!(said.err.matches(&parent).count(), 1, "the task is named once: {}", said.err);
     refused(&server.run(&["cancel", &child, &parent, "--dry-run"]), 1, "was cancelled at 20");
 }

@@ -174,7 +174,7 @@ fn an_agent_of_the_user_joins_the_default_one_which_can_be_overridden() {
 #[test]
 fn an_unknown_key_is_named_with_its_source_and_the_valid_ones() {
     assert_problem("[worker]\ngrace = 3\n", &[], &["worker.grace ", "file /", "grace_s", "lease_ms"]);
-    assert_problem("[wroker]\n", &[], &["wroker", "valid sections", "worker"]);
+    assert_problem("[wroker]\n", &[], &["wroker", "the sections are", "worker"]);
     assert_problem("[agents.x]\nname = \"y\"\n", &[], &["agents.x.name", "capabilities", "budget"]);
     assert_problem("[agents.x.budget]\nmax = 1\n", &[], &["agents.x.budget.max", "max_steps"]);
     assert_problem(

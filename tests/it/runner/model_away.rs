@@ -146,7 +146,7 @@ async fn work_with_a_plan_goes_on_and_nothing_else_is_claimed_while_the_model_is
     assert_eq!((left.status, left.earlier_runs()), (TaskStatus::Pending, 0), "it was never claimed");
     let (wait, next) = runner.waits_for_model(&left, qron::clock::now()).expect("it says why it waits");
     let text = wait.describe(next);
-    assert!(text.starts_with("waits for model \"gpt-5-mini\" since ") && text.contains(", next try "), "{text}");
+    assert!(text.starts_with("has waited for model \"gpt-5-mini\" since ") && text.contains(", next try "), "{text}");
     let presence = runner.loads();
     assert!(presence[0].model_away.is_some(), "{presence:?}");
     assert!(model.requests().is_empty());

@@ -27,7 +27,7 @@ impl Acceptor {
     /// Accepts connections of `listener`, each with one of `seats`.
     #[must_use]
     pub const fn new(listener: TcpListener, seats: Seats) -> Self {
-        Self { listener, seats, told: None }
+        Self { listener, seats, warned_at: None }
     }
 
     /// The address that the listener is bound to.

@@ -317,5 +317,11 @@ fn no_step_begins_once_the_time_is_up_and_those_under_way_end_first() {
     assert!(matches!(machine.next_action(), Action::Wait));
     returned(&mut machine, &calls[0].id, Ok(json!(1)));
     let failure = ended(&mut machine).expect_err("no time");
-    assert_eq!((failure.budget, failure.message.as_str()), (Some(BudgetLimit::Time), "max_duration_s of 1 reached"));
+    assert_eq!(
+        (failure.budget, failure.message.as_str()),
+        (
+            Some(BudgetLimit::Time),
+            "the run has worked for 1 s, the most that max_duration_s of its budget allows: raise it, or split the task"
+        )
+    );
 }

@@ -66,7 +66,7 @@ impl SkipReason {
         match self {
             Self::Missed => "missed: no qron was running when it was due",
             Self::Overlap => "skipped: the task of an earlier firing had not ended",
-            Self::Replaced => "skipped: a later firing took its place",
+            Self::Replaced => "skipped: a later firing of the schedule replaced it",
             Self::QueueFull => "skipped: too many firings of the schedule are waiting",
             Self::Removed => "skipped: its schedule was removed while it waited",
         }

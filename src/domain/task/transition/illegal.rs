@@ -64,11 +64,11 @@ const fn refusal(event: &TaskEvent) -> &'static str {
     match event {
         TaskEvent::CancelRequested => "it can no longer be cancelled",
         TaskEvent::Requeued => "it cannot be retried: only a task that failed, was cancelled or was blocked can",
-        TaskEvent::Reprioritised(_) => "its priority cannot be changed: only a task that has not begun can be moved",
-        TaskEvent::Snoozed(_) => "its time cannot be changed: only a task that has not begun can be moved",
-        TaskEvent::Approved(_) => "it does not ask for the approval that was given (any more)",
-        TaskEvent::Denied(_) => "it does not ask for the approval that was denied (any more)",
-        TaskEvent::ApprovalExpired => "it has no question whose time is over",
+        TaskEvent::Reprioritised(_) => "its priority cannot be changed: that is possible only before a task begins",
+        TaskEvent::Snoozed(_) => "its due time cannot be changed: that is possible only before a task begins",
+        TaskEvent::Approved(_) => "it has no open question with this hash to approve",
+        TaskEvent::Denied(_) => "it has no open question with this hash to deny",
+        TaskEvent::ApprovalExpired => "it has no question that has expired",
         TaskEvent::DependenciesDone | TaskEvent::DependencyFailed(_) | TaskEvent::WaitsInCircle(_) => {
             "it does not depend on the end of another task"
         }
