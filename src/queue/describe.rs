@@ -60,7 +60,7 @@ fn message(task: &Task, event: &TaskEvent, actor: Actor<'_>) -> String {
         TaskEvent::RetryAt(at, failure) => {
             format!("attempt {} failed, the next one starts at {at}: {failure}", task.attempt)
         }
-        TaskEvent::Postponed(until, postponement) => postponement.told(Some(*until)),
+        TaskEvent::Postponed(until, postponement) => postponement.describe(Some(*until)),
         TaskEvent::Rescued => match &task.error {
             Some(failure) if task.status == TaskStatus::Failed => failure.to_string(),
             _ => "taken back from a replica that died".to_owned(),

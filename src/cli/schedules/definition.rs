@@ -160,16 +160,16 @@ impl Add {
     }
 }
 
-/// What can be taken away from a schedule.
-const OF_SCHEDULE: [&str; 7] = ["zone", "start", "end", "jitter", "overlap", "catch_up", "catch_up_window"];
+/// Fields of a schedule that `--unset` removes.
+const SCHEDULE_FIELDS: [&str; 7] = ["zone", "start", "end", "jitter", "overlap", "catch_up", "catch_up_window"];
 
 /// Every field of a template but the goal, without which there is none.
-fn of_task() -> impl Iterator<Item = &'static str> {
+fn task_fields() -> impl Iterator<Item = &'static str> {
     field_names::<Template>().iter().copied().filter(|field| *field != "goal")
 }
 
-fn what_can_go() -> PossibleValuesParser {
-    PossibleValuesParser::new(OF_SCHEDULE.iter().copied().chain(of_task()))
+fn unsettable_fields() -> PossibleValuesParser {
+    PossibleValuesParser::new(SCHEDULE_FIELDS.iter().copied().chain(task_fields()))
 }
 
 #[derive(Debug, Args)]
@@ -208,7 +208,7 @@ impl Edit {
         let mut changes = self.when.body();
         changes.extend(self.policies.body());
         for field in self.unset {
-            let place = if of_task().any(|name| name == field) { &mut task } else { &mut changes };
+            let place = if task_fields().any(|name| name == field) { &mut task } else { &mut changes };
             place.insert(field, Value::Null);
         }
         if !task.is_empty() {

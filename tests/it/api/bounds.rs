@@ -93,10 +93,10 @@ async fn refusals(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_door_refuses_the_same_with_the_same_rule() {
-    let prefix = common::unique_prefix();
+    let prefix = crate::support::unique_prefix();
     let settings = [("QRON__STORE__PREFIX", prefix.as_str()), ("QRON__SCHEDULER__SWEEP", "* * * * * *")];
     let app = TestApp::with(&settings).await;
-    let client = Qdrant::from_url(&common::qdrant_url()).skip_compatibility_check().build().expect("a client");
+    let client = Qdrant::from_url(&crate::support::qdrant_url()).skip_compatibility_check().build().expect("a client");
     for (field, value, rule) in [
         ("goal", json!(" "), "the goal has 0 characters: use "),
         ("goal", json!("x".repeat(50_001)), "the goal has 50001 characters: use "),
