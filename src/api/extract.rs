@@ -26,9 +26,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             ));
         }
         let bytes = Bytes::from_request(request, state).await.map_err(|rejection| body_problem(&rejection))?;
-        read_text(&bytes)
-            .map(Self)
-            .map_err(|error| Problem::bad_request(format!("the body cannot be read as a schedule: {error}")))
+        read_text(&bytes).map(Self).map_err(|error| Problem::bad_request(format!("the body cannot be read: {error}")))
     }
 }
 

@@ -1,10 +1,10 @@
 //! Changes of tasks in the words of the history.
 
 use super::change::Actor;
-use super::effects::failure;
 use crate::domain::approval::Approval;
 use crate::domain::dependency::OnDependencyFailure;
 use crate::domain::event::{Event, EventKind, Level};
+use crate::domain::failure::Failure;
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
 
@@ -99,5 +99,13 @@ const fn stopped(status: TaskStatus, actor: Actor<'_>) -> &'static str {
         (_, Actor::LaterFiring) => "cancelled: a later firing of its schedule replaces it",
         (TaskStatus::Running, _) => "cancel requested through the API",
         _ => "cancelled through the API",
+    }
+}
+
+/// The failure that `event` carries; otherwise the last failure of the task.
+pub(super) fn failure<'a>(task: &'a Task, event: &'a TaskEvent) -> Option<&'a Failure> {
+    match event {
+        TaskEvent::Failed(failure) | TaskEvent::RetryAt(_, failure) => Some(failure),
+        _ => task.error.as_ref(),
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! Every change that [`Queue`] writes goes through it, so that no caller can count, record or signal otherwise.
 
+use super::Queue;
 use super::change::Actor;
-use super::{Queue, describe};
+use super::describe::{self, failure};
 use crate::domain::approval::{Approval, ApprovalOutcome};
 use crate::domain::event::{Event, EventKind, Level};
-use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
@@ -234,18 +234,11 @@ fn log(task: &Task, event: &TaskEvent) {
     }
 }
 
-/// The failure that `event` tells of, or left with the task.
-pub(super) fn failure<'a>(task: &'a Task, event: &'a TaskEvent) -> Option<&'a Failure> {
-    match event {
-        TaskEvent::Failed(failure) | TaskEvent::RetryAt(_, failure) => Some(failure),
-        _ => task.error.as_ref(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::approval::Ruling;
+    use crate::domain::failure::Failure;
     use crate::queue::Person;
 
     const PERSON: Actor<'_> = Actor::Person(&Person { by: None, note: None });

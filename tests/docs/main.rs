@@ -88,7 +88,7 @@ fn every_file_named_in_backquotes_is_there() {
     for page in pages() {
         let text = fs::read_to_string(&page).expect("a page");
         for word in text.split('`').skip(1).step_by(2) {
-            let is_path = ["src/", "tests/", "docs/", "deploy/", "config/", "grafana/"]
+            let is_path = ["src/", "crates/", "fuzz/", "tests/", "docs/", "deploy/", "config/", "grafana/"]
                 .iter()
                 .any(|start| word.starts_with(start));
             if is_path && !word.contains(['*', ' ', '…']) {

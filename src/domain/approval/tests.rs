@@ -113,7 +113,7 @@ fn nothing_is_decided_after_its_time() {
     assert!(!expire(&mut asked, late.plus_millis(-1)));
     assert!(!apply_ruling(&mut asked, &ruling, ApprovalOutcome::Approved, late));
     assert!(expire(&mut asked, late));
-    assert!(asked[0].refusal().expect("refused").message.contains("before the approval expired"));
+    assert!(asked[0].refusal().expect("refused").message.contains("not approved in time"));
     assert!(!apply_ruling(&mut asked, &ruling, ApprovalOutcome::Approved, NOW), "decided once");
 }
 

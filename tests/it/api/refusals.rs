@@ -79,7 +79,7 @@ async fn a_list_with_one_bad_task_is_refused_whole_and_every_fault_told() {
     ]);
     let (status, problem) = app.post("/api/v1/tasks", &circle).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("circle")), "{problem}");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("cycle")), "{problem}");
     assert_eq!(app.count().await, 0);
     app.stop().await;
 }

@@ -187,7 +187,7 @@ fn an_unknown_key_is_named_with_its_source_and_the_valid_ones() {
     assert_problem(
         "",
         &[("QRON_WORKER__GRACE_S", "3")],
-        &["variable QRON_WORKER__GRACE_S", "use QRON__WORKER__GRACE_S"],
+        &["variable QRON_WORKER__GRACE_S", "write it QRON__WORKER__GRACE_S"],
     );
 }
 
