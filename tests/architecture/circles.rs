@@ -18,7 +18,6 @@ const CIRCLES_OF_MODULES: &[(&[&str], &str)] = &[(
 
 /// Circles of files that are left, and what breaks each.
 const CIRCLES_OF_FILES: &[(&[&str], &str)] = &[
-    (&["api::approvals", "api::bulk", "api::tasks"], "changes of tasks move to the queue, with error types of its own"),
     (
         &["config::layers", "config::secret_files", "config::shape"],
         "what all three know of a layer becomes a file below them",
