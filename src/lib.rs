@@ -13,6 +13,7 @@
 pub mod agent;
 pub mod api;
 pub mod app;
+pub mod background;
 pub mod bench;
 pub mod cli;
 pub mod clock;
@@ -22,6 +23,7 @@ pub mod domain;
 pub mod llm;
 pub mod queue;
 pub mod scheduler;
+pub mod schedules;
 pub mod store;
 pub mod telemetry;
 pub mod tools;

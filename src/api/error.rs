@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::id::InvalidTaskId;
 use crate::queue::{ChangeError, SubmitError};
-use crate::scheduler::recurring::desk::ScheduleError;
+use crate::schedules::service::ScheduleError;
 use crate::store::StoreError;
 
 /// The body of an error.

@@ -23,8 +23,8 @@ use crate::domain::schedule::zone::Zone;
 use crate::domain::schedule::{Definition, Overlap, Schedule, check_id};
 use crate::domain::task::TaskSpec;
 use crate::domain::time::Timestamp;
-use crate::scheduler::recurring::desk::ScheduleError;
-use crate::scheduler::recurring::trigger::Triggered;
+use crate::schedules::service::ScheduleError;
+use crate::schedules::trigger::Triggered;
 use definition::{Body, Times};
 use edit::edited;
 

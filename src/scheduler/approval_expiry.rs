@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::guard::guarded;
+use crate::background::guarded;
 use crate::clock;
 use crate::domain::task::{Task, TaskEvent};
 use crate::domain::time::Timestamp;

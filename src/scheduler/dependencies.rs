@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 mod circles;
 
 use self::circles::Edges;
-use super::guard::guarded;
+use crate::background::guarded;
 use crate::clock;
 use crate::domain::dependency::OnDependencyFailure;
 use crate::domain::id::TaskId;

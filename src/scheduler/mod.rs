@@ -1,4 +1,4 @@
-//! Finds what is due and gives it to workers: sweep, admission, dispatch, recurring, rescue. Each part has `run_once`
+//! Finds what is due and gives it to workers: sweep, admission, dispatch, rescue, retention. Each part has `run_once`
 //! and is driven by one loop or one cron job.
 //!
 //! [`Runner`] is all that the rest of the program sees of it.
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::agent::Agent;
+use crate::background::guarded;
 use crate::domain::agent::AgentProfile;
 use crate::domain::approval::ApprovalPolicy;
 use crate::domain::id::TaskId;
@@ -22,6 +23,8 @@ use crate::domain::retry::RetryPolicy;
 use crate::domain::task::Task;
 use crate::domain::time::Timestamp;
 use crate::queue::Queue;
+use crate::schedules::runner::Recurring;
+use crate::schedules::service::Desk;
 use crate::store::StoreError;
 use crate::worker::context::ReplicaContext;
 use crate::worker::heartbeat::Heartbeat;
@@ -33,40 +36,26 @@ use crate::{clock, queue};
 
 use admission::Admission;
 use approval_expiry::ApprovalExpiry;
-use control::Control;
 use dependencies::Dependencies;
-use dispatch::Dispatcher;
-use guard::guarded;
-use optimistic_claim::LocalRuns;
-use prune::Pruner;
-use recurring::Recurring;
-use recurring::desk::Desk;
+use dispatch::dispatcher::Dispatcher;
+use dispatch::optimistic_claim::LocalRuns;
+use pauses::Control;
 use rescue::Rescuer;
+use retention::{Pruner, unique_keys};
 use sweep::{Alarm, Sweep};
 
-pub use prune::{Pruned, RetentionSettings};
+pub use retention::{Pruned, RetentionSettings};
 pub use settings::Settings;
 
 mod admission;
 mod approval_expiry;
-mod assign;
-mod claims;
 mod clocks;
-mod control;
 mod dependencies;
 mod dispatch;
-mod fairness;
-mod guard;
-mod keys;
-mod limits;
-mod models;
-mod optimistic_claim;
-pub(crate) mod prune;
-pub mod recurring;
+mod pauses;
 mod rescue;
-mod scan;
+mod retention;
 mod settings;
-mod spread;
 mod sweep;
 
 /// What a runner is made of.
@@ -308,7 +297,7 @@ impl Inner {
         queue.signals().sweep.notify_one();
         let sweep = Sweep { queue: queue.clone(), admission, busy, swept: Arc::clone(&swept) };
         self.finders.spawn(sweep.run(self.drain.clone()));
-        self.finders.spawn(keys::prune(queue.clone(), self.drain.clone()));
+        self.finders.spawn(unique_keys::prune(queue.clone(), self.drain.clone()));
         self.finders.spawn(Dependencies::new(queue.clone()).run(self.drain.clone()));
         let recurring = Recurring::new(
             queue.clone(),

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::clocks::{Clocks, Looked};
-use super::guard::guarded;
+use crate::background::guarded;
 use crate::clock;
 use crate::domain::id::TaskId;
 use crate::domain::replica::ReplicaRecord;

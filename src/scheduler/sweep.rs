@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::RunnerError;
 use super::admission::Admission;
-use super::guard::round;
+use crate::background::round;
 use crate::clock;
 use crate::domain::task::TaskStatus;
 use crate::domain::time::Timestamp;

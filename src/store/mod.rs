@@ -4,17 +4,9 @@
 //! Every change of a task goes through [`Store::transition`] and its siblings, which are fenced writes:
 //! they change nothing when the task is no longer what the caller believed.
 //!
-//! The files, by concern:
-//! - `connect`, `collections`, `agreement`, `requests`: the connection, the schema, waiting for a cluster to agree on it, and the one
-//!   way every request takes;
-//! - `codec`, `foreign`, `values`: a task as a payload, and the tolerant reading of points that others wrote; `found`: what is shown
-//!   of points that cannot be read; `overlooked`, `earlier`: points that others changed, and what earlier runs left of them;
-//! - `insert` and `unique` (who holds a unique key), `tasks`, `trees` (tasks that tasks made), `dependents`, `limits`, `admission`, `claims`, `transitions` with its
-//!   `writer` (the group commit): the life of a task; `patience`: waiting for a store that does not answer;
-//! - `schedules`: what makes tasks recur;
-//! - `attempts`, `dead_letters`, `replicas`, `events`, `artifacts`, `state`, `memory`, `search`: what is kept beside it;
-//! - `identity`: what tells this store from others; `completeness`: what its collections lack; `queues`: how many tasks a user has;
-//! - `control`, `retention`: what people have put on hold; what is removed once it is old.
+//! The folders: [`qdrant`] is the connection and the one way every request takes, [`tasks`] the life of a task, [`records`]
+//! what is kept beside it. Beside them: `error`; `access`, who else may read what qron creates in a folder; and `patience`, waiting for a
+//! store that does not answer.
 
 use std::sync::Arc;
 
@@ -31,61 +23,25 @@ use crate::domain::task::Task;
 use crate::domain::time::Timestamp;
 
 mod access;
-mod admission;
-mod agreement;
-mod artifacts;
-mod attempts;
-mod claims;
-mod codec;
-mod collections;
-mod completeness;
-mod connect;
-mod control;
-mod dead_letters;
-mod dependents;
-mod earlier;
 mod error;
-mod events;
-mod foreign;
-mod found;
-mod identity;
-mod insert;
-mod limits;
-mod memory;
-mod newest;
-mod overlooked;
 mod patience;
-mod prefix;
-mod queues;
-mod replicas;
-mod requests;
-mod rest_port;
-mod retention;
-mod schedules;
-mod search;
-mod state;
+mod qdrant;
+mod records;
 mod tasks;
-mod transitions;
-mod trees;
-mod unique;
-mod unreadable;
-mod values;
-mod words;
-mod writer;
 
 pub use crate::domain::task::TaskFilter;
 pub use access::Access;
-pub use codec::task_payload;
-pub use dead_letters::SeenLetter;
-pub(crate) use dependents::MAX_DEPENDENTS;
-pub use earlier::{EarlierRun, Holding};
 pub use error::{StoreError, TransitionError};
-pub use found::Found;
-pub use newest::{NoPlace, Order, Place};
 pub(crate) use patience::{MaybeTransient, STORE_RETRY, persist};
-pub use retention::{Belonging, Ended, Left};
-pub use trees::{Standing, Taken, TreePlace};
-pub use unique::KeyOf;
+pub use records::dead_letters::SeenLetter;
+pub use records::retention::{Belonging, Ended, Left};
+pub use tasks::codec::task_payload;
+pub(crate) use tasks::dependents::MAX_DEPENDENTS;
+pub use tasks::earlier::{EarlierRun, Holding};
+pub use tasks::found::Found;
+pub use tasks::newest::{NoPlace, Order, Place};
+pub use tasks::trees::{Standing, Taken, TreePlace};
+pub use tasks::unique::KeyOf;
 
 /// Section `[store]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -230,7 +186,7 @@ pub struct Artifact {
 /// The store. Cheap to clone; clones share one connection and one group commit.
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<requests::Inner>,
+    inner: Arc<qdrant::requests::Inner>,
     /// Queue of the group commit; its writer ends when the last clone is gone.
-    writer: mpsc::Sender<writer::Job>,
+    writer: mpsc::Sender<tasks::writer::Job>,
 }

@@ -9,7 +9,7 @@
 
 use serde::Deserialize;
 
-pub(crate) use crate::store::{MaybeTransient, STORE_RETRY, persist};
+pub(crate) use crate::store::{STORE_RETRY, persist};
 
 pub(crate) mod context;
 pub(crate) mod execute;

@@ -10,7 +10,7 @@ use crate::domain::schedule::zone::Zone;
 use crate::domain::schedule::{CatchUp, Overlap, Schedule};
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::time::Timestamp;
-use crate::scheduler::recurring::backfill::Backfilled;
+use crate::schedules::backfill::Backfilled;
 
 /// A schedule. The fields of its definition have the names that the request to define it has.
 #[derive(Clone, Debug, Serialize, Deserialize)]

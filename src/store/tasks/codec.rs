@@ -1,0 +1,359 @@
+//! A task as the payload of its point: what is written, what a change writes, and how it is read back.
+
+use serde_json::{Map, Value, json};
+
+use super::foreign::{Origin, read};
+use crate::domain::dependency::OnDependencyFailure;
+use crate::domain::id::TaskId;
+use crate::domain::schedule::zone::Zone;
+use crate::domain::task::{SpecLimits, Task};
+use crate::domain::time::Timestamp;
+use crate::domain::tree::{Lineage, Rights};
+use crate::domain::unique::UniqueFor;
+use crate::store::StoreError;
+use crate::store::qdrant::values;
+use crate::store::qdrant::values::is_within;
+
+/// Every field that qron itself writes into a task's point. All others belong to whoever inserted it.
+pub(super) const FIELDS: &[&str] = &[
+    "goal",
+    "status",
+    "run_at",
+    "rank",
+    "priority",
+    "agent",
+    "capabilities",
+    "needs",
+    "depends_on",
+    "on_dependency_failure",
+    "parent",
+    TREE_ROOT,
+    TREE_GENERATION,
+    TREE_RIGHTS,
+    TREE_HANDOVER,
+    "unique_key",
+    "unique_for",
+    "concurrency_key",
+    "schedule_id",
+    "attempt",
+    "max_attempts",
+    "crashes",
+    "releases",
+    "timeout_s",
+    "plan",
+    "context",
+    "tags",
+    "user",
+    "claim",
+    "owner",
+    "created_at",
+    "updated_at",
+    "finished_at",
+    "result",
+    "error",
+    POSTPONED,
+    NEEDS_MODEL,
+    "cancel_requested",
+    "approval",
+    "approvals",
+    RUNS_AS,
+    ADMITTED,
+    SETTLED_BY,
+    INSERTED_BY,
+];
+
+/// The first task of the tree that a task belongs to which another task made.
+pub(in crate::store) const TREE_ROOT: &str = "tree_root";
+/// Generations of tasks above it.
+pub(super) const TREE_GENERATION: &str = "tree_generation";
+/// What it may do at most.
+pub(super) const TREE_RIGHTS: &str = "tree_rights";
+/// What the task that made it handed over to it.
+pub(super) const TREE_HANDOVER: &str = "tree_handover";
+/// Agent that a limit counts the task for while it runs; written by claims of such agents alone.
+pub(in crate::store) const RUNS_AS: &str = "runs_as";
+/// Why the task waits for its model.
+pub(super) const POSTPONED: &str = "postponed";
+/// Set on tasks whose run asks a model, so that a replica without one leaves them out of its scans.
+pub(super) const NEEDS_MODEL: &str = "needs_model";
+/// Set once a point is known to be a task in qron's own form.
+pub(in crate::store) const ADMITTED: &str = "admitted";
+/// Who made the last change that is not a claim; the writer reads it back to learn whether it won.
+pub(super) const SETTLED_BY: &str = "settled_by";
+/// Which insert made the point, where that may be asked.
+pub(super) const INSERTED_BY: &str = "inserted_by";
+
+/// The fields of `task`, without its unknown ones. Absent and empty fields, and counts of nothing, are left out: the server
+/// reads and writes the whole payload at each change.
+pub(in crate::store) fn encode(task: &Task) -> Map<String, Value> {
+    let mut payload = encode_spec(task);
+    payload.append(&mut encode_state(task));
+    payload
+}
+
+/// What was asked for, which no transition changes.
+fn encode_spec(task: &Task) -> Map<String, Value> {
+    // `encode_state` writes the others; `id` is the id of the point, and `extra` belongs to other programs.
+    let Task {
+        goal,
+        agent,
+        capabilities,
+        depends_on,
+        on_dependency_failure,
+        parent,
+        lineage,
+        unique_key,
+        unique_for,
+        concurrency_key,
+        schedule_id,
+        max_attempts,
+        timeout_s,
+        plan,
+        context,
+        tags,
+        user,
+        created_at,
+        id: _,
+        status: _,
+        run_at: _,
+        priority: _,
+        attempt: _,
+        crashes: _,
+        releases: _,
+        claim: _,
+        updated_at: _,
+        finished_at: _,
+        result: _,
+        error: _,
+        postponed: _,
+        cancel_requested: _,
+        approvals: _,
+        extra: _,
+    } = task;
+    let mut payload = Map::new();
+    let mut put = |key: &str, value: Value| {
+        payload.insert(key.to_owned(), value);
+    };
+    put("goal", json!(goal));
+    put("max_attempts", json!(max_attempts));
+    put("timeout_s", json!(timeout_s));
+    put("created_at", json!(created_at));
+    put(ADMITTED, json!(true));
+    // What routing must find an agent for. Whoever is named takes the task, whatever it asks for.
+    if agent.is_none() && !capabilities.is_empty() {
+        put("needs", capabilities.iter().map(|word| Value::from(word.to_lowercase())).collect());
+    }
+    if task.needs_model() {
+        put(NEEDS_MODEL, json!(true));
+    }
+    let lists = [("capabilities", capabilities), ("tags", tags)];
+    for (key, words) in lists.into_iter().filter(|(_, words)| !words.is_empty()) {
+        put(key, json!(words));
+    }
+    let texts = [
+        ("agent", agent),
+        ("unique_key", unique_key),
+        ("concurrency_key", concurrency_key),
+        ("schedule_id", schedule_id),
+        ("user", user),
+    ];
+    for (key, text) in texts {
+        if let Some(text) = text {
+            put(key, json!(text));
+        }
+    }
+    if !depends_on.is_empty() {
+        put("depends_on", json!(depends_on));
+    }
+    if *on_dependency_failure != OnDependencyFailure::default() {
+        put("on_dependency_failure", json!(on_dependency_failure));
+    }
+    if *unique_for != UniqueFor::default() {
+        put("unique_for", json!(unique_for));
+    }
+    if let Some(parent) = parent {
+        put("parent", json!(parent));
+    }
+    put_lineage(lineage, &mut put);
+    if let Some(plan) = plan {
+        put("plan", json!(plan));
+    }
+    if !context.is_empty() {
+        put("context", Value::Object(context.clone()));
+    }
+    payload
+}
+
+fn put_lineage(lineage: &Lineage, put: &mut impl FnMut(&str, Value)) {
+    if let Some(root) = lineage.root {
+        put(TREE_ROOT, json!(root));
+    }
+    if lineage.generation > 0 {
+        put(TREE_GENERATION, json!(lineage.generation));
+    }
+    if lineage.rights != Rights::default() {
+        put(TREE_RIGHTS, json!(lineage.rights));
+    }
+    if let Some(handover) = &lineage.handover {
+        put(TREE_HANDOVER, json!(handover));
+    }
+}
+
+/// Where the task has got to.
+fn encode_state(task: &Task) -> Map<String, Value> {
+    let Task {
+        status,
+        run_at,
+        priority,
+        attempt,
+        crashes,
+        releases,
+        claim,
+        updated_at,
+        finished_at,
+        result,
+        error,
+        postponed,
+        cancel_requested,
+        approvals,
+        id: _,
+        goal: _,
+        agent: _,
+        capabilities: _,
+        depends_on: _,
+        on_dependency_failure: _,
+        parent: _,
+        lineage: _,
+        unique_key: _,
+        unique_for: _,
+        concurrency_key: _,
+        schedule_id: _,
+        max_attempts: _,
+        timeout_s: _,
+        plan: _,
+        context: _,
+        tags: _,
+        user: _,
+        created_at: _,
+        extra: _,
+    } = task;
+    let mut payload = Map::new();
+    let mut put = |key: &str, value: Value| {
+        payload.insert(key.to_owned(), value);
+    };
+    put("status", json!(status));
+    put("run_at", json!(run_at));
+    put("priority", json!(priority));
+    put("updated_at", json!(updated_at));
+    let counts = [("attempt", attempt), ("crashes", crashes), ("releases", releases)];
+    for (key, count) in counts.into_iter().filter(|(_, count)| **count > 0) {
+        put(key, json!(count));
+    }
+    if *cancel_requested {
+        put("cancel_requested", json!(true));
+    }
+    // Finished tasks leave the ordered index, which stays as small as the work that is left.
+    if !status.is_terminal() {
+        put("rank", json!(task.rank()));
+    }
+    if let Some(claim) = claim {
+        put("claim", json!(claim.token));
+        put("owner", json!(claim.owner));
+    }
+    if !approvals.is_empty() {
+        put("approvals", json!(approvals));
+    }
+    if let Some(at) = finished_at {
+        put("finished_at", json!(at));
+    }
+    if let Some(result) = result {
+        put("result", result.clone());
+    }
+    if let Some(error) = error {
+        put("error", json!(error));
+    }
+    if let Some(postponed) = postponed {
+        put(POSTPONED, json!(postponed));
+    }
+    payload
+}
+
+/// The payload of a task's point, unknown fields included; what a dead letter keeps of it.
+#[must_use]
+pub fn task_payload(task: &Task) -> Map<String, Value> {
+    let mut payload = encode(task);
+    for (key, value) in &task.extra {
+        if !FIELDS.contains(&key.as_str()) {
+            payload.insert(key.clone(), value.clone());
+        }
+    }
+    payload
+}
+
+/// The whole payload of a new point: the fields of `task` and its unknown ones, and the nonce of an insert that must find
+/// out whether it was the first.
+///
+/// # Errors
+/// [`StoreError::Refused`] for data that would not come back: beyond [`SpecLimits::STORED`], or nested too deeply.
+pub(super) fn encode_new(task: &Task, nonce: Option<&str>) -> Result<Map<String, Value>, StoreError> {
+    task.validate(&SpecLimits::STORED).map_err(|invalid| StoreError::Refused {
+        operation: "insert",
+        reason: format!("task {}: {invalid}", task.id),
+    })?;
+    let mut payload = task_payload(task);
+    if let Some((key, _)) = payload.iter().find(|(_, value)| !is_within(value, values::MAX_DEPTH)) {
+        return Err(StoreError::Refused {
+            operation: "insert",
+            reason: format!("{key} of task {} is nested deeper than {} levels", task.id, values::MAX_DEPTH),
+        });
+    }
+    if let Some(nonce) = nonce {
+        payload.insert(INSERTED_BY.to_owned(), json!(nonce));
+    }
+    Ok(payload)
+}
+
+/// What must be written to turn the point of `before` into that of `after`, which a transition made of it; `null` removes a
+/// field.
+pub(in crate::store) fn patch(before: &Task, after: &Task) -> Map<String, Value> {
+    let mut old = encode_state(before);
+    let mut patch = Map::new();
+    for (key, value) in encode_state(after) {
+        if old.remove(&key).as_ref() != Some(&value) {
+            patch.insert(key, value);
+        }
+    }
+    patch.extend(old.into_iter().map(|(key, _)| (key, Value::Null)));
+    patch
+}
+
+/// Whether the payload is in qron's own form.
+pub(super) fn is_admitted(payload: &Map<String, Value>) -> bool {
+    payload.get(ADMITTED) == Some(&Value::Bool(true))
+}
+
+/// The task of a point. One that is not admitted yet is read as admission will read it: times without an offset are on the
+/// wall clock of `zone`, and `now` stands for those that are left out.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] with what is wrong and in which field.
+pub(in crate::store) fn decode(
+    id: TaskId,
+    payload: Map<String, Value>,
+    zone: Zone,
+    now: Timestamp,
+) -> Result<Task, StoreError> {
+    let origin = if is_admitted(&payload) { Origin::Own } else { Origin::Foreign };
+    // Only words for people: what a newer version says otherwise is left out.
+    let postponed = payload.get(POSTPONED).filter(|_| origin == Origin::Own).cloned();
+    let postponed = postponed.and_then(|value| serde_json::from_value(value).ok());
+    let task = read(id, payload, zone, now, origin).map_err(|failure| StoreError::Corrupt {
+        collection: "tasks".to_owned(),
+        id: id.to_string(),
+        reason: failure.message,
+    })?;
+    Ok(Task { postponed, ..task })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! Points of tasks as people look at them: also those that do not read as a task, with the reason.
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::codec::{self, ADMITTED, SETTLED_BY};
+use super::newest::{Order, Place};
+use super::read::UNTOLD;
+use super::writer::{Change, Fence, Proof};
+use crate::clock;
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::id::TaskId;
+use crate::domain::schedule::zone::Zone;
+use crate::domain::task::{Task, TaskStatus};
+use crate::domain::time::Timestamp;
+use crate::store::qdrant::collections::Collection;
+use crate::store::qdrant::requests::Part;
+use crate::store::qdrant::values::{from_payload, point_id, task_id};
+use crate::store::{Page, RawTask, Store, StoreError, TaskFilter};
+
+/// What is read of a point that is nested deeper than the protocol can tell.
+pub(super) const SUMMARY: &[&str] = &["run_at", "rank", "finished_at", "status"];
+
+/// A point of the tasks collection as it is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The task; of a point that cannot be read as much as can be.
+    pub task: Task,
+    /// Why the point does not read as a task; `None` when it does.
+    pub unreadable: Option<String>,
+}
+
+impl Store {
+    /// The point of a task, readable or not. One that waits for admission is shown as admission will read it.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn find(&self, id: TaskId) -> Result<Option<Found>, StoreError> {
+        let read = |part| self.inner.get("task", Collection::Tasks, vec![point_id(id)], part);
+        let mut points = match read(Part::All).await {
+            Err(error) if error.is_undecodable() => {
+                let mut points = read(Part::Only(SUMMARY)).await?;
+                for point in &mut points {
+                    point.payload.insert(UNTOLD.to_owned(), true.into());
+                }
+                points
+            }
+            answer => answer?,
+        };
+        Ok(points.pop().map(|point| found(id, from_payload(point.payload), self.inner.zone, clock::now())))
+    }
+
+    /// [`Store::ordered`] with the points among them that do not read as a task.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn ordered_points(
+        &self,
+        filter: &TaskFilter,
+        order: Order,
+        limit: u32,
+        after: Option<Place>,
+    ) -> Result<Page<Found>, StoreError> {
+        let (points, next) = self.ordered_raw(filter, order, limit, after).await?;
+        let now = clock::now();
+        let items = points.into_iter().filter_map(|point| {
+            let id = task_id(point.id.as_ref())?;
+            Some(found(id, from_payload(point.payload), self.inner.zone, now))
+        });
+        Ok(Page { items: items.filter(|found| filter.has_text(&found.task)).collect(), next })
+    }
+
+    /// Stops a point that does not read as a task, for `reason`: at once, unless a replica runs it, which is asked to stop.
+    /// `Ok(None)` when it has changed meanwhile.
+    ///
+    /// # Errors
+    /// A failure of the store; calling again is safe.
+    pub async fn cancel_unreadable(
+        &self,
+        task: &Task,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Option<Task>, StoreError> {
+        let change = match &task.claim {
+            Some(claim) => Change {
+                id: task.id,
+                fence: Fence::Held(claim.token.clone()),
+                patch: Map::from_iter([("cancel_requested".to_owned(), json!(true))]),
+                proof: Proof::CancelRequested(claim.token.clone()),
+            },
+            None => cancelled(task, reason, now),
+        };
+        let next = match &task.claim {
+            Some(_) => Task { cancel_requested: true, ..task.clone() },
+            None => Task { status: TaskStatus::Cancelled, finished_at: Some(now), updated_at: now, ..task.clone() },
+        };
+        Ok(self.commit(change).await?.then_some(next))
+    }
+}
+
+/// The change that ends a point which nobody runs.
+fn cancelled(task: &Task, reason: &str, now: Timestamp) -> Change {
+    let mark = Uuid::new_v4().simple().to_string();
+    let message = format!("cancelled on request; it could not be read as a task: {reason}");
+    let fields = [
+        ("status", json!(TaskStatus::Cancelled)),
+        ("error", json!(Failure::new(FailureClass::Cancelled, message))),
+        ("run_at", json!(task.run_at)),
+        ("updated_at", json!(now)),
+        ("finished_at", json!(now)),
+        ("rank", Value::Null),
+        ("owner", Value::Null),
+        (ADMITTED, json!(true)),
+        (SETTLED_BY, json!(mark)),
+    ];
+    let patch = fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    Change { id: task.id, fence: Fence::Unheld, patch, proof: Proof::Mark(mark) }
+}
+
+/// A point as a task, or as much of it as can be read.
+fn found(id: TaskId, payload: Map<String, Value>, zone: Zone, now: Timestamp) -> Found {
+    if payload.contains_key(UNTOLD) {
+        let reason = "its payload is nested deeper than the protocol of the store can tell";
+        let task = RawTask { id, payload: Map::new() }.salvage(zone, now);
+        let status = payload.get("status").and_then(Value::as_str).and_then(|word| word.parse().ok());
+        let task = Task { status: status.unwrap_or(task.status), ..task };
+        return Found { task, unreadable: Some(reason.to_owned()) };
+    }
+    let raw = RawTask { id, payload };
+    match codec::decode(id, raw.payload.clone(), zone, now) {
+        Ok(task) => Found { task, unreadable: None },
+        Err(StoreError::Corrupt { reason, .. }) => Found { task: raw.salvage(zone, now), unreadable: Some(reason) },
+        Err(error) => Found { task: raw.salvage(zone, now), unreadable: Some(error.to_string()) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_read_of_an_unreadable_point_is_shown_with_the_reason() {
+        let now = Timestamp::from_millis(1_767_225_600_000);
+        for (payload, status, told) in [
+            (
+                json!({"goal": "x", "status": "pending", "timeout_s": "soon", "admitted": true}),
+                TaskStatus::Pending,
+                "timeout_s",
+            ),
+            (json!({"goal": "x", "status": "waiting", "plan": 7, "admitted": true}), TaskStatus::Waiting, "plan"),
+            (json!({"goal": "x", "status": "hibernating", "admitted": true}), TaskStatus::Waiting, "hibernating"),
+            (
+                json!({"goal": "x", "status": "awaiting_approval", "approvals": 3, "admitted": true}),
+                TaskStatus::AwaitingApproval,
+                "approvals",
+            ),
+            (json!({"goal": 5, "status": "PENDING"}), TaskStatus::Pending, "goal"),
+            (json!({"goal": "x", "approval": "perhaps"}), TaskStatus::Pending, "approval"),
+            (json!({"status": "running", "unreadable": true}), TaskStatus::Running, "goal"),
+            (json!({"status": "running", UNTOLD: true}), TaskStatus::Running, "nested deeper"),
+        ] {
+            let Value::Object(payload) = payload else { unreachable!() };
+            let found = found(TaskId::Number(7), payload, Zone::UTC, now);
+            assert_eq!(found.task.status, status, "{found:?}");
+            let reason = found.unreadable.expect("a reason");
+            assert!(reason.contains(told), "{reason}");
+        }
+    }
+}
