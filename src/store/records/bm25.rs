@@ -42,12 +42,12 @@ impl Words {
 
     /// The text of a memory, of which the server makes the vector. `None` for a blank one.
     pub(in crate::store) fn document(&self, text: &str) -> Option<Vector> {
-        (!text.trim().is_empty()).then(|| Vector::new_document(bm25_of(text)))
+        (!text.trim().is_empty()).then(|| Vector::from(bm25_of(text)))
     }
 
     /// The text to search with, of which the server makes the vector; `None` for a blank one.
     pub(in crate::store) fn query(&self, text: &str) -> Option<VectorInput> {
-        (!text.trim().is_empty()).then(|| VectorInput::new_document(bm25_of(text)))
+        (!text.trim().is_empty()).then(|| VectorInput::from(bm25_of(text)))
     }
 }
 
