@@ -23,7 +23,7 @@ fn plan(steps: usize) -> Plan {
 }
 
 fn transitions(bench: &mut Criterion) {
-    let task = Task { plan: Some(plan(8)), ..Task::new(TaskId::fresh(), "do it", NOW) };
+    let task = Task::new(TaskId::fresh(), "do it", NOW).with(|task| task.spec.plan = Some(plan(8)));
     let claimed = TaskEvent::Claimed(Claim { token: "t".into(), owner: "r".into() });
     bench.bench_function("a task is claimed and completed", |bench| {
         bench.iter(|| {

@@ -21,16 +21,18 @@ const GOAL_CHARS: usize = 200;
 /// # Errors
 /// When the store refuses.
 pub(super) async fn results(store: &Store, task: &Task) -> Result<Map<String, Value>, StoreError> {
-    if task.depends_on.is_empty() {
+    if task.spec.depends_on.is_empty() {
         return Ok(Map::new());
     }
-    let first = &task.depends_on[..task.depends_on.len().min(MAX_RESULTS)];
+    let first = &task.spec.depends_on[..task.spec.depends_on.len().min(MAX_RESULTS)];
     let found = persist("read the results that a task depends on", || store.tasks_by_id(first)).await?;
     let mut total = 0;
     let mut results = Map::new();
     for id in first {
         // A task of another user does not exist for this one.
-        let Some(dependency) = found.iter().find(|found| found.id == *id && found.user == task.user) else { continue };
+        let Some(dependency) = found.iter().find(|found| found.id == *id && found.spec.user == task.spec.user) else {
+            continue;
+        };
         results.insert(id.to_string(), shown(dependency, &mut total));
     }
     Ok(results)
@@ -38,9 +40,9 @@ pub(super) async fn results(store: &Store, task: &Task) -> Result<Map<String, Va
 
 fn shown(task: &Task, total: &mut usize) -> Value {
     let mut shown = Map::new();
-    shown.insert("goal".to_owned(), task.goal.chars().take(GOAL_CHARS).collect::<String>().into());
-    shown.insert("status".to_owned(), json!(task.status));
-    if let Some(result) = &task.result {
+    shown.insert("goal".to_owned(), task.spec.goal.chars().take(GOAL_CHARS).collect::<String>().into());
+    shown.insert("status".to_owned(), json!(task.state.status));
+    if let Some(result) = &task.state.result {
         let bytes = result.to_string().len();
         if bytes <= MAX_BYTES && *total + bytes <= MAX_TOTAL {
             *total += bytes;
@@ -49,7 +51,7 @@ fn shown(task: &Task, total: &mut usize) -> Value {
             shown.insert("too_large".to_owned(), json!({"bytes": bytes, "see": format!("/api/v1/tasks/{}", task.id)}));
         }
     }
-    if let Some(error) = &task.error {
+    if let Some(error) = &task.state.error {
         shown.insert("error".to_owned(), error.message.chars().take(1_000).collect::<String>().into());
     }
     Value::Object(shown)
@@ -63,9 +65,9 @@ mod tests {
 
     #[test]
     fn a_result_is_given_whole_or_not_at_all() {
-        let task = |size: usize| Task {
-            result: Some(json!("x".repeat(size))),
-            ..Task::new(TaskId::Number(7), "g".repeat(500), Timestamp::from_millis(0))
+        let task = |size: usize| {
+            Task::new(TaskId::Number(7), "g".repeat(500), Timestamp::from_millis(0))
+                .with(|task| task.state.result = Some(json!("x".repeat(size))))
         };
         let mut total = 0;
         let small = shown(&task(10), &mut total);

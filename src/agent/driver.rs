@@ -276,7 +276,7 @@ impl<'a> Driver<'a> {
 
     fn call_model(&mut self, call: ModelCall) {
         let ModelCall { id, mut request } = call;
-        request.waits_since = self.task.postponed.as_ref().map(|wait| wait.since);
+        request.waits_since = self.task.state.postponed.as_ref().map(|wait| wait.since);
         let purpose = request.purpose;
         let models = self.models.clone();
         let ask = async move {
@@ -304,7 +304,7 @@ impl<'a> Driver<'a> {
         }
         let context = ToolContext {
             task_id: self.task.id,
-            user: self.task.user.clone(),
+            user: self.task.spec.user.clone(),
             step: call.step.clone(),
             idempotency_key: format!("{}:{}", self.task.id, call.id),
             rights: Rights::of(&self.profile),

@@ -40,9 +40,9 @@ impl MemoryAccess<'_> {
         if limit == 0 {
             return Vec::new();
         }
-        let goal = clipped(&task.goal, GOAL_BYTES);
+        let goal = clipped(&task.spec.goal, GOAL_BYTES);
         let embedding = self.embedding(goal).await;
-        let search = self.store.recall(goal, embedding, task.user.as_deref(), limit);
+        let search = self.store.recall(goal, embedding, task.spec.user.as_deref(), limit);
         let found = match tokio::time::timeout(TIMEOUT, search).await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => return self.recall_failed(&error.to_string()),
@@ -110,8 +110,8 @@ pub(super) fn memory_of(task: &Task, agent: &str, result: &Result<Value, Failure
         id: derived(&["memory", &task.id.to_string()]),
         task_id: task.id,
         agent: agent.to_owned(),
-        user: task.user.clone(),
-        goal: clipped(&task.goal, GOAL_BYTES).to_owned(),
+        user: task.spec.user.clone(),
+        goal: clipped(&task.spec.goal, GOAL_BYTES).to_owned(),
         succeeded: result.is_ok(),
         summary: clipped(&summary, SUMMARY_BYTES).to_owned(),
         outline: clipped(&machine.outline(), OUTLINE_BYTES).to_owned(),

@@ -125,7 +125,7 @@ impl Agent {
         checkpoint: Option<Value>,
         recorder: &dyn Recorder,
     ) -> Outcome {
-        if task.is_milestone() {
+        if task.spec.is_milestone() {
             let result = Ok(Value::Object(Map::new()));
             return Outcome {
                 result,
@@ -135,7 +135,7 @@ impl Agent {
                 memory: None,
             };
         }
-        let rights = &task.lineage.rights;
+        let rights = &task.spec.lineage.rights;
         if !rights.allows_agent(&profile.name) {
             let (agent, allowed) = (&profile.name, rights.delegates_to.join(", "));
             let message =
@@ -159,7 +159,8 @@ impl Agent {
             Ok(tree) => tree,
             Err(error) => return Outcome::failed(tree::unreadable(&error), machine.spent().clone()),
         };
-        let _until_it_ends = (machine.spent().steps == 0).then(|| self.tools.begin_folder(task.id, task.created_at));
+        let _until_it_ends =
+            (machine.spent().steps == 0).then(|| self.tools.begin_folder(task.id, task.state.created_at));
         if machine.needs_plan() {
             machine.set_memories(self.memory_access(recorder).recall(task, self.memory.recall).await);
         }
@@ -220,15 +221,15 @@ impl Agent {
         checkpoint: Option<&Value>,
         recorder: &dyn Recorder,
     ) -> Result<Machine, Failure> {
-        let handover = task.lineage.handover.as_ref();
+        let handover = task.spec.lineage.handover.as_ref();
         if let Some(handover) = handover {
             dependencies.insert(PARENT.to_owned(), Value::Object(handover.values.clone()));
         }
         let setup = Setup {
-            goal: handover.map_or_else(|| task.goal.clone(), |handover| handover.goal_for_agent(&task.goal)),
-            context: task.context.clone(),
+            goal: handover.map_or_else(|| task.spec.goal.clone(), |handover| handover.goal_for_agent(&task.spec.goal)),
+            context: task.spec.context.clone(),
             dependencies,
-            plan: task.plan.clone(),
+            plan: task.spec.plan.clone(),
             role: profile.role.clone(),
             instructions: profile.instructions.clone(),
             tools: self.tools.specs(profile),
@@ -247,7 +248,7 @@ impl Agent {
             memories: Vec::new(),
             last_attempt: is_last_attempt(task),
             needs_approval: profile.needs_approval.clone(),
-            approvals: task.approvals.clone(),
+            approvals: task.state.approvals.clone(),
         };
         let Some(state) = checkpoint else { return Machine::new(setup) };
         Machine::resume(setup.clone(), state).or_else(|unreadable| {
@@ -259,7 +260,7 @@ impl Agent {
 }
 
 const fn is_last_attempt(task: &Task) -> bool {
-    task.attempt.saturating_add(1) >= task.max_attempts
+    task.state.attempt.saturating_add(1) >= task.spec.max_attempts
 }
 
 /// Whether no retry follows this run, so that it is worth remembering.

@@ -41,10 +41,10 @@ impl Tree {
         budget: &TreeBudget,
         carried: &Spent,
     ) -> Result<Self, StoreError> {
-        let claim = task.claim.as_ref().map_or("", |claim| claim.token.as_str());
+        let claim = task.state.claim.as_ref().map_or("", |claim| claim.token.as_str());
         // Its first run has made no task yet.
         let is_shared =
-            task.lineage.root.is_some() || (task.earlier_runs() > 0 && has_descendants(store, task).await?);
+            task.spec.lineage.root.is_some() || (task.state.earlier_runs() > 0 && has_descendants(store, task).await?);
         Ok(Self {
             store: store.clone(),
             root: task.root(),

@@ -81,7 +81,7 @@ async fn decide(
 fn check(task: &Task, hashes: &[String]) -> Result<(), Problem> {
     let now = crate::clock::now();
     let open: Vec<&Approval> =
-        task.approvals.iter().filter(|approval| approval.is_open() && !approval.has_expired(now)).collect();
+        task.state.approvals.iter().filter(|approval| approval.is_open() && !approval.has_expired(now)).collect();
     let Some(stranger) = hashes.iter().find(|hash| open.iter().all(|approval| approval.hash != **hash)) else {
         return Ok(());
     };

@@ -156,7 +156,7 @@ async fn check(parts: &Parts, tasks: &[Task], listed: bool) -> Result<(), Proble
 async fn check_queues(parts: &Parts, tasks: &[Task]) -> Result<(), Problem> {
     let mut added: BTreeMap<&str, Vec<TaskId>> = BTreeMap::new();
     for task in tasks {
-        if let Some(user) = task.user.as_deref() {
+        if let Some(user) = task.spec.user.as_deref() {
             added.entry(user).or_default().push(task.id);
         }
     }
@@ -292,8 +292,8 @@ struct Checks<'a> {
 impl<'a> Checks<'a> {
     async fn new(parts: &'a Parts, tasks: &[Task]) -> Result<Self, Problem> {
         let mut known: HashMap<TaskId, Option<String>> =
-            tasks.iter().map(|task| (task.id, task.user.clone())).collect();
-        let named = tasks.iter().flat_map(|task| task.depends_on.iter().copied().chain(task.parent));
+            tasks.iter().map(|task| (task.id, task.spec.user.clone())).collect();
+        let named = tasks.iter().flat_map(|task| task.spec.depends_on.iter().copied().chain(task.spec.parent));
         let unknown: HashSet<TaskId> = named.filter(|id| !known.contains_key(id)).collect();
         let unknown: Vec<TaskId> = unknown.into_iter().collect();
         let found = parts.store.standings(&unknown).await?;
@@ -303,26 +303,27 @@ impl<'a> Checks<'a> {
 
     async fn faults_of(&mut self, task: &Task) -> Result<Vec<String>, Problem> {
         let mut errors = Vec::new();
-        if let Some(agent) = &task.agent {
+        if let Some(agent) = &task.spec.agent {
             errors.extend(self.unknown_agent(agent).await?);
         }
-        if let Some(plan) = &task.plan {
-            let tools = self.tools_for(task.agent.as_deref());
+        if let Some(plan) = &task.spec.plan {
+            let tools = self.tools_for(task.spec.agent.as_deref());
             if let Some(tools) = tools {
                 let names: Vec<&str> = tools.iter().map(String::as_str).collect();
                 errors.extend(plan.validate(&names).err().map(|error| error.to_string()));
             }
-            if let Some(fault) = plan_over_budget(plan, task.agent.as_deref(), &task.capabilities, &self.parts.agents)
+            if let Some(fault) =
+                plan_over_budget(plan, task.spec.agent.as_deref(), &task.spec.capabilities, &self.parts.agents)
                 && !self.may_go_elsewhere(task).await?
             {
                 errors.push(fault);
             }
         }
-        let named = task.depends_on.iter().map(|id| ("depends_on", id));
-        for (field, id) in named.chain(task.parent.iter().map(|id| ("parent", id))) {
+        let named = task.spec.depends_on.iter().map(|id| ("depends_on", id));
+        for (field, id) in named.chain(task.spec.parent.iter().map(|id| ("parent", id))) {
             // One of another user does not exist for it.
-            if self.known.get(id).is_none_or(|user| *user != task.user) {
-                errors.push(unknown(field, *id, task.user.as_deref()));
+            if self.known.get(id).is_none_or(|user| *user != task.spec.user) {
+                errors.push(unknown(field, *id, task.spec.user.as_deref()));
             }
         }
         Ok(errors)
@@ -330,7 +331,7 @@ impl<'a> Checks<'a> {
 
     /// Whether an agent that lives in another replica alone, whose budget is not known here, could take the task.
     async fn may_go_elsewhere(&self, task: &Task) -> Result<bool, Problem> {
-        if task.agent.is_some() {
+        if task.spec.agent.is_some() {
             return Ok(false);
         }
         let replicas = self.parts.store.replicas().await?;
@@ -339,7 +340,7 @@ impl<'a> Checks<'a> {
         let offers = |agent: &AgentPresence, wanted: &String| {
             agent.capabilities.iter().any(|offered| offered.eq_ignore_ascii_case(wanted))
         };
-        Ok(others.any(|agent| task.capabilities.iter().all(|wanted| offers(agent, wanted))))
+        Ok(others.any(|agent| task.spec.capabilities.iter().all(|wanted| offers(agent, wanted))))
     }
 
     async fn unknown_agent(&mut self, agent: &str) -> Result<Option<String>, Problem> {

@@ -199,7 +199,7 @@ pub(super) async fn last_steps(parts: &Parts, id: TaskId) -> Result<Vec<StepView
 /// Stops a task: at once when no replica runs it (200), else as soon as the one that runs it knows (202).
 pub(super) async fn cancel(State(parts): State<Shared>, Id(id): Id) -> Result<(StatusCode, Json<TaskView>), Problem> {
     let found = parts.queue.cancel(id, &Person::default()).await?;
-    let is_running = found.task.status == TaskStatus::Running;
+    let is_running = found.task.state.status == TaskStatus::Running;
     let status = if is_running { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok((status, Json(TaskView::of_point(found, &parts.runner))))
 }

@@ -19,7 +19,7 @@ pub(super) async fn measure(env: &BenchEnv, options: &Options) -> anyhow::Result
     let due_at = now().plus_millis(DUE_IN_MS);
     let waiting: Vec<_> = queue::milestones(options.tasks, options.payload_bytes)
         .map(|mut task| {
-            task.run_at = due_at;
+            task.spec.run_at = due_at;
             task
         })
         .collect();

@@ -300,30 +300,30 @@ fn hash(parts: &[&str]) -> String {
 /// part of it, so that a copy of the task needs its own approval. The due time and the number of attempts are not.
 #[must_use]
 pub fn question_hash(task: &Task) -> String {
-    let plan = serde_json::to_value(&task.plan).unwrap_or(Value::Null);
+    let plan = serde_json::to_value(&task.spec.plan).unwrap_or(Value::Null);
     let rights = serde_json::json!({
-        "agent": task.agent,
-        "capabilities": task.capabilities,
-        "depends_on": task.depends_on,
-        "on_dependency_failure": task.on_dependency_failure,
-        "handover": task.lineage.handover,
-        "parent": task.parent,
-        "rights": task.lineage.rights,
-        "root": task.lineage.root,
-        "schedule_id": task.schedule_id,
-        "timeout_s": task.timeout_s,
-        "user": task.user,
+        "agent": task.spec.agent,
+        "capabilities": task.spec.capabilities,
+        "depends_on": task.spec.depends_on,
+        "on_dependency_failure": task.spec.on_dependency_failure,
+        "handover": task.spec.lineage.handover,
+        "parent": task.spec.parent,
+        "rights": task.spec.lineage.rights,
+        "root": task.spec.lineage.root,
+        "schedule_id": task.spec.schedule_id,
+        "timeout_s": task.spec.timeout_s,
+        "user": task.spec.user,
     });
-    let (context, rights) = (canonical(&Value::Object(task.context.clone())), canonical(&rights));
-    hash(&["run", &task.id.to_string(), &task.goal, &canonical(&plan), &context, &rights])
+    let (context, rights) = (canonical(&Value::Object(task.spec.context.clone())), canonical(&rights));
+    hash(&["run", &task.id.to_string(), &task.spec.goal, &canonical(&plan), &context, &rights])
 }
 
 /// Binds the open approval of running `task` to the task as it is now, because another client may have changed the
 /// task since the approval was requested. A decision that names the old hash then decides nothing.
 pub fn rebind_open_question(task: &mut Task) {
-    if task.approvals.iter().any(|approval| approval.subject == Subject::Task && approval.is_open()) {
+    if task.state.approvals.iter().any(|approval| approval.subject == Subject::Task && approval.is_open()) {
         let hash = question_hash(task);
-        let questions = task.approvals.iter_mut().filter(|approval| approval.subject == Subject::Task);
+        let questions = task.state.approvals.iter_mut().filter(|approval| approval.subject == Subject::Task);
         for question in questions.filter(|question| question.is_open()) {
             question.hash.clone_from(&hash);
         }
@@ -334,7 +334,7 @@ pub fn rebind_open_question(task: &mut Task) {
 /// now.
 #[must_use]
 pub fn is_unapproved(task: &Task) -> bool {
-    let mut questions = task.approvals.iter().filter(|approval| approval.subject == Subject::Task).peekable();
+    let mut questions = task.state.approvals.iter().filter(|approval| approval.subject == Subject::Task).peekable();
     if questions.peek().is_none() {
         return false;
     }
@@ -350,12 +350,12 @@ pub fn is_unapproved(task: &Task) -> bool {
 /// their hashes are equal.
 #[must_use]
 pub fn task_hash(task: &Task) -> String {
-    let plan = serde_json::to_value(&task.plan).unwrap_or(Value::Null);
-    let context = canonical(&Value::Object(task.context.clone()));
+    let plan = serde_json::to_value(&task.spec.plan).unwrap_or(Value::Null);
+    let context = canonical(&Value::Object(task.spec.context.clone()));
     let plan = canonical(&plan);
-    let Some(handover) = &task.lineage.handover else { return hash(&["task", &task.goal, &plan, &context]) };
+    let Some(handover) = &task.spec.lineage.handover else { return hash(&["task", &task.spec.goal, &plan, &context]) };
     let values = canonical(&Value::Object(handover.values.clone()));
-    hash(&["task", &task.goal, &plan, &context, handover.goal.as_deref().unwrap_or_default(), &values])
+    hash(&["task", &task.spec.goal, &plan, &context, handover.goal.as_deref().unwrap_or_default(), &values])
 }
 
 /// JSON with the fields of every object in alphabetical order.

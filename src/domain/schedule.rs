@@ -10,7 +10,7 @@ use super::approval::ApprovalPolicy;
 use super::failure::{Failure, FailureClass};
 use super::id::{TaskId, derived};
 use super::number;
-use super::task::{SpecLimits, Task, TaskStatus};
+use super::task::{SpecLimits, Task, TaskSpec, TaskState, TaskStatus};
 use super::time::Timestamp;
 use due::{FiringCause, FiringStart};
 pub use progress::{AnnouncedFiring, QueuedFiring, ScheduleProgress};
@@ -197,7 +197,7 @@ pub fn range_id(schedule: &str, from: Timestamp, until: Timestamp) -> Uuid {
 /// The time of the firing that `task` came from.
 #[must_use]
 pub fn fire_time(task: &Task) -> Option<Timestamp> {
-    task.context.get(FIRE_TIME).and_then(|time| Timestamp::read(time).ok())
+    task.spec.context.get(FIRE_TIME).and_then(|time| Timestamp::read(time).ok())
 }
 
 impl Schedule {
@@ -281,14 +281,11 @@ impl Schedule {
     #[must_use]
     pub fn skipped_task(&self, id: TaskId, at: Timestamp, reason: &str, now: Timestamp) -> Task {
         let (goal, tags) = self.definition.task.record(&self.placeholders(at));
-        let mut task = Task { tags, ..Task::new(id, goal, now) };
-        task.status = TaskStatus::Skipped;
-        task.run_at = at;
-        task.finished_at = Some(now);
-        task.schedule_id = Some(self.id.clone());
-        task.error = Some(Failure::new(FailureClass::Cancelled, reason));
-        task.context.insert(FIRE_TIME.to_owned(), Value::from(zone_exact(self.definition.zone, at)));
-        task
+        let mut spec = TaskSpec { tags, schedule_id: Some(self.id.clone()), ..TaskSpec::new(goal, at) };
+        spec.context.insert(FIRE_TIME.to_owned(), Value::from(zone_exact(self.definition.zone, at)));
+        let error = Some(Failure::new(FailureClass::Cancelled, reason));
+        let state = TaskState { finished_at: Some(now), error, ..TaskState::new(TaskStatus::Skipped, now) };
+        Task { id, spec, state }
     }
 }
 

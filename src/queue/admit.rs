@@ -28,15 +28,15 @@ impl Queue {
             return Ok(false);
         }
         metrics::TASKS_ADMITTED.inc([]);
-        if task.status == TaskStatus::AwaitingApproval {
-            metrics::APPROVALS_ASKED.add(task.approvals.iter().filter(|approval| approval.is_open()).count(), []);
+        if task.state.status == TaskStatus::AwaitingApproval {
+            metrics::APPROVALS_ASKED.add(task.state.approvals.iter().filter(|approval| approval.is_open()).count(), []);
         }
         let message = match story {
-            Some(story) => format!("admitted as {}: {story}", task.status),
-            None => format!("admitted as {}", task.status),
+            Some(story) => format!("admitted as {}: {story}", task.state.status),
+            None => format!("admitted as {}", task.state.status),
         };
         self.history().note(Event::new(EventKind::Admitted, message, now).task(task.id));
-        if !task.status.is_terminal() {
+        if !task.state.status.is_terminal() {
             let letters: Vec<SeenLetter> = letters.iter().filter(|letter| letter.task == task.id).copied().collect();
             self.store().purge_seen_letters(&letters).await?;
         }
@@ -54,14 +54,13 @@ impl Queue {
     /// # Errors
     /// A failure of the store; another call is safe.
     pub(crate) async fn keep_out(&self, task: Task, holder: TaskId, now: Timestamp) -> Result<bool, StoreError> {
-        let key = task.unique_key.as_deref().unwrap_or_default();
+        let key = task.spec.unique_key.as_deref().unwrap_or_default();
         let reason = format!("task {holder} holds its unique key {key:?}");
-        let skipped = Task {
-            status: TaskStatus::Skipped,
-            error: Some(Failure::new(FailureClass::Cancelled, reason.clone())),
-            finished_at: Some(now),
-            ..task
-        };
+        let skipped = task.with(|task| {
+            task.state.status = TaskStatus::Skipped;
+            task.state.error = Some(Failure::new(FailureClass::Cancelled, reason.clone()));
+            task.state.finished_at = Some(now);
+        });
         if !self.store().skip(&skipped).await? {
             return Ok(false);
         }

@@ -254,7 +254,8 @@ impl BulkChange {
         match self {
             Self::Event(event) => event.clone(),
             Self::Decide(verdict) => {
-                let open = task.approvals.iter().filter(|approval| approval.is_open() && !approval.has_expired(now));
+                let open =
+                    task.state.approvals.iter().filter(|approval| approval.is_open() && !approval.has_expired(now));
                 let hashes = open.map(|approval: &Approval| approval.hash.clone()).collect();
                 let ruling = Ruling { hashes, by: person.by.clone(), note: person.note.clone() };
                 decision(ruling, *verdict)
@@ -266,7 +267,7 @@ impl BulkChange {
     fn statuses(&self, now: Timestamp) -> Vec<TaskStatus> {
         let allows = |status: &TaskStatus| match self {
             Self::Event(event) => {
-                let task = Task { status: *status, ..Task::new(TaskId::Number(0), "", now) };
+                let task = Task::new(TaskId::Number(0), "", now).with(|task| task.state.status = *status);
                 task.apply(event, now).is_ok()
             }
             Self::Decide(_) => *status == TaskStatus::AwaitingApproval,

@@ -177,7 +177,7 @@ impl Queue {
     /// [`ChangeError`].
     pub async fn cancel(&self, id: TaskId, person: &Person) -> Result<Found, ChangeError> {
         let found = self.store().find(id).await?.ok_or(ChangeError::Missing(id))?;
-        if found.task.status == TaskStatus::Cancelled {
+        if found.task.state.status == TaskStatus::Cancelled {
             return Ok(found);
         }
         let task = match found {
@@ -194,7 +194,7 @@ impl Queue {
     /// Stops a point that cannot be read as a task.
     pub(super) async fn cancel_unreadable(&self, found: Found, person: &Person) -> Result<Task, ChangeError> {
         let Found { task, unreadable } = found;
-        let (id, status, now) = (task.id, task.status, clock::now());
+        let (id, status, now) = (task.id, task.state.status, clock::now());
         if status.is_terminal() {
             return Err(ChangeError::Ended { id, status });
         }

@@ -37,12 +37,12 @@ impl Queue {
 
     /// Records that `agent` starts a claimed task.
     pub(crate) fn record_start(&self, task: &Task, agent: &str) {
-        let (now, since) = (clock::now(), task.run_at.max(task.created_at));
+        let (now, since) = (clock::now(), task.spec.run_at.max(task.state.created_at));
         metrics::QUEUE_WAIT_SECONDS.record(Duration::from_millis(now.millis_since(since)), []);
-        if task.is_milestone() {
+        if task.spec.is_milestone() {
             return;
         }
-        let message = format!("claimed for agent {agent:?}, run {}", task.earlier_runs() + 1);
+        let message = format!("claimed for agent {agent:?}, run {}", task.state.earlier_runs() + 1);
         self.history().note(Event::new(EventKind::Claimed, message, now).task(task.id).agent(agent));
     }
 

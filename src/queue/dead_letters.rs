@@ -43,7 +43,7 @@ impl Queue {
         let earlier_failures = if attempts > 1 { self.earlier_failures(task).await } else { Vec::new() };
         let letter = DeadLetter {
             task_id: task.id,
-            goal: task.goal.clone(),
+            goal: task.spec.goal.clone(),
             agent: agent.map(str::to_owned),
             failure: failure.clone(),
             attempts,
@@ -79,7 +79,7 @@ impl Queue {
     }
 
     async fn earlier_failures(&self, task: &Task) -> Vec<Failure> {
-        let claim = task.claim.as_ref().map(|claim| claim.token.as_str());
+        let claim = task.state.claim.as_ref().map(|claim| claim.token.as_str());
         match persist("read the attempts of a task", || self.store().attempts(task.id)).await {
             Ok(attempts) => {
                 let earlier = attempts.into_iter().filter(|attempt| Some(attempt.claim.as_str()) != claim);

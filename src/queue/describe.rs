@@ -48,7 +48,7 @@ pub(super) fn event(
 
 fn message(task: &Task, event: &TaskEvent, actor: Actor<'_>) -> String {
     match event {
-        TaskEvent::DependenciesDone => match task.on_dependency_failure {
+        TaskEvent::DependenciesDone => match task.spec.on_dependency_failure {
             OnDependencyFailure::Continue => "every task it depends on has ended".to_owned(),
             OnDependencyFailure::Block => "every task it depends on is completed".to_owned(),
         },
@@ -56,17 +56,17 @@ fn message(task: &Task, event: &TaskEvent, actor: Actor<'_>) -> String {
         TaskEvent::WaitsInCircle(circle) => format!("blocked: {circle}"),
         TaskEvent::Claimed(claim) => format!("claimed by replica {}", claim.owner),
         TaskEvent::Completed(_) => "completed".to_owned(),
-        TaskEvent::Failed(failure) => format!("failed for good after attempt {}: {failure}", task.attempt),
+        TaskEvent::Failed(failure) => format!("failed for good after attempt {}: {failure}", task.state.attempt),
         TaskEvent::RetryAt(at, failure) => {
-            format!("attempt {} failed, the next one starts at {at}: {failure}", task.attempt)
+            format!("attempt {} failed, the next one starts at {at}: {failure}", task.state.attempt)
         }
         TaskEvent::Postponed(until, postponement) => postponement.describe(Some(*until)),
-        TaskEvent::Rescued => match &task.error {
-            Some(failure) if task.status == TaskStatus::Failed => failure.to_string(),
+        TaskEvent::Rescued => match &task.state.error {
+            Some(failure) if task.state.status == TaskStatus::Failed => failure.to_string(),
             _ => "taken back from a replica that died".to_owned(),
         },
         TaskEvent::Released => handed_back(actor),
-        TaskEvent::CancelRequested => stopped(task.status, actor).to_owned(),
+        TaskEvent::CancelRequested => stopped(task.state.status, actor).to_owned(),
         TaskEvent::Cancelled => "stopped on request".to_owned(),
         TaskEvent::Requeued => "requeued through the API".to_owned(),
         TaskEvent::ApprovalNeeded(requested) => {
@@ -106,6 +106,6 @@ const fn stopped(status: TaskStatus, actor: Actor<'_>) -> &'static str {
 pub(super) fn failure<'a>(task: &'a Task, event: &'a TaskEvent) -> Option<&'a Failure> {
     match event {
         TaskEvent::Failed(failure) | TaskEvent::RetryAt(_, failure) => Some(failure),
-        _ => task.error.as_ref(),
+        _ => task.state.error.as_ref(),
     }
 }

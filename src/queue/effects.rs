@@ -158,14 +158,14 @@ const fn goes_on(status: TaskStatus) -> Signal {
 impl Queue {
     /// Counts and signals what follows from `event`, which made `task` what it is now; returns what the history has to know.
     pub(super) fn follow_up(&self, task: &Task, event: &TaskEvent, actor: Actor<'_>, now: Timestamp) -> Option<Event> {
-        let effects = effects(event, task.status, actor);
+        let effects = effects(event, task.state.status, actor);
         for what in effects.counts {
             count(*what, task, event, actor);
         }
         self.signal(effects.signal, task);
         log(task, event);
         // A milestone leaves no trace but its own times and result.
-        if matches!(event, TaskEvent::Completed(_)) && task.is_milestone() {
+        if matches!(event, TaskEvent::Completed(_)) && task.spec.is_milestone() {
             return None;
         }
         let (kind, level) = effects.recorded?;
@@ -178,7 +178,7 @@ impl Queue {
             Signal::None => {}
             Signal::Due => signals.found(),
             Signal::DueElsewhere => signals.nudge_others(),
-            Signal::DueLater => signals.due_at(task.run_at),
+            Signal::DueLater => signals.due_at(task.spec.run_at),
             Signal::Waiting => {
                 signals.found();
                 signals.inserted_waiting(&[task.id]);
@@ -196,7 +196,7 @@ impl Queue {
 }
 
 fn count(what: Count, task: &Task, event: &TaskEvent, actor: Actor<'_>) {
-    let agent = || actor.agent().or(task.agent.as_deref()).unwrap_or(UNKNOWN_AGENT);
+    let agent = || actor.agent().or(task.spec.agent.as_deref()).unwrap_or(UNKNOWN_AGENT);
     let class = || failure(task, event).map_or("permanent", |failure| failure.class.as_str());
     match what {
         Count::Completed => metrics::TASKS_COMPLETED.inc([agent()]),
@@ -207,7 +207,7 @@ fn count(what: Count, task: &Task, event: &TaskEvent, actor: Actor<'_>) {
         Count::Postponed => metrics::TASKS_POSTPONED.inc([]),
         Count::Cancelled => metrics::TASKS_CANCELLED.inc([]),
         Count::Limited => metrics::LIMITED.inc([actor.limit().unwrap_or("key")]),
-        Count::DependentMoved => metrics::DEPENDENTS_MOVED.inc([task.status.as_str()]),
+        Count::DependentMoved => metrics::DEPENDENTS_MOVED.inc([task.state.status.as_str()]),
         Count::ApprovalsRequested => {
             let requested = if let TaskEvent::ApprovalNeeded(requested) = event { requested.len() } else { 1 };
             metrics::APPROVALS_ASKED.add(requested, []);
@@ -229,7 +229,7 @@ fn log(task: &Task, event: &TaskEvent) {
             let subjects: Vec<String> = requested.iter().map(Approval::title).collect();
             log_lines::approvals_requested(task.id, &subjects.join(", "));
         }
-        _ if task.status.is_terminal() => log_lines::task_ended(task.id, task.status, failure(task, event)),
+        _ if task.state.status.is_terminal() => log_lines::task_ended(task.id, task.state.status, failure(task, event)),
         _ => log_lines::task_goes_on(task.id, event.name(), failure(task, event)),
     }
 }

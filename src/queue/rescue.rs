@@ -61,12 +61,12 @@ impl Queue {
     async fn sort_out(&self, owner: &str, now: Timestamp) -> Result<(u64, Vec<Doomed>), StoreError> {
         let (mut spared, mut doomed) = (0, Vec::new());
         for task in self.store().held(owner, MAX_HELD).await? {
-            if task.crashes + 1 < MAX_CRASHES {
+            if task.state.crashes + 1 < MAX_CRASHES {
                 continue;
             }
             let attempts = self.store().attempts(task.id).await?;
             let agent = attempts.last().map(|attempt| attempt.agent.clone());
-            if !moved_on(task.earlier_runs() + 1, &attempts) {
+            if !moved_on(task.state.earlier_runs() + 1, &attempts) {
                 doomed.extend(task.apply(&TaskEvent::Rescued, now).map(|task| Doomed { task, agent }));
                 continue;
             }
@@ -89,7 +89,7 @@ impl Queue {
         for letter in buried.iter().filter(|letter| !ended.iter().any(|task| task.id == letter.task)) {
             // Another observer may have ended it; then the letter is right. So is one that has taken its place since.
             let now = self.store().task(letter.task).await?;
-            if now.is_some_and(|now| now.status != TaskStatus::Failed) {
+            if now.is_some_and(|now| now.state.status != TaskStatus::Failed) {
                 self.store().purge_seen_letters(&[*letter]).await?;
             }
         }
@@ -97,7 +97,7 @@ impl Queue {
     }
 
     async fn bury_crashed(&self, task: &Task) -> Result<SeenLetter, StoreError> {
-        let letter = self.bury(task, None, &crashed(task), task.earlier_runs()).await?;
+        let letter = self.bury(task, None, &crashed(task), task.state.earlier_runs()).await?;
         Ok(SeenLetter::from(&letter))
     }
 }
@@ -112,7 +112,7 @@ fn moved_on(current: u32, attempts: &[Attempt]) -> bool {
 }
 
 fn crashed(task: &Task) -> Failure {
-    let failure = task.error.clone().filter(|failure| failure.class == FailureClass::Crashed);
+    let failure = task.state.error.clone().filter(|failure| failure.class == FailureClass::Crashed);
     failure.unwrap_or_else(|| {
         Failure::new(FailureClass::Crashed, "the process that ran the task died too often, so the task is given up")
     })

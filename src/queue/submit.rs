@@ -159,10 +159,10 @@ impl Queue {
         let mut waiting = Vec::new();
         let mut next_due: Option<Timestamp> = None;
         for (task, one) in tasks.iter().zip(inserted).filter(|(_, one)| one.created) {
-            match task.status {
+            match task.state.status {
                 TaskStatus::Waiting => waiting.push(one.id),
-                TaskStatus::Pending if task.run_at > now => {
-                    next_due = Some(next_due.map_or(task.run_at, |due| due.min(task.run_at)));
+                TaskStatus::Pending if task.spec.run_at > now => {
+                    next_due = Some(next_due.map_or(task.spec.run_at, |due| due.min(task.spec.run_at)));
                 }
                 status if status.is_terminal() => signals.ended(one.id, status == TaskStatus::Completed),
                 _ => {}
@@ -196,13 +196,13 @@ impl Queue {
 fn count_inserted(tasks: &[Task], inserted: &[Inserted], source: Source) {
     let (mut created, mut requested, mut existing) = (0_usize, 0_usize, 0_usize);
     for (task, one) in tasks.iter().zip(inserted) {
-        match task.status {
+        match task.state.status {
             _ if !one.created => existing += 1,
             // The record of a firing that became no task.
             TaskStatus::Skipped => {}
             TaskStatus::AwaitingApproval => {
                 created += 1;
-                requested += task.approvals.len();
+                requested += task.state.approvals.len();
                 log_lines::approvals_requested(task.id, "whether it may run");
             }
             _ => created += 1,

@@ -145,16 +145,16 @@ impl Admission {
         {
             return self.reject(&raw, failure, now).await;
         }
-        if !task.depends_on.is_empty()
+        if !task.spec.depends_on.is_empty()
             && let Err(circle) = self.queue.store().check_cycles(std::slice::from_ref(&task)).await?
         {
             return self.reject(&raw, Failure::invalid(circle.to_string()), now).await;
         }
-        if task.unique_key.is_some() && !task.status.is_terminal() {
+        if task.spec.unique_key.is_some() && !task.state.status.is_terminal() {
             match self.queue.store().take_key(&task, now).await? {
                 KeyOf::Itself => {}
                 // Somebody else's program carries it out already, with the key or without.
-                _ if task.status == TaskStatus::Running => {}
+                _ if task.state.status == TaskStatus::Running => {}
                 KeyOf::Other(holder) => {
                     let is_kept_out = self.queue.keep_out(task, holder, now).await?;
                     return Ok(if is_kept_out { Fate::KeptOut } else { Fate::Taken });
@@ -186,7 +186,7 @@ impl Admission {
 
     /// Records what the writer of a point may have meant otherwise.
     fn record_hints(&self, raw: &RawTask, task: &Task, now: Timestamp) {
-        if task.status.is_terminal() {
+        if task.state.status.is_terminal() {
             return;
         }
         for hint in raw.hints() {
@@ -196,8 +196,8 @@ impl Admission {
 
     /// What is asked about it may be decided for as long as the configuration says.
     fn with_time_limit(&self, mut task: Task, now: Timestamp) -> Task {
-        if !task.approvals.is_empty() {
-            task.approvals = vec![Approval::of_task(&task, &self.approvals, now)];
+        if !task.state.approvals.is_empty() {
+            task.state.approvals = vec![Approval::of_task(&task, &self.approvals, now)];
         }
         task
     }

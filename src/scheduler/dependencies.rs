@@ -246,18 +246,18 @@ impl Dependencies {
     async fn look_at(&mut self, tasks: &[TaskId], known: &mut Known, now: Timestamp) -> Result<(), StoreError> {
         for page in tasks.chunks(PAGE as usize) {
             let mut tasks = self.queue.store().tasks_by_id(page).await?;
-            tasks.retain(|task| task.status == TaskStatus::Waiting);
+            tasks.retain(|task| task.state.status == TaskStatus::Waiting);
             self.check(tasks, known, now).await?;
         }
         Ok(())
     }
 
     async fn check(&mut self, tasks: Vec<Task>, known: &mut Known, now: Timestamp) -> Result<(), StoreError> {
-        let few = tasks.iter().filter(|task| task.depends_on.len() <= MANY);
-        self.learn(few.flat_map(|task| task.depends_on.iter().copied()), known).await?;
+        let few = tasks.iter().filter(|task| task.spec.depends_on.len() <= MANY);
+        self.learn(few.flat_map(|task| task.spec.depends_on.iter().copied()), known).await?;
         let (mut done, mut failed) = (Vec::new(), BTreeMap::<TaskId, Vec<Task>>::new());
         for task in tasks {
-            let verdict = if task.depends_on.len() <= MANY {
+            let verdict = if task.spec.depends_on.len() <= MANY {
                 verdict(&task, known, now)
             } else {
                 self.many(&task, known, now).await?
@@ -278,10 +278,10 @@ impl Dependencies {
     /// Judges a task that has many dependencies, looking at no more of them than it takes to know that it waits on.
     async fn many(&self, task: &Task, known: &mut Known, now: Timestamp) -> Result<Verdict, StoreError> {
         let mut open = None;
-        for stretch in task.depends_on.rchunks(STRETCH) {
+        for stretch in task.spec.depends_on.rchunks(STRETCH) {
             self.learn(stretch.iter().copied(), known).await?;
-            let seen = stretch.iter().map(|id| (*id, known[id].by(task.user.as_deref())));
-            match judge(seen, task.on_dependency_failure, task.created_at, now) {
+            let seen = stretch.iter().map(|id| (*id, known[id].by(task.spec.user.as_deref())));
+            match judge(seen, task.spec.on_dependency_failure, task.state.created_at, now) {
                 Verdict::Wait(id) if self.all => open = open.or(Some(id)),
                 // One that failed unheard-of among the others is found by the next look at all.
                 Verdict::Wait(id) => return Ok(Verdict::Wait(id)),
@@ -344,9 +344,10 @@ fn is_open(known: &Known, id: TaskId) -> bool {
 }
 
 fn verdict(task: &Task, known: &Known, now: Timestamp) -> Verdict {
-    let user = task.user.as_deref();
-    let seen = task.depends_on.iter().map(|id| (*id, known.get(id).map_or(Dependency::Unread, |seen| seen.by(user))));
-    judge(seen, task.on_dependency_failure, task.created_at, now)
+    let user = task.spec.user.as_deref();
+    let seen =
+        task.spec.depends_on.iter().map(|id| (*id, known.get(id).map_or(Dependency::Unread, |seen| seen.by(user))));
+    judge(seen, task.spec.on_dependency_failure, task.state.created_at, now)
 }
 
 #[cfg(test)]

@@ -159,7 +159,7 @@ impl Rescuer {
         loop {
             let page = self.queue.store().tasks(&filter, PAGE, after.as_deref()).await?;
             for task in &page.items {
-                let Some(claim) = &task.claim else { continue };
+                let Some(claim) = &task.state.claim else { continue };
                 let own = claim.owner == self.queue.replica_id();
                 let answered = if own { self.running.holds(task) } else { alive.contains(claim.owner.as_str()) };
                 if answered {

@@ -111,7 +111,7 @@ impl Recurring {
         let mut progress = round.progress.clone();
         progress.skipped = progress.skipped.saturating_add(round.summary.map_or(0, |summary| summary.count as u64));
         for task in &submitted.tasks {
-            if settled.get(&task.id).copied().unwrap_or(task.status) == TaskStatus::Skipped {
+            if settled.get(&task.id).copied().unwrap_or(task.state.status) == TaskStatus::Skipped {
                 progress.skipped = progress.skipped.saturating_add(1);
                 continue;
             }
@@ -123,7 +123,7 @@ impl Recurring {
     /// Asks the tasks of firings before `before` to stop.
     async fn cancel(&self, alive: &[Task], before: Timestamp, now: Timestamp) -> Result<(), StoreError> {
         let earlier = alive.iter().filter(|task| fire_time(task).is_some_and(|at| at < before));
-        for task in earlier.filter(|task| !task.cancel_requested) {
+        for task in earlier.filter(|task| !task.state.cancel_requested) {
             match self.queue.change_once(task, &TaskEvent::CancelRequested, Actor::LaterFiring, now).await {
                 Ok(_) => {}
                 Err(TransitionError::Store(error)) if error.may_pass() => return Err(error),

@@ -19,8 +19,8 @@ impl Recurring {
         let new = |place: usize| submitted.inserted.get(place).is_some_and(|one| one.created);
         for (place, start) in round.starts.iter().enumerate().filter(|(place, _)| new(*place)) {
             let task = &tasks[place];
-            if task.status == TaskStatus::Skipped {
-                let reason = task.error.as_ref().map_or_else(String::new, ToString::to_string);
+            if task.state.status == TaskStatus::Skipped {
+                let reason = task.state.error.as_ref().map_or_else(String::new, ToString::to_string);
                 metrics::FIRINGS.inc(["invalid"]);
                 log_lines::firings_skipped(&schedule.id, 1, &reason);
                 history.note(about(schedule, EventKind::FiringSkipped, reason, now).level(Level::Error).task(task.id));

@@ -20,9 +20,9 @@ impl Desk {
     pub async fn last_ended(&self, schedules: &[Schedule]) -> Result<HashMap<String, Task>, ScheduleError> {
         let latest: Vec<TaskId> = schedules.iter().filter_map(|schedule| schedule.progress.last_task).collect();
         let latest = self.queue.store().tasks_by_id(&latest).await?;
-        let ended = latest.into_iter().filter(|task| task.status.is_terminal());
+        let ended = latest.into_iter().filter(|task| task.state.status.is_terminal());
         let mut ended: HashMap<String, Task> =
-            ended.filter_map(|task| Some((task.schedule_id.clone()?, task))).collect();
+            ended.filter_map(|task| Some((task.spec.schedule_id.clone()?, task))).collect();
         let fired = schedules.iter().filter(|schedule| schedule.progress.last_task.is_some());
         let open: Vec<&str> = fired.map(|schedule| &*schedule.id).filter(|id| !ended.contains_key(*id)).collect();
         for ids in open.chunks(PARALLEL) {

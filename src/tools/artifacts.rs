@@ -157,7 +157,7 @@ impl Tool for ReadArtifact {
         if task != context.task_id {
             let owner = self.store.task(task).await.map_err(|error| store_failure(&error))?;
             // A task of another user and a task that does not exist must look the same.
-            if owner.is_none_or(|owner| owner.user != context.user) {
+            if owner.is_none_or(|owner| owner.spec.user != context.user) {
                 refused("read_artifact", context, format!("task {task} is not of the same user, or does not exist"));
                 return Err(missing());
             }

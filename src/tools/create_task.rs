@@ -18,15 +18,13 @@ use super::toolbox::store_failure;
 use super::{Settings, Tool, ToolContext};
 use crate::clock;
 use crate::domain::approval::{ApprovalPolicy, ApprovalRequirement, Subject};
-use crate::domain::dependency::{OnDependencyFailure, unknown};
+use crate::domain::dependency::unknown;
 use crate::domain::failure::Failure;
 use crate::domain::handover::MAX_HANDOVER_BYTES;
 use crate::domain::id::{TaskId, derived, joined};
 use crate::domain::plan::Plan;
 use crate::domain::schedule::zone::Zone;
-use crate::domain::task::{
-    DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, InvalidSpec, SpecLimits, Task, TaskSpec,
-};
+use crate::domain::task::{DEFAULT_PRIORITY, InvalidSpec, SpecLimits, Task, TaskSpec};
 use crate::domain::time::Timestamp;
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
 use crate::domain::tree::{Lineage, Rights, TreeBudget};
@@ -162,7 +160,7 @@ impl Tool for CreateTask {
         self.check_dependencies(&spec).await?;
         let task = self.as_child(spec, &parent, rights, context, now)?;
         let tree = self.slots_for(&task, &parent, context).await?;
-        let run_at = task.run_at.to_rfc3339();
+        let run_at = task.spec.run_at.to_rfc3339();
         let inserted = self.queue.submit_child(task, tree, now).await;
         let inserted = inserted.map_err(|error| self.failure(&error, parent.root(), context))?;
         Ok(json!({ "task_id": inserted.id, "created": inserted.created, "run_at": run_at }))
@@ -196,27 +194,17 @@ impl CreateTask {
             now
         });
         let mut spec = TaskSpec {
-            goal,
-            run_at,
             priority: priority.unwrap_or(DEFAULT_PRIORITY),
             agent,
             capabilities,
             depends_on,
-            on_dependency_failure: OnDependencyFailure::default(),
             unique_key,
             unique_for,
-            max_attempts: DEFAULT_MAX_ATTEMPTS,
-            timeout_s: DEFAULT_TIMEOUT_S,
             plan,
             context: data,
             user: context.user.clone(),
-            // What follows is the parent's to say, see `as_child`.
-            parent: None,
-            lineage: Lineage::default(),
-            concurrency_key: None,
-            schedule_id: None,
-            tags: Vec::new(),
-            approval: ApprovalRequirement::None,
+            // The other fields have their defaults, or `as_child` takes them from the parent.
+            ..TaskSpec::new(goal, run_at)
         };
         faults.extend(spec.validate(&SpecLimits::TOOL).err().iter().flat_map(InvalidSpec::messages));
         if !faults.is_empty() {
@@ -274,9 +262,9 @@ impl CreateTask {
         spec.parent = Some(parent.id);
         spec.lineage = Lineage { root: Some(parent.root()), generation: generation + 1, rights, handover };
         // What a customer's task makes is the customer's, too.
-        spec.concurrency_key.clone_from(&parent.concurrency_key);
+        spec.concurrency_key.clone_from(&parent.spec.concurrency_key);
         // A person agreed to what the parent asks for, not to what it makes.
-        if parent.approvals.iter().any(|approval| approval.subject == Subject::Task) {
+        if parent.state.approvals.iter().any(|approval| approval.subject == Subject::Task) {
             spec.approval = ApprovalRequirement::Required;
         }
         // A repeated call names the same task, so that it is made once even when it has ended meanwhile.

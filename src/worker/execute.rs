@@ -43,7 +43,7 @@ impl ReplicaContext {
     /// Starts the run of a task that this replica has claimed.
     pub(crate) fn start(self: &Arc<Self>, task: Task, slot: Slot) {
         let context = Arc::clone(self);
-        let (attempt, schedule) = (task.earlier_runs().saturating_add(1), task.schedule_id.as_deref());
+        let (attempt, schedule) = (task.state.earlier_runs().saturating_add(1), task.spec.schedule_id.as_deref());
         let span = log_lines::run_span(task.id, attempt, &slot.profile().name, schedule);
         let run = async move {
             let recorder = RunRecorder::new(context.queue.clone(), &task, &slot.profile().name);
@@ -61,7 +61,7 @@ impl ReplicaContext {
     async fn execute(&self, task: &Task, mut slot: Slot, recorder: &RunRecorder) -> Option<Memory> {
         let (started, profile) = (Instant::now(), Arc::clone(slot.profile()));
         let run = self.running.enter(task);
-        if task.cancel_requested {
+        if task.state.cancel_requested {
             run.stop.cancel();
         }
         let mut ending = self.carry_out(task, &profile, recorder, &run.stop).await;
@@ -98,7 +98,7 @@ impl ReplicaContext {
         if is_unapproved(task) {
             return Ending::Unapproved;
         }
-        let limit = Duration::from_secs(task.timeout_s.max(1));
+        let limit = Duration::from_secs(task.spec.timeout_s.max(1));
         let run = AssertUnwindSafe(self.run(task, profile, recorder)).catch_unwind();
         tokio::select! {
             // A run that has ended counts, even when it is told to stop at the same moment.
@@ -118,7 +118,7 @@ impl ReplicaContext {
 
     async fn run(&self, task: &Task, profile: &AgentProfile, recorder: &RunRecorder) -> Ending {
         // The first run cannot have a checkpoint, so it does not pay for looking.
-        let checkpoint = if task.earlier_runs() == 0 {
+        let checkpoint = if task.state.earlier_runs() == 0 {
             None
         } else {
             if let Err(error) = recorder.close_earlier().await {

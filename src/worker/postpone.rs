@@ -20,8 +20,8 @@ impl ReplicaContext {
             }
             _ => self.agent.outage(profile),
         };
-        let earlier = task.postponed.as_ref();
-        let wait = Interrupted { failure, due: task.run_at, earlier, outage: outage.as_ref() }.postponement(now);
+        let earlier = task.state.postponed.as_ref();
+        let wait = Interrupted { failure, due: task.spec.run_at, earlier, outage: outage.as_ref() }.postponement(now);
         if let Some(failure) = self.agent.patience_s().and_then(|patience| wait.out_of_patience(patience, now)) {
             return TaskEvent::Failed(failure);
         }
@@ -66,33 +66,33 @@ impl ReplicaContext {
     /// Why a due task waits for its model, and when it is tried next, also when it was never tried: what is stored with it,
     /// else what is known here of the models of the agents it may go to. No next try is known without a model.
     pub(crate) fn waits_for_model(&self, task: &Task, now: Timestamp) -> Option<(Postponement, Option<Timestamp>)> {
-        if task.status != TaskStatus::Pending || !task.needs_model() {
+        if task.state.status != TaskStatus::Pending || !task.spec.needs_model() {
             return None;
         }
-        let fits = |profile: &&Arc<AgentProfile>| match &task.agent {
+        let fits = |profile: &&Arc<AgentProfile>| match &task.spec.agent {
             Some(name) => profile.name == *name,
-            None => profile.offers(&task.capabilities),
+            None => profile.offers(&task.spec.capabilities),
         };
         let profiles: Vec<&Arc<AgentProfile>> = self.slots.profiles().iter().filter(fits).collect();
         let access = profiles.iter().map(|profile| self.agent.access(profile)).reduce(Access::or);
         let next = match access {
             Some(Access::Absent) => None,
             Some(Access::Away(left)) => {
-                Some(task.run_at.max(now.plus_millis(i64::try_from(left.as_millis()).unwrap_or(i64::MAX))))
+                Some(task.spec.run_at.max(now.plus_millis(i64::try_from(left.as_millis()).unwrap_or(i64::MAX))))
             }
-            Some(Access::Probe | Access::Usable) | None => Some(task.run_at.max(now)),
+            Some(Access::Probe | Access::Usable) | None => Some(task.spec.run_at.max(now)),
         };
-        if let Some(postponed) = &task.postponed {
+        if let Some(postponed) = &task.state.postponed {
             return Some((postponed.clone(), next));
         }
         let is_away = matches!(access, Some(Access::Away(_) | Access::Absent | Access::Probe));
-        if task.run_at > now || !is_away {
+        if task.spec.run_at > now || !is_away {
             return None;
         }
         let away = profiles.iter().find_map(|profile| self.model_away(profile))?;
         let wait = Postponement {
             model: away.model,
-            since: away.since.unwrap_or(task.run_at).max(task.run_at),
+            since: away.since.unwrap_or(task.spec.run_at).max(task.spec.run_at),
             times: 0,
             last: now,
             cause: Failure::unavailable(away.cause),

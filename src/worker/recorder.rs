@@ -43,12 +43,12 @@ impl RunRecorder {
     /// A recorder for the run of `task` by `agent`. Writes nothing before the run is announced or reaches its
     /// first checkpoint.
     pub(crate) fn new(queue: Queue, task: &Task, agent: &str) -> Self {
-        let claim = task.claim.as_ref().map(|claim| claim.token.clone()).unwrap_or_default();
+        let claim = task.state.claim.as_ref().map(|claim| claim.token.clone()).unwrap_or_default();
         let now = clock::now();
         let attempt = Attempt {
             id: Attempt::id_for(task.id, &claim),
             task_id: task.id,
-            number: task.earlier_runs().saturating_add(1),
+            number: task.state.earlier_runs().saturating_add(1),
             claim,
             replica: queue.replica_id().to_owned(),
             agent: agent.to_owned(),
@@ -63,7 +63,7 @@ impl RunRecorder {
             failure: None,
             spent: Spent::default(),
             carried: Spent::default(),
-            tree_root: task.lineage.root,
+            tree_root: task.spec.lineage.root,
         };
         Self {
             queue,

@@ -65,7 +65,7 @@ fn decide(ending: Ending, task: &Task, retry: &RetryPolicy, approvals: &Approval
 }
 
 fn judge(failure: Failure, task: &Task, retry: &RetryPolicy, now: Timestamp) -> (TaskEvent, &'static str) {
-    match retry.judge(&failure, task.attempt.saturating_add(1), task.max_attempts) {
+    match retry.judge(&failure, task.state.attempt.saturating_add(1), task.spec.max_attempts) {
         RetryDecision::RetryIn(ms) => {
             let at = now.plus_millis(i64::try_from(ms).unwrap_or(i64::MAX));
             (TaskEvent::RetryAt(at, failure), "retried")
@@ -156,7 +156,7 @@ impl ReplicaContext {
         match self.queue.change_until_known(task, &decision.event, run, "store the end of a run").await {
             Ok(_) => {
                 // An earlier run may have left a letter and lost its claim before the task failed.
-                if matches!(decision.event, TaskEvent::Completed(_)) && task.earlier_runs() > 0 {
+                if matches!(decision.event, TaskEvent::Completed(_)) && task.state.earlier_runs() > 0 {
                     self.queue.forget_letter(task.id).await;
                 }
                 decision.outcome
@@ -216,7 +216,7 @@ impl ReplicaContext {
 
     /// Writes the dead letter of `task`, before its transition: a failed task without one would be a silent loss.
     async fn bury(&self, task: &Task, agent: &str, failure: &Failure) -> Option<DeadLetter> {
-        match self.queue.bury(task, Some(agent), failure, task.earlier_runs() + 1).await {
+        match self.queue.bury(task, Some(agent), failure, task.state.earlier_runs() + 1).await {
             Ok(letter) => Some(letter),
             Err(error) => {
                 tracing::error!(task = %task.id, %error, %failure, "a dead letter was refused");
@@ -227,7 +227,7 @@ impl ReplicaContext {
 }
 
 async fn record(task: &Task, recorder: &RunRecorder, end: End) {
-    if task.is_milestone() && end.status == AttemptStatus::Completed {
+    if task.spec.is_milestone() && end.status == AttemptStatus::Completed {
         return;
     }
     if let Err(error) = recorder.finish(end).await {
@@ -252,7 +252,10 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
     fn task(attempt: u32) -> Task {
-        Task { attempt, max_attempts: 3, ..Task::new(TaskId::Number(1), "do it", NOW) }
+        Task::new(TaskId::Number(1), "do it", NOW).with(|task| {
+            task.state.attempt = attempt;
+            task.spec.max_attempts = 3;
+        })
     }
 
     fn judged(ending: Ending, attempt: u32) -> Decision {

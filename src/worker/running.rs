@@ -27,7 +27,7 @@ pub(super) struct RunGuard {
 impl Running {
     /// Adds the run of a claimed task.
     pub(super) fn enter(&self, task: &Task) -> RunGuard {
-        let claim = task.claim.as_ref().map_or("", |claim| claim.token.as_str());
+        let claim = task.state.claim.as_ref().map_or("", |claim| claim.token.as_str());
         let key = Attempt::id_for(task.id, claim);
         let stop = CancellationToken::new();
         let mut stops = self.stops.lock().unwrap_or_else(PoisonError::into_inner);
@@ -49,7 +49,7 @@ impl Running {
 
     /// Whether this very claim of `task` has a run here.
     pub(crate) fn holds(&self, task: &Task) -> bool {
-        let claim = task.claim.as_ref().map_or("", |claim| claim.token.as_str());
+        let claim = task.state.claim.as_ref().map_or("", |claim| claim.token.as_str());
         let key = Attempt::id_for(task.id, claim);
         self.stops.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&key)
     }

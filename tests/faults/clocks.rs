@@ -123,11 +123,11 @@ async fn a_clock_that_is_set_back_does_not_stop_the_sweep() {
         let plan = serde_json::json!({"steps": [{"id": "s", "tool": "calculate", "arguments": {"expression": "1+1"}}]});
         let due = clock::now().plus_millis(-2 * HOUR_MS);
         let plan = Some(serde_json::from_value(plan).expect("a plan"));
-        let task = Task { plan, ..Task::new(TaskId::fresh(), "found by the sweep", due) };
+        let task = Task::new(TaskId::fresh(), "found by the sweep", due).with(|task| task.spec.plan = plan);
         store.insert(std::slice::from_ref(&task)).await.expect("inserted");
         eventually("it is completed", async || {
             let task = store.task(task.id).await.map_err(|error| error.to_string())?.ok_or("it is not there")?;
-            if task.status == TaskStatus::Completed { Ok(()) } else { Err(task.status.to_string()) }
+            if task.state.status == TaskStatus::Completed { Ok(()) } else { Err(task.state.status.to_string()) }
         })
         .await;
     }
@@ -169,14 +169,14 @@ async fn wrong_ticks(library: &Path, wanted: usize) -> Ticks {
     stage.post(&fleet[0], "/schedules/ticks/pause", &serde_json::json!({})).await;
     let tasks = eventually("every firing has ended", async || {
         let tasks = firings(&store).await?;
-        let open = tasks.iter().filter(|task| !task.status.is_terminal()).count();
+        let open = tasks.iter().filter(|task| !task.state.status.is_terminal()).count();
         if open == 0 { Ok(tasks) } else { Err(format!("{open} are open")) }
     })
     .await;
     stop_all(fleet).await;
     let fired: Vec<Timestamp> = tasks.iter().filter_map(fire_time).collect();
     assert!(fired.windows(2).all(|pair| pair[0] < pair[1]) && fired.len() == tasks.len(), "{fired:?}");
-    let first_skipped = tasks.iter().position(|task| task.status == TaskStatus::Skipped).expect("one was missed");
+    let first_skipped = tasks.iter().position(|task| task.state.status == TaskStatus::Skipped).expect("one was missed");
     let (before_it, from_it) = fired.split_at(first_skipped);
     for seconds in [before_it, from_it] {
         assert!(seconds.windows(2).all(|pair| pair[1].as_millis() - pair[0].as_millis() == 1_000), "{fired:?}");
@@ -191,7 +191,7 @@ async fn wrong_ticks(library: &Path, wanted: usize) -> Ticks {
     };
     let told: Vec<&Event> = events.iter().filter(is_of_them).collect();
     assert!(!told.is_empty(), "no event tells of those between {:?} and {}", before_it.last(), from_it[0]);
-    let count = |status| tasks.iter().filter(|task| task.status == status).count();
+    let count = |status| tasks.iter().filter(|task| task.state.status == status).count();
     let (completed, skipped) = (count(TaskStatus::Completed), count(TaskStatus::Skipped));
     assert_eq!(completed + skipped, tasks.len(), "{tasks:?}");
     let carried_out = stage.effects.firings();

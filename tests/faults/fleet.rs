@@ -125,7 +125,7 @@ async fn poison(tasks: usize, replicas: usize) -> Findings {
             if deadly() == crash { Ok(()) } else { Err(format!("it was run {} times", deadly())) }
         })
         .await;
-        let claim = store.task(id).await.expect("readable").expect("there").claim.expect("claimed");
+        let claim = store.task(id).await.expect("readable").expect("there").state.claim.expect("claimed");
         let victim = fleet.iter().position(|replica| replica.is(&claim.owner)).expect("one of them");
         fleet.remove(victim).qron.kill();
         stage.interrupted(1);
@@ -135,7 +135,7 @@ async fn poison(tasks: usize, replicas: usize) -> Findings {
     stop_all(fleet).await;
     assert_eq!(deadly(), MAX_CRASHES as usize, "it was not run again");
     let task = store.task(id).await.expect("readable").expect("there");
-    assert_eq!((task.status, task.crashes), (TaskStatus::Failed, MAX_CRASHES));
+    assert_eq!((task.state.status, task.state.crashes), (TaskStatus::Failed, MAX_CRASHES));
     let letter = store.dead_letter(id).await.expect("readable").expect("a dead letter");
     assert_eq!((letter.attempts, letter.failure.class), (MAX_CRASHES, FailureClass::Crashed));
     check(&stage, Allowed { poisonous: 1, ..INTERRUPTED }).await

@@ -43,8 +43,8 @@ async fn ten_thousand_claims_that_cannot_be_rescued_do_not_hide_one_that_can() {
         let request = UpsertPointsBuilder::new(format!("{}tasks", stage.prefix), batch.to_vec()).wait(true);
         client.upsert_points(request).await.expect("stored");
     }
-    let task =
-        Task { agent: Some("nobody".to_owned()), ..Task::new(TaskId::fresh(), "left by the dead", clock::now()) };
+    let task = Task::new(TaskId::fresh(), "left by the dead", clock::now())
+        .with(|task| task.spec.agent = Some("nobody".to_owned()));
     store.insert(std::slice::from_ref(&task)).await.expect("inserted");
     let claim = Claim { token: "of the dead".to_owned(), owner: "dead".to_owned() };
     assert_eq!(store.claim(&[task.id], &claim, clock::now()).await.expect("claimed").len(), 1);
@@ -65,7 +65,11 @@ async fn ten_thousand_claims_that_cannot_be_rescued_do_not_hide_one_that_can() {
         let fleet = vec![stage.replica().await];
         eventually("it is rescued", async || {
             let task = store.task(task.id).await.map_err(|error| error.to_string())?.ok_or("gone")?;
-            if task.status == TaskStatus::Pending && task.crashes == 1 { Ok(()) } else { Err(task.status.to_string()) }
+            if task.state.status == TaskStatus::Pending && task.state.crashes == 1 {
+                Ok(())
+            } else {
+                Err(task.state.status.to_string())
+            }
         })
         .await;
         stop_all(fleet).await;

@@ -51,7 +51,7 @@ async fn part(chains: usize, tasks: usize, slack: Duration) -> Parted {
     assert!(!left.is_empty(), "it was cut off at work");
     eventually("the other one has ended what the lonely one had", async || {
         let tasks = store.tasks_by_id(&left).await.map_err(|error| error.to_string())?;
-        let open = tasks.iter().filter(|task| !task.status.is_terminal()).count();
+        let open = tasks.iter().filter(|task| !task.state.status.is_terminal()).count();
         if open == 0 { Ok(()) } else { Err(format!("{open} are open")) }
     })
     .await;

@@ -39,7 +39,7 @@ fn check_firings(tasks: &[Task]) {
     let times: Vec<i64> = tasks.iter().map(|task| fire_time(task).expect("a time").as_millis()).collect();
     let expected: Vec<i64> = (0..).map(|index| times[0] + index * 1_000).take(times.len()).collect();
     assert_eq!(times, expected, "each second once");
-    let other: Vec<_> = tasks.iter().filter(|task| task.status != TaskStatus::Completed).collect();
+    let other: Vec<_> = tasks.iter().filter(|task| task.state.status != TaskStatus::Completed).collect();
     assert!(other.is_empty(), "{other:?}");
 }
 
@@ -62,7 +62,7 @@ async fn kill_at_the_tick(kills: usize) -> usize {
     stage.post(&fleet[0], "/schedules/ticks/pause", &json!({})).await;
     let tasks = eventually("every firing has ended", async || {
         let tasks = firings(&store).await?;
-        let open = tasks.iter().filter(|task| !task.status.is_terminal()).count();
+        let open = tasks.iter().filter(|task| !task.state.status.is_terminal()).count();
         if open == 0 { Ok(tasks) } else { Err(format!("{open} are open")) }
     })
     .await;

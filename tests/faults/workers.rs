@@ -27,9 +27,9 @@ pub(crate) async fn until_moved_on(stage: &Stage, calls: usize) {
 async fn until_taken_over(store: &Store, tasks: &[TaskId], name: &str) {
     eventually("the tasks of the dead are taken over", async || {
         for task in store.tasks_by_id(tasks).await.map_err(|error| error.to_string())? {
-            let is_left = task.claim.as_ref().is_some_and(|claim| claim.owner == name);
-            if is_left || task.status == qron::domain::task::TaskStatus::Pending {
-                return Err(format!("{} is {}", task.id, task.status));
+            let is_left = task.state.claim.as_ref().is_some_and(|claim| claim.owner == name);
+            if is_left || task.state.status == qron::domain::task::TaskStatus::Pending {
+                return Err(format!("{} is {}", task.id, task.state.status));
             }
         }
         Ok(())
@@ -189,7 +189,7 @@ async fn freeze(tasks: usize, replicas: usize, rounds: usize) -> (Findings, usiz
         held += left.len();
         eventually("the others have ended what the frozen one had", async || {
             let tasks = store.tasks_by_id(&left).await.map_err(|error| error.to_string())?;
-            let open: Vec<_> = tasks.iter().filter(|task| !task.status.is_terminal()).collect();
+            let open: Vec<_> = tasks.iter().filter(|task| !task.state.status.is_terminal()).collect();
             if open.is_empty() { Ok(()) } else { Err(format!("{} are open", open.len())) }
         })
         .await;

@@ -89,11 +89,11 @@ impl OpenApproval {
     pub(in crate::api) fn of(task: &Task) -> Vec<Self> {
         let open = |approval: &Approval| Self {
             task_id: task.id,
-            goal: task.goal.clone(),
-            agent: task.agent.clone(),
-            user: task.user.clone(),
+            goal: task.spec.goal.clone(),
+            agent: task.spec.agent.clone(),
+            user: task.spec.user.clone(),
             approval: approval.into(),
         };
-        task.approvals.iter().filter(|approval| approval.is_open()).map(open).collect()
+        task.state.approvals.iter().filter(|approval| approval.is_open()).map(open).collect()
     }
 }

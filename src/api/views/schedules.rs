@@ -119,9 +119,9 @@ impl From<Task> for EndedView {
     fn from(task: Task) -> Self {
         Self {
             task: task.id,
-            status: task.status,
-            at: task.finished_at.map(Timestamp::to_rfc3339),
-            error: task.error.map(|error| error.to_string()),
+            status: task.state.status,
+            at: task.state.finished_at.map(Timestamp::to_rfc3339),
+            error: task.state.error.map(|error| error.to_string()),
         }
     }
 }

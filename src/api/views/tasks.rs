@@ -18,7 +18,7 @@ use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
 use crate::domain::outage::Postponement;
 use crate::domain::plan::Plan;
-use crate::domain::task::{Task, TaskStatus};
+use crate::domain::task::{Task, TaskSpec, TaskState, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::domain::unique::UniqueFor;
 use crate::scheduler::Runner;
@@ -105,11 +105,9 @@ pub struct TaskView {
 
 impl From<Task> for TaskView {
     fn from(task: Task) -> Self {
-        // What is not shown is how a task got where it is: the runs that ended uncharged.
-        let Task {
-            id,
+        let Task { id, spec, state } = task;
+        let TaskSpec {
             goal,
-            status,
             run_at,
             priority,
             agent,
@@ -122,15 +120,18 @@ impl From<Task> for TaskView {
             unique_for,
             concurrency_key,
             schedule_id,
-            attempt,
             max_attempts,
-            crashes: _,
-            releases: _,
             timeout_s,
             plan,
             context,
             tags,
             user,
+            // `approvals` shows the request.
+            approval: _,
+        } = spec;
+        let TaskState {
+            status,
+            attempt,
             claim,
             created_at,
             updated_at,
@@ -141,7 +142,10 @@ impl From<Task> for TaskView {
             cancel_requested,
             approvals,
             extra,
-        } = task;
+            // The attempts show the runs that ended uncharged.
+            crashes: _,
+            releases: _,
+        } = state;
         Self {
             id,
             goal,

@@ -46,7 +46,7 @@ impl LiveTask {
     /// Reads what the planner needs from `task`.
     #[must_use]
     pub fn of(task: &Task) -> Self {
-        let cause = task.context.get(FIRE_CAUSE).and_then(|cause| cause.as_str());
+        let cause = task.spec.context.get(FIRE_CAUSE).and_then(|cause| cause.as_str());
         Self { id: task.id, makes_up: cause.is_some_and(|cause| [CAUGHT_UP, BACKFILL].contains(&cause)) }
     }
 }

@@ -5,13 +5,10 @@ use serde_json::{Map, Value};
 
 use super::zone::Zone;
 use crate::domain::approval::ApprovalRequirement;
-use crate::domain::dependency::OnDependencyFailure;
 use crate::domain::json;
 use crate::domain::plan::{MAX_PLAN_BYTES, Plan};
 use crate::domain::task::{DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, TaskSpec};
 use crate::domain::time::Timestamp;
-use crate::domain::tree::Lineage;
-use crate::domain::unique::UniqueFor;
 
 /// Names of the placeholders: schedule id, time of the firing, its day in the zone, time of the previous firing, and
 /// zone.
@@ -212,8 +209,6 @@ impl Template {
         } = self;
         let WithPlan { plan } = json::from_value(serde_json::json!({ "plan": plan }))?;
         Ok(TaskSpec {
-            goal,
-            run_at,
             priority,
             agent,
             capabilities,
@@ -225,14 +220,8 @@ impl Template {
             user,
             concurrency_key,
             approval,
-            // What follows belongs to a single task, and no template says it.
-            depends_on: Vec::new(),
-            on_dependency_failure: OnDependencyFailure::default(),
-            parent: None,
-            lineage: Lineage::default(),
-            unique_key: None,
-            unique_for: UniqueFor::default(),
-            schedule_id: None,
+            // No template has the fields that belong to a single task.
+            ..TaskSpec::new(goal, run_at)
         })
     }
 

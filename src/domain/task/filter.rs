@@ -136,7 +136,7 @@ impl TaskFilter {
     /// Whether `task` meets the one condition that no index answers, that on the text of the goal.
     #[must_use]
     pub fn has_text(&self, task: &Task) -> bool {
-        self.text.as_ref().is_none_or(|text| task.goal.to_lowercase().contains(&text.to_lowercase()))
+        self.text.as_ref().is_none_or(|text| task.spec.goal.to_lowercase().contains(&text.to_lowercase()))
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
-use super::{DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, SpecLimits, Task, TaskStatus};
+use super::{DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, SpecLimits, Task, TaskState, TaskStatus};
 use crate::domain::approval::{Approval, ApprovalPolicy, ApprovalRequirement};
 use crate::domain::dependency::OnDependencyFailure;
 use crate::domain::id::TaskId;
@@ -16,14 +16,18 @@ use crate::domain::time::Timestamp;
 use crate::domain::tree::Lineage;
 use crate::domain::unique::UniqueFor;
 
+/// Head start in milliseconds that each level of priority is worth in the order of due tasks.
+const HEAD_START_MS: i64 = 60_000;
+
 /// What a caller orders.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskSpec {
     /// What the agent shall achieve.
     pub goal: String,
-    /// When it becomes due.
+    /// When it becomes due. A retry, a postponement, a snooze and a requeue of the task move it: the task is due at one time,
+    /// and the one that was ordered first is not kept.
     pub run_at: Timestamp,
-    /// 0 (can wait) to 10 (urgent).
+    /// 0 (can wait) to 10 (urgent). A person may change it until the task begins.
     pub priority: u8,
     /// Agent it must go to; any capable one otherwise.
     pub agent: Option<String>,
@@ -57,7 +61,7 @@ pub struct TaskSpec {
     pub tags: Vec<String>,
     /// On whose behalf it runs.
     pub user: Option<String>,
-    /// Whether a person must agree before it runs.
+    /// Whether a person must agree before it runs. A stored task says so by its request for that approval.
     pub approval: ApprovalRequirement,
 }
 
@@ -94,72 +98,89 @@ impl TaskSpec {
     /// # Errors
     /// Everything that exceeds them.
     pub fn validate(&self, limits: &SpecLimits) -> Result<(), InvalidSpec> {
-        Bounded::from(self).check(limits)
+        // A new field joins one of two groups: those that have a limit, or those that any value of their type fits.
+        let Self {
+            goal,
+            priority,
+            max_attempts,
+            timeout_s,
+            agent,
+            unique_key,
+            concurrency_key,
+            user,
+            capabilities,
+            tags,
+            depends_on,
+            plan,
+            context,
+            run_at: _,
+            on_dependency_failure: _,
+            parent: _,
+            lineage: _,
+            unique_for: _,
+            schedule_id: _,
+            approval: _,
+        } = self;
+        let mut faults = Vec::new();
+        faults.extend(goal_fault(goal, &limits.goal_chars));
+        faults.extend(limits.priority_fault(*priority));
+        faults.extend(number_fault("max_attempts", max_attempts, &limits.max_attempts, ""));
+        faults.extend(number_fault("timeout_s", timeout_s, &limits.timeout_s, " (30 days)"));
+        faults.extend(count_fault("tags", tags.len(), limits.max_tags));
+        faults.extend(count_fault("capabilities", capabilities.len(), limits.max_capabilities));
+        faults.extend(count_fault("depends_on", depends_on.len(), limits.max_dependencies));
+        let names = [
+            ("agent", agent, &limits.name_chars),
+            ("unique_key", unique_key, &limits.unique_key_chars),
+            ("concurrency_key", concurrency_key, &limits.name_chars),
+            ("user", user, &limits.name_chars),
+        ];
+        faults.extend(names.into_iter().filter_map(|(field, name, chars)| name_fault(field, name.as_deref()?, chars)));
+        let words = [("capabilities", capabilities), ("tags", tags)];
+        for (field, words) in words {
+            faults.extend(words.iter().filter_map(|word| name_fault(field, word, &limits.name_chars)));
+        }
+        if let Some(Err(error)) = plan.as_ref().map(Plan::check_size) {
+            faults.push(SpecFault { field: "plan", message: error.to_string() });
+        }
+        faults.extend(context_fault(context, limits));
+        if faults.is_empty() { Ok(()) } else { Err(InvalidSpec(faults)) }
     }
 
     /// The new task that carries out this order, inserted at `now`: it waits for a person when it must be approved, else for
     /// the tasks it depends on, else for its time. `approvals` says how long the person may take.
     #[must_use]
     pub fn into_task(self, id: TaskId, approvals: &ApprovalPolicy, now: Timestamp) -> Task {
-        let Self {
-            goal,
-            run_at,
-            priority,
-            agent,
-            capabilities,
-            depends_on,
-            on_dependency_failure,
-            parent,
-            lineage,
-            unique_key,
-            unique_for,
-            concurrency_key,
-            schedule_id,
-            max_attempts,
-            timeout_s,
-            plan,
-            context,
-            tags,
-            user,
-            approval,
-        } = self;
-        let mut task = Task {
-            status: if depends_on.is_empty() { TaskStatus::Pending } else { TaskStatus::Waiting },
-            run_at,
-            priority,
-            agent,
-            capabilities,
-            depends_on,
-            on_dependency_failure,
-            parent,
-            lineage,
-            unique_key,
-            unique_for,
-            concurrency_key,
-            schedule_id,
-            max_attempts,
-            timeout_s,
-            plan,
-            context,
-            tags,
-            user,
-            ..Task::new(id, goal, now)
+        let status = match (self.approval, self.depends_on.is_empty()) {
+            (ApprovalRequirement::Required, _) => TaskStatus::AwaitingApproval,
+            (ApprovalRequirement::None, true) => TaskStatus::Pending,
+            (ApprovalRequirement::None, false) => TaskStatus::Waiting,
         };
-        if approval == ApprovalRequirement::Required {
-            task.status = TaskStatus::AwaitingApproval;
-            task.approvals = vec![Approval::of_task(&task, approvals, now)];
+        let mut task = Task { id, spec: self, state: TaskState::new(status, now) };
+        if task.spec.approval == ApprovalRequirement::Required {
+            task.state.approvals = vec![Approval::of_task(&task, approvals, now)];
         }
         task
     }
-}
 
-impl Task {
-    /// Whether what was ordered keeps `limits`. A task that has ended is a record and has none.
-    ///
-    /// # Errors
-    /// Everything that exceeds them.
-    pub fn validate(&self, limits: &SpecLimits) -> Result<(), InvalidSpec> {
-        if self.status.is_terminal() { Ok(()) } else { Bounded::from(self).check(limits) }
+    /// Whether there is nothing to run: the plan has no steps. Such a task completes as soon as it is claimed, e.g. once
+    /// all that it depends on is done, and leaves no trace but its own times and result.
+    #[must_use]
+    pub fn is_milestone(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| plan.steps.is_empty())
+    }
+
+    /// Whether a run asks a model: there is no plan, or one that needs judgement.
+    #[must_use]
+    pub fn needs_model(&self) -> bool {
+        self.plan.as_ref().is_none_or(Plan::needs_judgement)
+    }
+
+    /// Place in the order of due tasks, in milliseconds: `run_at` minus a head start of a minute for each
+    /// level of priority. Urgent tasks go first, and old ones still advance past newer urgent ones.
+    #[must_use]
+    pub fn rank(&self) -> i64 {
+        self.run_at.as_millis().saturating_sub(i64::from(self.priority) * HEAD_START_MS)
     }
 }
 
@@ -194,118 +215,6 @@ impl SpecLimits {
     #[must_use]
     pub fn priority_fault(&self, priority: u8) -> Option<SpecFault> {
         number_fault("priority", &priority, &self.priority, "")
-    }
-}
-
-/// The fields of an order that have limits.
-struct Bounded<'a> {
-    goal: &'a str,
-    priority: u8,
-    max_attempts: u32,
-    timeout_s: u64,
-    agent: Option<&'a str>,
-    unique_key: Option<&'a str>,
-    concurrency_key: Option<&'a str>,
-    user: Option<&'a str>,
-    capabilities: &'a [String],
-    tags: &'a [String],
-    depends_on: &'a [TaskId],
-    plan: Option<&'a Plan>,
-    context: &'a Map<String, Value>,
-}
-
-impl<'a> From<&'a TaskSpec> for Bounded<'a> {
-    fn from(spec: &'a TaskSpec) -> Self {
-        // A new field is added to one of the two lists: what has a limit, or what any value of its type fits.
-        let TaskSpec {
-            goal,
-            priority,
-            max_attempts,
-            timeout_s,
-            agent,
-            unique_key,
-            concurrency_key,
-            user,
-            capabilities,
-            tags,
-            depends_on,
-            plan,
-            context,
-            run_at: _,
-            on_dependency_failure: _,
-            parent: _,
-            lineage: _,
-            unique_for: _,
-            schedule_id: _,
-            approval: _,
-        } = spec;
-        Self {
-            goal,
-            priority: *priority,
-            max_attempts: *max_attempts,
-            timeout_s: *timeout_s,
-            agent: agent.as_deref(),
-            unique_key: unique_key.as_deref(),
-            concurrency_key: concurrency_key.as_deref(),
-            user: user.as_deref(),
-            capabilities,
-            tags,
-            depends_on,
-            plan: plan.as_ref(),
-            context,
-        }
-    }
-}
-
-impl<'a> From<&'a Task> for Bounded<'a> {
-    fn from(task: &'a Task) -> Self {
-        Self {
-            goal: &task.goal,
-            priority: task.priority,
-            max_attempts: task.max_attempts,
-            timeout_s: task.timeout_s,
-            agent: task.agent.as_deref(),
-            unique_key: task.unique_key.as_deref(),
-            concurrency_key: task.concurrency_key.as_deref(),
-            user: task.user.as_deref(),
-            capabilities: &task.capabilities,
-            tags: &task.tags,
-            depends_on: &task.depends_on,
-            plan: task.plan.as_ref(),
-            context: &task.context,
-        }
-    }
-}
-
-impl Bounded<'_> {
-    fn check(&self, limits: &SpecLimits) -> Result<(), InvalidSpec> {
-        let mut faults = Vec::new();
-        faults.extend(goal_fault(self.goal, &limits.goal_chars));
-        faults.extend(limits.priority_fault(self.priority));
-        faults.extend(number_fault("max_attempts", &self.max_attempts, &limits.max_attempts, ""));
-        faults.extend(number_fault("timeout_s", &self.timeout_s, &limits.timeout_s, " (30 days)"));
-        faults.extend(count_fault("tags", self.tags.len(), limits.max_tags));
-        faults.extend(count_fault("capabilities", self.capabilities.len(), limits.max_capabilities));
-        faults.extend(count_fault("depends_on", self.depends_on.len(), limits.max_dependencies));
-        faults.extend(self.name_faults(limits));
-        if let Some(Err(error)) = self.plan.map(Plan::check_size) {
-            faults.push(SpecFault { field: "plan", message: error.to_string() });
-        }
-        faults.extend(context_fault(self.context, limits));
-        if faults.is_empty() { Ok(()) } else { Err(InvalidSpec(faults)) }
-    }
-
-    fn name_faults(&self, limits: &SpecLimits) -> impl Iterator<Item = SpecFault> {
-        let named = [
-            ("agent", self.agent, &limits.name_chars),
-            ("unique_key", self.unique_key, &limits.unique_key_chars),
-            ("concurrency_key", self.concurrency_key, &limits.name_chars),
-            ("user", self.user, &limits.name_chars),
-        ];
-        let named = named.into_iter().filter_map(|(field, name, chars)| name_fault(field, name?, chars));
-        let words = self.capabilities.iter().map(|word| ("capabilities", word));
-        let words = words.chain(self.tags.iter().map(|tag| ("tags", tag)));
-        named.chain(words.filter_map(|(field, word)| name_fault(field, word, &limits.name_chars)))
     }
 }
 

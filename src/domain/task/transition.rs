@@ -6,7 +6,7 @@ use serde_json::Value;
 pub use illegal::IllegalTransition;
 
 use super::{Claim, MAX_CRASHES, MAX_PRIORITY, Task, TaskStatus};
-use crate::domain::approval::{self, Approval, ApprovalOutcome, Ruling, Subject};
+use crate::domain::approval::{self, Approval, ApprovalOutcome, ApprovalRequirement, Ruling, Subject};
 use crate::domain::dependency::DependencyCycle;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::TaskId;
@@ -93,147 +93,152 @@ impl Task {
     pub fn apply(&self, event: &TaskEvent, now: Timestamp) -> Result<Self, IllegalTransition> {
         use TaskStatus::{AwaitingApproval, Blocked, Cancelled, Completed, Failed, Pending, Running, Waiting};
 
-        let mut next = Self { updated_at: now, ..self.clone() };
-        match (self.status, event) {
-            (Waiting, TaskEvent::DependenciesDone) => next.status = Pending,
+        let mut next = self.clone();
+        next.state.updated_at = now;
+        match (self.state.status, event) {
+            (Waiting, TaskEvent::DependenciesDone) => next.state.status = Pending,
             (Waiting, TaskEvent::DependencyFailed(dependency)) => {
-                next.error = Some(Failure::permanent(format!(
+                next.state.error = Some(Failure::permanent(format!(
                     "task {dependency}, on which this task depends, did not complete"
                 )));
                 next.finish(Blocked, now);
             }
             (Waiting, TaskEvent::WaitsInCircle(circle)) => {
-                next.error = Some(Failure::permanent(circle.to_string()));
+                next.state.error = Some(Failure::permanent(circle.to_string()));
                 next.finish(Blocked, now);
             }
             (Pending, TaskEvent::Claimed(claim)) => {
-                next.status = Running;
-                next.claim = Some(claim.clone());
+                next.state.status = Running;
+                next.state.claim = Some(claim.clone());
             }
             (Running, TaskEvent::Completed(result)) => {
-                next.result = Some(result.clone());
-                next.error = None;
+                next.state.result = Some(result.clone());
+                next.state.error = None;
                 next.finish(Completed, now);
             }
             (Running, TaskEvent::Failed(failure)) => {
-                next.attempt = next.attempt.saturating_add(1);
-                next.error = Some(failure.clone());
+                next.state.attempt = next.state.attempt.saturating_add(1);
+                next.state.error = Some(failure.clone());
                 next.finish(Failed, now);
             }
             (Running, TaskEvent::RetryAt(at, failure)) => {
-                next.attempt = next.attempt.saturating_add(1);
-                next.error = Some(failure.clone());
-                next.run_at = *at;
-                next.postponed = None;
+                next.state.attempt = next.state.attempt.saturating_add(1);
+                next.state.error = Some(failure.clone());
+                next.spec.run_at = *at;
+                next.state.postponed = None;
                 next.hand_back();
             }
             (Running, TaskEvent::Released) => {
-                next.releases = next.releases.saturating_add(1);
-                next.postponed = None;
+                next.state.releases = next.state.releases.saturating_add(1);
+                next.state.postponed = None;
                 next.hand_back();
             }
             (Running, TaskEvent::Postponed(until, postponement)) => {
-                next.releases = next.releases.saturating_add(1);
-                next.postponed = Some(postponement.clone());
-                next.run_at = *until;
+                next.state.releases = next.state.releases.saturating_add(1);
+                next.state.postponed = Some(postponement.clone());
+                next.spec.run_at = *until;
                 next.hand_back();
             }
-            (Running, TaskEvent::Rescued) if self.crashes + 1 >= MAX_CRASHES => {
-                next.crashes = next.crashes.saturating_add(1);
-                next.error = Some(Failure::new(
+            (Running, TaskEvent::Rescued) if self.state.crashes + 1 >= MAX_CRASHES => {
+                next.state.crashes = next.state.crashes.saturating_add(1);
+                next.state.error = Some(Failure::new(
                     FailureClass::Crashed,
-                    format!("the process that ran the task died {} times, so the task is given up", next.crashes),
+                    format!("the process that ran the task died {} times, so the task is given up", next.state.crashes),
                 ));
                 next.finish(Failed, now);
             }
             (Running, TaskEvent::Rescued) => {
-                next.crashes = next.crashes.saturating_add(1);
-                next.postponed = None;
+                next.state.crashes = next.state.crashes.saturating_add(1);
+                next.state.postponed = None;
                 next.hand_back();
             }
-            (Running, TaskEvent::CancelRequested) => next.cancel_requested = true,
+            (Running, TaskEvent::CancelRequested) => next.state.cancel_requested = true,
             (Waiting | Pending | AwaitingApproval, TaskEvent::CancelRequested) | (Running, TaskEvent::Cancelled) => {
                 // A run was cut off: counted, so that the task knows that there was one.
-                next.releases = next.releases.saturating_add(u32::from(self.status == Running));
-                next.error = Some(Failure::new(FailureClass::Cancelled, "cancelled on request"));
+                next.state.releases = next.state.releases.saturating_add(u32::from(self.state.status == Running));
+                next.state.error = Some(Failure::new(FailureClass::Cancelled, "cancelled on request"));
                 next.finish(Cancelled, now);
             }
             (Failed | Cancelled | Blocked, TaskEvent::Requeued) => next.start_over(now),
             (Running, TaskEvent::ApprovalNeeded(asked)) => {
                 // Counted, so that the next run looks for the checkpoint of this one.
-                next.releases = next.releases.saturating_add(1);
+                next.state.releases = next.state.releases.saturating_add(1);
                 // What was said about the task before is no answer to the question that is asked now.
                 let is_whole = asked.iter().any(|question| question.subject == Subject::Task);
-                next.approvals.retain(|known| !(is_whole && known.subject == Subject::Task));
-                next.postponed = None;
+                next.state.approvals.retain(|known| !(is_whole && known.subject == Subject::Task));
+                if is_whole {
+                    next.spec.approval = ApprovalRequirement::Required;
+                }
+                next.state.postponed = None;
                 next.hand_back();
-                next.approvals.retain(|known| asked.iter().all(|new| new.hash != known.hash));
-                next.approvals.extend(asked.iter().cloned());
-                next.status = AwaitingApproval;
+                next.state.approvals.retain(|known| asked.iter().all(|new| new.hash != known.hash));
+                next.state.approvals.extend(asked.iter().cloned());
+                next.state.status = AwaitingApproval;
             }
             (AwaitingApproval, TaskEvent::Approved(ruling))
-                if approval::apply_ruling(&mut next.approvals, ruling, ApprovalOutcome::Approved, now) =>
+                if approval::apply_ruling(&mut next.state.approvals, ruling, ApprovalOutcome::Approved, now) =>
             {
                 next.after_decision(now);
             }
             (AwaitingApproval, TaskEvent::Denied(ruling))
-                if approval::apply_ruling(&mut next.approvals, ruling, ApprovalOutcome::Denied, now) =>
+                if approval::apply_ruling(&mut next.state.approvals, ruling, ApprovalOutcome::Denied, now) =>
             {
                 next.after_decision(now);
             }
-            (AwaitingApproval, TaskEvent::ApprovalExpired) if approval::expire(&mut next.approvals, now) => {
+            (AwaitingApproval, TaskEvent::ApprovalExpired) if approval::expire(&mut next.state.approvals, now) => {
                 next.after_decision(now);
             }
             (Waiting | Pending | AwaitingApproval, TaskEvent::Reprioritised(priority)) => {
-                next.priority = (*priority).min(MAX_PRIORITY);
+                next.spec.priority = (*priority).min(MAX_PRIORITY);
             }
-            (Waiting | Pending | AwaitingApproval, TaskEvent::Snoozed(until)) => next.run_at = *until,
+            (Waiting | Pending | AwaitingApproval, TaskEvent::Snoozed(until)) => next.spec.run_at = *until,
             _ => return Err(IllegalTransition::new(self, event)),
         }
         Ok(next)
     }
 
     fn finish(&mut self, status: TaskStatus, now: Timestamp) {
-        self.status = status;
-        self.claim = None;
-        self.postponed = None;
-        self.finished_at = Some(now);
+        self.state.status = status;
+        self.state.claim = None;
+        self.state.postponed = None;
+        self.state.finished_at = Some(now);
     }
 
     fn hand_back(&mut self) {
-        self.status = TaskStatus::Pending;
-        self.claim = None;
+        self.state.status = TaskStatus::Pending;
+        self.state.claim = None;
     }
 
     /// Goes on once everything is decided: refused calls are told to the run, a refused task ends.
     fn after_decision(&mut self, now: Timestamp) {
-        let mut of_task = self.approvals.iter().filter(|approval| approval.subject == Subject::Task);
+        let mut of_task = self.state.approvals.iter().filter(|approval| approval.subject == Subject::Task);
         if let Some(refusal) = of_task.find_map(Approval::refusal) {
-            self.error = Some(Failure::new(FailureClass::Cancelled, refusal.message));
+            self.state.error = Some(Failure::new(FailureClass::Cancelled, refusal.message));
             self.finish(TaskStatus::Cancelled, now);
-        } else if self.approvals.iter().all(|approval| !approval.is_open()) {
-            let is_new = self.earlier_runs() == 0;
-            self.status = if is_new && !self.depends_on.is_empty() { TaskStatus::Waiting } else { TaskStatus::Pending };
+        } else if self.state.approvals.iter().all(|approval| !approval.is_open()) {
+            let is_new = self.state.earlier_runs() == 0;
+            self.state.status =
+                if is_new && !self.spec.depends_on.is_empty() { TaskStatus::Waiting } else { TaskStatus::Pending };
         }
     }
 
     fn start_over(&mut self, now: Timestamp) {
-        let asks = approval::start_over(&mut self.approvals, now);
+        let asks = approval::start_over(&mut self.state.approvals, now);
         // Runs keep their numbers, so that the next one looks for the checkpoint of the last one and finds no older one.
-        self.releases = self.earlier_runs();
+        self.state.releases = self.state.earlier_runs();
         // One that never ran may have been ahead of what it depends on.
-        let never_ran = self.status != TaskStatus::Failed;
-        self.status = match (asks, never_ran && !self.depends_on.is_empty()) {
+        let never_ran = self.state.status != TaskStatus::Failed;
+        self.state.status = match (asks, never_ran && !self.spec.depends_on.is_empty()) {
             (true, _) => TaskStatus::AwaitingApproval,
             (false, true) => TaskStatus::Waiting,
             (false, false) => TaskStatus::Pending,
         };
-        self.run_at = now;
-        self.attempt = 0;
-        self.crashes = 0;
-        self.postponed = None;
-        self.finished_at = None;
-        self.cancel_requested = false;
+        self.spec.run_at = now;
+        self.state.attempt = 0;
+        self.state.crashes = 0;
+        self.state.postponed = None;
+        self.state.finished_at = None;
+        self.state.cancel_requested = false;
     }
 }
 

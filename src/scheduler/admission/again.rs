@@ -28,7 +28,10 @@ pub(super) enum TakenUp {
 pub(super) fn take_up(mut task: Task, run: Option<&EarlierRun>, ended: bool, now: Timestamp) -> TakenUp {
     let Some(run) = run else { return TakenUp::As(Box::new(task), None) };
     // What another program runs is its own business, and a point that remembers its runs goes on by itself.
-    if task.status.is_terminal() || task.status == TaskStatus::Running || task.earlier_runs() >= run.number {
+    if task.state.status.is_terminal()
+        || task.state.status == TaskStatus::Running
+        || task.state.earlier_runs() >= run.number
+    {
         return TakenUp::As(Box::new(task), None);
     }
     let number = run.number;
@@ -43,8 +46,8 @@ pub(super) fn take_up(mut task: Task, run: Option<&EarlierRun>, ended: bool, now
     match run.status {
         AttemptStatus::Running => {
             count_runs(&mut task, number.saturating_sub(1));
-            task.status = TaskStatus::Running;
-            task.claim = Some(run.claim.clone());
+            task.state.status = TaskStatus::Running;
+            task.state.claim = Some(run.claim.clone());
             let story = format!("written again while attempt {number} runs, which goes on");
             TakenUp::As(Box::new(task), Some(story))
         }
@@ -71,8 +74,8 @@ fn is_settling(at: Timestamp, now: Timestamp) -> bool {
 
 /// Makes the task remember `runs` earlier runs at least.
 fn count_runs(task: &mut Task, runs: u32) {
-    let missing = runs.saturating_sub(task.earlier_runs());
-    task.releases = task.releases.saturating_add(missing);
+    let missing = runs.saturating_sub(task.state.earlier_runs());
+    task.state.releases = task.state.releases.saturating_add(missing);
 }
 
 #[cfg(test)]
@@ -99,11 +102,17 @@ mod tests {
 
     #[test]
     fn a_run_under_way_goes_on() {
-        for pending in [task(), Task { status: TaskStatus::Waiting, depends_on: vec![TaskId::Number(2)], ..task() }] {
+        for pending in [
+            task(),
+            task().with(|task| {
+                task.state.status = TaskStatus::Waiting;
+                task.spec.depends_on = vec![TaskId::Number(2)];
+            }),
+        ] {
             let run = run(AttemptStatus::Running, &pending);
             let TakenUp::As(taken, Some(story)) = take_up(pending, Some(&run), false, NOW) else { panic!("taken up") };
-            assert_eq!((taken.status, taken.claim.as_ref()), (TaskStatus::Running, Some(&run.claim)));
-            assert_eq!(taken.earlier_runs() + 1, run.number);
+            assert_eq!((taken.state.status, taken.state.claim.as_ref()), (TaskStatus::Running, Some(&run.claim)));
+            assert_eq!(taken.state.earlier_runs() + 1, run.number);
             assert!(story.contains("attempt 3 runs"), "{story}");
         }
     }
@@ -112,7 +121,7 @@ mod tests {
     fn what_completed_is_done_again_from_the_beginning_once_its_outcome_is_settled() {
         let run = run(AttemptStatus::Completed, &task());
         let TakenUp::Anew(taken, _) = take_up(task(), Some(&run), false, NOW) else { panic!("anew") };
-        assert_eq!((taken.status, taken.earlier_runs()), (TaskStatus::Pending, 3));
+        assert_eq!((taken.state.status, taken.state.earlier_runs()), (TaskStatus::Pending, 3));
         let just_now = EarlierRun { finished_at: Some(NOW.plus_millis(-9_999)), ..run };
         assert_eq!(take_up(task(), Some(&just_now), false, NOW), TakenUp::Later);
         let ahead = EarlierRun { finished_at: Some(NOW.plus_millis(60_000)), ..just_now.clone() };
@@ -135,20 +144,23 @@ mod tests {
             let TakenUp::As(taken, Some(story)) = take_up(task(), Some(&run(status, &task())), false, NOW) else {
                 panic!("{status:?}")
             };
-            assert_eq!((taken.status, taken.claim.is_none(), taken.earlier_runs()), (TaskStatus::Pending, true, 3));
+            assert_eq!(
+                (taken.state.status, taken.state.claim.is_none(), taken.state.earlier_runs()),
+                (TaskStatus::Pending, true, 3)
+            );
             assert!(story.contains("goes on"), "{story}");
         }
     }
 
     #[test]
     fn another_goal_is_another_task() {
-        let other = Task { goal: "do something else".into(), ..task() };
+        let other = task().with(|task| task.spec.goal = "do something else".into());
         for status in [AttemptStatus::Running, AttemptStatus::Completed, AttemptStatus::Failed] {
             let TakenUp::As(taken, Some(story)) = take_up(other.clone(), Some(&run(status, &task())), false, NOW)
             else {
                 panic!("{status:?}")
             };
-            assert_eq!((taken.status, taken.claim.is_none()), (TaskStatus::Pending, true));
+            assert_eq!((taken.state.status, taken.state.claim.is_none()), (TaskStatus::Pending, true));
             assert!(story.contains("from the beginning"), "{story}");
         }
     }
@@ -156,10 +168,13 @@ mod tests {
     #[test]
     fn a_point_that_remembers_its_runs_is_left_as_it_is() {
         for known in [
-            Task { attempt: 3, ..task() },
-            Task { releases: 1, crashes: 2, ..task() },
-            Task { status: TaskStatus::Completed, ..task() },
-            Task { status: TaskStatus::Running, ..task() },
+            task().with(|task| task.state.attempt = 3),
+            task().with(|task| {
+                task.state.releases = 1;
+                task.state.crashes = 2;
+            }),
+            task().with(|task| task.state.status = TaskStatus::Completed),
+            task().with(|task| task.state.status = TaskStatus::Running),
         ] {
             let expected = TakenUp::As(Box::new(known.clone()), None);
             assert_eq!(take_up(known, Some(&run(AttemptStatus::Running, &task())), false, NOW), expected);

@@ -27,10 +27,10 @@ impl<'a> Queues<'a> {
     /// # Errors
     /// A failure of the store.
     pub(super) async fn refusal(&self, task: &Task) -> Result<Option<Failure>, StoreError> {
-        if task.status == TaskStatus::Running || task.status.is_terminal() {
+        if task.state.status == TaskStatus::Running || task.state.status.is_terminal() {
             return Ok(None);
         }
-        let Some(user) = task.user.as_deref() else { return Ok(None) };
+        let Some(user) = task.spec.user.as_deref() else { return Ok(None) };
         let Some(most) = self.limits.max_queued_of(user) else { return Ok(None) };
         let mut room = self.room.lock().await;
         if !room.contains_key(user) {

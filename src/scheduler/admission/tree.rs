@@ -6,16 +6,15 @@
 //! has the key of the store and writes admitted points, or takes the rights out of one, is not held.
 
 use crate::domain::task::Task;
-use crate::domain::tree::Lineage;
 use crate::store::{Store, StoreError};
 
 /// `task` in the tree that its point names, when it holds a place there, else in none. It keeps its place when the
 /// configuration allows fewer by now.
-pub(super) async fn confirmed(store: &Store, task: Task) -> Result<Task, StoreError> {
-    let Some(root) = task.lineage.root else { return Ok(task) };
+pub(super) async fn confirmed(store: &Store, mut task: Task) -> Result<Task, StoreError> {
+    let Some(root) = task.spec.lineage.root else { return Ok(task) };
     if store.has_place(task.id, root).await? {
         return Ok(task);
     }
-    let lineage = Lineage { root: None, ..task.lineage };
-    Ok(Task { lineage, ..task })
+    task.spec.lineage.root = None;
+    Ok(task)
 }

@@ -27,11 +27,11 @@ impl Edges {
     /// Takes in waiting tasks, as far as there is room.
     pub(super) fn note(&mut self, tasks: &[Task]) {
         for task in tasks {
-            if self.count + task.depends_on.len() > MAX_EDGES {
+            if self.count + task.spec.depends_on.len() > MAX_EDGES {
                 return;
             }
-            self.count += task.depends_on.len();
-            self.waits_for.insert(task.id, task.depends_on.clone());
+            self.count += task.spec.depends_on.len();
+            self.waits_for.insert(task.id, task.spec.depends_on.clone());
         }
     }
 }
@@ -46,8 +46,8 @@ impl Dependencies {
             for page in members.chunks(PAGE as usize) {
                 tasks.extend(self.queue.store().tasks_by_id(page).await?);
             }
-            tasks.retain(|task| task.status == TaskStatus::Waiting);
-            let waits_for: HashMap<_, _> = tasks.iter().map(|task| (task.id, task.depends_on.clone())).collect();
+            tasks.retain(|task| task.state.status == TaskStatus::Waiting);
+            let waits_for: HashMap<_, _> = tasks.iter().map(|task| (task.id, task.spec.depends_on.clone())).collect();
             for (circle, members) in find_cycles(&waits_for) {
                 let members: HashSet<TaskId> = members.into_iter().collect();
                 let blocked = tasks.iter().filter(|task| members.contains(&task.id)).cloned().collect();

@@ -152,7 +152,7 @@ async fn claim(
         held
     } else {
         // The most urgent start, if not all may.
-        held.sort_by_key(|(task, _)| (task.rank(), task.id));
+        held.sort_by_key(|(task, _)| (task.spec.rank(), task.id));
         limits.admit(context, held).await
     };
     for (task, slot) in admitted {

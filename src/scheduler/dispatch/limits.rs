@@ -251,7 +251,7 @@ impl Enforcer {
         let mut keys: HashMap<Of, Vec<usize>> = HashMap::new();
         let mut agents: HashMap<Of, Vec<usize>> = HashMap::new();
         for (index, (task, slot)) in won.iter().enumerate() {
-            for of in self.limits_of(task.concurrency_key.as_deref(), &slot.profile().name) {
+            for of in self.limits_of(task.spec.concurrency_key.as_deref(), &slot.profile().name) {
                 let limits = if matches!(of, Of::Key(_)) { &mut keys } else { &mut agents };
                 limits.entry(of).or_default().push(index);
             }

@@ -64,24 +64,24 @@ fn reserve(context: &ReplicaContext, tasks: &[Task], now: Timestamp) -> Option<V
     }
     let mut slots = Vec::with_capacity(tasks.len());
     for task in tasks {
-        if task.status != TaskStatus::Pending || task.run_at > now || task.unique_key.is_some() {
+        if task.state.status != TaskStatus::Pending || task.spec.run_at > now || task.spec.unique_key.is_some() {
             slots.push(None);
             continue;
         }
-        let needs_model = task.needs_model();
+        let needs_model = task.spec.needs_model();
         // A probe is the dispatcher's to make.
         let has_room = |load: &AgentLoad<'_>| load.model_room == usize::MAX;
         if needs_model && !loads.iter().any(has_room) {
             slots.push(None);
             continue;
         }
-        let route = route(task.agent.as_deref(), &task.capabilities, needs_model, &loads);
+        let route = route(task.spec.agent.as_deref(), &task.spec.capabilities, needs_model, &loads);
         let Route::To(agent) = route else { return None };
         if needs_model && !has_room(&loads[agent]) {
             return None;
         }
         loads[agent].in_flight += 1;
-        slots.push(Some(context.slots.reserve(agent)?.keyed(task.concurrency_key.as_deref())));
+        slots.push(Some(context.slots.reserve(agent)?.keyed(task.spec.concurrency_key.as_deref())));
     }
     Some(slots)
 }

@@ -97,7 +97,7 @@ impl Store {
     pub async fn admit(&self, task: &Task) -> Result<bool, StoreError> {
         const KEPT_AS_IS: [&str; 7] = ["goal", "status", "run_at", "created_at", "updated_at", "finished_at", ADMITTED];
         let mut patch = codec::encode(task);
-        if !task.status.is_terminal() {
+        if !task.state.status.is_terminal() {
             return self.admission(task.id, whole(patch)).await;
         }
         patch.retain(|key, _| KEPT_AS_IS.contains(&key.as_str()));

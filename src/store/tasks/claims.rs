@@ -308,7 +308,7 @@ impl Store {
             if crashes + 1 < MAX_CRASHES {
                 filter.must_not.push(at_least(crashes + 1));
             }
-            let running = Task { crashes, ..blank(TaskStatus::Running, now) };
+            let running = blank(TaskStatus::Running, now).with(|task| task.state.crashes = crashes);
             let mut patch = moved(&running, &TaskEvent::Rescued, now)?;
             let cleared = ["claim", "owner", POSTPONED].map(|key| (key, Value::Null));
             patch.extend(cleared.into_iter().chain([(SETTLED_BY, json!(mark))]).map(named));
@@ -390,7 +390,7 @@ fn of_owner(owner: &str) -> Vec<Condition> {
 /// A task that stands for any other in this status, to learn from the rules what an event writes into all of them.
 fn blank(status: TaskStatus, now: Timestamp) -> Task {
     // Its own `updated_at` must differ from `now`, or the difference would leave it out.
-    Task { status, ..Task::new(TaskId::Number(0), "", now.plus_millis(-1)) }
+    Task::new(TaskId::Number(0), "", now.plus_millis(-1)).with(|task| task.state.status = status)
 }
 
 fn moved(task: &Task, event: &TaskEvent, now: Timestamp) -> Result<Map<String, Value>, StoreError> {

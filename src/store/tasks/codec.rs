@@ -6,7 +6,7 @@ use super::foreign::{Origin, read};
 use crate::domain::dependency::OnDependencyFailure;
 use crate::domain::id::TaskId;
 use crate::domain::schedule::zone::Zone;
-use crate::domain::task::{SpecLimits, Task};
+use crate::domain::task::{SpecLimits, Task, TaskSpec, TaskState};
 use crate::domain::time::Timestamp;
 use crate::domain::tree::{Lineage, Rights};
 use crate::domain::unique::UniqueFor;
@@ -86,15 +86,16 @@ pub(super) const INSERTED_BY: &str = "inserted_by";
 /// The fields of `task`, without its unknown ones. Absent and empty fields, and counts of nothing, are left out: the server
 /// reads and writes the whole payload at each change.
 pub(in crate::store) fn encode(task: &Task) -> Map<String, Value> {
-    let mut payload = encode_spec(task);
+    let mut payload = encode_spec(&task.spec);
     payload.append(&mut encode_state(task));
     payload
 }
 
-/// What was asked for, which no transition changes.
-fn encode_spec(task: &Task) -> Map<String, Value> {
-    // `encode_state` writes the others; `id` is the id of the point, and `extra` belongs to other programs.
-    let Task {
+/// What no transition changes of an order.
+fn encode_spec(spec: &TaskSpec) -> Map<String, Value> {
+    // `encode_state` writes the due time and the priority, which transitions change. `approvals` holds the request of a
+    // task that needs the approval of a person, and `decode` derives the need from it.
+    let TaskSpec {
         goal,
         agent,
         capabilities,
@@ -112,24 +113,10 @@ fn encode_spec(task: &Task) -> Map<String, Value> {
         context,
         tags,
         user,
-        created_at,
-        id: _,
-        status: _,
         run_at: _,
         priority: _,
-        attempt: _,
-        crashes: _,
-        releases: _,
-        claim: _,
-        updated_at: _,
-        finished_at: _,
-        result: _,
-        error: _,
-        postponed: _,
-        cancel_requested: _,
-        approvals: _,
-        extra: _,
-    } = task;
+        approval: _,
+    } = spec;
     let mut payload = Map::new();
     let mut put = |key: &str, value: Value| {
         payload.insert(key.to_owned(), value);
@@ -137,13 +124,12 @@ fn encode_spec(task: &Task) -> Map<String, Value> {
     put("goal", json!(goal));
     put("max_attempts", json!(max_attempts));
     put("timeout_s", json!(timeout_s));
-    put("created_at", json!(created_at));
     put(ADMITTED, json!(true));
     // What routing must find an agent for. Whoever is named takes the task, whatever it asks for.
     if agent.is_none() && !capabilities.is_empty() {
         put("needs", capabilities.iter().map(|word| Value::from(word.to_lowercase())).collect());
     }
-    if task.needs_model() {
+    if spec.needs_model() {
         put(NEEDS_MODEL, json!(true));
     }
     let lists = [("capabilities", capabilities), ("tags", tags)];
@@ -199,16 +185,16 @@ fn put_lineage(lineage: &Lineage, put: &mut impl FnMut(&str, Value)) {
     }
 }
 
-/// Where the task has got to.
+/// What a transition may change, and the times of the task.
 fn encode_state(task: &Task) -> Map<String, Value> {
-    let Task {
+    // The id is the id of the point, and `extra` belongs to other programs.
+    let TaskState {
         status,
-        run_at,
-        priority,
         attempt,
         crashes,
         releases,
         claim,
+        created_at,
         updated_at,
         finished_at,
         result,
@@ -216,34 +202,16 @@ fn encode_state(task: &Task) -> Map<String, Value> {
         postponed,
         cancel_requested,
         approvals,
-        id: _,
-        goal: _,
-        agent: _,
-        capabilities: _,
-        depends_on: _,
-        on_dependency_failure: _,
-        parent: _,
-        lineage: _,
-        unique_key: _,
-        unique_for: _,
-        concurrency_key: _,
-        schedule_id: _,
-        max_attempts: _,
-        timeout_s: _,
-        plan: _,
-        context: _,
-        tags: _,
-        user: _,
-        created_at: _,
         extra: _,
-    } = task;
+    } = &task.state;
     let mut payload = Map::new();
     let mut put = |key: &str, value: Value| {
         payload.insert(key.to_owned(), value);
     };
     put("status", json!(status));
-    put("run_at", json!(run_at));
-    put("priority", json!(priority));
+    put("run_at", json!(task.spec.run_at));
+    put("priority", json!(task.spec.priority));
+    put("created_at", json!(created_at));
     put("updated_at", json!(updated_at));
     let counts = [("attempt", attempt), ("crashes", crashes), ("releases", releases)];
     for (key, count) in counts.into_iter().filter(|(_, count)| **count > 0) {
@@ -254,7 +222,7 @@ fn encode_state(task: &Task) -> Map<String, Value> {
     }
     // Finished tasks leave the ordered index, which stays as small as the work that is left.
     if !status.is_terminal() {
-        put("rank", json!(task.rank()));
+        put("rank", json!(task.spec.rank()));
     }
     if let Some(claim) = claim {
         put("claim", json!(claim.token));
@@ -282,7 +250,7 @@ fn encode_state(task: &Task) -> Map<String, Value> {
 #[must_use]
 pub fn task_payload(task: &Task) -> Map<String, Value> {
     let mut payload = encode(task);
-    for (key, value) in &task.extra {
+    for (key, value) in &task.state.extra {
         if !FIELDS.contains(&key.as_str()) {
             payload.insert(key.clone(), value.clone());
         }
@@ -347,12 +315,13 @@ pub(in crate::store) fn decode(
     // Only words for people: what a newer version says otherwise is left out.
     let postponed = payload.get(POSTPONED).filter(|_| origin == Origin::Own).cloned();
     let postponed = postponed.and_then(|value| serde_json::from_value(value).ok());
-    let task = read(id, payload, zone, now, origin).map_err(|failure| StoreError::Corrupt {
+    let mut task = read(id, payload, zone, now, origin).map_err(|failure| StoreError::Corrupt {
         collection: "tasks".to_owned(),
         id: id.to_string(),
         reason: failure.message,
     })?;
-    Ok(Task { postponed, ..task })
+    task.state.postponed = postponed;
+    Ok(task)
 }
 
 #[cfg(test)]

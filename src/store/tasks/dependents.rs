@@ -59,8 +59,8 @@ impl Store {
     pub async fn check_cycles(&self, tasks: &[Task]) -> Result<Result<(), DependencyCycle>, StoreError> {
         let mut waits_for: HashMap<TaskId, Vec<TaskId>> = tasks
             .iter()
-            .filter(|task| !task.depends_on.is_empty())
-            .map(|task| (task.id, task.depends_on.clone()))
+            .filter(|task| !task.spec.depends_on.is_empty())
+            .map(|task| (task.id, task.spec.depends_on.clone()))
             .collect();
         if let Err(circle) = check_cycles(&waits_for) {
             return Ok(Err(circle));
@@ -77,11 +77,14 @@ impl Store {
                 let page = page.iter().copied().map(point_id).collect();
                 let points = self.inner.get("circle", Collection::Tasks, page, Part::All).await?;
                 // What no longer waits is no part of a circle.
-                let waiting =
-                    self.inner.readable_tasks(points).into_iter().filter(|task| task.status == TaskStatus::Waiting);
+                let waiting = self
+                    .inner
+                    .readable_tasks(points)
+                    .into_iter()
+                    .filter(|task| task.state.status == TaskStatus::Waiting);
                 for task in waiting {
-                    next.extend(task.depends_on.iter().copied().filter(|id| seen.insert(*id)));
-                    waits_for.insert(task.id, task.depends_on);
+                    next.extend(task.spec.depends_on.iter().copied().filter(|id| seen.insert(*id)));
+                    waits_for.insert(task.id, task.spec.depends_on);
                 }
             }
             ahead = next;

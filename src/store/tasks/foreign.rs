@@ -34,7 +34,7 @@ use std::slice;
 use serde_json::{Map, Value};
 
 use super::codec::FIELDS;
-use crate::domain::approval::{Approval, ApprovalPolicy, ApprovalRequirement, rebind_open_question};
+use crate::domain::approval::{Approval, ApprovalPolicy, ApprovalRequirement, Subject, rebind_open_question};
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
 use crate::domain::json;
@@ -43,7 +43,7 @@ use crate::domain::plan::Plan;
 use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{
     Claim, DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, InvalidSpec, MAX_PRIORITY, SpecLimits, Task,
-    TaskSpec, TaskStatus,
+    TaskSpec, TaskState, TaskStatus,
 };
 use crate::domain::time::Timestamp;
 use crate::store::RawTask;
@@ -107,24 +107,27 @@ pub(in crate::store) fn read(
         reader.task(id, status, spec, now)?
     };
     rebind_open_question(&mut task);
-    if origin == Origin::Foreign && task.status == TaskStatus::AwaitingApproval {
-        task.approvals = vec![Approval::of_task(&task, &UNLIMITED, now)];
+    if origin == Origin::Foreign && task.state.status == TaskStatus::AwaitingApproval {
+        task.state.approvals = vec![Approval::of_task(&task, &UNLIMITED, now)];
     }
-    if origin == Origin::Foreign && !task.status.is_terminal() && tells_of_an_end(&payload) {
-        start_over(&mut task);
+    if task.state.approvals.iter().any(|approval| approval.subject == Subject::Task) {
+        task.spec.approval = ApprovalRequirement::Required;
+    }
+    if origin == Origin::Foreign && !task.state.status.is_terminal() && tells_of_an_end(&payload) {
+        start_over(&mut task.state);
     }
     payload.retain(|key, _| !FIELDS.contains(&key.as_str()));
-    task.extra = payload;
+    task.state.extra = payload;
     Ok(task)
 }
 
 /// Makes a task that had ended, and that another client wants done again, begin from a clean slate. Its runs keep their
 /// numbers.
-fn start_over(task: &mut Task) {
-    task.releases = task.earlier_runs();
-    task.attempt = 0;
-    task.crashes = 0;
-    task.cancel_requested = false;
+fn start_over(state: &mut TaskState) {
+    state.releases = state.earlier_runs();
+    state.attempt = 0;
+    state.crashes = 0;
+    state.cancel_requested = false;
 }
 
 struct Reader<'a> {
@@ -186,11 +189,11 @@ impl<'a> Reader<'a> {
     }
 
     /// The task that carries out `spec`, with what the point tells of its state.
-    fn task(&self, id: TaskId, mut status: TaskStatus, mut spec: TaskSpec, now: Timestamp) -> Result<Task, Failure> {
+    fn task(&self, id: TaskId, mut status: TaskStatus, spec: TaskSpec, now: Timestamp) -> Result<Task, Failure> {
         if !self.own && status == TaskStatus::Pending && !spec.depends_on.is_empty() {
             status = TaskStatus::Waiting;
         }
-        if std::mem::take(&mut spec.approval) == ApprovalRequirement::Required {
+        if spec.approval == ApprovalRequirement::Required {
             status = TaskStatus::AwaitingApproval;
         }
         let created_at = self.time("created_at")?.unwrap_or(now);
@@ -199,7 +202,7 @@ impl<'a> Reader<'a> {
             _ => now,
         };
         let finished_at = self.time("finished_at")?;
-        Ok(Task {
+        let state = TaskState {
             status,
             attempt: self.count("attempt")?,
             crashes: self.count("crashes")?,
@@ -212,8 +215,11 @@ impl<'a> Reader<'a> {
             error: self.error(),
             cancel_requested: self.truth("cancel_requested")?,
             approvals: self.approvals()?,
-            ..spec.into_task(id, &UNLIMITED, now)
-        })
+            // `read` keeps the unknown fields, and `decode` reads what only qron writes.
+            postponed: None,
+            extra: Map::new(),
+        };
+        Ok(Task { id, spec, state })
     }
 
     /// The value of `field` and the name it is written under, unless it is null: its own name, or in foreign points another

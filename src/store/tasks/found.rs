@@ -81,7 +81,7 @@ impl Store {
         reason: &str,
         now: Timestamp,
     ) -> Result<Option<Task>, StoreError> {
-        let change = match &task.claim {
+        let change = match &task.state.claim {
             Some(claim) => Change {
                 id: task.id,
                 fence: Fence::Held(claim.token.clone()),
@@ -90,10 +90,15 @@ impl Store {
             },
             None => cancelled(task, reason, now),
         };
-        let next = match &task.claim {
-            Some(_) => Task { cancel_requested: true, ..task.clone() },
-            None => Task { status: TaskStatus::Cancelled, finished_at: Some(now), updated_at: now, ..task.clone() },
-        };
+        let next = task.clone().with(|task| {
+            if task.state.claim.is_some() {
+                task.state.cancel_requested = true;
+            } else {
+                task.state.status = TaskStatus::Cancelled;
+                task.state.finished_at = Some(now);
+                task.state.updated_at = now;
+            }
+        });
         Ok(self.commit(change).await?.then_some(next))
     }
 }
@@ -105,7 +110,7 @@ fn cancelled(task: &Task, reason: &str, now: Timestamp) -> Change {
     let fields = [
         ("status", json!(TaskStatus::Cancelled)),
         ("error", json!(Failure::new(FailureClass::Cancelled, message))),
-        ("run_at", json!(task.run_at)),
+        ("run_at", json!(task.spec.run_at)),
         ("updated_at", json!(now)),
         ("finished_at", json!(now)),
         ("rank", Value::Null),
@@ -121,9 +126,9 @@ fn cancelled(task: &Task, reason: &str, now: Timestamp) -> Change {
 fn found(id: TaskId, payload: Map<String, Value>, zone: Zone, now: Timestamp) -> Found {
     if payload.contains_key(UNTOLD) {
         let reason = "its payload is nested deeper than the protocol of the store can tell";
-        let task = RawTask { id, payload: Map::new() }.salvage(zone, now);
         let status = payload.get("status").and_then(Value::as_str).and_then(|word| word.parse().ok());
-        let task = Task { status: status.unwrap_or(task.status), ..task };
+        let task = RawTask { id, payload: Map::new() }.salvage(zone, now);
+        let task = task.with(|task| task.state.status = status.unwrap_or(task.state.status));
         return Found { task, unreadable: Some(reason.to_owned()) };
     }
     let raw = RawTask { id, payload };
@@ -161,7 +166,7 @@ mod tests {
         ] {
             let Value::Object(payload) = payload else { unreachable!() };
             let found = found(TaskId::Number(7), payload, Zone::UTC, now);
-            assert_eq!(found.task.status, status, "{found:?}");
+            assert_eq!(found.task.state.status, status, "{found:?}");
             let reason = found.unreadable.expect("a reason");
             assert!(reason.contains(told), "{reason}");
         }

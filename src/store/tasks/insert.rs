@@ -58,7 +58,7 @@ impl Store {
         // Before a key is taken for a task that cannot be written.
         let mut payloads = Vec::with_capacity(tasks.len());
         for task in tasks {
-            let contested = ids == Ids::Chosen || task.unique_key.is_some();
+            let contested = ids == Ids::Chosen || task.spec.unique_key.is_some();
             payloads.push(codec::encode_new(task, contested.then_some(nonce.as_str()))?);
         }
         let places = self.places(tasks, clock::now()).await?;
@@ -68,9 +68,9 @@ impl Store {
             if !*write || !seen.insert(*id) {
                 continue;
             }
-            if !places.renamed.is_empty() && task.depends_on.iter().any(|id| places.renamed.contains_key(id)) {
+            if !places.renamed.is_empty() && task.spec.depends_on.iter().any(|id| places.renamed.contains_key(id)) {
                 let led = |id: &TaskId| places.renamed.get(id).unwrap_or(id).to_string();
-                payload.insert("depends_on".to_owned(), task.depends_on.iter().map(led).collect());
+                payload.insert("depends_on".to_owned(), task.spec.depends_on.iter().map(led).collect());
             }
             new.push((*id, Value::Object(payload)));
         }

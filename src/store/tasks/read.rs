@@ -275,7 +275,7 @@ impl Store {
         loop {
             let page = self.tasks(filter, READ_AT_ONCE, after.as_deref()).await?;
             for task in page.items {
-                *counts.entry(task.status).or_default() += 1;
+                *counts.entry(task.state.status).or_default() += 1;
             }
             after = page.next;
             if after.is_none() {

@@ -27,7 +27,7 @@ impl Store {
     /// allow the event, [`TransitionError::Store`] when the outcome is unknown.
     pub async fn transition(&self, task: &Task, event: &TaskEvent, now: Timestamp) -> Result<Task, TransitionError> {
         // Who changes a task that nobody holds is told apart by the time of the change, even within a millisecond.
-        let now = if task.claim.is_none() && now == task.updated_at { now.plus_millis(1) } else { now };
+        let now = if task.state.claim.is_none() && now == task.state.updated_at { now.plus_millis(1) } else { now };
         let next = task.apply(event, now)?;
         if *event == TaskEvent::Requeued {
             self.retake_key(task, now).await?;
@@ -68,7 +68,7 @@ fn change(task: &Task, next: &Task, event: &TaskEvent, mark: &str) -> Change {
         // A point that another client ended may still carry the claim of its last run, which would keep others from it.
         patch.extend(["claim", "owner"].map(|field| (field.to_owned(), Value::Null)));
     }
-    let (fence, proof) = match (&task.claim, event) {
+    let (fence, proof) = match (&task.state.claim, event) {
         (Some(claim), TaskEvent::CancelRequested) => {
             (Fence::Held(claim.token.clone()), Proof::CancelRequested(claim.token.clone()))
         }
@@ -80,7 +80,7 @@ fn change(task: &Task, next: &Task, event: &TaskEvent, mark: &str) -> Change {
             let fence = if puts_off { Fence::Undisturbed } else { Fence::Held };
             (fence(claim.token.clone()), Proof::Mark(format!("{}/{}", claim.token, event.name())))
         }
-        (None, _) => (Fence::Unchanged(task.status, task.updated_at), Proof::Mark(mark.to_owned())),
+        (None, _) => (Fence::Unchanged(task.state.status, task.state.updated_at), Proof::Mark(mark.to_owned())),
     };
     if let Proof::Mark(mark) = &proof {
         patch.insert(SETTLED_BY.to_owned(), json!(mark));
@@ -90,7 +90,7 @@ fn change(task: &Task, next: &Task, event: &TaskEvent, mark: &str) -> Change {
         patch.insert(NEEDS_MODEL.to_owned(), Value::Bool(true));
     }
     // What was refused as unreadable must be read anew: somebody may have corrected it, or it is refused again.
-    let was_invalid = task.error.as_ref().is_some_and(|error| error.class == FailureClass::Invalid);
+    let was_invalid = task.state.error.as_ref().is_some_and(|error| error.class == FailureClass::Invalid);
     if *event == TaskEvent::Requeued && was_invalid {
         patch.insert(ADMITTED.to_owned(), Value::Bool(false));
     }

@@ -119,8 +119,10 @@ impl Store {
         candidates.sort_by_key(|(rank, _)| *rank);
         let mut is_settled = true;
         for (_, key) in candidates {
-            let claimant =
-                Task { unique_key: Some(key.clone()), unique_for: UniqueFor::Forever, ..Task::new(task.id, "", now) };
+            let claimant = Task::new(task.id, "", now).with(|task| {
+                task.spec.unique_key = Some(key.clone());
+                task.spec.unique_for = UniqueFor::Forever;
+            });
             match self.take_key(&claimant, now).await? {
                 KeyOf::Itself => return Ok(Taken::Place(TreePlace { key: key.clone(), task: task.id })),
                 KeyOf::Other(_) => {}
@@ -188,7 +190,7 @@ impl Store {
             }
         }
         for task in self.tasks_by_id(&unread).await? {
-            found.insert(task.id, Standing { status: None, user: task.user });
+            found.insert(task.id, Standing { status: None, user: task.spec.user });
         }
         Ok(found)
     }
@@ -265,7 +267,7 @@ mod tests {
     fn no_task_has_the_key_of_a_place_as_its_unique_key() {
         let now = Timestamp::from_millis(0);
         for (root, number) in [(TaskId::Number(7), 0), (TaskId::fresh(), 9_999)] {
-            let task = Task { unique_key: Some(key_of(root, number)), ..Task::new(root, "a goal", now) };
+            let task = Task::new(root, "a goal", now).with(|task| task.spec.unique_key = Some(key_of(root, number)));
             let invalid = task.validate(&SpecLimits::STORED).expect_err("too long");
             assert!(invalid.0.iter().any(|fault| fault.field == "unique_key"), "{invalid}");
         }

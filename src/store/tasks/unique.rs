@@ -131,7 +131,7 @@ impl Store {
     pub(super) async fn places(&self, tasks: &[Task], now: Timestamp) -> Result<Places, StoreError> {
         let mut first_with: HashMap<&str, usize> = HashMap::new();
         for (index, task) in tasks.iter().enumerate() {
-            if let Some(key) = &task.unique_key {
+            if let Some(key) = &task.spec.unique_key {
                 first_with.entry(key).or_insert(index);
             }
         }
@@ -146,7 +146,7 @@ impl Store {
             settled.extend(self.settle(tasks, batch, now).await?);
         }
         for (index, task) in tasks.iter().enumerate() {
-            let Some(first) = task.unique_key.as_deref().and_then(|key| first_with.get(key)) else { continue };
+            let Some(first) = task.spec.unique_key.as_deref().and_then(|key| first_with.get(key)) else { continue };
             let (id, write) = match settled.get(first) {
                 Some(Place::Write(id)) => (*id, index == *first),
                 Some(Place::Taken(id)) => (*id, false),
@@ -167,7 +167,7 @@ impl Store {
     /// # Errors
     /// A failure of the store; calling again is safe.
     pub async fn take_key(&self, task: &Task, now: Timestamp) -> Result<KeyOf, StoreError> {
-        if task.unique_key.is_none() {
+        if task.spec.unique_key.is_none() {
             return Ok(KeyOf::Itself);
         }
         let settled = self.settle(std::slice::from_ref(task), &[0], now).await?;
@@ -187,21 +187,21 @@ impl Store {
         let mut settled = HashMap::new();
         let mut open: Vec<usize> = batch.to_vec();
         for _ in 0..TRIES {
-            let holds = self.holds(open.iter().filter_map(|index| tasks[*index].unique_key.as_deref())).await?;
+            let holds = self.holds(open.iter().filter_map(|index| tasks[*index].spec.unique_key.as_deref())).await?;
             let holders = self.holders(holds.values().map(|hold| hold.holder)).await?;
             let version = Uuid::new_v4().simple().to_string();
             let (mut fresh, mut replaced) = (Vec::new(), Vec::new());
             let mut proposed = HashSet::new();
             for index in &open {
                 let task = &tasks[*index];
-                let Some(key) = task.unique_key.as_deref() else { continue };
+                let Some(key) = task.spec.unique_key.as_deref() else { continue };
                 let id = point_of(key);
                 let Some(hold) = holds.get(&id) else {
                     fresh.push(new_key(key, task.id, &version, now));
                     proposed.insert(*index);
                     continue;
                 };
-                match judge(hold, holders.get(&hold.holder), task.unique_for, now) {
+                match judge(hold, holders.get(&hold.holder), task.spec.unique_for, now) {
                     Verdict::Settled(place) => {
                         settled.insert(*index, place);
                     }
@@ -221,9 +221,9 @@ impl Store {
             if open.is_empty() {
                 return Ok(settled);
             }
-            let after = self.holds(open.iter().filter_map(|index| tasks[*index].unique_key.as_deref())).await?;
+            let after = self.holds(open.iter().filter_map(|index| tasks[*index].spec.unique_key.as_deref())).await?;
             open.retain(|index| {
-                let key = tasks[*index].unique_key.as_deref().unwrap_or_default();
+                let key = tasks[*index].spec.unique_key.as_deref().unwrap_or_default();
                 match after.get(&point_of(key)) {
                     Some(hold) if hold.version == version => {
                         settled.insert(*index, Place::Write(hold.holder));
@@ -236,7 +236,7 @@ impl Store {
                 return Ok(settled);
             }
         }
-        let key = tasks[open[0]].unique_key.as_deref().unwrap_or_default();
+        let key = tasks[open[0]].spec.unique_key.as_deref().unwrap_or_default();
         Err(StoreError::Unavailable {
             url: self.inner.url.clone(),
             reason: format!("too many others insert tasks with the unique key {key:?} at this moment"),
@@ -273,7 +273,7 @@ impl Store {
     /// # Errors
     /// [`TransitionError::KeyTaken`] when another task that has not ended has the key.
     pub(super) async fn retake_key(&self, task: &Task, now: Timestamp) -> Result<(), TransitionError> {
-        let Some(key) = task.unique_key.as_deref().filter(|_| task.unique_for == UniqueFor::Alive) else {
+        let Some(key) = task.spec.unique_key.as_deref().filter(|_| task.spec.unique_for == UniqueFor::Alive) else {
             return Ok(());
         };
         let id = point_of(key);

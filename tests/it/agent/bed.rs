@@ -98,7 +98,7 @@ pub(crate) fn task(goal: &str) -> Task {
 
 pub(crate) fn planned(goal: &str, steps: &Value) -> Task {
     let plan: Plan = serde_json::from_value(json!({ "steps": steps })).expect("a plan");
-    Task { plan: Some(plan), ..task(goal) }
+    task(goal).with(|task| task.spec.plan = Some(plan))
 }
 
 pub(crate) fn success(answer: &str) -> Value {

@@ -40,11 +40,11 @@ async fn a_task_is_remembered_once_as_it_ended_last_and_not_while_it_will_be_tri
     let first = planned("feed the walrus", &passing);
     assert!(bed.run(&first).await.0.result.is_err());
     assert!(recalled().await.is_empty());
-    let last = Task { attempt: first.max_attempts - 1, ..first.clone() };
+    let last = first.clone().with(|task| task.state.attempt = first.spec.max_attempts - 1);
     assert!(bed.run(&last).await.0.result.is_err());
     let memories = recalled().await;
     assert!(memories.len() == 1 && !memories[0].memory.succeeded, "{memories:?}");
-    let mended = Task { plan: planned("", &json!([{"id": "x", "tool": "deliver"}])).plan, ..last };
+    let mended = last.with(|task| task.spec.plan = planned("", &json!([{"id": "x", "tool": "deliver"}])).spec.plan);
     assert!(bed.run(&mended).await.0.result.is_ok());
     let memories = recalled().await;
     assert!(memories.len() == 1 && memories[0].memory.succeeded, "{memories:?}");

@@ -38,7 +38,10 @@ async fn what_the_last_owner_of_the_folder_left_running_is_taken_up_at_once() {
     let plan = serde_json::from_value(calculation("2 + 3")["plan"].clone()).expect("a plan");
     // For an agent that is not here, so that only the claim below takes it.
     let agent = Some("elsewhere".to_owned());
-    let task = Task { agent, plan: Some(plan), ..Task::new(TaskId::fresh(), "add", now) };
+    let task = Task::new(TaskId::fresh(), "add", now).with(|task| {
+        task.spec.agent = agent;
+        task.spec.plan = Some(plan);
+    });
     app.store().insert(std::slice::from_ref(&task)).await.expect("inserted");
     let claim = Claim { token: "t".to_owned(), owner: "the-dead-one".to_owned() };
     let won = app.store().claim(&[task.id], &claim, now).await.expect("claimed");
@@ -51,8 +54,8 @@ async fn what_the_last_owner_of_the_folder_left_running_is_taken_up_at_once() {
 
     let app = App::start(config(folder.path(), &[], &settings)).await.expect("starts");
     let task = app.store().task(task.id).await.expect("answers").expect("is there");
-    assert_eq!(task.status, TaskStatus::Pending);
-    assert_eq!(task.crashes, 1);
+    assert_eq!(task.state.status, TaskStatus::Pending);
+    assert_eq!(task.state.crashes, 1);
     assert_eq!(std::fs::read_to_string(&file).expect("the owner's id").trim(), app.replica_id());
     app.shutdown().await.expect("stops");
 }

@@ -84,10 +84,11 @@ async fn a_circle_is_refused_by_name_before_anything_is_stored() {
 async fn a_circle_through_stored_tasks_is_found_wherever_it_closes() {
     let app = TestApp::start().await;
     let store = app.app.as_ref().expect("running").store().clone();
-    let waiting = |id: u64, on: u64| Task {
-        status: TaskStatus::Waiting,
-        depends_on: vec![TaskId::Number(on)],
-        ..Task::new(TaskId::Number(id), "long enough", clock::now())
+    let waiting = |id: u64, on: u64| {
+        Task::new(TaskId::Number(id), "long enough", clock::now()).with(|task| {
+            task.state.status = TaskStatus::Waiting;
+            task.spec.depends_on = vec![TaskId::Number(on)];
+        })
     };
     store.insert(&[waiting(1, 2), waiting(2, 3)]).await.expect("inserted");
     let body = json!({"goal": "long enough", "id": 3, "depends_on": ["1"]});
@@ -134,7 +135,10 @@ async fn the_children_of_a_task_are_listed_and_counted() {
 async fn who_waits_for_what_ended_elsewhere_is_found() {
     let world = World::new(&[("SCHEDULER__SWEEP", EVERY_SECOND)]).await;
     let first = sum("first");
-    let second = Task { status: TaskStatus::Waiting, depends_on: vec![first.id], ..sum("second") };
+    let second = sum("second").with(|task| {
+        task.state.status = TaskStatus::Waiting;
+        task.spec.depends_on = vec![first.id];
+    });
     world.store.insert(&[first.clone(), second.clone()]).await.expect("inserted");
     let one = world.runner("one").await;
     world.until(first.id, TaskStatus::Completed).await;
@@ -148,13 +152,18 @@ async fn who_waits_for_what_ended_elsewhere_is_found() {
 async fn the_last_dependency_sets_a_task_free_in_whichever_replica_it_ends() {
     let world = World::new(&[]).await;
     let there = World::over(world.config.clone()).await;
-    let held = |name: &str, agent: &str| Task {
-        agent: Some(agent.to_owned()),
-        ..planned(name, &json!([world.web.step("s1", &format!("held/{name}"))]))
+    let held = |name: &str, agent: &str| {
+        planned(name, &json!([world.web.step("s1", &format!("held/{name}"))]))
+            .with(|task| task.spec.agent = Some(agent.to_owned()))
     };
-    let after = |on: &[TaskId]| Task { status: TaskStatus::Waiting, depends_on: on.to_vec(), ..sum("after others") };
+    let after = |on: &[TaskId]| {
+        sum("after others").with(|task| {
+            task.state.status = TaskStatus::Waiting;
+            task.spec.depends_on = on.to_vec();
+        })
+    };
     // Blocked by the first look of a replica at all that wait, so that it tells of that look.
-    let sign = || Task { created_at: clock::now().plus_millis(-120_000), ..after(&[TaskId::fresh()]) };
+    let sign = || after(&[TaskId::fresh()]).with(|task| task.state.created_at = clock::now().plus_millis(-120_000));
     let (last, first) = (held("last", "two"), held("first", "one"));
     // Of those that are open, the last of the list is the one that is remembered.
     let (both, after_first) = (after(&[last.id, first.id]), after(&[first.id]));
@@ -169,7 +178,7 @@ async fn the_last_dependency_sets_a_task_free_in_whichever_replica_it_ends() {
     world.web.release("first");
     // Who moved this one on has looked at `both` as well.
     world.until(after_first.id, TaskStatus::Completed).await;
-    assert_eq!(world.task(both.id).await.status, TaskStatus::Waiting);
+    assert_eq!(world.task(both.id).await.state.status, TaskStatus::Waiting);
     world.web.release("last");
     world.until(both.id, TaskStatus::Completed).await;
     one.shutdown().await;

@@ -28,11 +28,10 @@ async fn until_completed(world: &World, wanted: u64) {
 async fn fan_in(count: usize) -> Duration {
     let world = World::new(&[("SCHEDULER__SWEEP", NEVER)]).await;
     let tasks: Vec<Task> = (0..count).map(|_| sum("a part")).collect();
-    let last = Task {
-        status: TaskStatus::Waiting,
-        depends_on: tasks.iter().map(|task| task.id).collect(),
-        ..sum("the whole")
-    };
+    let last = sum("the whole").with(|changed| {
+        changed.state.status = TaskStatus::Waiting;
+        changed.spec.depends_on = tasks.iter().map(|task| task.id).collect();
+    });
     world.insert(std::slice::from_ref(&last)).await;
     world.insert(&tasks).await;
     let began = Instant::now();
@@ -50,7 +49,7 @@ async fn chain(count: usize) -> Duration {
     for _ in 0..count {
         let mut task = sum("a link");
         if let Some(before) = tasks.last() {
-            (task.status, task.depends_on) = (TaskStatus::Waiting, vec![before.id]);
+            (task.state.status, task.spec.depends_on) = (TaskStatus::Waiting, vec![before.id]);
         }
         tasks.push(task);
     }
@@ -67,8 +66,14 @@ async fn chain(count: usize) -> Duration {
 async fn fan_out(count: usize) -> Duration {
     let world = World::new(&[("SCHEDULER__SWEEP", NEVER)]).await;
     let first = sum("first");
-    let tasks: Vec<Task> =
-        (0..count).map(|_| Task { status: TaskStatus::Waiting, depends_on: vec![first.id], ..sum("a part") }).collect();
+    let tasks: Vec<Task> = (0..count)
+        .map(|_| {
+            sum("a part").with(|task| {
+                task.state.status = TaskStatus::Waiting;
+                task.spec.depends_on = vec![first.id];
+            })
+        })
+        .collect();
     world.insert(&tasks).await;
     world.insert(std::slice::from_ref(&first)).await;
     let began = Instant::now();

@@ -42,19 +42,22 @@ fn keeping(value: &str) -> Value {
 
 /// A task with this plan, for this agent.
 fn of(agent: &str, goal: &str, steps: &Value) -> Task {
-    Task { agent: Some(agent.to_owned()), max_attempts: 1, ..planned(goal, steps) }
+    planned(goal, steps).with(|task| {
+        task.spec.agent = Some(agent.to_owned());
+        task.spec.max_attempts = 1;
+    })
 }
 
 /// The task that the only step of `parent` made, once that is done.
 async fn child_of(world: &World, parent: &Task) -> Task {
     let done = world.until(parent.id, TaskStatus::Completed).await;
-    let id = done.result.expect("a result")["output"]["task_id"].as_str().expect("an id").parse().expect("an id");
+    let id = done.state.result.expect("a result")["output"]["task_id"].as_str().expect("an id").parse().expect("an id");
     world.task(id).await
 }
 
 /// The reason why the only step of `parent` failed.
 async fn refusal(world: &World, parent: &Task) -> String {
-    world.until(parent.id, TaskStatus::Failed).await.error.expect("a failure").message
+    world.until(parent.id, TaskStatus::Failed).await.state.error.expect("a failure").message
 }
 
 /// A step as a model writes it.
@@ -95,7 +98,7 @@ async fn override_the_output_of_a_parent_stays_data_in_the_goal_of_its_child() {
     );
     world.insert(std::slice::from_ref(&parent)).await;
     let child = world.until(child_of(&world, &parent).await.id, TaskStatus::Completed).await;
-    assert_eq!(child.goal, format!("Read what it says: {ATTACK}"), "people see what it comes to");
+    assert_eq!(child.spec.goal, format!("Read what it says: {ATTACK}"), "people see what it comes to");
     let purposes: Vec<String> = model.requests().into_iter().map(|request| request.purpose).collect();
     assert_eq!(purposes, ["plan", "act", "answer"]);
     for request in model.requests() {
@@ -138,7 +141,7 @@ async fn misuse_a_child_is_given_no_tool_that_its_parent_may_not_use() {
     let told = refusal(&world, &planned).await;
     assert!(told.contains("unknown tool \"write_file\"; known are: calculate, create_task"), "{told}");
     let child = child_of(&world, &free).await;
-    assert_eq!(child.lineage.rights.tools, ["create_task", "calculate"]);
+    assert_eq!(child.spec.lineage.rights.tools, ["create_task", "calculate"]);
     world.until(child.id, TaskStatus::Completed).await;
     let acts: Vec<Value> =
         model.requests().into_iter().filter(|request| request.purpose == "act").map(|request| request.body).collect();
@@ -186,7 +189,7 @@ async fn escalation_a_task_names_no_agent_that_its_own_may_not_name() {
     );
     world.insert(std::slice::from_ref(&task)).await;
     let child = child_of(&world, &task).await;
-    assert_eq!(child.agent.as_deref(), Some("clerk"));
+    assert_eq!(child.spec.agent.as_deref(), Some("clerk"));
     let said = refusal(&world, &child).await;
     assert!(said.contains("agent \"root\"; it may for: clerk"), "{said}");
     runner.shutdown().await;
@@ -204,7 +207,7 @@ async fn escalation_a_point_gives_itself_no_rights_and_no_place_in_another_tree(
         &making(&json!({"goal": "a child", "plan": {"steps": [
         {"id": "c", "tool": "calculate", "arguments": {"expression": "1"}}]}})),
     );
-    parent.user = Some("ada".to_owned());
+    parent.spec.user = Some("ada".to_owned());
     world.insert(std::slice::from_ref(&parent)).await;
     let child = child_of(&world, &parent).await;
     let wide = json!({"tools": ["*"], "needs_approval": [], "delegates_to": ["*"]});
@@ -229,13 +232,13 @@ async fn escalation_a_point_gives_itself_no_rights_and_no_place_in_another_tree(
         .collect();
     let tasks = format!("{}tasks", world.config.store.prefix);
     client.upsert_points(UpsertPointsBuilder::new(tasks, points).wait(true)).await.expect("inserted");
-    assert_eq!(world.until(joins, TaskStatus::Completed).await.lineage.root, None, "it belongs to no other tree");
+    assert_eq!(world.until(joins, TaskStatus::Completed).await.spec.lineage.root, None, "it belongs to no other tree");
     for id in [escalates, narrowed] {
-        let failed = world.until(id, TaskStatus::Failed).await.error.expect("a failure");
+        let failed = world.until(id, TaskStatus::Failed).await.state.error.expect("a failure");
         assert!(failed.message.contains("unknown tool"), "{failed}");
     }
     assert_eq!(world.store.descendants(parent.id).await.expect("a number"), 1);
-    assert_eq!(world.task(child.id).await.lineage.root, Some(parent.id));
+    assert_eq!(world.task(child.id).await.spec.lineage.root, Some(parent.id));
     runner.shutdown().await;
 
     let app = TestApp::start().await;
@@ -325,15 +328,18 @@ async fn exfiltration_a_task_of_one_user_learns_nothing_of_the_tasks_of_another(
         assert_eq!(answers[0].replace('\\', "").matches(&wanted).count(), 2, "{}", answers[0]);
     }
     // Whoever wrote the point: it waits as for a task that is missing, and never sees what came of it.
-    let mallory = |goal: &str, id: &str, continues: bool| Task {
-        status: TaskStatus::Waiting,
-        depends_on: vec![id.parse().expect("an id")],
-        user: Some("mallory".to_owned()),
-        created_at: clock::now().plus_millis(-120_000),
-        on_dependency_failure: serde_json::from_value(json!(if continues { "continue" } else { "block" }))
-            .expect("one"),
-        max_attempts: 1,
-        ..planned(goal, &json!([{"id": "c", "tool": "calculate", "arguments": {"expression": reference(id)}}]))
+    let mallory = |goal: &str, id: &str, continues: bool| {
+        planned(goal, &json!([{"id": "c", "tool": "calculate", "arguments": {"expression": reference(id)}}])).with(
+            |task| {
+                task.state.status = TaskStatus::Waiting;
+                task.spec.depends_on = vec![id.parse().expect("an id")];
+                task.spec.user = Some("mallory".to_owned());
+                task.state.created_at = clock::now().plus_millis(-120_000);
+                task.spec.on_dependency_failure =
+                    serde_json::from_value(json!(if continues { "continue" } else { "block" })).expect("one");
+                task.spec.max_attempts = 1;
+            },
+        )
     };
     let blocked = [mallory("of hers", &secret, false), mallory("of none", &nowhere, false)];
     let reading = mallory("of hers all the same", &secret, true);
@@ -383,7 +389,10 @@ async fn recursion_a_tree_of_tasks_ends_within_its_budget_over_two_replicas() {
         ],
     )
     .await;
-    let root = Task { plan: None, max_attempts: 3, ..sum("multiply without end") };
+    let root = sum("multiply without end").with(|task| {
+        task.spec.plan = None;
+        task.spec.max_attempts = 3;
+    });
     // A task beside it, of another tree, is not disturbed.
     let other = sum("a task beside it");
     world.insert(&[root.clone(), other.clone()]).await;
@@ -392,7 +401,7 @@ async fn recursion_a_tree_of_tasks_ends_within_its_budget_over_two_replicas() {
     world.until(other.id, TaskStatus::Completed).await;
     let all = eventually("every task has ended", async || {
         let all = world.store.tasks(&TaskFilter::default(), 1_000, None).await.map_err(|error| error.to_string())?;
-        let open = all.items.iter().filter(|task| !task.status.is_terminal()).count();
+        let open = all.items.iter().filter(|task| !task.state.status.is_terminal()).count();
         if open == 0 { Ok(all.items) } else { Err(format!("{open} of {} are open", all.items.len())) }
     })
     .await;
@@ -405,7 +414,7 @@ async fn recursion_a_tree_of_tasks_ends_within_its_budget_over_two_replicas() {
     // Each run has one call in flight, from the look at the account until it has recorded what came of it.
     let made = model.requests().len();
     assert!((CALLS..=CALLS + RUNS).contains(&made), "{made} calls");
-    let stopped: Vec<_> = of_tree.iter().filter_map(|task| task.error.as_ref()).collect();
+    let stopped: Vec<_> = of_tree.iter().filter_map(|task| task.state.error.as_ref()).collect();
     let by_tree =
         stopped.iter().find(|failure| failure.budget == Some(BudgetLimit::Tree)).expect("a tree that is over");
     assert_eq!(by_tree.class, FailureClass::BudgetExceeded);
@@ -427,14 +436,14 @@ async fn recursion_the_places_of_a_tree_hold_for_tasks_without_a_model_in_any_nu
     let (one, two) = (world.runner_of("r1", agents()).await, world.runner_of("r2", agents()).await);
     let all = eventually("every task has ended", async || {
         let all = world.store.tasks(&TaskFilter::default(), 1_000, None).await.map_err(|error| error.to_string())?;
-        let open = all.items.iter().filter(|task| !task.status.is_terminal()).count();
+        let open = all.items.iter().filter(|task| !task.state.status.is_terminal()).count();
         if open == 0 { Ok(all.items) } else { Err(format!("{open} of {} are open", all.items.len())) }
     })
     .await;
     one.shutdown().await;
     two.shutdown().await;
     assert_eq!(all.len() as u64, TASKS, "no more, and no place is lost");
-    let refused = all.iter().filter_map(|task| task.error.as_ref()).map(|failure| failure.message.as_str());
+    let refused = all.iter().filter_map(|task| task.state.error.as_ref()).map(|failure| failure.message.as_str());
     let refused: Vec<&str> = refused.collect();
     assert!(refused.iter().any(|told| told.contains("as many as tree.max_tasks allows")), "{refused:?}");
 }
@@ -448,7 +457,7 @@ async fn approval_bypass_what_a_parent_needs_approval_for_its_child_does_too() {
     let asks_for_file = async |parent: &Task| {
         let child = child_of(&world, parent).await;
         let child = world.until(child.id, TaskStatus::AwaitingApproval).await;
-        match &child.approvals.first().expect("a question").subject {
+        match &child.state.approvals.first().expect("a question").subject {
             Subject::Call { tool, .. } => assert_eq!(tool, "write_file"),
             other @ Subject::Task => panic!("{other:?}"),
         }
@@ -458,7 +467,7 @@ async fn approval_bypass_what_a_parent_needs_approval_for_its_child_does_too() {
     let parent = of("boss", "have it written", &to_writer);
     world.insert(std::slice::from_ref(&parent)).await;
     let child = asks_for_file(&parent).await;
-    assert_eq!(child.lineage.rights.needs_approval, ["write_file"]);
+    assert_eq!(child.spec.lineage.rights.needs_approval, ["write_file"]);
     // The plan of the parent needs it.
     let mut steps = to_writer.clone();
     steps.as_array_mut().expect("steps").push(json!({"id": "own", "tool": "write_file", "approval": "required",
@@ -473,19 +482,19 @@ async fn approval_bypass_what_a_parent_needs_approval_for_its_child_does_too() {
     .await;
     world.until(child.id, TaskStatus::AwaitingApproval).await;
     // The parent was approved as a whole: what it makes was not.
-    let parent = Task {
-        status: TaskStatus::AwaitingApproval,
-        approvals: vec![],
-        ..of("writer", "have it kept", &making(&json!({"goal": "keep it", "plan": keeping("x")})))
-    };
+    let parent =
+        of("writer", "have it kept", &making(&json!({"goal": "keep it", "plan": keeping("x")}))).with(|task| {
+            task.state.status = TaskStatus::AwaitingApproval;
+            task.state.approvals = vec![];
+        });
     let asked = qron::domain::approval::Approval::of_task(&parent, &world.config.approvals, clock::now());
-    let parent = Task { approvals: vec![asked.clone()], ..parent };
+    let parent = parent.with(|task| task.state.approvals = vec![asked.clone()]);
     world.insert(std::slice::from_ref(&parent)).await;
     let ruling = Ruling { hashes: vec![asked.hash], by: Some("ada".into()), note: None };
     world.store.transition(&parent, &TaskEvent::Approved(ruling), clock::now()).await.expect("approved");
     world.wake();
     let child = child_of(&world, &parent).await;
-    assert_eq!((child.status, &child.approvals[0].subject), (TaskStatus::AwaitingApproval, &Subject::Task));
+    assert_eq!((child.state.status, &child.state.approvals[0].subject), (TaskStatus::AwaitingApproval, &Subject::Task));
     assert!(world.store.state("shared", "kept", clock::now()).await.expect("readable").is_none());
     runner.shutdown().await;
 }
@@ -513,8 +522,8 @@ async fn chaining_rights_narrow_from_one_generation_to_the_next() {
     let second = child_of(&world, &writes).await;
     let third = child_of(&world, &second).await;
     assert_eq!((third.root(), third.generation()), (writes.id, 2));
-    assert_eq!(third.lineage.rights.tools, ["create_task", "write_file"]);
-    assert_eq!(third.lineage.rights.needs_approval, ["set_state", "write_file"]);
+    assert_eq!(third.spec.lineage.rights.tools, ["create_task", "write_file"]);
+    assert_eq!(third.spec.lineage.rights.needs_approval, ["set_state", "write_file"]);
     world.until(third.id, TaskStatus::AwaitingApproval).await;
     // Neither the first nor the second alone could keep it from the third.
     for plan in [keeping("x"), json!({"steps": [{"id": "c", "tool": "calculate", "arguments": {"expression": "1"}}]})] {

@@ -12,7 +12,7 @@ use crate::support::eventually;
 use crate::support::world::{EVERY_SECOND, World, agent, planned, sum};
 
 fn of(key: &str, task: Task) -> Task {
-    Task { concurrency_key: Some(key.to_owned()), ..task }
+    task.with(|task| task.spec.concurrency_key = Some(key.to_owned()))
 }
 
 /// A configuration in which each concurrency key has `limit`.
@@ -41,14 +41,16 @@ async fn running(world: &World, key: &str) -> usize {
 async fn a_noisy_key_hides_no_other() {
     let world = World::new(&[]).await;
     let began = clock::now();
-    let noisy: Vec<Task> =
-        (0..3_000).map(|_| Task { run_at: began.plus_millis(-2), ..of("noisy", sum("one of many")) }).collect();
+    let noisy: Vec<Task> = (0..3_000)
+        .map(|_| of("noisy", sum("one of many")).with(|task| task.spec.run_at = began.plus_millis(-2)))
+        .collect();
     world.store.insert(&noisy).await.expect("inserted");
     // Later, and so behind all of them.
     let later = began.plus_millis(-1);
-    let quiet: Vec<Task> =
-        (0..3).map(|index| Task { run_at: later, ..of(&format!("quiet {index}"), sum("the only one")) }).collect();
-    let plain = Task { run_at: later, ..sum("without a key") };
+    let quiet: Vec<Task> = (0..3)
+        .map(|index| of(&format!("quiet {index}"), sum("the only one")).with(|task| task.spec.run_at = later))
+        .collect();
+    let plain = sum("without a key").with(|task| task.spec.run_at = later);
     world.store.insert(&quiet).await.expect("inserted");
     world.store.insert(std::slice::from_ref(&plain)).await.expect("inserted");
     let runner = world.runner_of("one", vec![agent("generalist", &[], 8)]).await;
@@ -74,11 +76,12 @@ async fn done(world: &World, key: &str) -> usize {
 async fn a_flood_of_tasks_without_a_key_hides_none_with_one() {
     let world = World::new(&[]).await;
     let began = clock::now();
-    let flood: Vec<Task> = (0..10_000).map(|_| Task { run_at: began.plus_millis(-2), ..sum("one of many") }).collect();
+    let flood: Vec<Task> =
+        (0..10_000).map(|_| sum("one of many").with(|task| task.spec.run_at = began.plus_millis(-2))).collect();
     world.store.insert(&flood).await.expect("inserted");
     let later = began.plus_millis(-1);
     let quiet: Vec<Task> = (0..40)
-        .map(|index| Task { run_at: later, ..of(&format!("quiet {}", index % 4), sum("one of a few")) })
+        .map(|index| of(&format!("quiet {}", index % 4), sum("one of a few")).with(|task| task.spec.run_at = later))
         .collect();
     world.store.insert(&quiet).await.expect("inserted");
     let runner = world.runner_of("one", vec![agent("generalist", &[], 8)]).await;
@@ -95,8 +98,9 @@ async fn a_flood_of_tasks_without_a_key_hides_none_with_one() {
 async fn a_noisy_key_before_ten_thousand_of_others_takes_its_turns_only() {
     let world = World::new(&[]).await;
     let now = clock::now();
-    let noisy: Vec<Task> =
-        (0..5_000).map(|_| Task { run_at: now.plus_millis(-60_000), ..of("noisy", sum("one of many")) }).collect();
+    let noisy: Vec<Task> = (0..5_000)
+        .map(|_| of("noisy", sum("one of many")).with(|task| task.spec.run_at = now.plus_millis(-60_000)))
+        .collect();
     let others: Vec<Task> = (0..10_000)
         .map(|index| match index % 10 {
             0 => sum("without a key"),
@@ -221,7 +225,12 @@ async fn an_account_of_starts_is_never_overdrawn() {
 async fn priority_is_a_head_start_and_starves_nobody() {
     let store = World::new(&[]).await.store;
     let now = clock::now();
-    let aged = |age_ms: i64, priority: u8| Task { run_at: now.plus_millis(-age_ms), priority, ..sum("x") };
+    let aged = |age_ms: i64, priority: u8| {
+        sum("x").with(|task| {
+            task.spec.run_at = now.plus_millis(-age_ms);
+            task.spec.priority = priority;
+        })
+    };
     let (old_and_idle, fresh_and_urgent, fresh) = (aged(11 * 60_000, 0), aged(0, 10), aged(0, 5));
     store.insert(&[fresh.clone(), fresh_and_urgent.clone(), old_and_idle.clone()]).await.expect("inserted");
     let due = store.due(now.plus_millis(1), 10, &qron::store::Closed::default()).await.expect("due");

@@ -38,12 +38,12 @@ async fn a_task_that_is_tried_again_stays_in_its_tree_and_goes_on_when_that_may_
         World::new(&[("MODEL__BASE_URL", &url), ("MODEL__API_KEY", "none"), ("TREE__MAX_MODEL_CALLS", "1")]).await;
     let runner = world.runner_of("r1", agents()).await;
     let make = json!([{"id": "make", "tool": "create_task", "arguments": {"goal": "calculate it"}}]);
-    let root = Task { user: Some("ada".into()), ..planned("make one", &make) };
+    let root = planned("make one", &make).with(|task| task.spec.user = Some("ada".into()));
     world.insert(std::slice::from_ref(&root)).await;
     let done = world.until(root.id, TaskStatus::Completed).await;
-    let id = done.result.expect("a result")["output"]["task_id"].as_str().expect("an id").parse().expect("an id");
+    let id = done.state.result.expect("a result")["output"]["task_id"].as_str().expect("an id").parse().expect("an id");
     let failed = world.until(id, TaskStatus::Failed).await;
-    let failure = failed.error.clone().expect("a failure");
+    let failure = failed.state.error.clone().expect("a failure");
     assert_eq!(failure.budget, Some(BudgetLimit::Tree), "{failure}");
     assert!(failure.message.contains("tree.max_model_calls of 1 (1 made)"), "{failure}");
     runner.shutdown().await;
@@ -53,7 +53,7 @@ async fn a_task_that_is_tried_again_stays_in_its_tree_and_goes_on_when_that_may_
         config.tools.tree.max_model_calls = limit;
         let task = world.task(id).await;
         let again = world.store.transition(&task, &TaskEvent::Requeued, clock::now()).await.expect("requeued");
-        assert_eq!((again.root(), again.lineage.rights.clone()), (root.id, failed.lineage.rights.clone()));
+        assert_eq!((again.root(), again.spec.lineage.rights.clone()), (root.id, failed.spec.lineage.rights.clone()));
         let runner = world.start(&format!("r{}", limit + 1), agents(), &config).await;
         world.wake();
         world.until(id, wanted).await;
@@ -87,10 +87,10 @@ async fn a_task_that_makes_none_is_in_no_tree_and_a_key_that_is_held_takes_no_pl
     steps.push(json!({"id": "own", "tool": "create_task", "arguments": own, "depends_on": names}));
     let second = planned("make some", &json!(steps));
     world.insert(std::slice::from_ref(&second)).await;
-    let result = world.until(second.id, TaskStatus::Completed).await.result.expect("a result");
+    let result = world.until(second.id, TaskStatus::Completed).await.state.result.expect("a result");
     assert!(names.iter().all(|name| result["steps"][name]["created"] == json!(false)), "{result}");
     assert_eq!(result["steps"]["own"]["created"], true);
-    assert_eq!(world.task(second.id).await.lineage, Lineage::default());
+    assert_eq!(world.task(second.id).await.spec.lineage, Lineage::default());
     assert_eq!(world.store.descendants(second.id).await.expect("a number"), 1);
     world.web.release("page");
     runner.shutdown().await;
@@ -101,7 +101,7 @@ async fn a_place_is_kept_for_its_task_and_given_back_or_passed_on() {
     let world = World::new(&[]).await;
     let (store, now, root) = (&world.store, clock::now(), TaskId::fresh());
     let lineage = Lineage { root: Some(root), generation: 1, ..Lineage::default() };
-    let task = || Task { lineage: lineage.clone(), ..Task::new(TaskId::fresh(), "one of a tree", now) };
+    let task = || Task::new(TaskId::fresh(), "one of a tree", now).with(|task| task.spec.lineage = lineage.clone());
     let (one, two, three) = (task(), task(), task());
     let taken = async |task: &Task| store.take_place(task, root, 2, now).await.expect("an answer");
     let place_of = async |task: &Task| match taken(task).await {
@@ -126,7 +126,9 @@ async fn a_place_is_kept_for_its_task_and_given_back_or_passed_on() {
 async fn no_unique_key_of_a_client_takes_a_place_or_forges_one() {
     let world = World::new(&[]).await;
     let (store, now, root) = (&world.store, clock::now(), TaskId::fresh());
-    let with = |key: String| Task { unique_key: Some(key), ..Task::new(TaskId::fresh(), "a task with a key", now) };
+    let with = |key: String| {
+        Task::new(TaskId::fresh(), "a task with a key", now).with(|task| task.spec.unique_key = Some(key))
+    };
     let tasks: Vec<Task> = (0..2).map(|number| with(format!("tree:{root}:{number}"))).collect();
     store.insert(&tasks).await.expect("inserted");
     store.insert(&[with(format!("place {:0>512} in the tree of {root}", 0))]).await.expect_err("too long for a key");
@@ -161,7 +163,7 @@ async fn a_run_in_a_tree_outlasts_a_store_that_is_away_and_loses_no_answer() {
     let world = World::over(config).await;
     let runner = world.runner_of("r1", agents()).await;
     let lineage = Lineage { root: Some(TaskId::fresh()), generation: 1, ..Lineage::default() };
-    let task = Task { lineage, ..Task::new(TaskId::fresh(), "calculate it", clock::now()) };
+    let task = Task::new(TaskId::fresh(), "calculate it", clock::now()).with(|task| task.spec.lineage = lineage);
     world.insert(std::slice::from_ref(&task)).await;
     let asked = async |wanted: usize| {
         let now = model.in_flight();

@@ -20,7 +20,10 @@ use crate::support::world::{EVERY_SECOND, World};
 
 fn keyed(key: &str, unique_for: UniqueFor) -> Task {
     let task = Task::new(TaskId::fresh(), "do it", clock::now());
-    Task { unique_key: Some(key.to_owned()), unique_for, ..task }
+    task.with(|task| {
+        task.spec.unique_key = Some(key.to_owned());
+        task.spec.unique_for = unique_for;
+    })
 }
 
 async fn insert(store: &Store, task: &Task) -> Inserted {
@@ -53,7 +56,7 @@ async fn a_key_is_free_again_when_its_task_has_ended() {
 #[tokio::test]
 async fn a_key_can_keep_others_out_for_a_period_or_for_ever() {
     let store = World::new(&[]).await.store;
-    let old = Task { created_at: clock::now().plus_millis(-61_000), ..keyed("p", UniqueFor::Seconds(60)) };
+    let old = keyed("p", UniqueFor::Seconds(60)).with(|task| task.state.created_at = clock::now().plus_millis(-61_000));
     assert!(insert(&store, &old).await.created);
     let young = keyed("p", UniqueFor::Seconds(60));
     assert!(insert(&store, &young).await.created, "the period of the first is over, although it is still pending");
@@ -132,7 +135,7 @@ async fn a_task_is_not_requeued_when_another_has_its_key() {
     let pending =
         store.transition(&failed, &TaskEvent::Requeued, clock::now()).await.expect("the key is still its own");
     assert!(!insert(&store, &second).await.created);
-    assert_eq!(pending.status, TaskStatus::Pending);
+    assert_eq!(pending.state.status, TaskStatus::Pending);
 
     let failed = end(&store, first.id, TaskEvent::Failed(failure)).await;
     // The requeue keeps the key for a minute, in case it was slow; a later insert takes it.
@@ -144,7 +147,7 @@ async fn a_task_is_not_requeued_when_another_has_its_key() {
     assert!(insert(&store, &heir).await.created);
     let error = store.transition(&cancelled, &TaskEvent::Requeued, clock::now()).await.expect_err("taken");
     assert!(matches!(error, TransitionError::KeyTaken { holder, .. } if holder == heir.id), "{error}");
-    assert_eq!(failed.status, TaskStatus::Failed);
+    assert_eq!(failed.state.status, TaskStatus::Failed);
 }
 
 #[tokio::test]
@@ -154,17 +157,16 @@ async fn a_list_reports_each_and_its_dependents_follow_where_a_key_leads() {
     insert(&store, &there).await;
     let (one, two) = (keyed("there", UniqueFor::Alive), keyed("new", UniqueFor::Alive));
     let plain = Task::new(TaskId::fresh(), "x", clock::now());
-    let waiting = Task {
-        status: TaskStatus::Waiting,
-        depends_on: vec![one.id, two.id],
-        ..Task::new(TaskId::fresh(), "y", clock::now())
-    };
+    let waiting = Task::new(TaskId::fresh(), "y", clock::now()).with(|task| {
+        task.state.status = TaskStatus::Waiting;
+        task.spec.depends_on = vec![one.id, two.id];
+    });
     let list = [one, two.clone(), keyed("new", UniqueFor::Alive), plain.clone(), waiting.clone()];
     let told = store.insert(&list).await.expect("inserted");
     let expected = [(there.id, false), (two.id, true), (two.id, false), (plain.id, true), (waiting.id, true)];
     assert_eq!(told.iter().map(|one| (one.id, one.created)).collect::<Vec<_>>(), expected);
     let stored = store.task(waiting.id).await.expect("readable").expect("there");
-    assert_eq!(stored.depends_on, [there.id, two.id]);
+    assert_eq!(stored.spec.depends_on, [there.id, two.id]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -230,11 +232,11 @@ async fn of_points_with_one_key_the_first_runs_and_the_others_name_it() {
     .await;
     for id in (1..=20).map(TaskId::Number).filter(|id| *id != first) {
         let task = world.task(id).await;
-        assert_eq!((task.status, task.goal.as_str()), (TaskStatus::Skipped, "fetch it"));
-        let reason = task.error.expect("a reason").message;
+        assert_eq!((task.state.status, task.spec.goal.as_str()), (TaskStatus::Skipped, "fetch it"));
+        let reason = task.state.error.expect("a reason").message;
         assert!(reason.contains(&format!("task {first} ")) && reason.contains("\"k\""), "{reason}");
-        assert_eq!(task.extra["theirs"], json!(7), "what is theirs stays");
-        assert!(task.finished_at.is_some());
+        assert_eq!(task.state.extra["theirs"], json!(7), "what is theirs stays");
+        assert!(task.state.finished_at.is_some());
     }
     // The key holds against the api, and a dependent of one that was skipped does not wait for ever.
     let told = insert(&world.store, &self::keyed("k", UniqueFor::Alive)).await;
@@ -262,7 +264,7 @@ async fn of_points_with_one_key_the_first_runs_and_the_others_name_it() {
         other => Err(format!("{other:?}")),
     })
     .await;
-    assert_eq!(world.task(TaskId::Number(42)).await.status, TaskStatus::Completed);
+    assert_eq!(world.task(TaskId::Number(42)).await.state.status, TaskStatus::Completed);
     one.shutdown().await;
     two.shutdown().await;
 }
@@ -282,6 +284,6 @@ async fn a_point_waits_while_it_is_open_who_has_its_key() {
     assert_eq!(store.take_key(&other, clock::now()).await.expect("an answer"), KeyOf::Unsettled);
     let later = clock::now().plus_millis(3_700_000);
     assert_eq!(store.take_key(&other, later).await.expect("an answer"), KeyOf::Itself);
-    let without = Task { unique_key: None, ..other };
+    let without = other.with(|task| task.spec.unique_key = None);
     assert_eq!(store.take_key(&without, later).await.expect("an answer"), KeyOf::Itself);
 }

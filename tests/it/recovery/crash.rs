@@ -56,8 +56,8 @@ async fn survive(count: usize, rounds: usize, capacity: usize, page_takes: Durat
 /// One recorded outcome, and no step again after it had been recorded.
 async fn examine(place: &Place, store: &Store, index: usize, task: &Task) {
     let done = store.task(task.id).await.expect("readable").expect("not lost");
-    assert_eq!((done.status, done.attempt), (TaskStatus::Completed, 0), "task {index}");
-    assert!(done.result.is_some() && done.error.is_none(), "task {index}");
+    assert_eq!((done.state.status, done.state.attempt), (TaskStatus::Completed, 0), "task {index}");
+    assert!(done.state.result.is_some() && done.state.error.is_none(), "task {index}");
     let attempts = store.attempts(task.id).await.expect("readable");
     let completed = attempts.iter().filter(|attempt| attempt.status == AttemptStatus::Completed).count();
     assert_eq!(completed, 1, "task {index}: {attempts:?}");

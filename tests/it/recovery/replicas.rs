@@ -17,7 +17,7 @@ async fn owners(store: &Store) -> Result<BTreeMap<String, BTreeSet<TaskId>>, Str
     let page = store.tasks(&filter, 1_000, None).await.map_err(|error| error.to_string())?;
     let mut owners: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for task in page.items {
-        let Some(claim) = task.claim else { continue };
+        let Some(claim) = task.state.claim else { continue };
         owners.entry(claim.owner).or_default().insert(task.id);
     }
     Ok(owners)
@@ -46,8 +46,8 @@ async fn the_tasks_of_a_killed_process_finish_on_the_other_and_none_is_claimed_b
     eventually("what the dead one had is completed", async || {
         for id in &left {
             let task = store.task(*id).await.map_err(|error| error.to_string())?.ok_or("gone")?;
-            if task.status != TaskStatus::Completed {
-                return Err(format!("{id} is {}", task.status));
+            if task.state.status != TaskStatus::Completed {
+                return Err(format!("{id} is {}", task.state.status));
             }
         }
         Ok(())
@@ -63,7 +63,7 @@ async fn the_tasks_of_a_killed_process_finish_on_the_other_and_none_is_claimed_b
         let attempts = store.attempts(task.id).await.expect("readable");
         let done = store.task(task.id).await.expect("readable").expect("there");
         if left.contains(&task.id) {
-            assert_eq!((done.crashes, done.attempt), (1, 0), "task {index}");
+            assert_eq!((done.state.crashes, done.state.attempt), (1, 0), "task {index}");
             continue;
         }
         assert_eq!(attempts.len(), 1, "task {index}: {attempts:?}");

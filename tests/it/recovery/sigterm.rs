@@ -23,8 +23,8 @@ async fn what_is_unfinished_when_it_is_told_to_stop_is_finished_by_the_next_star
     let mut released = 0;
     for task in &tasks {
         let task = store.task(task.id).await.expect("readable").expect("there");
-        assert_eq!((task.status, task.attempt, task.crashes), (TaskStatus::Pending, 0, 0));
-        released += task.releases;
+        assert_eq!((task.state.status, task.state.attempt, task.state.crashes), (TaskStatus::Pending, 0, 0));
+        released += task.state.releases;
     }
     assert_eq!(released, 4, "handed back once each, and nothing claimed after the signal");
     assert_eq!(place.web.count(), 4);
@@ -54,6 +54,6 @@ async fn a_second_signal_hands_back_at_once_what_the_first_lets_finish() {
     assert_eq!(qron.terminate().await.code(), Some(1));
     for task in &tasks {
         let task = store.task(task.id).await.expect("readable").expect("there");
-        assert_eq!((task.status, task.releases, task.crashes), (TaskStatus::Pending, 1, 0));
+        assert_eq!((task.state.status, task.state.releases, task.state.crashes), (TaskStatus::Pending, 1, 0));
     }
 }

@@ -110,7 +110,7 @@ impl Place {
             let plan = json!({"steps": [visit(index, "s1", &[]), sum, visit(index, "s3", &["s2"])]});
             let goal = format!("visit, calculate, visit {index}");
             let plan = Some(serde_json::from_value(plan).expect("a plan"));
-            Task { plan, ..Task::new(TaskId::fresh(), goal, clock::now()) }
+            Task::new(TaskId::fresh(), goal, clock::now()).with(|task| task.spec.plan = plan)
         };
         (0..count).map(task).collect()
     }

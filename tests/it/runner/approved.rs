@@ -15,8 +15,8 @@ const YEAR_MS: i64 = 365 * 86_400_000;
 /// A task that visits `path` once a person agreed.
 fn cautious(world: &World, path: &str) -> Task {
     let mut task = planned("visit a page", &json!([world.web.step("s1", path)]));
-    task.status = TaskStatus::AwaitingApproval;
-    task.approvals = vec![Approval::of_task(&task, &ApprovalPolicy { expire_s: 0 }, clock::now())];
+    task.state.status = TaskStatus::AwaitingApproval;
+    task.state.approvals = vec![Approval::of_task(&task, &ApprovalPolicy { expire_s: 0 }, clock::now())];
     task
 }
 
@@ -25,7 +25,7 @@ fn plan(world: &World, path: &str) -> Value {
 }
 
 fn question(task: &Task) -> String {
-    let open = task.approvals.iter().find(|approval| approval.is_open());
+    let open = task.state.approvals.iter().find(|approval| approval.is_open());
     open.unwrap_or_else(|| panic!("nothing is asked: {task:?}")).hash.clone()
 }
 
@@ -88,16 +88,16 @@ async fn approval_bypass_a_task_changed_after_the_decision_is_asked_anew_and_doe
     ];
     for (change, path) in cases {
         let first = if change.get("plan").is_some() { "open/before" } else { path };
-        let task = Task { run_at: clock::now().plus_millis(YEAR_MS), ..cautious(&world, first) };
+        let task = cautious(&world, first).with(|task| task.spec.run_at = clock::now().plus_millis(YEAR_MS));
         world.insert(std::slice::from_ref(&task)).await;
         let hash = question(&world.task(task.id).await);
         assert!(approve(&world, task.id, hash.clone()).await, "{change}");
-        assert_eq!(world.task(task.id).await.status, TaskStatus::Pending);
+        assert_eq!(world.task(task.id).await.state.status, TaskStatus::Pending);
         other.set(task.id, change.clone()).await;
         world.wake();
         let asking = world.until(task.id, TaskStatus::AwaitingApproval).await;
         assert_ne!(question(&asking), hash, "{change}");
-        assert_eq!(asking.approvals.len(), 1, "what was said before is no answer: {asking:?}");
+        assert_eq!(asking.state.approvals.len(), 1, "what was said before is no answer: {asking:?}");
         assert_eq!(world.web.visits(path), 0, "{change}");
         assert!(world.store.attempts(task.id).await.expect("readable").is_empty(), "it never ran: {change}");
         assert!(!approve(&world, task.id, hash).await, "{change}");

@@ -78,7 +78,7 @@ fn effect(world: &World, id: &str, path: &str) -> Value {
 async fn until_completed(world: &World, id: TaskId) {
     eventually(&format!("{id} is completed"), async || {
         let found = world.store.find(id).await.expect("readable").expect("there");
-        let done = found.task.status == TaskStatus::Completed && found.unreadable.is_none();
+        let done = found.task.state.status == TaskStatus::Completed && found.unreadable.is_none();
         if done { Ok(()) } else { Err(format!("{found:?}")) }
     })
     .await;
@@ -110,7 +110,7 @@ async fn a_pending_task_whose_fields_another_client_changed_runs() {
         json!({"rank": "first", "run_at": now.as_millis() - 1}),
     ];
     let tasks: Vec<Task> =
-        changes.iter().map(|_| Task { run_at: now.plus_millis(YEAR_MS), ..sum("sometime") }).collect();
+        changes.iter().map(|_| sum("sometime").with(|task| task.spec.run_at = now.plus_millis(YEAR_MS))).collect();
     world.insert(&tasks).await;
     for (task, change) in tasks.iter().zip(changes) {
         other.set(task.id, change).await;
@@ -126,10 +126,15 @@ async fn a_pending_task_whose_fields_another_client_changed_runs() {
 async fn what_another_client_made_unreadable_is_in_the_dead_letters_with_the_reason() {
     let world = World::new(&[("SCHEDULER__SWEEP", EVERY_SECOND)]).await;
     let other = Other::of(&world);
-    let later = Task { run_at: clock::now().plus_millis(YEAR_MS), ..sum("later") };
+    let later = sum("later").with(|task| task.spec.run_at = clock::now().plus_millis(YEAR_MS));
     let first = later.clone();
-    let waiting = || Task { status: TaskStatus::Waiting, depends_on: vec![later.id], ..sum("waits") };
-    let pending = || Task { run_at: later.run_at, ..sum("sometime") };
+    let waiting = || {
+        sum("waits").with(|task| {
+            task.state.status = TaskStatus::Waiting;
+            task.spec.depends_on = vec![later.id];
+        })
+    };
+    let pending = || sum("sometime").with(|task| task.spec.run_at = later.spec.run_at);
     let cases = [
         (waiting(), json!({"timeout_s": "soon"}), "timeout_s"),
         (waiting(), json!({"plan": 7}), "plan"),
@@ -138,7 +143,7 @@ async fn what_another_client_made_unreadable_is_in_the_dead_letters_with_the_rea
         (pending(), json!({"run_at": [1, 2]}), "run_at"),
         (pending(), json!({"goal": 7, "run_at": 5}), "goal"),
         (
-            Task { status: TaskStatus::AwaitingApproval, ..pending() },
+            pending().with(|task| task.state.status = TaskStatus::AwaitingApproval),
             json!({"context": "text", "approvals": 3}),
             "context",
         ),
@@ -181,7 +186,7 @@ async fn a_finished_task_that_is_made_pending_runs_again_and_keeps_its_history()
     assert_eq!(ended, [AttemptStatus::Completed; 2]);
     assert!(attempts.iter().all(|attempt| attempt.result.is_some()), "{attempts:?}");
     let copied = world.until(copy, TaskStatus::Completed).await;
-    assert!(copied.result.expect("a result").to_string().contains("42"));
+    assert!(copied.state.result.expect("a result").to_string().contains("42"));
     assert_eq!(world.store.attempts(copy).await.expect("readable").len(), 1);
     runner.shutdown().await;
 }
@@ -274,7 +279,7 @@ async fn a_task_that_is_written_again_while_its_first_call_to_the_model_hangs_ru
     for number in (1..).take(points.len()) {
         let id = TaskId::Number(number);
         let done = world.until(id, TaskStatus::Completed).await;
-        assert_eq!(done.earlier_runs(), 0);
+        assert_eq!(done.state.earlier_runs(), 0);
         let attempts = world.store.attempts(id).await.expect("readable");
         let ended: Vec<AttemptStatus> = attempts.iter().map(|attempt| attempt.status).collect();
         assert_eq!(ended, [AttemptStatus::Completed], "{attempts:?}");
@@ -304,7 +309,7 @@ async fn a_run_whose_task_was_written_anew_with_another_goal_stops_before_its_ne
     world.web.until_visited("held/first", 2).await;
     world.web.release("first");
     let done = world.until(id, TaskStatus::Completed).await;
-    assert_eq!(done.goal, "the second goal");
+    assert_eq!(done.spec.goal, "the second goal");
     eventually("the first run is lost", async || {
         let attempts = world.store.attempts(id).await.expect("readable");
         let ended: Vec<AttemptStatus> = attempts.iter().map(|attempt| attempt.status).collect();

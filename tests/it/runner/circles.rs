@@ -20,8 +20,8 @@ fn needs(id: u64, on: &[u64], more: &Value) -> (TaskId, Value) {
 async fn refused(world: &World, id: u64) -> String {
     eventually(&format!("task {id} has ended"), async || {
         let found = world.store.find(TaskId::Number(id)).await.expect("readable").expect("there");
-        match found.task.status {
-            TaskStatus::Blocked | TaskStatus::Failed => Ok(found.task.error.expect("a reason").message),
+        match found.task.state.status {
+            TaskStatus::Blocked | TaskStatus::Failed => Ok(found.task.state.error.expect("a reason").message),
             status => Err(status.to_string()),
         }
     })

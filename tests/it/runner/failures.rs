@@ -13,23 +13,24 @@ use crate::support::world::{World, planned, sum};
 async fn a_failure_that_passes_is_tried_again_after_a_delay() {
     let world = World::new(&[]).await;
     let runner = world.runner("r1").await;
-    let task = Task { max_attempts: 50, ..planned("fetch", &json!([world.web.step("s1", "failing/page")])) };
+    let task =
+        planned("fetch", &json!([world.web.step("s1", "failing/page")])).with(|task| task.spec.max_attempts = 50);
     world.insert(std::slice::from_ref(&task)).await;
     // The agent has its own tries within an attempt, so visits do not tell.
     eventually("an attempt has failed", async || {
         let task = world.task(task.id).await;
-        if task.attempt >= 1 { Ok(()) } else { Err(task.status.to_string()) }
+        if task.state.attempt >= 1 { Ok(()) } else { Err(task.state.status.to_string()) }
     })
     .await;
     world.web.release("page");
     let done = world.until(task.id, TaskStatus::Completed).await;
-    assert!(done.attempt >= 1, "failed attempts are charged");
-    assert!(done.error.is_none());
+    assert!(done.state.attempt >= 1, "failed attempts are charged");
+    assert!(done.state.error.is_none());
     runner.shutdown().await;
     let attempts = world.store.attempts(task.id).await.expect("readable");
     let first = attempts[0].failure.as_ref().expect("the first attempt failed");
     assert_eq!(first.class, FailureClass::Transient);
-    assert_eq!(attempts.len(), done.attempt as usize + 1);
+    assert_eq!(attempts.len(), done.state.attempt as usize + 1);
     assert!(world.history(task.id).await.contains(&"retry_scheduled".to_owned()));
 }
 
@@ -37,14 +38,13 @@ async fn a_failure_that_passes_is_tried_again_after_a_delay() {
 async fn an_exhausted_task_is_a_dead_letter_with_all_its_failures() {
     let world = World::new(&[]).await;
     let runner = world.runner("r1").await;
-    let task = Task {
-        max_attempts: 3,
-        extra: serde_json::from_value(json!({"colour": "red"})).expect("a map"),
-        ..planned("fetch", &json!([world.web.step("s1", "failing/page")]))
-    };
+    let task = planned("fetch", &json!([world.web.step("s1", "failing/page")])).with(|task| {
+        task.spec.max_attempts = 3;
+        task.state.extra = serde_json::from_value(json!({"colour": "red"})).expect("a map");
+    });
     world.insert(std::slice::from_ref(&task)).await;
     let failed = world.until(task.id, TaskStatus::Failed).await;
-    assert_eq!(failed.attempt, 3);
+    assert_eq!(failed.state.attempt, 3);
     let letter = world.store.dead_letter(task.id).await.expect("readable").expect("a dead letter");
     assert_eq!((letter.attempts, letter.earlier_failures.len()), (3, 2));
     assert_eq!(letter.failure.class, FailureClass::Transient);
@@ -63,27 +63,30 @@ async fn what_can_never_work_is_not_tried_again() {
     let no_model = Task::new(qron::domain::id::TaskId::fresh(), "needs a model", clock::now());
     world.insert(&[task.clone(), no_model.clone()]).await;
     let failed = world.until(task.id, TaskStatus::Failed).await;
-    assert_eq!(failed.attempt, 1);
+    assert_eq!(failed.state.attempt, 1);
     let letter = world.store.dead_letter(task.id).await.expect("readable").expect("a dead letter");
     assert!(letter.failure.message.contains("no_such_tool"), "{}", letter.failure);
     assert_eq!(letter.failure.class, FailureClass::Invalid);
     runner.shutdown().await;
     let waiting = world.task(no_model.id).await;
-    assert_eq!((waiting.status, waiting.attempt), (TaskStatus::Pending, 0), "another replica may have a model");
+    assert_eq!(
+        (waiting.state.status, waiting.state.attempt),
+        (TaskStatus::Pending, 0),
+        "another replica may have a model"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_takes_longer_than_its_limit_is_stopped() {
     let world = World::new(&[]).await;
     let runner = world.runner("r1").await;
-    let task = Task {
-        timeout_s: 1,
-        max_attempts: 1,
-        ..planned("wait for ever", &json!([world.web.step("s1", "held/never")]))
-    };
+    let task = planned("wait for ever", &json!([world.web.step("s1", "held/never")])).with(|task| {
+        task.spec.timeout_s = 1;
+        task.spec.max_attempts = 1;
+    });
     world.insert(std::slice::from_ref(&task)).await;
     let failed = world.until(task.id, TaskStatus::Failed).await;
-    assert_eq!(failed.error.expect("a reason").class, FailureClass::Timeout);
+    assert_eq!(failed.state.error.expect("a reason").class, FailureClass::Timeout);
     let neighbour = sum("not disturbed");
     world.insert(std::slice::from_ref(&neighbour)).await;
     world.until(neighbour.id, TaskStatus::Completed).await;
@@ -94,7 +97,7 @@ async fn a_task_that_takes_longer_than_its_limit_is_stopped() {
 async fn the_dead_letter_of_an_earlier_life_goes_when_the_task_completes() {
     let world = World::new(&[]).await;
     let runner = world.runner("r1").await;
-    let task = Task { max_attempts: 1, ..planned("fetch", &json!([world.web.step("s1", "failing/page")])) };
+    let task = planned("fetch", &json!([world.web.step("s1", "failing/page")])).with(|task| task.spec.max_attempts = 1);
     world.insert(std::slice::from_ref(&task)).await;
     let failed = world.until(task.id, TaskStatus::Failed).await;
     assert!(world.store.dead_letter(task.id).await.expect("readable").is_some());
@@ -119,7 +122,7 @@ async fn a_run_whose_claim_was_lost_records_nothing_on_the_task() {
     world.store.transition(&running, &TaskEvent::Failed(failure.clone()), clock::now()).await.expect("settled");
     let letter = DeadLetter {
         task_id: task.id,
-        goal: task.goal.clone(),
+        goal: task.spec.goal.clone(),
         agent: None,
         failure,
         attempts: 1,
@@ -139,6 +142,6 @@ async fn a_run_whose_claim_was_lost_records_nothing_on_the_task() {
     .await;
     runner.shutdown().await;
     let after = world.task(task.id).await;
-    assert_eq!((after.status, after.result), (TaskStatus::Failed, None));
+    assert_eq!((after.state.status, after.state.result), (TaskStatus::Failed, None));
     assert_eq!(world.store.dead_letter(task.id).await.expect("readable"), Some(letter));
 }

@@ -55,7 +55,7 @@ async fn points_of_any_client_are_carried_out_and_keep_what_is_theirs() {
         .await;
     for id in [1, 2] {
         let done = world.until(TaskId::Number(id), TaskStatus::Completed).await;
-        assert!(done.result.expect("a result").to_string().contains("3628800"));
+        assert!(done.state.result.expect("a result").to_string().contains("3628800"));
     }
     let payload = foreigner.payload(2).await;
     assert_eq!(payload["ticket"], json!({"number": 7}));

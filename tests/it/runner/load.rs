@@ -82,7 +82,8 @@ async fn a_backlog_of_model_calls_takes_hardly_longer_than_it_must() {
     let latency = u64::try_from(LATENCY.as_millis()).expect("small");
     let model = ScriptedModel::start(script.latency_ms(latency).without_bodies()).await.expect("a model");
     let world = World::new(&[("MODEL__BASE_URL", &model.base_url()), ("MODEL__API_KEY", "none")]).await;
-    let tasks: Vec<Task> = (0..TASKS).map(|_| Task { plan: None, ..sum("what is the factorial of ten") }).collect();
+    let tasks: Vec<Task> =
+        (0..TASKS).map(|_| sum("what is the factorial of ten").with(|task| task.spec.plan = None)).collect();
     let runner = world.runner_of("r1", vec![agent("a", &[], CAPACITY)]).await;
     let Race { multiple, used } = race(&world, &runner, &tasks, 2).await;
     runner.shutdown().await;
@@ -136,7 +137,8 @@ async fn five_thousand_tasks_wait_for_a_slow_model_and_no_heartbeat_is_late() {
     let model = ScriptedModel::start(slow).await.expect("a model");
     let settings = [("MODEL__BASE_URL", model.base_url()), ("MODEL__API_KEY", "none".to_owned())];
     let world = World::new(&settings.each_ref().map(|(key, value)| (*key, value.as_str()))).await;
-    let tasks: Vec<Task> = (0..WAITING).map(|_| Task { plan: None, ..sum("wait for a slow model") }).collect();
+    let tasks: Vec<Task> =
+        (0..WAITING).map(|_| sum("wait for a slow model").with(|task| task.spec.plan = None)).collect();
     let runner = world.runner_of("r1", vec![agent("a", &[], WAITING)]).await;
     let (mut peak, mut late) = (0, 0);
     world.insert(&tasks).await;

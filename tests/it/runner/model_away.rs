@@ -47,7 +47,11 @@ fn thinking(goal: &str) -> Task {
 async fn until_postponed(world: &World, id: TaskId) -> Task {
     eventually("the task waits for its model", async || {
         let task = world.task(id).await;
-        if task.postponed.is_some() { Ok(task) } else { Err(format!("{} ({:?})", task.status, task.error)) }
+        if task.state.postponed.is_some() {
+            Ok(task)
+        } else {
+            Err(format!("{} ({:?})", task.state.status, task.state.error))
+        }
     })
     .await
 }
@@ -67,7 +71,14 @@ async fn outage_of(away: Duration, settings: &[(&str, &str)], patience: Duration
     let url = format!("{}/v1", proxy.url);
     let world = World::new(&[&[("MODEL__BASE_URL", url.as_str())], settings].concat()).await;
     let tasks: Vec<Task> = (0..TASKS).map(|_| thinking("fine")).collect();
-    let poison: Vec<Task> = (0..6).map(|_| Task { max_attempts: 1, priority: 10, ..thinking("poison") }).collect();
+    let poison: Vec<Task> = (0..6)
+        .map(|_| {
+            thinking("poison").with(|task| {
+                task.spec.max_attempts = 1;
+                task.spec.priority = 10;
+            })
+        })
+        .collect();
     let all: Vec<Task> = poison.iter().chain(&tasks).cloned().collect();
     world.insert(&all).await;
     let runner = world.runner_of("r1", vec![agent("a", &[], 100)]).await;
@@ -80,7 +91,8 @@ async fn outage_of(away: Duration, settings: &[(&str, &str)], patience: Duration
     assert_eq!(world.store.dead_letter_count().await.expect("readable"), 0);
     let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
     let waiting = world.store.tasks_by_id(&ids).await.expect("readable");
-    let postponed = waiting.iter().filter_map(|task| task.postponed.as_ref()).map(|postponed| postponed.times).sum();
+    let postponed =
+        waiting.iter().filter_map(|task| task.state.postponed.as_ref()).map(|postponed| postponed.times).sum();
 
     let back = Instant::now();
     proxy.set_up(true);
@@ -91,7 +103,10 @@ async fn outage_of(away: Duration, settings: &[(&str, &str)], patience: Duration
     let recovered_after = back.elapsed();
     let done = world.store.tasks_by_id(&ids).await.expect("readable");
     assert_eq!(done.len(), TASKS);
-    assert!(done.iter().all(|task| task.attempt == 0 && task.postponed.is_none()), "an attempt was charged");
+    assert!(
+        done.iter().all(|task| task.state.attempt == 0 && task.state.postponed.is_none()),
+        "an attempt was charged"
+    );
     for task in &poison {
         world.until(task.id, TaskStatus::Failed).await;
     }
@@ -132,8 +147,8 @@ async fn work_with_a_plan_goes_on_and_nothing_else_is_claimed_while_the_model_is
     world.insert(&first).await;
     for task in &first {
         let waiting = until_postponed(&world, task.id).await;
-        assert_eq!((waiting.status, waiting.attempt), (TaskStatus::Pending, 0));
-        let cause = waiting.postponed.expect("it waits").cause;
+        assert_eq!((waiting.state.status, waiting.state.attempt), (TaskStatus::Pending, 0));
+        let cause = waiting.state.postponed.expect("it waits").cause;
         assert_eq!(cause.class, FailureClass::Unavailable);
         assert!(cause.message.contains("the model endpoint"), "the first failure is told: {cause}");
         let attempts = world.store.attempts(task.id).await.expect("readable");
@@ -143,7 +158,7 @@ async fn work_with_a_plan_goes_on_and_nothing_else_is_claimed_while_the_model_is
     world.insert(&[later.clone(), planned.clone()]).await;
     world.until(planned.id, TaskStatus::Completed).await;
     let left = world.task(later.id).await;
-    assert_eq!((left.status, left.earlier_runs()), (TaskStatus::Pending, 0), "it was never claimed");
+    assert_eq!((left.state.status, left.state.earlier_runs()), (TaskStatus::Pending, 0), "it was never claimed");
     let (wait, next) = runner.waits_for_model(&left, qron::clock::now()).expect("it says why it waits");
     let text = wait.describe(next);
     assert!(text.starts_with("has waited for model \"gpt-5-mini\" since ") && text.contains(", next try "), "{text}");
@@ -165,7 +180,7 @@ async fn done_steps_stay_done_when_the_model_goes_away_in_between() {
     until_postponed(&world, task.id).await;
     proxy.set_up(true);
     let done = world.until(task.id, TaskStatus::Completed).await;
-    assert_eq!((done.attempt, world.web.visits("open/once")), (0, 1));
+    assert_eq!((done.state.attempt, world.web.visits("open/once")), (0, 1));
     assert!(world.history(task.id).await.contains(&"postponed".to_owned()));
     runner.shutdown().await;
 }
@@ -184,7 +199,7 @@ async fn who_has_waited_longer_than_the_patience_fails_with_the_first_cause() {
     for part in ["model.patience_s of 2 s", "first cause: model \"gpt-5-mini\": "] {
         assert!(letter.failure.message.contains(part), "{}", letter.failure);
     }
-    assert_eq!(failed.error, Some(letter.failure));
+    assert_eq!(failed.state.error, Some(letter.failure));
     runner.shutdown().await;
 }
 
@@ -194,22 +209,26 @@ async fn a_goal_that_the_model_always_fails_for_ends_in_the_dead_letters_and_the
     let (_model, proxy) = model().await;
     let world = world(&proxy, &[]).await;
     let runner = world.runner_of("r1", vec![agent("a", &[], 10)]).await;
-    let bad = ["crashing", "cutting"].map(|goal| Task { max_attempts: 2, ..thinking(goal) });
+    let bad = ["crashing", "cutting"].map(|goal| thinking(goal).with(|task| task.spec.max_attempts = 2));
     world.insert(&bad).await;
     let mut fine = 0;
     let failed = eventually("they have failed", async || {
         let healthy = thinking("fine");
         world.insert(std::slice::from_ref(&healthy)).await;
         let done = world.until(healthy.id, TaskStatus::Completed).await;
-        assert_eq!((done.attempt, done.earlier_runs()), (0, 0), "no healthy task notices");
+        assert_eq!((done.state.attempt, done.state.earlier_runs()), (0, 0), "no healthy task notices");
         fine += 1;
         let tasks = world.store.tasks_by_id(&bad.each_ref().map(|task| task.id)).await.expect("readable");
-        let states: Vec<_> = tasks.iter().map(|task| (task.status, task.attempt)).collect();
-        if tasks.iter().all(|task| task.status == TaskStatus::Failed) { Ok(tasks) } else { Err(format!("{states:?}")) }
+        let states: Vec<_> = tasks.iter().map(|task| (task.state.status, task.state.attempt)).collect();
+        if tasks.iter().all(|task| task.state.status == TaskStatus::Failed) {
+            Ok(tasks)
+        } else {
+            Err(format!("{states:?}"))
+        }
     })
     .await;
     for task in failed {
-        assert_eq!(task.attempt, 2, "{}", task.goal);
+        assert_eq!(task.state.attempt, 2, "{}", task.spec.goal);
         let letter = world.store.dead_letter(task.id).await.expect("readable").expect("a dead letter");
         assert_eq!(letter.failure.class, FailureClass::Transient, "{}", letter.failure);
     }
@@ -233,11 +252,11 @@ async fn a_replica_without_a_model_leaves_tasks_that_need_one_to_others() {
     })
     .await;
     let left = with.task(needy.id).await;
-    assert_eq!((left.status, left.earlier_runs()), (TaskStatus::Pending, 0), "it is not touched");
+    assert_eq!((left.state.status, left.state.earlier_runs()), (TaskStatus::Pending, 0), "it is not touched");
     let (wait, next) = alone.waits_for_model(&left, qron::clock::now()).expect("it says why it waits");
     assert!(wait.describe(next).contains("no model is configured"), "{}", wait.describe(next));
     let other = with.runner_of("one", vec![agent("a", &[], 10)]).await;
-    assert_eq!(with.until(needy.id, TaskStatus::Completed).await.attempt, 0);
+    assert_eq!(with.until(needy.id, TaskStatus::Completed).await.state.attempt, 0);
     alone.shutdown().await;
     other.shutdown().await;
 }
@@ -257,7 +276,7 @@ async fn a_task_without_the_mark_gets_it_when_it_is_put_off() {
     client.delete_payload(unmarked).await.expect("written");
     let runner = world.runner_of("none", vec![agent("a", &[], 10)]).await;
     let waiting = until_postponed(&world, task.id).await;
-    assert_eq!((waiting.status, waiting.attempt), (TaskStatus::Pending, 0));
-    assert_eq!(world.store.due_for_model(waiting.run_at, None).await.expect("readable"), 1);
+    assert_eq!((waiting.state.status, waiting.state.attempt), (TaskStatus::Pending, 0));
+    assert_eq!(world.store.due_for_model(waiting.spec.run_at, None).await.expect("readable"), 1);
     runner.shutdown().await;
 }

@@ -45,7 +45,12 @@ async fn every_fault_of_a_model_ends_in_its_class_and_disturbs_no_other_task() {
     ])
     .await;
 
-    let task_for = |goal: &str| Task { plan: None, max_attempts: 1, ..sum(goal) };
+    let task_for = |goal: &str| {
+        sum(goal).with(|task| {
+            task.spec.plan = None;
+            task.spec.max_attempts = 1;
+        })
+    };
     let ill: Vec<Task> = faults.iter().map(|(goal, ..)| task_for(goal)).collect();
     let waiting: Vec<Task> = outages.iter().map(|(goal, _)| task_for(goal)).collect();
     let healthy: Vec<Task> = (0..HEALTHY).map(|_| task_for("fine")).collect();
@@ -53,7 +58,7 @@ async fn every_fault_of_a_model_ends_in_its_class_and_disturbs_no_other_task() {
     world.insert(&tasks).await;
     let runner = world.runner_of("r1", vec![agent("a", &[], tasks.len())]).await;
     for task in &healthy {
-        assert_eq!(world.until(task.id, TaskStatus::Completed).await.attempt, 0);
+        assert_eq!(world.until(task.id, TaskStatus::Completed).await.state.attempt, 0);
     }
     for (task, (goal, _, class)) in ill.iter().zip(&faults) {
         // That the model answers others shows whose fault the failures of some are.
@@ -62,18 +67,22 @@ async fn every_fault_of_a_model_ends_in_its_class_and_disturbs_no_other_task() {
             world.insert(std::slice::from_ref(&other)).await;
             world.until(other.id, TaskStatus::Completed).await;
             let task = world.task(task.id).await;
-            if task.status == TaskStatus::Failed { Ok(task) } else { Err(format!("{:?}", task.postponed)) }
+            if task.state.status == TaskStatus::Failed { Ok(task) } else { Err(format!("{:?}", task.state.postponed)) }
         })
         .await;
-        assert_eq!(task.error.map(|failure| failure.class), Some(*class), "{goal}");
+        assert_eq!(task.state.error.map(|failure| failure.class), Some(*class), "{goal}");
     }
     for (task, (goal, _)) in waiting.iter().zip(&outages) {
         let task = eventually(&format!("{goal} waits for the model"), async || {
             let task = world.task(task.id).await;
-            if task.postponed.is_some() { Ok(task) } else { Err(format!("{} ({:?})", task.status, task.error)) }
+            if task.state.postponed.is_some() {
+                Ok(task)
+            } else {
+                Err(format!("{} ({:?})", task.state.status, task.state.error))
+            }
         })
         .await;
-        assert_eq!(task.attempt, 0, "{goal}");
+        assert_eq!(task.state.attempt, 0, "{goal}");
         assert!(world.store.dead_letter(task.id).await.expect("readable").is_none(), "{goal}");
     }
     runner.shutdown().await;

@@ -90,7 +90,7 @@ async fn two_replicas_share_the_work_and_do_nothing_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_replica_learns_of_and_only_another_can_do_starts_there() {
     let world = World::new(&SHORT_LEASE).await;
-    let other = |task: Task| Task { agent: Some("other".into()), ..task };
+    let other = |task: Task| task.with(|task| task.spec.agent = Some("other".into()));
     let told = world.runner_of("told", vec![agent("one", &[], 1)]).await;
     let able = world.runner_of("able", vec![agent("other", &[], 1)]).await;
     for _ in 0..3 {
@@ -98,10 +98,12 @@ async fn what_one_replica_learns_of_and_only_another_can_do_starts_there() {
         world.store.insert(std::slice::from_ref(&inserted)).await.expect("inserted");
         told.queue().wake();
         world.until(inserted.id, TaskStatus::Completed).await;
-        let first = Task { agent: Some("one".into()), ..sum("done by the one") };
-        let second =
-            Task { depends_on: vec![first.id], status: TaskStatus::Waiting, ..other(sum("done by the other")) };
-        let third = Task { run_at: qron::clock::now().plus_millis(300), ..other(sum("due in a moment")) };
+        let first = sum("done by the one").with(|task| task.spec.agent = Some("one".into()));
+        let second = other(sum("done by the other")).with(|task| {
+            task.spec.depends_on = vec![first.id];
+            task.state.status = TaskStatus::Waiting;
+        });
+        let third = other(sum("due in a moment")).with(|task| task.spec.run_at = qron::clock::now().plus_millis(300));
         world.store.insert(&[first, second.clone(), third.clone()]).await.expect("inserted");
         told.queue().wake();
         world.until(second.id, TaskStatus::Completed).await;
@@ -116,7 +118,8 @@ async fn what_one_replica_learns_of_and_only_another_can_do_starts_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_replica_takes_what_a_full_one_has_no_room_for() {
     let world = World::new(&SHORT_LEASE).await;
-    let long = Task { agent: Some("one".into()), ..planned("long", &json!([world.web.step("s1", "held/long")])) };
+    let long =
+        planned("long", &json!([world.web.step("s1", "held/long")])).with(|task| task.spec.agent = Some("one".into()));
     world.insert(std::slice::from_ref(&long)).await;
     let full = world.runner_of("full", vec![agent("one", &[], 1)]).await;
     world.web.until_visited("held/long", 1).await;
@@ -154,7 +157,7 @@ async fn the_tasks_of_a_dead_replica_go_on_elsewhere_from_their_checkpoint() {
     doomed.kill();
     let heir = world.runner("heir").await;
     let done = world.until(task.id, TaskStatus::Completed).await;
-    assert_eq!((done.crashes, done.attempt), (1, 0));
+    assert_eq!((done.state.crashes, done.state.attempt), (1, 0));
     assert_eq!(world.web.visits("open/first"), 1, "the recorded step is not repeated");
     for runner in [idle, heir] {
         runner.shutdown().await;
@@ -182,12 +185,16 @@ async fn a_task_that_takes_its_process_down_three_times_is_given_up() {
         doomed.kill();
         eventually("it is taken back", async || {
             let task = world.task(task.id).await;
-            if task.crashes == crash { Ok(()) } else { Err(format!("{} {}", task.status, task.crashes)) }
+            if task.state.crashes == crash {
+                Ok(())
+            } else {
+                Err(format!("{} {}", task.state.status, task.state.crashes))
+            }
         })
         .await;
     }
     let failed = world.until(task.id, TaskStatus::Failed).await;
-    assert_eq!(failed.error.expect("a reason").class, FailureClass::Crashed);
+    assert_eq!(failed.state.error.expect("a reason").class, FailureClass::Crashed);
     let letter = eventually("it is a dead letter", async || {
         world.store.dead_letter(task.id).await.map_err(|error| error.to_string())?.ok_or_else(|| "none".to_owned())
     })
@@ -200,11 +207,10 @@ async fn a_task_that_takes_its_process_down_three_times_is_given_up() {
 async fn a_task_that_took_its_process_down_counts_as_failed() {
     exporter::install(clock::now()).expect("the only recorder");
     let world = World::new(&SHORT_LEASE).await;
-    let deadly = Task {
-        agent: Some("perilous".to_owned()),
-        crashes: MAX_CRASHES - 1,
-        ..planned("is there when it dies", &json!([world.web.step("s1", "held/deadly")]))
-    };
+    let deadly = planned("is there when it dies", &json!([world.web.step("s1", "held/deadly")])).with(|task| {
+        task.spec.agent = Some("perilous".to_owned());
+        task.state.crashes = MAX_CRASHES - 1;
+    });
     world.insert(std::slice::from_ref(&deadly)).await;
     let doomed = Doomed::start("doomed", vec![agent("perilous", &[], 1)], world.config.clone());
     world.web.until_visited("held/deadly", 1).await;
@@ -225,9 +231,9 @@ async fn a_task_that_took_its_process_down_counts_as_failed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tasks_that_one_more_crash_would_end_run_one_at_a_time_beside_the_others() {
     let world = World::new(&[]).await;
-    let suspect = |index: usize| Task {
-        crashes: MAX_CRASHES - 1,
-        ..planned("was there twice", &json!([world.web.step("s1", &format!("held/{index}"))]))
+    let suspect = |index: usize| {
+        planned("was there twice", &json!([world.web.step("s1", &format!("held/{index}"))]))
+            .with(|task| task.state.crashes = MAX_CRASHES - 1)
     };
     let suspects: Vec<Task> = (0..3).map(suspect).collect();
     world.insert(&suspects).await;
@@ -290,7 +296,7 @@ async fn a_task_that_moves_on_survives_any_number_of_crashes() {
     }
     let last = world.runner("last").await;
     let done = world.until(task.id, TaskStatus::Completed).await;
-    assert_eq!((done.attempt, done.crashes), (0, 2));
+    assert_eq!((done.state.attempt, done.state.crashes), (0, 2));
     last.shutdown().await;
 }
 
@@ -307,7 +313,7 @@ async fn a_drained_task_goes_on_elsewhere_from_its_checkpoint() {
     first.shutdown().await;
     let second = world.runner("second").await;
     let done = world.until(task.id, TaskStatus::Completed).await;
-    assert_eq!((done.attempt, done.releases, done.crashes), (0, 1, 0));
+    assert_eq!((done.state.attempt, done.state.releases, done.state.crashes), (0, 1, 0));
     assert_eq!(world.web.visits("open/first"), 1, "the recorded step is not repeated");
     second.shutdown().await;
     let statuses: Vec<_> =
@@ -345,7 +351,7 @@ async fn a_claim_that_nobody_answers_for_is_given_back() {
         assert_eq!(won.len(), 1);
     }
     let runner = world.runner("r1").await;
-    assert_eq!(world.until(lost_here.id, TaskStatus::Completed).await.releases, 1);
-    assert_eq!(world.until(lost_elsewhere.id, TaskStatus::Completed).await.crashes, 1);
+    assert_eq!(world.until(lost_here.id, TaskStatus::Completed).await.state.releases, 1);
+    assert_eq!(world.until(lost_elsewhere.id, TaskStatus::Completed).await.state.crashes, 1);
     runner.shutdown().await;
 }

@@ -20,7 +20,7 @@ async fn a_pending_task_that_is_cancelled_never_runs() {
     let other = sum("another");
     world.insert(std::slice::from_ref(&other)).await;
     world.until(other.id, TaskStatus::Completed).await;
-    assert_eq!(world.task(task.id).await.status, TaskStatus::Cancelled);
+    assert_eq!(world.task(task.id).await.state.status, TaskStatus::Cancelled);
     assert_eq!(world.web.visits("open/page"), 0);
     runner.shutdown().await;
 }
@@ -40,7 +40,7 @@ async fn a_running_task_is_stopped_whoever_is_asked() {
             assert!(runner.cancel(task.id));
         }
         let cancelled = world.until(task.id, TaskStatus::Cancelled).await;
-        assert!(cancelled.claim.is_none());
+        assert!(cancelled.state.claim.is_none());
         assert!(!runner.cancel(TaskId::fresh()), "a task that does not run here");
         runner.shutdown().await;
         let attempts = world.store.attempts(task.id).await.expect("readable");
@@ -72,7 +72,7 @@ async fn a_task_whose_run_ends_before_it_hears_of_its_cancellation_is_cancelled(
         world.store.transition(&running, &TaskEvent::CancelRequested, clock::now()).await.expect("asked");
         world.web.release(name);
         let cancelled = world.until(task.id, TaskStatus::Cancelled).await;
-        assert!(cancelled.finished_at.is_some());
+        assert!(cancelled.state.finished_at.is_some());
     }
     runner.shutdown().await;
 }
@@ -97,8 +97,8 @@ async fn a_drain_lets_running_tasks_finish_and_claims_no_more() {
     world.insert(std::slice::from_ref(&late)).await;
     world.web.release("slow");
     drain.await.expect("drained");
-    assert_eq!(world.task(task.id).await.status, TaskStatus::Completed);
-    assert_eq!(world.task(late.id).await.status, TaskStatus::Pending);
+    assert_eq!(world.task(task.id).await.state.status, TaskStatus::Completed);
+    assert_eq!(world.task(late.id).await.state.status, TaskStatus::Pending);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,8 +110,8 @@ async fn what_does_not_finish_in_the_grace_period_is_handed_back_uncharged() {
     world.web.until_visited("held/slow", 1).await;
     runner.shutdown().await;
     let released = world.task(task.id).await;
-    assert_eq!((released.status, released.attempt, released.releases), (TaskStatus::Pending, 0, 1));
-    assert!(released.claim.is_none());
+    assert_eq!((released.state.status, released.state.attempt, released.state.releases), (TaskStatus::Pending, 0, 1));
+    assert!(released.state.claim.is_none());
     let attempts = world.store.attempts(task.id).await.expect("readable");
     assert_eq!(attempts[0].status, AttemptStatus::Released);
     assert!(world.store.replicas().await.expect("readable").is_empty(), "it has signed off");
@@ -126,7 +126,7 @@ async fn a_second_signal_ends_the_grace_period() {
     world.web.until_visited("held/slow", 1).await;
     runner.stop_now();
     tokio::time::timeout(DEADLINE, runner.shutdown()).await.expect("it does not wait for the end of the grace period");
-    assert_eq!(world.task(task.id).await.status, TaskStatus::Pending);
+    assert_eq!(world.task(task.id).await.state.status, TaskStatus::Pending);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,15 +134,24 @@ async fn a_task_runs_after_those_it_depends_on() {
     let world = World::new(&[]).await;
     let runner = world.runner("r1").await;
     let first = planned("first", &json!([world.web.step("s1", "held/first")]));
-    let second = Task { depends_on: vec![first.id], status: TaskStatus::Waiting, ..sum("second") };
-    let third = Task { depends_on: vec![first.id, second.id], status: TaskStatus::Waiting, ..sum("third") };
+    let second = sum("second").with(|task| {
+        task.spec.depends_on = vec![first.id];
+        task.state.status = TaskStatus::Waiting;
+    });
+    let third = sum("third").with(|task| {
+        task.spec.depends_on = vec![first.id, second.id];
+        task.state.status = TaskStatus::Waiting;
+    });
     world.insert(&[third.clone(), second.clone(), first.clone()]).await;
     world.web.until_visited("held/first", 1).await;
-    assert_eq!(world.task(second.id).await.status, TaskStatus::Waiting);
+    assert_eq!(world.task(second.id).await.state.status, TaskStatus::Waiting);
     world.web.release("first");
     world.until(third.id, TaskStatus::Completed).await;
     // One whose dependencies are completed already does not wait for a sweep either.
-    let late = Task { depends_on: vec![first.id, third.id], status: TaskStatus::Waiting, ..sum("late") };
+    let late = sum("late").with(|task| {
+        task.spec.depends_on = vec![first.id, third.id];
+        task.state.status = TaskStatus::Waiting;
+    });
     world.insert(std::slice::from_ref(&late)).await;
     world.until(late.id, TaskStatus::Completed).await;
     runner.shutdown().await;
@@ -153,21 +162,22 @@ async fn dependents_of_a_failed_task_are_blocked_and_not_run() {
     let world = World::new(&[]).await;
     let runner = world.runner("r1").await;
     let bad = planned("bad", &json!([{"id": "s1", "tool": "no_such_tool", "arguments": {}}]));
-    let next = Task {
-        depends_on: vec![bad.id],
-        status: TaskStatus::Waiting,
-        ..planned("next", &json!([world.web.step("s1", "open/next")]))
-    };
-    let after = Task { depends_on: vec![next.id], status: TaskStatus::Waiting, ..sum("after") };
-    let orphan = Task {
-        depends_on: vec![TaskId::fresh()],
-        status: TaskStatus::Waiting,
-        created_at: clock::now().plus_millis(-120_000),
-        ..sum("waits for nothing there is")
-    };
+    let next = planned("next", &json!([world.web.step("s1", "open/next")])).with(|task| {
+        task.spec.depends_on = vec![bad.id];
+        task.state.status = TaskStatus::Waiting;
+    });
+    let after = sum("after").with(|task| {
+        task.spec.depends_on = vec![next.id];
+        task.state.status = TaskStatus::Waiting;
+    });
+    let orphan = sum("waits for nothing there is").with(|task| {
+        task.spec.depends_on = vec![TaskId::fresh()];
+        task.state.status = TaskStatus::Waiting;
+        task.state.created_at = clock::now().plus_millis(-120_000);
+    });
     world.insert(&[bad.clone(), next.clone(), after.clone(), orphan.clone()]).await;
     let blocked = world.until(next.id, TaskStatus::Blocked).await;
-    assert!(blocked.error.expect("a reason").message.contains(&bad.id.to_string()));
+    assert!(blocked.state.error.expect("a reason").message.contains(&bad.id.to_string()));
     world.until(after.id, TaskStatus::Blocked).await;
     world.until(orphan.id, TaskStatus::Blocked).await;
     assert_eq!(world.web.visits("open/next"), 0);
@@ -191,10 +201,11 @@ async fn an_overdue_question_behind_many_decided_ones_is_refused() {
     let (at, extra) = (ago(9_000), Map::new());
     let approved = ApprovalDecision { verdict: ApprovalOutcome::Approved, by: None, note: None, at, extra };
     let decided = Approval { decision: Some(approved), ..open("one", call("s1"), Some(ago(5_000))) };
-    let asking = |id: u64, approvals: Vec<Approval>| Task {
-        status: TaskStatus::AwaitingApproval,
-        approvals,
-        ..Task::new(TaskId::Number(id), "ask", clock::now())
+    let asking = |id: u64, approvals: Vec<Approval>| {
+        Task::new(TaskId::Number(id), "ask", clock::now()).with(|task| {
+            task.state.status = TaskStatus::AwaitingApproval;
+            task.state.approvals = approvals;
+        })
     };
     let patient: Vec<Task> =
         (1..=600).map(|id| asking(id, vec![decided.clone(), open("two", call("s2"), None)])).collect();
@@ -203,6 +214,6 @@ async fn an_overdue_question_behind_many_decided_ones_is_refused() {
     world.insert(std::slice::from_ref(&overdue)).await;
     let runner = world.runner("r1").await;
     world.until(overdue.id, TaskStatus::Cancelled).await;
-    assert_eq!(world.task(TaskId::Number(1)).await.status, TaskStatus::AwaitingApproval);
+    assert_eq!(world.task(TaskId::Number(1)).await.state.status, TaskStatus::AwaitingApproval);
     runner.shutdown().await;
 }

@@ -89,7 +89,10 @@ async fn unknown_fields_of_a_task_stay_through_its_whole_life() {
     let world = World::new(&[]).await;
     let newer = Newer::of(&world);
     let step = world.web.step("s1", "failing/page");
-    let task = Task { extra: unknown(), max_attempts: 2, ..planned("fetch a page", &json!([step])) };
+    let task = planned("fetch a page", &json!([step])).with(|task| {
+        task.state.extra = unknown();
+        task.spec.max_attempts = 2;
+    });
     let untouched = async |after: &str| {
         let payload = newer.read("tasks", uuid(&task)).await;
         for (field, value) in unknown() {
@@ -127,7 +130,7 @@ async fn unknown_fields_of_a_task_stay_through_its_whole_life() {
         TaskEvent::Requeued,
     ] {
         let known = world.task(task.id).await;
-        assert_eq!(known.extra, unknown(), "before {}", event.name());
+        assert_eq!(known.state.extra, unknown(), "before {}", event.name());
         world.store.transition(&known, &event, clock::now()).await.expect("legal");
         untouched(event.name()).await;
     }
@@ -144,7 +147,7 @@ async fn unknown_fields_of_questions_stay_when_one_is_decided() {
     let world = World::new(&[]).await;
     let newer = Newer::of(&world);
     let now = clock::now();
-    let task = Task { status: TaskStatus::AwaitingApproval, ..sum("ask") };
+    let task = sum("ask").with(|task| task.state.status = TaskStatus::AwaitingApproval);
     world.store.insert(std::slice::from_ref(&task)).await.expect("inserted");
     let call = json!({"kind": "call", "id": "s#1", "step": "s", "tool": "pay", "arguments": "{}", "risk": {"of": [1]}});
     let mut questions = json!([
@@ -156,7 +159,7 @@ async fn unknown_fields_of_questions_stay_when_one_is_decided() {
     let known = world.task(task.id).await;
     let ruling = Ruling { hashes: vec!["two".into()], by: None, note: None };
     let decided = world.store.transition(&known, &TaskEvent::Approved(ruling), clock::now()).await.expect("legal");
-    questions[1]["decision"] = json!({"verdict": "approved", "at": decided.updated_at});
+    questions[1]["decision"] = json!({"verdict": "approved", "at": decided.state.updated_at});
     assert_eq!(newer.read("tasks", uuid(&task)).await["approvals"], questions);
 }
 
@@ -164,7 +167,12 @@ async fn unknown_fields_of_questions_stay_when_one_is_decided() {
 async fn a_task_in_a_status_that_only_a_newer_version_knows_is_left_to_it() {
     let world = World::new(&[SHORT_LEASE[0], SHORT_LEASE[1], ("SCHEDULER__SWEEP", EVERY_SECOND)]).await;
     let newer = Newer::of(&world);
-    let keyed = |goal: &str| Task { unique_key: Some("k".into()), unique_for: UniqueFor::Alive, ..sum(goal) };
+    let keyed = |goal: &str| {
+        sum(goal).with(|task| {
+            task.spec.unique_key = Some("k".into());
+            task.spec.unique_for = UniqueFor::Alive;
+        })
+    };
     let held = keyed("held by a newer version");
     world.store.insert(std::slice::from_ref(&held)).await.expect("inserted");
     let newly =
@@ -175,14 +183,14 @@ async fn a_task_in_a_status_that_only_a_newer_version_knows_is_left_to_it() {
 
     let runner = world.runner("r1").await;
     let mut waiting = sum("after it");
-    (waiting.status, waiting.depends_on) = (TaskStatus::Waiting, vec![held.id]);
+    (waiting.state.status, waiting.spec.depends_on) = (TaskStatus::Waiting, vec![held.id]);
     let plain = sum("beside it");
     world.insert(&[waiting.clone(), plain.clone()]).await;
     world.until(plain.id, TaskStatus::Completed).await;
-    assert_eq!(world.until(stray.id, TaskStatus::Completed).await.crashes, 1);
+    assert_eq!(world.until(stray.id, TaskStatus::Completed).await.state.crashes, 1);
 
     assert_eq!(newer.read("tasks", uuid(&held)).await, before, "nothing was written into it");
-    assert_eq!(world.task(waiting.id).await.status, TaskStatus::Waiting, "it has not ended");
+    assert_eq!(world.task(waiting.id).await.state.status, TaskStatus::Waiting, "it has not ended");
     let told = world.store.insert(&[keyed("one more")]).await.expect("an answer");
     assert_eq!(told, [Inserted { id: held.id, created: false }], "it keeps its key");
     let error = world.store.task(held.id).await.expect_err("not readable here");
@@ -334,7 +342,7 @@ async fn a_replica_that_says_more_than_is_known_lives_while_its_heart_beats() {
     let runner = world.runner_of("r1", vec![agent("generalist", &[], 4)]).await;
     let rescued = async {
         for control in [&stray, &stopped] {
-            assert_eq!(world.until(control.id, TaskStatus::Completed).await.crashes, 1);
+            assert_eq!(world.until(control.id, TaskStatus::Completed).await.state.crashes, 1);
         }
     };
     let beating = async {
@@ -350,7 +358,7 @@ async fn a_replica_that_says_more_than_is_known_lives_while_its_heart_beats() {
     }
     // Whether or not the last one was on its way.
     beat("v2", heartbeat).await;
-    assert_eq!(world.task(task.id).await.claim, Some(claim), "nobody took its task");
+    assert_eq!(world.task(task.id).await.state.claim, Some(claim), "nobody took its task");
     let record = newer.read("replicas", derived(&["replica", "v2"])).await;
     assert_eq!((&record["heartbeat"], &record["kind"]), (&json!(heartbeat), &json!("edge")));
     let seen = world.store.replicas().await.expect("a listing");

@@ -51,7 +51,7 @@ async fn a_paused_schedule_does_not_fire_until_it_is_resumed() {
     replica.stop().await;
     other.stop().await;
     let tasks = world.tasks("held").await;
-    assert!(tasks.iter().all(|task| task.status != TaskStatus::Skipped), "nothing of the pause is made up for");
+    assert!(tasks.iter().all(|task| task.state.status != TaskStatus::Skipped), "nothing of the pause is made up for");
     let events = world.store.events(None, 1_000).await.expect("readable");
     let resumed = events.iter().find(|event| event.kind == "schedule_resumed").expect("an event");
     assert!(resumed.message.contains("were skipped"), "{}", resumed.message);
@@ -96,7 +96,7 @@ async fn what_a_trigger_asks_for_holds_instead_of_what_its_schedule_says() {
     let ended_and_begun = async |id: &str| {
         eventually("the second follows the first", async || {
             let tasks = world.tasks(id).await;
-            let statuses: Vec<_> = tasks.iter().map(|task| task.status).collect();
+            let statuses: Vec<_> = tasks.iter().map(|task| task.state.status).collect();
             if statuses == [TaskStatus::Cancelled, TaskStatus::Pending] { Ok(()) } else { Err(format!("{statuses:?}")) }
         })
         .await;
@@ -165,7 +165,7 @@ async fn what_is_asked_of_a_paused_schedule_is_done() {
     assert_eq!(replica.send(Method::POST, path, None).await.0, 202);
     eventually("the second follows the first", async || {
         let tasks = world.tasks("busy").await;
-        let statuses: Vec<_> = tasks.iter().map(|task| task.status).collect();
+        let statuses: Vec<_> = tasks.iter().map(|task| task.state.status).collect();
         if statuses == [TaskStatus::Cancelled, TaskStatus::Pending] { Ok(()) } else { Err(format!("{statuses:?}")) }
     })
     .await;
@@ -188,7 +188,7 @@ async fn a_firing_that_has_others_cancelled_leaves_a_queued_backfill_and_what_it
         .await
     };
     let first = alive(3).await;
-    assert_eq!(first.context["fire_cause"], "backfill");
+    assert_eq!(first.spec.context["fire_cause"], "backfill");
     let (status, answer) = replica.send(Method::POST, "/schedules/years/trigger", None).await;
     assert_eq!(status, 202, "{answer}");
     eventually("the first is cancelled", async || {
@@ -197,7 +197,7 @@ async fn a_firing_that_has_others_cancelled_leaves_a_queued_backfill_and_what_it
     })
     .await;
     let triggered = alive(3).await;
-    assert!(!triggered.context.contains_key("fire_cause"), "{triggered:?}");
+    assert!(!triggered.spec.context.contains_key("fire_cause"), "{triggered:?}");
     assert_eq!(world.with_status("years", TaskStatus::Cancelled).await.len(), 1, "the rest waits");
 
     let (_, again) = replica.post("/schedules/years/backfill", &range).await;
@@ -214,7 +214,7 @@ async fn a_firing_that_has_others_cancelled_leaves_a_queued_backfill_and_what_it
     assert_eq!(replica.send(Method::DELETE, "/schedules/years", None).await.0, 204);
     let skipped = world.with_status("years", TaskStatus::Skipped).await;
     assert_eq!(skipped.len(), 3);
-    assert!(skipped[0].error.as_ref().expect("a reason").message.contains("removed"));
+    assert!(skipped[0].state.error.as_ref().expect("a reason").message.contains("removed"));
     replica.stop().await;
 }
 
@@ -239,7 +239,7 @@ async fn a_range_is_made_up_for_once() {
         if done.len() == 5 { Ok(()) } else { Err(format!("{}", done.len())) }
     })
     .await;
-    let goals: Vec<String> = world.tasks("days").await.into_iter().map(|task| task.goal).collect();
+    let goals: Vec<String> = world.tasks("days").await.into_iter().map(|task| task.spec.goal).collect();
     assert_eq!(goals[0], "calculate 2026-03-05T00:00:00-05:00 to 2026-03-06T00:00:00-05:00");
     assert_eq!(goals[3], "calculate 2026-03-08T00:00:00-05:00 to 2026-03-09T00:00:00-04:00", "the clock was set");
 
@@ -295,11 +295,11 @@ async fn firings_take_their_share_and_wait_for_a_person() {
         waiting.first().cloned().ok_or_else(|| "not yet".to_owned())
     })
     .await;
-    assert!(waiting.approvals[0].expires_at.is_some(), "for as long as is configured");
+    assert!(waiting.state.approvals[0].expires_at.is_some(), "for as long as is configured");
     qron(&["approve", &waiting.id.to_string(), "--json"]);
     eventually("it has run", async || {
         let task = world.store.task(waiting.id).await.map_err(|error| error.to_string())?.ok_or("gone")?;
-        if task.status == TaskStatus::Completed { Ok(()) } else { Err(task.status.to_string()) }
+        if task.state.status == TaskStatus::Completed { Ok(()) } else { Err(task.state.status.to_string()) }
     })
     .await;
     replica.stop().await;

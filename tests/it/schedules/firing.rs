@@ -41,7 +41,7 @@ async fn two_replicas_fire_each_second_once() {
     let times: Vec<i64> = tasks.iter().map(|task| fire_time(task).expect("a time").as_millis()).collect();
     let expected: Vec<i64> = (0..).map(|index| times[0] + index * 1_000).take(times.len()).collect();
     assert_eq!(times, expected, "each second once");
-    assert!(tasks.iter().all(|task| task.status != TaskStatus::Skipped), "none was missed");
+    assert!(tasks.iter().all(|task| task.state.status != TaskStatus::Skipped), "none was missed");
     let schedule = world.schedule("ticks").await;
     assert_eq!((schedule.progress.fired, schedule.progress.skipped), (times.len() as u64, 0));
     assert_eq!(schedule.progress.last_task, tasks.last().map(|task| task.id));
@@ -64,7 +64,7 @@ async fn a_laptop_that_slept_catches_up_as_each_schedule_wants_it() {
         eventually(&format!("{catch_up}: {done} done, {skipped} skipped"), async || {
             let mut counts = BTreeMap::new();
             for task in world.tasks(catch_up).await {
-                *counts.entry(task.status.as_str()).or_insert(0) += 1;
+                *counts.entry(task.state.status.as_str()).or_insert(0) += 1;
             }
             let wanted = [("completed", done), ("skipped", skipped)].into_iter().filter(|(_, count)| *count > 0);
             if counts == wanted.collect() { Ok(()) } else { Err(format!("{counts:?}")) }
@@ -72,8 +72,8 @@ async fn a_laptop_that_slept_catches_up_as_each_schedule_wants_it() {
         .await;
         let tasks = world.tasks(catch_up).await;
         let mut oldest = tasks.iter().take(usize::try_from(skipped).expect("small"));
-        assert!(oldest.all(|task| task.status == TaskStatus::Skipped), "the oldest are skipped");
-        let reason = tasks[0].error.as_ref().expect("a reason");
+        assert!(oldest.all(|task| task.state.status == TaskStatus::Skipped), "the oldest are skipped");
+        let reason = tasks[0].state.error.as_ref().expect("a reason");
         assert!(reason.message.contains("missed"), "{reason}");
         eventually("it is written down", async || {
             let schedule = world.schedule(catch_up).await;
@@ -126,7 +126,7 @@ async fn jitter_delays_the_task_and_not_the_firing() {
         let at = fire_time(&task).expect("a time");
         assert_eq!(task.id, firing_id("spread", at));
         let planned = at.plus_millis(schedule.jitter_ms(at));
-        assert_eq!(task.run_at, planned.max(task.created_at), "the firing at {at}");
+        assert_eq!(task.spec.run_at, planned.max(task.state.created_at), "the firing at {at}");
         delays.push(planned.millis_since(at));
     }
     assert!(delays.iter().all(|delay| *delay <= 3_600_000), "{delays:?}");
@@ -146,7 +146,7 @@ fn what_is_before_the_first_firing_is_the_beginning_of_the_schedule() {
         let schedule = Schedule::new("s", serde_json::from_value(definition).expect("a definition"), created);
         let goal = |at| {
             let start = FiringStart { at, id: firing_id("s", at), cause: FiringCause::OnTime };
-            schedule.task(start, &ApprovalPolicy { expire_s: 0 }, at).expect("a task").goal
+            schedule.task(start, &ApprovalPolicy { expire_s: 0 }, at).expect("a task").spec.goal
         };
         assert_eq!(goal(first), format!("since {beginning}+00:00"));
         let second = first.plus_millis(3_600_000);
@@ -217,7 +217,11 @@ async fn a_replica_that_died_between_task_and_cursor_leaves_neither_a_double_nor
         .await;
         assert_eq!((progress.fired, progress.skipped, progress.queue.len()), (1, 0, 0), "{overlap}");
         let tasks = world.tasks(overlap).await;
-        assert_eq!((tasks.len(), tasks[0].status), (1, TaskStatus::Pending), "{overlap}: it does not overlap itself");
+        assert_eq!(
+            (tasks.len(), tasks[0].state.status),
+            (1, TaskStatus::Pending),
+            "{overlap}: it does not overlap itself"
+        );
     }
     replica.stop().await;
 }

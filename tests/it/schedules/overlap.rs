@@ -31,7 +31,7 @@ async fn overlapping_firings_do_what_their_schedule_says() {
     .await;
     assert_eq!(alive("skip").await.len(), 1);
     let skipped = world.with_status("skip", TaskStatus::Skipped).await;
-    assert!(skipped[0].error.as_ref().expect("a reason").message.contains("had not ended"));
+    assert!(skipped[0].state.error.as_ref().expect("a reason").message.contains("had not ended"));
 
     eventually("three side by side", async || {
         let side_by_side = alive("allow").await.len();

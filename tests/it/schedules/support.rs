@@ -73,7 +73,7 @@ impl World {
 
     pub(crate) async fn with_status(&self, id: &str, status: TaskStatus) -> Vec<Task> {
         let tasks = self.tasks(id).await;
-        tasks.into_iter().filter(|task| task.status == status).collect()
+        tasks.into_iter().filter(|task| task.state.status == status).collect()
     }
 }
 

@@ -200,13 +200,12 @@ async fn what_is_referenced_stays() {
     assert!(put.send().await.expect("an answer").status().is_success());
     let firing = |schedule: &str, hours: i64| {
         let at = clock::now().plus_millis(-hours * 3_600_000);
-        Task {
-            status: TaskStatus::Completed,
-            schedule_id: Some(schedule.into()),
-            run_at: at,
-            finished_at: Some(at),
-            ..Task::new(TaskId::fresh(), "fired", at)
-        }
+        Task::new(TaskId::fresh(), "fired", at).with(|task| {
+            task.state.status = TaskStatus::Completed;
+            task.spec.schedule_id = Some(schedule.into());
+            task.spec.run_at = at;
+            task.state.finished_at = Some(at);
+        })
     };
     let firings = [firing("daily", 2), firing("daily", 1), firing("daily", 3), firing("removed", 1)];
     store(&app).insert(&firings).await.expect("inserted");
@@ -277,11 +276,10 @@ async fn zero_days_are_for_ever_and_attempts_can_go_before_their_task() {
 async fn the_api_tells_and_makes_a_round() {
     let app = TestApp::with(&[("QRON__RETENTION__COMPLETED_DAYS", "1")]).await;
     let ended = in_days(-2);
-    let old = Task {
-        status: TaskStatus::Completed,
-        finished_at: Some(ended),
-        ..Task::new(TaskId::fresh(), "completed two days ago", ended)
-    };
+    let old = Task::new(TaskId::fresh(), "completed two days ago", ended).with(|task| {
+        task.state.status = TaskStatus::Completed;
+        task.state.finished_at = Some(ended);
+    });
     store(&app).insert(std::slice::from_ref(&old)).await.expect("inserted");
     let path = format!("/api/v1/tasks/{}", old.id);
     for (dry_run, left) in [(true, 200), (false, 404)] {

@@ -118,7 +118,7 @@ impl Bed {
             .map(|index| {
                 let age = i64::try_from(count - index).expect("a small number");
                 let mut task = Task::new(TaskId::fresh(), format!("task {index}"), NOW);
-                task.run_at = NOW.plus_millis(-age);
+                task.spec.run_at = NOW.plus_millis(-age);
                 task
             })
             .collect();

@@ -14,30 +14,34 @@ use super::bed::{Bed, NOW, claim};
 async fn due_tasks_come_in_the_order_of_their_rank() {
     let bed = Bed::new().await;
     let tasks = bed.insert_due(5).await;
-    let urgent = Task { priority: 10, ..Task::new(TaskId::Number(1), "urgent", NOW) };
-    let later = Task { run_at: NOW.plus_millis(1), ..Task::new(TaskId::Number(2), "later", NOW) };
-    let waiting = Task { status: TaskStatus::Waiting, ..Task::new(TaskId::Number(3), "waiting", NOW) };
+    let urgent = Task::new(TaskId::Number(1), "urgent", NOW).with(|task| task.spec.priority = 10);
+    let later = Task::new(TaskId::Number(2), "later", NOW).with(|task| task.spec.run_at = NOW.plus_millis(1));
+    let waiting = Task::new(TaskId::Number(3), "waiting", NOW).with(|task| task.state.status = TaskStatus::Waiting);
     bed.store.insert(&[urgent.clone(), later, waiting]).await.expect("inserted");
     let mut expected = vec![urgent.id];
     expected.extend(tasks.iter().map(|task| task.id));
     assert_eq!(bed.due_ids(10, &Closed::default()).await, expected);
     assert_eq!(bed.due_ids(2, &Closed::default()).await, expected[..2]);
-    assert_eq!(bed.store.oldest_due(NOW).await.expect("a time"), Some(tasks[0].run_at));
+    assert_eq!(bed.store.oldest_due(NOW).await.expect("a time"), Some(tasks[0].spec.run_at));
     let due = bed.store.due(NOW, 1, &Closed::default()).await.expect("due").remove(0);
-    assert_eq!(due.rank, urgent.rank());
+    assert_eq!(due.rank, urgent.spec.rank());
     assert_eq!(Bed::new().await.store.oldest_due(NOW).await.expect("a time"), None);
 }
 
 #[tokio::test]
 async fn the_next_due_time_is_that_of_a_pending_task_after_now_whatever_has_ended() {
     let bed = Bed::new().await;
-    let base =
-        |number: u64, at: i64| Task { run_at: NOW.plus_millis(at), ..Task::new(TaskId::Number(number), "x", NOW) };
-    let ended = Task { status: TaskStatus::Completed, finished_at: Some(NOW), ..base(1, 5) };
+    let base = |number: u64, at: i64| {
+        Task::new(TaskId::Number(number), "x", NOW).with(|task| task.spec.run_at = NOW.plus_millis(at))
+    };
+    let ended = base(1, 5).with(|task| {
+        task.state.status = TaskStatus::Completed;
+        task.state.finished_at = Some(NOW);
+    });
     // By its head start it comes before what is due, yet it is not due.
-    let urgent = Task { priority: 10, ..base(2, 20) };
+    let urgent = base(2, 20).with(|task| task.spec.priority = 10);
     bed.store.insert(&[ended, urgent.clone(), base(3, -5), base(4, 30)]).await.expect("inserted");
-    assert!(urgent.rank() < NOW.as_millis());
+    assert!(urgent.spec.rank() < NOW.as_millis());
     assert_eq!(bed.due_ids(10, &Closed::default()).await, [TaskId::Number(3)]);
     assert_eq!(bed.store.oldest_due(NOW).await.expect("a time"), Some(NOW.plus_millis(-5)));
     let next = |now: i64, until: i64| bed.store.next_due(NOW.plus_millis(now), NOW.plus_millis(until));
@@ -50,13 +54,15 @@ async fn the_next_due_time_is_that_of_a_pending_task_after_now_whatever_has_ende
 #[tokio::test]
 async fn tasks_for_a_model_of_an_agent_without_one_are_left_out_and_counted() {
     let bed = Bed::new().await;
-    let thinking = |number: u64, agent: Option<&str>, capabilities: &[&str]| Task {
-        agent: agent.map(str::to_owned),
-        capabilities: capabilities.iter().map(ToString::to_string).collect(),
-        ..Task::new(TaskId::Number(number), "x", NOW)
+    let thinking = |number: u64, agent: Option<&str>, capabilities: &[&str]| {
+        Task::new(TaskId::Number(number), "x", NOW).with(|task| {
+            task.spec.agent = agent.map(str::to_owned);
+            task.spec.capabilities = capabilities.iter().map(ToString::to_string).collect();
+        })
     };
     let steps = json!({"steps": [{"id": "s1", "tool": "calculate", "arguments": {"expression": "1"}}]});
-    let planned = |task: Task| Task { plan: Some(serde_json::from_value(steps.clone()).expect("a plan")), ..task };
+    let planned =
+        |task: Task| task.with(|task| task.spec.plan = Some(serde_json::from_value(steps.clone()).expect("a plan")));
     let tasks = [
         thinking(1, Some("away"), &[]),
         planned(thinking(2, Some("away"), &[])),
@@ -90,13 +96,16 @@ async fn what_nobody_can_take_now_does_not_hide_the_rest() {
     let bed = Bed::new().await;
     let base = |number: u64| Task::new(TaskId::Number(number), "x", NOW);
     let tasks = [
-        Task { agent: Some("full".into()), ..base(1) },
-        Task { capabilities: vec!["Fly".into(), "sql".into()], ..base(2) },
-        Task { capabilities: vec!["sql".into()], ..base(3) },
+        base(1).with(|task| task.spec.agent = Some("full".into())),
+        base(2).with(|task| task.spec.capabilities = vec!["Fly".into(), "sql".into()]),
+        base(3).with(|task| task.spec.capabilities = vec!["sql".into()]),
         // Named agents take what they are given, whatever it asks for.
-        Task { agent: Some("free".into()), capabilities: vec!["fly".into()], ..base(4) },
+        base(4).with(|task| {
+            task.spec.agent = Some("free".into());
+            task.spec.capabilities = vec!["fly".into()];
+        }),
         base(5),
-        Task { capabilities: vec!["big data lake".into(), "x".into()], ..base(6) },
+        base(6).with(|task| task.spec.capabilities = vec!["big data lake".into(), "x".into()]),
     ];
     bed.store.insert(&tasks).await.expect("inserted");
     let closed =
@@ -212,5 +221,5 @@ async fn who_is_asked_to_stop_is_told_by_owner() {
     bed.store.transition(&one, &TaskEvent::CancelRequested, NOW.plus_millis(5)).await.expect("requested");
     assert_eq!(bed.store.cancel_requests("replica").await.expect("requests"), [one.id]);
     assert!(bed.store.cancel_requests("somebody").await.expect("requests").is_empty());
-    assert!(!bed.task(other.id).await.cancel_requested);
+    assert!(!bed.task(other.id).await.state.cancel_requested);
 }

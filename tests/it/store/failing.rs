@@ -56,7 +56,8 @@ async fn a_lost_answer_to_an_insert_still_tells_what_is_new() {
     let bed = Bed::new().await;
     let (store, proxy) = shaky(&bed).await;
     for number in 0..5 {
-        let tasks = [Task { unique_key: Some(format!("key {number}")), ..Task::new(TaskId::fresh(), "x", NOW) }];
+        let tasks =
+            [Task::new(TaskId::fresh(), "x", NOW).with(|task| task.spec.unique_key = Some(format!("key {number}")))];
         proxy.cut(1);
         assert!(store.insert(&tasks).await.expect("inserted")[0].created);
         assert_eq!(proxy.mend(1), 1, "nothing was lost");
@@ -77,7 +78,7 @@ async fn a_store_that_goes_away_and_comes_back_loses_no_transition() {
     let running = bed.store.claim(&ids, &claim("t"), NOW).await.expect("claimed");
     let complete = async || {
         let outcomes = running.iter().map(|task| {
-            let (store, result) = (store.clone(), TaskEvent::Completed(Value::from(task.goal.clone())));
+            let (store, result) = (store.clone(), TaskEvent::Completed(Value::from(task.spec.goal.clone())));
             async move { store.transition(task, &result, NOW).await }
         });
         futures_util::future::join_all(outcomes).await
@@ -90,7 +91,7 @@ async fn a_store_that_goes_away_and_comes_back_loses_no_transition() {
     assert!(store.ping().await.is_err());
     proxy.set_up(true);
     for outcome in complete().await {
-        assert_eq!(outcome.expect("moved").status, TaskStatus::Completed);
+        assert_eq!(outcome.expect("moved").state.status, TaskStatus::Completed);
     }
     store.ping().await.expect("an answer");
 }

@@ -68,7 +68,7 @@ async fn vectors_and_unknown_fields_survive_the_whole_life() {
     assert!(store.unadmitted(10, None).await.expect("points").items.is_empty());
     assert_eq!(bed.due_ids(10, &Closed::default()).await, [TaskId::Number(42)]);
     let running = store.claim(&[raw.id], &claim("t"), NOW).await.expect("claimed").remove(0);
-    assert_eq!(running.extra["colour"], json!("réd"));
+    assert_eq!(running.state.extra["colour"], json!("réd"));
     let result = TaskEvent::Completed(json!("done"));
     store.transition(&running, &result, NOW).await.expect("moved");
 
@@ -105,8 +105,8 @@ async fn what_cannot_be_read_is_rejected_with_the_reason_and_blocks_no_other() {
     assert!(bed.store.unadmitted(100, None).await.expect("points").items.is_empty());
     assert_eq!(bed.due_ids(10, &Closed::default()).await, [TaskId::Number(1)]);
     let rejected = bed.task(TaskId::Number(3)).await;
-    assert_eq!((rejected.status, rejected.finished_at), (TaskStatus::Failed, Some(NOW)));
-    assert_eq!(rejected.error.as_ref(), Some(&unreadable[1].1));
+    assert_eq!((rejected.state.status, rejected.state.finished_at), (TaskStatus::Failed, Some(NOW)));
+    assert_eq!(rejected.state.error.as_ref(), Some(&unreadable[1].1));
     assert_eq!(bed.payload(TaskId::Number(3)).await["priority"], json!("9 of 10"));
 }
 
@@ -130,7 +130,7 @@ async fn a_rejected_point_that_is_requeued_is_read_anew() {
     bed.client.set_payload(request).await.expect("corrected");
     assert!(admit_all(&bed).await.is_empty());
     assert_eq!(bed.due_ids(10, &Closed::default()).await, [raw.id]);
-    assert_eq!(bed.task(raw.id).await.priority, 9);
+    assert_eq!(bed.task(raw.id).await.spec.priority, 9);
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn what_is_terminal_already_is_admitted_as_it_is() {
         (&json!("whatever"), &json!({"x": 1}), &json!(5))
     );
     let task = bed.task(TaskId::Number(8)).await;
-    assert_eq!((task.status, task.goal.as_str()), (TaskStatus::Completed, "old"));
+    assert_eq!((task.state.status, task.spec.goal.as_str()), (TaskStatus::Completed, "old"));
     assert!(bed.store.unadmitted(10, None).await.expect("points").items.is_empty());
     assert!(bed.due_ids(10, &Closed::default()).await.is_empty());
 }
@@ -190,10 +190,11 @@ async fn a_point_without_a_readable_form_is_no_obstacle_to_listings() {
 #[tokio::test]
 async fn a_payload_nested_too_deeply_to_be_read_hides_no_other_task() {
     let bed = Bed::new().await;
-    let waiting = |id| Task {
-        status: TaskStatus::Waiting,
-        depends_on: vec![TaskId::Number(99)],
-        ..Task::new(TaskId::Number(id), "wait", NOW)
+    let waiting = |id| {
+        Task::new(TaskId::Number(id), "wait", NOW).with(|task| {
+            task.state.status = TaskStatus::Waiting;
+            task.spec.depends_on = vec![TaskId::Number(99)];
+        })
     };
     let tasks: Vec<Task> =
         (1..=3).map(|id| Task::new(TaskId::Number(id), "run", NOW)).chain((4..=6).map(waiting)).collect();
@@ -218,7 +219,7 @@ async fn a_payload_nested_too_deeply_to_be_read_hides_no_other_task() {
 #[tokio::test]
 async fn a_payload_nested_too_deeply_to_be_read_holds_up_neither_what_is_claimed_nor_what_is_rescued_with_it() {
     let bed = Bed::new().await;
-    let tasks = [1, 2, 3, 4].map(|id| Task { crashes: 2, ..Task::new(TaskId::Number(id), "run", NOW) });
+    let tasks = [1, 2, 3, 4].map(|id| Task::new(TaskId::Number(id), "run", NOW).with(|task| task.state.crashes = 2));
     bed.store.insert(&tasks).await.expect("inserted");
     let sorted = |ids: Vec<TaskId>| ids.into_iter().collect::<BTreeSet<_>>();
     let ids = |tasks: &[Task]| sorted(tasks.iter().map(|task| task.id).collect());
@@ -250,18 +251,18 @@ async fn what_waits_for_admission_is_shown_in_the_zone_that_admission_reads_it_i
     let id = |number| TaskId::Number(number);
     for number in [1, 3] {
         let read = store.task(id(number)).await.expect("readable").expect("there");
-        assert_eq!(read.run_at.as_millis(), utc, "{number}");
+        assert_eq!(read.spec.run_at.as_millis(), utc, "{number}");
     }
     for raw in store.unadmitted(100, None).await.expect("points").items {
         if let Ok(task) = raw.read(berlin, NOW) {
-            assert_eq!(task.run_at.as_millis(), utc, "{} as it is admitted", raw.id);
+            assert_eq!(task.spec.run_at.as_millis(), utc, "{} as it is admitted", raw.id);
         }
     }
     let listed = store.tasks_by_id(&[id(1), id(3)]).await.expect("readable");
     assert_eq!(listed.len(), 2);
-    assert!(listed.iter().all(|task| task.run_at.as_millis() == utc), "{listed:?}");
+    assert!(listed.iter().all(|task| task.spec.run_at.as_millis() == utc), "{listed:?}");
     for (number, is_readable) in [(1, true), (2, false), (3, true)] {
         let found = store.find(id(number)).await.expect("an answer").expect("there");
-        assert_eq!((found.task.run_at.as_millis(), found.unreadable.is_none()), (utc, is_readable), "{number}");
+        assert_eq!((found.task.spec.run_at.as_millis(), found.unreadable.is_none()), (utc, is_readable), "{number}");
     }
 }

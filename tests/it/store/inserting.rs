@@ -8,27 +8,24 @@ use serde_json::{Map, Value, json};
 use super::bed::{Bed, NOW};
 
 fn keyed(key: &str, goal: &str) -> Task {
-    Task { unique_key: Some(key.to_owned()), ..Task::new(TaskId::fresh(), goal, NOW) }
+    Task::new(TaskId::fresh(), goal, NOW).with(|task| task.spec.unique_key = Some(key.to_owned()))
 }
 
 #[tokio::test]
 async fn a_task_comes_back_whole() {
     let bed = Bed::new().await;
     let plan = json!({"steps": [{"id": "s1", "tool": "calculate", "arguments": {"x": [1, 2.5, "ü", null, true]}}]});
-    let task = Task {
-        priority: 9,
-        agent: Some("writer".into()),
-        capabilities: vec!["SQL".into()],
-        depends_on: vec![TaskId::Number(7)],
-        plan: Some(serde_json::from_value(plan).expect("a plan")),
-        context: json!({"a": {"b": [1, -2, 3.25]}, "big": 9_007_199_254_740_993_i64})
-            .as_object()
-            .expect("a map")
-            .clone(),
-        tags: vec!["x".into(), "y z".into()],
-        extra: json!({"mine": {"deep": [[1]]}}).as_object().expect("a map").clone(),
-        ..Task::new(TaskId::Number(u64::MAX), "do it: äöü ✓", NOW)
-    };
+    let task = Task::new(TaskId::Number(u64::MAX), "do it: äöü ✓", NOW).with(|task| {
+        task.spec.priority = 9;
+        task.spec.agent = Some("writer".into());
+        task.spec.capabilities = vec!["SQL".into()];
+        task.spec.depends_on = vec![TaskId::Number(7)];
+        task.spec.plan = Some(serde_json::from_value(plan).expect("a plan"));
+        task.spec.context =
+            json!({"a": {"b": [1, -2, 3.25]}, "big": 9_007_199_254_740_993_i64}).as_object().expect("a map").clone();
+        task.spec.tags = vec!["x".into(), "y z".into()];
+        task.state.extra = json!({"mine": {"deep": [[1]]}}).as_object().expect("a map").clone();
+    });
     let inserted = bed.store.insert(std::slice::from_ref(&task)).await.expect("inserted");
     assert_eq!(inserted, [Inserted { id: task.id, created: true }]);
     assert_eq!(bed.task(task.id).await, task);
@@ -46,7 +43,7 @@ async fn nothing_is_inserted_twice() {
     assert_eq!(inserted[0].id, tasks[0].id);
     let again = bed.store.insert(&tasks).await.expect("inserted");
     assert!(again.iter().all(|one| !one.created));
-    assert_eq!(bed.task(inserted[0].id).await.goal, "first");
+    assert_eq!(bed.task(inserted[0].id).await.spec.goal, "first");
     assert!(bed.store.insert(&[]).await.expect("inserted").is_empty());
 }
 
@@ -58,8 +55,8 @@ async fn tasks_with_fresh_ids_are_new_unless_their_key_is_taken() {
     let tasks = [plain.clone(), keyed("a", "second"), keyed("b", "other"), keyed("b", "again")];
     let inserted = bed.store.insert_fresh(&tasks).await.expect("inserted");
     assert_eq!(inserted.iter().map(|one| one.created).collect::<Vec<_>>(), [true, false, true, false]);
-    assert_eq!(bed.task(inserted[1].id).await.goal, "first");
-    assert_eq!(bed.task(inserted[3].id).await.goal, "other");
+    assert_eq!(bed.task(inserted[1].id).await.spec.goal, "first");
+    assert_eq!(bed.task(inserted[3].id).await.spec.goal, "other");
     assert_eq!(bed.task(plain.id).await, plain);
     assert_eq!(bed.payload(plain.id).await.get("inserted_by"), None, "nobody asks who inserted it");
 }
@@ -76,7 +73,7 @@ async fn of_two_processes_that_race_for_a_key_one_creates_it() {
         assert_eq!(one.id, two.id);
         assert!(one.created != two.created, "{one:?} {two:?}");
         let expected = if one.created { "mine" } else { "theirs" };
-        assert_eq!(bed.task(one.id).await.goal, expected);
+        assert_eq!(bed.task(one.id).await.spec.goal, expected);
     }
 }
 
@@ -106,10 +103,19 @@ async fn listings_filter_by_what_is_asked() {
     let bed = Bed::new().await;
     let base = |number: u64| Task::new(TaskId::Number(number), "x", NOW);
     let tasks = [
-        Task { agent: Some("a".into()), tags: vec!["t".into(), "s".into()], ..base(1) },
-        Task { user: Some("u".into()), tags: vec!["t".into()], ..base(2) },
-        Task { schedule_id: Some("daily".into()), ..base(3) },
-        Task { status: TaskStatus::Waiting, depends_on: vec![TaskId::Number(1)], ..base(4) },
+        base(1).with(|task| {
+            task.spec.agent = Some("a".into());
+            task.spec.tags = vec!["t".into(), "s".into()];
+        }),
+        base(2).with(|task| {
+            task.spec.user = Some("u".into());
+            task.spec.tags = vec!["t".into()];
+        }),
+        base(3).with(|task| task.spec.schedule_id = Some("daily".into())),
+        base(4).with(|task| {
+            task.state.status = TaskStatus::Waiting;
+            task.spec.depends_on = vec![TaskId::Number(1)];
+        }),
     ];
     bed.store.insert(&tasks).await.expect("inserted");
     let ids = async |filter: TaskFilter| -> Vec<TaskId> {
@@ -134,8 +140,10 @@ async fn data_that_would_not_come_back_is_refused_before_anything_is_written() {
     let bed = Bed::new().await;
     let deep = (0..60).fold(json!(1), |inner, _| json!([inner]));
     let context = json!({"deep": deep}).as_object().expect("a map").clone();
-    let tasks =
-        [Task::new(TaskId::Number(1), "fine", NOW), Task { context, ..Task::new(TaskId::Number(2), "deep", NOW) }];
+    let tasks = [
+        Task::new(TaskId::Number(1), "fine", NOW),
+        Task::new(TaskId::Number(2), "deep", NOW).with(|task| task.spec.context = context),
+    ];
     let error = bed.store.insert(&tasks).await.expect_err("refused");
     assert!(matches!(error, StoreError::Refused { .. }), "{error}");
     assert!(error.to_string().contains("context") && error.to_string().contains('2'), "{error}");
@@ -146,7 +154,8 @@ async fn data_that_would_not_come_back_is_refused_before_anything_is_written() {
 async fn a_context_of_a_megabyte_is_stored_with_others_in_one_call() {
     let bed = Bed::new().await;
     let context = Map::from_iter([("text".to_owned(), Value::from("x".repeat(1024 * 1024 - 100)))]);
-    let large = |number| Task { context: context.clone(), ..Task::new(TaskId::Number(number), "read it", NOW) };
+    let large =
+        |number| Task::new(TaskId::Number(number), "read it", NOW).with(|task| task.spec.context = context.clone());
     let tasks: Vec<Task> = (1..=20).map(large).collect();
     assert!(bed.store.insert(&tasks).await.expect("inserted").iter().all(|one| one.created));
     assert_eq!(bed.task(TaskId::Number(20)).await, tasks[19]);
@@ -158,11 +167,17 @@ async fn what_exceeds_a_bound_is_refused_before_anything_is_written() {
     let bed = Bed::new().await;
     let fine = Task::new(TaskId::Number(1), "fine", NOW);
     for (bad, told) in [
-        (Task { timeout_s: 31_536_000, ..fine.clone() }, "timeout_s 31536000 is out of range: use 1 to 2592000"),
-        (Task { max_attempts: 0, ..fine.clone() }, "max_attempts 0"),
-        (Task { goal: "x".repeat(1024 * 1024), ..fine.clone() }, "the goal has 1048576 characters: use 1 to 50000"),
-        (Task { goal: " ".into(), ..fine.clone() }, "the goal has 0 characters"),
-        (Task { user: Some(String::new()), ..fine.clone() }, "user: a text of 0 characters"),
+        (
+            fine.clone().with(|task| task.spec.timeout_s = 31_536_000),
+            "timeout_s 31536000 is out of range: use 1 to 2592000",
+        ),
+        (fine.clone().with(|task| task.spec.max_attempts = 0), "max_attempts 0"),
+        (
+            fine.clone().with(|task| task.spec.goal = "x".repeat(1024 * 1024)),
+            "the goal has 1048576 characters: use 1 to 50000",
+        ),
+        (fine.clone().with(|task| task.spec.goal = " ".into()), "the goal has 0 characters"),
+        (fine.clone().with(|task| task.spec.user = Some(String::new())), "user: a text of 0 characters"),
     ] {
         let tasks = [fine.clone(), Task { id: TaskId::Number(2), ..bad }];
         let error = bed.store.insert(&tasks).await.expect_err(told).to_string();

@@ -15,14 +15,15 @@ async fn pages_of_any_size_show_each_task_once_the_latest_first_however_many_sha
     let bed = Bed::new().await;
     // Times with one, five and twelve tasks, and one of another schedule.
     let times = [3, 1, 1, 1, 1, 1, 7].into_iter().chain([5; 12]);
-    let mine = |(number, at): (u64, i64)| Task {
-        run_at: NOW.plus_millis(at),
-        schedule_id: Some("mine".to_owned()),
-        ..Task::new(TaskId::Number(number), "x", NOW)
+    let mine = |(number, at): (u64, i64)| {
+        Task::new(TaskId::Number(number), "x", NOW).with(|task| {
+            task.spec.run_at = NOW.plus_millis(at);
+            task.spec.schedule_id = Some("mine".to_owned());
+        })
     };
     let tasks: Vec<Task> = (1..).zip(times).map(mine).collect();
     bed.store.insert(&tasks).await.expect("inserted");
-    let other = Task { schedule_id: Some("other".to_owned()), ..Task::new(TaskId::Number(99), "x", NOW) };
+    let other = Task::new(TaskId::Number(99), "x", NOW).with(|task| task.spec.schedule_id = Some("other".to_owned()));
     bed.store.insert(&[other]).await.expect("inserted");
 
     let filter = TaskFilter { schedule_id: Some("mine".to_owned()), ..TaskFilter::default() };
@@ -35,7 +36,7 @@ async fn pages_of_any_size_show_each_task_once_the_latest_first_however_many_sha
             let Some(next) = page.next else { break };
             after = Some(next.parse::<Place>().expect("a place"));
         }
-        assert!(seen.is_sorted_by_key(|task| -task.run_at.as_millis()), "{limit} at a time");
+        assert!(seen.is_sorted_by_key(|task| -task.spec.run_at.as_millis()), "{limit} at a time");
         assert_eq!(seen.len(), tasks.len(), "{limit} at a time");
         assert_eq!(seen.iter().map(|task| task.id).collect::<HashSet<_>>().len(), tasks.len(), "{limit} at a time");
     }
@@ -45,8 +46,9 @@ async fn pages_of_any_size_show_each_task_once_the_latest_first_however_many_sha
 #[tokio::test]
 async fn a_listing_goes_on_while_tasks_come_and_go() {
     let bed = Bed::new().await;
-    let task =
-        |(number, at): (u64, i64)| Task { run_at: NOW.plus_millis(at), ..Task::new(TaskId::Number(number), "x", NOW) };
+    let task = |(number, at): (u64, i64)| {
+        Task::new(TaskId::Number(number), "x", NOW).with(|task| task.spec.run_at = NOW.plus_millis(at))
+    };
     let tasks: Vec<Task> = (1..).zip([50, 40, 30, 30, 30, 20, 10]).map(task).collect();
     bed.store.insert(&tasks).await.expect("inserted");
     let ids = |tasks: &[Task]| tasks.iter().map(|task| task.id).collect::<Vec<_>>();
@@ -67,7 +69,8 @@ async fn a_listing_goes_on_while_tasks_come_and_go() {
 #[tokio::test]
 async fn what_other_clients_wrote_is_listed_once_it_is_admitted_and_what_cannot_be_read_hides_nothing() {
     let bed = Bed::new().await;
-    let task = |number, at| Task { run_at: NOW.plus_millis(at), ..Task::new(TaskId::Number(number), "x", NOW) };
+    let task =
+        |number, at| Task::new(TaskId::Number(number), "x", NOW).with(|task| task.spec.run_at = NOW.plus_millis(at));
     bed.store.insert(&[task(1, 5), task(2, 5), task(3, -5), task(4, -5)]).await.expect("inserted");
     for hidden in [2, 3] {
         bed.make_unreadable(hidden).await;
@@ -102,17 +105,20 @@ async fn what_other_clients_wrote_is_listed_once_it_is_admitted_and_what_cannot_
 #[tokio::test]
 async fn what_is_next_begins_with_the_soonest_and_what_ended_with_the_latest() {
     let bed = Bed::new().await;
-    let due = |number, at: i64| Task { run_at: NOW.plus_millis(at), ..Task::new(TaskId::Number(number), "x", NOW) };
-    let ended = |number, at: i64, end: i64| Task {
-        status: TaskStatus::Completed,
-        finished_at: Some(NOW.plus_millis(end)),
-        ..due(number, at)
+    let due = |number, at: i64| {
+        Task::new(TaskId::Number(number), "x", NOW).with(|task| task.spec.run_at = NOW.plus_millis(at))
+    };
+    let ended = |number, at: i64, end: i64| {
+        due(number, at).with(|task| {
+            task.state.status = TaskStatus::Completed;
+            task.state.finished_at = Some(NOW.plus_millis(end));
+        })
     };
     // Next year, five at one time, and one that ended although it was due next year.
     let mut tasks = vec![due(1, 31_536_000_000), due(2, 2_000), due(3, 1_000)];
     tasks.extend((10..15).map(|number| due(number, 5_000)));
     tasks.extend([ended(20, -9_000, 50), ended(21, 31_536_000_000, 70), ended(22, -1_000, 60), ended(23, -1, 60)]);
-    tasks.push(Task { priority: 10, ..due(4, 6_000) });
+    tasks.push(due(4, 6_000).with(|task| task.spec.priority = 10));
     bed.store.insert(&tasks).await.expect("inserted");
     for (order, expected) in [(Order::Next, vec![4, 3, 2, 10, 11, 12, 13, 14, 1]), (Order::Ended, vec![21, 22, 23, 20])]
     {
@@ -162,11 +168,12 @@ async fn ids_are_found_by_their_beginning_among_any_number() {
 #[tokio::test]
 async fn a_filter_of_several_words_means_all_of_them_and_nothing_else() {
     let bed = Bed::new().await;
-    let named = |number, name: &str| Task {
-        tags: vec![name.to_owned()],
-        user: Some(name.to_owned()),
-        concurrency_key: Some(name.to_owned()),
-        ..Task::new(TaskId::Number(number), "x", NOW)
+    let named = |number, name: &str| {
+        Task::new(TaskId::Number(number), "x", NOW).with(|task| {
+            task.spec.tags = vec![name.to_owned()];
+            task.spec.user = Some(name.to_owned());
+            task.spec.concurrency_key = Some(name.to_owned());
+        })
     };
     bed.store.insert(&[named(1, "big corp"), named(2, "big corp 2"), named(3, "a big corp")]).await.expect("inserted");
     let name = Some("big corp".to_owned());

@@ -26,7 +26,7 @@ async fn every_way_out_of_a_run_is_recorded() {
     ] {
         let running = bed.running(event.name()).await;
         let after = bed.store.transition(&running, &event, NOW.plus_millis(9)).await.expect("moved");
-        assert_eq!(after.status, status);
+        assert_eq!(after.state.status, status);
         let stored = bed.task(running.id).await;
         assert_eq!(stored, after, "{}", event.name());
         let payload = bed.payload(running.id).await;
@@ -50,7 +50,7 @@ async fn what_somebody_wants_stopped_is_not_put_off() {
         assert!(matches!(put_off, Err(TransitionError::Lost(_))), "{put_off:?}");
         assert_eq!(bed.task(running.id).await, wanted.expect("asked"));
         let cancelled = bed.store.transition(&running, &TaskEvent::Cancelled, NOW.plus_millis(3)).await;
-        assert_eq!(cancelled.expect("its claim holds").status, TaskStatus::Cancelled);
+        assert_eq!(cancelled.expect("its claim holds").state.status, TaskStatus::Cancelled);
     }
 }
 
@@ -112,7 +112,7 @@ async fn of_two_that_move_a_task_without_a_claim_one_wins() {
     let bed = Bed::new().await;
     let other = bed.another().await;
     for round in 0..20 {
-        let task = Task { status: TaskStatus::Waiting, ..Task::new(TaskId::Number(round), "x", NOW) };
+        let task = Task::new(TaskId::Number(round), "x", NOW).with(|task| task.state.status = TaskStatus::Waiting);
         bed.store.insert(std::slice::from_ref(&task)).await.expect("inserted");
         // Even in the same millisecond.
         let at = NOW.plus_millis(3);
@@ -123,7 +123,7 @@ async fn of_two_that_move_a_task_without_a_claim_one_wins() {
         assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
         let three = bed.store.transition(&task, &TaskEvent::CancelRequested, at).await;
         assert!(matches!(three, Err(TransitionError::Lost(_))), "{three:?}");
-        assert_eq!(bed.task(task.id).await.status, TaskStatus::Pending);
+        assert_eq!(bed.task(task.id).await.state.status, TaskStatus::Pending);
     }
 }
 
@@ -154,7 +154,7 @@ async fn two_changes_of_one_task_at_once_happen_one_after_the_other() {
     cancelled.expect("the first of the two outcomes");
     assert!(matches!(completed, Err(TransitionError::Lost(_))), "{completed:?}");
     let stored = bed.task(running.id).await;
-    assert_eq!((stored.status, stored.cancel_requested), (TaskStatus::Cancelled, true));
+    assert_eq!((stored.state.status, stored.state.cancel_requested), (TaskStatus::Cancelled, true));
 }
 
 #[tokio::test]
@@ -172,9 +172,9 @@ async fn a_deep_result_is_kept_as_text_and_disturbs_no_other() {
     for outcome in futures_util::future::join_all(outcomes).await {
         outcome.expect("moved");
     }
-    let stored = bed.task(running[1].id).await.result.expect("a result").to_string();
+    let stored = bed.task(running[1].id).await.state.result.expect("a result").to_string();
     assert!(stored.contains("core"));
-    assert_eq!(bed.task(running[2].id).await.result, Some(json!(2)));
+    assert_eq!(bed.task(running[2].id).await.state.result, Some(json!(2)));
 }
 
 /// Requests of `operation` so far, by the metric that every request is recorded in.
@@ -198,7 +198,7 @@ async fn a_hundred_transitions_of_one_moment_share_a_few_requests() {
     let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
     let running = bed.store.claim(&ids, &claim("t"), NOW).await.expect("claimed");
     let outcomes = running.iter().map(|task| {
-        let event = TaskEvent::Completed(Value::from(task.goal.clone()));
+        let event = TaskEvent::Completed(Value::from(task.spec.goal.clone()));
         let store = bed.store.clone();
         async move { store.transition(task, &event, NOW.plus_millis(1)).await }
     });
@@ -211,7 +211,7 @@ async fn a_hundred_transitions_of_one_moment_share_a_few_requests() {
     assert!((1..=10).contains(&writes), "{writes} writes");
     assert_eq!(reads, writes);
     for task in &running {
-        assert_eq!(bed.task(task.id).await.result, Some(Value::from(task.goal.clone())));
+        assert_eq!(bed.task(task.id).await.state.result, Some(Value::from(task.spec.goal.clone())));
     }
     let lone = bed.running(&Uuid::new_v4().to_string()).await;
     bed.store.transition(&lone, &TaskEvent::Completed(json!(1)), NOW).await.expect("moved");

@@ -163,11 +163,15 @@ async fn tasks_with_wild_numbers_are_tasks_within_bounds_or_refused_by_name() {
 }
 
 fn within_bounds(task: &Task, what: &str) {
-    assert!((1..=2_592_000).contains(&task.timeout_s) || task.timeout_s == 0, "{what}: {}", task.timeout_s);
-    assert!(task.priority <= 10, "{what}");
-    assert!(task.run_at.as_millis() < 253_402_300_800_000, "{what}: {}", task.run_at);
+    assert!(
+        (1..=2_592_000).contains(&task.spec.timeout_s) || task.spec.timeout_s == 0,
+        "{what}: {}",
+        task.spec.timeout_s
+    );
+    assert!(task.spec.priority <= 10, "{what}");
+    assert!(task.spec.run_at.as_millis() < 253_402_300_800_000, "{what}: {}", task.spec.run_at);
     // Neither the rank nor a change overflows.
-    assert!(task.rank() < 253_402_300_800_000, "{what}");
+    assert!(task.spec.rank() < 253_402_300_800_000, "{what}");
     let running = task.apply(&qron::domain::task::TaskEvent::Claimed(claim("t")), NOW);
-    assert!(running.is_ok_and(|running| running.status == TaskStatus::Running), "{what}");
+    assert!(running.is_ok_and(|running| running.state.status == TaskStatus::Running), "{what}");
 }

@@ -17,16 +17,17 @@ fn held_by(owner: &str) -> Claim {
 async fn the_tasks_of_the_dead_return_and_those_that_killed_too_often_end() {
     let bed = Bed::new().await;
     let tasks: Vec<Task> = (0..6)
-        .map(|number| Task {
-            crashes: u32::try_from(number % 3).expect("small"),
-            postponed: (number < 2).then(|| Postponement {
-                model: "m".into(),
-                since: NOW,
-                times: 1,
-                last: NOW,
-                cause: Failure::unavailable("cannot connect"),
-            }),
-            ..Task::new(TaskId::Number(number), "x", NOW)
+        .map(|number| {
+            Task::new(TaskId::Number(number), "x", NOW).with(|task| {
+                task.state.crashes = u32::try_from(number % 3).expect("small");
+                task.state.postponed = (number < 2).then(|| Postponement {
+                    model: "m".into(),
+                    since: NOW,
+                    times: 1,
+                    last: NOW,
+                    cause: Failure::unavailable("cannot connect"),
+                });
+            })
         })
         .collect();
     bed.store.insert(&tasks).await.expect("inserted");
@@ -45,8 +46,8 @@ async fn the_tasks_of_the_dead_return_and_those_that_killed_too_often_end() {
         assert_eq!(bed.task(before.id).await, expected);
     }
     for task in &rescue.poisoned {
-        assert_eq!(task.status, TaskStatus::Failed);
-        assert_eq!(task.error.as_ref().expect("a reason").class, FailureClass::Crashed);
+        assert_eq!(task.state.status, TaskStatus::Failed);
+        assert_eq!(task.state.error.as_ref().expect("a reason").class, FailureClass::Crashed);
     }
     assert_eq!(bed.task(alive.id).await, alive);
     let nothing = bed.store.rescue("dead", later).await.expect("rescued");

@@ -143,7 +143,11 @@ impl World {
     pub(crate) async fn until(&self, id: TaskId, status: TaskStatus) -> Task {
         eventually(&format!("task {id} is {status}"), async || {
             let task = self.task(id).await;
-            if task.status == status { Ok(task) } else { Err(format!("{} ({:?})", task.status, task.error)) }
+            if task.state.status == status {
+                Ok(task)
+            } else {
+                Err(format!("{} ({:?})", task.state.status, task.state.error))
+            }
         })
         .await
     }
@@ -167,7 +171,7 @@ impl World {
 /// A task with an explicit plan.
 pub(crate) fn planned(goal: &str, steps: &Value) -> Task {
     let plan: Plan = serde_json::from_value(json!({ "steps": steps })).expect("a plan");
-    Task { plan: Some(plan), ..Task::new(TaskId::fresh(), goal, clock::now()) }
+    Task::new(TaskId::fresh(), goal, clock::now()).with(|task| task.spec.plan = Some(plan))
 }
 
 /// A task that calculates.

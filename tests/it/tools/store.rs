@@ -44,11 +44,11 @@ impl Place {
     /// A task of `user` in the store, and the context of a call in it.
     async fn task(&self, user: Option<&str>, change: impl FnOnce(&mut Task)) -> ToolContext {
         let mut task = Task::new(TaskId::fresh(), "a goal", clock::now());
-        task.user = user.map(str::to_owned);
+        task.spec.user = user.map(str::to_owned);
         change(&mut task);
         self.store.insert(std::slice::from_ref(&task)).await.expect("inserted");
         let idempotency_key = format!("{}/s1/1", task.id);
-        ToolContext { task_id: task.id, user: task.user, idempotency_key, ..context() }
+        ToolContext { task_id: task.id, user: task.spec.user, idempotency_key, ..context() }
     }
 }
 
@@ -165,12 +165,15 @@ async fn a_follow_up_task_is_created_once_and_at_once_known() {
     tokio::time::timeout(Duration::from_secs(5), place.queue.woken()).await.expect("the scheduler is woken");
     let id: TaskId = first["task_id"].as_str().expect("an id").parse().expect("an id");
     let task = place.store.task(id).await.expect("an answer").expect("the task");
-    assert_eq!((task.goal.as_str(), task.priority, task.user.as_deref()), ("count the words", 9, Some("ada")));
-    assert_eq!(task.context["file"], "a.txt");
-    assert_eq!(task.context["spawn_depth"], 0, "what the model writes is data");
+    assert_eq!(
+        (task.spec.goal.as_str(), task.spec.priority, task.spec.user.as_deref()),
+        ("count the words", 9, Some("ada"))
+    );
+    assert_eq!(task.spec.context["file"], "a.txt");
+    assert_eq!(task.spec.context["spawn_depth"], 0, "what the model writes is data");
     assert_eq!((task.generation(), task.root()), (1, parent.task_id), "and does not decide how deep it is");
-    assert_eq!(task.parent, Some(parent.task_id));
-    assert_eq!(task.run_at.to_rfc3339(), "2030-01-01T00:00:00.000Z");
+    assert_eq!(task.spec.parent, Some(parent.task_id));
+    assert_eq!(task.spec.run_at.to_rfc3339(), "2030-01-01T00:00:00.000Z");
 
     let keyed = json!({ "goal": "weekly report", "unique_key": "week 1" });
     let one = place.call(&next_call(&parent, 2), "create_task", keyed.clone()).await.expect("created");
@@ -238,10 +241,11 @@ async fn recursion_one_task_makes_at_most_a_hundred_even_in_parallel() {
     let place = Place::new().await;
     let parent = place.task(None, |_| {}).await;
     let earlier: Vec<Task> = (0..98)
-        .map(|_| Task {
-            parent: Some(parent.task_id),
-            lineage: Lineage { root: Some(parent.task_id), generation: 1, ..Lineage::default() },
-            ..Task::new(TaskId::fresh(), "made earlier", clock::now())
+        .map(|_| {
+            Task::new(TaskId::fresh(), "made earlier", clock::now()).with(|task| {
+                task.spec.parent = Some(parent.task_id);
+                task.spec.lineage = Lineage { root: Some(parent.task_id), generation: 1, ..Lineage::default() };
+            })
         })
         .collect();
     place.store.insert(&earlier).await.expect("inserted");

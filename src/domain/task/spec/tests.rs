@@ -126,7 +126,10 @@ fn programs_may_write_longer_and_shorter_goals_than_people() {
 
 #[test]
 fn what_has_ended_is_a_record() {
-    let record = Task { status: TaskStatus::Skipped, timeout_s: 0, ..Task::new(TaskId::Number(1), "", NOW) };
+    let record = Task::new(TaskId::Number(1), "", NOW).with(|task| {
+        task.state.status = TaskStatus::Skipped;
+        task.spec.timeout_s = 0;
+    });
     assert_eq!(record.validate(&SpecLimits::STORED), Ok(()));
 }
 
@@ -135,8 +138,8 @@ fn an_order_waits_for_a_person_before_it_waits_for_other_tasks() {
     let task = |spec: TaskSpec| spec.into_task(TaskId::Number(1), &ApprovalPolicy::default(), NOW);
     let depends_on = vec![TaskId::Number(2)];
     assert_eq!(task(order()), Task::new(TaskId::Number(1), "a goal that is long enough", NOW));
-    assert_eq!(task(TaskSpec { depends_on: depends_on.clone(), ..order() }).status, TaskStatus::Waiting);
+    assert_eq!(task(TaskSpec { depends_on: depends_on.clone(), ..order() }).state.status, TaskStatus::Waiting);
     let asked = task(TaskSpec { depends_on, approval: ApprovalRequirement::Required, ..order() });
-    assert_eq!((asked.status, asked.approvals.len()), (TaskStatus::AwaitingApproval, 1));
+    assert_eq!((asked.state.status, asked.state.approvals.len()), (TaskStatus::AwaitingApproval, 1));
     assert!(crate::domain::approval::is_unapproved(&asked));
 }

@@ -26,8 +26,8 @@ impl IllegalTransition {
     pub(super) fn new(task: &Task, event: &TaskEvent) -> Self {
         Self {
             id: task.id,
-            status: task.status,
-            finished_at: task.finished_at.filter(|_| task.status.is_terminal()),
+            status: task.state.status,
+            finished_at: task.state.finished_at.filter(|_| task.state.status.is_terminal()),
             event: event.name(),
             refusal: refusal(event),
         }

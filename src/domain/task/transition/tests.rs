@@ -8,7 +8,7 @@ const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 const LATER: Timestamp = Timestamp::from_millis(2_000_000);
 
 fn task(status: TaskStatus) -> Task {
-    Task { status, ..Task::new(TaskId::Number(1), "do it", NOW) }
+    Task::new(TaskId::Number(1), "do it", NOW).with(|task| task.state.status = status)
 }
 
 fn events() -> Vec<TaskEvent> {
@@ -66,9 +66,9 @@ fn variants(status: TaskStatus) -> Vec<Task> {
         vec![over(a_call()), asked("one", a_call())],
     ];
     let with = |approvals: Vec<Approval>| {
-        let asking = Task { approvals, ..task(status) };
-        let crashing = Task { crashes: MAX_CRASHES - 1, ..asking.clone() };
-        [Task { depends_on: vec![TaskId::Number(2)], ..asking.clone() }, asking, crashing]
+        let asking = task(status).with(|task| task.state.approvals = approvals);
+        let crashing = asking.clone().with(|task| task.state.crashes = MAX_CRASHES - 1);
+        [asking.clone().with(|task| task.spec.depends_on = vec![TaskId::Number(2)]), asking, crashing]
     };
     asks.into_iter().flat_map(with).collect()
 }
@@ -88,7 +88,7 @@ fn the_documented_diagram_is_the_code() {
         for event in events() {
             for before in variants(status) {
                 if let Ok(after) = before.apply(&event, LATER) {
-                    coded.push(format!("{status} {} {}", event.name(), after.status));
+                    coded.push(format!("{status} {} {}", event.name(), after.state.status));
                 }
             }
         }
@@ -105,47 +105,57 @@ fn only_a_running_task_holds_a_claim_and_only_a_terminal_one_is_finished() {
         for event in events() {
             let mut before = task(status);
             if status == TaskStatus::Running {
-                before.claim = Some(Claim { token: "t".into(), owner: "r".into() });
+                before.state.claim = Some(Claim { token: "t".into(), owner: "r".into() });
             }
             let Ok(after) = before.apply(&event, LATER) else { continue };
-            assert_eq!(after.claim.is_some(), after.status == TaskStatus::Running, "{status} {}", event.name());
-            assert_eq!(after.finished_at.is_some(), after.status.is_terminal(), "{status} {}", event.name());
-            assert_eq!(after.updated_at, LATER);
+            assert_eq!(
+                after.state.claim.is_some(),
+                after.state.status == TaskStatus::Running,
+                "{status} {}",
+                event.name()
+            );
+            assert_eq!(
+                after.state.finished_at.is_some(),
+                after.state.status.is_terminal(),
+                "{status} {}",
+                event.name()
+            );
+            assert_eq!(after.state.updated_at, LATER);
         }
     }
 }
 
 #[test]
 fn a_task_goes_on_once_all_its_calls_are_decided() {
-    let mut waiting = Task { releases: 1, ..task(TaskStatus::AwaitingApproval) };
-    waiting.approvals = vec![asked("one", a_call()), asked("two", a_call())];
+    let mut waiting = task(TaskStatus::AwaitingApproval).with(|task| task.state.releases = 1);
+    waiting.state.approvals = vec![asked("one", a_call()), asked("two", a_call())];
     let half = waiting.apply(&TaskEvent::Approved(ruling("one")), LATER).expect("legal");
-    assert_eq!(half.status, TaskStatus::AwaitingApproval);
+    assert_eq!(half.state.status, TaskStatus::AwaitingApproval);
     assert!(half.apply(&TaskEvent::Approved(ruling("one")), LATER).is_err(), "decided once");
     assert!(half.apply(&TaskEvent::Approved(ruling("three")), LATER).is_err(), "not asked");
     let whole = half.apply(&TaskEvent::Denied(ruling("two")), LATER).expect("legal");
-    assert_eq!(whole.status, TaskStatus::Pending);
-    let verdicts: Vec<_> = whole.approvals.iter().filter_map(|a| Some(a.decision.as_ref()?.verdict)).collect();
+    assert_eq!(whole.state.status, TaskStatus::Pending);
+    let verdicts: Vec<_> = whole.state.approvals.iter().filter_map(|a| Some(a.decision.as_ref()?.verdict)).collect();
     assert_eq!(verdicts, [ApprovalOutcome::Approved, ApprovalOutcome::Denied]);
 }
 
 #[test]
 fn doing_a_task_again_does_not_get_around_its_approval() {
     let mut denied = task(TaskStatus::AwaitingApproval);
-    denied.approvals = vec![asked("one", Subject::Task)];
+    denied.state.approvals = vec![asked("one", Subject::Task)];
     let denied = denied.apply(&TaskEvent::Denied(ruling("one")), LATER).expect("legal");
-    assert_eq!(denied.status, TaskStatus::Cancelled);
+    assert_eq!(denied.state.status, TaskStatus::Cancelled);
     let again = denied.apply(&TaskEvent::Requeued, LATER).expect("legal");
-    assert_eq!(again.status, TaskStatus::AwaitingApproval);
+    assert_eq!(again.state.status, TaskStatus::AwaitingApproval);
     let approved = again.apply(&TaskEvent::Approved(ruling("one")), LATER).expect("asked anew");
-    let failed = Task { status: TaskStatus::Failed, ..approved };
-    assert_eq!(failed.apply(&TaskEvent::Requeued, LATER).expect("legal").status, TaskStatus::Pending);
+    let failed = approved.with(|task| task.state.status = TaskStatus::Failed);
+    assert_eq!(failed.apply(&TaskEvent::Requeued, LATER).expect("legal").state.status, TaskStatus::Pending);
 }
 
 #[test]
 fn only_failures_are_charged() {
     let running = task(TaskStatus::Running);
-    let charged = |event| running.apply(&event, LATER).expect("legal").attempt;
+    let charged = |event| running.apply(&event, LATER).expect("legal").state.attempt;
     assert_eq!(charged(TaskEvent::Released), 0);
     assert_eq!(charged(TaskEvent::Postponed(LATER, postponement())), 0);
     assert_eq!(charged(TaskEvent::Rescued), 0);
@@ -157,11 +167,11 @@ fn only_failures_are_charged() {
 #[test]
 fn a_task_says_why_it_waits_for_its_model_until_it_goes_on() {
     let waiting = task(TaskStatus::Running).apply(&TaskEvent::Postponed(LATER, postponement()), NOW).expect("legal");
-    assert_eq!((waiting.status, waiting.run_at, waiting.releases), (TaskStatus::Pending, LATER, 1));
-    assert_eq!((&waiting.postponed, &waiting.error), (&Some(postponement()), &None));
+    assert_eq!((waiting.state.status, waiting.spec.run_at, waiting.state.releases), (TaskStatus::Pending, LATER, 1));
+    assert_eq!((&waiting.state.postponed, &waiting.state.error), (&Some(postponement()), &None));
     let claim = Claim { token: "t".into(), owner: "r".into() };
     let running = waiting.apply(&TaskEvent::Claimed(claim), LATER).expect("legal");
-    assert!(running.postponed.is_some(), "a try says nothing yet");
+    assert!(running.state.postponed.is_some(), "a try says nothing yet");
     for event in [
         TaskEvent::Completed(json!(1)),
         TaskEvent::Failed(Failure::permanent("no")),
@@ -171,18 +181,18 @@ fn a_task_says_why_it_waits_for_its_model_until_it_goes_on() {
         TaskEvent::Released,
         TaskEvent::Rescued,
     ] {
-        assert_eq!(running.apply(&event, LATER).expect("legal").postponed, None, "{}", event.name());
+        assert_eq!(running.apply(&event, LATER).expect("legal").state.postponed, None, "{}", event.name());
     }
-    let failed = Task { postponed: Some(postponement()), ..task(TaskStatus::Failed) };
-    assert_eq!(failed.apply(&TaskEvent::Requeued, LATER).expect("legal").postponed, None);
+    let failed = task(TaskStatus::Failed).with(|task| task.state.postponed = Some(postponement()));
+    assert_eq!(failed.apply(&TaskEvent::Requeued, LATER).expect("legal").state.postponed, None);
 }
 
 #[test]
 fn the_third_crash_ends_a_task() {
-    let poisonous = Task { crashes: 2, ..task(TaskStatus::Running) };
+    let poisonous = task(TaskStatus::Running).with(|task| task.state.crashes = 2);
     let after = poisonous.apply(&TaskEvent::Rescued, LATER).expect("legal");
-    assert_eq!(after.status, TaskStatus::Failed);
-    assert_eq!(after.error.expect("a reason").class, FailureClass::Crashed);
+    assert_eq!(after.state.status, TaskStatus::Failed);
+    assert_eq!(after.state.error.expect("a reason").class, FailureClass::Crashed);
 }
 
 /// The next run goes on from the checkpoint with the highest number: a number that came again would lead it back.
@@ -198,13 +208,17 @@ fn no_run_has_the_number_of_an_earlier_one() {
         let Ok(next) = current.apply(event, LATER) else { continue };
         match event {
             TaskEvent::Claimed(_) => {
-                assert!(next.earlier_runs() + 1 > last, "run {last} is followed by {}", next.earlier_runs() + 1);
-                last = next.earlier_runs() + 1;
+                assert!(
+                    next.state.earlier_runs() + 1 > last,
+                    "run {last} is followed by {}",
+                    next.state.earlier_runs() + 1
+                );
+                last = next.state.earlier_runs() + 1;
             }
             TaskEvent::Requeued => requeued += 1,
             _ => {}
         }
-        let is_over = matches!(next.status, TaskStatus::Completed);
+        let is_over = matches!(next.state.status, TaskStatus::Completed);
         (current, last) = if is_over { (task(TaskStatus::Pending), 0) } else { (next, last) };
     }
     assert!(requeued > 100, "requeued {requeued} times");
@@ -213,23 +227,25 @@ fn no_run_has_the_number_of_an_earlier_one() {
 #[test]
 fn a_run_that_was_cancelled_counts_and_one_that_never_began_does_not() {
     let (pending, running) = (task(TaskStatus::Pending), task(TaskStatus::Running));
-    let again = |cancelled: Task| cancelled.apply(&TaskEvent::Requeued, LATER).expect("legal").earlier_runs();
+    let again = |cancelled: Task| cancelled.apply(&TaskEvent::Requeued, LATER).expect("legal").state.earlier_runs();
     assert_eq!(again(pending.apply(&TaskEvent::CancelRequested, LATER).expect("legal")), 0);
     assert_eq!(again(running.apply(&TaskEvent::Cancelled, LATER).expect("legal")), 1);
 }
 
 #[test]
 fn what_never_ran_waits_for_its_dependencies_after_it_was_requeued_and_approved() {
-    let asking = Task {
-        depends_on: vec![TaskId::Number(2)],
-        approvals: vec![asked("one", Subject::Task)],
-        ..task(TaskStatus::AwaitingApproval)
-    };
+    let asking = task(TaskStatus::AwaitingApproval).with(|task| {
+        task.spec.depends_on = vec![TaskId::Number(2)];
+        task.state.approvals = vec![asked("one", Subject::Task)];
+    });
     let approved = |task: &Task| task.apply(&TaskEvent::Approved(ruling("one")), LATER).expect("legal");
     let denied = asking.apply(&TaskEvent::Denied(ruling("one")), LATER).expect("legal");
     let cancelled = asking.apply(&TaskEvent::CancelRequested, LATER).expect("legal");
     for ended in [denied, cancelled] {
         let again = ended.apply(&TaskEvent::Requeued, LATER).expect("legal");
-        assert_eq!((again.status, approved(&again).status), (TaskStatus::AwaitingApproval, TaskStatus::Waiting));
+        assert_eq!(
+            (again.state.status, approved(&again).state.status),
+            (TaskStatus::AwaitingApproval, TaskStatus::Waiting)
+        );
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::{RawTask, Reader};
 use crate::domain::id::TaskId;
 use crate::domain::schedule::zone::Zone;
-use crate::domain::task::{SpecLimits, Task, TaskStatus};
+use crate::domain::task::{SpecLimits, Task, TaskSpec, TaskState, TaskStatus};
 use crate::domain::time::Timestamp;
 
 impl RawTask {
@@ -37,7 +37,10 @@ impl RawTask {
         let readable = reader.spec(status, now).and_then(|spec| reader.task(self.id, status, spec, now)).ok();
         let extra: Map<String, Value> = self.payload.clone();
         match readable {
-            Some(task) => Task { status, extra, ..task },
+            Some(task) => task.with(|task| {
+                task.state.status = status;
+                task.state.extra = extra;
+            }),
             None => blank(self.id, status, reader.goal().unwrap_or_default(), &reader, now, extra),
         }
     }
@@ -53,7 +56,7 @@ fn blank(
     extra: Map<String, Value>,
 ) -> Task {
     let run_at = reader.time("run_at").ok().flatten().unwrap_or(now);
-    Task { status, run_at, extra, ..Task::new(id, goal, now) }
+    Task { id, spec: TaskSpec::new(goal, run_at), state: TaskState { extra, ..TaskState::new(status, now) } }
 }
 
 /// Whether a payload tells when its task ended.

@@ -29,35 +29,35 @@ fn other_words_are_understood() {
         "maxRetries": "4", "timeout": 30.0, "labels": "a, b,", "user_id": 42, "required-capabilities": ["sql"],
         "created_at": 1_767_225_500, "mood": {"x": null}, "agent": "",
     }));
-    assert_eq!((task.goal.as_str(), task.status, task.priority), ("do it", TaskStatus::Pending, 8));
-    assert_eq!((task.max_attempts, task.timeout_s), (5, 30));
-    assert_eq!(task.run_at, NOW);
-    assert_eq!(task.created_at, NOW.plus_millis(-100_000));
-    assert_eq!(task.tags, ["a", "b"]);
-    assert_eq!(task.capabilities, ["sql"]);
-    assert_eq!((task.user.as_deref(), task.agent), (Some("42"), None));
-    assert_eq!(task.extra["mood"], json!({"x": null}));
-    assert_eq!(task.extra["STATUS"], json!("PENDING"));
+    assert_eq!((task.spec.goal.as_str(), task.state.status, task.spec.priority), ("do it", TaskStatus::Pending, 8));
+    assert_eq!((task.spec.max_attempts, task.spec.timeout_s), (5, 30));
+    assert_eq!(task.spec.run_at, NOW);
+    assert_eq!(task.state.created_at, NOW.plus_millis(-100_000));
+    assert_eq!(task.spec.tags, ["a", "b"]);
+    assert_eq!(task.spec.capabilities, ["sql"]);
+    assert_eq!((task.spec.user.as_deref(), task.spec.agent), (Some("42"), None));
+    assert_eq!(task.state.extra["mood"], json!({"x": null}));
+    assert_eq!(task.state.extra["STATUS"], json!("PENDING"));
 }
 
 #[test]
 fn the_first_name_that_is_not_null_counts() {
-    assert_eq!(task(&json!({"prompt": "b", "goal": null, "description": "a"})).goal, "a");
+    assert_eq!(task(&json!({"prompt": "b", "goal": null, "description": "a"})).spec.goal, "a");
 }
 
 #[test]
 fn priorities_end_at_the_bounds_unless_they_are_nonsense() {
     for (given, expected) in [(json!(11), 10), (json!(-3), 0), (json!("7"), 7), (json!(2.0), 2), (json!("urgent"), 10)]
     {
-        assert_eq!(task(&json!({"goal": "x", "priority": given})).priority, expected);
+        assert_eq!(task(&json!({"goal": "x", "priority": given})).spec.priority, expected);
     }
 }
 
 #[test]
 fn who_depends_on_others_waits() {
     let task = task(&json!({"goal": "x", "depends_on": [3, "550e8400-e29b-41d4-a716-446655440000"]}));
-    assert_eq!(task.status, TaskStatus::Waiting);
-    assert_eq!(task.depends_on[0], TaskId::Number(3));
+    assert_eq!(task.state.status, TaskStatus::Waiting);
+    assert_eq!(task.spec.depends_on[0], TaskId::Number(3));
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn a_time_without_an_offset_is_on_the_wall_clock_of_the_zone() {
     ] {
         for field in ["run_at", "scheduled_for", "due_at"] {
             let task = raw(&json!({"goal": "x", field: written})).read(berlin, NOW).expect("readable");
-            assert_eq!(task.run_at.to_rfc3339(), expected, "{field} = {written}");
+            assert_eq!(task.spec.run_at.to_rfc3339(), expected, "{field} = {written}");
         }
     }
 }
@@ -117,9 +117,9 @@ fn a_time_without_an_offset_is_on_the_wall_clock_of_the_zone() {
 #[test]
 fn what_is_already_terminal_is_taken_as_it_is() {
     let task = task(&json!({"status": "DONE", "priority": [], "completed_at": "2025-12-31", "output": "42"}));
-    assert_eq!(task.status, TaskStatus::Completed);
-    assert_eq!(task.finished_at, Some(Timestamp::from_millis(1_767_139_200_000)));
-    assert_eq!(task.result, Some(json!("42")));
+    assert_eq!(task.state.status, TaskStatus::Completed);
+    assert_eq!(task.state.finished_at, Some(Timestamp::from_millis(1_767_139_200_000)));
+    assert_eq!(task.state.result, Some(json!("42")));
 }
 
 #[test]
@@ -127,9 +127,9 @@ fn our_own_points_are_not_guessed_at() {
     let payload = json!({"goal": "x", "status": "pending", "run_at": 5, "output": "not a result", "admitted": true});
     let Value::Object(payload) = payload else { unreachable!() };
     let task = read(TaskId::Number(9), payload, Zone::UTC, NOW, Origin::Own).expect("readable");
-    assert_eq!(task.run_at, Timestamp::from_millis(5));
-    assert_eq!(task.result, None);
-    assert_eq!(task.extra["output"], json!("not a result"));
+    assert_eq!(task.spec.run_at, Timestamp::from_millis(5));
+    assert_eq!(task.state.result, None);
+    assert_eq!(task.state.extra["output"], json!("not a result"));
 }
 
 fn any_json() -> impl Strategy<Value = Value> {
@@ -175,11 +175,11 @@ proptest! {
             Err(failure) => prop_assert_eq!(failure.class, FailureClass::Invalid),
             Ok(task) => {
                 let mut written = crate::store::tasks::codec::encode(&task);
-                written.extend(task.extra.clone());
+                written.extend(task.state.extra.clone());
                 let again = read(task.id, written, Zone::UTC, NOW, Origin::Own).expect("our own form");
-                prop_assert_eq!(&again.goal, &task.goal);
-                prop_assert_eq!((again.status, again.run_at, again.priority), (task.status, task.run_at, task.priority));
-                prop_assert_eq!(again.extra, task.extra);
+                prop_assert_eq!(&again.spec.goal, &task.spec.goal);
+                prop_assert_eq!((again.state.status, again.spec.run_at, again.spec.priority), (task.state.status, task.spec.run_at, task.spec.priority));
+                prop_assert_eq!(again.state.extra, task.state.extra);
             }
         }
     }
