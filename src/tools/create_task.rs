@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::mem;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
@@ -206,7 +207,7 @@ impl CreateTask {
             // The other fields have their defaults, or `as_child` takes them from the parent.
             ..TaskSpec::new(goal, run_at)
         };
-        faults.extend(spec.validate(&SpecLimits::TOOL).err().iter().flat_map(InvalidSpec::messages));
+        faults.extend(check_limits(&mut spec, context).err().iter().flat_map(InvalidSpec::messages));
         if !faults.is_empty() {
             return Err(Failure::invalid(faults.join("; ")));
         }
@@ -304,6 +305,17 @@ impl CreateTask {
             ChildError::Submit(error) => Failure::transient(error.to_string()),
         }
     }
+}
+
+/// Whether the order keeps the limits of the tool. They hold for the goal with references in place of outputs. With the
+/// outputs it may be longer, as a firing may be longer than its template.
+fn check_limits(spec: &mut TaskSpec, context: &ToolContext) -> Result<(), InvalidSpec> {
+    let written = context.handed_over.as_ref().and_then(|handed_over| handed_over.handover.goal.clone());
+    let Some(written) = written else { return spec.validate(&SpecLimits::TOOL) };
+    let with_outputs = mem::replace(&mut spec.goal, written);
+    let outcome = spec.validate(&SpecLimits::TOOL);
+    spec.goal = with_outputs;
+    outcome.and_then(|()| spec.validate(&SpecLimits::STORED))
 }
 
 /// Refuses a plan that is an output, or has steps that are.

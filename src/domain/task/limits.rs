@@ -55,14 +55,14 @@ impl SpecLimits {
     /// What a person orders, through the API, the command line or the template of a schedule.
     pub const API: Self = Self { goal_chars: 10..=5_000, ..Self::STORED };
 
-    /// What an agent orders with the tool `create_task`. Its goals are written by a program and may be shorter and longer
-    /// than those of a person; data of 64 KiB and lists of this length are as much as a model writes with care.
+    /// What an agent orders with the tool `create_task`: within the limits of the API, and with less data and shorter lists,
+    /// which are as much as a model writes with care.
     pub const TOOL: Self = Self {
         unique_key_chars: 1..=256,
         max_capabilities: 20,
         max_dependencies: 100,
         max_context_bytes: 64 * 1024,
-        ..Self::STORED
+        ..Self::API
     };
 
     /// A firing of a schedule. Its template passed [`SpecLimits::API`] when it was defined, and placeholders make it longer.

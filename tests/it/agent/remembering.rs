@@ -1,7 +1,6 @@
 //! Memory: written after a run, shown before the next plan, never in the way.
 
 use qdrant_embedded::Server;
-use qron::domain::task::Task;
 use qron::llm::scripted::{Scenario, Script};
 use serde_json::json;
 

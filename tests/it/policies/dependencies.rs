@@ -107,7 +107,7 @@ async fn the_children_of_a_task_are_listed_and_counted() {
         .submit(&json!({
             "goal": "make other tasks, please", "concurrency_key": "acme",
             "plan": { "steps": [
-                { "id": "a", "tool": "create_task", "arguments": { "goal": "a child", "plan": calculation("1")["plan"] } },
+                { "id": "a", "tool": "create_task", "arguments": { "goal": "a first child", "plan": calculation("1")["plan"] } },
                 { "id": "b", "tool": "create_task", "arguments": {
                     "goal": "another child", "depends_on": ["${a.task_id}"], "plan": calculation("2")["plan"] } },
             ] },

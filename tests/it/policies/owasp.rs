@@ -135,7 +135,7 @@ async fn misuse_a_child_is_given_no_tool_that_its_parent_may_not_use() {
     let world = world_with(&model, &[]).await;
     let boss = profile(json!({"name": "boss", "tools": ["create_task", "calculate"]}));
     let runner = world.runner_of("r1", vec![boss, profile(json!({"name": "writer"}))]).await;
-    let planned = of("boss", "with a plan", &making(&json!({"goal": "x", "agent": "writer", "plan": writing("x")})));
+    let planned = of("boss", "with a plan", &making(&json!({"goal": "do its work", "agent": "writer", "plan": writing("x")})));
     let free = of("boss", "with none", &making(&json!({"goal": "with a goal alone", "agent": "writer"})));
     world.insert(&[planned.clone(), free.clone()]).await;
     let told = refusal(&world, &planned).await;
@@ -170,10 +170,10 @@ async fn escalation_a_task_names_no_agent_that_its_own_may_not_name() {
     let runner = world.runner_of("r1", vec![boss, lone, only, clerk, root]).await;
     let plan = keeping("x");
     for (agent, arguments, told) in [
-        ("boss", json!({"goal": "x", "agent": "root", "plan": plan}), "agent \"root\"; it may for: clerk, typist"),
-        ("boss", json!({"goal": "x", "capabilities": ["sql"], "plan": plan}), "only for: clerk, typist"),
-        ("boss", json!({"goal": "x", "plan": plan}), "only for: clerk, typist"),
-        ("lone", json!({"goal": "x", "agent": "lone", "plan": plan}), "may create tasks for no agent"),
+        ("boss", json!({"goal": "do its work", "agent": "root", "plan": plan}), "agent \"root\"; it may for: clerk, typist"),
+        ("boss", json!({"goal": "do its work", "capabilities": ["sql"], "plan": plan}), "only for: clerk, typist"),
+        ("boss", json!({"goal": "do its work", "plan": plan}), "only for: clerk, typist"),
+        ("lone", json!({"goal": "do its work", "agent": "lone", "plan": plan}), "may create tasks for no agent"),
     ] {
         let task = of(agent, "make one", &making(&arguments));
         world.insert(std::slice::from_ref(&task)).await;
@@ -184,8 +184,8 @@ async fn escalation_a_task_names_no_agent_that_its_own_may_not_name() {
     let task = of(
         "only",
         "make one",
-        &making(&json!({"goal": "x", "plan": {"steps": making(
-        &json!({"goal": "y", "agent": "root", "plan": plan}))}})),
+        &making(&json!({"goal": "do its work", "plan": {"steps": making(
+        &json!({"goal": "do its work", "agent": "root", "plan": plan}))}})),
     );
     world.insert(std::slice::from_ref(&task)).await;
     let child = child_of(&world, &task).await;
@@ -204,7 +204,7 @@ async fn escalation_a_point_gives_itself_no_rights_and_no_place_in_another_tree(
     let mut parent = of(
         "reader",
         "make one",
-        &making(&json!({"goal": "a child", "plan": {"steps": [
+        &making(&json!({"goal": "a child of it", "plan": {"steps": [
         {"id": "c", "tool": "calculate", "arguments": {"expression": "1"}}]}})),
     );
     parent.spec.user = Some("ada".to_owned());
@@ -268,7 +268,7 @@ async fn poisoning_no_output_brings_a_reference_or_a_step_into_the_plan_of_a_chi
         "any",
         "make one",
         &json!([
-            read, {"id": "make", "tool": "create_task", "arguments": {"goal": "keep it", "plan": child_plan}},
+            read, {"id": "make", "tool": "create_task", "arguments": {"goal": "keep it safe", "plan": child_plan}},
         ]),
     );
     world.insert(std::slice::from_ref(&parent)).await;
@@ -280,7 +280,7 @@ async fn poisoning_no_output_brings_a_reference_or_a_step_into_the_plan_of_a_chi
             "any",
             "make one",
             &json!([
-                read, {"id": "make", "tool": "create_task", "arguments": {"goal": "keep it", "plan": plan}},
+                read, {"id": "make", "tool": "create_task", "arguments": {"goal": "keep it safe", "plan": plan}},
             ]),
         );
         world.insert(std::slice::from_ref(&parent)).await;
@@ -314,7 +314,7 @@ async fn exfiltration_a_task_of_one_user_learns_nothing_of_the_tasks_of_another(
             let (of_parent, same) = app.post("/api/v1/tasks", &parent).await;
             let made = for_user(
                 json!({"goal": "make one, please", "max_attempts": 1,
-                    "plan": {"steps": making(&json!({"goal": "x", "depends_on": [id]}))}}),
+                    "plan": {"steps": making(&json!({"goal": "do its work", "depends_on": [id]}))}}),
                 user,
             );
             let made = app.submit(&made).await;
@@ -427,7 +427,7 @@ async fn recursion_the_places_of_a_tree_hold_for_tasks_without_a_model_in_any_nu
     const TASKS: u64 = 7;
     let tasks = TASKS.to_string();
     let world = World::new(&[("TREE__MAX_TASKS", &tasks), ("SCHEDULER__SWEEP", EVERY_SECOND)]).await;
-    let make = |id: usize, plan: &Value| json!({"id": format!("m{id}"), "tool": "create_task", "arguments": {"goal": "another", "plan": plan}});
+    let make = |id: usize, plan: &Value| json!({"id": format!("m{id}"), "tool": "create_task", "arguments": {"goal": "another one", "plan": plan}});
     let leaves: Vec<Value> = (0..4).map(|id| make(id, &keeping("x"))).collect();
     let branches: Vec<Value> = (0..4).map(|id| make(id, &json!({"steps": leaves}))).collect();
     let root = of("any", "the first", &Value::from(branches));
@@ -453,7 +453,7 @@ async fn approval_bypass_what_a_parent_needs_approval_for_its_child_does_too() {
     let world = World::new(&[]).await;
     let boss = profile(json!({"name": "boss", "needs_approval": ["write_file"]}));
     let runner = world.runner_of("r1", vec![boss, profile(json!({"name": "writer"}))]).await;
-    let to_writer = making(&json!({"goal": "write it", "agent": "writer", "plan": writing("x")}));
+    let to_writer = making(&json!({"goal": "write it down", "agent": "writer", "plan": writing("x")}));
     let asks_for_file = async |parent: &Task| {
         let child = child_of(&world, parent).await;
         let child = world.until(child.id, TaskStatus::AwaitingApproval).await;
@@ -483,7 +483,7 @@ async fn approval_bypass_what_a_parent_needs_approval_for_its_child_does_too() {
     world.until(child.id, TaskStatus::AwaitingApproval).await;
     // The parent was approved as a whole: what it makes was not.
     let parent =
-        of("writer", "have it kept", &making(&json!({"goal": "keep it", "plan": keeping("x")}))).with(|task| {
+        of("writer", "have it kept", &making(&json!({"goal": "keep it safe", "plan": keeping("x")}))).with(|task| {
             task.state.status = TaskStatus::AwaitingApproval;
             task.state.approvals = vec![];
         });
@@ -508,7 +508,7 @@ async fn chaining_rights_narrow_from_one_generation_to_the_next() {
         "needs_approval": ["set_state"]}));
     let third = profile(json!({"name": "third"}));
     let runner = world.runner_of("r1", vec![first, second, third]).await;
-    let grandchild = |plan: Value| making(&json!({"goal": "the third", "agent": "third", "plan": plan}));
+    let grandchild = |plan: Value| making(&json!({"goal": "the third one", "agent": "third", "plan": plan}));
     let chain = |plan: Value| {
         of(
             "first",

@@ -73,7 +73,7 @@ async fn a_task_that_is_tried_again_stays_in_its_tree_and_goes_on_when_that_may_
 async fn a_task_that_makes_none_is_in_no_tree_and_a_key_that_is_held_takes_no_place() {
     let world = World::new(&[("TREE__MAX_TASKS", "2")]).await;
     let runner = world.runner_of("r1", agents()).await;
-    let child = json!({"goal": "keep it", "unique_key": "k", "plan": {"steps": [
+    let child = json!({"goal": "keep it safe", "unique_key": "k", "plan": {"steps": [
         {"id": "k", "tool": "http_request", "arguments": {"url": world.web.url("held/page"), "method": "GET"}}]}});
     let make = |id: &str| json!({"id": id, "tool": "create_task", "arguments": child, "depends_on": []});
     let first = planned("make one", &json!([make("a")]));
@@ -81,7 +81,7 @@ async fn a_task_that_makes_none_is_in_no_tree_and_a_key_that_is_held_takes_no_pl
     world.until(first.id, TaskStatus::Completed).await;
     // Another tree asks for the same task again and again: it is there, and no place is used up.
     let mut steps: Vec<_> = (0..4).map(|number| make(&format!("m{number}"))).collect();
-    let own = json!({"goal": "its own", "plan": {"steps": [
+    let own = json!({"goal": "one of its own", "plan": {"steps": [
         {"id": "c", "tool": "calculate", "arguments": {"expression": "1"}}]}});
     let names: Vec<String> = (0..4).map(|number| format!("m{number}")).collect();
     steps.push(json!({"id": "own", "tool": "create_task", "arguments": own, "depends_on": names}));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use qdrant_client::qdrant::{CreateCollectionBuilder, Distance, PointStruct, UpsertPointsBuilder, VectorParamsBuilder};
 use qdrant_client::{Payload, Qdrant};
 use qron::clock;
+use qron::domain::handover::{Handover, HandoverDraft};
 use qron::domain::id::TaskId;
 use qron::domain::task::Task;
 use qron::domain::tool::ToolResult;
@@ -193,30 +194,53 @@ async fn a_task_that_cannot_be_done_is_not_created() {
     let deep_step = json!({ "id": "a", "tool": "calculate", "arguments": { "expression": nested(13) } });
     let deep_plan = json!({ "steps": [deep_step] });
     for (arguments, told) in [
-        (json!({ "goal": "  " }), "the goal has 0 characters: use 1 to 50000"),
-        (json!({ "goal": "x".repeat(50_001) }), "the goal has 50001 characters: use 1 to 50000"),
-        (json!({ "goal": "x", "priority": 11 }), "priority 11 is out of range: use 0 to 10"),
-        (json!({ "goal": "x", "run_at": "tomorrow" }), "tomorrow"),
-        (json!({ "goal": "x", "user": "root" }), "user"),
-        (json!({ "goal": "x", "tags": ["x"] }), "tags"),
-        (json!({ "goal": "x", "context": { "big": "x".repeat(70_000) } }), "context has"),
-        (json!({ "goal": "x", "context": { "deep": nested(17) } }), "context is nested deeper than 16 levels"),
-        (json!({ "goal": "x", "plan": deep_plan }), "plan is nested deeper than 16 levels"),
-        (json!({ "goal": "x", "unique_key": "k".repeat(257) }), "unique_key: a text of 257 characters; use 1 to 256"),
+        (json!({ "goal": "  " }), "the goal has 0 characters: use 10 to 5000"),
+        (json!({ "goal": "too short" }), "the goal has 9 characters: use 10 to 5000"),
+        (json!({ "goal": "x".repeat(5_001) }), "the goal has 5001 characters: use 10 to 5000"),
+        (json!({ "goal": "do it later", "priority": 11 }), "priority 11 is out of range: use 0 to 10"),
+        (json!({ "goal": "do it later", "run_at": "tomorrow" }), "tomorrow"),
+        (json!({ "goal": "do it later", "user": "root" }), "user"),
+        (json!({ "goal": "do it later", "tags": ["x"] }), "tags"),
+        (json!({ "goal": "do it later", "context": { "big": "x".repeat(70_000) } }), "context has"),
+        (json!({ "goal": "do it later", "context": { "deep": nested(17) } }), "context is nested deeper than 16 levels"),
+        (json!({ "goal": "do it later", "plan": deep_plan }), "plan is nested deeper than 16 levels"),
+        (json!({ "goal": "do it later", "unique_key": "k".repeat(257) }), "unique_key: a text of 257 characters; use 1 to 256"),
         (
             json!({ "goal": " ", "priority": 11, "run_at": "never" }),
-            "; the goal has 0 characters: use 1 to 50000; priority 11",
+            "; the goal has 0 characters: use 10 to 5000; priority 11",
         ),
-        (json!({ "goal": "x", "plan": { "steps": [] } }), "no steps"),
-        (json!({ "goal": "x", "plan": step("fly", "a") }), "\"fly\""),
-        (json!({ "goal": "x", "plan": step("calculate", "a") }), "a -> a"),
-        (json!({ "goal": "x", "plan": { "steps": [{ "id": "a", "nonsense": 1 }] } }), "nonsense"),
+        (json!({ "goal": "do it later", "plan": { "steps": [] } }), "no steps"),
+        (json!({ "goal": "do it later", "plan": step("fly", "a") }), "\"fly\""),
+        (json!({ "goal": "do it later", "plan": step("calculate", "a") }), "a -> a"),
+        (json!({ "goal": "do it later", "plan": { "steps": [{ "id": "a", "nonsense": 1 }] } }), "nonsense"),
     ] {
         let failure = place.call(&parent, "create_task", arguments.clone()).await.expect_err("refused");
         assert!(failure.message.contains(told), "{arguments}: {failure}");
     }
     let tasks = place.store.tasks(&qron::store::TaskFilter::default(), 10, None).await.expect("tasks");
     assert_eq!(tasks.items.len(), 1, "only the parent is there");
+}
+
+/// The limits of a goal are those of the API. They hold for what the agent writes: outputs make it longer.
+#[tokio::test]
+async fn a_goal_that_refers_to_outputs_may_be_as_long_as_a_goal_is_stored() {
+    let place = Place::new().await;
+    let parent = place.task(None, |_| {}).await;
+    let call = async |number: usize, written: &str, output: String| {
+        let values = json!({ "page": output }).as_object().cloned().expect("an object");
+        let handover = Handover { goal: Some(written.replace("${page}", "${deps.parent.page}")), values };
+        let handed_over = Some(HandoverDraft { handover, plan: None });
+        let context = ToolContext { handed_over, ..next_call(&parent, number) };
+        place.call(&context, "create_task", json!({ "goal": written.replace("${page}", &output) })).await
+    };
+    call(1, "summarise ${page}", "x".repeat(49_000)).await.expect("created");
+    for (number, written, length, told) in [
+        (2, "summarise ${page}".to_owned(), 50_000, "the goal has 50010 characters: use 1 to 50000"),
+        (3, "x".repeat(5_000) + "${page}", 1, "characters: use 10 to 5000"),
+    ] {
+        let failure = call(number, &written, "x".repeat(length)).await.expect_err("refused");
+        assert!(failure.message.contains(told), "{failure}");
+    }
 }
 
 #[tokio::test]
@@ -251,14 +275,14 @@ async fn recursion_one_task_makes_at_most_a_hundred_even_in_parallel() {
     place.store.insert(&earlier).await.expect("inserted");
     let calls = (0..7).map(|number| {
         let (place, context) = (&place, next_call(&parent, number));
-        async move { place.call(&context, "create_task", json!({ "goal": "one more" })).await }
+        async move { place.call(&context, "create_task", json!({ "goal": "make one more" })).await }
     });
     let outcomes = futures_util::future::join_all(calls).await;
     let refused: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
     assert_eq!(refused.len(), 5, "{refused:?}");
     assert!(refused.iter().all(|failure| failure.message.contains("has made 100 tasks")), "{refused:?}");
     let made = outcomes.iter().position(Result::is_ok).expect("two were made");
-    let again = place.call(&next_call(&parent, made), "create_task", json!({ "goal": "one more" })).await;
+    let again = place.call(&next_call(&parent, made), "create_task", json!({ "goal": "make one more" })).await;
     assert_eq!(again.expect("known")["created"], false, "a repeated call is no new task");
 }
 

@@ -115,8 +115,13 @@ fn all_faults_are_told_at_once() {
 }
 
 #[test]
+fn agents_write_goals_within_the_limits_of_people() {
+    assert_eq!(SpecLimits::TOOL.goal_chars, SpecLimits::API.goal_chars);
+}
+
+#[test]
 fn programs_may_write_longer_and_shorter_goals_than_people() {
-    for limits in [SpecLimits::FOREIGN, SpecLimits::TOOL, SpecLimits::FIRING, SpecLimits::STORED] {
+    for limits in [SpecLimits::FOREIGN, SpecLimits::FIRING, SpecLimits::STORED] {
         for (length, faulty) in [(0, true), (1, false), (50_000, false), (50_001, true)] {
             let found = faults(&TaskSpec { goal: "ö".repeat(length), ..order() }, &limits);
             assert_eq!(!found.is_empty(), faulty, "{length}: {found:?}");
