@@ -141,7 +141,7 @@ impl App {
         }
         let store_url =
             embedded.as_ref().map_or_else(|| config.store.clone(), |embedded| embedded.connection(&config.store)).url;
-        reach::tell(&config, api_address, embedded.as_ref().map(EmbeddedStore::address));
+        reach::log_addresses(&config, api_address, embedded.as_ref().map(EmbeddedStore::address));
         let draining = CancellationToken::new();
         let api_parts = api::Parts {
             store: store.clone(),

@@ -9,7 +9,7 @@ use crate::store::StoreError;
 
 /// Runs one round of `part` that can be left at any point, which it is when the drain begins. A round that fails is told
 /// in the log, and it is the next one that tries again. `None` unless it came to its end.
-pub(crate) async fn round<T>(
+pub(crate) async fn run_guarded<T>(
     part: &'static str,
     drain: &CancellationToken,
     work: impl Future<Output = Result<T, StoreError>>,

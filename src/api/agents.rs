@@ -14,6 +14,6 @@ pub(super) async fn list(State(parts): State<Shared>) -> Result<Json<Listing<Age
     let now = clock::now();
     let mut replicas = parts.store.replicas().await?;
     replicas.sort_by(|a, b| a.id.cmp(&b.id));
-    let items = replicas.iter().flat_map(|replica| AgentView::of(replica, parts.lease_ms, now)).collect();
+    let items = replicas.iter().flat_map(|replica| AgentView::list(replica, parts.lease_ms, now)).collect();
     Ok(Json(Listing { items, next: None }))
 }

@@ -26,7 +26,7 @@ pub(super) async fn list(
     let filter = TaskFilter { statuses: vec![TaskStatus::AwaitingApproval], ..TaskFilter::default() };
     let (limit, after) = paging.read()?;
     let page = parts.store.tasks(&filter, limit, after.as_deref()).await?;
-    let items = page.items.iter().flat_map(OpenApproval::of).collect();
+    let items = page.items.iter().flat_map(OpenApproval::list).collect();
     Ok(Json(Listing { items, next: page.next }))
 }
 
@@ -85,14 +85,14 @@ fn check(task: &Task, hashes: &[String]) -> Result<(), Problem> {
     let Some(stranger) = hashes.iter().find(|hash| open.iter().all(|approval| approval.hash != **hash)) else {
         return Ok(());
     };
-    let asked: Vec<String> = open.iter().map(|a| format!("{} {}", a.hash, a.title())).collect();
-    let asked = if asked.is_empty() {
+    let questions: Vec<String> = open.iter().map(|a| format!("{} {}", a.hash, a.title())).collect();
+    let questions = if questions.is_empty() {
         "it has no open question".to_owned()
     } else {
-        format!("its open questions are {}", asked.join(", "))
+        format!("its open questions are {}", questions.join(", "))
     };
     Err(Problem::conflict(format!(
-        "task {} has no open question with the hash {stranger}, which may have been answered or changed; {asked}",
+        "task {} has no open question with the hash {stranger}, which may have been answered or changed; {questions}",
         task.id
     )))
 }

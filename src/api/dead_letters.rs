@@ -41,7 +41,7 @@ pub(super) async fn list(
         return by_prefix(&parts, prefix, paging.limit()?).await;
     }
     let page = parts.store.dead_letters(paging.limit()?, paging.place()?).await?;
-    Ok(Json(Listing::of(page, DeadLetterView::from)))
+    Ok(Json(Listing::page(page, DeadLetterView::from)))
 }
 
 async fn by_prefix(parts: &Parts, prefix: &str, limit: u32) -> Result<Json<Listing<DeadLetterView>>, Problem> {

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::error::Problem;
 use crate::domain::id::TaskId;
-use crate::store::{NoPlace, Place};
+use crate::store::{InvalidCursor, PageCursor};
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 1_000;
@@ -24,8 +24,8 @@ impl Paging {
     }
 
     /// Where the page of a listing with the latest first starts.
-    pub(super) fn place(&self) -> Result<Option<Place>, Problem> {
-        let unknown = |error: NoPlace| format!("after: {error}; send the value of next of the page before");
+    pub(super) fn place(&self) -> Result<Option<PageCursor>, Problem> {
+        let unknown = |error: InvalidCursor| format!("after: {error}; send the value of next of the page before");
         let after = self.after.as_deref().map(str::parse).transpose();
         after.map_err(|error| Problem::bad_request(unknown(error)))
     }

@@ -70,7 +70,7 @@ pub(super) async fn edit(
     let paused = body.paused;
     let definition = check(&parts, &schedule.id, body, Some(&schedule), now).await?;
     let schedule = parts.runner.schedules().edit(&schedule, definition, paused, now).await?;
-    Ok(Json(ScheduleView::of(schedule, NEXT)))
+    Ok(Json(ScheduleView::new(schedule, NEXT)))
 }
 
 fn same_id(body: &Body, id: &str) -> Result<(), Problem> {
@@ -93,7 +93,7 @@ async fn save(parts: &Parts, id: &str, body: Body, replace: bool) -> Result<Resp
     let saved = parts.runner.schedules().save(id, definition, paused, replace, now).await?;
     let status = if saved.created { StatusCode::CREATED } else { StatusCode::OK };
     let location = [(header::LOCATION, format!("/api/v1/schedules/{id}"))];
-    let view = SavedView { created: saved.created, schedule: ScheduleView::of(saved.schedule, NEXT) };
+    let view = SavedView { created: saved.created, schedule: ScheduleView::new(saved.schedule, NEXT) };
     Ok((status, location, Json(view)).into_response())
 }
 
@@ -134,9 +134,9 @@ pub(super) async fn list(
     let (limit, after) = paging.read()?;
     let page = parts.store.schedules(limit, after.as_deref()).await?;
     let mut ended = parts.runner.schedules().last_ended(&page.items).await?;
-    Ok(Json(Listing::of(page, |schedule| {
+    Ok(Json(Listing::page(page, |schedule| {
         let last_ended = ended.remove(&schedule.id).map(EndedView::from);
-        ScheduleView { last_ended, ..ScheduleView::of(schedule, 1) }
+        ScheduleView { last_ended, ..ScheduleView::new(schedule, 1) }
     })))
 }
 
@@ -145,7 +145,7 @@ pub(super) async fn show(State(parts): State<Shared>, Path(id): Path<String>) ->
     let schedule = find(&parts, id).await?;
     let ended = parts.runner.schedules().last_ended(slice::from_ref(&schedule)).await?;
     let last_ended = ended.into_values().next().map(EndedView::from);
-    Ok(Json(ScheduleView { last_ended, ..ScheduleView::of(schedule, NEXT) }))
+    Ok(Json(ScheduleView { last_ended, ..ScheduleView::new(schedule, NEXT) }))
 }
 
 /// Removes a schedule; its tasks stay.
@@ -157,13 +157,13 @@ pub(super) async fn remove(State(parts): State<Shared>, Path(id): Path<String>) 
 /// Holds a schedule.
 pub(super) async fn pause(State(parts): State<Shared>, Path(id): Path<String>) -> Result<Json<ScheduleView>, Problem> {
     let schedule = parts.runner.schedules().pause(&id, clock::now()).await?;
-    Ok(Json(ScheduleView::of(schedule, NEXT)))
+    Ok(Json(ScheduleView::new(schedule, NEXT)))
 }
 
 /// Lets it go on.
 pub(super) async fn resume(State(parts): State<Shared>, Path(id): Path<String>) -> Result<Json<ScheduleView>, Problem> {
     let schedule = parts.runner.schedules().resume(&id, clock::now()).await?;
-    Ok(Json(ScheduleView::of(schedule, NEXT)))
+    Ok(Json(ScheduleView::new(schedule, NEXT)))
 }
 
 #[derive(Debug, Deserialize)]
@@ -208,7 +208,7 @@ pub(super) async fn backfill(
     let from = read("from", &range.from)?;
     let until = range.until.as_ref().map_or(Ok(now), |until| read("until", until))?;
     let done = parts.runner.schedules().backfill(&id, (from, until), range.dry_run, now).await?;
-    Ok(Json(BackfilledView::of(done, range.dry_run)))
+    Ok(Json(BackfilledView::new(done, range.dry_run)))
 }
 
 #[derive(Debug, Deserialize)]
@@ -219,7 +219,7 @@ pub(super) struct HowMany {
 }
 
 impl HowMany {
-    fn of(&self, timing: &Timing, zone: Zone) -> Result<Response, Problem> {
+    fn respond(&self, timing: &Timing, zone: Zone) -> Result<Response, Problem> {
         let count = self.count.unwrap_or(DEFAULT_PREVIEW);
         if !(1..=MAX_PREVIEW).contains(&count) {
             return Err(Problem::bad_request(format!("count = {count} is out of range: use 1 to {MAX_PREVIEW}")));
@@ -239,7 +239,7 @@ pub(super) async fn preview(
     Query(how): Query<HowMany>,
 ) -> Result<Response, Problem> {
     let schedule = find(&parts, id).await?;
-    how.of(&schedule.timing().map_err(ScheduleError::Timing)?, schedule.definition.zone)
+    how.respond(&schedule.timing().map_err(ScheduleError::Timing)?, schedule.definition.zone)
 }
 
 /// The next firings of a definition that is not stored, and needs no task.
@@ -254,5 +254,5 @@ pub(super) async fn preview_new(
         return Err(Problem::several(StatusCode::UNPROCESSABLE_ENTITY, errors));
     };
     let timing = Timing::new(&spec, zone, (start, end), clock::now()).map_err(ScheduleError::Timing)?;
-    how.of(&timing, zone)
+    how.respond(&timing, zone)
 }

@@ -48,7 +48,7 @@ pub(super) async fn submit(
     let status = if submitted.created() > 0 { StatusCode::CREATED } else { StatusCode::OK };
     let items = submitted.tasks.into_iter().zip(submitted.inserted);
     let mut items: Vec<Submitted> =
-        items.map(|(task, one)| Submitted { created: one.created, task: TaskView::of(task, &parts.runner) }).collect();
+        items.map(|(task, one)| Submitted { created: one.created, task: TaskView::new(task, &parts.runner) }).collect();
     if listed {
         return Ok((status, Json(Listing { items, next: None })).into_response());
     }
@@ -112,7 +112,7 @@ pub(super) async fn list(
     }
     let order = order.unwrap_or_default();
     let page = parts.store.ordered_points(&filter, order, paging.limit()?, paging.place()?).await?;
-    Ok(Json(Listing::of(page, |found| TaskView::of_point(found, &parts.runner))))
+    Ok(Json(Listing::page(page, |found| TaskView::of_point(found, &parts.runner))))
 }
 
 async fn by_prefix(parts: &Parts, prefix: &str, limit: u32) -> Result<Json<Listing<TaskView>>, Problem> {
@@ -137,7 +137,7 @@ pub(super) async fn counts(
         ));
     }
     let counts = parts.store.counts_of(&filter).await?;
-    Ok(Json(TaskCounts::of(&counts)))
+    Ok(Json(TaskCounts::new(&counts)))
 }
 
 /// The tasks that a task made, with how many there are of each status.
@@ -152,7 +152,7 @@ pub(super) async fn children(
     // In this order: what is counted as finished is shown with its result.
     let counts = parts.store.counts_of_children(id).await?;
     let page = parts.store.tasks(&filter, limit, after.as_deref()).await?;
-    Ok(Json(Children::of(page, &counts)))
+    Ok(Json(Children::new(page, &counts)))
 }
 
 /// A task with its attempts, history and artifacts.

@@ -32,7 +32,7 @@ pub struct Listing<T> {
 
 impl<T> Listing<T> {
     /// A page of stored items, each converted by `view`.
-    pub(super) fn of<S>(page: Page<S>, view: impl FnMut(S) -> T) -> Self {
+    pub(super) fn page<S>(page: Page<S>, view: impl FnMut(S) -> T) -> Self {
         Self { items: page.items.into_iter().map(view).collect(), next: page.next }
     }
 

@@ -22,10 +22,10 @@ pub(super) fn start(config: &Config) -> Result<Option<AbortOnDropHandle<()>>, Ap
     };
     let models: Vec<&str> = check.configured().iter().map(|configured| configured.model.as_str()).collect();
     tracing::info!(models = %models.join(", "), endpoint = %check.url(), "a model plans the tasks");
-    Ok(Some(AbortOnDropHandle::new(tokio::spawn(async move { tell(&check.run().await, check.url()) }))))
+    Ok(Some(AbortOnDropHandle::new(tokio::spawn(async move { log_state(&check.run().await, check.url()) }))))
 }
 
-fn tell(state: &EndpointState, endpoint: &str) {
+fn log_state(state: &EndpointState, endpoint: &str) {
     match state {
         EndpointState::Ready => tracing::info!(endpoint, "the model endpoint answers and has the configured models"),
         EndpointState::Silent => {

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret as _;
 use crate::config::Config;
 
 /// Warns of the API at `api` and of the embedded store at `store`, where they ask for no key. Both then listen on loopback alone.
-pub(super) fn tell(config: &Config, api: SocketAddr, store: Option<SocketAddr>) {
+pub(super) fn log_addresses(config: &Config, api: SocketAddr, store: Option<SocketAddr>) {
     if config.api.token.expose_secret().is_empty() {
         tracing::warn!(
             "the API at http://{api} needs no token, so every user and program of this machine can read, submit, approve and \

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::report::Idle;
 use super::{BenchEnv, Options, elapsed, now, percentile, queue};
 use crate::domain::time::Timestamp;
-use crate::store::Closed;
+use crate::store::DueExclusions;
 
 /// Number of timed scans for due tasks.
 const SCANS: usize = 200;
@@ -49,7 +49,7 @@ async fn scan(env: &BenchEnv, at: Timestamp) -> anyhow::Result<Vec<f64>> {
     let mut times = Vec::with_capacity(SCANS);
     for _ in 0..SCANS {
         let began = Instant::now();
-        env.store.due(at, SCAN_LIMIT, &Closed::default()).await?;
+        env.store.due(at, SCAN_LIMIT, &DueExclusions::default()).await?;
         times.push(elapsed(began) * 1_000.0);
     }
     times.sort_by(f64::total_cmp);
@@ -61,7 +61,7 @@ async fn search(env: &BenchEnv) -> anyhow::Result<Vec<f64>> {
     let mut times = Vec::with_capacity(SCANS);
     for _ in 0..SCANS {
         let (began, now) = (Instant::now(), now());
-        let due = env.store.due(now, SCAN_LIMIT, &Closed::default()).await?;
+        let due = env.store.due(now, SCAN_LIMIT, &DueExclusions::default()).await?;
         anyhow::ensure!(
             due.is_empty(),
             "{} tasks of the benchmark are due, although all of them are due next week: is the clock of this machine right?",

@@ -29,7 +29,8 @@ impl Queue {
         }
         metrics::TASKS_ADMITTED.inc([]);
         if task.state.status == TaskStatus::AwaitingApproval {
-            metrics::APPROVALS_ASKED.add(task.state.approvals.iter().filter(|approval| approval.is_open()).count(), []);
+            metrics::APPROVALS_REQUESTED
+                .add(task.state.approvals.iter().filter(|approval| approval.is_open()).count(), []);
         }
         let message = match story {
             Some(story) => format!("admitted as {}: {story}", task.state.status),

@@ -222,9 +222,9 @@ impl Bulk<'_> {
         let mut outage = None;
         for (id, outcome) in outcomes {
             match self.report.take(id, outcome) {
-                Ok(Some((_, told))) => {
+                Ok(Some((_, entry))) => {
                     changed.insert(id);
-                    events.extend(told);
+                    events.extend(entry);
                 }
                 Ok(None) => {}
                 Err(error) => outage = Some(error),

@@ -151,8 +151,8 @@ impl Queue {
     /// [`ChangeError`]; the task is unchanged unless the store failed.
     pub async fn change(&self, id: TaskId, event: &TaskEvent, person: &Person) -> Result<Task, ChangeError> {
         let task = self.find(id).await?;
-        let (task, told) = self.change_known(task, event, person).await?;
-        self.history().record(told.as_slice()).await;
+        let (task, entry) = self.change_known(task, event, person).await?;
+        self.history().record(entry.as_slice()).await;
         Ok(task)
     }
 
@@ -183,8 +183,8 @@ impl Queue {
         let task = match found {
             found @ Found { unreadable: Some(_), .. } => self.cancel_unreadable(found, person).await?,
             Found { task, .. } => {
-                let (task, told) = self.change_known(task, &TaskEvent::CancelRequested, person).await?;
-                self.history().record(told.as_slice()).await;
+                let (task, entry) = self.change_known(task, &TaskEvent::CancelRequested, person).await?;
+                self.history().record(entry.as_slice()).await;
                 task
             }
         };
@@ -200,8 +200,8 @@ impl Queue {
         }
         let cancelled = self.store().cancel_unreadable(&task, unreadable.as_deref().unwrap_or_default(), now).await?;
         let task = cancelled.ok_or(ChangeError::Moved(id))?;
-        let told = self.follow_up(&task, &TaskEvent::CancelRequested, Actor::Person(person), now);
-        self.history().record(told.as_slice()).await;
+        let entry = self.follow_up(&task, &TaskEvent::CancelRequested, Actor::Person(person), now);
+        self.history().record(entry.as_slice()).await;
         Ok(task)
     }
 
@@ -217,8 +217,8 @@ impl Queue {
             let now = clock::now();
             match self.store().transition(&task, event, now).await {
                 Ok(next) => {
-                    let told = self.follow_up(&next, event, Actor::Person(person), now);
-                    return Ok((next, told));
+                    let entry = self.follow_up(&next, event, Actor::Person(person), now);
+                    return Ok((next, entry));
                 }
                 Err(TransitionError::Lost(id)) if tries < TRIES => task = self.find(id).await?,
                 Err(error) => return Err(error.into()),
@@ -280,8 +280,8 @@ impl Queue {
     }
 
     pub(super) fn follow_and_note(&self, task: &Task, event: &TaskEvent, actor: Actor<'_>, now: Timestamp) {
-        if let Some(told) = self.follow_up(task, event, actor, now) {
-            self.history().note(told);
+        if let Some(entry) = self.follow_up(task, event, actor, now) {
+            self.history().note(entry);
         }
     }
 }

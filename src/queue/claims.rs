@@ -8,7 +8,7 @@ use crate::domain::event::{Event, EventKind, Level};
 use crate::domain::id::TaskId;
 use crate::domain::task::{Claim, Task};
 use crate::domain::time::Timestamp;
-use crate::store::{RunsAs, StoreError};
+use crate::store::{AgentLimitTag, StoreError};
 use crate::telemetry::metrics;
 
 impl Queue {
@@ -20,7 +20,7 @@ impl Queue {
         &self,
         ids: &[TaskId],
         claim: &Claim,
-        runs_as: RunsAs<'_>,
+        runs_as: AgentLimitTag<'_>,
         now: Timestamp,
     ) -> Result<Vec<Task>, StoreError> {
         let won = self.store().claim_as(ids, claim, runs_as, now).await?;

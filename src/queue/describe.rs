@@ -20,29 +20,29 @@ pub(super) fn event(
     actor: Actor<'_>,
     now: Timestamp,
 ) -> Event {
-    let mut told = Event::new(kind, message(task, event, actor), now).level(level).task(task.id);
+    let mut entry = Event::new(kind, message(task, event, actor), now).level(level).task(task.id);
     if let Some(agent) = actor.agent() {
-        told = told.agent(agent);
+        entry = entry.agent(agent);
     }
     if kind == EventKind::Failed || kind == EventKind::RetryScheduled {
-        told = match failure(task, event) {
-            Some(failure) => told.with("class", failure.class.as_str()),
-            None => told,
+        entry = match failure(task, event) {
+            Some(failure) => entry.with("class", failure.class.as_str()),
+            None => entry,
         };
     }
     match event {
         TaskEvent::Postponed(_, postponement) => {
-            told = told.with("model", postponement.model.as_str()).with("times", postponement.times);
+            entry = entry.with("model", postponement.model.as_str()).with("times", postponement.times);
         }
         TaskEvent::ApprovalNeeded(requested) => {
             let hashes: Vec<&str> = requested.iter().map(|approval| approval.hash.as_str()).collect();
-            told = told.with("hashes", hashes);
+            entry = entry.with("hashes", hashes);
         }
         _ => {}
     }
     match actor {
-        Actor::Person(person) => person.sign(told),
-        _ => told,
+        Actor::Person(person) => person.sign(entry),
+        _ => entry,
     }
 }
 

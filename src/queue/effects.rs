@@ -210,7 +210,7 @@ fn count(what: Count, task: &Task, event: &TaskEvent, actor: Actor<'_>) {
         Count::DependentMoved => metrics::DEPENDENTS_MOVED.inc([task.state.status.as_str()]),
         Count::ApprovalsRequested => {
             let requested = if let TaskEvent::ApprovalNeeded(requested) = event { requested.len() } else { 1 };
-            metrics::APPROVALS_ASKED.add(requested, []);
+            metrics::APPROVALS_REQUESTED.add(requested, []);
         }
         Count::ApprovalsDecided(verdict) => {
             let decided = match event {
@@ -254,8 +254,12 @@ mod tests {
             assert_eq!(cancelled.counts, [Count::Cancelled]);
             assert_eq!(cancelled.recorded, Some((EventKind::Cancelled, Level::Info)));
             assert_eq!(cancelled.signal, Signal::Ended { completed: false });
-            let asked = effects(&TaskEvent::CancelRequested, TaskStatus::Running, actor);
-            assert_eq!((asked.counts, asked.signal), (&[][..], Signal::StopRun), "it is counted once it has stopped");
+            let requested = effects(&TaskEvent::CancelRequested, TaskStatus::Running, actor);
+            assert_eq!(
+                (requested.counts, requested.signal),
+                (&[][..], Signal::StopRun),
+                "it is counted once it has stopped"
+            );
             assert_eq!(
                 kind_of(&TaskEvent::CancelRequested, TaskStatus::Running, actor),
                 Some(EventKind::CancelRequested)

@@ -209,7 +209,7 @@ fn count_inserted(tasks: &[Task], inserted: &[Inserted], source: Source) {
         }
     }
     metrics::TASKS_INSERTED.add(created, [source.as_str()]);
-    metrics::APPROVALS_ASKED.add(requested, []);
+    metrics::APPROVALS_REQUESTED.add(requested, []);
     // Every replica inserts each firing, and one of them creates it.
     if source != Source::Schedule {
         metrics::TASKS_NOT_CREATED.add(existing, [source.as_str()]);

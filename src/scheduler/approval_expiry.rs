@@ -41,8 +41,9 @@ impl ApprovalExpiry {
         let (mut expired, mut after) = (0, None::<String>);
         loop {
             let page = self.queue.store().overdue_approvals(now, BATCH, after.as_deref()).await?;
-            let is_overdue =
-                |task: &Task| task.state.approvals.iter().any(|asked| asked.is_open() && asked.has_expired(now));
+            let is_overdue = |task: &Task| {
+                task.state.approvals.iter().any(|approval| approval.is_open() && approval.has_expired(now))
+            };
             for task in page.items.into_iter().filter(is_overdue) {
                 match self.queue.change_once(&task, &TaskEvent::ApprovalExpired, Actor::Scheduler, now).await {
                     Ok(_) => expired += 1,

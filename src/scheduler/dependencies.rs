@@ -103,8 +103,8 @@ pub(crate) struct Dependencies {
 /// What a look came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Looked {
-    /// Nobody waits.
-    Nobody,
+    /// No task waits.
+    NoneWait,
     /// At the dependents of what ended.
     Some,
     /// At some pages of all, too.
@@ -148,13 +148,13 @@ impl Dependencies {
                 () = signals.dependencies.notified() => {}
             }
             let began = Instant::now();
-            let mut nobody = false;
+            let mut none_waits = false;
             let pause = match guarded("dependencies", self.run_once(clock::now())).await {
                 Some(Ok(looked)) => {
                     failures = 0;
                     match looked {
-                        Looked::Nobody => {
-                            nobody = true;
+                        Looked::NoneWait => {
+                            none_waits = true;
                             PAUSE
                         }
                         // Most of the time went into the write, and what it set free may end soon.
@@ -176,7 +176,7 @@ impl Dependencies {
                 () = drain.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
             }
-            if nobody {
+            if none_waits {
                 tokio::select! {
                     () = drain.cancelled() => return,
                     () = signals.waiting.notified() => {}
@@ -195,7 +195,7 @@ impl Dependencies {
         if !self.queue.store().any_waiting().await? {
             self.watched.clear();
             (self.all, self.after) = (false, None);
-            return Ok(Looked::Nobody);
+            return Ok(Looked::NoneWait);
         }
         let mut known = Known::new();
         self.follow(&ended.tasks, &mut known, now).await?;
@@ -223,10 +223,10 @@ impl Dependencies {
 
     /// Checks the dependents of tasks that ended.
     async fn follow(&mut self, ended: &[(TaskId, bool)], known: &mut Known, now: Timestamp) -> Result<(), StoreError> {
-        let of = |wanted: bool| -> Vec<TaskId> {
+        let with_outcome = |wanted: bool| -> Vec<TaskId> {
             ended.iter().filter(|(_, completed)| *completed == wanted).map(|(id, _)| *id).collect()
         };
-        let (good, bad) = (of(true), of(false));
+        let (good, bad) = (with_outcome(true), with_outcome(false));
         let mut dependents = self.queue.store().dependents(&good).await?;
         let of_bad = self.queue.store().dependents(&bad).await?;
         if dependents.len().max(of_bad.len()) >= MAX_DEPENDENTS {

@@ -23,8 +23,8 @@ use crate::domain::retry::RetryPolicy;
 use crate::domain::task::Task;
 use crate::domain::time::Timestamp;
 use crate::queue::Queue;
-use crate::schedules::runner::Recurring;
-use crate::schedules::service::Desk;
+use crate::schedules::runner::ScheduleRunner;
+use crate::schedules::service::ScheduleService;
 use crate::store::StoreError;
 use crate::worker::context::ReplicaContext;
 use crate::worker::heartbeat::Heartbeat;
@@ -108,7 +108,7 @@ struct Inner {
     retention: RetentionSettings,
     context: Arc<ReplicaContext>,
     local_runs: Arc<LocalRuns>,
-    desk: Desk,
+    schedules: ScheduleService,
     grace: Duration,
     /// The parts that find work: they end when the drain begins.
     finders: TaskTracker,
@@ -164,7 +164,7 @@ impl Runner {
             drain,
             stop: CancellationToken::new(),
             ended: OnceCell::new(),
-            desk: Desk { queue, approvals: context.approvals.clone(), changed: Arc::default() },
+            schedules: ScheduleService { queue, approvals: context.approvals.clone(), changed: Arc::default() },
             look: Arc::new(Notify::new()),
             retention: parts.retention,
             context,
@@ -227,8 +227,8 @@ impl Runner {
 
     /// Where people ask something of schedules.
     #[must_use]
-    pub fn schedules(&self) -> &Desk {
-        &self.inner.desk
+    pub fn schedules(&self) -> &ScheduleService {
+        &self.inner.schedules
     }
 
     /// Stops a task at once if it runs here; `false` if it does not. The store must have been told first
@@ -299,13 +299,13 @@ impl Inner {
         self.finders.spawn(sweep.run(self.drain.clone()));
         self.finders.spawn(unique_keys::prune(queue.clone(), self.drain.clone()));
         self.finders.spawn(Dependencies::new(queue.clone()).run(self.drain.clone()));
-        let recurring = Recurring::new(
+        let schedule_runner = ScheduleRunner::new(
             queue.clone(),
             context.approvals.clone(),
-            Arc::clone(&self.desk.changed),
+            Arc::clone(&self.schedules.changed),
             settings.missed_after_ms,
         );
-        self.finders.spawn(recurring.run(self.drain.clone()));
+        self.finders.spawn(schedule_runner.run(self.drain.clone()));
         self.finders.spawn(control.run(self.drain.clone()));
         self.finders.spawn(ApprovalExpiry { queue: queue.clone() }.run(self.drain.clone()));
         self.finders.spawn(self.pruner().run(self.drain.clone()));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::background::round;
+use crate::background::run_guarded;
 use crate::queue::Queue;
 use crate::store::StoreError;
 use crate::worker::slots::Slots;
@@ -39,7 +39,7 @@ impl Control {
 
     /// Looks once. While the store does not answer, what was known last holds.
     pub(crate) async fn look(&self, drain: &CancellationToken) {
-        round("control", drain, self.run_once()).await;
+        run_guarded("control", drain, self.run_once()).await;
     }
 
     async fn run_once(&self) -> Result<(), StoreError> {

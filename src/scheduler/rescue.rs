@@ -79,7 +79,7 @@ impl Rescuer {
             }
             tokio::select! {
                 () = drain.cancelled() => return,
-                round = guarded("rescue", self.run_once(clock::now())) => if let Some(Err(error)) = round {
+                outcome = guarded("rescue", self.run_once(clock::now())) => if let Some(Err(error)) = outcome {
                     tracing::warn!(%error, "the heartbeats of the other replicas could not be read; trying again");
                 },
             }

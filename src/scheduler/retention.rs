@@ -1,9 +1,9 @@
 //! Retention: removes what has ended and is old, and never what is still referenced.
 //!
-//! A round walks through the collections once, a page at a time with rests in between, so that it takes a small share
+//! A run walks through the collections once, a page at a time with rests in between, so that it takes a small share
 //! of the store however much there is. A task goes first, by a write that leaves it alone when somebody wants it done
 //! again; what belonged to it follows. What a crash leaves behind in between belongs to a task that is gone, and is found
-//! by the next round. Rounds of several replicas do each other no harm.
+//! by the next run. Runs of several replicas do each other no harm.
 
 use std::time::Duration;
 
@@ -18,17 +18,17 @@ use crate::domain::event::{Event, EventKind};
 use crate::domain::task::TaskStatus;
 use crate::domain::time::Timestamp;
 use crate::queue::Queue;
-use crate::store::{Belonging, StoreError};
+use crate::store::{OwnedKind, StoreError};
 use crate::telemetry::metrics;
-use prune_run::Round;
+use prune_run::PruneRun;
 
 mod prune_run;
 pub(super) mod unique_keys;
 
 const DAY_MS: i64 = 86_400_000;
-/// Time between two looks whether a round is due.
+/// Time between two looks whether a run is due.
 const LOOK: Duration = Duration::from_secs(2);
-/// The first round of retention comes this long after the start at the latest, so that a process which never runs for
+/// The first run of retention comes this long after the start at the latest, so that a process which never runs for
 /// long gets to it too.
 const FIRST_ROUND: Duration = Duration::from_mins(2);
 
@@ -54,7 +54,7 @@ pub struct RetentionSettings {
     pub events_days: u32,
     /// Memories.
     pub memory_days: u32,
-    /// Time between two rounds, in seconds; 0 for never.
+    /// Time between two runs, in seconds; 0 for never.
     pub every_s: u64,
 }
 
@@ -77,7 +77,7 @@ fn days_before(days: u32, now: Timestamp) -> Option<Timestamp> {
     (days > 0).then(|| now.plus_millis(-(i64::from(days) * DAY_MS)))
 }
 
-/// What a round removed, or would have.
+/// What a run removed, or would have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pruned {
     /// Tasks.
@@ -106,12 +106,12 @@ impl Pruned {
         ]
     }
 
-    fn count(&mut self, kind: Belonging) -> &mut u64 {
+    fn count(&mut self, kind: OwnedKind) -> &mut u64 {
         match kind {
-            Belonging::Attempt => &mut self.attempts,
-            Belonging::Artifact => &mut self.artifacts,
-            Belonging::Event => &mut self.events,
-            Belonging::Memory => &mut self.memories,
+            OwnedKind::Attempt => &mut self.attempts,
+            OwnedKind::Artifact => &mut self.artifacts,
+            OwnedKind::Event => &mut self.events,
+            OwnedKind::Memory => &mut self.memories,
         }
     }
 }
@@ -126,7 +126,7 @@ pub(crate) struct Pruner {
 }
 
 impl Pruner {
-    /// Makes a round whenever one is due, until the drain begins.
+    /// Prunes whenever a run is due, until the drain begins.
     pub(crate) async fn run(self, drain: CancellationToken) {
         let every = Duration::from_secs(self.keep.every_s);
         if every.is_zero() {
@@ -141,12 +141,12 @@ impl Pruner {
             }
             if Instant::now() >= next {
                 next = Instant::now() + every;
-                background::round("retention", &drain, self.take_turn()).await;
+                background::run_guarded("retention", &drain, self.take_turn()).await;
             }
         }
     }
 
-    /// One round, if this replica is the one to make it: the first by name of those that stay. The others remove the folders
+    /// One run, if this replica is the one to make it: the first by name of those that stay. The others remove the folders
     /// that only they have.
     async fn take_turn(&self) -> Result<(), StoreError> {
         let replicas = self.queue.store().replicas().await?;
@@ -157,22 +157,22 @@ impl Pruner {
         self.run_once(clock::now(), false).await.map(|_| ())
     }
 
-    /// One round at `now`; with `dry_run` it only counts.
+    /// One run at `now`; with `dry_run` it only counts.
     pub(crate) async fn run_once(&self, now: Timestamp, dry_run: bool) -> Result<Pruned, StoreError> {
-        let mut round = Round::new(self, now, dry_run);
-        let walked = round.walk().await;
+        let mut run = PruneRun::new(self, now, dry_run);
+        let walked = run.walk().await;
         if !dry_run {
-            self.tell(&round.pruned, now);
+            self.report(&run.pruned, now);
         }
-        walked.map(|()| round.pruned)
+        walked.map(|()| run.pruned)
     }
 
     /// Removes the folders on this replica whose tasks are gone.
     pub(crate) async fn remove_folders(&self, now: Timestamp) -> Result<(), StoreError> {
-        Round::new(self, now, false).walk_folders().await
+        PruneRun::new(self, now, false).walk_folders().await
     }
 
-    fn tell(&self, pruned: &Pruned, now: Timestamp) {
+    fn report(&self, pruned: &Pruned, now: Timestamp) {
         for (what, count) in pruned.parts() {
             metrics::PRUNED.add(count, [what]);
         }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::RunnerError;
 use super::admission::Admission;
-use crate::background::round;
+use crate::background::run_guarded;
 use crate::clock;
 use crate::domain::task::TaskStatus;
 use crate::domain::time::Timestamp;
@@ -116,7 +116,7 @@ impl Sweep {
                 () = self.queue.signals().sweep.notified() => {}
             }
             self.busy.store(true, Ordering::Release);
-            round("sweep", &drain, self.run_once(clock::now())).await;
+            run_guarded("sweep", &drain, self.run_once(clock::now())).await;
             self.busy.store(false, Ordering::Release);
         }
     }

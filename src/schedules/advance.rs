@@ -3,7 +3,7 @@
 use super::firing::{skipped_tasks, task_of};
 use super::history::summary_event;
 use super::live_tasks::{announced, in_the_way};
-use super::runner::{Recurring, TROUBLE_MS, look_at};
+use super::runner::{ScheduleRunner, TROUBLE_MS, look_at};
 use crate::domain::id::TaskId;
 use crate::domain::schedule::due::{FiringPlan, LiveTask, NextCheck, next_check, plan_firings};
 use crate::domain::schedule::{AnnouncedFiring, Overlap, Schedule, ScheduleProgress, fire_time};
@@ -13,7 +13,7 @@ use crate::queue::{Actor, Ids, Queue, Source, Submission, SubmitError, Submitted
 use crate::store::{MaybeTransient as _, StoreError, TransitionError};
 use crate::telemetry::{log_lines, metrics};
 
-impl Recurring {
+impl ScheduleRunner {
     /// Decides and does what is due of one schedule; gives back when to look at it again.
     pub(super) async fn advance(&self, schedule: &Schedule, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         match next_check(schedule, now) {
@@ -28,24 +28,24 @@ impl Recurring {
             let announced = announced(store, schedule, now).await?;
             others.extend(announced.map(|id| LiveTask { id, makes_up: false }));
         }
-        let round = match plan_firings(schedule, now, self.missed_after_ms, &others) {
-            Ok(round) => round,
+        let plan = match plan_firings(schedule, now, self.missed_after_ms, &others) {
+            Ok(plan) => plan,
             Err(error) => {
                 tracing::warn!(schedule = %schedule.id, %error, "a schedule cannot be read: another version made it");
                 return Ok(Some(now.plus_millis(TROUBLE_MS)));
             }
         };
-        if let Some(before) = round.cancel_before {
+        if let Some(before) = plan.cancel_before {
             self.cancel(&alive, before, now).await?;
         }
-        if round.progress == schedule.progress && round.starts.is_empty() && round.skips.is_empty() {
+        if plan.progress == schedule.progress && plan.starts.is_empty() && plan.skips.is_empty() {
             return Ok(look_at(schedule, now));
         }
-        if round.cursor_was_ahead {
+        if plan.cursor_was_ahead {
             tracing::warn!(schedule = %schedule.id, "the last firing of a schedule is far ahead of the clock of this host: set the clock right");
         }
         // Whoever was faster may have decided otherwise, so the next look is at what is stored then.
-        let settled = self.settle(schedule, &round, now).await?;
+        let settled = self.settle(schedule, &plan, now).await?;
         Ok(settled.map_or(Some(now), |settled| look_at(&settled, now)))
     }
 
@@ -53,11 +53,11 @@ impl Recurring {
     async fn settle(
         &self,
         schedule: &Schedule,
-        round: &FiringPlan,
+        plan: &FiringPlan,
         now: Timestamp,
     ) -> Result<Option<Schedule>, StoreError> {
-        let Some(before) = self.announce(schedule, round.progress.announced).await? else { return Ok(None) };
-        let mut progress = self.carry_out(&before, round, now).await?;
+        let Some(before) = self.announce(schedule, plan.progress.announced).await? else { return Ok(None) };
+        let mut progress = self.carry_out(&before, plan, now).await?;
         if before.version != schedule.version {
             // What was announced is there now.
             progress.announced = None;
@@ -65,7 +65,7 @@ impl Recurring {
         let after = Schedule { progress, ..before.clone() };
         let written = self.queue.store().replace_schedule(&before, &after).await?;
         if written.is_some()
-            && let Some(summary) = round.summary
+            && let Some(summary) = plan.summary
         {
             metrics::FIRINGS.add(summary.count, ["missed"]);
             log_lines::firings_skipped(&schedule.id, summary.count, "missed");
@@ -91,25 +91,25 @@ impl Recurring {
     async fn carry_out(
         &self,
         schedule: &Schedule,
-        round: &FiringPlan,
+        plan: &FiringPlan,
         now: Timestamp,
     ) -> Result<ScheduleProgress, StoreError> {
-        let starts = round.starts.iter().map(|start| task_of(schedule, *start, &self.approvals, now));
-        let tasks = starts.chain(skipped_tasks(schedule, &round.skips, now)).collect();
+        let starts = plan.starts.iter().map(|start| task_of(schedule, *start, &self.approvals, now));
+        let tasks = starts.chain(skipped_tasks(schedule, &plan.skips, now)).collect();
         let submitted = submit(&self.queue, tasks, now).await?;
-        if let Some(summary) = round.summary {
+        if let Some(summary) = plan.summary {
             self.queue.store().record(&[summary_event(schedule, summary, now)]).await?;
         }
-        self.record(schedule, round, &submitted, now);
-        self.count(round, &submitted).await
+        self.record(schedule, plan, &submitted, now);
+        self.count(plan, &submitted).await
     }
 
     /// Counts firings by what they became, which another replica may have settled first.
-    async fn count(&self, round: &FiringPlan, submitted: &Submitted) -> Result<ScheduleProgress, StoreError> {
+    async fn count(&self, plan: &FiringPlan, submitted: &Submitted) -> Result<ScheduleProgress, StoreError> {
         let settled: Vec<TaskId> = submitted.inserted.iter().filter(|one| !one.created).map(|one| one.id).collect();
         let settled = self.queue.store().task_statuses(&settled).await?;
-        let mut progress = round.progress.clone();
-        progress.skipped = progress.skipped.saturating_add(round.summary.map_or(0, |summary| summary.count as u64));
+        let mut progress = plan.progress.clone();
+        progress.skipped = progress.skipped.saturating_add(plan.summary.map_or(0, |summary| summary.count as u64));
         for task in &submitted.tasks {
             if settled.get(&task.id).copied().unwrap_or(task.state.status) == TaskStatus::Skipped {
                 progress.skipped = progress.skipped.saturating_add(1);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::advance::submit;
 use super::firing::task_of;
-use super::service::{Desk, ScheduleError, TRIES, started};
+use super::service::{ScheduleError, ScheduleService, TRIES, started};
 use crate::domain::event::EventKind;
 use crate::domain::id::TaskId;
 use crate::domain::schedule::due::{FiringCause, FiringStart, MAX_FIRINGS, MAX_QUEUE};
@@ -26,7 +26,7 @@ pub struct Backfilled {
     pub queued: usize,
 }
 
-impl Desk {
+impl ScheduleService {
     /// Makes up for the firings from `from` to `until`, both included, that never ran; those that ran are left alone.
     /// It may be asked for again, and then tries those once more that were cancelled while they were made up for. With
     /// `dry_run` nothing changes.
@@ -73,7 +73,7 @@ impl Desk {
             }
             if let Some(schedule) = self.queue.store().replace_schedule(&schedule, &after).await? {
                 let message = format!("{} missed firings of schedule {id} wait to run", done.queued);
-                self.tell(&schedule, EventKind::ScheduleBackfilled, message, now);
+                self.record_event(&schedule, EventKind::ScheduleBackfilled, message, now);
                 return Ok(done);
             }
         }
@@ -124,7 +124,7 @@ impl Desk {
         let created: Vec<TaskId> = created.map(|(task, _)| task.id).collect();
         started(schedule, &created, "backfill");
         let message = format!("{} missed firings of schedule {} run now", submitted.tasks.len(), schedule.id);
-        self.tell(schedule, EventKind::ScheduleBackfilled, message, now);
+        self.record_event(schedule, EventKind::ScheduleBackfilled, message, now);
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::runner::Recurring;
+use super::runner::ScheduleRunner;
 use crate::domain::event::{Event, EventKind, Level};
 use crate::domain::schedule::due::{FiringCause, FiringPlan, SkipSummary};
 use crate::domain::schedule::{Schedule, range_id};
@@ -11,13 +11,13 @@ use crate::domain::time::Timestamp;
 use crate::queue::Submitted;
 use crate::telemetry::{log_lines, metrics};
 
-impl Recurring {
+impl ScheduleRunner {
     /// Counts and records what came of a round, whose tasks, those of its starts before those of its skips, were `submitted`:
     /// the replica that inserted a firing records it.
-    pub(super) fn record(&self, schedule: &Schedule, round: &FiringPlan, submitted: &Submitted, now: Timestamp) {
-        let (history, count, tasks) = (self.queue.history(), round.starts.len(), &submitted.tasks);
+    pub(super) fn record(&self, schedule: &Schedule, plan: &FiringPlan, submitted: &Submitted, now: Timestamp) {
+        let (history, count, tasks) = (self.queue.history(), plan.starts.len(), &submitted.tasks);
         let new = |place: usize| submitted.inserted.get(place).is_some_and(|one| one.created);
-        for (place, start) in round.starts.iter().enumerate().filter(|(place, _)| new(*place)) {
+        for (place, start) in plan.starts.iter().enumerate().filter(|(place, _)| new(*place)) {
             let task = &tasks[place];
             if task.state.status == TaskStatus::Skipped {
                 let reason = task.state.error.as_ref().map_or_else(String::new, ToString::to_string);
@@ -34,7 +34,7 @@ impl Recurring {
             let message = format!("fired by schedule {} for {}", schedule.id, schedule.definition.zone.show(start.at));
             history.note(about(schedule, EventKind::Fired, message, now).task(task.id));
         }
-        for (place, skip) in round.skips.iter().enumerate().filter(|(place, _)| new(count + *place)) {
+        for (place, skip) in plan.skips.iter().enumerate().filter(|(place, _)| new(count + *place)) {
             metrics::FIRINGS.inc([skip.reason.as_str()]);
             log_lines::firings_skipped(&schedule.id, 1, skip.reason.as_str());
             let event = about(schedule, EventKind::FiringSkipped, skip.reason.explain(), now).level(Level::Warn);

@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use futures_util::future::try_join_all;
 
 use super::runner::PARALLEL;
-use super::service::{Desk, ScheduleError};
+use super::service::{ScheduleError, ScheduleService};
 use crate::domain::id::TaskId;
 use crate::domain::schedule::Schedule;
 use crate::domain::task::{Task, TaskStatus};
 use crate::store::{StoreError, TaskFilter};
 
-impl Desk {
+impl ScheduleService {
     /// The task of the latest firing that has run and ended, of each of `schedules` that has one, by id of the schedule.
     /// Mostly it is the latest of all, so that one request tells it of all of them.
     ///

@@ -3,8 +3,8 @@
 //! in the store and is moved on after its firings are inserted, so that none is lost either. What must start alone is
 //! announced there before, so that of all who want to start something at the same time one does.
 //!
-//! This file knows when to look at which schedule, and `advance` what to do then. [`Desk`](super::service::Desk) is where people
-//! ask for something.
+//! This file knows when to look at which schedule, and `advance` what to do then. People change schedules through
+//! [`ScheduleService`](super::service::ScheduleService).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub(super) const TROUBLE_MS: i64 = 60_000;
 const PAGE: u32 = 256;
 
 /// Fires schedules.
-pub(crate) struct Recurring {
+pub(crate) struct ScheduleRunner {
     pub(super) queue: Queue,
     pub(super) approvals: ApprovalPolicy,
     /// A person changed a schedule through this replica.
@@ -53,7 +53,7 @@ pub(crate) struct Recurring {
     read_at: Option<Instant>,
 }
 
-impl Recurring {
+impl ScheduleRunner {
     pub(crate) fn new(queue: Queue, approvals: ApprovalPolicy, changed: Arc<Notify>, missed_after_ms: u64) -> Self {
         Self { queue, approvals, changed, missed_after_ms, looks: HashMap::new(), read_at: None }
     }
@@ -66,11 +66,11 @@ impl Recurring {
             if drain.is_cancelled() {
                 return;
             }
-            let round = guarded("recurring", self.run_once(clock::now())).await;
-            if let Some(Ok(())) = round {
+            let outcome = guarded("recurring", self.run_once(clock::now())).await;
+            if let Some(Ok(())) = outcome {
                 failures = 0;
             } else {
-                if let Some(Err(error)) = round {
+                if let Some(Err(error)) = outcome {
                     tracing::warn!(%error, "the schedules could not be read or fired; trying again");
                 }
                 failures += 1;

@@ -25,7 +25,7 @@ pub(super) const TRIES: usize = 8;
 
 /// Takes requests about schedules. Cheap to clone.
 #[derive(Clone)]
-pub struct Desk {
+pub struct ScheduleService {
     pub(crate) queue: Queue,
     pub(crate) approvals: ApprovalPolicy,
     pub(crate) changed: Arc<Notify>,
@@ -84,7 +84,7 @@ pub struct Saved {
     pub created: bool,
 }
 
-impl Desk {
+impl ScheduleService {
     /// Defines the schedule `id`, which then holds from `now` on; defining it again as it is changes nothing. With
     /// `replace` it takes the place of another definition. `paused` of `None` leaves it held or not, as it is.
     ///
@@ -103,7 +103,7 @@ impl Desk {
             let Some(before) = store.schedule(id).await? else {
                 let new = Schedule { paused: paused.unwrap_or(false), ..Schedule::new(id, definition.clone(), now) };
                 if let Some(schedule) = store.insert_schedule(&new).await? {
-                    self.tell(&schedule, EventKind::ScheduleCreated, format!("schedule {id} was created"), now);
+                    self.record_event(&schedule, EventKind::ScheduleCreated, format!("schedule {id} was created"), now);
                     return Ok(Saved { schedule, created: true });
                 }
                 continue;
@@ -117,7 +117,7 @@ impl Desk {
             }
             let after = before.redefined(definition.clone(), held, now);
             if let Some(schedule) = store.replace_schedule(&before, &after).await? {
-                self.tell(&schedule, EventKind::ScheduleChanged, format!("schedule {id} was changed"), now);
+                self.record_event(&schedule, EventKind::ScheduleChanged, format!("schedule {id} was changed"), now);
                 return Ok(Saved { schedule, created: false });
             }
         }
@@ -146,7 +146,12 @@ impl Desk {
             return Err(ScheduleError::Busy(before.id.clone()));
         }
         if changed {
-            self.tell(&schedule, EventKind::ScheduleChanged, format!("schedule {} was changed", schedule.id), now);
+            self.record_event(
+                &schedule,
+                EventKind::ScheduleChanged,
+                format!("schedule {} was changed", schedule.id),
+                now,
+            );
         }
         Ok(schedule)
     }
@@ -160,7 +165,7 @@ impl Desk {
             |before: &Schedule| (!before.paused).then(|| before.redefined(before.definition.clone(), true, now));
         let (schedule, changed) = self.change(id, change).await?;
         if changed {
-            self.tell(&schedule, EventKind::SchedulePaused, format!("schedule {id} was paused"), now);
+            self.record_event(&schedule, EventKind::SchedulePaused, format!("schedule {id} was paused"), now);
         }
         Ok(schedule)
     }
@@ -183,7 +188,7 @@ impl Desk {
             let more = if left_out > MAX_COUNTED { "more than " } else { "" };
             let count = left_out.min(MAX_COUNTED);
             let message = format!("schedule {id} was resumed; {more}{count} firings were skipped while it was paused");
-            self.tell(&schedule, EventKind::ScheduleResumed, message, now);
+            self.record_event(&schedule, EventKind::ScheduleResumed, message, now);
         }
         Ok(schedule)
     }
@@ -202,7 +207,7 @@ impl Desk {
             log_lines::firings_skipped(id, 1, skip.reason.as_str());
         }
         self.queue.store().remove_schedule(id).await?;
-        self.tell(&schedule, EventKind::ScheduleRemoved, format!("schedule {id} was removed"), now);
+        self.record_event(&schedule, EventKind::ScheduleRemoved, format!("schedule {id} was removed"), now);
         Ok(())
     }
 
@@ -227,7 +232,7 @@ impl Desk {
     }
 
     /// Records what was done and has this replica look at its schedules anew.
-    pub(super) fn tell(&self, schedule: &Schedule, kind: EventKind, message: String, now: Timestamp) {
+    pub(super) fn record_event(&self, schedule: &Schedule, kind: EventKind, message: String, now: Timestamp) {
         self.queue.history().note(about(schedule, kind, message, now));
         self.changed.notify_one();
     }

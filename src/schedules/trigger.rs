@@ -6,7 +6,7 @@ use super::advance::submit;
 use super::firing::skipped_tasks;
 use super::history::about;
 use super::live_tasks::{alive, announced};
-use super::service::{Desk, ScheduleError, TRIES, started};
+use super::service::{ScheduleError, ScheduleService, TRIES, started};
 use crate::domain::event::EventKind;
 use crate::domain::id::TaskId;
 use crate::domain::schedule::due::FiringStart;
@@ -27,7 +27,7 @@ pub enum Triggered {
     Queued(Timestamp),
 }
 
-impl Desk {
+impl ScheduleService {
     /// Fires a schedule now, paused or not, whenever else it fires. `overlap` is used in the place of its own policy.
     ///
     /// # Errors
@@ -63,7 +63,12 @@ impl Desk {
                         if let Err(error) = submit(&self.queue, skips, now).await {
                             tracing::error!(schedule = id, %error, "firings that a trigger replaced are not recorded");
                         }
-                        self.tell(&schedule, EventKind::ScheduleTriggered, format!("schedule {id} was triggered"), now);
+                        self.record_event(
+                            &schedule,
+                            EventKind::ScheduleTriggered,
+                            format!("schedule {id} was triggered"),
+                            now,
+                        );
                         return Ok(Triggered::Queued(now));
                     }
                 }

@@ -34,12 +34,12 @@ pub use access::Access;
 pub use error::{StoreError, TransitionError};
 pub(crate) use patience::{MaybeTransient, STORE_RETRY, persist};
 pub use records::dead_letters::SeenLetter;
-pub use records::retention::{Belonging, Ended, Left};
+pub use records::retention::{Ended, OwnedKind, OwnedRecord};
 pub use tasks::codec::task_payload;
 pub(crate) use tasks::dependents::MAX_DEPENDENTS;
 pub use tasks::earlier::{EarlierRun, Holding};
 pub use tasks::found::Found;
-pub use tasks::newest::{NoPlace, Order, Place};
+pub use tasks::newest::{InvalidCursor, Order, PageCursor};
 pub use tasks::trees::{Standing, Taken, TreePlace};
 pub use tasks::unique::KeyOf;
 
@@ -113,18 +113,18 @@ pub struct DueTask {
 
 /// Which agent limit a claim counts against, for [`Store::running_as`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RunsAs<'a> {
+pub enum AgentLimitTag<'a> {
     /// No agent has a limit, so the claim does not record which agent runs the task.
-    Unsaid,
+    Untracked,
     /// The agent of the claim has no limit; others have one.
-    Nobody,
+    Unlimited,
     /// The limit of this agent.
     Agent(&'a str),
 }
 
 /// Due tasks that nobody here could take now, left out of a scan so that they do not hide others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Closed {
+pub struct DueExclusions {
     /// Agents without free capacity.
     pub agents: Vec<String>,
     /// Capabilities that no agent with free capacity has.

@@ -106,7 +106,7 @@ pub const WAITING_FOR_MODEL: Gauge<0> = gauge(
 pub const TASKS_RESCUED: Counter<0> =
     counter("qron_tasks_rescued_total", &[], "Tasks taken back from a replica that died.");
 pub const TASKS_CANCELLED: Counter<0> = counter("qron_tasks_cancelled_total", &[], "Tasks stopped on request.");
-pub const APPROVALS_ASKED: Counter<0> =
+pub const APPROVALS_REQUESTED: Counter<0> =
     counter("qron_approvals_asked_total", &[], "Questions to a person: tasks and calls that wait for approval.");
 pub const APPROVALS_DECIDED: Counter<1> =
     counter("qron_approvals_decided_total", &["verdict"], "Answers to such questions: approved, denied or expired.");
@@ -301,7 +301,7 @@ pub const ALL: &[Metric] = &[
     WAITING_FOR_MODEL.row(),
     TASKS_RESCUED.row(),
     TASKS_CANCELLED.row(),
-    APPROVALS_ASKED.row(),
+    APPROVALS_REQUESTED.row(),
     APPROVALS_DECIDED.row(),
     DEAD_LETTERED.row(),
     TASKS_IN_FLIGHT.row(),

@@ -43,7 +43,7 @@ impl Heartbeat {
             memory_bytes: 0,
         };
         // Whether the loss of the lease has been told, as far as there is one.
-        let mut told = true;
+        let mut reported = true;
         let mut nudges = self.context.queue.signals().nudges.subscribe();
         loop {
             replica.heartbeat += 1;
@@ -55,7 +55,7 @@ impl Heartbeat {
             replica.waiting_for_model = self.context.waiting.load(Ordering::Acquire);
             (replica.cpu, replica.memory_bytes) = usage.read();
             metrics::MEMORY_BYTES.set(replica.memory_bytes, []);
-            let confirmed = self.beat(&replica, &mut told).await;
+            let confirmed = self.beat(&replica, &mut reported).await;
             // Tries again soon when it was not confirmed: the lease is running out.
             let pause = if confirmed { self.period } else { self.period / 4 };
             let news = async {
@@ -73,7 +73,7 @@ impl Heartbeat {
     }
 
     /// Writes one heartbeat; gives back whether the store confirmed it.
-    async fn beat(&self, replica: &ReplicaRecord, told: &mut bool) -> bool {
+    async fn beat(&self, replica: &ReplicaRecord, reported: &mut bool) -> bool {
         let sent = Instant::now();
         // A request that hangs must not use up the lease: a fresh one may get through.
         let answer =
@@ -81,14 +81,14 @@ impl Heartbeat {
         let confirmed = matches!(answer, Ok(Ok(())));
         metrics::HEARTBEATS.inc([if confirmed { "ok" } else { "error" }]);
         // Also when this one is confirmed, but too late.
-        if !self.context.lease.is_certain() && !std::mem::replace(told, true) {
+        if !self.context.lease.is_certain() && !std::mem::replace(reported, true) {
             tracing::error!(
                 "the store has not confirmed a heartbeat within the lease: this replica stops its running tasks and starts none"
             );
         }
         match answer {
             Ok(Ok(())) => {
-                *told = false;
+                *reported = false;
                 if self.context.lease.confirm(sent) {
                     self.context.queue.signals().work.notify_one();
                 }

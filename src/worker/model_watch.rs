@@ -19,9 +19,9 @@ const PERIOD: Duration = Duration::from_secs(5);
 /// Watches until it is told to stop.
 pub(crate) async fn run(context: Arc<ReplicaContext>, stop: CancellationToken) {
     let mut changes = context.agent.model_changes();
-    let mut told: Vec<String> = Vec::new();
+    let mut reported: Vec<String> = Vec::new();
     loop {
-        count(&context, &mut told).await;
+        count(&context, &mut reported).await;
         tokio::select! {
             () = stop.cancelled() => return,
             () = next(&mut changes) => context.queue.signals().work.notify_one(),
@@ -40,7 +40,7 @@ async fn next(changes: &mut Option<watch::Receiver<u64>>) {
 }
 
 /// Counts what waits, and tells it when the agents without a model have changed.
-async fn count(context: &ReplicaContext, told: &mut Vec<String>) {
+async fn count(context: &ReplicaContext, reported: &mut Vec<String>) {
     let presence = context.presence();
     let away: Vec<&AgentPresence> = presence.iter().filter(|agent| agent.model_away.is_some()).collect();
     let names: Vec<String> = away.iter().map(|agent| agent.name.clone()).collect();
@@ -56,10 +56,10 @@ async fn count(context: &ReplicaContext, told: &mut Vec<String>) {
     };
     context.waiting.store(waiting, Ordering::Release);
     metrics::WAITING_FOR_MODEL.set(waiting, []);
-    if names == *told {
+    if names == *reported {
         return;
     }
-    for agent in away.iter().filter(|agent| !told.contains(&agent.name)) {
+    for agent in away.iter().filter(|agent| !reported.contains(&agent.name)) {
         let cause = agent.model_away.as_ref().map(|away| away.cause.as_str()).unwrap_or_default();
         tracing::warn!(
             agent = agent.name,
@@ -68,8 +68,8 @@ async fn count(context: &ReplicaContext, told: &mut Vec<String>) {
             "the agent has no model that answers: its tasks that need one wait"
         );
     }
-    for name in told.iter().filter(|name| !names.contains(name)) {
+    for name in reported.iter().filter(|name| !names.contains(name)) {
         tracing::info!(agent = name, "the model of the agent answers again: the agent takes tasks that need one");
     }
-    *told = names;
+    *reported = names;
 }

@@ -13,7 +13,7 @@ const DEFINED_BY: [&str; 8] = ["zone", "start", "end", "jitter", "overlap", "cat
 /// The body that defines `schedule` with `changes`. What they do not name stays, and null takes away. Another word for
 /// what fires it takes the place of the one before, and a window goes with the policy that it was meant for.
 pub(super) fn edited(schedule: Schedule, mut changes: Map<String, Value>) -> Value {
-    let shown = json!(ScheduleView::of(schedule, 0));
+    let shown = json!(ScheduleView::new(schedule, 0));
     let fields = FIRED_BY.iter().chain(&DEFINED_BY);
     let mut body: Map<String, Value> = fields.map(|field| ((*field).to_owned(), shown[*field].clone())).collect();
     if FIRED_BY.iter().any(|word| changes.get(*word).is_some_and(|value| !value.is_null())) {

@@ -68,7 +68,7 @@ pub struct ModelView {
 
 impl AgentView {
     /// The agents of `replica` as they are at `now`.
-    pub(in crate::api) fn of(replica: &ReplicaRecord, lease_ms: u64, now: Timestamp) -> Vec<Self> {
+    pub(in crate::api) fn list(replica: &ReplicaRecord, lease_ms: u64, now: Timestamp) -> Vec<Self> {
         let health = if now.millis_since(replica.updated_at) > lease_ms {
             Health::Silent
         } else if replica.draining {

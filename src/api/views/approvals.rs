@@ -86,7 +86,7 @@ pub struct OpenApproval {
 
 impl OpenApproval {
     /// The open questions of `task`.
-    pub(in crate::api) fn of(task: &Task) -> Vec<Self> {
+    pub(in crate::api) fn list(task: &Task) -> Vec<Self> {
         let open = |approval: &Approval| Self {
             task_id: task.id,
             goal: task.spec.goal.clone(),

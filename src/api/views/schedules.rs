@@ -64,7 +64,7 @@ pub struct ScheduleView {
 
 impl ScheduleView {
     /// `schedule` with its next `count` firings.
-    pub(in crate::api) fn of(schedule: Schedule, count: usize) -> Self {
+    pub(in crate::api) fn new(schedule: Schedule, count: usize) -> Self {
         let Schedule { definition, progress, .. } = schedule.clone();
         let (zone, window_ms) = (definition.zone, definition.window_ms());
         let timing = schedule.timing().ok().filter(|_| !schedule.paused);
@@ -92,7 +92,7 @@ impl ScheduleView {
             created_at: schedule.created_at.to_rfc3339(),
             updated_at: schedule.updated_at.to_rfc3339(),
             next,
-            queued: progress.queue.iter().map(|waiting| FiringView::of(waiting.at, zone)).collect(),
+            queued: progress.queue.iter().map(|waiting| FiringView::new(waiting.at, zone)).collect(),
             fired: progress.fired,
             skipped: progress.skipped,
             last_fire: progress.last_fire.map(Timestamp::to_rfc3339),
@@ -136,14 +136,14 @@ pub struct FiringView {
 }
 
 impl FiringView {
-    fn of(at: Timestamp, zone: Zone) -> Self {
+    fn new(at: Timestamp, zone: Zone) -> Self {
         Self { at: at.to_rfc3339(), local: zone.show(at) }
     }
 }
 
 /// The `count` firings after `after`.
 pub(in crate::api) fn upcoming(timing: &Timing, zone: Zone, after: Timestamp, count: usize) -> Vec<FiringView> {
-    timing.upcoming(after).take(count).map(|at| FiringView::of(at, zone)).collect()
+    timing.upcoming(after).take(count).map(|at| FiringView::new(at, zone)).collect()
 }
 
 /// A schedule that was defined.
@@ -167,7 +167,7 @@ pub struct TriggeredView {
 
 impl TriggeredView {
     pub(in crate::api) fn waiting(at: Timestamp) -> Self {
-        Self { task: None, queued: Some(FiringView::of(at, Zone::UTC)) }
+        Self { task: None, queued: Some(FiringView::new(at, Zone::UTC)) }
     }
 }
 
@@ -187,7 +187,7 @@ pub struct BackfilledView {
 }
 
 impl BackfilledView {
-    pub(in crate::api) const fn of(done: Backfilled, dry_run: bool) -> Self {
+    pub(in crate::api) const fn new(done: Backfilled, dry_run: bool) -> Self {
         Self {
             dry_run,
             firings: done.firings,

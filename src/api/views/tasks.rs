@@ -157,7 +157,7 @@ impl From<Task> for TaskView {
             depends_on,
             on_dependency_failure,
             parent,
-            tree: TreeView::of(lineage),
+            tree: TreeView::new(lineage),
             unique_key,
             unique_for,
             concurrency_key,
@@ -175,7 +175,7 @@ impl From<Task> for TaskView {
             finished_at: finished_at.map(Timestamp::to_rfc3339),
             result,
             error,
-            waits: postponed.as_ref().map(|wait| WaitView::of(wait, Some(run_at))),
+            waits: postponed.as_ref().map(|wait| WaitView::new(wait, Some(run_at))),
             cancel_requested,
             approvals: approvals.iter().map(ApprovalView::from).collect(),
             extra,
@@ -186,14 +186,14 @@ impl From<Task> for TaskView {
 
 impl TaskView {
     /// The task, which also says that it waits for its model when it has not run yet.
-    pub(in crate::api) fn of(task: Task, runner: &Runner) -> Self {
+    pub(in crate::api) fn new(task: Task, runner: &Runner) -> Self {
         let waits = runner.waits_for_model(&task, clock::now());
-        Self { waits: waits.map(|(wait, next)| WaitView::of(&wait, next)), ..Self::from(task) }
+        Self { waits: waits.map(|(wait, next)| WaitView::new(&wait, next)), ..Self::from(task) }
     }
 
     /// A point as a task; of a point that cannot be read as one, what can be read and the reason.
     pub(in crate::api) fn of_point(found: Found, runner: &Runner) -> Self {
-        Self { unreadable: found.unreadable, ..Self::of(found.task, runner) }
+        Self { unreadable: found.unreadable, ..Self::new(found.task, runner) }
     }
 }
 
@@ -215,7 +215,7 @@ pub struct WaitView {
 }
 
 impl WaitView {
-    fn of(wait: &Postponement, next: Option<Timestamp>) -> Self {
+    fn new(wait: &Postponement, next: Option<Timestamp>) -> Self {
         Self {
             model: wait.model.clone(),
             since: wait.since.to_rfc3339(),
@@ -247,7 +247,7 @@ pub struct TaskCounts {
 }
 
 impl TaskCounts {
-    pub(in crate::api) fn of(counts: &HashMap<TaskStatus, u64>) -> Self {
+    pub(in crate::api) fn new(counts: &HashMap<TaskStatus, u64>) -> Self {
         Self {
             total: counts.values().sum(),
             counts: counts.iter().map(|(status, count)| (status.to_string(), *count)).collect(),
@@ -278,7 +278,7 @@ pub struct Children {
 }
 
 impl Children {
-    pub(in crate::api) fn of(page: Page<Task>, counts: &HashMap<TaskStatus, u64>) -> Self {
+    pub(in crate::api) fn new(page: Page<Task>, counts: &HashMap<TaskStatus, u64>) -> Self {
         Self {
             total: counts.values().sum(),
             counts: counts.iter().map(|(status, count)| (status.to_string(), *count)).collect(),

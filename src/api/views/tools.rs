@@ -25,7 +25,7 @@ pub struct ToolView {
 
 impl ToolView {
     /// The tool of `spec`, with the agents of `agents` that may use it.
-    pub(in crate::api) fn of(spec: &ToolSpec, agents: &[AgentProfile]) -> Self {
+    pub(in crate::api) fn new(spec: &ToolSpec, agents: &[AgentProfile]) -> Self {
         let allowed = agents.iter().filter(|agent| agent.allows(&spec.name));
         Self {
             name: spec.name.clone(),

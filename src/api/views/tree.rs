@@ -26,7 +26,7 @@ pub struct TreeView {
 }
 
 impl TreeView {
-    pub(super) fn of(lineage: Lineage) -> Option<Self> {
+    pub(super) fn new(lineage: Lineage) -> Option<Self> {
         if lineage == Lineage::default() {
             return None;
         }
@@ -61,11 +61,11 @@ mod tests {
 
     #[test]
     fn a_tree_is_described_in_a_line() {
-        assert!(TreeView::of(Lineage::default()).is_none());
+        assert!(TreeView::new(Lineage::default()).is_none());
         let rights =
             Rights { tools: vec!["a".into(), "b".into()], needs_approval: vec!["b".into()], ..Rights::default() };
         let lineage = Lineage { root: Some(TaskId::Number(7)), generation: 2, rights, handover: None };
-        let text = TreeView::of(lineage).expect("a tree").text();
+        let text = TreeView::new(lineage).expect("a tree").text();
         assert_eq!(text, "of task 7, generation 2; tools: a, b; a person must approve b");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::domain::agent::{AgentLoad, Route, route};
-use crate::store::{Closed, DueTask};
+use crate::store::{DueExclusions, DueTask};
 
 /// Most words and combinations remembered as not offered here.
 const MAX_STRANGE: usize = 1_000;
@@ -11,13 +11,13 @@ const MAX_STRANGE: usize = 1_000;
 /// Names of agents and capabilities seen in due tasks that no agent of this replica has, or spells otherwise, or not all
 /// of them. Told to the store so that such tasks do not fill the window and hide others.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Strange {
+pub(crate) struct UnmatchedRequirements {
     agents: BTreeSet<String>,
     capabilities: BTreeSet<String>,
     combinations: BTreeSet<Vec<String>>,
 }
 
-impl Strange {
+impl UnmatchedRequirements {
     /// How much has been learnt.
     pub(crate) fn len(&self) -> usize {
         self.agents.len() + self.capabilities.len() + self.combinations.len()
@@ -40,7 +40,7 @@ impl Strange {
     }
 
     /// What to leave out of a scan under these `loads`.
-    pub(crate) fn closed(&self, loads: &[AgentLoad<'_>]) -> Closed {
+    pub(crate) fn closed(&self, loads: &[AgentLoad<'_>]) -> DueExclusions {
         let free: Vec<&AgentLoad<'_>> = loads.iter().filter(|load| load.free() > 0).collect();
         let thinking: Vec<&AgentLoad<'_>> = free.iter().copied().filter(|load| load.model_room > 0).collect();
         let (agents, capabilities) = self.beyond(&free, loads);
@@ -52,14 +52,14 @@ impl Strange {
         let is_closed = |words: &&Vec<String>| {
             words.iter().all(|word| offers(&free, std::slice::from_ref(word))) && !offers(&free, words)
         };
-        Closed {
+        DueExclusions {
             agents,
             capabilities,
             combinations: self.combinations.iter().filter(is_closed).cloned().collect(),
             needs_model,
             agents_without_model: without_model.0,
             capabilities_without_model: without_model.1,
-            ..Closed::default()
+            ..DueExclusions::default()
         }
     }
 
@@ -104,7 +104,7 @@ pub(crate) fn assign(
     mut loads: Vec<AgentLoad<'_>>,
     wanted: usize,
     mut may_take_suspect: bool,
-    strange: &mut Strange,
+    unmatched: &mut UnmatchedRequirements,
 ) -> Assignment {
     let mut assignment = Assignment::default();
     for index in order {
@@ -127,12 +127,12 @@ pub(crate) fn assign(
             }
             Route::Busy => {
                 // Its words may be spelt otherwise than in the profiles; the store compares exactly.
-                strange.learn(task);
+                unmatched.learn(task);
                 assignment.busy += 1;
             }
             Route::ModelAway => assignment.away += 1,
             Route::NoneFits => {
-                strange.learn(task);
+                unmatched.learn(task);
                 assignment.none_fits.push(*index);
             }
         }
@@ -195,7 +195,14 @@ mod tests {
     fn a_batch_never_exceeds_free_capacity_and_is_shared_out_by_load() {
         let agents = [agent("a", &[], 4), agent("b", &[], 4)];
         let tasks: Vec<_> = (0..20).map(|id| due(id, None, &[])).collect();
-        let assignment = assign(&tasks, &in_order(&tasks), loads(&agents, &[3, 1]), 100, true, &mut Strange::default());
+        let assignment = assign(
+            &tasks,
+            &in_order(&tasks),
+            loads(&agents, &[3, 1]),
+            100,
+            true,
+            &mut UnmatchedRequirements::default(),
+        );
         let taken = |agent| assignment.picks.iter().filter(|(_, to)| *to == agent).count();
         assert_eq!((taken(0), taken(1)), (1, 3));
         assert_eq!(assignment.busy, 16);
@@ -207,8 +214,8 @@ mod tests {
         let suspect = |id| DueTask { is_suspect: true, ..due(id, None, &[]) };
         let tasks = [suspect(1), due(2, None, &[]), suspect(3), due(4, None, &[])];
         let picked = |may| {
-            let strange = &mut Strange::default();
-            let assignment = assign(&tasks, &in_order(&tasks), loads(&agents, &[0]), 10, may, strange);
+            let unmatched = &mut UnmatchedRequirements::default();
+            let assignment = assign(&tasks, &in_order(&tasks), loads(&agents, &[0]), 10, may, unmatched);
             (assignment.picks.iter().map(|(task, _)| *task).collect::<Vec<_>>(), assignment.apart)
         };
         assert_eq!(picked(true), (vec![0, 1, 3], vec![2]));
@@ -228,9 +235,9 @@ mod tests {
         ] {
             let mut loads = loads(&agents, &[0, 0]);
             (loads[0].model_room, loads[1].model_room) = (rooms[0], rooms[1]);
-            let mut strange = Strange::default();
-            assert_eq!(strange.closed(&loads).needs_model, rooms == [0, 0], "{rooms:?}");
-            let assignment = assign(&tasks, &in_order(&tasks), loads, 10, true, &mut strange);
+            let mut unmatched = UnmatchedRequirements::default();
+            assert_eq!(unmatched.closed(&loads).needs_model, rooms == [0, 0], "{rooms:?}");
+            let assignment = assign(&tasks, &in_order(&tasks), loads, 10, true, &mut unmatched);
             let tasks: Vec<usize> = assignment.picks.iter().map(|(task, _)| *task).collect();
             assert_eq!((tasks, assignment.away), (picked, away), "{rooms:?}");
         }
@@ -240,35 +247,36 @@ mod tests {
     #[test]
     fn tasks_for_a_model_are_left_out_where_no_free_agent_may_ask_one() {
         let agents = [agent("a", &["sql", "web"], 2), agent("b", &["WEB", "fly"], 2)];
-        let far = |name: &str| Closed {
+        let far = |name: &str| DueExclusions {
             agents_without_model: vec![name.to_owned()],
             capabilities_without_model: if name == "a" { vec!["sql".into()] } else { vec!["fly".into()] },
-            ..Closed::default()
+            ..DueExclusions::default()
         };
-        let all = Closed { needs_model: true, ..Closed::default() };
+        let all = DueExclusions { needs_model: true, ..DueExclusions::default() };
         for (rooms, closed) in [
-            ([usize::MAX, usize::MAX], Closed::default()),
-            ([1, usize::MAX], Closed::default()),
+            ([usize::MAX, usize::MAX], DueExclusions::default()),
+            ([1, usize::MAX], DueExclusions::default()),
             ([0, usize::MAX], far("a")),
             ([1, 0], far("b")),
             ([0, 0], all.clone()),
         ] {
             let mut loads = loads(&agents, &[0, 1]);
             (loads[0].model_room, loads[1].model_room) = (rooms[0], rooms[1]);
-            assert_eq!(Strange::default().closed(&loads), closed, "{rooms:?}");
+            assert_eq!(UnmatchedRequirements::default().closed(&loads), closed, "{rooms:?}");
         }
         // The only agent with a model is full, or paused.
         for (in_flight, paused) in [(2, false), (0, true)] {
             let mut loads = loads(&agents, &[in_flight, 0]);
             (loads[0].paused, loads[1].model_room) = (paused, 0);
-            let expected = Closed { agents: vec!["a".into()], capabilities: vec!["sql".into()], ..all.clone() };
-            assert_eq!(Strange::default().closed(&loads), expected, "{in_flight} {paused}");
+            let expected = DueExclusions { agents: vec!["a".into()], capabilities: vec!["sql".into()], ..all.clone() };
+            assert_eq!(UnmatchedRequirements::default().closed(&loads), expected, "{in_flight} {paused}");
         }
         // Full without a model: left out altogether.
         let mut full = loads(&agents, &[2, 0]);
         full[0].model_room = 0;
-        let expected = Closed { agents: vec!["a".into()], capabilities: vec!["sql".into()], ..Closed::default() };
-        assert_eq!(Strange::default().closed(&full), expected);
+        let expected =
+            DueExclusions { agents: vec!["a".into()], capabilities: vec!["sql".into()], ..DueExclusions::default() };
+        assert_eq!(UnmatchedRequirements::default().closed(&full), expected);
     }
 
     #[test]
@@ -276,41 +284,45 @@ mod tests {
         let agents = [agent("full", &["sql"], 1), agent("free", &["web"], 1)];
         let mut tasks: Vec<_> = (0..5).map(|id| due(id, None, &["SQL"])).collect();
         tasks.push(due(9, Some("free"), &[]));
-        let mut strange = Strange::default();
-        let assignment = assign(&tasks, &in_order(&tasks), loads(&agents, &[1, 0]), 10, true, &mut strange);
+        let mut unmatched = UnmatchedRequirements::default();
+        let assignment = assign(&tasks, &in_order(&tasks), loads(&agents, &[1, 0]), 10, true, &mut unmatched);
         assert_eq!(assignment.picks, [(5, 1)]);
-        let closed = strange.closed(&loads(&agents, &[1, 0]));
+        let closed = unmatched.closed(&loads(&agents, &[1, 0]));
         assert_eq!(closed.agents, ["full"]);
         assert_eq!(closed.capabilities, ["SQL", "sql"]);
-        let all_free = strange.closed(&loads(&agents, &[0, 0]));
-        assert_eq!(all_free, Closed::default());
+        let all_free = unmatched.closed(&loads(&agents, &[0, 0]));
+        assert_eq!(all_free, DueExclusions::default());
     }
 
     #[test]
     fn words_that_only_a_full_agent_has_together_hide_nothing() {
         let agents = [agent("both", &["sql", "web"], 1), agent("one", &["sql"], 1), agent("two", &["web"], 1)];
         let tasks = [due(1, None, &["Web", "sql"]), due(2, None, &["web", "fly"])];
-        let mut strange = Strange::default();
-        let assignment = assign(&tasks, &in_order(&tasks), loads(&agents, &[1, 0, 0]), 10, true, &mut strange);
+        let mut unmatched = UnmatchedRequirements::default();
+        let assignment = assign(&tasks, &in_order(&tasks), loads(&agents, &[1, 0, 0]), 10, true, &mut unmatched);
         assert_eq!((assignment.busy, assignment.none_fits), (1, vec![1]));
-        let closed = strange.closed(&loads(&agents, &[1, 0, 0]));
+        let closed = unmatched.closed(&loads(&agents, &[1, 0, 0]));
         assert_eq!((closed.agents, closed.capabilities), (vec!["both".to_owned()], vec!["fly".to_owned()]));
         assert_eq!(closed.combinations, [["Web", "sql"]]);
-        assert!(strange.closed(&loads(&agents, &[0, 0, 0])).combinations.is_empty());
+        assert!(unmatched.closed(&loads(&agents, &[0, 0, 0])).combinations.is_empty());
     }
 
     #[test]
     fn what_no_agent_here_can_do_is_left_and_learnt() {
         let agents = [agent("only", &["sql"], 5)];
         let tasks = [due(1, Some("nobody"), &[]), due(2, None, &["fly"]), due(3, None, &["sql"])];
-        let mut strange = Strange::default();
-        let assignment = assign(&tasks, &in_order(&tasks), loads(&agents, &[0]), 10, true, &mut strange);
+        let mut unmatched = UnmatchedRequirements::default();
+        let assignment = assign(&tasks, &in_order(&tasks), loads(&agents, &[0]), 10, true, &mut unmatched);
         assert_eq!(assignment.none_fits, [0, 1]);
         assert_eq!(assignment.picks, [(2, 0)]);
-        let closed = strange.closed(&loads(&agents, &[0]));
+        let closed = unmatched.closed(&loads(&agents, &[0]));
         assert_eq!(
             closed,
-            Closed { agents: vec!["nobody".into()], capabilities: vec!["fly".into()], ..Closed::default() }
+            DueExclusions {
+                agents: vec!["nobody".into()],
+                capabilities: vec!["fly".into()],
+                ..DueExclusions::default()
+            }
         );
     }
 }

@@ -10,12 +10,12 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::limits::{Enforcer, Of};
+use super::limits::{Enforcer, LimitScope};
 use crate::background::guarded;
 use crate::domain::id::TaskId;
 use crate::domain::task::{Claim, Task};
 use crate::domain::time::Timestamp;
-use crate::store::{RunsAs, StoreError};
+use crate::store::{AgentLimitTag, StoreError};
 use crate::worker::STORE_RETRY;
 use crate::worker::context::ReplicaContext;
 use crate::worker::slots::Slot;
@@ -74,7 +74,7 @@ impl Claims {
         let ids: Vec<TaskId> = picks.iter().map(|(id, _)| *id).collect();
         self.wanted.extend(&ids);
         let (context, limits) = (Arc::clone(&self.context), Arc::clone(&self.limits));
-        let under: Vec<Of> = if limits.is_empty() {
+        let under: Vec<LimitScope> = if limits.is_empty() {
             Vec::new()
         } else {
             let names: Vec<_> = picks.iter().map(|(_, slot)| (slot.key(), slot.profile().name.as_str())).collect();
@@ -108,7 +108,7 @@ async fn claim_all(
     now: Timestamp,
 ) -> Result<usize, StoreError> {
     if !limits.counts_agents() {
-        return claim(context, limits, RunsAs::Unsaid, picks, now).await;
+        return claim(context, limits, AgentLimitTag::Untracked, picks, now).await;
     }
     let mut groups: HashMap<Option<String>, Vec<(TaskId, Slot)>> = HashMap::new();
     for (id, slot) in picks {
@@ -117,7 +117,7 @@ async fn claim_all(
     }
     let mut started = Ok(0);
     for (agent, picks) in groups {
-        let runs_as = agent.as_deref().map_or(RunsAs::Nobody, RunsAs::Agent);
+        let runs_as = agent.as_deref().map_or(AgentLimitTag::Unlimited, AgentLimitTag::Agent);
         let more = claim(context, limits, runs_as, picks, now).await;
         // A claim that failed does not stop the others, but is told.
         started = started.and_then(|started| more.map(|more| started + more));
@@ -129,7 +129,7 @@ async fn claim_all(
 async fn claim(
     context: &Arc<ReplicaContext>,
     limits: &Enforcer,
-    runs_as: RunsAs<'_>,
+    runs_as: AgentLimitTag<'_>,
     picks: Vec<(TaskId, Slot)>,
     now: Timestamp,
 ) -> Result<usize, StoreError> {
@@ -168,7 +168,7 @@ async fn claim_until_known(
     context: &ReplicaContext,
     ids: &[TaskId],
     claim: &Claim,
-    runs_as: RunsAs<'_>,
+    runs_as: AgentLimitTag<'_>,
     now: Timestamp,
 ) -> Result<Vec<Task>, StoreError> {
     let mut tries = 0;

@@ -16,19 +16,19 @@ const CALM_ROUNDS: u32 = 8;
 
 /// How far this replica spreads its choice.
 #[derive(Clone, Debug)]
-pub(crate) struct Spread {
+pub(crate) struct ClaimSampler {
     seed: u64,
-    round: u64,
+    draw: u64,
     factor: usize,
     calm: u32,
 }
 
-impl Spread {
+impl ClaimSampler {
     /// The spread of `replica`, at first none.
     pub(crate) fn new(replica: &str) -> Self {
         let mut hasher = DefaultHasher::new();
         replica.hash(&mut hasher);
-        Self { seed: hasher.finish(), round: 0, factor: 1, calm: 0 }
+        Self { seed: hasher.finish(), draw: 0, factor: 1, calm: 0 }
     }
 
     /// Whether races were lost of late.
@@ -43,13 +43,13 @@ impl Spread {
 
     /// The indexes of `due` in the order in which this round tries them.
     pub(crate) fn order(&mut self, due: &[TaskId], wanted: usize) -> Vec<usize> {
-        self.round += 1;
+        self.draw += 1;
         let mut order: Vec<usize> = (0..due.len()).collect();
         let stretch = self.stretch(wanted).min(due.len());
         if self.factor > 1 {
             order[..stretch].sort_by_cached_key(|index| {
                 let mut hasher = DefaultHasher::new();
-                (self.seed, self.round, due[*index]).hash(&mut hasher);
+                (self.seed, self.draw, due[*index]).hash(&mut hasher);
                 hasher.finish()
             });
         }
@@ -88,18 +88,18 @@ mod tests {
 
     #[test]
     fn alone_the_queue_is_taken_in_order() {
-        let mut spread = Spread::new("a");
+        let mut sampler = ClaimSampler::new("a");
         for _ in 0..20 {
-            assert_eq!(spread.order(&ids(9), 3), (0..9).collect::<Vec<_>>());
-            spread.learn(3, 3);
+            assert_eq!(sampler.order(&ids(9), 3), (0..9).collect::<Vec<_>>());
+            sampler.learn(3, 3);
         }
     }
 
     #[test]
     fn every_index_appears_once_and_the_rest_follows_in_order() {
-        let mut spread = Spread::new("a");
-        spread.learn(10, 0);
-        let order = spread.order(&ids(50), 10);
+        let mut sampler = ClaimSampler::new("a");
+        sampler.learn(10, 0);
+        let order = sampler.order(&ids(50), 10);
         assert_eq!(order.iter().collect::<BTreeSet<_>>().len(), 50);
         assert!(order[..20].iter().all(|index| *index < 20));
         assert_eq!(order[20..], (20..50).collect::<Vec<_>>());
@@ -108,35 +108,38 @@ mod tests {
 
     #[test]
     fn calm_brings_the_order_back() {
-        let mut spread = Spread::new("a");
+        let mut sampler = ClaimSampler::new("a");
         for _ in 0..10 {
-            spread.learn(10, 0);
+            sampler.learn(10, 0);
         }
-        assert_eq!(spread.stretch(10), 640);
+        assert_eq!(sampler.stretch(10), 640);
         for _ in 0..100 {
-            spread.learn(10, 10);
+            sampler.learn(10, 10);
         }
-        assert_eq!(spread.stretch(10), 10);
+        assert_eq!(sampler.stretch(10), 10);
     }
 
     /// Eight replicas that all look at the same moment, again and again, over a deep queue.
     #[test]
     fn racing_replicas_soon_lose_few_races() {
         const WANTED: usize = 10;
-        let mut replicas: Vec<Spread> = (0..8).map(|index| Spread::new(&format!("replica{index}"))).collect();
+        let mut replicas: Vec<ClaimSampler> =
+            (0..8).map(|index| ClaimSampler::new(&format!("replica{index}"))).collect();
         let mut queue = ids(1_000);
         let mut next_id = 1_000;
         let (mut tried, mut won) = (0, 0);
-        for round in 0..200 {
+        for draw in 0..200 {
             let choices: Vec<Vec<TaskId>> = replicas
                 .iter_mut()
-                .map(|spread| spread.order(&queue, WANTED).into_iter().take(WANTED).map(|index| queue[index]).collect())
+                .map(|sampler| {
+                    sampler.order(&queue, WANTED).into_iter().take(WANTED).map(|index| queue[index]).collect()
+                })
                 .collect();
             let mut taken = BTreeSet::new();
-            for (spread, choice) in replicas.iter_mut().zip(choices) {
+            for (sampler, choice) in replicas.iter_mut().zip(choices) {
                 let mine = choice.into_iter().filter(|id| taken.insert(*id)).count();
-                spread.learn(WANTED, mine);
-                if round >= 20 {
+                sampler.learn(WANTED, mine);
+                if draw >= 20 {
                     tried += WANTED;
                     won += mine;
                 }

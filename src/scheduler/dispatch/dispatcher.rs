@@ -12,11 +12,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::assign::{Assignment, Strange, assign};
+use super::assign::{Assignment, UnmatchedRequirements, assign};
 use super::claims::{Claimed, Claims};
-use super::contention::Spread;
-use super::fairness::{self, Keyless, applies, take_turns};
-use super::limits::{Enforcer, behind};
+use super::contention::ClaimSampler;
+use super::fairness::{self, KeyedSearchBackoff, applies, take_turns};
+use super::limits::{Enforcer, keys_filling_window};
 use super::models::Probes;
 use super::scan::Scan;
 use crate::background::guarded;
@@ -27,7 +27,7 @@ use crate::domain::id::TaskId;
 use crate::domain::limit::Limits;
 use crate::domain::time::Timestamp;
 use crate::scheduler::Settings;
-use crate::store::{Closed, DueTask, StoreError};
+use crate::store::{DueExclusions, DueTask, StoreError};
 use crate::telemetry::metrics;
 use crate::worker::STORE_RETRY;
 use crate::worker::context::ReplicaContext;
@@ -52,7 +52,7 @@ const CLAIMS_PER_SCAN: usize = 4;
 /// Further looks at what is behind the keys that fill a window.
 const LOOKS_BEHIND: usize = 3;
 /// Most tasks remembered as told why they stay where they are.
-const MAX_TOLD: usize = 10_000;
+const MAX_REPORTED: usize = 10_000;
 
 /// When to search again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,10 +74,10 @@ pub(crate) struct Dispatcher {
     drain: CancellationToken,
     claims: Claims,
     limits: Arc<Enforcer>,
-    spread: Spread,
-    strange: Strange,
-    told: HashSet<TaskId>,
-    keyless: Keyless,
+    sampler: ClaimSampler,
+    unmatched: UnmatchedRequirements,
+    reported: HashSet<TaskId>,
+    keyed_search: KeyedSearchBackoff,
     probes: Probes,
     /// What the last scan found and no claim went after.
     rest: Option<Scan>,
@@ -96,10 +96,10 @@ impl Dispatcher {
         Self {
             claims: Claims::new(Arc::clone(&context), Arc::clone(&limits)),
             limits,
-            spread: Spread::new(context.queue.replica_id()),
-            strange: Strange::default(),
-            told: HashSet::new(),
-            keyless: Keyless::default(),
+            sampler: ClaimSampler::new(context.queue.replica_id()),
+            unmatched: UnmatchedRequirements::default(),
+            reported: HashSet::new(),
+            keyed_search: KeyedSearchBackoff::default(),
             probes: Probes::default(),
             rest: None,
             fruitless: 0,
@@ -135,7 +135,7 @@ impl Dispatcher {
             }
             if swept.swap(false, Ordering::AcqRel) {
                 // Agents' words are learnt anew, so that nothing is hidden for longer than a sweep.
-                self.strange = Strange::default();
+                self.unmatched = UnmatchedRequirements::default();
             }
             let now = clock::now();
             if let Some(Ok(found)) = guarded("dispatch", self.search(now)).await {
@@ -153,7 +153,7 @@ impl Dispatcher {
     /// Learns from a claim that ended.
     fn settle(&mut self, claimed: &Claimed) -> Again {
         let Some(won) = claimed.won else { return Again::Later };
-        self.spread.learn(claimed.tried(), won);
+        self.sampler.learn(claimed.tried(), won);
         self.fruitless = if won == 0 { self.fruitless + 1 } else { 0 };
         if won == claimed.tried() {
             return Again::WhenFree;
@@ -220,7 +220,7 @@ impl Dispatcher {
             }
             let mut in_flight = slots.taken();
             if self.limits.counts_agents() {
-                self.limits.crowd(self.context.queue.store(), slots.capacities(), &mut in_flight).await?;
+                self.limits.add_remote_load(self.context.queue.store(), slots.capacities(), &mut in_flight).await?;
             }
             let loads = self.probes.loads(&context, &in_flight);
             let wanted = self.share(&loads);
@@ -229,10 +229,10 @@ impl Dispatcher {
             }
             let any_full = loads.iter().any(|load| load.free() == 0 && !load.paused);
             let here = slots.by_key();
-            let mut closed = self.strange.closed(&loads);
+            let mut closed = self.unmatched.closed(&loads);
             closed.keys = self.limits.closed_keys(&here);
             let scan = self.scan(window, wanted, closed, now).await?;
-            let known = self.strange.len();
+            let known = self.unmatched.len();
             let model_room: Vec<usize> = loads.iter().map(|load| load.model_room).collect();
             let Assignment { picks, none_fits, apart, busy, away } =
                 self.choose(&scan.due, loads, wanted, &here).await?;
@@ -240,11 +240,11 @@ impl Dispatcher {
                 self.probes.picked(scan.due[*task].needs_model, model_room[*agent]);
             }
             let waits = any_full || busy > 0 || !apart.is_empty() || self.limits.next_look(now).is_some();
-            self.tell_unroutable(&scan.due, &none_fits, now);
-            self.tell_apart(&scan.due, &apart, now);
+            self.report_unroutable(&scan.due, &none_fits, now);
+            self.report_kept_apart(&scan.due, &apart, now);
             if picks.is_empty() {
                 // With what has just been learnt left out, the longest scan reaches further, too.
-                let is_longest = scan.limit >= MAX_SCAN && self.strange.len() == known;
+                let is_longest = scan.limit >= MAX_SCAN && self.unmatched.len() == known;
                 if scan.all_seen || is_longest {
                     return Ok(self.ended(waits || !scan.all_seen));
                 }
@@ -288,14 +288,14 @@ impl Dispatcher {
         here: &HashMap<Option<String>, usize>,
     ) -> Result<Assignment, StoreError> {
         let ids: Vec<TaskId> = due.iter().map(|task| task.id).collect();
-        let order = self.spread.order(&ids, wanted);
+        let order = self.sampler.order(&ids, wanted);
         let may_take_suspect = self.context.slots.may_take_suspect();
         if !applies(due) {
-            return Ok(assign(due, &order, loads, wanted, may_take_suspect, &mut self.strange));
+            return Ok(assign(due, &order, loads, wanted, may_take_suspect, &mut self.unmatched));
         }
         let room = self.limits.room(self.context.queue.store(), due).await?;
         let order = take_turns(due, &order, here, &room);
-        let assignment = assign(due, &order, loads, wanted, may_take_suspect, &mut self.strange);
+        let assignment = assign(due, &order, loads, wanted, may_take_suspect, &mut self.unmatched);
         self.limits.close(&room, &picked(due, &assignment.picks), here);
         Ok(assignment)
     }
@@ -319,14 +319,20 @@ impl Dispatcher {
 
     /// Due tasks to choose from, without those that claims under way are after: what the last scan left, or a new scan
     /// of at least `window` tasks.
-    async fn scan(&mut self, window: u32, wanted: usize, closed: Closed, now: Timestamp) -> Result<Scan, StoreError> {
+    async fn scan(
+        &mut self,
+        window: u32,
+        wanted: usize,
+        closed: DueExclusions,
+        now: Timestamp,
+    ) -> Result<Scan, StoreError> {
         // While others are after the same tasks, what was seen a moment ago is theirs already.
-        let is_alone = !self.spread.is_wide();
+        let is_alone = !self.sampler.is_wide();
         let rest = self.rest.take();
         if is_alone && let Some(rest) = rest.and_then(|rest| rest.go_on(wanted, &closed)) {
             return Ok(rest);
         }
-        let stretch = if is_alone { wanted * CLAIMS_PER_SCAN } else { self.spread.stretch(wanted) };
+        let stretch = if is_alone { wanted * CLAIMS_PER_SCAN } else { self.sampler.stretch(wanted) };
         let stretch = stretch.saturating_add(self.claims.wanted().len());
         let limit = window.max(u32::try_from(stretch).unwrap_or(MAX_SCAN)).min(MAX_SCAN);
         let made_at = Instant::now();
@@ -343,7 +349,7 @@ impl Dispatcher {
     async fn look_behind(
         &mut self,
         due: &mut Vec<DueTask>,
-        mut closed: Closed,
+        mut closed: DueExclusions,
         wanted: usize,
         now: Timestamp,
     ) -> Result<(), StoreError> {
@@ -352,9 +358,9 @@ impl Dispatcher {
         for _ in 0..LOOKS_BEHIND {
             let began = Instant::now();
             let mut without = false;
-            match behind(due, &closed.keys, wanted) {
+            match keys_filling_window(due, &closed.keys, wanted) {
                 Some(keys) if keys.len() > closed.keys.len() => closed.keys = keys,
-                _ if hides && fairness::keys(due).len() < wanted.max(2) && self.keyless.may_be_looked_behind() => {
+                _ if hides && fairness::keys(due).len() < wanted.max(2) && self.keyed_search.is_due() => {
                     without = true;
                     closed.keyless = true;
                 }
@@ -362,7 +368,7 @@ impl Dispatcher {
             }
             let more = self.context.queue.store().due(now, limit, &closed).await?;
             if without {
-                self.keyless.looked(began, !more.is_empty());
+                self.keyed_search.record(began, !more.is_empty());
             }
             let is_last = more.len() < limit as usize;
             hides = more.iter().any(|task| task.key.is_none());
@@ -388,20 +394,20 @@ impl Dispatcher {
 
     /// Those of `due` with these `indexes` of which it has not been told yet why they stay where they are.
     fn news<'a>(&mut self, due: &'a [DueTask], indexes: &[usize]) -> Vec<&'a DueTask> {
-        if self.told.len() >= MAX_TOLD {
-            self.told.clear();
+        if self.reported.len() >= MAX_REPORTED {
+            self.reported.clear();
         }
-        indexes.iter().map(|index| &due[*index]).filter(|task| self.told.insert(task.id)).collect()
+        indexes.iter().map(|index| &due[*index]).filter(|task| self.reported.insert(task.id)).collect()
     }
 
-    fn tell_apart(&mut self, due: &[DueTask], indexes: &[usize], now: Timestamp) {
+    fn report_kept_apart(&mut self, due: &[DueTask], indexes: &[usize], now: Timestamp) {
         for task in self.news(due, indexes) {
             let message = "waits: its process died while it ran, as did that of a task that runs now; such tasks run one at a time";
             self.context.queue.history().note(Event::new(EventKind::KeptApart, message, now).task(task.id));
         }
     }
 
-    fn tell_unroutable(&mut self, due: &[DueTask], indexes: &[usize], now: Timestamp) {
+    fn report_unroutable(&mut self, due: &[DueTask], indexes: &[usize], now: Timestamp) {
         for task in self.news(due, indexes) {
             let why = match &task.agent {
                 Some(agent) => format!("no agent of this replica is called {agent:?}"),

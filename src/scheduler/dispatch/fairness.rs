@@ -20,17 +20,17 @@ const SHARE: u32 = 20;
 /// one query a second that finds nothing, and only while more is due than it has room for. While such searches find tasks,
 /// each search is followed by one, as far as they take little of the time.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Keyless {
+pub(super) struct KeyedSearchBackoff {
     not_before: Option<Instant>,
 }
 
-impl Keyless {
-    pub(super) fn may_be_looked_behind(&self) -> bool {
+impl KeyedSearchBackoff {
+    pub(super) fn is_due(&self) -> bool {
         self.not_before.is_none_or(|at| Instant::now() >= at)
     }
 
     /// It was looked since `began`, and whether there was any.
-    pub(super) fn looked(&mut self, began: Instant, found: bool) {
+    pub(super) fn record(&mut self, began: Instant, found: bool) {
         let wait = began.elapsed() * (SHARE - 1);
         self.not_before = Some(Instant::now() + if found { wait } else { wait.max(LOOK) });
     }
@@ -121,20 +121,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn where_there_are_no_keys_they_are_not_looked_for_all_the_time() {
-        let mut keyless = Keyless::default();
-        assert!(keyless.may_be_looked_behind());
+        let mut backoff = KeyedSearchBackoff::default();
+        assert!(backoff.is_due());
         let began = Instant::now();
         tokio::time::advance(Duration::from_millis(2)).await;
-        keyless.looked(began, true);
+        backoff.record(began, true);
         tokio::time::advance(Duration::from_millis(37)).await;
-        assert!(!keyless.may_be_looked_behind(), "a twentieth of the time");
+        assert!(!backoff.is_due(), "a twentieth of the time");
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(keyless.may_be_looked_behind());
-        keyless.looked(Instant::now(), false);
+        assert!(backoff.is_due());
+        backoff.record(Instant::now(), false);
         tokio::time::advance(Duration::from_millis(999)).await;
-        assert!(!keyless.may_be_looked_behind());
+        assert!(!backoff.is_due());
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(keyless.may_be_looked_behind());
+        assert!(backoff.is_due());
     }
 
     #[test]

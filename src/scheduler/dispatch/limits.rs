@@ -35,14 +35,14 @@ const CHECKS: usize = 16;
 /// Most limits remembered as reached.
 const MAX_REACHED: usize = 4_096;
 
-/// What a limit is about.
+/// What a limit holds for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Of {
+pub(super) enum LimitScope {
     Key(String),
     Agent(String),
 }
 
-impl Of {
+impl LimitScope {
     const fn kind(&self) -> &'static str {
         match self {
             Self::Key(_) => "key",
@@ -68,9 +68,9 @@ struct State {
     /// When the last search began. One moment for all of it: a limit that it finds reached is one that it comes back to.
     searched: Instant,
     /// Limits that are reached: until when they are left alone, and what ran here then.
-    reached: HashMap<Of, (Instant, usize)>,
+    reached: HashMap<LimitScope, (Instant, usize)>,
     /// Claims under way, which the store may not count yet.
-    claiming: HashMap<Of, u32>,
+    claiming: HashMap<LimitScope, u32>,
 }
 
 impl Enforcer {
@@ -79,10 +79,10 @@ impl Enforcer {
         Self { limits, state: Mutex::new(state) }
     }
 
-    fn of(&self, of: &Of) -> Option<&Limit> {
-        match of {
-            Of::Key(key) => self.limits.of_key(key),
-            Of::Agent(name) => self.limits.of_agent(name),
+    fn limit(&self, scope: &LimitScope) -> Option<&Limit> {
+        match scope {
+            LimitScope::Key(key) => self.limits.of_key(key),
+            LimitScope::Agent(name) => self.limits.of_agent(name),
         }
     }
 
@@ -114,16 +114,23 @@ impl Enforcer {
     pub(super) fn closed_keys(&self, here: &HashMap<Option<String>, usize>) -> Vec<String> {
         let mut state = self.state();
         let now = state.searched;
-        state.reached.retain(|of, (until, then)| {
-            let now_here =
-                if let Of::Key(key) = of { here.get(&Some(key.clone())).copied().unwrap_or(0) } else { *then };
+        state.reached.retain(|scope, (until, then)| {
+            let now_here = if let LimitScope::Key(key) = scope {
+                here.get(&Some(key.clone())).copied().unwrap_or(0)
+            } else {
+                *then
+            };
             *until > now && now_here >= *then
         });
         for kind in ["key", "agent"] {
-            let reached = state.reached.keys().filter(|of| of.kind() == kind).count();
+            let reached = state.reached.keys().filter(|scope| scope.kind() == kind).count();
             metrics::LIMITS_REACHED.set(reached, [kind]);
         }
-        state.reached.keys().filter_map(|of| if let Of::Key(key) = of { Some(key.clone()) } else { None }).collect()
+        state
+            .reached
+            .keys()
+            .filter_map(|scope| if let LimitScope::Key(key) = scope { Some(key.clone()) } else { None })
+            .collect()
     }
 
     /// When, by a clock that says `now`, a limit that is reached is to be looked at again. One whose time had come when the
@@ -156,7 +163,7 @@ impl Enforcer {
         let state = self.state();
         for key in counted {
             let Some(limit) = self.limits.of_key(&key) else { continue };
-            let claiming = state.claiming.get(&Of::Key(key.clone())).copied().unwrap_or(0);
+            let claiming = state.claiming.get(&LimitScope::Key(key.clone())).copied().unwrap_or(0);
             let used = running.get(&key).copied().unwrap_or(0).saturating_add(claiming);
             let free = limit.max_running.unwrap_or(u32::MAX).saturating_sub(used);
             room.insert(key, free.min(limit.starts.unwrap_or(u32::MAX)));
@@ -166,7 +173,7 @@ impl Enforcer {
 
     /// Raises each limited agent's count in `in_flight` by what other replicas already run for it, so that its free capacity
     /// is what the limit of the fleet still allows. `agents` has the name and the capacity of each, in the same order.
-    pub(super) async fn crowd<'a>(
+    pub(super) async fn add_remote_load<'a>(
         &self,
         store: &Store,
         agents: impl Iterator<Item = (&'a str, usize)>,
@@ -174,18 +181,18 @@ impl Enforcer {
     ) -> Result<(), StoreError> {
         for ((name, capacity), in_flight) in agents.zip(in_flight) {
             let Some(limit) = self.limits.of_agent(name) else { continue };
-            let of = Of::Agent(name.to_owned());
+            let scope = LimitScope::Agent(name.to_owned());
             let waits = {
                 let state = self.state();
-                state.reached.get(&of).is_some_and(|(until, then)| *until > state.searched && *in_flight >= *then)
+                state.reached.get(&scope).is_some_and(|(until, then)| *until > state.searched && *in_flight >= *then)
             };
             let mut room = if waits { 0 } else { limit.starts.unwrap_or(u32::MAX) };
             if let (Some(max), true) = (limit.max_running, room > 0) {
                 let used = store.running_as(name).await?;
-                let claiming = self.state().claiming.get(&of).copied().unwrap_or(0);
+                let claiming = self.state().claiming.get(&scope).copied().unwrap_or(0);
                 room = room.min(max.saturating_sub(used.saturating_add(claiming)));
                 if room == 0 {
-                    self.reached(of, LOOK, *in_flight);
+                    self.reached(scope, LOOK, *in_flight);
                 }
             }
             let room = usize::try_from(room).unwrap_or(usize::MAX);
@@ -195,12 +202,12 @@ impl Enforcer {
     }
 
     /// Remembers that nothing more of this may start for this time.
-    fn reached(&self, of: Of, wait: Duration, here: usize) {
+    fn reached(&self, scope: LimitScope, wait: Duration, here: usize) {
         let mut state = self.state();
         if state.reached.len() >= MAX_REACHED {
             state.reached.clear();
         }
-        state.reached.insert(of, (Instant::now() + wait, here));
+        state.reached.insert(scope, (Instant::now() + wait, here));
     }
 
     /// Remembers keys of `due` that have no room left.
@@ -214,46 +221,46 @@ impl Enforcer {
             let picked = picked.get(key).copied().unwrap_or(0);
             if picked >= *room {
                 let here = here.get(&Some(key.clone())).copied().unwrap_or(0) + picked as usize;
-                self.reached(Of::Key(key.clone()), LOOK, here);
+                self.reached(LimitScope::Key(key.clone()), LOOK, here);
             }
         }
     }
 
     /// The limits that tasks which are about to be claimed fall under; see [`Enforcer::done`].
-    pub(super) fn begin(&self, picks: &[(Option<&str>, &str)]) -> Vec<Of> {
-        let ofs: Vec<Of> = picks.iter().flat_map(|(key, agent)| self.limits_of(*key, agent)).collect();
+    pub(super) fn begin(&self, picks: &[(Option<&str>, &str)]) -> Vec<LimitScope> {
+        let scopes: Vec<LimitScope> = picks.iter().flat_map(|(key, agent)| self.limits_of(*key, agent)).collect();
         let mut state = self.state();
-        for of in &ofs {
-            *state.claiming.entry(of.clone()).or_default() += 1;
+        for scope in &scopes {
+            *state.claiming.entry(scope.clone()).or_default() += 1;
         }
-        ofs
+        scopes
     }
 
     /// The claim of these has ended.
-    pub(super) fn done(&self, ofs: &[Of]) {
+    pub(super) fn done(&self, scopes: &[LimitScope]) {
         let mut state = self.state();
-        for of in ofs {
-            if let Some(count) = state.claiming.get_mut(of) {
+        for scope in scopes {
+            if let Some(count) = state.claiming.get_mut(scope) {
                 *count = count.saturating_sub(1);
             }
         }
         state.claiming.retain(|_, count| *count > 0);
     }
 
-    fn limits_of(&self, key: Option<&str>, agent: &str) -> impl Iterator<Item = Of> + use<> {
-        let key = key.filter(|key| self.limits.of_key(key).is_some()).map(|key| Of::Key(key.to_owned()));
-        let agent = self.limited(agent).map(|agent| Of::Agent(agent.to_owned()));
+    fn limits_of(&self, key: Option<&str>, agent: &str) -> impl Iterator<Item = LimitScope> + use<> {
+        let key = key.filter(|key| self.limits.of_key(key).is_some()).map(|key| LimitScope::Key(key.to_owned()));
+        let agent = self.limited(agent).map(|agent| LimitScope::Agent(agent.to_owned()));
         key.into_iter().chain(agent)
     }
 
     /// Of tasks that were won, the most urgent first, those that may start; the others are handed back.
     pub(super) async fn admit(&self, context: &ReplicaContext, won: Vec<(Task, Slot)>) -> Vec<(Task, Slot)> {
-        let mut keys: HashMap<Of, Vec<usize>> = HashMap::new();
-        let mut agents: HashMap<Of, Vec<usize>> = HashMap::new();
+        let mut keys: HashMap<LimitScope, Vec<usize>> = HashMap::new();
+        let mut agents: HashMap<LimitScope, Vec<usize>> = HashMap::new();
         for (index, (task, slot)) in won.iter().enumerate() {
-            for of in self.limits_of(task.spec.concurrency_key.as_deref(), &slot.profile().name) {
-                let limits = if matches!(of, Of::Key(_)) { &mut keys } else { &mut agents };
-                limits.entry(of).or_default().push(index);
+            for scope in self.limits_of(task.spec.concurrency_key.as_deref(), &slot.profile().name) {
+                let limits = if matches!(scope, LimitScope::Key(_)) { &mut keys } else { &mut agents };
+                limits.entry(scope).or_default().push(index);
             }
         }
         // What its key refuses does not count against its agent.
@@ -275,53 +282,55 @@ impl Enforcer {
     }
 
     /// What is over the limits of tasks that were won: their indexes, each with the kind of its limit.
-    async fn refused(&self, store: &Store, won: HashMap<Of, Vec<usize>>) -> HashMap<usize, &'static str> {
-        let checks = won.into_iter().map(async |(of, indexes)| {
-            let allowed = self.allowed_or_none(store, &of, indexes.len()).await;
+    async fn refused(&self, store: &Store, won: HashMap<LimitScope, Vec<usize>>) -> HashMap<usize, &'static str> {
+        let checks = won.into_iter().map(async |(scope, indexes)| {
+            let allowed = self.allowed_or_none(store, &scope, indexes.len()).await;
             // The last ones, which are the least urgent.
-            indexes.into_iter().skip(allowed).map(|index| (index, of.kind())).collect::<Vec<_>>()
+            indexes.into_iter().skip(allowed).map(|index| (index, scope.kind())).collect::<Vec<_>>()
         });
         let over: Vec<Vec<_>> = stream::iter(checks.collect::<Vec<_>>()).buffer_unordered(CHECKS).collect().await;
         over.into_iter().flatten().collect()
     }
 
     /// [`Enforcer::allowed`]; none when the store does not tell.
-    async fn allowed_or_none(&self, store: &Store, of: &Of, won: usize) -> usize {
-        match self.allowed(store, of, won).await {
+    async fn allowed_or_none(&self, store: &Store, scope: &LimitScope, won: usize) -> usize {
+        match self.allowed(store, scope, won).await {
             Ok(allowed) => allowed,
             Err(error) => {
                 tracing::warn!(%error, "a limit could not be checked, so its claimed tasks are handed back");
-                self.reached(of.clone(), LOOK, 0);
+                self.reached(scope.clone(), LOOK, 0);
                 0
             }
         }
     }
 
     /// How many of `won` tasks that were claimed under a limit may start.
-    async fn allowed(&self, store: &Store, of: &Of, won: usize) -> Result<usize, StoreError> {
-        let Some(limit) = self.of(of) else { return Ok(won) };
+    async fn allowed(&self, store: &Store, scope: &LimitScope, won: usize) -> Result<usize, StoreError> {
+        let Some(limit) = self.limit(scope) else { return Ok(won) };
         let mut allowed = won;
         if let Some(max) = limit.max_running {
-            let running = match of {
-                Of::Key(key) => store.running_by_key(std::slice::from_ref(key)).await?.get(key).copied().unwrap_or(0),
-                Of::Agent(name) => store.running_as(name).await?,
+            let running = match scope {
+                LimitScope::Key(key) => {
+                    store.running_by_key(std::slice::from_ref(key)).await?.get(key).copied().unwrap_or(0)
+                }
+                LimitScope::Agent(name) => store.running_as(name).await?,
             };
             allowed = allowed.saturating_sub(running.saturating_sub(max) as usize);
             if allowed < won {
                 // Others handed back at this moment, too; not all of them shall come again at the same one.
                 let jitter = u64::try_from(uuid::Uuid::new_v4().as_u128() % 250).unwrap_or(0);
-                self.reached(of.clone(), LOOK + Duration::from_millis(jitter), 0);
+                self.reached(scope.clone(), LOOK + Duration::from_millis(jitter), 0);
             }
         }
         if let (Some(starts), true) = (limit.starts, allowed > 0) {
             let wanted = u32::try_from(allowed).unwrap_or(u32::MAX);
             let now = clock::now();
-            let taken = store.take_starts(&of.account(), wanted, (starts, limit.per_s), now).await?;
+            let taken = store.take_starts(&scope.account(), wanted, (starts, limit.per_s), now).await?;
             allowed = taken.starts as usize;
             if allowed < won {
                 // Never longer than that, unless the clock was set back, and then it may be set right before.
                 let longest = Duration::from_secs(limit.per_s.into());
-                self.reached(of.clone(), Duration::from_millis(taken.next.millis_since(now)).min(longest), 0);
+                self.reached(scope.clone(), Duration::from_millis(taken.next.millis_since(now)).min(longest), 0);
             }
         }
         Ok(allowed)
@@ -353,7 +362,7 @@ async fn hand_back_one(context: &ReplicaContext, task: Task, kind: &'static str)
 }
 
 /// Keys that were seen in a window that they fill, so that a second look finds those behind them.
-pub(super) fn behind(due: &[DueTask], closed: &[String], wanted: usize) -> Option<Vec<String>> {
+pub(super) fn keys_filling_window(due: &[DueTask], closed: &[String], wanted: usize) -> Option<Vec<String>> {
     let keys = super::fairness::keys(due);
     let crowded = !keys.is_empty() && keys.len() < wanted.max(2);
     crowded.then(|| {
@@ -372,7 +381,7 @@ mod tests {
         let enforcer = Enforcer::new(Limits::default());
         let at = Timestamp::from_millis;
         for (key, ms) in [("acme", 100), ("other", 200)] {
-            enforcer.reached(Of::Key(key.to_owned()), Duration::from_millis(ms), 1);
+            enforcer.reached(LimitScope::Key(key.to_owned()), Duration::from_millis(ms), 1);
         }
         // Whatever the clock on the wall says.
         assert_eq!(enforcer.next_look(at(5_000)), Some(at(5_101)));

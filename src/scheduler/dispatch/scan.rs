@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::domain::id::TaskId;
-use crate::store::{Closed, DueTask};
+use crate::store::{DueExclusions, DueTask};
 
 /// How long a scan is used. What is more urgent and inserted meanwhile waits for its turn this long at most.
 const MAX_AGE: Duration = Duration::from_millis(100);
@@ -18,7 +18,7 @@ pub(super) struct Scan {
     /// In the order of the queue.
     pub(super) due: Vec<DueTask>,
     /// What was left out.
-    pub(super) closed: Closed,
+    pub(super) closed: DueExclusions,
     /// Most tasks it could find; 0 for the rest of an earlier one.
     pub(super) limit: u32,
     /// Whether these are all that are due.
@@ -35,7 +35,7 @@ impl Scan {
     }
 
     /// The scan for the next claim: if it is young, left out what is `closed` now, and has enough for `wanted` tasks.
-    pub(super) fn go_on(self, wanted: usize, closed: &Closed) -> Option<Self> {
+    pub(super) fn go_on(self, wanted: usize, closed: &DueExclusions) -> Option<Self> {
         let is_of_use = self.made_at.elapsed() < MAX_AGE && self.closed == *closed && self.due.len() >= wanted;
         // More may be due by now.
         is_of_use.then_some(Self { all_seen: false, limit: 0, ..self })
@@ -57,13 +57,13 @@ mod tests {
             needs_model: false,
         };
         let due = (1..=5).map(task).collect();
-        let scan = Scan { due, closed: Closed::default(), limit: 64, all_seen: true, made_at: Instant::now() };
+        let scan = Scan { due, closed: DueExclusions::default(), limit: 64, all_seen: true, made_at: Instant::now() };
         scan.without(&[1, 2].map(TaskId::Number).into())
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_no_claim_is_after_is_left_in_order() {
-        let rest = scan().go_on(3, &Closed::default());
+        let rest = scan().go_on(3, &DueExclusions::default());
         let ids = |scan: Scan| scan.due.iter().map(|task| task.id).collect::<Vec<_>>();
         assert!(rest.as_ref().is_some_and(|rest| !rest.all_seen), "others may be due by now");
         assert_eq!(rest.map(ids), Some([3, 4, 5].map(TaskId::Number).to_vec()));
@@ -71,10 +71,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_is_of_no_use_when_old_too_small_or_without_what_is_open_now() {
-        assert!(scan().go_on(4, &Closed::default()).is_none());
-        assert!(scan().go_on(1, &Closed { keyless: true, ..Closed::default() }).is_none());
+        assert!(scan().go_on(4, &DueExclusions::default()).is_none());
+        assert!(scan().go_on(1, &DueExclusions { keyless: true, ..DueExclusions::default() }).is_none());
         let old = scan();
         tokio::time::advance(MAX_AGE).await;
-        assert!(old.go_on(1, &Closed::default()).is_none());
+        assert!(old.go_on(1, &DueExclusions::default()).is_none());
     }
 }

@@ -43,7 +43,7 @@ impl Watch {
     pub(crate) fn look<'a>(
         &mut self,
         replicas: impl Iterator<Item = (&'a str, u64)>,
-        asked: Instant,
+        read_began: Instant,
         now: Instant,
     ) -> Look {
         let passed = self.last_look.map_or(Duration::ZERO, |last| now.duration_since(last)).min(self.gap);
@@ -62,7 +62,7 @@ impl Watch {
         }
         let gone = self.seen.keys().any(|id| !seen.contains_key(id));
         self.seen = seen;
-        Look { dead, gone, valid_until: asked + self.lease / 2 }
+        Look { dead, gone, valid_until: read_began + self.lease / 2 }
     }
 }
 
@@ -125,10 +125,10 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_half_a_lease_ago_is_not_acted_upon() {
+    fn what_was_read_half_a_lease_ago_is_not_acted_upon() {
         let mut observer = Observer::new();
-        let (asked, answered) = (observer.now, observer.now + LEASE / 2);
-        let look = observer.watch.look([("a", 7)].into_iter(), asked, answered);
+        let (read_began, answered) = (observer.now, observer.now + LEASE / 2);
+        let look = observer.watch.look([("a", 7)].into_iter(), read_began, answered);
         assert!(look.valid_until <= answered);
     }
 

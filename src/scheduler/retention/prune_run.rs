@@ -9,7 +9,7 @@ use super::{Pruned, Pruner, days_before};
 use crate::domain::id::TaskId;
 use crate::domain::task::TaskStatus;
 use crate::domain::time::Timestamp;
-use crate::store::{Belonging, Ended, Left, StoreError};
+use crate::store::{Ended, OwnedKind, OwnedRecord, StoreError};
 
 /// Points looked at in one go.
 const PAGE: u32 = 512;
@@ -21,7 +21,7 @@ const REST: u32 = 3;
 const ORPHAN_GRACE_MS: i64 = 3_600_000;
 
 /// A round under way.
-pub(super) struct Round<'a> {
+pub(super) struct PruneRun<'a> {
     pruner: &'a Pruner,
     now: Timestamp,
     dry_run: bool,
@@ -31,7 +31,7 @@ pub(super) struct Round<'a> {
     gone: HashSet<TaskId>,
 }
 
-impl<'a> Round<'a> {
+impl<'a> PruneRun<'a> {
     pub(super) fn new(pruner: &'a Pruner, now: Timestamp, dry_run: bool) -> Self {
         Self { pruner, now, dry_run, pruned: Pruned::default(), gone: HashSet::new() }
     }
@@ -42,8 +42,8 @@ impl<'a> Round<'a> {
         self.walk_folders().await?;
         let keep = &self.pruner.keep;
         let (attempts, artifacts) = (keep.attempts_days, keep.artifacts_days);
-        self.walk_belongings(Belonging::Attempt, days_before(attempts, self.now)).await?;
-        self.walk_belongings(Belonging::Artifact, days_before(artifacts, self.now)).await?;
+        self.walk_belongings(OwnedKind::Attempt, days_before(attempts, self.now)).await?;
+        self.walk_belongings(OwnedKind::Artifact, days_before(artifacts, self.now)).await?;
         self.remove_old_events().await?;
         self.walk_memories().await
     }
@@ -145,15 +145,15 @@ impl<'a> Round<'a> {
         }
         let store = self.pruner.queue.store();
         let events_since = days_before(self.pruner.keep.events_days, self.now);
-        for kind in [Belonging::Attempt, Belonging::Artifact, Belonging::Event] {
+        for kind in [OwnedKind::Attempt, OwnedKind::Artifact, OwnedKind::Event] {
             if self.dry_run {
                 // Older events are counted with those of their age.
-                let since = events_since.filter(|_| kind == Belonging::Event);
+                let since = events_since.filter(|_| kind == OwnedKind::Event);
                 *self.pruned.count(kind) += store.count_left_of(kind, gone, since).await?;
                 continue;
             }
             loop {
-                let left = store.left_of(kind, gone).await?;
+                let left = store.owned_records(kind, gone).await?;
                 if left.is_empty() {
                     break;
                 }
@@ -171,7 +171,7 @@ impl<'a> Round<'a> {
     }
 
     /// Removes what belongs to no task that exists, and what belongs to tasks that ended before `limit`.
-    async fn walk_belongings(&mut self, kind: Belonging, limit: Option<Timestamp>) -> Result<(), StoreError> {
+    async fn walk_belongings(&mut self, kind: OwnedKind, limit: Option<Timestamp>) -> Result<(), StoreError> {
         let store = self.pruner.queue.store();
         let orphaned = self.now.plus_millis(-ORPHAN_GRACE_MS);
         let mut after: Option<String> = None;
@@ -181,13 +181,13 @@ impl<'a> Round<'a> {
             let tasks: HashSet<TaskId> = page.items.iter().filter_map(|left| left.task).collect();
             let tasks: Vec<TaskId> = tasks.into_iter().collect();
             let ends = store.ends_of(&tasks).await?;
-            let is_over = |left: &Left| match left.task.map(|task| (task, ends.get(&task))) {
+            let is_over = |left: &OwnedRecord| match left.task.map(|task| (task, ends.get(&task))) {
                 Some((task, _)) if self.gone.contains(&task) => false,
                 Some((_, Some(end))) => end.zip(limit).is_some_and(|(end, limit)| end <= limit),
                 _ => left.at <= orphaned,
             };
-            let mut over: Vec<Left> = page.items.into_iter().filter(is_over).collect();
-            if kind == Belonging::Attempt {
+            let mut over: Vec<OwnedRecord> = page.items.into_iter().filter(is_over).collect();
+            if kind == OwnedKind::Attempt {
                 let counted = self.counted_by_trees(&over).await?;
                 over.retain(|left| left.task.is_none_or(|task| !counted.contains(&task)));
             }
@@ -204,7 +204,7 @@ impl<'a> Round<'a> {
     }
 
     /// The tasks of these attempts whose tree has a task that has not ended: the attempts count for its budget.
-    async fn counted_by_trees(&self, attempts: &[Left]) -> Result<HashSet<TaskId>, StoreError> {
+    async fn counted_by_trees(&self, attempts: &[OwnedRecord]) -> Result<HashSet<TaskId>, StoreError> {
         let tasks: HashSet<TaskId> = attempts.iter().filter_map(|left| left.task).collect();
         if tasks.is_empty() {
             return Ok(HashSet::new());
@@ -232,7 +232,7 @@ impl<'a> Round<'a> {
             if old.is_empty() {
                 return Ok(());
             }
-            store.remove_left(Belonging::Event, &old).await?;
+            store.remove_left(OwnedKind::Event, &old).await?;
             self.pruned.events += old.len() as u64;
             self.rest(began, true).await;
         }
@@ -244,10 +244,10 @@ impl<'a> Round<'a> {
         let mut after: Option<String> = None;
         loop {
             let began = Instant::now();
-            let page = store.left(Belonging::Memory, PAGE, after.as_deref()).await?;
-            let old: Vec<Left> = page.items.into_iter().filter(|left| left.at <= limit).collect();
+            let page = store.left(OwnedKind::Memory, PAGE, after.as_deref()).await?;
+            let old: Vec<OwnedRecord> = page.items.into_iter().filter(|left| left.at <= limit).collect();
             if !self.dry_run {
-                store.remove_left(Belonging::Memory, &old).await?;
+                store.remove_left(OwnedKind::Memory, &old).await?;
             }
             self.pruned.memories += old.len() as u64;
             after = page.next;

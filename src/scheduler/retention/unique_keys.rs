@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::background::round;
+use crate::background::run_guarded;
 use crate::clock;
 use crate::queue::Queue;
 
@@ -18,7 +18,7 @@ pub(in crate::scheduler) async fn prune(queue: Queue, drain: CancellationToken) 
             () = drain.cancelled() => return,
             () = tokio::time::sleep(PERIOD) => {}
         }
-        if let Some(pruned) = round("keys", &drain, queue.store().prune_keys(clock::now())).await {
+        if let Some(pruned) = run_guarded("keys", &drain, queue.store().prune_keys(clock::now())).await {
             tracing::debug!(pruned, "unique keys without a task went");
         }
     }

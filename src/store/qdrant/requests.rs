@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::collections::Collection;
 use super::completeness::Completeness;
-use super::unreadable::tell_once;
+use super::unreadable::warn_once;
 use super::values::from_payload;
 use crate::domain::schedule::zone::Zone;
 use crate::store::error::explain;
@@ -280,7 +280,7 @@ pub(in crate::store) fn readable<T: DeserializeOwned>(collection: Collection, po
         .filter_map(|point| match document(collection, point.id.as_ref(), point.payload) {
             Ok(item) => Some(item),
             Err(error) => {
-                tell_once(&error);
+                warn_once(&error);
                 None
             }
         })

@@ -98,11 +98,13 @@ mod tests {
     #[test]
     fn the_advice_names_both_ports_and_no_password() {
         let advice = |url: &str, port: Port| advice(&Url::parse(url).expect("a URL"), &port);
-        let told = advice("http://me:secret@qdrant:6333/", Port::Rest);
-        assert!(told.starts_with("http://qdrant:6333 is Qdrant's REST port; did you mean http://qdrant:6334 (gRPC)?"));
-        let told = advice("https://[::1]:8443/deep?x=1", Port::Http);
-        assert!(told.starts_with("https://[::1]:8443 answers HTTP and not gRPC"), "{told}");
-        assert!(told.contains("https://[::1]:6334"), "{told}");
+        let message = advice("http://me:secret@qdrant:6333/", Port::Rest);
+        assert!(
+            message.starts_with("http://qdrant:6333 is Qdrant's REST port; did you mean http://qdrant:6334 (gRPC)?")
+        );
+        let message = advice("https://[::1]:8443/deep?x=1", Port::Http);
+        assert!(message.starts_with("https://[::1]:8443 answers HTTP and not gRPC"), "{message}");
+        assert!(message.contains("https://[::1]:6334"), "{message}");
         assert!(advice("http://qdrant", Port::Http).contains("http://qdrant:6334"));
     }
 

@@ -46,14 +46,14 @@ impl Store {
             request = request.filter(filter);
         }
         let found = self.inner.query("search", request.build()).await?;
-        let told = found.into_iter().map(|point| {
+        let hits = found.into_iter().map(|point| {
             json!({
                 "id": point.id.as_ref().map(show_id),
                 "score": point.score,
                 "payload": from_payload(point.payload),
             })
         });
-        Ok(told.collect())
+        Ok(hits.collect())
     }
 }
 

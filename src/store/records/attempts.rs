@@ -58,7 +58,7 @@ impl Store {
     pub async fn attempts(&self, task: TaskId) -> Result<Vec<Attempt>, StoreError> {
         let points = self
             .inner
-            .scroll_all("attempts", Collection::Attempts, of(task), Part::Without(&[CHECKPOINT]), MAX_ATTEMPTS)
+            .scroll_all("attempts", Collection::Attempts, of_task(task), Part::Without(&[CHECKPOINT]), MAX_ATTEMPTS)
             .await?;
         let mut attempts: Vec<Attempt> = readable(Collection::Attempts, points);
         attempts.sort_by_key(|attempt| (attempt.number, attempt.started_at));
@@ -71,7 +71,7 @@ impl Store {
     /// A failure of the store.
     pub async fn checkpoints(&self, task: TaskId, limit: u32) -> Result<HashMap<Uuid, Value>, StoreError> {
         let request = ScrollPointsBuilder::new(self.inner.name(Collection::Attempts))
-            .filter(of(task))
+            .filter(of_task(task))
             .order_by(OrderByBuilder::new("number").direction(Direction::Desc.into()))
             .limit(limit)
             .with_payload(Part::Only(&[CHECKPOINT]).selector());
@@ -90,7 +90,7 @@ impl Store {
     /// # Errors
     /// A failure of the store; calling again is safe.
     pub async fn lose_attempts_before(&self, current: &Attempt) -> Result<(), StoreError> {
-        let mut filter = of(current.task_id);
+        let mut filter = of_task(current.task_id);
         filter.must.push(Condition::matches("status", vec!["running".to_owned(), "completed".to_owned()]));
         filter.must_not.extend([Condition::has_id([current.id.to_string()]), Condition::matches(RETIRED, true)]);
         let patch = [("status".to_owned(), json!(AttemptStatus::Lost))].into_iter().collect();
@@ -102,7 +102,7 @@ impl Store {
     /// # Errors
     /// A failure of the store, or [`StoreError::Corrupt`] when the attempt cannot be read.
     pub async fn last_checkpoint(&self, task: TaskId) -> Result<Option<Attempt>, StoreError> {
-        let mut filter = of(task);
+        let mut filter = of_task(task);
         filter.must.push(Condition::matches(HAS_CHECKPOINT, true));
         let request = ScrollPointsBuilder::new(self.inner.name(Collection::Attempts))
             .filter(filter)
@@ -123,6 +123,6 @@ impl Store {
     }
 }
 
-fn of(task: TaskId) -> Filter {
+fn of_task(task: TaskId) -> Filter {
     Filter::must([Condition::matches("task_id", task.to_string())])
 }

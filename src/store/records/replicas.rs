@@ -12,7 +12,7 @@ use crate::domain::replica::ReplicaRecord;
 use crate::domain::time::Timestamp;
 use crate::store::qdrant::collections::Collection;
 use crate::store::qdrant::requests::{Part, object, show_id};
-use crate::store::qdrant::unreadable::tell_once;
+use crate::store::qdrant::unreadable::warn_once;
 use crate::store::qdrant::values::{from_payload, to_payload};
 use crate::store::{Store, StoreError};
 
@@ -60,7 +60,7 @@ fn presence(point: RetrievedPoint, now: Timestamp) -> Option<ReplicaRecord> {
         Ok(replica) => return Some(replica),
         Err(error) => error,
     };
-    tell_once(&StoreError::Corrupt {
+    warn_once(&StoreError::Corrupt {
         collection: Collection::Replicas.as_str().to_owned(),
         id: point.id.as_ref().map(show_id).unwrap_or_default(),
         reason: error.to_string(),

@@ -39,7 +39,7 @@ pub struct Ended {
 
 /// What is kept beside tasks and goes with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Belonging {
+pub enum OwnedKind {
     /// Records of attempts.
     Attempt,
     /// Artifacts, files included.
@@ -50,7 +50,7 @@ pub enum Belonging {
     Memory,
 }
 
-impl Belonging {
+impl OwnedKind {
     const fn collection(self) -> Collection {
         match self {
             Self::Attempt => Collection::Attempts,
@@ -63,7 +63,7 @@ impl Belonging {
 
 /// A point of such a kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Left {
+pub struct OwnedRecord {
     /// Id of the point.
     pub point: TaskId,
     /// The task it belongs to; an event may be about none.
@@ -171,7 +171,12 @@ impl Store {
     ///
     /// # Errors
     /// A failure of the store.
-    pub async fn left(&self, kind: Belonging, limit: u32, after: Option<&str>) -> Result<Page<Left>, StoreError> {
+    pub async fn left(
+        &self,
+        kind: OwnedKind,
+        limit: u32,
+        after: Option<&str>,
+    ) -> Result<Page<OwnedRecord>, StoreError> {
         self.left_where(kind, Filter::default(), limit, after).await
     }
 
@@ -179,7 +184,7 @@ impl Store {
     ///
     /// # Errors
     /// A failure of the store.
-    pub async fn left_of(&self, kind: Belonging, tasks: &[TaskId]) -> Result<Vec<Left>, StoreError> {
+    pub async fn owned_records(&self, kind: OwnedKind, tasks: &[TaskId]) -> Result<Vec<OwnedRecord>, StoreError> {
         Ok(self.left_where(kind, of_tasks(tasks), BATCH, None).await?.items)
     }
 
@@ -189,7 +194,7 @@ impl Store {
     /// A failure of the store.
     pub async fn count_left_of(
         &self,
-        kind: Belonging,
+        kind: OwnedKind,
         tasks: &[TaskId],
         since: Option<Timestamp>,
     ) -> Result<u64, StoreError> {
@@ -204,8 +209,8 @@ impl Store {
     ///
     /// # Errors
     /// A failure of the store.
-    pub async fn events_before(&self, until: Timestamp) -> Result<Vec<Left>, StoreError> {
-        Ok(self.left_where(Belonging::Event, before(until), BATCH, None).await?.items)
+    pub async fn events_before(&self, until: Timestamp) -> Result<Vec<OwnedRecord>, StoreError> {
+        Ok(self.left_where(OwnedKind::Event, before(until), BATCH, None).await?.items)
     }
 
     /// How many events are from before `until`.
@@ -231,7 +236,7 @@ impl Store {
     ///
     /// # Errors
     /// A failure of the store; calling again is safe.
-    pub async fn remove_left(&self, kind: Belonging, left: &[Left]) -> Result<(), StoreError> {
+    pub async fn remove_left(&self, kind: OwnedKind, left: &[OwnedRecord]) -> Result<(), StoreError> {
         for file in left.iter().filter_map(|left| left.file.as_deref()) {
             self.inner.files.remove("a document whose time is over", file).await;
         }
@@ -244,11 +249,11 @@ impl Store {
 
     async fn left_where(
         &self,
-        kind: Belonging,
+        kind: OwnedKind,
         filter: Filter,
         limit: u32,
         after: Option<&str>,
-    ) -> Result<Page<Left>, StoreError> {
+    ) -> Result<Page<OwnedRecord>, StoreError> {
         let part = Part::Only(&["task_id", "at", "updated_at", "created_at", "file", TREE_ROOT]);
         let page = self.retention_page("left", kind.collection(), filter, part, limit, after).await?;
         let items = page.items.into_iter().filter_map(|(point, payload)| {
@@ -257,7 +262,7 @@ impl Store {
             let text = |key: &str| payload.get(key).and_then(Value::as_str);
             let task = text("task_id").and_then(|id| id.parse().ok());
             let tree_root = text(TREE_ROOT).and_then(|id| id.parse().ok());
-            Some(Left { point, task, at, tree_root, file: text("file").map(str::to_owned) })
+            Some(OwnedRecord { point, task, at, tree_root, file: text("file").map(str::to_owned) })
         });
         Ok(Page { items: items.collect(), next: page.next })
     }

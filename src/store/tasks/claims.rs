@@ -15,7 +15,7 @@ use crate::domain::time::Timestamp;
 use crate::store::qdrant::collections::Collection;
 use crate::store::qdrant::requests::Part;
 use crate::store::qdrant::values::{any_word, bound, exactly, from_payload, point_id, task_id};
-use crate::store::{Closed, DueTask, Rescue, RunsAs, Store, StoreError};
+use crate::store::{AgentLimitTag, DueExclusions, DueTask, Rescue, Store, StoreError};
 
 /// Most ids in one filter.
 const CHUNK: usize = 512;
@@ -31,7 +31,7 @@ impl Store {
     ///
     /// # Errors
     /// A failure of the store.
-    pub async fn due(&self, now: Timestamp, limit: u32, closed: &Closed) -> Result<Vec<DueTask>, StoreError> {
+    pub async fn due(&self, now: Timestamp, limit: u32, closed: &DueExclusions) -> Result<Vec<DueTask>, StoreError> {
         let mut must_not = Vec::new();
         if !closed.agents.is_empty() {
             must_not.push(Condition::matches("agent", closed.agents.clone()));
@@ -122,7 +122,7 @@ impl Store {
     /// # Errors
     /// A failure of the store, after which [`Store::held`] tells what was won after all.
     pub async fn claim(&self, ids: &[TaskId], claim: &Claim, now: Timestamp) -> Result<Vec<Task>, StoreError> {
-        self.claim_as(ids, claim, RunsAs::Unsaid, now).await
+        self.claim_as(ids, claim, AgentLimitTag::Untracked, now).await
     }
 
     /// [`Store::claim`] that also says as which agent the tasks run, for [`Store::running_as`].
@@ -133,7 +133,7 @@ impl Store {
         &self,
         ids: &[TaskId],
         claim: &Claim,
-        runs_as: RunsAs<'_>,
+        runs_as: AgentLimitTag<'_>,
         now: Timestamp,
     ) -> Result<Vec<Task>, StoreError> {
         let Ok(limit) = u32::try_from(ids.len()) else {
@@ -144,9 +144,9 @@ impl Store {
         }
         let mut patch = moved(&blank(TaskStatus::Pending, now), &TaskEvent::Claimed(claim.clone()), now)?;
         match runs_as {
-            RunsAs::Unsaid => None,
-            RunsAs::Nobody => patch.insert(RUNS_AS.to_owned(), Value::Null),
-            RunsAs::Agent(name) => patch.insert(RUNS_AS.to_owned(), json!(name)),
+            AgentLimitTag::Untracked => None,
+            AgentLimitTag::Unlimited => patch.insert(RUNS_AS.to_owned(), Value::Null),
+            AgentLimitTag::Agent(name) => patch.insert(RUNS_AS.to_owned(), json!(name)),
         };
         let mut written = Ok(());
         for chunk in ids.chunks(CHUNK) {
@@ -185,7 +185,7 @@ impl Store {
             Err(error) if error.is_undecodable() => {
                 let page = self.inner.scroll("claim_outcome", request(Part::Nothing)).await?;
                 let ids = page.result.into_iter().filter_map(|point| point.id).collect();
-                let (points, others) = self.told_apart("claim_outcome", ids).await?;
+                let (points, others) = self.split_undecodable("claim_outcome", ids).await?;
                 unreadable = others;
                 points
             }
@@ -206,12 +206,12 @@ impl Store {
     }
 
     /// Reads points one by one; gives back those that can be read, and the ids of the others.
-    async fn told_apart(
+    async fn split_undecodable(
         &self,
         operation: &'static str,
         mut ids: Vec<PointId>,
     ) -> Result<(Vec<RetrievedPoint>, Vec<PointId>), StoreError> {
-        let points = self.tellable(operation, Collection::Tasks, ids.clone()).await?;
+        let points = self.get_decodable(operation, Collection::Tasks, ids.clone()).await?;
         ids.retain(|id| points.iter().all(|point| point.id.as_ref() != Some(id)));
         Ok((points, ids))
     }
@@ -240,7 +240,7 @@ impl Store {
         let points = match read(Part::All).await {
             Err(error) if error.is_undecodable() => {
                 let points = read(Part::Nothing).await?;
-                self.tellable("held", Collection::Tasks, points.into_iter().filter_map(|point| point.id)).await?
+                self.get_decodable("held", Collection::Tasks, points.into_iter().filter_map(|point| point.id)).await?
             }
             answer => answer?,
         };
@@ -331,7 +331,7 @@ impl Store {
         if !poisoned.is_empty() {
             let points = match self.inner.get("rescue_poisoned", Collection::Tasks, poisoned.clone(), Part::All).await {
                 Err(error) if error.is_undecodable() => {
-                    let (points, unreadable) = self.told_apart("rescue_poisoned", poisoned).await?;
+                    let (points, unreadable) = self.split_undecodable("rescue_poisoned", poisoned).await?;
                     rescue.returned += unreadable.len() as u64;
                     self.readmit(unreadable, vec![Condition::matches(SETTLED_BY, mark)]).await?;
                     points
@@ -357,7 +357,7 @@ fn is_due(now: Timestamp) -> Vec<Condition> {
 }
 
 /// Tasks that need a model and that only agents without one may take.
-fn without_model(closed: &Closed) -> Option<Condition> {
+fn without_model(closed: &DueExclusions) -> Option<Condition> {
     let mut should = Vec::new();
     if !closed.agents_without_model.is_empty() {
         should.push(Condition::matches("agent", closed.agents_without_model.clone()));

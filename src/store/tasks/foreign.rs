@@ -180,11 +180,11 @@ impl<'a> Reader<'a> {
             return Err(refused);
         }
         spec.validate(&SpecLimits::FOREIGN).map_err(|InvalidSpec(faults)| {
-            let told = faults.iter().map(|fault| {
+            let sentences = faults.iter().map(|fault| {
                 let (key, text) = (self.find(fault.field).map_or(fault.field, |(key, _)| key), fault.to_string());
                 if text.starts_with(&format!("{key}: ")) { text } else { format!("{key}: {text}") }
             });
-            Failure::invalid(told.collect::<Vec<_>>().join("; "))
+            Failure::invalid(sentences.collect::<Vec<_>>().join("; "))
         })
     }
 

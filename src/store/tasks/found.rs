@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::codec::{self, ADMITTED, SETTLED_BY};
-use super::newest::{Order, Place};
-use super::read::UNTOLD;
+use super::newest::{Order, PageCursor};
+use super::read::UNDECODABLE;
 use super::writer::{Change, Fence, Proof};
 use crate::clock;
 use crate::domain::failure::{Failure, FailureClass};
@@ -41,7 +41,7 @@ impl Store {
             Err(error) if error.is_undecodable() => {
                 let mut points = read(Part::Only(SUMMARY)).await?;
                 for point in &mut points {
-                    point.payload.insert(UNTOLD.to_owned(), true.into());
+                    point.payload.insert(UNDECODABLE.to_owned(), true.into());
                 }
                 points
             }
@@ -59,7 +59,7 @@ impl Store {
         filter: &TaskFilter,
         order: Order,
         limit: u32,
-        after: Option<Place>,
+        after: Option<PageCursor>,
     ) -> Result<Page<Found>, StoreError> {
         let (points, next) = self.ordered_raw(filter, order, limit, after).await?;
         let now = clock::now();
@@ -124,7 +124,7 @@ fn cancelled(task: &Task, reason: &str, now: Timestamp) -> Change {
 
 /// A point as a task, or as much of it as can be read.
 fn found(id: TaskId, payload: Map<String, Value>, zone: Zone, now: Timestamp) -> Found {
-    if payload.contains_key(UNTOLD) {
+    if payload.contains_key(UNDECODABLE) {
         let reason = "its payload is nested deeper than the protocol of the store can tell";
         let status = payload.get("status").and_then(Value::as_str).and_then(|word| word.parse().ok());
         let task = RawTask { id, payload: Map::new() }.salvage(zone, now);
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn what_can_be_read_of_an_unreadable_point_is_shown_with_the_reason() {
         let now = Timestamp::from_millis(1_767_225_600_000);
-        for (payload, status, told) in [
+        for (payload, status, expected) in [
             (
                 json!({"goal": "x", "status": "pending", "timeout_s": "soon", "admitted": true}),
                 TaskStatus::Pending,
@@ -162,13 +162,13 @@ mod tests {
             (json!({"goal": 5, "status": "PENDING"}), TaskStatus::Pending, "goal"),
             (json!({"goal": "x", "approval": "perhaps"}), TaskStatus::Pending, "approval"),
             (json!({"status": "running", "unreadable": true}), TaskStatus::Running, "goal"),
-            (json!({"status": "running", UNTOLD: true}), TaskStatus::Running, "nested deeper"),
+            (json!({"status": "running", UNDECODABLE: true}), TaskStatus::Running, "nested deeper"),
         ] {
             let Value::Object(payload) = payload else { unreachable!() };
             let found = found(TaskId::Number(7), payload, Zone::UTC, now);
             assert_eq!(found.task.state.status, status, "{found:?}");
             let reason = found.unreadable.expect("a reason");
-            assert!(reason.contains(told), "{reason}");
+            assert!(reason.contains(expected), "{reason}");
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::codec::{self, INSERTED_BY};
-use super::unique::told;
+use super::unique::inserted;
 use crate::clock;
 use crate::domain::id::TaskId;
 use crate::domain::task::Task;
@@ -78,7 +78,7 @@ impl Store {
         for batch in batches(new) {
             created.extend(self.insert_batch(batch, &nonce).await?);
         }
-        Ok(told(&places, &created))
+        Ok(inserted(&places, &created))
     }
 
     /// Writes a batch and gives back which of it are new: of those written with a nonce the ones that carry it now, and

@@ -48,12 +48,12 @@ impl Order {
 /// Where a page of [`Store::ordered`] or [`Store::dead_letters`] begins: with one of those of a time. As text, milliseconds
 /// and the id of the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct PageCursor {
     at: Timestamp,
     id: TaskId,
 }
 
-impl Display for Place {
+impl Display for PageCursor {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}:{}", self.at.as_millis(), self.id)
     }
@@ -62,17 +62,17 @@ impl Display for Place {
 /// Text that no page has given.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is not the end of a page")]
-pub struct NoPlace(String);
+pub struct InvalidCursor(String);
 
-impl FromStr for Place {
-    type Err = NoPlace;
+impl FromStr for PageCursor {
+    type Err = InvalidCursor;
 
-    fn from_str(text: &str) -> Result<Self, NoPlace> {
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
         let place = || {
             let (ms, id) = text.split_once(':')?;
             Some(Self { at: Timestamp::from_millis(ms.parse().ok()?), id: id.parse().ok()? })
         };
-        place().ok_or_else(|| NoPlace(text.to_owned()))
+        place().ok_or_else(|| InvalidCursor(text.to_owned()))
     }
 }
 
@@ -91,15 +91,15 @@ impl Listed {
         point.payload.get(self.time)?.as_integer().map(Timestamp::from_millis)
     }
 
-    fn place_of(&self, point: &RetrievedPoint) -> Option<Place> {
-        Some(Place { at: self.time_of(point)?, id: task_id(point.id.as_ref())? })
+    fn place_of(&self, point: &RetrievedPoint) -> Option<PageCursor> {
+        Some(PageCursor { at: self.time_of(point)?, id: task_id(point.id.as_ref())? })
     }
 
     /// Sorts points as the listing shows them; those of one time by their ids.
     fn sort(&self, points: &mut [RetrievedPoint]) {
         let forward = self.direction == Direction::Asc;
         points.sort_by_key(|point| {
-            self.place_of(point).map(|Place { at, id }| {
+            self.place_of(point).map(|PageCursor { at, id }| {
                 let ms = at.as_millis();
                 (if forward { ms } else { -ms }, id)
             })
@@ -127,7 +127,7 @@ impl Store {
         filter: &TaskFilter,
         order: Order,
         limit: u32,
-        after: Option<Place>,
+        after: Option<PageCursor>,
     ) -> Result<Page<Task>, StoreError> {
         let (points, next) = self.ordered_raw(filter, order, limit, after).await?;
         let mut items = self.inner.readable_tasks(points);
@@ -141,7 +141,7 @@ impl Store {
         filter: &TaskFilter,
         order: Order,
         limit: u32,
-        after: Option<Place>,
+        after: Option<PageCursor>,
     ) -> Result<(Vec<RetrievedPoint>, Option<String>), StoreError> {
         let mut filter = conditions(filter);
         // What is not admitted need not have a time that the server can order by.
@@ -159,7 +159,7 @@ impl Store {
         &self,
         filter: &TaskFilter,
         limit: u32,
-        after: Option<Place>,
+        after: Option<PageCursor>,
     ) -> Result<Page<Task>, StoreError> {
         self.ordered(filter, Order::Newest, limit, after).await
     }
@@ -168,7 +168,7 @@ impl Store {
     ///
     /// # Errors
     /// A failure of the store.
-    pub async fn dead_letters(&self, limit: u32, after: Option<Place>) -> Result<Page<DeadLetter>, StoreError> {
+    pub async fn dead_letters(&self, limit: u32, after: Option<PageCursor>) -> Result<Page<DeadLetter>, StoreError> {
         let collection = Collection::DeadLetters;
         let listed = Listed {
             collection,
@@ -186,7 +186,7 @@ impl Store {
         &self,
         listed: &Listed,
         limit: u32,
-        after: Option<Place>,
+        after: Option<PageCursor>,
     ) -> Result<(Vec<RetrievedPoint>, Option<String>), StoreError> {
         let wanted = limit as usize + 1;
         let mut found = Vec::new();
@@ -256,6 +256,6 @@ impl Store {
             request(blank.limit(u32::try_from(limit).unwrap_or(u32::MAX)).with_payload(part.selector()))
         };
         let rest = Part::Only(listed.summary);
-        Ok(self.scroll_tellable(listed.collection, rest, request).await?.result)
+        Ok(self.scroll_decodable(listed.collection, rest, request).await?.result)
     }
 }

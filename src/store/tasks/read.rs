@@ -24,7 +24,7 @@ const IDS: usize = 512;
 /// Most spellings of a status that are counted; more than there are, since foreign points have their own.
 const MAX_STATUSES: u64 = 64;
 /// Marks what was read of a point that is nested deeper than the protocol can tell.
-pub(super) const UNTOLD: &str = "\u{0}untold";
+pub(super) const UNDECODABLE: &str = "\u{0}undecodable";
 /// Tasks whose status is read at once.
 const STATUS_BATCH: usize = 1_024;
 /// Tasks read at once to find a text in their goals.
@@ -52,7 +52,9 @@ impl Store {
         for page in ids.chunks(IDS) {
             let ids: Vec<PointId> = page.iter().copied().map(point_id).collect();
             let points = match self.inner.get("tasks_by_id", Collection::Tasks, ids.clone(), Part::All).await {
-                Err(error) if error.is_undecodable() => self.tellable("tasks_by_id", Collection::Tasks, ids).await?,
+                Err(error) if error.is_undecodable() => {
+                    self.get_decodable("tasks_by_id", Collection::Tasks, ids).await?
+                }
                 answer => answer?,
             };
             found.extend(self.inner.readable_tasks(points));
@@ -105,12 +107,12 @@ impl Store {
                 None => request,
             }
         };
-        self.scroll_tellable(Collection::Tasks, Part::Nothing, request).await
+        self.scroll_decodable(Collection::Tasks, Part::Nothing, request).await
     }
 
     /// What `request` asks for. Of a point that is nested deeper than the protocol can tell only a `part` is read: the
     /// rest of it would hide all others.
-    pub(super) async fn scroll_tellable(
+    pub(super) async fn scroll_decodable(
         &self,
         collection: Collection,
         part: Part,
@@ -121,11 +123,11 @@ impl Store {
             Err(error) if error.is_undecodable() => {
                 let mut page = self.inner.scroll(operation, request(part)).await?;
                 let ids = page.result.iter().filter_map(|point| point.id.clone());
-                let told = self.tellable(operation, collection, ids).await?;
+                let readable = self.get_decodable(operation, collection, ids).await?;
                 for point in &mut page.result {
-                    match told.iter().find(|told| told.id == point.id) {
-                        Some(told) => *point = told.clone(),
-                        None => drop(point.payload.insert(UNTOLD.to_owned(), true.into())),
+                    match readable.iter().find(|read| read.id == point.id) {
+                        Some(read) => *point = read.clone(),
+                        None => drop(point.payload.insert(UNDECODABLE.to_owned(), true.into())),
                     }
                 }
                 Ok(page)
@@ -135,7 +137,7 @@ impl Store {
     }
 
     /// Reads points one by one, and leaves out what is nested deeper than the protocol can tell: it would hide all others.
-    pub(super) async fn tellable(
+    pub(super) async fn get_decodable(
         &self,
         operation: &'static str,
         collection: Collection,
@@ -304,7 +306,9 @@ impl Inner {
         let now = clock::now();
         let mut tasks = Vec::with_capacity(points.len());
         for point in points {
-            let Some(id) = task_id(point.id.as_ref()).filter(|_| !point.payload.contains_key(UNTOLD)) else { continue };
+            let Some(id) = task_id(point.id.as_ref()).filter(|_| !point.payload.contains_key(UNDECODABLE)) else {
+                continue;
+            };
             match codec::decode(id, from_payload(point.payload), self.zone, now) {
                 Ok(task) => tasks.push(task),
                 Err(error) => tracing::debug!(%error, "left out of a listing"),

@@ -74,7 +74,7 @@ struct Hold {
 
 /// What an insert with a key comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum KeyPlacement {
     /// Another task keeps it out.
     Taken(TaskId),
     /// It is to be written at this id.
@@ -101,25 +101,25 @@ struct Holder {
 }
 
 enum Verdict {
-    Settled(Place),
+    Settled(KeyPlacement),
     Propose,
 }
 
 fn judge(hold: &Hold, holder: Option<&Holder>, wanted: UniqueFor, now: Timestamp) -> Verdict {
     if hold.kept_until.is_some_and(|until| until > now) {
-        return Verdict::Settled(Place::Taken(hold.holder));
+        return Verdict::Settled(KeyPlacement::Taken(hold.holder));
     }
     match holder {
         Some(holder) if wanted.holds(holder.status, holder.created_at.unwrap_or(hold.since), now) => {
-            Verdict::Settled(Place::Taken(hold.holder))
+            Verdict::Settled(KeyPlacement::Taken(hold.holder))
         }
-        None if now.millis_since(hold.since) < ABANDONED_MS => Verdict::Settled(Place::Write(hold.holder)),
+        None if now.millis_since(hold.since) < ABANDONED_MS => Verdict::Settled(KeyPlacement::Write(hold.holder)),
         _ => Verdict::Propose,
     }
 }
 
 /// Where the tasks of one insert go.
-pub(super) struct Places {
+pub(super) struct KeyPlacements {
     /// For each task, in order: its id, and whether it is to be written.
     pub(in crate::store) ids: Vec<(TaskId, bool)>,
     /// Ids that the caller chose and that became others, because a key led elsewhere.
@@ -128,28 +128,29 @@ pub(super) struct Places {
 
 impl Store {
     /// Finds out which of `tasks` are to be written, and at which ids. Asks nothing when none has a key.
-    pub(super) async fn places(&self, tasks: &[Task], now: Timestamp) -> Result<Places, StoreError> {
+    pub(super) async fn places(&self, tasks: &[Task], now: Timestamp) -> Result<KeyPlacements, StoreError> {
         let mut first_with: HashMap<&str, usize> = HashMap::new();
         for (index, task) in tasks.iter().enumerate() {
             if let Some(key) = &task.spec.unique_key {
                 first_with.entry(key).or_insert(index);
             }
         }
-        let mut places = Places { ids: tasks.iter().map(|task| (task.id, true)).collect(), renamed: HashMap::new() };
+        let mut places =
+            KeyPlacements { ids: tasks.iter().map(|task| (task.id, true)).collect(), renamed: HashMap::new() };
         if first_with.is_empty() {
             return Ok(places);
         }
         let mut firsts: Vec<usize> = first_with.values().copied().collect();
         firsts.sort_unstable();
-        let mut settled: HashMap<usize, Place> = HashMap::new();
+        let mut settled: HashMap<usize, KeyPlacement> = HashMap::new();
         for batch in firsts.chunks(BATCH) {
             settled.extend(self.settle(tasks, batch, now).await?);
         }
         for (index, task) in tasks.iter().enumerate() {
             let Some(first) = task.spec.unique_key.as_deref().and_then(|key| first_with.get(key)) else { continue };
             let (id, write) = match settled.get(first) {
-                Some(Place::Write(id)) => (*id, index == *first),
-                Some(Place::Taken(id)) => (*id, false),
+                Some(KeyPlacement::Write(id)) => (*id, index == *first),
+                Some(KeyPlacement::Taken(id)) => (*id, false),
                 None => continue,
             };
             places.ids[index] = (id, write);
@@ -172,9 +173,9 @@ impl Store {
         }
         let settled = self.settle(std::slice::from_ref(task), &[0], now).await?;
         Ok(match settled.get(&0) {
-            Some(Place::Taken(id) | Place::Write(id)) if *id == task.id => KeyOf::Itself,
-            Some(Place::Taken(id)) => KeyOf::Other(*id),
-            Some(Place::Write(_)) | None => KeyOf::Unsettled,
+            Some(KeyPlacement::Taken(id) | KeyPlacement::Write(id)) if *id == task.id => KeyOf::Itself,
+            Some(KeyPlacement::Taken(id)) => KeyOf::Other(*id),
+            Some(KeyPlacement::Write(_)) | None => KeyOf::Unsettled,
         })
     }
 
@@ -183,7 +184,7 @@ impl Store {
         tasks: &[Task],
         batch: &[usize],
         now: Timestamp,
-    ) -> Result<HashMap<usize, Place>, StoreError> {
+    ) -> Result<HashMap<usize, KeyPlacement>, StoreError> {
         let mut settled = HashMap::new();
         let mut open: Vec<usize> = batch.to_vec();
         for _ in 0..TRIES {
@@ -226,7 +227,7 @@ impl Store {
                 let key = tasks[*index].spec.unique_key.as_deref().unwrap_or_default();
                 match after.get(&point_of(key)) {
                     Some(hold) if hold.version == version => {
-                        settled.insert(*index, Place::Write(hold.holder));
+                        settled.insert(*index, KeyPlacement::Write(hold.holder));
                         false
                     }
                     _ => true,
@@ -292,7 +293,7 @@ impl Store {
                         let holders = self.holders([hold.holder].into_iter()).await?;
                         let verdict = judge(hold, holders.get(&hold.holder), UniqueFor::Alive, now);
                         // A holder without a task is being written at this moment.
-                        if let Verdict::Settled(Place::Taken(holder) | Place::Write(holder)) = verdict {
+                        if let Verdict::Settled(KeyPlacement::Taken(holder) | KeyPlacement::Write(holder)) = verdict {
                             return Err(TransitionError::KeyTaken { id: task.id, key: key.to_owned(), holder });
                         }
                     }
@@ -410,7 +411,7 @@ fn hold(point: &RetrievedPoint) -> Option<(Uuid, Hold)> {
 }
 
 /// What became of a task whose place is known.
-pub(super) fn told(places: &Places, created: &HashSet<TaskId>) -> Vec<Inserted> {
+pub(super) fn inserted(places: &KeyPlacements, created: &HashSet<TaskId>) -> Vec<Inserted> {
     let mut left = created.clone();
     // Of several with one id in one call, the first made it.
     places.ids.iter().map(|(id, write)| Inserted { id: *id, created: *write && left.remove(id) }).collect()
@@ -422,7 +423,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(100_000_000);
 
-    fn judged(age_ms: i64, kept: bool, holder: Option<TaskStatus>) -> Option<Place> {
+    fn judged(age_ms: i64, kept: bool, holder: Option<TaskStatus>) -> Option<KeyPlacement> {
         let since = NOW.plus_millis(-age_ms);
         let kept_until = kept.then(|| NOW.plus_millis(1));
         let hold = Hold { holder: TaskId::Number(1), version: "v".into(), since, kept_until };
@@ -436,14 +437,18 @@ mod tests {
     #[test]
     fn a_holder_keeps_others_out_until_it_has_ended() {
         let first = TaskId::Number(1);
-        assert_eq!(judged(0, false, Some(TaskStatus::Running)), Some(Place::Taken(first)));
+        assert_eq!(judged(0, false, Some(TaskStatus::Running)), Some(KeyPlacement::Taken(first)));
         assert_eq!(judged(0, false, Some(TaskStatus::Failed)), None);
-        assert_eq!(judged(0, true, Some(TaskStatus::Failed)), Some(Place::Taken(first)), "a requeue is under way");
+        assert_eq!(
+            judged(0, true, Some(TaskStatus::Failed)),
+            Some(KeyPlacement::Taken(first)),
+            "a requeue is under way"
+        );
     }
 
     #[test]
     fn a_holder_without_a_task_is_helped_at_first_and_replaced_later() {
-        assert_eq!(judged(3_599_999, false, None), Some(Place::Write(TaskId::Number(1))));
+        assert_eq!(judged(3_599_999, false, None), Some(KeyPlacement::Write(TaskId::Number(1))));
         assert_eq!(judged(3_600_000, false, None), None);
     }
 }

@@ -135,7 +135,8 @@ async fn misuse_a_child_is_given_no_tool_that_its_parent_may_not_use() {
     let world = world_with(&model, &[]).await;
     let boss = profile(json!({"name": "boss", "tools": ["create_task", "calculate"]}));
     let runner = world.runner_of("r1", vec![boss, profile(json!({"name": "writer"}))]).await;
-    let planned = of("boss", "with a plan", &making(&json!({"goal": "do its work", "agent": "writer", "plan": writing("x")})));
+    let planned =
+        of("boss", "with a plan", &making(&json!({"goal": "do its work", "agent": "writer", "plan": writing("x")})));
     let free = of("boss", "with none", &making(&json!({"goal": "with a goal alone", "agent": "writer"})));
     world.insert(&[planned.clone(), free.clone()]).await;
     let told = refusal(&world, &planned).await;
@@ -170,7 +171,11 @@ async fn escalation_a_task_names_no_agent_that_its_own_may_not_name() {
     let runner = world.runner_of("r1", vec![boss, lone, only, clerk, root]).await;
     let plan = keeping("x");
     for (agent, arguments, told) in [
-        ("boss", json!({"goal": "do its work", "agent": "root", "plan": plan}), "agent \"root\"; it may for: clerk, typist"),
+        (
+            "boss",
+            json!({"goal": "do its work", "agent": "root", "plan": plan}),
+            "agent \"root\"; it may for: clerk, typist",
+        ),
         ("boss", json!({"goal": "do its work", "capabilities": ["sql"], "plan": plan}), "only for: clerk, typist"),
         ("boss", json!({"goal": "do its work", "plan": plan}), "only for: clerk, typist"),
         ("lone", json!({"goal": "do its work", "agent": "lone", "plan": plan}), "may create tasks for no agent"),

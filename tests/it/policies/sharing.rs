@@ -233,7 +233,7 @@ async fn priority_is_a_head_start_and_starves_nobody() {
     };
     let (old_and_idle, fresh_and_urgent, fresh) = (aged(11 * 60_000, 0), aged(0, 10), aged(0, 5));
     store.insert(&[fresh.clone(), fresh_and_urgent.clone(), old_and_idle.clone()]).await.expect("inserted");
-    let due = store.due(now.plus_millis(1), 10, &qron::store::Closed::default()).await.expect("due");
+    let due = store.due(now.plus_millis(1), 10, &qron::store::DueExclusions::default()).await.expect("due");
     let order: Vec<_> = due.iter().map(|task| task.id).collect();
     assert_eq!(order, [old_and_idle.id, fresh_and_urgent.id, fresh.id]);
     let claim = Claim { token: "t".into(), owner: "r".into() };

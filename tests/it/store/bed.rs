@@ -8,7 +8,7 @@ use qdrant_client::{Payload, Qdrant};
 use qron::domain::id::TaskId;
 use qron::domain::task::{Claim, Task};
 use qron::domain::time::Timestamp;
-use qron::store::{ArtifactSettings, Closed, Settings, Store, StoreError};
+use qron::store::{ArtifactSettings, DueExclusions, Settings, Store, StoreError};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
@@ -133,7 +133,7 @@ impl Bed {
         self.store.claim(&[task.id], &claim(token), NOW).await.expect("claimed").remove(0)
     }
 
-    pub(crate) async fn due_ids(&self, limit: u32, closed: &Closed) -> Vec<TaskId> {
+    pub(crate) async fn due_ids(&self, limit: u32, closed: &DueExclusions) -> Vec<TaskId> {
         let due = self.store.due(NOW, limit, closed).await.expect("due tasks");
         due.into_iter().map(|task| task.id).collect()
     }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use qron::domain::id::TaskId;
 use qron::domain::schedule::zone::Zone;
 use qron::domain::task::{Claim, Task, TaskEvent, TaskStatus};
-use qron::store::{Closed, RunsAs};
+use qron::store::{AgentLimitTag, DueExclusions};
 use serde_json::json;
 
 use super::bed::{Bed, NOW, claim};
@@ -20,10 +20,10 @@ async fn due_tasks_come_in_the_order_of_their_rank() {
     bed.store.insert(&[urgent.clone(), later, waiting]).await.expect("inserted");
     let mut expected = vec![urgent.id];
     expected.extend(tasks.iter().map(|task| task.id));
-    assert_eq!(bed.due_ids(10, &Closed::default()).await, expected);
-    assert_eq!(bed.due_ids(2, &Closed::default()).await, expected[..2]);
+    assert_eq!(bed.due_ids(10, &DueExclusions::default()).await, expected);
+    assert_eq!(bed.due_ids(2, &DueExclusions::default()).await, expected[..2]);
     assert_eq!(bed.store.oldest_due(NOW).await.expect("a time"), Some(tasks[0].spec.run_at));
-    let due = bed.store.due(NOW, 1, &Closed::default()).await.expect("due").remove(0);
+    let due = bed.store.due(NOW, 1, &DueExclusions::default()).await.expect("due").remove(0);
     assert_eq!(due.rank, urgent.spec.rank());
     assert_eq!(Bed::new().await.store.oldest_due(NOW).await.expect("a time"), None);
 }
@@ -42,7 +42,7 @@ async fn the_next_due_time_is_that_of_a_pending_task_after_now_whatever_has_ende
     let urgent = base(2, 20).with(|task| task.spec.priority = 10);
     bed.store.insert(&[ended, urgent.clone(), base(3, -5), base(4, 30)]).await.expect("inserted");
     assert!(urgent.spec.rank() < NOW.as_millis());
-    assert_eq!(bed.due_ids(10, &Closed::default()).await, [TaskId::Number(3)]);
+    assert_eq!(bed.due_ids(10, &DueExclusions::default()).await, [TaskId::Number(3)]);
     assert_eq!(bed.store.oldest_due(NOW).await.expect("a time"), Some(NOW.plus_millis(-5)));
     let next = |now: i64, until: i64| bed.store.next_due(NOW.plus_millis(now), NOW.plus_millis(until));
     assert_eq!(next(0, 100).await.expect("a time"), Some(NOW.plus_millis(20)));
@@ -76,7 +76,7 @@ async fn tasks_for_a_model_of_an_agent_without_one_are_left_out_and_counted() {
     let left = async |agents: &[&str], capabilities: &[&str]| {
         let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
         let (agents_without_model, capabilities_without_model) = (words(agents), words(capabilities));
-        let closed = Closed { agents_without_model, capabilities_without_model, ..Closed::default() };
+        let closed = DueExclusions { agents_without_model, capabilities_without_model, ..DueExclusions::default() };
         let mut ids = bed.due_ids(10, &closed).await;
         ids.sort();
         ids
@@ -108,23 +108,26 @@ async fn what_nobody_can_take_now_does_not_hide_the_rest() {
         base(6).with(|task| task.spec.capabilities = vec!["big data lake".into(), "x".into()]),
     ];
     bed.store.insert(&tasks).await.expect("inserted");
-    let closed =
-        Closed { agents: vec!["full".into(), "gone".into()], capabilities: vec!["fly".into()], ..Closed::default() };
+    let closed = DueExclusions {
+        agents: vec!["full".into(), "gone".into()],
+        capabilities: vec!["fly".into()],
+        ..DueExclusions::default()
+    };
     let mut ids = bed.due_ids(10, &closed).await;
     ids.sort();
     assert_eq!(ids, [3, 4, 5, 6].map(TaskId::Number));
-    let closed = Closed {
+    let closed = DueExclusions {
         combinations: vec![
             vec!["SQL".into(), "fly".into()],
             vec!["sql".into(), "x".into()],
             vec!["big data".into(), "x".into()],
         ],
-        ..Closed::default()
+        ..DueExclusions::default()
     };
     let mut ids = bed.due_ids(10, &closed).await;
     ids.sort();
     assert_eq!(ids, [1, 3, 4, 5, 6].map(TaskId::Number), "only what asks for all words of one");
-    let due = bed.store.due(NOW, 10, &Closed::default()).await.expect("due");
+    let due = bed.store.due(NOW, 10, &DueExclusions::default()).await.expect("due");
     let second = due.iter().find(|task| task.id == TaskId::Number(2)).expect("due");
     assert_eq!(second.capabilities, ["Fly", "sql"]);
     assert_eq!(due.iter().find(|task| task.id == TaskId::Number(1)).expect("due").agent.as_deref(), Some("full"));
@@ -134,7 +137,7 @@ async fn what_nobody_can_take_now_does_not_hide_the_rest() {
 async fn tasks_are_counted_for_the_agent_of_that_name_alone() {
     let bed = Bed::new().await;
     let id = bed.insert_due(1).await[0].id;
-    bed.store.claim_as(&[id], &claim("one"), RunsAs::Agent("big clerk two"), NOW).await.expect("claimed");
+    bed.store.claim_as(&[id], &claim("one"), AgentLimitTag::Agent("big clerk two"), NOW).await.expect("claimed");
     assert_eq!(bed.store.running_as("big clerk two").await.expect("a count"), 1);
     assert_eq!(bed.store.running_as("big clerk").await.expect("a count"), 0);
 }
@@ -154,7 +157,7 @@ async fn a_claim_gives_back_what_it_won_and_nothing_else() {
     }
     let rest = bed.store.claim(&[ids[0], ids[1], ids[2], TaskId::fresh()], &claim("two"), NOW).await.expect("claimed");
     assert_eq!(rest.iter().map(|task| task.id).collect::<Vec<_>>(), [ids[2]]);
-    assert!(bed.due_ids(10, &Closed::default()).await.is_empty());
+    assert!(bed.due_ids(10, &DueExclusions::default()).await.is_empty());
     assert!(bed.store.claim(&[], &claim("three"), NOW).await.expect("claimed").is_empty());
     // The same claim again, as after a lost answer.
     assert_eq!(bed.store.claim(&ids[..2], &claim("one"), NOW).await.expect("claimed").len(), 2);
@@ -171,7 +174,7 @@ async fn eight_claimers_share_two_thousand_tasks_without_taking_one_twice() {
         tokio::spawn(async move {
             let mut won = Vec::new();
             for round in 0.. {
-                let due = store.due(NOW, 256, &Closed::default()).await.expect("due");
+                let due = store.due(NOW, 256, &DueExclusions::default()).await.expect("due");
                 if due.is_empty() {
                     break;
                 }
@@ -204,11 +207,11 @@ async fn a_task_that_lies_about_its_form_goes_back_to_admission_and_blocks_nobod
     let payload = qdrant_client::Payload::try_from(payload).expect("a payload");
     let vectors = qdrant_client::qdrant::NamedVectors::default();
     bed.upsert(vec![qdrant_client::qdrant::PointStruct::new(5, vectors, payload)]).await;
-    let ids = bed.due_ids(10, &Closed::default()).await;
+    let ids = bed.due_ids(10, &DueExclusions::default()).await;
     assert_eq!(ids, [TaskId::Number(5), good.id]);
     let won = bed.store.claim(&ids, &claim("t"), NOW).await.expect("claimed");
     assert_eq!(won.iter().map(|task| task.id).collect::<Vec<_>>(), [good.id]);
-    assert!(bed.due_ids(10, &Closed::default()).await.is_empty());
+    assert!(bed.due_ids(10, &DueExclusions::default()).await.is_empty());
     let raw = bed.store.unadmitted(10, None).await.expect("points").items;
     assert_eq!(raw.iter().map(|raw| raw.id).collect::<Vec<_>>(), [TaskId::Number(5)]);
     assert!(raw[0].read(Zone::UTC, NOW).expect_err("unreadable").message.starts_with("goal: 5"));

@@ -12,7 +12,7 @@ use qron::domain::failure::{Failure, FailureClass};
 use qron::domain::id::TaskId;
 use qron::domain::schedule::zone::Zone;
 use qron::domain::task::{Claim, Task, TaskEvent, TaskStatus};
-use qron::store::{Closed, RawTask};
+use qron::store::{DueExclusions, RawTask};
 use serde_json::json;
 
 use super::bed::{Bed, NOW, claim, json, point};
@@ -66,7 +66,7 @@ async fn vectors_and_unknown_fields_survive_the_whole_life() {
     assert_eq!(raw.id, TaskId::Number(42));
     assert!(store.admit(&raw.read(Zone::UTC, NOW).expect("readable")).await.expect("admitted"));
     assert!(store.unadmitted(10, None).await.expect("points").items.is_empty());
-    assert_eq!(bed.due_ids(10, &Closed::default()).await, [TaskId::Number(42)]);
+    assert_eq!(bed.due_ids(10, &DueExclusions::default()).await, [TaskId::Number(42)]);
     let running = store.claim(&[raw.id], &claim("t"), NOW).await.expect("claimed").remove(0);
     assert_eq!(running.state.extra["colour"], json!("réd"));
     let result = TaskEvent::Completed(json!("done"));
@@ -103,7 +103,7 @@ async fn what_cannot_be_read_is_rejected_with_the_reason_and_blocks_no_other() {
         assert!(!bed.store.reject(raw, failure, Zone::UTC, NOW).await.expect("known"), "rejected twice");
     }
     assert!(bed.store.unadmitted(100, None).await.expect("points").items.is_empty());
-    assert_eq!(bed.due_ids(10, &Closed::default()).await, [TaskId::Number(1)]);
+    assert_eq!(bed.due_ids(10, &DueExclusions::default()).await, [TaskId::Number(1)]);
     let rejected = bed.task(TaskId::Number(3)).await;
     assert_eq!((rejected.state.status, rejected.state.finished_at), (TaskStatus::Failed, Some(NOW)));
     assert_eq!(rejected.state.error.as_ref(), Some(&unreadable[1].1));
@@ -118,7 +118,7 @@ async fn a_rejected_point_that_is_requeued_is_read_anew() {
     bed.store.reject(&raw, &failure, Zone::UTC, NOW.plus_millis(-1)).await.expect("rejected");
     let rejected = bed.task(raw.id).await;
     bed.store.transition(&rejected, &TaskEvent::Requeued, NOW).await.expect("requeued");
-    assert!(bed.due_ids(10, &Closed::default()).await.is_empty(), "it would run unread");
+    assert!(bed.due_ids(10, &DueExclusions::default()).await.is_empty(), "it would run unread");
     assert_eq!(admit_all(&bed).await.remove(0).1, failure);
     // Somebody corrects it.
     let request = qdrant_client::qdrant::SetPayloadPointsBuilder::new(
@@ -129,7 +129,7 @@ async fn a_rejected_point_that_is_requeued_is_read_anew() {
     .wait(true);
     bed.client.set_payload(request).await.expect("corrected");
     assert!(admit_all(&bed).await.is_empty());
-    assert_eq!(bed.due_ids(10, &Closed::default()).await, [raw.id]);
+    assert_eq!(bed.due_ids(10, &DueExclusions::default()).await, [raw.id]);
     assert_eq!(bed.task(raw.id).await.spec.priority, 9);
 }
 
@@ -160,7 +160,7 @@ async fn what_is_terminal_already_is_admitted_as_it_is() {
     let task = bed.task(TaskId::Number(8)).await;
     assert_eq!((task.state.status, task.spec.goal.as_str()), (TaskStatus::Completed, "old"));
     assert!(bed.store.unadmitted(10, None).await.expect("points").items.is_empty());
-    assert!(bed.due_ids(10, &Closed::default()).await.is_empty());
+    assert!(bed.due_ids(10, &DueExclusions::default()).await.is_empty());
 }
 
 #[tokio::test]

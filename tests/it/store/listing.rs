@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use qron::domain::id::TaskId;
 use qron::domain::schedule::zone::Zone;
 use qron::domain::task::{Task, TaskStatus};
-use qron::store::{Order, Place, TaskFilter};
+use qron::store::{Order, PageCursor, TaskFilter};
 use serde_json::json;
 
 use super::bed::{Bed, NOW, point};
@@ -34,13 +34,13 @@ async fn pages_of_any_size_show_each_task_once_the_latest_first_however_many_sha
             assert!(page.items.len() <= limit as usize);
             seen.extend(page.items);
             let Some(next) = page.next else { break };
-            after = Some(next.parse::<Place>().expect("a place"));
+            after = Some(next.parse::<PageCursor>().expect("a place"));
         }
         assert!(seen.is_sorted_by_key(|task| -task.spec.run_at.as_millis()), "{limit} at a time");
         assert_eq!(seen.len(), tasks.len(), "{limit} at a time");
         assert_eq!(seen.iter().map(|task| task.id).collect::<HashSet<_>>().len(), tasks.len(), "{limit} at a time");
     }
-    assert!("".parse::<Place>().is_err() && "5:x".parse::<Place>().is_err());
+    assert!("".parse::<PageCursor>().is_err() && "5:x".parse::<PageCursor>().is_err());
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn a_listing_goes_on_while_tasks_come_and_go() {
         bed.remove(gone).await;
     }
     bed.store.insert(&[task((8, 60)), task((9, 25))]).await.expect("inserted");
-    let after: Place = first.next.expect("more").parse().expect("a place");
+    let after: PageCursor = first.next.expect("more").parse().expect("a place");
     let rest = bed.store.newest(&all, 10, Some(after)).await.expect("a page");
     assert_eq!((ids(&rest.items), rest.next), ([5, 9, 6, 7].map(TaskId::Number).to_vec(), None));
 }
@@ -85,7 +85,7 @@ async fn what_other_clients_wrote_is_listed_once_it_is_admitted_and_what_cannot_
             let page = bed.store.newest(&TaskFilter::default(), limit, after).await.expect("a page");
             seen.extend(page.items.iter().map(|task| task.id));
             let Some(next) = page.next else { return seen };
-            after = Some(next.parse::<Place>().expect("a place"));
+            after = Some(next.parse::<PageCursor>().expect("a place"));
         }
     };
     for limit in [1, 2, 10] {
@@ -128,7 +128,7 @@ async fn what_is_next_begins_with_the_soonest_and_what_ended_with_the_latest() {
                 let page = bed.store.ordered(&TaskFilter::default(), order, limit, after).await.expect("a page");
                 seen.extend(page.items.iter().map(|task| task.id));
                 let Some(next) = page.next else { break };
-                after = Some(next.parse::<Place>().expect("a place"));
+                after = Some(next.parse::<PageCursor>().expect("a place"));
             }
             let expected: Vec<TaskId> = expected.iter().copied().map(TaskId::Number).collect();
             assert_eq!(seen, expected, "{order:?}, {limit} at a time");

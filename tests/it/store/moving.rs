@@ -8,7 +8,7 @@ use qron::domain::approval::{Approval, Subject};
 use qron::domain::failure::Failure;
 use qron::domain::id::TaskId;
 use qron::domain::task::{Task, TaskEvent, TaskStatus};
-use qron::store::{Closed, TransitionError};
+use qron::store::{DueExclusions, TransitionError};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -60,10 +60,10 @@ async fn a_requeued_task_is_due_again() {
     let running = bed.running("t").await;
     let (event, before) = (TaskEvent::Failed(Failure::permanent("no")), NOW.plus_millis(-1));
     let failed = bed.store.transition(&running, &event, before).await.expect("moved");
-    assert!(bed.due_ids(5, &Closed::default()).await.is_empty());
+    assert!(bed.due_ids(5, &DueExclusions::default()).await.is_empty());
     let requeued = bed.store.transition(&failed, &TaskEvent::Requeued, NOW).await.expect("moved");
     assert_eq!(bed.task(running.id).await, requeued);
-    assert_eq!(bed.due_ids(5, &Closed::default()).await, [running.id]);
+    assert_eq!(bed.due_ids(5, &DueExclusions::default()).await, [running.id]);
 }
 
 #[tokio::test]

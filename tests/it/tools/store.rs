@@ -202,9 +202,15 @@ async fn a_task_that_cannot_be_done_is_not_created() {
         (json!({ "goal": "do it later", "user": "root" }), "user"),
         (json!({ "goal": "do it later", "tags": ["x"] }), "tags"),
         (json!({ "goal": "do it later", "context": { "big": "x".repeat(70_000) } }), "context has"),
-        (json!({ "goal": "do it later", "context": { "deep": nested(17) } }), "context is nested deeper than 16 levels"),
+        (
+            json!({ "goal": "do it later", "context": { "deep": nested(17) } }),
+            "context is nested deeper than 16 levels",
+        ),
         (json!({ "goal": "do it later", "plan": deep_plan }), "plan is nested deeper than 16 levels"),
-        (json!({ "goal": "do it later", "unique_key": "k".repeat(257) }), "unique_key: a text of 257 characters; use 1 to 256"),
+        (
+            json!({ "goal": "do it later", "unique_key": "k".repeat(257) }),
+            "unique_key: a text of 257 characters; use 1 to 256",
+        ),
         (
             json!({ "goal": " ", "priority": 11, "run_at": "never" }),
             "; the goal has 0 characters: use 10 to 5000; priority 11",
