@@ -125,7 +125,7 @@ pub struct Attempt {
     /// Progress of the run.
     #[serde(default)]
     pub progress: RunProgress,
-    /// Hash of the task's work ([`task_hash`](super::approval::task_hash)). Another run continues from this attempt
+    /// Hash of the task's work ([`task_hash`](super::task::task_hash)). Another run continues from this attempt
     /// only when its hash is equal. `None` when an older version wrote the attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<String>,

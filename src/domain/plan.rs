@@ -8,7 +8,7 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::approval::ApprovalRequirement;
+use super::approval::requirement::ApprovalRequirement;
 use references::references;
 pub use references::{
     MAX_EXPANDED_BYTES, MAX_EXPANDED_MEMORY, Outputs, Unresolved, check_targets, has_references, is_one_reference,

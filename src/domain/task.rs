@@ -5,13 +5,16 @@ use super::id::TaskId;
 use super::time::Timestamp;
 
 mod filter;
+mod hash;
 mod limits;
+mod lineage;
 mod spec;
 mod state;
-mod status;
+pub(super) mod status;
 mod transition;
 
 pub use filter::{InvalidFilter, TaskFilter};
+pub use hash::{is_unapproved, question_hash, rebind_open_question, task_hash};
 pub use limits::SpecLimits;
 pub use spec::{InvalidSpec, SpecFault, TaskSpec};
 pub use state::{Claim, TaskState};

@@ -8,17 +8,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::agent::AgentProfile;
-use super::approval::ApprovalRequirement;
 use super::budget::Spent;
 use super::failure::{BudgetLimit, Failure};
 use super::handover::Handover;
 use super::id::TaskId;
-use super::task::Task;
 
-/// Key of the context in which older versions counted generations.
-const OLD_GENERATION: &str = "spawn_depth";
 /// Wildcard for all names.
-const ALL: &str = "*";
+pub(super) const ALL: &str = "*";
 
 /// Section `[tree]` of the configuration: limits of a task and all its descendants together, for as long as one of them has
 /// not ended.
@@ -298,46 +294,12 @@ pub struct Lineage {
     pub handover: Option<Handover>,
 }
 
-impl Task {
-    /// The first task of its tree: itself, unless another task made it.
-    #[must_use]
-    pub fn root(&self) -> TaskId {
-        self.spec.lineage.root.unwrap_or(self.id)
-    }
-
-    /// Number of ancestors; 0 for a task that no task created. For a child of an older version its context says it.
-    #[must_use]
-    pub fn generation(&self) -> u32 {
-        if self.spec.lineage.root.is_some() || self.spec.parent.is_none() {
-            return self.spec.lineage.generation;
-        }
-        let old = self.spec.context.get(OLD_GENERATION).and_then(Value::as_u64).unwrap_or(0);
-        self.spec.lineage.generation.max(u32::try_from(old).unwrap_or(u32::MAX))
-    }
-
-    /// The rights of a child of this task, when the agent that runs this task has `rights`. Approvals that the plan
-    /// of this task requires are required of the child, too.
-    #[must_use]
-    pub fn rights_of_child(&self, rights: &Rights) -> Rights {
-        let requested = self
-            .spec
-            .plan
-            .iter()
-            .flat_map(|plan| &plan.steps)
-            .filter(|step| step.approval == ApprovalRequirement::Required);
-        let needs_approval = requested.map(|step| step.tool.clone().unwrap_or_else(|| ALL.to_owned())).collect();
-        let planned = Rights { needs_approval, ..Rights::default() };
-        rights.and(&self.spec.lineage.rights).and(&planned)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
     use crate::domain::conversation::Usage;
-    use crate::domain::time::Timestamp;
 
     fn rights(tools: &[&str], needs_approval: &[&str], delegates_to: &[&str]) -> Rights {
         let list = |names: &[&str]| names.iter().map(ToString::to_string).collect();
@@ -360,37 +322,6 @@ mod tests {
                 assert_eq!(both.allows_agent(name), one.allows_agent(name) && two.allows_agent(name), "{name}");
             }
         }
-    }
-
-    #[test]
-    fn what_a_plan_asks_a_person_for_holds_for_the_children() {
-        let plan = json!([
-            {"id": "a", "tool": "calculate"},
-            {"id": "b", "tool": "write_file", "approval": "required"},
-        ]);
-        let task = Task::new(TaskId::Number(1), "x", Timestamp::default())
-            .with(|task| task.spec.plan = serde_json::from_value(plan).expect("a plan"));
-        assert_eq!(task.rights_of_child(&Rights::default()).needs_approval, ["write_file"]);
-        let judged = json!([{"id": "a", "instruction": "think", "approval": "required"}]);
-        let task = task.with(|task| task.spec.plan = serde_json::from_value(judged).expect("a plan"));
-        assert_eq!(task.rights_of_child(&rights(&["*"], &["b"], &["*"])).needs_approval, ["*"]);
-    }
-
-    #[test]
-    fn the_generation_of_an_older_child_is_read_from_its_context() {
-        let made = |context: Value, parent: Option<TaskId>| {
-            Task::new(TaskId::Number(1), "x", Timestamp::default()).with(|task| {
-                task.spec.context = serde_json::from_value(context).expect("a map");
-                task.spec.parent = parent;
-            })
-        };
-        let parent = Some(TaskId::Number(7));
-        assert_eq!(made(json!({"spawn_depth": 3}), parent).generation(), 3);
-        assert_eq!(made(json!({"spawn_depth": u64::MAX}), parent).generation(), u32::MAX);
-        assert_eq!(made(json!({"spawn_depth": 3}), None).generation(), 0, "data of a task that no task made");
-        let mut child = made(json!({"spawn_depth": 0}), parent);
-        child.spec.lineage = Lineage { root: parent, generation: 2, ..Lineage::default() };
-        assert_eq!((child.generation(), child.root()), (2, TaskId::Number(7)));
     }
 
     #[test]

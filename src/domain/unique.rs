@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::task::TaskStatus;
+use super::task::status::TaskStatus;
 use super::time::Timestamp;
 
 /// Longest period of a key, in seconds: ten years.

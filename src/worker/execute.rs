@@ -18,10 +18,9 @@ use super::recorder::RunRecorder;
 use super::slots::Slot;
 use crate::agent::Outcome;
 use crate::domain::agent::AgentProfile;
-use crate::domain::approval::{is_unapproved, task_hash};
 use crate::domain::failure::Failure;
 use crate::domain::memory::Memory;
-use crate::domain::task::Task;
+use crate::domain::task::{Task, is_unapproved, task_hash};
 use crate::telemetry::{log_lines, metrics};
 
 /// How a run ended, before anything follows from it.

@@ -13,13 +13,12 @@ use tokio::sync::Mutex;
 use super::persist;
 use crate::agent::{Checkpoint, Recorder};
 use crate::clock;
-use crate::domain::approval::task_hash;
 use crate::domain::attempt::{Attempt, AttemptStatus, RunProgress};
 use crate::domain::budget::Spent;
 use crate::domain::event::Event;
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
-use crate::domain::task::Task;
+use crate::domain::task::{Task, task_hash};
 use crate::queue::Queue;
 use crate::store::{Holding, StoreError};
 

@@ -22,18 +22,6 @@ const CIRCLES_OF_FILES: &[(&[&str], &str)] = &[
         &["config::layers", "config::secret_files", "config::shape"],
         "what all three know of a layer becomes a file below them",
     ),
-    (
-        &[
-            "domain::agent",
-            "domain::approval",
-            "domain::handover",
-            "domain::plan",
-            "domain::task",
-            "domain::tree",
-            "domain::unique",
-        ],
-        "the fields of a task that the others read become TaskSpec, in a file without arrows to them",
-    ),
     (&["llm::errors", "llm::refusal"], "the classes of errors become a file below both"),
     (&["llm::prompted", "llm::textual", "llm::wire"], "the types of the protocol become a file below them"),
     (

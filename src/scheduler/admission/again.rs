@@ -3,9 +3,8 @@
 //! The attempts of a task outlive its point, so that they tell what a point that was overwritten does not: whether the task
 //! runs, how far it came, and whether it ended. Pure.
 
-use crate::domain::approval::task_hash;
 use crate::domain::attempt::AttemptStatus;
-use crate::domain::task::{Task, TaskStatus};
+use crate::domain::task::{Task, TaskStatus, task_hash};
 use crate::domain::time::Timestamp;
 use crate::store::EarlierRun;
 

@@ -34,7 +34,7 @@ use std::slice;
 use serde_json::{Map, Value};
 
 use super::codec::FIELDS;
-use crate::domain::approval::{Approval, ApprovalPolicy, ApprovalRequirement, Subject, rebind_open_question};
+use crate::domain::approval::{Approval, ApprovalPolicy, ApprovalRequirement, Subject};
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
 use crate::domain::json;
@@ -43,7 +43,7 @@ use crate::domain::plan::Plan;
 use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{
     Claim, DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, InvalidSpec, MAX_PRIORITY, SpecLimits, Task,
-    TaskSpec, TaskState, TaskStatus,
+    TaskSpec, TaskState, TaskStatus, rebind_open_question,
 };
 use crate::domain::time::Timestamp;
 use crate::store::RawTask;

@@ -146,5 +146,5 @@ fn an_order_waits_for_a_person_before_it_waits_for_other_tasks() {
     assert_eq!(task(TaskSpec { depends_on: depends_on.clone(), ..order() }).state.status, TaskStatus::Waiting);
     let asked = task(TaskSpec { depends_on, approval: ApprovalRequirement::Required, ..order() });
     assert_eq!((asked.state.status, asked.state.approvals.len()), (TaskStatus::AwaitingApproval, 1));
-    assert!(crate::domain::approval::is_unapproved(&asked));
+    assert!(crate::domain::task::is_unapproved(&asked));
 }
