@@ -37,10 +37,6 @@ const CIRCLES_OF_FILES: &[(&[&str], &str)] = &[
         ],
         "`Inner` holds the state of its users; the plain request part of it becomes a file below them",
     ),
-    (
-        &["store::tasks::codec", "store::tasks::foreign"],
-        "the names of the fields become a file below both, with TaskSpec",
-    ),
     (&["store::tasks::found", "store::tasks::newest"], "the type of what is found becomes a file below both"),
     (
         &["tools::artifacts", "tools::create_task", "tools::state", "tools::toolbox", "tools::vector_search"],

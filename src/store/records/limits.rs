@@ -17,7 +17,7 @@ use crate::domain::time::Timestamp;
 use crate::store::qdrant::collections::Collection;
 use crate::store::qdrant::requests::Part;
 use crate::store::qdrant::values::{exactly, from_payload, to_payload};
-use crate::store::tasks::codec::RUNS_AS;
+use crate::store::tasks::fields::RUNS_AS;
 use crate::store::tasks::writer::set_payload;
 use crate::store::{Store, StoreError};
 

@@ -14,7 +14,7 @@ use crate::domain::time::Timestamp;
 use crate::store::qdrant::collections::Collection;
 use crate::store::qdrant::requests::{Part, offset, show_id};
 use crate::store::qdrant::values::{bound, from_payload, point_id, task_id};
-use crate::store::tasks::codec::{ADMITTED, TREE_ROOT};
+use crate::store::tasks::fields::{ADMITTED, TREE_ROOT};
 use crate::store::{Page, Store, StoreError};
 
 /// Most dependents read of one page of tasks.

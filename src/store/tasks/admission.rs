@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::codec::{self, ADMITTED, FIELDS, INSERTED_BY, SETTLED_BY};
+use super::codec;
+use super::fields::{ADMITTED, FIELDS, INSERTED_BY, SETTLED_BY};
 use super::writer::{Change, Fence, Proof};
 use crate::domain::failure::Failure;
 use crate::domain::schedule::zone::Zone;

@@ -6,7 +6,8 @@ use qdrant_client::qdrant::{
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::codec::{self, ADMITTED, NEEDS_MODEL, POSTPONED, RUNS_AS, SETTLED_BY};
+use super::codec;
+use super::fields::{ADMITTED, NEEDS_MODEL, POSTPONED, RUNS_AS, SETTLED_BY};
 use super::writer::set_payload;
 use crate::domain::id::TaskId;
 use crate::domain::number;

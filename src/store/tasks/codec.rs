@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+use super::fields::{
+    ADMITTED, FIELDS, INSERTED_BY, NEEDS_MODEL, POSTPONED, TREE_GENERATION, TREE_HANDOVER, TREE_RIGHTS, TREE_ROOT,
+};
 use super::foreign::{Origin, read};
 use crate::domain::dependency::OnDependencyFailure;
 use crate::domain::id::TaskId;
@@ -13,75 +16,6 @@ use crate::domain::unique::UniqueFor;
 use crate::store::StoreError;
 use crate::store::qdrant::values;
 use crate::store::qdrant::values::is_within;
-
-/// Every field that qron itself writes into a task's point. All others belong to whoever inserted it.
-pub(super) const FIELDS: &[&str] = &[
-    "goal",
-    "status",
-    "run_at",
-    "rank",
-    "priority",
-    "agent",
-    "capabilities",
-    "needs",
-    "depends_on",
-    "on_dependency_failure",
-    "parent",
-    TREE_ROOT,
-    TREE_GENERATION,
-    TREE_RIGHTS,
-    TREE_HANDOVER,
-    "unique_key",
-    "unique_for",
-    "concurrency_key",
-    "schedule_id",
-    "attempt",
-    "max_attempts",
-    "crashes",
-    "releases",
-    "timeout_s",
-    "plan",
-    "context",
-    "tags",
-    "user",
-    "claim",
-    "owner",
-    "created_at",
-    "updated_at",
-    "finished_at",
-    "result",
-    "error",
-    POSTPONED,
-    NEEDS_MODEL,
-    "cancel_requested",
-    "approval",
-    "approvals",
-    RUNS_AS,
-    ADMITTED,
-    SETTLED_BY,
-    INSERTED_BY,
-];
-
-/// The first task of the tree that a task belongs to which another task made.
-pub(in crate::store) const TREE_ROOT: &str = "tree_root";
-/// Generations of tasks above it.
-pub(super) const TREE_GENERATION: &str = "tree_generation";
-/// What it may do at most.
-pub(super) const TREE_RIGHTS: &str = "tree_rights";
-/// What the task that made it handed over to it.
-pub(super) const TREE_HANDOVER: &str = "tree_handover";
-/// Agent that a limit counts the task for while it runs; written by claims of such agents alone.
-pub(in crate::store) const RUNS_AS: &str = "runs_as";
-/// Why the task waits for its model.
-pub(super) const POSTPONED: &str = "postponed";
-/// Set on tasks whose run asks a model, so that a replica without one leaves them out of its scans.
-pub(super) const NEEDS_MODEL: &str = "needs_model";
-/// Set once a point is known to be a task in qron's own form.
-pub(in crate::store) const ADMITTED: &str = "admitted";
-/// Who made the last change that is not a claim; the writer reads it back to learn whether it won.
-pub(super) const SETTLED_BY: &str = "settled_by";
-/// Which insert made the point, where that may be asked.
-pub(super) const INSERTED_BY: &str = "inserted_by";
 
 /// The fields of `task`, without its unknown ones. Absent and empty fields, and counts of nothing, are left out: the server
 /// reads and writes the whole payload at each change.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use qdrant_client::qdrant::{Condition, Filter, ScrollPointsBuilder};
 
-use super::codec::ADMITTED;
+use super::fields::ADMITTED;
 use crate::domain::dependency::{DependencyCycle, check_cycles};
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskStatus};

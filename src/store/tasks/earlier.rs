@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use qdrant_client::qdrant::{Condition, Filter, RetrievedPoint};
 use serde_json::{Value, json};
 
-use super::codec::ADMITTED;
+use super::fields::ADMITTED;
 use super::writer::set_payload;
 use crate::domain::attempt::AttemptStatus;
 use crate::domain::id::TaskId;

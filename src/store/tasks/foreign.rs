@@ -33,7 +33,7 @@ use std::slice;
 
 use serde_json::{Map, Value};
 
-use super::codec::FIELDS;
+use super::fields::FIELDS;
 use crate::domain::approval::{Approval, ApprovalPolicy, ApprovalRequirement, Subject};
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::codec::{self, ADMITTED, SETTLED_BY};
+use super::codec;
+use super::fields::{ADMITTED, SETTLED_BY};
 use super::newest::{Order, PageCursor};
 use super::read::UNDECODABLE;
 use super::writer::{Change, Fence, Proof};

@@ -7,7 +7,8 @@ use qdrant_client::qdrant::{NamedVectors, PointStruct, UpdateMode};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::codec::{self, INSERTED_BY};
+use super::codec;
+use super::fields::INSERTED_BY;
 use super::unique::inserted;
 use crate::clock;
 use crate::domain::id::TaskId;

@@ -10,7 +10,7 @@ use qdrant_client::qdrant::{
     Condition, Direction, Filter, OrderByBuilder, Range, RetrievedPoint, ScrollPointsBuilder, start_from,
 };
 
-use super::codec::ADMITTED;
+use super::fields::ADMITTED;
 use super::found::SUMMARY;
 use super::read::conditions;
 use crate::domain::dead_letter::DeadLetter;

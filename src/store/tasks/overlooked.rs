@@ -7,7 +7,7 @@ use qdrant_client::qdrant::{Condition, Filter, PointId, Range, ScrollPointsBuild
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::codec::ADMITTED;
+use super::fields::ADMITTED;
 use super::writer::set_payload;
 use crate::domain::task::TaskStatus;
 use crate::domain::time::Timestamp;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::read::conditions;
 use crate::domain::task::TaskStatus;
 use crate::store::qdrant::collections::Collection;
-use crate::store::tasks::codec::ADMITTED;
+use crate::store::tasks::fields::ADMITTED;
 use crate::store::{Store, StoreError, TaskFilter};
 
 /// How long a count holds: an exact one of a long queue takes the store milliseconds, and a client that inserts its tasks one

@@ -9,7 +9,7 @@ use qdrant_client::qdrant::{
 use serde_json::Value;
 
 use super::codec;
-use super::codec::ADMITTED;
+use super::fields::ADMITTED;
 use crate::clock;
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskStatus};

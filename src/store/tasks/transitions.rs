@@ -4,7 +4,8 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::codec::{self, ADMITTED, NEEDS_MODEL, SETTLED_BY};
+use super::codec;
+use super::fields::{ADMITTED, NEEDS_MODEL, SETTLED_BY};
 use super::writer::{Change, Fence, Proof};
 use crate::domain::failure::FailureClass;
 use crate::domain::task::{Task, TaskEvent};

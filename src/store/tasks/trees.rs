@@ -11,7 +11,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::codec::{ADMITTED, TREE_ROOT, encode_new, is_admitted};
+use super::codec::{encode_new, is_admitted};
+use super::fields::{ADMITTED, TREE_ROOT};
 use super::unique::KeyOf;
 use crate::domain::budget::Spent;
 use crate::domain::id::TaskId;

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::codec::{ADMITTED, SETTLED_BY};
+use super::fields::{ADMITTED, SETTLED_BY};
 use crate::domain::id::TaskId;
 use crate::domain::task::TaskStatus;
 use crate::domain::time::Timestamp;

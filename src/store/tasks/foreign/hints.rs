@@ -8,7 +8,7 @@ use super::{MAX_FIELDS, RawTask};
 use crate::domain::failure::Failure;
 use crate::domain::schedule::cron::CronExpression;
 use crate::domain::schedule::duration::parse_duration_ms;
-use crate::store::tasks::codec::FIELDS;
+use crate::store::tasks::fields::FIELDS;
 
 /// Names under which other programs write that something recurs.
 const RECURRENCE: [&str; 6] = ["cron", "crontab", "schedule", "every", "interval", "repeat"];

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Reader;
 use crate::domain::failure::Failure;
 use crate::domain::tree::{Lineage, Rights};
-use crate::store::tasks::codec::{TREE_GENERATION, TREE_HANDOVER, TREE_RIGHTS, TREE_ROOT};
+use crate::store::tasks::fields::{TREE_GENERATION, TREE_HANDOVER, TREE_RIGHTS, TREE_ROOT};
 
 impl Reader<'_> {
     /// The tree that qron's own fields tell of, under exactly these names. What they say of a point of another client counts
