@@ -1,18 +1,17 @@
 //! Keeps a loop alive: a panic in one round is an error of that round, not the silent end of the loop.
 
+use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::StoreError;
-
 /// Runs one round of `part` that can be left at any point, which it is when the drain begins. A round that fails is told
 /// in the log, and it is the next one that tries again. `None` unless it came to its end.
-pub(crate) async fn run_guarded<T>(
+pub(crate) async fn run_guarded<T, E: Display>(
     part: &'static str,
     drain: &CancellationToken,
-    work: impl Future<Output = Result<T, StoreError>>,
+    work: impl Future<Output = Result<T, E>>,
 ) -> Option<T> {
     tokio::select! {
         () = drain.cancelled() => None,

@@ -18,6 +18,7 @@ use crate::telemetry::secrets;
 use crate::{api, llm, scheduler, store, telemetry, tools, worker};
 
 mod known;
+mod layer;
 mod layers;
 mod retired;
 mod secret_files;
@@ -25,7 +26,7 @@ mod shape;
 mod show;
 mod validate;
 
-use layers::Layer;
+use layer::Layer;
 pub(crate) use shape::truth;
 
 /// The defaults, as documented.

@@ -1,6 +1,6 @@
 //! The command line: a client of the HTTP API of a running qron. Holds no rules about tasks.
 //!
-//! One file for each command; `client` speaks HTTP, `output` writes to the terminal. Exit codes: 0 done, 1 failed,
+//! One file for each command; they speak HTTP and write to the terminal through [`console`](crate::console). Exit codes: 0 done, 1 failed,
 //! 2 usage, when the command line, the configuration or the submitted task must change.
 
 use std::ffi::OsStr;
@@ -11,7 +11,8 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use rustix::fs::Mode;
 
-use crate::config::{Config, ConfigError, truth};
+use crate::config::{Config, truth};
+use crate::console::{CliError, client, output};
 
 mod add;
 mod agents;
@@ -19,7 +20,6 @@ mod approvals;
 mod approve;
 mod bench;
 mod cancel;
-pub(crate) mod client;
 mod config;
 mod confirm;
 mod dead_letters;
@@ -27,7 +27,6 @@ mod demo;
 mod filter;
 mod ids;
 mod list;
-pub(crate) mod output;
 mod pause;
 mod prune;
 mod reprioritise;
@@ -36,7 +35,7 @@ mod run;
 mod schedules;
 mod search;
 mod select;
-pub(crate) mod show;
+mod show;
 mod snooze;
 mod status;
 mod steps;
@@ -113,42 +112,6 @@ enum Command {
     Config(config::ConfigCommand),
     /// Measure this machine and this store, in collections of their own that are removed afterwards
     Bench(bench::Bench),
-}
-
-/// Why a command ends without success.
-#[derive(Debug)]
-pub(crate) enum CliError {
-    /// The user must change the input: exit code 2.
-    Usage(String),
-    /// The command failed: exit code 1.
-    Failed(String),
-    /// The command failed and has already printed why: exit code 1.
-    Reported,
-    /// The reader of standard output has gone away, as `head` does: no error.
-    Closed,
-}
-
-impl From<ConfigError> for CliError {
-    fn from(error: ConfigError) -> Self {
-        Self::Usage(error.to_string())
-    }
-}
-
-impl CliError {
-    fn exit(&self) -> ExitCode {
-        match self {
-            Self::Usage(message) => {
-                output::print_error(message);
-                ExitCode::from(2)
-            }
-            Self::Failed(message) => {
-                output::print_error(message);
-                ExitCode::FAILURE
-            }
-            Self::Reported => ExitCode::FAILURE,
-            Self::Closed => ExitCode::SUCCESS,
-        }
-    }
 }
 
 impl Global {

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::Value;
 
 use super::client::Client;
 use super::{CliError, ids, output, steps};
@@ -128,21 +127,7 @@ fn print(detail: &TaskDetail) -> Result<(), CliError> {
     }
     if let Some(result) = &task.result {
         output::line("result")?;
-        result_text(result).lines().try_for_each(|line| output::line(&format!("  {line}")))?;
+        output::result_text(result).lines().try_for_each(|line| output::line(&format!("  {line}")))?;
     }
     Ok(())
-}
-
-/// The output of a result as text, without the reason that the model gave for it.
-pub(crate) fn result_text(result: &Value) -> String {
-    let output = result.get("output").unwrap_or(result);
-    match output {
-        Value::String(text) => text.clone(),
-        Value::Object(_) | Value::Array(_) => pretty(output),
-        other => other.to_string(),
-    }
-}
-
-fn pretty(value: &Value) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string())
 }

@@ -77,7 +77,7 @@ pub(super) fn exposed(path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::layers::parse;
+    use crate::config::layer::parse;
 
     fn names(file: &str) -> Vec<String> {
         let layer = parse(file, "a test").expect("TOML");

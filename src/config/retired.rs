@@ -3,7 +3,7 @@
 
 use figment::value::{Dict, Value};
 
-use super::layers::Layer;
+use super::layer::Layer;
 
 /// The key of each, and what holds instead.
 const RETIRED: [(&str, &str); 7] = [

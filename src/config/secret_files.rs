@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
 
-use super::layers::{PREFIX, WELL_KNOWN};
+use super::layer::{PREFIX, WELL_KNOWN};
 use super::shape;
 
 const SUFFIX: &str = "_FILE";

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use figment::value::{Dict, Empty, Num, Value};
 
 use super::DEFAULT_TOML;
-use super::layers::{self, Layer};
+use super::layer::{self, Layer};
 use crate::domain::url::HIDDEN;
 
 /// Sections whose keys are names that the user chooses; what stands below a name is the same for all of them.
@@ -14,7 +14,7 @@ const NAMED: [&str; 6] = ["model.prices", "tools.sql", "limits.keys", "limits.ag
 /// An example of the whole: the defaults with the examples in their comments, and `*` in the place of names.
 static EXAMPLE: LazyLock<Dict> = LazyLock::new(|| {
     // It cannot fail: the text is compiled in, and a test reads it.
-    let mut example = layers::parse(&with_examples(), "the examples").map(|layer| layer.values).unwrap_or_default();
+    let mut example = layer::parse(&with_examples(), "the examples").map(|layer| layer.values).unwrap_or_default();
     for path in NAMED {
         forget_names(&mut example, &path.split('.').collect::<Vec<_>>());
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use crate::cli::{CliError, output};
+use crate::console::{CliError, output};
 
 /// A folder that is removed on drop, unless the user asked to keep it.
 pub(super) struct Folder {

@@ -3,7 +3,7 @@
 
 use std::env;
 
-use crate::cli::output;
+use crate::console::output;
 use crate::domain::task::TaskStatus;
 
 /// A smaller reported width counts as unknown.

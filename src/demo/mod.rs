@@ -8,10 +8,10 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 
 use crate::app::App;
-use crate::cli::CliError;
-use crate::cli::client::Client;
-use crate::cli::output;
 use crate::config::{Config, given_variables};
+use crate::console::CliError;
+use crate::console::client::Client;
+use crate::console::output;
 use crate::llm::scripted::ScriptedModel;
 use crate::telemetry::logging;
 

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::api::views::schedules::{SavedView, ScheduleView};
-use crate::cli::client::Client;
-use crate::cli::{CliError, output};
+use crate::console::client::Client;
+use crate::console::{CliError, output};
 use crate::domain::task::TaskStatus;
 
 /// Id of the schedule that fires.

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::endpoint::Endpoint;
 use crate::api::views::Listing;
 use crate::api::views::tasks::{Submitted, TaskDetail};
-use crate::cli::CliError;
-use crate::cli::client::Client;
+use crate::console::CliError;
+use crate::console::client::Client;
 use crate::domain::id::TaskId;
 use crate::domain::task::TaskStatus;
 

@@ -9,8 +9,8 @@ use super::layout::{Cell, Colour, Layout, cut};
 use super::schedules::{DemoSchedule, ScheduleState};
 use super::tasks::DemoTask;
 use crate::api::views::tasks::TaskDetail;
-use crate::cli::client::Client;
-use crate::cli::{CliError, output, show};
+use crate::console::client::Client;
+use crate::console::{CliError, output};
 use crate::domain::task::TaskStatus;
 
 /// Time between two reads of the tasks.
@@ -174,7 +174,7 @@ pub(super) fn print_summary(outcome: &Outcome<'_>, scripted: bool) -> Result<boo
 fn result(task: &TaskDetail) -> String {
     match (&task.task.error, &task.task.result) {
         (Some(error), _) => error.message.clone(),
-        (None, Some(result)) => show::result_text(result),
+        (None, Some(result)) => output::result_text(result),
         (None, None) => String::new(),
     }
 }

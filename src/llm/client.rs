@@ -10,8 +10,9 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::blame::Blame;
 use super::circuit::Circuit;
-use super::errors::{Blame, CallError};
+use super::errors::CallError;
 use super::model::{Model, RequestFeatures};
 use super::negotiation::Negotiation;
 use super::rate_limits::RateLimits;

@@ -4,11 +4,10 @@
 
 use async_openai::error::OpenAIError;
 
+use super::blame::Blame;
 use super::refusal::Refusal;
+use super::shorten::{MESSAGE_CHARS, shorten};
 use crate::domain::failure::{Failure, FailureClass};
-
-/// Longest part of a server's message that is passed on, in characters.
-pub(super) const MESSAGE_CHARS: usize = 300;
 
 /// Why an exchange gave no answer that can be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,17 +35,6 @@ pub(super) enum CallError {
     Refused(Refusal),
     #[error("the request cannot be built: {0}")]
     Request(String),
-}
-
-/// Which side is at fault when an exchange gives no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Blame {
-    /// The request or its answer: other requests are not affected.
-    Question,
-    /// The endpoint, the key or the network: no request is answered. Counts for the circuit breaker.
-    Outage,
-    /// Neither side: the rate limit of the server is reached.
-    RateLimit,
 }
 
 impl From<CallError> for OpenAIError {
@@ -141,16 +129,6 @@ impl CallError {
             | Self::Shape(_) => FailureClass::Transient,
         };
         Failure::new(class, format!("model {model:?}: {self}"))
-    }
-}
-
-/// `text` on one line, cut to `limit` characters.
-pub(super) fn shorten(text: &str, limit: usize) -> String {
-    let line: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
-    let line = line.join(" ");
-    match line.char_indices().nth(limit) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
     }
 }
 

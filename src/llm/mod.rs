@@ -24,6 +24,8 @@ use embeddings::Embedder;
 use transport::Endpoint;
 
 mod availability;
+mod blame;
+mod call_id;
 mod circuit;
 mod client;
 mod embeddings;
@@ -40,6 +42,7 @@ mod rate_limits;
 mod reading;
 mod refusal;
 pub mod scripted;
+mod shorten;
 mod structured;
 mod textual;
 mod thoughts;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::call_id::fresh_id;
 use super::structured::candidates;
-use super::wire::fresh_id;
 use super::{parameters, textual};
 use crate::domain::conversation::{RequestedCall, ResponseSchema};
 use crate::domain::json::read as read_json;

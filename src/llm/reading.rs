@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{parameters, prompted, textual, thoughts, wire};
+use super::{call_id, parameters, prompted, textual, thoughts};
 use crate::domain::conversation::{RequestedCall, Usage, estimated_tokens};
 use crate::domain::json::read;
 use crate::domain::tool::{ToolSpec, resolve_name};
@@ -154,7 +154,7 @@ fn requested(functions: &[(&Value, &Value)], names: &[&str]) -> Vec<RequestedCal
             fields.insert("function".to_owned(), Value::Object(inner));
         }
         calls.push(RequestedCall {
-            id: given.map_or_else(wire::fresh_id, str::to_owned),
+            id: given.map_or_else(call_id::fresh_id, str::to_owned),
             tool: resolve_name(written, names).unwrap_or(written).to_owned(),
             arguments: arguments(function.get("arguments").unwrap_or(&function["input"])),
             fields,

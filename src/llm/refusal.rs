@@ -4,7 +4,8 @@
 
 use serde_json::Value;
 
-use super::errors::{Blame, MESSAGE_CHARS, shorten};
+use super::blame::Blame;
+use super::shorten::{MESSAGE_CHARS, shorten};
 use super::waits;
 use crate::clock;
 use crate::domain::failure::{Failure, FailureClass};

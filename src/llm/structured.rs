@@ -5,7 +5,7 @@ use jsonschema::{ValidationError, Validator};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::errors::shorten;
+use super::shorten::shorten;
 use crate::domain::conversation::{Message, ResponseSchema};
 use crate::domain::failure::Failure;
 use crate::domain::json;

@@ -50,7 +50,7 @@ impl WrittenCall {
     /// The call with an id of its own, for the tool among `offered` that its name means.
     pub(super) fn requested(self, offered: &[Arc<ToolSpec>]) -> RequestedCall {
         let tool = resolve_name(&self.name, &names(offered)).map_or(self.name, str::to_owned);
-        RequestedCall { id: super::wire::fresh_id(), tool, arguments: self.arguments, ..RequestedCall::default() }
+        RequestedCall { id: super::call_id::fresh_id(), tool, arguments: self.arguments, ..RequestedCall::default() }
     }
 }
 

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
 use super::{parameters, prompted};
 use crate::domain::conversation::{Message, ModelRequest, Origin, RequestedCall, ResponseSchema};
@@ -226,11 +225,6 @@ fn call(call: &RequestedCall, with_fields: bool) -> Value {
 fn tool(tool: &Arc<ToolSpec>) -> Value {
     json!({ "type": "function",
         "function": { "name": tool.name, "description": tool.description, "parameters": parameters::simplified(&tool.parameters) } })
-}
-
-/// An id for a call that came without one: nine letters and digits, the only form that every server takes.
-pub(super) fn fresh_id() -> String {
-    Uuid::new_v4().simple().to_string().chars().take(9).collect()
 }
 
 #[cfg(test)]

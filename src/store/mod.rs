@@ -8,12 +8,13 @@
 //! what is kept beside it. Beside them: `error`; `access`, who else may read what qron creates in a folder; and `patience`, waiting for a
 //! store that does not answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::domain::id::TaskId;
@@ -28,6 +29,12 @@ mod patience;
 mod qdrant;
 mod records;
 mod tasks;
+
+use qdrant::completeness::Completeness;
+use qdrant::vectors::Dense;
+use records::artifacts::Files;
+use records::bm25::Words;
+use tasks::queues::Queues;
 
 pub use crate::domain::task::TaskFilter;
 pub use access::Access;
@@ -187,6 +194,23 @@ pub struct Artifact {
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<qdrant::requests::Inner>,
+    local: Arc<LocalState>,
     /// Queue of the group commit; its writer ends when the last clone is gone.
     writer: mpsc::Sender<tasks::writer::Job>,
+}
+
+/// What operations remember or need beside the connection; clones of a store share it.
+struct LocalState {
+    files: Files,
+    words: Words,
+    dense: Option<Dense>,
+    /// When points that wait for admission were last looked for without trusting the counts.
+    admission_scan: Mutex<Option<Instant>>,
+    /// Before this no points are looked for that no search finds.
+    overlooked_scan: Mutex<Option<Instant>>,
+    /// What the collections lacked when they were last looked at.
+    completeness: Completeness,
+    /// The same of the collections into which tasks are inserted.
+    insertable: Completeness,
+    queues: Queues,
 }

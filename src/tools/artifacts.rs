@@ -6,8 +6,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::inputs::{TEXT_OR_JSON, content_as_text, object, parse, refused};
-use super::toolbox::store_failure;
+use super::inputs::{TEXT_OR_JSON, content_as_text, object, parse, refused, store_failure};
 use super::{Tool, ToolContext};
 use crate::clock;
 use crate::domain::failure::Failure;

@@ -14,8 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 
-use super::inputs::{object, parse, refused};
-use super::toolbox::store_failure;
+use super::inputs::{object, parse, refused, store_failure};
 use super::{Settings, Tool, ToolContext};
 use crate::clock;
 use crate::domain::approval::{ApprovalPolicy, ApprovalRequirement, Subject};

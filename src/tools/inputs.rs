@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use tracing::Span;
 
 use super::ToolContext;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, FailureClass};
+use crate::store::StoreError;
 
 /// The `type` of a parameter that is text and accepts JSON in place of its text. The model sees `text` only.
 pub(crate) const ANY_TYPE: [&str; 6] = ["object", "array", "string", "number", "boolean", "null"];
@@ -48,6 +49,12 @@ pub(crate) fn refused(tool: &str, context: &ToolContext, reason: impl std::fmt::
         "tool call refused"
     );
     Failure::permanent(format!("refused: {reason}"))
+}
+
+/// The failure of a tool when the store failed.
+pub(crate) fn store_failure(error: &StoreError) -> Failure {
+    let class = if error.is_transient() { FailureClass::Transient } else { FailureClass::Permanent };
+    Failure::new(class, error.to_string())
 }
 
 /// Runs `work` where blocking is allowed. When the caller is dropped, `work` still ends by itself: it must be bounded.

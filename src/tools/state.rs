@@ -6,8 +6,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::inputs::{ANY_TYPE, object, parse};
-use super::toolbox::store_failure;
+use super::inputs::{ANY_TYPE, object, parse, store_failure};
 use super::{Tool, ToolContext};
 use crate::clock;
 use crate::domain::failure::Failure;

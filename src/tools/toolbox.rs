@@ -17,7 +17,7 @@ use super::calculate::Calculate;
 use super::create_task::{CreateTask, Names};
 use super::files::{FirstUse, ListFiles, ReadFile, Workspace, WriteFile};
 use super::http::{HttpRequest, SystemLookup};
-use super::inputs::{blocking, excerpt, refused};
+use super::inputs::{blocking, excerpt, refused, store_failure};
 use super::sql::SqlQuery;
 use super::state::{GetState, SetState};
 use super::vector_search::VectorSearch;
@@ -263,12 +263,6 @@ fn without_secrets(mut outcome: ToolResult) -> ToolResult {
 
 fn workspace_failure(error: &std::io::Error) -> Failure {
     Failure::transient(format!("the folders of tasks (tools.workspace): {error}"))
-}
-
-/// The failure of a tool when the store failed.
-pub(super) fn store_failure(error: &crate::store::StoreError) -> Failure {
-    let class = if error.is_transient() { FailureClass::Transient } else { FailureClass::Permanent };
-    Failure::new(class, error.to_string())
 }
 
 /// Holds arguments against the schema. Values are left out of the message: they may be long or secret.

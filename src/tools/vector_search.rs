@@ -7,8 +7,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::inputs::{object, parse, refused};
-use super::toolbox::store_failure;
+use super::inputs::{object, parse, refused, store_failure};
 use super::{Tool, ToolContext};
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
 use crate::store::Store;

@@ -14,7 +14,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("clock", &["domain"]),
     ("telemetry", &["domain"]),
     ("store", &["domain"]),
-    ("background", &["store"]),
+    ("background", &[]),
     ("llm", &["domain"]),
     ("queue", &["domain", "store"]),
     ("tools", &["domain", "queue", "store"]),
@@ -25,9 +25,10 @@ const RULES: &[(&str, &[&str])] = &[
     ("scheduler", &["agent", "background", "domain", "queue", "schedules", "store", "worker"]),
     ("config", &["agent", "api", "domain", "llm", "scheduler", "store", "tools", "worker"]),
     ("api", &["agent", "domain", "llm", "queue", "scheduler", "schedules", "store", "tools"]),
-    ("cli", &["api", "app", "bench", "config", "demo", "domain"]),
+    ("console", &["api", "app", "config", "domain"]),
+    ("cli", &["api", "app", "bench", "config", "console", "demo", "domain"]),
     ("bench", &["agent", "app", "config", "domain", "queue", "scheduler", "store", "tools"]),
-    ("demo", &["api", "app", "cli", "config", "domain", "llm"]),
+    ("demo", &["api", "app", "config", "console", "domain", "llm"]),
     ("app", &["agent", "api", "config", "domain", "llm", "queue", "scheduler", "store", "tools"]),
 ];
 

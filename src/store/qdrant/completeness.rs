@@ -7,16 +7,16 @@ use futures_util::future::try_join_all;
 use qdrant_client::qdrant::{CollectionInfo, PayloadSchemaType};
 use tokio::time::Instant;
 
-use super::collections::{Collection, Index, has_sparse, has_vector, schema_of};
-use super::requests::Inner;
-use crate::store::records::memory::SPARSE;
+use super::collections::{Collection, Index};
+use super::schema::{has_sparse, has_vector, schema_of};
+use super::vectors::SPARSE;
 use crate::store::{Store, StoreError};
 
 /// How long an answer holds, so that probes cost the store little however often they come.
 const HOLDS: Duration = Duration::from_secs(1);
 
 /// What the last look at the collections found.
-pub(super) struct Completeness {
+pub(in crate::store) struct Completeness {
     known: Mutex<(Instant, Vec<String>)>,
     /// Held by the one caller that looks.
     looking: tokio::sync::Mutex<()>,
@@ -40,7 +40,7 @@ impl Store {
     /// # Errors
     /// A failure of the store.
     pub async fn lacks(&self) -> Result<Vec<String>, StoreError> {
-        self.lacks_of(&self.inner.completeness, &Collection::ALL).await
+        self.lacks_of(&self.local.completeness, &Collection::ALL).await
     }
 
     /// What those collections lack into which tasks are inserted, as [`Store::lacks`] tells it of all.
@@ -48,7 +48,7 @@ impl Store {
     /// # Errors
     /// A failure of the store.
     pub async fn lacks_for_inserts(&self) -> Result<Vec<String>, StoreError> {
-        self.lacks_of(&self.inner.insertable, &[Collection::Tasks, Collection::Keys]).await
+        self.lacks_of(&self.local.insertable, &[Collection::Tasks, Collection::Keys]).await
     }
 
     async fn lacks_of(
@@ -61,17 +61,15 @@ impl Store {
             return Ok(last);
         }
         let Ok(_looking) = completeness.looking.try_lock() else { return Ok(last) };
-        let looks = collections.iter().map(|collection| self.inner.faults_of(*collection));
+        let looks = collections.iter().map(|collection| self.faults_of(*collection));
         let faults = try_join_all(looks).await?.concat();
         *completeness.known() = (Instant::now(), faults.clone());
         Ok(faults)
     }
-}
 
-impl Inner {
     async fn faults_of(&self, collection: Collection) -> Result<Vec<String>, StoreError> {
-        let name = self.name(collection);
-        let info = match self.info(collection).await {
+        let name = self.inner.name(collection);
+        let info = match self.inner.info(collection).await {
             Ok(info) => info,
             Err(StoreError::CollectionMissing { .. }) => {
                 return Ok(vec![format!(
@@ -88,7 +86,7 @@ impl Inner {
             faults.extend(index_fault(&name, &info, field, *index));
         }
         if collection == Collection::Memory {
-            let dense = self.dense.as_ref().filter(|dense| !has_vector(&info, &dense.name));
+            let dense = self.local.dense.as_ref().filter(|dense| !has_vector(&info, &dense.name));
             let sparse = (!has_sparse(&info, SPARSE)).then_some(SPARSE);
             for vector in dense.map(|dense| dense.name.as_str()).into_iter().chain(sparse) {
                 faults.push(format!(

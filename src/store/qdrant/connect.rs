@@ -10,13 +10,13 @@ use tokio::sync::mpsc;
 use super::completeness::Completeness;
 use super::requests::Inner;
 use super::rest_port;
+use super::vectors::Dense;
 use crate::domain::url;
 use crate::store::records::artifacts::Files;
 use crate::store::records::bm25::Words;
-use crate::store::records::memory::Dense;
 use crate::store::tasks::queues::Queues;
 use crate::store::tasks::writer;
-use crate::store::{ArtifactSettings, Settings, Store, StoreError};
+use crate::store::{ArtifactSettings, LocalState, Settings, Store, StoreError};
 
 /// Older servers do not know insert-only upserts, and would silently replace existing tasks.
 const OLDEST: (u64, u64) = (1, 17);
@@ -48,27 +48,27 @@ impl Store {
             identity: String::new(),
             zone: settings.zone,
             copies: settings.replication_factor.max(1),
-            files: Files::new(artifacts.clone()),
-            words,
-            dense: None,
-            admission_scan: Mutex::new(None),
-            overlooked_scan: Mutex::new(None),
-            completeness: Completeness::new(),
-            insertable: Completeness::new(),
-            queues: Queues::default(),
         };
         if let Err(error) = inner.check_version().await {
             return Err(rest_port::explain(&settings.url, error).await);
         }
         let dense = vector_size.map(Dense::of_size);
-        if inner.prepare(dense.as_ref()).await? {
-            inner.dense = dense;
-        }
+        let has_dense = inner.prepare(dense.as_ref()).await?;
         inner.identity = inner.identify().await?;
         let inner = Arc::new(inner);
+        let local = Arc::new(LocalState {
+            files: Files::new(artifacts.clone()),
+            words,
+            dense: dense.filter(|_| has_dense),
+            admission_scan: Mutex::new(None),
+            overlooked_scan: Mutex::new(None),
+            completeness: Completeness::new(),
+            insertable: Completeness::new(),
+            queues: Queues::default(),
+        });
         let (sender, queue) = mpsc::channel(writer::QUEUE);
         tokio::spawn(writer::run(Arc::clone(&inner), queue));
-        Ok(Self { inner, writer: sender })
+        Ok(Self { inner, local, writer: sender })
     }
 
     /// Whether the store answers.

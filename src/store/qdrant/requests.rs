@@ -1,7 +1,6 @@
 //! The one way every request takes to Qdrant: timed, its errors told in the words of the store, its writes durable.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 
 use futures_util::future::BoxFuture;
 use qdrant_client::qdrant::points_selector::PointsSelectorOneOf;
@@ -20,19 +19,14 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::collections::Collection;
-use super::completeness::Completeness;
 use super::unreadable::warn_once;
 use super::values::from_payload;
 use crate::domain::schedule::zone::Zone;
 use crate::store::error::explain;
-use crate::store::records::artifacts::Files;
-use crate::store::records::bm25::Words;
-use crate::store::records::memory::Dense;
-use crate::store::tasks::queues::Queues;
 use crate::store::{Page, StoreError};
 use crate::telemetry::metrics::{STORE_SECONDS, outcome};
 
-/// What clones of a store share.
+/// The connection to a store.
 pub(in crate::store) struct Inner {
     pub(in crate::store) client: Qdrant,
     pub(in crate::store) url: String,
@@ -43,18 +37,6 @@ pub(in crate::store) struct Inner {
     pub(in crate::store) zone: Zone,
     /// Copies of each collection. With more than one, reads must ask a majority of them.
     pub(super) copies: u32,
-    pub(in crate::store) files: Files,
-    pub(in crate::store) words: Words,
-    pub(in crate::store) dense: Option<Dense>,
-    /// When points that wait for admission were last looked for without trusting the counts.
-    pub(in crate::store) admission_scan: Mutex<Option<Instant>>,
-    /// What the collections lacked when they were last looked at.
-    pub(super) completeness: Completeness,
-    /// The same of the collections into which tasks are inserted.
-    pub(super) insertable: Completeness,
-    pub(in crate::store) queues: Queues,
-    /// Before this no points are looked for that no search finds.
-    pub(in crate::store) overlooked_scan: Mutex<Option<Instant>>,
 }
 
 /// Which part of the payload to read.

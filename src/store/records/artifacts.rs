@@ -50,7 +50,7 @@ impl Store {
         content: &[u8],
         now: Timestamp,
     ) -> Result<Artifact, StoreError> {
-        let files = &self.inner.files;
+        let files = &self.local.files;
         check_name(name)?;
         let content = &*secrets::redact_bytes(content);
         if content.len() > files.settings.max_bytes {
@@ -102,7 +102,7 @@ impl Store {
     pub async fn artifact(&self, task: TaskId, name: &str) -> Result<Option<(Artifact, Vec<u8>)>, StoreError> {
         let Some(mut point) = self.artifact_point(id_of(task, name), Part::All).await? else { return Ok(None) };
         let content = match file_of(&point) {
-            Some(file) => self.inner.files.read(name, &file).await?,
+            Some(file) => self.local.files.read(name, &file).await?,
             None => inline_content(name, &point)?,
         };
         point.payload.remove(CONTENT);

@@ -12,10 +12,9 @@ use crate::domain::memory::{Memory, RecalledMemory};
 use crate::store::qdrant::collections::Collection;
 use crate::store::qdrant::requests::{document, object};
 use crate::store::qdrant::values::to_payload;
+use crate::store::qdrant::vectors::{Dense, SPARSE};
 use crate::store::{Store, StoreError};
 
-/// Name of the vector of words.
-pub(in crate::store) const SPARSE: &str = "words";
 /// Who may recall a memory: its user, or [`EVERYBODY`].
 const VISIBLE_TO: &str = "visible_to";
 /// Stands for no user; users are stored behind a prefix, so that none can be called so.
@@ -24,21 +23,6 @@ const EVERYBODY: &str = "everybody";
 const MAX_TEXT_CHARS: usize = 20_000;
 /// Candidates of each kind of likeness for each memory asked for.
 const CANDIDATES: u64 = 4;
-
-/// The embeddings kept with memories.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::store) struct Dense {
-    /// Name of the vector. It holds the size, so that a change of model starts a new one beside the old.
-    pub(in crate::store) name: String,
-    /// Length of an embedding.
-    pub(in crate::store) size: u64,
-}
-
-impl Dense {
-    pub(in crate::store) fn of_size(size: u64) -> Self {
-        Self { name: format!("meaning_{size}"), size }
-    }
-}
 
 impl Store {
     /// Remembers a finished task, replacing what was remembered of it; `embedding` only when the store was connected
@@ -50,7 +34,7 @@ impl Store {
         let mut payload = object("remember", memory)?;
         payload.insert(VISIBLE_TO.to_owned(), json!(visible_to(memory.user.as_deref())));
         let mut vectors = NamedVectors::default();
-        if let Some(words) = self.inner.words.document(&text_of(memory)) {
+        if let Some(words) = self.local.words.document(&text_of(memory)) {
             vectors = vectors.add_vector(SPARSE, words);
         }
         if let Some((dense, embedding)) = self.fitting("remember", embedding)? {
@@ -71,7 +55,7 @@ impl Store {
         user: Option<&str>,
         limit: u32,
     ) -> Result<Vec<RecalledMemory>, StoreError> {
-        let words = self.inner.words.query(&cut(text));
+        let words = self.local.words.query(&cut(text));
         let meaning = self.fitting("recall", embedding)?.map(|(dense, embedding)| (dense.name.as_str(), embedding));
         let filter = Filter::must([Condition::matches(VISIBLE_TO, circle(user))]);
         let request = QueryPointsBuilder::new(self.inner.name(Collection::Memory))
@@ -107,7 +91,7 @@ impl Store {
         operation: &'static str,
         embedding: Option<Vec<f32>>,
     ) -> Result<Option<(&Dense, Vec<f32>)>, StoreError> {
-        let (Some(dense), Some(embedding)) = (&self.inner.dense, embedding) else { return Ok(None) };
+        let (Some(dense), Some(embedding)) = (&self.local.dense, embedding) else { return Ok(None) };
         if embedding.len() as u64 != dense.size {
             let reason = format!("the embedding has {} numbers, memories hold {}", embedding.len(), dense.size);
             return Err(StoreError::Refused { operation, reason });

@@ -238,7 +238,7 @@ impl Store {
     /// A failure of the store; calling again is safe.
     pub async fn remove_left(&self, kind: OwnedKind, left: &[OwnedRecord]) -> Result<(), StoreError> {
         for file in left.iter().filter_map(|left| left.file.as_deref()) {
-            self.inner.files.remove("a document whose time is over", file).await;
+            self.local.files.remove("a document whose time is over", file).await;
         }
         let ids: Vec<PointId> = left.iter().map(|left| point_id(left.point)).collect();
         if ids.is_empty() {

@@ -55,14 +55,14 @@ impl Store {
             Err(error) => return Err(error),
         };
         if items.is_empty() && after.is_none() {
-            let mut last = self.inner.admission_scan.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut last = self.local.admission_scan.lock().unwrap_or_else(PoisonError::into_inner);
             *last = Some(Instant::now());
         }
         Ok(Page { items, next: next.as_ref().map(show_id) })
     }
 
     fn scan_is_due(&self) -> bool {
-        let last = self.inner.admission_scan.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.local.admission_scan.lock().unwrap_or_else(PoisonError::into_inner);
         last.is_none_or(|last| last.elapsed() >= SCAN_EVERY)
     }
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::codec;
 use super::fields::{ADMITTED, SETTLED_BY};
 use super::newest::{Order, PageCursor};
-use super::read::UNDECODABLE;
+use super::read::{SUMMARY, UNDECODABLE};
 use super::writer::{Change, Fence, Proof};
 use crate::clock;
 use crate::domain::failure::{Failure, FailureClass};
@@ -18,9 +18,6 @@ use crate::store::qdrant::collections::Collection;
 use crate::store::qdrant::requests::Part;
 use crate::store::qdrant::values::{from_payload, point_id, task_id};
 use crate::store::{Page, RawTask, Store, StoreError, TaskFilter};
-
-/// What is read of a point that is nested deeper than the protocol can tell.
-pub(super) const SUMMARY: &[&str] = &["run_at", "rank", "finished_at", "status"];
 
 /// A point of the tasks collection as it is shown.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,8 +11,7 @@ use qdrant_client::qdrant::{
 };
 
 use super::fields::ADMITTED;
-use super::found::SUMMARY;
-use super::read::conditions;
+use super::read::{SUMMARY, conditions};
 use crate::domain::dead_letter::DeadLetter;
 use crate::domain::id::TaskId;
 use crate::domain::task::Task;

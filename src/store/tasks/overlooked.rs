@@ -52,7 +52,7 @@ impl Store {
     pub async fn readmit_overlooked(&self, now: Timestamp) -> Result<u64, StoreError> {
         let began = Instant::now();
         {
-            let rests_until = self.inner.overlooked_scan.lock().unwrap_or_else(PoisonError::into_inner);
+            let rests_until = self.local.overlooked_scan.lock().unwrap_or_else(PoisonError::into_inner);
             if rests_until.is_some_and(|until| began < until) {
                 return Ok(0);
             }
@@ -82,7 +82,7 @@ impl Store {
         }
         self.read_awaiting().await?;
         let rest: Duration = began.elapsed() * REST;
-        *self.inner.overlooked_scan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + rest);
+        *self.local.overlooked_scan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + rest);
         Ok(handed_back)
     }
 
@@ -107,7 +107,7 @@ impl Store {
         let patch = [(ADMITTED.to_owned(), json!(false))].into_iter().collect();
         self.inner.update_batch("send_back", Collection::Tasks, vec![set_payload(patch, filter)]).await?;
         // The counts that tell whether there is anything to admit are approximate.
-        *self.inner.admission_scan.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.local.admission_scan.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Ok(())
     }
 }

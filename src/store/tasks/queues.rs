@@ -45,7 +45,7 @@ impl Store {
     /// # Errors
     /// A failure of the store.
     pub async fn join_queue(&self, user: &str, added: u64, most: u64) -> Result<u64, StoreError> {
-        let queues = &self.inner.queues;
+        let queues = &self.local.queues;
         let now = Instant::now();
         if let Some(queue) = queues.known().get_mut(user)
             && queue.counted.elapsed() < HOLDS

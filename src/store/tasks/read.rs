@@ -25,6 +25,8 @@ const IDS: usize = 512;
 const MAX_STATUSES: u64 = 64;
 /// Marks what was read of a point that is nested deeper than the protocol can tell.
 pub(super) const UNDECODABLE: &str = "\u{0}undecodable";
+/// What is read of a point that is nested deeper than the protocol can tell.
+pub(super) const SUMMARY: &[&str] = &["run_at", "rank", "finished_at", "status"];
 /// Tasks whose status is read at once.
 const STATUS_BATCH: usize = 1_024;
 /// Tasks read at once to find a text in their goals.

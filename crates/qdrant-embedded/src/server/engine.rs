@@ -343,7 +343,7 @@ impl Log {
 }
 
 impl EngineError {
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         match self {
             Self::Refused(error) => error.to_string(),
             Self::Broken(reason) | Self::Absent(reason) | Self::Full(reason) => reason.clone(),

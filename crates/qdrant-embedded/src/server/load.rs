@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::collection::Collection;
 use super::engine::Engine;
 use super::error::ServerError;
+use super::folders::{COLLECTIONS, DATA, TRASH, fresh_data_name};
 use super::lock::{self, FolderLock};
 use super::meta::{self, Meta};
-use super::registry::{COLLECTIONS, DATA, TRASH, fresh_data_name, reason};
 
 const FORMAT_FILE: &str = "format.json";
 /// 2: what was acknowledged may be in a journal, which programs of format 1 would not read.
@@ -116,7 +116,7 @@ fn load(name: &str, folder: PathBuf) -> Result<Option<Collection>, ServerError> 
         Err(error) => return Err(broken(format!("{}: {error}", meta::FILE))),
     };
     remove_other_data(&folder, &meta.data).map_err(|source| ServerError::Io { path: folder.clone(), source })?;
-    let opened = Engine::open(&folder.join(&meta.data), meta.config.clone()).map_err(|error| broken(reason(error)))?;
+    let opened = Engine::open(&folder.join(&meta.data), meta.config.clone()).map_err(|error| broken(error.text()))?;
     let (engine, meta) =
         if opened.is_torn() || opened.is_wasteful() { compact(name, &folder, opened, meta)? } else { (opened, meta) };
     Ok(Some(Collection::new(name.to_owned(), folder, engine, meta)))
@@ -131,7 +131,7 @@ fn compact(name: &str, folder: &Path, old: Engine, meta: Meta) -> Result<(Engine
     let engine = match old.copy_to(&folder.join(&renewed.data)) {
         Ok(engine) => engine,
         Err(error) => {
-            tracing::warn!(folder = %folder.display(), reason = reason(error), "collection not rebuilt");
+            tracing::warn!(folder = %folder.display(), reason = error.text(), "collection not rebuilt");
             return Ok((old, meta));
         }
     };

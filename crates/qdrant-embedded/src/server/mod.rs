@@ -7,6 +7,7 @@ mod convert;
 mod door;
 mod engine;
 mod error;
+mod folders;
 mod load;
 mod lock;
 mod meta;

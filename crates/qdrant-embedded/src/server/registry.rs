@@ -14,17 +14,12 @@ use uuid::Uuid;
 use super::collection::Collection;
 use super::engine::{Engine, EngineError};
 use super::error::{Fault, ServerError};
+use super::folders::{COLLECTIONS, TRASH, fresh_data_name};
 use super::load;
 use super::lock::FolderLock;
 use super::meta::{self, Meta};
 use crate::connections::FileLimit;
 
-/// Folder of the collections inside the data folder.
-pub(crate) const COLLECTIONS: &str = "collections";
-/// How the folder of a collection begins that is being removed.
-pub(crate) const TRASH: &str = ".trash-";
-/// How the folder of a shard begins, inside its collection's.
-pub(crate) const DATA: &str = "data-";
 /// Collections of one data folder at least, however few files may be open, and at most: each takes memory, too.
 const COLLECTIONS_LIMITS: (u64, u64) = (16, 4_096);
 /// Part of the open files that may become collections. Each keeps two of them open, its log and its journal, so that some
@@ -163,19 +158,6 @@ fn make(
             Err(fault)
         }
     }
-}
-
-/// The text of an engine's failure.
-pub(crate) fn reason(error: EngineError) -> String {
-    match error {
-        EngineError::Refused(error) => error.to_string(),
-        EngineError::Broken(reason) | EngineError::Absent(reason) | EngineError::Full(reason) => reason,
-    }
-}
-
-/// A name for the folder of a new shard.
-pub(crate) fn fresh_data_name() -> String {
-    format!("{DATA}{}", Uuid::new_v4().simple())
 }
 
 fn sync_parent(folder: &Path) -> io::Result<()> {

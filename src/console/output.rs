@@ -215,6 +215,20 @@ pub(crate) fn exact_length(seconds: u64) -> String {
     unit.map_or_else(|| format!("{seconds}s"), |(unit, name)| format!("{}{name}", seconds / unit))
 }
 
+/// The output of a result as text, without the reason that the model gave for it.
+pub(crate) fn result_text(result: &Value) -> String {
+    let output = result.get("output").unwrap_or(result);
+    match output {
+        Value::String(text) => text.clone(),
+        Value::Object(_) | Value::Array(_) => pretty(output),
+        other => other.to_string(),
+    }
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,45 @@
+//! What programs on a terminal share: the HTTP client of the API of a running qron, the output, and why a command ends.
+
+use std::process::ExitCode;
+
+use crate::config::ConfigError;
+
+pub(crate) mod client;
+pub(crate) mod output;
+
+/// Why a command ends without success.
+#[derive(Debug)]
+pub(crate) enum CliError {
+    /// The user must change the input: exit code 2.
+    Usage(String),
+    /// The command failed: exit code 1.
+    Failed(String),
+    /// The command failed and has already printed why: exit code 1.
+    Reported,
+    /// The reader of standard output has gone away, as `head` does: no error.
+    Closed,
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl CliError {
+    /// Prints the error, and gives back the code that the process exits with.
+    pub(crate) fn exit(&self) -> ExitCode {
+        match self {
+            Self::Usage(message) => {
+                output::print_error(message);
+                ExitCode::from(2)
+            }
+            Self::Failed(message) => {
+                output::print_error(message);
+                ExitCode::FAILURE
+            }
+            Self::Reported => ExitCode::FAILURE,
+            Self::Closed => ExitCode::SUCCESS,
+        }
+    }
+}
