@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
-use crate::background::guarded;
+use crate::background::{Background, BackgroundJob};
 use crate::clock;
 use crate::domain::task::{Task, TaskEvent};
 use crate::domain::time::Timestamp;
@@ -22,18 +20,10 @@ pub(crate) struct ApprovalExpiry {
 }
 
 impl ApprovalExpiry {
-    /// Works until the drain begins.
-    pub(crate) async fn run(self, drain: CancellationToken) {
-        loop {
-            tokio::select! {
-                biased;
-                () = drain.cancelled() => return,
-                () = tokio::time::sleep(PERIOD) => {}
-            }
-            if let Some(Err(error)) = guarded("approvals", self.run_once(clock::now())).await {
-                tracing::warn!(%error, "expired approvals could not be refused; trying again");
-            }
-        }
+    /// Works until the drain begins. A run that has begun ends, so that what it denies is also counted.
+    pub(crate) async fn run(self, background: Background) {
+        let job = BackgroundJob::every(PERIOD, "approvals", "expired approvals could not be refused; trying again");
+        background.repeat(job.carried_through(), || async { self.run_once(clock::now()).await.map(|_| ()) }).await;
     }
 
     /// Denies every approval whose time is over, and returns how many tasks it was.

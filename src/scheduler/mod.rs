@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::agent::Agent;
-use crate::background::guarded;
+use crate::background::{Background, BackgroundJob};
 use crate::domain::agent::AgentProfile;
 use crate::domain::approval::ApprovalPolicy;
 use crate::domain::id::TaskId;
@@ -116,6 +116,8 @@ struct Inner {
     keepers: TaskTracker,
     drain: CancellationToken,
     stop: CancellationToken,
+    /// The loops that end when the drain begins.
+    background: Background,
     ended: OnceCell<()>,
 }
 
@@ -161,6 +163,7 @@ impl Runner {
             grace: Duration::from_secs(parts.worker.grace_s),
             finders: TaskTracker::new(),
             keepers: TaskTracker::new(),
+            background: Background::new(drain.clone()),
             drain,
             stop: CancellationToken::new(),
             ended: OnceCell::new(),
@@ -174,7 +177,7 @@ impl Runner {
         let slots = Arc::clone(&inner.context.slots);
         slots.hold_back(|_| true);
         let control = Control { queue: inner.context.queue.clone(), slots, poke: Arc::clone(&inner.look) };
-        control.look(&inner.drain).await;
+        control.look().await;
         inner.start_keepers(writer, heartbeat, Duration::from_millis(parts.worker.cancel_poll_ms));
         inner.finders.spawn(alarm.run(inner.drain.clone()));
         inner.start_finders(control, parts.scheduler, parts.limits, heartbeat, busy);
@@ -204,6 +207,12 @@ impl Runner {
     #[must_use]
     pub fn is_confirmed(&self) -> bool {
         self.inner.context.lease.is_certain()
+    }
+
+    /// Returns once a run of this background job has ended since the start, for tests: one of `sweep`, `control`, `approvals`,
+    /// `keys`, `retention` and `rescue`.
+    pub async fn has_run(&self, job: &str) {
+        self.inner.background.has_run(job).await;
     }
 
     /// The agents of this replica and their load.
@@ -271,7 +280,11 @@ impl Inner {
         let heart = Heartbeat { context: Arc::clone(context), period: heartbeat, drain: self.drain.clone() };
         self.keepers.spawn(heart.run(self.stop.clone()));
         // The queue refers to it weakly; a poll until the end keeps it, whether or not handles of the runner are left.
-        self.keepers.spawn(poll_cancellations(Arc::clone(&self.local_runs), cancel_poll, self.stop.clone()));
+        self.keepers.spawn(poll_cancellations(
+            Arc::clone(&self.local_runs),
+            cancel_poll,
+            Background::new(self.stop.clone()),
+        ));
         self.keepers.spawn(model_watch::run(Arc::clone(context), self.stop.clone()));
         self.keepers.spawn(writer.run(self.stop.clone()));
     }
@@ -296,8 +309,8 @@ impl Inner {
         // Nothing that became due while no process ran waits for the first firing.
         queue.signals().sweep.notify_one();
         let sweep = Sweep { queue: queue.clone(), admission, busy, swept: Arc::clone(&swept) };
-        self.finders.spawn(sweep.run(self.drain.clone()));
-        self.finders.spawn(unique_keys::prune(queue.clone(), self.drain.clone()));
+        self.finders.spawn(sweep.run(self.background.clone()));
+        self.finders.spawn(unique_keys::prune(queue.clone(), self.background.clone()));
         self.finders.spawn(Dependencies::new(queue.clone()).run(self.drain.clone()));
         let schedule_runner = ScheduleRunner::new(
             queue.clone(),
@@ -306,11 +319,11 @@ impl Inner {
             settings.missed_after_ms,
         );
         self.finders.spawn(schedule_runner.run(self.drain.clone()));
-        self.finders.spawn(control.run(self.drain.clone()));
-        self.finders.spawn(ApprovalExpiry { queue: queue.clone() }.run(self.drain.clone()));
-        self.finders.spawn(self.pruner().run(self.drain.clone()));
+        self.finders.spawn(control.run(self.background.clone()));
+        self.finders.spawn(ApprovalExpiry { queue: queue.clone() }.run(self.background.clone()));
+        self.finders.spawn(self.pruner().run(self.background.clone()));
         let (lease, running) = (Arc::clone(&context.lease), context.running.clone());
-        self.finders.spawn(Rescuer::new(queue.clone(), lease, running, heartbeat).run(self.drain.clone()));
+        self.finders.spawn(Rescuer::new(queue.clone(), lease, running, heartbeat).run(self.background.clone()));
         self.finders.spawn(Dispatcher::new(Arc::clone(context), settings, limits, self.drain.clone()).run(swept));
     }
 
@@ -360,26 +373,17 @@ impl Inner {
 }
 
 /// Stops running tasks that a person wants stopped, whichever replica took the request.
-async fn poll_cancellations(local: Arc<LocalRuns>, period: Duration, stop: CancellationToken) {
+async fn poll_cancellations(local: Arc<LocalRuns>, period: Duration, background: Background) {
+    const FAILURE: &str = "requests to cancel running tasks could not be read; trying again";
     let (queue, running) = (&local.context.queue, &local.context.running);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(period.max(Duration::from_millis(10))) => {}
-        }
-        if running.is_empty() {
-            continue;
-        }
-        match guarded("cancellations", queue.store().cancel_requests(queue.replica_id())).await {
-            Some(Ok(tasks)) => {
-                for task in tasks {
-                    running.stop(task);
-                }
+    let work = || async {
+        if !running.is_empty() {
+            for task in queue.store().cancel_requests(queue.replica_id()).await? {
+                running.stop(task);
             }
-            Some(Err(error)) => {
-                tracing::warn!(%error, "requests to cancel running tasks could not be read; trying again")
-            }
-            None => {}
         }
-    }
+        Ok::<_, StoreError>(())
+    };
+    let job = BackgroundJob::every(period.max(Duration::from_millis(10)), "cancellations", FAILURE);
+    background.repeat(job, work).await;
 }

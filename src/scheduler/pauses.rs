@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
-use crate::background::run_guarded;
+use crate::background::{Background, BackgroundJob, guarded};
 use crate::queue::Queue;
 use crate::store::StoreError;
 use crate::worker::slots::Slots;
 
 /// Time between two looks.
 const PERIOD: Duration = Duration::from_secs(1);
+/// What the log says of a look that fails.
+const FAILURE: &str = "the pauses could not be read: those that were known last hold";
 
 /// Holds back the agents of this replica that are paused.
 pub(crate) struct Control {
@@ -25,21 +26,16 @@ pub(crate) struct Control {
 
 impl Control {
     /// Looks again and again until the drain begins.
-    pub(crate) async fn run(self, drain: CancellationToken) {
-        loop {
-            tokio::select! {
-                biased;
-                () = drain.cancelled() => return,
-                () = self.poke.notified() => {}
-                () = tokio::time::sleep(PERIOD) => {}
-            }
-            self.look(&drain).await;
-        }
+    pub(crate) async fn run(self, background: Background) {
+        let job = BackgroundJob::every(PERIOD, "control", FAILURE).or_on(&self.poke);
+        background.repeat(job, || self.run_once()).await;
     }
 
     /// Looks once. While the store does not answer, what was known last holds.
-    pub(crate) async fn look(&self, drain: &CancellationToken) {
-        run_guarded("control", drain, self.run_once()).await;
+    pub(crate) async fn look(&self) {
+        if let Some(Err(error)) = guarded("control", self.run_once()).await {
+            tracing::warn!(%error, "{FAILURE}");
+        }
     }
 
     async fn run_once(&self) -> Result<(), StoreError> {

@@ -8,11 +8,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::clocks::{Clocks, Looked};
-use crate::background::guarded;
+use crate::background::{Background, BackgroundJob};
 use crate::clock;
 use crate::domain::id::TaskId;
 use crate::domain::replica::ReplicaRecord;
@@ -70,20 +70,11 @@ impl Rescuer {
     }
 
     /// Watches until the drain begins.
-    pub(crate) async fn run(mut self, drain: CancellationToken) {
-        loop {
-            tokio::select! {
-                biased;
-                () = drain.cancelled() => return,
-                () = tokio::time::sleep(self.period) => {}
-            }
-            tokio::select! {
-                () = drain.cancelled() => return,
-                outcome = guarded("rescue", self.run_once(clock::now())) => if let Some(Err(error)) = outcome {
-                    tracing::warn!(%error, "the heartbeats of the other replicas could not be read; trying again");
-                },
-            }
-        }
+    pub(crate) async fn run(self, background: Background) {
+        const FAILURE: &str = "the heartbeats of the other replicas could not be read; trying again";
+        let job = BackgroundJob::every(self.period, "rescue", FAILURE);
+        let rescuer = Mutex::new(self);
+        background.repeat(job, || async { rescuer.lock().await.run_once(clock::now()).await }).await;
     }
 
     /// One look at the other replicas, and what follows from it.

@@ -8,11 +8,9 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::agent::Agent;
-use crate::background;
+use crate::background::{Background, BackgroundJob};
 use crate::clock;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::task::TaskStatus;
@@ -26,11 +24,9 @@ mod prune_run;
 pub(super) mod unique_keys;
 
 const DAY_MS: i64 = 86_400_000;
-/// Time between two looks whether a run is due.
-const LOOK: Duration = Duration::from_secs(2);
 /// The first run of retention comes this long after the start at the latest, so that a process which never runs for
 /// long gets to it too.
-const FIRST_ROUND: Duration = Duration::from_mins(2);
+const FIRST_RUN: Duration = Duration::from_mins(2);
 
 /// Section `[retention]` of the configuration. Ages in days; 0 keeps for ever, or as long as the task.
 #[derive(Clone, Debug, Deserialize)]
@@ -127,23 +123,13 @@ pub(crate) struct Pruner {
 
 impl Pruner {
     /// Prunes whenever a run is due, until the drain begins.
-    pub(crate) async fn run(self, drain: CancellationToken) {
+    pub(crate) async fn run(self, background: Background) {
         let every = Duration::from_secs(self.keep.every_s);
         if every.is_zero() {
             return;
         }
-        let mut next = Instant::now() + every.min(FIRST_ROUND);
-        loop {
-            tokio::select! {
-                biased;
-                () = drain.cancelled() => return,
-                () = tokio::time::sleep(LOOK) => {}
-            }
-            if Instant::now() >= next {
-                next = Instant::now() + every;
-                background::run_guarded("retention", &drain, self.take_turn()).await;
-            }
-        }
+        let job = BackgroundJob::every(every, "retention", "retention failed; its next run tries again");
+        background.repeat(job.first_after(every.min(FIRST_RUN)), || self.take_turn()).await;
     }
 
     /// One run, if this replica is the one to make it: the first by name of those that stay. The others remove the folders

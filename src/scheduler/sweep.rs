@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::RunnerError;
 use super::admission::Admission;
-use crate::background::run_guarded;
+use crate::background::{Background, BackgroundJob};
 use crate::clock;
 use crate::domain::task::TaskStatus;
 use crate::domain::time::Timestamp;
@@ -108,17 +108,13 @@ pub(crate) struct Sweep {
 
 impl Sweep {
     /// Sweeps whenever a sweep is wanted, until the drain begins.
-    pub(crate) async fn run(self, drain: CancellationToken) {
-        loop {
-            tokio::select! {
-                biased;
-                () = drain.cancelled() => return,
-                () = self.queue.signals().sweep.notified() => {}
-            }
-            self.busy.store(true, Ordering::Release);
-            run_guarded("sweep", &drain, self.run_once(clock::now())).await;
-            self.busy.store(false, Ordering::Release);
-        }
+    pub(crate) async fn run(self, background: Background) {
+        let job = BackgroundJob::on(&self.queue.signals().sweep, "sweep", "the sweep failed; the next one tries again");
+        let work = || async {
+            let _busy = Busy::new(&self.busy);
+            self.run_once(clock::now()).await
+        };
+        background.repeat(job, work).await;
     }
 
     /// Admits what other clients wrote, wakes dispatch and the check of dependencies, and reads off the queue.
@@ -142,6 +138,22 @@ impl Sweep {
         metrics::OLDEST_DUE_SECONDS.set_f64(Duration::from_millis(age_ms).as_secs_f64(), []);
         metrics::DEAD_LETTERS.set(self.queue.store().dead_letter_count().await?, []);
         Ok(())
+    }
+}
+
+/// Says that a sweep is at work, until it is dropped: also when the sweep panics.
+struct Busy<'a>(&'a AtomicBool);
+
+impl<'a> Busy<'a> {
+    fn new(busy: &'a AtomicBool) -> Self {
+        busy.store(true, Ordering::Release);
+        Self(busy)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 

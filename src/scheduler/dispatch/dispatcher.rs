@@ -19,7 +19,7 @@ use super::fairness::{self, KeyedSearchBackoff, applies, take_turns};
 use super::limits::{Enforcer, keys_filling_window};
 use super::models::Probes;
 use super::scan::Scan;
-use crate::background::guarded;
+use crate::background::{guarded, sleep_or_forever};
 use crate::clock;
 use crate::domain::agent::AgentLoad;
 use crate::domain::event::{Event, EventKind};
@@ -429,11 +429,4 @@ fn picked(due: &[DueTask], picks: &[(usize, usize)]) -> HashMap<String, u32> {
 
 fn in_a_moment() -> Timestamp {
     clock::now().plus_millis(OUTRUN_PAUSE_MS)
-}
-
-async fn sleep_or_forever(wait: Option<Duration>) {
-    match wait {
-        Some(wait) => tokio::time::sleep(wait).await,
-        None => std::future::pending().await,
-    }
 }

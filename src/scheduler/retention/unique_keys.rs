@@ -1,25 +1,22 @@
-//! Housekeeping of unique keys: those whose task has been pruned go, now and then.
+//! Removes the unique keys whose task has been pruned.
 
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
-use crate::background::run_guarded;
+use crate::background::{Background, BackgroundJob};
 use crate::clock;
 use crate::queue::Queue;
+use crate::store::StoreError;
 
-/// Time between two rounds. Several replicas may do the same; nothing depends on when.
+/// Time between two runs. Several replicas may do the same; nothing depends on when.
 const PERIOD: Duration = Duration::from_hours(1);
 
 /// Prunes keys every hour, until the drain begins.
-pub(in crate::scheduler) async fn prune(queue: Queue, drain: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = drain.cancelled() => return,
-            () = tokio::time::sleep(PERIOD) => {}
-        }
-        if let Some(pruned) = run_guarded("keys", &drain, queue.store().prune_keys(clock::now())).await {
-            tracing::debug!(pruned, "unique keys without a task went");
-        }
-    }
+pub(in crate::scheduler) async fn prune(queue: Queue, background: Background) {
+    let job = BackgroundJob::every(PERIOD, "keys", "the unique keys could not be pruned; trying again in an hour");
+    let work = || async {
+        let pruned = queue.store().prune_keys(clock::now()).await?;
+        tracing::debug!(pruned, "unique keys without a task went");
+        Ok::<_, StoreError>(())
+    };
+    background.repeat(job, work).await;
 }

@@ -43,6 +43,8 @@ async fn points_of_any_client_are_carried_out_and_keep_what_is_theirs() {
     let world = World::new(&[("SCHEDULER__SWEEP", EVERY_SECOND)]).await;
     let foreigner = Foreigner::of(&world);
     let runner = world.runner("r1").await;
+    // Those at the start find nothing yet: a later sweep has to.
+    runner.has_run("sweep").await;
     foreigner.insert(1, json!({"goal": "factorial of 10", "plan": plan()})).await;
     foreigner
         .insert(
