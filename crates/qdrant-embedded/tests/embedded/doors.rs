@@ -152,6 +152,32 @@ async fn what_is_too_much_for_one_request_is_refused() {
 }
 
 #[tokio::test]
+async fn an_ordered_scroll_answers_so_many_points_and_refuses_to_leave_some_out() {
+    let client = client();
+    let name = numbered_collection(&client, 60_000).await;
+    let more = (60_001..=100_002).map(|id| point(id, json!({"n": id, "even": id % 2 == 0, "last": id > 99_999})));
+    insert(&client, &name, more.collect()).await;
+    let ordered = |limit: u32| ScrollPointsBuilder::new(&name).order_by(OrderByBuilder::new("n")).limit(limit);
+    let numbers = |answer: qdrant_client::qdrant::ScrollResponse| {
+        let ids = answer.result.into_iter().filter_map(|point| point.id?.point_id_options);
+        ids.map(|id| format!("{id:?}")).collect::<Vec<_>>()
+    };
+    let first = client.scroll(ordered(100).with_payload(false)).await.unwrap();
+    assert_eq!(numbers(first).last().map(String::as_str), Some("Num(100)"));
+    assert_eq!(client.scroll(ordered(100_000).with_payload(false)).await.unwrap().result.len(), 100_000);
+    for limit in [100_001, 100_002, u32::MAX] {
+        refused("an answer", client.scroll(ordered(limit)).await, "which is 100000");
+    }
+    // What matches counts, and not what there is.
+    let last = || Filter::must([Condition::matches("last", true)]);
+    let answer = client.scroll(ordered(u32::MAX).filter(last())).await.unwrap();
+    assert_eq!(numbers(answer), ["Num(100000)", "Num(100001)", "Num(100002)"]);
+    let rest = OrderByBuilder::new("n").start_from(qdrant_client::qdrant::start_from::Value::Integer(100_000));
+    let rest = ScrollPointsBuilder::new(&name).order_by(rest).limit(100_000);
+    assert_eq!(client.scroll(rest).await.unwrap().result.len(), 3);
+}
+
+#[tokio::test]
 async fn names_of_collections_lead_nowhere_else() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&settings_in(&folder.path().join("data"))).await.unwrap();

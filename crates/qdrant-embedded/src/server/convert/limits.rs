@@ -68,6 +68,17 @@ pub(crate) fn check_results(limit: usize, available: usize) -> Converted<()> {
     Ok(())
 }
 
+/// Refuses an ordered answer of so many points.
+pub(crate) fn check_ordered(found: usize) -> Converted<()> {
+    if found > RESULTS {
+        return Err(Fault::bad(format!(
+            "limit asks for more points than one ordered answer may have, which is {RESULTS}: set limit to {RESULTS} or less, and \
+             read on with the last value as order_by.start_from"
+        )));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::server::convert::filter::filter_opt;
-use crate::server::convert::limits::{RESULTS, check_results};
+use crate::server::convert::limits::{RESULTS, check_ordered};
 use crate::server::convert::select::{order_by_in, payload_selector, positive, record_out, vector_selector};
 use crate::server::convert::value::{id_in, id_out, ids_in, path_in};
 use crate::server::error::Fault;
@@ -52,12 +52,9 @@ pub(crate) async fn scroll(registry: &Registry, request: proto::ScrollPoints) ->
             return shard.scroll(scroll).map(Ok);
         }
         // An ordered answer points to no next page, so a shorter one would look complete.
-        let room = room(shard);
-        if let Err(fault) = check_results(limit, room) {
-            return Ok(Err(fault));
-        }
-        scroll.limit = Some(limit.min(room));
-        shard.scroll(scroll).map(Ok)
+        scroll.limit = Some(limit.min(RESULTS + 1));
+        let (records, next) = shard.scroll(scroll)?;
+        Ok(check_ordered(records.len()).map(|()| (records, next)))
     });
     let (records, next) = page.await??;
     Ok(proto::ScrollResponse {
