@@ -1,18 +1,25 @@
-//! What stands before every service: the caller's key is checked before any of the body is read, and the connection is
-//! known to have a request under way.
+//! What stands before every service: the caller's key is checked before any of the body is read, and the connection counts
+//! as busy until the answer is sent.
 
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use futures_util::future::{BoxFuture, FutureExt as _};
+use http_body::Frame;
+use tonic::Status;
 use tonic::body::Body;
+use tonic::codegen::Bytes;
 use tonic::codegen::http::{Request, Response};
 use tower::{Layer, Service};
 
 use super::auth::{Caller, KeyCheck};
-use crate::connections::SeatHandle;
+use crate::connections::{self, SeatHandle};
 
 /// The method that tells nothing but the version, and that clients call without a key.
 const OPEN: &str = "/qdrant.Qdrant/HealthCheck";
+/// Bytes of an answer that are handed over to the connection at once. The connection takes the next piece when the client has
+/// room for it.
+const PIECE: usize = 64 << 10;
 
 /// Puts a [`Door`] before a service.
 #[derive(Clone)]
@@ -58,10 +65,42 @@ where
         };
         let answer = self.inner.call(request);
         async move {
-            let answer = answer.await;
-            drop(under_way);
-            answer
+            let answer = answer.await?;
+            let Some(request) = under_way else { return Ok(answer) };
+            Ok(answer.map(|body| Body::new(Answer { body, rest: Bytes::new(), _request: request })))
         }
         .boxed()
+    }
+}
+
+/// The body of an answer, whose request is under way until the body is sent or given up.
+struct Answer {
+    body: Body,
+    /// What is left of the frame that `body` gave last.
+    rest: Bytes,
+    _request: connections::Request,
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.get_mut();
+        if this.rest.is_empty() {
+            match ready!(Pin::new(&mut this.body).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => this.rest = data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                ended => return Poll::Ready(ended),
+            }
+        }
+        let piece = this.rest.split_to(PIECE.min(this.rest.len()));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 }

@@ -18,10 +18,11 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tonic::Code;
 
 use crate::support::settings_in;
-use crate::support::{client, code, count, insert, numbered_collection, plain_collection, point};
+use crate::support::{client, client_of, code, count, insert, numbered_collection, plain_collection, point};
 
 /// How long a request of others may take while strangers do what they can.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -272,6 +273,52 @@ async fn clients_that_ask_and_stay_give_way_to_new_ones_and_never_to_themselves(
     for client in &clients {
         answers(client, &name).await;
     }
+    server.shutdown().await.unwrap();
+}
+
+/// A URL for one client of `server`, to which no more than `bytes` of the answers pass before `opened`. Also tells when these have
+/// passed.
+async fn narrow(server: &Server, bytes: u64, opened: oneshot::Receiver<()>) -> (String, oneshot::Receiver<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut server = TcpStream::connect(server.address()).await.unwrap();
+    let (full, is_full) = oneshot::channel();
+    tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let (mut requests, mut to_client) = client.split();
+        let (mut answers, mut to_server) = server.split();
+        let sending = async {
+            tokio::io::copy(&mut (&mut answers).take(bytes), &mut to_client).await?;
+            full.send(()).expect("the test waits");
+            drop(opened.await);
+            tokio::io::copy(&mut answers, &mut to_client).await
+        };
+        // Either ends with the connection.
+        drop(tokio::try_join!(tokio::io::copy(&mut requests, &mut to_server), sending));
+    });
+    (url, is_full)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_being_sent_keeps_its_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, own, name) = small_server(folder.path(), "").await;
+    insert(&own, &name, vec![point(2, json!({"text": "x".repeat(16 << 20)}))]).await;
+    let (open, opened) = oneshot::channel();
+    let (url, is_full) = narrow(&server, 200_000, opened).await;
+    let reading = {
+        let (client, name) = (client_of(&url), name.clone());
+        tokio::spawn(async move { client.scroll(ScrollPointsBuilder::new(name).with_payload(true)).await })
+    };
+    is_full.await.expect("the answer is being sent");
+    let mut clients = Vec::new();
+    for _ in 0..30 {
+        let client = with_key(&server, "");
+        assert_eq!(count(&client, &name, None).await, 2);
+        clients.push(client);
+    }
+    open.send(()).expect("the reader waits");
+    assert_eq!(reading.await.unwrap().expect("the whole answer").result.len(), 2);
     server.shutdown().await.unwrap();
 }
 
