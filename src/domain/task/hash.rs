@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::Task;
+use super::{Task, TaskSpec};
 use crate::domain::approval::{Approval, ApprovalOutcome, ApprovalPolicy, Subject, canonical, hash};
 use crate::domain::time::Timestamp;
 
@@ -19,22 +19,46 @@ impl Approval {
 /// part of it, so that a copy of the task needs its own approval. The due time and the number of attempts are not.
 #[must_use]
 pub fn question_hash(task: &Task) -> String {
-    let plan = serde_json::to_value(&task.spec.plan).unwrap_or(Value::Null);
+    // A new field joins one of two groups: those that decide what runs, or those that decide when, how often and where the
+    // task is listed.
+    let TaskSpec {
+        goal,
+        agent,
+        capabilities,
+        depends_on,
+        on_dependency_failure,
+        parent,
+        lineage,
+        schedule_id,
+        timeout_s,
+        plan,
+        context,
+        user,
+        run_at: _,
+        priority: _,
+        unique_key: _,
+        unique_for: _,
+        concurrency_key: _,
+        max_attempts: _,
+        tags: _,
+        approval: _,
+    } = &task.spec;
+    let plan = serde_json::to_value(plan).unwrap_or(Value::Null);
     let rights = serde_json::json!({
-        "agent": task.spec.agent,
-        "capabilities": task.spec.capabilities,
-        "depends_on": task.spec.depends_on,
-        "on_dependency_failure": task.spec.on_dependency_failure,
-        "handover": task.spec.lineage.handover,
-        "parent": task.spec.parent,
-        "rights": task.spec.lineage.rights,
-        "root": task.spec.lineage.root,
-        "schedule_id": task.spec.schedule_id,
-        "timeout_s": task.spec.timeout_s,
-        "user": task.spec.user,
+        "agent": agent,
+        "capabilities": capabilities,
+        "depends_on": depends_on,
+        "on_dependency_failure": on_dependency_failure,
+        "handover": lineage.handover,
+        "parent": parent,
+        "rights": lineage.rights,
+        "root": lineage.root,
+        "schedule_id": schedule_id,
+        "timeout_s": timeout_s,
+        "user": user,
     });
-    let (context, rights) = (canonical(&Value::Object(task.spec.context.clone())), canonical(&rights));
-    hash(&["run", &task.id.to_string(), &task.spec.goal, &canonical(&plan), &context, &rights])
+    let (context, rights) = (canonical(&Value::Object(context.clone())), canonical(&rights));
+    hash(&["run", &task.id.to_string(), goal, &canonical(&plan), &context, &rights])
 }
 
 /// Binds the open approval of running `task` to the task as it is now, because another client may have changed the
