@@ -185,7 +185,7 @@ mod tests {
             assert_ne!(runs.get(), 2, "a fault of the job");
             if runs.get() == 1 { Err("no") } else { Ok(()) }
         };
-        assert!(timeout(PERIOD * 4, background.repeat(job(), work)).await.is_err());
+        assert!(timeout(PERIOD * 7 / 2, background.repeat(job(), work)).await.is_err());
         assert_eq!(runs.get(), 3);
     }
 

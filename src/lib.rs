@@ -2,7 +2,7 @@
 //!
 //! The path of one task through the crate:
 //!
-//! 1. it is inserted as a Qdrant point, through [`api`] and [`queue`], or by any Qdrant client;
+//! 1. it is inserted as a Qdrant point, through [`api`] and [`queue`], by any Qdrant client, or by [`schedules`] when it recurs;
 //! 2. [`scheduler`] admits it, finds it due, and claims it for the least loaded capable agent;
 //! 3. [`worker`] runs it under its time limit and its claim, and reports its outcome;
 //! 4. [`agent`] plans it with [`llm`], runs the steps with [`tools`] and answers;

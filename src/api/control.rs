@@ -36,7 +36,7 @@ pub(super) async fn pause(
     extract::Json(target): extract::Json<Target>,
 ) -> Result<Json<Paused>, Problem> {
     if let Some(agent) = &target.agent {
-        must_be_known(&parts, agent).await?;
+        parts.queue.known_agents(&parts.agents).await?.check(agent)?;
     }
     let now = clock::now();
     let given = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
@@ -82,19 +82,6 @@ async fn listing(parts: &Parts) -> Result<Listing<PauseView>, Problem> {
     Ok(Listing::whole(pauses))
 }
 
-/// Refuses an agent that no replica has: a pause under a mistyped name would hold nothing, unnoticed.
-async fn must_be_known(parts: &Parts, agent: &str) -> Result<(), Problem> {
-    let mut known: Vec<String> = parts.agents.iter().map(|profile| profile.name.clone()).collect();
-    let replicas = parts.store.replicas().await?;
-    known.extend(replicas.into_iter().flat_map(|replica| replica.agents).map(|agent| agent.name));
-    known.sort();
-    known.dedup();
-    if known.iter().any(|name| name == agent) {
-        return Ok(());
-    }
-    Err(Problem::unprocessable(format!("unknown agent {agent:?}; known are {}", known.join(", "))))
-}
-
 fn about(event: Event, pause: &Pause) -> Event {
     match &pause.agent {
         Some(agent) => event.agent(agent),
@@ -109,7 +96,7 @@ pub(super) struct Pruning {
     dry_run: bool,
 }
 
-/// What a round of retention removed.
+/// What a run of retention removed.
 #[derive(Debug, Serialize)]
 pub(super) struct PruneOutcome {
     dry_run: bool,

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::InvalidTaskId;
-use crate::queue::{ChangeError, SubmitError};
+use crate::queue::{ChangeError, SubmitError, UnknownAgent};
 use crate::schedules::service::ScheduleError;
 use crate::store::StoreError;
 
@@ -123,6 +123,12 @@ impl From<ChangeError> for Problem {
             | ChangeError::Unreadable { .. }
             | ChangeError::Ended { .. } => Self::conflict(error.to_string()),
         }
+    }
+}
+
+impl From<UnknownAgent> for Problem {
+    fn from(error: UnknownAgent) -> Self {
+        Self::unprocessable(error.to_string())
     }
 }
 

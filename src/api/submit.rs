@@ -23,7 +23,7 @@ use crate::domain::task::{
 use crate::domain::time::Timestamp;
 use crate::domain::tree::Lineage;
 use crate::domain::unique::UniqueFor;
-use crate::queue::Ids;
+use crate::queue::{Ids, KnownAgents};
 
 /// Tasks of one request.
 const MAX_TASKS: usize = 10_000;
@@ -285,8 +285,8 @@ struct Checks<'a> {
     parts: &'a Parts,
     /// Other tasks that are there, or will be, and whose they are.
     known: HashMap<TaskId, Option<String>>,
-    /// Names of all agents of all replicas, once asked for.
-    elsewhere: Option<Vec<String>>,
+    /// The agents of all replicas, once a task names one that this replica does not have.
+    elsewhere: Option<KnownAgents>,
 }
 
 impl<'a> Checks<'a> {
@@ -347,20 +347,11 @@ impl<'a> Checks<'a> {
         if self.parts.agents.iter().any(|profile| profile.name == agent) {
             return Ok(None);
         }
-        let known = if let Some(known) = &self.elsewhere {
-            known
-        } else {
-            let replicas = self.parts.store.replicas().await?;
-            let mut names: Vec<String> = self.parts.agents.iter().map(|profile| profile.name.clone()).collect();
-            names.extend(replicas.into_iter().flat_map(|replica| replica.agents).map(|agent| agent.name));
-            names.sort();
-            names.dedup();
-            self.elsewhere.insert(names)
+        let known = match &self.elsewhere {
+            Some(known) => known,
+            None => self.elsewhere.insert(self.parts.queue.known_agents(&self.parts.agents).await?),
         };
-        if known.iter().any(|name| name == agent) {
-            return Ok(None);
-        }
-        Ok(Some(format!("unknown agent {agent:?}; known are {}", known.join(", "))))
+        Ok(known.check(agent).err().map(|error| error.to_string()))
     }
 
     /// Tools that the task's plan may name; those of all agents when it names none, and `None` when its agent lives

@@ -20,6 +20,7 @@ use crate::domain::time::Timestamp;
 use crate::store::{Inserted, Store};
 
 mod admit;
+mod agents;
 mod bulk;
 mod change;
 mod children;
@@ -32,6 +33,7 @@ mod rescue;
 mod signals;
 mod submit;
 
+pub use agents::{KnownAgents, UnknownAgent};
 pub use bulk::{BulkChange, BulkReport, BulkRequest, Refusal, Targets};
 pub use change::{Actor, ChangeError, Person};
 pub use children::{ChildError, TreeSlots};

@@ -29,11 +29,11 @@ pub(super) enum Ending {
     /// The agent came to an end.
     Answered(Outcome),
     /// It failed outside the agent's own account: time limit, panic, unreadable checkpoint.
-    Broke(Failure),
+    Failed(Failure),
     /// Somebody asked to stop the task.
     Cancelled,
     /// The replica shuts down, or no longer counts as alive.
-    Cut,
+    HandedBack,
     /// It never began: a person must agree to the task as it is now.
     Unapproved,
 }
@@ -68,9 +68,9 @@ impl ReplicaContext {
         self.queue.signals().freed();
         let memory = if let Ending::Answered(outcome) = &mut ending { outcome.memory.take() } else { None };
         let outcome = self.report(task, &profile, recorder, ending).await;
-        metrics::RUN_SECONDS.record(started.elapsed(), [&profile.name, outcome]);
+        metrics::RUN_SECONDS.record(started.elapsed(), [&profile.name, outcome.as_str()]);
         // Only what counts is remembered.
-        memory.filter(|_| matches!(outcome, "completed" | "failed"))
+        memory.filter(|_| outcome.is_final())
     }
 
     async fn remember(&self, memory: &Memory, recorder: &RunRecorder) {
@@ -91,7 +91,7 @@ impl ReplicaContext {
             return Ending::Cancelled;
         }
         if self.cut.is_cancelled() || !self.lease.is_certain() {
-            return Ending::Cut;
+            return Ending::HandedBack;
         }
         // Another client may have changed the task since it was approved: what counts is what would run now.
         if is_unapproved(task) {
@@ -104,14 +104,14 @@ impl ReplicaContext {
             biased;
             ended = tokio::time::timeout(limit, run) => match ended {
                 Ok(Ok(ending)) => ending,
-                Ok(Err(panic)) => Ending::Broke(panicked(panic.as_ref())),
-                Err(_) => Ending::Broke(Failure::timeout(format!(
+                Ok(Err(panic)) => Ending::Failed(panicked(panic.as_ref())),
+                Err(_) => Ending::Failed(Failure::timeout(format!(
                     "the attempt did not end within its time limit of {} s: raise timeout_s, or split the task", limit.as_secs()
                 ))),
             },
             () = stop.cancelled() => Ending::Cancelled,
-            () = self.cut.cancelled() => Ending::Cut,
-            () = self.lease.lost() => Ending::Cut,
+            () = self.cut.cancelled() => Ending::HandedBack,
+            () = self.lease.lost() => Ending::HandedBack,
         }
     }
 
@@ -132,7 +132,7 @@ impl ReplicaContext {
                 // Starting over would repeat steps that have been done.
                 Err(error) => {
                     let message = format!("its checkpoint cannot be read, so it cannot go on safely: {error}");
-                    return Ending::Broke(Failure::permanent(message));
+                    return Ending::Failed(Failure::permanent(message));
                 }
             }
         };

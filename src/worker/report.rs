@@ -22,38 +22,72 @@ use crate::domain::time::Timestamp;
 use crate::queue::Actor;
 use crate::store::TransitionError;
 
+/// What became of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RunOutcome {
+    Completed,
+    Failed,
+    Retried,
+    Postponed,
+    Released,
+    Cancelled,
+    AwaitsApproval,
+    /// The end was not recorded: another replica has the task, or the store did not take it.
+    Lost,
+}
+
+impl RunOutcome {
+    /// The word for it in metrics.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Retried => "retried",
+            Self::Postponed => "postponed",
+            Self::Released => "released",
+            Self::Cancelled => "cancelled",
+            Self::AwaitsApproval => "asking",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// Whether the task has ended with it for good or ill, so that its run is remembered.
+    pub(super) const fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed)
+    }
+}
+
 /// What to write about a run that ended.
 struct Decision {
     event: TaskEvent,
     status: AttemptStatus,
     spent: Option<Spent>,
     checkpoint: Option<Checkpoint>,
-    /// The word for it in metrics.
-    outcome: &'static str,
+    outcome: RunOutcome,
 }
 
 /// Decides what becomes of `task` after its run ended.
 fn decide(ending: Ending, task: &Task, retry: &RetryPolicy, approvals: &ApprovalPolicy, now: Timestamp) -> Decision {
     let stopped = |event, status, outcome| Decision { event, status, spent: None, checkpoint: None, outcome };
     match ending {
-        Ending::Cancelled => stopped(TaskEvent::Cancelled, AttemptStatus::Cancelled, "cancelled"),
-        Ending::Cut => stopped(TaskEvent::Released, AttemptStatus::Released, "released"),
+        Ending::Cancelled => stopped(TaskEvent::Cancelled, AttemptStatus::Cancelled, RunOutcome::Cancelled),
+        Ending::HandedBack => stopped(TaskEvent::Released, AttemptStatus::Released, RunOutcome::Released),
         Ending::Unapproved => {
             let event = TaskEvent::ApprovalNeeded(vec![Approval::of_task(task, approvals, now)]);
-            stopped(event, AttemptStatus::AwaitingApproval, "asking")
+            stopped(event, AttemptStatus::AwaitingApproval, RunOutcome::AwaitsApproval)
         }
-        Ending::Broke(failure) => {
+        Ending::Failed(failure) => {
             let (event, outcome) = judge(failure, task, retry, now);
             stopped(event, AttemptStatus::Failed, outcome)
         }
         Ending::Answered(Outcome { approvals_requested, spent, checkpoint, .. }) if !approvals_requested.is_empty() => {
             let questions = approvals_requested.iter().map(|call| Approval::of_call(call, approvals, now)).collect();
             let (event, status) = (TaskEvent::ApprovalNeeded(questions), AttemptStatus::AwaitingApproval);
-            Decision { event, status, spent: Some(spent), checkpoint, outcome: "asking" }
+            Decision { event, status, spent: Some(spent), checkpoint, outcome: RunOutcome::AwaitsApproval }
         }
         Ending::Answered(Outcome { result, spent, checkpoint, .. }) => {
             let (event, status, outcome) = match result {
-                Ok(result) => (TaskEvent::Completed(result), AttemptStatus::Completed, "completed"),
+                Ok(result) => (TaskEvent::Completed(result), AttemptStatus::Completed, RunOutcome::Completed),
                 Err(failure) => {
                     let (event, outcome) = judge(failure, task, retry, now);
                     (event, AttemptStatus::Failed, outcome)
@@ -64,13 +98,13 @@ fn decide(ending: Ending, task: &Task, retry: &RetryPolicy, approvals: &Approval
     }
 }
 
-fn judge(failure: Failure, task: &Task, retry: &RetryPolicy, now: Timestamp) -> (TaskEvent, &'static str) {
+fn judge(failure: Failure, task: &Task, retry: &RetryPolicy, now: Timestamp) -> (TaskEvent, RunOutcome) {
     match retry.judge(&failure, task.state.attempt.saturating_add(1), task.spec.max_attempts) {
         RetryDecision::RetryIn(ms) => {
             let at = now.plus_millis(i64::try_from(ms).unwrap_or(i64::MAX));
-            (TaskEvent::RetryAt(at, failure), "retried")
+            (TaskEvent::RetryAt(at, failure), RunOutcome::Retried)
         }
-        RetryDecision::GiveUp => (TaskEvent::Failed(failure), "failed"),
+        RetryDecision::GiveUp => (TaskEvent::Failed(failure), RunOutcome::Failed),
     }
 }
 
@@ -78,8 +112,8 @@ impl Decision {
     /// Of a run that ended for want of its model.
     fn put_off(event: TaskEvent, spent: Spent, checkpoint: Option<Checkpoint>) -> Self {
         let (status, outcome) = match event {
-            TaskEvent::Failed(_) => (AttemptStatus::Failed, "failed"),
-            _ => (AttemptStatus::Postponed, "postponed"),
+            TaskEvent::Failed(_) => (AttemptStatus::Failed, RunOutcome::Failed),
+            _ => (AttemptStatus::Postponed, RunOutcome::Postponed),
         };
         Self { event, status, spent: Some(spent), checkpoint, outcome }
     }
@@ -109,14 +143,14 @@ impl Decision {
 }
 
 impl ReplicaContext {
-    /// Records the end of a run, and gives back the word for it in metrics.
+    /// Records the end of a run, and gives back what became of it.
     pub(super) async fn report(
         &self,
         task: &Task,
         profile: &AgentProfile,
         recorder: &RunRecorder,
         ending: Ending,
-    ) -> &'static str {
+    ) -> RunOutcome {
         let (agent, now) = (profile.name.as_str(), clock::now());
         let decision = match ending {
             Ending::Answered(Outcome { result: Err(failure), spent, checkpoint, approvals_requested, .. })
@@ -133,12 +167,12 @@ impl ReplicaContext {
             () = self.abandon.cancelled() => {
                 tracing::error!(task = %task.id, "the outcome of the task could not be stored before the exit: another replica rescues the task");
                 self.unsettled.store(true, Ordering::Release);
-                "lost"
+                RunOutcome::Lost
             }
         }
     }
 
-    async fn settle(&self, task: &Task, agent: &str, recorder: &RunRecorder, mut decision: Decision) -> &'static str {
+    async fn settle(&self, task: &Task, agent: &str, recorder: &RunRecorder, mut decision: Decision) -> RunOutcome {
         // A run that found its model away and did nothing leaves no record: there may be thousands of them in a night. One that
         // was not allowed to begin leaves none either.
         let is_untouched = decision.checkpoint.is_none() && !recorder.is_recorded();
@@ -168,7 +202,7 @@ impl ReplicaContext {
                     status: AttemptStatus::Failed,
                     spent: None,
                     checkpoint: None,
-                    outcome: "failed",
+                    outcome: RunOutcome::Failed,
                 };
                 Box::pin(self.settle(task, agent, recorder, instead)).await
             }
@@ -185,11 +219,11 @@ impl ReplicaContext {
             Err(TransitionError::Store(error)) => {
                 tracing::error!(task = %task.id, %error, "the end of a run was refused by the store");
                 self.unsettled.store(true, Ordering::Release);
-                "lost"
+                RunOutcome::Lost
             }
             Err(error) => {
                 self.lost(task, agent, recorder, letter, &error).await;
-                "lost"
+                RunOutcome::Lost
             }
         }
     }
@@ -299,20 +333,20 @@ mod tests {
     #[test]
     fn a_failure_that_cannot_pass_ends_the_task_at_once() {
         let mut decision = judged(failed(Failure::invalid("no such tool")), 0);
-        assert_eq!((decision.outcome, decision.status), ("failed", AttemptStatus::Failed));
+        assert_eq!((decision.outcome, decision.status), (RunOutcome::Failed, AttemptStatus::Failed));
         assert_eq!(decision.end().failure, Some(Failure::invalid("no such tool")));
     }
 
     #[test]
     fn being_cut_off_is_no_failure() {
-        assert_eq!(judged(Ending::Cut, 2).event, TaskEvent::Released);
+        assert_eq!(judged(Ending::HandedBack, 2).event, TaskEvent::Released);
         assert_eq!(judged(Ending::Cancelled, 2).event, TaskEvent::Cancelled);
-        assert!(judged(Ending::Cut, 2).end().failure.is_none());
+        assert!(judged(Ending::HandedBack, 2).end().failure.is_none());
     }
 
     #[test]
     fn a_time_limit_counts_as_a_failed_attempt() {
-        let decision = judged(Ending::Broke(Failure::timeout("too slow")), 0);
+        let decision = judged(Ending::Failed(Failure::timeout("too slow")), 0);
         assert!(matches!(decision.event, TaskEvent::RetryAt(..)));
     }
 }

@@ -74,7 +74,7 @@ struct Hold {
 
 /// What an insert with a key comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum KeyPlacement {
+enum Placement {
     /// Another task keeps it out.
     Taken(TaskId),
     /// It is to be written at this id.
@@ -101,25 +101,25 @@ struct Holder {
 }
 
 enum Verdict {
-    Settled(KeyPlacement),
+    Settled(Placement),
     Propose,
 }
 
 fn judge(hold: &Hold, holder: Option<&Holder>, wanted: UniqueFor, now: Timestamp) -> Verdict {
     if hold.kept_until.is_some_and(|until| until > now) {
-        return Verdict::Settled(KeyPlacement::Taken(hold.holder));
+        return Verdict::Settled(Placement::Taken(hold.holder));
     }
     match holder {
         Some(holder) if wanted.holds(holder.status, holder.created_at.unwrap_or(hold.since), now) => {
-            Verdict::Settled(KeyPlacement::Taken(hold.holder))
+            Verdict::Settled(Placement::Taken(hold.holder))
         }
-        None if now.millis_since(hold.since) < ABANDONED_MS => Verdict::Settled(KeyPlacement::Write(hold.holder)),
+        None if now.millis_since(hold.since) < ABANDONED_MS => Verdict::Settled(Placement::Write(hold.holder)),
         _ => Verdict::Propose,
     }
 }
 
 /// Where the tasks of one insert go.
-pub(super) struct KeyPlacements {
+pub(super) struct Placements {
     /// For each task, in order: its id, and whether it is to be written.
     pub(in crate::store) ids: Vec<(TaskId, bool)>,
     /// Ids that the caller chose and that became others, because a key led elsewhere.
@@ -128,7 +128,7 @@ pub(super) struct KeyPlacements {
 
 impl Store {
     /// Finds out which of `tasks` are to be written, and at which ids. Asks nothing when none has a key.
-    pub(super) async fn places(&self, tasks: &[Task], now: Timestamp) -> Result<KeyPlacements, StoreError> {
+    pub(super) async fn places(&self, tasks: &[Task], now: Timestamp) -> Result<Placements, StoreError> {
         let mut first_with: HashMap<&str, usize> = HashMap::new();
         for (index, task) in tasks.iter().enumerate() {
             if let Some(key) = &task.spec.unique_key {
@@ -136,21 +136,21 @@ impl Store {
             }
         }
         let mut places =
-            KeyPlacements { ids: tasks.iter().map(|task| (task.id, true)).collect(), renamed: HashMap::new() };
+            Placements { ids: tasks.iter().map(|task| (task.id, true)).collect(), renamed: HashMap::new() };
         if first_with.is_empty() {
             return Ok(places);
         }
         let mut firsts: Vec<usize> = first_with.values().copied().collect();
         firsts.sort_unstable();
-        let mut settled: HashMap<usize, KeyPlacement> = HashMap::new();
+        let mut settled: HashMap<usize, Placement> = HashMap::new();
         for batch in firsts.chunks(BATCH) {
             settled.extend(self.settle(tasks, batch, now).await?);
         }
         for (index, task) in tasks.iter().enumerate() {
             let Some(first) = task.spec.unique_key.as_deref().and_then(|key| first_with.get(key)) else { continue };
             let (id, write) = match settled.get(first) {
-                Some(KeyPlacement::Write(id)) => (*id, index == *first),
-                Some(KeyPlacement::Taken(id)) => (*id, false),
+                Some(Placement::Write(id)) => (*id, index == *first),
+                Some(Placement::Taken(id)) => (*id, false),
                 None => continue,
             };
             places.ids[index] = (id, write);
@@ -173,9 +173,9 @@ impl Store {
         }
         let settled = self.settle(std::slice::from_ref(task), &[0], now).await?;
         Ok(match settled.get(&0) {
-            Some(KeyPlacement::Taken(id) | KeyPlacement::Write(id)) if *id == task.id => KeyOf::Itself,
-            Some(KeyPlacement::Taken(id)) => KeyOf::Other(*id),
-            Some(KeyPlacement::Write(_)) | None => KeyOf::Unsettled,
+            Some(Placement::Taken(id) | Placement::Write(id)) if *id == task.id => KeyOf::Itself,
+            Some(Placement::Taken(id)) => KeyOf::Other(*id),
+            Some(Placement::Write(_)) | None => KeyOf::Unsettled,
         })
     }
 
@@ -184,7 +184,7 @@ impl Store {
         tasks: &[Task],
         batch: &[usize],
         now: Timestamp,
-    ) -> Result<HashMap<usize, KeyPlacement>, StoreError> {
+    ) -> Result<HashMap<usize, Placement>, StoreError> {
         let mut settled = HashMap::new();
         let mut open: Vec<usize> = batch.to_vec();
         for _ in 0..TRIES {
@@ -227,7 +227,7 @@ impl Store {
                 let key = tasks[*index].spec.unique_key.as_deref().unwrap_or_default();
                 match after.get(&point_of(key)) {
                     Some(hold) if hold.version == version => {
-                        settled.insert(*index, KeyPlacement::Write(hold.holder));
+                        settled.insert(*index, Placement::Write(hold.holder));
                         false
                     }
                     _ => true,
@@ -293,7 +293,7 @@ impl Store {
                         let holders = self.holders([hold.holder].into_iter()).await?;
                         let verdict = judge(hold, holders.get(&hold.holder), UniqueFor::Alive, now);
                         // A holder without a task is being written at this moment.
-                        if let Verdict::Settled(KeyPlacement::Taken(holder) | KeyPlacement::Write(holder)) = verdict {
+                        if let Verdict::Settled(Placement::Taken(holder) | Placement::Write(holder)) = verdict {
                             return Err(TransitionError::KeyTaken { id: task.id, key: key.to_owned(), holder });
                         }
                     }
@@ -411,7 +411,7 @@ fn hold(point: &RetrievedPoint) -> Option<(Uuid, Hold)> {
 }
 
 /// What became of a task whose place is known.
-pub(super) fn inserted(places: &KeyPlacements, created: &HashSet<TaskId>) -> Vec<Inserted> {
+pub(super) fn inserted(places: &Placements, created: &HashSet<TaskId>) -> Vec<Inserted> {
     let mut left = created.clone();
     // Of several with one id in one call, the first made it.
     places.ids.iter().map(|(id, write)| Inserted { id: *id, created: *write && left.remove(id) }).collect()
@@ -423,7 +423,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(100_000_000);
 
-    fn judged(age_ms: i64, kept: bool, holder: Option<TaskStatus>) -> Option<KeyPlacement> {
+    fn judged(age_ms: i64, kept: bool, holder: Option<TaskStatus>) -> Option<Placement> {
         let since = NOW.plus_millis(-age_ms);
         let kept_until = kept.then(|| NOW.plus_millis(1));
         let hold = Hold { holder: TaskId::Number(1), version: "v".into(), since, kept_until };
@@ -437,18 +437,14 @@ mod tests {
     #[test]
     fn a_holder_keeps_others_out_until_it_has_ended() {
         let first = TaskId::Number(1);
-        assert_eq!(judged(0, false, Some(TaskStatus::Running)), Some(KeyPlacement::Taken(first)));
+        assert_eq!(judged(0, false, Some(TaskStatus::Running)), Some(Placement::Taken(first)));
         assert_eq!(judged(0, false, Some(TaskStatus::Failed)), None);
-        assert_eq!(
-            judged(0, true, Some(TaskStatus::Failed)),
-            Some(KeyPlacement::Taken(first)),
-            "a requeue is under way"
-        );
+        assert_eq!(judged(0, true, Some(TaskStatus::Failed)), Some(Placement::Taken(first)), "a requeue is under way");
     }
 
     #[test]
     fn a_holder_without_a_task_is_helped_at_first_and_replaced_later() {
-        assert_eq!(judged(3_599_999, false, None), Some(KeyPlacement::Write(TaskId::Number(1))));
+        assert_eq!(judged(3_599_999, false, None), Some(Placement::Write(TaskId::Number(1))));
         assert_eq!(judged(3_600_000, false, None), None);
     }
 }
