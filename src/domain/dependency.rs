@@ -42,6 +42,54 @@ fn shown(ids: &[TaskId]) -> String {
     format!("{} -> … ({} tasks) -> {}", text(head), ids.len() - 1, text(tail))
 }
 
+/// Waiting tasks and their dependencies. Only dependencies between tasks of the same user count: for a task, the tasks of
+/// another user do not exist.
+#[derive(Debug, Default)]
+pub struct WaitGraph {
+    /// A number for each user, so that each task need not hold a copy of the name.
+    users: HashMap<Option<String>, usize>,
+    tasks: HashMap<TaskId, WaitingTask>,
+    dependencies: usize,
+}
+
+#[derive(Debug)]
+struct WaitingTask {
+    user: usize,
+    depends_on: Vec<TaskId>,
+}
+
+impl WaitGraph {
+    /// Adds task `id` of `user`, or replaces it.
+    pub fn add(&mut self, id: TaskId, user: Option<&str>, depends_on: Vec<TaskId>) {
+        let next = self.users.len();
+        let user = *self.users.entry(user.map(str::to_owned)).or_insert(next);
+        self.dependencies += depends_on.len();
+        if let Some(replaced) = self.tasks.insert(id, WaitingTask { user, depends_on }) {
+            self.dependencies -= replaced.depends_on.len();
+        }
+    }
+
+    /// The number of dependencies, also of those that do not count.
+    #[must_use]
+    pub fn dependencies(&self) -> usize {
+        self.dependencies
+    }
+
+    /// Whether `user` has a task in the graph.
+    #[must_use]
+    pub fn has_user(&self, user: Option<&str>) -> bool {
+        self.users.contains_key(&user.map(str::to_owned))
+    }
+
+    /// The dependencies that count: each task of the graph with those tasks of the graph and of its user that it waits for.
+    #[must_use]
+    pub fn edges(&self) -> HashMap<TaskId, Vec<TaskId>> {
+        let counts = |user: usize, id: &TaskId| self.tasks.get(id).is_some_and(|task| task.user == user);
+        let of = |task: &WaitingTask| task.depends_on.iter().copied().filter(|id| counts(task.user, id)).collect();
+        self.tasks.iter().map(|(id, task)| (*id, of(task))).collect()
+    }
+}
+
 /// Finds a cycle in `waits_for`, which maps each task to its dependencies, and names it from a task back to itself. A
 /// task that is no key has no dependencies. The time is proportional to the number of edges.
 ///
@@ -232,6 +280,29 @@ mod tests {
         let wide: HashMap<_, _> =
             (0..1_000).map(|id| (TaskId::Number(id), (1_000..2_000).map(TaskId::Number).collect())).collect();
         assert!(find_cycles(&wide).is_empty());
+    }
+
+    #[test]
+    fn dependencies_on_tasks_of_other_users_do_not_count() {
+        let ids = |ids: &[u64]| ids.iter().copied().map(TaskId::Number).collect::<Vec<_>>();
+        let mut graph = WaitGraph::default();
+        for (id, user, needs) in [
+            (1, Some("alice"), &[2][..]),
+            (2, Some("bob"), &[1, 3]),
+            (3, Some("bob"), &[2, 9]),
+            (4, None, &[5, 1]),
+            (5, None, &[4]),
+        ] {
+            graph.add(TaskId::Number(id), user, ids(needs));
+        }
+        let edges = graph.edges();
+        assert_eq!(edges, self::graph(&[(1, &[]), (2, &[3]), (3, &[2]), (4, &[5]), (5, &[4])]));
+        assert_eq!(graph.dependencies(), 8);
+        graph.add(TaskId::Number(2), Some("alice"), ids(&[1]));
+        assert_eq!(graph.edges()[&TaskId::Number(1)], ids(&[2]));
+        assert_eq!(graph.dependencies(), 7);
+        let has = [Some("alice"), Some("bob"), None, Some("")].map(|user| graph.has_user(user));
+        assert_eq!(has, [true, true, true, false]);
     }
 
     proptest::proptest! {

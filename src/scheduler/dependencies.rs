@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-mod circles;
+mod cycles;
 
-use self::circles::Edges;
+use self::cycles::CycleSearch;
 use crate::background::guarded;
 use crate::clock;
 use crate::domain::dependency::OnDependencyFailure;
@@ -96,8 +96,8 @@ pub(crate) struct Dependencies {
     after: Option<String>,
     /// Whether the last look moved any on.
     moved: bool,
-    /// What the waiting tasks wait for that the look at all has met so far.
-    edges: Edges,
+    /// The waiting tasks that the look at all has met so far.
+    cycles: CycleSearch,
 }
 
 /// What a look came to.
@@ -133,7 +133,7 @@ type Known = HashMap<TaskId, Seen>;
 
 impl Dependencies {
     pub(crate) fn new(queue: Queue) -> Self {
-        Self { queue, watched: HashMap::new(), all: false, after: None, moved: false, edges: Edges::default() }
+        Self { queue, watched: HashMap::new(), all: false, after: None, moved: false, cycles: CycleSearch::default() }
     }
 
     /// Checks whenever a task ended, until the drain begins.
@@ -205,15 +205,15 @@ impl Dependencies {
         }
         for _ in 0..PAGES {
             if self.after.is_none() {
-                self.edges = Edges::default();
+                self.cycles.restart();
             }
             let page = self.queue.store().waiting(PAGE, self.after.as_deref()).await?;
-            self.edges.note(&page.items);
+            self.cycles.collect(&page.items);
             self.check(page.items, &mut known, now).await?;
             self.after = page.next;
             if self.after.is_none() {
                 self.all = false;
-                self.break_circles(now).await?;
+                self.break_cycles(now).await?;
                 return Ok(Looked::All);
             }
         }

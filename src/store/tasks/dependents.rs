@@ -1,23 +1,24 @@
 //! The edges between tasks, from the other end: who waits for a task, found through the index of `depends_on`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use qdrant_client::qdrant::{Condition, Filter, ScrollPointsBuilder};
 
 use super::fields::ADMITTED;
-use crate::domain::dependency::{DependencyCycle, check_cycles};
+use crate::domain::dependency::{DependencyCycle, WaitGraph, check_cycles};
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskStatus};
 use crate::store::qdrant::collections::Collection;
 use crate::store::qdrant::requests::Part;
 use crate::store::qdrant::values::{point_id, task_id};
 use crate::store::{Store, StoreError};
+use crate::telemetry::large::beside_other_work;
 
 /// Ids in one filter.
 const IDS: usize = 512;
 /// Most dependents given back for 512 ids.
 pub(crate) const MAX_DEPENDENTS: usize = 20_000;
-/// Most stored tasks that the search for a circle goes through.
+/// Most stored tasks that the search for a cycle goes through.
 const MAX_WALK: usize = 100_000;
 
 impl Store {
@@ -50,46 +51,44 @@ impl Store {
         Ok(found)
     }
 
-    /// Whether `tasks`, inserted, would wait for each other in a circle, among themselves or by way of stored tasks that
+    /// Whether `tasks`, inserted, would wait for each other in a cycle, among themselves or by way of stored tasks that
     /// wait for one of them already. The latter is only possible where ids were known before their tasks were there,
-    /// which one look at an index tells.
+    /// which one look at an index tells. Only dependencies between tasks of the same user count.
     ///
     /// # Errors
-    /// A failure of the store; the inner error is the circle.
+    /// A failure of the store; the inner error is the cycle.
     pub async fn check_cycles(&self, tasks: &[Task]) -> Result<Result<(), DependencyCycle>, StoreError> {
-        let mut waits_for: HashMap<TaskId, Vec<TaskId>> = tasks
-            .iter()
-            .filter(|task| !task.spec.depends_on.is_empty())
-            .map(|task| (task.id, task.spec.depends_on.clone()))
-            .collect();
-        if let Err(circle) = check_cycles(&waits_for) {
-            return Ok(Err(circle));
+        let mut graph = WaitGraph::default();
+        for task in tasks.iter().filter(|task| !task.spec.depends_on.is_empty()) {
+            graph.add(task.id, task.spec.user.as_deref(), task.spec.depends_on.clone());
         }
-        let ids: Vec<TaskId> = waits_for.keys().copied().collect();
+        let edges = graph.edges();
+        if let Err(cycle) = check_cycles(&edges) {
+            return Ok(Err(cycle));
+        }
+        let ids: Vec<TaskId> = edges.into_keys().collect();
         if ids.is_empty() || self.dependents(&ids).await?.is_empty() {
             return Ok(Ok(()));
         }
         let mut seen: HashSet<TaskId> = ids.into_iter().collect();
-        let mut ahead: Vec<TaskId> = waits_for.values().flatten().copied().filter(|id| seen.insert(*id)).collect();
+        let mut ahead: Vec<TaskId> =
+            tasks.iter().flat_map(|task| &task.depends_on).copied().filter(|id| seen.insert(*id)).collect();
         while !ahead.is_empty() && seen.len() < MAX_WALK {
             let mut next = Vec::new();
             for page in ahead.chunks(IDS) {
                 let page = page.iter().copied().map(point_id).collect();
-                let points = self.inner.get("circle", Collection::Tasks, page, Part::All).await?;
-                // What no longer waits is no part of a circle.
-                let waiting = self
-                    .inner
-                    .readable_tasks(points)
-                    .into_iter()
-                    .filter(|task| task.state.status == TaskStatus::Waiting);
-                for task in waiting {
-                    next.extend(task.spec.depends_on.iter().copied().filter(|id| seen.insert(*id)));
-                    waits_for.insert(task.id, task.spec.depends_on);
+                let points = self.inner.get("cycle", Collection::Tasks, page, Part::All).await?;
+                for task in self.inner.readable_tasks(points) {
+                    // A task that no longer waits, or that belongs to another user, is no part of a cycle.
+                    if task.state.status == TaskStatus::Waiting && graph.has_user(task.spec.user.as_deref()) {
+                        next.extend(task.spec.depends_on.iter().copied().filter(|id| seen.insert(*id)));
+                        graph.add(task.id, task.spec.user.as_deref(), task.spec.depends_on);
+                    }
                 }
             }
             ahead = next;
         }
-        Ok(check_cycles(&waits_for))
+        Ok(beside_other_work(graph.dependencies() * size_of::<TaskId>(), || check_cycles(&graph.edges())))
     }
 }
 

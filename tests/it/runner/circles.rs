@@ -1,7 +1,8 @@
 //! Tasks that wait for each other end blocked, with the circle as the reason, however they were written.
 
+use qron::clock;
 use qron::domain::id::TaskId;
-use qron::domain::task::TaskStatus;
+use qron::domain::task::{Task, TaskStatus};
 use serde_json::{Value, json};
 
 use super::changed::Other;
@@ -106,6 +107,37 @@ async fn a_circle_of_points_that_say_they_are_admitted_is_found() {
     for id in [71, 72] {
         let reason = refused(&world, id).await;
         assert!(reason.contains("in a cycle: 71 -> 72 -> 71"), "{id}: {reason}");
+    }
+    runner.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_circle_through_tasks_of_several_users_is_none_for_any_of_them() {
+    let world = World::new(&[("SCHEDULER__SWEEP", EVERY_SECOND)]).await;
+    let waiting = |id: u64, user: Option<&str>, on: u64| Task {
+        status: TaskStatus::Waiting,
+        user: user.map(str::to_owned),
+        depends_on: vec![TaskId::Number(on)],
+        ..Task::new(TaskId::Number(id), "wait for another", clock::now())
+    };
+    let mixed = [waiting(81, Some("alice"), 82), waiting(82, Some("bob"), 83), waiting(83, None, 81)];
+    let own = [waiting(91, Some("alice"), 92), waiting(92, Some("alice"), 91)];
+    // Neither in one request, nor by way of what is stored.
+    assert_eq!(world.store.check_cycles(&mixed).await.expect("checked"), Ok(()));
+    assert!(world.store.check_cycles(&own).await.expect("checked").is_err());
+    world.store.insert(&[mixed[0].clone(), mixed[1].clone(), own[0].clone()]).await.expect("inserted");
+    assert_eq!(world.store.check_cycles(&mixed[2..]).await.expect("checked"), Ok(()));
+    assert!(world.store.check_cycles(&own[1..]).await.expect("checked").is_err());
+    world.store.insert(&[mixed[2].clone(), own[1].clone()]).await.expect("inserted");
+    let runner = world.runner("r1").await;
+    for id in [91, 92] {
+        let reason = refused(&world, id).await;
+        assert!(reason.contains("in a cycle: 91 -> 92 -> 91"), "{id}: {reason}");
+    }
+    // The same look has met these. They wait as for tasks that are missing.
+    for task in &mixed {
+        let found = world.store.find(task.id).await.expect("readable").expect("there");
+        assert_eq!(found.task.status, TaskStatus::Waiting, "{:?}", found.task.error);
     }
     runner.shutdown().await;
 }
