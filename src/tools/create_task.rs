@@ -245,6 +245,14 @@ impl CreateTask {
         context: &ToolContext,
         now: Timestamp,
     ) -> Result<Task, Failure> {
+        if parent.has_unrecorded_tree() {
+            let reason = format!(
+                "an older version made task {}, and did not record the tree that the task belongs to, so it may make no more tasks: \
+                 run its work again as a new task",
+                parent.id
+            );
+            return Err(refused(NAME, context, reason));
+        }
         let generation = parent.generation();
         if generation >= MAX_GENERATIONS {
             let reason = format!("task {} is {generation} generations deep and may make no more tasks", parent.id);

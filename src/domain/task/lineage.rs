@@ -27,6 +27,12 @@ impl Task {
         self.spec.lineage.generation.max(u32::try_from(old).unwrap_or(u32::MAX))
     }
 
+    /// Whether an older version made this task for another one, without a record of the tree that it belongs to.
+    #[must_use]
+    pub fn has_unrecorded_tree(&self) -> bool {
+        self.spec.lineage.root.is_none() && self.generation() > 0
+    }
+
     /// The rights of a child of this task, when the agent that runs this task has `rights`. Approvals that the plan
     /// of this task requires are required of the child, too.
     #[must_use]
@@ -85,5 +91,14 @@ mod tests {
         let mut child = made(json!({"spawn_depth": 0}), parent);
         child.spec.lineage = Lineage { root: parent, generation: 2, ..Lineage::default() };
         assert_eq!((child.generation(), child.root()), (2, TaskId::Number(7)));
+        assert!(!child.has_unrecorded_tree());
+        for (context, parent, expected) in [
+            (json!({"spawn_depth": 1}), parent, true),
+            (json!({"spawn_depth": 0}), parent, false),
+            (json!({}), parent, false),
+            (json!({"spawn_depth": 1}), None, false),
+        ] {
+            assert_eq!(made(context.clone(), parent).has_unrecorded_tree(), expected, "{context} {parent:?}");
+        }
     }
 }

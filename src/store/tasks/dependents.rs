@@ -72,7 +72,7 @@ impl Store {
         }
         let mut seen: HashSet<TaskId> = ids.into_iter().collect();
         let mut ahead: Vec<TaskId> =
-            tasks.iter().flat_map(|task| &task.depends_on).copied().filter(|id| seen.insert(*id)).collect();
+            tasks.iter().flat_map(|task| &task.spec.depends_on).copied().filter(|id| seen.insert(*id)).collect();
         while !ahead.is_empty() && seen.len() < MAX_WALK {
             let mut next = Vec::new();
             for page in ahead.chunks(IDS) {

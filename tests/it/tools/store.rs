@@ -267,6 +267,24 @@ async fn recursion_ends_after_five_generations() {
 }
 
 #[tokio::test]
+async fn recursion_a_child_of_an_older_version_makes_no_tasks() {
+    let place = Place::new().await;
+    for (depth, parent, makes) in [(1, true, false), (4, true, false), (1, false, true), (0, true, true)] {
+        let task = place
+            .task(Some("ada"), |task| {
+                task.parent = parent.then(TaskId::fresh);
+                task.context.insert("spawn_depth".to_owned(), json!(depth));
+            })
+            .await;
+        let made = place.call(&task, "create_task", json!({ "goal": "make another" })).await;
+        assert_eq!(made.is_ok(), makes, "{depth} {parent}: {made:?}");
+        if let Err(failure) = made {
+            assert!(failure.message.contains(&format!("an older version made task {}", task.task_id)), "{failure}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn recursion_one_task_makes_at_most_a_hundred_even_in_parallel() {
     let place = Place::new().await;
     let parent = place.task(None, |_| {}).await;
