@@ -13,7 +13,7 @@ use futures_util::TryStreamExt;
 use serde_json::Value;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Client, Config, Transaction};
+use tokio_postgres::{Client, Config, Row, Transaction};
 
 use self::connections::Connections;
 use super::super::inputs::excerpt;
@@ -25,6 +25,8 @@ use crate::domain::json;
 
 /// Time that the server has to stop a query by itself before the query is cancelled and the connection is closed.
 const GRACE: Duration = Duration::from_secs(2);
+/// Rows asked for at once, each of at most [`MAX_BYTES`].
+const BATCH: i32 = 32;
 
 /// One PostgreSQL database.
 pub(super) struct Postgres {
@@ -70,22 +72,18 @@ async fn query(
         Err(error) => return (Err(sort(&error, Some(limits))), false),
     };
     let rows = read(&transaction, checked, params, limits, more).await;
-    if rows.as_ref().is_ok_and(|(_, ended)| !ended) {
-        // What is left is not wanted: cancelling the query ends the transaction.
-        return (rows.map(|(rows, _)| rows), false);
-    }
     let is_clean = transaction.rollback().await.is_ok();
-    (rows.map(|(rows, _)| rows), is_clean)
+    (rows, is_clean)
 }
 
-/// The rows, and whether the server has sent all of them.
+/// The rows that fit into an answer. The server computes no more than the batch in which the answer is full.
 async fn read(
     transaction: &Transaction<'_>,
     checked: &CheckedQuery,
     params: Vec<Value>,
     limits: QueryLimits,
     more: &BTreeSet<String>,
-) -> Result<(Rows, bool), SqlError> {
+) -> Result<Rows, SqlError> {
     let failed = |error: tokio_postgres::Error| sort(&error, Some(limits));
     // Set by function, because SET takes no parameters. Valid until the end of the transaction.
     let setting = "SELECT set_config('statement_timeout', $1, true), set_config('lock_timeout', $1, true), \
@@ -108,21 +106,35 @@ async fn read(
         let reason = format!("the query has {} parameters, {} are given", statement.params().len(), params.len());
         return Err(SqlError::Failed(Failure::invalid(reason)));
     }
-    let stream = transaction.query_raw(&statement, params.into_iter().map(Param)).await.map_err(failed)?;
-    let mut stream = std::pin::pin!(stream);
+    let portal = transaction.bind_raw(&statement, params.into_iter().map(Param)).await.map_err(failed)?;
     let mut rows = Rows::default();
-    while let Some(row) = stream.try_next().await.map_err(failed)? {
-        let Some(text) = row.try_get::<_, Option<String>>(0).map_err(failed)? else {
-            rows.truncated = true;
-            continue;
-        };
-        let value = json::read(&text)
-            .map_err(|error| SqlError::Failed(Failure::permanent(format!("a row cannot be read: {error}"))))?;
-        if !rows.push(value, text.len(), limits) {
-            return Ok((rows, false));
+    let (mut is_full, mut is_last) = (false, false);
+    while !is_full && !is_last {
+        let stream = transaction.query_portal_raw(&portal, BATCH).await.map_err(failed)?;
+        let mut stream = std::pin::pin!(stream);
+        let mut count = 0;
+        // A batch is read to its end, so that the connection can be used again.
+        while let Some(row) = stream.try_next().await.map_err(failed)? {
+            count += 1;
+            if !is_full {
+                is_full = !push(&mut rows, &row, limits)?;
+            }
         }
+        is_last = count < BATCH;
     }
-    Ok((rows, true))
+    Ok(rows)
+}
+
+/// Adds a row of the server to an answer; `false` when the answer is full.
+fn push(rows: &mut Rows, row: &Row, limits: QueryLimits) -> Result<bool, SqlError> {
+    let text = row.try_get::<_, Option<&str>>(0).map_err(|error| sort(&error, Some(limits)))?;
+    let Some(text) = text else {
+        rows.truncated = true;
+        return Ok(true);
+    };
+    let value = json::read(text)
+        .map_err(|error| SqlError::Failed(Failure::permanent(format!("a row cannot be read: {error}"))))?;
+    Ok(rows.push(value, text.len(), limits))
 }
 
 /// A superuser is bound by no transaction mode when it calls functions on files: it steps down to a role that can

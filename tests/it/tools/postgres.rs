@@ -111,6 +111,11 @@ async fn admin(port: u16) -> tokio_postgres::Client {
 
 /// A database of its own for each test, with a role that can read, one that can write, and the superuser.
 async fn database(name: &str) -> Option<SqlQuery> {
+    database_with(name, "").await
+}
+
+/// The same with what the statements `more` create.
+async fn database_with(name: &str, more: &str) -> Option<SqlQuery> {
     let port = server()?;
     let client = admin(port).await;
     client.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database");
@@ -145,6 +150,7 @@ async fn database(name: &str) -> Option<SqlQuery> {
         ))
         .await
         .expect("tables");
+    client.batch_execute(more).await.expect("more");
     let settings = |user: &str| DatabaseSettings {
         url: format!("postgres://{user}:canary@127.0.0.1:{port}/{name}?sslmode=disable").into(),
         max_rows: 5,
@@ -297,11 +303,14 @@ async fn misuse_functions_are_held_to_the_list_in_every_notation() {
             ("SELECT name %% 1 FROM sales", "%%"),
             ("SELECT name OPERATOR(public.%%) 1 FROM sales", "%%"),
             ("SELECT @ name FROM sales", "@"),
+            ("SELECT name FROM sales ORDER BY name USING <", "USING"),
             // Casts.
             ("SELECT 'sad'::mood::pair", "pair"),
             ("SELECT CAST('(1,x)' AS pair)", "pair"),
             ("SELECT 'abc'::checked", "checked"),
             ("SELECT ARRAY['abc']::checked[]", "checked"),
+            ("SELECT ARRAY['abc']::_checked", "checked"),
+            ("SELECT ('{abc}'::varchar)._checked", "checked"),
             ("SELECT 'pg_authid'::regclass", "REGCLASS"),
             ("SELECT 'x'::sales", "sales"),
         ] {
@@ -338,6 +347,40 @@ async fn misuse_functions_are_held_to_the_list_in_every_notation() {
 }
 
 #[tokio::test]
+async fn misuse_casts_run_no_function_of_an_owner_on_the_way_to_a_type_or_to_the_answer() {
+    let to_text = "CREATE DOMAIN shown AS text;
+        CREATE FUNCTION say(m mood) RETURNS text STABLE LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
+        CREATE CAST (mood AS text) WITH FUNCTION say(mood);";
+    let Some(tool) = database_with("casts", to_text).await else { return };
+    for text in [
+        "SELECT 'sad'::mood::text",
+        "SELECT 'sad'::mood::shown",
+        "SELECT ARRAY['sad'::mood]::text[]",
+        "SELECT ARRAY['sad'::mood]::shown[]",
+        "SELECT ARRAY['sad'::mood]::_shown",
+        "SELECT ('sad'::mood).shown",
+    ] {
+        let reason = refusal(&tool, json!({ "database": "reader", "query": text })).await;
+        assert!(reason.contains("calls public.say(m mood)"), "{text}: {reason}");
+    }
+    let plain = query(&tool, "reader", "SELECT 'sad'::mood AS x", json!([])).await.expect("an answer");
+    assert_eq!(plain["rows"], json!([{ "x": "sad" }]));
+
+    // Rows become JSON, by casts that their types have.
+    for (number, (role, volatility)) in [("reader", "STABLE"), ("owner", "VOLATILE")].into_iter().enumerate() {
+        let to_json = format!(
+            "CREATE FUNCTION tell(m mood) RETURNS json {volatility} LANGUAGE plpgsql AS 'BEGIN RETURN ''1''; END';
+             CREATE CAST (mood AS json) WITH FUNCTION tell(mood);"
+        );
+        let Some(tool) = database_with(&format!("rows_{number}"), &to_json).await else { return };
+        for text in ["SELECT 'sad'::mood AS x", "SELECT ROW('sad'::mood) AS x", "SELECT json_agg('sad'::mood) AS x"] {
+            let reason = refusal(&tool, json!({ "database": role, "query": text })).await;
+            assert!(reason.contains("a cast to json calls public.tell(m mood)"), "{text}: {reason}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn endless_work_of_every_kind_ends_in_time_and_is_cancelled_on_the_server() {
     let Some(tool) = database("endless").await else { return };
     for text in [
@@ -369,6 +412,12 @@ async fn backends(port: u16, user: &str, running: bool) -> i64 {
     client.query_one(query, &[&user, &running]).await.expect("a count").get(0)
 }
 
+async fn backend_pids(port: u16, user: &str) -> Vec<i32> {
+    let client = admin(port).await;
+    let rows = client.query("SELECT pid FROM pg_stat_activity WHERE usename = $1 ORDER BY pid", &[&user]).await;
+    rows.expect("processes").iter().map(|row| row.get(0)).collect()
+}
+
 #[tokio::test]
 async fn connections_are_limited_used_again_and_let_go() {
     let Some(tool) = database("pool").await else { return };
@@ -378,6 +427,19 @@ async fn connections_are_limited_used_again_and_let_go() {
         query(&tool, "reader", "SELECT nope", json!([])).await.expect_err("a mistake");
     }
     assert_eq!(backends(port, "reader_pool", false).await, 1, "one connection serves one query after the other");
+    // Also when more rows or bytes are there than an answer holds.
+    let first = backend_pids(port, "reader_pool").await;
+    for text in [
+        "SELECT n FROM generate_series(1, 10000) n",
+        "SELECT repeat('x', 600000) AS x FROM generate_series(1, 5)",
+        "SELECT repeat('x', 2000000) AS x FROM generate_series(1, 5)",
+    ] {
+        for _ in 0..3 {
+            let answer = query(&tool, "reader", text, json!([])).await.expect("an answer");
+            assert_eq!(answer["truncated"], true, "{text}");
+        }
+    }
+    assert_eq!(backend_pids(port, "reader_pool").await, first);
 
     let endless = "SELECT count(*) FROM generate_series(1, 100000000000) a";
     let calls: Vec<_> = (0..20)

@@ -57,12 +57,20 @@ pub(super) async fn refusal(
     found.map(|row| row.try_get(0)).transpose()
 }
 
+/// The types that a query casts to, with those that the server casts to on the way: the elements of an array, and the type
+/// under a domain. Each row is cast to JSON.
+const NAMED_TYPES: &str = "WITH RECURSIVE named(oid) AS (\
+    SELECT t.oid FROM pg_catalog.pg_type t WHERE lower(t.typname) = ANY($8) OR lower(t.typname) = ANY($5) \
+    UNION SELECT inner_type.oid FROM named \
+    JOIN pg_catalog.pg_type t ON t.oid = named.oid \
+    JOIN pg_catalog.pg_type inner_type ON inner_type.oid <> 0 AND inner_type.oid IN (t.typelem, t.typbasetype))";
+
 fn question() -> String {
     let signature =
         "n.nspname || '.' || p.proname || '(' || pg_catalog.pg_get_function_identity_arguments(p.oid) || ')'";
     let takes_one = "p.pronargs >= 1 AND p.pronargs - p.pronargdefaults <= 1";
     format!(
-        "SELECT reason FROM (\
+        "{NAMED_TYPES} SELECT reason FROM (\
          SELECT 'function ' || p.proname || ' is not allowed: ' || {signature} || CASE WHEN p.provolatile = 'v' \
            THEN ' is volatile' ELSE ' is not one of the built-in functions; it can be allowed by the setting functions' END \
            AS reason FROM {FUNCTION} WHERE lower(p.proname) = ANY($3) AND {ACTS} \
@@ -84,9 +92,10 @@ fn question() -> String {
          UNION ALL \
          SELECT 'type ' || t.typname || ' is not allowed: ' || CASE t.typtype WHEN 'd' THEN 'it is a domain with a check' \
            WHEN 'c' THEN 'it is a row' ELSE 'casts to it run code' END \
-           FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
+           FROM named JOIN pg_catalog.pg_type t ON t.oid = named.oid \
+           JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
            LEFT JOIN pg_catalog.pg_proc p ON p.oid = t.typinput LEFT JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
-           WHERE (lower(t.typname) = ANY($8) OR lower(t.typname) = ANY($5)) AND CASE WHEN n.nspname = 'pg_catalog' \
+           WHERE CASE WHEN n.nspname = 'pg_catalog' \
              THEN NOT t.typname = ANY($9) AND NOT t.typname IN ('bit', 'bool', 'char', 'point', 'path', 'box', 'circle', \
              'line', 'lseg', 'polygon') ELSE t.typtype = 'c' OR l.lanname NOT IN ('internal', 'c') OR (t.typtype = 'd' \
              AND EXISTS (SELECT FROM pg_catalog.pg_constraint c WHERE c.contypid = t.oid AND c.contype = 'c')) END \
@@ -95,7 +104,7 @@ fn question() -> String {
            FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type t ON t.oid = c.casttarget \
            JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
            JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE ((c.castcontext = 'i' AND NOT {IS_OF_EXTENSION}) \
-           OR lower(t.typname) = ANY($8) OR lower(t.typname) = ANY($5)) AND {ACTS}\
+           OR t.oid IN (SELECT oid FROM named) OR t.oid = 'pg_catalog.json'::pg_catalog.regtype) AND {ACTS}\
          ) AS reasons LIMIT 1"
     )
 }

@@ -16,6 +16,7 @@ fn ordinary_queries_pass_and_mean_the_same() {
         "WITH RECURSIVE t(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM t WHERE n < 10) SELECT sum(n) FROM t",
         "SELECT date_trunc('month', at)::date, row_number() OVER (PARTITION BY a ORDER BY b DESC) FROM x",
         "SELECT data->>'name', data #>> '{a,b}', tags @> ARRAY['x'] FROM docs WHERE name ILIKE '%o''brien%'",
+        "SELECT a.\"using\" FROM a JOIN b USING (id) JOIN c USING(x, y) ORDER BY 1 ASC",
         "SELECT * FROM a LEFT JOIN LATERAL (SELECT * FROM b WHERE b.id = a.id) q ON true",
         "SELECT CASE WHEN x IS NULL THEN 'a' ELSE E'tab\\t' END, extract(year FROM at), interval '1 day' FROM x",
         "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY x) FILTER (WHERE y) FROM z",
@@ -91,6 +92,13 @@ fn whatever_acts_is_refused_by_name() {
         ("SELECT pg_terminate_backend(1)", "pg_terminate_backend"),
         ("SELECT rolpassword FROM pg_authid", "pg_authid"),
         ("SELECT passwd FROM pg_catalog.\"pg_shadow\"", "pg_shadow"),
+        // Operators to sort by, wherever a query sorts.
+        ("SELECT 1 FROM t ORDER BY a USING <", "ORDER BY … USING"),
+        ("SELECT 1 FROM t ORDER BY b, a using /* x */ OPERATOR(public.<<) NULLS LAST", "ORDER BY … USING"),
+        ("SELECT string_agg(a, b ORDER BY a USING %%) FROM t", "ORDER BY … USING"),
+        ("SELECT sum(a) OVER (ORDER BY a USING >) FROM t", "ORDER BY … USING"),
+        ("SELECT sum(a) OVER w FROM t WINDOW w AS (ORDER BY a USING >)", "ORDER BY … USING"),
+        ("SELECT mode() WITHIN GROUP (ORDER BY a USING >) FROM t", "ORDER BY … USING"),
         // Functions of no list, in every notation that the text shows.
         ("SELECT age_of(t) FROM t", "age_of"),
         ("SELECT public.age_of(t) FROM t", "age_of"),
