@@ -143,7 +143,7 @@ async fn check(parts: &Parts, tasks: &[Task], listed: bool) -> Result<(), Proble
         }
     }
     if errors.is_empty() {
-        errors.extend(parts.store.check_cycles(tasks).await?.err().map(|circle| circle.to_string()));
+        errors.extend(parts.store.check_cycles(tasks).await?.err().map(|cycle| cycle.to_string()));
     }
     if !errors.is_empty() {
         return Err(Problem::several(StatusCode::UNPROCESSABLE_ENTITY, errors));

@@ -53,7 +53,7 @@ fn message(task: &Task, event: &TaskEvent, actor: Actor<'_>) -> String {
             OnDependencyFailure::Block => "every task it depends on is completed".to_owned(),
         },
         TaskEvent::DependencyFailed(id) => format!("blocked: task {id}, which it depends on, did not complete"),
-        TaskEvent::WaitsInCircle(circle) => format!("blocked: {circle}"),
+        TaskEvent::WaitsInCycle(cycle) => format!("blocked: {cycle}"),
         TaskEvent::Claimed(claim) => format!("claimed by replica {}", claim.owner),
         TaskEvent::Completed(_) => "completed".to_owned(),
         TaskEvent::Failed(failure) => format!("failed for good after attempt {}: {failure}", task.state.attempt),

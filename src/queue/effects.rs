@@ -75,7 +75,7 @@ pub(super) fn effects(event: &TaskEvent, status: TaskStatus, actor: Actor<'_>) -
     match event {
         TaskEvent::DependenciesDone => all(&[Count::DependentMoved], EventKind::DependenciesDone, Info, Signal::Due),
         // It may itself be what others wait for.
-        TaskEvent::DependencyFailed(_) | TaskEvent::WaitsInCircle(_) => {
+        TaskEvent::DependencyFailed(_) | TaskEvent::WaitsInCycle(_) => {
             all(&[Count::DependentMoved], EventKind::DependencyFailed, Error, ENDED_BADLY)
         }
         // The claim of a batch is counted and recorded where it is won.

@@ -146,9 +146,9 @@ impl Admission {
             return self.reject(&raw, failure, now).await;
         }
         if !task.spec.depends_on.is_empty()
-            && let Err(circle) = self.queue.store().check_cycles(std::slice::from_ref(&task)).await?
+            && let Err(cycle) = self.queue.store().check_cycles(std::slice::from_ref(&task)).await?
         {
-            return self.reject(&raw, Failure::invalid(circle.to_string()), now).await;
+            return self.reject(&raw, Failure::invalid(cycle.to_string()), now).await;
         }
         if task.spec.unique_key.is_some() && !task.state.status.is_terminal() {
             match self.queue.store().take_key(&task, now).await? {

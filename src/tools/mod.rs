@@ -78,7 +78,7 @@ pub struct Settings {
     pub sql: BTreeMap<String, DatabaseSettings>,
 }
 
-/// Redirects followed. A page moves once or twice; what redirects more often is a circle.
+/// Redirects followed. A page moves once or twice; what redirects more often is a cycle.
 const MAX_REDIRECTS: u32 = 5;
 
 const fn max_redirects() -> u32 {

@@ -1,6 +1,6 @@
 //! Which module may import which: docs/architecture.md, enforced.
 
-mod circles;
+mod cycles;
 mod queue;
 
 use std::collections::BTreeSet;

@@ -23,7 +23,7 @@ pub enum TaskEvent {
     /// A task it depends on ended otherwise.
     DependencyFailed(TaskId),
     /// It waits for itself, by way of the tasks that it depends on.
-    WaitsInCircle(DependencyCycle),
+    WaitsInCycle(DependencyCycle),
     /// A replica won the right to run it.
     Claimed(Claim),
     /// It ended well.
@@ -64,7 +64,7 @@ impl TaskEvent {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::DependenciesDone => "dependencies_done",
-            Self::DependencyFailed(_) | Self::WaitsInCircle(_) => "dependency_failed",
+            Self::DependencyFailed(_) | Self::WaitsInCycle(_) => "dependency_failed",
             Self::Claimed(_) => "claimed",
             Self::Completed(_) => "completed",
             Self::Failed(_) => "failed",
@@ -103,8 +103,8 @@ impl Task {
                 )));
                 next.finish(Blocked, now);
             }
-            (Waiting, TaskEvent::WaitsInCircle(circle)) => {
-                next.state.error = Some(Failure::permanent(circle.to_string()));
+            (Waiting, TaskEvent::WaitsInCycle(cycle)) => {
+                next.state.error = Some(Failure::permanent(cycle.to_string()));
                 next.finish(Blocked, now);
             }
             (Pending, TaskEvent::Claimed(claim)) => {

@@ -90,7 +90,7 @@ impl Dependencies {
             }
             for (cycle, members) in search(graph).await.unwrap_or_default() {
                 let blocked = members.iter().filter_map(|id| tasks.remove(id)).collect();
-                self.move_on(blocked, &TaskEvent::WaitsInCircle(cycle), now).await?;
+                self.move_on(blocked, &TaskEvent::WaitsInCycle(cycle), now).await?;
             }
         }
         Ok(())
@@ -102,11 +102,10 @@ mod tests {
     use super::*;
 
     fn waiting(id: u64, user: Option<&str>, on: u64) -> Task {
-        Task {
-            user: user.map(str::to_owned),
-            depends_on: vec![TaskId::Number(on)],
-            ..Task::new(TaskId::Number(id), "wait", Timestamp::default())
-        }
+        Task::new(TaskId::Number(id), "wait", Timestamp::default()).with(|task| {
+            task.spec.user = user.map(str::to_owned);
+            task.spec.depends_on = vec![TaskId::Number(on)];
+        })
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl Store {
     ) -> Result<Vec<RecalledMemory>, StoreError> {
         let words = self.local.words.query(&cut(text));
         let meaning = self.fitting("recall", embedding)?.map(|(dense, embedding)| (dense.name.as_str(), embedding));
-        let filter = Filter::must([Condition::matches(VISIBLE_TO, circle(user))]);
+        let filter = Filter::must([Condition::matches(VISIBLE_TO, readers(user))]);
         let request = QueryPointsBuilder::new(self.inner.name(Collection::Memory))
             .filter(filter.clone())
             .limit(u64::from(limit))
@@ -123,8 +123,8 @@ fn visible_to(user: Option<&str>) -> String {
 }
 
 /// Whose memories `user` may recall.
-fn circle(user: Option<&str>) -> Vec<String> {
-    let mut circle = vec![EVERYBODY.to_owned()];
-    circle.extend(user.map(|user| visible_to(Some(user))));
-    circle
+fn readers(user: Option<&str>) -> Vec<String> {
+    let mut readers = vec![EVERYBODY.to_owned()];
+    readers.extend(user.map(|user| visible_to(Some(user))));
+    readers
 }

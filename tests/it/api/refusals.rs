@@ -73,11 +73,11 @@ async fn a_list_with_one_bad_task_is_refused_whole_and_every_fault_told() {
 
     let (status, _) = app.post("/api/v1/tasks", &json!([calculation("1 + 1"), with("agent", json!("nobody"))])).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
-    let circle = json!([
+    let cycle = json!([
         { "id": "1", "goal": "wait for the other", "depends_on": ["2"] },
         { "id": "2", "goal": "wait for the other", "depends_on": ["1"] },
     ]);
-    let (status, problem) = app.post("/api/v1/tasks", &circle).await;
+    let (status, problem) = app.post("/api/v1/tasks", &cycle).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("cycle")), "{problem}");
     assert_eq!(app.count().await, 0);

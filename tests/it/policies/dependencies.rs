@@ -63,7 +63,7 @@ async fn those_behind_a_failure_are_blocked_unless_they_say_that_they_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_circle_is_refused_by_name_before_anything_is_stored() {
+async fn a_cycle_is_refused_by_name_before_anything_is_stored() {
     let app = TestApp::start().await;
     let needs = |id: u64, on: &[u64]| {
         let on: Vec<String> = on.iter().map(u64::to_string).collect();
@@ -79,9 +79,9 @@ async fn a_circle_is_refused_by_name_before_anything_is_stored() {
     app.stop().await;
 }
 
-/// Other clients write in any order; a circle closes with the last of them, through tasks that are stored.
+/// Other clients write in any order; a cycle closes with the last of them, through tasks that are stored.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_circle_through_stored_tasks_is_found_wherever_it_closes() {
+async fn a_cycle_through_stored_tasks_is_found_wherever_it_closes() {
     let app = TestApp::start().await;
     let store = app.app.as_ref().expect("running").store().clone();
     let waiting = |id: u64, on: u64| {

@@ -2,7 +2,7 @@
 
 mod approved;
 mod changed;
-mod circles;
+mod cycles;
 mod dispatch;
 mod failures;
 mod inserted;

@@ -272,8 +272,8 @@ async fn recursion_a_child_of_an_older_version_makes_no_tasks() {
     for (depth, parent, makes) in [(1, true, false), (4, true, false), (1, false, true), (0, true, true)] {
         let task = place
             .task(Some("ada"), |task| {
-                task.parent = parent.then(TaskId::fresh);
-                task.context.insert("spawn_depth".to_owned(), json!(depth));
+                task.spec.parent = parent.then(TaskId::fresh);
+                task.spec.context.insert("spawn_depth".to_owned(), json!(depth));
             })
             .await;
         let made = place.call(&task, "create_task", json!({ "goal": "make another" })).await;

@@ -69,7 +69,7 @@ const fn refusal(event: &TaskEvent) -> &'static str {
         TaskEvent::Approved(_) => "it has no open question with this hash to approve",
         TaskEvent::Denied(_) => "it has no open question with this hash to deny",
         TaskEvent::ApprovalExpired => "it has no question that has expired",
-        TaskEvent::DependenciesDone | TaskEvent::DependencyFailed(_) | TaskEvent::WaitsInCircle(_) => {
+        TaskEvent::DependenciesDone | TaskEvent::DependencyFailed(_) | TaskEvent::WaitsInCycle(_) => {
             "it does not depend on the end of another task"
         }
         TaskEvent::Claimed(_) => "no replica can claim it",

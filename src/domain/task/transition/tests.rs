@@ -16,7 +16,7 @@ fn events() -> Vec<TaskEvent> {
     vec![
         TaskEvent::DependenciesDone,
         TaskEvent::DependencyFailed(TaskId::Number(2)),
-        TaskEvent::WaitsInCircle(DependencyCycle(vec![TaskId::Number(1), TaskId::Number(1)])),
+        TaskEvent::WaitsInCycle(DependencyCycle(vec![TaskId::Number(1), TaskId::Number(1)])),
         TaskEvent::Claimed(claim),
         TaskEvent::Completed(json!(1)),
         TaskEvent::Failed(Failure::permanent("no")),

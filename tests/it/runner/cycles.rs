@@ -1,4 +1,4 @@
-//! Tasks that wait for each other end blocked, with the circle as the reason, however they were written.
+//! Tasks that wait for each other end blocked, with the cycle as the reason, however they were written.
 
 use qron::clock;
 use qron::domain::id::TaskId;
@@ -30,7 +30,7 @@ async fn refused(world: &World, id: u64) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn circles_of_points_written_in_one_request_are_found() {
+async fn cycles_of_points_written_in_one_request_are_found() {
     let world = World::new(&[("SCHEDULER__SWEEP", EVERY_SECOND)]).await;
     let other = Other::of(&world);
     let plain = json!({});
@@ -47,7 +47,7 @@ async fn circles_of_points_written_in_one_request_are_found() {
             needs(21, &[21], &plain),
             needs(31, &[32], &waiting),
             needs(32, &[31], &waiting),
-            // What hangs on a circle, and what only leads to the same tasks twice.
+            // What hangs on a cycle, and what only leads to the same tasks twice.
             needs(40, &[1], &plain),
             needs(50, &[], &plain),
             needs(51, &[50], &plain),
@@ -59,7 +59,7 @@ async fn circles_of_points_written_in_one_request_are_found() {
     other.upsert_all(long(100)).await;
     let runner = world.runner("r1").await;
     other.upsert_all(long(150)).await;
-    for (ids, circle) in [
+    for (ids, cycle) in [
         (vec![1, 2], "1 -> 2 -> 1"),
         (vec![11, 12, 13], "11 -> 12 -> 13 -> 11"),
         (vec![21], "21 -> 21"),
@@ -69,9 +69,9 @@ async fn circles_of_points_written_in_one_request_are_found() {
         // One that is met while the others are stored is refused by name, and those are blocked because of it.
         let mut named = 0;
         for id in &ids {
-            named += usize::from(refused(&world, *id).await.contains(circle));
+            named += usize::from(refused(&world, *id).await.contains(cycle));
         }
-        assert!(named >= 1, "{circle}");
+        assert!(named >= 1, "{cycle}");
     }
     refused(&world, 40).await;
     for id in [50, 51, 52] {
@@ -81,7 +81,7 @@ async fn circles_of_points_written_in_one_request_are_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_circle_of_points_that_say_they_are_admitted_is_found() {
+async fn a_cycle_of_points_that_say_they_are_admitted_is_found() {
     let world = World::new(&[("SCHEDULER__SWEEP", EVERY_SECOND)]).await;
     let other = Other::of(&world);
     let runner = world.runner("r1").await;
@@ -112,13 +112,14 @@ async fn a_circle_of_points_that_say_they_are_admitted_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_circle_through_tasks_of_several_users_is_none_for_any_of_them() {
+async fn a_cycle_through_tasks_of_several_users_is_none_for_any_of_them() {
     let world = World::new(&[("SCHEDULER__SWEEP", EVERY_SECOND)]).await;
-    let waiting = |id: u64, user: Option<&str>, on: u64| Task {
-        status: TaskStatus::Waiting,
-        user: user.map(str::to_owned),
-        depends_on: vec![TaskId::Number(on)],
-        ..Task::new(TaskId::Number(id), "wait for another", clock::now())
+    let waiting = |id: u64, user: Option<&str>, on: u64| {
+        Task::new(TaskId::Number(id), "wait for another", clock::now()).with(|task| {
+            task.state.status = TaskStatus::Waiting;
+            task.spec.user = user.map(str::to_owned);
+            task.spec.depends_on = vec![TaskId::Number(on)];
+        })
     };
     let mixed = [waiting(81, Some("alice"), 82), waiting(82, Some("bob"), 83), waiting(83, None, 81)];
     let own = [waiting(91, Some("alice"), 92), waiting(92, Some("alice"), 91)];
@@ -137,7 +138,7 @@ async fn a_circle_through_tasks_of_several_users_is_none_for_any_of_them() {
     // The same look has met these. They wait as for tasks that are missing.
     for task in &mixed {
         let found = world.store.find(task.id).await.expect("readable").expect("there");
-        assert_eq!(found.task.status, TaskStatus::Waiting, "{:?}", found.task.error);
+        assert_eq!(found.task.state.status, TaskStatus::Waiting, "{:?}", found.task.state.error);
     }
     runner.shutdown().await;
 }

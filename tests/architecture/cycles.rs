@@ -1,4 +1,4 @@
-//! No circle of modules, and none of files: what imports each other cannot be read, tested or moved apart.
+//! No cycle of modules, and none of files: what imports each other cannot be read, tested or moved apart.
 //!
 //! A file stands for its module. Its arrows lead to the files of the modules that its paths name. Arrows between a module
 //! and those around or within it do not count: a folder and its files are one thing.
@@ -32,7 +32,7 @@ fn arrows(folder: &str) -> Arrows {
 }
 
 /// The groups whose members all lead to each other.
-fn circles(arrows: &Arrows) -> BTreeSet<Vec<&str>> {
+fn cycles(arrows: &Arrows) -> BTreeSet<Vec<&str>> {
     let reached: BTreeMap<&str, BTreeSet<&str>> =
         arrows.keys().map(|from| (from.as_str(), reachable(arrows, from))).collect();
     let is_reached = |from: &str, to: &str| reached.get(from).is_some_and(|reached| reached.contains(to));
@@ -58,24 +58,24 @@ fn reachable<'a>(arrows: &'a Arrows, from: &str) -> BTreeSet<&'a str> {
 }
 
 #[test]
-fn modules_do_not_import_each_other_in_circles() {
+fn modules_do_not_import_each_other_in_cycles() {
     let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let arrows: Arrows = RULES.iter().map(|(module, allowed)| ((*module).to_owned(), owned(allowed))).collect();
-    assert_eq!(circles(&arrows), BTreeSet::new(), "break these circles");
+    assert_eq!(cycles(&arrows), BTreeSet::new(), "break these cycles");
 }
 
 #[test]
-fn files_do_not_import_each_other_in_circles() {
+fn files_do_not_import_each_other_in_cycles() {
     for folder in ["src", "crates/qdrant-embedded/src"] {
-        assert_eq!(circles(&arrows(folder)), BTreeSet::new(), "break these circles of {folder}");
+        assert_eq!(cycles(&arrows(folder)), BTreeSet::new(), "break these cycles of {folder}");
     }
 }
 
 #[test]
-fn a_circle_is_found_and_what_only_meets_is_none() {
+fn a_cycle_is_found_and_what_only_meets_is_none() {
     let arrows: Arrows = [("a", "b c"), ("b", "c"), ("c", "d"), ("d", "b"), ("e", "e"), ("f", "a")]
         .into_iter()
         .map(|(from, to)| (from.to_owned(), to.split(' ').map(str::to_owned).collect()))
         .collect();
-    assert_eq!(circles(&arrows), BTreeSet::from([vec!["b", "c", "d"], vec!["e"]]));
+    assert_eq!(cycles(&arrows), BTreeSet::from([vec!["b", "c", "d"], vec!["e"]]));
 }
