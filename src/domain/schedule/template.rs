@@ -212,13 +212,13 @@ impl Template {
             priority,
             agent,
             capabilities,
+            concurrency_key,
             max_attempts,
             timeout_s,
             plan,
             context,
             tags,
             user,
-            concurrency_key,
             approval,
             // No template has the fields that belong to a single task.
             ..TaskSpec::new(goal, run_at)
