@@ -88,7 +88,7 @@ impl Admission {
             Ok(0) => {}
             Ok(points) => tracing::info!(points, "points that other clients changed are read again"),
             Err(error) => {
-                tracing::warn!(%error, "the search for points that other clients changed failed; the next sweep tries again")
+                tracing::warn!(%error, "the search for points that other clients changed failed; the next sweep tries again");
             }
         }
     }

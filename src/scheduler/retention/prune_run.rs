@@ -87,7 +87,7 @@ impl<'a> PruneRun<'a> {
             match agent.remove_folders(gone).await {
                 Ok(()) => tracing::info!(count, "removed the folders of removed tasks"),
                 Err(failure) => {
-                    tracing::warn!(%failure, "a folder of a removed task could not be removed; the next run tries again")
+                    tracing::warn!(%failure, "a folder of a removed task could not be removed; the next run tries again");
                 }
             }
             self.rest(began, true).await;
