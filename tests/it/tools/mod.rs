@@ -5,6 +5,7 @@ mod support;
 mod files;
 mod http;
 mod postgres;
+mod postgres_server;
 mod sqlite;
 mod store;
 #[cfg(feature = "embedded")]
