@@ -114,7 +114,8 @@ impl Journal {
         let mut header = [0; HEADER];
         self.file.read_exact_at(&mut header, at).ok()?;
         let whole = header[..8] == MAGIC && header[16..] == crc32fast::hash(&header[..16]).to_le_bytes();
-        whole.then(|| u64_at(&header, 8))
+        // No epoch could follow the last one, so it is none that a journal wrote.
+        whole.then(|| u64_at(&header, 8)).filter(|epoch| *epoch < u64::MAX)
     }
 
     /// The record at the end of what is known, if there is a whole one of this epoch in a file of `size` bytes.
@@ -147,6 +148,31 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     let mut number = [0; 8];
     number.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(number)
+}
+
+/// A journal of these bytes: two headers, then records, all with right magic words and checksums, so that a fuzzer need not find
+/// those.
+#[cfg(feature = "fuzzing")]
+pub(super) fn sealed(bytes: &[u8]) -> Vec<u8> {
+    let at = |from: usize, to: usize| bytes.get(from.min(bytes.len())..to.min(bytes.len())).unwrap_or_default();
+    let mut journal = vec![0; 4096];
+    for (slot, epoch) in [(0, at(0, 8)), (512, at(8, 16))] {
+        journal[slot..slot + 8].copy_from_slice(&MAGIC);
+        journal[slot + 8..slot + 8 + epoch.len()].copy_from_slice(epoch);
+        let checksum = crc32fast::hash(&journal[slot..slot + 16]);
+        journal[slot + 16..slot + HEADER].copy_from_slice(&checksum.to_le_bytes());
+    }
+    journal.extend(at(16, bytes.len()));
+    let mut record = 4096;
+    while let Some(head) = journal.get(record..record + RECORD) {
+        let (epoch, length) = (u64_at(head, 0), u32::from_le_bytes([head[8], head[9], head[10], head[11]]));
+        let content = record + RECORD;
+        let Some(end) = content.checked_add(length as usize).filter(|end| *end <= journal.len()) else { break };
+        let checksum = checksum(epoch, &journal[content..end]);
+        journal[content - 4..content].copy_from_slice(&checksum.to_le_bytes());
+        record = end;
+    }
+    journal
 }
 
 #[cfg(test)]
@@ -232,6 +258,23 @@ mod tests {
             journal.file.write_all_at(&[0; HEADER], slot).expect("damage");
         }
         assert!(Journal::open(folder.path(), None).is_err(), "what cannot be read is not taken for empty");
+    }
+
+    #[test]
+    fn a_header_of_the_last_epoch_does_not_count() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (mut journal, _) = open(folder.path());
+        journal.append(b"kept").expect("append");
+        let mut header = [0; HEADER];
+        header[..8].copy_from_slice(&MAGIC);
+        header[8..16].copy_from_slice(&u64::MAX.to_le_bytes());
+        let checksum = crc32fast::hash(&header[..16]);
+        header[16..].copy_from_slice(&checksum.to_le_bytes());
+        journal.file.write_all_at(&header, 0).expect("a forged header");
+        let (mut journal, records) = open(folder.path());
+        assert_eq!(records, ["kept"]);
+        journal.clear().expect("clear");
+        assert_eq!(open(folder.path()).1, Vec::<String>::new());
     }
 
     /// The bytes of a journal with `contents` in it.
