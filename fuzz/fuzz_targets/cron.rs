@@ -1,4 +1,5 @@
-//! Cron expressions and schedules in any text, after a line with the number of a zone and the minutes since 1970: firings go forward, and the latest ones are found from both ends.
+//! Cron expressions and schedules in any text, after a line with the number of a zone and the minutes since 1970: firings go
+//! forward, and the latest ones are found from both ends.
 
 #![no_main]
 
