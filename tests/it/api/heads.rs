@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::app::{PATIENCE, TestApp, calculation};
+use crate::support::eventually;
 
 /// The line of the host, other lines, and the status of the answer.
 type Case<'a> = (&'a [u8], Vec<&'a [u8]>, &'a str);
@@ -69,8 +70,13 @@ async fn a_header_that_is_there_twice_or_cannot_be_read_is_wrong_and_not_absent(
         (host, vec![JSON, token, b"content-length: 5"], "400"),
     ];
     for probe in ["/healthz", "/readyz"] {
-        let answer = raw(&app, format!("GET {probe} HTTP/1.0\r\n\r\n").as_bytes()).await;
-        assert_eq!(status(&answer), "200", "{probe}: {answer}");
+        let request = format!("GET {probe} HTTP/1.0\r\n\r\n");
+        // A busy machine may confirm a heartbeat late, and the replica is not ready until then.
+        eventually("the probe passes without a host", async || {
+            let answer = raw(&app, request.as_bytes()).await;
+            if status(&answer) == "200" { Ok(()) } else { Err(format!("{probe}: {answer}")) }
+        })
+        .await;
     }
     for (host, lines, expected) in wrong {
         let request = submitting(host, &lines);

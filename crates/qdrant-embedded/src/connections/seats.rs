@@ -84,7 +84,8 @@ impl Seats {
         Seat { handle: SeatHandle { id, seats: self.clone() }, gives_way: Box::pin(gives_way.cancelled_owned()) }
     }
 
-    /// Makes one connection give way, so that its file descriptor becomes free.
+    /// Makes one connection give way, so that its file descriptor becomes free; `false` when there is none that may.
+    #[must_use]
     pub fn free_one(&self) -> bool {
         self.table().evict()
     }

@@ -279,12 +279,12 @@ async fn clients_that_ask_and_stay_give_way_to_new_ones_and_never_to_themselves(
 /// A URL for one client of `server`, to which no more than `bytes` of the answers pass before `opened`. Also tells when these have
 /// passed.
 async fn narrow(server: &Server, bytes: u64, opened: oneshot::Receiver<()>) -> (String, oneshot::Receiver<()>) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let mut server = TcpStream::connect(server.address()).await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let mut server = TcpStream::connect(server.address()).await.expect("a connection");
     let (full, is_full) = oneshot::channel();
     tokio::spawn(async move {
-        let (mut client, _) = listener.accept().await.unwrap();
+        let (mut client, _) = listener.accept().await.expect("a client");
         let (mut requests, mut to_client) = client.split();
         let (mut answers, mut to_server) = server.split();
         let sending = async {
