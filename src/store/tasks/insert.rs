@@ -33,8 +33,8 @@ enum Ids {
 }
 
 impl Store {
-    /// Inserts tasks, already admitted. One whose `unique_key` is held by another (see [`Task::unique_for`]), or whose id
-    /// is taken, is not; the answer names the one that is there. Where a key leads to another id, tasks of the same call
+    /// Inserts tasks, already admitted. One whose `unique_key` is held by another (see
+    /// [`unique_for`](crate::domain::task::TaskSpec::unique_for)), or whose id is taken, is not; the answer names the one that is there. Where a key leads to another id, tasks of the same call
     /// that depend on it wait for that one. Durable on return; the answers are in the order of `tasks`.
     ///
     /// # Errors
