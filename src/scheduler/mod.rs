@@ -175,7 +175,7 @@ impl Runner {
         };
         // Nothing is claimed, and nothing said of the agents, before it is known what is paused.
         let slots = Arc::clone(&inner.context.slots);
-        slots.hold_back(|_| true);
+        slots.hold_until_pauses_are_known();
         let control = Control { queue: inner.context.queue.clone(), slots, poke: Arc::clone(&inner.look) };
         control.look().await;
         inner.start_keepers(writer, heartbeat, Duration::from_millis(parts.worker.cancel_poll_ms));
@@ -198,7 +198,7 @@ impl Runner {
     /// Removes what retention does not keep at `now`, or only counts it.
     ///
     /// # Errors
-    /// [`StoreError`]; what was removed until then stays removed, and the rest is found by the next round.
+    /// [`StoreError`]; what was removed until then stays removed, and the next run finds the rest.
     pub async fn prune(&self, now: Timestamp, dry_run: bool) -> Result<Pruned, StoreError> {
         self.inner.pruner().run_once(now, dry_run).await
     }

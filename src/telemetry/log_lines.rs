@@ -74,7 +74,7 @@ pub fn firings_skipped(schedule: &str, count: usize, reason: &str) {
 /// Logs that an agent of this replica was paused, or takes tasks again.
 pub fn agent_paused(agent: &str, is_paused: bool) {
     if is_paused {
-        warn!(agent, "agent is paused: it takes no more tasks until: qron resume");
+        warn!(agent, "agent is paused and takes no more tasks: qron status shows the pause and how to end it");
     } else {
         info!(agent, "agent takes tasks again: the pause is over");
     }

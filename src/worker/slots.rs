@@ -29,6 +29,8 @@ pub(crate) struct Slots {
     suspects: Mutex<Suspects>,
     /// Those that take on nothing, because a person has put them on hold.
     paused: Vec<AtomicBool>,
+    /// Whether `paused` tells what people have paused, and not only that it is unknown.
+    pauses_are_known: AtomicBool,
 }
 
 /// What one agent has taken on.
@@ -81,18 +83,26 @@ impl Slots {
             by_key: Mutex::default(),
             suspects: Mutex::default(),
             paused,
+            pauses_are_known: AtomicBool::new(true),
         }
+    }
+
+    /// Holds all agents back until the first [`Self::hold_back`]: nobody has paused them, so that nothing is logged.
+    pub(crate) fn hold_until_pauses_are_known(&self) {
+        self.pauses_are_known.store(false, Ordering::Release);
+        self.paused.iter().for_each(|paused| paused.store(true, Ordering::Release));
     }
 
     /// Puts those agents on hold that `is_paused` names, and no others; gives back whether some may work again. What
     /// they have in flight goes on.
     pub(crate) fn hold_back(&self, is_paused: impl Fn(&str) -> bool) -> bool {
+        let was_known = self.pauses_are_known.swap(true, Ordering::AcqRel);
         let mut freed = false;
         for (profile, paused) in self.profiles.iter().zip(&self.paused) {
             let now = is_paused(&profile.name);
             metrics::AGENT_PAUSED.set(u64::from(now), [&profile.name]);
             let before = paused.swap(now, Ordering::AcqRel);
-            if before != now {
+            if (before && was_known) != now {
                 log_lines::agent_paused(&profile.name, now);
             }
             freed |= before && !now;

@@ -107,8 +107,9 @@ async fn each_line_says_whose_it_is_and_each_end_has_one() {
     let asked = line_about(&running, "task waits for a person: see qron approvals", &asking["id"]).await;
     assert_eq!((&asked["level"], &asked["subjects"]), (&json!("WARN"), &json!("calculate (step q)")), "{asked}");
 
-    post(&running, "/api/v1/pause", &json!({"agent": "generalist"})).await;
     let is_pause = |line: &Value| line["agent"] == "generalist" && line["message"].to_string().contains("is paused");
+    assert!(!lines(&running).iter().any(is_pause), "nobody has paused it yet");
+    post(&running, "/api/v1/pause", &json!({"agent": "generalist"})).await;
     assert_eq!(line(&running, "paused", is_pause).await["level"], "WARN");
     post(&running, "/api/v1/resume", &json!({"agent": "generalist"})).await;
     let is_over = |line: &Value| line["message"] == "agent takes tasks again: the pause is over";
