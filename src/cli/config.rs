@@ -1,4 +1,4 @@
-//! `qron config`: checks, shows and explains the configuration.
+//! `qron config`: checks and shows the configuration, and prints what each setting means.
 
 use clap::Subcommand;
 

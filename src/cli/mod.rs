@@ -107,7 +107,7 @@ enum Command {
     Tools(tools::Tools),
     /// Search finished tasks
     Search(search::Search),
-    /// Check, show or explain the configuration
+    /// Check or show the configuration, or print every setting with its meaning
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Measure this machine and this store, in collections of their own that are removed afterwards

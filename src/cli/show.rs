@@ -78,7 +78,11 @@ fn progress_line(task: &TaskDetail) -> String {
         Some(progress) if progress.total > 0 && task.task.status == TaskStatus::Running => {
             format!("  [{}/{}] {}", progress.done, progress.total, progress.note)
         }
-        _ => String::new(),
+        _ => match &task.task.waits {
+            // Without the time of the next try, which moves on with each read.
+            Some(waits) => format!("  it waits for a model: {}", waits.cause),
+            None => String::new(),
+        },
     }
 }
 

@@ -104,7 +104,15 @@ fn read_plan(path: &Path) -> Result<Value, CliError> {
         let read = std::fs::read_to_string(path);
         (read.map_err(|error| CliError::Usage(format!("the plan {place} cannot be read: {error}")))?, place)
     };
-    json::read(&text).map_err(|error| CliError::Usage(format!("the plan {place} is not valid JSON: {error}")))
+    let plan: Value =
+        json::read(&text).map_err(|error| CliError::Usage(format!("the plan {place} is not valid JSON: {error}")))?;
+    if plan.get("plan").is_some() && plan.get("steps").is_none() {
+        return Err(CliError::Usage(format!(
+            "the plan {place} holds a whole task: give --plan what stands under \"plan\", {{\"steps\": […]}}, or send the \
+             whole task to POST /api/v1/tasks"
+        )));
+    }
+    Ok(plan)
 }
 
 /// Reads `key=value` pairs, whose values are JSON or else text, and whole objects. Of a repeated key the last value holds.

@@ -69,7 +69,8 @@ impl Checks<'_> {
         });
     }
 
-    fn http_url(&mut self, key: &str, url: &str) {
+    /// `example` is a URL that would do.
+    fn http_url(&mut self, key: &str, url: &str, example: &str) {
         if url.is_empty() {
             return;
         }
@@ -77,7 +78,7 @@ impl Checks<'_> {
         let fine = parsed.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         // A URL may hold a password, so it is not repeated.
         self.unless(fine, || {
-            format!("{key} is no HTTP URL: use http:// or https://, a host and a port, e.g. http://127.0.0.1:6334")
+            format!("{key} is no HTTP URL: use http:// or https://, a host and a port, e.g. {example}")
         });
     }
 
@@ -91,7 +92,7 @@ impl Checks<'_> {
 
 fn store(config: &Config, checks: &mut Checks<'_>) {
     let store = &config.store;
-    checks.http_url("store.url", &store.url);
+    checks.http_url("store.url", &store.url, "http://127.0.0.1:6334");
     checks.header("store.api_key", &store.api_key);
     let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     checks.unless(store.prefix.len() <= 64 && store.prefix.chars().all(named), || {
@@ -246,7 +247,7 @@ const fn as_number(limit: u64) -> f64 {
 
 fn model(config: &Config, checks: &mut Checks<'_>) {
     let model = &config.model;
-    checks.http_url("model.base_url", &model.base_url);
+    checks.http_url("model.base_url", &model.base_url, "http://127.0.0.1:11434/v1");
     checks.header("model.api_key", &model.api_key);
     model.problems().into_iter().for_each(|problem| checks.add(problem));
     checks.delays("model.retry", &model.retry);

@@ -21,7 +21,9 @@ impl ReplicaContext {
             _ => self.agent.outage(profile),
         };
         let earlier = task.state.postponed.as_ref();
-        let wait = Interrupted { failure, due: task.spec.run_at, earlier, outage: outage.as_ref() }.postponement(now);
+        let wait =
+            Interrupted { failure, due: task.spec.run_at.max(task.state.created_at), earlier, outage: outage.as_ref() }
+                .postponement(now);
         if let Some(failure) = self.agent.patience_s().and_then(|patience| wait.out_of_patience(patience, now)) {
             return TaskEvent::Failed(failure);
         }
@@ -92,7 +94,7 @@ impl ReplicaContext {
         let away = profiles.iter().find_map(|profile| self.model_away(profile))?;
         let wait = Postponement {
             model: away.model,
-            since: away.since.unwrap_or(task.spec.run_at).max(task.spec.run_at),
+            since: away.since.unwrap_or(task.spec.run_at).max(task.spec.run_at).max(task.state.created_at),
             times: 0,
             last: now,
             cause: Failure::unavailable(away.cause),
