@@ -78,4 +78,4 @@ save("cron", [f"{zone} 29454120\n{text}" for zone, text in enumerate(CRON + cron
 save("sql_guard", literals("src/tools/sql/query_guard/tests.rs", "tests/it/tools/postgres.rs", "tests/it/tools/sqlite.rs"))
 save("addresses", literals("src/tools/http/*.rs", "tests/it/tools/http.rs"))
 save("foreign_points", [json.dumps(point) for point in POINTS])
-save("journal", [journal((1, 2), [b"one", b"", b"three"]), journal((2, 1), [b"x" * 100]), journal((2**64 - 1, 0), [b"end"])])
+save("journal", [journal((1, 2), [b"one", b"", b"three"]), journal((2, 1), [b"x" * 100]), journal((2**64 - 1, 0), [b"end"]), journal((2**64 - 2, 0), [b"end"])])

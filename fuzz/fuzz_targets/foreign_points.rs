@@ -17,6 +17,6 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = raw.goal();
     if let Ok(task) = raw.read(Zone::UTC, Timestamp::from_millis(1_767_225_600_000)) {
         // A task that has ended is only kept.
-        assert!(task.status.is_terminal() || task.validate(&SpecLimits::FOREIGN).is_ok());
+        assert!(task.state.status.is_terminal() || task.validate(&SpecLimits::FOREIGN).is_ok());
     }
 });

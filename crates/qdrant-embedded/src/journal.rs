@@ -86,12 +86,14 @@ impl Journal {
     /// Forgets all records, durably: the engine's files hold what they say.
     ///
     /// # Errors
-    /// A failure of the disk; the records may be read again, which does no harm.
+    /// A failure of the disk, or no further epoch, which only a forged header brings about. The records may be read again,
+    /// which does no harm.
     pub(super) fn clear(&mut self) -> io::Result<()> {
         if self.end == RECORDS {
             return Ok(());
         }
-        self.begin(self.epoch + 1)?;
+        let next = self.epoch.checked_add(1).filter(|epoch| *epoch < u64::MAX);
+        self.begin(next.ok_or_else(|| io::Error::other("the journal has no further epoch"))?)?;
         if self.file.metadata()?.len() > KEPT {
             self.file.set_len(RECORDS)?;
         }
@@ -99,13 +101,8 @@ impl Journal {
     }
 
     fn begin(&mut self, epoch: u64) -> io::Result<()> {
-        let mut header = [0; HEADER];
-        header[..8].copy_from_slice(&MAGIC);
-        header[8..16].copy_from_slice(&epoch.to_le_bytes());
-        let checksum = crc32fast::hash(&header[..16]);
-        header[16..].copy_from_slice(&checksum.to_le_bytes());
         // The other slot stays valid until this one is whole.
-        self.file.write_all_at(&header, (epoch % 2) * SLOT)?;
+        self.file.write_all_at(&header_of(epoch), (epoch % 2) * SLOT)?;
         (self.epoch, self.end) = (epoch, RECORDS);
         Ok(())
     }
@@ -134,6 +131,16 @@ impl Journal {
         let whole = head[12..] == checksum(self.epoch, &content).to_le_bytes();
         Ok(whole.then_some(content))
     }
+}
+
+/// A valid header of `epoch`.
+fn header_of(epoch: u64) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[..8].copy_from_slice(&MAGIC);
+    header[8..16].copy_from_slice(&epoch.to_le_bytes());
+    let checksum = crc32fast::hash(&header[..16]);
+    header[16..].copy_from_slice(&checksum.to_le_bytes());
+    header
 }
 
 fn checksum(epoch: u64, content: &[u8]) -> u32 {
@@ -265,16 +272,23 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let (mut journal, _) = open(folder.path());
         journal.append(b"kept").expect("append");
-        let mut header = [0; HEADER];
-        header[..8].copy_from_slice(&MAGIC);
-        header[8..16].copy_from_slice(&u64::MAX.to_le_bytes());
-        let checksum = crc32fast::hash(&header[..16]);
-        header[16..].copy_from_slice(&checksum.to_le_bytes());
-        journal.file.write_all_at(&header, 0).expect("a forged header");
+        journal.file.write_all_at(&header_of(u64::MAX), 0).expect("a forged header");
         let (mut journal, records) = open(folder.path());
         assert_eq!(records, ["kept"]);
         journal.clear().expect("clear");
         assert_eq!(open(folder.path()).1, Vec::<String>::new());
+    }
+
+    #[test]
+    fn records_that_no_further_epoch_could_follow_stay() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (journal, _) = open(folder.path());
+        journal.file.write_all_at(&header_of(u64::MAX - 1), 0).expect("a forged header");
+        let (mut journal, _) = open(folder.path());
+        journal.append(b"kept").expect("append");
+        journal.clear().expect_err("no further epoch");
+        journal.append(b"appended").expect("append");
+        assert_eq!(open(folder.path()).1, ["kept", "appended"]);
     }
 
     /// The bytes of a journal with `contents` in it.
