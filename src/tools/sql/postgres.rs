@@ -25,7 +25,7 @@ use crate::domain::json;
 
 /// Time that the server has to stop a query by itself before the query is cancelled and the connection is closed.
 const GRACE: Duration = Duration::from_secs(2);
-/// Rows asked for at once, each of at most [`MAX_BYTES`].
+/// Most rows asked for at once, each of at most [`MAX_BYTES`].
 const BATCH: i32 = 32;
 
 /// One PostgreSQL database.
@@ -110,7 +110,10 @@ async fn read(
     let mut rows = Rows::default();
     let (mut is_full, mut is_last) = (false, false);
     while !is_full && !is_last {
-        let stream = transaction.query_portal_raw(&portal, BATCH).await.map_err(failed)?;
+        // No more than what is missing and one, which tells that there are more: each row may take the server long.
+        let missing = limits.rows.saturating_sub(rows.found.len()).saturating_add(1);
+        let batch = i32::try_from(missing).map_or(BATCH, |missing| missing.min(BATCH));
+        let stream = transaction.query_portal_raw(&portal, batch).await.map_err(failed)?;
         let mut stream = std::pin::pin!(stream);
         let mut count = 0;
         // A batch is read to its end, so that the connection can be used again.
@@ -120,7 +123,7 @@ async fn read(
                 is_full = !push(&mut rows, &row, limits)?;
             }
         }
-        is_last = count < BATCH;
+        is_last = count < batch;
     }
     Ok(rows)
 }
