@@ -247,7 +247,7 @@ impl CreateTask {
     ) -> Result<Task, Failure> {
         if parent.has_unrecorded_tree() {
             let reason = format!(
-                "an older version made task {}, and did not record the tree that the task belongs to, so it may make no more tasks: \
+                "task {} says that another task made it, but the tree that it belongs to is not recorded, so it may make no more tasks: \
                  run its work again as a new task",
                 parent.id
             );

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{Task, TaskSpec};
 use crate::domain::approval::{Approval, ApprovalOutcome, ApprovalPolicy, Subject, canonical, hash};
 use crate::domain::time::Timestamp;
+use crate::domain::tree::Lineage;
 
 impl Approval {
     /// An open approval for running `task`.
@@ -28,7 +29,8 @@ pub fn question_hash(task: &Task) -> String {
         depends_on,
         on_dependency_failure,
         parent,
-        lineage,
+        // The generation only counts against a limit; the places of the tree bound the tasks that it could allow.
+        lineage: Lineage { root, rights: allowed, handover, generation: _ },
         schedule_id,
         timeout_s,
         plan,
@@ -49,10 +51,10 @@ pub fn question_hash(task: &Task) -> String {
         "capabilities": capabilities,
         "depends_on": depends_on,
         "on_dependency_failure": on_dependency_failure,
-        "handover": lineage.handover,
+        "handover": handover,
         "parent": parent,
-        "rights": lineage.rights,
-        "root": lineage.root,
+        "rights": allowed,
+        "root": root,
         "schedule_id": schedule_id,
         "timeout_s": timeout_s,
         "user": user,

@@ -27,7 +27,8 @@ impl Task {
         self.spec.lineage.generation.max(u32::try_from(old).unwrap_or(u32::MAX))
     }
 
-    /// Whether an older version made this task for another one, without a record of the tree that it belongs to.
+    /// Whether this task says that another one made it, without a record of the tree that it belongs to: an older version made
+    /// it, or another client wrote it.
     #[must_use]
     pub fn has_unrecorded_tree(&self) -> bool {
         self.spec.lineage.root.is_none() && self.generation() > 0

@@ -1,10 +1,11 @@
 //! What an approval of a task is bound to.
 
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::*;
 use crate::domain::approval::{Ruling, apply_ruling};
 use crate::domain::dependency::OnDependencyFailure;
+use crate::domain::handover::Handover;
 use crate::domain::id::TaskId;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000);
@@ -29,7 +30,7 @@ fn approved() -> Task {
 
 type Change = (&'static str, fn(&mut Task));
 
-const CHANGES: [Change; 13] = [
+const CHANGES: [Change; 16] = [
     ("id", |task| task.id = TaskId::Number(2)),
     ("goal", |task| task.spec.goal = "pay eve".into()),
     ("plan", |task| task.spec.plan = None),
@@ -46,6 +47,9 @@ const CHANGES: [Change; 13] = [
     ("user", |task| task.spec.user = Some("eve".into())),
     ("schedule", |task| task.spec.schedule_id = Some("s".into())),
     ("time limit", |task| task.spec.timeout_s = 86_400),
+    ("root", |task| task.spec.lineage.root = Some(TaskId::Number(9))),
+    ("rights", |task| task.spec.lineage.rights.tools = vec!["shell".into()]),
+    ("handover", |task| task.spec.lineage.handover = Some(Handover { goal: None, values: Map::new() })),
 ];
 
 #[test]
