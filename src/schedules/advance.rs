@@ -49,7 +49,7 @@ impl ScheduleRunner {
         Ok(settled.map_or(Some(now), |settled| look_at(&settled, now)))
     }
 
-    /// Does what a round wants and gives back the schedule as it is then; `None` when it has changed since it was read.
+    /// Does what a firing plan says and gives back the schedule as it is then; `None` when it has changed since it was read.
     async fn settle(
         &self,
         schedule: &Schedule,
@@ -87,7 +87,7 @@ impl ScheduleRunner {
         self.queue.store().replace_schedule(schedule, &Schedule { progress, ..schedule.clone() }).await
     }
 
-    /// Inserts the tasks of a round and gives back how far the schedule is, with what was counted.
+    /// Inserts the tasks of a firing plan and gives back how far the schedule is, with what was counted.
     async fn carry_out(
         &self,
         schedule: &Schedule,

@@ -12,7 +12,7 @@ use crate::queue::Submitted;
 use crate::telemetry::{log_lines, metrics};
 
 impl ScheduleRunner {
-    /// Counts and records what came of a round, whose tasks, those of its starts before those of its skips, were `submitted`:
+    /// Counts and records what came of a firing plan, whose tasks, those of its starts before those of its skips, were `submitted`:
     /// the replica that inserted a firing records it.
     pub(super) fn record(&self, schedule: &Schedule, plan: &FiringPlan, submitted: &Submitted, now: Timestamp) {
         let (history, count, tasks) = (self.queue.history(), plan.starts.len(), &submitted.tasks);

@@ -62,7 +62,7 @@ impl ScheduleRunner {
     pub(crate) async fn run(mut self, drain: CancellationToken) {
         let mut failures = 0;
         loop {
-            // A round that has begun is carried through, so that what it fires is also counted.
+            // A run that has begun is carried through, so that what it fires is also counted.
             if drain.is_cancelled() {
                 return;
             }
@@ -116,8 +116,7 @@ impl ScheduleRunner {
             self.looks = self.read_all(now).await?;
             self.read_at = Some(began);
         }
-        let mut due: Vec<String> =
-            self.looks.iter().filter(|(_, next_check)| **next_check <= now).map(|(id, _)| id.clone()).collect();
+        let mut due: Vec<String> = self.looks.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone()).collect();
         // Replicas begin at different ends, so that each fires a part of what falls due at the same time.
         due.sort_by_cached_key(|id| derived(&[self.queue.replica_id(), id]));
         let mut answer = Ok(());
@@ -134,7 +133,7 @@ impl ScheduleRunner {
             let page = self.queue.store().schedules(PAGE, after.as_deref()).await?;
             for schedule in &page.items {
                 *(if schedule.paused { &mut paused } else { &mut active }) += 1;
-                looks.extend(look_at(schedule, now).map(|next_check| (schedule.id.clone(), next_check)));
+                looks.extend(look_at(schedule, now).map(|at| (schedule.id.clone(), at)));
             }
             after = page.next;
             if after.is_none() {
@@ -157,9 +156,9 @@ impl ScheduleRunner {
             self.looks.remove(id);
         }
         let mut answer = Ok(());
-        for (id, next_check) in fired {
-            match next_check {
-                Ok(next_check) => self.looks.extend(next_check.map(|next_check| (id.clone(), next_check))),
+        for (id, outcome) in fired {
+            match outcome {
+                Ok(next) => self.looks.extend(next.map(|at| (id.clone(), at))),
                 Err(error) if error.is_transient() => {
                     self.looks.insert(id.clone(), now);
                     answer = Err(error);

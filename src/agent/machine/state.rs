@@ -188,9 +188,9 @@ impl State {
     /// Model calls in flight.
     pub(super) fn model_calls_in_flight(&self) -> u32 {
         let structured = match &self.phase {
-            Phase::Planning(model_calls_in_flight)
-            | Phase::Replanning(model_calls_in_flight)
-            | Phase::Answering(model_calls_in_flight) => u32::from(model_calls_in_flight.in_flight),
+            Phase::Planning(question) | Phase::Replanning(question) | Phase::Answering(question) => {
+                u32::from(question.in_flight)
+            }
             Phase::Steps => 0,
         };
         let acting = self.steps.iter().filter(|step| matches!(&step.status, Status::Acting(act) if act.in_flight));

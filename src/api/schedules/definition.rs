@@ -95,8 +95,8 @@ impl Body {
             errors.push(format!("task: a step must not be called {step:?}, since ${{{step}}} is a placeholder"));
         }
         let Some(Times { spec, zone, start, end }) = times.filter(|_| errors.is_empty()) else { return Err(errors) };
-        let filled = task.render(&Placeholders::new(id, now, now, zone)).map_err(|error| vec![error])?;
-        let mut order = filled.into_spec(now).map_err(|error| vec![format!("task: {error}")])?;
+        let rendered = task.render(&Placeholders::new(id, now, now, zone)).map_err(|error| vec![error])?;
+        let mut order = rendered.into_spec(now).map_err(|error| vec![format!("task: {error}")])?;
         // A goal is as long as what it says.
         order.goal = order.goal.trim().to_owned();
         let definition = Definition {

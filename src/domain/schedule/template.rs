@@ -253,16 +253,16 @@ mod tests {
         .expect("a template");
         let at = Timestamp::from_millis(1_785_567_600_000);
         let (before, zone) = (at.plus_millis(-86_400_000), "Europe/Berlin".parse().expect("a zone"));
-        let render = template.render(&Placeholders::new("${zone}", at, before, zone)).expect("small");
-        assert_eq!(render.goal, "report of 2026-08-01 (${zone}), not $${fire_date} nor ${other}");
+        let rendered = template.render(&Placeholders::new("${zone}", at, before, zone)).expect("small");
+        assert_eq!(rendered.goal, "report of 2026-08-01 (${zone}), not $${fire_date} nor ${other}");
         assert_eq!(
-            Value::Object(render.context.clone()),
+            Value::Object(rendered.context.clone()),
             json!({"zone": "Europe/Berlin", "since": "2026-07-31T09:00:00+02:00", "n": 1})
         );
-        assert_eq!(render.tags, ["${zone}"]);
-        let arguments = &render.plan.as_ref().expect("a plan")["steps"][0]["arguments"];
+        assert_eq!(rendered.tags, ["${zone}"]);
+        let arguments = &rendered.plan.as_ref().expect("a plan")["steps"][0]["arguments"];
         assert_eq!(*arguments, json!({"at": ["2026-08-01T09:00:00+02:00"], "b": "${a.value}"}));
-        let spec = render.into_spec(at).expect("an order");
+        let spec = rendered.into_spec(at).expect("an order");
         assert_eq!(spec.plan.expect("a plan").steps.len(), 1);
         assert_eq!((spec.run_at, spec.concurrency_key.as_deref()), (at, Some("reports in Europe/Berlin")));
     }

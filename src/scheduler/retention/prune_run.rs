@@ -1,4 +1,4 @@
-//! A round of retention: walks through the collections once, a page at a time with rests in between.
+//! A run of retention: walks through the collections once, a page at a time with rests in between.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -20,7 +20,7 @@ const REST: u32 = 3;
 /// What belongs to no task that exists is left for this long, in milliseconds: its task may be on its way.
 const ORPHAN_GRACE_MS: i64 = 3_600_000;
 
-/// A round under way.
+/// A run under way.
 pub(super) struct PruneRun<'a> {
     pruner: &'a Pruner,
     now: Timestamp,

@@ -125,7 +125,7 @@ async fn a_thousand_due_tasks_survive_an_outage_uncharged_and_a_poison_goal_dela
 }
 
 /// The long form, with the default settings. It prints its figures for `docs/reliability.md`:
-/// `cargo test --test runner -- --ignored --nocapture ten_minutes`
+/// `cargo test --test it -- --ignored --nocapture ten_minutes`
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes eleven minutes, on a machine that does nothing else"]
 async fn ten_minutes_without_the_model_cost_a_thousand_tasks_nothing() {
