@@ -192,7 +192,8 @@ impl App {
         let queue = Queue::new(store.clone(), replica_id);
         let tools = Toolbox::new(&config.tools, &store, &queue)?;
         let agents: Vec<AgentProfile> = config.agents.values().cloned().collect();
-        let agent = Agent::new(models.clone(), tools.clone(), store.clone(), config.memory.clone());
+        let agent =
+            Agent::new(models.clone(), tools.clone(), store.clone(), config.memory.clone(), config.scheduler.zone);
         let runner = Runner::start(scheduler::Parts {
             queue,
             agent,

@@ -61,13 +61,17 @@ mod steps;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod wire_arguments;
 
 use loads::LoadedOutputs;
 pub use loads::MAX_LOADED_BYTES;
+pub use state::RunClock;
 use state::{OpenQuestion, Phase, State, Step, VERSION};
 pub use step_records::steps_of;
 use tree::TreeState;
 
+/// Age of the time that the model is told, in milliseconds, from which on a run that continues tells it a new one.
+const MAX_CLOCK_AGE_MS: u64 = 10 * 60_000;
 /// Most tries at a plan or an answer. After that many unusable ones the machine falls back.
 pub const MAX_QUESTION_TRIES: usize = 2;
 
@@ -100,6 +104,8 @@ pub struct Setup {
     pub price: Price,
     /// Similar runs of the past, shown when a plan is made.
     pub memories: Vec<RecalledMemory>,
+    /// The time that the model is told; `None` for none.
+    pub clock: Option<RunClock>,
     /// Whether this is the last attempt of the task.
     pub last_attempt: bool,
     /// Tools whose calls a person must approve; `*` for all.
@@ -214,12 +220,14 @@ impl Machine {
     /// and there is none.
     pub fn new(setup: Setup) -> Result<Self, Failure> {
         let mut machine = Self::with(setup, State::new(Phase::Planning(OpenQuestion::default())));
+        machine.set_clock();
         if machine.needs_model() {
             machine.check_model()?;
         }
         if let Some(plan) = machine.setup.plan.clone() {
             plan.validate(&machine.tool_names()).map_err(|error| Failure::invalid(error.to_string()))?;
             machine.check_size(plan.steps.len()).map_err(|why| Failure::over_budget(BudgetLimit::Steps, why))?;
+            machine.state.answer = plan.answer;
             machine.state.steps = plan.steps.into_iter().map(|step| Step::new(step, 0)).collect();
             machine.state.phase = Phase::Steps;
         }
@@ -243,6 +251,7 @@ impl Machine {
         let state = serde::Deserialize::deserialize(state)
             .map_err(|error: serde_json::Error| InvalidCheckpoint::Malformed(error.to_string()))?;
         let mut machine = Self::with(setup, state);
+        machine.set_clock();
         machine.prepare_to_resume();
         Ok(machine)
     }
@@ -258,6 +267,15 @@ impl Machine {
             notes: Vec::new(),
             call_started_ms: BTreeMap::new(),
             tree: TreeState::Alone,
+        }
+    }
+
+    /// Tells the model the time of the setup, unless the run has told it one of late.
+    fn set_clock(&mut self) {
+        let Some(now) = &self.setup.clock else { return };
+        let is_recent = |clock: &RunClock| now.at.millis_since(clock.at) < MAX_CLOCK_AGE_MS;
+        if !self.state.clock.as_ref().is_some_and(is_recent) {
+            self.state.clock = Some(now.clone());
         }
     }
 

@@ -16,7 +16,9 @@ use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::handover::PARENT;
 use crate::domain::id::TaskId;
 use crate::domain::memory::Memory;
+use crate::domain::schedule::zone::Zone;
 use crate::domain::task::Task;
+use crate::domain::time::Timestamp;
 use crate::domain::tool::ToolCall;
 use crate::domain::tree::TreeBudget;
 use crate::llm::Models;
@@ -32,7 +34,7 @@ mod tree;
 
 use driver::{Driver, RunEnd};
 pub use machine::steps_of;
-use machine::{Machine, Setup};
+use machine::{Machine, RunClock, Setup};
 use memory::{MemoryAccess, memory_of};
 use tree::Tree;
 
@@ -107,13 +109,16 @@ pub struct Agent {
     tools: Toolbox,
     store: Store,
     memory: MemorySettings,
+    /// Zone in which the model is told the time.
+    zone: Zone,
 }
 
 impl Agent {
-    /// An agent runtime. Without `models` only tasks that carry a plan of tool steps can run.
+    /// An agent runtime that tells its models the time in `zone`. Without `models` only tasks that carry a plan of tool
+    /// steps can run.
     #[must_use]
-    pub const fn new(models: Option<Models>, tools: Toolbox, store: Store, memory: MemorySettings) -> Self {
-        Self { models, tools, store, memory }
+    pub const fn new(models: Option<Models>, tools: Toolbox, store: Store, memory: MemorySettings, zone: Zone) -> Self {
+        Self { models, tools, store, memory, zone }
     }
 
     /// Runs `task` as `profile`, from `checkpoint` if there is one (the `state` of an earlier [`Checkpoint`]). Dropping the
@@ -246,6 +251,7 @@ impl Agent {
                 .map(|models| models.highest_price(profile.model.as_deref()))
                 .unwrap_or_default(),
             memories: Vec::new(),
+            clock: Some(run_clock(task, self.zone, clock::now())),
             last_attempt: is_last_attempt(task),
             needs_approval: profile.needs_approval.clone(),
             approvals: task.state.approvals.clone(),
@@ -257,6 +263,16 @@ impl Agent {
             Machine::new(setup)
         })
     }
+}
+
+/// The time, and when the task was due if it is a firing of a schedule.
+fn run_clock(task: &Task, zone: Zone, now: Timestamp) -> RunClock {
+    let mut text = format!("It is {}.", zone.describe(now));
+    if let Some(schedule) = &task.spec.schedule_id {
+        let due = zone.describe(task.spec.run_at);
+        text.push_str(&format!(" This task is a run of the schedule {schedule:?}, due {due}."));
+    }
+    RunClock { at: now, text }
 }
 
 const fn is_last_attempt(task: &Task) -> bool {

@@ -120,7 +120,7 @@ impl BenchEnv {
     async fn runner(&self) -> anyhow::Result<Runner> {
         let queue = Queue::new(self.store.clone(), &format!("bench-{}", Uuid::new_v4().simple()));
         let tools = Toolbox::new(&self.config.tools, &self.store, &queue)?;
-        let agent = Agent::new(None, tools, self.store.clone(), self.config.memory.clone());
+        let agent = Agent::new(None, tools, self.store.clone(), self.config.memory.clone(), self.config.scheduler.zone);
         let parts = scheduler::Parts {
             queue,
             agent,

@@ -22,7 +22,7 @@ pub(super) fn milestones(count: usize, payload_bytes: usize) -> impl Iterator<It
     let (begun, filler) = (now(), "x".repeat(payload_bytes));
     (0..count).map(move |_| {
         let mut task = Task::new(TaskId::fresh(), "measure the queue", begun);
-        task.spec.plan = Some(Plan { steps: Vec::new() });
+        task.spec.plan = Some(Plan::default());
         task.spec.context.insert("filler".to_owned(), Value::String(filler.clone()));
         task
     })

@@ -78,12 +78,18 @@ pub struct RequestedCall {
 }
 
 /// A schema that the answer must follow.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResponseSchema {
     /// Name of the schema, letters and underscores.
     pub name: &'static str,
     /// JSON schema in the strict subset: every property required, no additional ones.
     pub schema: Value,
+    /// A schema without unions that says less, for endpoints that refuse [`ResponseSchema::schema`]; `None` when that has no
+    /// unions.
+    pub plain: Option<Value>,
+    /// The form of the answer in a few words, for models that get no schema; `None` when the schema is short enough to be
+    /// told.
+    pub form: Option<&'static str>,
     /// JSON schema of the answers that are accepted all the same, when it requires less; `None` for
     /// [`ResponseSchema::schema`].
     pub tolerated: Option<Value>,

@@ -29,6 +29,9 @@ const SHOWN_CHARS: usize = 100;
 pub struct Plan {
     /// The steps, in any order.
     pub steps: Vec<PlanStep>,
+    /// The step whose output is the result of the whole; without one, the outputs that no other step uses are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for Plan {
@@ -44,7 +47,7 @@ impl<'de> Deserialize<'de> for Plan {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Plan, A::Error> {
-                Deserialize::deserialize(SeqAccessDeserializer::new(list)).map(|steps| Plan { steps })
+                Deserialize::deserialize(SeqAccessDeserializer::new(list)).map(|steps| Plan { steps, answer: None })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Plan, A::Error> {
@@ -52,8 +55,11 @@ impl<'de> Deserialize<'de> for Plan {
                 #[serde(deny_unknown_fields)]
                 struct Whole {
                     steps: Vec<PlanStep>,
+                    #[serde(default)]
+                    answer: Option<String>,
                 }
-                Whole::deserialize(MapAccessDeserializer::new(map)).map(|Whole { steps }| Plan { steps })
+                Whole::deserialize(MapAccessDeserializer::new(map))
+                    .map(|Whole { steps, answer }| Plan { steps, answer })
             }
         }
 
@@ -74,9 +80,12 @@ pub struct PlanStep {
     /// of tasks that this one depends on: `${deps.ID.result}`.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub arguments: Value,
-    /// Instruction for the model, which chooses the tools; may hold references.
+    /// Instruction for the model; may hold references.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instruction: Option<String>,
+    /// The only tools that the model may call for `instruction`; `None` for all that the agent may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<String>>,
     /// Steps that must succeed first. References count as dependencies by themselves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<String>,
@@ -160,6 +169,14 @@ pub enum PlanError {
         /// What it names.
         dependency: String,
     },
+    /// An `answer` that names no step.
+    #[error("answer names step {answer:?}, which the plan does not have; its steps are: {known}")]
+    UnknownAnswer {
+        /// What it names.
+        answer: String,
+        /// The steps.
+        known: String,
+    },
     /// Steps that wait for each other.
     #[error("the plan has a cycle: {}", .0.join(" -> "))]
     Cycle(Vec<String>),
@@ -183,6 +200,10 @@ impl Plan {
             if let Some(dependency) = step.dependencies().into_iter().find(|dependency| !ids.contains(dependency)) {
                 return Err(PlanError::UnknownStep { step: step.id.clone(), dependency: clipped(dependency) });
             }
+        }
+        if let Some(answer) = self.answer.as_deref().filter(|answer| !ids.contains(answer)) {
+            let known: Vec<&str> = self.steps.iter().map(|step| step.id.as_str()).collect();
+            return Err(PlanError::UnknownAnswer { answer: clipped(answer), known: known.join(", ") });
         }
         self.find_cycle().map_or(Ok(()), |cycle| Err(PlanError::Cycle(cycle)))
     }
@@ -231,12 +252,10 @@ impl PlanStep {
         if !self.arguments.is_null() && !self.arguments.is_object() {
             return Err(PlanError::BadArguments(self.id.clone()));
         }
-        match &self.tool {
-            Some(tool) if !tools.contains(&tool.as_str()) => {
-                Err(PlanError::UnknownTool { step: self.id.clone(), tool: clipped(tool), known: tools.join(", ") })
-            }
-            _ => Ok(()),
-        }
+        let mut named = self.tool.iter().chain(self.tools.iter().flatten());
+        named.find(|tool| !tools.contains(&tool.as_str())).map_or(Ok(()), |tool| {
+            Err(PlanError::UnknownTool { step: self.id.clone(), tool: clipped(tool), known: tools.join(", ") })
+        })
     }
 
     /// Every step that this step depends on: by name or by reference, each once.
@@ -294,6 +313,11 @@ mod tests {
             fault(json!([{"id": "a", "tool": "calculate", "arguments": {"x": "${q.r}"}}]))
                 .contains("unknown step \"q\"")
         );
+        assert!(fault(json!([{"id": "a", "instruction": "x", "tools": ["fly"]}])).contains("unknown tool \"fly\""));
+        let without =
+            serde_json::from_value::<Plan>(json!({"steps": [{"id": "a", "tool": "calculate"}], "answer": "b"}));
+        let error = without.expect("a plan").validate(&tools).expect_err("a fault").to_string();
+        assert_eq!(error, "answer names step \"b\", which the plan does not have; its steps are: a");
         let twice = json!([{"id": "a", "tool": "calculate"}, {"id": "a", "tool": "calculate"}]);
         assert!(fault(twice).contains("twice"));
     }

@@ -83,7 +83,7 @@ fn tools() -> Vec<Arc<ToolSpec>> {
 
 fn schema() -> ResponseSchema {
     let schema = json!({"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}});
-    ResponseSchema { name: "test", schema, tolerated: None }
+    ResponseSchema { name: "test", schema, ..ResponseSchema::default() }
 }
 
 /// Reads `text` in every way in which an answer is read.

@@ -41,6 +41,8 @@ struct LearntTraits {
 pub(super) struct RequestFeatures {
     /// A schema, in any form other than in the prompt.
     pub(super) schema: bool,
+    /// A schema with unions that has a form without.
+    pub(super) unions: bool,
     pub(super) tools: bool,
     pub(super) tools_in_prompt: bool,
     pub(super) system: bool,
@@ -61,6 +63,7 @@ impl Model {
         let in_prompt = settings.structured_output == StructuredOutput::Never;
         let dialect = Dialect {
             schema: if in_prompt { SchemaForm::Prompt } else { SchemaForm::JsonSchema },
+            plain_schemas: false,
             limit_field: limit_fields[0],
             tools_in_prompt: false,
             system_in_user: false,

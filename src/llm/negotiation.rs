@@ -50,6 +50,18 @@ const SCHEMA: [&str; 11] = [
     "grammar",
     "schema",
 ];
+/// Words about unions in a schema, or about a schema that is too large.
+const UNIONS: [&str; 9] = [
+    "anyof",
+    "any_of",
+    "oneof",
+    "union",
+    "too complex",
+    "too many states",
+    "too many properties",
+    "too many parameters",
+    "schema is too",
+];
 /// Words about fields that models want back and other servers do not know.
 const FIELDS: [&str; 5] = ["reasoning", "extra_content", "thinking", "extra_forbidden", "extra inputs"];
 /// Words about the system message.
@@ -129,6 +141,9 @@ impl Negotiation {
         if sent.tools && says_unknown && about_tools {
             return Some(Dialect { tools_in_prompt: true, ..now });
         }
+        if may_change_schema && sent.unions && refusal.mentions(&UNIONS) {
+            return Some(Dialect { plain_schemas: true, ..now });
+        }
         if may_change_schema && refusal.mentions(&SCHEMA) {
             // A field that is not known as a whole is not known with another type either.
             let whole = refusal.mentions(&["response_format"]) && !refusal.mentions(&["type", "json"]);
@@ -192,6 +207,7 @@ mod tests {
 
     const SENT: RequestFeatures = RequestFeatures {
         schema: true,
+        unions: true,
         tools: true,
         tools_in_prompt: false,
         system: true,

@@ -51,7 +51,7 @@ pub(super) fn turn(tools: &[Arc<ToolSpec>]) -> PromptedTurn {
     }
     PromptedTurn {
         instruction,
-        schema: ResponseSchema { name: "turn", schema: json!({ "anyOf": forms }), tolerated: None },
+        schema: ResponseSchema { name: "turn", schema: json!({ "anyOf": forms }), ..ResponseSchema::default() },
     }
 }
 

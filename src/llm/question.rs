@@ -46,7 +46,10 @@ impl Exchange for ChatExchange<'_> {
             Message::Assistant { origin, .. } => origin.as_ref().is_some_and(|origin| origin.model == model.name),
             _ => false,
         };
+        let has_plain = self.request.schema.as_ref().is_some_and(|schema| schema.plain.is_some());
+        let sends_schema = dialect.schema < SchemaForm::JsonObject;
         let sent = RequestFeatures {
+            unions: has_plain && sends_schema && !dialect.plain_schemas,
             schema: dialect.schema != SchemaForm::Prompt && (self.request.schema.is_some() || tools_in_prompt),
             tools: has_tools && !tools_in_prompt,
             tools_in_prompt,

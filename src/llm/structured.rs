@@ -110,11 +110,11 @@ impl<'a> Schema<'a> {
     pub(super) fn repair(&self, answer: &str, mistake: &str) -> [Message; 2] {
         let said = if answer.trim().is_empty() { "(no text)" } else { answer };
         let shown: String = said.chars().take(ANSWER_CHARS).collect();
-        let request = format!(
-            "That answer cannot be used: {mistake}. Answer again, with one JSON object that follows this JSON schema and \
-             with nothing else.\n{}",
-            self.source.schema
+        let form = self.source.form.map_or_else(
+            || format!("that follows this JSON schema, and with nothing else:\n{}", self.source.schema),
+            |form| format!("of this form, and with nothing else:\n{form}"),
         );
+        let request = format!("That answer cannot be used: {mistake}. Answer again, with one JSON object {form}");
         [Message::assistant(shown), Message::User { content: request }]
     }
 }
@@ -258,7 +258,7 @@ mod tests {
     fn schema() -> ResponseSchema {
         let schema = json!({ "type": "object", "required": ["n", "s"], "additionalProperties": false,
             "properties": { "n": { "type": "integer" }, "s": { "type": ["string", "null"] } } });
-        ResponseSchema { name: "test", schema, tolerated: None }
+        ResponseSchema { name: "test", schema, ..ResponseSchema::default() }
     }
 
     fn extract(content: &str) -> Result<String, Mismatch> {
@@ -290,7 +290,7 @@ mod tests {
                 "arguments": { "type": "string" }, "after": { "type": "array", "items": { "type": "string" } } } });
         let schema = json!({ "type": "object", "required": ["steps"], "properties": {
             "steps": { "type": "array", "items": step } } });
-        let schema = ResponseSchema { name: "steps", schema, tolerated: None };
+        let schema = ResponseSchema { name: "steps", schema, ..ResponseSchema::default() };
         let schema = Schema::compile(&schema).expect("a schema");
         let mended = schema.extract(r#"{"steps": [{"id": "a", "arguments": {"x": 1}}]}"#).expect("clear");
         let mended: Value = serde_json::from_str(&mended).expect("JSON");

@@ -47,6 +47,8 @@ pub(super) enum SchemaForm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Dialect {
     pub(super) schema: SchemaForm,
+    /// Whether schemas have no unions.
+    pub(super) plain_schemas: bool,
     pub(super) limit_field: LimitField,
     /// Whether tools are described in the prompt and called by JSON, in place of the field `tools`.
     pub(super) tools_in_prompt: bool,
@@ -78,7 +80,7 @@ pub(super) fn request_body(
     }
     let wanted =
         turn.as_ref().map(|turn| (&turn.schema, false)).or(request.schema.as_ref().map(|schema| (schema, true)));
-    if let Some(format) = wanted.and_then(|(schema, strict)| response_format(schema, strict, dialect.schema)) {
+    if let Some(format) = wanted.and_then(|(schema, strict)| response_format(schema, strict, dialect)) {
         body.insert("response_format".to_owned(), format);
     }
     if dialect.system_in_user {
@@ -94,17 +96,22 @@ pub(super) fn request_body(
     Value::Object(body)
 }
 
-fn response_format(schema: &ResponseSchema, strict: bool, form: SchemaForm) -> Option<Value> {
-    match form {
+fn response_format(schema: &ResponseSchema, strict: bool, dialect: Dialect) -> Option<Value> {
+    let plain = schema.plain.as_ref().filter(|_| dialect.plain_schemas);
+    let sent = plain.unwrap_or(&schema.schema);
+    match dialect.schema {
         SchemaForm::JsonSchema => Some(json!({ "type": "json_schema",
-            "json_schema": { "name": schema.name, "schema": schema.schema, "strict": strict } })),
-        SchemaForm::JsonObjectWithSchema => Some(json!({ "type": "json_object", "schema": schema.schema })),
+            "json_schema": { "name": schema.name, "schema": sent, "strict": strict } })),
+        SchemaForm::JsonObjectWithSchema => Some(json!({ "type": "json_object", "schema": sent })),
         SchemaForm::JsonObject => Some(json!({ "type": "json_object" })),
         SchemaForm::Prompt => None,
     }
 }
 
 fn described(schema: &ResponseSchema) -> String {
+    if let Some(form) = schema.form {
+        return format!("Answer with one JSON object of this form, and with nothing else:\n{form}");
+    }
     format!(
         "Answer with one JSON object that follows this JSON schema, and with nothing else. Every property is required; \
          use null for one that has no value.\n{}",
@@ -233,6 +240,7 @@ mod tests {
 
     const DIALECT: Dialect = Dialect {
         schema: SchemaForm::JsonSchema,
+        plain_schemas: false,
         limit_field: LimitField::MaxTokens,
         tools_in_prompt: false,
         system_in_user: false,

@@ -12,8 +12,8 @@ use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCa
 use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
 use crate::domain::id::derived;
 use crate::domain::json;
-use crate::domain::plan::check_targets;
-use crate::domain::tool::{FAIL_STEP, ToolCall, ToolResult, resolve_name};
+use crate::domain::plan::{PlanStep, check_targets};
+use crate::domain::tool::{FAIL_STEP, ToolCall, ToolResult, ToolSpec, resolve_name};
 
 /// Tools called in one turn; further ones are refused.
 const MAX_CALLS_PER_TURN: usize = 16;
@@ -79,8 +79,8 @@ impl Machine {
             return None;
         }
         let step = &self.state.steps[index];
-        let mut messages = prompts::act(&self.setup, &step.plan, &self.targets(), &self.artifacts());
-        let mut tools: Vec<_> = self.setup.tools.iter().filter(|tool| tool.name != FAIL_STEP).cloned().collect();
+        let mut messages = prompts::act(&self.setup, &self.state, &step.plan, &self.targets(), &self.artifacts());
+        let mut tools = self.tools_of(&step.plan);
         tools.push(Arc::new(prompts::fail_step_tool()));
         let model = self.setup.model.clone();
         let max_output_tokens = self.setup.max_output_tokens;
@@ -99,6 +99,13 @@ impl Machine {
             waits_since: None,
         };
         Some(ModelCall { id, request })
+    }
+
+    /// The tools that the model may call in an instruction step.
+    fn tools_of(&self, step: &PlanStep) -> Vec<Arc<ToolSpec>> {
+        let is_named = |name: &String| step.tools.as_ref().is_none_or(|tools| tools.contains(name));
+        let tools = self.setup.tools.iter();
+        tools.filter(|tool| tool.name != FAIL_STEP && is_named(&tool.name)).cloned().collect()
     }
 
     /// Takes the model's answer of a turn.
@@ -158,7 +165,8 @@ impl Machine {
 
     /// Takes the tool calls of a turn. A call that cannot be made is answered at once. Nothing in a call is trusted.
     fn queue_calls(&mut self, index: usize, reply: ModelReply) {
-        let known = self.tool_names();
+        let offered = self.tools_of(&self.state.steps[index].plan);
+        let known: Vec<&str> = offered.iter().map(|tool| tool.name.as_str()).collect();
         let origin = reply.origin();
         let mut ids = self.known_ids(index);
         let mut requested: Vec<RequestedCall> = Vec::new();

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::state::{OpenQuestion, Phase, Rejected, State, Step};
-use super::{Action, MAX_QUESTION_TRIES, Machine, ModelCall, ModelFailed, plan_check, prompts, schema, statement};
+use super::{
+    Action, MAX_QUESTION_TRIES, Machine, ModelCall, ModelFailed, plan_check, prompts, schema, statement, wire_arguments,
+};
 use crate::domain::approval::ApprovalRequirement;
 use crate::domain::conversation::{Exhausted, ModelReply, ModelRequest};
 use crate::domain::event::{EventKind, Level};
@@ -12,6 +14,8 @@ use crate::domain::plan::{Plan, PlanStep};
 
 /// Bytes of an unusable answer that are kept to show it to the model again.
 const KEPT_BYTES: usize = 8_000;
+/// Bytes that are kept of what the model says is missing.
+const MISSING_BYTES: usize = 2_000;
 
 impl Machine {
     fn question(&self) -> Option<(&'static str, &OpenQuestion)> {
@@ -47,8 +51,10 @@ impl Machine {
             return Some(Action::Wait);
         }
         let (messages, schema) = match purpose {
-            "plan" => (prompts::plan(&self.setup, &question.rejected), schema::plan()),
-            "replan" => (prompts::replan(&self.setup, &self.state, &question.rejected), schema::plan()),
+            "plan" => (prompts::plan(&self.setup, &self.state, &question.rejected), schema::plan(&self.setup.tools)),
+            "replan" => {
+                (prompts::replan(&self.setup, &self.state, &question.rejected), schema::plan(&self.setup.tools))
+            }
             _ => (prompts::answer(&self.setup, &self.state, &question.rejected), schema::answer()),
         };
         let id = self.question_id()?;
@@ -94,9 +100,9 @@ impl Machine {
             Ok(reply) => {
                 let used = match self.state.phase {
                     Phase::Answering(_) => {
-                        schema::read_answer(&reply.content, reply.is_excerpt).map(|declared| self.declare(&declared))
+                        schema::read_answer(&reply.content, reply.is_excerpt).map(|declared| self.declare(declared))
                     }
-                    _ => self.read_plan(&reply.content).map(|steps| self.adopt(steps, false)),
+                    _ => self.read_plan(&reply.content).map(|plan| self.adopt(plan, false)),
                 };
                 match used {
                     Ok(()) => {}
@@ -163,13 +169,20 @@ impl Machine {
         Ok(())
     }
 
-    fn declare(&mut self, declared: &schema::Declared) {
-        if declared.success {
-            self.end(Ok(json!({"output": declared.answer, "reason": declared.reason})));
-        } else {
-            let reason = if declared.reason.is_empty() { "no reason given" } else { &declared.reason };
-            self.end(Err(Failure::permanent(format!("the agent declared failure: {reason}"))));
+    fn declare(&mut self, declared: schema::Declared) {
+        let schema::Declared { outcome, answer, reason } = declared;
+        if outcome == schema::Outcome::Done {
+            self.end(Ok(json!({"output": answer, "reason": reason})));
+            return;
         }
+        let reason = if reason.is_empty() { "no reason given".to_owned() } else { reason };
+        if outcome == schema::Outcome::More && self.can_replan() {
+            self.state.spent.replans = self.state.spent.replans.saturating_add(1);
+            self.state.missing = Some(prompts::clipped(&reason, MISSING_BYTES).to_owned());
+            self.state.phase = Phase::Replanning(OpenQuestion::default());
+            return;
+        }
+        self.end(Err(Failure::permanent(format!("the agent declared failure: {reason}"))));
     }
 
     /// Returns the answer to the model with what is wrong, or falls back after [`MAX_QUESTION_TRIES`] tries.
@@ -193,7 +206,7 @@ impl Machine {
     }
 
     fn adopt_whole_goal(&mut self) {
-        let fallback = vec![self.whole_goal_step()];
+        let fallback = Plan { steps: vec![self.whole_goal_step()], answer: None };
         self.adopt(fallback, true);
     }
 
@@ -209,6 +222,7 @@ impl Machine {
             tool: None,
             arguments: Value::Null,
             instruction: Some("Reach the goal.".to_owned()),
+            tools: None,
             depends_on: done.map(|step| step.plan.id.clone()).collect(),
             capability: None,
             estimated_s: None,
@@ -216,30 +230,39 @@ impl Machine {
         }
     }
 
-    /// Reads and validates the steps of a plan. They may refer to done steps of earlier plans.
-    fn read_plan(&self, text: &str) -> Result<Vec<PlanStep>, String> {
-        let mut steps = schema::read_plan(text)?;
-        plan_check::correct_tool_names(&mut steps, &self.tool_names());
-        let is_replan = matches!(self.state.phase, Phase::Replanning(_));
-        if steps.is_empty() {
-            return if is_replan { Ok(steps) } else { Err("the plan has no steps".to_owned()) };
+    /// Reads and validates a plan. Its steps may refer to done steps of earlier plans.
+    fn read_plan(&self, text: &str) -> Result<Plan, String> {
+        let mut plan = schema::read_plan(text)?;
+        plan_check::correct_tool_names(&mut plan.steps, &self.tool_names());
+        for step in &mut plan.steps {
+            if let Some(tool) = step.tool.as_deref().and_then(|name| self.tool(name)) {
+                wire_arguments::read_back(&mut step.arguments, &tool.parameters);
+            }
         }
-        // A done step is checked by its name alone, because its tool may no longer exist.
+        let is_replan = matches!(self.state.phase, Phase::Replanning(_));
+        if plan.steps.is_empty() {
+            return if is_replan { Ok(plan) } else { Err("the plan has no steps".to_owned()) };
+        }
+        // A done step is checked by its name alone, because its tools may no longer exist.
         let done = self.state.steps.iter().filter(|step| step.output().is_some()).map(|step| PlanStep {
             tool: None,
             arguments: Value::Null,
             instruction: Some(String::new()),
+            tools: None,
             depends_on: Vec::new(),
             ..step.plan.clone()
         });
-        let whole = Plan { steps: done.chain(steps.iter().cloned()).collect() };
-        plan_check::check(&whole, &steps, &self.state, &self.setup.tools)?;
-        self.check_size(steps.len())?;
-        Ok(steps)
+        let whole = Plan { steps: done.chain(plan.steps.iter().cloned()).collect(), answer: None };
+        plan_check::check(&whole, &plan.steps, &self.state, &self.setup.tools)?;
+        self.check_size(plan.steps.len())?;
+        // A name that means nothing costs the question for the answer, and no repair.
+        plan.answer = plan.answer.filter(|answer| whole.steps.iter().any(|step| step.id == *answer));
+        Ok(plan)
     }
 
     /// Puts a plan in force.
-    fn adopt(&mut self, steps: Vec<PlanStep>, fallback: bool) {
+    fn adopt(&mut self, plan: Plan, fallback: bool) {
+        let Plan { steps, answer } = plan;
         let is_replan = matches!(self.state.phase, Phase::Replanning(_));
         if is_replan {
             self.state.revision = self.state.revision.saturating_add(1);
@@ -259,6 +282,8 @@ impl Machine {
         let data = [("steps", json!(names)), ("fallback", json!(fallback)), ("estimated_s", json!(seconds))];
         let revision = self.state.revision;
         self.note(kind, if fallback { Level::Warn } else { Level::Info }, message, &data);
+        self.state.answer = answer;
+        self.state.missing = None;
         self.state.steps.extend(steps.into_iter().map(|step| Step::new(step, revision)));
         self.state.phase = Phase::Steps;
     }

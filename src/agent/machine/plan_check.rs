@@ -23,7 +23,7 @@ const OFFLOADED: [&str; 3] = ["artifact", "bytes", "preview"];
 
 /// Corrects tool names that differ from a known name in spelling only.
 pub(super) fn correct_tool_names(steps: &mut [PlanStep], tools: &[&str]) {
-    for name in steps.iter_mut().filter_map(|step| step.tool.as_mut()) {
+    for name in steps.iter_mut().flat_map(|step| step.tool.iter_mut().chain(step.tools.iter_mut().flatten())) {
         if let Some(tool) = resolve_name(name, tools) {
             tool.clone_into(name);
         }
@@ -52,13 +52,20 @@ pub(super) fn check(
                 mistakes.push(PlanError::UnknownTool { step, tool, known }.to_string());
             }
             Some((_, Some(tool))) => mistakes.extend(bad_arguments(step, tool)),
-            None => {}
+            None => {
+                let unknown = step.tools.iter().flatten().filter(|name| !known.contains(&name.as_str()));
+                mistakes.extend(unknown.map(|name| {
+                    let (step, tool, known) = (step.id.clone(), name.clone(), known.join(", "));
+                    PlanError::UnknownTool { step, tool, known }.to_string()
+                }));
+            }
         }
         mistakes.extend(bad_braces(step, &ids));
         mistakes.extend(bad_references(step, steps, outputs, tools));
     }
     // Unknown tools are reported already, and would hide other mistakes.
-    let named = whole.steps.iter().filter_map(|step| step.tool.as_deref());
+    let named = whole.steps.iter().flat_map(|step| step.tool.iter().chain(step.tools.iter().flatten()));
+    let named = named.map(String::as_str);
     let all: Vec<&str> = known.iter().copied().chain(named).collect();
     if let Err(error) = whole.validate(&all) {
         mistakes.insert(0, error.to_string());
@@ -317,9 +324,14 @@ mod tests {
         let steps: Vec<PlanStep> = serde_json::from_value(json!([
             {"id": "b", "tool": "look", "arguments": {"x": "${a.n}", "y": "${a.m}"}}]))
         .expect("steps");
-        let whole = Plan { steps: [PlanStep { id: "a".to_owned(), ..steps[0].clone() }, steps[0].clone()].to_vec() };
-        let whole =
-            Plan { steps: whole.steps.into_iter().map(|step| PlanStep { arguments: Value::Null, ..step }).collect() };
+        let whole = Plan {
+            steps: [PlanStep { id: "a".to_owned(), ..steps[0].clone() }, steps[0].clone()].to_vec(),
+            answer: None,
+        };
+        let whole = Plan {
+            steps: whole.steps.into_iter().map(|step| PlanStep { arguments: Value::Null, ..step }).collect(),
+            answer: None,
+        };
         let outputs = HashMap::from([("a".to_owned(), json!({"n": 1}))]);
         let mistakes = check(&whole, &steps, &outputs, &tools()).expect_err("a mistake");
         assert!(mistakes.contains("${a.m} points at nothing") && !mistakes.contains("${a.n}"), "{mistakes}");
@@ -331,7 +343,7 @@ mod tests {
             {"id": "b", "tool": "look", "arguments": {"x": "${page.body}", "y": "${page.rows.0.id}", "z": "${near.body}"}}]))
         .expect("steps");
         let done = |id: &str| PlanStep { id: id.to_owned(), arguments: Value::Null, ..steps[0].clone() };
-        let whole = Plan { steps: vec![done("page"), done("near"), done("b")] };
+        let whole = Plan { steps: vec![done("page"), done("near"), done("b")], answer: None };
         let apart = artifact_output("look-1.json", 50_000, "{");
         let outputs = HashMap::from([("page".to_owned(), apart), ("near".to_owned(), json!({"n": 1}))]);
         let mistakes = check(&whole, &steps, &outputs, &tools()).expect_err("a mistake");

@@ -1,31 +1,33 @@
 //! Schemas of the model's answers: strict in requests, tolerant in reading.
 
-use serde_json::{Value, json};
+use std::sync::Arc;
 
-use super::statement;
+use serde_json::{Map, Value, json};
+
+use super::{statement, wire_arguments};
 use crate::domain::approval::ApprovalRequirement;
 use crate::domain::conversation::ResponseSchema;
 use crate::domain::json::read;
-use crate::domain::plan::PlanStep;
+use crate::domain::plan::{Plan, PlanStep};
+use crate::domain::tool::ToolSpec;
 
-/// Schema of a plan. Strict schemas know no free-form objects, so `arguments` is JSON as text.
-pub(super) fn plan() -> ResponseSchema {
-    let step = object(&json!({
-        "id": {"type": "string", "description": "short unique name: letters, digits, _ and -"},
-        "tool": {"type": ["string", "null"], "description": "tool to call; null for an instruction step"},
-        "arguments": {
-            "type": "string",
-            "description": "arguments of the tool as the text of a JSON object; \"{}\" for an instruction step",
-        },
-        "instruction": {"type": ["string", "null"], "description": "what to do with judgement; null for a tool step"},
-        "depends_on": {"type": "array", "items": {"type": "string"}, "description": "steps that must succeed first"},
-        "capability": {"type": ["string", "null"], "description": "what it takes to do the step, in a word or two"},
-        "estimated_s": {"type": ["integer", "null"], "description": "how long it will take, in seconds"},
-    }));
-    let schema = object(&json!({
-        "analysis": {"type": "string", "description": "what the goal requires, in a few sentences"},
-        "steps": {"type": "array", "items": step},
-    }));
+/// Most tools whose arguments a schema describes: endpoints limit the size of schemas.
+const MAX_DESCRIBED_TOOLS: usize = 32;
+
+const PLAN_FORM: &str = r#"{"analysis": "what the goal requires", "steps": [
+  {"id": "a", "tool": "name of a tool", "arguments": {"name": "value"}, "depends_on": []},
+  {"id": "b", "instruction": "what to do with ${a}", "tools": [], "depends_on": []}], "answer": "b"}"#;
+const ANSWER_FORM: &str =
+    r#"{"outcome": "done, more or impossible", "answer": "the result", "reason": "why the outcome is what it is"}"#;
+
+/// Schema of a plan for `tools`: a step is a call of one of them with its arguments, or an instruction, so that a decoder
+/// that is held to the schema can invent neither a tool nor an argument.
+pub(super) fn plan(tools: &[Arc<ToolSpec>]) -> ResponseSchema {
+    let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
+    let plain = plan_of(&plain_step(&names));
+    let is_described = (1..=MAX_DESCRIBED_TOOLS).contains(&tools.len());
+    let calls = tools.iter().filter(|_| is_described).map(|tool| call_step(tool));
+    let kinds: Vec<Value> = calls.chain([instruction_step(&names)]).collect();
     let tolerated = json!({
         "type": ["object", "array"],
         "required": ["steps"],
@@ -33,19 +35,79 @@ pub(super) fn plan() -> ResponseSchema {
         "minItems": 1,
         "items": {"type": "object", "anyOf": [{"required": ["tool"]}, {"required": ["instruction"]}]},
     });
-    ResponseSchema { name: "plan", schema, tolerated: Some(tolerated) }
+    let union = is_described.then(|| plan_of(&json!({ "anyOf": kinds })));
+    let (schema, plain) = union.map_or((plain.clone(), None), |union| (union, Some(plain)));
+    ResponseSchema { name: "plan", schema, plain, form: Some(PLAN_FORM), tolerated: Some(tolerated) }
+}
+
+fn plan_of(step: &Value) -> Value {
+    object(&json!({
+        "analysis": {"type": "string", "description": "what the goal requires, in a few sentences"},
+        "steps": {"type": "array", "items": step},
+        "answer": {"type": ["string", "null"], "description": "instruction step whose output is the result; null for none"},
+    }))
+}
+
+/// A step of every kind with the properties of all. Without unions there are no free-form objects, so `arguments` is JSON as
+/// text.
+fn plain_step(tools: &[&str]) -> Value {
+    let names: Vec<Option<&str>> = tools.iter().copied().map(Some).chain([None]).collect();
+    let step = json!({
+        "tool": {"type": ["string", "null"], "enum": names, "description": "tool to call; null for an instruction step"},
+        "arguments": {
+            "type": "string",
+            "description": "arguments of the tool as the text of a JSON object; \"{}\" for an instruction step",
+        },
+        "instruction": {"type": ["string", "null"], "description": "what to do with judgement; null for a tool step"},
+        "tools": tools_of_step(tools),
+    });
+    step_with(&step)
+}
+
+fn call_step(tool: &ToolSpec) -> Value {
+    step_with(&json!({
+        "tool": {"type": "string", "enum": [tool.name]},
+        "arguments": wire_arguments::schema_of(&tool.parameters),
+    }))
+}
+
+fn instruction_step(tools: &[&str]) -> Value {
+    step_with(&json!({"instruction": {"type": "string"}, "tools": tools_of_step(tools)}))
+}
+
+fn tools_of_step(tools: &[&str]) -> Value {
+    let name = if tools.is_empty() { json!({"type": "string"}) } else { json!({"type": "string", "enum": tools}) };
+    json!({"type": "array", "items": name, "description": "tools that an instruction step may call"})
+}
+
+/// The schema of a step with `properties` and with what every step has.
+fn step_with(properties: &Value) -> Value {
+    let mut all = Map::new();
+    all.insert(
+        "id".to_owned(),
+        json!({"type": "string", "description": "short unique name: letters, digits, _ and -"}),
+    );
+    all.extend(properties.as_object().cloned().unwrap_or_default());
+    let others = json!({
+        "depends_on": {"type": "array", "items": {"type": "string"}},
+        "capability": {"type": ["string", "null"], "description": "what it takes to do the step, in a word or two"},
+        "estimated_s": {"type": ["integer", "null"], "description": "how long it will take, in seconds"},
+    });
+    all.extend(others.as_object().cloned().unwrap_or_default());
+    object(&Value::Object(all))
 }
 
 /// Schema of the final answer.
 pub(super) fn answer() -> ResponseSchema {
     let schema = object(&json!({
-        "success": {"type": "boolean", "description": "whether the goal was reached"},
-        "answer": {"type": "string", "description": "the result for whoever set the goal; empty on failure"},
-        "reason": {"type": "string", "description": "why this counts as success or failure"},
+        "outcome": {"type": "string", "enum": ["done", "more", "impossible"], "description": "how it ended"},
+        "answer": {"type": "string", "description": "the result for the author of the goal; empty unless done"},
+        "reason": {"type": "string", "description": "why the outcome is what it is; what is missing when it is more"},
     }));
-    let any: Vec<Value> = std::iter::once(&"success").chain(&RESULTS).map(|name| json!({"required": [name]})).collect();
+    let any: Vec<Value> =
+        ["outcome", "success"].iter().chain(&RESULTS).map(|name| json!({"required": [name]})).collect();
     let tolerated = json!({"type": "object", "anyOf": any});
-    ResponseSchema { name: "answer", schema, tolerated: Some(tolerated) }
+    ResponseSchema { name: "answer", schema, form: Some(ANSWER_FORM), tolerated: Some(tolerated), plain: None }
 }
 
 fn object(properties: &Value) -> Value {
@@ -59,10 +121,21 @@ const RESULTS: [&str; 5] = ["answer", "result", "output", "final_answer", "respo
 /// Words that models write in place of a tool when they mean none.
 const NO_TOOL: [&str; 10] = ["", "none", "null", "nil", "n/a", "-", "no", "no_tool", "no tool", "instruction"];
 
+/// How a run ended, as its model declares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The goal was reached.
+    Done,
+    /// Further steps can reach it.
+    More,
+    /// No step can.
+    Impossible,
+}
+
 /// The answer of a model that declares how the run ended.
 #[derive(Debug, PartialEq)]
 pub(super) struct Declared {
-    pub(super) success: bool,
+    pub(super) outcome: Outcome,
     pub(super) answer: Value,
     pub(super) reason: String,
 }
@@ -71,14 +144,16 @@ pub(super) struct Declared {
 ///
 /// # Errors
 /// The mistake, in a sentence for the model.
-pub(super) fn read_plan(text: &str) -> Result<Vec<PlanStep>, String> {
+pub(super) fn read_plan(text: &str) -> Result<Plan, String> {
     let written: Value = read(inner_json(text)).map_err(|error| format!("this is not a plan in JSON: {error}"))?;
     let steps = match &written {
         Value::Array(steps) => Some(steps),
         other => other["steps"].as_array(),
     };
     let steps = steps.ok_or("this is not a plan: it has no list \"steps\"")?;
-    steps.iter().enumerate().map(|(index, step)| read_step(index + 1, step)).collect()
+    let steps = steps.iter().enumerate().map(|(index, step)| read_step(index + 1, step)).collect::<Result<_, _>>()?;
+    let answer = written.get("answer").and_then(text_of).filter(|name| !name.is_empty());
+    Ok(Plan { steps, answer })
 }
 
 /// Reads step number `number`, in the words that models use for the same thing.
@@ -105,11 +180,14 @@ fn read_step(number: usize, written: &Value) -> Result<PlanStep, String> {
     // Models like to describe a tool step in `instruction`; the tool is what counts.
     let instruction = if tool.is_some() { None } else { text(&["instruction", "task", "description"]) };
     let arguments = if tool.is_some() { arguments } else { Value::Null };
+    // An instruction that names no tools may call none.
+    let tools = instruction.as_ref().map(|_| first(&["tools"]).map(texts_of).unwrap_or_default());
     Ok(PlanStep {
         id,
         tool,
         arguments,
         instruction,
+        tools,
         depends_on: first(&["depends_on", "after"]).map(texts_of).unwrap_or_default(),
         capability: text(&["capability"]),
         estimated_s: first(&["estimated_s"]).and_then(seconds),
@@ -157,35 +235,52 @@ pub(super) fn read_answer(text: &str, is_excerpt: bool) -> Result<Declared, Stri
     };
     let has_answer = !(answer.is_null() || answer.as_str().is_some_and(|text| text.trim().is_empty()));
     let error = fields.get("error").filter(|error| says_something(error));
-    let declared = match fields.get("success") {
-        None | Some(Value::Null) => None,
-        Some(Value::Bool(success)) => Some(*success),
-        Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => Some(true),
-        Some(Value::String(text)) if text.eq_ignore_ascii_case("false") => Some(false),
-        Some(other) => return Err(format!("\"success\" must be true or false; it is {other}")),
-    };
+    let declared = declared_outcome(fields)?;
     if declared.is_none() && is_excerpt {
-        return Err("it has no \"success\" and is not alone: give one JSON object with \"success\", and no words \
+        return Err("it has no \"outcome\" and is not alone: give one JSON object with \"outcome\", and no words \
                     around it"
             .to_owned());
     }
-    let success = declared.unwrap_or(has_answer && error.is_none());
-    if success && !has_answer {
-        return Err("success is true, but answer is empty: give the result itself".to_owned());
+    let fallback = if has_answer && error.is_none() { Outcome::Done } else { Outcome::Impossible };
+    let outcome = declared.unwrap_or(fallback);
+    let is_done = outcome == Outcome::Done;
+    if is_done && !has_answer {
+        return Err("the outcome is done, but answer is empty: give the result itself".to_owned());
     }
-    if !success && declared.is_none() && error.is_none() {
-        return Err("the answer is empty: give the result itself, or success false and the reason".to_owned());
+    if !is_done && declared.is_none() && error.is_none() {
+        return Err("the answer is empty: give the result itself, or the outcome impossible and the reason".to_owned());
     }
-    if success
+    if is_done
         && declared.is_none()
         && let Some(words) = statement::failure_within(&written)
     {
-        return Err(format!("it has no \"success\", and {words:?} reads like a failure: say success true or false"));
+        return Err(format!("it has no \"outcome\", and {words:?} reads like a failure: say done, more or impossible"));
     }
     let reasons = fields.get("reason").into_iter().chain(error).filter_map(text_of);
     let reason = reasons.into_iter().find(|reason| !reason.is_empty());
-    let reason = reason.or_else(|| if success { None } else { text_of(&answer) }).unwrap_or_default();
-    Ok(Declared { success, answer, reason })
+    let reason = reason.or_else(|| if is_done { None } else { text_of(&answer) }).unwrap_or_default();
+    Ok(Declared { outcome, answer, reason })
+}
+
+/// The outcome that an answer declares, in the words that models use; `None` when it declares none.
+fn declared_outcome(fields: &Map<String, Value>) -> Result<Option<Outcome>, String> {
+    if let Some(written) = fields.get("outcome").filter(|value| !value.is_null()) {
+        let outcome = match written.as_str().map(|word| word.trim().to_lowercase()).as_deref() {
+            Some("done" | "success" | "succeeded" | "completed" | "complete") => Outcome::Done,
+            Some("more" | "incomplete" | "continue") => Outcome::More,
+            Some("impossible" | "failure" | "failed" | "fail") => Outcome::Impossible,
+            _ => return Err(format!("\"outcome\" must be done, more or impossible; it is {written}")),
+        };
+        return Ok(Some(outcome));
+    }
+    let success = match fields.get("success") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Bool(success)) => *success,
+        Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => true,
+        Some(Value::String(text)) if text.eq_ignore_ascii_case("false") => false,
+        Some(other) => return Err(format!("\"success\" must be true or false; it is {other}")),
+    };
+    Ok(Some(if success { Outcome::Done } else { Outcome::Impossible }))
 }
 
 /// Whether a field `error` tells of one.
@@ -218,6 +313,17 @@ fn inner_json(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::tool::Effect;
+
+    fn read_steps(text: &str) -> Result<Vec<PlanStep>, String> {
+        read_plan(text).map(|plan| plan.steps)
+    }
+
+    impl Declared {
+        fn is_done(&self) -> bool {
+            self.outcome == Outcome::Done
+        }
+    }
 
     fn read_whole(text: &str) -> Result<Declared, String> {
         read_answer(text, false)
@@ -235,8 +341,21 @@ mod tests {
             if schema.get("items").is_some() {
                 check(&schema["items"]);
             }
+            schema["anyOf"].as_array().into_iter().flatten().for_each(check);
         }
-        check(&plan().schema);
+        let parameters = json!({"type": "object", "properties": {"x": {"type": "integer"}, "y": {"type": "object"}}});
+        let tool = ToolSpec {
+            name: "t".to_owned(),
+            description: String::new(),
+            parameters,
+            effect: Effect::Read,
+            idempotent: true,
+        };
+        let schema = plan(&[Arc::new(tool)]);
+        assert_eq!(schema.schema["properties"]["steps"]["items"]["anyOf"].as_array().map(Vec::len), Some(2));
+        check(&schema.schema);
+        check(&schema.plain.expect("a plain one"));
+        check(&plan(&[]).schema);
         check(&answer().schema);
     }
 
@@ -244,7 +363,7 @@ mod tests {
     fn arguments_are_read_as_text_or_object() {
         let read = |arguments: Value| {
             let text = json!({"steps": [{"id": "a", "tool": "t", "arguments": arguments}]}).to_string();
-            read_plan(&text).map(|steps| steps[0].arguments.clone())
+            read_steps(&text).map(|steps| steps[0].arguments.clone())
         };
         assert_eq!(read(json!("{\"x\": 1}")), Ok(json!({"x": 1})));
         assert_eq!(read(json!({"x": 1})), Ok(json!({"x": 1})));
@@ -255,7 +374,7 @@ mod tests {
     #[test]
     fn a_described_tool_step_is_a_tool_step_and_fences_are_ignored() {
         let text = "```json\n{\"steps\": [{\"id\": \"a\", \"tool\": \"t\", \"instruction\": \"do t\"}]}\n```";
-        let steps = read_plan(text).expect("a plan");
+        let steps = read_steps(text).expect("a plan");
         assert_eq!((steps[0].tool.as_deref(), steps[0].instruction.as_deref()), (Some("t"), None));
     }
 
@@ -265,7 +384,7 @@ mod tests {
             {"step": "two", "tool": "none", "instruction": "look at ${1}", "after": [1]},
             {"tool": {"name": "t", "arguments": "{\"x\": 2}"}, "depends_on": "two"},
             {"tool": null, "task": "sum up", "arguments": {}}]"#;
-        let steps = read_plan(text).expect("a plan");
+        let steps = read_steps(text).expect("a plan");
         let ids: Vec<&str> = steps.iter().map(|step| step.id.as_str()).collect();
         assert_eq!(ids, ["1", "two", "s3", "s4"]);
         assert_eq!((steps[0].estimated_s, &steps[0].arguments), (Some(3), &json!({"x": 1})));
@@ -275,13 +394,13 @@ mod tests {
             (steps[2].depends_on.as_slice(), steps[3].instruction.as_deref()),
             (&["two".to_owned()][..], Some("sum up"))
         );
-        assert_eq!(read_plan(r#"{"steps": 3}"#), Err("this is not a plan: it has no list \"steps\"".to_owned()));
-        assert_eq!(read_plan(r#"{"steps": ["go"]}"#), Err("step 1 is no object".to_owned()));
+        assert_eq!(read_steps(r#"{"steps": 3}"#), Err("this is not a plan: it has no list \"steps\"".to_owned()));
+        assert_eq!(read_steps(r#"{"steps": ["go"]}"#), Err("step 1 is no object".to_owned()));
     }
 
     #[test]
     fn an_answer_is_read_in_the_words_of_models() {
-        let read = |text: &str| read_whole(text).map(|declared| (declared.success, declared.answer));
+        let read = |text: &str| read_whole(text).map(|declared| (declared.is_done(), declared.answer));
         for (text, answer) in [
             (r#"{"success": true, "answer": "42"}"#, json!("42")),
             (r#"{"success": true, "answer": 42, "reason": "r"}"#, json!(42)),
@@ -294,9 +413,9 @@ mod tests {
             assert_eq!(read(text), Ok((true, answer)), "{text}");
         }
         let failed = read_whole(r#"{"success": false, "reason": "no data"}"#).expect("an answer");
-        assert_eq!((failed.success, failed.reason.as_str()), (false, "no data"));
+        assert_eq!((failed.is_done(), failed.reason.as_str()), (false, "no data"));
         assert_eq!(read_whole(r#"{"success": false, "answer": "gone"}"#).expect("an answer").reason, "gone");
-        assert!(!read_whole(r#"{"answer": "half", "error": "timeout"}"#).expect("an answer").success);
+        assert!(!read_whole(r#"{"answer": "half", "error": "timeout"}"#).expect("an answer").is_done());
         for unclear in
             [r#"{"answer": ""}"#, r#"{"success": "maybe", "answer": "x"}"#, r#"{"success": true}"#, "[1]", "3"]
         {
@@ -310,11 +429,11 @@ mod tests {
             [json!(null), json!(false), json!(""), json!(" "), json!("None"), json!([]), json!({}), json!("n/a")]
         {
             let declared = read_whole(&json!({"answer": "42", "error": error}).to_string()).expect("an answer");
-            assert_eq!((declared.success, &declared.answer), (true, &json!("42")), "{error}");
+            assert_eq!((declared.is_done(), &declared.answer), (true, &json!("42")), "{error}");
         }
         for error in [json!("overflow"), json!(true), json!(7), json!({"code": 7}), json!(["x"])] {
             let declared = read_whole(&json!({"answer": "42", "error": error}).to_string()).expect("an answer");
-            assert!(!declared.success, "{error}");
+            assert!(!declared.is_done(), "{error}");
         }
         let declared = read_whole(r#"{"success": false, "reason": "", "error": "timeout"}"#).expect("an answer");
         assert_eq!(declared.reason, "timeout");
@@ -333,11 +452,11 @@ mod tests {
                 let mut written = json!({name: answer, "reason": reason});
                 assert!(read_whole(&written.to_string()).is_err(), "{written}");
                 written["success"] = json!(true);
-                assert!(read_whole(&written.to_string()).expect("an answer").success, "{written}");
+                assert!(read_whole(&written.to_string()).expect("an answer").is_done(), "{written}");
             }
         }
         assert!(read_whole(r#"{"answer": {"state": "failed"}}"#).is_err());
-        assert!(read_whole(r#"{"answer": {"failed": 0, "passed": 3}}"#).expect("an answer").success);
+        assert!(read_whole(r#"{"answer": {"failed": 0, "passed": 3}}"#).expect("an answer").is_done());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::domain::conversation::Message;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::number;
 use crate::domain::plan::{Outputs, PlanStep};
+use crate::domain::time::Timestamp;
 use crate::domain::tool::ToolCall;
 
 /// Version of the serialised form. Raised when an older program could misread a newer state or the reverse.
@@ -27,6 +28,15 @@ pub(super) struct State {
     pub(super) steps: Vec<Step>,
     /// Failed and blocked steps that a new plan replaced.
     pub(super) abandoned: Vec<Step>,
+    /// The step of the plan in force whose output is the result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) answer: Option<String>,
+    /// What the model said is missing, when it wanted more steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) missing: Option<String>,
+    /// The time that the model is told. It stays the same within a run, so that no prompt changes for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) clock: Option<RunClock>,
     /// Plans made before the one in force.
     #[serde(deserialize_with = "number::count")]
     pub(super) revision: u32,
@@ -41,6 +51,15 @@ pub(super) struct State {
     pub(super) stopping: Option<Failure>,
     /// How the run ended, in the phase it was in.
     pub(super) ended: Option<Result<Value, Failure>>,
+}
+
+/// When a run began or continued, in the words for the model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunClock {
+    /// The time.
+    pub at: Timestamp,
+    /// The weekday, date, time and zone, and what is known of the recurrence.
+    pub text: String,
 }
 
 /// Tokens and cost of a model call, spent or reserved.
@@ -172,6 +191,9 @@ impl State {
             phase,
             steps: Vec::new(),
             abandoned: Vec::new(),
+            answer: None,
+            missing: None,
+            clock: None,
             revision: 0,
             spent: Spent::default(),
             costliest: Reservation::default(),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::consent::{Consent, consent};
 use super::state::{Act, CallStatus, OpenQuestion, Phase, Status, Step, as_known, unknown_outcome};
-use super::{Action, Machine, plan_check};
+use super::{Action, Machine, plan_check, statement};
 use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
 use crate::domain::json::Size;
@@ -297,7 +297,9 @@ impl Machine {
     fn settle(&mut self) {
         let failures = self.state.failures();
         if failures.is_empty() {
-            if self.needs_model() {
+            if let Some(result) = self.answer_of_step() {
+                self.end(Ok(result));
+            } else if self.needs_model() {
                 self.state.phase = Phase::Answering(OpenQuestion::default());
             } else {
                 let result = self.aggregate();
@@ -312,6 +314,20 @@ impl Machine {
             return;
         }
         self.end(Err(weightiest(failures)));
+    }
+
+    /// The result, when the plan names the step that answers. What an instruction step says is the result only when it
+    /// does not read like a failure or a question; otherwise the model is asked how the run ended.
+    fn answer_of_step(&self) -> Option<Value> {
+        let step = self.state.step(self.state.answer.as_deref()?)?;
+        let output = step.output()?;
+        let is_result = match output {
+            // A person wants more than the answer of a tool.
+            _ if step.plan.tool.is_some() => false,
+            Value::String(text) => statement::stated(text).is_some(),
+            value => statement::failure_within(value).is_none(),
+        };
+        is_result.then(|| json!({"output": output, "reason": format!("step {} answers the goal", step.plan.id)}))
     }
 
     /// The outputs of all steps as one result; see the module's description. An output that does not fit is replaced
@@ -334,7 +350,14 @@ impl Machine {
         };
         let outputs = within(&|_| true);
         let last = within(&|id| !needed.contains(id));
-        let output = if last.len() == 1 { last.into_values().next() } else { Some(Value::Object(last)) };
+        let named = self.state.answer.as_deref().and_then(|answer| outputs.get(answer)).cloned();
+        let output = if named.is_some() {
+            named
+        } else if last.len() == 1 {
+            last.into_values().next()
+        } else {
+            Some(Value::Object(last))
+        };
         json!({"steps": outputs, "output": output})
     }
 

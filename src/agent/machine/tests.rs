@@ -16,6 +16,7 @@ use crate::domain::tool::Effect;
 mod abuse;
 mod acting;
 mod approvals;
+mod asking;
 mod bounds;
 mod loading;
 mod planning;
@@ -48,6 +49,7 @@ fn setup() -> Setup {
         max_output_tokens: 1_000,
         price: Price::default(),
         memories: Vec::new(),
+        clock: None,
         last_attempt: false,
         needs_approval: Vec::new(),
         approvals: Vec::new(),

@@ -60,13 +60,15 @@ impl PlanStep {
     fn bytes(&self) -> usize {
         let texts = [Some(&self.id), self.tool.as_ref(), self.instruction.as_ref(), self.capability.as_ref()];
         let texts: usize = texts.into_iter().flatten().map(String::len).sum();
-        let names: usize = self.depends_on.iter().map(|name| name.len() + "\"\",".len()).sum();
+        let names = self.depends_on.iter().chain(self.tools.iter().flatten());
+        let names: usize = names.map(|name| name.len() + "\"\",".len()).sum();
         texts + names + Size::of(&self.arguments).text
     }
 
     fn count_references(&self) -> usize {
         let count = |text: &str| references(text).count();
-        self.texts().into_iter().map(count).sum::<usize>() + self.depends_on.len()
+        let names = self.depends_on.len() + self.tools.as_ref().map_or(0, Vec::len);
+        self.texts().into_iter().map(count).sum::<usize>() + names
     }
 
     /// Every text that may hold references.

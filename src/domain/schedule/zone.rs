@@ -168,6 +168,13 @@ impl Zone {
         self.format(at, "%Y-%m-%d")
     }
 
+    /// The weekday, date, time and zone in words, as "Thursday 2026-11-26 18:22, Europe/Berlin (UTC+01:00)".
+    #[must_use]
+    pub fn describe(self, at: Timestamp) -> String {
+        let (wall, offset) = (self.format(at, "%A %Y-%m-%d %H:%M"), self.format(at, "%:z"));
+        format!("{wall}, {self} (UTC{offset})")
+    }
+
     fn format(self, at: Timestamp, pattern: &str) -> String {
         let seconds = i32::try_from(self.offset(at.as_millis().div_euclid(1000))).unwrap_or_default();
         FixedOffset::east_opt(seconds)

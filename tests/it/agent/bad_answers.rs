@@ -66,7 +66,7 @@ fn acted(name: &'static str, turns: Vec<Turn>, extra: usize) -> Row {
     let act = turns.into_iter().fold(on(name, "act"), Scenario::turn);
     // The answer is right only when the tool has been called: its result is what the step shows.
     let answer = on(name, "answer").json(success(RIGHT));
-    let scenarios = vec![on(name, "plan").json(plan(&[judged("a", "Compute it")])), act, answer];
+    let scenarios = vec![on(name, "plan").json(plan(&[judged("a", "Compute it", &["calculate"])])), act, answer];
     Row { name, scenarios, output: json!(RIGHT), calls }
 }
 

@@ -11,6 +11,7 @@ use qron::domain::event::Event;
 use qron::domain::failure::Failure;
 use qron::domain::id::TaskId;
 use qron::domain::plan::Plan;
+use qron::domain::schedule::zone::Zone;
 use qron::domain::task::Task;
 use qron::domain::time::Timestamp;
 use qron::domain::tool::{Effect, ToolResult, ToolSpec};
@@ -74,7 +75,7 @@ impl Bed {
         let tools = tools.and_then(|tools| tools.with(Arc::new(Deliver(effects.clone())))).expect("tools for tests");
 
         let memory = MemorySettings { recall: 4 };
-        let agent = Agent::new(models, tools, store.clone(), memory);
+        let agent = Agent::new(models, tools, store.clone(), memory, Zone::default());
         let profile = serde_json::from_value(json!({"name": "tester", "role": "a tester"})).expect("a profile");
         Self { agent, store, model, profile, effects, _folder: folder }
     }
@@ -111,9 +112,9 @@ pub(crate) fn written(id: &str, tool: &str, arguments: &Value, depends_on: &[&st
         "depends_on": depends_on, "capability": null, "estimated_s": null})
 }
 
-/// A step with judgement as a model writes it.
-pub(crate) fn judged(id: &str, instruction: &str) -> Value {
-    json!({"id": id, "tool": null, "arguments": "{}", "instruction": instruction, "depends_on": [],
+/// A step with judgement as a model writes it, which may call `tools`.
+pub(crate) fn judged(id: &str, instruction: &str, tools: &[&str]) -> Value {
+    json!({"id": id, "tool": null, "arguments": "{}", "instruction": instruction, "tools": tools, "depends_on": [],
         "capability": null, "estimated_s": null})
 }
 

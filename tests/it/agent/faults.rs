@@ -42,9 +42,9 @@ async fn nonsense_while_planning_leaves_one_step_for_the_whole_goal() {
 
 #[tokio::test]
 async fn an_invalid_plan_is_mended_by_the_model() {
-    let circular = plan(&[judged("a", "use ${b}"), judged("b", "use ${a}")]);
+    let circular = plan(&[judged("a", "use ${b}", &[]), judged("b", "use ${a}", &[])]);
     let bed = Bed::new(vec![
-        Scenario::on("").purpose("plan").json(circular).json(plan(&[judged("a", "go")])),
+        Scenario::on("").purpose("plan").json(circular).json(plan(&[judged("a", "go", &[])])),
         Scenario::on("").purpose("act").text("42"),
         Scenario::on("").purpose("answer").json(success("42")),
     ])
@@ -58,7 +58,7 @@ async fn an_invalid_plan_is_mended_by_the_model() {
 async fn endless_tool_calls_and_unknown_tools_end_within_the_limits_of_the_step() {
     for fault in [Fault::EndlessToolLoop, Fault::UnknownTool] {
         let mut bed = Bed::new(vec![
-            Scenario::on("").purpose("plan").json(plan(&[judged("a", "go")])),
+            Scenario::on("").purpose("plan").json(plan(&[judged("a", "go", &["page"])])),
             Scenario::on("").purpose("act").fault(fault.clone(), 1_000),
         ])
         .await;

@@ -16,7 +16,7 @@ fn said(body: &Value, role: &str) -> String {
 
 #[tokio::test]
 async fn an_attack_in_an_output_stays_data_and_policy_holds_when_the_model_obeys_it() {
-    let steps = [written("p", "page", &json!({"text": ATTACK}), &[]), judged("s", "Sum up ${p}")];
+    let steps = [written("p", "page", &json!({"text": ATTACK}), &[]), judged("s", "Sum up ${p}", &["page"])];
     let mut bed = Bed::new(vec![
         Scenario::on("sum up").purpose("plan").json(plan(&steps)),
         // A model that falls for it calls what it is told to call, and a tool that it makes up.
@@ -55,7 +55,7 @@ async fn an_attack_in_an_output_stays_data_and_policy_holds_when_the_model_obeys
 #[tokio::test]
 async fn the_output_of_a_called_tool_is_marked_as_data_too() {
     let bed = Bed::new(vec![
-        Scenario::on("sum up").purpose("plan").json(plan(&[judged("s", "Read the page")])),
+        Scenario::on("sum up").purpose("plan").json(plan(&[judged("s", "Read the page", &["page"])])),
         Scenario::on("sum up").purpose("act").call("page", json!({"text": ATTACK})).text("a summary"),
         Scenario::on("sum up").purpose("answer").json(success("a summary")),
     ])

@@ -77,8 +77,10 @@ async fn a_model_that_is_not_there_does_not_hide_what_another_said() {
 #[tokio::test]
 async fn a_step_that_only_names_tools_that_are_not_there_never_has_an_output() {
     let call = r#"<tool_call>{"name": "wolfram", "arguments": {"q": "10!"}}</tool_call>"#;
-    let scenarios =
-        vec![on("only calls", "plan").json(plan(&[judged("a", "Compute it")])), on("only calls", "act").text(call)];
+    let scenarios = vec![
+        on("only calls", "plan").json(plan(&[judged("a", "Compute it", &["calculate"])])),
+        on("only calls", "act").text(call),
+    ];
     let mut bed = Bed::new(scenarios).await;
     bed.profile.budget.max_replans = 0;
     let (outcome, _, _) = run(&bed, "only calls").await;

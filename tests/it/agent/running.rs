@@ -30,7 +30,10 @@ async fn a_plan_of_tool_steps_runs_without_asking_the_model() {
 
 #[tokio::test]
 async fn a_goal_is_planned_carried_out_with_judgement_and_answered() {
-    let steps = [written("a", "calculate", &json!({"expression": "6*7"}), &[]), judged("b", "Write ${a} into a file")];
+    let steps = [
+        written("a", "calculate", &json!({"expression": "6*7"}), &[]),
+        judged("b", "Write ${a} into a file", &["write_file"]),
+    ];
     let bed = Bed::new(vec![
         Scenario::on("the answer").purpose("plan").json(plan(&steps)),
         Scenario::on("the answer")
@@ -86,7 +89,7 @@ async fn what_cannot_begin_says_why_and_leaves_nothing() {
 #[tokio::test]
 async fn the_budget_of_the_agent_ends_a_run() {
     let mut bed = Bed::new(vec![
-        Scenario::on("loop").purpose("plan").json(plan(&[judged("a", "look around")])),
+        Scenario::on("loop").purpose("plan").json(plan(&[judged("a", "look around", &["nap"])])),
         Scenario::on("loop").purpose("act").call("nap", json!({"ms": 0})),
     ])
     .await;

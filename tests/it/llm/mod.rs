@@ -62,7 +62,7 @@ fn number_request() -> ModelRequest {
     let schema = json!({ "type": "object", "required": ["n"], "additionalProperties": false,
         "properties": { "n": { "type": "integer" } } });
     ModelRequest {
-        schema: Some(ResponseSchema { name: "number", schema, tolerated: None }),
+        schema: Some(ResponseSchema { name: "number", schema, ..ResponseSchema::default() }),
         ..request("plan", "a number")
     }
 }

@@ -109,7 +109,7 @@ impl World {
         self.queues.lock().expect("not poisoned").push(queue.clone());
         Runner::start(Parts {
             queue,
-            agent: Agent::new(models, tools, self.store.clone(), config.memory.clone()),
+            agent: Agent::new(models, tools, self.store.clone(), config.memory.clone(), config.scheduler.zone),
             agents,
             scheduler: config.scheduler.clone(),
             limits: config.limits.clone(),

@@ -48,7 +48,11 @@ fn escalation_a_tool_that_is_not_allowed_is_never_called_and_the_attempt_counts(
 #[test]
 fn escalation_an_output_adds_neither_tools_nor_steps() {
     let mut machine = begin(setup());
-    let before = answer(&mut machine, "plan", reply(json!({"steps": [{"id": "a", "instruction": "find it"}]})));
+    let before = answer(
+        &mut machine,
+        "plan",
+        reply(json!({"steps": [{"id": "a", "instruction": "find it", "tools": ["look"]}]})),
+    );
     assert!(before.request.tools.is_empty());
     let offered = answer(&mut machine, "act", wants(&[("look", json!({}))])).request.tools;
     tool_calls(&mut machine);
