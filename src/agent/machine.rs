@@ -54,6 +54,7 @@ mod progress;
 mod prompts;
 mod reservation;
 mod schema;
+mod shortlist;
 mod state;
 mod statement;
 mod step_records;
@@ -61,6 +62,7 @@ mod steps;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod turns;
 mod wire_arguments;
 
 use loads::LoadedOutputs;
@@ -96,6 +98,8 @@ pub struct Setup {
     pub budget: Budget,
     /// Model the agent prefers.
     pub model: Option<String>,
+    /// Whether the model works in turns, without a plan: the way for small models.
+    pub turns: bool,
     /// Whether there is a model at all.
     pub has_model: bool,
     /// Most tokens of one answer of the model.
@@ -206,6 +210,8 @@ pub struct Machine {
     /// Memory that the arguments of the tool calls in flight take, by the id of the call.
     arguments: BTreeMap<String, usize>,
     notes: Vec<Note>,
+    /// Whether the last plan that was made could be used; `None` when none was made.
+    planned: Option<bool>,
     /// Working time at which each model call in flight started, in milliseconds, by call id.
     call_started_ms: BTreeMap<String, u64>,
     /// What is known of the account of the tree, when the tree has more than one task.
@@ -230,7 +236,10 @@ impl Machine {
             machine.state.answer = plan.answer;
             machine.state.steps = plan.steps.into_iter().map(|step| Step::new(step, 0)).collect();
             machine.state.phase = Phase::Steps;
+        } else if machine.setup.turns {
+            machine.work_in_turns();
         }
+        machine.state.turns = machine.setup.turns;
         Ok(machine)
     }
 
@@ -265,9 +274,18 @@ impl Machine {
             deps,
             arguments: BTreeMap::new(),
             notes: Vec::new(),
+            planned: None,
             call_started_ms: BTreeMap::new(),
             tree: TreeState::Alone,
         }
+    }
+
+    /// Makes the whole goal the only step, which answers.
+    fn work_in_turns(&mut self) {
+        let step = self.whole_goal_step();
+        self.state.answer = Some(step.id.clone());
+        self.state.steps = vec![Step::new(step, 0)];
+        self.state.phase = Phase::Steps;
     }
 
     /// Tells the model the time of the setup, unless the run has told it one of late.
@@ -377,6 +395,12 @@ impl Machine {
     #[must_use]
     pub const fn needs_plan(&self) -> bool {
         self.state.ended.is_none() && matches!(self.state.phase, Phase::Planning(_))
+    }
+
+    /// Whether the last plan that the model made here could be used; `None` when it made none.
+    #[must_use]
+    pub const fn planned(&self) -> Option<bool> {
+        self.planned
     }
 
     /// Supplies similar runs of the past.

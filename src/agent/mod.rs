@@ -173,6 +173,9 @@ impl Agent {
         match driver.run().await {
             RunEnd::Unrecorded(failure, spent) => Outcome::failed(failure, spent),
             RunEnd::Ended { result, machine, checkpoint } => {
+                if let Some((models, is_usable)) = self.models.as_ref().zip(machine.planned()) {
+                    models.record_plan(profile.model.as_deref(), is_usable);
+                }
                 let memory = is_final(task, &result).then(|| memory_of(task, &profile.name, &result, &machine));
                 Outcome { result, spent: machine.spent().clone(), checkpoint, approvals_requested: Vec::new(), memory }
             }
@@ -240,6 +243,7 @@ impl Agent {
             tools: self.tools.specs(profile),
             budget: profile.budget.clone(),
             model: profile.model.clone(),
+            turns: self.models.as_ref().is_some_and(|models| models.takes_turns(profile.model.as_deref())),
             has_model: self.models.is_some(),
             max_output_tokens: self
                 .models

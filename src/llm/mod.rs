@@ -96,12 +96,26 @@ pub struct Settings {
     pub circuit_open_ms: u64,
     /// How long a task waits for a model in an outage before it fails for good, in seconds.
     pub patience_s: u64,
+    /// How models work on a goal.
+    pub planning: Planning,
     /// Whether to request answers by JSON schema.
     pub structured_output: StructuredOutput,
     /// Delays between the tries of one call.
     pub retry: RetryPolicy,
     /// Prices by model.
     pub prices: BTreeMap<String, Price>,
+}
+
+/// How a model works on a goal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Planning {
+    /// In turns when the model is small by its name, or when its last plans could not be used; else by a plan.
+    Auto,
+    /// By a plan.
+    Plan,
+    /// In turns: one decision at a time.
+    Turns,
 }
 
 /// Whether answers are requested by JSON schema.
@@ -194,9 +208,30 @@ impl Models {
     /// Most tokens of one answer for an agent that prefers `model`, as far as is known.
     #[must_use]
     pub fn max_output_tokens(&self, model: Option<&str>) -> u32 {
+        self.preferred(model).map_or(self.core.settings.max_output_tokens, |model| model.output_limit())
+    }
+
+    /// Whether an agent that prefers `model` works in turns, without a plan.
+    #[must_use]
+    pub fn takes_turns(&self, model: Option<&str>) -> bool {
+        match self.core.settings.planning {
+            Planning::Plan => false,
+            Planning::Turns => true,
+            Planning::Auto => self.preferred(model).is_some_and(|model| model.takes_turns()),
+        }
+    }
+
+    /// Records whether a plan of an agent that prefers `model` could be used.
+    pub fn record_plan(&self, model: Option<&str>, is_usable: bool) {
+        if let Some(model) = self.preferred(model) {
+            model.record_plan(is_usable);
+        }
+    }
+
+    /// The model that is called first for an agent that prefers `model`.
+    fn preferred(&self, model: Option<&str>) -> Option<Arc<model::Model>> {
         let first = self.core.settings.models.first().map(String::as_str);
-        let names = model.filter(|name| !name.is_empty()).or(first);
-        names.map_or(self.core.settings.max_output_tokens, |name| self.core.model(name).output_limit())
+        model.filter(|name| !name.is_empty()).or(first).map(|name| self.core.model(name))
     }
 
     /// The highest price at which a request of an agent that prefers `model` may be answered, fallbacks included.

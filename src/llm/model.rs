@@ -15,6 +15,10 @@ use crate::telemetry::known_labels;
 const MAX_IGNORED_SCHEMAS: u8 = 3;
 /// How long a dialect is used that was learnt from failures which may have had another cause.
 const DOUBT_TIME: Duration = Duration::from_hours(1);
+/// Plans in a row that cannot be used, after which a model works in turns.
+const MAX_UNUSABLE_PLANS: u8 = 2;
+/// Most parameters of a model that counts as small, in billions.
+const SMALL_BILLIONS: f64 = 8.0;
 /// Factor by which the token limit of answers grows.
 const GROWTH: u32 = 4;
 
@@ -33,6 +37,8 @@ struct LearntTraits {
     doubtful: Option<(Dialect, Instant)>,
     schemas_ignored: u8,
     output_limit: u32,
+    /// Plans in a row that could not be used.
+    unusable_plans: u8,
 }
 
 /// Features of a request that a model may refuse.
@@ -80,6 +86,7 @@ impl Model {
                 doubtful: None,
                 schemas_ignored: 0,
                 output_limit: settings.max_output_tokens,
+                unusable_plans: 0,
             }),
         }
     }
@@ -132,6 +139,18 @@ impl Model {
         }
     }
 
+    /// Whether it works better in turns: it is small by its name, or its last plans could not be used.
+    pub(super) fn takes_turns(&self) -> bool {
+        let is_small = billions(&self.name).is_some_and(|billions| billions <= SMALL_BILLIONS);
+        is_small || self.learnt().unusable_plans >= MAX_UNUSABLE_PLANS
+    }
+
+    /// Records whether its plan could be used.
+    pub(super) fn record_plan(&self, is_usable: bool) {
+        let mut learnt = self.learnt();
+        learnt.unusable_plans = if is_usable { 0 } else { learnt.unusable_plans.saturating_add(1) };
+    }
+
     /// Most tokens of its answers, as far as is known.
     pub(super) fn output_limit(&self) -> u32 {
         self.learnt().output_limit
@@ -151,5 +170,35 @@ impl Model {
             learnt.output_limit = limit.saturating_mul(GROWTH).min(self.ceiling).max(learnt.output_limit);
         }
         (learnt.output_limit > limit).then_some(learnt.output_limit)
+    }
+}
+
+/// The billions of parameters that the name of a model states, such as 1.5 in `qwen2.5-coder-1.5b`; `None` when it states none,
+/// or a product such as `8x7b`.
+fn billions(name: &str) -> Option<f64> {
+    name.split(['-', ':', '_', '/', ' ']).find_map(|part| {
+        let number = part.strip_suffix(['b', 'B'])?;
+        number.starts_with(|c: char| c.is_ascii_digit()).then(|| number.parse().ok())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_a_model_is_read_from_its_name() {
+        for (name, size) in [
+            ("qwen2.5-coder-1.5b-instruct", Some(1.5)),
+            ("llama3.2:3b", Some(3.0)),
+            ("meta-llama/Llama-3.1-8B", Some(8.0)),
+            ("gemma_2_27b_it", Some(27.0)),
+            ("mixtral-8x7b", None),
+            ("gpt-5-mini", None),
+            ("b", None),
+            ("web", None),
+        ] {
+            assert_eq!(billions(name), size, "{name}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCa
 use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
 use crate::domain::id::derived;
 use crate::domain::json;
-use crate::domain::plan::{PlanStep, check_targets};
+use crate::domain::plan::check_targets;
 use crate::domain::tool::{FAIL_STEP, ToolCall, ToolResult, ToolSpec, resolve_name};
 
 /// Tools called in one turn; further ones are refused.
@@ -79,8 +79,13 @@ impl Machine {
             return None;
         }
         let step = &self.state.steps[index];
-        let mut messages = prompts::act(&self.setup, &self.state, &step.plan, &self.targets(), &self.artifacts());
-        let mut tools = self.tools_of(&step.plan);
+        let data = prompts::data_of(&step.plan, &self.targets(), &self.artifacts());
+        if self.takes_turns() {
+            let Status::Acting(act) = &step.status else { return None };
+            return self.json_turn(index, turn_id(step, act.turns), &data);
+        }
+        let mut messages = prompts::act(&self.setup, &self.state, &step.plan, &data);
+        let mut tools = self.tools_of(step);
         tools.push(Arc::new(prompts::fail_step_tool()));
         let model = self.setup.model.clone();
         let max_output_tokens = self.setup.max_output_tokens;
@@ -102,14 +107,16 @@ impl Machine {
     }
 
     /// The tools that the model may call in an instruction step.
-    fn tools_of(&self, step: &PlanStep) -> Vec<Arc<ToolSpec>> {
-        let is_named = |name: &String| step.tools.as_ref().is_none_or(|tools| tools.contains(name));
+    pub(super) fn tools_of(&self, step: &Step) -> Vec<Arc<ToolSpec>> {
+        let is_named = |name: &String| step.plan.tools.as_ref().is_none_or(|tools| tools.contains(name));
         let tools = self.setup.tools.iter();
-        tools.filter(|tool| tool.name != FAIL_STEP && is_named(&tool.name)).cloned().collect()
+        let allowed = tools.filter(|tool| tool.name != FAIL_STEP && is_named(&tool.name)).cloned().collect();
+        if self.takes_turns() { self.fitting_tools(step, allowed) } else { allowed }
     }
 
     /// Takes the model's answer of a turn.
     pub(super) fn turn_answered(&mut self, index: usize, reply: Result<ModelReply, Failure>) {
+        let turns = self.takes_turns();
         let Status::Acting(act) = &mut self.state.steps[index].status else { return };
         act.in_flight = false;
         let reply = match reply {
@@ -146,6 +153,10 @@ impl Machine {
             self.fail(index, failure);
             return;
         }
+        if turns && !is_empty && !reply.truncated {
+            self.json_turn_answered(index, reply);
+            return;
+        }
         if !reply.tool_calls.is_empty() {
             self.queue_calls(index, reply);
             return;
@@ -164,18 +175,18 @@ impl Machine {
     }
 
     /// Takes the tool calls of a turn. A call that cannot be made is answered at once. Nothing in a call is trusted.
-    fn queue_calls(&mut self, index: usize, reply: ModelReply) {
-        let offered = self.tools_of(&self.state.steps[index].plan);
+    pub(super) fn queue_calls(&mut self, index: usize, reply: ModelReply) {
+        let offered = self.tools_of(&self.state.steps[index]);
         let known: Vec<&str> = offered.iter().map(|tool| tool.name.as_str()).collect();
         let origin = reply.origin();
+        let turns = self.takes_turns();
         let mut ids = self.known_ids(index);
         let mut requested: Vec<RequestedCall> = Vec::new();
         let mut calls: Vec<ActCall> = Vec::new();
-        let step = &self.state.steps[index];
-        let mut ordinal = step.calls;
+        let mut ordinal = self.state.steps[index].calls;
         for (position, mut call) in reply.tool_calls.into_iter().enumerate() {
             ordinal = ordinal.saturating_add(1);
-            let id = step.call_id(ordinal);
+            let id = self.state.steps[index].call_id(ordinal);
             if call.id.is_empty() || !ids.insert(call.id.clone()) {
                 // Nine letters and digits are the form that every server takes.
                 let free = (ordinal..=u32::MAX).map(|number| format!("c{number:08}")).find(|id| ids.insert(id.clone()));
@@ -196,13 +207,18 @@ impl Machine {
                 CallStatus::Returned(prompts::unknown_tool(&call.tool, &known))
             } else if arguments.is_none() {
                 CallStatus::Returned(prompts::bad_arguments(&call.tool))
+            } else if turns && self.is_made_before(index, &call.tool, &call.arguments) {
+                CallStatus::Returned(prompts::turns::MADE_BEFORE.to_owned())
             } else {
                 CallStatus::Queued
             };
             let arguments = arguments.unwrap_or_else(|| call.arguments.clone());
             let (requested_id, tool) = (call.id.clone(), call.tool.clone());
             calls.push(ActCall { id, requested: requested_id, tool, arguments, status });
-            requested.push(call);
+            // A turn says in its text what it calls.
+            if !turns {
+                requested.push(call);
+            }
         }
         let step = &mut self.state.steps[index];
         step.calls = ordinal;
@@ -254,12 +270,14 @@ impl Machine {
     /// Takes the result of a tool call of a turn; `false` when `id` is none.
     pub(super) fn act_tool_returned(&mut self, id: &str, result: &ToolResult) -> bool {
         let mut found = None;
+        let turns = self.takes_turns();
         let tools = &self.setup.tools;
         for (index, step) in self.state.steps.iter_mut().enumerate() {
             let Status::Acting(act) = &mut step.status else { continue };
             let in_flight = |call: &&mut ActCall| call.id == id && call.status == CallStatus::Started;
             let Some(call) = act.calls.iter_mut().find(in_flight) else { continue };
             call.status = CallStatus::Returned(match result {
+                Ok(output) if turns => prompts::turns::result(&call.tool, output),
                 Ok(output) => prompts::tool_output(&call.tool, output),
                 Err(failure) => {
                     let tool = tools.iter().find(|tool| tool.name == call.tool);
@@ -277,8 +295,19 @@ impl Machine {
 
     /// Once every call of the turn has returned, gives the results to the model and checks for repeated calls.
     fn close_turn(&mut self, index: usize) {
+        let turns = self.takes_turns();
         let Status::Acting(act) = &mut self.state.steps[index].status else { return };
         if act.calls.iter().any(|call| !matches!(call.status, CallStatus::Returned(_))) {
+            return;
+        }
+        if turns {
+            let mut has_data = false;
+            for call in std::mem::take(&mut act.calls) {
+                let CallStatus::Returned(content) = call.status else { continue };
+                has_data |= content.starts_with("<data ");
+                act.messages.push(Message::User { content });
+            }
+            act.failures = if has_data { 0 } else { act.failures.saturating_add(1) };
             return;
         }
         let mut repeated: Option<(String, u32)> = None;

@@ -211,7 +211,7 @@ impl Machine {
     }
 
     /// The fallback plan: one instruction step for the whole goal.
-    fn whole_goal_step(&self) -> PlanStep {
+    pub(super) fn whole_goal_step(&self) -> PlanStep {
         let mut id = "goal".to_owned();
         while self.state.step(&id).is_some() {
             id.push_str("-again");
@@ -282,6 +282,7 @@ impl Machine {
         let data = [("steps", json!(names)), ("fallback", json!(fallback)), ("estimated_s", json!(seconds))];
         let revision = self.state.revision;
         self.note(kind, if fallback { Level::Warn } else { Level::Info }, message, &data);
+        self.planned = Some(!fallback);
         self.state.answer = answer;
         self.state.missing = None;
         self.state.steps.extend(steps.into_iter().map(|step| Step::new(step, revision)));

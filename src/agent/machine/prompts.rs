@@ -24,6 +24,7 @@ pub(super) use blocks::clipped;
 
 mod blocks;
 mod system;
+pub(super) mod turns;
 
 /// Most bytes of the block with the handover of the parent: the longest handover, with room for escapes.
 const HANDOVER_BYTES: usize = 2 * MAX_HANDOVER_BYTES;
@@ -118,17 +119,11 @@ pub(super) fn answer(setup: &Setup, state: &State, rejected: &[Rejected]) -> Vec
     messages
 }
 
-/// The opening of a step that needs judgement.
+/// What the instruction of `step` refers to, in data blocks.
 ///
 /// `artifacts` are the artifacts whose content stands in `outputs`, by step, so that a cut block can name where to
 /// read the rest.
-pub(super) fn act(
-    setup: &Setup,
-    state: &State,
-    step: &PlanStep,
-    outputs: &impl Outputs,
-    artifacts: &HashMap<String, String>,
-) -> Vec<Message> {
+pub(super) fn data_of(step: &PlanStep, outputs: &impl Outputs, artifacts: &HashMap<String, String>) -> String {
     let instruction = step.instruction.as_deref().unwrap_or_default();
     let mut shown: Vec<(String, &Value)> = Vec::new();
     // A reference stays a name in the instruction: its target is data and must not become part of the instruction.
@@ -147,8 +142,13 @@ pub(super) fn act(
             data_block_of(name, value, limit, artifacts.get(step).map(String::as_str).or_else(|| artifact_of(value)))
         })
         .collect();
-    let answers = (state.answer.as_deref() == Some(step.id.as_str())).then_some(ANSWERING_STEP).unwrap_or_default();
-    let data = if blocks.is_empty() { String::new() } else { format!("{}\n\n", blocks.join("\n")) };
+    if blocks.is_empty() { String::new() } else { format!("{}\n\n", blocks.join("\n")) }
+}
+
+/// The opening of a step that needs judgement, with its `data`.
+pub(super) fn act(setup: &Setup, state: &State, step: &PlanStep, data: &str) -> Vec<Message> {
+    let instruction = step.instruction.as_deref().unwrap_or_default();
+    let answers = if state.answer.as_deref() == Some(step.id.as_str()) { ANSWERING_STEP } else { "" };
     let user = format!(
         "{}{data}{}\n\nThe step to carry out now:\n<step id=\"{}\">\n{}\n</step>{answers}",
         given(setup),

@@ -3,7 +3,7 @@
 //! The setup (goal, tools, limits) is not in here: it comes from the task and the configuration of the process
 //! that continues the run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -37,6 +37,9 @@ pub(super) struct State {
     /// The time that the model is told. It stays the same within a run, so that no prompt changes for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) clock: Option<RunClock>,
+    /// Whether the model works in turns, without a plan.
+    #[serde(default)]
+    pub(super) turns: bool,
     /// Plans made before the one in force.
     #[serde(deserialize_with = "number::count")]
     pub(super) revision: u32,
@@ -148,6 +151,16 @@ pub(super) struct Act {
     pub(super) calls: Vec<ActCall>,
     /// How often a call with the same arguments gave the same result.
     pub(super) seen: BTreeMap<Uuid, u32>,
+    /// In a run in turns: the calls that were made.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) made: BTreeSet<Uuid>,
+    /// In a run in turns: turns in a row that led to nothing.
+    #[serde(default)]
+    #[serde(deserialize_with = "number::count")]
+    pub(super) failures: u32,
+    /// In a run in turns: whether the model has been asked whether it meant its outcome.
+    #[serde(default)]
+    pub(super) was_doubted: bool,
     /// Whether the model has been warned that it repeats a call.
     #[serde(rename = "told")]
     pub(super) was_warned: bool,
@@ -194,6 +207,7 @@ impl State {
             answer: None,
             missing: None,
             clock: None,
+            turns: false,
             revision: 0,
             spent: Spent::default(),
             costliest: Reservation::default(),

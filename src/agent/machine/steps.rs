@@ -290,7 +290,7 @@ impl Machine {
     }
 
     pub(super) fn can_replan(&self) -> bool {
-        self.needs_model() && self.state.spent.replans < self.setup.budget.max_replans
+        self.needs_model() && !self.takes_turns() && self.state.spent.replans < self.setup.budget.max_replans
     }
 
     /// Every step has ended: moves to the answer, replans, or ends the run.
@@ -322,6 +322,8 @@ impl Machine {
         let step = self.state.step(self.state.answer.as_deref()?)?;
         let output = step.output()?;
         let is_result = match output {
+            // The model has declared the outcome itself.
+            _ if self.takes_turns() => step.plan.tool.is_none(),
             // A person wants more than the answer of a tool.
             _ if step.plan.tool.is_some() => false,
             Value::String(text) => statement::stated(text).is_some(),

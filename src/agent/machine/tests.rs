@@ -22,6 +22,7 @@ mod loading;
 mod planning;
 mod resuming;
 mod stepping;
+mod turning;
 
 fn tool(name: &str, idempotent: bool) -> Arc<ToolSpec> {
     Arc::new(ToolSpec {
@@ -45,6 +46,7 @@ fn setup() -> Setup {
         tools: vec![tool("look", true), tool("send", false)],
         budget: Budget::default(),
         model: None,
+        turns: false,
         has_model: true,
         max_output_tokens: 1_000,
         price: Price::default(),

@@ -1,0 +1,144 @@
+//! The tools that fit a goal, by the words that the goal shares with their descriptions.
+//!
+//! The ranking is BM25 over name, description and parameters of each tool, with two signs that are no words: an address in
+//! the goal fits a parameter that takes one, and numbers in the goal fit a parameter that takes an expression.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::domain::tool::ToolSpec;
+
+/// Most tools of a shortlist. A small model does worse with each one more.
+const MOST: usize = 4;
+/// Saturation of repeated words, and weight of the length of a description: the usual constants of BM25.
+const K1: f64 = 1.2;
+const B: f64 = 0.75;
+/// Score of a sign, which is as much as a rare word.
+const SIGN: f64 = 2.0;
+/// Part of the best score below which a tool does not fit.
+const LEAST: f64 = 0.25;
+/// Words that say nothing about what a goal needs.
+const COMMON: [&str; 40] = [
+    "a", "an", "and", "are", "as", "at", "be", "by", "can", "for", "from", "give", "has", "how", "i", "if", "in",
+    "into", "is", "it", "its", "me", "my", "not", "of", "on", "one", "or", "that", "the", "this", "to", "use", "what",
+    "when", "which", "with", "you", "your", "all",
+];
+
+/// The tools of `tools` that fit `goal`, the best first; none when no word of it fits.
+pub(super) fn of(goal: &str, tools: &[Arc<ToolSpec>]) -> Vec<Arc<ToolSpec>> {
+    let described: Vec<Vec<String>> = tools.iter().map(|tool| words(&text_of(tool))).collect();
+    let wanted: HashSet<String> = words(goal).into_iter().collect();
+    let mut known_by: HashMap<&str, f64> = HashMap::new();
+    for document in &described {
+        let distinct: HashSet<&str> = document.iter().map(String::as_str).collect();
+        for word in distinct {
+            *known_by.entry(word).or_default() += 1.0;
+        }
+    }
+    let count = as_float(tools.len());
+    let mean = as_float(described.iter().map(Vec::len).sum()) / count.max(1.0);
+    let score = |tool: &ToolSpec, document: &[String]| {
+        let length = 1.0 - B + B * as_float(document.len()) / mean.max(1.0);
+        let of_word = |word: &String| {
+            let times = as_float(document.iter().filter(|other| *other == word).count());
+            let known = known_by.get(word.as_str()).copied().unwrap_or_default();
+            let rarity = (1.0 + (count - known + 0.5) / (known + 0.5)).ln();
+            rarity * times * (K1 + 1.0) / (times + K1 * length)
+        };
+        wanted.iter().map(of_word).sum::<f64>() + signs(goal, tool)
+    };
+    let mut ranked: Vec<(f64, &Arc<ToolSpec>)> =
+        tools.iter().zip(&described).map(|(tool, document)| (score(tool, document), tool)).collect();
+    ranked.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+    let best = ranked.first().map_or(0.0, |(score, _)| *score);
+    let fitting = ranked.into_iter().filter(|(score, _)| *score > 0.0 && *score >= best * LEAST);
+    fitting.take(MOST).map(|(_, tool)| Arc::clone(tool)).collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of words and tools are small")]
+const fn as_float(count: usize) -> f64 {
+    count as f64
+}
+
+fn text_of(tool: &ToolSpec) -> String {
+    let mut text = format!("{} {} {}", tool.name, tool.name, tool.description);
+    for (name, schema) in tool.parameters["properties"].as_object().into_iter().flatten() {
+        text.push(' ');
+        text.push_str(name);
+        text.push(' ');
+        text.push_str(schema["description"].as_str().unwrap_or_default());
+    }
+    text
+}
+
+/// What in a goal is no word and fits a kind of parameter all the same.
+fn signs(goal: &str, tool: &ToolSpec) -> f64 {
+    let takes = |name: &str| !tool.parameters["properties"][name].is_null();
+    let has_address = goal.contains("://");
+    let numbers =
+        goal.split_whitespace().filter(|word| !word.contains("://") && word.contains(|c: char| c.is_ascii_digit()));
+    let computes = numbers.count() > 0;
+    let fits = [(has_address, "url"), (computes, "expression")];
+    fits.into_iter().filter(|(is_there, parameter)| *is_there && takes(parameter)).map(|_| SIGN).sum()
+}
+
+/// The words of a text without endings, lower case, common ones left out.
+fn words(text: &str) -> Vec<String> {
+    let plain = text.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase);
+    plain.filter(|word| word.len() > 1 && !COMMON.contains(&word.as_str())).map(|word| stem(&word)).collect()
+}
+
+/// `word` without the endings of plurals and tenses.
+fn stem(word: &str) -> String {
+    let endings = ["ations", "ation", "ings", "ing", "ies", "ed", "es", "e", "s", "y"];
+    let cut = endings.iter().find_map(|ending| word.strip_suffix(ending).filter(|rest| rest.len() >= 3));
+    cut.unwrap_or(word).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::tool::Effect;
+
+    fn tool(name: &str, description: &str, parameters: &[&str]) -> Arc<ToolSpec> {
+        let properties: serde_json::Map<String, serde_json::Value> =
+            parameters.iter().map(|name| ((*name).to_owned(), json!({"type": "string"}))).collect();
+        Arc::new(ToolSpec {
+            name: name.to_owned(),
+            description: description.to_owned(),
+            parameters: json!({"type": "object", "properties": properties}),
+            effect: Effect::Read,
+            idempotent: true,
+        })
+    }
+
+    fn names(goal: &str) -> Vec<String> {
+        let tools = [
+            tool("calculate", "Computes an expression exactly: sums, powers, percentages, units.", &["expression"]),
+            tool("http_request", "Sends an HTTP request and answers the page.", &["url", "method"]),
+            tool("read_file", "Reads a file of the task.", &["path"]),
+            tool("write_file", "Writes text into a file of the task.", &["path", "content"]),
+            tool("save_artifact", "Keeps a text or a report as an artifact.", &["name", "content"]),
+            tool("get_state", "Reads a value that an earlier task has remembered.", &["key"]),
+        ];
+        of(goal, &tools).iter().map(|tool| tool.name.clone()).collect()
+    }
+
+    #[test]
+    fn the_tools_that_fit_come_first_and_the_others_not_at_all() {
+        assert_eq!(names("Compute the sum of 17 and 25").first().map(String::as_str), Some("calculate"));
+        assert_eq!(names("Which services at http://127.0.0.1:1/status are not green?")[0], "http_request");
+        assert!(names("Write a report and keep it as an artifact").contains(&"save_artifact".to_owned()));
+        assert_eq!(names("Sing a song"), Vec::<String>::new());
+        assert!(
+            names("Read the file a.txt, write its 3 lines into b.txt, compute, request the page, save").len() <= MOST
+        );
+    }
+
+    #[test]
+    fn words_are_compared_without_their_endings() {
+        assert_eq!(words("Computing computes computed computations"), vec!["comput"; 4]);
+    }
+}

@@ -1,0 +1,135 @@
+//! Runs in turns, for small models: no plan, few tools, one decision at a time.
+
+use super::*;
+
+fn in_turns(goal: &str) -> Machine {
+    let described = |name: &str, about: &str, parameter: &str| {
+        let parameters = json!({"type": "object", "required": [parameter], "additionalProperties": false,
+            "properties": {parameter: {"type": "string"}, "digits": {"type": "integer"}}});
+        Arc::new(ToolSpec { description: about.to_owned(), parameters, ..(*tool(name, true)).clone() })
+    };
+    let tools = vec![
+        described("calculate", "Computes an expression exactly.", "expression"),
+        described("fetch", "Requests a page over HTTP and answers its text.", "url"),
+        described("save_artifact", "Keeps a report as an artifact.", "content"),
+    ];
+    begin(Setup { goal: goal.to_owned(), turns: true, tools, ..setup() })
+}
+
+fn calls(tool: &str, arguments: &Value) -> ModelReply {
+    reply(json!({"thought": "t", "tool": tool, "arguments": arguments}))
+}
+
+fn ends(outcome: &str, said: &str) -> ModelReply {
+    reply(json!({"thought": "t", "outcome": outcome, "answer": said}))
+}
+
+/// The tools that a decision may call, by the schema of the request.
+fn open(call: &ModelCall) -> Vec<String> {
+    let schema = &call.request.schema.as_ref().expect("a schema").schema;
+    let forms = schema["anyOf"].as_array().cloned().unwrap_or_else(|| vec![schema.clone()]);
+    forms.iter().filter_map(|form| Some(form["properties"]["tool"]["enum"][0].as_str()?.to_owned())).collect()
+}
+
+#[test]
+fn a_goal_is_reached_by_a_call_and_a_last_word() {
+    let mut machine = in_turns("Compute 6 * 7");
+    assert!(!machine.needs_plan());
+    let first = answer(&mut machine, "act", calls("calculate", &json!({"expression": "6*7", "digits": null})));
+    assert!(first.request.tools.is_empty(), "no tools in the request: the schema has them");
+    assert_eq!(open(&first), ["calculate"], "only what fits the goal");
+    assert!(first.request.prompt_tokens() < 1_200, "{}", first.request.prompt_tokens());
+    let made = tool_calls(&mut machine);
+    assert_eq!(made[0].arguments, json!({"expression": "6*7"}), "what is null was left out");
+    returned(&mut machine, "goal#1", Ok(json!({"value": "42"})));
+    let second = answer(&mut machine, "act", ends("done", "42"));
+    assert!(said(&second).contains("<data name=\"calculate\">\n{\"value\":\"42\"}"), "{}", said(&second));
+    let result = ended(&mut machine).expect("a result");
+    assert_eq!(result["output"], json!("42"));
+    assert_eq!(machine.spent().model_calls, 2);
+}
+
+#[test]
+fn an_impossible_goal_fails_with_the_reason_and_is_not_planned_anew() {
+    let mut machine = in_turns("Request the page http://x/ and name its title");
+    answer(&mut machine, "act", ends("impossible", "the page is missing"));
+    let failure = ended(&mut machine).expect_err("a failure");
+    assert!(failure.message.contains("the page is missing"), "{failure}");
+}
+
+#[test]
+fn the_same_call_is_made_once_and_after_two_failures_only_the_end_is_open() {
+    let mut machine = in_turns("Compute 6 * 7");
+    let again = || calls("calculate", &json!({"expression": "6*7"}));
+    answer(&mut machine, "act", again());
+    tool_calls(&mut machine);
+    returned(&mut machine, "goal#1", Ok(json!(42)));
+    answer(&mut machine, "act", again());
+    let third = answer(&mut machine, "act", again());
+    assert!(said(&third).contains("You have made this call before"), "{}", said(&third));
+    assert_eq!(open(&third), ["calculate"]);
+    let fourth = model_call(&mut machine);
+    assert_eq!(open(&fourth), Vec::<String>::new());
+    assert_eq!(machine.state.steps[0].calls, 3, "two were answered without a call");
+}
+
+#[test]
+fn a_result_opens_the_doors_again() {
+    let mut machine = in_turns("Compute 6 * 7");
+    for (number, result) in [(1, Err(Failure::invalid("no"))), (2, Ok(json!(1))), (3, Err(Failure::invalid("no")))] {
+        let last = answer(&mut machine, "act", calls("calculate", &json!({"expression": number.to_string()})));
+        assert_eq!(open(&last), ["calculate"]);
+        tool_calls(&mut machine);
+        returned(&mut machine, &format!("goal#{number}"), result);
+    }
+    assert_eq!(open(&model_call(&mut machine)), ["calculate"]);
+}
+
+#[test]
+fn an_answer_that_reads_like_a_failure_must_be_meant() {
+    let mut machine = in_turns("Name the services that are down");
+    answer(&mut machine, "act", ends("done", "I could not read the page."));
+    let second = answer(&mut machine, "act", ends("impossible", "there is no page"));
+    assert!(said(&second).contains("Your answer says \"could not\""), "{}", said(&second));
+    assert!(ended(&mut machine).is_err());
+
+    let mut machine = in_turns("Name the services that are down");
+    answer(&mut machine, "act", ends("done", "billing is unavailable"));
+    answer(&mut machine, "act", ends("done", "billing is unavailable"));
+    assert_eq!(ended(&mut machine).expect("meant")["output"], json!("billing is unavailable"));
+}
+
+#[test]
+fn what_is_no_decision_is_told_and_a_tool_that_was_not_offered_is_not_called() {
+    let mut machine = in_turns("Compute 6 * 7");
+    answer(&mut machine, "act", reply("[1]"));
+    answer(&mut machine, "act", calls("save_artifact", &json!({"content": "x"})));
+    let last = model_call(&mut machine);
+    assert!(said(&last).contains("This cannot be used") && said(&last).contains("no tool \"save_artifact\""));
+}
+
+#[test]
+fn a_run_goes_on_in_turns_where_another_process_left_it() {
+    let mut machine = in_turns("Compute 6 * 7");
+    answer(&mut machine, "act", calls("calculate", &json!({"expression": "6*7"})));
+    tool_calls(&mut machine);
+    let mut machine = resumed(&machine);
+    assert_eq!(ids(&tool_calls(&mut machine)), ["goal#1"]);
+    returned(&mut machine, "goal#1", Ok(json!(42)));
+    answer(&mut machine, "act", ends("done", "42"));
+    assert!(ended(&mut machine).is_ok());
+}
+
+#[test]
+fn the_last_turn_is_the_end() {
+    let mut machine = in_turns("Compute 6 * 7");
+    let max = machine.setup.budget.max_turns_per_step;
+    for turn in 1..=max {
+        let call = answer(&mut machine, "act", calls("calculate", &json!({"expression": turn.to_string()})));
+        assert_eq!(open(&call).is_empty(), turn == max, "turn {turn}");
+        if turn < max {
+            tool_calls(&mut machine);
+            returned(&mut machine, &format!("goal#{turn}"), Ok(json!(turn)));
+        }
+    }
+}

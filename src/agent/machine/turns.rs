@@ -1,0 +1,195 @@
+//! Runs in turns: the form of work for small models, which write no good plans.
+//!
+//! There is no plan. The model gets the few tools that fit the goal, and each answer is one JSON object of a schema that is a
+//! union of the calls of these tools and of the end. What a small model does wrong again and again is closed to it: a call
+//! that it has made before, and after two failures in a row everything but the end.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::prompts::turns as prompts;
+use super::state::{Status, Step};
+use super::{Machine, ModelCall, schema, shortlist, statement, wire_arguments};
+use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCall, ResponseSchema};
+use crate::domain::failure::Failure;
+use crate::domain::id::derived;
+use crate::domain::tool::ToolSpec;
+
+/// Failed turns in a row after which the work can only be ended.
+const MAX_FAILURES: u32 = 2;
+/// Longest thought before a decision, in characters.
+const THOUGHT_CHARS: u32 = 200;
+
+const TURN_FORM: &str = r#"{"thought": "a few words", "tool": "name of a tool", "arguments": {"name": "value"}}
+or {"thought": "a few words", "outcome": "done or impossible", "answer": "the result, or why there is none"}"#;
+
+/// A decision of the model.
+#[derive(Debug, PartialEq)]
+enum Decision {
+    Call { tool: String, arguments: Value },
+    Done(String),
+    Impossible(String),
+}
+
+impl Machine {
+    /// Whether the model works in turns.
+    pub(super) const fn takes_turns(&self) -> bool {
+        self.state.turns
+    }
+
+    /// The tools that fit a step of a run in turns.
+    pub(super) fn fitting_tools(&self, step: &Step, allowed: Vec<Arc<ToolSpec>>) -> Vec<Arc<ToolSpec>> {
+        if step.plan.tools.is_some() {
+            return allowed;
+        }
+        let instruction = step.plan.instruction.as_deref().unwrap_or_default();
+        shortlist::of(&format!("{}\n{instruction}", self.setup.goal), &allowed)
+    }
+
+    /// The model call of the next turn of step `index`.
+    pub(super) fn json_turn(&self, index: usize, id: String, data: &str) -> Option<ModelCall> {
+        let step = &self.state.steps[index];
+        let Status::Acting(act) = &step.status else { return None };
+        let tools = self.tools_of(step);
+        let mut messages = prompts::opening(&self.setup, &self.state, &step.plan, &tools, data);
+        messages.extend(act.messages.iter().cloned());
+        let is_last = act.turns.saturating_add(1) >= self.setup.budget.max_turns_per_step;
+        let open = if act.failures >= MAX_FAILURES || is_last { &[][..] } else { &tools };
+        let request = ModelRequest {
+            purpose: "act",
+            messages,
+            tools: Vec::new(),
+            schema: Some(turn_schema(open)),
+            max_output_tokens: self.setup.max_output_tokens,
+            model: self.setup.model.clone(),
+            once: false,
+            waits_since: None,
+        };
+        Some(ModelCall { id, request })
+    }
+
+    /// Takes the model's decision.
+    pub(super) fn json_turn_answered(&mut self, index: usize, mut reply: ModelReply) {
+        let decision = match read_decision(&reply.content) {
+            Ok(decision) => decision,
+            Err(mistake) => {
+                self.say(index, reply, format!("This cannot be used: {mistake}. Answer with one JSON object."));
+                return;
+            }
+        };
+        match decision {
+            Decision::Call { tool, mut arguments } => {
+                if let Some(spec) = self.tool(&tool) {
+                    wire_arguments::read_back(&mut arguments, &spec.parameters);
+                }
+                reply.tool_calls = vec![RequestedCall { tool, arguments, ..RequestedCall::default() }];
+                self.queue_calls(index, reply);
+            }
+            Decision::Impossible(why) => {
+                self.fail(index, Failure::permanent(format!("the agent could not do the step: {why}")));
+            }
+            Decision::Done(answer) => {
+                let Status::Acting(act) = &mut self.state.steps[index].status else { return };
+                // Small models report failures as results. Asked again, they mend that, or mean it.
+                match statement::failure_in(&answer).filter(|_| !act.was_doubted) {
+                    Some(words) => {
+                        act.was_doubted = true;
+                        self.say(index, reply, prompts::doubtful(&words));
+                    }
+                    None => self.finish(index, schema::text_or_json(&answer)),
+                }
+            }
+        }
+    }
+
+    /// Answers the model's turn with words of the program; it counts as a failed one.
+    fn say(&mut self, index: usize, reply: ModelReply, said: String) {
+        let Status::Acting(act) = &mut self.state.steps[index].status else { return };
+        let origin = reply.origin();
+        act.messages.push(Message::Assistant { content: reply.content, tool_calls: Vec::new(), origin });
+        act.messages.push(Message::User { content: said });
+        act.failures = act.failures.saturating_add(1);
+    }
+
+    /// Whether the step has made the same call before; remembers it.
+    pub(super) fn is_made_before(&mut self, index: usize, tool: &str, arguments: &Value) -> bool {
+        let Status::Acting(act) = &mut self.state.steps[index].status else { return false };
+        !act.made.insert(derived(&[tool, &arguments.to_string()]))
+    }
+}
+
+/// Schema of a decision: a call of one of `tools`, or the end.
+fn turn_schema(tools: &[Arc<ToolSpec>]) -> ResponseSchema {
+    let thought = json!({"type": "string", "maxLength": THOUGHT_CHARS});
+    let form = |properties: Value| {
+        let mut all = Map::new();
+        all.insert("thought".to_owned(), thought.clone());
+        all.extend(properties.as_object().cloned().unwrap_or_default());
+        let names: Vec<&String> = all.keys().collect();
+        json!({"type": "object", "required": names, "properties": all, "additionalProperties": false})
+    };
+    let end =
+        form(json!({"outcome": {"type": "string", "enum": ["done", "impossible"]}, "answer": {"type": "string"}}));
+    let calls = tools.iter().map(|tool| {
+        let arguments = wire_arguments::schema_of(&tool.parameters);
+        form(json!({"tool": {"type": "string", "enum": [tool.name]}, "arguments": arguments}))
+    });
+    let schema = if tools.is_empty() { end } else { json!({"anyOf": calls.chain([end]).collect::<Vec<_>>()}) };
+    let decides: Vec<Value> =
+        ["tool", "outcome", "answer", "name"].iter().map(|name| json!({"required": [name]})).collect();
+    let tolerated = Some(json!({"type": "object", "anyOf": decides}));
+    ResponseSchema { name: "turn", schema, tolerated, form: Some(TURN_FORM), plain: None }
+}
+
+/// Reads a decision, in the words that models use for the same thing.
+///
+/// # Errors
+/// The mistake, in words for the model.
+fn read_decision(text: &str) -> Result<Decision, String> {
+    let written = schema::text_or_json(text);
+    let fields = written.as_object().ok_or("it is no JSON object")?;
+    let first = |names: &[&str]| names.iter().find_map(|name| fields.get(*name).filter(|value| !value.is_null()));
+    let text_of = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    if let Some(tool) = first(&["tool", "name"]).and_then(Value::as_str).filter(|tool| !tool.trim().is_empty()) {
+        let arguments = first(&["arguments", "args", "parameters", "input"]).cloned();
+        let arguments = arguments.unwrap_or_else(|| Value::Object(Map::new()));
+        return Ok(Decision::Call { tool: tool.to_owned(), arguments });
+    }
+    let answer = first(&["answer", "result", "output", "reason"]).map(text_of).unwrap_or_default();
+    let outcome = first(&["outcome"]).and_then(Value::as_str).unwrap_or_default().trim().to_lowercase();
+    match outcome.as_str() {
+        _ if answer.trim().is_empty() => {
+            Err("the answer is empty: give the result itself, or why there is none".to_owned())
+        }
+        "done" | "success" | "completed" => Ok(Decision::Done(answer)),
+        "impossible" | "failed" | "failure" => Ok(Decision::Impossible(answer)),
+        _ => Err("the outcome must be done or impossible".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_is_read_in_the_words_of_models() {
+        let read = |value: Value| read_decision(&value.to_string());
+        let call = Decision::Call { tool: "t".to_owned(), arguments: json!({"x": 1}) };
+        assert_eq!(read(json!({"thought": "", "tool": "t", "arguments": {"x": 1}})), Ok(call));
+        let call = Decision::Call { tool: "t".to_owned(), arguments: json!({}) };
+        assert_eq!(read(json!({"name": "t"})), Ok(call));
+        assert_eq!(read(json!({"outcome": "done", "answer": 42})), Ok(Decision::Done("42".to_owned())));
+        let impossible = Decision::Impossible("no page".to_owned());
+        assert_eq!(read(json!({"outcome": "Impossible", "answer": "no page", "tool": null})), Ok(impossible));
+        for unclear in [json!({"answer": "42"}), json!({"outcome": "done", "answer": " "}), json!([1]), json!({})] {
+            assert!(read(unclear.clone()).is_err(), "{unclear}");
+        }
+    }
+
+    #[test]
+    fn without_tools_the_only_form_is_the_end() {
+        let schema = turn_schema(&[]).schema;
+        assert_eq!(schema["required"], json!(["thought", "outcome", "answer"]));
+    }
+}
