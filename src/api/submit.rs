@@ -307,11 +307,7 @@ impl<'a> Checks<'a> {
             errors.extend(self.unknown_agent(agent).await?);
         }
         if let Some(plan) = &task.spec.plan {
-            let tools = self.tools_for(task.spec.agent.as_deref());
-            if let Some(tools) = tools {
-                let names: Vec<&str> = tools.iter().map(String::as_str).collect();
-                errors.extend(plan.validate(&names).err().map(|error| error.to_string()));
-            }
+            errors.extend(self.plan_faults(plan, task.spec.agent.as_deref()).await);
             if let Some(fault) =
                 plan_over_budget(plan, task.spec.agent.as_deref(), &task.spec.capabilities, &self.parts.agents)
                 && !self.may_go_elsewhere(task).await?
@@ -354,22 +350,20 @@ impl<'a> Checks<'a> {
         Ok(known.check(agent).err().map(|error| error.to_string()))
     }
 
-    /// Tools that the task's plan may name; those of all agents when it names none, and `None` when its agent lives
-    /// in another replica, whose tools are not known here.
-    fn tools_for(&self, agent: Option<&str>) -> Option<Vec<String>> {
-        let profiles: Vec<&AgentProfile> =
-            self.parts.agents.iter().filter(|profile| agent.is_none_or(|name| profile.name == name)).collect();
-        if profiles.is_empty() {
-            return None;
+    /// What is wrong with a plan that may use the tools of `agent`, or those of all agents when the task names none. Nothing is
+    /// known of the tools of an agent that lives in another replica.
+    async fn plan_faults(&self, plan: &Plan, agent: Option<&str>) -> Vec<String> {
+        let profiles = self.parts.agents.iter().filter(|profile| agent.is_none_or(|name| profile.name == name));
+        let profiles: Vec<AgentProfile> = profiles.cloned().collect();
+        if profiles.is_empty() || plan.steps.is_empty() {
+            return Vec::new();
         }
-        let mut names: Vec<String> = profiles
-            .into_iter()
-            .flat_map(|profile| self.parts.tools.specs(profile))
-            .map(|spec| spec.name.clone())
-            .collect();
-        names.sort();
-        names.dedup();
-        Some(names)
+        let (toolbox, plan) = (self.parts.tools.clone(), plan.clone());
+        // Expressions of a large plan take a while.
+        let check = move || toolbox.plan_faults(&plan, |tool| profiles.iter().any(|profile| profile.allows(tool)));
+        tokio::task::spawn_blocking(check)
+            .await
+            .unwrap_or_else(|_| vec!["the plan cannot be checked, a fault of qron".to_owned()])
     }
 }
 
