@@ -26,7 +26,7 @@ use crate::tools::{Toolbox, ToolboxError};
 use crate::{api, clock};
 
 pub(crate) mod embedded;
-mod model_check;
+pub(crate) mod model_check;
 mod private;
 mod reach;
 mod replica;

@@ -101,7 +101,11 @@ impl List {
             return output::json(&TaskList { items, total });
         }
         if total == 0 {
-            output::note("no task matches; add one with: qron add GOAL");
+            output::note(if filter == TaskFilter::default() {
+                "there are no tasks yet; add one with: qron add GOAL"
+            } else {
+                "no task matches the filter; see all of them with: qron list"
+            });
             return Ok(());
         }
         print(&groups)?;

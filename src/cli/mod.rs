@@ -7,12 +7,14 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use rustix::fs::Mode;
 
 use crate::config::{Config, truth};
 use crate::console::{CliError, client, output};
+use crate::domain::spelling::nearest;
 
 mod add;
 mod agents;
@@ -25,6 +27,7 @@ mod confirm;
 mod dead_letters;
 mod demo;
 mod filter;
+mod hold;
 mod ids;
 mod list;
 mod pause;
@@ -130,7 +133,8 @@ pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(output::print_panic));
     // Files of this process are for its user alone. Code that creates shared files widens their mode.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let matches = without_empty_variables(Cli::command()).get_matches();
+    let matches = without_empty_variables(Cli::command()).try_get_matches();
+    let matches = matches.unwrap_or_else(|error| with_nearest_command(error).exit());
     let Cli { global, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -140,6 +144,17 @@ pub fn main() -> ExitCode {
     // Tasks that still run have been asked to stop, and the process does not wait for them.
     runtime.shutdown_background();
     done.map_or_else(|error| error.exit(), |()| ExitCode::SUCCESS)
+}
+
+/// The error with the nearest command alone, when one is near: the parser suggests all that begin alike, the best last.
+fn with_nearest_command(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(written)) = error.get(ContextKind::InvalidSubcommand) else { return error };
+    let Some(ContextValue::Strings(suggested)) = error.get(ContextKind::SuggestedSubcommand) else { return error };
+    if let Some(name) = nearest(written, suggested.iter().map(String::as_str)) {
+        let name = vec![name.to_owned()];
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(name));
+    }
+    error
 }
 
 /// Drops environment variables of options that are empty: they count as unset, as in the configuration.
@@ -191,6 +206,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_misspelt_command_has_one_suggestion() {
+        for (written, expected) in [("staus", "'status'"), ("pauze", "'pause'"), ("lst", "'list'")] {
+            let error = super::Cli::try_parse_from(["qron", written]).expect_err("no command");
+            let said = super::with_nearest_command(error).to_string();
+            assert!(said.contains(&format!("a similar subcommand exists: {expected}")), "{said}");
+        }
     }
 
     #[test]
