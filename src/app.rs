@@ -58,7 +58,8 @@ pub enum AppError {
     #[error(transparent)]
     Metrics(#[from] ExporterError),
     /// The API's address.
-    #[error("the API cannot listen on {address}: {source}; stop what listens there, or set api.address")]
+    #[error("the API cannot listen on {address}: {source}; stop what listens there, or set another api.address, e.g. \
+         QRON__API__ADDRESS=127.0.0.1:{}", address.port().wrapping_add(1))]
     Listen {
         /// The address.
         address: SocketAddr,

@@ -15,6 +15,7 @@ use rustix::fs::Mode;
 use crate::config::{Config, truth};
 use crate::console::{CliError, client, output};
 use crate::domain::spelling::nearest;
+use crate::domain::time::TIME_FORMS;
 
 mod add;
 mod agents;
@@ -72,6 +73,7 @@ enum Command {
     /// Run the scheduler, the workers and the API until stopped
     Run(run::Run),
     /// Submit a task
+    #[command(after_help = time_help())]
     Add(Box<add::Add>),
     /// Show what runs, what waits, what is paused and since when, and what fires next
     #[command(aliases = ["pauses", "paused"])]
@@ -165,6 +167,11 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
         _ => argument,
     });
     command.mut_subcommands(without_empty_variables)
+}
+
+/// How a TIME is written, below the options of each command that takes one.
+fn time_help() -> String {
+    format!("A TIME is {TIME_FORMS}. The local clock is that of the schedule's zone, else of scheduler.zone.")
 }
 
 /// Parses the value of an option that is on or off.

@@ -66,6 +66,13 @@ pub(crate) async fn run(options: Options, stop: impl Future<Output = ()>) -> Res
     outcome
 }
 
+/// The folder of this program, when a shell does not find the program there.
+fn folder_outside_path() -> Option<PathBuf> {
+    let folder = std::env::current_exe().ok()?.parent()?.to_owned();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    (!std::env::split_paths(&path).any(|entry| entry == folder)).then_some(folder)
+}
+
 struct Demo {
     app: App,
     endpoint: Endpoint,
@@ -203,6 +210,9 @@ impl Demo {
         let url = self.app.api_url();
         output::line("")?;
         output::line("Look around while it runs, from another terminal:")?;
+        if let Some(folder) = folder_outside_path() {
+            output::line(&format!("  export PATH=\"{}:$PATH\"", folder.display()))?;
+        }
         output::line(&format!("  export QRON_URL={url}"))?;
         output::line("  qron list                     qron dead-letters list        qron agents")?;
         output::line("  qron show ID                  qron schedules list           qron search sales")?;
