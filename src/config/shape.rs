@@ -75,9 +75,8 @@ fn check_section(values: &mut Dict, example: &Dict, path: &mut Vec<String>, sour
         let full = path.join(".");
         let keep = match (example_of(example, key), value) {
             (None, _) => {
-                let hint = hint(example, key);
-                let valid = valid_keys(example, &path[..path.len() - 1]);
-                problems.push(format!("unknown key {full} ({source}){hint}: {valid}"));
+                let valid = with_hint(valid_keys(example, &path[..path.len() - 1]), example, key);
+                problems.push(format!("unknown key {full} ({source}): {valid}"));
                 false
             }
             (Some(Value::Dict(_, example)), Value::Dict(_, section)) => {
@@ -97,10 +96,13 @@ fn check_section(values: &mut Dict, example: &Dict, path: &mut Vec<String>, sour
     });
 }
 
-/// The key that a misspelt one nearly is.
-fn hint(example: &Dict, key: &str) -> String {
+/// `valid`, which names the valid keys, behind the one that the misspelt `key` nearly is.
+fn with_hint(valid: String, example: &Dict, key: &str) -> String {
     let known = example.keys().filter(|key| *key != "*").map(String::as_str);
-    nearest(key, known).map_or_else(String::new, |meant| format!(", did you mean {meant:?}?"))
+    match nearest(key, known) {
+        Some(meant) => format!("did you mean {meant:?}? ({valid})"),
+        None => valid,
+    }
 }
 
 /// The paths of all settings whose names are fixed.
