@@ -40,7 +40,7 @@ const API_GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     /// The embedded Qdrant.
-    #[error("embedded qdrant: {0}")]
+    #[error("embedded qdrant: {error}{setting}", error = .0, setting = embedded::setting_of(.0))]
     Embedded(#[from] EmbeddedStoreError),
     /// The store.
     #[error(transparent)]

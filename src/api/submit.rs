@@ -1,11 +1,13 @@
 //! From the body of a submission to tasks that can be inserted: everything about them is checked first.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::Parts;
 use super::error::Problem;
@@ -31,6 +33,9 @@ const MAX_TASKS: usize = 10_000;
 const QUEUE_RETRY_S: u64 = 60;
 /// Users whose queues are counted at the same time.
 const QUEUES_AT_ONCE: usize = 16;
+
+/// How long the tools try the arguments of the plans of one request, beside what their schemas say.
+const TRYING: Duration = Duration::from_secs(1);
 
 /// The body of one task, as a request writes it.
 #[derive(Debug, Deserialize)]
@@ -287,6 +292,8 @@ struct Checks<'a> {
     known: HashMap<TaskId, Option<String>>,
     /// The agents of all replicas, once a task names one that this replica does not have.
     elsewhere: Option<KnownAgents>,
+    /// When tools stop to try the arguments of plans.
+    until: Instant,
 }
 
 impl<'a> Checks<'a> {
@@ -298,7 +305,7 @@ impl<'a> Checks<'a> {
         let unknown: Vec<TaskId> = unknown.into_iter().collect();
         let found = parts.store.standings(&unknown).await?;
         known.extend(found.into_iter().map(|(id, standing)| (id, standing.user)));
-        Ok(Self { parts, known, elsewhere: None })
+        Ok(Self { parts, known, elsewhere: None, until: Instant::now() + TRYING })
     }
 
     async fn faults_of(&mut self, task: &Task) -> Result<Vec<String>, Problem> {
@@ -358,9 +365,10 @@ impl<'a> Checks<'a> {
         if profiles.is_empty() || plan.steps.is_empty() {
             return Vec::new();
         }
-        let (toolbox, plan) = (self.parts.tools.clone(), plan.clone());
+        let (toolbox, plan, until) = (self.parts.tools.clone(), plan.clone(), self.until);
         // Expressions of a large plan take a while.
-        let check = move || toolbox.plan_faults(&plan, |tool| profiles.iter().any(|profile| profile.allows(tool)));
+        let check =
+            move || toolbox.plan_faults(&plan, |tool| profiles.iter().any(|profile| profile.allows(tool)), until);
         tokio::task::spawn_blocking(check)
             .await
             .unwrap_or_else(|_| vec!["the plan cannot be checked, a fault of qron".to_owned()])

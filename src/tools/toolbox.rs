@@ -141,8 +141,9 @@ impl Toolbox {
         allowed.map(|registered| Arc::clone(&registered.spec)).collect()
     }
 
-    /// Everything that is wrong with a given plan, which may use the tools that `is_allowed` names.
-    pub fn plan_faults(&self, plan: &Plan, is_allowed: impl Fn(&str) -> bool) -> Vec<String> {
+    /// Everything that is wrong with a given plan, which may use the tools that `is_allowed` names. What only the tools
+    /// themselves can tell, which may take a while, is checked until `until`.
+    pub fn plan_faults(&self, plan: &Plan, is_allowed: impl Fn(&str) -> bool, until: Instant) -> Vec<String> {
         let allowed: Vec<&Registered> = self.tools.values().filter(|tool| is_allowed(&tool.spec.name)).collect();
         let known: Vec<KnownTool> = allowed.iter().map(|tool| tool.known()).collect();
         let mut faults = plan_faults(plan, &known);
@@ -153,7 +154,7 @@ impl Toolbox {
                 let fault = tool.tool.fault(&step.arguments)?;
                 Some(format!("step {:?}: {fault}", step.id))
             };
-            faults.extend(plan.steps.iter().filter_map(call));
+            faults.extend(plan.steps.iter().take_while(|_| Instant::now() < until).filter_map(call));
         }
         faults
     }

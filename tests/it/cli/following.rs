@@ -52,3 +52,20 @@ fn an_unreachable_store_is_told_without_the_structs_of_the_client() {
         "{said:?}"
     );
 }
+
+#[test]
+fn an_address_in_use_is_told_with_the_variable_that_sets_another() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let held = listener.local_addr().expect("an address").to_string();
+    for (variable, other) in
+        [("QRON__API__ADDRESS", "QRON__EMBEDDED__ADDRESS"), ("QRON__EMBEDDED__ADDRESS", "QRON__API__ADDRESS")]
+    {
+        let mut command = super::program::command(&["run", "--no-model"]);
+        command.current_dir(folder.path()).env("QRON__EMBEDDED__NEXT_FREE_PORT", "false");
+        let said: super::program::Said =
+            command.env(other, "127.0.0.1:0").env(variable, &held).output().expect("runs").into();
+        assert_eq!(said.code, Some(1), "{said:?}");
+        assert!(said.err.contains(variable) && said.err.contains(&held), "{said:?}");
+    }
+}
