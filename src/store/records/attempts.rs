@@ -28,6 +28,8 @@ pub(in crate::store) const HAS_CHECKPOINT: &str = "has_checkpoint";
 pub(in crate::store) const RETIRED: &str = "retired";
 /// Most attempts of one task that are listed.
 const MAX_ATTEMPTS: usize = 1000;
+/// Most attempts that are read for the tasks of one listing.
+const MAX_LISTED: usize = 10_000;
 
 impl Store {
     /// Writes the record of an attempt, whole. Durable on return.
@@ -84,7 +86,7 @@ impl Store {
         let names: Vec<String> = tasks.iter().map(ToString::to_string).collect();
         let filter = Filter::must([Condition::matches("task_id", names)]);
         let fields = Part::Only(&["task_id", "agent", "started_at"]);
-        let points = self.inner.scroll_all("latest_agents", Collection::Attempts, filter, fields, MAX_ATTEMPTS).await?;
+        let points = self.inner.scroll_all("latest_agents", Collection::Attempts, filter, fields, MAX_LISTED).await?;
         let mut attempts: Vec<Ran> = readable(Collection::Attempts, points);
         attempts.sort_by_key(|attempt| attempt.started_at);
         Ok(attempts.into_iter().map(|attempt| (attempt.task_id, attempt.agent)).collect())
