@@ -26,7 +26,7 @@ use crate::tools::{Toolbox, ToolboxError};
 use crate::{api, clock};
 
 pub(crate) mod embedded;
-mod model_check;
+pub(crate) mod model_check;
 mod private;
 mod reach;
 mod replica;
@@ -40,7 +40,7 @@ const API_GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     /// The embedded Qdrant.
-    #[error("embedded qdrant: {0}")]
+    #[error("embedded qdrant: {error}{setting}", error = .0, setting = embedded::setting_of(.0))]
     Embedded(#[from] EmbeddedStoreError),
     /// The store.
     #[error(transparent)]
@@ -58,7 +58,8 @@ pub enum AppError {
     #[error(transparent)]
     Metrics(#[from] ExporterError),
     /// The API's address.
-    #[error("the API cannot listen on {address}: {source}; stop what listens there, or set api.address")]
+    #[error("the API cannot listen on {address}: {source}; stop what listens there, or set another api.address, e.g. \
+         QRON__API__ADDRESS=127.0.0.1:{}", address.port().wrapping_add(1))]
     Listen {
         /// The address.
         address: SocketAddr,

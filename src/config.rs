@@ -20,10 +20,12 @@ use crate::{api, llm, scheduler, store, telemetry, tools, worker};
 mod known;
 mod layer;
 mod layers;
+mod misnamed;
 mod retired;
 mod secret_files;
 mod shape;
 mod show;
+mod sources;
 mod validate;
 
 use layer::Layer;
@@ -109,6 +111,7 @@ impl Config {
         let mut problems = Vec::new();
         let defaults = layers::defaults()?;
         let variables = secret_files::read(&variables.into_iter().collect::<Vec<_>>(), &mut problems);
+        misnamed::check(&variables, &mut problems);
         let environment = layers::environment(&variables, &mut problems);
         secrets::know(environment.iter().flat_map(|layer| known::secrets(&layer.values)));
         let layers: Vec<Layer> = layers::file(file, &mut problems)?.into_iter().chain(environment).collect();
@@ -150,7 +153,10 @@ impl Config {
         config.store.zone = config.scheduler.zone;
         config.tools.tree = config.tree.clone();
         config.tools.approvals = config.approvals.clone();
-        validate::check(&config, &mut problems);
+        let mut broken = Vec::new();
+        validate::check(&config, &mut broken);
+        problems.extend(broken.into_iter().map(|problem| sources::with_source(&problem, &merged)));
+        config.warnings.extend(sources::rest_port(&config.store.url, &merged));
         config.warnings.extend(validate::beyond_tree(&config));
         if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
     }

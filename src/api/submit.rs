@@ -1,11 +1,13 @@
 //! From the body of a submission to tasks that can be inserted: everything about them is checked first.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::Parts;
 use super::error::Problem;
@@ -31,6 +33,9 @@ const MAX_TASKS: usize = 10_000;
 const QUEUE_RETRY_S: u64 = 60;
 /// Users whose queues are counted at the same time.
 const QUEUES_AT_ONCE: usize = 16;
+
+/// How long the tools try the arguments of the plans of one request, beside what their schemas say.
+const TRYING: Duration = Duration::from_secs(1);
 
 /// The body of one task, as a request writes it.
 #[derive(Debug, Deserialize)]
@@ -287,6 +292,8 @@ struct Checks<'a> {
     known: HashMap<TaskId, Option<String>>,
     /// The agents of all replicas, once a task names one that this replica does not have.
     elsewhere: Option<KnownAgents>,
+    /// When tools stop to try the arguments of plans.
+    until: Instant,
 }
 
 impl<'a> Checks<'a> {
@@ -298,7 +305,7 @@ impl<'a> Checks<'a> {
         let unknown: Vec<TaskId> = unknown.into_iter().collect();
         let found = parts.store.standings(&unknown).await?;
         known.extend(found.into_iter().map(|(id, standing)| (id, standing.user)));
-        Ok(Self { parts, known, elsewhere: None })
+        Ok(Self { parts, known, elsewhere: None, until: Instant::now() + TRYING })
     }
 
     async fn faults_of(&mut self, task: &Task) -> Result<Vec<String>, Problem> {
@@ -307,11 +314,7 @@ impl<'a> Checks<'a> {
             errors.extend(self.unknown_agent(agent).await?);
         }
         if let Some(plan) = &task.spec.plan {
-            let tools = self.tools_for(task.spec.agent.as_deref());
-            if let Some(tools) = tools {
-                let names: Vec<&str> = tools.iter().map(String::as_str).collect();
-                errors.extend(plan.validate(&names).err().map(|error| error.to_string()));
-            }
+            errors.extend(self.plan_faults(plan, task.spec.agent.as_deref()).await);
             if let Some(fault) =
                 plan_over_budget(plan, task.spec.agent.as_deref(), &task.spec.capabilities, &self.parts.agents)
                 && !self.may_go_elsewhere(task).await?
@@ -354,22 +357,21 @@ impl<'a> Checks<'a> {
         Ok(known.check(agent).err().map(|error| error.to_string()))
     }
 
-    /// Tools that the task's plan may name; those of all agents when it names none, and `None` when its agent lives
-    /// in another replica, whose tools are not known here.
-    fn tools_for(&self, agent: Option<&str>) -> Option<Vec<String>> {
-        let profiles: Vec<&AgentProfile> =
-            self.parts.agents.iter().filter(|profile| agent.is_none_or(|name| profile.name == name)).collect();
-        if profiles.is_empty() {
-            return None;
+    /// What is wrong with a plan that may use the tools of `agent`, or those of all agents when the task names none. Nothing is
+    /// known of the tools of an agent that lives in another replica.
+    async fn plan_faults(&self, plan: &Plan, agent: Option<&str>) -> Vec<String> {
+        let profiles = self.parts.agents.iter().filter(|profile| agent.is_none_or(|name| profile.name == name));
+        let profiles: Vec<AgentProfile> = profiles.cloned().collect();
+        if profiles.is_empty() || plan.steps.is_empty() {
+            return Vec::new();
         }
-        let mut names: Vec<String> = profiles
-            .into_iter()
-            .flat_map(|profile| self.parts.tools.specs(profile))
-            .map(|spec| spec.name.clone())
-            .collect();
-        names.sort();
-        names.dedup();
-        Some(names)
+        let (toolbox, plan, until) = (self.parts.tools.clone(), plan.clone(), self.until);
+        // Expressions of a large plan take a while.
+        let check =
+            move || toolbox.plan_faults(&plan, |tool| profiles.iter().any(|profile| profile.allows(tool)), until);
+        tokio::task::spawn_blocking(check)
+            .await
+            .unwrap_or_else(|_| vec!["the plan cannot be checked, a fault of qron".to_owned()])
     }
 }
 

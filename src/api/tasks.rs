@@ -112,7 +112,20 @@ pub(super) async fn list(
     }
     let order = order.unwrap_or_default();
     let page = parts.store.ordered_points(&filter, order, paging.limit()?, paging.place()?).await?;
-    Ok(Json(Listing::page(page, |found| TaskView::of_point(found, &parts.runner))))
+    let mut listing = Listing::page(page, |found| TaskView::of_point(found, &parts.runner));
+    name_agents(&parts, &mut listing.items).await?;
+    Ok(Json(listing))
+}
+
+/// Writes to the tasks that run or have run which agent does or did it.
+async fn name_agents(parts: &Parts, tasks: &mut [TaskView]) -> Result<(), Problem> {
+    let has_run = |task: &TaskView| task.status == TaskStatus::Running || task.status.is_terminal();
+    let ran = tasks.iter().filter(|task| has_run(task) && task.status != TaskStatus::Skipped).map(|task| task.id);
+    let mut agents = parts.store.latest_agents(&ran.collect::<Vec<_>>()).await?;
+    for task in tasks {
+        task.ran_by = agents.remove(&task.id);
+    }
+    Ok(())
 }
 
 async fn by_prefix(parts: &Parts, prefix: &str, limit: u32) -> Result<Json<Listing<TaskView>>, Problem> {

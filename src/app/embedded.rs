@@ -1,9 +1,9 @@
 //! The embedded store of this process, or the error of a build that leaves it out.
 
 #[cfg(feature = "embedded")]
-pub(crate) use with_engine::{EmbeddedStore, EmbeddedStoreError};
+pub(crate) use with_engine::{EmbeddedStore, EmbeddedStoreError, setting_of};
 #[cfg(not(feature = "embedded"))]
-pub(crate) use without_engine::{EmbeddedStore, EmbeddedStoreError};
+pub(crate) use without_engine::{EmbeddedStore, EmbeddedStoreError, setting_of};
 
 #[cfg(feature = "embedded")]
 mod with_engine {
@@ -14,6 +14,14 @@ mod with_engine {
     use crate::store;
 
     pub(crate) use qdrant_embedded::ServerError as EmbeddedStoreError;
+
+    /// The setting that `error` is about, for people.
+    pub(crate) const fn setting_of(error: &EmbeddedStoreError) -> &'static str {
+        match error {
+            EmbeddedStoreError::Listen { .. } => " (embedded.address, QRON__EMBEDDED__ADDRESS)",
+            _ => "",
+        }
+    }
 
     /// A running embedded Qdrant.
     pub(crate) struct EmbeddedStore(Server);
@@ -63,6 +71,11 @@ mod without_engine {
          use a build with the feature \"embedded\""
     )]
     pub struct EmbeddedStoreError;
+
+    /// None: the error itself names the setting.
+    pub(crate) const fn setting_of(_: &EmbeddedStoreError) -> &'static str {
+        ""
+    }
 
     /// An embedded Qdrant; no value of it exists in this build.
     pub(crate) struct EmbeddedStore(Infallible);

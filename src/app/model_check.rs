@@ -15,15 +15,54 @@ const MAX_NAMES: usize = 10;
 /// # Errors
 /// A setting of the endpoint that cannot be used.
 pub(super) fn start(config: &Config) -> Result<Option<AbortOnDropHandle<()>>, AppError> {
-    let agents = config.agents.iter().filter_map(|(name, agent)| Some((name.as_str(), agent.model.as_deref()?)));
-    let Some(check) = EndpointCheck::new(&config.model, agents).map_err(AppError::Model)? else {
+    let Some(check) = check_of(config)? else {
         tracing::info!("no model is configured: this replica runs only tasks that have a plan");
         return Ok(None);
     };
-    let models: Vec<&str> = check.configured().iter().map(|configured| configured.model.as_str()).collect();
-    tracing::info!(models = %models.join(", "), endpoint = %check.url(), "a model plans the tasks");
+    tracing::info!(models = %models_of(&check), endpoint = %check.url(), "a model plans the tasks");
     Ok(Some(AbortOnDropHandle::new(tokio::spawn(async move { log_state(&check.run().await, check.url()) }))))
 }
+
+/// The check of the endpoint of `config`; `None` without an endpoint.
+fn check_of(config: &Config) -> Result<Option<EndpointCheck>, AppError> {
+    let agents = config.agents.iter().filter_map(|(name, agent)| Some((name.as_str(), agent.model.as_deref()?)));
+    EndpointCheck::new(&config.model, agents).map_err(AppError::Model)
+}
+
+fn models_of(check: &EndpointCheck) -> String {
+    let models: Vec<&str> = check.configured().iter().map(|configured| configured.model.as_str()).collect();
+    models.join(", ")
+}
+
+/// A model endpoint that was asked.
+pub(crate) struct CheckedEndpoint {
+    /// Names of the configured models.
+    pub(crate) models: String,
+    /// Base URL; it holds no secret.
+    pub(crate) url: String,
+    /// Why no configured model can be asked; `None` when one can, as far as the endpoint tells.
+    pub(crate) fault: Option<String>,
+}
+
+/// Asks the endpoint of `config` about its models, for at most five seconds; `None` without an endpoint.
+///
+/// # Errors
+/// A setting of the endpoint that cannot be used.
+pub(crate) async fn ask(config: &Config) -> Result<Option<CheckedEndpoint>, AppError> {
+    let Some(check) = check_of(config)? else { return Ok(None) };
+    let (models, url) = (models_of(&check), check.url().to_owned());
+    let fault = match check.run().await {
+        EndpointState::Ready | EndpointState::Silent => None,
+        EndpointState::Lacks { missing, .. } if missing.len() < check.configured().len() => None,
+        EndpointState::Lacks { missing, listed } => missing.first().map(|configured| advice(configured, &listed)),
+        EndpointState::BadKey => Some(format!("it refuses the key: {KEY_ADVICE}")),
+        EndpointState::Down(reason) => Some(format!("it does not answer ({reason}): {URL_ADVICE}")),
+    };
+    Ok(Some(CheckedEndpoint { models, url, fault }))
+}
+
+const KEY_ADVICE: &str = "check OPENAI_API_KEY, or model.api_key (QRON__MODEL__API_KEY)";
+const URL_ADVICE: &str = "start it, or check OPENAI_BASE_URL, or model.base_url (QRON__MODEL__BASE_URL)";
 
 fn log_state(state: &EndpointState, endpoint: &str) {
     match state {
@@ -36,16 +75,10 @@ fn log_state(state: &EndpointState, endpoint: &str) {
                 tracing::warn!(endpoint, "{}", advice(configured, listed));
             }
         }
-        EndpointState::BadKey => tracing::warn!(
-            endpoint,
-            "the model endpoint refuses the key: check OPENAI_API_KEY, or model.api_key (QRON__MODEL__API_KEY)"
-        ),
-        EndpointState::Down(reason) => tracing::warn!(
-            endpoint,
-            %reason,
-            "the model endpoint does not answer: start it, or check OPENAI_BASE_URL, or model.base_url \
-             (QRON__MODEL__BASE_URL)"
-        ),
+        EndpointState::BadKey => tracing::warn!(endpoint, "the model endpoint refuses the key: {KEY_ADVICE}"),
+        EndpointState::Down(reason) => {
+            tracing::warn!(endpoint, %reason, "the model endpoint does not answer: {URL_ADVICE}");
+        }
     }
 }
 

@@ -24,7 +24,7 @@ fn goal_help() -> String {
 pub(super) struct Add {
     #[arg(help = goal_help())]
     goal: String,
-    /// When it becomes due, in RFC 3339, e.g. 2026-01-31T09:00:00Z; without it, at once
+    /// When it becomes due; without it, at once
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
     /// When it becomes due, counted from now, e.g. 10m, 2h, 7d

@@ -108,6 +108,12 @@ async fn show(client: &Client, id: &str, json: bool) -> Result<(), CliError> {
         output::line("steps done before it ended")?;
         steps::print(&letter.steps_done)?;
     }
+    if letter.attempts > 0 {
+        return output::line(&format!(
+            "see more with: qron show {id}; the point with: qron dead-letters show {id} --json"
+        ));
+    }
+    // The point as it was written, which is where the fault lies.
     let payload = serde_json::to_string_pretty(&letter.payload).unwrap_or_default();
     output::line("payload")?;
     payload.lines().try_for_each(|line| output::line(&format!("  {line}")))

@@ -24,7 +24,7 @@ pub(super) struct List {
     /// At most this many of each group; without it 10, and 50 with --json
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "all")]
     limit: Option<u32>,
-    /// All tasks of each group
+    /// All tasks of each group, skipped ones too
     #[arg(long)]
     all: bool,
     /// Write JSON
@@ -69,6 +69,12 @@ pub(super) const ENDED: GroupKind = GroupKind {
     time: |task| task.finished_at.as_ref().unwrap_or(&task.updated_at),
 };
 
+/// Those of [`ENDED`] that were meant to run: a schedule that is faster than its tasks makes very many skipped ones.
+const ENDED_BUT_SKIPPED: GroupKind = GroupKind {
+    statuses: &[TaskStatus::Completed, TaskStatus::Failed, TaskStatus::Cancelled, TaskStatus::Blocked],
+    ..ENDED
+};
+
 /// The listed tasks of one kind.
 pub(super) struct Group {
     kind: &'static GroupKind,
@@ -94,14 +100,29 @@ impl List {
             (false, None) if self.json => DEFAULT_JSON_LIMIT,
             (false, None) => DEFAULT_LIMIT,
         };
-        let groups = groups(client, &[&RUNNING, &FOR_PEOPLE, &NEXT, &ENDED], &filter, limit).await?;
+        let hides_skipped = !self.json && !self.all && filter.statuses.is_empty();
+        let ended = if hides_skipped { &ENDED_BUT_SKIPPED } else { &ENDED };
+        let skipped = if hides_skipped { count_skipped(client, &filter).await? } else { 0 };
+        let groups = groups(client, &[&RUNNING, &FOR_PEOPLE, &NEXT, ended], &filter, limit).await?;
         let total = groups.iter().map(|group| group.total).sum();
         if self.json {
             let items = groups.into_iter().flat_map(|group| group.tasks).collect();
             return output::json(&TaskList { items, total });
         }
+        if skipped > 0 {
+            let tasks =
+                if skipped == 1 { "1 skipped task is".to_owned() } else { format!("{skipped} skipped tasks are") };
+            output::note(&format!("{tasks} not shown: see them with --status skipped"));
+        }
+        if total == 0 && skipped > 0 {
+            return Ok(());
+        }
         if total == 0 {
-            output::note("no task matches; add one with: qron add GOAL");
+            output::note(if filter == TaskFilter::default() {
+                "there are no tasks yet; add one with: qron add GOAL"
+            } else {
+                "no task matches the filter; see all of them with: qron list"
+            });
             return Ok(());
         }
         print(&groups)?;
@@ -112,6 +133,11 @@ impl List {
         }
         Ok(())
     }
+}
+
+async fn count_skipped(client: &Client, filter: &TaskFilter) -> Result<u64, CliError> {
+    let counts: TaskCounts = client.get(&["tasks", "counts"], &pairs(&filter.conditions())).await?;
+    Ok(counts.among(&[TaskStatus::Skipped]))
 }
 
 /// The tasks of each kind that pass the filter, at most `limit` of each.
@@ -192,7 +218,7 @@ fn status_cell(task: &TaskView) -> String {
 /// Prints the groups that hold tasks, in one table with a title above each group.
 pub(super) fn print(groups: &[Group]) -> Result<(), CliError> {
     let details = if output::is_wide() { 3 } else { 1 };
-    let mut table = output::rows(&["ID", "STATUS", "WHEN"], &["GOAL", "AGENT", "FAILED"][..details]);
+    let mut table = output::rows(&["ID", "STATUS", "WHEN"], &["GOAL", "AGENT", "FAILED ATTEMPTS"][..details]);
     for group in groups {
         for task in &group.tasks {
             let cells = [
@@ -200,8 +226,8 @@ pub(super) fn print(groups: &[Group]) -> Result<(), CliError> {
                 status_cell(task),
                 output::relative_time((group.kind.time)(task)),
                 output::cell(&task.goal, 60),
-                output::cell(task.agent.as_deref().unwrap_or("-"), 24),
-                format!("{}/{}", task.attempt, task.max_attempts),
+                output::cell(task.ran_by.as_deref().or(task.agent.as_deref()).unwrap_or("-"), 24),
+                format!("{} of {}", task.attempt, task.max_attempts.max(1)),
             ];
             output::add(&mut table, cells.into_iter().take(3 + details));
         }

@@ -7,12 +7,15 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use rustix::fs::Mode;
 
 use crate::config::{Config, truth};
 use crate::console::{CliError, client, output};
+use crate::domain::spelling::nearest;
+use crate::domain::time::TIME_FORMS;
 
 mod add;
 mod agents;
@@ -25,6 +28,7 @@ mod confirm;
 mod dead_letters;
 mod demo;
 mod filter;
+mod hold;
 mod ids;
 mod list;
 mod pause;
@@ -69,6 +73,7 @@ enum Command {
     /// Run the scheduler, the workers and the API until stopped
     Run(run::Run),
     /// Submit a task
+    #[command(after_help = time_help())]
     Add(Box<add::Add>),
     /// Show what runs, what waits, what is paused and since when, and what fires next
     #[command(aliases = ["pauses", "paused"])]
@@ -130,7 +135,8 @@ pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(output::print_panic));
     // Files of this process are for its user alone. Code that creates shared files widens their mode.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let matches = without_empty_variables(Cli::command()).get_matches();
+    let matches = without_empty_variables(Cli::command()).try_get_matches();
+    let matches = matches.unwrap_or_else(|error| with_nearest_command(error).exit());
     let Cli { global, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -142,6 +148,17 @@ pub fn main() -> ExitCode {
     done.map_or_else(|error| error.exit(), |()| ExitCode::SUCCESS)
 }
 
+/// The error with the nearest command alone, when one is near: the parser suggests all that begin alike, the best last.
+fn with_nearest_command(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(written)) = error.get(ContextKind::InvalidSubcommand) else { return error };
+    let Some(ContextValue::Strings(suggested)) = error.get(ContextKind::SuggestedSubcommand) else { return error };
+    if let Some(name) = nearest(written, suggested.iter().map(String::as_str)) {
+        let name = vec![name.to_owned()];
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(name));
+    }
+    error
+}
+
 /// Drops environment variables of options that are empty: they count as unset, as in the configuration.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.to_string_lossy().trim().is_empty());
@@ -150,6 +167,11 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
         _ => argument,
     });
     command.mut_subcommands(without_empty_variables)
+}
+
+/// How a TIME is written, below the options of each command that takes one.
+fn time_help() -> String {
+    format!("A TIME is {TIME_FORMS}. The local clock is that of the schedule's zone, else of scheduler.zone.")
 }
 
 /// Parses the value of an option that is on or off.
@@ -191,6 +213,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_misspelt_command_has_one_suggestion() {
+        for (written, expected) in [("staus", "'status'"), ("pauze", "'pause'"), ("lst", "'list'")] {
+            let error = super::Cli::try_parse_from(["qron", written]).expect_err("no command");
+            let said = super::with_nearest_command(error).to_string();
+            assert!(said.contains(&format!("a similar subcommand exists: {expected}")), "{said}");
+        }
     }
 
     #[test]

@@ -16,8 +16,10 @@ mod view;
 #[derive(Debug, Subcommand)]
 pub(super) enum Schedules {
     /// Define a schedule; defining it again with the same settings changes nothing
+    #[command(after_help = super::time_help())]
     Add(Box<Add>),
     /// Change the settings of a schedule that options name, and keep the others
+    #[command(after_help = super::time_help())]
     Edit(Box<Edit>),
     /// List schedules with their next firing and what came of the last
     List {
@@ -46,10 +48,11 @@ pub(super) enum Schedules {
         json: bool,
     },
     /// Run firings of the past that never ran
+    #[command(after_help = super::time_help())]
     Backfill {
         /// Id of the schedule
         id: String,
-        /// First time of the range; without an offset in the zone of the schedule
+        /// First time of the range
         #[arg(long, value_name = "TIME")]
         from: String,
         /// Last time of the range; now by default
@@ -63,6 +66,7 @@ pub(super) enum Schedules {
         json: bool,
     },
     /// Show the next firings of a schedule, or of times that no schedule has yet
+    #[command(after_help = super::time_help())]
     Preview {
         /// Id of the schedule; without one, give --cron, --every or --at
         #[arg(
@@ -75,7 +79,7 @@ pub(super) enum Schedules {
         /// Number of firings
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
         count: u32,
-        /// Time of the first firing at the earliest; without an offset in the zone; now by default
+        /// Time of the first firing at the earliest; now by default
         #[arg(long, value_name = "TIME")]
         from: Option<String>,
         /// Write JSON

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::client::Client;
+use super::hold::Holds;
 use super::{CliError, ids, output, steps};
 use crate::api::views::tasks::{EventView, TaskDetail};
 use crate::domain::task::TaskStatus;
@@ -43,14 +44,17 @@ impl Show {
 /// Prints the events of a task as they happen, then the task as it ended. With `json`, prints the ended task alone.
 pub(super) async fn follow(client: &Client, id: &str, json: bool) -> Result<(), CliError> {
     let mut printed: HashSet<String> = HashSet::new();
-    let mut progress = String::new();
+    let (mut progress, mut holds) = (String::new(), Holds::default());
     let task = loop {
         let task: TaskDetail = client.get(&["tasks", id], &[]).await?;
         if !json {
             for event in task.history.iter().filter(|event| printed.insert(event.id.clone())) {
                 print_event(event)?;
             }
-            let now = progress_line(&task);
+            let now = match progress_line(&task) {
+                line if line.is_empty() => holds.line(client, &task).await?,
+                line => line,
+            };
             if now != progress && !now.is_empty() {
                 output::line(&now)?;
             }

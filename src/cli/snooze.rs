@@ -11,11 +11,11 @@ use super::filter::duration;
 use super::select::Selection;
 
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("when").required(true))]
+#[command(group = clap::ArgGroup::new("when").required(true), after_help = super::time_help())]
 pub(super) struct Snooze {
     #[command(flatten)]
     tasks: Selection,
-    /// New time at which they become due: RFC 3339 or epoch seconds; a past time means at once
+    /// New time at which they become due; a past time means at once
     #[arg(long, value_name = "TIME", group = "when")]
     until: Option<String>,
     /// New time at which they become due, counted from now: e.g. 30m, 2h, 7d

@@ -47,12 +47,6 @@ pub(super) fn environment(variables: &[Variable], problems: &mut Vec<String>) ->
     }
     for Variable { name, value, file } in variables {
         let Some(path) = name.strip_prefix(PREFIX) else {
-            // One underscore too few is easily typed, and would go unnoticed.
-            if let Some(rest) = name.strip_prefix("QRON_").filter(|rest| rest.contains("__")) {
-                problems.push(format!(
-                    "variable {name} names no setting: write it {PREFIX}{rest}, with two underscores after QRON"
-                ));
-            }
             continue;
         };
         let path = path.to_lowercase();
@@ -99,6 +93,15 @@ fn expected(kind: &Kind) -> String {
     }
 }
 
+/// What to write instead of the address at `key`, which names a host or lacks a port.
+fn no_address(merged: &Figment, key: &str) -> String {
+    let written: String = merged.extract_inner(key).unwrap_or_default();
+    let port = written.rsplit_once(':').map_or(written.as_str(), |(_, port)| port).parse::<u16>();
+    let example = port.map_or_else(|_| "127.0.0.1:8080".to_owned(), |port| format!("127.0.0.1:{port}"));
+    let host = if written.starts_with("localhost") { "; localhost is 127.0.0.1" } else { "" };
+    format!("this is no socket address: use an IP and a port, and no host name, e.g. {example}{host}")
+}
+
 /// An error of reading a section of `merged`, with key, value and source.
 pub(super) fn describe(error: &figment::Error, merged: &Figment) -> String {
     // The path begins inside the section and ends with the section itself.
@@ -114,9 +117,6 @@ pub(super) fn describe(error: &figment::Error, merged: &Figment) -> String {
         return format!("{key}{value}{source}: {}", expected(&error.kind));
     }
     let reason = error.kind.to_string().replace("``", "`");
-    let reason = reason.replace(
-        "invalid socket address syntax",
-        "this is no socket address: use an IP and a port, e.g. 127.0.0.1:8080",
-    );
+    let reason = reason.replace("invalid socket address syntax", &no_address(merged, &key));
     format!("{key}{value}{source}: {reason}")
 }

@@ -6,6 +6,7 @@ use figment::value::{Dict, Empty, Num, Value};
 
 use super::DEFAULT_TOML;
 use super::layer::{self, Layer};
+use crate::domain::spelling::nearest;
 use crate::domain::url::HIDDEN;
 
 /// Sections whose keys are names that the user chooses; what stands below a name is the same for all of them.
@@ -74,8 +75,8 @@ fn check_section(values: &mut Dict, example: &Dict, path: &mut Vec<String>, sour
         let full = path.join(".");
         let keep = match (example_of(example, key), value) {
             (None, _) => {
-                problems
-                    .push(format!("unknown key {full} ({source}): {}", valid_keys(example, &path[..path.len() - 1])));
+                let valid = with_hint(valid_keys(example, &path[..path.len() - 1]), example, key);
+                problems.push(format!("unknown key {full} ({source}): {valid}"));
                 false
             }
             (Some(Value::Dict(_, example)), Value::Dict(_, section)) => {
@@ -93,6 +94,31 @@ fn check_section(values: &mut Dict, example: &Dict, path: &mut Vec<String>, sour
         path.pop();
         keep
     });
+}
+
+/// `valid`, which names the valid keys, behind the one that the misspelt `key` nearly is.
+fn with_hint(valid: String, example: &Dict, key: &str) -> String {
+    let known = example.keys().filter(|key| *key != "*").map(String::as_str);
+    match nearest(key, known) {
+        Some(meant) => format!("did you mean {meant:?}? ({valid})"),
+        None => valid,
+    }
+}
+
+/// The paths of all settings whose names are fixed.
+pub(super) fn settings() -> Vec<String> {
+    fn collect(path: &str, section: &Dict, found: &mut Vec<String>) {
+        for (key, value) in section.iter().filter(|(key, _)| *key != "*") {
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            match value {
+                Value::Dict(_, section) => collect(&path, section, found),
+                _ => found.push(path),
+            }
+        }
+    }
+    let mut found = Vec::new();
+    collect("", &EXAMPLE, &mut found);
+    found
 }
 
 fn valid_keys(example: &Dict, path: &[String]) -> String {

@@ -7,7 +7,8 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 
-use crate::app::App;
+use crate::app::model_check::{self, CheckedEndpoint};
+use crate::app::{App, install_crypto};
 use crate::config::{Config, given_variables};
 use crate::console::CliError;
 use crate::console::client::Client;
@@ -65,11 +66,20 @@ pub(crate) async fn run(options: Options, stop: impl Future<Output = ()>) -> Res
     outcome
 }
 
+/// The folder of this program, when a shell does not find the program there.
+fn folder_outside_path() -> Option<PathBuf> {
+    let folder = std::env::current_exe().ok()?.parent()?.to_owned();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    (!std::env::split_paths(&path).any(|entry| entry == folder)).then_some(folder)
+}
+
 struct Demo {
     app: App,
     endpoint: Endpoint,
     /// `None` when a real model is configured.
     scripted: Option<ScriptedModel>,
+    /// The endpoint of the real model.
+    model: Option<CheckedEndpoint>,
     client: Client,
     prefix: String,
 }
@@ -79,8 +89,9 @@ async fn start(options: &Options, folder: &Path) -> Result<Demo, CliError> {
     let endpoint = Endpoint::start().await.map_err(|error| failed("the web server of the demo", error))?;
     let own = settings(folder, &endpoint);
     let config = load(options, &own)?;
-    let (config, scripted) = if config.has_model() {
-        (config, None)
+    let (config, scripted, model) = if config.has_model() {
+        let model = real_model(&config).await?;
+        (config, None, model)
     } else {
         let model = ScriptedModel::start(script::script(&endpoint));
         let model = model.await.map_err(|error| failed("the scripted model", error))?;
@@ -90,7 +101,7 @@ async fn start(options: &Options, folder: &Path) -> Result<Demo, CliError> {
             ("QRON__EMBEDDINGS__MODEL", String::new()),
         ];
         let all: Vec<_> = own.into_iter().chain(scripted).collect();
-        (load(options, &all)?, Some(model))
+        (load(options, &all)?, Some(model), None)
     };
     logging::init(&config.log).map_err(|error| CliError::Usage(error.to_string()))?;
     let prefix = config.store.prefix.clone();
@@ -98,7 +109,20 @@ async fn start(options: &Options, folder: &Path) -> Result<Demo, CliError> {
     let app = App::start(config).await?;
     client_config.api.token = String::new().into();
     let client = Client::new(Some(&app.api_url()), &client_config)?;
-    Ok(Demo { app, endpoint, scripted, client, prefix })
+    Ok(Demo { app, endpoint, scripted, model, client, prefix })
+}
+
+/// The endpoint of `config`, when a configured model can be asked there.
+async fn real_model(config: &Config) -> Result<Option<CheckedEndpoint>, CliError> {
+    install_crypto();
+    let checked = model_check::ask(config).await?;
+    match &checked {
+        Some(CheckedEndpoint { models, url, fault: Some(fault) }) => Err(CliError::Failed(format!(
+            "the demo cannot use the model {models} at {url}: {fault}. Without OPENAI_BASE_URL, OPENAI_API_KEY and \
+             model settings the demo brings its own model"
+        ))),
+        _ => Ok(checked),
+    }
 }
 
 /// Settings of the demo, which override those of the user.
@@ -144,6 +168,10 @@ impl Demo {
             }
         };
         let as_intended = watch::print_summary(&outcome, self.scripted.is_some())?;
+        if let Some(unfinished) = outcome.unfinished() {
+            schedules::remove(&self.client).await?;
+            return Err(CliError::Failed(format!("the demo gives up: {unfinished}{}", self.asked_model())));
+        }
         self.print_hints(options)?;
         if !options.exit {
             stop.await;
@@ -161,12 +189,18 @@ impl Demo {
         if self.scripted.is_some() {
             output::line("  model   scripted: its answers are fixed; everything else is real")?;
             output::line("          (for a real model set OPENAI_API_KEY or OPENAI_BASE_URL)")?;
-        } else {
-            output::line("  model   the model that you have configured")?;
+        } else if let Some(model) = &self.model {
+            output::line(&format!("  model   {} at {}", model.models, model.url))?;
         }
         output::line(&format!("  store   embedded Qdrant at {} (gRPC)", self.app.store_url()))?;
         output::line(&format!("  api     {}", self.app.api_url()))?;
         output::line("")
+    }
+
+    /// Which real model was asked, for an error.
+    fn asked_model(&self) -> String {
+        let asked = |model: &CheckedEndpoint| format!("; the model is {} at {}", model.models, model.url);
+        self.model.as_ref().map_or_else(String::new, asked)
     }
 
     fn print_hints(&self, options: &Options) -> Result<(), CliError> {
@@ -176,6 +210,9 @@ impl Demo {
         let url = self.app.api_url();
         output::line("")?;
         output::line("Look around while it runs, from another terminal:")?;
+        if let Some(folder) = folder_outside_path() {
+            output::line(&format!("  export PATH=\"{}:$PATH\"", folder.display()))?;
+        }
         output::line(&format!("  export QRON_URL={url}"))?;
         output::line("  qron list                     qron dead-letters list        qron agents")?;
         output::line("  qron show ID                  qron schedules list           qron search sales")?;

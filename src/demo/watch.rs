@@ -17,6 +17,8 @@ use crate::domain::task::TaskStatus;
 const POLL_INTERVAL: Duration = Duration::from_millis(150);
 /// Longest time until all tasks have ended.
 const TIME_LIMIT: Duration = Duration::from_mins(5);
+/// Longest time for which tasks wait for a model that does not answer.
+const MODEL_PATIENCE: Duration = Duration::from_mins(1);
 /// Columns of the titles.
 const TITLE_WIDTH: usize = 24;
 
@@ -36,12 +38,31 @@ impl Outcome<'_> {
     fn is_over(&self) -> bool {
         self.tasks.iter().all(|(_, task)| is_over(task)) && self.schedules.iter().all(|(_, fired)| fired.is_over())
     }
+
+    /// Whether a task waits for a model that does not answer.
+    fn waits_for_model(&self) -> bool {
+        self.tasks.iter().any(|(_, task)| task.task.waits.is_some())
+    }
+
+    /// What has not ended, and what the first unfinished task last said; `None` when all is over.
+    pub(super) fn unfinished(&self) -> Option<String> {
+        if self.is_over() {
+            return None;
+        }
+        let open: Vec<&(&DemoTask, TaskDetail)> = self.tasks.iter().filter(|(_, task)| !is_over(task)).collect();
+        let Some((shown, task)) = open.first() else { return Some("a schedule did not fire in time".to_owned()) };
+        let count = if open.len() == 1 { "1 task has".to_owned() } else { format!("{} tasks have", open.len()) };
+        let why = describe(task);
+        let why = if why.is_empty() { String::new() } else { format!(" ({:?}: {why})", shown.title) };
+        Some(format!("{count} not ended in time{why}"))
+    }
 }
 
 /// Watches until every task has ended and every schedule has demonstrated what it is for, or until the time limit.
 pub(super) async fn until_ended<'a>(client: &Client, items: &'a DemoItems) -> Result<Outcome<'a>, CliError> {
     let titles = items.tasks.iter().map(|shown| shown.title).chain(items.schedules.iter().map(|shown| shown.title));
     let mut view = ProgressView::new(titles);
+    let mut waiting_since: Option<Instant> = None;
     loop {
         let mut outcome = Outcome { tasks: Vec::new(), schedules: Vec::new() };
         for (index, shown) in items.tasks.iter().enumerate() {
@@ -54,7 +75,9 @@ pub(super) async fn until_ended<'a>(client: &Client, items: &'a DemoItems) -> Re
             view.update(items.tasks.len() + index, fired.status(), &fired.describe(), fired.is_over())?;
             outcome.schedules.push((shown, fired));
         }
-        if outcome.is_over() || view.started.elapsed() > TIME_LIMIT {
+        waiting_since = waiting_since.or_else(|| Some(Instant::now())).filter(|_| outcome.waits_for_model());
+        let is_patient = waiting_since.is_none_or(|since| since.elapsed() <= MODEL_PATIENCE);
+        if outcome.is_over() || !is_patient || view.started.elapsed() > TIME_LIMIT {
             view.finish();
             return Ok(outcome);
         }
@@ -133,6 +156,10 @@ fn describe(task: &TaskDetail) -> String {
         (TaskStatus::Running, Some(progress)) if progress.total > 0 => {
             let step = format!("[{}/{}] {}", progress.done, progress.total, progress.note);
             if attempt.is_empty() { step } else { format!("{attempt} {step}") }
+        }
+        (TaskStatus::Pending, _) if task.task.waits.is_some() => {
+            let cause = task.task.waits.as_ref().map_or("", |waits| waits.cause.as_str());
+            format!("waits for the model: {cause}")
         }
         (TaskStatus::Pending, _) if task.task.error.is_some() => {
             let error = task.task.error.as_ref().map_or("", |error| error.message.as_str());

@@ -188,24 +188,40 @@ impl Plan {
     /// # Errors
     /// The first [`PlanError`] found.
     pub fn validate(&self, tools: &[&str]) -> Result<(), PlanError> {
-        self.check_size()?;
-        let mut ids = HashSet::new();
+        self.faults(tools).into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Everything for which the plan cannot be carried out with the tools named in `tools`. A plan that exceeds a bound is not
+    /// checked any further.
+    #[must_use]
+    pub fn faults(&self, tools: &[&str]) -> Vec<PlanError> {
+        if let Err(error) = self.check_size() {
+            return vec![error];
+        }
+        let (mut faults, mut ids) = (Vec::new(), HashSet::new());
         for step in &self.steps {
-            step.validate(tools)?;
+            faults.extend(step.validate(tools).err());
             if !ids.insert(step.id.as_str()) {
-                return Err(PlanError::Duplicate(step.id.clone()));
+                faults.push(PlanError::Duplicate(step.id.clone()));
             }
         }
         for step in &self.steps {
-            if let Some(dependency) = step.dependencies().into_iter().find(|dependency| !ids.contains(dependency)) {
-                return Err(PlanError::UnknownStep { step: step.id.clone(), dependency: clipped(dependency) });
-            }
+            let unknown = step.dependencies().into_iter().filter(|dependency| !ids.contains(dependency));
+            faults.extend(
+                unknown.map(|dependency| PlanError::UnknownStep {
+                    step: step.id.clone(),
+                    dependency: clipped(dependency),
+                }),
+            );
         }
         if let Some(answer) = self.answer.as_deref().filter(|answer| !ids.contains(answer)) {
             let known: Vec<&str> = self.steps.iter().map(|step| step.id.as_str()).collect();
-            return Err(PlanError::UnknownAnswer { answer: clipped(answer), known: known.join(", ") });
+            faults.push(PlanError::UnknownAnswer { answer: clipped(answer), known: known.join(", ") });
         }
-        self.find_cycle().map_or(Ok(()), |cycle| Err(PlanError::Cycle(cycle)))
+        if faults.is_empty() {
+            faults.extend(self.find_cycle().map(PlanError::Cycle));
+        }
+        faults
     }
 
     /// A cycle, named from a step back to itself, if there is one.

@@ -23,6 +23,10 @@ const SECONDS_BELOW: f64 = 1e11;
 /// Longest part of a wrong value that an error repeats, in characters.
 const SHOWN_CHARS: usize = 100;
 
+/// The forms in which people and programs write a time, for errors and help.
+pub const TIME_FORMS: &str = "RFC 3339 (2026-01-31T09:00:00Z), the local clock (2026-01-31 09:00 or 2026-01-31), or seconds or \
+                              milliseconds since 1970";
+
 impl Timestamp {
     /// The instant `ms` milliseconds after the epoch.
     #[must_use]
@@ -67,10 +71,9 @@ impl Timestamp {
             Value::String(text) => Self::from_text(text.trim()),
             _ => None,
         };
-        let use_instead = "use RFC 3339 (2026-01-31T09:00:00Z), or epoch seconds or milliseconds";
         read.ok_or_else(|| {
             let shown: String = value.to_string().chars().take(SHOWN_CHARS).collect();
-            format!("{shown} is not a time: {use_instead}")
+            format!("{shown} is not a time: use {TIME_FORMS}")
         })
     }
 

@@ -36,7 +36,7 @@ impl ScheduleRunner {
         }
         for (place, skip) in plan.skips.iter().enumerate().filter(|(place, _)| new(count + *place)) {
             metrics::FIRINGS.inc([skip.reason.as_str()]);
-            log_lines::firings_skipped(&schedule.id, 1, skip.reason.as_str());
+            log_lines::firing_skipped(&schedule.id, skip.reason.as_str());
             let event = about(schedule, EventKind::FiringSkipped, skip.reason.explain(), now).level(Level::Warn);
             history.note(event.task(tasks[count + place].id));
         }

@@ -204,7 +204,7 @@ impl ScheduleService {
         let submitted = submit(&self.queue, tasks, now).await?;
         for (skip, _) in waiting.iter().zip(&submitted.inserted).filter(|(_, one)| one.created) {
             metrics::FIRINGS.inc([skip.reason.as_str()]);
-            log_lines::firings_skipped(id, 1, skip.reason.as_str());
+            log_lines::firing_skipped(id, skip.reason.as_str());
         }
         self.queue.store().remove_schedule(id).await?;
         self.record_event(&schedule, EventKind::ScheduleRemoved, format!("schedule {id} was removed"), now);

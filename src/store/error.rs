@@ -104,7 +104,7 @@ pub(super) fn explain(operation: &'static str, url: &str, error: &QdrantError) -
         QdrantError::ResponseError { status } | QdrantError::ResourceExhaustedError { status, .. } => status,
         other => return StoreError::Refused { operation, reason: other.to_string() },
     };
-    let reason = status.message().to_owned();
+    let reason = without_debug_text(status.message());
     match status.code() {
         // An answer that cannot be decoded stays so, however often it is asked for.
         Code::Internal if is_undecodable(&reason) => StoreError::Refused { operation, reason },
@@ -124,6 +124,34 @@ pub(super) fn explain(operation: &'static str, url: &str, error: &QdrantError) -
     }
 }
 
+/// The message of a failed connection without the inner structs that the client writes: what the system said, after the address.
+fn without_debug_text(message: &str) -> String {
+    let Some((head, inner)) = message.split_once(": tonic::transport::Error(") else { return message.to_owned() };
+    let said = inner.rsplit_once("message: \"").and_then(|(_, said)| said.split('"').next());
+    let said = said.or_else(|| {
+        // The kinds of error that have no message of the system.
+        let known =
+            [("dns error", "its name cannot be resolved"), ("InvalidCertificate", "its certificate is not valid")];
+        known.iter().find(|(part, _)| inner.contains(part)).map(|(_, said)| *said)
+    });
+    said.map_or_else(|| head.to_owned(), |said| format!("{head}: {said}"))
+}
+
 fn is_undecodable(reason: &str) -> bool {
     reason.contains("failed to decode") || reason.contains("recursion limit")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_connection_is_told_in_words() {
+        let refused = "Failed to connect to http://127.0.0.1:1/: tonic::transport::Error(Transport, ConnectError(ConnectError(\"tcp \
+                       connect error\", 127.0.0.1:1, Os { code: 111, kind: ConnectionRefused, message: \"Connection refused\" })))";
+        assert_eq!(without_debug_text(refused), "Failed to connect to http://127.0.0.1:1/: Connection refused");
+        assert_eq!(without_debug_text("Collection `x` doesn't exist!"), "Collection `x` doesn't exist!");
+        let other = "Failed to connect to http://h:1/: tonic::transport::Error(Transport, ConnectError(H2))";
+        assert_eq!(without_debug_text(other), "Failed to connect to http://h:1/");
+    }
 }

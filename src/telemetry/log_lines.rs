@@ -71,6 +71,12 @@ pub fn firings_skipped(schedule: &str, count: usize, reason: &str) {
     warn!(schedule, count, reason, "firings of a schedule do not run");
 }
 
+/// Logs at `debug` that one firing of `schedule` does not run, as its policy wants it; `reason` is why. The metric and the
+/// schedule count them: a schedule that is faster than its tasks would fill the log.
+pub fn firing_skipped(schedule: &str, reason: &str) {
+    debug!(schedule, reason, "a firing of a schedule does not run");
+}
+
 /// Logs that an agent of this replica was paused, or takes tasks again.
 pub fn agent_paused(agent: &str, is_paused: bool) {
     if is_paused {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::inputs::{blocking, object, parse};
 use super::{Tool, ToolContext};
 use crate::domain::failure::Failure;
+use crate::domain::plan::has_references;
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
 
 mod functions;
@@ -58,6 +59,13 @@ impl Tool for Calculate {
         }
     }
 
+    fn fault(&self, arguments: &Value) -> Option<String> {
+        let expression =
+            arguments["expression"].as_str().filter(|text| !has_references(text) && text.len() <= MAX_INPUT)?;
+        let reason = evaluate(expression).err()?;
+        Some(cannot_calculate(expression, &reason))
+    }
+
     async fn call(&self, _context: &ToolContext, arguments: Value) -> ToolResult {
         let Arguments { expression } = parse(arguments)?;
         if expression.len() > MAX_INPUT {
@@ -67,11 +75,14 @@ impl Tool for Calculate {
             )));
         }
         blocking(move || {
-            evaluate(&expression)
-                .map_err(|reason| Failure::invalid(format!("cannot calculate {expression:?}: {reason}")))
+            evaluate(&expression).map_err(|reason| Failure::invalid(cannot_calculate(&expression, &reason)))
         })
         .await
     }
+}
+
+fn cannot_calculate(expression: &str, reason: &str) -> String {
+    format!("cannot calculate {expression:?}: {reason}")
 }
 
 /// The value of `expression`, as the tool answers it.

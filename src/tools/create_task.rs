@@ -4,7 +4,7 @@
 //! of that task: the tools that both agents may use, and the approvals that both need. The generations and the tasks of a
 //! tree are limited, and so are the children of one task, so that a run cannot multiply without end.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -23,6 +23,7 @@ use crate::domain::failure::Failure;
 use crate::domain::handover::MAX_HANDOVER_BYTES;
 use crate::domain::id::{TaskId, derived, joined};
 use crate::domain::plan::Plan;
+use crate::domain::plan_faults::{KnownTool, plan_faults};
 use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{DEFAULT_PRIORITY, InvalidSpec, SpecLimits, Task, TaskSpec};
 use crate::domain::time::Timestamp;
@@ -39,8 +40,8 @@ const MAX_GENERATIONS: u32 = 5;
 /// Tasks that one task may make, all its attempts together.
 const MAX_CHILDREN: u64 = 100;
 
-/// Names of the tools there are.
-pub(super) type Names = Arc<RwLock<BTreeSet<String>>>;
+/// The tools there are, by name.
+pub(super) type KnownTools = Arc<RwLock<BTreeMap<String, KnownTool>>>;
 
 /// The tool `create_task`.
 pub struct CreateTask {
@@ -49,7 +50,7 @@ pub struct CreateTask {
     tree: TreeBudget,
     approvals: ApprovalPolicy,
     queue: Queue,
-    tools: Names,
+    tools: KnownTools,
     /// Parallel steps of one task count its children one after the other.
     counting: [Mutex<()>; 16],
 }
@@ -57,7 +58,7 @@ pub struct CreateTask {
 impl CreateTask {
     /// Inserts through `queue`; a plan may name the tools in `tools`. The zone of times without an offset,
     /// the budget of a tree and the time limit of approvals are those of `settings`.
-    pub(super) fn new(store: Store, queue: Queue, tools: Names, settings: &Settings) -> Self {
+    pub(super) fn new(store: Store, queue: Queue, tools: KnownTools, settings: &Settings) -> Self {
         let (zone, tree, approvals) = (settings.zone, settings.tree.clone(), settings.approvals.clone());
         Self { store, zone, tree, approvals, queue, tools, counting: Default::default() }
     }
@@ -215,8 +216,11 @@ impl CreateTask {
                 return Err(Failure::invalid("plan: it has no steps; leave it out to have one made"));
             }
             let tools = self.tools.read().unwrap_or_else(PoisonError::into_inner).clone();
-            let tools: Vec<&str> = tools.iter().map(String::as_str).filter(|tool| rights.allows_tool(tool)).collect();
-            plan.validate(&tools).map_err(|error| Failure::invalid(error.to_string()))?;
+            let allowed = tools.into_iter().filter(|(name, _)| rights.allows_tool(name)).map(|(_, tool)| tool);
+            let faults = plan_faults(plan, &allowed.collect::<Vec<_>>());
+            if !faults.is_empty() {
+                return Err(Failure::invalid(faults.join("; ")));
+            }
         }
         spec.agent = delegate(spec.agent, rights).map_err(|reason| refused(NAME, context, reason))?;
         // Keys of different users must not meet.

@@ -167,6 +167,12 @@ pub trait Tool: Send + Sync {
     fn prepare(&self, arguments: Value) -> Value {
         arguments
     }
+    /// What is wrong with the arguments of a step of a given plan, beside what the schema says and as far as it is known before
+    /// references are replaced. Must be quick.
+    fn fault(&self, arguments: &Value) -> Option<String> {
+        let _ = arguments;
+        None
+    }
     /// Does it. `arguments` follow the schema of the spec. Must be safe to drop at any await.
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult;
 }

@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 
 use super::artifacts::{ReadArtifact, SaveArtifact};
 use super::calculate::Calculate;
-use super::create_task::{CreateTask, Names};
+use super::create_task::{CreateTask, KnownTools};
 use super::files::{FirstUse, ListFiles, ReadFile, Workspace, WriteFile};
 use super::http::{HttpRequest, SystemLookup};
 use super::inputs::{blocking, excerpt, refused, store_failure};
@@ -27,6 +27,8 @@ use crate::domain::agent::AgentProfile;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::{TaskId, derived};
 use crate::domain::json;
+use crate::domain::plan::{Plan, PlanStep};
+use crate::domain::plan_faults::{KnownTool, plan_faults};
 use crate::domain::time::Timestamp;
 use crate::domain::tool::{ToolCall, ToolResult, ToolSpec, artifact_output};
 use crate::domain::tree::{Rights, TreeBudget};
@@ -43,7 +45,7 @@ const MAX_VIOLATIONS: usize = 5;
 #[derive(Clone)]
 pub struct Toolbox {
     tools: Arc<BTreeMap<String, Registered>>,
-    names: Names,
+    known: KnownTools,
     workspace: Workspace,
     store: Store,
     timeout: Duration,
@@ -58,6 +60,12 @@ struct Registered {
     schema: Arc<Validator>,
 }
 
+impl Registered {
+    fn known(&self) -> KnownTool {
+        KnownTool { spec: Arc::clone(&self.spec), schema: Arc::clone(&self.schema) }
+    }
+}
+
 impl Toolbox {
     /// All built-in tools. They read `store`, and insert tasks through `queue`.
     ///
@@ -69,7 +77,7 @@ impl Toolbox {
             return Err(ToolboxError::new("workspace", reason));
         }
         let workspace = Workspace::new(&settings.workspace, settings.files.max_bytes, store.identity());
-        let names = Names::default();
+        let known = KnownTools::default();
         let tools: Vec<Arc<dyn Tool>> = vec![
             Arc::new(Calculate),
             Arc::new(HttpRequest::new(&settings.http, Arc::new(SystemLookup))?),
@@ -81,12 +89,12 @@ impl Toolbox {
             Arc::new(SaveArtifact::new(store.clone())),
             Arc::new(ReadArtifact::new(store.clone(), settings.max_output_bytes)),
             Arc::new(VectorSearch::new(store.clone())),
-            Arc::new(CreateTask::new(store.clone(), queue.clone(), Arc::clone(&names), settings)),
+            Arc::new(CreateTask::new(store.clone(), queue.clone(), Arc::clone(&known), settings)),
             Arc::new(SqlQuery::new(&settings.sql)?),
         ];
         let empty = Self {
             tools: Arc::default(),
-            names,
+            known,
             workspace,
             store: store.clone(),
             timeout: Duration::from_millis(settings.timeout_ms),
@@ -110,7 +118,7 @@ impl Toolbox {
             return Err(ToolboxError::new(name, "there are two tools of this name"));
         }
         known_labels::begin_tool(&name);
-        self.names.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
+        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), registered.known());
         Arc::make_mut(&mut self.tools).insert(name, registered);
         Ok(self)
     }
@@ -131,6 +139,24 @@ impl Toolbox {
     pub fn specs(&self, profile: &AgentProfile) -> Vec<Arc<ToolSpec>> {
         let allowed = self.tools.values().filter(|registered| profile.allows(&registered.spec.name));
         allowed.map(|registered| Arc::clone(&registered.spec)).collect()
+    }
+
+    /// Everything that is wrong with a given plan, which may use the tools that `is_allowed` names. What only the tools
+    /// themselves can tell, which may take a while, is checked until `until`.
+    pub fn plan_faults(&self, plan: &Plan, is_allowed: impl Fn(&str) -> bool, until: Instant) -> Vec<String> {
+        let allowed: Vec<&Registered> = self.tools.values().filter(|tool| is_allowed(&tool.spec.name)).collect();
+        let known: Vec<KnownTool> = allowed.iter().map(|tool| tool.known()).collect();
+        let mut faults = plan_faults(plan, &known);
+        // The tools read only arguments that fit their schemas.
+        if faults.is_empty() {
+            let call = |step: &PlanStep| {
+                let tool = allowed.iter().find(|tool| step.tool.as_ref() == Some(&tool.spec.name))?;
+                let fault = tool.tool.fault(&step.arguments)?;
+                Some(format!("step {:?}: {fault}", step.id))
+            };
+            faults.extend(plan.steps.iter().take_while(|_| Instant::now() < until).filter_map(call));
+        }
+        faults
     }
 
     /// Calls a tool for an agent: allow-list, schema, time limit, size limit, metrics. Never panics.

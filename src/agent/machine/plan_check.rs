@@ -3,23 +3,18 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use jsonschema::ValidationError;
-use jsonschema::error::ValidationErrorKind;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::prompts::clipped;
-use crate::domain::json::Size;
-use crate::domain::plan::{Outputs, Plan, PlanError, PlanStep, has_references, is_one_reference, referenced, target};
+use crate::domain::plan::{Outputs, Plan, PlanError, PlanStep, referenced, target};
+pub(super) use crate::domain::plan_faults::stringify_for;
+use crate::domain::plan_faults::{argument_faults, missing_field};
 use crate::domain::tool::{ToolSpec, as_artifact_output, resolve_name};
 
 /// Most mistakes in one report.
 const MAX_MISTAKES: usize = 8;
 /// Most bytes of each.
 const MISTAKE_BYTES: usize = 1_000;
-/// Longest JSON, in bytes, that becomes text with line breaks.
-const PRETTY_BYTES: usize = 64 * 1024;
-/// Fields of a reference to an artifact, which replaces an output that was too long.
-const OFFLOADED: [&str; 3] = ["artifact", "bytes", "preview"];
 
 /// Corrects tool names that differ from a known name in spelling only.
 pub(super) fn correct_tool_names(steps: &mut [PlanStep], tools: &[&str]) {
@@ -51,7 +46,7 @@ pub(super) fn check(
                 let (step, tool, known) = (step.id.clone(), name.to_owned(), known.join(", "));
                 mistakes.push(PlanError::UnknownTool { step, tool, known }.to_string());
             }
-            Some((_, Some(tool))) => mistakes.extend(bad_arguments(step, tool)),
+            Some((_, Some(tool))) => mistakes.extend(argument_faults(step, tool)),
             None => {
                 let unknown = step.tools.iter().flatten().filter(|name| !known.contains(&name.as_str()));
                 mistakes.extend(unknown.map(|name| {
@@ -78,55 +73,6 @@ fn find<'a>(tools: &'a [Arc<ToolSpec>], name: &str) -> Option<&'a ToolSpec> {
     tools.iter().map(Arc::as_ref).find(|tool| tool.name == name)
 }
 
-/// Mistakes in arguments that no value of a reference can correct.
-fn bad_arguments(step: &PlanStep, tool: &ToolSpec) -> Vec<String> {
-    let mut given = match &step.arguments {
-        Value::Null => Value::Object(Map::new()),
-        Value::Object(_) => step.arguments.clone(),
-        // Reported as a fault of the plan itself.
-        _ => return Vec::new(),
-    };
-    // As the call will be made.
-    stringify_for(&mut given, &tool.parameters);
-    let Ok(validator) = jsonschema::validator_for(&tool.parameters) else { return Vec::new() };
-    let describe = |error: ValidationError<'_>| {
-        let path = error.instance_path().as_str().trim_start_matches('/').replace('/', ".");
-        let place = if path.is_empty() { "arguments".to_owned() } else { format!("argument {path:?}") };
-        format!("step {:?}, {place} of {}: {error}", step.id, tool.name)
-    };
-    let closed = validator.iter_errors(&given).filter(|error| !is_open(error));
-    let mut mistakes: Vec<String> = closed.take(MAX_MISTAKES).map(describe).collect();
-    if let (Some(last), Some(properties)) = (mistakes.last_mut(), tool.parameters["properties"].as_object()) {
-        let names: Vec<&str> = properties.keys().map(String::as_str).collect();
-        *last = format!("{last} (arguments of {}: {})", tool.name, names.join(", "));
-    }
-    mistakes
-}
-
-/// Whether the error may disappear once the references are resolved.
-fn is_open(error: &ValidationError<'_>) -> bool {
-    let value = error.instance().as_ref();
-    match error.kind() {
-        ValidationErrorKind::Required { .. } | ValidationErrorKind::AdditionalProperties { .. } => false,
-        ValidationErrorKind::Type { .. } => is_reference(value),
-        _ => has_reference(value),
-    }
-}
-
-/// Whether `value` is a reference and nothing else, which stands for any value.
-fn is_reference(value: &Value) -> bool {
-    value.as_str().is_some_and(is_one_reference)
-}
-
-fn has_reference(value: &Value) -> bool {
-    match value {
-        Value::String(text) => has_references(text),
-        Value::Array(items) => items.iter().any(has_reference),
-        Value::Object(fields) => fields.values().any(has_reference),
-        _ => false,
-    }
-}
-
 /// Mistakes: references in the spelling of template languages.
 fn bad_braces(step: &PlanStep, ids: &HashSet<&str>) -> Vec<String> {
     let texts = texts_of(step).into_iter();
@@ -138,11 +84,10 @@ fn bad_braces(step: &PlanStep, ids: &HashSet<&str>) -> Vec<String> {
 
 /// Mistakes: references to fields that their target does not have.
 fn bad_references(step: &PlanStep, steps: &[PlanStep], outputs: &impl Outputs, tools: &[Arc<ToolSpec>]) -> Vec<String> {
-    let mut mistakes = Vec::new();
+    let (mut mistakes, known) = (Vec::new(), tools.iter().map(Arc::as_ref).collect::<Vec<_>>());
     for text in texts_of(step) {
         for reference in referenced(text) {
-            let (id, field) =
-                reference.split_once('.').map_or((reference, None), |(id, path)| (id, path.split('.').next()));
+            let id = reference.split('.').next().unwrap_or_default();
             if let Some(output) = outputs.output(id) {
                 // An artifact is read before the step starts.
                 if as_artifact_output(output).is_none() && target(reference, outputs).is_none() {
@@ -151,15 +96,7 @@ fn bad_references(step: &PlanStep, steps: &[PlanStep], outputs: &impl Outputs, t
                 }
                 continue;
             }
-            let made_by = steps.iter().find(|step| step.id == id).and_then(|step| find(tools, step.tool.as_deref()?));
-            let Some((tool, field)) = made_by.zip(field) else { continue };
-            let Some(fields) = output_fields(&tool.description).filter(|fields| !fields.contains(&field)) else {
-                continue;
-            };
-            if !OFFLOADED.contains(&field) {
-                let fields = fields.join(", ");
-                mistakes.push(format!("step {:?}: ${{{reference}}}: {} answers only {fields}", step.id, tool.name));
-            }
+            mistakes.extend(missing_field(step, reference, steps, &known));
         }
     }
     mistakes
@@ -185,55 +122,6 @@ fn collect<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
 fn in_braces<'a>(text: &'a str, ids: &HashSet<&str>) -> impl Iterator<Item = &'a str> {
     let inner = text.split("{{").skip(1).filter_map(|rest| rest.split_once("}}").map(|(inner, _)| inner));
     inner.filter(|inner| inner.trim().split('.').next().is_some_and(|id| ids.contains(id)))
-}
-
-/// The output fields of a tool, as its description names them; `None` when it names none.
-fn output_fields(description: &str) -> Option<Vec<&str>> {
-    let (_, object) = description.split_once("Answers {")?;
-    if !object.starts_with('"') {
-        return None;
-    }
-    let mut fields = Vec::new();
-    let (mut depth, mut rest) = (1_u32, object);
-    while let Some(at) = rest.find(['"', '{', '[', '}', ']']) {
-        let (mark, after) = rest[at..].split_at(1);
-        rest = after;
-        match mark {
-            "\"" => {
-                let (name, after) = rest.split_once('"')?;
-                if depth == 1 {
-                    fields.push(name);
-                }
-                rest = after;
-            }
-            "{" | "[" => depth += 1,
-            _ => depth -= 1,
-        }
-        if depth == 0 {
-            return Some(fields);
-        }
-    }
-    None
-}
-
-/// Turns values in `value` into text where `schema` requires text: JSON, indented unless it is too long.
-pub(super) fn stringify_for(value: &mut Value, schema: &Value) {
-    if schema["type"] == "string" && !matches!(value, Value::Null | Value::String(_)) {
-        // Indentation makes text of many small values many times as long.
-        let is_short = Size::of(value).text <= PRETTY_BYTES;
-        let pretty = is_short.then(|| serde_json::to_string_pretty(value).ok()).flatten();
-        *value = Value::String(pretty.unwrap_or_else(|| value.to_string()));
-        return;
-    }
-    match value {
-        Value::Object(fields) => {
-            for (name, field) in fields {
-                stringify_for(field, &schema["properties"][name.as_str()]);
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| stringify_for(item, &schema["items"])),
-        _ => {}
-    }
 }
 
 #[cfg(test)]
@@ -270,35 +158,6 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_held_against_the_schema_with_references_as_wildcards() {
-        for arguments in [
-            json!({"expression": "1+1"}),
-            json!({"expression": "${l}"}),
-            json!({"expression": "${l.x} + 1", "digits": "${l.n}"}),
-            json!({"expression": "1+1", "mode": "${l}"}),
-            json!({"expression": 1000}),
-            json!({"expression": {"a": 1}}),
-            json!({"expression": ["${l}"], "digits": 3}),
-        ] {
-            let steps = json!([{"id": "l", "tool": "look"}, {"id": "c", "tool": "calculate", "arguments": arguments}]);
-            assert_eq!(checked(&steps), Ok(()), "{arguments}");
-        }
-        for (arguments, expected) in [
-            (json!({"expr": "10!"}), "\"expression\" is a required property"),
-            (json!({"expr": "10!"}), "'expr' was unexpected"),
-            (json!({}), "(arguments of calculate: "),
-            (json!({"expression": 10}), "argument \"expression\" of calculate"),
-            (json!({"expression": null}), "argument \"expression\" of calculate"),
-            (json!({"expression": "1+1", "digits": "${l} or so"}), "argument \"digits\""),
-            (json!({"expression": "1+1", "mode": "c"}), "argument \"mode\""),
-        ] {
-            let steps = json!([{"id": "l", "tool": "look"}, {"id": "c", "tool": "calculate", "arguments": arguments}]);
-            let mistakes = checked(&steps).expect_err("mistakes");
-            assert!(mistakes.contains(expected), "{arguments}: {mistakes}");
-        }
-    }
-
-    #[test]
     fn all_mistakes_are_reported_at_once() {
         let mistakes = checked(&json!([
             {"id": "a", "tool": "calculate", "arguments": {"expr": "10!"}},
@@ -308,7 +167,7 @@ mod tests {
         ]))
         .expect_err("mistakes");
         for expected in [
-            "\"expression\" is a required property",
+            "requires the argument \"expression\"",
             "unknown tool \"fly\"",
             "${a.result}: calculate answers only value, exact",
             "{{ a.value }} is no reference; write ${a.value}",
@@ -348,24 +207,5 @@ mod tests {
         let outputs = HashMap::from([("page".to_owned(), apart), ("near".to_owned(), json!({"n": 1}))]);
         let mistakes = check(&whole, &steps, &outputs, &tools()).expect_err("a mistake");
         assert!(mistakes.contains("${near.body} points at nothing") && !mistakes.contains("page"), "{mistakes}");
-    }
-
-    #[test]
-    fn the_fields_of_an_answer_are_read_from_a_description() {
-        let description = "Lists. Answers {\"files\": [{\"path\", \"kind\"}], \"truncated\"}. More.";
-        assert_eq!(output_fields(description), Some(vec!["files", "truncated"]));
-        for none in ["Looks.", "Answers {whatever}", "Answers {\"a\""] {
-            assert_eq!(output_fields(none), None, "{none}");
-        }
-    }
-
-    #[test]
-    fn values_become_text_where_text_is_wanted() {
-        let schema = json!({"properties": {"content": {"type": "string"}, "value": {}, "n": {"type": "integer"},
-            "list": {"type": "array", "items": {"type": "string"}}}});
-        let mut arguments = json!({"content": {"a": [1]}, "value": {"b": 2}, "n": 3, "list": [1, "x", null]});
-        stringify_for(&mut arguments, &schema);
-        let content = "{\n  \"a\": [\n    1\n  ]\n}";
-        assert_eq!(arguments, json!({"content": content, "value": {"b": 2}, "n": 3, "list": ["1", "x", null]}));
     }
 }

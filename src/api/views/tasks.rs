@@ -78,6 +78,9 @@ pub struct TaskView {
     pub user: Option<String>,
     /// Replica that runs it.
     pub owner: Option<String>,
+    /// Agent of its latest attempt, in listings of tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ran_by: Option<String>,
     /// When it was inserted.
     pub created_at: String,
     /// When it last changed.
@@ -170,6 +173,7 @@ impl From<Task> for TaskView {
             tags,
             user,
             owner: claim.map(|claim| claim.owner),
+            ran_by: None,
             created_at: created_at.to_rfc3339(),
             updated_at: updated_at.to_rfc3339(),
             finished_at: finished_at.map(Timestamp::to_rfc3339),

@@ -21,7 +21,7 @@ pub(in crate::cli) struct When {
     /// Interval: 90s, 15m, 1h30m, 2d
     #[arg(long, value_name = "LENGTH", group = "when")]
     every: Option<String>,
-    /// Once, at this time: RFC 3339; without an offset in the zone
+    /// Once, at this time
     #[arg(long, value_name = "TIME", group = "when")]
     at: Option<String>,
     /// Time zone by its IANA name, e.g. Europe/Berlin; that of the setting scheduler.zone by default

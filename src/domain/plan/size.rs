@@ -72,7 +72,7 @@ impl PlanStep {
     }
 
     /// Every text that may hold references.
-    pub(super) fn texts(&self) -> Vec<&str> {
+    pub(in crate::domain) fn texts(&self) -> Vec<&str> {
         let mut texts = Vec::new();
         collect_texts(&self.arguments, &mut texts);
         texts.extend(self.instruction.as_deref());

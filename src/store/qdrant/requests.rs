@@ -91,7 +91,10 @@ impl Inner {
             Some(UpdateStatus::Completed) => Ok(()),
             other => Err(StoreError::Unavailable {
                 url: self.url.clone(),
-                reason: format!("a write was not confirmed in time (status {other:?})"),
+                reason: format!(
+                    "a write was not confirmed in time (status {})",
+                    other.map_or("none", |status| status.as_str_name())
+                ),
             }),
         }
     }

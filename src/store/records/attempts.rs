@@ -7,11 +7,13 @@ use qdrant_client::Payload;
 use qdrant_client::qdrant::{
     Condition, Direction, Filter, NamedVectors, OrderByBuilder, PointStruct, ScrollPointsBuilder, UpdateMode,
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::domain::attempt::{Attempt, AttemptStatus};
 use crate::domain::id::TaskId;
+use crate::domain::time::Timestamp;
 use crate::store::qdrant::collections::Collection;
 use crate::store::qdrant::requests::{Part, document, readable, show_id};
 use crate::store::qdrant::values::{to_payload, to_text};
@@ -26,6 +28,8 @@ pub(in crate::store) const HAS_CHECKPOINT: &str = "has_checkpoint";
 pub(in crate::store) const RETIRED: &str = "retired";
 /// Most attempts of one task that are listed.
 const MAX_ATTEMPTS: usize = 1000;
+/// Most attempts that are read for the tasks of one listing.
+const MAX_LISTED: usize = 10_000;
 
 impl Store {
     /// Writes the record of an attempt, whole. Durable on return.
@@ -63,6 +67,29 @@ impl Store {
         let mut attempts: Vec<Attempt> = readable(Collection::Attempts, points);
         attempts.sort_by_key(|attempt| (attempt.number, attempt.started_at));
         Ok(attempts)
+    }
+
+    /// The agents of the latest attempts of `tasks`, as far as these have any.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn latest_agents(&self, tasks: &[TaskId]) -> Result<HashMap<TaskId, String>, StoreError> {
+        #[derive(Deserialize)]
+        struct Ran {
+            task_id: TaskId,
+            agent: String,
+            started_at: Timestamp,
+        }
+        if tasks.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let names: Vec<String> = tasks.iter().map(ToString::to_string).collect();
+        let filter = Filter::must([Condition::matches("task_id", names)]);
+        let fields = Part::Only(&["task_id", "agent", "started_at"]);
+        let points = self.inner.scroll_all("latest_agents", Collection::Attempts, filter, fields, MAX_LISTED).await?;
+        let mut attempts: Vec<Ran> = readable(Collection::Attempts, points);
+        attempts.sort_by_key(|attempt| attempt.started_at);
+        Ok(attempts.into_iter().map(|attempt| (attempt.task_id, attempt.agent)).collect())
     }
 
     /// The checkpoints of the newest attempts of a task, at most `limit`, by attempt. One that cannot be read is left out.

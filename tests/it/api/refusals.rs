@@ -62,6 +62,45 @@ async fn each_fault_of_a_task_is_named_and_nothing_is_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_fault_of_a_plan_is_told_before_it_is_taken() {
+    let app = TestApp::start().await;
+    let call = |id: &str, tool: &str, arguments: Value| json!({ "id": id, "tool": tool, "arguments": arguments });
+    let body = planned(&json!([
+        call("key", "calculate", json!({ "expresion": "1 + 1" })),
+        call("type", "http_request", json!({ "url": "https://example.org", "headers": "none" })),
+        call("field", "set_state", json!({ "key": "k", "value": "${key.result}" })),
+        call("tool", "fly", json!({})),
+    ]));
+    let (status, problem) = app.post("/api/v1/tasks", &body).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+    let errors: Vec<&str> = problem["errors"].as_array().expect("errors").iter().filter_map(Value::as_str).collect();
+    for expected in [
+        "step \"key\": calculate has no argument \"expresion\" (did you mean \"expression\"?); it takes expression",
+        "step \"key\": calculate requires the argument \"expression\" (text)",
+        "step \"type\": the argument \"headers\" of http_request is \"none\"; it must be an object",
+        "step \"field\": ${key.result}: calculate answers only value, exact",
+        "step \"tool\" uses unknown tool \"fly\"",
+    ] {
+        assert!(errors.iter().any(|error| error.starts_with(expected)), "{expected}: {errors:?}");
+    }
+    let (status, problem) = app.post("/api/v1/tasks", &calculation("1 + ")).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+    assert!(
+        problem["detail"].as_str().is_some_and(|detail| detail.contains("step \"it\": cannot calculate")),
+        "{problem}"
+    );
+    assert_eq!(app.count().await, 0);
+    let wildcards = planned(&json!([
+        call("a", "calculate", json!({ "expression": "2^10" })),
+        call("b", "calculate", json!({ "expression": "${a.value} + 1" })),
+        call("c", "set_state", json!({ "key": "k", "value": 1, "ttl_s": "${b.value}" })),
+    ]));
+    let (status, answer) = app.post("/api/v1/tasks", &wildcards).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_list_with_one_bad_task_is_refused_whole_and_every_fault_told() {
     let app = TestApp::start().await;
     let list = json!([calculation("1 + 1"), with("goal", json!("no")), with("priority", json!(99))]);

@@ -5,6 +5,22 @@ use std::time::{Duration, Instant};
 use super::program::{Said, command};
 
 #[test]
+fn the_demo_names_a_model_endpoint_that_does_not_answer_and_ends() {
+    let began = Instant::now();
+    let said: Said = command(&["demo"])
+        .env("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+        .env("QRON__MODEL__MODELS", "llama3.2")
+        .output()
+        .expect("runs")
+        .into();
+    assert_eq!(said.code, Some(1), "{said:?}");
+    for part in ["llama3.2", "http://127.0.0.1:9/v1", "does not answer", "OPENAI_BASE_URL"] {
+        assert!(said.err.contains(part), "{part:?} is missing in {}", said.err);
+    }
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+}
+
+#[test]
 fn the_demo_ends_as_intended_within_a_minute_and_leaves_nothing_behind() {
     let scratch = tempfile::tempdir().expect("a folder");
     let began = Instant::now();

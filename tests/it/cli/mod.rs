@@ -4,6 +4,7 @@ mod canaries;
 mod demo;
 mod environment;
 mod filters;
+mod following;
 mod ids;
 mod logs;
 mod modes;

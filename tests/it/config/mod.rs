@@ -6,6 +6,7 @@ use qron::config::{Config, ConfigError, DEFAULT_TOML};
 use secrecy::ExposeSecret as _;
 
 mod secrets;
+mod sources;
 
 fn load(file: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let mut written = tempfile::NamedTempFile::new().expect("a file");

@@ -32,8 +32,8 @@ fn compose_variables(service: &str) -> Variables {
             let value = value.trim_matches('"');
             (key.to_owned(), if value.starts_with("${") { "filled-in".to_owned() } else { value.to_owned() })
         })
-        // A URL cannot be made up.
-        .filter(|(key, _)| key != "OPENAI_BASE_URL")
+        // A URL and a switch cannot be made up.
+        .filter(|(key, _)| !["OPENAI_BASE_URL", "QRON_NO_MODEL"].contains(&key.as_str()))
         .collect()
 }
 

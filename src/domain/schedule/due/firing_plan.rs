@@ -65,10 +65,10 @@ impl SkipReason {
     pub const fn explain(self) -> &'static str {
         match self {
             Self::Missed => "missed: no qron was running when it was due",
-            Self::Overlap => "skipped: the task of an earlier firing had not ended",
-            Self::Replaced => "skipped: a later firing of the schedule replaced it",
-            Self::QueueFull => "skipped: too many firings of the schedule are waiting",
-            Self::Removed => "skipped: its schedule was removed while it waited",
+            Self::Overlap => "the task of an earlier firing had not ended",
+            Self::Replaced => "a later firing of the schedule replaced it",
+            Self::QueueFull => "too many firings of the schedule are waiting",
+            Self::Removed => "its schedule was removed while it waited",
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{Read, Reader, SANE_COUNT};
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
 use crate::domain::number;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{TIME_FORMS, Timestamp};
 
 impl Reader<'_> {
     pub(super) fn time(&self, field: &'static str) -> Read<Timestamp> {
@@ -18,7 +18,7 @@ impl Reader<'_> {
         let read = if self.own { Timestamp::of_stored(value) } else { self.zone.read(value).ok() };
         match read {
             Some(at) => Ok(Some(at)),
-            None => self.refuse(key, value, "RFC 3339 (2026-01-31T09:00:00Z) or epoch seconds or milliseconds"),
+            None => self.refuse(key, value, TIME_FORMS),
         }
     }
 

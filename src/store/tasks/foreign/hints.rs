@@ -8,14 +8,11 @@ use super::{MAX_FIELDS, RawTask};
 use crate::domain::failure::Failure;
 use crate::domain::schedule::cron::CronExpression;
 use crate::domain::schedule::duration::parse_duration_ms;
+use crate::domain::spelling::nearest;
 use crate::store::tasks::fields::FIELDS;
 
 /// Names under which other programs write that something recurs.
 const RECURRENCE: [&str; 6] = ["cron", "crontab", "schedule", "every", "interval", "repeat"];
-/// Shortest name, in letters, of which two may be wrong; of shorter ones a single letter.
-const LONG_NAME: usize = 6;
-/// Most letters of a long name that may be wrong.
-const MAX_WRONG: usize = 2;
 
 impl RawTask {
     /// What to tell whoever wrote the point: of each field that is not known and nearly is, and of those that would make it
@@ -39,7 +36,8 @@ fn hint(key: &str, value: &Value) -> Option<String> {
             "field {key:?} ({value}) has no effect: a task runs once; what recurs is made with \"qron schedules add\""
         ));
     }
-    let meant = nearest(key)?;
+    // A date is no state.
+    let meant = nearest(key, names().filter(|name| *name != "state"))?;
     Some(format!("field {key:?} is not known and has no effect: did you mean {meant:?}?"))
 }
 
@@ -74,46 +72,6 @@ pub(super) fn recurrence(payload: &Map<String, Value>) -> Option<Failure> {
 fn names() -> impl Iterator<Item = &'static str> {
     let ordered = NAMES.iter().filter(|(field, _)| !["result", "error"].contains(field));
     ordered.flat_map(|(_, names)| names.iter().copied())
-}
-
-/// The known name that `key` nearly is.
-fn nearest(key: &str) -> Option<&'static str> {
-    let key = bare(key);
-    // A date is no state.
-    let meant = names().filter(|name| *name != "state").map(|name| (bare(name), name));
-    // Each letter more or less is one that is wrong.
-    let near = meant.filter(|(letters, _)| letters.len().abs_diff(key.len()) <= MAX_WRONG);
-    let distances = near.map(|(letters, name)| (distance(&key, &letters), name));
-    let (distance, name) = distances.min_by_key(|(distance, _)| *distance)?;
-    let allowed = if key.len().min(name.len()) < LONG_NAME { 1 } else { MAX_WRONG };
-    (distance <= allowed).then_some(name)
-}
-
-/// The letters of a name, without case and separators.
-fn bare(name: &str) -> Vec<char> {
-    const MAX_LETTERS: usize = 40;
-    let letters = name.chars().filter(|letter| !['_', '-', ' ', '.'].contains(letter)).flat_map(char::to_lowercase);
-    letters.take(MAX_LETTERS).collect()
-}
-
-/// How many letters must be added, dropped, replaced or swapped with their neighbour to make `to` of `from`.
-fn distance(from: &[char], to: &[char]) -> usize {
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=to.len()).collect();
-    for (row, letter) in from.iter().enumerate() {
-        let mut next = vec![row + 1];
-        for (column, other) in to.iter().enumerate() {
-            let replaced = last[column] + usize::from(letter != other);
-            let mut steps = replaced.min(last[column + 1] + 1).min(next[column] + 1);
-            let swapped = row > 0 && column > 0 && from[row - 1] == *other && *letter == to[column - 1];
-            if swapped {
-                steps = steps.min(before[column - 1] + 1);
-            }
-            next.push(steps);
-        }
-        before = std::mem::replace(&mut last, next);
-    }
-    last[to.len()]
 }
 
 #[cfg(test)]

@@ -1,0 +1,120 @@
+use serde_json::json;
+
+use super::*;
+use crate::domain::tool::Effect;
+
+fn tools() -> Vec<ToolSpec> {
+    let calculate = ToolSpec {
+        name: "calculate".to_owned(),
+        description: "Computes. Answers {\"value\": text, \"exact\": whether nothing was rounded}.".to_owned(),
+        parameters: json!({"type": "object", "additionalProperties": false, "required": ["expression"], "properties": {
+            "expression": {"type": "string", "minLength": 3}, "digits": {"type": "integer", "minimum": 0, "maximum": 9},
+            "mode": {"type": "string", "enum": ["a", "b"]}, "list": {"type": "array", "items": {"type": "number"}}}}),
+        effect: Effect::Read,
+        idempotent: true,
+    };
+    let look = ToolSpec {
+        name: "look".to_owned(),
+        description: "Looks.".to_owned(),
+        parameters: json!({}),
+        ..calculate.clone()
+    };
+    vec![calculate, look]
+}
+
+fn faults(steps: &Value) -> Vec<String> {
+    let plan: Plan = serde_json::from_value(json!({"steps": steps})).expect("a plan");
+    let known = |spec: ToolSpec| KnownTool {
+        schema: Arc::new(jsonschema::validator_for(&spec.parameters).expect("a schema")),
+        spec: Arc::new(spec),
+    };
+    plan_faults(&plan, &tools().into_iter().map(known).collect::<Vec<_>>())
+}
+
+#[test]
+fn references_stand_for_what_they_may_become() {
+    for arguments in [
+        json!({"expression": "1+1"}),
+        json!({"expression": "${l}"}),
+        json!({"expression": "${l.x} + 1", "digits": "${l.n}"}),
+        json!({"expression": "1+1", "mode": "${l}", "list": "${l.rows}"}),
+        json!({"expression": "1+1", "list": ["${l.a}", 2]}),
+        json!({"expression": 1000}),
+        json!({"expression": {"a": 1}}),
+        json!({"expression": ["${l}"], "digits": 3}),
+    ] {
+        let steps = json!([{"id": "l", "tool": "look"}, {"id": "c", "tool": "calculate", "arguments": arguments}]);
+        assert_eq!(faults(&steps), Vec::<String>::new(), "{arguments}");
+    }
+}
+
+#[test]
+fn a_wrong_argument_is_named_with_what_is_allowed() {
+    for (arguments, expected) in [
+        (
+            json!({"expr": "10!"}),
+            "step \"c\": calculate has no argument \"expr\" (did you mean \"expression\"?); it takes ",
+        ),
+        (json!({"expr": "10!"}), "step \"c\": calculate requires the argument \"expression\" (text)"),
+        (
+            json!({"expression": "1"}),
+            "the argument \"expression\" of calculate is \"1\"; it must have at least 3 characters",
+        ),
+        (json!({"expression": null}), "the argument \"expression\" of calculate is null; it must be text"),
+        (json!({"expression": "1+1", "digits": "${l} or so"}), "is \"${l} or so\"; it must be a whole number, 0 to 9"),
+        (
+            json!({"expression": "1+1", "digits": 10}),
+            "the argument \"digits\" of calculate is 10; it must be a whole number, 0 to 9",
+        ),
+        (json!({"expression": "1+1", "mode": "c"}), "the argument \"mode\" of calculate is \"c\"; it must be a or b"),
+        (
+            json!({"expression": "1+1", "list": [1, "x"]}),
+            "the argument \"list.1\" of calculate is \"x\"; it must be a number",
+        ),
+    ] {
+        let steps = json!([{"id": "l", "tool": "look"}, {"id": "c", "tool": "calculate", "arguments": arguments}]);
+        let found = faults(&steps);
+        assert!(found.iter().any(|fault| fault.contains(expected)), "{expected}: {found:?}");
+    }
+}
+
+#[test]
+fn all_faults_are_told_at_once() {
+    let found = faults(&json!([
+        {"id": "a", "tool": "calculate", "arguments": {"expr": "10!"}},
+        {"id": "b", "tool": "fly"},
+        {"id": "c", "tool": "look", "arguments": {"x": "${a.result}", "z": "${a.value}"}},
+        {"id": "d", "tool": "look", "depends_on": ["nowhere"]},
+        {"id": "e", "tool": "look", "instruction": "both"},
+    ]));
+    for expected in [
+        "unknown tool \"fly\"",
+        "unknown step \"nowhere\"",
+        "step \"e\" must have exactly one",
+        "no argument \"expr\"",
+        "requires the argument \"expression\"",
+        "${a.result}: calculate answers only value, exact",
+    ] {
+        assert!(found.iter().any(|fault| fault.contains(expected)), "{expected}: {found:?}");
+    }
+    assert_eq!(found.len(), 6, "{found:?}");
+}
+
+#[test]
+fn the_fields_of_an_answer_are_read_from_a_description() {
+    let description = "Lists. Answers {\"files\": [{\"path\", \"kind\"}], \"truncated\"}. More.";
+    assert_eq!(output_fields(description), Some(vec!["files", "truncated"]));
+    for none in ["Looks.", "Answers {whatever}", "Answers {\"a\""] {
+        assert_eq!(output_fields(none), None, "{none}");
+    }
+}
+
+#[test]
+fn values_become_text_where_text_is_wanted() {
+    let schema = json!({"properties": {"content": {"type": "string"}, "value": {}, "n": {"type": "integer"},
+        "list": {"type": "array", "items": {"type": "string"}}}});
+    let mut arguments = json!({"content": {"a": [1]}, "value": {"b": 2}, "n": 3, "list": [1, "x", null]});
+    stringify_for(&mut arguments, &schema);
+    let content = "{\n  \"a\": [\n    1\n  ]\n}";
+    assert_eq!(arguments, json!({"content": content, "value": {"b": 2}, "n": 3, "list": ["1", "x", null]}));
+}
