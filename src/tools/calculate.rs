@@ -53,6 +53,10 @@ impl Tool for Calculate {
                 }),
                 &["expression"],
             ),
+            output: object(
+                &json!({ "value": { "type": "string" }, "exact": { "type": "boolean" } }),
+                &["value", "exact"],
+            ),
             effect: Effect::Read,
             idempotent: true,
         }

@@ -99,12 +99,14 @@ impl Toolbox {
     /// The same toolbox with one tool more.
     ///
     /// # Errors
-    /// When a tool of that name exists, or its schema is invalid: no tool can replace another one.
+    /// When a tool of that name exists, or one of its schemas is invalid: no tool can replace another one.
     pub fn with(mut self, tool: Arc<dyn Tool>) -> Result<Self, ToolboxError> {
         let spec = tool.spec();
         let name = spec.name.clone();
         let schema = jsonschema::validator_for(&spec.parameters)
             .map_err(|error| ToolboxError::new(&name, format!("its schema is not valid: {error}")))?;
+        jsonschema::validator_for(&spec.output)
+            .map_err(|error| ToolboxError::new(&name, format!("the schema of its output is not valid: {error}")))?;
         let registered = Registered { tool, spec: Arc::new(spec), schema: Arc::new(schema) };
         if self.tools.contains_key(&name) {
             return Err(ToolboxError::new(name, "there are two tools of this name"));

@@ -70,6 +70,19 @@ impl Tool for VectorSearch {
                 }),
                 &["collection", "vector"],
             ),
+            output: object(
+                &json!({
+                    "points": { "type": "array", "items": object(
+                        &json!({
+                            "id": { "type": ["string", "null"] },
+                            "score": { "type": "number" },
+                            "payload": { "type": "object" },
+                        }),
+                        &["id", "score", "payload"],
+                    )},
+                }),
+                &["points"],
+            ),
             effect: Effect::Read,
             idempotent: true,
         }

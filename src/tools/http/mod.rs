@@ -200,6 +200,18 @@ impl Tool for HttpRequest {
                 }),
                 &["url"],
             ),
+            output: object(
+                &json!({
+                    "status": { "type": "integer" },
+                    "headers": {
+                        "type": "object", "additionalProperties": { "type": "string" },
+                        "description": "those that matter, by name in lower case"
+                    },
+                    "body": { "description": "the value of JSON, else a text" },
+                    "encoding": { "type": "string", "enum": ["base64"], "description": "when body is neither JSON nor text" },
+                }),
+                &["status", "headers", "body"],
+            ),
             effect: Effect::External,
             idempotent: false,
         }

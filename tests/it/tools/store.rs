@@ -16,7 +16,7 @@ use qron::tools::{Settings, ToolContext, Toolbox};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::support::{agent, call_of, connect, context, settings};
+use super::support::{agent, call_of, connect, context, promised, settings};
 use crate::support::qdrant_url;
 
 struct Place {
@@ -39,7 +39,9 @@ impl Place {
     }
 
     async fn call(&self, context: &ToolContext, tool: &str, arguments: Value) -> ToolResult {
-        self.toolbox.call(&agent(&json!(["*"])), context, &call_of(tool, arguments)).await
+        let outcome = self.toolbox.call(&agent(&json!(["*"])), context, &call_of(tool, arguments)).await;
+        let spec = self.toolbox.all().find(|spec| spec.name == tool).expect("a tool");
+        promised(spec, outcome)
     }
 
     /// A task of `user` in the store, and the context of a call in it.
