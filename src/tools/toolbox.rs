@@ -20,7 +20,7 @@ use super::http::{HttpRequest, SystemLookup};
 use super::inputs::{blocking, excerpt, refused, store_failure};
 use super::sql::SqlQuery;
 use super::state::{GetState, SetState};
-use super::vector_search::VectorSearch;
+use super::vector_search::{self, TextEmbedder, VectorSearch};
 use super::{Settings, Tool, ToolContext, ToolboxError};
 use crate::clock;
 use crate::domain::agent::AgentProfile;
@@ -80,7 +80,7 @@ impl Toolbox {
             Arc::new(SetState::new(store.clone())),
             Arc::new(SaveArtifact::new(store.clone())),
             Arc::new(ReadArtifact::new(store.clone(), settings.max_output_bytes)),
-            Arc::new(VectorSearch::new(store.clone())),
+            Arc::new(VectorSearch::new(store.clone(), None)),
             Arc::new(CreateTask::new(store.clone(), queue.clone(), Arc::clone(&names), settings)),
             Arc::new(SqlQuery::new(&settings.sql)?),
         ];
@@ -115,6 +115,16 @@ impl Toolbox {
         self.names.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
         Arc::make_mut(&mut self.tools).insert(name, registered);
         Ok(self)
+    }
+
+    /// The same toolbox with a `vector_search` that takes texts.
+    ///
+    /// # Errors
+    /// Never, unless the tool's own schema is invalid.
+    pub fn with_embedder(mut self, embedder: Arc<dyn TextEmbedder>) -> Result<Self, ToolboxError> {
+        Arc::make_mut(&mut self.tools).remove(vector_search::NAME);
+        let tool = VectorSearch::new(self.store.clone(), Some(embedder));
+        self.with(Arc::new(tool))
     }
 
     /// Every tool of this process, by name.
