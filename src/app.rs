@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use qdrant_embedded::connections::{FileLimit, Seats};
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinHandle};
@@ -22,6 +24,7 @@ use crate::queue::Queue;
 use crate::scheduler::{self, Runner, RunnerError};
 use crate::store::{Store, StoreError};
 use crate::telemetry::exporter::{self, ExporterError};
+use crate::tools::vector_search::TextEmbedder;
 use crate::tools::{Toolbox, ToolboxError};
 use crate::{api, clock};
 
@@ -104,6 +107,16 @@ pub struct App {
     api: JoinHandle<()>,
     upkeep: AbortHandle,
     model_check: Option<AbortOnDropHandle<()>>,
+}
+
+/// The models, as the tools see them.
+struct EmbeddingModels(Models);
+
+#[async_trait]
+impl TextEmbedder for EmbeddingModels {
+    async fn embed(&self, text: String) -> Result<Vec<f32>, Failure> {
+        self.0.embed(&[text]).await?.pop().ok_or_else(|| Failure::permanent("the embeddings model gave no vector"))
+    }
 }
 
 impl App {
@@ -191,7 +204,10 @@ impl App {
         let vector_size = has_embeddings.then_some(config.embeddings.dimensions);
         let store = Store::connect(&settings, &config.artifacts, vector_size).await?;
         let queue = Queue::new(store.clone(), replica_id);
-        let tools = Toolbox::new(&config.tools, &store, &queue)?;
+        let mut tools = Toolbox::new(&config.tools, &store, &queue)?;
+        if let Some(models) = models.clone().filter(Models::has_embeddings) {
+            tools = tools.with_embedder(Arc::new(EmbeddingModels(models)))?;
+        }
         let agents: Vec<AgentProfile> = config.agents.values().cloned().collect();
         let agent =
             Agent::new(models.clone(), tools.clone(), store.clone(), config.memory.clone(), config.scheduler.zone);

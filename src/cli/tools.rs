@@ -1,4 +1,4 @@
-//! `qron tools`: lists the tools with their arguments.
+//! `qron tools`: lists the tools with their arguments and outputs.
 
 use clap::Args;
 use serde_json::Value;
@@ -60,6 +60,33 @@ fn arguments(schema: &Value) -> Vec<Argument<'_>> {
     arguments
 }
 
+/// A field of the output of a tool, described in words.
+struct Field<'a> {
+    /// As a reference names it below its step: `files.N.path`.
+    path: String,
+    kind: String,
+    meaning: &'a str,
+}
+
+/// The fields that the schema of an output names, those inside of others too.
+fn fields(schema: &Value) -> Vec<Field<'_>> {
+    let mut found = Vec::new();
+    collect_fields("", schema, &mut found);
+    found
+}
+
+fn collect_fields<'a>(prefix: &str, schema: &'a Value, found: &mut Vec<Field<'a>>) {
+    let required = schema["required"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{prefix}{name}");
+        let absent = if required.iter().any(|other| other == name) { "" } else { ", may be absent" };
+        let meaning = property["description"].as_str().unwrap_or_default();
+        found.push(Field { path: path.clone(), kind: kind(property) + absent, meaning });
+        collect_fields(&format!("{path}."), property, found);
+        collect_fields(&format!("{path}.N."), &property["items"], found);
+    }
+}
+
 /// What a call can change, and whether qron repeats a call that a crash interrupted.
 fn describe_effect(tool: &ToolView) -> String {
     let effect = match tool.effect {
@@ -83,6 +110,11 @@ fn text(tool: &ToolView) -> Vec<String> {
         let meaning = if meaning.is_empty() { String::new() } else { format!(": {meaning}") };
         lines.push(format!("    {name} ({kind}){meaning}"));
     }
+    lines.push("  Its output:".to_owned());
+    for Field { path, kind, meaning } in fields(&tool.output) {
+        let meaning = if meaning.is_empty() { String::new() } else { format!(": {meaning}") };
+        lines.push(format!("    {path} ({kind}){meaning}"));
+    }
     lines.push(String::new());
     lines
 }
@@ -95,6 +127,11 @@ fn markdown(tool: &ToolView) -> Vec<String> {
     lines.extend(
         rows.map(|Argument { name, kind, meaning }| format!("| `{name}` | {} | {} |", cell(&kind), cell(meaning))),
     );
+    lines.extend(["", "| field of its output | type | meaning |", "|---|---|---|"].map(str::to_owned));
+    let rows = fields(&tool.output).into_iter();
+    lines.extend(
+        rows.map(|Field { path, kind, meaning }| format!("| `{path}` | {} | {} |", cell(&kind), cell(meaning))),
+    );
     lines.extend([String::new(), describe_effect(tool), String::new()]);
     lines
 }
@@ -104,6 +141,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn fields_of_an_output_are_named_as_references_name_them() {
+        let item = json!({ "properties": { "path": { "type": "string" } }, "required": ["path"] });
+        let schema = json!({
+            "properties": { "files": { "type": "array", "items": item }, "left": { "type": ["integer", "null"] } },
+            "required": ["files"],
+        });
+        let found: Vec<String> =
+            fields(&schema).iter().map(|field| format!("{}: {}", field.path, field.kind)).collect();
+        let expected =
+            ["files: list of JSON values", "files.N.path: text", "left: whole number or null, may be absent"];
+        assert_eq!(found, expected);
+        assert!(fields(&json!(true)).is_empty());
+    }
 
     #[test]
     fn required_arguments_come_first_in_their_own_order() {

@@ -55,6 +55,9 @@ pub struct ToolSpec {
     pub description: String,
     /// JSON schema of its arguments: an object.
     pub parameters: Value,
+    /// JSON schema of what it answers; `true` where nothing is promised. An output that is too long for the run is
+    /// replaced by [`artifact_output`], which this schema does not describe.
+    pub output: Value,
     /// The strongest effect a call can have.
     pub effect: Effect,
     /// Whether a call with an unknown outcome can be repeated without harm.

@@ -75,6 +75,7 @@ fn tools() -> Vec<Arc<ToolSpec>> {
         name: name.to_owned(),
         description: String::new(),
         parameters: parameters.clone(),
+        output: json!(true),
         effect: Effect::Read,
         idempotent: true,
     };

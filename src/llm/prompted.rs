@@ -162,6 +162,7 @@ mod tests {
                 name: name.to_owned(),
                 description: "Does it.".to_owned(),
                 parameters,
+                output: json!(true),
                 effect: Effect::Read,
                 idempotent: true,
             })

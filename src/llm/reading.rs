@@ -275,6 +275,7 @@ mod tests {
             name: "write".to_owned(),
             description: String::new(),
             parameters: json!({ "type": "object" }),
+            output: json!(true),
             effect: crate::domain::tool::Effect::Write,
             idempotent: true,
         })];
@@ -340,6 +341,7 @@ mod tests {
             name: "calculate".to_owned(),
             description: String::new(),
             parameters: json!({ "type": "object" }),
+            output: json!(true),
             effect: crate::domain::tool::Effect::Read,
             idempotent: true,
         };

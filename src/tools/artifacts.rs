@@ -70,6 +70,12 @@ impl Tool for SaveArtifact {
                 }),
                 &["name", "content"],
             ),
+            output: object(
+                &json!({
+                    "artifact": { "type": "string" }, "bytes": { "type": "integer" }, "sha256": { "type": "string" },
+                }),
+                &["artifact", "bytes", "sha256"],
+            ),
             effect: Effect::Write,
             idempotent: true,
         }
@@ -143,6 +149,18 @@ impl Tool for ReadArtifact {
                     "length": { "type": "integer", "minimum": 1, "description": "most bytes; as many as fit when absent" },
                 }),
                 &["name"],
+            ),
+            output: object(
+                &json!({
+                    "name": { "type": "string" },
+                    "media_type": { "type": "string" },
+                    "bytes": { "type": "integer", "description": "of the whole artifact" },
+                    "offset": { "type": "integer", "description": "where content begins" },
+                    "content": { "type": "string" },
+                    "encoding": { "type": "string", "enum": ["utf-8", "base64"] },
+                    "next_offset": { "type": ["integer", "null"], "description": "null at the end" },
+                }),
+                &["name", "media_type", "bytes", "offset", "content", "encoding", "next_offset"],
             ),
             effect: Effect::Read,
             idempotent: true,

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use self::parser::{Answer, Parser};
 use super::inputs::{blocking, object, parse};
 use super::{Tool, ToolContext};
 use crate::domain::failure::Failure;
@@ -15,6 +16,7 @@ use crate::domain::tool::{Effect, ToolResult, ToolSpec};
 
 mod functions;
 mod lexer;
+mod moment;
 mod number;
 mod parser;
 #[cfg(test)]
@@ -42,7 +44,8 @@ impl Tool for Calculate {
             description:
                 "Calculates an expression exactly: + - * / // ^ ** ! %, \"12% of 80\", brackets, functions (sqrt, \
                           round(x, 2), min, max, sum, avg, factorial, mod, ln, sin(30 deg), …), units (\"5 km to \
-                          miles\"). Decimals have a point (1.5), large numbers no separators (1000). Use it for every \
+                          miles\"), dates (\"date('2026-12-25') - date('2026-03-01')\" is a number of days, \"2026-12-25 + 3 \
+                          weeks\", \"weekday('2026-12-25')\"). Decimals have a point (1.5), large numbers no separators (1000). Use it for every \
                           number that matters. Answers {\"value\": text, \"exact\": whether nothing was rounded}."
                     .into(),
             parameters: object(
@@ -53,6 +56,10 @@ impl Tool for Calculate {
                     },
                 }),
                 &["expression"],
+            ),
+            output: object(
+                &json!({ "value": { "type": "string" }, "exact": { "type": "boolean" } }),
+                &["value", "exact"],
             ),
             effect: Effect::Read,
             idempotent: true,
@@ -89,7 +96,10 @@ fn cannot_calculate(expression: &str, reason: &str) -> String {
 fn evaluate(expression: &str) -> Result<Value, String> {
     let text = bare(expression);
     let tokens = lexer::tokens(text)?;
-    let quantity = parser::Parser::value(text, &tokens)?;
+    let quantity = match Parser::value(text, &tokens)? {
+        Answer::Text(text) => return Ok(json!({ "value": text, "exact": true })),
+        Answer::Number(quantity) => quantity,
+    };
     let written = quantity.number.written()?;
     let value =
         if quantity.units.is_none() { written.text } else { format!("{} {}", written.text, quantity.units.written()) };

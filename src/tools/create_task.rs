@@ -137,6 +137,12 @@ impl Tool for CreateTask {
                 }),
                 &["goal"],
             ),
+            output: object(
+                &json!({
+                    "task_id": { "type": "string" }, "created": { "type": "boolean" }, "run_at": { "type": "string" },
+                }),
+                &["task_id", "created", "run_at"],
+            ),
             effect: Effect::Write,
             idempotent: true,
         }

@@ -78,6 +78,7 @@ impl Tool for GetState {
             name: "get_state".into(),
             description: "Reads a value that set_state wrote. Answers {\"found\", \"value\"}.".into(),
             parameters: object(&json!({ "key": key_schema(), "scope": scope_schema() }), &["key"]),
+            output: object(&json!({ "found": { "type": "boolean" }, "value": {} }), &["found", "value"]),
             effect: Effect::Read,
             idempotent: true,
         }
@@ -133,6 +134,7 @@ impl Tool for SetState {
                 }),
                 &["key", "value"],
             ),
+            output: object(&json!({ "expires_at": { "type": ["string", "null"] } }), &["expires_at"]),
             effect: Effect::Write,
             idempotent: true,
         }

@@ -20,7 +20,7 @@ use super::http::{HttpRequest, SystemLookup};
 use super::inputs::{blocking, excerpt, refused, store_failure};
 use super::sql::SqlQuery;
 use super::state::{GetState, SetState};
-use super::vector_search::VectorSearch;
+use super::vector_search::{self, TextEmbedder, VectorSearch};
 use super::{Settings, Tool, ToolContext, ToolboxError};
 use crate::clock;
 use crate::domain::agent::AgentProfile;
@@ -88,7 +88,7 @@ impl Toolbox {
             Arc::new(SetState::new(store.clone())),
             Arc::new(SaveArtifact::new(store.clone())),
             Arc::new(ReadArtifact::new(store.clone(), settings.max_output_bytes)),
-            Arc::new(VectorSearch::new(store.clone())),
+            Arc::new(VectorSearch::new(store.clone(), None)),
             Arc::new(CreateTask::new(store.clone(), queue.clone(), Arc::clone(&known), settings)),
             Arc::new(SqlQuery::new(&settings.sql)?),
         ];
@@ -107,12 +107,14 @@ impl Toolbox {
     /// The same toolbox with one tool more.
     ///
     /// # Errors
-    /// When a tool of that name exists, or its schema is invalid: no tool can replace another one.
+    /// When a tool of that name exists, or one of its schemas is invalid: no tool can replace another one.
     pub fn with(mut self, tool: Arc<dyn Tool>) -> Result<Self, ToolboxError> {
         let spec = tool.spec();
         let name = spec.name.clone();
         let schema = jsonschema::validator_for(&spec.parameters)
             .map_err(|error| ToolboxError::new(&name, format!("its schema is not valid: {error}")))?;
+        jsonschema::validator_for(&spec.output)
+            .map_err(|error| ToolboxError::new(&name, format!("the schema of its output is not valid: {error}")))?;
         let registered = Registered { tool, spec: Arc::new(spec), schema: Arc::new(schema) };
         if self.tools.contains_key(&name) {
             return Err(ToolboxError::new(name, "there are two tools of this name"));
@@ -121,6 +123,16 @@ impl Toolbox {
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), registered.known());
         Arc::make_mut(&mut self.tools).insert(name, registered);
         Ok(self)
+    }
+
+    /// The same toolbox with a `vector_search` that takes texts.
+    ///
+    /// # Errors
+    /// Never, unless the tool's own schema is invalid.
+    pub fn with_embedder(mut self, embedder: Arc<dyn TextEmbedder>) -> Result<Self, ToolboxError> {
+        Arc::make_mut(&mut self.tools).remove(vector_search::NAME);
+        let tool = VectorSearch::new(self.store.clone(), Some(embedder));
+        self.with(Arc::new(tool))
     }
 
     /// Every tool of this process, by name.

@@ -35,6 +35,7 @@ fn a_tool_is_shown_with_its_arguments() {
         "Answers {\"status\"",
         "Used by: generalist",
         "url (text, required): http or https",
+        "Its output:\n    status (whole number)",
         "when its method",
     ] {
         assert!(said.contains(part), "{part:?} is missing in\n{said}");
@@ -45,6 +46,7 @@ fn a_tool_is_shown_with_its_arguments() {
         json["items"].as_array().expect("tools").iter().filter_map(|tool| tool["name"].as_str()).collect();
     assert_eq!(names, ["calculate", "read_file"]);
     assert_eq!(json["items"][0]["parameters"]["type"], "object");
+    assert_eq!(json["items"][0]["output"]["required"], serde_json::json!(["value", "exact"]));
     let refused = qron.output(&["tools", "fly"]);
     let told = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(2));

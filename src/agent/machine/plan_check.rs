@@ -140,6 +140,7 @@ mod tests {
             parameters: json!({"type": "object", "additionalProperties": false, "required": ["expression"], "properties": {
                 "expression": {"type": "string", "minLength": 3}, "digits": {"type": "integer"},
                 "mode": {"type": "string", "enum": ["a", "b"]}}}),
+            output: json!(true),
             effect: Effect::Read,
             idempotent: true,
         };

@@ -174,6 +174,7 @@ pub(super) fn fail_step_tool() -> ToolSpec {
             "required": ["reason"],
             "additionalProperties": false,
         }),
+        output: Value::Bool(true),
         effect: crate::domain::tool::Effect::Read,
         idempotent: true,
     }

@@ -348,6 +348,7 @@ mod tests {
             name: "t".to_owned(),
             description: String::new(),
             parameters,
+            output: json!(true),
             effect: Effect::Read,
             idempotent: true,
         };

@@ -109,6 +109,7 @@ mod tests {
             name: name.to_owned(),
             description: description.to_owned(),
             parameters: json!({"type": "object", "properties": properties}),
+            output: json!(true),
             effect: Effect::Read,
             idempotent: true,
         })

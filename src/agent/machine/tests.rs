@@ -29,6 +29,7 @@ fn tool(name: &str, idempotent: bool) -> Arc<ToolSpec> {
         name: name.to_owned(),
         description: format!("Does {name}."),
         parameters: json!({"type": "object"}),
+        output: json!(true),
         effect: if idempotent { Effect::Read } else { Effect::External },
         idempotent,
     })

@@ -15,6 +15,9 @@ pub struct ToolView {
     pub description: String,
     /// JSON schema of its arguments: an object.
     pub parameters: Value,
+    /// JSON schema of its output.
+    #[serde(default)]
+    pub output: Value,
     /// The strongest effect that a call can have.
     pub effect: Effect,
     /// Whether qron repeats a call that a crash interrupted.
@@ -31,6 +34,7 @@ impl ToolView {
             name: spec.name.clone(),
             description: spec.description.clone(),
             parameters: spec.parameters.clone(),
+            output: spec.output.clone(),
             effect: spec.effect,
             idempotent: spec.idempotent,
             agents: allowed.map(|agent| agent.name.clone()).collect(),

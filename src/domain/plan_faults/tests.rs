@@ -10,6 +10,7 @@ fn tools() -> Vec<ToolSpec> {
         parameters: json!({"type": "object", "additionalProperties": false, "required": ["expression"], "properties": {
             "expression": {"type": "string", "minLength": 3}, "digits": {"type": "integer", "minimum": 0, "maximum": 9},
             "mode": {"type": "string", "enum": ["a", "b"]}, "list": {"type": "array", "items": {"type": "number"}}}}),
+        output: json!(true),
         effect: Effect::Read,
         idempotent: true,
     };

@@ -10,6 +10,7 @@ fn spec(name: &str, parameters: Value) -> Arc<ToolSpec> {
         name: name.to_owned(),
         description: String::new(),
         parameters,
+        output: json!(true),
         effect: Effect::Read,
         idempotent: true,
     })

@@ -45,7 +45,21 @@ pub(super) fn advice(name: &str) -> Option<&'static str> {
             Some("a sample and a population differ here: write it with sum, sqrt and the count")
         }
         "radians" | "degrees" => Some("write the unit: sin(30 deg), (pi rad) to deg"),
-        "date" | "datetime" | "today" | "now" | "days" => Some("dates are not calculated here"),
+        "today" | "now" | "curdate" | "current_date" | "yesterday" | "tomorrow" => {
+            Some("there is no clock here, so write dates out, as in date('2026-12-25') - date('2026-03-01')")
+        }
+        "date" | "datetime" | "new" | "timedelta" | "parse_date" | "to_date" | "strptime" | "timestamp" => {
+            Some("write dates as 2026-12-25 or date('2026-12-25'), and 2026-12-25 + 3 weeks")
+        }
+        "datediff" | "date_diff" | "days" | "dateadd" | "date_add" | "add_days" | "timedelta_days" => {
+            Some("write days_between('2026-03-01', '2026-12-25'), or 2026-12-25 + 30 days")
+        }
+        "weekday" | "day_of_week" | "dayofweek" | "dayname" => {
+            Some("the weekday is a name, so it stands alone: weekday('2026-12-25')")
+        }
+        "jan" | "feb" | "mar" | "apr" | "jun" | "jul" | "aug" | "sep" | "oct" | "nov" | "dec" | "january"
+        | "february" | "march" | "april" | "june" | "july" | "august" | "september" | "october" | "november"
+        | "december" => Some("write dates as 2026-12-25"),
         _ => None,
     }
 }

@@ -4,6 +4,8 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::Pow;
 
+use super::moment::Moment;
+
 /// Largest power of ten in a number such as `1e300`.
 const MAX_EXPONENT: i32 = 4_000;
 
@@ -14,6 +16,8 @@ pub(super) enum Kind {
     Number(BigRational),
     /// A name: of a function, a constant, a unit, or an operation in words.
     Word(String),
+    /// A day or a time, with or without quotes around it.
+    Date(Moment),
     /// An operator or a bracket.
     Symbol(&'static str),
 }
@@ -74,12 +78,13 @@ const REFUSED: &[(&str, &str)] = &[
     ("~", "write - for minus"),
     (";", "separate arguments with a comma and a space, and give one expression"),
     (":", "times, ratios and definitions are not calculated: write a / b for a ratio"),
-    ("\"", "texts and dates are not calculated"),
-    ("'", "texts, dates and thousands separators are not calculated: write 1000 for 1'000"),
+    ("\"", "texts are not calculated, and dates are written '2026-12-25' or '2026-12-25T10:00'"),
+    ("'", "texts and thousands separators are not calculated: write 1000 for 1'000, and dates as '2026-12-25'"),
     ("\u{2019}", "write large numbers without separators: 1000"),
     ("½", "write 1/2"),
     ("¼", "write 1/4"),
     ("¾", "write 3/4"),
+    (".", "methods and properties are not understood: date('2026-12-25') - date('2026-03-01') is a number of days"),
     ("&", "bits are not calculated"),
     ("#", "comments are not understood"),
     ("@", "it has no meaning here"),
@@ -101,7 +106,10 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, String> {
         let rest = &text[at..];
         let starts_number =
             first.is_ascii_digit() || (first == '.' && rest[1..].starts_with(|next: char| next.is_ascii_digit()));
-        let (kind, length) = if starts_number {
+        let (kind, length) = if let Some((date, length)) = date(rest) {
+            (Kind::Date(date), length)
+        } else if starts_number {
+            check_order(rest)?;
             let length = number_length(rest);
             (Kind::Number(number(&rest[..length])?), length)
         } else if is_letter(first) {
@@ -113,6 +121,40 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, String> {
         at += length;
     }
     Ok(found)
+}
+
+/// The date that `rest` begins with, with its quotes, and its length.
+fn date(rest: &str) -> Option<(Moment, usize)> {
+    let Some(quote) = rest.chars().next().filter(|first| ['"', '\''].contains(first)) else {
+        return Moment::bare(rest);
+    };
+    let (inner, _) = rest[1..].split_once(quote)?;
+    Moment::read(inner).map(|date| (date, inner.len() + 2))
+}
+
+/// Refuses what may be a date and is none that is surely understood: day and month in either order, without its zeros,
+/// or of no calendar.
+fn check_order(rest: &str) -> Result<(), String> {
+    let end = rest.find(|c: char| !(c.is_ascii_digit() || matches!(c, '/' | '.' | '-'))).unwrap_or(rest.len());
+    let written = &rest[..end];
+    let is_short = |part: &str| (1..=2).contains(&part.len());
+    let is_year = |part: &str| part.len() == 4 && ["19", "20", "21"].iter().any(|century| part.starts_with(century));
+    for separator in ['/', '.', '-'] {
+        let mut parts = written.split(separator);
+        let (Some(first), Some(second), Some(third), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            continue;
+        };
+        if is_short(first) && is_short(second) && is_year(third) && separator != '-' {
+            return Err(format!("{written:?} may be a date with its day or its month first: write it as 2026-12-25"));
+        }
+        if is_year(first) && is_short(second) && is_short(third) {
+            return Err(format!(
+                "{written:?} may be a date, and is none of the calendar: write it as 2026-12-25, or with spaces for numbers"
+            ));
+        }
+    }
+    Ok(())
 }
 
 const fn is_letter(character: char) -> bool {

@@ -1,8 +1,10 @@
 //! The grammar of expressions. What has two readings is refused with the forms that have one; docs/calculate.md lists it.
 //!
 //! ```text
-//! expression = sum [("to" | "in") unit]
-//! sum        = product {("+" | "-") product}
+//! expression = sum [("to" | "in") unit] | date {("+" | "-") span} | "weekday" "(" date ")"
+//! sum        = (product | date {("+" | "-") span} "-" date) {("+" | "-") product}
+//! date       = [quote] year "-" month "-" day ["T" time [offset]] [quote] | "date" "(" date ")"
+//! span       = product with a unit of time | number ("months" | "years")
 //! product    = signed {("*" | "/" | "//" | "%" | "mod" | "of" | "choose") signed}
 //! signed     = ["-" | "+"] signed | power
 //! power      = postfix [("^" | "**") signed]
@@ -19,6 +21,9 @@ use super::number::Number;
 use super::units::{self, Quantity, Units};
 
 mod commas;
+mod dates;
+
+pub(super) use self::dates::Answer;
 
 /// Deepest nesting.
 const MAX_DEPTH: usize = 50;
@@ -38,17 +43,25 @@ impl<'a> Parser<'a> {
     ///
     /// # Errors
     /// What is not understood, with the nearest form that is.
-    pub(super) fn value(text: &'a str, tokens: &'a [Token]) -> Parsed<Quantity> {
+    pub(super) fn value(text: &'a str, tokens: &'a [Token]) -> Parsed<Answer> {
         if tokens.is_empty() {
             return Err("it is empty".to_owned());
         }
         let mut parser = Self { text, tokens, at: 0, depth: 0 };
-        let value = parser.sum()?;
-        let value = if parser.takes_conversion() { value.converted(&parser.target()?)? } else { value };
+        let mut answer = match parser.date_answer()? {
+            Some(answer) => answer,
+            None => Answer::Number(parser.sum()?),
+        };
+        if parser.takes_conversion() {
+            let Answer::Number(value) = answer else {
+                return Err("a date is not converted: subtract another date, as in 2026-12-25 - 2026-03-01".to_owned());
+            };
+            answer = Answer::Number(value.converted(&parser.target()?)?);
+        }
         if parser.at < tokens.len() {
             return Err(parser.unexpected());
         }
-        Ok(value)
+        Ok(answer)
     }
 
     fn peek(&self) -> Option<&'a Kind> {
@@ -95,7 +108,12 @@ impl<'a> Parser<'a> {
     }
 
     fn sum(&mut self) -> Parsed<Quantity> {
-        let mut value = self.product()?;
+        let first = if self.date_comes() { self.date_difference()? } else { self.product()? };
+        self.sum_from(first)
+    }
+
+    /// The sum that begins with `value`.
+    fn sum_from(&mut self, mut value: Quantity) -> Parsed<Quantity> {
         loop {
             if self.take("+") || self.take_words(&["plus"]) {
                 value = value.add(&self.product()?)?;
@@ -185,7 +203,7 @@ impl<'a> Parser<'a> {
         }
         let (spaced_before, spaced_after) = self.spaces_around(self.at);
         let starts_operand = match self.kind(self.at + 1) {
-            Some(Kind::Number(_)) => true,
+            Some(Kind::Number(_) | Kind::Date(_)) => true,
             Some(Kind::Word(word)) => known(word).is_some() || constant(word).is_some(),
             Some(Kind::Symbol(symbol)) if matches!(*symbol, "+" | "-") => {
                 if spaced_before || !spaced_after {
@@ -213,6 +231,9 @@ impl<'a> Parser<'a> {
     }
 
     fn primary(&mut self) -> Parsed<Quantity> {
+        if self.date_comes() {
+            return Err(dates::NO_NUMBER.to_owned());
+        }
         match self.peek() {
             Some(Kind::Number(number)) => {
                 self.at += 1;
@@ -246,6 +267,9 @@ impl<'a> Parser<'a> {
             return functions::factorial(&operand);
         }
         self.at += 1;
+        if let Some(number) = self.date_number(word)? {
+            return Ok(number);
+        }
         if let Some(name) = known(word).filter(|_| self.symbol() == "(") {
             let arguments = self.arguments(name)?;
             return call(name, &arguments);
@@ -410,5 +434,9 @@ fn unknown(word: &str) -> String {
     if is_hex && word.len() > 1 {
         return format!("{word:?} is not understood: write numbers in base ten, and * to multiply");
     }
-    format!("{word:?} is not understood; functions are: {}", functions::NAMES)
+    format!(
+        "{word:?} is not understood; functions are: {}; of dates: date('2026-12-25') - date('2026-03-01'), \
+         days_between(a, b), weekday(a), 2026-12-25 + 3 weeks",
+        functions::NAMES
+    )
 }

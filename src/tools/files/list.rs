@@ -52,6 +52,20 @@ impl Tool for ListFiles {
                 &json!({ "path": { "type": "string", "description": "folder to list; the whole one when absent" } }),
                 &[],
             ),
+            output: object(
+                &json!({
+                    "files": { "type": "array", "items": object(
+                        &json!({
+                            "path": { "type": "string" },
+                            "kind": { "type": "string", "enum": ["file", "folder", "other"] },
+                            "bytes": { "type": "integer" },
+                        }),
+                        &["path", "kind", "bytes"],
+                    )},
+                    "truncated": { "type": "boolean", "description": "whether some are left out" },
+                }),
+                &["files", "truncated"],
+            ),
             effect: Effect::Read,
             idempotent: true,
         }

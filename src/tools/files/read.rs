@@ -44,6 +44,15 @@ impl Tool for ReadFile {
                 &json!({ "path": { "type": "string", "description": "path below the folder, e.g. \"data/in.csv\"" } }),
                 &["path"],
             ),
+            output: object(
+                &json!({
+                    "path": { "type": "string" },
+                    "content": { "type": "string" },
+                    "encoding": { "type": "string", "enum": ["utf-8", "base64"] },
+                    "bytes": { "type": "integer" },
+                }),
+                &["path", "content", "encoding", "bytes"],
+            ),
             effect: Effect::Read,
             idempotent: true,
         }

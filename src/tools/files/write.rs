@@ -86,6 +86,10 @@ impl Tool for WriteFile {
                 }),
                 &["path", "content"],
             ),
+            output: object(
+                &json!({ "path": { "type": "string" }, "bytes": { "type": "integer" } }),
+                &["path", "bytes"],
+            ),
             effect: Effect::Write,
             idempotent: true,
         }

@@ -3,11 +3,13 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use chrono::DateTime;
-use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::{StatusCode, Url};
 use serde_json::{Map, Value, json};
 
 use super::super::inputs::excerpt;
+use super::page::{self, decode};
+use super::target::shown;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::json::read_bytes;
 use crate::domain::time::Timestamp;
@@ -30,24 +32,32 @@ const ERROR_BODY: usize = 500;
 /// Longest response header that is returned, in bytes.
 const HEADER_VALUE: usize = 1000;
 
-/// The outcome of a request that was answered.
+/// Longest HTML page that is given as it is beside its text, in bytes: it costs little.
+const SHORT_PAGE: usize = 4096;
+
+/// A response with its body.
+pub(super) struct Answered {
+    /// The URL that was answered, after redirects.
+    pub(super) url: Url,
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+    /// Whether the call asks for the HTML of a page in place of its text.
+    pub(super) raw: bool,
+}
+
+/// The outcome of a request that was answered. Blocks for as long as a page takes to read.
 ///
 /// 2xx and 3xx are results. 429, and 503 with Retry-After, are rate limits; 408, 425 and 5xx are transient, apart from
 /// 501 and 505; every other status is a failure for good, with the beginning of the body as its explanation.
-pub(super) fn outcome(
-    shown: &str,
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: Vec<u8>,
-    now: Timestamp,
-) -> ToolResult {
+pub(super) fn outcome(answered: Answered, now: Timestamp) -> ToolResult {
+    let status = answered.status;
     if status.as_u16() < 400 {
-        return Ok(result(status, headers, body));
+        return Ok(result(answered));
     }
-    let text = String::from_utf8_lossy(&body);
-    let text = text.trim();
-    let explanation = if text.is_empty() { String::new() } else { format!(": {}", excerpt(text, ERROR_BODY)) };
+    let (shown, explanation) = (shown(&answered.url), explanation(&answered));
     let message = format!("{shown} answered {}{explanation}", status.as_u16());
+    let headers = &answered.headers;
     let retry_after = headers.get(RETRY_AFTER).and_then(|value| retry_after_ms(value.to_str().ok()?, now));
     Err(match status.as_u16() {
         429 => Failure::new(FailureClass::RateLimited, message).retry_after(retry_after),
@@ -58,39 +68,56 @@ pub(super) fn outcome(
     })
 }
 
-fn result(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Value {
+/// How the body of a failure begins, behind a colon.
+fn explanation(answered: &Answered) -> String {
+    let (content_type, media_type) = types(&answered.headers);
+    let text = decode(content_type, &answered.body);
+    let text = if page::is_html(&media_type, &answered.body) { page::text(&text, &answered.url) } else { text };
+    let text = text.trim();
+    if text.is_empty() { String::new() } else { format!(": {}", excerpt(text, ERROR_BODY)) }
+}
+
+/// The content type as it was sent, and the media type in it, in lower case.
+fn types(headers: &HeaderMap) -> (&str, String) {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    (content_type, content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase())
+}
+
+fn result(answered: Answered) -> Value {
+    let Answered { url, status, headers, body, raw } = answered;
     let useful: Map<String, Value> = USEFUL
         .iter()
         .filter_map(|name| Some(((*name).to_owned(), excerpt(headers.get(*name)?.to_str().ok()?, HEADER_VALUE).into())))
         .collect();
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let media_type = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    let (content_type, media_type) = types(&headers);
     let mut answer = json!({ "status": status.as_u16(), "headers": useful });
     let claims_json = media_type == "application/json" || media_type.ends_with("+json");
     if claims_json && let Ok(value) = read_bytes(&body) {
         answer["body"] = value;
         return answer;
     }
+    if page::is_html(&media_type, &body) {
+        let html = decode(content_type, &body);
+        if raw || html.len() <= SHORT_PAGE {
+            answer["body"] = html.as_str().into();
+        }
+        if !raw {
+            answer["text"] = page::text(&html, &url).into();
+        }
+        return answer;
+    }
+    if media_type.starts_with("text/") || media_type.ends_with("xml") {
+        answer["body"] = decode(content_type, &body).into();
+        return answer;
+    }
     match String::from_utf8(body) {
         Ok(text) => answer["body"] = text.into(),
-        Err(error) if media_type.starts_with("text/") || media_type.ends_with("xml") => {
-            answer["body"] = decode(content_type, error.as_bytes()).into();
-        }
         Err(error) => {
             answer["body"] = BASE64_STANDARD.encode(error.as_bytes()).into();
             answer["encoding"] = "base64".into();
         }
     }
     answer
-}
-
-/// Text that is not UTF-8: Latin-1 where the server says so, else with replacement characters.
-fn decode(content_type: &str, bytes: &[u8]) -> String {
-    let content_type = content_type.to_ascii_lowercase();
-    if content_type.contains("iso-8859-1") || content_type.contains("windows-1252") {
-        return bytes.iter().copied().map(char::from).collect();
-    }
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Retry-After, as seconds or as a date (RFC 9110, section 10.2.3), in milliseconds from `now`.
@@ -115,7 +142,8 @@ mod tests {
         let headers =
             headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         let status = StatusCode::from_u16(status).expect("a status");
-        outcome("http://x", status, &headers.collect(), body.to_vec(), NOW)
+        let url = Url::parse("http://x/a/b?c").expect("a URL");
+        outcome(Answered { url, status, headers: headers.collect(), body: body.to_vec(), raw: false }, NOW)
     }
 
     #[test]
@@ -137,6 +165,20 @@ mod tests {
         assert_eq!(body(&[("content-type", "text/html; charset=ISO-8859-1")], b"\xe4"), "ä");
         let image = answer(200, &[("content-type", "image/png")], b"\x89PNG\xff").expect("a result");
         assert_eq!((&image["encoding"], &image["body"]), (&json!("base64"), &json!("iVBOR/8=")));
+    }
+
+    #[test]
+    fn a_page_is_given_as_text_and_its_html_when_it_is_short_or_asked_for() {
+        const HTML: &[(&str, &str)] = &[("content-type", "text/html; charset=windows-1251")];
+        let page = answer(200, HTML, b"<title>t</title><p>\xcf\xf0\xe8\xe2\xe5\xf2 <a href=c>d</a>").expect("a result");
+        assert_eq!(page["text"], "# t\n\nПривет [d](http://x/a/c)");
+        assert_eq!(page["body"], "<title>t</title><p>Привет <a href=c>d</a>");
+        let long = format!("<p>one{}<p>two", " ".repeat(SHORT_PAGE));
+        let page = answer(200, HTML, long.as_bytes()).expect("a result");
+        assert_eq!(page, json!({ "status": 200, "headers": page["headers"], "text": "one\n\ntwo" }));
+        let failure =
+            answer(404, HTML, b"<head><style>p{}</style></head><h1>No such page</h1>").expect_err("a failure");
+        assert_eq!(failure.message, "http://x answered 404: # No such page");
     }
 
     #[test]

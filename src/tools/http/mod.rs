@@ -5,6 +5,7 @@
 
 mod answer;
 mod network;
+mod page;
 mod resolver;
 mod target;
 
@@ -20,11 +21,12 @@ use reqwest::{Client, Method, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use self::answer::Answered;
 pub use self::network::{AllowList, IpNetwork, closed_by_nature};
 use self::resolver::{ClosedAddress, VettingResolver};
 pub use self::resolver::{Lookup, SystemLookup};
 use self::target::{Outgoing, read_headers, read_url, shown};
-use super::inputs::{ANY_TYPE, object, parse, refused};
+use super::inputs::{ANY_TYPE, blocking, object, parse, refused};
 use super::{HttpSettings, Tool, ToolContext, ToolboxError};
 use crate::clock;
 use crate::domain::failure::Failure;
@@ -71,6 +73,8 @@ struct Arguments {
     body: Option<String>,
     #[serde(default)]
     json: Option<Value>,
+    #[serde(default)]
+    raw: bool,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -141,7 +145,7 @@ impl HttpRequest {
     }
 
     /// Sends `outgoing` and follows its redirects.
-    async fn exchange(&self, mut outgoing: Outgoing) -> Result<ToolResult, RequestError> {
+    async fn exchange(&self, mut outgoing: Outgoing, raw: bool) -> Result<ToolResult, RequestError> {
         let client = self.client.as_ref().map_err(|reason| {
             RequestError::Failed(Failure::permanent(format!(
                 "no HTTP client: {reason}; are root certificates installed?"
@@ -155,7 +159,8 @@ impl HttpRequest {
             let Some(next) = next.map_err(RequestError::Refused)? else {
                 let (status, headers) = (response.status(), response.headers().clone());
                 let body = self.body(&shown, response).await?;
-                return Ok(answer::outcome(&shown, status, &headers, body, clock::now()));
+                let answered = Answered { url: outgoing.url, status, headers, body, raw };
+                return Ok(blocking(move || answer::outcome(answered, clock::now())).await);
             };
             if redirects >= self.max_redirects {
                 return Err(RequestError::Refused(format!("{shown} redirects more than {} times", self.max_redirects)));
@@ -187,8 +192,9 @@ impl Tool for HttpRequest {
         ToolSpec {
             name: NAME.into(),
             description:
-                "Sends an HTTP request to a public server. Answers {\"status\", \"headers\", \"body\": JSON or \
-                          text, \"encoding\": base64, when body is neither}; a status of 400 and above is a failure. Private addresses are closed."
+                "Sends an HTTP request to a public server. Answers {\"status\", \"headers\", \"text\": an HTML page as \
+                          Markdown with its links and tables, \"body\": anything else, JSON or text, \"encoding\": base64, when body is \
+                          neither}; a status of 400 and above is a failure. Private addresses are closed."
                     .into(),
             parameters: object(
                 &json!({
@@ -197,8 +203,24 @@ impl Tool for HttpRequest {
                     "headers": { "type": "object", "additionalProperties": { "type": "string" } },
                     "body": { "type": "string", "description": "body as text; not together with json" },
                     "json": { "type": ANY_TYPE, "description": "body as a JSON value" },
+                    "raw": { "type": "boolean", "default": false, "description": "give the HTML of a page in body, and no text" },
                 }),
                 &["url"],
+            ),
+            output: object(
+                &json!({
+                    "status": { "type": "integer" },
+                    "headers": {
+                        "type": "object", "additionalProperties": { "type": "string" },
+                        "description": "those that matter, by name in lower case"
+                    },
+                    "text": { "type": "string", "description": "an HTML page as Markdown, unless raw" },
+                    "body": {
+                        "description": "the value of JSON, else a text; of an HTML page its HTML, when raw or up to 4 KiB"
+                    },
+                    "encoding": { "type": "string", "enum": ["base64"], "description": "when body is neither JSON nor text" },
+                }),
+                &["status", "headers"],
             ),
             effect: Effect::External,
             idempotent: false,
@@ -206,9 +228,11 @@ impl Tool for HttpRequest {
     }
 
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {
-        let outgoing = self.read(context, parse(arguments)?).map_err(|reason| refused(NAME, context, reason))?;
+        let arguments: Arguments = parse(arguments)?;
+        let raw = arguments.raw;
+        let outgoing = self.read(context, arguments).map_err(|reason| refused(NAME, context, reason))?;
         let shown = shown(&outgoing.url);
-        match tokio::time::timeout(self.timeout, self.exchange(outgoing)).await {
+        match tokio::time::timeout(self.timeout, self.exchange(outgoing, raw)).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(RequestError::Failed(failure))) => Err(failure),
             Ok(Err(RequestError::Refused(reason))) => Err(refused(NAME, context, reason)),
@@ -219,7 +243,7 @@ impl Tool for HttpRequest {
 
 impl HttpRequest {
     fn read(&self, context: &ToolContext, arguments: Arguments) -> Result<Outgoing, String> {
-        let Arguments { url, method, headers, body, json } = arguments;
+        let Arguments { url, method, headers, body, json, raw: _ } = arguments;
         let url = read_url(&url, &self.allow)?;
         let mut headers = read_headers(headers.iter())?;
         let method = Method::from(method);

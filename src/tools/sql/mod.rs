@@ -193,6 +193,14 @@ impl Tool for SqlQuery {
                 }),
                 &["database", "query"],
             ),
+            output: object(
+                &json!({
+                    "rows": { "type": "array", "items": { "type": "object" }, "description": "value by column" },
+                    "row_count": { "type": "integer" },
+                    "truncated": { "type": "boolean", "description": "whether some are left out" },
+                }),
+                &["rows", "row_count", "truncated"],
+            ),
             effect: Effect::Read,
             idempotent: true,
         }

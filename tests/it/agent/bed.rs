@@ -166,7 +166,14 @@ impl Recorder for Traces {
 
 fn spec(name: &str, effect: Effect, idempotent: bool) -> ToolSpec {
     let parameters = json!({"type": "object", "properties": {}, "additionalProperties": true});
-    ToolSpec { name: name.to_owned(), description: format!("Does {name}."), parameters, effect, idempotent }
+    ToolSpec {
+        name: name.to_owned(),
+        description: format!("Does {name}."),
+        parameters,
+        output: json!(true),
+        effect,
+        idempotent,
+    }
 }
 
 /// Takes `ms` milliseconds, and gives that back.

@@ -45,6 +45,7 @@ async fn tool_calls_come_back_as_they_were_meant() {
         name: "add".to_owned(),
         description: "adds".to_owned(),
         parameters: json!({ "type": "object" }),
+        output: json!(true),
         effect: Effect::Read,
         idempotent: true,
     };

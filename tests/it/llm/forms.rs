@@ -127,7 +127,14 @@ async fn a_request_that_is_refused_for_another_reason_is_not_put_in_other_forms(
 fn tool(name: &str) -> Arc<ToolSpec> {
     let parameters = json!({ "type": "object", "properties": { "x": { "type": "integer" } } });
     let description = format!("Does {name}.");
-    Arc::new(ToolSpec { name: name.to_owned(), description, parameters, effect: Effect::Read, idempotent: true })
+    Arc::new(ToolSpec {
+        name: name.to_owned(),
+        description,
+        parameters,
+        output: json!(true),
+        effect: Effect::Read,
+        idempotent: true,
+    })
 }
 
 fn acting() -> ModelRequest {

@@ -13,7 +13,7 @@ use qron::tools::{Tool, ToolContext};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::support::{context, refusal};
+use super::support::{answer, context, refusal};
 
 struct Place {
     root: TempDir,
@@ -55,16 +55,16 @@ impl Place {
     }
 
     async fn list(&self) -> Value {
-        ListFiles::new(self.workspace()).call(&context(), json!({})).await.expect("a listing")
+        answer(&ListFiles::new(self.workspace()), &context(), json!({})).await.expect("a listing")
     }
 }
 
 async fn write(place: &Place, arguments: Value) -> Value {
-    place.write().call(&context(), arguments).await.expect("written")
+    answer(&place.write(), &context(), arguments).await.expect("written")
 }
 
 async fn content(place: &Place, path: &str) -> String {
-    let read = place.read().call(&context(), json!({ "path": path })).await.expect("read");
+    let read = answer(&place.read(), &context(), json!({ "path": path })).await.expect("read");
     read["content"].as_str().expect("content").to_owned()
 }
 
@@ -89,7 +89,7 @@ async fn what_is_written_is_read_and_listed() {
     assert_eq!(written, json!({ "path": "out/report.md", "bytes": 2 }));
     write(&place, json!({ "path": "b", "content": "iVD/", "encoding": "base64" })).await;
     assert_eq!(content(&place, "out/report.md").await, "ä");
-    let bytes = place.read().call(&context(), json!({ "path": "./b" })).await.expect("read");
+    let bytes = answer(&place.read(), &context(), json!({ "path": "./b" })).await.expect("read");
     assert_eq!((&bytes["encoding"], &bytes["content"], &bytes["bytes"]), (&json!("base64"), &json!("iVD/"), &json!(3)));
     let expected = json!({ "truncated": false, "files": [
         { "path": "b", "kind": "file", "bytes": 3 },
@@ -210,7 +210,7 @@ async fn a_repeated_write_happens_once() {
         write(&place, append("one\n")).await;
     }
     let next = ToolContext { idempotency_key: "7/s1/2".to_owned(), ..context() };
-    place.write().call(&next, append("two\n")).await.expect("appended");
+    answer(&place.write(), &next, append("two\n")).await.expect("appended");
     write(&place, append("one\n")).await;
     assert_eq!(content(&place, "log").await, "one\ntwo\n");
     let create = json!({ "path": "new", "content": "x", "mode": "create" });

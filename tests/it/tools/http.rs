@@ -22,7 +22,7 @@ use qron::tools::http::{HttpRequest, Lookup, SystemLookup};
 use qron::tools::{HttpSettings, Tool};
 use serde_json::{Value, json};
 
-use super::support::{context, refusal};
+use super::support::{answer, context, refusal};
 
 /// Answers in turn; the last one for ever.
 struct Scripted {
@@ -68,7 +68,7 @@ fn tool_with(allow: &[&str], lookup: Arc<Scripted>) -> HttpRequest {
 }
 
 async fn send(tool: &HttpRequest, arguments: Value) -> ToolResult {
-    tool.call(&context(), arguments).await
+    answer(tool, &context(), arguments).await
 }
 
 async fn echo(method: axum::http::Method, headers: HeaderMap, body: Bytes) -> impl IntoResponse {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio_postgres::NoTls;
 
 use super::postgres_server::{admin, server};
-use super::support::{context, refusal};
+use super::support::{answer, context, refusal};
 
 /// A database of its own for each test, with a role that can read, one that can write, and the superuser.
 async fn database(name: &str) -> Option<SqlQuery> {
@@ -71,7 +71,7 @@ async fn database_with(name: &str, more: &str) -> Option<SqlQuery> {
 }
 
 async fn query(tool: &SqlQuery, database: &str, query: &str, params: Value) -> ToolResult {
-    tool.call(&context(), json!({ "database": database, "query": query, "params": params })).await
+    answer(tool, &context(), json!({ "database": database, "query": query, "params": params })).await
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use qron::tools::{DatabaseSettings, Tool};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::support::{context, refusal};
+use super::support::{answer, context, refusal};
 
 fn database() -> (TempDir, SqlQuery) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -35,7 +35,7 @@ fn tool(path: &Path, timeout_ms: u64) -> SqlQuery {
 }
 
 async fn query(tool: &SqlQuery, query: &str, params: Value) -> ToolResult {
-    tool.call(&context(), json!({ "database": "sales", "query": query, "params": params })).await
+    answer(tool, &context(), json!({ "database": "sales", "query": query, "params": params })).await
 }
 
 #[tokio::test]

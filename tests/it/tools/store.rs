@@ -1,10 +1,12 @@
 //! The tools that keep things in the store.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use qdrant_client::qdrant::{CreateCollectionBuilder, Distance, PointStruct, UpsertPointsBuilder, VectorParamsBuilder};
 use qdrant_client::{Payload, Qdrant};
 use qron::clock;
+use qron::domain::failure::Failure;
 use qron::domain::handover::{Handover, HandoverDraft};
 use qron::domain::id::TaskId;
 use qron::domain::task::Task;
@@ -12,11 +14,12 @@ use qron::domain::tool::ToolResult;
 use qron::domain::tree::Lineage;
 use qron::queue::Queue;
 use qron::store::Store;
+use qron::tools::vector_search::TextEmbedder;
 use qron::tools::{Settings, ToolContext, Toolbox};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::support::{agent, call_of, connect, context, settings};
+use super::support::{agent, call_of, connect, context, promised, settings};
 use crate::support::qdrant_url;
 
 struct Place {
@@ -39,7 +42,9 @@ impl Place {
     }
 
     async fn call(&self, context: &ToolContext, tool: &str, arguments: Value) -> ToolResult {
-        self.toolbox.call(&agent(&json!(["*"])), context, &call_of(tool, arguments)).await
+        let outcome = self.toolbox.call(&agent(&json!(["*"])), context, &call_of(tool, arguments)).await;
+        let spec = self.toolbox.all().find(|spec| spec.name == tool).expect("a tool");
+        promised(spec, outcome)
     }
 
     /// A task of `user` in the store, and the context of a call in it.
@@ -338,6 +343,47 @@ async fn vectors_are_searched_in_any_collection_of_somebody_else() {
     assert_eq!(found["points"][0]["payload"], json!({ "city": "Rome" }));
     let failure = place.call(&context(), "vector_search", json!({ "collection": "nowhere", "vector": [1.0] })).await;
     assert!(failure.expect_err("no such collection").message.contains("nowhere"));
+    client.delete_collection(&name).await.expect("deleted");
+}
+
+/// Says `Rome` with one vector and everything else with another.
+struct Words;
+
+#[async_trait::async_trait]
+impl TextEmbedder for Words {
+    async fn embed(&self, text: String) -> Result<Vec<f32>, Failure> {
+        Ok(if text == "Rome" { vec![1.0, 0.0] } else { vec![0.0, 1.0] })
+    }
+}
+
+#[tokio::test]
+async fn a_text_is_searched_for_where_embeddings_are_configured() {
+    let place = Place::new().await;
+    let client = Qdrant::from_url(&qdrant_url()).skip_compatibility_check().build().expect("a client");
+    let name = format!("docs_{}", uuid::Uuid::new_v4().simple());
+    let vectors = VectorParamsBuilder::new(2, Distance::Dot);
+    client.create_collection(CreateCollectionBuilder::new(&name).vectors_config(vectors)).await.expect("a collection");
+    let points = vec![
+        PointStruct::new(1, vec![1.0, 0.0], Payload::try_from(json!({ "city": "Rome" })).expect("a payload")),
+        PointStruct::new(2, vec![0.0, 1.0], Payload::try_from(json!({ "city": "Oslo" })).expect("a payload")),
+    ];
+    client.upsert_points(UpsertPointsBuilder::new(&name, points).wait(true)).await.expect("points");
+    let search = json!({ "collection": name, "text": "Rome", "limit": 1 });
+    let failure = place.call(&context(), "vector_search", search.clone()).await.expect_err("no embeddings");
+    assert!(failure.message.contains("bad arguments for vector_search"), "{failure}");
+    let place = Place { toolbox: place.toolbox.clone().with_embedder(Arc::new(Words)).expect("a toolbox"), ..place };
+    let found = place.call(&context(), "vector_search", search).await.expect("points");
+    assert_eq!(found["points"][0]["payload"], json!({ "city": "Rome" }));
+    let found = json!({ "collection": name, "vector": [0.0, 1.0], "limit": 1 });
+    let found = place.call(&context(), "vector_search", found).await.expect("points");
+    assert_eq!(found["points"][0]["payload"], json!({ "city": "Oslo" }));
+    for (arguments, told) in [
+        (json!({ "collection": name }), "neither vector nor text"),
+        (json!({ "collection": name, "text": "Rome", "vector": [1.0, 0.0] }), "both vector and text"),
+    ] {
+        let failure = place.call(&context(), "vector_search", arguments).await.expect_err("refused");
+        assert!(failure.message.contains(told), "{failure}");
+    }
     client.delete_collection(&name).await.expect("deleted");
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use qron::domain::agent::AgentProfile;
 use qron::domain::failure::Failure;
 use qron::domain::id::TaskId;
-use qron::domain::tool::ToolCall;
+use qron::domain::tool::{ToolCall, ToolResult, ToolSpec, as_artifact_output};
 use qron::domain::tree::{Rights, TreeBudget};
 use qron::store::{self, Store};
 use qron::tools::{FileSettings, HttpSettings, Settings, Tool, ToolContext};
@@ -61,6 +61,23 @@ pub(crate) async fn connect(folder: &Path) -> (Store, String) {
     let artifacts =
         store::ArtifactSettings { inline_bytes: 1000, folder: folder.join("artifacts"), max_bytes: 1_000_000 };
     (Store::connect(&settings, &artifacts, None).await.expect("a store"), prefix)
+}
+
+/// What `tool` answers to `arguments`, held against the schema of its output.
+pub(crate) async fn answer(tool: &dyn Tool, context: &ToolContext, arguments: Value) -> ToolResult {
+    promised(&tool.spec(), tool.call(context, arguments).await)
+}
+
+/// `outcome`, after a check that an output is what `spec` promises, or refers to the artifact that holds it.
+pub(crate) fn promised(spec: &ToolSpec, outcome: ToolResult) -> ToolResult {
+    if let Ok(output) = &outcome
+        && as_artifact_output(output).is_none()
+    {
+        let schema = jsonschema::validator_for(&spec.output).expect("a schema");
+        let faults: Vec<String> = schema.iter_errors(output).map(|error| error.to_string()).collect();
+        assert!(faults.is_empty(), "{} answered {output}: {}", spec.name, faults.join("; "));
+    }
+    outcome
 }
 
 /// What a refused call says. Its line in the audit log is asserted, too.

@@ -27,6 +27,7 @@ impl Tool for Odd {
                 "type": "object", "required": ["do"], "additionalProperties": false,
                 "properties": { "do": { "type": "string", "enum": ["panic", "hang", "long", "block"] }, "text": { "type": "string" } },
             }),
+            output: json!({ "type": "object", "properties": { "text": { "type": "string" } } }),
             effect: Effect::Read,
             idempotent: true,
         }
@@ -61,6 +62,13 @@ async fn every_tool_is_described_and_allow_lists_choose_among_them() {
         assert_eq!(spec.parameters["type"], "object", "{}", spec.name);
         assert_eq!(spec.parameters["additionalProperties"], false, "{}", spec.name);
         assert!(spec.description.len() > 5, "{}", spec.name);
+        assert_eq!(spec.output["type"], "object", "{}", spec.name);
+    }
+    for spec in toolbox.all().filter(|spec| spec.name != "odd") {
+        assert_eq!(spec.output["additionalProperties"], false, "{}", spec.name);
+        let (_, told) = spec.description.split_once("Answers {\"").expect("what it answers");
+        let (field, _) = told.split_once('"').expect("a name");
+        assert!(spec.output["properties"].get(field).is_some(), "{}: {field}", spec.name);
     }
     let some = toolbox.specs(&agent(&json!(["calculate", "nonsense"])));
     assert_eq!(some.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>(), ["calculate"]);

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::agent::machine::Setup;
 use crate::domain::conversation::Message;
+use crate::domain::schema_words::kind;
 use crate::domain::tool::{FAIL_STEP, ToolSpec};
 
 const UNATTENDED: &str = "You work unattended: nobody reads along, and nobody can answer you. Where the goal leaves something \
@@ -96,27 +95,6 @@ fn described(tool: &ToolSpec) -> String {
             text.push_str("; ");
             text.push_str(about);
         }
-        if let Some(default) = schema.get("default") {
-            text.push_str(&format!("; default {default}"));
-        }
     }
     text
-}
-
-/// The values that `schema` allows, in a few words.
-fn kind(schema: &Value) -> String {
-    if let Some(values) = schema["enum"].as_array() {
-        return values.iter().map(Value::to_string).collect::<Vec<_>>().join(" | ");
-    }
-    match &schema["type"] {
-        Value::String(kind) if kind == "array" => format!("list of {}", kind_of_items(schema)),
-        Value::String(kind) => kind.clone(),
-        Value::Array(kinds) if kinds.len() > 3 => "any JSON value".to_owned(),
-        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" or "),
-        _ => "any JSON value".to_owned(),
-    }
-}
-
-fn kind_of_items(schema: &Value) -> String {
-    if schema["items"].is_object() { kind(&schema["items"]) } else { "any JSON value".to_owned() }
 }
