@@ -12,6 +12,7 @@ use reqwest::Url;
 use self::skip::Skipper;
 use self::writer::Writer;
 
+mod containers;
 mod links;
 mod skip;
 mod table;

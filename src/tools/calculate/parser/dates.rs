@@ -104,7 +104,7 @@ impl Parser<'_> {
         let mut date = self.date()?;
         loop {
             let adds = self.take("+") || self.take_words(&["plus"]);
-            if !adds && !(self.take("-") || self.take_words(&["minus"])) {
+            if !(adds || self.take("-") || self.take_words(&["minus"])) {
                 return Ok(Sum::Date(date));
             }
             if self.date_comes() {

@@ -6,11 +6,10 @@ use html5gum::StartTag;
 use reqwest::Url;
 
 use super::MAX_TEXT;
+use super::containers::Containers;
 use super::links::Link;
 use super::table::Table;
 
-/// Deepest nesting of lists and quotes that is shown by indents.
-const MAX_CONTAINERS: usize = 12;
 /// Most tables within tables.
 const MAX_TABLES: usize = 50;
 /// Longest alternative text of an image, in bytes.
@@ -50,13 +49,14 @@ const BLOCKS: &[&[u8]] = &[
     b"summary",
 ];
 
-/// A list or quote that is open.
-enum Container {
-    Quote,
-    /// A list: the number of its next item, when it counts them.
-    List(Option<u64>),
-    /// An item: how far its text is indented, and its marker until it is written.
-    Item(usize, Option<String>),
+/// What the text of a page stands in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Words,
+    /// `pre`: white space is kept.
+    Code,
+    /// The title of the page, which is not part of its body.
+    Title,
 }
 
 /// The writer of one page.
@@ -65,16 +65,13 @@ pub(super) struct Writer {
     out: String,
     /// The text of the block that is being read.
     line: String,
-    containers: Vec<Container>,
-    /// Containers beyond the deepest that is shown.
-    unshown: usize,
+    containers: Containers,
     tables: Vec<Table>,
     heading: Option<usize>,
     has_main_heading: bool,
     link: Option<Link>,
-    is_code: bool,
     title: String,
-    is_title: bool,
+    reading: Reading,
     /// Bytes taken in so far.
     written: usize,
     ends_in_list: bool,
@@ -87,15 +84,13 @@ impl Writer {
             base,
             out: String::new(),
             line: String::new(),
-            containers: Vec::new(),
-            unshown: 0,
+            containers: Containers::default(),
             tables: Vec::new(),
             heading: None,
             has_main_heading: false,
             link: None,
-            is_code: false,
             title: String::new(),
-            is_title: false,
+            reading: Reading::Words,
             written: 0,
             ends_in_list: false,
         }
@@ -109,7 +104,7 @@ impl Writer {
     /// The text, whole.
     pub(super) fn finish(mut self) -> String {
         let is_full = self.is_full();
-        if self.is_code {
+        if self.is_code() {
             self.end_code();
         }
         while !self.tables.is_empty() {
@@ -130,12 +125,10 @@ impl Writer {
     /// Takes in a text between two tags.
     pub(super) fn text(&mut self, text: &str) {
         self.written += text.len();
-        if self.is_title {
-            self.title.push_str(text);
-        } else if self.is_code {
-            self.line.push_str(text);
-        } else {
-            self.words(text);
+        match self.reading {
+            Reading::Words => self.words(text),
+            Reading::Code => self.line.push_str(text),
+            Reading::Title => self.title.push_str(text),
         }
     }
 
@@ -155,7 +148,7 @@ impl Writer {
         self.written += 1;
         let name: &[u8] = &tag.name;
         match name {
-            b"title" => self.is_title = self.title.is_empty(),
+            b"title" if self.reading == Reading::Words && self.title.is_empty() => self.reading = Reading::Title,
             b"base" => self.base_from(tag),
             b"a" => self.open_link(tag),
             b"br" => self.line_break(),
@@ -163,14 +156,16 @@ impl Writer {
             b"math" => self.words(&attribute(tag, b"alttext")),
             b"sup" => self.line.push('^'),
             b"del" | b"s" | b"strike" => self.line.push_str("~~"),
-            b"code" | b"kbd" | b"samp" | b"tt" if !self.is_code => self.line.push('`'),
+            b"code" | b"kbd" | b"samp" | b"tt" if !self.is_code() => self.line.push('`'),
             b"hr" => {
                 self.end_block();
                 self.block("---");
             }
             b"pre" => {
                 self.end_block();
-                self.is_code = !self.is_in_cell();
+                if !self.is_in_cell() {
+                    self.reading = Reading::Code;
+                }
             }
             b"h1" | b"h2" | b"h3" | b"h4" | b"h5" | b"h6" => {
                 self.end_block();
@@ -187,13 +182,13 @@ impl Writer {
     /// Takes in an end tag.
     pub(super) fn close(&mut self, name: &[u8]) {
         match name {
-            b"title" => self.is_title = false,
+            b"title" if self.reading == Reading::Title => self.reading = Reading::Words,
             b"a" => self.close_link(),
             b"sup" if self.line.ends_with('^') => {
                 self.line.pop();
             }
             b"del" | b"s" | b"strike" => self.line.push_str("~~"),
-            b"code" | b"kbd" | b"samp" | b"tt" if !self.is_code => {
+            b"code" | b"kbd" | b"samp" | b"tt" if !self.is_code() => {
                 if !self.line.ends_with('`') || self.line.ends_with("``") {
                     self.line.push('`');
                 } else {
@@ -211,6 +206,10 @@ impl Writer {
         }
     }
 
+    fn is_code(&self) -> bool {
+        self.reading == Reading::Code
+    }
+
     fn is_in_cell(&self) -> bool {
         self.tables.last().is_some_and(Table::is_in_cell)
     }
@@ -222,7 +221,7 @@ impl Writer {
 
     fn open_link(&mut self, tag: &StartTag<()>) {
         self.close_link();
-        if self.is_code {
+        if self.is_code() {
             return;
         }
         let label =
@@ -240,7 +239,7 @@ impl Writer {
     }
 
     fn line_break(&mut self) {
-        if self.is_code {
+        if self.is_code() {
             self.line.push('\n');
             return;
         }
@@ -253,7 +252,7 @@ impl Writer {
     fn image(&mut self, tag: &StartTag<()>) {
         let alt = attribute(tag, b"alt");
         let alt = alt[..alt.floor_char_boundary(MAX_ALT)].trim();
-        if alt.is_empty() || self.is_code {
+        if alt.is_empty() || self.is_code() {
             return;
         }
         self.written += alt.len();
@@ -266,7 +265,7 @@ impl Writer {
             self.line_break();
             return;
         }
-        if self.is_code {
+        if self.is_code() {
             if !self.line.ends_with('\n') {
                 self.line.push('\n');
             }
@@ -295,9 +294,10 @@ impl Writer {
     }
 
     fn end_code(&mut self) {
-        if !mem::take(&mut self.is_code) {
+        if !self.is_code() {
             return self.end_block();
         }
+        self.reading = Reading::Words;
         let line = mem::take(&mut self.line);
         let code = line.trim_matches('\n').trim_end();
         if code.is_empty() {
@@ -310,7 +310,7 @@ impl Writer {
 
     /// Writes a block of one or more lines, behind the indents of the containers that are open.
     fn block(&mut self, text: &str) {
-        let is_in_list = self.containers.iter().any(|container| matches!(container, Container::Item(..)));
+        let is_in_list = self.containers.are_items();
         if !self.out.is_empty() {
             self.out.push_str(if is_in_list && self.ends_in_list { "\n" } else { "\n\n" });
         }
@@ -320,16 +320,7 @@ impl Writer {
                 self.out.push('\n');
             }
             let start = self.out.len();
-            for container in &mut self.containers {
-                match container {
-                    Container::Quote => self.out.push_str("> "),
-                    Container::List(_) => {}
-                    Container::Item(indent, marker) => match marker.take() {
-                        Some(marker) => self.out.push_str(&marker),
-                        None => self.out.extend(std::iter::repeat_n(' ', *indent)),
-                    },
-                }
-            }
+            self.containers.indent(&mut self.out);
             self.written += self.out.len() - start;
             self.out.push_str(part.trim_end());
         }
@@ -337,69 +328,22 @@ impl Writer {
 
     fn open_container(&mut self, tag: &StartTag<()>) {
         self.end_block();
-        let name: &[u8] = &tag.name;
-        if name == b"li" {
-            self.leave_item();
-        }
-        if self.is_in_cell() || self.containers.len() >= MAX_CONTAINERS {
-            self.unshown += usize::from(name != b"li");
-            return;
-        }
-        let container = match name {
-            b"blockquote" => Container::Quote,
-            b"ol" => Container::List(Some(attribute(tag, b"start").trim().parse().unwrap_or(1))),
-            b"li" => {
-                let marker = match self.containers.last_mut() {
-                    Some(Container::List(Some(number))) => {
-                        let marker = format!("{number}. ");
-                        *number = number.saturating_add(1);
-                        marker
-                    }
-                    _ => "- ".to_owned(),
-                };
-                Container::Item(marker.len(), Some(marker))
-            }
-            _ => Container::List(None),
-        };
-        self.containers.push(container);
+        let start = attribute(tag, b"start").trim().parse().unwrap_or(1);
+        let is_in_cell = self.is_in_cell();
+        self.containers.open(&tag.name, start, is_in_cell);
     }
 
     fn close_container(&mut self, name: &[u8]) {
         self.end_block();
-        if name == b"li" {
-            return self.leave_item();
-        }
-        if self.unshown > 0 {
-            self.unshown -= 1;
-            return;
-        }
-        let is_quote = name == b"blockquote";
-        let found = self.containers.iter().rposition(|container| match container {
-            Container::Quote => is_quote,
-            Container::List(_) => !is_quote,
-            Container::Item(..) => false,
-        });
-        if let Some(at) = found {
-            self.containers.truncate(at);
-        }
-    }
-
-    /// Ends the item of the innermost list, when one is open.
-    fn leave_item(&mut self) {
-        if self.unshown > 0 {
-            return;
-        }
-        let list = self.containers.iter().rposition(|container| matches!(container, Container::List(_)));
-        let item = self.containers.iter().rposition(|container| matches!(container, Container::Item(..)));
-        if let Some(item) = item.filter(|item| list.is_none_or(|list| list < *item)) {
-            self.containers.truncate(item);
-        }
+        self.containers.close(name);
     }
 
     fn open_table(&mut self) {
         if let Some(outer) = self.tables.last_mut().filter(|outer| !outer.is_layout) {
             let cells = outer.take_as_layout();
-            cells.iter().for_each(|cell| self.block(cell));
+            for cell in &cells {
+                self.block(cell);
+            }
         }
         self.end_block();
         if self.tables.len() < MAX_TABLES {
@@ -409,9 +353,9 @@ impl Writer {
 
     fn open_part_of_table(&mut self, tag: &StartTag<()>) {
         if tag.name == b"tr" {
-            self.end_row()
+            self.end_row();
         } else {
-            self.end_cell()
+            self.end_cell();
         }
         if !self.is_in_cell() {
             self.end_block();
@@ -432,8 +376,7 @@ impl Writer {
         }
         self.close_link();
         self.heading = None;
-        // Lists that the cell did not close.
-        self.unshown = 0;
+        self.containers.forget_unshown();
         let text = mem::take(&mut self.line);
         if let Some(table) = self.tables.last_mut() {
             table.end_cell(&text);
