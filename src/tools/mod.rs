@@ -36,12 +36,13 @@ pub mod vector_search;
 pub use toolbox::Toolbox;
 
 /// Names of the tools that every replica has.
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 13] = [
     "calculate",
     "create_task",
     "get_state",
     "http_request",
     "list_files",
+    "query_table",
     "read_artifact",
     "read_file",
     "save_artifact",

@@ -18,7 +18,7 @@ use super::create_task::{CreateTask, KnownTools};
 use super::files::{FirstUse, ListFiles, ReadFile, Workspace, WriteFile};
 use super::http::{HttpRequest, SystemLookup};
 use super::inputs::{blocking, excerpt, refused, store_failure};
-use super::sql::SqlQuery;
+use super::sql::{QueryTable, SqlQuery};
 use super::state::{GetState, SetState};
 use super::vector_search::{self, TextEmbedder, VectorSearch};
 use super::{Settings, Tool, ToolContext, ToolboxError};
@@ -91,6 +91,7 @@ impl Toolbox {
             Arc::new(VectorSearch::new(store.clone(), None)),
             Arc::new(CreateTask::new(store.clone(), queue.clone(), Arc::clone(&known), settings)),
             Arc::new(SqlQuery::new(&settings.sql)?),
+            Arc::new(QueryTable::new(store.clone(), workspace.clone())),
         ];
         let empty = Self {
             tools: Arc::default(),

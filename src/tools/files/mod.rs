@@ -9,5 +9,6 @@ mod write;
 pub use first_use::FirstUse;
 pub use list::ListFiles;
 pub use read::ReadFile;
+pub(crate) use read::{fail, read_whole};
 pub use workspace::Workspace;
 pub use write::WriteFile;

@@ -10,6 +10,7 @@ use super::super::inputs::{blocking, object, parse, refused};
 use super::super::{Tool, ToolContext};
 use super::workspace::{FileError, Workspace, check_path};
 use crate::domain::failure::Failure;
+use crate::domain::id::TaskId;
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
 
 /// The tool `read_file`.
@@ -61,18 +62,19 @@ impl Tool for ReadFile {
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {
         let Arguments { path } = parse(arguments)?;
         let (workspace, task) = (self.workspace.clone(), context.task_id);
-        let outcome = blocking(move || {
-            Ok(check_path(&path)
-                .map_err(FileError::Refused)
-                .and_then(|path| workspace.read(&workspace.open(task)?, path))
-                .map(|content| describe(&path, content)))
-        });
+        let outcome = blocking(move || Ok(read_whole(&workspace, task, &path).map(|content| describe(&path, content))));
         outcome.await?.map_err(|error| fail("read_file", context, error))
     }
 }
 
+/// The content of the file `path` in the folder of `task`.
+pub(crate) fn read_whole(workspace: &Workspace, task: TaskId, path: &str) -> Result<Vec<u8>, FileError> {
+    let path = check_path(path).map_err(FileError::Refused)?;
+    workspace.read(&workspace.open(task)?, path)
+}
+
 /// The failure that the model gets.
-pub(super) fn fail(tool: &str, context: &ToolContext, error: FileError) -> Failure {
+pub(crate) fn fail(tool: &str, context: &ToolContext, error: FileError) -> Failure {
     match error {
         FileError::Refused(reason) => refused(tool, context, reason),
         FileError::Failed(failure) => failure,

@@ -41,7 +41,7 @@ pub struct Workspace {
 
 /// Why a file was not opened.
 #[derive(Debug)]
-pub(super) enum FileError {
+pub(crate) enum FileError {
     /// Policy forbids it: the reason.
     Refused(String),
     /// It does not exist, or cannot be read or written.

@@ -1,14 +1,18 @@
-//! `sql_query`: one reading query on a configured database.
+//! `sql_query`: one reading query on a configured database; `query_table`: one on a table that is none.
 //!
 //! Three locks, any of which would do: the database is opened or entered as a reader, the transaction is read-only
 //! and rolled back, and the text is parsed and must be a single SELECT that calls only functions of a list. The
 //! number of concurrent queries of a database is limited.
 
+mod import;
 mod lists;
 mod postgres;
 mod query_guard;
 mod query_permits;
 mod sqlite;
+mod table;
+
+pub use table::QueryTable;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

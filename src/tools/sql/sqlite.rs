@@ -22,6 +22,7 @@ use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
 use super::super::inputs::{blocking, excerpt};
+use super::import::Table;
 use super::lists::{SQLITE_FUNCTIONS, SQLITE_OPERATORS, is_sqlite_inside};
 use super::query_guard::CheckedQuery;
 use super::query_permits::QueryPermit;
@@ -60,7 +61,7 @@ impl Drop for RunningQuery {
     }
 }
 
-/// Runs a checked query on the file `path`. A query that the file system keeps from ending holds its `permit` until it ends.
+/// Runs a checked query on the file `path`.
 pub(super) async fn run(
     path: Arc<Path>,
     checked: CheckedQuery,
@@ -68,9 +69,31 @@ pub(super) async fn run(
     limits: QueryLimits,
     permit: QueryPermit,
 ) -> Result<Rows, SqlError> {
+    let open = move |deadline| open(&path, deadline, limits.time);
+    run_on(open, checked, params, limits, permit).await
+}
+
+/// Runs a checked query on `table`, which is called `data`.
+pub(super) async fn run_on_table(
+    table: Table,
+    checked: CheckedQuery,
+    limits: QueryLimits,
+    permit: QueryPermit,
+) -> Result<Rows, SqlError> {
+    run_on(move |deadline| hold(table, deadline), checked, Vec::new(), limits, permit).await
+}
+
+/// Runs a checked query. One that the file system keeps from ending holds its `permit` until it ends.
+async fn run_on(
+    open: impl FnOnce(Instant) -> rusqlite::Result<Connection> + Send + 'static,
+    checked: CheckedQuery,
+    params: Vec<Value>,
+    limits: QueryLimits,
+    permit: QueryPermit,
+) -> Result<Rows, SqlError> {
     let (opened, mut interrupt) = oneshot::channel();
     let work = blocking(move || {
-        let answer = query(&path, &checked, &params, limits, opened);
+        let answer = query(open, &checked, &params, limits, opened);
         drop(permit);
         Ok(answer)
     });
@@ -89,7 +112,7 @@ pub(super) async fn run(
 
 /// Reads the rows. `opened` receives what interrupts the query as soon as the file is open.
 fn query(
-    path: &Path,
+    open: impl FnOnce(Instant) -> rusqlite::Result<Connection>,
     checked: &CheckedQuery,
     params: &[Value],
     limits: QueryLimits,
@@ -98,7 +121,7 @@ fn query(
     let _running = RunningQuery::start();
     let deadline = Instant::now() + limits.time;
     let sort = |error: &rusqlite::Error| sort(error, limits);
-    let connection = open(path, deadline, limits.time).map_err(|error| sort(&error))?;
+    let connection = open(deadline).map_err(|error| sort(&error))?;
     // The receiver is gone when the caller was cancelled: then the clock ends the query.
     drop(opened.send(connection.get_interrupt_handle()));
     let mut statement = connection.prepare(&checked.text).map_err(|error| sort(&error))?;
@@ -134,14 +157,50 @@ fn query(
 
 fn open(path: &Path, deadline: Instant, time: Duration) -> rusqlite::Result<Connection> {
     // Without SQLITE_OPEN_URI: a path cannot carry options.
-    let mut connection =
+    let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY.min(time))?;
+    limit_memory(&connection)?;
+    restricted(connection, deadline)
+}
+
+/// A database in memory that holds `table`, and nothing else.
+fn hold(table: Table, deadline: Instant) -> rusqlite::Result<Connection> {
+    let mut connection = Connection::open_in_memory()?;
+    limit_memory(&connection)?;
+    let names: Vec<String> = table.columns.iter().map(|column| format!("\"{}\"", column.name)).collect();
+    let places = vec!["?"; names.len()].join(", ");
+    let filling = connection.transaction()?;
+    // Without types: a cell keeps the one that it was read with.
+    filling.execute(&format!("CREATE TABLE data ({})", names.join(", ")), ())?;
+    {
+        let mut insert = filling.prepare(&format!("INSERT INTO data VALUES ({places})"))?;
+        for row in table.rows {
+            if Instant::now() >= deadline {
+                return Err(out_of_time());
+            }
+            insert.execute(rusqlite::params_from_iter(row))?;
+        }
+    }
+    filling.commit()?;
+    restricted(connection, deadline)
+}
+
+/// The error of a query that ran out of time.
+fn out_of_time() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_INTERRUPT), None)
+}
+
+fn limit_memory(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "temp_store", "memory")?;
+    connection.pragma_update_and_check(None, "hard_heap_limit", MAX_MEMORY, |_| Ok(()))
+}
+
+/// `connection` for a query that only reads, with all limits.
+fn restricted(mut connection: Connection, deadline: Instant) -> rusqlite::Result<Connection> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.pragma_update(None, "query_only", true)?;
-    connection.pragma_update(None, "temp_store", "memory")?;
-    connection.pragma_update_and_check(None, "hard_heap_limit", MAX_MEMORY, |_| Ok(()))?;
     let parameters = i32::try_from(MAX_PARAMS).unwrap_or(i32::MAX);
     for (limit, most) in [
         (Limit::SQLITE_LIMIT_ATTACHED, 0),

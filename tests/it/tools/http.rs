@@ -98,6 +98,12 @@ async fn server() -> SocketAddr {
             "/drip",
             get(|| async { Body::from_stream(stream::once(async { Ok::<_, Infallible>("x") }).chain_pending()) }),
         )
+        .route(
+            "/page",
+            get(|| async {
+                axum::response::Html(format!("<nav>menu</nav><h1>News</h1>{}<a href=/gone>more</a>", " ".repeat(5_000)))
+            }),
+        )
         .route("/busy", get(|| async { (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "3")], "slow down") }))
         .route("/broken", get(|| async { (StatusCode::INTERNAL_SERVER_ERROR, "oops") }))
         .route("/gone", get(|| async { (StatusCode::NOT_FOUND, "no such thing") }))
@@ -141,6 +147,17 @@ async fn a_request_goes_out_and_its_answer_comes_back() {
     assert_eq!((key(&get), &get["body"]["method"]), (None, &json!("GET")));
     let head = send(&tool, json!({ "url": url, "method": "HEAD" })).await.expect("an answer");
     assert_eq!((&head["status"], &head["body"]), (&json!(200), &json!("")));
+}
+
+#[tokio::test]
+async fn a_page_comes_as_text_with_links_of_where_it_was_found() {
+    let (here, there, tool) = (server().await, server().await, tool(&["127.0.0.1"]));
+    let url = format!("http://{here}/redirect?to=http%3A%2F%2F{there}%2Fpage");
+    let page = send(&tool, json!({ "url": url })).await.expect("an answer");
+    assert_eq!(page["text"], format!("# News\n\n[more](http://{there}/gone)"));
+    assert!(page.get("body").is_none(), "{page}");
+    let raw = send(&tool, json!({ "url": url, "raw": true })).await.expect("an answer");
+    assert!(raw["body"].as_str().expect("HTML").starts_with("<nav>") && raw.get("text").is_none(), "{raw}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The tools, with real sockets, files and databases. Whatever reliability asks to be refused is a fixture here.
 
 mod support;
+mod table;
 
 mod files;
 mod http;

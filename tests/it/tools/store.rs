@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use super::support::{agent, call_of, connect, context, promised, settings};
 use crate::support::qdrant_url;
 
-struct Place {
+pub(super) struct Place {
     _folder: TempDir,
     store: Store,
     prefix: String,
@@ -31,7 +31,7 @@ struct Place {
 }
 
 impl Place {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (store, prefix) = connect(folder.path()).await;
         let queue = Queue::new(store.clone(), "tools-test");
@@ -41,14 +41,14 @@ impl Place {
         Self { _folder: folder, store, prefix, toolbox, queue }
     }
 
-    async fn call(&self, context: &ToolContext, tool: &str, arguments: Value) -> ToolResult {
+    pub(super) async fn call(&self, context: &ToolContext, tool: &str, arguments: Value) -> ToolResult {
         let outcome = self.toolbox.call(&agent(&json!(["*"])), context, &call_of(tool, arguments)).await;
         let spec = self.toolbox.all().find(|spec| spec.name == tool).expect("a tool");
         promised(spec, outcome)
     }
 
     /// A task of `user` in the store, and the context of a call in it.
-    async fn task(&self, user: Option<&str>, change: impl FnOnce(&mut Task)) -> ToolContext {
+    pub(super) async fn task(&self, user: Option<&str>, change: impl FnOnce(&mut Task)) -> ToolContext {
         let mut task = Task::new(TaskId::fresh(), "a goal", clock::now());
         task.spec.user = user.map(str::to_owned);
         change(&mut task);
