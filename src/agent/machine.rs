@@ -47,6 +47,7 @@ use crate::domain::tool::{ToolCall, ToolResult, ToolSpec};
 
 mod act;
 mod consent;
+mod grounding;
 mod loads;
 mod model_question;
 mod plan_check;

@@ -16,7 +16,7 @@ const B: f64 = 0.75;
 /// Score of a sign, which is as much as a rare word.
 const SIGN: f64 = 2.0;
 /// Part of the best score below which a tool does not fit.
-const LEAST: f64 = 0.25;
+const LEAST: f64 = 0.4;
 /// Words that say nothing about what a goal needs.
 const COMMON: [&str; 40] = [
     "a", "an", "and", "are", "as", "at", "be", "by", "can", "for", "from", "give", "has", "how", "i", "if", "in",

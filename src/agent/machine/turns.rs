@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::prompts::turns as prompts;
 use super::state::{Status, Step};
-use super::{Machine, ModelCall, schema, shortlist, statement, wire_arguments};
+use super::{Machine, ModelCall, grounding, schema, shortlist, statement, wire_arguments};
 use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCall, ResponseSchema};
 use crate::domain::failure::Failure;
 use crate::domain::id::derived;
@@ -43,7 +43,9 @@ impl Machine {
         if step.plan.tools.is_some() {
             return allowed;
         }
-        let instruction = step.plan.instruction.as_deref().unwrap_or_default();
+        // The instruction for the whole goal says nothing of its own.
+        let is_whole = self.state.answer.as_deref() == Some(step.plan.id.as_str());
+        let instruction = step.plan.instruction.as_deref().filter(|_| !is_whole).unwrap_or_default();
         shortlist::of(&format!("{}\n{instruction}", self.setup.goal), &allowed)
     }
 
@@ -89,18 +91,39 @@ impl Machine {
             Decision::Impossible(why) => {
                 self.fail(index, Failure::permanent(format!("the agent could not do the step: {why}")));
             }
-            Decision::Done(answer) => {
-                let Status::Acting(act) = &mut self.state.steps[index].status else { return };
-                // Small models report failures as results. Asked again, they mend that, or mean it.
-                match statement::failure_in(&answer).filter(|_| !act.was_doubted) {
-                    Some(words) => {
+            Decision::Done(answer) => match self.doubt(index, &answer) {
+                Some(doubt) => {
+                    if let Status::Acting(act) = &mut self.state.steps[index].status {
                         act.was_doubted = true;
-                        self.say(index, reply, prompts::doubtful(&words));
                     }
-                    None => self.finish(index, schema::text_or_json(&answer)),
+                    self.say(index, reply, doubt);
                 }
-            }
+                None => self.finish(index, schema::text_or_json(&answer)),
+            },
         }
+    }
+
+    /// Why an answer that is said to be the result may be none. Small models report failures as results, and make numbers
+    /// up. Asked again, which is done once, they mend that, or mean it.
+    fn doubt(&self, index: usize, answer: &str) -> Option<String> {
+        let step = &self.state.steps[index];
+        let Status::Acting(act) = &step.status else { return None };
+        if act.was_doubted {
+            return None;
+        }
+        if let Some(words) = statement::failure_in(answer) {
+            return Some(prompts::doubtful(&words));
+        }
+        let shown = act.messages.iter().filter_map(|message| match message {
+            Message::User { content } => Some(content.as_str()),
+            _ => None,
+        });
+        let clock = self.state.clock.as_ref().map(|clock| clock.text.as_str());
+        let context = Value::Object(self.setup.context.clone()).to_string();
+        let deps = Value::Object(self.setup.dependencies.clone()).to_string();
+        let sources = shown.chain(clock).chain([self.setup.goal.as_str(), context.as_str(), deps.as_str()]);
+        let invented = grounding::ungrounded(answer, sources);
+        (!invented.is_empty() && !self.tools_of(step).is_empty()).then(|| prompts::ungrounded(&invented))
     }
 
     /// Answers the model's turn with words of the program; it counts as a failed one.

@@ -33,7 +33,7 @@ const EXAMPLE: &str = "Example. For the goal \"Is the kettle cheaper at shop-a.e
     {\"id\": \"a\", \"tool\": \"http_request\", \"arguments\": {\"url\": \"https://shop-a.example/kettle\"}}\n\
     {\"id\": \"b\", \"tool\": \"http_request\", \"arguments\": {\"url\": \"https://shop-b.example/kettle\"}}\n\
     {\"id\": \"compare\", \"instruction\": \"The result for the author: at which of the two shops the kettle is cheaper, and by \
-    how much. Prices: ${a.body} and ${b.body}\", \"tools\": []}\n\
+    how much. Prices: ${a} and ${b}\", \"tools\": []}\n\
     and the answer \"compare\".";
 /// The tool that the example calls. Without it the example would teach a call that cannot be made.
 const EXAMPLE_TOOL: &str = "http_request";

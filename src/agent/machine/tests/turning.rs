@@ -100,6 +100,18 @@ fn an_answer_that_reads_like_a_failure_must_be_meant() {
 }
 
 #[test]
+fn a_number_that_stands_nowhere_must_be_computed_or_meant() {
+    let mut machine = in_turns("Compute 17 * 23 + 4");
+    answer(&mut machine, "act", ends("done", "523"));
+    let second = answer(&mut machine, "act", calls("calculate", &json!({"expression": "17*23+4"})));
+    assert!(said(&second).contains("523 in your answer stands in no result"), "{}", said(&second));
+    tool_calls(&mut machine);
+    returned(&mut machine, "goal#1", Ok(json!({"value": "395"})));
+    answer(&mut machine, "act", ends("done", "395"));
+    assert_eq!(ended(&mut machine).expect("a result")["output"], json!("395"));
+}
+
+#[test]
 fn what_is_no_decision_is_told_and_a_tool_that_was_not_offered_is_not_called() {
     let mut machine = in_turns("Compute 6 * 7");
     answer(&mut machine, "act", reply("[1]"));
