@@ -158,6 +158,9 @@ pub(super) struct Act {
     #[serde(default)]
     #[serde(deserialize_with = "number::count")]
     pub(super) failures: u32,
+    /// In a run in turns: whether the next turn must call a tool.
+    #[serde(default)]
+    pub(super) must_call: bool,
     /// In a run in turns: whether the model has been asked whether it meant its outcome.
     #[serde(default)]
     pub(super) was_doubted: bool,

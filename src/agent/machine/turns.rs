@@ -32,6 +32,12 @@ enum Decision {
     Impossible(String),
 }
 
+/// What is said about a doubtful answer, and whether the next turn must call a tool.
+struct Doubt {
+    said: String,
+    must_call: bool,
+}
+
 impl Machine {
     /// Whether the model works in turns.
     pub(super) const fn takes_turns(&self) -> bool {
@@ -62,7 +68,7 @@ impl Machine {
             purpose: "act",
             messages,
             tools: Vec::new(),
-            schema: Some(turn_schema(open)),
+            schema: Some(turn_schema(open, !act.must_call)),
             max_output_tokens: self.setup.max_output_tokens,
             model: self.setup.model.clone(),
             once: false,
@@ -73,6 +79,9 @@ impl Machine {
 
     /// Takes the model's decision.
     pub(super) fn json_turn_answered(&mut self, index: usize, mut reply: ModelReply) {
+        if let Status::Acting(act) = &mut self.state.steps[index].status {
+            act.must_call = false;
+        }
         let decision = match read_decision(&reply.content) {
             Ok(decision) => decision,
             Err(mistake) => {
@@ -92,11 +101,11 @@ impl Machine {
                 self.fail(index, Failure::permanent(format!("the agent could not do the step: {why}")));
             }
             Decision::Done(answer) => match self.doubt(index, &answer) {
-                Some(doubt) => {
+                Some(Doubt { said, must_call }) => {
                     if let Status::Acting(act) = &mut self.state.steps[index].status {
-                        act.was_doubted = true;
+                        (act.was_doubted, act.must_call) = (true, must_call);
                     }
-                    self.say(index, reply, doubt);
+                    self.say(index, reply, said);
                 }
                 None => self.finish(index, schema::text_or_json(&answer)),
             },
@@ -105,14 +114,14 @@ impl Machine {
 
     /// Why an answer that is said to be the result may be none. Small models report failures as results, and make numbers
     /// up. Asked again, which is done once, they mend that, or mean it.
-    fn doubt(&self, index: usize, answer: &str) -> Option<String> {
+    fn doubt(&self, index: usize, answer: &str) -> Option<Doubt> {
         let step = &self.state.steps[index];
         let Status::Acting(act) = &step.status else { return None };
         if act.was_doubted {
             return None;
         }
         if let Some(words) = statement::failure_in(answer) {
-            return Some(prompts::doubtful(&words));
+            return Some(Doubt { said: prompts::doubtful(&words), must_call: false });
         }
         let shown = act.messages.iter().filter_map(|message| match message {
             Message::User { content } => Some(content.as_str()),
@@ -123,7 +132,8 @@ impl Machine {
         let deps = Value::Object(self.setup.dependencies.clone()).to_string();
         let sources = shown.chain(clock).chain([self.setup.goal.as_str(), context.as_str(), deps.as_str()]);
         let invented = grounding::ungrounded(answer, sources);
-        (!invented.is_empty() && !self.tools_of(step).is_empty()).then(|| prompts::ungrounded(&invented))
+        let is_doubtful = !invented.is_empty() && !self.tools_of(step).is_empty();
+        is_doubtful.then(|| Doubt { said: prompts::ungrounded(&invented), must_call: true })
     }
 
     /// Answers the model's turn with words of the program; it counts as a failed one.
@@ -142,8 +152,8 @@ impl Machine {
     }
 }
 
-/// Schema of a decision: a call of one of `tools`, or the end.
-fn turn_schema(tools: &[Arc<ToolSpec>]) -> ResponseSchema {
+/// Schema of a decision: a call of one of `tools`, or the end where that is allowed or there is nothing else.
+fn turn_schema(tools: &[Arc<ToolSpec>], may_end: bool) -> ResponseSchema {
     let thought = json!({"type": "string", "maxLength": THOUGHT_CHARS});
     let form = |properties: Value| {
         let mut all = Map::new();
@@ -158,7 +168,8 @@ fn turn_schema(tools: &[Arc<ToolSpec>]) -> ResponseSchema {
         let arguments = wire_arguments::schema_of(&tool.parameters);
         form(json!({"tool": {"type": "string", "enum": [tool.name]}, "arguments": arguments}))
     });
-    let schema = if tools.is_empty() { end } else { json!({"anyOf": calls.chain([end]).collect::<Vec<_>>()}) };
+    let schema =
+        if tools.is_empty() { end } else { json!({"anyOf": calls.chain(may_end.then_some(end)).collect::<Vec<_>>()}) };
     let decides: Vec<Value> =
         ["tool", "outcome", "answer", "name"].iter().map(|name| json!({"required": [name]})).collect();
     let tolerated = Some(json!({"type": "object", "anyOf": decides}));
@@ -212,7 +223,7 @@ mod tests {
 
     #[test]
     fn without_tools_the_only_form_is_the_end() {
-        let schema = turn_schema(&[]).schema;
+        let schema = turn_schema(&[], false).schema;
         assert_eq!(schema["required"], json!(["thought", "outcome", "answer"]));
     }
 }
