@@ -271,12 +271,10 @@ impl Agent {
 
 /// The time, and when the task was due if it is a firing of a schedule.
 fn run_clock(task: &Task, zone: Zone, now: Timestamp) -> RunClock {
-    let mut text = format!("It is {}.", zone.describe(now));
-    if let Some(schedule) = &task.spec.schedule_id {
-        let due = zone.describe(task.spec.run_at);
-        text.push_str(&format!(" This task is a run of the schedule {schedule:?}, due {due}."));
-    }
-    RunClock { at: now, text }
+    let firing = task.spec.schedule_id.as_ref().map(|schedule| {
+        format!(" This task is a run of the schedule {schedule:?}, due {}.", zone.describe(task.spec.run_at))
+    });
+    RunClock { at: now, text: format!("It is {}.{}", zone.describe(now), firing.unwrap_or_default()) }
 }
 
 const fn is_last_attempt(task: &Task) -> bool {

@@ -45,6 +45,7 @@ pub(super) enum SchemaForm {
 
 /// The form of requests that a model accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a habit of its own that a model has or has not")]
 pub(super) struct Dialect {
     pub(super) schema: SchemaForm,
     /// Whether schemas have no unions.

@@ -307,7 +307,7 @@ impl Machine {
                 has_data |= content.starts_with("<data ");
                 act.messages.push(Message::User { content });
             }
-            act.failures = if has_data { 0 } else { act.failures.saturating_add(1) };
+            act.doors.failures = if has_data { 0 } else { act.doors.failures.saturating_add(1) };
             return;
         }
         let mut repeated: Option<(String, u32)> = None;

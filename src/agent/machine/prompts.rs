@@ -101,8 +101,8 @@ pub(super) fn replan(setup: &Setup, state: &State, rejected: &[Rejected]) -> Vec
 /// The question for the final answer. It shows the outputs that no other step has used.
 pub(super) fn answer(setup: &Setup, state: &State, rejected: &[Rejected]) -> Vec<Message> {
     let done = || state.steps.iter().filter(|step| step.output().is_some());
-    let used: HashSet<&str> = done().flat_map(|step| step.plan.dependencies()).collect();
-    let shown: Vec<&Step> = done().filter(|step| !used.contains(step.plan.id.as_str())).collect();
+    let consumed: HashSet<&str> = done().flat_map(|step| step.plan.dependencies()).collect();
+    let shown: Vec<&Step> = done().filter(|step| !consumed.contains(step.plan.id.as_str())).collect();
     let user = format!(
         "{}What was done:\n{}\n\n{}{}\n\nDeclare how it ended. outcome: \"done\" when the goal was reached, \"more\" when \
          further steps can reach it, \"impossible\" when none can; judged by the outputs alone. answer: the result for the \

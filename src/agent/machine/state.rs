@@ -151,22 +151,27 @@ pub(super) struct Act {
     pub(super) calls: Vec<ActCall>,
     /// How often a call with the same arguments gave the same result.
     pub(super) seen: BTreeMap<Uuid, u32>,
-    /// In a run in turns: the calls that were made.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub(super) made: BTreeSet<Uuid>,
-    /// In a run in turns: turns in a row that led to nothing.
+    /// In a run in turns: what is closed to the model.
     #[serde(default)]
-    #[serde(deserialize_with = "number::count")]
-    pub(super) failures: u32,
-    /// In a run in turns: whether the next turn must call a tool.
-    #[serde(default)]
-    pub(super) must_call: bool,
-    /// In a run in turns: whether the model has been asked whether it meant its outcome.
-    #[serde(default)]
-    pub(super) was_doubted: bool,
+    pub(super) doors: Doors,
     /// Whether the model has been warned that it repeats a call.
     #[serde(rename = "told")]
     pub(super) was_warned: bool,
+}
+
+/// What a run in turns closes to its model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Doors {
+    /// The calls that were made, which are not made again.
+    pub(super) made: BTreeSet<Uuid>,
+    /// Turns in a row that led to nothing.
+    #[serde(deserialize_with = "number::count")]
+    pub(super) failures: u32,
+    /// Whether the model has been asked whether it meant its answer.
+    pub(super) was_doubted: bool,
+    /// Whether the next turn must call a tool.
+    pub(super) must_call: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

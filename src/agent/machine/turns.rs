@@ -63,12 +63,12 @@ impl Machine {
         let mut messages = prompts::opening(&self.setup, &self.state, &step.plan, &tools, data);
         messages.extend(act.messages.iter().cloned());
         let is_last = act.turns.saturating_add(1) >= self.setup.budget.max_turns_per_step;
-        let open = if act.failures >= MAX_FAILURES || is_last { &[][..] } else { &tools };
+        let open = if act.doors.failures >= MAX_FAILURES || is_last { &[][..] } else { &tools };
         let request = ModelRequest {
             purpose: "act",
             messages,
             tools: Vec::new(),
-            schema: Some(turn_schema(open, !act.must_call)),
+            schema: Some(turn_schema(open, !act.doors.must_call)),
             max_output_tokens: self.setup.max_output_tokens,
             model: self.setup.model.clone(),
             once: false,
@@ -80,7 +80,7 @@ impl Machine {
     /// Takes the model's decision.
     pub(super) fn json_turn_answered(&mut self, index: usize, mut reply: ModelReply) {
         if let Status::Acting(act) = &mut self.state.steps[index].status {
-            act.must_call = false;
+            act.doors.must_call = false;
         }
         let decision = match read_decision(&reply.content) {
             Ok(decision) => decision,
@@ -103,7 +103,7 @@ impl Machine {
             Decision::Done(answer) => match self.doubt(index, &answer) {
                 Some(Doubt { said, must_call }) => {
                     if let Status::Acting(act) = &mut self.state.steps[index].status {
-                        (act.was_doubted, act.must_call) = (true, must_call);
+                        (act.doors.was_doubted, act.doors.must_call) = (true, must_call);
                     }
                     self.say(index, reply, said);
                 }
@@ -117,7 +117,7 @@ impl Machine {
     fn doubt(&self, index: usize, answer: &str) -> Option<Doubt> {
         let step = &self.state.steps[index];
         let Status::Acting(act) = &step.status else { return None };
-        if act.was_doubted {
+        if act.doors.was_doubted {
             return None;
         }
         if let Some(words) = statement::failure_in(answer) {
@@ -142,13 +142,13 @@ impl Machine {
         let origin = reply.origin();
         act.messages.push(Message::Assistant { content: reply.content, tool_calls: Vec::new(), origin });
         act.messages.push(Message::User { content: said });
-        act.failures = act.failures.saturating_add(1);
+        act.doors.failures = act.doors.failures.saturating_add(1);
     }
 
     /// Whether the step has made the same call before; remembers it.
     pub(super) fn is_made_before(&mut self, index: usize, tool: &str, arguments: &Value) -> bool {
         let Status::Acting(act) = &mut self.state.steps[index].status else { return false };
-        !act.made.insert(derived(&[tool, &arguments.to_string()]))
+        !act.doors.made.insert(derived(&[tool, &arguments.to_string()]))
     }
 }
 

@@ -86,15 +86,11 @@ fn catalogue(specs: &[Arc<ToolSpec>]) -> String {
 }
 
 fn described(tool: &ToolSpec) -> String {
-    let mut text = format!("- {}: {}", tool.name, tool.description);
     let required = tool.parameters["required"].as_array().map_or(&[][..], Vec::as_slice);
-    for (name, schema) in tool.parameters["properties"].as_object().into_iter().flatten() {
+    let parameters = tool.parameters["properties"].as_object().into_iter().flatten().map(|(name, schema)| {
         let mark = if required.iter().any(|required| required == name) { "" } else { "?" };
-        text.push_str(&format!("\n    {name}{mark}: {}", kind(schema)));
-        if let Some(about) = schema["description"].as_str() {
-            text.push_str("; ");
-            text.push_str(about);
-        }
-    }
-    text
+        let about = schema["description"].as_str().map(|about| format!("; {about}")).unwrap_or_default();
+        format!("\n    {name}{mark}: {}{about}", kind(schema))
+    });
+    format!("- {}: {}{}", tool.name, tool.description, parameters.collect::<String>())
 }
