@@ -6,6 +6,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::domain::tool::ToolSpec;
 
 /// Most tools of a shortlist. A small model does worse with each one more.
@@ -53,6 +55,37 @@ pub(super) fn of(goal: &str, tools: &[Arc<ToolSpec>]) -> Vec<Arc<ToolSpec>> {
     let best = ranked.first().map_or(0.0, |(score, _)| *score);
     let fitting = ranked.into_iter().filter(|(score, _)| *score > 0.0 && *score >= best * LEAST);
     fitting.take(MOST).map(|(_, tool)| Arc::clone(tool)).collect()
+}
+
+/// The parameters of a tool without those that a goal hardly ever needs: optional ones with a default, or of a form of their
+/// own. They stay when the goal names one of them or one of its values, such as POST.
+pub(super) fn parameters(tool: &ToolSpec, goal: &str) -> Value {
+    let mut parameters = tool.parameters.clone();
+    let required: Vec<String> = parameters["required"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|name| name.as_str().map(str::to_owned))
+        .collect();
+    let Some(properties) = parameters["properties"].as_object_mut() else { return parameters };
+    let words: HashSet<&str> = goal.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
+    let is_named = |name: &str, schema: &Value| {
+        let mut values = schema["enum"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        words.contains(name) || values.any(|value| words.contains(value))
+    };
+    let is_rare = |name: &String, schema: &Value| !required.contains(name) && is_special(schema);
+    if properties.iter().any(|(name, schema)| is_rare(name, schema) && is_named(name, schema)) {
+        return parameters;
+    }
+    properties.retain(|name, schema| !is_rare(name, schema));
+    parameters
+}
+
+/// Whether a parameter has a default, holds an object, or holds any value.
+fn is_special(schema: &Value) -> bool {
+    let takes_many = schema["type"].as_array().is_some_and(|kinds| kinds.len() > 3);
+    schema.get("default").is_some() || schema["type"] == "object" || takes_many
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of words and tools are small")]
@@ -136,6 +169,21 @@ mod tests {
         assert!(
             names("Read the file a.txt, write its 3 lines into b.txt, compute, request the page, save").len() <= MOST
         );
+    }
+
+    #[test]
+    fn rare_parameters_are_offered_when_the_goal_names_one() {
+        let parameters_of = |goal: &str| {
+            let schema = json!({"type": "object", "required": ["url"], "properties": {
+                "url": {"type": "string"}, "method": {"type": "string", "enum": ["GET", "POST"], "default": "GET"},
+                "headers": {"type": "object"}, "body": {"type": "string"}, "raw": {"type": "boolean", "default": false}}});
+            let tool = ToolSpec { parameters: schema, ..(*tool("t", "", &[])).clone() };
+            let offered = parameters(&tool, goal);
+            offered["properties"].as_object().map(|fields| fields.keys().cloned().collect::<Vec<_>>())
+        };
+        assert_eq!(parameters_of("Read http://x/ and sum up"), Some(vec!["url".to_owned(), "body".to_owned()]));
+        assert_eq!(parameters_of("POST 1 to http://x/").map(|names| names.len()), Some(5));
+        assert_eq!(parameters_of("send the headers a: b").map(|names| names.len()), Some(5));
     }
 
     #[test]

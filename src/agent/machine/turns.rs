@@ -21,6 +21,9 @@ const MAX_FAILURES: u32 = 2;
 /// Longest thought before a decision, in characters.
 const THOUGHT_CHARS: u32 = 200;
 
+/// The outcomes of a run in turns.
+const BOTH_ENDS: [&str; 2] = ["done", "impossible"];
+
 const TURN_FORM: &str = r#"{"thought": "a few words", "tool": "name of a tool", "arguments": {"name": "value"}}
 or {"thought": "a few words", "outcome": "done or impossible", "answer": "the result, or why there is none"}"#;
 
@@ -68,13 +71,23 @@ impl Machine {
             purpose: "act",
             messages,
             tools: Vec::new(),
-            schema: Some(turn_schema(open, !act.doors.must_call)),
+            schema: Some(turn_schema(open, self.ends_open(step, open), &self.setup.goal)),
             max_output_tokens: self.setup.max_output_tokens,
             model: self.setup.model.clone(),
             once: false,
             waits_since: None,
         };
         Some(ModelCall { id, request })
+    }
+
+    /// The outcomes that are open to the model. Small models give up before they have tried.
+    fn ends_open(&self, step: &Step, open: &[Arc<ToolSpec>]) -> &'static [&'static str] {
+        let Status::Acting(act) = &step.status else { return &BOTH_ENDS };
+        match (open.is_empty(), act.doors.must_call, step.calls > 0) {
+            (true, _, _) | (false, false, true) => &BOTH_ENDS,
+            (false, true, _) => &[],
+            (false, false, false) => &BOTH_ENDS[..1],
+        }
     }
 
     /// Takes the model's decision.
@@ -98,6 +111,11 @@ impl Machine {
                 self.queue_calls(index, reply);
             }
             Decision::Impossible(why) => {
+                let Status::Acting(act) = &mut self.state.steps[index].status else { return };
+                if statement::failure_in(&why).is_none() && !std::mem::replace(&mut act.doors.was_doubted, true) {
+                    self.say(index, reply, prompts::RESULT_OR_NOT.to_owned());
+                    return;
+                }
                 self.fail(index, Failure::permanent(format!("the agent could not do the step: {why}")));
             }
             Decision::Done(answer) => match self.doubt(index, &answer) {
@@ -152,8 +170,8 @@ impl Machine {
     }
 }
 
-/// Schema of a decision: a call of one of `tools`, or the end where that is allowed or there is nothing else.
-fn turn_schema(tools: &[Arc<ToolSpec>], may_end: bool) -> ResponseSchema {
+/// Schema of a decision: a call of one of `tools`, or an end with one of the outcomes in `ends`.
+fn turn_schema(tools: &[Arc<ToolSpec>], ends: &[&str], goal: &str) -> ResponseSchema {
     let thought = json!({"type": "string", "maxLength": THOUGHT_CHARS});
     let form = |properties: Value| {
         let mut all = Map::new();
@@ -162,14 +180,14 @@ fn turn_schema(tools: &[Arc<ToolSpec>], may_end: bool) -> ResponseSchema {
         let names: Vec<&String> = all.keys().collect();
         json!({"type": "object", "required": names, "properties": all, "additionalProperties": false})
     };
-    let end =
-        form(json!({"outcome": {"type": "string", "enum": ["done", "impossible"]}, "answer": {"type": "string"}}));
+    let end = (!ends.is_empty())
+        .then(|| form(json!({"outcome": {"type": "string", "enum": ends}, "answer": {"type": "string"}})));
     let calls = tools.iter().map(|tool| {
-        let arguments = wire_arguments::schema_of(&tool.parameters);
+        let arguments = wire_arguments::schema_of(&shortlist::parameters(tool, goal));
         form(json!({"tool": {"type": "string", "enum": [tool.name]}, "arguments": arguments}))
     });
-    let schema =
-        if tools.is_empty() { end } else { json!({"anyOf": calls.chain(may_end.then_some(end)).collect::<Vec<_>>()}) };
+    let forms: Vec<Value> = calls.chain(end).collect();
+    let schema = if let [only] = forms.as_slice() { only.clone() } else { json!({ "anyOf": forms }) };
     let decides: Vec<Value> =
         ["tool", "outcome", "answer", "name"].iter().map(|name| json!({"required": [name]})).collect();
     let tolerated = Some(json!({"type": "object", "anyOf": decides}));
@@ -223,7 +241,7 @@ mod tests {
 
     #[test]
     fn without_tools_the_only_form_is_the_end() {
-        let schema = turn_schema(&[], false).schema;
+        let schema = turn_schema(&[], &BOTH_ENDS, "").schema;
         assert_eq!(schema["required"], json!(["thought", "outcome", "answer"]));
     }
 }

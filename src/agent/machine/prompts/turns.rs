@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::blocks::{data_block, disarmed};
 use super::{clock_and_goal, given};
 use crate::agent::machine::Setup;
+use crate::agent::machine::shortlist;
 use crate::agent::machine::state::State;
 use crate::domain::conversation::Message;
 use crate::domain::plan::{PlanStep, unescaped};
@@ -34,6 +35,9 @@ const EXAMPLE: &str = "Two examples, with other tools. Goal: How warm is it in t
 /// The call was made before, with the same arguments.
 pub(in crate::agent::machine) const MADE_BEFORE: &str = "You have made this call before, and its result stands above. If that shows what the goal asks for, end the work with the \
      outcome done and that result as the answer. Otherwise make another call.";
+/// Said when the reason why there is no result reads like one.
+pub(in crate::agent::machine) const RESULT_OR_NOT: &str = "Your answer does not say what stands in the way. If it is the result, \
+    give it with the outcome done. If the goal cannot be reached, say what failed, with the outcome impossible.";
 /// Said when the outcome and the words of an answer do not seem to fit.
 pub(in crate::agent::machine) fn doubtful(words: &str) -> String {
     format!(
@@ -60,7 +64,8 @@ pub(in crate::agent::machine) fn opening(
     data: &str,
 ) -> Vec<Message> {
     let role = if setup.role.is_empty() { String::new() } else { format!("You are {}.", setup.role) };
-    let tools = if tools.is_empty() { "There are no tools for this goal.".to_owned() } else { listed(tools) };
+    let tools =
+        if tools.is_empty() { "There are no tools for this goal.".to_owned() } else { listed(tools, &setup.goal) };
     let parts = [role.as_str(), setup.instructions.trim(), RULES, EXAMPLE, &tools];
     let system = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n");
     let is_whole = state.answer.as_deref() == Some(step.id.as_str()) && state.steps.len() == 1 && data.is_empty();
@@ -74,15 +79,16 @@ pub(in crate::agent::machine) fn opening(
     vec![Message::System { content: system }, Message::User { content: user }]
 }
 
-fn listed(tools: &[Arc<ToolSpec>]) -> String {
-    let lines: Vec<String> = tools.iter().map(|tool| format!("- {}", line(tool))).collect();
+fn listed(tools: &[Arc<ToolSpec>], goal: &str) -> String {
+    let lines: Vec<String> = tools.iter().map(|tool| format!("- {}", line(tool, goal))).collect();
     format!("Tools; arguments with ? may be null:\n{}", lines.join("\n"))
 }
 
 /// The tool with its arguments in one line, and the first sentence of what it does.
-fn line(tool: &ToolSpec) -> String {
+fn line(tool: &ToolSpec, goal: &str) -> String {
     let required = tool.parameters["required"].as_array().map_or(&[][..], Vec::as_slice);
-    let properties = tool.parameters["properties"].as_object();
+    let offered = shortlist::parameters(tool, goal);
+    let properties = offered["properties"].as_object();
     let arguments: Vec<String> = properties
         .into_iter()
         .flatten()

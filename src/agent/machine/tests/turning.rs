@@ -58,6 +58,29 @@ fn an_impossible_goal_fails_with_the_reason_and_is_not_planned_anew() {
 }
 
 #[test]
+fn a_reason_that_reads_like_a_result_must_be_meant() {
+    let mut machine = in_turns("Name the hours of the shop");
+    answer(&mut machine, "act", ends("impossible", "The shop is open from 9 to 17."));
+    answer(&mut machine, "act", ends("done", "The shop is open from 9 to 17."));
+    assert!(ended(&mut machine).is_ok());
+}
+
+#[test]
+fn nothing_is_impossible_before_a_tool_was_tried() {
+    let outcomes = |call: &ModelCall| {
+        let schema = &call.request.schema.as_ref().expect("a schema").schema;
+        let forms = schema["anyOf"].as_array().expect("forms").clone();
+        forms.iter().find_map(|form| form["properties"].get("outcome").map(|outcome| outcome["enum"].clone()))
+    };
+    let mut machine = in_turns("Compute 6 * 7");
+    let first = answer(&mut machine, "act", calls("calculate", &json!({"expression": "6*7"})));
+    assert_eq!(outcomes(&first), Some(json!(["done"])));
+    tool_calls(&mut machine);
+    returned(&mut machine, "goal#1", Err(Failure::invalid("no")));
+    assert_eq!(outcomes(&model_call(&mut machine)), Some(json!(["done", "impossible"])));
+}
+
+#[test]
 fn the_same_call_is_made_once_and_after_two_failures_only_the_end_is_open() {
     let mut machine = in_turns("Compute 6 * 7");
     let again = || calls("calculate", &json!({"expression": "6*7"}));
