@@ -39,6 +39,11 @@ async fn bodies_of_every_shape_are_answered() {
         for expression in ["2^".repeat(240) + "9", "(".repeat(490), "9!".repeat(240), "1/3^15000+".repeat(45) + "1"] {
             let plan = json!([{ "id": "a", "tool": "calculate", "arguments": { "expression": expression } }]);
             let (status, made) = bed.post("tasks", &task(&plan)).await;
+            // What cannot be calculated is refused at the door, as far as the time for trying it reaches.
+            if status.as_u16() == 422 {
+                assert!(short(&made).contains("cannot calculate"), "{}", short(&made));
+                continue;
+            }
             assert!(status.is_success(), "{status}: {}", short(&made));
             bed.ended(made["id"].as_str().expect("an id").parse().expect("an id")).await;
         }
