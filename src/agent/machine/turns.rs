@@ -71,23 +71,13 @@ impl Machine {
             purpose: "act",
             messages,
             tools: Vec::new(),
-            schema: Some(turn_schema(open, self.ends_open(step, open), &self.setup.goal)),
+            schema: Some(turn_schema(open, open_ends(step, open), &self.setup.goal)),
             max_output_tokens: self.setup.max_output_tokens,
             model: self.setup.model.clone(),
             once: false,
             waits_since: None,
         };
         Some(ModelCall { id, request })
-    }
-
-    /// The outcomes that are open to the model. Small models give up before they have tried.
-    fn ends_open(&self, step: &Step, open: &[Arc<ToolSpec>]) -> &'static [&'static str] {
-        let Status::Acting(act) = &step.status else { return &BOTH_ENDS };
-        match (open.is_empty(), act.doors.must_call, step.calls > 0) {
-            (true, _, _) | (false, false, true) => &BOTH_ENDS,
-            (false, true, _) => &[],
-            (false, false, false) => &BOTH_ENDS[..1],
-        }
     }
 
     /// Takes the model's decision.
@@ -167,6 +157,16 @@ impl Machine {
     pub(super) fn is_made_before(&mut self, index: usize, tool: &str, arguments: &Value) -> bool {
         let Status::Acting(act) = &mut self.state.steps[index].status else { return false };
         !act.doors.made.insert(derived(&[tool, &arguments.to_string()]))
+    }
+}
+
+/// The outcomes that are open to the model. Small models give up before they have tried.
+fn open_ends(step: &Step, open: &[Arc<ToolSpec>]) -> &'static [&'static str] {
+    let Status::Acting(act) = &step.status else { return &BOTH_ENDS };
+    match (open.is_empty(), act.doors.must_call, step.calls > 0) {
+        (true, _, _) | (false, false, true) => &BOTH_ENDS,
+        (false, true, _) => &[],
+        (false, false, false) => &BOTH_ENDS[..1],
     }
 }
 

@@ -121,7 +121,7 @@ async fn override_the_output_of_a_parent_stays_data_in_the_goal_of_its_child() {
 async fn misuse_a_child_is_given_no_tool_that_its_parent_may_not_use() {
     let answer = json!({"success": true, "answer": "done", "reason": "seen"});
     let steps = json!({"analysis": "clear", "steps": [{"id": "s", "tool": null, "arguments": "{}", "instruction": "Do it",
-        "depends_on": [], "capability": null, "estimated_s": null}]});
+        "tools": ["calculate", "create_task"], "depends_on": [], "capability": null, "estimated_s": null}]});
     let model = ScriptedModel::start(Script::new(vec![
         Scenario::on("with a goal alone").purpose("plan").json(steps),
         Scenario::on("with a goal alone")
