@@ -190,4 +190,59 @@ mod tests {
     fn words_are_compared_without_their_endings() {
         assert_eq!(words("Computing computes computed computations"), vec!["comput"; 4]);
     }
+
+    /// Of the queries of the Berkeley Function Calling Leaderboard that come with several functions, how many keep the right one.
+    /// `QRON_TEST_BFCL` names its folder `data`, of the package `bfcl-eval` on `PyPI`.
+    #[test]
+    #[ignore = "wants QRON_TEST_BFCL, and prints figures"]
+    fn the_right_function_is_on_the_shortlist() {
+        let folder = std::path::PathBuf::from(std::env::var("QRON_TEST_BFCL").expect("QRON_TEST_BFCL"));
+        let lines = |path: &str| -> Vec<Value> {
+            let text = std::fs::read_to_string(folder.join(path)).expect("a file");
+            text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+        };
+        let asked = lines("BFCL_v4_live_multiple.json");
+        let right: HashMap<String, String> = lines("possible_answer/BFCL_v4_live_multiple.json")
+            .iter()
+            .filter_map(|line| {
+                let name = line["ground_truth"][0].as_object()?.keys().next()?;
+                Some((line["id"].as_str()?.to_owned(), name.clone()))
+            })
+            .collect();
+        let everything: Vec<Arc<ToolSpec>> = {
+            let mut all: HashMap<String, Arc<ToolSpec>> = HashMap::new();
+            for line in &asked {
+                all.extend(functions(line).into_iter().map(|tool| (tool.name.clone(), tool)));
+            }
+            all.into_values().collect()
+        };
+        let (mut own, mut all, mut count, mut offered) = (0, 0, 0, 0);
+        for line in &asked {
+            let Some(name) = right.get(line["id"].as_str().expect("an id")) else { continue };
+            let query =
+                line["question"][0].as_array().and_then(|turns| turns.last()?["content"].as_str()).expect("a query");
+            count += 1;
+            let kept = of(query, &functions(line));
+            offered += kept.len();
+            own += usize::from(kept.iter().any(|tool| tool.name == *name));
+            all += usize::from(of(query, &everything).iter().any(|tool| tool.name == *name));
+        }
+        println!(
+            "{count} queries, {} functions: recall among a query's own {own}, among all {all}; {offered} offered",
+            everything.len()
+        );
+        assert!(own * 100 >= count * 80, "{own} of {count}");
+    }
+
+    fn functions(line: &Value) -> Vec<Arc<ToolSpec>> {
+        let functions = line["function"].as_array().expect("functions").iter();
+        let spec = |function: &Value| {
+            let text = |name: &str| function[name].as_str().unwrap_or_default().to_owned();
+            ToolSpec {
+                parameters: function["parameters"].clone(),
+                ..(*tool(&text("name"), &text("description"), &[])).clone()
+            }
+        };
+        functions.map(|function| Arc::new(spec(function))).collect()
+    }
 }
