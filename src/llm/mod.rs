@@ -110,7 +110,7 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Planning {
-    /// In turns when the model is small by its name, or when its last plans could not be used; else by a plan.
+    /// In turns when the model is small by its name, or when none of its plans could be used; else by a plan.
     Auto,
     /// By a plan.
     Plan,

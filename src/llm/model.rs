@@ -15,8 +15,9 @@ use crate::telemetry::known_labels;
 const MAX_IGNORED_SCHEMAS: u8 = 3;
 /// How long a dialect is used that was learnt from failures which may have had another cause.
 const DOUBT_TIME: Duration = Duration::from_hours(1);
-/// Plans in a row that cannot be used, after which a model works in turns.
-const MAX_UNUSABLE_PLANS: u8 = 2;
+/// Plans that cannot be used, without one that can, after which a model works in turns. A few goals that make a good model fail
+/// must not change how it works on all others.
+const MAX_UNUSABLE_PLANS: u32 = 8;
 /// Most parameters of a model that counts as small, in billions.
 const SMALL_BILLIONS: f64 = 8.0;
 /// Factor by which the token limit of answers grows.
@@ -37,8 +38,24 @@ struct LearntTraits {
     doubtful: Option<(Dialect, Instant)>,
     schemas_ignored: u8,
     output_limit: u32,
-    /// Plans in a row that could not be used.
-    unusable_plans: u8,
+    plans: PlanRecord,
+}
+
+/// What became of the plans of a model.
+#[derive(Clone, Copy, Debug, Default)]
+struct PlanRecord {
+    has_usable: bool,
+    unusable: u32,
+    /// When the last unusable one was made.
+    last: Option<Instant>,
+}
+
+impl PlanRecord {
+    /// Whether no plan of many was usable of late. After a while the model may try again.
+    fn are_hopeless(self) -> bool {
+        let is_recent = self.last.is_some_and(|last| last.elapsed() < DOUBT_TIME);
+        !self.has_usable && self.unusable >= MAX_UNUSABLE_PLANS && is_recent
+    }
 }
 
 /// Features of a request that a model may refuse.
@@ -86,7 +103,7 @@ impl Model {
                 doubtful: None,
                 schemas_ignored: 0,
                 output_limit: settings.max_output_tokens,
-                unusable_plans: 0,
+                plans: PlanRecord::default(),
             }),
         }
     }
@@ -139,16 +156,20 @@ impl Model {
         }
     }
 
-    /// Whether it works better in turns: it is small by its name, or its last plans could not be used.
+    /// Whether it works better in turns: it is small by its name, or none of its plans could be used.
     pub(super) fn takes_turns(&self) -> bool {
         let is_small = billions(&self.name).is_some_and(|billions| billions <= SMALL_BILLIONS);
-        is_small || self.learnt().unusable_plans >= MAX_UNUSABLE_PLANS
+        is_small || self.learnt().plans.are_hopeless()
     }
 
     /// Records whether its plan could be used.
     pub(super) fn record_plan(&self, is_usable: bool) {
-        let mut learnt = self.learnt();
-        learnt.unusable_plans = if is_usable { 0 } else { learnt.unusable_plans.saturating_add(1) };
+        let plans = &mut self.learnt().plans;
+        if is_usable {
+            plans.has_usable = true;
+        } else {
+            (plans.unusable, plans.last) = (plans.unusable.saturating_add(1), Some(Instant::now()));
+        }
     }
 
     /// Most tokens of its answers, as far as is known.
@@ -200,5 +221,16 @@ mod tests {
         ] {
             assert_eq!(billions(name), size, "{name}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_model_without_a_usable_plan_works_in_turns_for_a_while() {
+        let mut record = PlanRecord { unusable: MAX_UNUSABLE_PLANS - 1, last: Some(Instant::now()), has_usable: false };
+        assert!(!record.are_hopeless());
+        record.unusable += 1;
+        assert!(record.are_hopeless());
+        assert!(!PlanRecord { has_usable: true, ..record }.are_hopeless());
+        tokio::time::advance(DOUBT_TIME).await;
+        assert!(!record.are_hopeless());
     }
 }
