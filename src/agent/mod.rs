@@ -240,7 +240,10 @@ impl Agent {
             plan: task.spec.plan.clone(),
             role: profile.role.clone(),
             instructions: profile.instructions.clone(),
-            tools: self.tools.specs(profile),
+            tools: match task.spec.plan {
+                Some(_) => self.tools.specs(profile),
+                None => self.tools.usable_specs(profile),
+            },
             budget: profile.budget.clone(),
             model: profile.model.clone(),
             turns: self.models.as_ref().is_some_and(|models| models.takes_turns(profile.model.as_deref())),

@@ -174,6 +174,10 @@ pub trait Tool: Send + Sync {
         let _ = arguments;
         None
     }
+    /// Whether a model can use it with this configuration. Plans of people may call it all the same.
+    fn is_usable(&self) -> bool {
+        true
+    }
     /// Does it. `arguments` follow the schema of the spec. Must be safe to drop at any await.
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult;
 }

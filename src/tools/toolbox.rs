@@ -154,6 +154,14 @@ impl Toolbox {
         allowed.map(|registered| Arc::clone(&registered.spec)).collect()
     }
 
+    /// The tools that `profile` may use and a model can: without those that nothing is configured for.
+    #[must_use]
+    pub fn usable_specs(&self, profile: &AgentProfile) -> Vec<Arc<ToolSpec>> {
+        let usable = self.tools.values().filter(|registered| registered.tool.is_usable());
+        let allowed = usable.filter(|registered| profile.allows(&registered.spec.name));
+        allowed.map(|registered| Arc::clone(&registered.spec)).collect()
+    }
+
     /// Everything that is wrong with a given plan, which may use the tools that `is_allowed` names. What only the tools
     /// themselves can tell, which may take a while, is checked until `until`.
     pub fn plan_faults(&self, plan: &Plan, is_allowed: impl Fn(&str) -> bool, until: Instant) -> Vec<String> {

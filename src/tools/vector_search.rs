@@ -127,6 +127,11 @@ impl Tool for VectorSearch {
         }
     }
 
+    fn is_usable(&self) -> bool {
+        // No other tool gives a model a vector.
+        self.embedder.is_some()
+    }
+
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {
         let Arguments { collection, vector, text, using, filter, limit } = parse(arguments)?;
         if self.store.owns_collection(&collection) {

@@ -18,6 +18,9 @@ pub const MAX_EXPANDED_BYTES: usize = 4 * 1024 * 1024;
 /// Most bytes of memory of the same arguments: many small values take far more memory than text.
 pub const MAX_EXPANDED_MEMORY: usize = 32 * 1024 * 1024;
 
+/// Most fields that an error names.
+const SHOWN_FIELDS: usize = 12;
+
 /// Outputs that references can point at.
 pub trait Outputs {
     /// The output of `step`; `None` while it has none.
@@ -34,8 +37,13 @@ impl<S: BuildHasher> Outputs for HashMap<String, Value, S> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unresolved {
     /// A reference whose target has no such field.
-    #[error("reference ${{{0}}} points at nothing in the output of its step")]
-    Nothing(String),
+    #[error("reference ${{{reference}}} points at nothing: {there}")]
+    Nothing {
+        /// The reference.
+        reference: String,
+        /// How far it reaches, and what is there.
+        there: String,
+    },
     /// The resolved arguments would exceed a limit.
     #[error(
         "the references in {place} grow to {bytes} bytes of JSON, which take {memory} bytes of memory; at most \
@@ -166,11 +174,32 @@ pub fn target<'a>(inner: &str, outputs: &'a impl Outputs) -> Option<&'a Value> {
 /// [`Unresolved::Nothing`] names the first that does not.
 pub fn check_targets(text: &str, outputs: &impl Outputs) -> Result<(), Unresolved> {
     let lost = references(text).find(|reference| target(reference.inner, outputs).is_none());
-    lost.map_or(Ok(()), |reference| Err(nothing_at(reference.inner)))
+    lost.map_or(Ok(()), |reference| Err(nothing_at(reference.inner, outputs)))
 }
 
-fn nothing_at(inner: &str) -> Unresolved {
-    Unresolved::Nothing(clipped(inner))
+fn nothing_at(inner: &str, outputs: &impl Outputs) -> Unresolved {
+    Unresolved::Nothing { reference: clipped(inner), there: reach(inner, outputs) }
+}
+
+/// How far the reference `inner` reaches in `outputs`, and what is there instead of the next field.
+fn reach(inner: &str, outputs: &impl Outputs) -> String {
+    let ends = inner.char_indices().filter(|(_, letter)| *letter == '.').map(|(at, _)| at);
+    let reached = ends.filter_map(|end| Some((&inner[..end], target(&inner[..end], outputs)?))).last();
+    let Some((path, value)) = reached else {
+        return "there is no such output".to_owned();
+    };
+    let path = clipped(path);
+    match value {
+        Value::Object(fields) if fields.is_empty() => format!("${{{path}}} is an empty object"),
+        Value::Object(fields) => {
+            let names: Vec<String> = fields.keys().take(SHOWN_FIELDS).map(|name| clipped(name)).collect();
+            let more = if fields.len() > SHOWN_FIELDS { ", …" } else { "" };
+            format!("${{{path}}} has {}{more}", names.join(", "))
+        }
+        Value::Array(items) => format!("${{{path}}} is a list of {}, counted from 0", items.len()),
+        Value::String(_) => format!("${{{path}}} is a text"),
+        other => format!("${{{path}}} is {other}"),
+    }
 }
 
 /// `value` with every reference replaced by what it points at in `outputs`.
@@ -227,7 +256,8 @@ impl<O: Outputs> Growth<'_, O> {
     fn of_text(&mut self, text: &str, written: &Value) -> Result<Size, Unresolved> {
         let mut size = Size::of(written);
         for reference in references(text) {
-            let target = target(reference.inner, self.outputs).ok_or_else(|| nothing_at(reference.inner))?;
+            let target =
+                target(reference.inner, self.outputs).ok_or_else(|| nothing_at(reference.inner, self.outputs))?;
             if reference.range == (0..text.len()) {
                 return Ok(self.of_target(target));
             }
@@ -261,7 +291,7 @@ fn replaced_text(text: &str, outputs: &impl Outputs) -> Result<Value, Unresolved
     let mut resolved = String::new();
     let mut done = 0;
     for Reference { range, inner } in references(text) {
-        let target = target(inner, outputs).ok_or_else(|| nothing_at(inner))?;
+        let target = target(inner, outputs).ok_or_else(|| nothing_at(inner, outputs))?;
         if range == (0..text.len()) {
             return Ok(target.clone());
         }

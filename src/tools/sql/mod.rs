@@ -210,10 +210,19 @@ impl Tool for SqlQuery {
         }
     }
 
+    fn is_usable(&self) -> bool {
+        !self.databases.is_empty()
+    }
+
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {
         let Arguments { database: name, query, params } = parse(arguments)?;
         let Some(database) = self.databases.get(&name) else {
-            return Err(Failure::invalid(format!("no database {name:?} is configured; there are: {}", self.names())));
+            let way_out = if self.databases.is_empty() {
+                "set tools.sql.NAME.url for each database that queries may read".to_owned()
+            } else {
+                format!("there are: {}", self.names())
+            };
+            return Err(Failure::invalid(format!("no database {name:?} is configured; {way_out}")));
         };
         let answer = database.answer(&query, params).await;
         match answer {

@@ -26,8 +26,17 @@ fn references_resolve_to_values_or_text() {
         "escaped": "${s1}", "open": "${s1", "empty": "${}",
     });
     assert_eq!(resolved, Ok(expected));
-    assert_eq!(resolve(&json!("x ${s1.nope}"), &outputs), Err(nothing_at("s1.nope")));
-    assert_eq!(resolve(&json!("${s1.rows.7}"), &outputs), Err(nothing_at("s1.rows.7")));
+    for (reference, there) in [
+        ("s1.nope", "${s1} has value, rows"),
+        ("s1.nope.more", "${s1} has value, rows"),
+        ("s1.rows.7", "${s1.rows} is a list of 1, counted from 0"),
+        ("s1.value.x", "${s1.value} is 42"),
+        ("s2.x", "${s2} is a text"),
+        ("s9.x", "there is no such output"),
+    ] {
+        let lost = resolve(&json!(format!("x ${{{reference}}}")), &outputs).expect_err(reference).to_string();
+        assert_eq!(lost, format!("reference ${{{reference}}} points at nothing: {there}"));
+    }
 }
 
 #[test]
