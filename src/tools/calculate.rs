@@ -94,6 +94,7 @@ fn cannot_calculate(expression: &str, reason: &str) -> String {
 
 /// The value of `expression`, as the tool answers it.
 fn evaluate(expression: &str) -> Result<Value, String> {
+    number::begin_work();
     let text = bare(expression);
     let tokens = lexer::tokens(text)?;
     let quantity = match Parser::value(text, &tokens)? {

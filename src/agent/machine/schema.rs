@@ -236,6 +236,9 @@ pub(super) fn read_answer(text: &str, is_excerpt: bool) -> Result<Declared, Stri
     let has_answer = !(answer.is_null() || answer.as_str().is_some_and(|text| text.trim().is_empty()));
     let error = fields.get("error").filter(|error| says_something(error));
     let declared = declared_outcome(fields)?;
+    if declared.is_none() && fields.contains_key("steps") {
+        return Err("this is a plan and no answer: give one JSON object with \"outcome\" and \"answer\"".to_owned());
+    }
     if declared.is_none() && is_excerpt {
         return Err("it has no \"outcome\" and is not alone: give one JSON object with \"outcome\", and no words \
                     around it"

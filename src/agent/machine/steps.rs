@@ -322,6 +322,10 @@ impl Machine {
         let step = self.state.step(self.state.answer.as_deref()?)?;
         let output = step.output()?;
         let is_result = match output {
+            // An object or a list without anything in it says nothing.
+            Value::Null => false,
+            Value::Object(fields) if fields.is_empty() => false,
+            Value::Array(items) if items.is_empty() => false,
             // The model has declared the outcome itself.
             _ if self.takes_turns() => step.plan.tool.is_none(),
             // A person wants more than the answer of a tool.

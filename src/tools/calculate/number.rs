@@ -1,5 +1,7 @@
 //! Numbers: exact fractions as long as possible, else floats that know how wrong they may be.
 
+use std::cell::Cell;
+
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, Pow, Signed, ToPrimitive, Zero};
@@ -16,6 +18,20 @@ const MIN_DIGITS: i32 = 6;
 const MAX_DIGITS: i32 = 12;
 /// How wrong one operation of floats may be, relative to its result.
 const STEP: f64 = 4.0 * f64::EPSILON;
+
+/// Most work of one calculation, as products of the bits of numerators and denominators: ten operations with the longest
+/// fractions, which take about a second.
+const MAX_WORK: u64 = 10 * MAX_BITS * MAX_BITS;
+
+thread_local! {
+    /// Work of the calculation under way on this thread.
+    static WORK: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Begins to count the work of a calculation.
+pub(super) fn begin_work() {
+    WORK.set(0);
+}
 
 pub(super) const TOO_LARGE: &str = "its result is too large: at most 15000 digits are calculated";
 
@@ -42,8 +58,15 @@ impl Number {
     }
 
     pub(super) fn exact(value: BigRational) -> Result<Self, String> {
-        if value.numer().bits().max(value.denom().bits()) > MAX_BITS {
+        let (above, below) = (value.numer().bits(), value.denom().bits());
+        if above.max(below) > MAX_BITS {
             return Err(TOO_LARGE.to_owned());
+        }
+        WORK.set(WORK.get().saturating_add(above.saturating_mul(below)));
+        if WORK.get() > MAX_WORK {
+            return Err(
+                "it takes too long: it calculates again and again with fractions of thousands of digits".to_owned()
+            );
         }
         Ok(Self::Exact(value))
     }
@@ -129,7 +152,7 @@ impl Number {
     /// The sign of `self - other`; `None` when the uncertainty leaves it open.
     pub(super) fn compare(&self, other: &Self) -> Result<Option<std::cmp::Ordering>, String> {
         if let (Self::Exact(left), Self::Exact(right)) = (self, other) {
-            return Ok(Some(left.cmp(right)));
+            return Ok(Some(order(left, right)));
         }
         let ((a, da), (b, db)) = (self.floats()?, other.floats()?);
         Ok(if (a - b).abs() <= da + db { None } else { a.partial_cmp(&b) })
@@ -153,7 +176,7 @@ impl Number {
             Self::Near { value, error } => {
                 let end = |at: f64| BigRational::from_float(at).map(|at| rounding(&at)).ok_or(TOO_LARGE);
                 let (low, high) = (end(value - error)?, end(value + error)?);
-                if low != high {
+                if !is_same(&low, &high) {
                     return Err("it rounds a number that is too close to the border between two results".to_owned());
                 }
                 Self::exact(low)
@@ -194,7 +217,18 @@ fn exact_root(base: &BigRational, power: &BigRational) -> Option<BigRational> {
         return None;
     }
     let root = BigRational::new(base.numer().nth_root(degree), base.denom().nth_root(degree));
-    (Pow::pow(&root, degree) == *base).then_some(root)
+    is_same(&Pow::pow(&root, degree), base).then_some(root)
+}
+
+/// The order of two fractions. That of the library calls itself once for each term of their continued fractions, which
+/// overflows the stack when they have thousands.
+fn order(left: &BigRational, right: &BigRational) -> std::cmp::Ordering {
+    (left.numer() * right.denom()).cmp(&(right.numer() * left.denom()))
+}
+
+/// Whether two fractions in lowest terms are equal; see [`order`].
+fn is_same(left: &BigRational, right: &BigRational) -> bool {
+    left.numer() == right.numer() && left.denom() == right.denom()
 }
 
 /// How many decimals it takes to write `1 / denominator` in full; `None` when no number suffices, or too many.
@@ -283,6 +317,22 @@ mod tests {
             assert_eq!(written.exact, exact, "{numerator}/{denominator}");
             assert!(written.text.starts_with(&text[..text.len() - 1]), "{} is not {text}", written.text);
         }
+    }
+
+    #[test]
+    fn fractions_of_thousands_of_terms_are_compared() {
+        let mut pair = (BigInt::from(1), BigInt::from(1));
+        for _ in 0..20_000 {
+            pair = (pair.1.clone(), pair.0 + pair.1);
+        }
+        let (small, large) = pair;
+        let sum = &small + &large;
+        let one = BigRational::new(sum, large.clone());
+        let other = BigRational::new(large, small);
+        assert!(order(&one, &other) != std::cmp::Ordering::Equal && !is_same(&one, &other));
+        assert_eq!(order(&one, &one.clone()), std::cmp::Ordering::Equal);
+        assert!(exact_root(&one, &BigRational::new(1.into(), 2.into())).is_none());
+        assert_eq!(order(&ratio(-1, 2), &ratio(1, 3)), std::cmp::Ordering::Less);
     }
 
     #[test]

@@ -134,13 +134,16 @@ impl Tool for QueryTable {
         let Arguments { query, source } = parse(arguments)?;
         let checked = query_guard::check(&query, Dialect::Sqlite, &BTreeSet::new());
         let checked = checked.map_err(|reason| refused(NAME, context, reason))?;
+        // Tables in memory count as well, not only the queries over them.
+        let permit = match self.permits.take(TIME).await {
+            Ok(permit) => permit,
+            Err(SqlError::Refused(reason)) => return Err(refused(NAME, context, reason)),
+            Err(SqlError::Failed(failure)) => return Err(failure),
+        };
         let table = self.table(context, source).await?;
         let (columns, count, known) = (table.described(), table.rows.len(), table.names());
         let limits = QueryLimits { rows: MAX_ROWS, time: TIME };
-        let answer = match self.permits.take(TIME).await {
-            Ok(permit) => sqlite::run_on_table(table, checked, limits, permit).await,
-            Err(error) => Err(error),
-        };
+        let answer = sqlite::run_on_table(table, checked, limits, permit).await;
         match answer {
             Ok(rows) => Ok(json!({
                 "row_count": rows.found.len(), "truncated": rows.truncated, "rows": rows.found, "columns": columns,

@@ -36,7 +36,11 @@ async fn bodies_of_every_shape_are_answered() {
             bed.post_text("schedules", body.clone()).await;
             bed.post_text("schedules/preview", body).await;
         }
-        for expression in ["2^".repeat(240) + "9", "(".repeat(490), "9!".repeat(240), "1/3^15000+".repeat(45) + "1"] {
+        let deep = "max(fib(20000)/fib(19999), fib(19999)/fib(19998))".to_owned();
+        let root = "(7^17000/11^14000)^(1/3)".to_owned();
+        let long = "7^17000/11^14000".to_owned() + &"*3/5".repeat(100);
+        let towers = ["2^".repeat(240) + "9", "(".repeat(490), "9!".repeat(240), "1/3^15000+".repeat(45) + "1"];
+        for expression in towers.into_iter().chain([deep, root, long]) {
             let plan = json!([{ "id": "a", "tool": "calculate", "arguments": { "expression": expression } }]);
             let (status, made) = bed.post("tasks", &task(&plan)).await;
             // What cannot be calculated is refused at the door, as far as the time for trying it reaches.

@@ -125,7 +125,7 @@ fn the_step_that_answers_gives_the_result_without_another_question() {
 
 #[test]
 fn an_output_that_reads_like_a_failure_or_a_question_is_no_result_of_itself() {
-    for output in ["I could not read the page.", "Which board do you mean?", "{\"error\": \"not found\"}"] {
+    for output in ["I could not read the page.", "Which board do you mean?", "{\"error\": \"not found\"}", "{}", "[]"] {
         let mut machine = begin(setup());
         let steps = json!([{"id": "sum", "instruction": "sum up"}]);
         answer(&mut machine, "plan", reply(json!({"steps": steps, "answer": "sum"})));
@@ -157,6 +157,14 @@ fn the_question_for_the_answer_shows_what_no_other_step_has_used() {
     let question = said(&model_call(&mut machine));
     assert!(question.contains("<data name=\"${sum}\">\nin short"), "{question}");
     assert!(!question.contains("a long page") && question.contains("page: look: done"), "{question}");
+}
+
+#[test]
+fn a_plan_in_place_of_an_answer_is_no_success() {
+    let mut machine = begin(with_plan(&json!([{"id": "a", "instruction": "think"}])));
+    answer(&mut machine, "act", reply("hm"));
+    answer(&mut machine, "answer", reply(json!({"steps": [step("b", "look", &[])], "answer": "b"})));
+    assert!(said(&model_call(&mut machine)).contains("this is a plan and no answer"));
 }
 
 #[test]

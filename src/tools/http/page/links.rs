@@ -3,7 +3,7 @@
 use reqwest::Url;
 
 /// Longest URL that is kept, in bytes. Longer ones carry data, not an address.
-const MAX_URL: usize = 2000;
+pub(super) const MAX_URL: usize = 2000;
 
 /// A link, from its start tag on.
 pub(super) struct Link {

@@ -122,6 +122,13 @@ fn hostile_pages_cost_no_more_than_their_size() {
         "<b>a</b>".repeat(100_000),
         "<a href=x>".repeat(90_000),
         format!("<base href='https://h/{long}/'>{}", "<a href=y>z</a>".repeat(60_000)),
+        format!("<base href='https://h/{}/'>{}", "a".repeat(500_000), "<a href=x>y</a>".repeat(40_000)),
+        format!(
+            "<table><tr>{}{}</table>",
+            format!("<td rowspan=600>{}", "x".repeat(200)).repeat(8),
+            "<tr>".repeat(590)
+        )
+        .repeat(250),
         format!("<a href='/{long}'>{}", "<p>x".repeat(200_000)),
         cells + &"<tr><td>x".repeat(90_000),
         format!("<p {}>", "a=b ".repeat(200_000)),

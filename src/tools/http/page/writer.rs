@@ -7,7 +7,7 @@ use reqwest::Url;
 
 use super::MAX_TEXT;
 use super::containers::Containers;
-use super::links::Link;
+use super::links::{Link, MAX_URL};
 use super::table::Table;
 
 /// Most tables within tables.
@@ -98,7 +98,7 @@ impl Writer {
 
     /// Whether the text is as long as it may become.
     pub(super) const fn is_full(&self) -> bool {
-        self.written >= MAX_TEXT
+        self.written >= MAX_TEXT || self.out.len() >= MAX_TEXT
     }
 
     /// The text, whole.
@@ -216,7 +216,10 @@ impl Writer {
 
     fn base_from(&mut self, tag: &StartTag<()>) {
         let base = self.base.join(attribute(tag, b"href").trim()).ok();
-        self.base = base.filter(|base| matches!(base.scheme(), "http" | "https")).unwrap_or_else(|| self.base.clone());
+        let is_usable = |base: &Url| matches!(base.scheme(), "http" | "https") && base.as_str().len() <= MAX_URL;
+        if let Some(base) = base.filter(is_usable) {
+            self.base = base;
+        }
     }
 
     fn open_link(&mut self, tag: &StartTag<()>) {
