@@ -17,6 +17,7 @@ use crate::domain::dependency::{OnDependencyFailure, unknown};
 use crate::domain::id::{TaskId, derived};
 use crate::domain::json;
 use crate::domain::plan::Plan;
+use crate::domain::plan_faults::missing_dependencies;
 use crate::domain::replica::AgentPresence;
 use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{
@@ -315,6 +316,7 @@ impl<'a> Checks<'a> {
         }
         if let Some(plan) = &task.spec.plan {
             errors.extend(self.plan_faults(plan, task.spec.agent.as_deref()).await);
+            errors.extend(missing_dependencies(plan, &task.spec.depends_on));
             if let Some(fault) =
                 plan_over_budget(plan, task.spec.agent.as_deref(), &task.spec.capabilities, &self.parts.agents)
                 && !self.may_go_elsewhere(task).await?

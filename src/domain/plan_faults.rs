@@ -6,8 +6,10 @@ use jsonschema::error::ValidationErrorKind;
 use jsonschema::{ValidationError, Validator};
 use serde_json::{Map, Value};
 
+use super::handover::PARENT;
+use super::id::TaskId;
 use super::json::Size;
-use super::plan::{Plan, PlanStep, has_references, is_one_reference, referenced};
+use super::plan::{DEPS, Plan, PlanStep, has_references, is_one_reference, referenced};
 use super::schema_words::{allowed, kind};
 use super::spelling::meant;
 use super::tool::ToolSpec;
@@ -46,6 +48,29 @@ pub fn plan_faults(plan: &Plan, tools: &[KnownTool]) -> Vec<String> {
         let texts = step.texts().into_iter().flat_map(referenced);
         faults.extend(texts.filter_map(|reference| missing_field(step, reference, &plan.steps, &specs)));
     }
+    faults
+}
+
+/// References of a given plan to results of tasks that `depends_on` does not name; they would point at nothing when the step runs.
+#[must_use]
+pub fn missing_dependencies(plan: &Plan, depends_on: &[TaskId]) -> Vec<String> {
+    let known: Vec<String> = depends_on.iter().map(ToString::to_string).collect();
+    let mut faults = Vec::new();
+    for step in &plan.steps {
+        for reference in step.texts().into_iter().flat_map(referenced) {
+            let mut path = reference.split('.');
+            let (first, id) = (path.next().unwrap_or_default(), path.next().unwrap_or_default());
+            if first == DEPS && id != PARENT && !known.iter().any(|known| known == id) {
+                let id: String = id.chars().take(SHOWN_CHARS).collect();
+                faults.push(format!(
+                    "step {:?}: ${{deps.{id}…}} refers to a task that this one does not depend on: add its id to depends_on \
+                     (qron add --after)",
+                    step.id
+                ));
+            }
+        }
+    }
+    faults.truncate(MAX_FAULTS_OF_STEP);
     faults
 }
 

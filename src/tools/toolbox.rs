@@ -28,7 +28,7 @@ use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::{TaskId, derived};
 use crate::domain::json;
 use crate::domain::plan::{Plan, PlanStep};
-use crate::domain::plan_faults::{KnownTool, plan_faults};
+use crate::domain::plan_faults::{KnownTool, argument_faults, plan_faults};
 use crate::domain::time::Timestamp;
 use crate::domain::tool::{ToolCall, ToolResult, ToolSpec, artifact_output};
 use crate::domain::tree::{Rights, TreeBudget};
@@ -168,15 +168,16 @@ impl Toolbox {
         let allowed: Vec<&Registered> = self.tools.values().filter(|tool| is_allowed(&tool.spec.name)).collect();
         let known: Vec<KnownTool> = allowed.iter().map(|tool| tool.known()).collect();
         let mut faults = plan_faults(plan, &known);
-        // The tools read only arguments that fit their schemas.
-        if faults.is_empty() {
-            let call = |step: &PlanStep| {
-                let tool = allowed.iter().find(|tool| step.tool.as_ref() == Some(&tool.spec.name))?;
-                let fault = tool.tool.fault(&step.arguments)?;
-                Some(format!("step {:?}: {fault}", step.id))
-            };
-            faults.extend(plan.steps.iter().take_while(|_| Instant::now() < until).filter_map(call));
+        if plan.check_size().is_err() {
+            return faults;
         }
+        let call = |step: &PlanStep| {
+            let tool = allowed.iter().find(|tool| step.tool.as_ref() == Some(&tool.spec.name))?;
+            // The tools read only arguments that fit their schemas.
+            let fault = tool.tool.fault(&step.arguments).filter(|_| argument_faults(step, &tool.spec).is_empty())?;
+            Some(format!("step {:?}: {fault}", step.id))
+        };
+        faults.extend(plan.steps.iter().take_while(|_| Instant::now() < until).filter_map(call));
         faults
     }
 

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::domain::id::TaskId;
 use crate::domain::tool::Effect;
 
 fn tools() -> Vec<ToolSpec> {
@@ -118,4 +119,15 @@ fn values_become_text_where_text_is_wanted() {
     stringify_for(&mut arguments, &schema);
     let content = "{\n  \"a\": [\n    1\n  ]\n}";
     assert_eq!(arguments, json!({"content": content, "value": {"b": 2}, "n": 3, "list": ["1", "x", null]}));
+}
+
+#[test]
+fn results_of_tasks_that_it_does_not_depend_on_are_told() {
+    let plan: Plan = serde_json::from_value(json!({"steps": [
+        {"id": "a", "tool": "calculate", "arguments": {"expression": "${deps.7.result.output} + ${deps.8.result} + ${deps.parent.x}"}}]}))
+    .expect("a plan");
+    assert_eq!(missing_dependencies(&plan, &[TaskId::Number(7), TaskId::Number(8)]), Vec::<String>::new());
+    let faults = missing_dependencies(&plan, &[TaskId::Number(7)]);
+    assert_eq!(faults.len(), 1);
+    assert!(faults[0].contains("${deps.8…} refers to a task that this one does not depend on"), "{faults:?}");
 }
