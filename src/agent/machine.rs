@@ -33,10 +33,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::domain::approval::Approval;
-use crate::domain::budget::{Budget, Price, Spent};
+use crate::domain::budget::Spent;
 use crate::domain::conversation::{ModelReply, ModelRequest, Usage};
 use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::{BudgetLimit, Failure};
@@ -55,6 +54,7 @@ mod progress;
 mod prompts;
 mod reservation;
 mod schema;
+mod setup;
 mod shortlist;
 mod state;
 mod statement;
@@ -68,6 +68,7 @@ mod wire_arguments;
 
 use loads::LoadedOutputs;
 pub use loads::MAX_LOADED_BYTES;
+pub use setup::Setup;
 pub use state::RunClock;
 use state::{OpenQuestion, Phase, State, Step, VERSION};
 pub use step_records::steps_of;
@@ -77,47 +78,6 @@ use tree::TreeState;
 const MAX_CLOCK_AGE_MS: u64 = 10 * 60_000;
 /// Most tries at a plan or an answer. After that many unusable ones the machine falls back.
 pub const MAX_QUESTION_TRIES: usize = 2;
-
-/// Goal, data and limits of a run. Not serialised: the process that continues a run supplies it again.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// The goal of the task.
-    pub goal: String,
-    /// Data that came with the goal.
-    pub context: Map<String, Value>,
-    /// Results of the dependencies, by id: `${deps.ID.result}`.
-    pub dependencies: Map<String, Value>,
-    /// Plan to carry out; made by the model when absent.
-    pub plan: Option<Plan>,
-    /// Role of the agent in one line.
-    pub role: String,
-    /// Standing instructions of the agent.
-    pub instructions: String,
-    /// Tools that policy allows.
-    pub tools: Vec<Arc<ToolSpec>>,
-    /// Limits of the run, all attempts together.
-    pub budget: Budget,
-    /// Model the agent prefers.
-    pub model: Option<String>,
-    /// Whether the model works in turns, without a plan: the way for small models.
-    pub turns: bool,
-    /// Whether there is a model at all.
-    pub has_model: bool,
-    /// Most tokens of one answer of the model.
-    pub max_output_tokens: u32,
-    /// The highest price of a model that may answer.
-    pub price: Price,
-    /// Similar runs of the past, shown when a plan is made.
-    pub memories: Vec<RecalledMemory>,
-    /// The time that the model is told; `None` for none.
-    pub clock: Option<RunClock>,
-    /// Whether this is the last attempt of the task.
-    pub last_attempt: bool,
-    /// Tools whose calls a person must approve; `*` for all.
-    pub needs_approval: Vec<String>,
-    /// Approvals of this task, decided or open.
-    pub approvals: Vec<Approval>,
-}
 
 /// The next action of the driver.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::*;
+use crate::domain::budget::{Budget, Price};
 use crate::domain::conversation::{Exhausted, Message, Origin, RequestedCall};
 use crate::domain::failure::FailureClass;
 use crate::domain::id::TaskId;

@@ -1,0 +1,53 @@
+//! What a run is given: by its task, by the configuration, and by the clock.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::RunClock;
+use crate::domain::approval::Approval;
+use crate::domain::budget::{Budget, Price};
+use crate::domain::memory::RecalledMemory;
+use crate::domain::plan::Plan;
+use crate::domain::tool::ToolSpec;
+
+/// Goal, data and limits of a run. Not serialised: the process that continues a run supplies it again.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The goal of the task.
+    pub goal: String,
+    /// Data that came with the goal.
+    pub context: Map<String, Value>,
+    /// Results of the dependencies, by id: `${deps.ID.result}`.
+    pub dependencies: Map<String, Value>,
+    /// Plan to carry out; made by the model when absent.
+    pub plan: Option<Plan>,
+    /// Role of the agent in one line.
+    pub role: String,
+    /// Standing instructions of the agent.
+    pub instructions: String,
+    /// Tools that policy allows.
+    pub tools: Vec<Arc<ToolSpec>>,
+    /// Limits of the run, all attempts together.
+    pub budget: Budget,
+    /// Model the agent prefers.
+    pub model: Option<String>,
+    /// Whether the model works in turns, without a plan: the way for small models.
+    pub turns: bool,
+    /// Whether there is a model at all.
+    pub has_model: bool,
+    /// Most tokens of one answer of the model.
+    pub max_output_tokens: u32,
+    /// The highest price of a model that may answer.
+    pub price: Price,
+    /// Similar runs of the past, shown when a plan is made.
+    pub memories: Vec<RecalledMemory>,
+    /// The time that the model is told; `None` for none.
+    pub clock: Option<RunClock>,
+    /// Whether this is the last attempt of the task.
+    pub last_attempt: bool,
+    /// Tools whose calls a person must approve; `*` for all.
+    pub needs_approval: Vec<String>,
+    /// Approvals of this task, decided or open.
+    pub approvals: Vec<Approval>,
+}
