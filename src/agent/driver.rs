@@ -305,6 +305,7 @@ impl<'a> Driver<'a> {
         let context = ToolContext {
             task_id: self.task.id,
             user: self.task.spec.user.clone(),
+            goal: self.task.spec.goal.clone(),
             step: call.step.clone(),
             idempotency_key: format!("{}:{}", self.task.id, call.id),
             rights: Rights::of(&self.profile),

@@ -100,7 +100,7 @@ pub struct ArtifactOutput<'a> {
     pub bytes: u64,
 }
 
-/// The value that replaces an output that became the artifact `name`: where it is, and how it begins.
+/// The value that replaces an output that became the artifact `name`: where it is, and what of it fits the goal.
 #[must_use]
 pub fn artifact_output(name: &str, bytes: usize, preview: &str) -> Value {
     json!({ "artifact": name, "bytes": bytes, "preview": preview })

@@ -6,15 +6,18 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::inputs::{TEXT_OR_JSON, content_as_text, object, parse, refused, store_failure};
+use super::inputs::{TEXT_OR_JSON, blocking, content_as_text, object, parse, refused, store_failure};
 use super::{Tool, ToolContext};
 use crate::clock;
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
+use crate::domain::passages;
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
 use crate::store::{Artifact, Store};
 
 const MAX_NAME: usize = 255;
+/// Longest query, in characters.
+const MAX_QUERY: usize = 1_000;
 
 /// The tool `save_artifact`.
 pub struct SaveArtifact {
@@ -131,6 +134,8 @@ struct ReadArguments {
     offset: usize,
     #[serde(default)]
     length: Option<usize>,
+    #[serde(default)]
+    query: Option<String>,
 }
 
 #[async_trait]
@@ -139,7 +144,7 @@ impl Tool for ReadArtifact {
         ToolSpec {
             name: "read_artifact".into(),
             description: "Reads an artifact of this task, or of another task of the same user. A large one comes in \
-                          pages: go on at next_offset. Answers {\"content\", \"encoding\", \"bytes\", \"next_offset\"}."
+                          pages: go on at next_offset, or ask for the parts that fit a query. Answers {\"content\", \"encoding\", \"bytes\", \"next_offset\"}."
                 .into(),
             parameters: object(
                 &json!({
@@ -147,6 +152,10 @@ impl Tool for ReadArtifact {
                     "task_id": { "type": "string", "description": "the task it belongs to; this one when absent" },
                     "offset": { "type": "integer", "minimum": 0, "description": "first byte; 0 when absent" },
                     "length": { "type": "integer", "minimum": 1, "description": "most bytes; as many as fit when absent" },
+                    "query": {
+                        "type": "string", "minLength": 1, "maxLength": MAX_QUERY,
+                        "description": "words that the wanted parts of a text hold: in place of a page, those parts come"
+                    },
                 }),
                 &["name"],
             ),
@@ -168,7 +177,7 @@ impl Tool for ReadArtifact {
     }
 
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {
-        let ReadArguments { name, task_id, offset, length } = parse(arguments)?;
+        let ReadArguments { name, task_id, offset, length, query } = parse(arguments)?;
         let task = task_id.unwrap_or(context.task_id);
         let missing = || Failure::invalid(format!("task {task} has no artifact {name:?}"));
         if task != context.task_id {
@@ -181,8 +190,26 @@ impl Tool for ReadArtifact {
         }
         let found = self.store.artifact(task, &name).await.map_err(|error| store_failure(&error))?;
         let (artifact, bytes) = found.ok_or_else(missing)?;
-        page(&artifact, &bytes, offset, length.unwrap_or(usize::MAX), self.max_output_bytes)
+        let (length, max_bytes) = (length.unwrap_or(usize::MAX), self.max_output_bytes);
+        match query {
+            None => page(&artifact, &bytes, offset, length, max_bytes),
+            Some(query) => blocking(move || parts(&artifact, &bytes, &query, length.min(max_bytes / 2))).await,
+        }
     }
+}
+
+/// The parts of a text that fit `query`, in at most `max_bytes`.
+fn parts(artifact: &Artifact, bytes: &[u8], query: &str, max_bytes: usize) -> ToolResult {
+    let text = str::from_utf8(bytes)
+        .map_err(|_| Failure::invalid(format!("artifact {:?} is no text: read it without a query", artifact.name)))?;
+    let content = match serde_json::from_str::<Value>(text) {
+        Ok(value @ (Value::Object(_) | Value::Array(_))) => passages::of_value(&value, query, max_bytes),
+        _ => passages::of(text, query, max_bytes),
+    };
+    Ok(json!({
+        "name": artifact.name, "media_type": artifact.media_type, "bytes": artifact.size, "offset": 0,
+        "content": content, "encoding": "utf-8", "next_offset": null,
+    }))
 }
 
 /// The part of `bytes` from `offset` that fits, as text where all of it is text.

@@ -85,6 +85,7 @@ pub(crate) fn test_context() -> ToolContext {
     ToolContext {
         task_id: crate::domain::id::TaskId::Number(7),
         user: None,
+        goal: String::new(),
         step: "s1".into(),
         idempotency_key: "7/s1/1".into(),
         rights: crate::domain::tree::Rights::default(),

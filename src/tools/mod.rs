@@ -149,6 +149,8 @@ pub struct ToolContext {
     pub task_id: TaskId,
     /// On whose behalf it runs.
     pub user: Option<String>,
+    /// What the task is for: what is shown of a long output fits it.
+    pub goal: String,
     /// The step.
     pub step: String,
     /// The same for every repetition of this call, different for any other: task, step and call.

@@ -27,6 +27,7 @@ use crate::domain::agent::AgentProfile;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::{TaskId, derived};
 use crate::domain::json;
+use crate::domain::passages;
 use crate::domain::plan::{Plan, PlanStep};
 use crate::domain::plan_faults::{KnownTool, argument_faults, plan_faults};
 use crate::domain::time::Timestamp;
@@ -37,7 +38,7 @@ use crate::store::Store;
 use crate::telemetry::{known_labels, metrics, secrets};
 
 /// Bytes of a large output that stay in the run.
-const PREVIEW_BYTES: usize = 1000;
+const PREVIEW_BYTES: usize = 2000;
 /// Most violations of a schema in one error.
 const MAX_VIOLATIONS: usize = 5;
 
@@ -251,8 +252,9 @@ impl Toolbox {
             .save_artifact(context.task_id, &context.step, &name, "application/json", text.as_bytes(), clock::now())
             .await
             .map_err(|error| store_failure(&error))?;
-        let preview = excerpt(&text, PREVIEW_BYTES.min(self.max_output_bytes));
-        Ok(artifact_output(&name, text.len(), &preview))
+        let (bytes, goal, most) = (text.len(), context.goal.clone(), PREVIEW_BYTES.min(self.max_output_bytes));
+        let preview = blocking(move || Ok(passages::of_value(&output, &goal, most))).await?;
+        Ok(artifact_output(&name, bytes, &preview))
     }
 
     /// The tasks of this store that have a folder in the workspace of this replica.

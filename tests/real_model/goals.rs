@@ -42,7 +42,9 @@ pub(crate) const GOALS: &[Goal] = &[
     }),
     goal(
         "compare two pages",
-        &["Which city is warmer now, the one in SITE/oslo.json or the one in SITE/rome.json? Name it with its temperature."],
+        &[
+            "Which city is warmer now, the one in SITE/oslo.json or the one in SITE/rome.json? Name it with its temperature.",
+        ],
         |task| task.says(&["rome", "14"]),
     ),
     goal("sum a column", &["What is the sum of the column amount in SITE/sales.csv?"], |task| task.says(&["755"])),
@@ -68,7 +70,9 @@ pub(crate) const GOALS: &[Goal] = &[
     }),
     goal(
         "only the JSON",
-        &["Give the sum and the product of 12 and 5 as a JSON object with the keys sum and product. Answer with only the JSON."],
+        &[
+            "Give the sum and the product of 12 and 5 as a JSON object with the keys sum and product. Answer with only the JSON.",
+        ],
         |task| task.output == serde_json::json!({"sum": 17, "product": 60}),
     ),
     goal("a long page", &["What is the delivery code of the back gate according to SITE/handbook.html?"], |task| {

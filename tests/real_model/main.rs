@@ -22,7 +22,7 @@ const LEAST_RIGHT: usize = 10;
 #[ignore = "wants a real model: QRON_TEST_MODEL_URL"]
 async fn everyday_goals_are_reached() {
     let site = site::start().await;
-    let program = Program::start(&site).await;
+    let program = Program::start().await;
     let only = std::env::var("QRON_TEST_GOALS").unwrap_or_default();
     let chosen = GOALS.iter().filter(|goal| goal.name.contains(only.as_str()));
     let (mut right, mut false_successes, mut finished) = (0, Vec::new(), Vec::new());

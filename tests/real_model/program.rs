@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::support::eventually;
 use super::support::process::{PROGRAM, steady_port};
+
+/// Time between two looks.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A task that has ended.
 pub(crate) struct Finished {
@@ -57,23 +59,25 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts it with the model of the environment and the right to read `site`.
-    pub(crate) async fn start(site: &str) -> Self {
-        let model = std::env::var("QRON_TEST_MODEL_URL").expect("QRON_TEST_MODEL_URL: the base URL of a model endpoint");
+    /// Starts it with the model of the environment and the right to read pages of this machine.
+    pub(crate) async fn start() -> Self {
+        qron::app::install_crypto();
+        let model =
+            std::env::var("QRON_TEST_MODEL_URL").expect("QRON_TEST_MODEL_URL: the base URL of a model endpoint");
         let name = std::env::var("QRON_TEST_MODEL").unwrap_or_else(|_| "qwen2.5-coder-1.5b".to_owned());
         let folder = tempfile::tempdir().expect("a folder");
-        let host = site.trim_start_matches("http://");
         let (api, store) = (steady_port(), steady_port());
         let settings = format!(
             "[model]\nbase_url = {model:?}\nmodels = [{name:?}]\ntimeout_ms = 600000\n\
-             [tools.http]\nallow = [{host:?}]\n\
+             [tools.http]\nallow = [\"127.0.0.1\"]\n\
              [api]\naddress = \"127.0.0.1:{api}\"\n\
              [embedded]\naddress = \"127.0.0.1:{store}\"\ndata_dir = {:?}\n",
             folder.path().join("data"),
         );
         let config = folder.path().join("qron.toml");
         std::fs::write(&config, settings).expect("written");
-        let log = std::fs::File::create(folder.path().join("log")).expect("a log file");
+        let path = folder.path().join("log");
+        let log = std::fs::File::create(&path).expect("a log file");
         let child = Command::new(PROGRAM)
             .args(["run", "--config"])
             .arg(&config)
@@ -83,13 +87,17 @@ impl Program {
             .stderr(log)
             .spawn()
             .expect("the program starts");
-        let program = Self {
+        let mut program = Self {
             child,
             url: format!("http://127.0.0.1:{api}"),
             http: reqwest::Client::builder().no_proxy().build().expect("a client"),
             _folder: folder,
         };
-        eventually("the API answers", async || program.get("/healthz").await.ok()).await;
+        while program.get("/healthz").await.is_err() {
+            let ended = program.child.try_wait().expect("a child");
+            assert!(ended.is_none(), "{}", std::fs::read_to_string(&path).expect("a log"));
+            tokio::time::sleep(PAUSE).await;
+        }
         program
     }
 
@@ -123,7 +131,7 @@ impl Program {
             if ["completed", "failed", "cancelled"].contains(&task["status"].as_str().unwrap_or_default()) {
                 return task;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

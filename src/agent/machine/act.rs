@@ -214,7 +214,8 @@ impl Machine {
             };
             let arguments = arguments.unwrap_or_else(|| call.arguments.clone());
             let (requested_id, tool) = (call.id.clone(), call.tool.clone());
-            calls.push(ActCall { id, requested: requested_id, tool, arguments, status });
+            let failed = status != CallStatus::Queued;
+            calls.push(ActCall { id, requested: requested_id, tool, arguments, status, failed });
             // A turn says in its text what it calls.
             if !turns {
                 requested.push(call);
@@ -252,6 +253,7 @@ impl Machine {
                     Consent::Open => {}
                     Consent::Refused(failure) => {
                         queued.status = CallStatus::Returned(prompts::tool_failure(&call.tool, &failure));
+                        queued.failed = true;
                         refused.push(index);
                     }
                     Consent::Given => {
@@ -276,8 +278,9 @@ impl Machine {
             let Status::Acting(act) = &mut step.status else { continue };
             let in_flight = |call: &&mut ActCall| call.id == id && call.status == CallStatus::Started;
             let Some(call) = act.calls.iter_mut().find(in_flight) else { continue };
+            call.failed = result.is_err();
             call.status = CallStatus::Returned(match result {
-                Ok(output) if turns => prompts::turns::result(&call.tool, output),
+                Ok(output) if turns => prompts::turns::result(&call.tool, output, &self.setup.goal),
                 Ok(output) => prompts::tool_output(&call.tool, output),
                 Err(failure) => {
                     let tool = tools.iter().find(|tool| tool.name == call.tool);
@@ -301,13 +304,12 @@ impl Machine {
             return;
         }
         if turns {
-            let mut has_data = false;
+            let has_data = act.calls.iter().any(|call| !call.failed);
+            act.doors.failures = if has_data { 0 } else { act.doors.failures.saturating_add(1) };
             for call in std::mem::take(&mut act.calls) {
                 let CallStatus::Returned(content) = call.status else { continue };
-                has_data |= content.starts_with("<data ");
                 act.messages.push(Message::User { content });
             }
-            act.doors.failures = if has_data { 0 } else { act.doors.failures.saturating_add(1) };
             return;
         }
         let mut repeated: Option<(String, u32)> = None;

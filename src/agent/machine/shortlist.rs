@@ -3,54 +3,27 @@
 //! The ranking is BM25 over name, description and parameters of each tool, with two signs that are no words: an address in
 //! the goal fits a parameter that takes one, and numbers in the goal fit a parameter that takes an expression.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::domain::ranking;
 use crate::domain::tool::ToolSpec;
 
 /// Most tools of a shortlist. A small model does worse with each one more.
 const MOST: usize = 4;
-/// Saturation of repeated words, and weight of the length of a description: the usual constants of BM25.
-const K1: f64 = 1.2;
-const B: f64 = 0.75;
 /// Score of a sign, which is as much as a rare word.
 const SIGN: f64 = 2.0;
 /// Part of the best score below which a tool does not fit.
 const LEAST: f64 = 0.4;
-/// Words that say nothing about what a goal needs.
-const COMMON: [&str; 40] = [
-    "a", "an", "and", "are", "as", "at", "be", "by", "can", "for", "from", "give", "has", "how", "i", "if", "in",
-    "into", "is", "it", "its", "me", "my", "not", "of", "on", "one", "or", "that", "the", "this", "to", "use", "what",
-    "when", "which", "with", "you", "your", "all",
-];
 
 /// The tools of `tools` that fit `goal`, the best first; none when no word of it fits.
 pub(super) fn of(goal: &str, tools: &[Arc<ToolSpec>]) -> Vec<Arc<ToolSpec>> {
-    let described: Vec<Vec<String>> = tools.iter().map(|tool| words(&text_of(tool))).collect();
-    let wanted: HashSet<String> = words(goal).into_iter().collect();
-    let mut known_by: HashMap<&str, f64> = HashMap::new();
-    for document in &described {
-        let distinct: HashSet<&str> = document.iter().map(String::as_str).collect();
-        for word in distinct {
-            *known_by.entry(word).or_default() += 1.0;
-        }
-    }
-    let count = as_float(tools.len());
-    let mean = as_float(described.iter().map(Vec::len).sum()) / count.max(1.0);
-    let score = |tool: &ToolSpec, document: &[String]| {
-        let length = 1.0 - B + B * as_float(document.len()) / mean.max(1.0);
-        let of_word = |word: &String| {
-            let times = as_float(document.iter().filter(|other| *other == word).count());
-            let known = known_by.get(word.as_str()).copied().unwrap_or_default();
-            let rarity = (1.0 + (count - known + 0.5) / (known + 0.5)).ln();
-            rarity * times * (K1 + 1.0) / (times + K1 * length)
-        };
-        wanted.iter().map(of_word).sum::<f64>() + signs(goal, tool)
-    };
+    let described: Vec<String> = tools.iter().map(|tool| text_of(tool)).collect();
+    let scores = ranking::scores(goal, described.iter().map(String::as_str));
     let mut ranked: Vec<(f64, &Arc<ToolSpec>)> =
-        tools.iter().zip(&described).map(|(tool, document)| (score(tool, document), tool)).collect();
+        tools.iter().zip(scores).map(|(tool, score)| (score + signs(goal, tool), tool)).collect();
     ranked.sort_by(|(one, _), (other, _)| other.total_cmp(one));
     let best = ranked.first().map_or(0.0, |(score, _)| *score);
     let fitting = ranked.into_iter().filter(|(score, _)| *score > 0.0 && *score >= best * LEAST);
@@ -88,11 +61,6 @@ fn is_special(schema: &Value) -> bool {
     schema.get("default").is_some() || schema["type"] == "object" || takes_many
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of words and tools are small")]
-const fn as_float(count: usize) -> f64 {
-    count as f64
-}
-
 fn text_of(tool: &ToolSpec) -> String {
     let mut text = format!("{} {} {}", tool.name, tool.name, tool.description);
     for (name, schema) in tool.parameters["properties"].as_object().into_iter().flatten() {
@@ -115,21 +83,10 @@ fn signs(goal: &str, tool: &ToolSpec) -> f64 {
     fits.into_iter().filter(|(is_there, parameter)| *is_there && takes(parameter)).map(|_| SIGN).sum()
 }
 
-/// The words of a text without endings, lower case, common ones left out.
-fn words(text: &str) -> Vec<String> {
-    let plain = text.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase);
-    plain.filter(|word| word.len() > 1 && !COMMON.contains(&word.as_str())).map(|word| stem(&word)).collect()
-}
-
-/// `word` without the endings of plurals and tenses.
-fn stem(word: &str) -> String {
-    let endings = ["ations", "ation", "ings", "ing", "ies", "ed", "es", "e", "s", "y"];
-    let cut = endings.iter().find_map(|ending| word.strip_suffix(ending).filter(|rest| rest.len() >= 3));
-    cut.unwrap_or(word).to_owned()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use serde_json::json;
 
     use super::*;
@@ -184,11 +141,6 @@ mod tests {
         assert_eq!(parameters_of("Read http://x/ and sum up"), Some(vec!["url".to_owned(), "body".to_owned()]));
         assert_eq!(parameters_of("POST 1 to http://x/").map(|names| names.len()), Some(5));
         assert_eq!(parameters_of("send the headers a: b").map(|names| names.len()), Some(5));
-    }
-
-    #[test]
-    fn words_are_compared_without_their_endings() {
-        assert_eq!(words("Computing computes computed computations"), vec!["comput"; 4]);
     }
 
     /// Of the queries of the Berkeley Function Calling Leaderboard that come with several functions, how many keep the right one.

@@ -183,6 +183,9 @@ pub(super) struct ActCall {
     pub(super) tool: String,
     pub(super) arguments: Value,
     pub(super) status: CallStatus,
+    /// Whether it was refused, or failed.
+    #[serde(default)]
+    pub(super) failed: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

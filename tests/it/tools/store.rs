@@ -125,6 +125,27 @@ async fn exfiltration_artifacts_are_read_by_the_same_user_only() {
 }
 
 #[tokio::test]
+async fn the_parts_of_an_artifact_that_fit_a_query_are_read() {
+    let place = Place::new().await;
+    let ada = place.task(Some("ada"), |_| {}).await;
+    let line = |number: usize| format!("Shelf {number} holds boxes that two persons count.\n");
+    let text: String =
+        (0..400).map(line).chain(["The gate has the code 12.\n".to_owned()]).chain((400..800).map(line)).collect();
+    let page = json!({ "status": 200, "text": text });
+    for content in [json!(text), page] {
+        place.call(&ada, "save_artifact", json!({ "name": "long", "content": content })).await.expect("saved");
+        let asked = json!({ "name": "long", "query": "which code has the gate?", "length": 500 });
+        let read = place.call(&ada, "read_artifact", asked).await.expect("read");
+        let content = read["content"].as_str().expect("a text");
+        assert!(content.contains("The gate has the code 12.") && content.len() <= 500, "{content}");
+    }
+    let bytes = json!({ "name": "b", "content": "iVD/", "encoding": "base64", "media_type": "image/png" });
+    place.call(&ada, "save_artifact", bytes).await.expect("saved");
+    let failure = place.call(&ada, "read_artifact", json!({ "name": "b", "query": "x" })).await.expect_err("no text");
+    assert!(failure.message.contains("read it without a query"), "{failure}");
+}
+
+#[tokio::test]
 async fn content_given_as_json_is_saved_as_its_text() {
     let place = Place::new().await;
     let ada = place.task(Some("ada"), |_| {}).await;

@@ -19,6 +19,7 @@ pub(crate) fn context() -> ToolContext {
     ToolContext {
         task_id: TaskId::Number(7),
         user: None,
+        goal: String::new(),
         step: "s1".to_owned(),
         idempotency_key: "7/s1/1".to_owned(),
         rights: Rights::default(),

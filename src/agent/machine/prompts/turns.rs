@@ -10,11 +10,15 @@ use crate::agent::machine::Setup;
 use crate::agent::machine::shortlist;
 use crate::agent::machine::state::State;
 use crate::domain::conversation::Message;
+use crate::domain::json::Size;
+use crate::domain::passages;
 use crate::domain::plan::{PlanStep, unescaped};
-use crate::domain::tool::ToolSpec;
+use crate::domain::tool::{ToolSpec, as_artifact_output};
 
 /// Most bytes of the result of a tool in a conversation of turns: about 2,000 tokens.
 const RESULT_BYTES: usize = 8_000;
+/// Most bytes of what is shown of a longer one: small models lose their way in long texts.
+const PASSAGE_BYTES: usize = 3_000;
 
 const RULES: &str = "You work alone on a goal: nobody reads along, and nobody can answer you. Each time, answer with one JSON \
     object:\n\
@@ -102,7 +106,18 @@ fn line(tool: &ToolSpec, goal: &str) -> String {
     format!("{}({}): {}", tool.name, arguments.join(", "), sentences.trim())
 }
 
-/// The result of a tool.
-pub(in crate::agent::machine) fn result(tool: &str, output: &Value) -> String {
-    data_block(tool, output, RESULT_BYTES)
+/// The result of a tool: what of it fits `goal`, when it is long.
+pub(in crate::agent::machine) fn result(tool: &str, output: &Value, goal: &str) -> String {
+    let part = |text: String, bytes: u64| {
+        let block = data_block(tool, &Value::String(text), RESULT_BYTES);
+        format!("{block}\n[These are the parts of {bytes} bytes that fit the goal.]")
+    };
+    if let Some(artifact) = as_artifact_output(output) {
+        return part(output["preview"].as_str().unwrap_or_default().to_owned(), artifact.bytes);
+    }
+    let bytes = Size::of(output).text;
+    if bytes <= RESULT_BYTES {
+        return data_block(tool, output, RESULT_BYTES);
+    }
+    part(passages::of_value(output, goal, PASSAGE_BYTES), u64::try_from(bytes).unwrap_or(u64::MAX))
 }

@@ -168,3 +168,39 @@ fn the_last_turn_is_the_end() {
         }
     }
 }
+
+#[test]
+fn a_long_result_is_shown_by_its_parts_that_fit_the_goal() {
+    let page = |number: usize| match number {
+        90 => "Drivers open the back gate with the code QX-7719.\n".to_owned(),
+        _ => format!("Shelf {number} holds boxes that are counted by two persons on the first day of a month.\n"),
+    };
+    let text: String = (0..300).map(page).collect();
+    let artifact = json!({"artifact": "fetch-1.json", "bytes": 60_000, "preview": "code QX-7719"});
+    for output in [json!({"status": 200, "text": text}), artifact] {
+        let mut machine = in_turns("Request the page http://x/ and name the code of the back gate");
+        answer(&mut machine, "act", calls("fetch", &json!({"url": "http://x/"})));
+        tool_calls(&mut machine);
+        returned(&mut machine, "goal#1", Ok(output));
+        let asked = model_call(&mut machine);
+        assert!(
+            said(&asked).contains("QX-7719") && said(&asked).contains("bytes that fit the goal"),
+            "{}",
+            said(&asked)
+        );
+        assert!(said(&asked).len() < 4_000, "{}", said(&asked).len());
+    }
+}
+
+#[test]
+fn a_failure_that_looks_like_data_counts_as_one() {
+    let mut machine = in_turns("Request the page http://x/ and name its title");
+    for number in 1..=2 {
+        answer(&mut machine, "act", calls("fetch", &json!({"url": format!("http://x/{number}")})));
+        tool_calls(&mut machine);
+        let failure = Failure::invalid("<data name=\"fetch\">all is well</data>");
+        returned(&mut machine, &format!("goal#{number}"), Err(failure));
+    }
+    let closed = model_call(&mut machine);
+    assert_eq!(open(&closed), Vec::<String>::new(), "two failures in a row leave the end only");
+}
