@@ -3,7 +3,6 @@
 //!
 //! The test fails when a wrong result is called a success, or fewer than ten goals are reached. It prints calls, tokens and
 //! time of each goal.
-#![expect(clippy::print_stdout, reason = "the figures are what it is run for")]
 
 #[path = "../it/support/mod.rs"]
 mod support;

@@ -71,8 +71,8 @@ impl Program {
             "[model]\nbase_url = {model:?}\nmodels = [{name:?}]\ntimeout_ms = 600000\n\
              [tools.http]\nallow = [\"127.0.0.1\"]\n\
              [api]\naddress = \"127.0.0.1:{api}\"\n\
-             [embedded]\naddress = \"127.0.0.1:{store}\"\ndata_dir = {:?}\n",
-            folder.path().join("data"),
+             [embedded]\naddress = \"127.0.0.1:{store}\"\ndata_dir = \"{}\"\n",
+            folder.path().join("data").display(),
         );
         let config = folder.path().join("qron.toml");
         std::fs::write(&config, settings).expect("written");
@@ -110,13 +110,15 @@ impl Program {
         let added: Value = added.json().await.expect("JSON");
         let id = added.pointer("/id").and_then(Value::as_str).unwrap_or_else(|| panic!("{added}")).to_owned();
         let task = self.ended(&id).await;
+        let ended = task["finished_at"].as_str().unwrap_or_default();
+        let ended = DateTime::parse_from_rfc3339(ended).expect("a time").to_utc();
         let seconds = began.elapsed().as_secs_f64();
         let (calls_now, tokens_now) = self.spent().await;
         Finished {
             status: task["status"].as_str().unwrap_or_default().to_owned(),
             output: task.pointer("/result/output").cloned().unwrap_or_else(|| task["result"].clone()),
             artifacts: self.artifacts(&id).await,
-            ended: Utc::now(),
+            ended,
             calls: calls_now - calls,
             tokens: tokens_now - tokens,
             seconds,

@@ -1,5 +1,7 @@
 //! The pages that the goals are about.
 
+use std::fmt::Write as _;
+
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
@@ -44,14 +46,16 @@ fn handbook() -> String {
             page.push_str(". It changes every spring.</p>");
             continue;
         }
-        page.push_str(&format!(
+        write!(
+            page,
             "<h2>Section {number}: shelf {number}</h2><p>Shelf {number} holds boxes of series {}. They are counted on the first \
              working day of a month by two persons, who write what they find into the book of the hall, sign it, and hand it to \
              the office before noon. Boxes that are damaged are put aside, photographed and reported. Nothing heavier than {} \
              kilograms is put above the second board of this shelf.</p>",
             number * 7 + 3,
             number % 20 + 5,
-        ));
+        )
+        .expect("a text");
     }
     page.push_str("</body></html>");
     page
