@@ -61,8 +61,16 @@ fn given(setup: &Setup) -> String {
 
 /// The clock and the goal, the last words of a question.
 fn clock_and_goal(setup: &Setup, state: &State) -> String {
+    format!("{}{}", clock(state), goal(setup))
+}
+
+fn clock(state: &State) -> String {
     let clock = state.clock.as_ref().map(|clock| format!("<clock>\n{}\n</clock>\n\n", disarmed(&clock.text)));
-    format!("{}<goal>\n{}\n</goal>", clock.unwrap_or_default(), disarmed(&setup.goal))
+    clock.unwrap_or_default()
+}
+
+fn goal(setup: &Setup) -> String {
+    format!("<goal>\n{}\n</goal>", disarmed(&setup.goal))
 }
 
 /// The question for a first plan.

@@ -72,15 +72,23 @@ fn text_of(tool: &ToolSpec) -> String {
     text
 }
 
+/// Whether the goal names an address, and one of `tools` takes one.
+pub(super) fn names_page(goal: &str, tools: &[Arc<ToolSpec>]) -> bool {
+    goal.contains("://") && tools.iter().any(|tool| takes(tool, "url"))
+}
+
+fn takes(tool: &ToolSpec, parameter: &str) -> bool {
+    !tool.parameters["properties"][parameter].is_null()
+}
+
 /// What in a goal is no word and fits a kind of parameter all the same.
 fn signs(goal: &str, tool: &ToolSpec) -> f64 {
-    let takes = |name: &str| !tool.parameters["properties"][name].is_null();
     let has_address = goal.contains("://");
     let numbers =
         goal.split_whitespace().filter(|word| !word.contains("://") && word.contains(|c: char| c.is_ascii_digit()));
     let computes = numbers.count() > 0;
     let fits = [(has_address, "url"), (computes, "expression")];
-    fits.into_iter().filter(|(is_there, parameter)| *is_there && takes(parameter)).map(|_| SIGN).sum()
+    fits.into_iter().filter(|(is_there, parameter)| *is_there && takes(tool, parameter)).map(|_| SIGN).sum()
 }
 
 #[cfg(test)]

@@ -168,8 +168,11 @@ pub(super) struct Doors {
     /// Turns in a row that led to nothing.
     #[serde(deserialize_with = "number::count")]
     pub(super) failures: u32,
-    /// Whether the model has been asked whether it meant its answer.
+    /// Whether the model has been asked whether it meant the words of its answer.
     pub(super) was_doubted: bool,
+    /// How often it has been told that numbers of its answer stand nowhere.
+    #[serde(deserialize_with = "number::count")]
+    pub(super) invented: u32,
     /// Whether the next turn must call a tool.
     pub(super) must_call: bool,
 }

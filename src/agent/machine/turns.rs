@@ -18,6 +18,8 @@ use crate::domain::tool::ToolSpec;
 
 /// Failed turns in a row after which the work can only be ended.
 const MAX_FAILURES: u32 = 2;
+/// Times that a model is told that numbers of its answer stand nowhere.
+const MAX_INVENTED: u32 = 2;
 /// Longest thought before a decision, in characters.
 const THOUGHT_CHARS: u32 = 200;
 
@@ -35,10 +37,14 @@ enum Decision {
     Impossible(String),
 }
 
-/// What is said about a doubtful answer, and whether the next turn must call a tool.
-struct Doubt {
-    said: String,
-    must_call: bool,
+/// What follows from an answer that may be no result.
+enum Doubt {
+    /// The model is asked whether it meant its words.
+    Words(String),
+    /// Numbers stand nowhere: the model is told, and must call a tool or look at what it has.
+    Numbers(Vec<String>),
+    /// It has been told often enough.
+    Invented(Vec<String>),
 }
 
 impl Machine {
@@ -66,12 +72,13 @@ impl Machine {
         let mut messages = prompts::opening(&self.setup, &self.state, &step.plan, &tools, data);
         messages.extend(act.messages.iter().cloned());
         let is_last = act.turns.saturating_add(1) >= self.setup.budget.max_turns_per_step;
+        let asks_for_page = step.calls == 0 && shortlist::names_page(&self.setup.goal, &tools);
         let open = if act.doors.failures >= MAX_FAILURES || is_last { &[][..] } else { &tools };
         let request = ModelRequest {
             purpose: "act",
             messages,
             tools: Vec::new(),
-            schema: Some(turn_schema(open, open_ends(step, open), &self.setup.goal)),
+            schema: Some(turn_schema(open, open_ends(step, open, asks_for_page), &self.setup.goal)),
             max_output_tokens: self.setup.max_output_tokens,
             model: self.setup.model.clone(),
             once: false,
@@ -109,30 +116,48 @@ impl Machine {
                 self.fail(index, Failure::permanent(format!("the agent could not do the step: {why}")));
             }
             Decision::Done(answer) => match self.doubt(index, &answer) {
-                Some(Doubt { said, must_call }) => {
-                    if let Status::Acting(act) = &mut self.state.steps[index].status {
-                        (act.doors.was_doubted, act.doors.must_call) = (true, must_call);
-                    }
-                    self.say(index, reply, said);
-                }
+                Some(doubt) => self.doubted(index, reply, &answer, doubt),
                 None => self.finish(index, schema::text_or_json(&answer)),
             },
         }
     }
 
+    fn doubted(&mut self, index: usize, reply: ModelReply, answer: &str, doubt: Doubt) {
+        let Status::Acting(act) = &mut self.state.steps[index].status else { return };
+        let said = match doubt {
+            Doubt::Words(words) => {
+                act.doors.was_doubted = true;
+                prompts::doubtful(&words)
+            }
+            Doubt::Numbers(numbers) => {
+                act.doors.invented = act.doors.invented.saturating_add(1);
+                act.doors.must_call = act.doors.invented == 1;
+                prompts::ungrounded(&numbers, act.doors.must_call)
+            }
+            Doubt::Invented(numbers) => {
+                let why = format!(
+                    "the model answered {answer:?}, and {} stands in no result of a tool, nor in the goal, also after it was told",
+                    numbers.join(", ")
+                );
+                self.fail(index, Failure::permanent(why));
+                return;
+            }
+        };
+        self.say(index, reply, said);
+    }
+
     /// Why an answer that is said to be the result may be none. Small models report failures as results, and make numbers
-    /// up. Asked again, which is done once, they mend that, or mean it.
+    /// up. Asked again, they mend that. Words they may mean, which is asked once; a number that stands nowhere is never
+    /// taken.
     fn doubt(&self, index: usize, answer: &str) -> Option<Doubt> {
         let step = &self.state.steps[index];
         let Status::Acting(act) = &step.status else { return None };
-        if act.doors.was_doubted {
-            return None;
+        if let Some(words) = statement::failure_in(answer).filter(|_| !act.doors.was_doubted) {
+            return Some(Doubt::Words(words));
         }
-        if let Some(words) = statement::failure_in(answer) {
-            return Some(Doubt { said: prompts::doubtful(&words), must_call: false });
-        }
+        // Neither failures nor words of the program show a number: both repeat what the model wrote.
         let shown = act.messages.iter().filter_map(|message| match message {
-            Message::User { content } => Some(content.as_str()),
+            Message::User { content } if prompts::is_result(content) => Some(content.as_str()),
             _ => None,
         });
         let clock = self.state.clock.as_ref().map(|clock| clock.text.as_str());
@@ -140,8 +165,11 @@ impl Machine {
         let deps = Value::Object(self.setup.dependencies.clone()).to_string();
         let sources = shown.chain(clock).chain([self.setup.goal.as_str(), context.as_str(), deps.as_str()]);
         let invented = grounding::ungrounded(answer, sources);
-        let is_doubtful = !invented.is_empty() && !self.tools_of(step).is_empty();
-        is_doubtful.then(|| Doubt { said: prompts::ungrounded(&invented), must_call: true })
+        if invented.is_empty() || self.tools_of(step).is_empty() {
+            return None;
+        }
+        let is_told = act.doors.invented >= MAX_INVENTED;
+        Some(if is_told { Doubt::Invented(invented) } else { Doubt::Numbers(invented) })
     }
 
     /// Answers the model's turn with words of the program; it counts as a failed one.
@@ -160,10 +188,11 @@ impl Machine {
     }
 }
 
-/// The outcomes that are open to the model. Small models give up before they have tried.
-fn open_ends(step: &Step, open: &[Arc<ToolSpec>]) -> &'static [&'static str] {
+/// The outcomes that are open to the model. Small models give up before they have tried, and tell what a page says
+/// before they have read it.
+fn open_ends(step: &Step, open: &[Arc<ToolSpec>], asks_for_page: bool) -> &'static [&'static str] {
     let Status::Acting(act) = &step.status else { return &BOTH_ENDS };
-    match (open.is_empty(), act.doors.must_call, step.calls > 0) {
+    match (open.is_empty(), act.doors.must_call || asks_for_page, step.calls > 0) {
         (true, _, _) | (false, false, true) => &BOTH_ENDS,
         (false, true, _) => &[],
         (false, false, false) => &BOTH_ENDS[..1],

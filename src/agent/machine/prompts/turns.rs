@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::blocks::{data_block, disarmed};
-use super::{clock_and_goal, given};
+use super::{clock, given, goal};
 use crate::agent::machine::Setup;
 use crate::agent::machine::shortlist;
 use crate::agent::machine::state::State;
@@ -51,12 +51,18 @@ pub(in crate::agent::machine) fn doubtful(words: &str) -> String {
 }
 
 /// Said when numbers of an answer stand in nothing that the model was shown.
-pub(in crate::agent::machine) fn ungrounded(numbers: &[String]) -> String {
-    format!(
-        "{} in your answer stands in no result of a tool, nor in the goal. Do not calculate or remember it yourself: call a tool \
-         that gives it.",
-        numbers.join(", ")
-    )
+pub(in crate::agent::machine) fn ungrounded(numbers: &[String], must_call: bool) -> String {
+    let way_out = if must_call {
+        "Do not calculate or remember it yourself: call a tool that gives it."
+    } else {
+        "Look at the results above, and answer with what they show. When they do not show it, the outcome is impossible."
+    };
+    format!("{} in your answer stands in no result of a tool, nor in the goal. {way_out}", numbers.join(", "))
+}
+
+/// Whether a message shows the result of a call that succeeded.
+pub(in crate::agent::machine) fn is_result(content: &str) -> bool {
+    content.starts_with("<data ")
 }
 
 /// The opening of the work on `step`, which may be the whole goal.
@@ -79,7 +85,8 @@ pub(in crate::agent::machine) fn opening(
     } else {
         format!("\n\nDo this part of it now:\n<step>\n{}\n</step>", disarmed(&unescaped(instruction)))
     };
-    let user = format!("{}{data}{}{part}", given(setup), clock_and_goal(setup, state));
+    // The clock is far from the goal: beside it, small models answer what time it is.
+    let user = format!("{}{}{data}{}{part}", clock(state), given(setup), goal(setup));
     vec![Message::System { content: system }, Message::User { content: user }]
 }
 

@@ -81,6 +81,20 @@ fn nothing_is_impossible_before_a_tool_was_tried() {
 }
 
 #[test]
+fn a_page_is_read_before_anything_is_said_about_it() {
+    let ends = |call: &ModelCall| {
+        let schema = call.request.schema.as_ref().expect("a schema").schema.to_string();
+        schema.contains("\"outcome\"")
+    };
+    let mut machine = in_turns("Request the page http://x/ and name its title");
+    let first = answer(&mut machine, "act", calls("fetch", &json!({"url": "http://x/"})));
+    assert!(!ends(&first));
+    tool_calls(&mut machine);
+    returned(&mut machine, "goal#1", Err(Failure::invalid("no")));
+    assert!(ends(&model_call(&mut machine)));
+}
+
+#[test]
 fn the_same_call_is_made_once_and_after_two_failures_only_the_end_is_open() {
     let mut machine = in_turns("Compute 6 * 7");
     let again = || calls("calculate", &json!({"expression": "6*7"}));
@@ -132,6 +146,20 @@ fn a_number_that_stands_nowhere_must_be_computed_or_meant() {
     returned(&mut machine, "goal#1", Ok(json!({"value": "395"})));
     answer(&mut machine, "act", ends("done", "395"));
     assert_eq!(ended(&mut machine).expect("a result")["output"], json!("395"));
+}
+
+#[test]
+fn a_number_that_stands_nowhere_is_never_taken_however_often_it_is_said() {
+    let mut machine = in_turns("Compute 17 * 23 + 4");
+    answer(&mut machine, "act", ends("done", "541"));
+    answer(&mut machine, "act", calls("calculate", &json!({"expression": "17*23+4 = 541"})));
+    tool_calls(&mut machine);
+    returned(&mut machine, "goal#1", Err(Failure::invalid("17*23+4 = 541 is no expression")));
+    answer(&mut machine, "act", ends("done", "541 is the result"));
+    let told = answer(&mut machine, "act", ends("done", "It is 541."));
+    assert!(said(&told).contains("answer with what they show"), "{}", said(&told));
+    let failure = ended(&mut machine).expect_err("an invented number");
+    assert!(failure.message.contains("It is 541.") && failure.message.contains("541 stands in no result"), "{failure}");
 }
 
 #[test]
