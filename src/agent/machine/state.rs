@@ -173,6 +173,9 @@ pub(super) struct Doors {
     /// How often it has been told that numbers of its answer stand nowhere.
     #[serde(deserialize_with = "number::count")]
     pub(super) invented: u32,
+    /// The tool of the call that was just made again: it is not offered in the next turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) repeated: Option<String>,
     /// Whether the next turn must call a tool.
     pub(super) must_call: bool,
 }

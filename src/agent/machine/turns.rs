@@ -1,8 +1,8 @@
 //! Runs in turns: the form of work for small models, which write no good plans.
 //!
 //! There is no plan. The model gets the few tools that fit the goal, and each answer is one JSON object of a schema that is a
-//! union of the calls of these tools and of the end. What a small model does wrong again and again is closed to it: a call
-//! that it has made before, and after two failures in a row everything but the end.
+//! union of the calls of these tools and of the end. What a small model does wrong again and again is closed to it: the tool
+//! of a call that it has just made again, and after two failures in a row everything but the end.
 
 use std::sync::Arc;
 
@@ -73,7 +73,9 @@ impl Machine {
         messages.extend(act.messages.iter().cloned());
         let is_last = act.turns.saturating_add(1) >= self.setup.budget.max_turns_per_step;
         let asks_for_page = step.calls == 0 && shortlist::names_page(&self.setup.goal, &tools);
-        let open = if act.doors.failures >= MAX_FAILURES || is_last { &[][..] } else { &tools };
+        let is_open = |tool: &&Arc<ToolSpec>| act.doors.repeated.as_ref() != Some(&tool.name);
+        let offered: Vec<Arc<ToolSpec>> = tools.iter().filter(is_open).cloned().collect();
+        let open = if act.doors.failures >= MAX_FAILURES || is_last { &[][..] } else { &offered };
         let request = ModelRequest {
             purpose: "act",
             messages,
@@ -184,7 +186,9 @@ impl Machine {
     /// Whether the step has made the same call before; remembers it.
     pub(super) fn is_made_before(&mut self, index: usize, tool: &str, arguments: &Value) -> bool {
         let Status::Acting(act) = &mut self.state.steps[index].status else { return false };
-        !act.doors.made.insert(derived(&[tool, &arguments.to_string()]))
+        let is_new = act.doors.made.insert(derived(&[tool, &arguments.to_string()]));
+        act.doors.repeated = (!is_new).then(|| tool.to_owned());
+        !is_new
     }
 }
 

@@ -60,6 +60,13 @@ pub(in crate::agent::machine) fn ungrounded(numbers: &[String], must_call: bool)
     format!("{} in your answer stands in no result of a tool, nor in the goal. {way_out}", numbers.join(", "))
 }
 
+/// An answer of a web server without its headers, and without the HTML of a page that is there as text.
+fn without_details(output: &Value) -> Value {
+    let Some(fields) = output.as_object().filter(|fields| fields.contains_key("status")) else { return output.clone() };
+    let is_detail = |name: &str| name == "headers" || (name == "body" && fields.contains_key("text"));
+    fields.iter().filter(|(name, _)| !is_detail(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 /// Whether a message shows the result of a call that succeeded.
 pub(in crate::agent::machine) fn is_result(content: &str) -> bool {
     content.starts_with("<data ")
@@ -122,6 +129,7 @@ pub(in crate::agent::machine) fn result(tool: &str, output: &Value, goal: &str) 
     if let Some(artifact) = as_artifact_output(output) {
         return part(output["preview"].as_str().unwrap_or_default().to_owned(), artifact.bytes);
     }
+    let output = &without_details(output);
     let bytes = Size::of(output).text;
     if bytes <= RESULT_BYTES {
         return data_block(tool, output, RESULT_BYTES);
