@@ -7,6 +7,8 @@ use super::ranking;
 /// Least and most bytes of a piece, unless a single word or a line is longer or shorter.
 const PIECE: usize = 300;
 const LONGEST_PIECE: usize = 800;
+/// Part of the best score below which a piece does not fit.
+const LEAST: f64 = 0.4;
 /// Most bytes of a text that are looked through.
 const READ: usize = 4 * 1024 * 1024;
 /// Stands where something was left out.
@@ -29,7 +31,9 @@ pub fn of(text: &str, question: &str, limit: usize) -> String {
     }
     let pieces = pieces(&text[..text.floor_char_boundary(READ)]);
     let scores = ranking::scores(question, pieces.iter().copied());
-    let mut order: Vec<usize> = (0..pieces.len()).filter(|index| scores[*index] > 0.0).collect();
+    let best = scores.iter().copied().fold(0.0, f64::max);
+    let fits = |index: &usize| scores[*index] > 0.0 && scores[*index] >= best * LEAST;
+    let mut order: Vec<usize> = (0..pieces.len()).filter(fits).collect();
     order.sort_by(|one, other| scores[*other].total_cmp(&scores[*one]));
     let mut room = limit;
     let mut chosen: Vec<usize> = Vec::new();

@@ -12,10 +12,12 @@ const COMMON: [&str; 40] = [
     "when", "which", "with", "you", "your", "all",
 ];
 
-/// The score of each of `texts` for `question`, in their order; 0 for one that shares no word with it.
+/// The score of each of `texts` for `question`, in their order; 0 for one that shares no word with it. The addresses in a
+/// question are no words of it.
 #[must_use]
 pub fn scores<'a>(question: &str, texts: impl IntoIterator<Item = &'a str>) -> Vec<f64> {
-    let wanted: HashSet<String> = words(question).collect();
+    let asked = question.split_whitespace().filter(|word| !word.contains("://"));
+    let wanted: HashSet<String> = asked.flat_map(words).collect();
     let counted: Vec<(HashMap<String, u32>, usize)> = texts.into_iter().map(|text| count(&wanted, text)).collect();
     let count = as_float(counted.len());
     let mean = as_float(counted.iter().map(|(_, length)| length).sum()) / count.max(1.0);
@@ -84,5 +86,6 @@ mod tests {
         assert!(scores[1] > scores[0] && scores[0] > 0.0, "{scores:?}");
         assert_eq!(scores[2..], [0.0, 0.0]);
         assert!(super::scores("code", []).is_empty());
+        assert_eq!(super::scores("see http://gate/code.html", texts)[..2], [0.0, 0.0]);
     }
 }

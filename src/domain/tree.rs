@@ -244,6 +244,12 @@ impl Rights {
         is_in(&self.tools, tool)
     }
 
+    /// Whether a person must approve each call of `tool`.
+    #[must_use]
+    pub fn must_ask(&self, tool: &str) -> bool {
+        is_in(&self.needs_approval, tool)
+    }
+
     /// Whether a task may be given to the agent `name`.
     #[must_use]
     pub fn allows_agent(&self, name: &str) -> bool {

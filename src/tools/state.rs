@@ -76,7 +76,9 @@ impl Tool for GetState {
     fn spec(&self) -> ToolSpec {
         ToolSpec {
             name: "get_state".into(),
-            description: "Reads a value that set_state wrote. Answers {\"found\", \"value\"}.".into(),
+            description:
+                "Gets a value or number that was remembered under a key with set_state. Answers {\"found\", \"value\"}."
+                    .into(),
             parameters: object(&json!({ "key": key_schema(), "scope": scope_schema() }), &["key"]),
             output: object(&json!({ "found": { "type": "boolean" }, "value": {} }), &["found", "value"]),
             effect: Effect::Read,
@@ -121,7 +123,8 @@ impl Tool for SetState {
     fn spec(&self) -> ToolSpec {
         ToolSpec {
             name: "set_state".into(),
-            description: "Keeps a JSON value for later steps and tasks. Answers {\"expires_at\"}.".into(),
+            description:
+                "Remembers a value or number under a key, for later steps and tasks. Answers {\"expires_at\"}.".into(),
             parameters: object(
                 &json!({
                     "key": key_schema(),

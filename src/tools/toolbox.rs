@@ -79,9 +79,10 @@ impl Toolbox {
         }
         let workspace = Workspace::new(&settings.workspace, settings.files.max_bytes, store.identity());
         let known = KnownTools::default();
+        let http = Arc::new(HttpRequest::new(&settings.http, Arc::new(SystemLookup))?);
         let tools: Vec<Arc<dyn Tool>> = vec![
             Arc::new(Calculate),
-            Arc::new(HttpRequest::new(&settings.http, Arc::new(SystemLookup))?),
+            Arc::clone(&http) as Arc<dyn Tool>,
             Arc::new(ListFiles::new(workspace.clone())),
             Arc::new(ReadFile::new(workspace.clone())),
             Arc::new(WriteFile::new(workspace.clone())),
@@ -92,7 +93,7 @@ impl Toolbox {
             Arc::new(VectorSearch::new(store.clone(), None)),
             Arc::new(CreateTask::new(store.clone(), queue.clone(), Arc::clone(&known), settings)),
             Arc::new(SqlQuery::new(&settings.sql)?),
-            Arc::new(QueryTable::new(store.clone(), workspace.clone())),
+            Arc::new(QueryTable::new(store.clone(), workspace.clone(), http)),
         ];
         let empty = Self {
             tools: Arc::default(),

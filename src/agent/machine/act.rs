@@ -288,12 +288,18 @@ impl Machine {
                     prompts::tool_failure(&call.tool, &as_known(failure, &call.tool, is_repeatable))
                 }
             });
-            found = Some(index);
+            let shown = match &call.status {
+                CallStatus::Returned(text) if turns && result.is_ok() => Some((call.arguments.clone(), text.clone())),
+                _ => None,
+            };
+            found = Some((index, shown));
         }
-        if let Some(index) = found {
-            self.close_turn(index);
+        let Some((index, shown)) = found else { return false };
+        if let Some((arguments, text)) = shown {
+            self.note_shown(index, &arguments, &text);
         }
-        found.is_some()
+        self.close_turn(index);
+        true
     }
 
     /// Once every call of the turn has returned, gives the results to the model and checks for repeated calls.

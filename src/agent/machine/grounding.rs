@@ -1,12 +1,16 @@
 //! Numbers of an answer that stand in nothing that the model was shown.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// Most numbers that are named.
 const MOST: usize = 5;
 
-/// The numbers in `answer` with two digits or more that no source holds, each once.
-pub(super) fn ungrounded<'a>(answer: &str, sources: impl Iterator<Item = &'a str>) -> Vec<String> {
+/// The numbers in `answer` with two digits or more that no source holds and that were not `shown`, each once.
+pub(super) fn ungrounded<'a>(
+    answer: &str,
+    sources: impl Iterator<Item = &'a str>,
+    shown: &BTreeSet<String>,
+) -> Vec<String> {
     let stated = numbers(answer).filter(|number| number.chars().filter(char::is_ascii_digit).count() > 1);
     let mut open: Vec<String> = Vec::new();
     for number in stated {
@@ -18,9 +22,23 @@ pub(super) fn ungrounded<'a>(answer: &str, sources: impl Iterator<Item = &'a str
         return open;
     }
     let known: HashSet<String> = sources.flat_map(numbers).collect();
-    open.retain(|number| !known.contains(number));
+    open.retain(|number| !known.contains(number) && !shown.contains(number));
     open.truncate(MOST);
     open
+}
+
+/// The numbers that the `output` of a call shows: those that stood in its arguments only the model knows, unless a source
+/// holds them or they were `shown` before.
+pub(super) fn shown_by<'a>(
+    output: &str,
+    arguments: &str,
+    sources: impl Iterator<Item = &'a str>,
+    shown: &BTreeSet<String>,
+) -> Vec<String> {
+    let known: HashSet<String> = sources.flat_map(numbers).collect();
+    let claimed: HashSet<String> =
+        numbers(arguments).filter(|number| !known.contains(number) && !shown.contains(number)).collect();
+    numbers(output).filter(|number| !claimed.contains(number)).collect()
 }
 
 /// The numbers of a text, without separators of thousands, zeros at the end of a fraction, and zeros in front.
@@ -52,7 +70,17 @@ mod tests {
             ("41, 42 and 41", "42", vec!["41"]),
             ("no number...", "", vec![]),
         ] {
-            assert_eq!(ungrounded(answer, [source].into_iter()), open, "{answer}");
+            assert_eq!(ungrounded(answer, [source].into_iter(), &BTreeSet::new()), open, "{answer}");
         }
+    }
+
+    #[test]
+    fn a_number_that_only_the_model_put_into_a_call_is_not_shown_by_its_result() {
+        let shown = BTreeSet::from(["70".to_owned()]);
+        let by = |output, arguments| shown_by(output, arguments, ["the sum of 12 and 5"].into_iter(), &shown);
+        assert_eq!(by("{\"value\":\"600\"}", "600"), Vec::<String>::new());
+        assert_eq!(by("{\"value\":\"60\"}", "12*5"), ["60"]);
+        assert_eq!(by("{\"value\":\"70\"}", "70"), ["70"], "it was known before");
+        assert_eq!(by("12 of 600", "12"), ["12", "600"]);
     }
 }

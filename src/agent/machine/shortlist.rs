@@ -30,8 +30,8 @@ pub(super) fn of(goal: &str, tools: &[Arc<ToolSpec>]) -> Vec<Arc<ToolSpec>> {
     fitting.take(MOST).map(|(_, tool)| Arc::clone(tool)).collect()
 }
 
-/// The parameters of a tool without those that a goal hardly ever needs: optional ones with a default, or of a form of their
-/// own. They stay when the goal names one of them or one of its values, such as POST.
+/// The parameters of a tool without those that a goal hardly ever needs: optional ones with a default or a list of values, or
+/// of a form of their own. They stay when the goal names one of them or one of its values, such as POST.
 pub(super) fn parameters(tool: &ToolSpec, goal: &str) -> Value {
     let mut parameters = tool.parameters.clone();
     let required: Vec<String> = parameters["required"]
@@ -42,7 +42,9 @@ pub(super) fn parameters(tool: &ToolSpec, goal: &str) -> Value {
         .filter_map(|name| name.as_str().map(str::to_owned))
         .collect();
     let Some(properties) = parameters["properties"].as_object_mut() else { return parameters };
-    let words: HashSet<&str> = goal.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
+    let plain = goal.split_whitespace().filter(|word| !word.contains("://"));
+    let words: HashSet<&str> =
+        plain.flat_map(|word| word.split(|c: char| !(c.is_alphanumeric() || c == '_'))).collect();
     let is_named = |name: &str, schema: &Value| {
         let mut values = schema["enum"].as_array().into_iter().flatten().filter_map(Value::as_str);
         words.contains(name) || values.any(|value| words.contains(value))
@@ -55,10 +57,10 @@ pub(super) fn parameters(tool: &ToolSpec, goal: &str) -> Value {
     parameters
 }
 
-/// Whether a parameter has a default, holds an object, or holds any value.
+/// Whether a parameter has a default or a list of values, holds an object, or holds any value.
 fn is_special(schema: &Value) -> bool {
     let takes_many = schema["type"].as_array().is_some_and(|kinds| kinds.len() > 3);
-    schema.get("default").is_some() || schema["type"] == "object" || takes_many
+    schema.get("default").is_some() || schema.get("enum").is_some() || schema["type"] == "object" || takes_many
 }
 
 fn text_of(tool: &ToolSpec) -> String {

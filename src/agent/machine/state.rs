@@ -170,12 +170,13 @@ pub(super) struct Doors {
     pub(super) failures: u32,
     /// Whether the model has been asked whether it meant the words of its answer.
     pub(super) was_doubted: bool,
+    /// The numbers that results of tools have shown, but for those that the model itself put into the call.
+    pub(super) shown: BTreeSet<String>,
     /// How often it has been told that numbers of its answer stand nowhere.
     #[serde(deserialize_with = "number::count")]
     pub(super) invented: u32,
-    /// The tool of the call that was just made again: it is not offered in the next turn.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) repeated: Option<String>,
+    /// Whether the model has just made a call again: its next turn is the end.
+    pub(super) has_repeated: bool,
     /// Whether the next turn must call a tool.
     pub(super) must_call: bool,
 }

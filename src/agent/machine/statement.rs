@@ -98,6 +98,8 @@ const FAILURES: [&str; 87] = [
     "an error",
     "server error",
 ];
+/// Words that deny something.
+const NEGATIONS: [&str; 8] = ["no", "not", "none", "nothing", "never", "without", "missing", "nor"];
 /// Marks and words of calls, lower case.
 const CALLS: [&str; 7] = ["<tool_call", "[tool_call", "<function", "<|", "action input", "```json", "```tool"];
 /// Words that stand before the number of an HTTP status.
@@ -117,6 +119,13 @@ pub(super) fn stated(text: &str) -> Option<&str> {
         && !quotes_object(text)
         && failure_in(text).is_none();
     is_statement.then_some(text)
+}
+
+/// Whether `text` denies anything, as a reason why there is no result does.
+pub(super) fn denies(text: &str) -> bool {
+    let words = words_of(text);
+    let is_denied = NEGATIONS.iter().any(|word| words.contains(&format!(" {word} "))) || words.contains("n't ");
+    is_denied || failure_in(text).is_some()
 }
 
 /// The words of `text` that report a failure.

@@ -1,8 +1,8 @@
 //! Runs in turns: the form of work for small models, which write no good plans.
 //!
 //! There is no plan. The model gets the few tools that fit the goal, and each answer is one JSON object of a schema that is a
-//! union of the calls of these tools and of the end. What a small model does wrong again and again is closed to it: the tool
-//! of a call that it has just made again, and after two failures in a row everything but the end.
+//! union of the calls of these tools and of the end. What a small model does wrong again and again is closed to it: after a
+//! call that it has made before, and after two failures in a row, only the end is open.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::prompts::turns as prompts;
 use super::state::{Status, Step};
-use super::{Machine, ModelCall, grounding, schema, shortlist, statement, wire_arguments};
+use super::{Machine, ModelCall, Setup, grounding, schema, shortlist, statement, wire_arguments};
 use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCall, ResponseSchema};
 use crate::domain::failure::Failure;
 use crate::domain::id::derived;
@@ -73,9 +73,8 @@ impl Machine {
         messages.extend(act.messages.iter().cloned());
         let is_last = act.turns.saturating_add(1) >= self.setup.budget.max_turns_per_step;
         let asks_for_page = step.calls == 0 && shortlist::names_page(&self.setup.goal, &tools);
-        let is_open = |tool: &&Arc<ToolSpec>| act.doors.repeated.as_ref() != Some(&tool.name);
-        let offered: Vec<Arc<ToolSpec>> = tools.iter().filter(is_open).cloned().collect();
-        let open = if act.doors.failures >= MAX_FAILURES || is_last { &[][..] } else { &offered };
+        let is_closed = act.doors.failures >= MAX_FAILURES || act.doors.has_repeated || is_last;
+        let open = if is_closed { &[][..] } else { &tools };
         let request = ModelRequest {
             purpose: "act",
             messages,
@@ -111,7 +110,7 @@ impl Machine {
             }
             Decision::Impossible(why) => {
                 let Status::Acting(act) = &mut self.state.steps[index].status else { return };
-                if statement::failure_in(&why).is_none() && !std::mem::replace(&mut act.doors.was_doubted, true) {
+                if !statement::denies(&why) && !std::mem::replace(&mut act.doors.was_doubted, true) {
                     self.say(index, reply, prompts::RESULT_OR_NOT.to_owned());
                     return;
                 }
@@ -157,21 +156,30 @@ impl Machine {
         if let Some(words) = statement::failure_in(answer).filter(|_| !act.doors.was_doubted) {
             return Some(Doubt::Words(words));
         }
-        // Neither failures nor words of the program show a number: both repeat what the model wrote.
-        let shown = act.messages.iter().filter_map(|message| match message {
-            Message::User { content } if prompts::is_result(content) => Some(content.as_str()),
-            _ => None,
-        });
-        let clock = self.state.clock.as_ref().map(|clock| clock.text.as_str());
-        let context = Value::Object(self.setup.context.clone()).to_string();
-        let deps = Value::Object(self.setup.dependencies.clone()).to_string();
-        let sources = shown.chain(clock).chain([self.setup.goal.as_str(), context.as_str(), deps.as_str()]);
-        let invented = grounding::ungrounded(answer, sources);
+        let given = self.given_texts();
+        let invented = grounding::ungrounded(answer, given.iter().map(String::as_str), &act.doors.shown);
         if invented.is_empty() || self.tools_of(step).is_empty() {
             return None;
         }
         let is_told = act.doors.invented >= MAX_INVENTED;
         Some(if is_told { Doubt::Invented(invented) } else { Doubt::Numbers(invented) })
+    }
+
+    /// What the model was given with the goal, as texts.
+    fn given_texts(&self) -> Vec<String> {
+        let clock = self.state.clock.as_ref().map(|clock| clock.text.clone());
+        let Setup { goal, context, dependencies, .. } = &self.setup;
+        let values = [context, dependencies].map(|values| Value::Object(values.clone()).to_string());
+        clock.into_iter().chain([goal.clone()]).chain(values).collect()
+    }
+
+    /// Takes note of the numbers that the result of a call shows.
+    pub(super) fn note_shown(&mut self, index: usize, arguments: &Value, shown: &str) {
+        let given = self.given_texts();
+        let Status::Acting(act) = &mut self.state.steps[index].status else { return };
+        let arguments = arguments.to_string();
+        let numbers = grounding::shown_by(shown, &arguments, given.iter().map(String::as_str), &act.doors.shown);
+        act.doors.shown.extend(numbers);
     }
 
     /// Answers the model's turn with words of the program; it counts as a failed one.
@@ -187,7 +195,7 @@ impl Machine {
     pub(super) fn is_made_before(&mut self, index: usize, tool: &str, arguments: &Value) -> bool {
         let Status::Acting(act) = &mut self.state.steps[index].status else { return false };
         let is_new = act.doors.made.insert(derived(&[tool, &arguments.to_string()]));
-        act.doors.repeated = (!is_new).then(|| tool.to_owned());
+        act.doors.has_repeated = !is_new;
         !is_new
     }
 }

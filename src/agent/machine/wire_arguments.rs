@@ -23,19 +23,19 @@ pub(super) fn schema_of(parameters: &Value) -> Value {
 }
 
 fn property(schema: &Value, is_required: bool) -> Value {
+    // A reference is no value of a list, and most lists have few values. Some decoders do not heed a list of values beside a
+    // list of types.
+    if let Some(values) = schema["enum"].as_array() {
+        let listed = json!({"type": "string", "enum": values});
+        return if is_required { listed } else { json!({"anyOf": [listed, {"type": "null"}]}) };
+    }
     let mut kinds = vec!["string"];
     let simple = ["integer", "number", "boolean"];
     kinds.extend(simple.into_iter().filter(|kind| allows(schema, kind)));
     if !is_required || allows(schema, "null") {
         kinds.push("null");
     }
-    let mut wire = if kinds.len() == 1 { json!({"type": kinds[0]}) } else { json!({ "type": kinds }) };
-    // A reference is no value of a list, and most lists have few values.
-    if let Some(values) = schema["enum"].as_array() {
-        let null = (!is_required).then_some(Value::Null);
-        wire["enum"] = values.iter().cloned().chain(null).collect();
-    }
-    wire
+    if kinds.len() == 1 { json!({"type": kinds[0]}) } else { json!({ "type": kinds }) }
 }
 
 /// Whether `schema` names the type `kind`; one that names no type allows all.
@@ -86,7 +86,10 @@ mod tests {
         assert_eq!(schema["additionalProperties"], json!(false));
         let kind = |name: &str| schema["properties"][name]["type"].clone();
         assert_eq!(kind("url"), json!("string"));
-        assert_eq!(schema["properties"]["method"]["enum"], json!(["GET", "POST", null]));
+        assert_eq!(
+            schema["properties"]["method"],
+            json!({"anyOf": [{"type": "string", "enum": ["GET", "POST"]}, {"type": "null"}]})
+        );
         assert_eq!(kind("headers"), json!(["string", "null"]));
         assert_eq!(kind("digits"), json!(["string", "integer"]), "a reference is a text");
         assert_eq!(kind("body"), json!(["string", "number", "boolean", "null"]));

@@ -40,7 +40,8 @@ pub(super) fn open_address(text: &str) -> Option<std::net::IpAddr> {
     url.host_str()?.trim_matches(['[', ']']).parse().ok()
 }
 
-const NAME: &str = "http_request";
+/// Name of the tool.
+pub(super) const NAME: &str = "http_request";
 /// Header of every request that an agent makes. qron itself refuses those, so that no agent steers the queue it works for
 /// or approves its own calls, even where the allow-list opens this host.
 pub const FROM_AGENT: &str = "qron-agent";
@@ -201,7 +202,7 @@ impl Tool for HttpRequest {
                     "url": { "type": "string", "description": "http or https, without credentials" },
                     "method": { "type": "string", "enum": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"], "default": "GET" },
                     "headers": { "type": "object", "additionalProperties": { "type": "string" } },
-                    "body": { "type": "string", "description": "body as text; not together with json" },
+                    "body": { "type": ["string", "null"], "default": null, "description": "body as text; not together with json" },
                     "json": { "type": ANY_TYPE, "description": "body as a JSON value" },
                     "raw": { "type": "boolean", "default": false, "description": "give the HTML of a page in body, and no text" },
                 }),

@@ -1,9 +1,11 @@
-//! `query_table`: one SELECT over a table that is no database: CSV, JSON lines, or a list of objects.
+//! `query_table`: one SELECT over a table that is no database: CSV, JSON lines, or a list of objects, given with the call, in a
+//! file or an artifact, or at an address.
 //!
 //! The table is read into a SQLite database in memory, which holds nothing else and is gone with the call. Queries pass the
 //! guard of `sql_query` and its limits, so that sums and counts are computed and never guessed.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::files::{Workspace, fail, read_whole};
+use super::super::http::{self, HttpRequest};
 use super::super::inputs::{blocking, excerpt, object, parse, refused, store_failure};
 use super::super::{Tool, ToolContext};
 use super::import::Table;
@@ -33,34 +36,57 @@ const MAX_QUERIES: usize = 4;
 pub struct QueryTable {
     store: Store,
     workspace: Workspace,
+    http: Arc<HttpRequest>,
     permits: QueryPermits,
 }
 
 impl QueryTable {
-    /// Queries tables that a call holds, files in `workspace`, and artifacts in `store`.
+    /// Queries tables that a call holds, files in `workspace`, artifacts in `store`, and what `http` gets.
     #[must_use]
-    pub fn new(store: Store, workspace: Workspace) -> Self {
-        Self { store, workspace, permits: QueryPermits::new(MAX_QUERIES) }
+    pub fn new(store: Store, workspace: Workspace, http: Arc<HttpRequest>) -> Self {
+        Self { store, workspace, http, permits: QueryPermits::new(MAX_QUERIES) }
     }
 
     /// The table that the call names.
     async fn table(&self, context: &ToolContext, source: Source) -> Result<Table, Failure> {
-        let bytes = match (source.table, source.path, source.artifact) {
-            (Some(Value::String(text)), None, None) => text.into_bytes(),
-            (Some(rows), None, None) => return blocking(move || Table::of_rows(&rows)).await,
-            (None, Some(path), None) => {
+        let bytes = match (source.table, source.path, source.artifact, source.url) {
+            (Some(Value::String(text)), None, None, None) => text.into_bytes(),
+            (Some(rows), None, None, None) => return blocking(move || Table::of_rows(&rows)).await,
+            (None, None, None, Some(url)) => match self.body(context, url).await? {
+                Value::String(text) => text.into_bytes(),
+                rows => return blocking(move || Table::of_rows(&rows)).await,
+            },
+            (None, Some(path), None, None) => {
                 let (workspace, task) = (self.workspace.clone(), context.task_id);
                 let read = blocking(move || Ok(read_whole(&workspace, task, &path))).await?;
                 read.map_err(|error| fail(NAME, context, error))?
             }
-            (None, None, Some(name)) => {
+            (None, None, Some(name), None) => {
                 let found = self.store.artifact(context.task_id, &name).await.map_err(|error| store_failure(&error))?;
                 let missing = || Failure::invalid(format!("task {} has no artifact {name:?}", context.task_id));
                 found.ok_or_else(missing)?.1
             }
-            _ => return Err(Failure::invalid("give one of table, path and artifact")),
+            _ => return Err(Failure::invalid("give one of table, path, artifact and url")),
         };
         blocking(move || Table::read(&bytes)).await
+    }
+
+    /// What is at `url`, for agents that may call `http_request` without being asked.
+    async fn body(&self, context: &ToolContext, url: String) -> Result<Value, Failure> {
+        let name = http::NAME;
+        if !context.rights.allows_tool(name) {
+            return Err(refused(
+                NAME,
+                context,
+                format!("url wants the right to call {name}, which this agent does not have"),
+            ));
+        }
+        if context.rights.must_ask(name) {
+            let way_out = format!("get it with {name} first, and give its body as table");
+            return Err(refused(NAME, context, format!("a person must approve each call of {name}: {way_out}")));
+        }
+        let mut answer = self.http.call(context, json!({ "url": url, "raw": true })).await?;
+        Ok(answer["body"].take())
     }
 }
 
@@ -81,6 +107,8 @@ struct Source {
     path: Option<String>,
     #[serde(default)]
     artifact: Option<String>,
+    #[serde(default)]
+    url: Option<String>,
 }
 
 #[async_trait]
@@ -105,6 +133,7 @@ impl Tool for QueryTable {
                     },
                     "path": { "type": "string", "description": "instead of table: a file in this task's own folder" },
                     "artifact": { "type": "string", "description": "instead of table: an artifact of this task" },
+                    "url": { "type": "string", "description": "instead of table: the address of one" },
                 }),
                 &["query"],
             ),
@@ -128,6 +157,14 @@ impl Tool for QueryTable {
             effect: Effect::Read,
             idempotent: true,
         }
+    }
+
+    /// Models give an empty text for what they leave out.
+    fn prepare(&self, mut arguments: Value) -> Value {
+        if let Some(fields) = arguments.as_object_mut() {
+            fields.retain(|name, value| name == "query" || value.as_str() != Some(""));
+        }
+        arguments
     }
 
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use qdrant_client::qdrant::{CreateCollectionBuilder, Distance, PointStruct, UpsertPointsBuilder, VectorParamsBuilder};
 use qdrant_client::{Payload, Qdrant};
 use qron::clock;
+use qron::domain::agent::AgentProfile;
 use qron::domain::failure::Failure;
 use qron::domain::handover::{Handover, HandoverDraft};
 use qron::domain::id::TaskId;
@@ -36,13 +37,24 @@ impl Place {
         let (store, prefix) = connect(folder.path()).await;
         let queue = Queue::new(store.clone(), "tools-test");
         // Many calls wait for each other here, on a machine that may be busy.
-        let settings = Settings { timeout_ms: 60_000, ..settings(folder.path()) };
+        let mut settings = Settings { timeout_ms: 60_000, ..settings(folder.path()) };
+        settings.http.allow = vec!["127.0.0.1".to_owned()];
         let toolbox = Toolbox::new(&settings, &store, &queue).expect("a toolbox");
         Self { _folder: folder, store, prefix, toolbox, queue }
     }
 
     pub(super) async fn call(&self, context: &ToolContext, tool: &str, arguments: Value) -> ToolResult {
-        let outcome = self.toolbox.call(&agent(&json!(["*"])), context, &call_of(tool, arguments)).await;
+        self.call_by(&agent(&json!(["*"])), context, tool, arguments).await
+    }
+
+    pub(super) async fn call_by(
+        &self,
+        agent: &AgentProfile,
+        context: &ToolContext,
+        tool: &str,
+        arguments: Value,
+    ) -> ToolResult {
+        let outcome = self.toolbox.call(agent, context, &call_of(tool, arguments)).await;
         let spec = self.toolbox.all().find(|spec| spec.name == tool).expect("a tool");
         promised(spec, outcome)
     }

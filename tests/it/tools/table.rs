@@ -1,8 +1,12 @@
-//! `query_table` over tables in calls, files and artifacts.
+//! `query_table` over tables in calls, files, artifacts and at addresses.
 
-use serde_json::json;
+use axum::Router;
+use axum::routing::get;
+use qron::domain::agent::AgentProfile;
+use serde_json::{Value, json};
 
 use super::store::Place;
+use super::support::agent;
 
 const SALES: &str = "City;Unit price;Amount\nRome;2.5;4\nOslo;10;1\n\"Rome\";1.25;2\n";
 
@@ -79,4 +83,33 @@ async fn a_query_of_a_table_only_reads_it_and_is_bounded() {
         let failure = place.call(&ada, "query_table", arguments).await.expect_err(query);
         assert!(failure.message.contains(told), "{query} {source}: {failure}");
     }
+}
+
+#[tokio::test]
+async fn a_table_at_an_address_wants_the_right_to_get_it() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let site = format!("http://{}", listener.local_addr().expect("an address"));
+    let rows = json!([{ "city": "Rome", "amount": 4 }, { "city": "Oslo", "amount": 1 }]).to_string();
+    let pages = Router::new()
+        .route("/sales.csv", get(async || ([("content-type", "text/csv")], SALES)))
+        .route("/rows", get(async || ([("content-type", "application/json")], rows)));
+    tokio::spawn(async move { axum::serve(listener, pages).await });
+    let place = Place::new().await;
+    let ada = place.task(Some("ada"), |_| {}).await;
+    let of = |path: &str| json!({ "url": format!("{site}{path}"), "table": "", "query": "SELECT sum(amount) AS n FROM data" });
+    for (path, sum) in [("/sales.csv", 7), ("/rows", 5)] {
+        let answer = place.call(&ada, "query_table", of(path)).await.expect("an answer");
+        assert_eq!(answer["rows"][0]["n"], json!(sum), "{answer}");
+    }
+    let missing = place.call(&ada, "query_table", of("/none")).await.expect_err("no page");
+    assert!(missing.message.contains("answered 404"), "{missing}");
+
+    let asking = AgentProfile { needs_approval: vec!["http_request".to_owned()], ..agent(&json!(["*"])) };
+    for (profile, words) in [(agent(&json!(["query_table"])), "wants the right"), (asking, "must approve")] {
+        let refused = place.call_by(&profile, &ada, "query_table", of("/rows")).await.expect_err("refused");
+        assert!(refused.message.contains(words), "{refused}");
+    }
+    let closed = json!({ "url": "http://10.0.0.1/x.csv", "query": "SELECT 1 FROM data" });
+    let closed: Value = place.call(&ada, "query_table", closed).await.expect_err("a private address").message.into();
+    assert!(closed.to_string().contains("10.0.0.1"), "{closed}");
 }

@@ -104,7 +104,7 @@ fn the_same_call_is_made_once_and_after_two_failures_only_the_end_is_open() {
     answer(&mut machine, "act", again());
     let third = answer(&mut machine, "act", again());
     assert!(said(&third).contains("You have made this call before"), "{}", said(&third));
-    assert_eq!(open(&third), Vec::<String>::new(), "the tool of the repeated call is closed");
+    assert_eq!(open(&third), Vec::<String>::new(), "after a repeated call only the end is open");
     let fourth = model_call(&mut machine);
     assert_eq!(open(&fourth), Vec::<String>::new());
     assert_eq!(machine.state.steps[0].calls, 3, "two were answered without a call");
