@@ -29,6 +29,7 @@ use crate::tools::{Toolbox, ToolboxError};
 use crate::{api, clock};
 
 pub(crate) mod embedded;
+mod folders;
 pub(crate) mod model_check;
 mod private;
 mod reach;
@@ -57,6 +58,9 @@ pub enum AppError {
     /// The scheduler.
     #[error(transparent)]
     Runner(#[from] RunnerError),
+    /// Folders of the configuration, each problem in a line.
+    #[error("{}", .0.join("\n"))]
+    Folders(Vec<String>),
     /// Metrics.
     #[error(transparent)]
     Metrics(#[from] ExporterError),
@@ -87,6 +91,7 @@ impl AppError {
             self,
             Self::Model(_)
                 | Self::Tools(_)
+                | Self::Folders(_)
                 | Self::Runner(RunnerError::BadSweep(_))
                 | Self::Store(StoreError::Incompatible(_))
         )
@@ -132,6 +137,7 @@ impl App {
         }
         exporter::install(clock::now())?;
         config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+        check_settings(&config)?.iter().for_each(|warning| tracing::warn!("{warning}"));
         let files = FileLimit::raise();
         files.log();
         private::close(&config)?;
@@ -279,6 +285,17 @@ impl App {
         tracing::info!(replica = %self.replica_id, "qron has stopped");
         Ok(())
     }
+}
+
+/// Checks what a start needs beside a valid configuration, an endpoint that can be asked and folders that can be used, without
+/// starting anything, and gives back warnings.
+///
+/// # Errors
+/// [`AppError::Model`], or [`AppError::Folders`] with every folder that cannot be used.
+pub(crate) fn check_settings(config: &Config) -> Result<Vec<String>, AppError> {
+    model_check::check_of(config)?;
+    let folders::Folders { faults, warnings } = folders::check(config);
+    if faults.is_empty() { Ok(warnings) } else { Err(AppError::Folders(faults)) }
 }
 
 /// Chooses the cryptography of every TLS connection of this process; those who choose again change nothing.

@@ -125,7 +125,9 @@ impl Global {
     }
 
     fn client(&self) -> Result<client::Client, CliError> {
-        client::Client::new(self.url.as_deref(), &self.load()?)
+        let config = self.load()?;
+        config.unknown_variables().iter().for_each(|warning| output::note(warning));
+        client::Client::new(self.url.as_deref(), &config)
     }
 }
 
