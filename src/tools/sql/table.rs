@@ -10,8 +10,10 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::files::{Workspace, fail, read_whole};
-use super::super::inputs::{blocking, excerpt, object, parse, refused, store_failure};
+use super::super::files::{Workspace, fail, path_fault, read_whole};
+use super::super::inputs::{
+    argument_fault, blocking, constant, excerpt, is_given, object, parse, refused, store_failure,
+};
 use super::super::{Tool, ToolContext};
 use super::import::Table;
 use super::query_guard::{self, Dialect};
@@ -22,6 +24,7 @@ use crate::domain::tool::{Effect, ToolResult, ToolSpec};
 use crate::store::Store;
 
 const NAME: &str = "query_table";
+const ONE_SOURCE: &str = "give one of table, path and artifact";
 /// Most rows of one answer.
 const MAX_ROWS: usize = 500;
 /// Time to read a table and to answer.
@@ -58,7 +61,7 @@ impl QueryTable {
                 let missing = || Failure::invalid(format!("task {} has no artifact {name:?}", context.task_id));
                 found.ok_or_else(missing)?.1
             }
-            _ => return Err(Failure::invalid("give one of table, path and artifact")),
+            _ => return Err(Failure::invalid(ONE_SOURCE)),
         };
         blocking(move || Table::read(&bytes)).await
     }
@@ -128,6 +131,16 @@ impl Tool for QueryTable {
             effect: Effect::Read,
             idempotent: true,
         }
+    }
+
+    fn fault(&self, arguments: &Value) -> Option<String> {
+        let sources = ["table", "path", "artifact"].into_iter().filter(|name| is_given(arguments, name));
+        if sources.count() != 1 {
+            return Some(format!("{NAME}: {ONE_SOURCE}"));
+        }
+        let query = constant(arguments, "query");
+        let reason = query.and_then(|query| query_guard::check(query, Dialect::Sqlite, &BTreeSet::new()).err());
+        reason.map(|reason| argument_fault(NAME, "query", reason)).or_else(|| path_fault(NAME, arguments))
     }
 
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {
