@@ -17,6 +17,7 @@ use crate::api::connection::{ConnectionSeat, Listener};
 use crate::config::Config;
 use crate::domain::agent::AgentProfile;
 use crate::domain::failure::Failure;
+use crate::domain::schedule::zone::Zone;
 use crate::domain::schedule::zone::data::ZoneData;
 use crate::domain::url;
 use crate::llm::Models;
@@ -132,9 +133,7 @@ impl App {
     pub async fn start(config: Config) -> Result<Self, AppError> {
         install_crypto();
         clock::zones::install();
-        if let Some(advice) = clock::zones::advice(ZoneData::version(), clock::now()) {
-            tracing::warn!("{advice}");
-        }
+        log_zone_data(&config);
         exporter::install(clock::now())?;
         config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
         check_settings(&config)?.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -296,6 +295,17 @@ pub(crate) fn check_settings(config: &Config) -> Result<Vec<String>, AppError> {
     model_check::check_of(config)?;
     let folders::Folders { faults, warnings } = folders::check(config);
     if faults.is_empty() { Ok(warnings) } else { Err(AppError::Folders(faults)) }
+}
+
+/// Tells of old zone data; at `warn` where the zone of the configuration depends on them. A schedule may name a zone of its own, and
+/// the store is not read for that: `info` has the line then.
+fn log_zone_data(config: &Config) {
+    let Some(advice) = clock::zones::advice(ZoneData::version(), clock::now()) else { return };
+    if config.scheduler.zone == Zone::UTC {
+        tracing::info!("{advice}");
+    } else {
+        tracing::warn!(zone = %config.scheduler.zone, "{advice}");
+    }
 }
 
 /// Chooses the cryptography of every TLS connection of this process; those who choose again change nothing.
