@@ -1,7 +1,7 @@
 //! Variables that look like one of qron, or like one that it might read, and are none: they would go unnoticed.
 
 use super::layer::{PREFIX, WELL_KNOWN};
-use super::secret_files::Variable;
+use super::secret_files::{SUFFIX, Variable};
 use super::shape::{self, truth};
 use crate::domain::spelling::nearest;
 
@@ -118,26 +118,34 @@ fn meant(rest: &str) -> Option<String> {
     if rest.contains("__") {
         return Some(format!("{PREFIX}{rest}, with two underscores after QRON"));
     }
+    let (name, suffix) = without_suffix(rest);
     let own = || nearest(rest, OWN).map(|name| format!("QRON_{name}"));
-    if rest.len() < MIN_CHARS {
+    if name.len() < MIN_CHARS {
         return own();
     }
     let settings = shape::settings();
-    let named = settings.iter().find(|path| path.replace('.', "_").eq_ignore_ascii_case(rest));
-    let setting = named.map(String::as_str).or_else(|| nearest(rest, settings.iter().map(String::as_str)));
+    let named = settings.iter().find(|path| path.replace('.', "_").eq_ignore_ascii_case(name));
+    let setting = named.map(String::as_str).or_else(|| nearest(name, settings.iter().map(String::as_str)));
     let of_setting =
-        |path: &str| format!("{}, with two underscores after QRON and between section and key", variable(path));
+        |path: &str| format!("{}{suffix}, with two underscores after QRON and between section and key", variable(path));
     setting.map(of_setting).or_else(own)
+}
+
+/// `rest` and the suffix of a variable that names the file of a value, empty without one.
+fn without_suffix(rest: &str) -> (&str, &'static str) {
+    rest.strip_suffix(SUFFIX).map_or((rest, ""), |name| (name, SUFFIX))
 }
 
 /// The variables of the settings whose key is `rest`, or that people call so.
 fn with_key(rest: &str) -> Option<String> {
+    let (rest, suffix) = without_suffix(rest);
     let rest = rest.to_lowercase();
     let is_meant = |key: &str| key == rest || key.strip_suffix('s').is_some_and(|key| key == rest);
     let settings = shape::settings();
     let with_key = settings.iter().filter(|path| path.rsplit('.').next().is_some_and(is_meant));
     let other = OTHER_NAMES.iter().filter(|(name, _)| name.eq_ignore_ascii_case(&rest)).map(|(_, path)| variable(path));
-    let names: Vec<String> = other.chain(with_key.map(|path| variable(path))).collect();
+    let names = other.chain(with_key.map(|path| variable(path))).map(|name| format!("{name}{suffix}"));
+    let names: Vec<String> = names.collect();
     (!names.is_empty()).then(|| names.join(" or "))
 }
 

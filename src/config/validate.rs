@@ -276,7 +276,9 @@ fn tools(config: &Config, checks: &mut Checks<'_>) {
         }
     }
     for (name, database) in &tools.sql {
-        SqlQuery::problems(name, database).iter().for_each(|problem| checks.add(problem.to_string()));
+        for problem in SqlQuery::problems(name, database) {
+            checks.add(problem.to_string());
+        }
         checks.at_least(&format!("tools.sql.{name}.max_rows"), database.max_rows, 1);
         checks.at_least(&format!("tools.sql.{name}.timeout_ms"), database.timeout_ms, 1);
     }

@@ -156,7 +156,7 @@ impl Tool for CreateTask {
         let goal = constant(arguments, "goal")?;
         let length = if goal.trim().is_empty() { 0 } else { goal.chars().count() };
         let allowed = SpecLimits::TOOL.goal_chars;
-        let reason = || format!("it has {length} characters: use {} to {}", allowed.start(), allowed.end());
+        let reason = || format!("the goal has {length} characters: use {} to {}", allowed.start(), allowed.end());
         (!allowed.contains(&length)).then(|| argument_fault(NAME, "goal", reason()))
     }
 

@@ -38,6 +38,7 @@ pub(crate) fn is_given(arguments: &Value, name: &str) -> bool {
 
 /// The fault of the argument `name` of `tool`.
 pub(crate) fn argument_fault(tool: &str, name: &str, reason: impl std::fmt::Display) -> String {
+    let reason = excerpt(&reason.to_string(), 500);
     format!("the argument {name:?} of {tool}: {reason}")
 }
 

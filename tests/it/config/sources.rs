@@ -39,6 +39,7 @@ fn a_variable_that_nearly_names_a_setting_is_told() {
         ("QRON_MODEL_MODELS", "x", "write it QRON__MODEL__MODELS"),
         ("QRON_WORKER__GRACE_S", "5", "write it QRON__WORKER__GRACE_S"),
         ("QRON_NOMODEL", "1", "write it QRON_NO_MODEL"),
+        ("QRON_API_TOKEN_FILE", "/x", "write it QRON__API__TOKEN_FILE"),
         ("QRON_URLL", "http://h", "write it QRON_URL"),
         ("QRON_CONFG", "/x.toml", "write it QRON_CONFIG"),
         ("QRON__URL", "http://h", "use QRON_URL"),
@@ -68,6 +69,7 @@ fn a_variable_that_nearly_names_a_setting_is_told() {
 fn a_variable_that_is_called_as_a_key_without_its_section_is_warned_of() {
     for (variable, meant) in [
         ("QRON_TOKEN", "QRON__API__TOKEN?"),
+        ("QRON_TOKEN_FILE", "QRON__API__TOKEN_FILE?"),
         ("QRON_MODEL", "QRON__MODEL__MODELS"),
         ("QRON_ZONE", "QRON__SCHEDULER__ZONE?"),
         ("QRON_ADDRESS", "QRON__API__ADDRESS"),

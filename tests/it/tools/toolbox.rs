@@ -183,7 +183,7 @@ async fn constant_arguments_that_no_run_can_use_are_faults_of_the_plan() {
         ("query_table", json!({"query": "SELECT 1 FROM data", "path": "../x"}), "leads out"),
         ("vector_search", json!({"collection": "c"}), "requires the argument \"vector\""),
         ("create_task", json!({"goal": "a goal long enough", "run_at": "tomorrow-ish"}), "the argument \"run_at\""),
-        ("create_task", json!({"goal": "short"}), "10 to "),
+        ("create_task", json!({"goal": "short"}), "the goal has 5 characters: use 10 to "),
         ("calculate", json!({"expression": "1 +"}), "cannot calculate"),
     ] {
         let found = faults(tool, &arguments);
