@@ -17,6 +17,7 @@ use crate::api::connection::{ConnectionSeat, Listener};
 use crate::config::Config;
 use crate::domain::agent::AgentProfile;
 use crate::domain::failure::Failure;
+use crate::domain::schedule::zone::Zone;
 use crate::domain::schedule::zone::data::ZoneData;
 use crate::domain::url;
 use crate::llm::Models;
@@ -29,6 +30,7 @@ use crate::tools::{Toolbox, ToolboxError};
 use crate::{api, clock};
 
 pub(crate) mod embedded;
+mod folders;
 pub(crate) mod model_check;
 mod private;
 mod reach;
@@ -57,6 +59,9 @@ pub enum AppError {
     /// The scheduler.
     #[error(transparent)]
     Runner(#[from] RunnerError),
+    /// Folders of the configuration, each problem in a line.
+    #[error("{}", .0.join("\n"))]
+    Folders(Vec<String>),
     /// Metrics.
     #[error(transparent)]
     Metrics(#[from] ExporterError),
@@ -87,6 +92,7 @@ impl AppError {
             self,
             Self::Model(_)
                 | Self::Tools(_)
+                | Self::Folders(_)
                 | Self::Runner(RunnerError::BadSweep(_))
                 | Self::Store(StoreError::Incompatible(_))
         )
@@ -127,11 +133,10 @@ impl App {
     pub async fn start(config: Config) -> Result<Self, AppError> {
         install_crypto();
         clock::zones::install();
-        if let Some(advice) = clock::zones::advice(ZoneData::version(), clock::now()) {
-            tracing::warn!("{advice}");
-        }
+        log_zone_data(&config);
         exporter::install(clock::now())?;
         config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+        check_settings(&config)?.iter().for_each(|warning| tracing::warn!("{warning}"));
         let files = FileLimit::raise();
         files.log();
         private::close(&config)?;
@@ -278,6 +283,28 @@ impl App {
         }
         tracing::info!(replica = %self.replica_id, "qron has stopped");
         Ok(())
+    }
+}
+
+/// Checks what a start needs beside a valid configuration, an endpoint that can be asked and folders that can be used, without
+/// starting anything, and gives back warnings.
+///
+/// # Errors
+/// [`AppError::Model`], or [`AppError::Folders`] with every folder that cannot be used.
+pub(crate) fn check_settings(config: &Config) -> Result<Vec<String>, AppError> {
+    model_check::check_of(config)?;
+    let folders::Folders { faults, warnings } = folders::check(config);
+    if faults.is_empty() { Ok(warnings) } else { Err(AppError::Folders(faults)) }
+}
+
+/// Tells of old zone data; at `warn` where the zone of the configuration depends on them. A schedule may name a zone of its own, and
+/// the store is not read for that: `info` has the line then.
+fn log_zone_data(config: &Config) {
+    let Some(advice) = clock::zones::advice(ZoneData::version(), clock::now()) else { return };
+    if config.scheduler.zone == Zone::UTC {
+        tracing::info!("{advice}");
+    } else {
+        tracing::warn!(zone = %config.scheduler.zone, "{advice}");
     }
 }
 

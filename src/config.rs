@@ -75,6 +75,8 @@ pub struct Config {
     effective: String,
     /// What is allowed and yet unsafe.
     warnings: Vec<String>,
+    /// Those about variables of qron that it does not know.
+    unknown_variables: Vec<String>,
 }
 
 /// Why a configuration is not accepted: every problem found, one a line.
@@ -116,6 +118,10 @@ impl Config {
         secrets::know(environment.iter().flat_map(|layer| known::secrets(&layer.values)));
         let layers: Vec<Layer> = layers::file(file, &mut problems)?.into_iter().chain(environment).collect();
         let mut warnings = learn_secrets(&layers);
+        let unknown_variables = misnamed::without_section(&variables);
+        warnings.extend_from_slice(&unknown_variables);
+        let is_set = |path: &[&str]| layers.iter().any(|layer| layer.sets(path));
+        warnings.extend(misnamed::of_others(&variables, is_set));
 
         let base = Figment::from(defaults);
         let merged = layers.into_iter().fold(base.clone(), |figment, mut layer| {
@@ -145,6 +151,7 @@ impl Config {
             agents: sections.read("agents")?,
             effective: show::toml(&merged),
             warnings,
+            unknown_variables,
         };
         for (name, profile) in &mut config.agents {
             profile.name.clone_from(name);
@@ -172,6 +179,13 @@ impl Config {
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// A warning for each variable of the environment that is called nearly as one of qron and changes nothing; part of
+    /// [`Config::warnings`].
+    #[must_use]
+    pub fn unknown_variables(&self) -> &[String] {
+        &self.unknown_variables
     }
 
     /// Whether a model endpoint is configured.

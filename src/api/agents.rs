@@ -9,10 +9,16 @@ use super::views::Listing;
 use super::views::agents::AgentView;
 use crate::clock;
 
-/// Every agent of every replica, with load, capacity, capabilities and health.
+/// Every agent of every replica, with load, capacity, capabilities and health: those of this replica as they are now, the others as
+/// their replica wrote them at `updated_at`.
 pub(super) async fn list(State(parts): State<Shared>) -> Result<Json<Listing<AgentView>>, Problem> {
     let now = clock::now();
     let mut replicas = parts.store.replicas().await?;
+    // The others are as old as their heartbeats.
+    if let Some(own) = replicas.iter_mut().find(|replica| replica.id == parts.queue.replica_id()) {
+        own.agents = parts.runner.loads();
+        own.waiting_for_model = parts.runner.waiting_for_model().await;
+    }
     replicas.sort_by(|a, b| a.id.cmp(&b.id));
     let items = replicas.iter().flat_map(|replica| AgentView::list(replica, parts.lease_ms, now)).collect();
     Ok(Json(Listing { items, next: None }))

@@ -55,7 +55,7 @@ pub(super) async fn readyz(State(parts): State<Shared>) -> (StatusCode, Json<Rea
         Some(WithoutModel { agent: agent.name, model: away.model, since, cause: away.cause })
     });
     let without_model = without_model.collect();
-    let waiting_for_model = parts.runner.waiting_for_model();
+    let waiting_for_model = parts.runner.waiting_for_model().await;
     (status, Json(Readiness { ready: reasons.is_empty(), reasons, paused, without_model, waiting_for_model }))
 }
 

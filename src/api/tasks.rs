@@ -165,7 +165,7 @@ pub(super) async fn children(
     // In this order: what is counted as finished is shown with its result.
     let counts = parts.store.counts_of_children(id).await?;
     let page = parts.store.tasks(&filter, limit, after.as_deref()).await?;
-    Ok(Json(Children::new(page, &counts)))
+    Ok(Json(Children::new(page, &counts, &parts.runner)))
 }
 
 /// A task with its attempts, history and artifacts.

@@ -24,7 +24,10 @@ pub(super) fn start(config: &Config) -> Result<Option<AbortOnDropHandle<()>>, Ap
 }
 
 /// The check of the endpoint of `config`; `None` without an endpoint.
-fn check_of(config: &Config) -> Result<Option<EndpointCheck>, AppError> {
+///
+/// # Errors
+/// A setting of the endpoint that cannot be used.
+pub(super) fn check_of(config: &Config) -> Result<Option<EndpointCheck>, AppError> {
     let agents = config.agents.iter().filter_map(|(name, agent)| Some((name.as_str(), agent.model.as_deref()?)));
     EndpointCheck::new(&config.model, agents).map_err(AppError::Model)
 }

@@ -49,12 +49,22 @@ impl Agents {
             listing.items.iter().filter_map(|agent| Some(agent.model_away.as_ref()?.cause.as_str())).collect();
         causes.sort_unstable();
         causes.dedup();
-        if !causes.is_empty() {
-            let tasks = if waiting == 1 { "1 due task waits".to_owned() } else { format!("{waiting} due tasks wait") };
-            output::note(&format!("{tasks} for a model: {}", causes.join("; ")));
+        if waiting > 0 || !causes.is_empty() {
+            output::note(&waiting_line(waiting, &causes));
         }
         Ok(())
     }
+}
+
+/// How many tasks wait for a model, and why.
+fn waiting_line(waiting: u64, causes: &[&str]) -> String {
+    let tasks = match waiting {
+        0 => "no task waits".to_owned(),
+        1 => "1 task waits".to_owned(),
+        _ => format!("{waiting} tasks wait"),
+    };
+    let cause = if causes.is_empty() { "it failed, and is asked again".to_owned() } else { causes.join("; ") };
+    format!("{tasks} for a model: {cause}")
 }
 
 /// The state of the agent's model for the column MODEL: `ok`, `none`, or since when it does not answer.

@@ -3,6 +3,7 @@
 use clap::Subcommand;
 
 use super::{CliError, Global, output};
+use crate::app;
 use crate::clock;
 use crate::config::DEFAULT_TOML;
 use crate::domain::schedule::zone::data::ZoneData;
@@ -30,8 +31,9 @@ impl ConfigCommand {
             }
             Self::Check => {
                 let config = global.load()?;
+                let warnings = app::check_settings(&config)?;
                 output::line("the configuration is valid")?;
-                config.warnings().iter().for_each(|warning| output::note(warning));
+                config.warnings().iter().chain(&warnings).for_each(|warning| output::note(warning));
                 if !config.has_model() {
                     output::note(
                         "no model endpoint is configured: set OPENAI_API_KEY or model.base_url, or start with: qron run --no-model",

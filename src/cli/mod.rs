@@ -125,7 +125,9 @@ impl Global {
     }
 
     fn client(&self) -> Result<client::Client, CliError> {
-        client::Client::new(self.url.as_deref(), &self.load()?)
+        let config = self.load()?;
+        config.unknown_variables().iter().for_each(|warning| output::note(warning));
+        client::Client::new(self.url.as_deref(), &config)
     }
 }
 
@@ -135,8 +137,8 @@ pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(output::print_panic));
     // Files of this process are for its user alone. Code that creates shared files widens their mode.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let matches = without_empty_variables(Cli::command()).try_get_matches();
-    let matches = matches.unwrap_or_else(|error| with_nearest_command(error).exit());
+    let matches = without_variables(Cli::command(), is_empty).try_get_matches();
+    let matches = matches.unwrap_or_else(|error| with_nearest_command(without_options_of_variables(error)).exit());
     let Cli { global, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -159,14 +161,25 @@ fn with_nearest_command(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// Drops environment variables of options that are empty: they count as unset, as in the configuration.
-fn without_empty_variables(command: clap::Command) -> clap::Command {
-    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.to_string_lossy().trim().is_empty());
+/// Whether an environment variable is empty: it counts as unset, as in the configuration.
+fn is_empty(name: &OsStr) -> bool {
+    std::env::var_os(name).is_some_and(|value| value.to_string_lossy().trim().is_empty())
+}
+
+/// Makes options leave those environment variables alone that `is_dropped` names.
+fn without_variables(command: clap::Command, is_dropped: fn(&OsStr) -> bool) -> clap::Command {
     let command = command.mut_args(|argument| match argument.get_env() {
-        Some(name) if is_empty(name) => argument.env(None::<&'static str>),
+        Some(name) if is_dropped(name) => argument.env(None::<&'static str>),
         _ => argument,
     });
-    command.mut_subcommands(without_empty_variables)
+    command.mut_subcommands(|command| without_variables(command, is_dropped))
+}
+
+/// The error as it is without environment variables, whose options its usage would name though nobody typed them. An error that is
+/// about a variable stays as it is.
+fn without_options_of_variables(error: clap::Error) -> clap::Error {
+    let plain = without_variables(Cli::command(), |_| true).try_get_matches();
+    plain.err().filter(|plain| plain.kind() == error.kind()).unwrap_or(error)
 }
 
 /// How a TIME is written, below the options of each command that takes one.

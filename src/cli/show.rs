@@ -8,7 +8,8 @@ use clap::Args;
 use super::client::Client;
 use super::hold::Holds;
 use super::{CliError, ids, output, steps};
-use crate::api::views::tasks::{EventView, TaskDetail};
+use crate::api::views::tasks::{AttemptView, EventView, TaskDetail};
+use crate::domain::failure::Failure;
 use crate::domain::task::TaskStatus;
 
 /// Time between two reads of a task that is being followed.
@@ -80,7 +81,7 @@ fn print_event(event: &EventView) -> Result<(), CliError> {
 fn progress_line(task: &TaskDetail) -> String {
     match &task.progress {
         Some(progress) if progress.total > 0 && task.task.status == TaskStatus::Running => {
-            format!("  [{}/{}] {}", progress.done, progress.total, progress.note)
+            format!("  [{}/{}] {}", progress.settled(), progress.total, progress.note)
         }
         _ => match &task.task.waits {
             // Without the time of the next try, which moves on with each read.
@@ -88,6 +89,12 @@ fn progress_line(task: &TaskDetail) -> String {
             None => String::new(),
         },
     }
+}
+
+/// The failure that a task which goes on had last, with the number of the attempt that failed.
+fn of_attempt(attempts: &[AttemptView], error: &Failure) -> String {
+    let failed = attempts.iter().rev().find(|attempt| attempt.failure.is_some());
+    failed.map_or_else(|| error.to_string(), |attempt| format!("attempt {} failed: {error}", attempt.number))
 }
 
 fn print(detail: &TaskDetail) -> Result<(), CliError> {
@@ -115,7 +122,7 @@ fn print(detail: &TaskDetail) -> Result<(), CliError> {
         field("finished", &output::time(finished))?;
     }
     if let Some(progress) = detail.progress.as_ref().filter(|progress| progress.total > 0) {
-        field("steps", &format!("{} of {}", progress.done, progress.total))?;
+        field("steps", &progress.describe())?;
     }
     if let Some(attempt) = detail.attempts.iter().rev().find(|attempt| !attempt.steps.is_empty()) {
         steps::print(&attempt.steps)?;
@@ -130,8 +137,10 @@ fn print(detail: &TaskDetail) -> Result<(), CliError> {
     if let Some(waits) = &task.waits {
         field("waiting", &format!("it {}", waits.text))?;
     }
-    if let Some(error) = &task.error {
-        field("error", &error.to_string())?;
+    match &task.error {
+        Some(error) if task.status.is_terminal() => field("error", &error.to_string())?,
+        Some(error) => field("last error", &of_attempt(&detail.attempts, error))?,
+        None => {}
     }
     if let Some(result) = &task.result {
         output::line("result")?;

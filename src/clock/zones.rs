@@ -60,8 +60,7 @@ pub fn advice(version: &str, now: Timestamp) -> Option<String> {
     let month: String = now.to_rfc3339().chars().take(7).collect();
     (month.as_str() >= format!("{}-07", year + 1).as_str()).then(|| {
         format!(
-            "the zone data {version} are more than a year old, so schedules in zones whose rules changed since may fire an hour off: \
-             update the package tzdata of this machine, or set TZDIR to a folder with newer data"
+            "the zone data {version} are old: times in zones other than UTC may be an hour off; update the package tzdata, or set TZDIR"
         )
     })
 }

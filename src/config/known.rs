@@ -5,7 +5,7 @@ use std::path::Path;
 
 use figment::value::{Dict, Value};
 
-use super::show::{is_secret, is_url};
+use super::show::{is_secret, is_url, whole};
 use crate::domain::redaction::Secret;
 use crate::domain::url;
 
@@ -39,9 +39,8 @@ fn collect_value(path: &str, value: &Value, found: &mut Vec<Secret>) {
                 found.extend(Secret::new(path, text));
             }
         }
-        Value::Num(..) if is_secret(path) => {
-            let number = value.to_i128().map(|number| number.to_string());
-            found.extend(number.and_then(|number| Secret::new(path, &number)));
+        Value::Num(_, number) if is_secret(path) => {
+            found.extend(whole(*number).and_then(|number| Secret::new(path, &number)));
         }
         _ => {}
     }

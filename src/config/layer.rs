@@ -28,6 +28,15 @@ pub(super) struct Layer {
     pub(super) values: Dict,
 }
 
+impl Layer {
+    /// Whether it has the setting at `path`.
+    pub(super) fn sets(&self, path: &[&str]) -> bool {
+        let Some((last, sections)) = path.split_last() else { return false };
+        let within = sections.iter().try_fold(&self.values, |dict, key| dict.get(*key)?.as_dict());
+        within.is_some_and(|dict| dict.contains_key(*last))
+    }
+}
+
 impl Provider for Layer {
     fn metadata(&self) -> Metadata {
         Metadata::named(self.source.clone())

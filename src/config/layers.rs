@@ -8,7 +8,7 @@ use figment::value::{Dict, Value};
 
 use super::layer::{Layer, PREFIX, WELL_KNOWN, parse};
 use super::secret_files::Variable;
-use super::{ConfigError, DEFAULT_TOML, shape, show};
+use super::{ConfigError, DEFAULT_TOML, misnamed, shape, show};
 use crate::domain::url::HIDDEN;
 
 /// The compiled-in defaults.
@@ -52,7 +52,9 @@ pub(super) fn environment(variables: &[Variable], problems: &mut Vec<String>) ->
         let path = path.to_lowercase();
         let keys: Vec<&str> = path.split("__").collect();
         if keys.len() < 2 || keys.iter().any(|key| key.is_empty()) {
-            problems.push(format!("variable {name} names no setting: use QRON__SECTION__KEY, e.g. QRON__API__ADDRESS"));
+            let instead =
+                misnamed::instead_of(&path).unwrap_or_else(|| "QRON__SECTION__KEY, e.g. QRON__API__ADDRESS".to_owned());
+            problems.push(format!("variable {name} names no setting: use {instead}"));
             continue;
         }
         match shape::typed(&keys, value) {

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use super::layer::{PREFIX, WELL_KNOWN};
 use super::shape;
 
-const SUFFIX: &str = "_FILE";
+/// End of the name of a variable that names the file of a value.
+pub(super) const SUFFIX: &str = "_FILE";
 /// Largest file that is taken for a value, in bytes.
 const MAX_BYTES: u64 = 64 * 1024;
 

@@ -139,7 +139,7 @@ pub(super) fn shown(path: &str, value: &Value) -> String {
 /// Whether `value` has the type of `example`; `Err` says which it should have. Where a list is wanted, a text becomes one.
 fn fit(value: &mut Value, example: &Value) -> Result<(), String> {
     if let (Value::String(_, text), Value::Array(..)) = (&*value, example) {
-        *value = Value::from(items(text));
+        *value = Value::from(items(text).ok_or_else(|| expected(example))?);
     }
     let fits = match (&*value, example) {
         (Value::String(..), Value::String(..)) | (Value::Bool(..), Value::Bool(..)) => true,
@@ -159,9 +159,17 @@ fn fit(value: &mut Value, example: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// The items of a list that is written as a text: several are separated by commas.
-fn items(text: &str) -> Vec<String> {
-    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+/// The items of a list that is written as a text: several are separated by commas. `None` for a text with brackets or quotes that
+/// is no list: one that was cut off would else be taken for names.
+fn items(text: &str) -> Option<Vec<String>> {
+    let text = text.trim();
+    if text.starts_with(['"', '\'']) {
+        let list: Value = format!("[{text}]").parse().unwrap_or_else(|never| match never {});
+        return list.into_array()?.into_iter().map(|item| item.as_str().map(str::to_owned)).collect();
+    }
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    let is_broken = |item: &str| item.starts_with('[') || item.ends_with(']') || item.contains('"');
+    items.map(|item| (!is_broken(item)).then(|| item.to_owned())).collect()
 }
 
 const fn is_integer(number: Num) -> bool {
@@ -175,7 +183,7 @@ fn expected(example: &Value) -> String {
         Value::Num(_, number) if is_integer(*number) => "a whole number, zero or more".to_owned(),
         Value::Num(..) => "a number".to_owned(),
         Value::Array(..) => r#"a text such as a or a,b, or a list of texts, e.g. ["a", "b"]"#.to_owned(),
-        Value::Dict(..) => "a section of keys".to_owned(),
+        Value::Dict(..) => "a section of keys, in a variable as { key = value }".to_owned(),
         Value::Empty(_, Empty::None | Empty::Unit) => "nothing".to_owned(),
     }
 }
@@ -201,7 +209,7 @@ pub(super) fn typed(path: &[&str], text: &str) -> Result<Value, String> {
     }
     // A list has brackets. Anything else is its only item, or several: the name of a model may look like a number.
     if matches!(example, Value::Array(..)) && !text.trim_start().starts_with('[') {
-        return Ok(Value::from(items(text)));
+        return items(text).map(Value::from).ok_or_else(|| expected(example));
     }
     if let (Value::Bool(..), Some(truth)) = (example, truth(text)) {
         return Ok(Value::from(truth));

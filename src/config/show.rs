@@ -58,6 +58,12 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 
+/// A whole number as text; `None` for a fraction. Numbers of files have a sign, those of variables have none.
+pub(super) fn whole(number: Num) -> Option<String> {
+    let signed = number.to_i128().map(|number| number.to_string());
+    signed.or_else(|| number.to_u128().map(|number| number.to_string()))
+}
+
 /// A value on one line; a URL without its secrets.
 pub(super) fn inline(value: &Value) -> String {
     line(value, |text| quoted(&url::redacted(text)))
@@ -71,7 +77,7 @@ fn line(value: &Value, of_text: fn(&str) -> String) -> String {
         Value::Bool(_, yes) => yes.to_string(),
         Value::Num(_, Num::F32(number)) => format!("{number:?}"),
         Value::Num(_, Num::F64(number)) => format!("{number:?}"),
-        Value::Num(..) => value.to_i128().map_or_else(String::new, |number| number.to_string()),
+        Value::Num(_, number) => whole(*number).unwrap_or_default(),
         Value::Array(_, items) => {
             format!("[{}]", items.iter().map(|item| line(item, of_text)).collect::<Vec<_>>().join(", "))
         }

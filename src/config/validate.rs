@@ -10,6 +10,8 @@ use crate::domain::retry::RetryPolicy;
 use crate::domain::tree::MAX_TREE_TASKS;
 use crate::telemetry;
 use crate::tools::NAMES;
+use crate::tools::http::AllowList;
+use crate::tools::sql::SqlQuery;
 
 /// Adds every problem of `config` to `problems`.
 pub(super) fn check(config: &Config, problems: &mut Vec<String>) {
@@ -268,17 +270,17 @@ fn tools(config: &Config, checks: &mut Checks<'_>) {
     checks.at_least("tools.http.timeout_ms", tools.http.timeout_ms, 1);
     checks.at_least("tools.http.max_response_bytes", tools.http.max_response_bytes, 1);
     checks.at_least("tools.files.max_bytes", tools.files.max_bytes, 1);
+    for entry in &tools.http.allow {
+        if let Err(reason) = AllowList::parse(std::slice::from_ref(entry)) {
+            checks.add(format!("tools.http.allow: {reason}"));
+        }
+    }
     for (name, database) in &tools.sql {
-        let url = database.url.expose_secret();
-        let known = ["postgres://", "postgresql://", "sqlite://"].iter().any(|scheme| url.starts_with(scheme));
-        checks.unless(known, || {
-            format!(
-                "tools.sql.{name}.url is no database URL: use postgres://USER:PASSWORD@HOST/DATABASE or sqlite://PATH"
-            )
-        });
+        for problem in SqlQuery::problems(name, database) {
+            checks.add(problem.to_string());
+        }
         checks.at_least(&format!("tools.sql.{name}.max_rows"), database.max_rows, 1);
         checks.at_least(&format!("tools.sql.{name}.timeout_ms"), database.timeout_ms, 1);
-        checks.at_least(&format!("tools.sql.{name}.max_connections"), database.max_connections, 1);
     }
 }
 

@@ -24,7 +24,14 @@ pub(crate) struct Client {
     http: reqwest::Client,
     base: Url,
     token: SecretString,
+    /// Where the configuration of this command has the API.
+    own: String,
+    /// Ports of the store, as far as this command knows them.
+    store_ports: Vec<u16>,
 }
+
+/// Ports on which a Qdrant listens by default: REST, gRPC, and the next one that the embedded one takes.
+const QDRANT_PORTS: [u16; 3] = [6333, 6334, 6335];
 
 impl Client {
     /// A client of the API at `url`, or without one at the `api.address` of `config`.
@@ -50,7 +57,9 @@ impl Client {
             .user_agent(concat!("qron/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| CliError::Failed(format!("the HTTP client cannot be set up: {error}")))?;
-        Ok(Self { http, base, token: config.api.token.clone() })
+        let of_server = Url::parse(&config.store.url).ok().and_then(|url| url.port());
+        let store_ports = [config.embedded.address.port()].into_iter().chain(of_server).chain(QDRANT_PORTS).collect();
+        Ok(Self { http, base, token: config.api.token.clone(), own: own_url(config), store_ports })
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, &str)]) -> Result<T, CliError> {
@@ -134,6 +143,9 @@ impl Client {
     async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, CliError> {
         let body = self.answer(request).await?;
         serde_json::from_slice(&body).map_err(|error| {
+            if serde_json::from_slice::<serde_json::Value>(&body).is_err() {
+                return self.not_from_qron("its answer is no JSON");
+            }
             CliError::Failed(format!(
                 "this command, of version {}, cannot read the answer of {}: {error}; use the command and the qron of one version, and check --url",
                 env!("CARGO_PKG_VERSION"),
@@ -161,7 +173,22 @@ impl Client {
         if status == StatusCode::UNAUTHORIZED {
             return Err(self.unauthorized(token.is_empty()));
         }
-        Err(refusal(status, &body))
+        Err(refusal(status, &body)
+            .unwrap_or_else(|| self.not_from_qron(&format!("it answers {status} without an explanation"))))
+    }
+
+    /// The error for an answer of something else than a qron, which `found` tells.
+    fn not_from_qron(&self, found: &str) -> CliError {
+        let port = self.base.port_or_known_default().filter(|port| self.store_ports.contains(port));
+        let store = port.map_or_else(String::new, |port| {
+            format!("; port {port} is one of the store (embedded.address, store.url), where Qdrant clients connect")
+        });
+        let (base, own) = (self.shown_base(), &self.own);
+        let own = if self.own == base { "by default http://127.0.0.1:8080".to_owned() } else { format!("here {own}") };
+        CliError::Failed(format!(
+            "what answers at {base} is not the API of a qron: {found}{store}; set --url or QRON_URL to the address of the API \
+             (api.address, {own})"
+        ))
     }
 
     /// The error for a missing or a wrong token.
@@ -191,6 +218,12 @@ impl Client {
 
     fn unreachable(&self, error: &reqwest::Error) -> CliError {
         let base = self.shown_base();
+        if error.is_connect() && self.base.scheme() == "https" && !is_of_system(error) {
+            return CliError::Failed(format!(
+                "no TLS connection to {base} can be made: {}; a qron itself speaks http:// alone, TLS is that of a proxy before it",
+                root_cause(error)
+            ));
+        }
         if error.is_connect() {
             return CliError::Failed(format!(
                 "no qron answers at {base}: start one with \"qron run\", or name another address with --url or QRON_URL"
@@ -202,7 +235,11 @@ impl Client {
                 TIME_LIMIT.as_secs()
             ));
         }
-        CliError::Failed(format!("the connection to the qron at {base} failed: {}", root_cause(error)))
+        let cause = root_cause(error);
+        if NO_HTTP.iter().any(|text| cause.contains(text)) {
+            return self.not_from_qron(&format!("it does not speak HTTP/1.1 ({cause})"));
+        }
+        CliError::Failed(format!("the connection to the qron at {base} failed: {cause}"))
     }
 }
 
@@ -215,22 +252,33 @@ fn own_url(config: &Config) -> String {
     format!("http://{address}")
 }
 
-/// The error for an answer with a status of failure. What the user can mend in the input is a usage error.
-fn refusal(status: StatusCode, body: &[u8]) -> CliError {
-    let problem: Option<Problem> = serde_json::from_slice(body).ok();
-    let detail = match problem {
-        Some(problem) if !problem.errors.is_empty() => problem.errors.join("\n"),
-        Some(problem) => problem.detail,
-        None => {
-            format!("the answer is {status} without an explanation, so it is not from a qron: check --url or QRON_URL")
-        }
-    };
-    match status {
+/// The error for an answer with a status of failure; `None` for one that no qron gives. What the user can mend in the input is a
+/// usage error.
+fn refusal(status: StatusCode, body: &[u8]) -> Option<CliError> {
+    let problem: Problem = serde_json::from_slice(body).ok()?;
+    let detail = if problem.errors.is_empty() { problem.detail } else { problem.errors.join("\n") };
+    Some(match status {
         StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
             CliError::Usage(detail)
         }
         _ => CliError::Failed(detail),
+    })
+}
+
+/// What the HTTP client says of bytes that are no HTTP/1.1, such as those of gRPC.
+const NO_HTTP: [&str; 2] = ["invalid HTTP", "unexpected message"];
+
+/// Whether the operating system failed the connection, and not what answered.
+fn is_of_system(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        let system = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        if system.is_some() || error.to_string().contains("dns") {
+            return true;
+        }
+        cause = error.source();
     }
+    false
 }
 
 fn root_cause(error: &reqwest::Error) -> String {

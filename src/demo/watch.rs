@@ -154,7 +154,7 @@ fn describe(task: &TaskDetail) -> String {
     let attempt = if task.attempts.len() > 1 { format!("attempt {}", task.attempts.len()) } else { String::new() };
     match (task.task.status, &task.progress) {
         (TaskStatus::Running, Some(progress)) if progress.total > 0 => {
-            let step = format!("[{}/{}] {}", progress.done, progress.total, progress.note);
+            let step = format!("[{}/{}] {}", progress.settled(), progress.total, progress.note);
             if attempt.is_empty() { step } else { format!("{attempt} {step}") }
         }
         (TaskStatus::Pending, _) if task.task.waits.is_some() => {

@@ -38,14 +38,36 @@ pub enum AttemptStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunProgress {
-    /// Steps that ended.
+    /// Steps that completed.
     #[serde(deserialize_with = "number::count")]
     pub done: u32,
+    /// Steps that failed.
+    #[serde(deserialize_with = "number::count")]
+    pub failed: u32,
+    /// Steps that are not run, because one that they depend on failed or another plan took their place.
+    #[serde(deserialize_with = "number::count")]
+    pub blocked: u32,
     /// Steps known so far; grows when a run is replanned.
     #[serde(deserialize_with = "number::count")]
     pub total: u32,
     /// What the run does now, in words.
     pub note: String,
+}
+
+impl RunProgress {
+    /// Steps that nothing more becomes of.
+    #[must_use]
+    pub const fn settled(&self) -> u32 {
+        self.done.saturating_add(self.failed).saturating_add(self.blocked)
+    }
+
+    /// The steps in words: `1 of 3 done, 1 failed, 1 blocked`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let part = |count: u32, word: &str| if count == 0 { String::new() } else { format!(", {count} {word}") };
+        let Self { done, total, failed, blocked, note: _ } = self;
+        format!("{done} of {total} done{}{}", part(*failed, "failed"), part(*blocked, "blocked"))
+    }
 }
 
 /// Status of a step of a run.

@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::approval::requirement::ApprovalRequirement;
 use references::references;
 pub use references::{
-    MAX_EXPANDED_BYTES, MAX_EXPANDED_MEMORY, Outputs, Unresolved, check_targets, has_references, is_one_reference,
-    referenced, resolve, target, targets_of, unescaped, with_references,
+    MAX_EXPANDED_BYTES, MAX_EXPANDED_MEMORY, Outputs, Unresolved, check_targets, filled, has_references,
+    is_one_reference, referenced, resolve, target, targets_of, unescaped, with_references,
 };
 pub use size::{MAX_NESTING, MAX_PLAN_BYTES, MAX_PLAN_MEMORY, MAX_REFERENCES, MAX_STEP_REFERENCES, MAX_STEPS};
 

@@ -30,8 +30,8 @@ pub struct ReplicaRecord {
     #[serde(default)]
     #[serde(deserialize_with = "number::count")]
     pub nudges: u64,
-    /// Due tasks that wait for a model: those that name an agent whose models are unusable, and, while no agent of
-    /// the replica has a usable model, all that need one.
+    /// Tasks that wait for a model: those that need one and are due while the models of their agents are unusable, and those that
+    /// were put off while a model failed.
     #[serde(default)]
     #[serde(deserialize_with = "number::count")]
     pub waiting_for_model: u64,

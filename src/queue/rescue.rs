@@ -106,7 +106,7 @@ impl Queue {
 fn moved_on(current: u32, attempts: &[Attempt]) -> bool {
     let furthest = |lately: bool| {
         let of_runs = attempts.iter().filter(move |attempt| (attempt.number + LATELY > current) == lately);
-        of_runs.map(|attempt| attempt.progress.done).max().unwrap_or(0)
+        of_runs.map(|attempt| attempt.progress.settled()).max().unwrap_or(0)
     };
     furthest(true) > furthest(false)
 }

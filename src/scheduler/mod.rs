@@ -151,6 +151,7 @@ impl Runner {
             cut: CancellationToken::new(),
             abandon: CancellationToken::new(),
             waiting: AtomicU64::new(0),
+            started_at: clock::now(),
             unsettled: AtomicBool::new(false),
         });
         let local_runs = Arc::new(LocalRuns {
@@ -221,11 +222,18 @@ impl Runner {
         self.inner.context.presence()
     }
 
-    /// Due tasks that need a model and name an agent whose model cannot be asked; all that need one while no agent of this
-    /// replica has a model that can be asked. A few seconds old.
-    #[must_use]
-    pub fn waiting_for_model(&self) -> u64 {
-        self.inner.context.waiting.load(Ordering::Acquire)
+    /// How many tasks wait for a model as far as this replica knows: those that need one and are due while the models of their
+    /// agents cannot be asked, and those that were put off while a model failed. Counted now; while the store does not answer, the
+    /// last count.
+    pub async fn waiting_for_model(&self) -> u64 {
+        let context = &self.inner.context;
+        match context.count_waiting().await {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                tracing::debug!(%error, "the tasks that wait for a model could not be counted");
+                context.waiting.load(Ordering::Acquire)
+            }
+        }
     }
 
     /// Why a due task waits for its model, and when it is tried next, as far as that is known; `None` when it does not wait.

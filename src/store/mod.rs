@@ -129,6 +129,15 @@ pub enum AgentLimitTag<'a> {
     Agent(&'a str),
 }
 
+/// Agents whose tasks are counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentSet {
+    /// All tasks, whichever agent they name.
+    All,
+    /// The tasks that name one of these agents.
+    Named(Vec<String>),
+}
+
 /// Due tasks that nobody here could take now, left out of a scan so that they do not hide others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DueExclusions {

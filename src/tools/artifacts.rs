@@ -6,7 +6,10 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::inputs::{TEXT_OR_JSON, blocking, content_as_text, object, parse, refused, store_failure};
+use super::inputs::{
+    TEXT_OR_JSON, argument_fault, base64_bytes, base64_fault, blocking, constant, content_as_text, object, parse,
+    refused, store_failure,
+};
 use super::{Tool, ToolContext};
 use crate::clock;
 use crate::domain::failure::Failure;
@@ -91,13 +94,15 @@ impl Tool for SaveArtifact {
         arguments
     }
 
+    fn fault(&self, arguments: &Value) -> Option<String> {
+        base64_fault("save_artifact", arguments)
+    }
+
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {
         let SaveArguments { name, content: given, media_type, encoding } = parse(arguments)?;
         let bytes = match encoding {
             Encoding::Utf8 => given.into_bytes(),
-            Encoding::Base64 => BASE64_STANDARD
-                .decode(given)
-                .map_err(|error| Failure::invalid(format!("content is not base64: {error}")))?,
+            Encoding::Base64 => base64_bytes(&given).map_err(Failure::invalid)?,
         };
         let media_type = media_type.as_deref().unwrap_or("text/plain");
         let saved = self
@@ -174,6 +179,12 @@ impl Tool for ReadArtifact {
             effect: Effect::Read,
             idempotent: true,
         }
+    }
+
+    fn fault(&self, arguments: &Value) -> Option<String> {
+        let id = constant(arguments, "task_id")?;
+        let fault = || argument_fault("read_artifact", "task_id", format!("{id:?} is no id of a task"));
+        id.parse::<TaskId>().is_err().then(fault)
     }
 
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {

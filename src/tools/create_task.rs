@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 
-use super::inputs::{object, parse, refused, store_failure};
+use super::inputs::{argument_fault, constant, object, parse, refused, store_failure};
 use super::{Settings, Tool, ToolContext};
 use crate::clock;
 use crate::domain::approval::{ApprovalPolicy, ApprovalRequirement, Subject};
@@ -146,6 +146,18 @@ impl Tool for CreateTask {
             effect: Effect::Write,
             idempotent: true,
         }
+    }
+
+    fn fault(&self, arguments: &Value) -> Option<String> {
+        let at = constant(arguments, "run_at").map(Value::from);
+        if let Some(reason) = at.and_then(|at| self.zone.read(&at).err()) {
+            return Some(argument_fault(NAME, "run_at", reason));
+        }
+        let goal = constant(arguments, "goal")?;
+        let length = if goal.trim().is_empty() { 0 } else { goal.chars().count() };
+        let allowed = SpecLimits::TOOL.goal_chars;
+        let reason = || format!("the goal has {length} characters: use {} to {}", allowed.start(), allowed.end());
+        (!allowed.contains(&length)).then(|| argument_fault(NAME, "goal", reason()))
     }
 
     async fn call(&self, context: &ToolContext, mut arguments: Value) -> ToolResult {

@@ -1,12 +1,15 @@
 //! Input handling of every tool: reads the arguments, refuses with an audit line, and keeps blocking work off the
 //! async threads.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tracing::Span;
 
 use super::ToolContext;
 use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::plan::has_references;
 use crate::store::StoreError;
 
 /// The `type` of a parameter that is text and accepts JSON in place of its text. The model sees `text` only.
@@ -21,6 +24,36 @@ pub(crate) const TEXT_OR_JSON: [&str; 5] = ["string", "object", "array", "number
 /// A failure of class invalid that names the field.
 pub(crate) fn parse<T: DeserializeOwned>(arguments: Value) -> Result<T, Failure> {
     serde_json::from_value(arguments).map_err(|error| Failure::invalid(format!("bad arguments: {error}")))
+}
+
+/// The text of the argument `name`, unless it holds a reference, so that it is not known before the step runs.
+pub(crate) fn constant<'a>(arguments: &'a Value, name: &str) -> Option<&'a str> {
+    arguments.get(name)?.as_str().filter(|text| !has_references(text))
+}
+
+/// Whether the argument `name` is given.
+pub(crate) fn is_given(arguments: &Value, name: &str) -> bool {
+    arguments.get(name).is_some_and(|value| !value.is_null())
+}
+
+/// The fault of the argument `name` of `tool`.
+pub(crate) fn argument_fault(tool: &str, name: &str, reason: impl std::fmt::Display) -> String {
+    let reason = excerpt(&reason.to_string(), 500);
+    format!("the argument {name:?} of {tool}: {reason}")
+}
+
+/// The bytes of a base64 text.
+///
+/// # Errors
+/// The reason.
+pub(crate) fn base64_bytes(text: &str) -> Result<Vec<u8>, String> {
+    BASE64_STANDARD.decode(text).map_err(|error| format!("content is not base64: {error}"))
+}
+
+/// What is wrong with the constant `content` of `tool` when its `encoding` is base64.
+pub(crate) fn base64_fault(tool: &str, arguments: &Value) -> Option<String> {
+    let content = constant(arguments, "content").filter(|_| constant(arguments, "encoding") == Some("base64"))?;
+    base64_bytes(content).err().map(|reason| argument_fault(tool, "content", reason))
 }
 
 /// The JSON schema of an object with these properties and no others.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::inputs::{object, parse, refused, store_failure};
+use super::inputs::{argument_fault, constant, is_given, object, parse, refused, store_failure};
 use super::{Tool, ToolContext};
 use crate::domain::failure::Failure;
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
@@ -22,6 +22,9 @@ const DEFAULT_LIMIT: u32 = 10;
 const MAX_LIMIT: u32 = 100;
 /// Longest vector, as Qdrant allows.
 const MAX_DIMENSIONS: usize = 65_536;
+
+const BOTH: &str = "both vector and text are given: give one of them";
+const NEITHER: &str = "neither vector nor text is given: give one of them";
 
 /// Longest text that is searched for, in characters.
 const MAX_TEXT: usize = 8_000;
@@ -54,13 +57,17 @@ impl VectorSearch {
         match (vector, text, &self.embedder) {
             (Some(vector), None, _) => Ok(vector),
             (None, Some(text), Some(embedder)) => embedder.embed(text).await,
-            (Some(_), Some(_), _) => Err(Failure::invalid("both vector and text are given: give one of them")),
-            (None, None, Some(_)) => Err(Failure::invalid("neither vector nor text is given: give one of them")),
+            (Some(_), Some(_), _) => Err(Failure::invalid(BOTH)),
+            (None, None, Some(_)) => Err(Failure::invalid(NEITHER)),
             (None, _, None) => {
                 Err(Failure::invalid("vector is missing; texts are searched for when embeddings.model is set"))
             }
         }
     }
+}
+
+fn own_collection(name: &str) -> String {
+    format!("collection {name:?} is qron's own and holds the data of every user")
 }
 
 #[derive(Deserialize)]
@@ -132,11 +139,22 @@ impl Tool for VectorSearch {
         self.embedder.is_some()
     }
 
+    fn fault(&self, arguments: &Value) -> Option<String> {
+        let collection = constant(arguments, "collection").filter(|name| self.store.owns_collection(name));
+        if let Some(collection) = collection {
+            return Some(argument_fault(NAME, "collection", own_collection(collection)));
+        }
+        match (is_given(arguments, "vector"), is_given(arguments, "text")) {
+            (true, true) => Some(format!("{NAME}: {BOTH}")),
+            (false, false) => Some(format!("{NAME}: {NEITHER}")),
+            _ => None,
+        }
+    }
+
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {
         let Arguments { collection, vector, text, using, filter, limit } = parse(arguments)?;
         if self.store.owns_collection(&collection) {
-            let reason = format!("collection {collection:?} is qron's own and holds the data of every user");
-            return Err(refused(NAME, context, reason));
+            return Err(refused(NAME, context, own_collection(&collection)));
         }
         let vector = self.vector(vector, text).await?;
         let limit = limit.unwrap_or(DEFAULT_LIMIT);

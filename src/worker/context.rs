@@ -12,6 +12,7 @@ use super::slots::Slots;
 use crate::agent::Agent;
 use crate::domain::approval::ApprovalPolicy;
 use crate::domain::retry::RetryPolicy;
+use crate::domain::time::Timestamp;
 use crate::queue::Queue;
 
 /// The parts of one replica. Parts of the scheduler that need only some of them hold those alone.
@@ -29,8 +30,10 @@ pub(crate) struct ReplicaContext {
     pub(crate) cut: CancellationToken,
     /// Cancelled when even the reports of runs are no longer waited for.
     pub(crate) abandon: CancellationToken,
-    /// Due tasks that need a model, while an agent here has none that can be asked.
+    /// Tasks that wait for a model, as they were counted last.
     pub(crate) waiting: AtomicU64,
+    /// When this replica started.
+    pub(crate) started_at: Timestamp,
     /// Something that this replica holds in the store could not be settled: only a rescue can.
     pub(crate) unsettled: AtomicBool,
 }

@@ -2,16 +2,13 @@
 //! that wait meanwhile.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::context::ReplicaContext;
-use crate::clock;
 use crate::domain::replica::AgentPresence;
-use crate::telemetry::metrics;
 
 /// Time between two counts while a model is away.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -44,18 +41,13 @@ async fn count(context: &ReplicaContext, reported: &mut Vec<String>) {
     let presence = context.presence();
     let away: Vec<&AgentPresence> = presence.iter().filter(|agent| agent.model_away.is_some()).collect();
     let names: Vec<String> = away.iter().map(|agent| agent.name.clone()).collect();
-    // The other agents take what names none; what names one that is away waits for it.
-    let only = (away.len() < presence.len()).then_some(names.as_slice());
-    let counted = if away.is_empty() { Ok(0) } else { context.queue.store().due_for_model(clock::now(), only).await };
-    let waiting = match counted {
+    let waiting = match context.count_waiting().await {
         Ok(count) => count,
         Err(error) => {
             tracing::debug!(%error, "the tasks that wait for a model could not be counted");
             return;
         }
     };
-    context.waiting.store(waiting, Ordering::Release);
-    metrics::WAITING_FOR_MODEL.set(waiting, []);
     if names == *reported {
         return;
     }

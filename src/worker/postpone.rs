@@ -1,14 +1,18 @@
 //! Tasks whose model is away: what becomes of a run that ended for want of it, and how the agents of this replica say so.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::context::ReplicaContext;
+use crate::clock;
 use crate::domain::agent::{AgentLoad, AgentProfile};
 use crate::domain::failure::Failure;
 use crate::domain::outage::{Access, Interrupted, Outage, Postponement};
 use crate::domain::replica::{AgentPresence, ModelAway};
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
+use crate::store::{AgentSet, StoreError};
+use crate::telemetry::metrics;
 
 impl ReplicaContext {
     /// What becomes of `task`, whose run as `profile` ended with `failure` because the model is away: it waits at no charge,
@@ -53,6 +57,30 @@ impl ReplicaContext {
         self.slots.profiles().iter().zip(self.slots.presence()).map(with_model).collect()
     }
 
+    /// How many tasks wait for a model, counted in the store unless every model answers.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub(crate) async fn count_waiting(&self) -> Result<u64, StoreError> {
+        let profiles = self.slots.profiles();
+        let those = |is_meant: &dyn Fn(&AgentProfile) -> bool| {
+            let names: Vec<String> =
+                profiles.iter().filter(|profile| is_meant(profile)).map(|profile| profile.name.clone()).collect();
+            // The other agents take what names none; what names one that is away waits for it.
+            if !names.is_empty() && names.len() == profiles.len() { AgentSet::All } else { AgentSet::Named(names) }
+        };
+        let away = those(&|profile| self.model_away(profile).is_some());
+        // A task waits as soon as its own run has failed, before enough have failed to leave the model alone.
+        let failing = those(&|profile| self.model_away(profile).is_some() || self.agent.outage(profile).is_some());
+        let now = clock::now();
+        let longest = self.retry.max_retry_after_ms.saturating_add(LONGEST_JITTER_MS);
+        let until = now.plus_millis(i64::try_from(longest).unwrap_or(i64::MAX));
+        let waiting = self.queue.store().waiting_for_model(now, until, &away, &failing).await?;
+        self.waiting.store(waiting, Ordering::Release);
+        metrics::WAITING_FOR_MODEL.set(waiting, []);
+        Ok(waiting)
+    }
+
     /// Why `profile` takes no task that needs a model; `None` when it does.
     fn model_away(&self, profile: &AgentProfile) -> Option<ModelAway> {
         match self.agent.access(profile) {
@@ -84,17 +112,22 @@ impl ReplicaContext {
             }
             Some(Access::Probe | Access::Usable) | None => Some(task.spec.run_at.max(now)),
         };
-        if let Some(postponed) = &task.state.postponed {
-            return Some((postponed.clone(), next));
+        let stored = task.state.postponed.as_ref();
+        // What a process met before this one began says nothing about the model now.
+        let is_known = |wait: &&Postponement| {
+            wait.last >= self.started_at || profiles.iter().any(|profile| self.agent.outage(profile).is_some())
+        };
+        if let Some(wait) = stored.filter(is_known) {
+            return Some((wait.clone(), next));
         }
         let is_away = matches!(access, Some(Access::Away(_) | Access::Absent | Access::Probe));
-        if task.spec.run_at > now || !is_away {
+        if (task.spec.run_at > now && stored.is_none()) || !is_away {
             return None;
         }
         let away = profiles.iter().find_map(|profile| self.model_away(profile))?;
         let wait = Postponement {
             model: away.model,
-            since: away.since.unwrap_or(task.spec.run_at).max(task.spec.run_at).max(task.state.created_at),
+            since: away.since.unwrap_or(task.spec.run_at).max(task.spec.run_at).max(task.state.created_at).min(now),
             times: 0,
             last: now,
             cause: Failure::unavailable(away.cause),
@@ -102,5 +135,8 @@ impl ReplicaContext {
         Some((wait, next))
     }
 }
+
+/// Longest random part of a postponement, in milliseconds, with time to claim the task.
+const LONGEST_JITTER_MS: u64 = 10_000;
 
 const NO_MODEL: &str = "no model is configured here: set model.base_url or model.api_key";

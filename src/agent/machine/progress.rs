@@ -8,14 +8,23 @@ impl Machine {
     /// Progress of the run.
     #[must_use]
     pub fn progress(&self) -> RunProgress {
-        let count = |steps: usize| u32::try_from(steps).unwrap_or(u32::MAX);
-        let abandoned = self.state.abandoned.len();
-        let ended = self.state.steps.iter().filter(|step| step.has_ended()).count();
-        RunProgress {
-            done: count(abandoned + ended),
-            total: count(abandoned + self.state.steps.len()),
-            note: self.doing(),
+        let mut progress = RunProgress { note: self.doing(), ..RunProgress::default() };
+        let (abandoned, steps) = (&self.state.abandoned, &self.state.steps);
+        for (step, is_abandoned) in
+            abandoned.iter().map(|step| (step, true)).chain(steps.iter().map(|step| (step, false)))
+        {
+            progress.total = progress.total.saturating_add(1);
+            let counted = match step.status {
+                Status::Done { .. } => &mut progress.done,
+                Status::Failed { .. } => &mut progress.failed,
+                Status::Blocked { .. } => &mut progress.blocked,
+                // A new plan took its place.
+                _ if is_abandoned => &mut progress.blocked,
+                _ => continue,
+            };
+            *counted = counted.saturating_add(1);
         }
+        progress
     }
 
     fn doing(&self) -> String {

@@ -35,8 +35,8 @@ pub struct AgentView {
     /// Why it takes no task that needs a model; absent when it takes them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_away: Option<ModelView>,
-    /// Due tasks that need a model and name an agent whose model cannot be asked; all that need one while no agent of the
-    /// replica has a model that can be asked.
+    /// Tasks that wait for a model: those that need one and are due while the models of their agents cannot be asked, and those
+    /// that were put off while a model failed.
     #[serde(default)]
     pub waiting_for_model: u64,
     /// Its replica.

@@ -15,8 +15,8 @@ pub struct Readiness {
     /// Agents that take no task that needs a model, and why; the replica is ready all the same.
     #[serde(default)]
     pub without_model: Vec<WithoutModel>,
-    /// Due tasks that need a model and name an agent whose model cannot be asked; all that need one while no agent of the
-    /// replica has a model that can be asked.
+    /// Tasks that wait for a model: those that need one and are due while the models of their agents cannot be asked, and those
+    /// that were put off while a model failed.
     #[serde(default)]
     pub waiting_for_model: u64,
 }

@@ -89,7 +89,7 @@ pub struct TaskView {
     pub finished_at: Option<String>,
     /// Its result.
     pub result: Option<Value>,
-    /// The last failure.
+    /// Why it ended without success; while it goes on, the failure of its last attempt, unless a person had it tried again.
     pub error: Option<Failure>,
     /// Why it waits for its model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -282,12 +282,12 @@ pub struct Children {
 }
 
 impl Children {
-    pub(in crate::api) fn new(page: Page<Task>, counts: &HashMap<TaskStatus, u64>) -> Self {
+    pub(in crate::api) fn new(page: Page<Task>, counts: &HashMap<TaskStatus, u64>, runner: &Runner) -> Self {
         Self {
             total: counts.values().sum(),
             counts: counts.iter().map(|(status, count)| (status.to_string(), *count)).collect(),
             finished: counts.keys().all(|status| status.is_terminal()),
-            items: page.items.into_iter().map(TaskView::from).collect(),
+            items: page.items.into_iter().map(|task| TaskView::new(task, runner)).collect(),
             next: page.next,
         }
     }

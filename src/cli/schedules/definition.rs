@@ -37,13 +37,13 @@ pub(in crate::cli) struct When {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(in crate::cli) enum Overlap {
-    /// Skip the new one, and record that
+    /// Record the new firing as skipped, and run nothing for it
     Skip,
-    /// The new one waits until the earlier ones have ended
+    /// Start the new task when the earlier ones have ended
     Queue,
-    /// Run them side by side
+    /// Start the new task at once, beside the earlier ones
     Allow,
-    /// Cancel the earlier ones, and start when they have ended
+    /// Cancel the earlier ones, and start the new task when they have ended
     CancelPrevious,
 }
 

@@ -149,6 +149,20 @@ pub fn has_references(text: &str) -> bool {
     references(text).next().is_some()
 }
 
+/// `text` with `stand_in` in the place of each reference, for checks that no value of a reference can change.
+#[must_use]
+pub fn filled(text: &str, stand_in: &str) -> String {
+    let mut whole = String::with_capacity(text.len());
+    let mut from = 0;
+    for reference in references(text) {
+        whole.push_str(&text[from..reference.range.start]);
+        whole.push_str(stand_in);
+        from = reference.range.end;
+    }
+    whole.push_str(&text[from..]);
+    whole
+}
+
 /// Whether `text` is one reference and nothing else, which stands for any value.
 #[must_use]
 pub fn is_one_reference(text: &str) -> bool {

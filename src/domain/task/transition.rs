@@ -236,6 +236,7 @@ impl Task {
         self.spec.run_at = now;
         self.state.attempt = 0;
         self.state.crashes = 0;
+        self.state.error = None;
         self.state.postponed = None;
         self.state.finished_at = None;
         self.state.cancel_requested = false;

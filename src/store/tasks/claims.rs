@@ -66,17 +66,6 @@ impl Store {
         Ok(page.result.into_iter().filter_map(due_task).collect())
     }
 
-    /// How many due tasks need a model: those that name one of `agents`, or all when it is `None`.
-    ///
-    /// # Errors
-    /// A failure of the store.
-    pub async fn due_for_model(&self, now: Timestamp, agents: Option<&[String]>) -> Result<u64, StoreError> {
-        let mut filter = Filter::must(is_due(now));
-        filter.must.push(Condition::matches(NEEDS_MODEL, true));
-        filter.must.extend(agents.map(|agents| Condition::matches("agent", agents.to_vec())));
-        self.inner.count("due_for_model", Collection::Tasks, Some(filter), true).await
-    }
-
     /// When the task that has been due longest became due, among those that are first in line; `None` when nothing is due.
     ///
     /// # Errors
@@ -345,7 +334,7 @@ impl Store {
     }
 }
 
-fn is_due(now: Timestamp) -> Vec<Condition> {
+pub(super) fn is_due(now: Timestamp) -> Vec<Condition> {
     let by_now = || Range { lte: Some(bound(now)), ..Range::default() };
     vec![
         Condition::matches("status", TaskStatus::Pending.as_str().to_owned()),

@@ -60,6 +60,8 @@ pub(super) const TREE_HANDOVER: &str = "tree_handover";
 pub(in crate::store) const RUNS_AS: &str = "runs_as";
 /// Why the task waits for its model.
 pub(super) const POSTPONED: &str = "postponed";
+/// How often it was put off for the sake of its model; 1 or more while it waits for it.
+pub(super) const PUT_OFF: &str = "postponed.times";
 /// Set on tasks whose run asks a model, so that a replica without one leaves them out of its scans.
 pub(super) const NEEDS_MODEL: &str = "needs_model";
 /// Set once a point is known to be a task in qron's own form.

@@ -5,7 +5,7 @@
 //! - `insert`, `unique` (who holds a unique key), `trees` (tasks that tasks made): new tasks;
 //! - `admission`, `overlooked`, `earlier`: points that other clients wrote or changed, and what earlier runs left of them;
 //! - `claims`, `transitions`, and `writer`, their group commit: changes of tasks;
-//! - `read`, `newest`, `found` (also what cannot be read), `dependents`, `queues`: reading, listing and counting tasks.
+//! - `read`, `newest`, `found` (also what cannot be read), `dependents`, `queues`, `model_waits`: reading, listing and counting tasks.
 
 mod admission;
 mod claims;
@@ -16,6 +16,7 @@ pub(super) mod fields;
 mod foreign;
 pub(super) mod found;
 mod insert;
+mod model_waits;
 pub(super) mod newest;
 mod overlooked;
 pub(super) mod queues;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::super::inputs::{blocking, object, parse};
 use super::super::{Tool, ToolContext};
 use super::read::fail;
-use super::workspace::{FileError, OWN_PREFIX, Workspace, check_path};
+use super::workspace::{FileError, OWN_PREFIX, Workspace, check_path, path_fault};
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
 
 /// Most entries of one answer.
@@ -69,6 +69,10 @@ impl Tool for ListFiles {
             effect: Effect::Read,
             idempotent: true,
         }
+    }
+
+    fn fault(&self, arguments: &Value) -> Option<String> {
+        path_fault("list_files", arguments)
     }
 
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {

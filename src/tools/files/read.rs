@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::inputs::{blocking, object, parse, refused};
 use super::super::{Tool, ToolContext};
-use super::workspace::{FileError, Workspace, check_path};
+use super::workspace::{FileError, Workspace, check_path, path_fault};
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
@@ -57,6 +57,10 @@ impl Tool for ReadFile {
             effect: Effect::Read,
             idempotent: true,
         }
+    }
+
+    fn fault(&self, arguments: &Value) -> Option<String> {
+        path_fault("read_file", arguments)
     }
 
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {

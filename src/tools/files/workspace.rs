@@ -10,10 +10,13 @@ use cap_std::fs::{
     Dir, DirBuilder, DirBuilderExt, File, MetadataExt, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt,
 };
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 
+use super::super::inputs::{argument_fault, excerpt};
 use super::first_use::{FirstUse, FirstUses};
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
+use crate::domain::plan::filled;
 use crate::domain::time::Timestamp;
 use crate::store::Access;
 
@@ -338,13 +341,27 @@ fn open_regular(folder: &Dir, path: &Path) -> Result<File, FileError> {
 /// # Errors
 /// The reason, naming the path.
 pub(super) fn check_path(path: &str) -> Result<&Path, String> {
-    let shown = super::super::inputs::excerpt(path, 200);
-    let refuse = |reason: &str| Err(format!("path {shown:?} {reason}"));
+    objection(path).map_or_else(|| Ok(Path::new(path)), |reason| Err(format!("path {:?} {reason}", shown(path))))
+}
+
+/// Why no task can use the `path` that a plan gives to `tool`, whatever the values of its references.
+pub(crate) fn path_fault(tool: &str, arguments: &Value) -> Option<String> {
+    let path = arguments.get("path")?.as_str()?;
+    let reason = objection(&filled(path, "1"))?;
+    Some(argument_fault(tool, "path", format!("{:?} {reason}", shown(path))))
+}
+
+fn shown(path: &str) -> String {
+    excerpt(path, 200)
+}
+
+fn objection(path: &str) -> Option<String> {
+    let refuse = |reason: &str| Some(reason.to_owned());
     if path.is_empty() {
         return refuse("is empty");
     }
     if path.len() > MAX_PATH {
-        return refuse(&format!("has {} bytes; at most {MAX_PATH} are allowed", path.len()));
+        return Some(format!("has {} bytes; at most {MAX_PATH} are allowed", path.len()));
     }
     if path.chars().any(char::is_control) {
         return refuse("holds a control character");
@@ -352,16 +369,13 @@ pub(super) fn check_path(path: &str) -> Result<&Path, String> {
     if path.starts_with('/') || path.contains('\\') {
         return refuse("is absolute or of another system: use names below the folder of the task, separated by /");
     }
-    for name in path.split('/') {
-        match name {
-            "" => return refuse("has an empty name in it"),
-            ".." => return refuse("leads out of the folder of the task"),
-            _ if name.len() > MAX_NAME => return refuse("has a name of more than 255 bytes"),
-            _ if name.starts_with(OWN_PREFIX) => return refuse("is a name that qron keeps for itself"),
-            _ => {}
-        }
-    }
-    Ok(Path::new(path))
+    path.split('/').find_map(|name| match name {
+        "" => refuse("has an empty name in it"),
+        ".." => refuse("leads out of the folder of the task"),
+        _ if name.len() > MAX_NAME => refuse("has a name of more than 255 bytes"),
+        _ if name.starts_with(OWN_PREFIX) => refuse("is a name that qron keeps for itself"),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

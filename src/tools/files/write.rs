@@ -5,20 +5,20 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use cap_std::fs::Dir;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::super::inputs::{TEXT_OR_JSON, blocking, content_as_text, object, parse};
+use super::super::inputs::{TEXT_OR_JSON, base64_bytes, base64_fault, blocking, content_as_text, object, parse};
 use super::super::{Tool, ToolContext};
 use super::read::fail;
-use super::workspace::{FileError, OWN_PREFIX, Workspace, access_of, check_path, create_folders, new_file};
+use super::workspace::{FileError, OWN_PREFIX, Workspace, access_of, check_path, create_folders, new_file, path_fault};
 use crate::domain::failure::Failure;
 use crate::domain::id::{TaskId, derived};
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
+
+const NAME: &str = "write_file";
 
 /// Parallel steps of a task may append to one file; each must see what the other wrote.
 static APPENDING: Mutex<()> = Mutex::new(());
@@ -70,7 +70,7 @@ enum Mode {
 impl Tool for WriteFile {
     fn spec(&self) -> ToolSpec {
         ToolSpec {
-            name: "write_file".into(),
+            name: NAME.into(),
             description: "Writes a file in this task's own folder; missing folders are created. Answers {\"path\", \
                           \"bytes\": size of the file}."
                 .into(),
@@ -100,13 +100,15 @@ impl Tool for WriteFile {
         arguments
     }
 
+    fn fault(&self, arguments: &Value) -> Option<String> {
+        path_fault(NAME, arguments).or_else(|| base64_fault(NAME, arguments))
+    }
+
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {
         let Arguments { path, content: given, encoding, mode } = parse(arguments)?;
         let document = match encoding {
             Encoding::Utf8 => given.into_bytes(),
-            Encoding::Base64 => BASE64_STANDARD
-                .decode(given)
-                .map_err(|error| Failure::invalid(format!("content is not base64: {error}")))?,
+            Encoding::Base64 => base64_bytes(&given).map_err(Failure::invalid)?,
         };
         let write = Writing { workspace: self.workspace.clone(), task: context.task_id, mode };
         let key = derived(&["append", &context.idempotency_key]).simple().to_string();
@@ -116,7 +118,7 @@ impl Tool for WriteFile {
                 .and_then(|checked| write.run(checked, &document, &key))
                 .map(|bytes| json!({ "path": path, "bytes": bytes })))
         });
-        outcome.await?.map_err(|error| fail("write_file", context, error))
+        outcome.await?.map_err(|error| fail(NAME, context, error))
     }
 }
 

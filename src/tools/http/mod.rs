@@ -25,12 +25,13 @@ use self::answer::Answered;
 pub use self::network::{AllowList, IpNetwork, closed_by_nature};
 use self::resolver::{ClosedAddress, VettingResolver};
 pub use self::resolver::{Lookup, SystemLookup};
-use self::target::{Outgoing, read_headers, read_url, shown};
-use super::inputs::{ANY_TYPE, blocking, object, parse, refused};
+use self::target::{Outgoing, impossible, read_headers, read_url, shown};
+use super::inputs::{ANY_TYPE, argument_fault, blocking, is_given, object, parse, refused};
 use super::{HttpSettings, Tool, ToolContext, ToolboxError};
 use crate::clock;
 use crate::domain::failure::Failure;
 use crate::domain::id::derived;
+use crate::domain::plan::filled;
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
 
 /// The literal address that a URL names, when it may be reached without an entry of the allow-list.
@@ -45,6 +46,7 @@ pub(super) const NAME: &str = "http_request";
 /// Header of every request that an agent makes. qron itself refuses those, so that no agent steers the queue it works for
 /// or approves its own calls, even where the allow-list opens this host.
 pub const FROM_AGENT: &str = "qron-agent";
+const TWO_BODIES: &str = "both body and json are given: leave one of them out";
 /// Time limit to connect; the limit of the whole request still holds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most response headers.
@@ -228,6 +230,20 @@ impl Tool for HttpRequest {
         }
     }
 
+    fn fault(&self, arguments: &Value) -> Option<String> {
+        let url = arguments.get("url").and_then(Value::as_str);
+        if let Some(reason) = url.and_then(impossible) {
+            return Some(argument_fault(NAME, "url", reason));
+        }
+        let headers = arguments.get("headers").and_then(Value::as_object).into_iter().flatten();
+        let texts = headers.filter_map(|(name, value)| Some((name.clone(), filled(value.as_str()?, "1"))));
+        if let Err(reason) = read_headers(texts.collect::<BTreeMap<_, _>>().iter()) {
+            return Some(argument_fault(NAME, "headers", reason));
+        }
+        let is_twice = is_given(arguments, "body") && is_given(arguments, "json");
+        is_twice.then(|| format!("{NAME}: {TWO_BODIES}"))
+    }
+
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {
         let arguments: Arguments = parse(arguments)?;
         let raw = arguments.raw;
@@ -249,7 +265,7 @@ impl HttpRequest {
         let mut headers = read_headers(headers.iter())?;
         let method = Method::from(method);
         let body = match (body, json) {
-            (Some(_), Some(_)) => return Err("both body and json are given".to_owned()),
+            (Some(_), Some(_)) => return Err(TWO_BODIES.to_owned()),
             (Some(text), None) => Some(text.into_bytes()),
             (None, Some(value)) => {
                 headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));

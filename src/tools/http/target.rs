@@ -7,6 +7,7 @@ use reqwest::{Method, StatusCode, Url};
 
 use super::network::{AllowList, plain_host};
 use super::resolver::vet;
+use crate::domain::plan::{filled, has_references};
 
 /// Longest URL, in bytes.
 const MAX_URL: usize = 8192;
@@ -60,16 +61,33 @@ pub(super) fn shown(url: &Url) -> String {
 /// # Errors
 /// The reason, naming scheme and host at most.
 pub(super) fn read_url(text: &str, allow: &AllowList) -> Result<Url, String> {
-    if text.len() > MAX_URL {
-        return Err(format!("the URL has {} bytes; at most {MAX_URL} are allowed", text.len()));
-    }
-    let url = Url::parse(text).map_err(|error| format!("the URL cannot be read: {error}"))?;
-    check_url(&url, allow)?;
+    let url = read_form(text)?;
+    check_address(&url, allow)?;
     Ok(url)
 }
 
-/// Vets a URL, typed or redirected to.
-pub(super) fn check_url(url: &Url, allow: &AllowList) -> Result<(), String> {
+/// Why no configuration lets the URL be called that a plan gives, whatever the values of its references; `None` while that is open.
+pub(super) fn impossible(text: &str) -> Option<String> {
+    if !has_references(text) {
+        return read_form(text).err();
+    }
+    let is_scheme_known = text.split("${").next().is_some_and(|known| known.contains("://"));
+    let url = Url::parse(&filled(text, "1")).ok().filter(|_| is_scheme_known)?;
+    check_form(&url).err()
+}
+
+fn read_form(text: &str) -> Result<Url, String> {
+    if text.len() > MAX_URL {
+        return Err(format!("the URL has {} bytes; at most {MAX_URL} are allowed", text.len()));
+    }
+    let url = Url::parse(text)
+        .map_err(|error| format!("the URL cannot be read ({error}): write it whole, e.g. https://example.com/page"))?;
+    check_form(&url)?;
+    Ok(url)
+}
+
+/// Checks what no configuration changes.
+fn check_form(url: &Url) -> Result<(), String> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("scheme {:?} is not allowed; use http or https", url.scheme()));
     }
@@ -80,6 +98,17 @@ pub(super) fn check_url(url: &Url, allow: &AllowList) -> Result<(), String> {
     if METADATA_HOSTS.contains(&plain_host(host).as_str()) {
         return Err(format!("host {host:?} is a metadata service"));
     }
+    Ok(())
+}
+
+/// Vets a URL, typed or redirected to.
+pub(super) fn check_url(url: &Url, allow: &AllowList) -> Result<(), String> {
+    check_form(url)?;
+    check_address(url, allow)
+}
+
+fn check_address(url: &Url, allow: &AllowList) -> Result<(), String> {
+    let host = url.host_str().ok_or("the URL has no host")?;
     // Some resolvers do not know these names, which always mean this host (RFC 6761).
     if plain_host(host) == "localhost" || plain_host(host).ends_with(".localhost") {
         vet(allow, host, Ipv4Addr::LOCALHOST.into()).map_err(|closed| closed.to_string())?;

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use self::postgres::Postgres;
 use self::query_guard::Dialect;
 use self::query_permits::QueryPermits;
-use super::inputs::{object, parse, refused};
+use super::inputs::{argument_fault, constant, object, parse, refused};
 use super::{DatabaseSettings, Tool, ToolContext, ToolboxError};
 use crate::domain::failure::Failure;
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
@@ -111,19 +111,36 @@ impl SqlQuery {
     /// Names the database whose URL cannot be used; never the URL.
     pub fn new(databases: &BTreeMap<String, DatabaseSettings>) -> Result<Self, ToolboxError> {
         let read = |(name, settings): (&String, &DatabaseSettings)| {
-            let engine = engine(settings.url.expose_secret())
-                .map_err(|reason| ToolboxError::new(format!("sql.{name}.url"), reason))?;
-            if !(1..=MAX_CONNECTIONS).contains(&settings.max_connections) {
-                let reason = format!("is {}; allowed are 1 to {MAX_CONNECTIONS}", settings.max_connections);
-                return Err(ToolboxError::new(format!("sql.{name}.max_connections"), reason));
+            if let Some(problem) = Self::problems(name, settings).into_iter().next() {
+                return Err(problem);
             }
-            let functions = functions(&settings.functions, &engine)
-                .map_err(|reason| ToolboxError::new(format!("sql.{name}.functions"), reason))?;
+            let error = |key: &str, reason: String| ToolboxError::new(format!("sql.{name}.{key}"), reason);
+            let engine = engine(settings.url.expose_secret()).map_err(|reason| error("url", reason))?;
+            let functions = functions(&settings.functions, &engine).map_err(|reason| error("functions", reason))?;
             let limits = QueryLimits { rows: settings.max_rows, time: Duration::from_millis(settings.timeout_ms) };
             let permits = QueryPermits::new(settings.max_connections);
             Ok((name.clone(), Database { engine, limits, permits, functions }))
         };
         Ok(Self { databases: databases.iter().map(read).collect::<Result<_, ToolboxError>>()? })
+    }
+
+    /// Everything that is wrong with the settings of the database `name`; never its URL.
+    #[must_use]
+    pub fn problems(name: &str, settings: &DatabaseSettings) -> Vec<ToolboxError> {
+        let mut problems = Vec::new();
+        let mut add = |key: &str, reason: String| problems.push(ToolboxError::new(format!("sql.{name}.{key}"), reason));
+        match engine(settings.url.expose_secret()) {
+            Err(reason) => add("url", reason),
+            Ok(engine) => {
+                if let Err(reason) = functions(&settings.functions, &engine) {
+                    add("functions", reason);
+                }
+            }
+        }
+        if !(1..=MAX_CONNECTIONS).contains(&settings.max_connections) {
+            add("max_connections", format!("allowed are 1 to {MAX_CONNECTIONS}"));
+        }
+        problems
     }
 
     fn names(&self) -> String {
@@ -143,7 +160,7 @@ fn engine(url: &str) -> Result<Engine, String> {
         let config = url.parse().map_err(|_| "cannot be read; use postgres://user:password@host/database".to_owned());
         return Ok(Engine::Postgres(Box::new(Postgres::new(config?))));
     }
-    Err("names no known database; use postgres://… or sqlite://PATH".to_owned())
+    Err("is no database URL: use postgres://USER:PASSWORD@HOST/DATABASE or sqlite://PATH".to_owned())
 }
 
 /// Names of functions that the configuration allows, in lower case.
@@ -214,6 +231,13 @@ impl Tool for SqlQuery {
         !self.databases.is_empty()
     }
 
+    fn fault(&self, arguments: &Value) -> Option<String> {
+        let name = constant(arguments, "database")?;
+        let (database, query) = (self.databases.get(name)?, constant(arguments, "query")?);
+        let reason = query_guard::check(query, database.dialect(), &database.functions).err()?;
+        Some(argument_fault(NAME, "query", format!("database {name:?}: {reason}")))
+    }
+
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {
         let Arguments { database: name, query, params } = parse(arguments)?;
         let Some(database) = self.databases.get(&name) else {
@@ -236,16 +260,19 @@ impl Tool for SqlQuery {
 }
 
 impl Database {
-    async fn answer(&self, query: &str, params: Vec<Value>) -> Result<Rows, SqlError> {
-        let dialect = match &self.engine {
+    const fn dialect(&self) -> Dialect {
+        match &self.engine {
             Engine::Sqlite(_) => Dialect::Sqlite,
             Engine::Postgres(_) => Dialect::Postgres,
-        };
+        }
+    }
+
+    async fn answer(&self, query: &str, params: Vec<Value>) -> Result<Rows, SqlError> {
         if params.len() > MAX_PARAMS {
             let reason = format!("{} parameters are given; at most {MAX_PARAMS} are allowed", params.len());
             return Err(SqlError::Failed(Failure::invalid(reason)));
         }
-        let checked = query_guard::check(query, dialect, &self.functions).map_err(SqlError::Refused)?;
+        let checked = query_guard::check(query, self.dialect(), &self.functions).map_err(SqlError::Refused)?;
         let permit = self.permits.take(self.limits.time).await?;
         match &self.engine {
             Engine::Sqlite(path) => sqlite::run(Arc::clone(path), checked, params, self.limits, permit).await,

@@ -12,9 +12,11 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::files::{Workspace, fail, read_whole};
+use super::super::files::{Workspace, fail, path_fault, read_whole};
 use super::super::http::{self, HttpRequest};
-use super::super::inputs::{blocking, excerpt, object, parse, refused, store_failure};
+use super::super::inputs::{
+    argument_fault, blocking, constant, excerpt, is_given, object, parse, refused, store_failure,
+};
 use super::super::{Tool, ToolContext};
 use super::import::Table;
 use super::query_guard::{self, Dialect};
@@ -25,6 +27,7 @@ use crate::domain::tool::{Effect, ToolResult, ToolSpec};
 use crate::store::Store;
 
 const NAME: &str = "query_table";
+const ONE_SOURCE: &str = "give one of table, path, artifact and url";
 /// Most rows of one answer.
 const MAX_ROWS: usize = 500;
 /// Time to read a table and to answer.
@@ -66,7 +69,7 @@ impl QueryTable {
                 let missing = || Failure::invalid(format!("task {} has no artifact {name:?}", context.task_id));
                 found.ok_or_else(missing)?.1
             }
-            _ => return Err(Failure::invalid("give one of table, path, artifact and url")),
+            _ => return Err(Failure::invalid(ONE_SOURCE)),
         };
         blocking(move || Table::read(&bytes)).await
     }
@@ -165,6 +168,17 @@ impl Tool for QueryTable {
             fields.retain(|name, value| name == "query" || value.as_str() != Some(""));
         }
         arguments
+    }
+
+    fn fault(&self, arguments: &Value) -> Option<String> {
+        let sources = ["table", "path", "artifact", "url"].into_iter().filter(|name| is_given(arguments, name));
+        if sources.count() != 1 {
+            return Some(format!("{NAME}: {ONE_SOURCE}"));
+        }
+        let query = constant(arguments, "query");
+        let reason = query.and_then(|query| query_guard::check(query, Dialect::Sqlite, &BTreeSet::new()).err());
+        let reason = reason.map(|reason| argument_fault(NAME, "query", reason));
+        reason.or_else(|| path_fault(NAME, arguments)).or_else(|| self.http.fault(arguments))
     }
 
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {

@@ -78,8 +78,13 @@ async fn refusals(
     arguments[field] = value.clone();
     let plan = json!([{"id": "make", "tool": "create_task", "arguments": arguments}]);
     let maker = json!({"goal": "make a task that is refused", "max_attempts": 1, "plan": plan});
-    let maker = app.submit(&maker).await;
-    let of_tool = app.until(&maker, "failed").await["error"]["message"].to_string();
+    // What the arguments alone tell is refused with the plan.
+    let of_tool = match app.post("/api/v1/tasks", &maker).await {
+        (StatusCode::CREATED, task) => {
+            app.until(task["id"].as_str().expect("an id"), "failed").await["error"]["message"].to_string()
+        }
+        (_, problem) => problem["detail"].to_string(),
+    };
 
     let mut point = json!({"goal": "a task of another client"});
     point[field] = value.clone();

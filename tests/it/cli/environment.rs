@@ -101,6 +101,19 @@ fn a_command_without_the_right_token_is_told_which_variable_to_set() {
 }
 
 #[test]
+fn a_command_says_once_which_variable_it_does_not_know() {
+    let server = Server::start();
+    let said = server.command(&["list"]).env("QRON_TOKEN", "x").env("RUST_LOG", "debug").output().expect("runs");
+    let said = Said::from(said).ok();
+    assert_eq!(said.err.matches("did you mean QRON__API__TOKEN?").count(), 1, "{said:?}");
+    assert!(!said.err.contains("RUST_LOG"), "it concerns the server alone: {said:?}");
+    let checked = with(&["config", "check"], &[("QRON_TOKEN", "x"), ("OPENAI_API_BASE", "http://h/v1")]).ok();
+    assert!(checked.err.contains("QRON__API__TOKEN") && checked.err.contains("use OPENAI_BASE_URL"), "{checked:?}");
+    let refused = with(&["list"], &[("QRON_URLL", "http://h:1")]);
+    assert!(refused.code == Some(2) && refused.err.contains("write it QRON_URL"), "{refused:?}");
+}
+
+#[test]
 fn the_rest_port_of_a_qdrant_is_a_mistake_to_mend() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));

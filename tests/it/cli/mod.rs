@@ -1,6 +1,7 @@
 //! The real binary, as people and scripts use it.
 
 mod canaries;
+mod checking;
 mod demo;
 mod environment;
 mod filters;

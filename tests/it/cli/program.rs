@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::support::process::steady_port;
+
 /// The binary with nothing of the environment that could change what it does.
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_qron"));
@@ -63,6 +65,13 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn start() -> Self {
         Self::with(&[])
+    }
+
+    /// One, and the port of its embedded store.
+    pub(crate) fn with_store_port() -> (Self, u16) {
+        let port = steady_port();
+        let address = format!("127.0.0.1:{port}");
+        (Self::with(&[("QRON__EMBEDDED__ADDRESS", &address), ("QRON__EMBEDDED__NEXT_FREE_PORT", "false")]), port)
     }
 
     /// One with these variables.

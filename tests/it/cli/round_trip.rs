@@ -7,6 +7,10 @@ use serde_json::json;
 use super::program::{Server, plan_file};
 
 const SUM: &str = r#"{"steps": [{"id": "sum", "tool": "calculate", "arguments": {"expression": "40 + 2"}}]}"#;
+const HALF: &str = r#"{"steps": [
+    {"id": "sum", "tool": "calculate", "arguments": {"expression": "40 + 2"}},
+    {"id": "read", "tool": "read_file", "arguments": {"path": "nowhere.txt"}, "depends_on": ["sum"]},
+    {"id": "keep", "tool": "set_state", "arguments": {"key": "k", "value": "${read.content}"}, "depends_on": ["read"]}]}"#;
 const HOPELESS: &str = r#"{"steps": [{"id": "read", "tool": "read_file", "arguments": {"path": "nowhere.txt"}}]}"#;
 
 #[test]
@@ -74,6 +78,59 @@ fn a_task_that_fails_is_exit_code_1_and_a_dead_letter_to_handle() {
     assert_eq!(server.run(&["dead-letters", "list", "--json"]).ok().json()["items"], json!([]));
     let again = server.run(&["retry", &id, "--json"]).ok().json();
     assert_eq!(again["items"][0]["status"], "pending");
+}
+
+#[test]
+fn steps_that_failed_or_were_not_run_are_told_apart_from_done_ones() {
+    let server = Server::start();
+    let said = server.run_with(&["add", "add, then read what is not there", "--plan", "-", "--follow"], HALF);
+    assert!(said.code == Some(1) && said.out.contains("1 of 3 done, 1 failed, 1 blocked"), "{said:?}");
+    let listed = server.run(&["list", "--json"]).ok().json();
+    let shown = server.run(&["show", listed["items"][0]["id"].as_str().expect("an id"), "--json"]).ok().json();
+    let progress = &shown["progress"];
+    let counts = ["done", "failed", "blocked", "total"].map(|name| progress[name].as_u64());
+    assert_eq!(counts, [1, 1, 1, 3].map(Some), "{progress}");
+    let said = server.run_with(&["add", "add forty and two", "--plan", "-", "--follow"], SUM).ok();
+    assert!(said.out.contains("1 of 1 done\n"), "{said:?}");
+}
+
+#[test]
+fn an_error_of_an_earlier_attempt_is_told_as_such() {
+    let server = Server::with(&[("QRON__TOOLS__HTTP__ALLOW", "127.0.0.1")]);
+    let added = |plan: &str| {
+        let said = server.run_with(&["add", "do what cannot be done", "--plan", "-", "--json"], plan).ok().json();
+        said["id"].as_str().expect("an id").to_owned()
+    };
+    let until = |id: &str, is_there: &dyn Fn(&str) -> bool| {
+        let began = Instant::now();
+        loop {
+            let said = server.run(&["show", id]).ok().out;
+            if is_there(&said) {
+                return said;
+            }
+            assert!(began.elapsed() < Duration::from_secs(20), "{said}");
+        }
+    };
+    // A port that was free a moment ago: the failure is transient, and another attempt is to come.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let ask =
+        json!({"steps": [{"id": "ask", "tool": "http_request", "arguments": {"url": format!("http://{closed}/")}}]});
+    let id = added(&ask.to_string());
+    let waiting = until(&id, &|said| said.contains("last error"));
+    assert!(waiting.contains("last error attempt 1 failed: ") && !waiting.contains("\nerror"), "{waiting}");
+    server.run(&["cancel", &id]).ok();
+    let cancelled = until(&id, &|said| said.contains("cancelled"));
+    assert!(cancelled.contains("\nerror      cancelled") && !cancelled.contains("last error"), "{cancelled}");
+
+    let id = added(HOPELESS);
+    let failed = until(&id, &|said| said.contains("\nerror "));
+    assert!(failed.contains("nowhere.txt"), "{failed}");
+    server.run(&["pause"]).ok();
+    server.run(&["retry", &id]).ok();
+    let again = server.run(&["show", &id, "--json"]).ok().json();
+    assert_eq!((&again["status"], &again["error"]), (&json!("pending"), &json!(null)), "a person had it begin anew");
+    assert!(again["attempts"][0]["failure"].to_string().contains("nowhere.txt"), "the attempt keeps it: {again:#}");
+    assert!(!server.run(&["show", &id]).ok().out.contains("error "), "nothing has failed since");
 }
 
 #[test]

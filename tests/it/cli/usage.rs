@@ -26,6 +26,15 @@ fn a_wrong_command_line_is_exit_code_2() {
 }
 
 #[test]
+fn a_usage_line_names_no_option_that_nobody_typed() {
+    let said = command(&["show"]).env("QRON_URL", "http://127.0.0.1:9").output().expect("runs");
+    let said = super::program::Said::from(said);
+    assert!(said.code == Some(2) && said.err.contains("<ID>") && !said.err.contains("--url"), "{said:?}");
+    let said = run(&["show", "--url", "http://127.0.0.1:9"]);
+    assert!(said.err.contains("--url"), "it was typed: {said:?}");
+}
+
+#[test]
 fn without_a_model_run_says_the_ways_out() {
     let said = run(&["run"]);
     assert_eq!(said.code, Some(2), "{said:?}");
@@ -73,6 +82,25 @@ fn when_no_qron_answers_the_way_out_is_said() {
     let said = run(&["list", "--url", "http://127.0.0.1:9"]);
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.err.contains("http://127.0.0.1:9") && said.err.contains("qron run"), "{}", said.err);
+}
+
+#[test]
+fn what_answers_and_is_no_qron_is_told_with_the_address_to_use() {
+    let (server, store) = Server::with_store_port();
+    let store = format!("http://127.0.0.1:{store}");
+    for arguments in [&["list"][..], &["pause"], &["add", "a goal long enough"]] {
+        let said = command(arguments).env("QRON_URL", &store).output().expect("runs");
+        let said = super::program::Said::from(said);
+        assert_eq!(said.code, Some(1), "{said:?}");
+        for part in [&store, "is not the API of a qron", "api.address", "QRON_URL", "http://127.0.0.1:8080"] {
+            assert!(said.err.contains(part), "{part:?} is missing in {}", said.err);
+        }
+    }
+    let known = command(&["list"]).env("QRON_URL", &store).env("QDRANT_URL", &store).output().expect("runs");
+    let known = super::program::Said::from(known);
+    assert!(known.err.contains("one of the store (embedded.address, store.url)"), "{known:?}");
+    let tls = run(&["list", "--url", &server.url.replace("http:", "https:")]);
+    assert!(tls.code == Some(1) && tls.err.contains("a qron itself speaks http:// alone"), "{tls:?}");
 }
 
 #[test]

@@ -39,6 +39,13 @@ fn a_variable_that_nearly_names_a_setting_is_told() {
         ("QRON_MODEL_MODELS", "x", "write it QRON__MODEL__MODELS"),
         ("QRON_WORKER__GRACE_S", "5", "write it QRON__WORKER__GRACE_S"),
         ("QRON_NOMODEL", "1", "write it QRON_NO_MODEL"),
+        ("QRON_API_TOKEN_FILE", "/x", "write it QRON__API__TOKEN_FILE"),
+        ("QRON_URLL", "http://h", "write it QRON_URL"),
+        ("QRON_CONFG", "/x.toml", "write it QRON_CONFIG"),
+        ("QRON__URL", "http://h", "use QRON_URL"),
+        ("QRON__TOKEN", "x", "use QRON__API__TOKEN"),
+        ("QRON__API_TOKEN", "x", "use QRON__API__TOKEN"),
+        ("QRON__NONSENSE", "x", "use QRON__SECTION__KEY"),
         ("QRON_NO_MODEL", "maybe", "QRON_NO_MODEL = \"maybe\": use 1, true, yes or on"),
     ] {
         assert_problem("", &[(variable, value)], &[variable, meant]);
@@ -53,8 +60,80 @@ fn a_variable_that_nearly_names_a_setting_is_told() {
         ("QRON_TEST_QDRANT_URL", "http://h:1"),
         ("QRON_VERSION", "1.0"),
     ] {
-        load("", &[(variable, value)]).unwrap_or_else(|error| panic!("{variable}: {error}"));
+        let config = load("", &[(variable, value)]).unwrap_or_else(|error| panic!("{variable}: {error}"));
+        assert_eq!(config.warnings(), [""; 0], "{variable}");
     }
+}
+
+#[test]
+fn a_variable_that_is_called_as_a_key_without_its_section_is_warned_of() {
+    for (variable, meant) in [
+        ("QRON_TOKEN", "QRON__API__TOKEN?"),
+        ("QRON_TOKEN_FILE", "QRON__API__TOKEN_FILE?"),
+        ("QRON_MODEL", "QRON__MODEL__MODELS"),
+        ("QRON_ZONE", "QRON__SCHEDULER__ZONE?"),
+        ("QRON_ADDRESS", "QRON__API__ADDRESS"),
+        ("QRON_API_KEY", "QRON__API__TOKEN or "),
+        ("QRON_LOG_LEVEL", "QRON__LOG__FILTER?"),
+        ("QRON_DATA_DIR", "QRON__EMBEDDED__DATA_DIR?"),
+    ] {
+        let config = load("", &[(variable, "hidden-word")]).unwrap_or_else(|error| panic!("{variable}: {error}"));
+        let [warning] = config.warnings() else { panic!("{variable}: {:?}", config.warnings()) };
+        assert!(warning.contains(&format!("variable {variable} ")) && warning.contains(meant), "{warning}");
+        assert!(!warning.contains("hidden-word"), "{warning}");
+        assert_eq!(config.unknown_variables(), config.warnings());
+    }
+}
+
+#[test]
+fn a_well_known_variable_that_does_nothing_is_warned_of_unless_its_setting_has_a_source() {
+    for (variable, read, setting) in [
+        ("OPENAI_API_BASE", "OPENAI_BASE_URL", "model.base_url"),
+        ("OPENAI_BASEURL", "OPENAI_BASE_URL", "model.base_url"),
+        ("OLLAMA_HOST", "OPENAI_BASE_URL", "model.base_url"),
+        ("OPENAI_KEY", "OPENAI_API_KEY", "model.api_key"),
+        ("OPENAI_APIKEY", "OPENAI_API_KEY", "model.api_key"),
+        ("OPENAI_MODEL", "QRON__MODEL__MODELS", "model.models"),
+        ("QDRANT_HOST", "QDRANT_URL", "store.url"),
+        ("QDRANT_URI", "QDRANT_URL", "store.url"),
+        ("RUST_LOG", "QRON__LOG__FILTER", "log.filter"),
+    ] {
+        let config = load("", &[(variable, "hidden-word")]).expect("valid");
+        let [warning] = config.warnings() else { panic!("{variable}: {:?}", config.warnings()) };
+        for part in [variable, read, setting] {
+            assert!(warning.contains(part) && !warning.contains("hidden-word"), "{part:?} is missing in {warning}");
+        }
+        assert_eq!(config.unknown_variables(), [""; 0]);
+    }
+    let set = [("OPENAI_API_BASE", "x"), ("OPENAI_BASE_URL", "http://h/v1")];
+    assert_eq!(load("", &set).expect("valid").warnings(), [""; 0]);
+    let file = "[log]\nfilter = \"warn\"\n[model]\nbase_url = \"http://h/v1\"\n";
+    assert_eq!(load(file, &[("RUST_LOG", "debug"), ("OLLAMA_HOST", "h")]).expect("valid").warnings(), [""; 0]);
+    for variable in ["OPENAI_ORG_ID", "OPENAI_PROJECT", "QDRANT__SERVICE__GRPC_PORT", "OPENAI_API_BASE_"] {
+        assert_eq!(load("", &[(variable, "")]).expect("valid").warnings(), [""; 0], "{variable}");
+    }
+    for variable in ["OPENAI_ORG_ID", "OPENAI_PROJECT", "QDRANT__SERVICE__GRPC_PORT"] {
+        assert_eq!(load("", &[(variable, "x")]).expect("valid").warnings(), [""; 0], "{variable}");
+    }
+}
+
+#[test]
+fn numbers_of_variables_are_shown() {
+    let variables = [
+        ("QRON__WORKER__GRACE_S", "9"),
+        ("QRON__TREE__MAX_TOKENS", "18000000000000000000"),
+        ("QRON__TREE__MAX_COST_USD", "2.5"),
+    ];
+    let shown = load("[api]\nhead_timeout_s = 7\n", &variables).expect("valid").effective_toml().to_owned();
+    for line in ["grace_s = 9\n", "max_tokens = 18000000000000000000\n", "max_cost_usd = 2.5\n", "head_timeout_s = 7\n"]
+    {
+        assert!(shown.contains(line), "{line} is missing in {shown}");
+    }
+    assert_problem(
+        "",
+        &[("QRON__TOOLS__SQL__X__URL", "sqlite:///x"), ("QRON__TOOLS__SQL__X__MAX_CONNECTIONS", "101")],
+        &["max_connections = 101 ("],
+    );
 }
 
 #[test]

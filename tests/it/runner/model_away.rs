@@ -4,10 +4,13 @@ use std::time::{Duration, Instant};
 
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::{DeletePayloadPointsBuilder, PointId};
-use qron::domain::failure::FailureClass;
+use qron::domain::failure::{Failure, FailureClass};
 use qron::domain::id::TaskId;
+use qron::domain::outage::Postponement;
 use qron::domain::task::{Task, TaskStatus};
+use qron::domain::time::Timestamp;
 use qron::llm::scripted::{Fault, Reply, Scenario, Script, ScriptedModel, Turn};
+use qron::store::AgentSet;
 use serde_json::json;
 
 use crate::support::eventually;
@@ -246,7 +249,7 @@ async fn a_replica_without_a_model_leaves_tasks_that_need_one_to_others() {
     with.insert(&[needy.clone(), planned.clone()]).await;
     let alone = with.start("none", vec![agent("a", &[], 10)], &without).await;
     with.until(planned.id, TaskStatus::Completed).await;
-    eventually("the replica says how many wait", async || match alone.waiting_for_model() {
+    eventually("the replica says how many wait", async || match alone.waiting_for_model().await {
         1 => Ok(()),
         other => Err(format!("{other}")),
     })
@@ -259,6 +262,37 @@ async fn a_replica_without_a_model_leaves_tasks_that_need_one_to_others() {
     assert_eq!(with.until(needy.id, TaskStatus::Completed).await.state.attempt, 0);
     alone.shutdown().await;
     other.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_that_an_earlier_process_met_is_not_told_as_one_of_now() {
+    let (_model, proxy) = model().await;
+    let with = world(&proxy, &[]).await;
+    let mut without = with.config.clone();
+    without.model.base_url = String::new();
+    let hour_ago = qron::clock::now().plus_millis(-3_600_000);
+    let met_at = |last: Timestamp| {
+        let cause = Failure::unavailable("connection refused");
+        thinking("fine").with(|task| {
+            task.state.postponed = Some(Postponement { model: "old".into(), since: hour_ago, times: 3, last, cause });
+        })
+    };
+    let old = met_at(hour_ago);
+    with.insert(std::slice::from_ref(&old)).await;
+    let none = with.start("none", vec![agent("a", &[], 10)], &without).await;
+    let now = qron::clock::now();
+    let (wait, next) = none.waits_for_model(&with.task(old.id).await, now).expect("it says why it waits");
+    let told = wait.describe(next);
+    assert!(told.contains("no model is configured") && !told.contains("refused") && next.is_none(), "{told}");
+    // Another replica of the store has met it since.
+    let told = none.waits_for_model(&met_at(now), now).map(|(wait, next)| wait.describe(next)).expect("an outage");
+    assert!(told.contains("\"old\"") && told.contains("refused"), "{told}");
+    none.shutdown().await;
+
+    let one = with.runner_of("one", vec![agent("a", &[], 10)]).await;
+    with.until(old.id, TaskStatus::Completed).await;
+    assert!(one.waits_for_model(&met_at(hour_ago), qron::clock::now()).is_none(), "its model answers");
+    one.shutdown().await;
 }
 
 /// A task that an older version inserted is not marked, and is claimed once to find out.
@@ -277,6 +311,7 @@ async fn a_task_without_the_mark_gets_it_when_it_is_put_off() {
     let runner = world.runner_of("none", vec![agent("a", &[], 10)]).await;
     let waiting = until_postponed(&world, task.id).await;
     assert_eq!((waiting.state.status, waiting.state.attempt), (TaskStatus::Pending, 0));
-    assert_eq!(world.store.due_for_model(waiting.spec.run_at, None).await.expect("readable"), 1);
+    let (at, none) = (waiting.spec.run_at, AgentSet::Named(Vec::new()));
+    assert_eq!(world.store.waiting_for_model(at, at, &AgentSet::All, &none).await.expect("readable"), 1);
     runner.shutdown().await;
 }

@@ -2,10 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use qron::domain::failure::Failure;
 use qron::domain::id::TaskId;
+use qron::domain::outage::Postponement;
 use qron::domain::schedule::zone::Zone;
 use qron::domain::task::{Claim, Task, TaskEvent, TaskStatus};
-use qron::store::{AgentLimitTag, DueExclusions};
+use qron::store::{AgentLimitTag, AgentSet, DueExclusions};
 use serde_json::json;
 
 use super::bed::{Bed, NOW, claim};
@@ -84,11 +86,25 @@ async fn tasks_for_a_model_of_an_agent_without_one_are_left_out_and_counted() {
     assert_eq!(left(&["away", "gone"], &[]).await, [2, 3, 4, 5, 6, 7].map(TaskId::Number));
     assert_eq!(left(&[], &["dEEp"]).await, [1, 2, 3, 4, 6, 7].map(TaskId::Number));
     assert_eq!(left(&["away"], &["deep"]).await, [2, 3, 4, 6, 7].map(TaskId::Number));
-    let count = async |agents| bed.store.due_for_model(NOW, agents).await.expect("a count");
-    let names = |name: &str| vec![name.to_owned()];
-    let (away, gone) = (names("away"), names("gone"));
-    assert_eq!((count(Some(away.as_slice())).await, count(Some(gone.as_slice())).await), (1, 0));
-    assert_eq!(count(None).await, 5);
+    let put_off = thinking(8, Some("fine"), &[]).with(|task| {
+        task.spec.run_at = NOW.plus_millis(4_000);
+        let cause = Failure::unavailable("refused");
+        task.state.postponed = Some(Postponement { model: "m".into(), since: NOW, times: 1, last: NOW, cause });
+    });
+    let later = thinking(9, Some("fine"), &[]).with(|task| task.spec.run_at = NOW.plus_millis(4_000));
+    bed.store.insert(&[put_off, later]).await.expect("inserted");
+    let count = async |ms: i64, away: &AgentSet, failing: &AgentSet| {
+        bed.store.waiting_for_model(NOW, NOW.plus_millis(ms), away, failing).await.expect("a count")
+    };
+    let of = |names: &[&str]| AgentSet::Named(names.iter().map(ToString::to_string).collect());
+    assert_eq!((count(0, &of(&["away"]), &of(&[])).await, count(0, &of(&["gone"]), &of(&[])).await), (1, 0));
+    assert_eq!((count(0, &AgentSet::All, &of(&[])).await, count(0, &AgentSet::All, &AgentSet::All).await), (5, 5));
+    assert_eq!(
+        (count(5_000, &AgentSet::All, &AgentSet::All).await, count(5_000, &of(&[]), &AgentSet::All).await),
+        (6, 1)
+    );
+    assert_eq!((count(5_000, &of(&[]), &of(&["fine"])).await, count(5_000, &of(&[]), &of(&["away"])).await), (1, 0));
+    assert_eq!(count(5_000, &of(&[]), &of(&[])).await, 0);
 }
 
 #[tokio::test]

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use qron::domain::failure::FailureClass;
+use qron::domain::plan::Plan;
 use qron::domain::tool::{Effect, ToolResult, ToolSpec};
 use qron::queue::Queue;
-use qron::tools::{NAMES, Settings, Tool, ToolContext, Toolbox};
+use qron::tools::{DatabaseSettings, NAMES, Settings, Tool, ToolContext, Toolbox};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -135,6 +136,82 @@ async fn arguments_that_break_the_schema_never_reach_the_tool() {
         assert_eq!(failure.class, FailureClass::Invalid, "{failure}");
         assert!(failure.message.contains(&format!("bad arguments for {tool}")), "{failure}");
         assert!(failure.message.contains(told) && !failure.message.contains("canary"), "{arguments}: {failure}");
+    }
+}
+
+#[tokio::test]
+async fn constant_arguments_that_no_run_can_use_are_faults_of_the_plan() {
+    let shop = DatabaseSettings {
+        url: "sqlite:///shop.db".into(),
+        max_rows: 1,
+        timeout_ms: 1_000,
+        max_connections: 1,
+        functions: Vec::new(),
+    };
+    let (_folder, toolbox) = toolbox(|settings| drop(settings.sql.insert("shop".to_owned(), shop))).await;
+    let faults = |tool: &str, arguments: &Value| {
+        let steps = json!([
+            {"id": "before", "tool": "get_state", "arguments": {"key": "k"}},
+            {"id": "it", "tool": tool, "arguments": arguments},
+        ]);
+        let plan: Plan = serde_json::from_value(json!({ "steps": steps })).expect("a plan");
+        toolbox.plan_faults(&plan, |_| true, tokio::time::Instant::now() + Duration::from_secs(5))
+    };
+    for (tool, arguments, told) in [
+        ("http_request", json!({"url": "ftp://example.com/x"}), "\"ftp\" is not allowed; use http or https"),
+        ("http_request", json!({"url": "file:///etc/passwd"}), "\"file\" is not allowed"),
+        ("http_request", json!({"url": "ftp://${before.value}/x"}), "\"ftp\" is not allowed"),
+        ("http_request", json!({"url": "example.com/page"}), "e.g. https://example.com/page"),
+        ("http_request", json!({"url": "https://ann:secret-word@example.com/"}), "carries credentials; use a header"),
+        ("http_request", json!({"url": "http://metadata.google.internal/${before.value}"}), "metadata service"),
+        (
+            "http_request",
+            json!({"url": "https://example.com", "headers": {"Host": "${before.value}"}}),
+            "\"Host\" is set by qron",
+        ),
+        ("http_request", json!({"url": "https://example.com", "body": "a", "json": 1}), "leave one of them out"),
+        ("read_file", json!({"path": "../x"}), "\"../x\" leads out of the folder of the task"),
+        ("read_file", json!({"path": "${before.value}/../x"}), "leads out"),
+        ("write_file", json!({"path": "/tmp/${before.value}", "content": "x"}), "is absolute"),
+        ("write_file", json!({"path": "x", "content": "no base64!", "encoding": "base64"}), "not base64"),
+        ("list_files", json!({"path": "a//b"}), "empty name"),
+        ("save_artifact", json!({"name": "x", "content": "ä", "encoding": "base64"}), "not base64"),
+        ("read_artifact", json!({"name": "x", "task_id": "seven"}), "no id of a task"),
+        ("sql_query", json!({"database": "shop", "query": "DELETE FROM sales"}), "\"shop\""),
+        ("query_table", json!({"query": "DROP TABLE data", "table": "a\n1"}), "the argument \"query\""),
+        ("query_table", json!({"query": "SELECT 1 FROM data"}), "give one of table, path and artifact"),
+        ("query_table", json!({"query": "SELECT 1 FROM data", "path": "../x"}), "leads out"),
+        ("vector_search", json!({"collection": "c"}), "requires the argument \"vector\""),
+        ("create_task", json!({"goal": "a goal long enough", "run_at": "tomorrow-ish"}), "the argument \"run_at\""),
+        ("create_task", json!({"goal": "short"}), "the goal has 5 characters: use 10 to "),
+        ("calculate", json!({"expression": "1 +"}), "cannot calculate"),
+    ] {
+        let found = faults(tool, &arguments);
+        assert_eq!(found.len(), 1, "{tool} {arguments}: {found:?}");
+        for part in ["step \"it\": ", tool, told].iter().filter(|part| **part != "calculate") {
+            assert!(found[0].contains(part), "{part:?} is missing in {}", found[0]);
+        }
+        assert!(!found[0].contains("secret-word"), "{}", found[0]);
+    }
+    for (tool, arguments) in [
+        ("http_request", json!({"url": "${before.value}"})),
+        ("http_request", json!({"url": "${before.value}://example.com"})),
+        (
+            "http_request",
+            json!({"url": "http://${before.value}:${before.value}/x", "headers": {"accept": "${before.value}"}}),
+        ),
+        // The configuration of the replica that runs it decides.
+        ("http_request", json!({"url": "http://127.0.0.1:8080/"})),
+        ("read_file", json!({"path": "${before.value}"})),
+        ("write_file", json!({"path": "out/${before.value}.md", "content": "${before.value}", "encoding": "base64"})),
+        ("list_files", json!({})),
+        ("sql_query", json!({"database": "shop", "query": "SELECT ${before.value}"})),
+        ("sql_query", json!({"database": "shop", "query": "SELECT 1"})),
+        ("query_table", json!({"query": "SELECT 1 FROM data", "table": "${before.value}"})),
+        ("vector_search", json!({"collection": "c", "vector": "${before.value}"})),
+        ("create_task", json!({"goal": "${before.value}", "run_at": "2036-01-01T09:00"})),
+    ] {
+        assert_eq!(faults(tool, &arguments), [""; 0], "{tool} {arguments}");
     }
 }
 

@@ -185,7 +185,9 @@ fn a_failed_step_leads_to_a_new_plan_that_keeps_what_is_done() {
     returned(&mut machine, "b~1#1", Ok(json!(1)));
     answer(&mut machine, "answer", success());
     assert!(ended(&mut machine).is_ok());
-    assert_eq!((machine.spent().replans, machine.progress().done, machine.progress().total), (1, 3, 3));
+    let progress = machine.progress();
+    assert_eq!((machine.spent().replans, progress.describe()), (1, "2 of 3 done, 1 failed".to_owned()));
+    assert_eq!(progress.settled(), progress.total);
 }
 
 #[test]

@@ -1,0 +1,77 @@
+//! Whether this process can use the folders that the configuration names: looked at before anything starts, nothing is created.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+use super::private::STORE;
+use crate::config::Config;
+
+/// What is wrong with the folders.
+#[derive(Debug, Default)]
+pub(super) struct Folders {
+    /// What ends a start.
+    pub(super) faults: Vec<String>,
+    /// What does not.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Looks at the data folder of the embedded store, the workspace and the folder of artifacts.
+pub(super) fn check(config: &Config) -> Folders {
+    let mut found = Folders::default();
+    let data = &config.embedded.data_dir;
+    let is_embedded = config.store.url.is_empty();
+    if is_embedded {
+        let fault = fault("embedded.data_dir", data).or_else(|| fault("embedded.data_dir", &data.join(STORE)));
+        found.faults.extend(fault);
+    }
+    for (key, folder) in [("tools.workspace", &config.tools.workspace), ("artifacts.folder", &config.artifacts.folder)]
+    {
+        let is_within_data = folder.parent() == Some(data);
+        if is_within_data && !found.faults.is_empty() {
+            continue;
+        }
+        let Some(fault) = fault(key, folder) else { continue };
+        // Beside the server of `store.url` a task may never need the folder that stands below the data folder.
+        let may_stay_unused = is_within_data && !is_embedded && !folder.exists();
+        let list = if may_stay_unused { &mut found.warnings } else { &mut found.faults };
+        list.push(fault);
+    }
+    found
+}
+
+/// Why `folder`, the value of the setting `key`, cannot be used, and the way out.
+fn fault(key: &str, folder: &Path) -> Option<String> {
+    let problem = problem(folder)?;
+    Some(format!("{key} = {:?}: {problem}, or name another folder", folder.display().to_string()))
+}
+
+fn problem(folder: &Path) -> Option<String> {
+    let existing = folder.ancestors().map(or_current).find(|path| fs::symlink_metadata(path).is_ok())?;
+    let shown = existing.display();
+    match fs::metadata(existing) {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => return Some(format!("{shown} is a file, and qron needs a folder: move the file away")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Some(format!("{shown} is a link that leads nowhere: create its target"));
+        }
+        Err(error) => return Some(format!("{shown} cannot be looked at ({error}): correct its access")),
+    }
+    match accessat(CWD, existing, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
+        // Kernels that cannot tell leave it to the first write.
+        Ok(()) | Err(Errno::NOSYS | Errno::INVAL) => None,
+        Err(error) => {
+            let user = geteuid().as_raw();
+            Some(format!("the user {user}, who runs this, may not write in {shown} ({error}): give that user access"))
+        }
+    }
+}
+
+/// The folder of this process in the place of the empty path above a relative one.
+fn or_current(path: &Path) -> &Path {
+    if path.as_os_str().is_empty() { Path::new(".") } else { path }
+}
