@@ -229,6 +229,7 @@ impl<'a> Driver<'a> {
         let ms = u64::try_from(self.counted.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.counted += Duration::from_millis(ms);
         self.machine.time_passed(ms);
+        self.machine.set_time(clock::now());
     }
 
     /// Takes actions from the machine until it waits or is done. Starts the calls that can be repeated, and returns
@@ -333,6 +334,7 @@ impl<'a> Driver<'a> {
             Ok((id, returned)) => (id, Ok(returned)),
             Err(error) => (error.id(), Err(error)),
         };
+        self.machine.set_time(clock::now());
         let taken = match (self.in_flight.remove(&id), returned) {
             (Some(InFlightCall::Model { id, purpose }), Ok(CallResult::Model(reply))) => {
                 self.record_model_call(purpose, &reply);

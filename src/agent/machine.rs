@@ -42,8 +42,10 @@ use crate::domain::failure::{BudgetLimit, Failure};
 use crate::domain::memory::RecalledMemory;
 use crate::domain::number;
 use crate::domain::plan::Plan;
+use crate::domain::time::Timestamp;
 use crate::domain::tool::{ToolCall, ToolResult, ToolSpec};
 
+mod account;
 mod act;
 mod consent;
 mod grounding;
@@ -53,6 +55,7 @@ mod plan_check;
 mod progress;
 mod prompts;
 mod reservation;
+mod resuming;
 mod schema;
 mod setup;
 mod shortlist;
@@ -177,6 +180,8 @@ pub struct Machine {
     call_started_ms: BTreeMap<String, u64>,
     /// What is known of the account of the tree, when the tree has more than one task.
     tree: TreeState,
+    /// The time, for the records of steps; `None` when it was not told.
+    now: Option<Timestamp>,
 }
 
 impl Machine {
@@ -238,6 +243,7 @@ impl Machine {
             planned: None,
             call_started_ms: BTreeMap::new(),
             tree: TreeState::Alone,
+            now: None,
         }
     }
 
@@ -302,8 +308,12 @@ impl Machine {
             Err(failed) => (failed.usage, failed.cost_usd),
         };
         let was_away = matches!(&reply, Err(failed) if failed.was_away());
+        let acting = self.acting(id);
         if !self.take_answer(id, reply) {
             return Err(NotInFlight(id.to_owned()));
+        }
+        if let Some(index) = acting.filter(|_| !was_away) {
+            self.account_model(index, usage, cost_usd);
         }
         let call_started_ms = self.call_started_ms.remove(id);
         let State { spent, costliest, reserved, .. } = &mut self.state;
@@ -321,15 +331,17 @@ impl Machine {
         Ok(())
     }
 
+    /// The step whose model turn in flight has this id.
+    fn acting(&self, id: &str) -> Option<usize> {
+        self.state.steps.iter().position(|step| act::turn_in_flight(step).as_deref() == Some(id))
+    }
+
     fn take_answer(&mut self, id: &str, reply: Result<ModelReply, ModelFailed>) -> bool {
         if self.question_in_flight().as_deref() == Some(id) {
             self.question_answered(reply);
             return true;
         }
-        let Some(index) = self.state.steps.iter().position(|step| act::turn_in_flight(step).as_deref() == Some(id))
-        else {
-            return false;
-        };
+        let Some(index) = self.acting(id) else { return false };
         self.turn_answered(index, reply.map_err(|failed| failed.failure));
         true
     }
@@ -340,6 +352,7 @@ impl Machine {
     /// [`NotInFlight`] when the call was not made; nothing changes.
     pub fn tool_returned(&mut self, id: &str, result: &ToolResult) -> Result<(), NotInFlight> {
         self.arguments.remove(id);
+        self.account_result(id, result);
         if self.step_tool_returned(id, result) || self.act_tool_returned(id, result) {
             return Ok(());
         }

@@ -15,6 +15,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::tool::Effect;
 
 mod abuse;
+mod accounts;
 mod acting;
 mod approvals;
 mod asking;
