@@ -21,6 +21,7 @@ mod add;
 mod agents;
 mod approvals;
 mod approve;
+mod artifacts;
 mod bench;
 mod cancel;
 mod config;
@@ -31,9 +32,11 @@ mod filter;
 mod hold;
 mod ids;
 mod list;
+mod markdown;
 mod pause;
 mod prune;
 mod reprioritise;
+mod result;
 mod retry;
 mod run;
 mod schedules;
@@ -82,6 +85,11 @@ enum Command {
     List(list::List),
     /// Show a task: progress, steps, attempts, result
     Show(show::Show),
+    /// Write the result of a task, or of the last firing of a schedule
+    Result(result::ShowResult),
+    /// List the artifacts of a task, or fetch one
+    #[command(subcommand)]
+    Artifacts(artifacts::Artifacts),
     /// Cancel tasks; running ones are stopped
     Cancel(cancel::Cancel),
     /// Run failed, cancelled or blocked tasks again
@@ -187,6 +195,8 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), CliError> {
         Command::Status(command) => command.run(&global.client()?).await,
         Command::List(command) => command.run(&global.client()?).await,
         Command::Show(command) => command.run(&global.client()?).await,
+        Command::Result(command) => command.run(&global.client()?).await,
+        Command::Artifacts(command) => command.run(&global.client()?).await,
         Command::Cancel(command) => command.run(&global.client()?).await,
         Command::Retry(command) => command.run(&global.client()?).await,
         Command::Schedules(command) => command.run(&global.client()?).await,

@@ -57,6 +57,20 @@ impl Client {
         self.send(self.http.request(Method::GET, self.url_with(path, query)?)).await
     }
 
+    /// What is at `path`; `None` when the API says that there is nothing.
+    pub(crate) async fn find<T: DeserializeOwned>(&self, path: &[&str]) -> Result<Option<T>, CliError> {
+        match self.reply(self.http.request(Method::GET, self.url(path)?)).await? {
+            (StatusCode::NOT_FOUND, _) => Ok(None),
+            (status, body) if status.is_success() => self.read(&body).map(Some),
+            (status, body) => Err(refusal(status, &body)),
+        }
+    }
+
+    /// The body of a GET of `path`, as it is.
+    pub(crate) async fn bytes(&self, path: &[&str]) -> Result<Vec<u8>, CliError> {
+        self.answer(self.http.request(Method::GET, self.url(path)?)).await
+    }
+
     pub(crate) async fn post<T: DeserializeOwned>(
         &self,
         path: &[&str],
@@ -133,7 +147,11 @@ impl Client {
 
     async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, CliError> {
         let body = self.answer(request).await?;
-        serde_json::from_slice(&body).map_err(|error| {
+        self.read(&body)
+    }
+
+    fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, CliError> {
+        serde_json::from_slice(body).map_err(|error| {
             CliError::Failed(format!(
                 "this command, of version {}, cannot read the answer of {}: {error}; use the command and the qron of one version, and check --url",
                 env!("CARGO_PKG_VERSION"),
@@ -147,6 +165,17 @@ impl Client {
     /// # Errors
     /// What the API refuses, or why there is no answer, in a sentence for people.
     async fn answer(&self, request: RequestBuilder) -> Result<Vec<u8>, CliError> {
+        match self.reply(request).await? {
+            (status, body) if status.is_success() => Ok(body),
+            (status, body) => Err(refusal(status, &body)),
+        }
+    }
+
+    /// Status and body of an answer to a request whose token was accepted.
+    ///
+    /// # Errors
+    /// Why there is no answer, or that the token was refused, in a sentence for people.
+    async fn reply(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), CliError> {
         let token = self.token.expose_secret();
         let request = if token.is_empty() { request } else { request.bearer_auth(token) };
         let (client, request) = request.build_split();
@@ -155,13 +184,10 @@ impl Client {
         let response = client.execute(request).await.map_err(|error| self.unsent(&error, bytes))?;
         let status = response.status();
         let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
-        if status.is_success() {
-            return Ok(body.into());
-        }
         if status == StatusCode::UNAUTHORIZED {
             return Err(self.unauthorized(token.is_empty()));
         }
-        Err(refusal(status, &body))
+        Ok((status, body.into()))
     }
 
     /// The error for a missing or a wrong token.
