@@ -10,6 +10,7 @@ mod logs;
 mod modes;
 mod overview;
 mod program;
+mod results;
 mod round_trip;
 mod running;
 mod start;
