@@ -320,8 +320,8 @@ impl<'a> Driver<'a> {
     /// Reads an output that became an artifact.
     fn load(&mut self, load: Load) {
         let (tools, task) = (self.tools.clone(), self.task.id);
-        let Load { step, artifact } = load;
-        let read = async move { CallResult::Loaded(tools.output(task, &artifact).await) };
+        let Load { step, artifact, is_file } = load;
+        let read = async move { CallResult::Loaded(tools.content(task, &artifact, is_file).await) };
         let handle = self.calls.spawn(read.in_current_span());
         self.in_flight.insert(handle.id(), InFlightCall::Load { step });
     }

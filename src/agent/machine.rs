@@ -39,6 +39,7 @@ use crate::domain::budget::Spent;
 use crate::domain::conversation::{ModelReply, ModelRequest, Usage};
 use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::{BudgetLimit, Failure};
+use crate::domain::files::TaskFile;
 use crate::domain::memory::RecalledMemory;
 use crate::domain::number;
 use crate::domain::plan::Plan;
@@ -101,13 +102,15 @@ pub enum Action {
     Done(Result<Value, Failure>),
 }
 
-/// An output that became an artifact and must be read, because a step refers to it.
+/// An output that became an artifact, or a file of the task, which must be read because a step refers to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
-    /// The step whose output it is.
+    /// The step whose output it is; `files.NAME` for a file.
     pub step: String,
     /// Name of the artifact, which belongs to the task of the run.
     pub artifact: String,
+    /// Whether it is a file, whose text is wanted, and no output.
+    pub is_file: bool,
 }
 
 /// A call of the model.
@@ -169,6 +172,8 @@ pub struct Machine {
     setup: Setup,
     state: State,
     loads: LoadedOutputs,
+    /// Files of the task, as its context names them.
+    files: Vec<TaskFile>,
     /// Targets of references to the results of other tasks; `None` when the task has no dependencies.
     deps: Option<Value>,
     /// Memory that the arguments of the tool calls in flight take, by the id of the call.
@@ -234,6 +239,7 @@ impl Machine {
     fn with(setup: Setup, state: State) -> Self {
         let deps = (!setup.dependencies.is_empty()).then(|| Value::Object(setup.dependencies.clone()));
         Self {
+            files: TaskFile::named_in(&setup.context),
             setup,
             state,
             loads: LoadedOutputs::default(),
@@ -329,11 +335,6 @@ impl Machine {
         costliest.tokens = costliest.tokens.max(usage.total());
         costliest.cost_usd = costliest.cost_usd.max(cost_usd);
         Ok(())
-    }
-
-    /// The step whose model turn in flight has this id.
-    fn acting(&self, id: &str) -> Option<usize> {
-        self.state.steps.iter().position(|step| act::turn_in_flight(step).as_deref() == Some(id))
     }
 
     fn take_answer(&mut self, id: &str, reply: Result<ModelReply, ModelFailed>) -> bool {

@@ -28,6 +28,7 @@ mod config;
 mod confirm;
 mod dead_letters;
 mod demo;
+mod files;
 mod filter;
 mod hold;
 mod ids;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
@@ -81,6 +82,12 @@ impl Client {
             request = request.json(body);
         }
         self.send(request).await
+    }
+
+    /// A PUT of bytes as they are.
+    pub(crate) async fn upload(&self, path: &[&str], content: Vec<u8>, media_type: &str) -> Result<(), CliError> {
+        let request = self.http.request(Method::PUT, self.url(path)?);
+        self.answer(request.header(CONTENT_TYPE, media_type).body(content)).await.map(drop)
     }
 
     /// A POST without a body.
@@ -210,7 +217,7 @@ impl Client {
             return self.unreachable(error);
         }
         CliError::Usage(format!(
-            "the qron at {} refused a request of {bytes} bytes as too large: send less at once, or raise its setting api.max_body_bytes",
+            "the qron at {} refused a request of {bytes} bytes as too large: send less at once, or raise its setting api.max_body_bytes (of a file: artifacts.max_bytes)",
             self.shown_base()
         ))
     }

@@ -253,7 +253,7 @@ impl Machine {
             ..step.plan.clone()
         });
         let whole = Plan { steps: done.chain(plan.steps.iter().cloned()).collect(), answer: None };
-        plan_check::check(&whole, &plan.steps, &self.state, &self.setup.tools)?;
+        plan_check::check(&whole, &plan.steps, &self.state, &self.setup.tools, &self.files)?;
         self.check_size(plan.steps.len())?;
         // A name that means nothing costs the question for the answer, and no repair.
         plan.answer = plan.answer.filter(|answer| whole.steps.iter().any(|step| step.id == *answer));

@@ -9,6 +9,7 @@ use super::state::{Act, CallStatus, OpenQuestion, Phase, Status, Step, as_known}
 use super::{Action, Machine, plan_check, statement};
 use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
+use crate::domain::files::FILES;
 use crate::domain::json::Size;
 use crate::domain::plan::{MAX_EXPANDED_MEMORY, resolve};
 use crate::domain::tool::{ToolCall, ToolResult};
@@ -103,6 +104,8 @@ impl Machine {
         for dependency in self.state.steps[index].plan.dependencies() {
             match self.state.step(dependency).map(|step| &step.status) {
                 Some(Status::Done { .. }) => {}
+                // The files of the task are there.
+                None if dependency == FILES => {}
                 Some(Status::Failed { .. }) | None => return Readiness::Blocked(dependency.to_owned()),
                 Some(Status::Blocked { by }) => return Readiness::Blocked(by.clone()),
                 Some(Status::Pending | Status::Calling { .. } | Status::Acting(_)) => waits = true,

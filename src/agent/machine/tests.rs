@@ -20,6 +20,7 @@ mod acting;
 mod approvals;
 mod asking;
 mod bounds;
+mod files;
 mod loading;
 mod planning;
 mod resuming;

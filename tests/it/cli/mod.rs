@@ -3,6 +3,7 @@
 mod canaries;
 mod demo;
 mod environment;
+mod files;
 mod filters;
 mod following;
 mod ids;

@@ -68,7 +68,7 @@ fn the_result_of_a_schedule_is_that_of_its_last_firing_that_ended() {
     let said = server.run(&["result", "sums"]);
     assert!(said.code == Some(1) && said.err.contains("has not fired yet"), "{said:?}");
     let fired = server.run(&["schedules", "trigger", "sums", "--json"]).ok().json();
-    let task = fired["id"].as_str().unwrap_or_else(|| panic!("{fired}")).to_owned();
+    let task = fired["task"]["id"].as_str().unwrap_or_else(|| panic!("{fired}")).to_owned();
     server.run(&["show", &task, "--follow"]).ok();
     assert_eq!(server.run(&["result", "sums"]).ok().json()["value"], "42");
     assert_eq!(server.run(&["result", "sums", "--json"]).ok().json()["schedule"], "sums");
