@@ -190,10 +190,10 @@ impl<'a> Outcome<'a> {
             ));
         }
         let why = self.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
-        let done = if self.partial.is_empty() {
-            String::new()
-        } else {
-            format!("; {} steps were done, their outputs: qron result {id} --json", self.partial.len())
+        let done = match self.partial.len() {
+            0 => String::new(),
+            1 => format!("; 1 step was done, its output: qron result {id} --json"),
+            steps => format!("; {steps} steps were done, their outputs: qron result {id} --json"),
         };
         CliError::Failed(format!("task {id} is {status} and has no result{why}{done}"))
     }

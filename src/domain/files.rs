@@ -12,8 +12,9 @@ pub const MAX_FILES: usize = 100;
 /// Longest name, in bytes: it is the name of a file in the folder of the task, too.
 const MAX_NAME: usize = 255;
 
-/// A file that came with a task.
+/// A file that came with a task. Other data of a context that are called `files` have other fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TaskFile {
     /// Its name: that of the artifact, and of the file in the folder of the task.
     pub name: String,
@@ -78,7 +79,7 @@ mod tests {
         let file = TaskFile { name: "a.csv".into(), bytes: 9, media_type: "text/csv".into() };
         let context = |files: Value| Map::from_iter([(FILES.to_owned(), files)]);
         assert_eq!(TaskFile::named_in(&context(list_of(std::slice::from_ref(&file)))), [file]);
-        for other in [json!("a.csv"), json!(["a.csv"]), json!([{"name": "a.csv"}]), json!(3)] {
+        for other in [json!("a.csv"), json!(["a.csv"]), json!([{"name": "a.csv"}]), json!(3), json!([])] {
             assert_eq!(TaskFile::named_in(&context(other)), []);
         }
         assert_eq!(TaskFile::named_in(&Map::new()), []);
