@@ -156,7 +156,8 @@ impl<'a> Outcome<'a> {
         }
         output::line("there is no result; these steps were done:")?;
         for step in &self.partial {
-            output::line(&format!("\n{}: {}", step.id, step.tool.as_deref().unwrap_or("instruction")))?;
+            output::raw("\n")?;
+            output::line(&format!("{}: {}", step.id, step.tool.as_deref().unwrap_or("instruction")))?;
             match &step.output {
                 Some(Value::String(text)) => output::text(text)?,
                 Some(value) => output::json(value)?,
@@ -195,7 +196,7 @@ impl<'a> Outcome<'a> {
             1 => format!("; 1 step was done, its output: qron result {id} --json"),
             steps => format!("; {steps} steps were done, their outputs: qron result {id} --json"),
         };
-        CliError::Failed(format!("task {id} is {status} and has no result{why}{done}"))
+        CliError::Failed(format!("task {id} has no result, it ended as {status}{why}{done}"))
     }
 }
 

@@ -42,7 +42,7 @@ fn a_result_is_written_alone_and_a_failure_says_what_was_done() {
     let failed = carried_out(&server, HALF);
     let said = server.run(&["result", &failed]);
     assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "a pipe gets the result alone: {said:?}");
-    for part in ["failed", "nowhere.txt", "1 steps were done", "--json"] {
+    for part in ["has no result, it ended as failed", "nowhere.txt", "1 step was done", "--json"] {
         assert!(said.err.contains(part), "{part:?} is missing in {}", said.err);
     }
     let said = server.run(&["result", &failed, "--json"]);
