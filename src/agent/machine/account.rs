@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Machine;
-use super::state::Step;
 use crate::domain::attempt::MadeCall;
 use crate::domain::conversation::Usage;
 use crate::domain::json::Size;
@@ -98,8 +97,7 @@ impl Machine {
     }
 
     pub(super) fn account_result(&mut self, id: &str, result: &ToolResult) {
-        let is_its = |step: &&mut Step| step.account.calls.iter().any(|call| call.id == id);
-        if let Some(step) = self.state.steps.iter_mut().find(is_its) {
+        for step in &mut self.state.steps {
             step.account.returned(id, result, self.now);
         }
     }
