@@ -229,6 +229,7 @@ impl<'a> Driver<'a> {
         let ms = u64::try_from(self.counted.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.counted += Duration::from_millis(ms);
         self.machine.time_passed(ms);
+        self.machine.set_time(clock::now());
     }
 
     /// Takes actions from the machine until it waits or is done. Starts the calls that can be repeated, and returns
@@ -320,8 +321,8 @@ impl<'a> Driver<'a> {
     /// Reads an output that became an artifact.
     fn load(&mut self, load: Load) {
         let (tools, task) = (self.tools.clone(), self.task.id);
-        let Load { step, artifact } = load;
-        let read = async move { CallResult::Loaded(tools.output(task, &artifact).await) };
+        let Load { step, artifact, is_file } = load;
+        let read = async move { CallResult::Loaded(tools.content(task, &artifact, is_file).await) };
         let handle = self.calls.spawn(read.in_current_span());
         self.in_flight.insert(handle.id(), InFlightCall::Load { step });
     }
@@ -334,6 +335,7 @@ impl<'a> Driver<'a> {
             Ok((id, returned)) => (id, Ok(returned)),
             Err(error) => (error.id(), Err(error)),
         };
+        self.machine.set_time(clock::now());
         let taken = match (self.in_flight.remove(&id), returned) {
             (Some(InFlightCall::Model { id, purpose }), Ok(CallResult::Model(reply))) => {
                 self.record_model_call(purpose, &reply);

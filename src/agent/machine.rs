@@ -39,11 +39,14 @@ use crate::domain::budget::Spent;
 use crate::domain::conversation::{ModelReply, ModelRequest, Usage};
 use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::{BudgetLimit, Failure};
+use crate::domain::files::TaskFile;
 use crate::domain::memory::RecalledMemory;
 use crate::domain::number;
 use crate::domain::plan::Plan;
+use crate::domain::time::Timestamp;
 use crate::domain::tool::{ToolCall, ToolResult, ToolSpec};
 
+mod account;
 mod act;
 mod consent;
 mod grounding;
@@ -53,6 +56,7 @@ mod plan_check;
 mod progress;
 mod prompts;
 mod reservation;
+mod resuming;
 mod schema;
 mod setup;
 mod shortlist;
@@ -98,13 +102,15 @@ pub enum Action {
     Done(Result<Value, Failure>),
 }
 
-/// An output that became an artifact and must be read, because a step refers to it.
+/// An output that became an artifact, or a file of the task, which must be read because a step refers to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
-    /// The step whose output it is.
+    /// The step whose output it is; `files.NAME` for a file.
     pub step: String,
     /// Name of the artifact, which belongs to the task of the run.
     pub artifact: String,
+    /// Whether it is a file, whose text is wanted, and no output.
+    pub is_file: bool,
 }
 
 /// A call of the model.
@@ -166,6 +172,8 @@ pub struct Machine {
     setup: Setup,
     state: State,
     loads: LoadedOutputs,
+    /// Files of the task, as its context names them.
+    files: Vec<TaskFile>,
     /// Targets of references to the results of other tasks; `None` when the task has no dependencies.
     deps: Option<Value>,
     /// Memory that the arguments of the tool calls in flight take, by the id of the call.
@@ -177,6 +185,8 @@ pub struct Machine {
     call_started_ms: BTreeMap<String, u64>,
     /// What is known of the account of the tree, when the tree has more than one task.
     tree: TreeState,
+    /// The time, for the records of steps; `None` when it was not told.
+    now: Option<Timestamp>,
 }
 
 impl Machine {
@@ -229,6 +239,7 @@ impl Machine {
     fn with(setup: Setup, state: State) -> Self {
         let deps = (!setup.dependencies.is_empty()).then(|| Value::Object(setup.dependencies.clone()));
         Self {
+            files: TaskFile::named_in(&setup.context),
             setup,
             state,
             loads: LoadedOutputs::default(),
@@ -238,6 +249,7 @@ impl Machine {
             planned: None,
             call_started_ms: BTreeMap::new(),
             tree: TreeState::Alone,
+            now: None,
         }
     }
 
@@ -302,8 +314,12 @@ impl Machine {
             Err(failed) => (failed.usage, failed.cost_usd),
         };
         let was_away = matches!(&reply, Err(failed) if failed.was_away());
+        let acting = self.acting(id);
         if !self.take_answer(id, reply) {
             return Err(NotInFlight(id.to_owned()));
+        }
+        if let Some(index) = acting.filter(|_| !was_away) {
+            self.account_model(index, usage, cost_usd);
         }
         let call_started_ms = self.call_started_ms.remove(id);
         let State { spent, costliest, reserved, .. } = &mut self.state;
@@ -326,10 +342,7 @@ impl Machine {
             self.question_answered(reply);
             return true;
         }
-        let Some(index) = self.state.steps.iter().position(|step| act::turn_in_flight(step).as_deref() == Some(id))
-        else {
-            return false;
-        };
+        let Some(index) = self.acting(id) else { return false };
         self.turn_answered(index, reply.map_err(|failed| failed.failure));
         true
     }
@@ -340,6 +353,7 @@ impl Machine {
     /// [`NotInFlight`] when the call was not made; nothing changes.
     pub fn tool_returned(&mut self, id: &str, result: &ToolResult) -> Result<(), NotInFlight> {
         self.arguments.remove(id);
+        self.account_result(id, result);
         if self.step_tool_returned(id, result) || self.act_tool_returned(id, result) {
             return Ok(());
         }

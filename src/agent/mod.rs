@@ -13,6 +13,7 @@ use crate::domain::attempt::RunProgress;
 use crate::domain::budget::Spent;
 use crate::domain::event::{Event, EventKind, Level};
 use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::files::TaskFile;
 use crate::domain::handover::PARENT;
 use crate::domain::id::TaskId;
 use crate::domain::memory::Memory;
@@ -166,6 +167,10 @@ impl Agent {
         };
         let _until_it_ends =
             (machine.spent().steps == 0).then(|| self.tools.begin_folder(task.id, task.state.created_at));
+        let files = TaskFile::named_in(&task.spec.context);
+        if let Err(failure) = self.tools.place_files(task.id, &files).await {
+            return Outcome::failed(failure, machine.spent().clone());
+        }
         if machine.needs_plan() {
             machine.set_memories(self.memory_access(recorder).recall(task, self.memory.recall).await);
         }

@@ -9,7 +9,7 @@ use super::Shared;
 use super::error::Problem;
 use super::extract::{Id, Path};
 use super::views::Listing;
-use super::views::artifacts::ArtifactView;
+use super::views::artifacts::{ArtifactView, escaped};
 use super::without_secrets::WrittenWithout;
 
 /// The artifacts of a task, without content.
@@ -32,9 +32,11 @@ pub(super) async fn content(
     };
     let headers = [
         (header::CONTENT_TYPE, artifact.media_type.as_str()),
-        (header::CONTENT_DISPOSITION, "attachment"),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
     ];
-    let etag = [(header::ETAG, format!("\"{}\"", artifact.sha256))];
-    Ok((Extension(WrittenWithout), headers, etag, content).into_response())
+    let own = [
+        (header::ETAG, format!("\"{}\"", artifact.sha256)),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename*=UTF-8''{}", escaped(&name))),
+    ];
+    Ok((Extension(WrittenWithout), headers, own, content).into_response())
 }

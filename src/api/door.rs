@@ -17,6 +17,10 @@ use crate::tools::http::FROM_AGENT;
 
 /// Paths that tell nothing and that probes call without a token.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+/// The limit of a body, and the way out, in errors.
+const BODY_LIMIT: &str = "(api.max_body_bytes): send several requests";
+/// The limit of a file, and the way out, in errors.
+const FILE_LIMIT: &str = "(artifacts.max_bytes): give the task less, or raise that setting";
 /// What monitoring reads at its own pace.
 const UNCOUNTED: &str = "/metrics";
 
@@ -28,15 +32,18 @@ pub(super) struct Door {
     /// Whether only this host can connect, so that every other name in `Host` is a trick.
     loopback: bool,
     max_body_bytes: usize,
+    /// Largest file that is uploaded for a task.
+    max_file_bytes: usize,
     rate: Arc<Rate>,
 }
 
 impl Door {
-    pub(super) fn new(settings: &Settings, address: SocketAddr) -> Self {
+    pub(super) fn new(settings: &Settings, address: SocketAddr, max_file_bytes: usize) -> Self {
         Self {
             token: digest_of(&settings.token),
             loopback: address.ip().is_loopback(),
             max_body_bytes: settings.max_body_bytes,
+            max_file_bytes,
             rate: Arc::new(Rate::new(settings.requests_per_s)),
         }
     }
@@ -49,7 +56,7 @@ impl Door {
         let is_open = is_open(request);
         let host = match host_of(request) {
             // Probes of load balancers speak HTTP/1.0, which knows no such header.
-            Ok(None) if is_open => return headers::check_length(headers, self.max_body_bytes),
+            Ok(None) if is_open => return headers::check_length(headers, self.max_body_bytes, BODY_LIMIT),
             Ok(None) => {
                 let detail =
                     "the header host is missing: send the host and port of this API, e.g. \"host: 127.0.0.1:8080\"";
@@ -79,7 +86,10 @@ impl Door {
                 self.rate.count()?;
             }
         }
-        headers::check_length(headers, self.max_body_bytes)
+        if is_upload(request) {
+            return headers::check_length(headers, self.max_file_bytes, FILE_LIMIT);
+        }
+        headers::check_length(headers, self.max_body_bytes, BODY_LIMIT)
     }
 
     fn check_token(&self, headers: &HeaderMap) -> Result<(), Problem> {
@@ -89,6 +99,12 @@ impl Door {
             Some(_) => Err(Problem::new(StatusCode::UNAUTHORIZED, refused(headers))),
         }
     }
+}
+
+/// Whether the request uploads a file for a task: its body is longer than those of others.
+fn is_upload(request: &Request) -> bool {
+    let mut parts = request.uri().path().strip_prefix("/api/v1/tasks/").unwrap_or_default().split('/');
+    *request.method() == Method::PUT && parts.nth(1) == Some("files")
 }
 
 /// Whether the request is for a path that needs no token.

@@ -50,14 +50,14 @@ pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a 
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Refuses a body that says it has more than `most` bytes, before any of it is read.
-pub(super) fn check_length(headers: &HeaderMap, most: usize) -> Result<(), Problem> {
+/// Refuses a body that says it has more than `most` bytes, before any of it is read; `limit` names the setting and the way out.
+pub(super) fn check_length(headers: &HeaderMap, most: usize, limit: &str) -> Result<(), Problem> {
     let Some(declared) = text(headers, &header::CONTENT_LENGTH) else { return Ok(()) };
     match declared.parse::<u64>() {
         Ok(length) if length <= most as u64 => Ok(()),
         Ok(length) => Err(Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body has {length} bytes; the most is {most} (api.max_body_bytes): send several requests"),
+            format!("the body has {length} bytes; the most is {most} {limit}"),
         )),
         Err(_) => {
             Err(Problem::bad_request(format!("the header content-length is {declared:?}, which is no number of bytes")))
@@ -99,7 +99,7 @@ mod tests {
             if let Some(declared) = declared {
                 headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static(declared));
             }
-            assert_eq!(check_length(&headers, 10).err().map(|problem| problem.status), status, "{declared:?}");
+            assert_eq!(check_length(&headers, 10, "").err().map(|problem| problem.status), status, "{declared:?}");
         }
     }
 }

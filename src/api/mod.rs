@@ -35,6 +35,7 @@ mod dead_letters;
 mod door;
 pub mod error;
 mod extract;
+mod files;
 mod filter;
 mod guard;
 mod headers;
@@ -95,7 +96,8 @@ type Shared = Arc<Parts>;
 
 /// The API as `settings` want it, for a listener at `address`.
 pub fn router(settings: &Settings, address: SocketAddr, parts: Parts) -> Router {
-    let door = door::Door::new(settings, address);
+    let max_file = parts.store.max_artifact_bytes();
+    let door = door::Door::new(settings, address, max_file);
     let v1 = Router::new()
         .route("/tasks", post(tasks::submit).get(tasks::list))
         .route("/tasks/bulk", post(bulk::bulk))
@@ -114,6 +116,7 @@ pub fn router(settings: &Settings, address: SocketAddr, parts: Parts) -> Router 
         .route("/resume", post(control::resume))
         .route("/prune", post(control::prune))
         .route("/tasks/{id}/children", get(tasks::children))
+        .route("/tasks/{id}/files/{name}", put(files::upload).layer(DefaultBodyLimit::max(max_file)))
         .route("/tasks/{id}/artifacts", get(artifacts::list))
         .route("/tasks/{id}/artifacts/{*name}", get(artifacts::content))
         .route("/dead-letters", get(dead_letters::list))

@@ -11,13 +11,15 @@ use tokio::time::Instant;
 
 use super::Parts;
 use super::error::Problem;
+use super::files;
 use crate::domain::agent::{AgentProfile, plan_over_budget};
 use crate::domain::approval::ApprovalRequirement;
 use crate::domain::dependency::{OnDependencyFailure, unknown};
+use crate::domain::files::TaskFile;
 use crate::domain::id::{TaskId, derived};
 use crate::domain::json;
 use crate::domain::plan::Plan;
-use crate::domain::plan_faults::missing_dependencies;
+use crate::domain::plan_faults::{missing_dependencies, missing_files};
 use crate::domain::replica::AgentPresence;
 use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{
@@ -63,11 +65,23 @@ struct TaskBody {
     plan: Option<Plan>,
     #[serde(default)]
     context: Map<String, Value>,
+    /// Names of files that were uploaded for the id.
+    #[serde(default)]
+    files: Vec<String>,
     #[serde(default)]
     tags: Vec<String>,
     user: Option<String>,
     #[serde(default)]
     approval: ApprovalRequirement,
+}
+
+/// One task of a request.
+#[derive(Debug)]
+struct Order {
+    id: TaskId,
+    spec: TaskSpec,
+    /// Names of its files.
+    files: Vec<String>,
 }
 
 /// What a request submits.
@@ -108,11 +122,13 @@ pub(super) async fn read(
         let has_id = body.get("id").is_some_and(|id| !id.is_null());
         fresh &= !has_id;
         match parse(body, parts.zone, now) {
-            Ok((id, spec)) => {
+            Ok(Order { id, mut spec, files }) => {
                 let id = match idempotency_key.filter(|_| !has_id) {
                     Some(key) => TaskId::Uuid(derived(&["request", key, &index.to_string()])),
                     None => id,
                 };
+                let missing = files::attach(parts, id, &mut spec, &files).await?;
+                errors.extend(missing.into_iter().map(|error| place(listed, index) + &error));
                 orders.push((id, spec));
             }
             Err(found) => errors.extend(found.into_iter().map(|error| place(listed, index) + &error)),
@@ -195,7 +211,7 @@ async fn check_queue(parts: &Parts, user: &str, ids: Vec<TaskId>, most: u64) -> 
 }
 
 /// Reads one task and the id that it chooses, or a new one; what it says may still be impossible.
-fn parse(body: Value, zone: Zone, now: Timestamp) -> Result<(TaskId, TaskSpec), Vec<String>> {
+fn parse(body: Value, zone: Zone, now: Timestamp) -> Result<Order, Vec<String>> {
     let Value::Object(fields) = &body else { return Err(vec!["a task must be a JSON object with a goal".to_owned()]) };
     let known = json::field_names::<TaskBody>();
     let mut unknown: Vec<&str> = fields.keys().map(String::as_str).filter(|key| !known.contains(key)).collect();
@@ -206,8 +222,11 @@ fn parse(body: Value, zone: Zone, now: Timestamp) -> Result<(TaskId, TaskSpec), 
     }
     let body: TaskBody = json::from_value(body).map_err(|error| vec![error])?;
     let mut errors = Vec::new();
-    let order = body.into_spec(zone, now, &mut errors);
-    errors.extend(order.1.validate(&SpecLimits::API).err().iter().flat_map(InvalidSpec::messages));
+    let (has_id, files) = (body.id.is_some(), body.files.clone());
+    let (id, spec) = body.into_spec(zone, now, &mut errors);
+    let order = Order { id, spec, files };
+    files::check_names(&order.files, has_id, &order.spec, &mut errors);
+    errors.extend(order.spec.validate(&SpecLimits::API).err().iter().flat_map(InvalidSpec::messages));
     if errors.is_empty() { Ok(order) } else { Err(errors) }
 }
 
@@ -231,6 +250,7 @@ impl TaskBody {
             timeout_s,
             plan,
             context,
+            files: _,
             tags,
             user,
             approval,
@@ -317,6 +337,7 @@ impl<'a> Checks<'a> {
         if let Some(plan) = &task.spec.plan {
             errors.extend(self.plan_faults(plan, task.spec.agent.as_deref()).await);
             errors.extend(missing_dependencies(plan, &task.spec.depends_on));
+            errors.extend(missing_files(&plan.steps, &TaskFile::named_in(&task.spec.context)));
             if let Some(fault) =
                 plan_over_budget(plan, task.spec.agent.as_deref(), &task.spec.capabilities, &self.parts.agents)
                 && !self.may_go_elsewhere(task).await?
@@ -392,7 +413,7 @@ mod tests {
     #[test]
     fn the_goal_goes_by_several_names() {
         for name in ["goal", "description", "prompt", "task"] {
-            let (_, spec) = parse(json!({ name: "factorial of 10" }), Zone::UTC, NOW).expect("valid");
+            let Order { spec, .. } = parse(json!({ name: "factorial of 10" }), Zone::UTC, NOW).expect("valid");
             assert_eq!(spec.goal, "factorial of 10");
         }
         assert!(errors(json!({"goal": "factorial of 10", "task": "twice"})).contains("duplicate"));
@@ -418,7 +439,8 @@ mod tests {
 
     #[test]
     fn fields_of_dependencies_and_unique_keys_are_read() {
-        let (_, spec) = parse(json!({"goal": "long enough", "depends_on": ["2"]}), Zone::UTC, NOW).expect("valid");
+        let Order { spec, .. } =
+            parse(json!({"goal": "long enough", "depends_on": ["2"]}), Zone::UTC, NOW).expect("valid");
         assert_eq!(spec.depends_on, [TaskId::Number(2)]);
         assert!(errors(json!({"goal": "long enough", "on_dependency_failure": "panic"})).contains("panic"));
         assert!(errors(json!({"goal": "long enough", "unique_key": "k", "unique_for": "1w"})).contains("1w"));

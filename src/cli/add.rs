@@ -8,9 +8,10 @@ use serde_json::{Map, Value};
 use super::client::Client;
 use super::filter::duration;
 use super::task_options::{TaskOptions, list, object};
-use super::{CliError, ids, output, show};
+use super::{CliError, files, ids, output, show};
 use crate::api::views::tasks::Submitted;
 use crate::clock;
+use crate::domain::id::TaskId;
 use crate::domain::task::SpecLimits;
 
 /// What is said of the goal; its limits are those of the API.
@@ -32,6 +33,10 @@ pub(super) struct Add {
     length: Option<Duration>,
     #[command(flatten)]
     options: TaskOptions,
+    /// File that the task gets: as ${files.NAME} in its plan, and for its tools; may be repeated. Without NAME, the name of the
+    /// file
+    #[arg(long = "file", value_name = "[NAME=]PATH")]
+    files: Vec<String>,
     /// Id of a task that must be completed first, or its beginning; may be repeated
     #[arg(long = "after", value_name = "ID")]
     depends_on: Vec<String>,
@@ -60,7 +65,16 @@ impl Add {
         self.depends_on = ids::tasks(client, &self.depends_on).await?;
         self.parent = ids::optional(client, self.parent).await?;
         let (follow, json) = (self.follow, self.json);
-        let submitted: Submitted = client.post(&["tasks"], Some(&self.body()?)).await?;
+        let files = files::read(&std::mem::take(&mut self.files))?;
+        let mut body = self.body()?;
+        if !files.is_empty() {
+            // Files are uploaded for an id, before the task is there and may begin.
+            let id = TaskId::fresh().to_string();
+            body.insert("files".to_owned(), files.iter().map(|file| Value::from(file.name.as_str())).collect());
+            body.insert("id".to_owned(), Value::from(id.as_str()));
+            files::upload(client, &id, files).await?;
+        }
+        let submitted: Submitted = client.post(&["tasks"], Some(&body)).await?;
         let id = submitted.task.id.to_string();
         if follow {
             if !json {

@@ -21,19 +21,23 @@ mod add;
 mod agents;
 mod approvals;
 mod approve;
+mod artifacts;
 mod bench;
 mod cancel;
 mod config;
 mod confirm;
 mod dead_letters;
 mod demo;
+mod files;
 mod filter;
 mod hold;
 mod ids;
 mod list;
+mod markdown;
 mod pause;
 mod prune;
 mod reprioritise;
+mod result;
 mod retry;
 mod run;
 mod schedules;
@@ -82,6 +86,11 @@ enum Command {
     List(list::List),
     /// Show a task: progress, steps, attempts, result
     Show(show::Show),
+    /// Write the result of a task, or of the last firing of a schedule
+    Result(result::ShowResult),
+    /// List the artifacts of a task, or fetch one
+    #[command(subcommand)]
+    Artifacts(artifacts::Artifacts),
     /// Cancel tasks; running ones are stopped
     Cancel(cancel::Cancel),
     /// Run failed, cancelled or blocked tasks again
@@ -200,6 +209,8 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), CliError> {
         Command::Status(command) => command.run(&global.client()?).await,
         Command::List(command) => command.run(&global.client()?).await,
         Command::Show(command) => command.run(&global.client()?).await,
+        Command::Result(command) => command.run(&global.client()?).await,
+        Command::Artifacts(command) => command.run(&global.client()?).await,
         Command::Cancel(command) => command.run(&global.client()?).await,
         Command::Retry(command) => command.run(&global.client()?).await,
         Command::Schedules(command) => command.run(&global.client()?).await,

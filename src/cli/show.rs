@@ -8,6 +8,8 @@ use clap::Args;
 use super::client::Client;
 use super::hold::Holds;
 use super::{CliError, ids, output, steps};
+use crate::api::views::Listing;
+use crate::api::views::steps::StepView;
 use crate::api::views::tasks::{AttemptView, EventView, TaskDetail};
 use crate::domain::failure::Failure;
 use crate::domain::task::TaskStatus;
@@ -22,6 +24,9 @@ pub(super) struct Show {
     /// Watch it until it ends; exit code 1 when it does not complete
     #[arg(long)]
     follow: bool,
+    /// Show each step of its newest run whole: arguments, tool calls, times, tokens, output
+    #[arg(long, conflicts_with = "follow")]
+    steps: bool,
     /// Write JSON
     #[arg(long)]
     json: bool,
@@ -33,6 +38,9 @@ impl Show {
         if self.follow {
             return follow(client, &id, self.json).await;
         }
+        if self.steps {
+            return show_steps(client, &id, self.json).await;
+        }
         let task: TaskDetail = client.get(&["tasks", &id], &[]).await?;
         if self.json {
             return output::json(&task);
@@ -40,6 +48,17 @@ impl Show {
         print(&task)?;
         task.history.iter().try_for_each(print_event)
     }
+}
+
+async fn show_steps(client: &Client, id: &str, json: bool) -> Result<(), CliError> {
+    let steps: Listing<StepView> = client.get(&["tasks", id, "steps"], &[]).await?;
+    if json {
+        return output::json(&steps);
+    }
+    if steps.items.is_empty() {
+        output::note(&format!("no run of task {id} has recorded a step yet"));
+    }
+    steps::print_whole(&steps.items)
 }
 
 /// Prints the events of a task as they happen, then the task as it ended. With `json`, prints the ended task alone.

@@ -1,7 +1,10 @@
 //! Prints the steps of a run.
 
+use serde_json::Value;
+
 use super::{CliError, output};
-use crate::api::views::steps::StepView;
+use crate::api::views::steps::{CallView, StepView};
+use crate::domain::time::Timestamp;
 
 /// Characters of the output or error of a step that are printed.
 const MAX_CHARS: usize = 160;
@@ -20,7 +23,91 @@ fn line(step: &StepView) -> String {
     });
     let more = step.error.clone().or(output).unwrap_or_default();
     let artifact = step.artifact.as_ref().map_or(String::new(), |name| format!(" (artifact {name})"));
-    if more.is_empty() { format!("{head}{artifact}") } else { format!("{head}: {}{artifact}", cut(&more, MAX_CHARS)) }
+    let spent = spent(step).map_or(String::new(), |spent| format!(" ({spent})"));
+    let more = if more.is_empty() { more } else { format!(": {}", cut(&more, MAX_CHARS)) };
+    format!("{head}{more}{artifact}{spent}")
+}
+
+/// How long a step took and what it spent; `None` when nothing is known of it.
+fn spent(step: &StepView) -> Option<String> {
+    let mut parts = Vec::new();
+    parts.extend(took(step.started_at.as_deref(), step.finished_at.as_deref()));
+    // A tool step makes one call, unless it is tried again.
+    let calls = step.calls.len() + usize::try_from(step.more_calls).unwrap_or_default();
+    if calls > usize::from(step.tool.is_some()) {
+        parts.push(format!("{calls} tool calls"));
+    }
+    if step.model_calls > 0 {
+        parts.push(format!("{} model calls", step.model_calls));
+    }
+    parts.extend(step.usage.map(|usage| format!("{} tokens", usage.total())));
+    parts.extend(step.cost_usd.map(|cost| format!("${cost:.4}")));
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// The time between two times of the API, where both are there.
+fn took(from: Option<&str>, until: Option<&str>) -> Option<String> {
+    let read = |time: &str| Timestamp::read(&Value::from(time)).ok();
+    let ms = read(until?)?.millis_since(read(from?)?);
+    Some(if ms < 1_000 { format!("{ms} ms") } else { format!("{}.{} s", ms / 1_000, ms % 1_000 / 100) })
+}
+
+/// Prints all that is known of each step: what it is, what it was given, what it called, and its whole output or error.
+pub(super) fn print_whole(steps: &[StepView]) -> Result<(), CliError> {
+    for step in steps {
+        output::line(&format!("step {}", step.id))?;
+        let field = |name: &str, value: &str| output::line(&format!("  {name:<13}{value}"));
+        field(
+            "status",
+            &spent(step)
+                .map_or_else(|| step.status.as_str().to_owned(), |spent| format!("{} ({spent})", step.status.as_str())),
+        )?;
+        if let Some(started) = &step.started_at {
+            field("started", &output::time(started))?;
+        }
+        if let Some(tool) = &step.tool {
+            field("tool", tool)?;
+        }
+        block("instruction", step.instruction.as_deref())?;
+        block("arguments", step.arguments.as_ref().map(as_text).as_deref())?;
+        if !step.depends_on.is_empty() {
+            field("after", &step.depends_on.join(", "))?;
+        }
+        step.calls.iter().filter(|_| step.tool.is_none() || step.calls.len() > 1).try_for_each(print_call)?;
+        if step.more_calls > 0 {
+            field("call", &format!("{} more", step.more_calls))?;
+        }
+        block("error", step.error.as_deref())?;
+        block("output", step.output.as_ref().map(as_text).as_deref())?;
+    }
+    Ok(())
+}
+
+fn print_call(call: &CallView) -> Result<(), CliError> {
+    let arguments = call.arguments.as_ref().map_or_else(String::new, |arguments| format!(" {arguments}"));
+    let ended = match (&call.error, took(call.started_at.as_deref(), call.finished_at.as_deref())) {
+        (Some(error), _) => format!(": {error}"),
+        (None, Some(took)) => format!(" ({took})"),
+        (None, None) if call.finished_at.is_none() => " (it did not return)".to_owned(),
+        (None, None) => String::new(),
+    };
+    output::line(&format!("  {:<13}{}{arguments}{ended}", "call", call.tool))
+}
+
+/// A field whose value may have several lines.
+fn block(name: &str, text: Option<&str>) -> Result<(), CliError> {
+    let mut lines = text.into_iter().flat_map(str::lines);
+    let Some(first) = lines.next() else { return Ok(()) };
+    output::line(&format!("  {name:<13}{first}"))?;
+    lines.try_for_each(|line| output::line(&format!("  {:<13}{line}", "")))
+}
+
+/// An output as text: what it is when it is text, else JSON.
+fn as_text(output: &Value) -> String {
+    match output {
+        Value::String(text) => text.clone(),
+        other => serde_json::to_string_pretty(other).unwrap_or_else(|_| other.to_string()),
+    }
 }
 
 /// The first `most` characters of a text, on one line.
@@ -54,6 +141,22 @@ mod tests {
             (
                 json!({"id": "d", "tool": "t", "status": "done", "output": "text", "artifact": "d.json"}),
                 "done     d: t: text (artifact d.json)",
+            ),
+            (
+                json!({
+                    "id": "e", "instruction": "read it", "status": "done", "output": 1, "model_calls": 3, "cost_usd": 0.5,
+                    "started_at": "2026-11-27T10:00:00.000Z", "finished_at": "2026-11-27T10:00:02.460Z",
+                    "usage": {"prompt_tokens": 80, "completion_tokens": 20},
+                    "calls": [{"id": "e#1", "tool": "t"}, {"id": "e#2", "tool": "t"}],
+                }),
+                "done     e: read it: 1 (2.4 s, 2 tool calls, 3 model calls, 100 tokens, $0.5000)",
+            ),
+            (
+                json!({
+                    "id": "f", "tool": "t", "status": "done", "calls": [{"id": "f#1", "tool": "t"}],
+                    "started_at": "2026-11-27T10:00:00.000Z", "finished_at": "2026-11-27T10:00:00.060Z",
+                }),
+                "done     f: t (60 ms)",
             ),
         ] {
             assert_eq!(line(&step(fields)), shown);

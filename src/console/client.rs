@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
@@ -66,6 +67,20 @@ impl Client {
         self.send(self.http.request(Method::GET, self.url_with(path, query)?)).await
     }
 
+    /// What is at `path`; `None` when the API says that there is nothing.
+    pub(crate) async fn find<T: DeserializeOwned>(&self, path: &[&str]) -> Result<Option<T>, CliError> {
+        match self.reply(self.http.request(Method::GET, self.url(path)?)).await? {
+            (StatusCode::NOT_FOUND, _) => Ok(None),
+            (status, body) if status.is_success() => self.read(&body).map(Some),
+            (status, body) => Err(self.refused(status, &body)),
+        }
+    }
+
+    /// The body of a GET of `path`, as it is.
+    pub(crate) async fn bytes(&self, path: &[&str]) -> Result<Vec<u8>, CliError> {
+        self.answer(self.http.request(Method::GET, self.url(path)?)).await
+    }
+
     pub(crate) async fn post<T: DeserializeOwned>(
         &self,
         path: &[&str],
@@ -76,6 +91,12 @@ impl Client {
             request = request.json(body);
         }
         self.send(request).await
+    }
+
+    /// A PUT of bytes as they are.
+    pub(crate) async fn upload(&self, path: &[&str], content: Vec<u8>, media_type: &str) -> Result<(), CliError> {
+        let request = self.http.request(Method::PUT, self.url(path)?);
+        self.answer(request.header(CONTENT_TYPE, media_type).body(content)).await.map(drop)
     }
 
     /// A POST without a body.
@@ -142,8 +163,12 @@ impl Client {
 
     async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, CliError> {
         let body = self.answer(request).await?;
-        serde_json::from_slice(&body).map_err(|error| {
-            if serde_json::from_slice::<serde_json::Value>(&body).is_err() {
+        self.read(&body)
+    }
+
+    fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, CliError> {
+        serde_json::from_slice(body).map_err(|error| {
+            if serde_json::from_slice::<serde_json::Value>(body).is_err() {
                 return self.not_from_qron("its answer is no JSON");
             }
             CliError::Failed(format!(
@@ -159,6 +184,22 @@ impl Client {
     /// # Errors
     /// What the API refuses, or why there is no answer, in a sentence for people.
     async fn answer(&self, request: RequestBuilder) -> Result<Vec<u8>, CliError> {
+        match self.reply(request).await? {
+            (status, body) if status.is_success() => Ok(body),
+            (status, body) => Err(self.refused(status, &body)),
+        }
+    }
+
+    fn refused(&self, status: StatusCode, body: &[u8]) -> CliError {
+        refusal(status, body)
+            .unwrap_or_else(|| self.not_from_qron(&format!("it answers {status} without an explanation")))
+    }
+
+    /// Status and body of an answer to a request whose token was accepted.
+    ///
+    /// # Errors
+    /// Why there is no answer, or that the token was refused, in a sentence for people.
+    async fn reply(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), CliError> {
         let token = self.token.expose_secret();
         let request = if token.is_empty() { request } else { request.bearer_auth(token) };
         let (client, request) = request.build_split();
@@ -167,14 +208,10 @@ impl Client {
         let response = client.execute(request).await.map_err(|error| self.unsent(&error, bytes))?;
         let status = response.status();
         let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
-        if status.is_success() {
-            return Ok(body.into());
-        }
         if status == StatusCode::UNAUTHORIZED {
             return Err(self.unauthorized(token.is_empty()));
         }
-        Err(refusal(status, &body)
-            .unwrap_or_else(|| self.not_from_qron(&format!("it answers {status} without an explanation"))))
+        Ok((status, body.into()))
     }
 
     /// The error for an answer of something else than a qron, which `found` tells.
@@ -211,7 +248,7 @@ impl Client {
             return self.unreachable(error);
         }
         CliError::Usage(format!(
-            "the qron at {} refused a request of {bytes} bytes as too large: send less at once, or raise its setting api.max_body_bytes",
+            "the qron at {} refused a request of {bytes} bytes as too large: send less at once, or raise its setting api.max_body_bytes (of a file: artifacts.max_bytes)",
             self.shown_base()
         ))
     }

@@ -30,11 +30,26 @@ pub(crate) fn line(text: &str) -> Result<(), CliError> {
 
 /// Writes text to standard output unescaped: the caller has made it or escaped it.
 pub(crate) fn raw(text: &str) -> Result<(), CliError> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
+    bytes(text.as_bytes())
+}
+
+fn unwritten(error: &io::Error) -> CliError {
+    match error.kind() {
         io::ErrorKind::BrokenPipe => CliError::Closed,
         _ => CliError::Failed(format!("the output cannot be written: {error}")),
-    })
+    }
+}
+
+/// Writes bytes to standard output as they are.
+pub(crate) fn bytes(content: &[u8]) -> Result<(), CliError> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(content).and_then(|()| stdout.flush()).map_err(|error| unwritten(&error))
+}
+
+/// Writes a whole text to standard output, tabs and all, with its last line ended; other control characters are escaped.
+pub(crate) fn text(text: &str) -> Result<(), CliError> {
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    raw(&format!("{}{end}", escape_text(text)))
 }
 
 /// Writes JSON to standard output.
@@ -163,6 +178,19 @@ pub(crate) fn escape(text: &str) -> String {
     })
 }
 
+/// `text` with its line ends and tabs, and every other dangerous character written as its code.
+pub(crate) fn escape_text(text: &str) -> String {
+    let pieces = text.split_inclusive(['\n', '\t']).map(|piece| match piece.char_indices().next_back() {
+        Some((end, last @ ('\n' | '\t'))) => {
+            // Lines of other systems end with both.
+            let body = if last == '\n' { piece[..end].trim_end_matches('\r') } else { &piece[..end] };
+            format!("{}{last}", escape(body))
+        }
+        _ => escape(piece),
+    });
+    pieces.collect()
+}
+
 /// `text`, which is JSON, with the dangerous characters escaped that JSON leaves as they are. They occur only within its strings.
 fn escape_in_json(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut safe, c| {
@@ -243,6 +271,12 @@ mod tests {
         assert!(!json.chars().any(is_dangerous), "{json:?}");
         let read: Value = serde_json::from_str(&json).expect("still JSON");
         assert_eq!(read["x"], hostile);
+    }
+
+    #[test]
+    fn a_text_keeps_its_lines_and_tabs() {
+        assert_eq!(escape_text("a\tb\r\nc\u{1b}[2J\u{202e}\n\n\td"), "a\tb\nc\\u{1b}[2J\\u{202e}\n\n\td");
+        assert_eq!(escape_text(""), "");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::budget::Spent;
+use super::conversation::Usage;
 use super::failure::Failure;
 use super::id::{TaskId, derived};
 use super::number;
@@ -100,6 +101,27 @@ impl StepStatus {
     }
 }
 
+/// A tool call that a step made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MadeCall {
+    /// Id of the call within the run.
+    pub id: String,
+    /// The tool.
+    pub tool: String,
+    /// Arguments that the model chose, when they are short; those of a tool step stand in its plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Value>,
+    /// When it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it returned; `None` while it is under way, and when its run was cut off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
 /// A step of a run, as the last checkpoint holds it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepRecord {
@@ -111,12 +133,30 @@ pub struct StepRecord {
     pub tool: Option<String>,
     /// Instruction for the model.
     pub instruction: Option<String>,
+    /// Arguments of the tool, with their references.
+    pub arguments: Option<Value>,
+    /// Steps that had to succeed first, by name or by reference.
+    pub depends_on: Vec<String>,
     /// Its status.
     pub status: StepStatus,
     /// Its output.
     pub output: Option<Value>,
     /// Why it failed, or was not run.
     pub error: Option<String>,
+    /// When its last try began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// Its tool calls, in their order.
+    pub calls: Vec<MadeCall>,
+    /// Calls that are left out of `calls`.
+    pub more_calls: u32,
+    /// Model calls.
+    pub model_calls: u32,
+    /// Tokens of these.
+    pub usage: Usage,
+    /// Their cost in US dollars.
+    pub cost_usd: f64,
 }
 
 /// The record of one attempt. Only the replica that holds its claim writes it.

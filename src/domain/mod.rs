@@ -12,6 +12,7 @@ pub mod dead_letter;
 pub mod dependency;
 pub mod event;
 pub mod failure;
+pub mod files;
 pub mod handover;
 pub mod id;
 pub mod json;

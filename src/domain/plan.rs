@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::approval::requirement::ApprovalRequirement;
+use super::files::FILES;
 use references::references;
 pub use references::{
     MAX_EXPANDED_BYTES, MAX_EXPANDED_MEMORY, Outputs, Unresolved, check_targets, filled, has_references,
@@ -206,7 +207,7 @@ impl Plan {
             }
         }
         for step in &self.steps {
-            let unknown = step.dependencies().into_iter().filter(|dependency| !ids.contains(dependency));
+            let unknown = step.dependencies().into_iter().filter(|id| !ids.contains(id) && *id != FILES);
             faults.extend(
                 unknown.map(|dependency| PlanError::UnknownStep {
                     step: step.id.clone(),
@@ -228,7 +229,8 @@ impl Plan {
     fn find_cycle(&self) -> Option<Vec<String>> {
         let waits_for: HashMap<&str, Vec<&str>> =
             self.steps.iter().map(|step| (step.id.as_str(), step.dependencies())).collect();
-        let mut settled = HashSet::new();
+        // A reference to a file waits for nothing, where no step has its name.
+        let mut settled: HashSet<&str> = [FILES].into_iter().filter(|name| !waits_for.contains_key(name)).collect();
         // Settles the steps whose dependencies are settled, until nothing changes. The remaining steps are on a cycle
         // or behind one.
         loop {
@@ -274,7 +276,8 @@ impl PlanStep {
         })
     }
 
-    /// Every step that this step depends on: by name or by reference, each once.
+    /// Every step that this step depends on: by name or by reference, each once. `files` stands for the files of the task where
+    /// no step is called so.
     #[must_use]
     pub fn dependencies(&self) -> Vec<&str> {
         let mut found: Vec<&str> = self.depends_on.iter().map(String::as_str).collect();

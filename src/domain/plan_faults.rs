@@ -6,6 +6,7 @@ use jsonschema::error::ValidationErrorKind;
 use jsonschema::{ValidationError, Validator};
 use serde_json::{Map, Value};
 
+use super::files::{FILES, TaskFile, file_in};
 use super::handover::PARENT;
 use super::id::TaskId;
 use super::json::Size;
@@ -72,6 +73,34 @@ pub fn missing_dependencies(plan: &Plan, depends_on: &[TaskId]) -> Vec<String> {
     }
     faults.truncate(MAX_FAULTS_OF_STEP);
     faults
+}
+
+/// References of a plan to files that its task does not have. A step called `files` takes the name from them.
+#[must_use]
+pub fn missing_files(steps: &[PlanStep], files: &[TaskFile]) -> Vec<String> {
+    if steps.iter().any(|step| step.id == FILES) {
+        return Vec::new();
+    }
+    let missing = |reference: &str| match file_in(reference) {
+        Some(name) => files.iter().all(|file| file.name != name),
+        None => reference == FILES,
+    };
+    let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+    let there = if names.is_empty() { "has no files".to_owned() } else { format!("has {}", names.join(", ")) };
+    let faults = steps.iter().flat_map(|step| {
+        let references = step.texts().into_iter().flat_map(referenced).filter(|reference| missing(reference));
+        references.map(|reference| {
+            let reference: String = reference.chars().take(SHOWN_CHARS).collect();
+            format!(
+                "step {:?}: ${{{reference}}} names no file of the task, which {there}: write ${{files.NAME}}, and give a file \
+                 with qron add --file",
+                step.id
+            )
+        })
+    });
+    let waits = steps.iter().filter(|step| step.depends_on.iter().any(|id| id == FILES));
+    let waits = waits.map(|step| format!("step {:?} depends on unknown step {FILES:?}", step.id));
+    faults.chain(waits).take(MAX_FAULTS_OF_STEP).collect()
 }
 
 fn tool_of<'a>(step: &PlanStep, tools: &[&'a ToolSpec]) -> Option<&'a ToolSpec> {

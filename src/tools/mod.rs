@@ -25,6 +25,7 @@ pub mod files;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod given_files;
 pub mod http;
 mod inputs;
 pub mod sql;

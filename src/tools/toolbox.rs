@@ -143,6 +143,14 @@ impl Toolbox {
         self.tools.values().map(|registered| registered.spec.as_ref())
     }
 
+    pub(super) const fn workspace(&self) -> &Workspace {
+        &self.workspace
+    }
+
+    pub(super) const fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Limits of a task and its descendants together.
     #[must_use]
     pub const fn tree_budget(&self) -> &TreeBudget {
@@ -286,11 +294,20 @@ impl Toolbox {
         self.workspace.begin(task, created)
     }
 
-    /// Loads the output of a tool that became the artifact `name` of `task`.
+    /// Loads the output of a tool that became the artifact `name` of `task`, or the text of a file of that name.
     ///
     /// # Errors
-    /// When the artifact is gone or cannot be read.
-    pub async fn output(&self, task: TaskId, name: &str) -> ToolResult {
+    /// When the artifact is gone, cannot be read, or is a file that is no text.
+    pub async fn content(&self, task: TaskId, name: &str, is_file: bool) -> ToolResult {
+        if is_file {
+            let bytes = self.file(task, name).await?;
+            return String::from_utf8(bytes).map(Value::from).map_err(|_| {
+                Failure::invalid(format!(
+                    "the file {name:?} is no text in UTF-8, and ${{files.{name}}} stands for a text: give its name to a tool \
+                     instead"
+                ))
+            });
+        }
         let found = self.store.artifact(task, name).await.map_err(|error| store_failure(&error))?;
         let (_, bytes) = found.ok_or_else(|| {
             Failure::invalid(format!(

@@ -23,7 +23,7 @@ const MAX_EMPTY_TURNS: u32 = 3;
 const MAX_REPEATED_CALLS: u32 = 3;
 
 /// Id of the model turn of `step` that is in flight.
-pub(super) fn turn_in_flight(step: &Step) -> Option<String> {
+fn turn_in_flight(step: &Step) -> Option<String> {
     match &step.status {
         Status::Acting(act) if act.in_flight => Some(turn_id(step, act.turns)),
         _ => None,
@@ -35,6 +35,11 @@ fn turn_id(step: &Step, turns: u32) -> String {
 }
 
 impl Machine {
+    /// The step whose model turn in flight has this id.
+    pub(super) fn acting(&self, id: &str) -> Option<usize> {
+        self.state.steps.iter().position(|step| turn_in_flight(step).as_deref() == Some(id))
+    }
+
     /// The next model turn that is due and affordable, marked as in flight.
     pub(super) fn take_turn(&mut self) -> Option<ModelCall> {
         for index in 0..self.state.steps.len() {

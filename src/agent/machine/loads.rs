@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::state::{Act, State, Status, Step};
 use super::{Load, Machine, NotInFlight};
 use crate::domain::failure::Failure;
+use crate::domain::files::{FILES, TaskFile, file_in};
 use crate::domain::json::Size;
 use crate::domain::plan::{DEPS, Outputs, targets_of};
 use crate::domain::tool::{ToolResult, as_artifact_output};
@@ -40,6 +41,7 @@ pub(super) struct Targets<'a> {
     state: &'a State,
     deps: Option<&'a Value>,
     loads: &'a LoadedOutputs,
+    files: &'a [TaskFile],
 }
 
 impl Outputs for Targets<'_> {
@@ -47,9 +49,16 @@ impl Outputs for Targets<'_> {
         if step == DEPS {
             return self.deps;
         }
-        let output = self.state.output(step)?;
         let loaded = self.loads.loaded.get(step).and_then(|loaded| loaded.result.as_ref().ok());
+        if file_in(step).is_some() {
+            return loaded;
+        }
+        let output = self.state.output(step)?;
         Some(loaded.unwrap_or(output))
+    }
+
+    fn files(&self) -> Vec<&str> {
+        self.files.iter().map(|file| file.name.as_str()).collect()
     }
 }
 
@@ -97,7 +106,8 @@ impl Machine {
             }
             for (step, Needed { artifact, bytes }) in needed {
                 if !self.loads.has(&step) {
-                    due.push(Load { step: step.clone(), artifact });
+                    let is_file = file_in(&step).is_some();
+                    due.push(Load { step: step.clone(), artifact, is_file });
                     self.loads.in_flight.insert(step.clone(), bytes);
                 }
                 wanted.insert(step, bytes);
@@ -116,19 +126,36 @@ impl Machine {
     fn needed(&mut self, index: usize) -> BTreeMap<String, Needed> {
         let mut needed = BTreeMap::new();
         for step in referred(&self.state.steps[index]) {
-            let Some(artifact) = self.state.output(&step).and_then(as_artifact_output) else { continue };
-            let (bytes, name) = (artifact.bytes, artifact.name.to_owned());
+            let Some(Needed { artifact, bytes }) = self.content_of(&step) else { continue };
             if bytes <= MAX_LOADED_BYTES {
-                needed.insert(step, Needed { artifact: name, bytes });
+                needed.insert(step, Needed { artifact, bytes });
             } else if !self.loads.has(&step) {
-                let failure = Failure::invalid(format!(
-                    "the output of step {step} has {bytes} bytes, and a reference reads back at most {MAX_LOADED_BYTES}; it \
-                     became artifact {name:?}: read parts of it with read_artifact in an instruction step"
-                ));
+                let rule = format!("has {bytes} bytes, and a reference reads back at most {MAX_LOADED_BYTES}");
+                let failure = Failure::invalid(match file_in(&step) {
+                    Some(name) => format!(
+                        "the file {name:?} {rule}: query it as a table with query_table, or read parts of it with \
+                         read_artifact in an instruction step"
+                    ),
+                    None => format!(
+                        "the output of step {step} {rule}; it became artifact {artifact:?}: read parts of it with \
+                         read_artifact in an instruction step"
+                    ),
+                });
                 self.loads.refuse(step, failure);
             }
         }
         needed
+    }
+
+    /// The artifact that holds what a reference to `target` stands for: an output that became one, or a file.
+    fn content_of(&self, target: &str) -> Option<Needed> {
+        if let Some(name) = file_in(target) {
+            let file = self.files.iter().find(|file| file.name == name)?;
+            // A step of that name takes it.
+            return self.state.step(FILES).is_none().then(|| Needed { artifact: file.name.clone(), bytes: file.bytes });
+        }
+        let artifact = self.state.output(target).and_then(as_artifact_output)?;
+        Some(Needed { artifact: artifact.name.to_owned(), bytes: artifact.bytes })
     }
 
     /// Takes the loaded output of `step`, or why it could not be loaded.
@@ -153,15 +180,12 @@ impl Machine {
 
     /// What references can point at.
     pub(super) fn targets(&self) -> Targets<'_> {
-        Targets { state: &self.state, deps: self.deps.as_ref(), loads: &self.loads }
+        Targets { state: &self.state, deps: self.deps.as_ref(), loads: &self.loads, files: &self.files }
     }
 
     /// The artifacts whose content stands in [`Machine::targets`], by step.
     pub(super) fn artifacts(&self) -> HashMap<String, String> {
-        let name = |step: &String| {
-            let artifact = as_artifact_output(self.state.step(step)?.output()?)?;
-            Some((step.clone(), artifact.name.to_owned()))
-        };
+        let name = |step: &String| Some((step.clone(), self.content_of(step)?.artifact));
         self.loads.loaded.keys().filter_map(name).collect()
     }
 
@@ -196,8 +220,7 @@ impl Machine {
 
     /// Whether the output of `step` became an artifact that has not been read back.
     fn is_unread(&self, step: &str) -> bool {
-        let output = self.state.output(step);
-        output.and_then(as_artifact_output).is_some() && !self.loads.loaded.contains_key(step)
+        self.content_of(step).is_some() && !self.loads.loaded.contains_key(step)
     }
 }
 

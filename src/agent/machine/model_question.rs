@@ -27,7 +27,7 @@ impl Machine {
         }
     }
 
-    fn question_mut(&mut self) -> Option<&mut OpenQuestion> {
+    pub(super) fn question_mut(&mut self) -> Option<&mut OpenQuestion> {
         match &mut self.state.phase {
             Phase::Planning(question) | Phase::Replanning(question) | Phase::Answering(question) => Some(question),
             Phase::Steps => None,
@@ -253,7 +253,7 @@ impl Machine {
             ..step.plan.clone()
         });
         let whole = Plan { steps: done.chain(plan.steps.iter().cloned()).collect(), answer: None };
-        plan_check::check(&whole, &plan.steps, &self.state, &self.setup.tools)?;
+        plan_check::check(&whole, &plan.steps, &self.state, &self.setup.tools, &self.files)?;
         self.check_size(plan.steps.len())?;
         // A name that means nothing costs the question for the answer, and no repair.
         plan.answer = plan.answer.filter(|answer| whole.steps.iter().any(|step| step.id == *answer));
@@ -287,48 +287,5 @@ impl Machine {
         self.state.missing = None;
         self.state.steps.extend(steps.into_iter().map(|step| Step::new(step, revision)));
         self.state.phase = Phase::Steps;
-    }
-
-    /// Prepares a deserialised run to continue; see [`Machine::resume`].
-    pub(super) fn prepare_to_resume(&mut self) {
-        if matches!(self.state.ended, Some(Ok(_))) {
-            return;
-        }
-        self.state.stopping = None;
-        self.state.reserved.clear();
-        if let Some(question) = self.question_mut() {
-            question.in_flight = false;
-        }
-        let had_ended = self.state.ended.take().and_then(Result::err);
-        // No retry follows such an end, so a person requeued the task and wants all of it tried again.
-        let is_requeued = had_ended.as_ref().is_some_and(|failure| !failure.class.is_retryable());
-        if let (Some(_), Some(question)) = (&had_ended, self.question_mut()) {
-            question.rejected.clear();
-        }
-        if is_requeued || matches!(self.state.phase, Phase::Steps) {
-            for index in 0..self.state.steps.len() {
-                self.resume_step(index, is_requeued);
-            }
-        }
-        if is_requeued {
-            self.state.phase = self.phase_after_requeue();
-        }
-        let done = self.state.steps.iter().filter(|step| step.output().is_some()).count();
-        let message = format!("continues an earlier attempt with {done} steps done");
-        self.note(EventKind::Resumed, Level::Info, message, &[("done", json!(done))]);
-    }
-
-    /// Phase in which a requeued run continues: with its open steps, or with a new plan when all steps were done and
-    /// the model declared a failure all the same.
-    fn phase_after_requeue(&mut self) -> Phase {
-        if self.state.steps.is_empty() {
-            return Phase::Planning(OpenQuestion::default());
-        }
-        let all_done = self.state.steps.iter().all(|step| step.output().is_some());
-        if all_done && self.can_replan() {
-            self.state.spent.replans = self.state.spent.replans.saturating_add(1);
-            return Phase::Replanning(OpenQuestion::default());
-        }
-        Phase::Steps
     }
 }

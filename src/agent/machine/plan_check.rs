@@ -6,9 +6,10 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::prompts::clipped;
+use crate::domain::files::{FILES, TaskFile};
 use crate::domain::plan::{Outputs, Plan, PlanError, PlanStep, referenced, target};
 pub(super) use crate::domain::plan_faults::stringify_for;
-use crate::domain::plan_faults::{argument_faults, missing_field};
+use crate::domain::plan_faults::{argument_faults, missing_field, missing_files};
 use crate::domain::tool::{ToolSpec, as_artifact_output, resolve_name};
 
 /// Most mistakes in one report.
@@ -34,6 +35,7 @@ pub(super) fn check(
     steps: &[PlanStep],
     outputs: &impl Outputs,
     tools: &[Arc<ToolSpec>],
+    files: &[TaskFile],
 ) -> Result<(), String> {
     // A plan that is too large is not checked any further.
     whole.check_size().map_err(|error| error.to_string())?;
@@ -57,6 +59,9 @@ pub(super) fn check(
         }
         mistakes.extend(bad_braces(step, &ids));
         mistakes.extend(bad_references(step, steps, outputs, tools));
+    }
+    if whole.steps.iter().all(|step| step.id != FILES) {
+        mistakes.extend(missing_files(steps, files));
     }
     // Unknown tools are reported already, and would hide other mistakes.
     let named = whole.steps.iter().flat_map(|step| step.tool.iter().chain(step.tools.iter().flatten()));
@@ -155,7 +160,7 @@ mod tests {
 
     fn checked(steps: &Value) -> Result<(), String> {
         let plan: Plan = serde_json::from_value(json!({"steps": steps})).expect("a plan");
-        check(&plan, &plan.steps, &HashMap::<String, Value>::new(), &tools())
+        check(&plan, &plan.steps, &HashMap::<String, Value>::new(), &tools(), &[])
     }
 
     #[test]
@@ -193,7 +198,7 @@ mod tests {
             answer: None,
         };
         let outputs = HashMap::from([("a".to_owned(), json!({"n": 1}))]);
-        let mistakes = check(&whole, &steps, &outputs, &tools()).expect_err("a mistake");
+        let mistakes = check(&whole, &steps, &outputs, &tools(), &[]).expect_err("a mistake");
         assert!(mistakes.contains("${a.m} points at nothing") && !mistakes.contains("${a.n}"), "{mistakes}");
     }
 
@@ -206,7 +211,7 @@ mod tests {
         let whole = Plan { steps: vec![done("page"), done("near"), done("b")], answer: None };
         let apart = artifact_output("look-1.json", 50_000, "{");
         let outputs = HashMap::from([("page".to_owned(), apart), ("near".to_owned(), json!({"n": 1}))]);
-        let mistakes = check(&whole, &steps, &outputs, &tools()).expect_err("a mistake");
+        let mistakes = check(&whole, &steps, &outputs, &tools(), &[]).expect_err("a mistake");
         assert!(mistakes.contains("${near.body} points at nothing") && !mistakes.contains("page"), "{mistakes}");
     }
 }

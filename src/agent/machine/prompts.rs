@@ -14,6 +14,7 @@ use super::Setup;
 use super::state::{Rejected, State, Step};
 use crate::domain::conversation::Message;
 use crate::domain::failure::Failure;
+use crate::domain::files::{TaskFile, file_in};
 use crate::domain::handover::{MAX_HANDOVER_BYTES, PARENT};
 use crate::domain::memory::RecalledMemory;
 use crate::domain::plan::{Outputs, PlanStep, referenced, target, unescaped};
@@ -39,6 +40,9 @@ fn given(setup: &Setup) -> String {
         text.push_str(&data_block("context", &Value::Object(setup.context.clone()), BLOCK_BYTES));
         text.push_str("\n\n");
     }
+    if !TaskFile::named_in(&setup.context).is_empty() {
+        text.push_str(FILES_OF_TASK);
+    }
     // The handover has a block of its own, because the goal refers to it and no other value may crowd it out.
     if let Some(values) = setup.dependencies.get(PARENT) {
         text.push_str("What the task that made this one handed over; refer to it as ${deps.parent.NAME}:\n");
@@ -58,6 +62,9 @@ fn given(setup: &Setup) -> String {
     }
     text
 }
+
+const FILES_OF_TASK: &str = "The files above lie in the folder of the task and are its artifacts: ${files.NAME} stands for the text \
+    of one, and read_file (path), read_artifact (name) and query_table (path) take its name.\n\n";
 
 /// The clock and the goal, the last words of a question.
 fn clock_and_goal(setup: &Setup, state: &State) -> String {
@@ -146,7 +153,10 @@ pub(super) fn data_of(step: &PlanStep, outputs: &impl Outputs, artifacts: &HashM
     let blocks: Vec<String> = shown
         .iter()
         .map(|(name, value)| {
-            let step = name.trim_start_matches("${").split(['.', '}']).next().unwrap_or_default();
+            let inner = name.trim_start_matches("${").trim_end_matches('}');
+            // A file is loaded under its whole name.
+            let is_file = file_in(inner).is_some() && artifacts.contains_key(inner);
+            let step = if is_file { inner } else { inner.split('.').next().unwrap_or_default() };
             data_block_of(name, value, limit, artifacts.get(step).map(String::as_str).or_else(|| artifact_of(value)))
         })
         .collect();

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::account::StepAccount;
 use crate::domain::budget::Spent;
 use crate::domain::conversation::Message;
 use crate::domain::failure::{Failure, FailureClass};
@@ -108,6 +109,9 @@ pub(super) struct Step {
     #[serde(deserialize_with = "number::count")]
     pub(super) calls: u32,
     pub(super) status: Status,
+    /// What it did and spent, for people.
+    #[serde(default, skip_serializing_if = "StepAccount::is_empty")]
+    pub(super) account: StepAccount,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -271,7 +275,7 @@ impl Outputs for State {
 
 impl Step {
     pub(super) fn new(plan: PlanStep, revision: u32) -> Self {
-        Self { plan, revision, counted: false, calls: 0, status: Status::Pending }
+        Self { plan, revision, counted: false, calls: 0, status: Status::Pending, account: StepAccount::default() }
     }
 
     /// Id of its call number `ordinal`: the same in every process and attempt.

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::account::given;
 use super::state::{Status, Step};
 use crate::domain::attempt::{StepRecord, StepStatus};
 
@@ -27,14 +28,24 @@ fn record(step: Step) -> StepRecord {
         Status::Failed { .. } => StepStatus::Failed,
         Status::Blocked { .. } => StepStatus::Blocked,
     };
+    let account = step.account.clone();
     StepRecord {
         output: step.output().cloned(),
+        depends_on: step.plan.dependencies().into_iter().map(str::to_owned).collect(),
         id: step.plan.id,
         plan: step.revision,
         tool: step.plan.tool,
         instruction: step.plan.instruction,
+        arguments: given(step.plan.arguments),
         status,
         error,
+        started_at: account.started_at,
+        finished_at: account.finished_at,
+        calls: account.calls,
+        more_calls: account.more_calls,
+        model_calls: account.model_calls,
+        usage: account.usage,
+        cost_usd: account.cost_usd,
     }
 }
 

@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 
 use super::consent::{Consent, consent};
-use super::state::{Act, CallStatus, OpenQuestion, Phase, Status, Step, as_known, unknown_outcome};
+use super::state::{Act, CallStatus, OpenQuestion, Phase, Status, Step, as_known};
 use super::{Action, Machine, plan_check, statement};
 use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
+use crate::domain::files::FILES;
 use crate::domain::json::Size;
 use crate::domain::plan::{MAX_EXPANDED_MEMORY, resolve};
 use crate::domain::tool::{ToolCall, ToolResult};
@@ -37,6 +38,7 @@ impl Machine {
         let mut calls = self.take_step_calls();
         calls.extend(self.take_act_calls());
         if !calls.is_empty() {
+            self.account_calls(&calls);
             return Some(Action::CallTools(calls));
         }
         if let Some(call) = self.take_turn() {
@@ -102,6 +104,8 @@ impl Machine {
         for dependency in self.state.steps[index].plan.dependencies() {
             match self.state.step(dependency).map(|step| &step.status) {
                 Some(Status::Done { .. }) => {}
+                // The files of the task are there.
+                None if dependency == FILES => {}
                 Some(Status::Failed { .. }) | None => return Readiness::Blocked(dependency.to_owned()),
                 Some(Status::Blocked { by }) => return Readiness::Blocked(by.clone()),
                 Some(Status::Pending | Status::Calling { .. } | Status::Acting(_)) => waits = true,
@@ -133,6 +137,7 @@ impl Machine {
         };
         let id = step.plan.id.clone();
         let data = [("step", json!(id)), ("kind", json!(step.kind())), ("tool", json!(step.plan.tool))];
+        self.account_start(index);
         self.note(EventKind::StepStarted, Level::Info, format!("step {id} started"), &data);
     }
 
@@ -148,6 +153,7 @@ impl Machine {
         step.status = Status::Done { output };
         let id = step.plan.id.clone();
         let data = [("step", json!(id)), ("kind", json!(step.kind()))];
+        self.account_end(index);
         self.note(EventKind::StepFinished, Level::Info, format!("step {id} finished"), &data);
     }
 
@@ -162,6 +168,7 @@ impl Machine {
             _ => None,
         };
         step.status = Status::Failed { failure, act };
+        self.account_end(index);
         self.note(EventKind::StepFailed, Level::Warn, message, &data);
     }
 
@@ -279,7 +286,7 @@ impl Machine {
         matches!(failure.class, FailureClass::Transient | FailureClass::Timeout) && self.is_repeatable(index)
     }
 
-    fn is_repeatable(&self, index: usize) -> bool {
+    pub(super) fn is_repeatable(&self, index: usize) -> bool {
         let step = &self.state.steps[index].plan;
         // Only `method` matters. A reference to an output that is not loaded stays unresolved, because the call must
         // not look like one without a method.
@@ -366,55 +373,7 @@ impl Machine {
         };
         json!({"steps": outputs, "output": output})
     }
-
-    /// Prepares a step to continue in another process.
-    pub(super) fn resume_step(&mut self, index: usize, is_requeued: bool) {
-        let step = &mut self.state.steps[index];
-        match &mut step.status {
-            Status::Pending | Status::Done { .. } => {}
-            Status::Blocked { .. } => step.status = Status::Pending,
-            Status::Calling { started, .. } => {
-                if std::mem::take(started) && !self.is_repeatable(index) {
-                    let tool = self.state.steps[index].plan.tool.clone().unwrap_or_default();
-                    self.fail(index, unknown_outcome(&tool, CUT_OFF));
-                }
-            }
-            Status::Acting(act) => {
-                act.in_flight = false;
-                self.resume_calls(index);
-            }
-            Status::Failed { failure, act } => {
-                let may_pass = failure.class.is_retryable();
-                if may_pass && act.is_some() {
-                    step.status = act.take().map_or(Status::Pending, Status::Acting);
-                    self.resume_calls(index);
-                } else if may_pass || is_requeued {
-                    step.status = Status::Pending;
-                }
-            }
-        }
-    }
-
-    fn resume_calls(&mut self, index: usize) {
-        let Status::Acting(act) = &self.state.steps[index].status else { return };
-        let is_open = |call: &&super::state::ActCall| {
-            call.status == CallStatus::Started
-                && !self.tool(&call.tool).is_some_and(|tool| tool.is_repeatable(&call.arguments))
-        };
-        if let Some(call) = act.calls.iter().find(is_open) {
-            let failure = unknown_outcome(&call.tool, CUT_OFF);
-            self.fail(index, failure);
-            return;
-        }
-        if let Status::Acting(act) = &mut self.state.steps[index].status {
-            for call in act.calls.iter_mut().filter(|call| call.status == CallStatus::Started) {
-                call.status = CallStatus::Queued;
-            }
-        }
-    }
 }
-
-const CUT_OFF: &str = "the run was cut off while the call was under way";
 
 enum Readiness {
     Waits,

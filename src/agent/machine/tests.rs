@@ -15,10 +15,12 @@ use crate::domain::time::Timestamp;
 use crate::domain::tool::Effect;
 
 mod abuse;
+mod accounts;
 mod acting;
 mod approvals;
 mod asking;
 mod bounds;
+mod files;
 mod loading;
 mod planning;
 mod resuming;

@@ -10,6 +10,7 @@ use std::ops::Range;
 use serde_json::Value;
 
 use super::{DEPS, clipped};
+use crate::domain::files::file_in;
 use crate::domain::json::Size;
 
 /// Most bytes of JSON that the arguments of one step may have once their references are replaced: twice the longest output
@@ -23,8 +24,13 @@ const SHOWN_FIELDS: usize = 12;
 
 /// Outputs that references can point at.
 pub trait Outputs {
-    /// The output of `step`; `None` while it has none.
+    /// The output of `step`; `None` while it has none. Where no step is called `files`, `files.NAME` stands for the text of a
+    /// file of the task.
     fn output(&self, step: &str) -> Option<&Value>;
+    /// Names of the files of the task, for messages.
+    fn files(&self) -> Vec<&str> {
+        Vec::new()
+    }
 }
 
 impl<S: BuildHasher> Outputs for HashMap<String, Value, S> {
@@ -127,13 +133,17 @@ pub(super) fn collect_texts<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
     }
 }
 
-/// Steps that the references in `value` point at, in their order and each as often as it occurs.
+/// Steps that the references in `value` point at, in their order and each as often as it occurs. A reference to a file has its
+/// whole inner part behind the step that it would point at.
 #[must_use]
 pub fn targets_of(value: &Value) -> Vec<&str> {
     let mut texts = Vec::new();
     collect_texts(value, &mut texts);
-    let steps = texts.into_iter().flat_map(|text| references(text).map(|reference| reference.step()));
-    steps.filter(|step| *step != DEPS).collect()
+    let targets = texts.into_iter().flat_map(references).flat_map(|reference| {
+        let file = file_in(reference.inner).map(|_| reference.inner);
+        [Some(reference.step()), file].into_iter().flatten()
+    });
+    targets.filter(|target| *target != DEPS).collect()
 }
 
 /// The inner parts of the references in `text`, such as `s1.rows.0`, each once.
@@ -173,12 +183,14 @@ pub fn is_one_reference(text: &str) -> bool {
 #[must_use]
 pub fn target<'a>(inner: &str, outputs: &'a impl Outputs) -> Option<&'a Value> {
     let mut path = inner.split('.');
-    path.next().and_then(|step| outputs.output(step)).and_then(|output| {
-        path.try_fold(output, |value, key| match value {
-            Value::Object(fields) => fields.get(key),
-            Value::Array(items) => items.get(key.parse::<usize>().ok()?),
-            _ => None,
-        })
+    let Some(output) = path.next().and_then(|step| outputs.output(step)) else {
+        // The name of a file may have dots.
+        return file_in(inner).and_then(|_| outputs.output(inner));
+    };
+    path.try_fold(output, |value, key| match value {
+        Value::Object(fields) => fields.get(key),
+        Value::Array(items) => items.get(key.parse::<usize>().ok()?),
+        _ => None,
     })
 }
 
@@ -200,7 +212,11 @@ fn reach(inner: &str, outputs: &impl Outputs) -> String {
     let ends = inner.char_indices().filter(|(_, letter)| *letter == '.').map(|(at, _)| at);
     let reached = ends.filter_map(|end| Some((&inner[..end], target(&inner[..end], outputs)?))).last();
     let Some((path, value)) = reached else {
-        return "there is no such output".to_owned();
+        let files = outputs.files();
+        return match file_in(inner) {
+            Some(_) if !files.is_empty() => format!("the files of the task are {}", clipped(&files.join(", "))),
+            _ => "there is no such output".to_owned(),
+        };
     };
     let path = clipped(path);
     match value {

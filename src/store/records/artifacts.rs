@@ -113,6 +113,12 @@ impl Store {
         Ok(Some((artifact, content)))
     }
 
+    /// Largest artifact, in bytes.
+    #[must_use]
+    pub fn max_artifact_bytes(&self) -> usize {
+        self.local.files.settings.max_bytes
+    }
+
     /// The artifacts of a task by name, without content.
     ///
     /// # Errors

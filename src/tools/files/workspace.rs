@@ -60,7 +60,7 @@ impl Workspace {
     }
 
     /// Largest file, in bytes.
-    pub(super) const fn max_bytes(&self) -> usize {
+    pub(in crate::tools) const fn max_bytes(&self) -> usize {
         self.max_bytes
     }
 
@@ -91,6 +91,25 @@ impl Workspace {
             }
         };
         open().map_err(|error| FileError::Failed(Failure::permanent(format!("the folder of the task: {error}"))))
+    }
+
+    /// Whether the folder of `task` has an entry `name`.
+    ///
+    /// # Errors
+    /// When the folder cannot be opened.
+    pub(in crate::tools) fn has(&self, task: TaskId, name: &str) -> Result<bool, Failure> {
+        let folder = self.open(task).map_err(FileError::into_failure)?;
+        folder.try_exists(name).map_err(|error| not_placed(name, &error))
+    }
+
+    /// Writes `content` as the file `name` into the folder of `task`, whole.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(in crate::tools) fn place(&self, task: TaskId, name: &str, content: &[u8]) -> Result<(), Failure> {
+        let folder = self.open(task).map_err(FileError::into_failure)?;
+        let written = access_of(&folder).and_then(|access| write_whole(&folder, name, content, access));
+        written.map_err(|error| not_placed(name, &error))
     }
 
     /// Creates the folder `name`. Its marker comes first, so that no crash leaves a folder that is never removed.
@@ -285,6 +304,10 @@ fn close(root: &Dir, name: &str, access: Access) -> io::Result<()> {
     }
 }
 
+fn not_placed(name: &str, error: &io::Error) -> Failure {
+    Failure::transient(format!("the file {name:?} could not be put into the folder of the task: {error}"))
+}
+
 /// A missing file or folder needs no removal.
 fn unless_gone(removed: io::Result<()>) -> io::Result<()> {
     match removed {
@@ -296,6 +319,13 @@ fn unless_gone(removed: io::Result<()>) -> io::Result<()> {
 impl FileError {
     pub(super) fn refused(path: &Path, reason: &str) -> Self {
         Self::Refused(format!("path {:?} {reason}", path.display().to_string()))
+    }
+
+    fn into_failure(self) -> Failure {
+        match self {
+            Self::Refused(reason) => Failure::permanent(reason),
+            Self::Failed(failure) => failure,
+        }
     }
 
     pub(super) fn from_io(path: &Path, error: &io::Error) -> Self {

@@ -237,6 +237,12 @@ async fn the_steps_of_a_failed_run_are_shown_with_what_they_put_out() {
     assert!(steps[3]["error"].as_str().is_some_and(|error| error.contains("nowhere.txt")), "{}", steps[3]);
     let (_, whole) = app.get(&format!("/api/v1/tasks/{id}/steps")).await;
     assert!(whole["items"][2]["output"].to_string().contains(&long), "the whole output");
+    assert_eq!(whole["items"][1]["arguments"], json!({"key": "k", "value": long}), "the whole arguments");
+    assert!(steps[1]["arguments_bytes"].as_u64().is_some_and(|bytes| bytes > 5_000), "{}", steps[1]);
+    assert_eq!((&steps[3]["depends_on"], &steps[3]["calls"][0]["tool"]), (&json!(["again"]), &json!("read_file")));
+    assert!(steps[3]["calls"][0]["error"].as_str().is_some_and(|error| error.contains("nowhere.txt")), "{}", steps[3]);
+    assert!(steps[3]["started_at"].as_str() <= steps[3]["finished_at"].as_str(), "{}", steps[3]);
+    assert!(steps[4]["started_at"].is_null() && steps[4]["calls"].is_null(), "it was not run: {}", steps[4]);
     let (_, letter) = app.get(&format!("/api/v1/dead-letters/{id}")).await;
     let done: Vec<&Value> = letter["steps_done"].as_array().expect("steps").iter().map(|step| &step["id"]).collect();
     assert_eq!(done, ["sum", "keep", "again"]);

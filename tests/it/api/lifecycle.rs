@@ -231,7 +231,9 @@ async fn artifacts_are_fetched_as_downloads() {
     assert_eq!(listing["items"][0]["sha256"].as_str().map(str::len), Some(64));
     let path = format!("/api/v1/tasks/{id}/artifacts/page.html");
     let response = app.request(Method::GET, &path).send().await.expect("an answer");
-    assert_eq!(response.headers()["content-disposition"], "attachment");
+    assert_eq!(response.headers()["content-disposition"], "attachment; filename*=UTF-8''page.html");
+    assert_eq!(response.headers()["content-type"], "text/html");
+    assert_eq!(response.headers()["content-length"], "25");
     assert_eq!(response.headers()["x-content-type-options"], "nosniff");
     assert_eq!(response.text().await.expect("a body"), "<script>alert(1)</script>");
     let (status, problem) = app.get(&format!("/api/v1/tasks/{id}/artifacts/other.html")).await;

@@ -4,6 +4,7 @@ mod bounds;
 mod door;
 #[cfg(feature = "embedded")]
 mod embedded;
+mod files;
 mod heads;
 mod lifecycle;
 mod model_away;

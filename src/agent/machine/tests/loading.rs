@@ -23,7 +23,7 @@ fn loads(machine: &mut Machine) -> Vec<Load> {
 #[test]
 fn an_artifact_is_read_back_once_and_before_the_call() {
     let mut machine = with_artifact("${look.body}", 50_000);
-    let load = Load { step: "look".to_owned(), artifact: "look-1.json".to_owned() };
+    let load = Load { step: "look".to_owned(), artifact: "look-1.json".to_owned(), is_file: false };
     assert_eq!(loads(&mut machine), [load]);
     assert_eq!(machine.next_action(), Action::Wait);
     machine.loaded("look", Ok(json!({"body": "beginning and end"}))).expect("in flight");
