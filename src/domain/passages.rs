@@ -30,7 +30,9 @@ pub fn of(text: &str, question: &str, limit: usize) -> String {
         return text.to_owned();
     }
     let pieces = pieces(&text[..text.floor_char_boundary(READ)]);
-    let scores = ranking::scores(question, pieces.iter().copied());
+    // An address says where a text is, and not what is looked for in it.
+    let asked: Vec<&str> = question.split_whitespace().filter(|word| !word.contains("://")).collect();
+    let scores = ranking::scores(&asked.join(" "), pieces.iter().copied());
     let best = scores.iter().copied().fold(0.0, f64::max);
     let fits = |index: &usize| scores[*index] > 0.0 && scores[*index] >= best * LEAST;
     let mut order: Vec<usize> = (0..pieces.len()).filter(fits).collect();

@@ -42,7 +42,7 @@ impl Tool for Calculate {
         ToolSpec {
             name: "calculate".into(),
             description:
-                "Calculates an expression exactly: + - * / // ^ ** ! %, \"12% of 80\", brackets, functions (sqrt, \
+                "Calculates an expression exactly, to add, subtract, multiply, double, halve, divide or compare: + - * / // ^ ** ! %, \"12% of 80\", brackets, functions (sqrt, \
                           round(x, 2), min, max, sum, avg, factorial, mod, ln, sin(30 deg), …), units (\"5 km to \
                           miles\"), dates (\"date('2026-12-25') - date('2026-03-01')\" is a number of days, \"2026-12-25 + 3 \
                           weeks\", \"weekday('2026-12-25')\"). Decimals have a point (1.5), large numbers no separators (1000). Use it for every \

@@ -294,14 +294,16 @@ impl Machine {
                 }
             });
             let shown = match &call.status {
-                CallStatus::Returned(text) if turns && result.is_ok() => Some((call.arguments.clone(), text.clone())),
+                CallStatus::Returned(text) if turns && result.is_ok() => {
+                    Some((call.tool.clone(), call.arguments.clone(), text.clone()))
+                }
                 _ => None,
             };
             found = Some((index, shown));
         }
         let Some((index, shown)) = found else { return false };
-        if let Some((arguments, text)) = shown {
-            self.note_shown(index, &arguments, &text);
+        if let Some((tool, arguments, text)) = shown {
+            self.note_shown(index, tool, &arguments, &text);
         }
         self.close_turn(index);
         true

@@ -3,13 +3,13 @@
 //! The ranking is BM25 over name, description and parameters of each tool, with two signs that are no words: an address in
 //! the goal fits a parameter that takes one, and numbers in the goal fit a parameter that takes an expression.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::domain::ranking;
-use crate::domain::tool::ToolSpec;
+use crate::domain::tool::{Effect, ToolSpec};
 
 /// Most tools of a shortlist. A small model does worse with each one more.
 const MOST: usize = 4;
@@ -19,11 +19,17 @@ const SIGN: f64 = 2.0;
 const LEAST: f64 = 0.4;
 
 /// The tools of `tools` that fit `goal`, the best first; none when no word of it fits.
-pub(super) fn of(goal: &str, tools: &[Arc<ToolSpec>]) -> Vec<Arc<ToolSpec>> {
+pub(super) fn of<'tools>(goal: &str, tools: &'tools [Arc<ToolSpec>]) -> Vec<Arc<ToolSpec>> {
     let described: Vec<String> = tools.iter().map(|tool| text_of(tool)).collect();
     let scores = ranking::scores(goal, described.iter().map(String::as_str));
-    let mut ranked: Vec<(f64, &Arc<ToolSpec>)> =
-        tools.iter().zip(scores).map(|(tool, score)| (score + signs(goal, tool), tool)).collect();
+    let names_one = tools.iter().any(|tool| is_named(goal, tool));
+    let score = |(tool, score): (&'tools Arc<ToolSpec>, f64)| {
+        let signs = signs(goal, tool);
+        // Who names a tool wants no other one that shares a few words with the goal.
+        let fits = !names_one || signs > 0.0 || is_named(goal, tool);
+        (if fits { score + signs } else { 0.0 }, tool)
+    };
+    let mut ranked: Vec<(f64, &Arc<ToolSpec>)> = tools.iter().zip(scores).map(score).collect();
     ranked.sort_by(|(one, _), (other, _)| other.total_cmp(one));
     let best = ranked.first().map_or(0.0, |(score, _)| *score);
     let fitting = ranked.into_iter().filter(|(score, _)| *score > 0.0 && *score >= best * LEAST);
@@ -74,9 +80,32 @@ fn text_of(tool: &ToolSpec) -> String {
     text
 }
 
-/// Whether the goal names an address, and one of `tools` takes one.
-pub(super) fn names_page(goal: &str, tools: &[Arc<ToolSpec>]) -> bool {
-    goal.contains("://") && tools.iter().any(|tool| takes(tool, "url"))
+/// The tools of which one must have answered before the goal can be reached: those that get a page, when the goal names an
+/// address; else one that the goal names and that changes something. None when that holds for no tool, or one has answered.
+pub(super) fn owed<'tools>(
+    goal: &str,
+    tools: &'tools [Arc<ToolSpec>],
+    answered: &BTreeSet<String>,
+) -> Vec<&'tools Arc<ToolSpec>> {
+    let open = |owed: Vec<&'tools Arc<ToolSpec>>| {
+        let is_paid = owed.iter().any(|tool| answered.contains(&tool.name));
+        if is_paid { Vec::new() } else { owed }
+    };
+    let gets = |tool: &&Arc<ToolSpec>| goal.contains("://") && requires(tool, "url");
+    let changes = |tool: &&Arc<ToolSpec>| is_named(goal, tool) && tool.effect != Effect::Read;
+    let pages = open(tools.iter().filter(gets).collect());
+    if pages.is_empty() { open(tools.iter().filter(changes).collect()) } else { pages }
+}
+
+/// Whether the goal has all words of the tool's name, in any form: save and artifact, or write and file.
+fn is_named(goal: &str, tool: &ToolSpec) -> bool {
+    let said: HashSet<String> = ranking::words(goal).collect();
+    let mut name = ranking::words(&tool.name).peekable();
+    name.peek().is_some() && tool.name.contains('_') && name.all(|word| said.contains(&word))
+}
+
+fn requires(tool: &ToolSpec, parameter: &str) -> bool {
+    tool.parameters["required"].as_array().is_some_and(|names| names.iter().any(|name| name == parameter))
 }
 
 fn takes(tool: &ToolSpec, parameter: &str) -> bool {

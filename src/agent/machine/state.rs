@@ -174,6 +174,8 @@ pub(super) struct Doors {
     pub(super) failures: u32,
     /// Whether the model has been asked whether it meant the words of its answer.
     pub(super) was_doubted: bool,
+    /// The tools of which a call has succeeded.
+    pub(super) answered: BTreeSet<String>,
     /// The numbers that results of tools have shown, but for those that the model itself put into the call.
     pub(super) shown: BTreeSet<String>,
     /// How often it has been told that numbers of its answer stand nowhere.

@@ -72,14 +72,18 @@ impl Machine {
         let mut messages = prompts::opening(&self.setup, &self.state, &step.plan, &tools, data);
         messages.extend(act.messages.iter().cloned());
         let is_last = act.turns.saturating_add(1) >= self.setup.budget.max_turns_per_step;
-        let asks_for_page = step.calls == 0 && shortlist::names_page(&self.setup.goal, &tools);
+        let owed = shortlist::owed(&self.setup.goal, &tools, &act.doors.answered);
+        // Before a page is there, nothing can be done with it.
+        let offered: Vec<Arc<ToolSpec>> = owed.iter().map(|tool| Arc::clone(tool)).collect();
+        let offered =
+            if step.calls == 0 && !offered.is_empty() && self.setup.goal.contains("://") { &offered } else { &tools };
         let is_closed = act.doors.failures >= MAX_FAILURES || act.doors.has_repeated || is_last;
-        let open = if is_closed { &[][..] } else { &tools };
+        let open = if is_closed { &[][..] } else { offered };
         let request = ModelRequest {
             purpose: "act",
             messages,
             tools: Vec::new(),
-            schema: Some(turn_schema(open, open_ends(step, open, asks_for_page), &self.setup.goal)),
+            schema: Some(turn_schema(open, open_ends(step, open, !owed.is_empty()), &self.setup.goal)),
             max_output_tokens: self.setup.max_output_tokens,
             model: self.setup.model.clone(),
             once: false,
@@ -132,7 +136,8 @@ impl Machine {
             }
             Doubt::Numbers(numbers) => {
                 act.doors.invented = act.doors.invented.saturating_add(1);
-                act.doors.must_call = act.doors.invented == 1;
+                let stays_open = !act.doors.has_repeated && act.doors.failures.saturating_add(1) < MAX_FAILURES;
+                act.doors.must_call = act.doors.invented == 1 && stays_open;
                 prompts::ungrounded(&numbers, act.doors.must_call)
             }
             Doubt::Invented(numbers) => {
@@ -173,10 +178,11 @@ impl Machine {
         clock.into_iter().chain([goal.clone()]).chain(values).collect()
     }
 
-    /// Takes note of the numbers that the result of a call shows.
-    pub(super) fn note_shown(&mut self, index: usize, arguments: &Value, shown: &str) {
+    /// Takes note of a tool that answered, and of the numbers that its result shows.
+    pub(super) fn note_shown(&mut self, index: usize, tool: String, arguments: &Value, shown: &str) {
         let given = self.given_texts();
         let Status::Acting(act) = &mut self.state.steps[index].status else { return };
+        act.doors.answered.insert(tool);
         let arguments = arguments.to_string();
         let numbers = grounding::shown_by(shown, &arguments, given.iter().map(String::as_str), &act.doors.shown);
         act.doors.shown.extend(numbers);
@@ -202,12 +208,16 @@ impl Machine {
 
 /// The outcomes that are open to the model. Small models give up before they have tried, and tell what a page says
 /// before they have read it.
-fn open_ends(step: &Step, open: &[Arc<ToolSpec>], asks_for_page: bool) -> &'static [&'static str] {
+fn open_ends(step: &Step, open: &[Arc<ToolSpec>], is_owed: bool) -> &'static [&'static str] {
     let Status::Acting(act) = &step.status else { return &BOTH_ENDS };
-    match (open.is_empty(), act.doors.must_call || asks_for_page, step.calls > 0) {
-        (true, _, _) | (false, false, true) => &BOTH_ENDS,
-        (false, true, _) => &[],
-        (false, false, false) => &BOTH_ENDS[..1],
+    let has_tried = step.calls > 0;
+    if !open.is_empty() && (act.doors.must_call || is_owed && !has_tried) {
+        return &[];
+    }
+    match (is_owed, has_tried || open.is_empty()) {
+        (true, _) => &BOTH_ENDS[1..],
+        (false, true) => &BOTH_ENDS,
+        (false, false) => &BOTH_ENDS[..1],
     }
 }
 

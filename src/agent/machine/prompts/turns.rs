@@ -57,7 +57,8 @@ pub(in crate::agent::machine) fn ungrounded(numbers: &[String], must_call: bool)
     let way_out = if must_call {
         "Do not calculate or remember it yourself: call a tool that gives it."
     } else {
-        "Look at the results above, and answer with what they show. When they do not show it, the outcome is impossible."
+        "Look at the results above, and answer with what they show and nothing else. When they do not show it, the outcome is \
+         impossible."
     };
     format!("{} in your answer stands in no result of a tool, nor in the goal. {way_out}", numbers.join(", "))
 }
