@@ -212,8 +212,8 @@ impl Machine {
                 CallStatus::Returned(prompts::unknown_tool(&call.tool, &known))
             } else if arguments.is_none() {
                 CallStatus::Returned(prompts::bad_arguments(&call.tool))
-            } else if turns && self.is_made_before(index, &call.tool, &call.arguments) {
-                CallStatus::Returned(prompts::turns::MADE_BEFORE.to_owned())
+            } else if let Some(refusal) = self.refuses(index, &call.tool, &call.arguments) {
+                CallStatus::Returned(refusal)
             } else {
                 CallStatus::Queued
             };

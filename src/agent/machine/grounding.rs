@@ -27,6 +27,21 @@ pub(super) fn ungrounded<'a>(
     open
 }
 
+/// Whole numbers that a calculation may bring along: hundreds, days, minutes, seconds, bytes.
+const CONSTANTS: [&str; 10] = ["100", "1000", "360", "365", "366", "1024", "1440", "3600", "86400", "1000000"];
+
+/// The whole numbers of three digits and more in the `arguments` of a calculation that no source holds and that were not
+/// `shown`.
+pub(super) fn brought_along<'a>(
+    arguments: &str,
+    sources: impl Iterator<Item = &'a str>,
+    shown: &BTreeSet<String>,
+) -> Vec<String> {
+    let mut brought = ungrounded(arguments, sources, shown);
+    brought.retain(|number| number.len() > 2 && !number.contains('.') && !CONSTANTS.contains(&number.as_str()));
+    brought
+}
+
 /// The numbers that the `output` of a call shows: those that stood in its arguments only the model knows, unless a source
 /// holds them or they were `shown` before.
 pub(super) fn shown_by<'a>(
@@ -72,6 +87,13 @@ mod tests {
         ] {
             assert_eq!(ungrounded(answer, [source].into_iter(), &BTreeSet::new()), open, "{answer}");
         }
+    }
+
+    #[test]
+    fn what_a_calculation_brings_along_is_small_or_a_constant() {
+        let brought = |expression| brought_along(expression, ["17 * 23 + 4 = 391?"].into_iter(), &BTreeSet::new());
+        assert_eq!(brought("723 + 4"), ["723"]);
+        assert_eq!(brought("17 * 23 * 1.155 + 391 * 365 / 100 * 12"), Vec::<String>::new());
     }
 
     #[test]

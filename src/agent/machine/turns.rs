@@ -197,8 +197,23 @@ impl Machine {
         act.doors.failures = act.doors.failures.saturating_add(1);
     }
 
+    /// What is said in place of a call: that it was made before, or that it computes with numbers that stand nowhere.
+    pub(super) fn refuses(&mut self, index: usize, tool: &str, arguments: &Value) -> Option<String> {
+        if !self.takes_turns() {
+            return None;
+        }
+        if self.is_made_before(index, tool, arguments) {
+            return Some(prompts::MADE_BEFORE.to_owned());
+        }
+        let expression = arguments.get("expression")?.as_str()?;
+        let Status::Acting(act) = &self.state.steps[index].status else { return None };
+        let given = self.given_texts();
+        let brought = grounding::brought_along(expression, given.iter().map(String::as_str), &act.doors.shown);
+        (!brought.is_empty()).then(|| prompts::invented_arguments(&brought))
+    }
+
     /// Whether the step has made the same call before; remembers it.
-    pub(super) fn is_made_before(&mut self, index: usize, tool: &str, arguments: &Value) -> bool {
+    fn is_made_before(&mut self, index: usize, tool: &str, arguments: &Value) -> bool {
         let Status::Acting(act) = &mut self.state.steps[index].status else { return false };
         let is_new = act.doors.made.insert(derived(&[tool, &arguments.to_string()]));
         act.doors.has_repeated = !is_new;
@@ -214,8 +229,11 @@ fn open_ends(step: &Step, open: &[Arc<ToolSpec>], is_owed: bool) -> &'static [&'
     if !open.is_empty() && (act.doors.must_call || is_owed && !has_tried) {
         return &[];
     }
-    match (is_owed, has_tried || open.is_empty()) {
-        (true, _) => &BOTH_ENDS[1..],
+    // One failure is no reason to give up.
+    let may_give_up = open.is_empty() || has_tried && act.doors.failures == 0;
+    match (is_owed, may_give_up) {
+        (true, true) => &BOTH_ENDS[1..],
+        (true, false) => &[],
         (false, true) => &BOTH_ENDS,
         (false, false) => &BOTH_ENDS[..1],
     }

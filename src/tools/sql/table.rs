@@ -101,6 +101,12 @@ struct Arguments {
     source: Source,
 }
 
+/// Whether `table` is the address or the name of a file, and no table.
+fn is_name(table: &str) -> bool {
+    let is_word = !table.trim().is_empty() && !table.contains(char::is_whitespace) && !table.contains(['{', '[', '$']);
+    is_word && (table.contains("://") || (table.contains('.') && !table.contains([',', ';'])))
+}
+
 /// Where the table is.
 #[derive(Deserialize)]
 struct Source {
@@ -162,10 +168,15 @@ impl Tool for QueryTable {
         }
     }
 
-    /// Models give an empty text for what they leave out.
+    /// Models give an empty text for what they leave out, and an address or a name in place of a table.
     fn prepare(&self, mut arguments: Value) -> Value {
-        if let Some(fields) = arguments.as_object_mut() {
-            fields.retain(|name, value| name == "query" || value.as_str() != Some(""));
+        let Some(fields) = arguments.as_object_mut() else { return arguments };
+        fields.retain(|name, value| name == "query" || value.as_str() != Some(""));
+        let named = fields.get("table").and_then(Value::as_str).filter(|table| is_name(table)).map(str::to_owned);
+        if let Some(named) = named {
+            fields.remove("table");
+            let place = if named.contains("://") { "url" } else { "path" };
+            fields.entry(place).or_insert_with(|| named.into());
         }
         arguments
     }

@@ -28,6 +28,7 @@ async fn a_table_is_queried_wherever_it_is() {
         json!({ "table": rows.to_string() }),
         json!({ "path": "sales.csv" }),
         json!({ "artifact": "sales.csv" }),
+        json!({ "table": "sales.csv" }),
     ] {
         let mut arguments = source.clone();
         arguments["query"] = "SELECT city, sum(unit_price * amount) AS total FROM data GROUP BY city ORDER BY 2".into();

@@ -77,7 +77,20 @@ fn nothing_is_impossible_before_a_tool_was_tried() {
     assert_eq!(outcomes(&first), Some(json!(["done"])));
     tool_calls(&mut machine);
     returned(&mut machine, "goal#1", Err(Failure::invalid("no")));
+    let second = answer(&mut machine, "act", calls("calculate", &json!({"expression": "6 * 7"})));
+    assert_eq!(outcomes(&second), Some(json!(["done"])), "nor after one failure");
+    tool_calls(&mut machine);
+    returned(&mut machine, "goal#2", Ok(json!(42)));
     assert_eq!(outcomes(&model_call(&mut machine)), Some(json!(["done", "impossible"])));
+}
+
+#[test]
+fn a_calculation_with_a_number_that_stands_nowhere_is_not_made() {
+    let mut machine = in_turns("Compute 17 * 23 + 4");
+    answer(&mut machine, "act", calls("calculate", &json!({"expression": "723 + 4"})));
+    let told = answer(&mut machine, "act", calls("calculate", &json!({"expression": "17 * 23 + 4"})));
+    assert!(said(&told).contains("723 stands in no result"), "{}", said(&told));
+    assert_eq!(tool_calls(&mut machine).len(), 1);
 }
 
 #[test]
@@ -91,7 +104,13 @@ fn a_page_is_read_before_anything_is_said_about_it() {
     assert!(!ends(&first));
     tool_calls(&mut machine);
     returned(&mut machine, "goal#1", Err(Failure::invalid("no")));
-    assert!(ends(&model_call(&mut machine)));
+    let second = answer(&mut machine, "act", calls("fetch", &json!({"url": "http://x/2"})));
+    assert!(!ends(&second), "one failure is no reason to give up");
+    tool_calls(&mut machine);
+    returned(&mut machine, "goal#2", Err(Failure::invalid("no")));
+    let last = model_call(&mut machine);
+    let schema = last.request.schema.as_ref().expect("a schema").schema.to_string();
+    assert!(schema.contains("impossible") && !schema.contains("\"done\""), "no page, no result: {schema}");
 }
 
 #[test]
@@ -152,7 +171,7 @@ fn a_number_that_stands_nowhere_must_be_computed_or_meant() {
 fn a_number_that_stands_nowhere_is_never_taken_however_often_it_is_said() {
     let mut machine = in_turns("Compute 17 * 23 + 4");
     answer(&mut machine, "act", ends("done", "541"));
-    answer(&mut machine, "act", calls("calculate", &json!({"expression": "17*23+4 = 541"})));
+    answer(&mut machine, "act", calls("calculate", &json!({"expression": "17*23+4 ="})));
     tool_calls(&mut machine);
     returned(&mut machine, "goal#1", Err(Failure::invalid("17*23+4 = 541 is no expression")));
     answer(&mut machine, "act", ends("done", "541 is the result"));
