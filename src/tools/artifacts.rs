@@ -88,6 +88,11 @@ impl Tool for SaveArtifact {
     }
 
     fn prepare(&self, mut arguments: Value) -> Value {
+        // Models write "markdown"; the kind is a help for people, and no reason to lose a text.
+        let is_typed = |kind: &Value| kind.as_str().is_none_or(|kind| kind.contains('/'));
+        if let Some(fields) = arguments.as_object_mut() {
+            fields.retain(|name, value| name != "media_type" || is_typed(value));
+        }
         if content_as_text(&mut arguments) && arguments.get("media_type").is_none_or(Value::is_null) {
             arguments["media_type"] = "application/json".into();
         }

@@ -76,9 +76,7 @@ impl Tool for GetState {
     fn spec(&self) -> ToolSpec {
         ToolSpec {
             name: "get_state".into(),
-            description:
-                "Gets a value or number that was remembered under a key with set_state. Answers {\"found\", \"value\"}."
-                    .into(),
+            description: "Gets the value under a key that set_state has kept. Answers {\"found\", \"value\"}.".into(),
             parameters: object(&json!({ "key": key_schema(), "scope": scope_schema() }), &["key"]),
             output: object(&json!({ "found": { "type": "boolean" }, "value": {} }), &["found", "value"]),
             effect: Effect::Read,

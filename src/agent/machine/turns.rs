@@ -203,7 +203,10 @@ impl Machine {
             return None;
         }
         if self.is_made_before(index, tool, arguments) {
-            return Some(prompts::MADE_BEFORE.to_owned());
+            let Status::Acting(act) = &mut self.state.steps[index].status else { return None };
+            act.doors.has_repeated = act.doors.failures == 0;
+            let said = if act.doors.has_repeated { prompts::MADE_BEFORE } else { prompts::FAILED_BEFORE };
+            return Some(said.to_owned());
         }
         let expression = arguments.get("expression")?.as_str()?;
         let Status::Acting(act) = &self.state.steps[index].status else { return None };
@@ -216,7 +219,7 @@ impl Machine {
     fn is_made_before(&mut self, index: usize, tool: &str, arguments: &Value) -> bool {
         let Status::Acting(act) = &mut self.state.steps[index].status else { return false };
         let is_new = act.doors.made.insert(derived(&[tool, &arguments.to_string()]));
-        act.doors.has_repeated = !is_new;
+        act.doors.has_repeated = false;
         !is_new
     }
 }

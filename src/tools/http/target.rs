@@ -61,6 +61,9 @@ pub(super) fn shown(url: &Url) -> String {
 /// # Errors
 /// The reason, naming scheme and host at most.
 pub(super) fn read_url(text: &str, allow: &AllowList) -> Result<Url, String> {
+    if text.split([',', ';', ' ']).filter(|word| word.starts_with("http")).count() > 1 {
+        return Err("url holds several addresses: make one call for each".to_owned());
+    }
     let url = read_form(text)?;
     check_address(&url, allow)?;
     Ok(url)
