@@ -43,6 +43,7 @@ mod reading;
 mod refusal;
 pub mod scripted;
 mod shorten;
+mod size;
 mod structured;
 mod textual;
 mod thoughts;

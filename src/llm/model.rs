@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::circuit::Circuit;
+use super::size::is_small;
 use super::wire::{Dialect, LimitField, SchemaForm};
 use super::{Settings, StructuredOutput};
 use crate::telemetry::known_labels;
@@ -18,8 +19,6 @@ const DOUBT_TIME: Duration = Duration::from_hours(1);
 /// Plans that cannot be used, without one that can, after which a model works in turns. A few goals that make a good model fail
 /// must not change how it works on all others.
 const MAX_UNUSABLE_PLANS: u32 = 8;
-/// Most parameters of a model that counts as small, in billions.
-const SMALL_BILLIONS: f64 = 8.0;
 /// Factor by which the token limit of answers grows.
 const GROWTH: u32 = 4;
 
@@ -158,8 +157,7 @@ impl Model {
 
     /// Whether it works better in turns: it is small by its name, or none of its plans could be used.
     pub(super) fn takes_turns(&self) -> bool {
-        let is_small = billions(&self.name).is_some_and(|billions| billions <= SMALL_BILLIONS);
-        is_small || self.learnt().plans.are_hopeless()
+        is_small(&self.name) || self.learnt().plans.are_hopeless()
     }
 
     /// Records whether its plan could be used.
@@ -194,34 +192,9 @@ impl Model {
     }
 }
 
-/// The billions of parameters that the name of a model states, such as 1.5 in `qwen2.5-coder-1.5b`; `None` when it states none,
-/// or a product such as `8x7b`.
-fn billions(name: &str) -> Option<f64> {
-    name.split(['-', ':', '_', '/', ' ']).find_map(|part| {
-        let number = part.strip_suffix(['b', 'B'])?;
-        number.starts_with(|c: char| c.is_ascii_digit()).then(|| number.parse().ok())?
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_size_of_a_model_is_read_from_its_name() {
-        for (name, size) in [
-            ("qwen2.5-coder-1.5b-instruct", Some(1.5)),
-            ("llama3.2:3b", Some(3.0)),
-            ("meta-llama/Llama-3.1-8B", Some(8.0)),
-            ("gemma_2_27b_it", Some(27.0)),
-            ("mixtral-8x7b", None),
-            ("gpt-5-mini", None),
-            ("b", None),
-            ("web", None),
-        ] {
-            assert_eq!(billions(name), size, "{name}");
-        }
-    }
 
     #[tokio::test(start_paused = true)]
     async fn a_model_without_a_usable_plan_works_in_turns_for_a_while() {

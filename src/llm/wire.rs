@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::size::is_small;
 use super::{parameters, prompted};
 use crate::domain::conversation::{Message, ModelRequest, Origin, RequestedCall, ResponseSchema};
 use crate::domain::tool::ToolSpec;
@@ -90,6 +91,11 @@ pub(super) fn request_body(
     body.insert("messages".to_owned(), Value::Array(written));
     if turn.is_none() && !request.tools.is_empty() {
         body.insert("tools".to_owned(), request.tools.iter().map(tool).collect());
+    }
+    // Chance makes a small model miss what it can do: the same question was answered right with a temperature of 0, and in one
+    // of three ways without. Free text is left alone, because some models repeat themselves without end at 0.
+    if request.schema.is_some() && is_small(model) {
+        body.insert("temperature".to_owned(), json!(0));
     }
     if let Some(field) = dialect.limit_field.name() {
         body.insert(field.to_owned(), json!(max_output_tokens));
@@ -270,6 +276,25 @@ mod tests {
         let sent = &written(&[calling(json!("{oops"))], DIALECT)[0];
         assert_eq!(sent["content"], Value::Null);
         assert_eq!(sent["tool_calls"][0]["function"]["arguments"], r#"{"invalid_arguments":"{oops"}"#);
+    }
+
+    #[test]
+    fn chance_is_left_out_where_a_small_model_decides() {
+        let schema = ResponseSchema { name: "turn", schema: json!({}), tolerated: None, form: None, plain: None };
+        let request = |schema| ModelRequest {
+            purpose: "act",
+            messages: Vec::new(),
+            tools: Vec::new(),
+            schema,
+            max_output_tokens: 10,
+            model: None,
+            once: false,
+            waits_since: None,
+        };
+        let sent = |model, schema| request_body(model, &request(schema), &[], 10, DIALECT)["temperature"].clone();
+        assert_eq!(sent("qwen2.5-1.5b", Some(schema.clone())), json!(0));
+        assert_eq!(sent("qwen2.5-1.5b", None), Value::Null, "free text");
+        assert_eq!(sent("gpt-5-mini", Some(schema)), Value::Null, "some large models refuse the field");
     }
 
     #[test]

@@ -130,6 +130,8 @@ async fn exfiltration_artifacts_are_read_by_the_same_user_only() {
     place.call(&ada, "save_artifact", bytes).await.expect("saved");
     let read = place.call(&ada, "read_artifact", json!({ "name": "b" })).await.expect("read");
     assert_eq!((&read["encoding"], &read["content"]), (&json!("base64"), &json!("iVD/")));
+    let odd = json!({ "name": "c.md", "content": "# C", "media_type": "markdown" });
+    place.call(&ada, "save_artifact", odd).await.expect("a word that is no media type loses no text");
     for name in ["../x", "a/b", ".."] {
         let failure = place.call(&ada, "save_artifact", json!({ "name": name, "content": "" })).await.expect_err(name);
         assert!(failure.message.contains(&format!("{name:?}")), "{failure}");
