@@ -212,7 +212,7 @@ impl Machine {
                 CallStatus::Returned(prompts::unknown_tool(&call.tool, &known))
             } else if arguments.is_none() {
                 CallStatus::Returned(prompts::bad_arguments(&call.tool))
-            } else if let Some(refusal) = self.refuses(index, &call.tool, &call.arguments) {
+            } else if let Some(refusal) = arguments.as_ref().and_then(|made| self.refuses(index, &call.tool, made)) {
                 CallStatus::Returned(refusal)
             } else {
                 CallStatus::Queued

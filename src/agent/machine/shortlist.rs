@@ -80,21 +80,28 @@ fn text_of(tool: &ToolSpec) -> String {
     text
 }
 
-/// The tools of which one must have answered before the goal can be reached: those that get a page, when the goal names an
-/// address; else one that the goal names and that changes something. None when that holds for no tool, or one has answered.
+/// The tools of which one must answer before the goal can be reached: those that get a page, when the goal names an address
+/// that nobody has `answered`; else one that the goal names and that changes something, when none of those has.
 pub(super) fn owed<'tools>(
     goal: &str,
     tools: &'tools [Arc<ToolSpec>],
     answered: &BTreeSet<String>,
 ) -> Vec<&'tools Arc<ToolSpec>> {
-    let open = |owed: Vec<&'tools Arc<ToolSpec>>| {
-        let is_paid = owed.iter().any(|tool| answered.contains(&tool.name));
-        if is_paid { Vec::new() } else { owed }
-    };
-    let gets = |tool: &&Arc<ToolSpec>| goal.contains("://") && requires(tool, "url");
+    let has_open_page = addresses(goal).any(|address| !answered.contains(address));
+    let gets = |tool: &&Arc<ToolSpec>| has_open_page && requires(tool, "url");
     let changes = |tool: &&Arc<ToolSpec>| is_named(goal, tool) && tool.effect != Effect::Read;
-    let pages = open(tools.iter().filter(gets).collect());
-    if pages.is_empty() { open(tools.iter().filter(changes).collect()) } else { pages }
+    let owed: Vec<&Arc<ToolSpec>> = tools.iter().filter(gets).collect();
+    if !owed.is_empty() {
+        return owed;
+    }
+    let owed: Vec<&Arc<ToolSpec>> = tools.iter().filter(changes).collect();
+    if owed.iter().any(|tool| answered.contains(&tool.name)) { Vec::new() } else { owed }
+}
+
+/// The addresses in a text, without the marks around them.
+fn addresses(text: &str) -> impl Iterator<Item = &str> {
+    let marks = ['.', ',', ';', ':', '!', '?', '"', '\'', '(', ')', '<', '>', '[', ']', '`'];
+    text.split_whitespace().filter(|word| word.contains("://")).map(move |word| word.trim_matches(marks))
 }
 
 /// Whether the goal has all words of the tool's name, in any form: save and artifact, or write and file.

@@ -174,7 +174,9 @@ pub(super) struct Doors {
     pub(super) failures: u32,
     /// Whether the model has been asked whether it meant the words of its answer.
     pub(super) was_doubted: bool,
-    /// The tools of which a call has succeeded.
+    /// The calls that have succeeded.
+    pub(super) succeeded: BTreeSet<Uuid>,
+    /// The tools of which a call has succeeded, and the addresses that were answered.
     pub(super) answered: BTreeSet<String>,
     /// The numbers that results of tools have shown, but for those that the model itself put into the call.
     pub(super) shown: BTreeSet<String>,

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::prompts::turns as prompts;
 use super::state::{Status, Step};
@@ -182,6 +183,8 @@ impl Machine {
     pub(super) fn note_shown(&mut self, index: usize, tool: String, arguments: &Value, shown: &str) {
         let given = self.given_texts();
         let Status::Acting(act) = &mut self.state.steps[index].status else { return };
+        act.doors.succeeded.insert(call_id(&tool, arguments));
+        act.doors.answered.extend(arguments.get("url").and_then(Value::as_str).map(str::to_owned));
         act.doors.answered.insert(tool);
         let arguments = arguments.to_string();
         let numbers = grounding::shown_by(shown, &arguments, given.iter().map(String::as_str), &act.doors.shown);
@@ -204,7 +207,7 @@ impl Machine {
         }
         if self.is_made_before(index, tool, arguments) {
             let Status::Acting(act) = &mut self.state.steps[index].status else { return None };
-            act.doors.has_repeated = act.doors.failures == 0;
+            act.doors.has_repeated = act.doors.succeeded.contains(&call_id(tool, arguments));
             let said = if act.doors.has_repeated { prompts::MADE_BEFORE } else { prompts::FAILED_BEFORE };
             return Some(said.to_owned());
         }
@@ -218,10 +221,14 @@ impl Machine {
     /// Whether the step has made the same call before; remembers it.
     fn is_made_before(&mut self, index: usize, tool: &str, arguments: &Value) -> bool {
         let Status::Acting(act) = &mut self.state.steps[index].status else { return false };
-        let is_new = act.doors.made.insert(derived(&[tool, &arguments.to_string()]));
+        let is_new = act.doors.made.insert(call_id(tool, arguments));
         act.doors.has_repeated = false;
         !is_new
     }
+}
+
+fn call_id(tool: &str, arguments: &Value) -> Uuid {
+    derived(&[tool, &arguments.to_string()])
 }
 
 /// The outcomes that are open to the model. Small models give up before they have tried, and tell what a page says

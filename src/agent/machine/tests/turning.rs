@@ -114,6 +114,20 @@ fn a_page_is_read_before_anything_is_said_about_it() {
 }
 
 #[test]
+fn every_page_that_the_goal_names_is_read() {
+    let mut machine = in_turns("Request the pages http://x/a and http://x/b, and compare them.");
+    for (number, url, is_over) in [(1, "http://x/a", false), (2, "http://x/b", true)] {
+        answer(&mut machine, "act", calls("fetch", &json!({"url": url})));
+        tool_calls(&mut machine);
+        returned(&mut machine, &format!("goal#{number}"), Ok(json!({"status": 200, "text": "t"})));
+        let next = model_call(&mut machine);
+        let schema = next.request.schema.as_ref().expect("a schema").schema.to_string();
+        assert_eq!(schema.contains("\"done\""), is_over, "{schema}");
+        machine = resumed(&machine);
+    }
+}
+
+#[test]
 fn the_same_call_is_made_once_and_after_two_failures_only_the_end_is_open() {
     let mut machine = in_turns("Compute 6 * 7");
     let again = || calls("calculate", &json!({"expression": "6*7"}));
