@@ -32,6 +32,7 @@ use crate::{api, clock};
 pub(crate) mod embedded;
 mod folders;
 pub(crate) mod model_check;
+pub(crate) mod model_choice;
 mod private;
 mod reach;
 mod replica;
@@ -53,6 +54,9 @@ pub enum AppError {
     /// The model endpoint as configured.
     #[error("model: {}", .0.message)]
     Model(Failure),
+    /// The model endpoint does not answer, and without it no model can be chosen.
+    #[error("model: {0}")]
+    ModelAway(String),
     /// The tools as configured.
     #[error(transparent)]
     Tools(#[from] ToolboxError),
@@ -130,13 +134,16 @@ impl App {
     ///
     /// # Errors
     /// [`AppError`] of the first part that fails.
-    pub async fn start(config: Config) -> Result<Self, AppError> {
+    pub async fn start(mut config: Config) -> Result<Self, AppError> {
         install_crypto();
         clock::zones::install();
         log_zone_data(&config);
         exporter::install(clock::now())?;
         config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
         check_settings(&config)?.iter().for_each(|warning| tracing::warn!("{warning}"));
+        if let Some(model) = model_choice::choose(&mut config).await? {
+            tracing::info!(%model, endpoint = %config.model.base_url, "the model endpoint has one model; qron calls it, because model.models names none");
+        }
         let files = FileLimit::raise();
         files.log();
         private::close(&config)?;

@@ -17,6 +17,7 @@ use crate::domain::retry::RetryPolicy;
 use crate::telemetry::known_labels;
 
 pub use crate::domain::budget::Price;
+pub(crate) use endpoint_check::is_same;
 pub use endpoint_check::{ConfiguredModel, EndpointCheck, EndpointState};
 
 use client::ModelClient;
@@ -68,7 +69,8 @@ pub struct Settings {
     pub base_url: String,
     /// API key; may be empty for local servers.
     pub api_key: SecretString,
-    /// Models to call, in order.
+    /// Models to call, in order; empty for `gpt-5-mini` of OpenAI. At another endpoint the caller of [`Models::new`] fills it in,
+    /// with the help of [`EndpointCheck`].
     pub models: Vec<String>,
     /// Longest silence in the middle of an answer, in milliseconds: [`READ_TIMEOUT_MS`]. Not part of the configuration; tests
     /// make it small.
@@ -185,6 +187,10 @@ impl Models {
         if let Some(problem) = settings.problems().into_iter().next() {
             return Err(Failure::invalid(problem));
         }
+        let settings = &Settings { models: settings.models_at(&endpoint), ..settings.clone() };
+        if settings.models.is_empty() {
+            return Err(Failure::invalid("model.models is empty: name one model or more"));
+        }
         let embeddings = embedder.as_ref().map(|_| embeddings.model.trim());
         for name in settings.models.iter().map(String::as_str).chain(embeddings) {
             known_labels::begin_model(name);
@@ -263,12 +269,17 @@ impl Models {
 }
 
 impl Settings {
+    /// The models to call at `endpoint`: the configured ones, or else the one that it is known to have.
+    fn models_at(&self, endpoint: &Endpoint) -> Vec<String> {
+        if self.models.is_empty() { endpoint.known_model().into_iter().collect() } else { self.models.clone() }
+    }
+
     /// What is wrong with the values, each problem with its key; empty when they can be used. The address and the key of the
     /// endpoint are checked where they are read.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        if self.models.is_empty() || self.models.iter().any(|name| name.trim().is_empty()) {
-            problems.push("model.models is empty or holds an empty name: name one model or more".to_owned());
+        if self.models.iter().any(|name| name.trim().is_empty()) {
+            problems.push("model.models holds an empty name: write the name of a model, or leave it out".to_owned());
         }
         let at_least_one = [
             ("model.tries", u64::from(self.tries)),

@@ -218,7 +218,7 @@ fn what_a_type_cannot_say_is_checked_too() {
     assert_problem("[store]\nprefix = \"a b\"\n", &[], &["store.prefix", "a b"]);
     assert_problem("[log]\nfilter = \"loud\"\n", &[], &["log.filter", "loud", "info"]);
     assert_problem("[agents.\"a b\"]\n", &[], &["a b", "letters"]);
-    assert_problem("[model]\nmodels = []\n", &[], &["model.models"]);
+    assert_problem("[model]\nmodels = [\"a\", \"\"]\n", &[], &["model.models"]);
     assert_problem("[agents.x]\ntools = [\"fly\"]\n", &[], &["agents.x.tools", "\"fly\"", "calculate"]);
     assert_problem("[agents.x]\nneeds_approval = [\"sned\"]\n", &[], &["agents.x.needs_approval", "\"sned\""]);
     assert_problem("[retry]\nbase_ms = 30000000\n", &[], &["retry.base_ms", "retry.max_ms"]);
