@@ -33,11 +33,13 @@ pub(crate) mod embedded;
 mod folders;
 pub(crate) mod model_check;
 pub(crate) mod model_choice;
+mod model_records;
 mod private;
 mod reach;
 mod replica;
 
 use embedded::{EmbeddedStore, EmbeddedStoreError};
+use model_records::ModelRecords;
 
 /// How long open connections of the API may go on at the end.
 const API_GRACE: Duration = Duration::from_secs(2);
@@ -117,6 +119,7 @@ pub struct App {
     api: JoinHandle<()>,
     upkeep: AbortHandle,
     model_check: Option<AbortOnDropHandle<()>>,
+    model_records: Option<AbortOnDropHandle<()>>,
 }
 
 /// The models, as the tools see them.
@@ -155,7 +158,7 @@ impl App {
         let folder = config.embedded.data_dir.clone();
         let embedded = if config.store.url.is_empty() { Some(start_embedded(&config).await?) } else { None };
         let parts = Self::start_parts(&config, embedded.as_ref(), &replica_id).await;
-        let (store, models, tools, runner) = match parts {
+        let (store, models, tools, runner, model_records) = match parts {
             Ok(parts) => parts,
             Err(error) => {
                 stop_embedded(embedded).await;
@@ -202,6 +205,7 @@ impl App {
             api,
             upkeep,
             model_check,
+            model_records,
         })
     }
 
@@ -209,12 +213,19 @@ impl App {
         config: &Config,
         embedded: Option<&EmbeddedStore>,
         replica_id: &str,
-    ) -> Result<(Store, Option<Models>, Toolbox, Runner), AppError> {
+    ) -> Result<(Store, Option<Models>, Toolbox, Runner, Option<AbortOnDropHandle<()>>), AppError> {
         let models = Models::new(&config.model, &config.embeddings).map_err(AppError::Model)?;
         let settings = embedded.map_or_else(|| config.store.clone(), |embedded| embedded.connection(&config.store));
         let has_embeddings = models.as_ref().is_some_and(Models::has_embeddings);
         let vector_size = has_embeddings.then_some(config.embeddings.dimensions);
         let store = Store::connect(&settings, &config.artifacts, vector_size).await?;
+        let model_records = match &models {
+            Some(models) => {
+                let of_agents = config.agents.values().filter_map(|agent| agent.model.as_deref());
+                Some(ModelRecords::restore(models, &store, of_agents).await.keep())
+            }
+            None => None,
+        };
         let queue = Queue::new(store.clone(), replica_id);
         let mut tools = Toolbox::new(&config.tools, &store, &queue)?;
         if let Some(models) = models.clone().filter(Models::has_embeddings) {
@@ -235,7 +246,7 @@ impl App {
             retention: config.retention.clone(),
         })
         .await?;
-        Ok((store, models, tools, runner))
+        Ok((store, models, tools, runner, model_records))
     }
 
     /// Where the API is.
@@ -283,7 +294,7 @@ impl App {
             abort.abort();
         }
         self.upkeep.abort();
-        drop(self.model_check);
+        drop((self.model_check, self.model_records));
         drop(self.store);
         if let Some(embedded) = self.embedded {
             embedded.shutdown().await?;

@@ -34,6 +34,7 @@ mod endpoint_check;
 mod errors;
 #[cfg(test)]
 mod hostile_answers;
+mod learnt;
 mod model;
 mod negotiation;
 mod parameters;
