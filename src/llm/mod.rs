@@ -19,6 +19,7 @@ use crate::telemetry::known_labels;
 pub use crate::domain::budget::Price;
 pub(crate) use endpoint_check::is_same;
 pub use endpoint_check::{ConfiguredModel, EndpointCheck, EndpointState};
+pub use extra_body::ExtraBody;
 
 use client::ModelClient;
 use embeddings::Embedder;
@@ -32,6 +33,7 @@ mod client;
 mod embeddings;
 mod endpoint_check;
 mod errors;
+mod extra_body;
 #[cfg(test)]
 mod hostile_answers;
 mod learnt;
@@ -105,6 +107,8 @@ pub struct Settings {
     pub structured_output: StructuredOutput,
     /// Delays between the tries of one call.
     pub retry: RetryPolicy,
+    /// Further fields of the body of each chat request, by model.
+    pub extra_body: ExtraBody,
     /// Prices by model.
     pub prices: BTreeMap<String, Price>,
 }
@@ -292,6 +296,7 @@ impl Settings {
         ];
         let too_small = at_least_one.iter().filter(|(_, value)| *value == 0);
         problems.extend(too_small.map(|(key, _)| format!("{key} = 0 is too small: use 1 or more")));
+        problems.extend(extra_body::problems(&self.extra_body));
         let is_usable = |price: f64| price.is_finite() && price >= 0.0;
         for (name, _) in
             self.prices.iter().filter(|(_, price)| !is_usable(price.prompt) || !is_usable(price.completion))

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -28,6 +29,8 @@ pub(super) struct Model {
     pub(super) name: String,
     pub(super) circuit: Circuit,
     pub(super) structured_output: StructuredOutput,
+    /// Further fields of the body of its chat requests.
+    pub(super) extra_body: Map<String, Value>,
     limit_fields: [LimitField; 3],
     ceiling: u32,
     /// What is assumed before the first call.
@@ -108,6 +111,7 @@ impl Model {
             name: name.to_owned(),
             circuit: Circuit::new(name, settings.circuit_failures, settings.circuit_open_ms, signals.changed),
             structured_output: settings.structured_output,
+            extra_body: settings.extra_body.get(name).cloned().unwrap_or_default(),
             limit_fields,
             ceiling: settings.max_output_tokens_ceiling.max(settings.max_output_tokens),
             assumed: LearntRecord { dialect, output_limit: settings.max_output_tokens },

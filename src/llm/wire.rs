@@ -70,7 +70,7 @@ pub(super) fn request_body(
     messages: &[Message],
     max_output_tokens: u32,
     dialect: Dialect,
-) -> Value {
+) -> Map<String, Value> {
     let mut body = Map::new();
     body.insert("model".to_owned(), json!(model));
     let writer = Writer { model, dialect };
@@ -98,7 +98,7 @@ pub(super) fn request_body(
     if let Some(field) = dialect.limit_field.name() {
         body.insert(field.to_owned(), json!(max_output_tokens));
     }
-    Value::Object(body)
+    body
 }
 
 fn response_format(schema: &ResponseSchema, strict: bool, dialect: Dialect) -> Option<Value> {

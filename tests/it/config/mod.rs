@@ -348,3 +348,16 @@ fn a_budget_that_the_one_of_a_tree_cuts_short_is_warned_of() {
         assert_eq!(load(&of(&format!("{key} = {limit}")), &[]).expect("valid").warnings(), [""; 0], "{key}");
     }
 }
+
+#[test]
+fn further_fields_of_requests_take_any_name_and_value_but_those_of_qron() {
+    let file = "[model.extra_body.\"qwen3:8b\"]\nseed = 7\nreasoning_effort = \"low\"\nx = { y = [1, true] }\ntemperature = 0\n";
+    let config = load(file, &[("QRON__MODEL__EXTRA_BODY__M__TOP_K", "5")]).expect("valid");
+    let fields = serde_json::to_value(&config.model.extra_body).expect("JSON");
+    let expected = serde_json::json!({"m": {"top_k": 5},
+        "qwen3:8b": {"seed": 7, "reasoning_effort": "low", "x": {"y": [1, true]}, "temperature": 0}});
+    assert_eq!(fields, expected);
+    let file = "[model.extra_body.m]\nmax_tokens = 5\n";
+    assert_problem(file, &[], &["model.extra_body.\"m\".max_tokens = 5", "use model.max_output_tokens"]);
+    assert_problem("[model.extra_body]\nm = 5\n", &[], &["model.extra_body.m", "a section"]);
+}
