@@ -32,11 +32,14 @@ use crate::{api, clock};
 pub(crate) mod embedded;
 mod folders;
 pub(crate) mod model_check;
+pub(crate) mod model_choice;
+mod model_records;
 mod private;
 mod reach;
 mod replica;
 
 use embedded::{EmbeddedStore, EmbeddedStoreError};
+use model_records::ModelRecords;
 
 /// How long open connections of the API may go on at the end.
 const API_GRACE: Duration = Duration::from_secs(2);
@@ -53,6 +56,9 @@ pub enum AppError {
     /// The model endpoint as configured.
     #[error("model: {}", .0.message)]
     Model(Failure),
+    /// The model endpoint does not answer, and without it no model can be chosen.
+    #[error("model: {0}")]
+    ModelAway(String),
     /// The tools as configured.
     #[error(transparent)]
     Tools(#[from] ToolboxError),
@@ -113,6 +119,7 @@ pub struct App {
     api: JoinHandle<()>,
     upkeep: AbortHandle,
     model_check: Option<AbortOnDropHandle<()>>,
+    model_records: Option<AbortOnDropHandle<()>>,
 }
 
 /// The models, as the tools see them.
@@ -130,13 +137,16 @@ impl App {
     ///
     /// # Errors
     /// [`AppError`] of the first part that fails.
-    pub async fn start(config: Config) -> Result<Self, AppError> {
+    pub async fn start(mut config: Config) -> Result<Self, AppError> {
         install_crypto();
         clock::zones::install();
         log_zone_data(&config);
         exporter::install(clock::now())?;
         config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
         check_settings(&config)?.iter().for_each(|warning| tracing::warn!("{warning}"));
+        if let Some(model) = model_choice::choose(&mut config).await? {
+            tracing::info!(%model, endpoint = %config.model.base_url, "the model endpoint has one model; qron calls it, because model.models names none");
+        }
         let files = FileLimit::raise();
         files.log();
         private::close(&config)?;
@@ -148,7 +158,7 @@ impl App {
         let folder = config.embedded.data_dir.clone();
         let embedded = if config.store.url.is_empty() { Some(start_embedded(&config).await?) } else { None };
         let parts = Self::start_parts(&config, embedded.as_ref(), &replica_id).await;
-        let (store, models, tools, runner) = match parts {
+        let (store, models, tools, runner, model_records) = match parts {
             Ok(parts) => parts,
             Err(error) => {
                 stop_embedded(embedded).await;
@@ -195,6 +205,7 @@ impl App {
             api,
             upkeep,
             model_check,
+            model_records,
         })
     }
 
@@ -202,12 +213,19 @@ impl App {
         config: &Config,
         embedded: Option<&EmbeddedStore>,
         replica_id: &str,
-    ) -> Result<(Store, Option<Models>, Toolbox, Runner), AppError> {
+    ) -> Result<(Store, Option<Models>, Toolbox, Runner, Option<AbortOnDropHandle<()>>), AppError> {
         let models = Models::new(&config.model, &config.embeddings).map_err(AppError::Model)?;
         let settings = embedded.map_or_else(|| config.store.clone(), |embedded| embedded.connection(&config.store));
         let has_embeddings = models.as_ref().is_some_and(Models::has_embeddings);
         let vector_size = has_embeddings.then_some(config.embeddings.dimensions);
         let store = Store::connect(&settings, &config.artifacts, vector_size).await?;
+        let model_records = match &models {
+            Some(models) => {
+                let of_agents = config.agents.values().filter_map(|agent| agent.model.as_deref());
+                Some(ModelRecords::restore(models, &store, of_agents).await.keep())
+            }
+            None => None,
+        };
         let queue = Queue::new(store.clone(), replica_id);
         let mut tools = Toolbox::new(&config.tools, &store, &queue)?;
         if let Some(models) = models.clone().filter(Models::has_embeddings) {
@@ -228,7 +246,7 @@ impl App {
             retention: config.retention.clone(),
         })
         .await?;
-        Ok((store, models, tools, runner))
+        Ok((store, models, tools, runner, model_records))
     }
 
     /// Where the API is.
@@ -276,7 +294,7 @@ impl App {
             abort.abort();
         }
         self.upkeep.abort();
-        drop(self.model_check);
+        drop((self.model_check, self.model_records));
         drop(self.store);
         if let Some(embedded) = self.embedded {
             embedded.shutdown().await?;

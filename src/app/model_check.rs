@@ -64,8 +64,8 @@ pub(crate) async fn ask(config: &Config) -> Result<Option<CheckedEndpoint>, AppE
     Ok(Some(CheckedEndpoint { models, url, fault }))
 }
 
-const KEY_ADVICE: &str = "check OPENAI_API_KEY, or model.api_key (QRON__MODEL__API_KEY)";
-const URL_ADVICE: &str = "start it, or check OPENAI_BASE_URL, or model.base_url (QRON__MODEL__BASE_URL)";
+pub(super) const KEY_ADVICE: &str = "check OPENAI_API_KEY, or model.api_key (QRON__MODEL__API_KEY)";
+pub(super) const URL_ADVICE: &str = "start it, or check OPENAI_BASE_URL, or model.base_url (QRON__MODEL__BASE_URL)";
 
 fn log_state(state: &EndpointState, endpoint: &str) {
     match state {
@@ -99,12 +99,17 @@ fn advice(configured: &ConfiguredModel, listed: &[String]) -> String {
         ([only], _) => format!("{problem}; it has one: {}", set(only)),
         (_, [near]) => format!("{problem}; the nearest it has: {}", set(near)),
         _ => {
-            let more = listed.len().saturating_sub(MAX_NAMES);
-            let names: Vec<&str> = listed.iter().take(MAX_NAMES).map(String::as_str).collect();
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            format!("{problem}; {}. It has: {}{more}", set("NAME"), names.join(", "))
+            format!("{problem}; {}. It has: {}", set("NAME"), some_of(listed))
         }
     }
+}
+
+/// The first ten of `names`, and how many more there are.
+pub(super) fn some_of(names: &[String]) -> String {
+    let more = names.len().saturating_sub(MAX_NAMES);
+    let named: Vec<&str> = names.iter().take(MAX_NAMES).map(String::as_str).collect();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", named.join(", "))
 }
 
 /// Whether one name goes on where the other ends, apart from case: `llama3` and `llama3.2:1b`.

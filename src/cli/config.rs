@@ -19,7 +19,7 @@ pub(super) enum ConfigCommand {
 }
 
 impl ConfigCommand {
-    pub(super) fn run(self, global: &Global) -> Result<(), CliError> {
+    pub(super) async fn run(self, global: &Global) -> Result<(), CliError> {
         match self {
             Self::Example => output::raw(DEFAULT_TOML),
             Self::Show => {
@@ -30,9 +30,16 @@ impl ConfigCommand {
                 output::raw(&format!("# Zone data: {version}.\n{}{toml}", advice.unwrap_or_default()))
             }
             Self::Check => {
-                let config = global.load()?;
+                let mut config = global.load()?;
+                app::install_crypto();
                 let warnings = app::check_settings(&config)?;
+                let chosen = app::model_choice::choose(&mut config).await?;
                 output::line("the configuration is valid")?;
+                if let Some(model) = chosen {
+                    output::note(&format!(
+                        "model.models names no model: qron calls {model}, the only one of the endpoint"
+                    ));
+                }
                 config.warnings().iter().chain(&warnings).for_each(|warning| output::note(warning));
                 if !config.has_model() {
                     output::note(

@@ -225,7 +225,7 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), CliError> {
         Command::Agents(command) => command.run(&global.client()?).await,
         Command::Tools(command) => command.run(&global.client()?).await,
         Command::Search(command) => command.run(&global.client()?).await,
-        Command::Config(command) => command.run(global),
+        Command::Config(command) => command.run(global).await,
         Command::Bench(command) => command.run(global).await,
     }
 }

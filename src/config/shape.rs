@@ -10,7 +10,15 @@ use crate::domain::spelling::nearest;
 use crate::domain::url::HIDDEN;
 
 /// Sections whose keys are names that the user chooses; what stands below a name is the same for all of them.
-const NAMED: [&str; 6] = ["model.prices", "tools.sql", "limits.keys", "limits.agents", "limits.users", "agents"];
+const NAMED: [&str; 7] = ["model.prices", FREE, "tools.sql", "limits.keys", "limits.agents", "limits.users", "agents"];
+
+/// The section in which any key with any value may stand below a name.
+const FREE: &str = "model.extra_body";
+
+/// Whether `path` is a name in [`FREE`] or stands below one.
+fn is_free(path: &str) -> bool {
+    path.strip_prefix(FREE).is_some_and(|rest| rest.starts_with('.'))
+}
 
 /// An example of the whole: the defaults with the examples in their comments, and `*` in the place of names.
 static EXAMPLE: LazyLock<Dict> = LazyLock::new(|| {
@@ -79,6 +87,7 @@ fn check_section(values: &mut Dict, example: &Dict, path: &mut Vec<String>, sour
                 problems.push(format!("unknown key {full} ({source}): {valid}"));
                 false
             }
+            (Some(Value::Dict(..)), Value::Dict(..)) if is_free(&full) => true,
             (Some(Value::Dict(_, example)), Value::Dict(_, section)) => {
                 check_section(section, example, path, source, problems);
                 true
@@ -203,6 +212,9 @@ fn setting(path: &[&str]) -> Option<&'static Value> {
 /// The text of a variable as the type that the setting at `path` has. Unknown settings keep their text: they are
 /// reported as unknown later.
 pub(super) fn typed(path: &[&str], text: &str) -> Result<Value, String> {
+    if is_free(&path.join(".")) {
+        return Ok(text.trim().parse().unwrap_or_else(|never| match never {}));
+    }
     let Some(example) = setting(path) else { return Ok(Value::from(text)) };
     if matches!(example, Value::String(..)) {
         return Ok(Value::from(text));

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 
 use crate::app::model_check::{self, CheckedEndpoint};
+use crate::app::model_choice;
 use crate::app::{App, install_crypto};
 use crate::config::{Config, given_variables};
 use crate::console::CliError;
@@ -88,9 +89,9 @@ async fn start(options: &Options, folder: &Path) -> Result<Demo, CliError> {
     let failed = |what: &str, error: std::io::Error| CliError::Failed(format!("{what} cannot start: {error}"));
     let endpoint = Endpoint::start().await.map_err(|error| failed("the web server of the demo", error))?;
     let own = settings(folder, &endpoint);
-    let config = load(options, &own)?;
+    let mut config = load(options, &own)?;
     let (config, scripted, model) = if config.has_model() {
-        let model = real_model(&config).await?;
+        let model = real_model(&mut config).await?;
         (config, None, model)
     } else {
         let model = ScriptedModel::start(script::script(&endpoint));
@@ -113,8 +114,9 @@ async fn start(options: &Options, folder: &Path) -> Result<Demo, CliError> {
 }
 
 /// The endpoint of `config`, when a configured model can be asked there.
-async fn real_model(config: &Config) -> Result<Option<CheckedEndpoint>, CliError> {
+async fn real_model(config: &mut Config) -> Result<Option<CheckedEndpoint>, CliError> {
     install_crypto();
+    model_choice::choose(config).await?;
     let checked = model_check::ask(config).await?;
     match &checked {
         Some(CheckedEndpoint { models, url, fault: Some(fault) }) => Err(CliError::Failed(format!(

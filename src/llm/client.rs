@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::blame::Blame;
 use super::circuit::Circuit;
 use super::errors::CallError;
-use super::model::{Model, RequestFeatures};
+use super::model::{Model, RequestFeatures, Signals};
 use super::negotiation::Negotiation;
 use super::rate_limits::RateLimits;
 use super::transport::{Endpoint, Transport};
@@ -42,6 +42,8 @@ pub(super) struct ModelClient {
     models: Mutex<HashMap<String, Arc<Model>>>,
     /// Changes when a model may have become usable or unusable.
     pub(super) changed: watch::Sender<u64>,
+    /// Changes when a call taught something about a model.
+    pub(super) lessons: watch::Sender<u64>,
 }
 
 /// Tokens and cost so far.
@@ -98,15 +100,23 @@ impl ModelClient {
             limits,
             models: Mutex::default(),
             changed: watch::Sender::new(0),
+            lessons: watch::Sender::new(0),
         })
     }
 
     pub(super) fn model(&self, name: &str) -> Arc<Model> {
         let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
         let model = models.entry(name.to_owned());
-        Arc::clone(
-            model.or_insert_with(|| Arc::new(Model::new(name, &self.settings, self.is_openai, self.changed.clone()))),
-        )
+        Arc::clone(model.or_insert_with(|| {
+            let signals = Signals { changed: self.changed.clone(), lessons: self.lessons.clone() };
+            Arc::new(Model::new(name, &self.settings, self.is_openai, signals))
+        }))
+    }
+
+    /// Every model that was asked for so far.
+    pub(super) fn all(&self) -> Vec<Arc<Model>> {
+        let models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        models.values().cloned().collect()
     }
 
     /// Sends one exchange to one model until it is answered or its tries are used up.

@@ -27,6 +27,7 @@ pub struct EndpointCheck {
     endpoint: Endpoint,
     transport: Transport,
     configured: Vec<ConfiguredModel>,
+    lacks_name: bool,
 }
 
 /// A configured model.
@@ -71,9 +72,12 @@ impl EndpointCheck {
         let Some(endpoint) = Endpoint::from_settings(settings)? else { return Ok(None) };
         let transport = Transport::new(settings, &endpoint)?;
         let configured = |setting: String, model: &str| ConfiguredModel { setting, model: model.to_owned() };
-        let models = settings.models.iter().map(|model| configured("model.models".to_owned(), model));
+        let models = settings.models_at(&endpoint);
+        let lacks_name = models.is_empty();
+        let models = models.iter().map(|model| configured("model.models".to_owned(), model));
         let agents = agents.into_iter().map(|(agent, model)| configured(format!("agents.{agent}.model"), model));
-        Ok(Some(Self { endpoint, transport, configured: models.chain(agents).collect() }))
+        let configured = models.chain(agents).collect();
+        Ok(Some(Self { endpoint, transport, configured, lacks_name }))
     }
 
     /// Base URL of the endpoint. It holds no secret.
@@ -88,17 +92,26 @@ impl EndpointCheck {
         &self.configured
     }
 
+    /// Whether `model.models` names no model of an endpoint that may have any.
+    #[must_use]
+    pub const fn lacks_name(&self) -> bool {
+        self.lacks_name
+    }
+
     /// Runs the check. Takes at most five seconds.
     pub async fn run(&self) -> EndpointState {
-        let too_slow = || EndpointState::Down(format!("no answer within {} s", TIMEOUT.as_secs()));
-        match timeout(TIMEOUT, self.list()).await {
-            Err(_) => too_slow(),
-            Ok(Err(error)) => state_of(&error),
-            Ok(Ok(body)) => match names(&body) {
-                Some(listed) => self.compare(listed),
-                None => EndpointState::Silent,
-            },
-        }
+        self.listed().await.map_or_else(|state| state, |listed| self.compare(listed))
+    }
+
+    /// Names of the models at the endpoint. Takes at most five seconds.
+    ///
+    /// # Errors
+    /// The state of an endpoint that lists none: [`EndpointState::Silent`], [`EndpointState::BadKey`] or
+    /// [`EndpointState::Down`].
+    pub async fn listed(&self) -> Result<Vec<String>, EndpointState> {
+        let too_slow = |_| EndpointState::Down(format!("no answer within {} s", TIMEOUT.as_secs()));
+        let body = timeout(TIMEOUT, self.list()).await.map_err(too_slow)?.map_err(|error| state_of(&error))?;
+        names(&body).ok_or(EndpointState::Silent)
     }
 
     async fn list(&self) -> Result<Value, CallError> {
@@ -146,7 +159,7 @@ fn names(body: &Value) -> Option<Vec<String>> {
 }
 
 /// Whether an endpoint that lists `listed` takes the name `configured`: Ollama adds the tag `latest`, Google a folder.
-fn is_same(configured: &str, listed: &str) -> bool {
+pub(crate) fn is_same(configured: &str, listed: &str) -> bool {
     let listed = listed.strip_prefix("models/").unwrap_or(listed);
     let configured = configured.strip_prefix("models/").unwrap_or(configured);
     configured == listed || listed.strip_suffix(":latest") == Some(configured)

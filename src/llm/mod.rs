@@ -17,7 +17,9 @@ use crate::domain::retry::RetryPolicy;
 use crate::telemetry::known_labels;
 
 pub use crate::domain::budget::Price;
+pub(crate) use endpoint_check::is_same;
 pub use endpoint_check::{ConfiguredModel, EndpointCheck, EndpointState};
+pub use extra_body::ExtraBody;
 
 use client::ModelClient;
 use embeddings::Embedder;
@@ -31,8 +33,10 @@ mod client;
 mod embeddings;
 mod endpoint_check;
 mod errors;
+mod extra_body;
 #[cfg(test)]
 mod hostile_answers;
+mod learnt;
 mod model;
 mod negotiation;
 mod parameters;
@@ -69,7 +73,8 @@ pub struct Settings {
     pub base_url: String,
     /// API key; may be empty for local servers.
     pub api_key: SecretString,
-    /// Models to call, in order.
+    /// Models to call, in order; empty for `gpt-5-mini` of OpenAI. At another endpoint the caller of [`Models::new`] fills it in,
+    /// with the help of [`EndpointCheck`].
     pub models: Vec<String>,
     /// Longest silence in the middle of an answer, in milliseconds: [`READ_TIMEOUT_MS`]. Not part of the configuration; tests
     /// make it small.
@@ -103,6 +108,8 @@ pub struct Settings {
     pub structured_output: StructuredOutput,
     /// Delays between the tries of one call.
     pub retry: RetryPolicy,
+    /// Further fields of the body of each chat request, by model.
+    pub extra_body: ExtraBody,
     /// Prices by model.
     pub prices: BTreeMap<String, Price>,
 }
@@ -186,6 +193,10 @@ impl Models {
         if let Some(problem) = settings.problems().into_iter().next() {
             return Err(Failure::invalid(problem));
         }
+        let settings = &Settings { models: settings.models_at(&endpoint), ..settings.clone() };
+        if settings.models.is_empty() {
+            return Err(Failure::invalid("model.models is empty: name one model or more"));
+        }
         let embeddings = embedder.as_ref().map(|_| embeddings.model.trim());
         for name in settings.models.iter().map(String::as_str).chain(embeddings) {
             known_labels::begin_model(name);
@@ -264,12 +275,17 @@ impl Models {
 }
 
 impl Settings {
+    /// The models to call at `endpoint`: the configured ones, or else the one that it is known to have.
+    fn models_at(&self, endpoint: &Endpoint) -> Vec<String> {
+        if self.models.is_empty() { endpoint.known_model().into_iter().collect() } else { self.models.clone() }
+    }
+
     /// What is wrong with the values, each problem with its key; empty when they can be used. The address and the key of the
     /// endpoint are checked where they are read.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        if self.models.is_empty() || self.models.iter().any(|name| name.trim().is_empty()) {
-            problems.push("model.models is empty or holds an empty name: name one model or more".to_owned());
+        if self.models.iter().any(|name| name.trim().is_empty()) {
+            problems.push("model.models holds an empty name: write the name of a model, or leave it out".to_owned());
         }
         let at_least_one = [
             ("model.tries", u64::from(self.tries)),
@@ -281,6 +297,7 @@ impl Settings {
         ];
         let too_small = at_least_one.iter().filter(|(_, value)| *value == 0);
         problems.extend(too_small.map(|(key, _)| format!("{key} = 0 is too small: use 1 or more")));
+        problems.extend(extra_body::problems(&self.extra_body));
         let is_usable = |price: f64| price.is_finite() && price >= 0.0;
         for (name, _) in
             self.prices.iter().filter(|(_, price)| !is_usable(price.prompt) || !is_usable(price.completion))

@@ -3,10 +3,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::circuit::Circuit;
+use super::learnt::LearntRecord;
 use super::size::is_small;
 use super::wire::{Dialect, LimitField, SchemaForm};
 use super::{Settings, StructuredOutput};
@@ -26,9 +28,22 @@ pub(super) struct Model {
     pub(super) name: String,
     pub(super) circuit: Circuit,
     pub(super) structured_output: StructuredOutput,
+    /// Further fields of the body of its chat requests.
+    pub(super) extra_body: Map<String, Value>,
     limit_fields: [LimitField; 3],
     ceiling: u32,
+    /// What is assumed before the first call.
+    assumed: LearntRecord,
+    lessons: watch::Sender<u64>,
     learnt: Mutex<LearntTraits>,
+}
+
+/// Counters that models change.
+pub(super) struct Signals {
+    /// Changes when the model may have become usable or unusable.
+    pub(super) changed: watch::Sender<u64>,
+    /// Changes when a call taught something about the model.
+    pub(super) lessons: watch::Sender<u64>,
 }
 
 struct LearntTraits {
@@ -74,7 +89,7 @@ pub(super) struct RequestFeatures {
 }
 
 impl Model {
-    pub(super) fn new(name: &str, settings: &Settings, is_openai: bool, changed: watch::Sender<u64>) -> Self {
+    pub(super) fn new(name: &str, settings: &Settings, is_openai: bool, signals: Signals) -> Self {
         use LimitField::{MaxCompletionTokens, MaxTokens, None as Nothing};
         let limit_fields = if is_openai {
             [MaxCompletionTokens, MaxTokens, Nothing]
@@ -93,10 +108,13 @@ impl Model {
         };
         Self {
             name: name.to_owned(),
-            circuit: Circuit::new(name, settings.circuit_failures, settings.circuit_open_ms, changed),
+            circuit: Circuit::new(name, settings.circuit_failures, settings.circuit_open_ms, signals.changed),
             structured_output: settings.structured_output,
+            extra_body: settings.extra_body.get(name).cloned().unwrap_or_default(),
             limit_fields,
             ceiling: settings.max_output_tokens_ceiling.max(settings.max_output_tokens),
+            assumed: LearntRecord { dialect, output_limit: settings.max_output_tokens },
+            lessons: signals.lessons,
             learnt: Mutex::new(LearntTraits {
                 dialect,
                 doubtful: None,
@@ -127,9 +145,32 @@ impl Model {
         let mut learnt = self.learnt();
         if is_certain {
             (learnt.dialect, learnt.doubtful) = (dialect, None);
+            self.signal_lesson();
         } else {
             learnt.doubtful = Some((dialect, Instant::now()));
         }
+    }
+
+    fn signal_lesson(&self) {
+        self.lessons.send_modify(|lessons| *lessons = lessons.wrapping_add(1));
+    }
+
+    /// What is known for certain; `None` while it is what was assumed.
+    pub(super) fn record(&self) -> Option<LearntRecord> {
+        let learnt = self.learnt();
+        let record = LearntRecord { dialect: learnt.dialect, output_limit: learnt.output_limit };
+        (record != self.assumed).then_some(record)
+    }
+
+    /// Takes over the record of an earlier process, as far as the settings allow.
+    pub(super) fn restore(&self, record: LearntRecord) {
+        let LearntRecord { dialect: assumed, output_limit: least } = self.assumed;
+        let mut learnt = self.learnt();
+        learnt.dialect = match self.structured_output {
+            StructuredOutput::Auto => record.dialect,
+            _ => Dialect { schema: assumed.schema, plain_schemas: assumed.plain_schemas, ..record.dialect },
+        };
+        learnt.output_limit = record.output_limit.clamp(least, self.ceiling);
     }
 
     /// The field for the token limit to try after `field`; `None` when there is no other.
@@ -149,6 +190,7 @@ impl Model {
         learnt.schemas_ignored = learnt.schemas_ignored.saturating_add(1);
         if learnt.schemas_ignored >= MAX_IGNORED_SCHEMAS && self.structured_output == StructuredOutput::Auto {
             learnt.dialect.schema = SchemaForm::Prompt;
+            self.signal_lesson();
             if let Some((doubtful, _)) = &mut learnt.doubtful {
                 doubtful.schema = SchemaForm::Prompt;
             }
@@ -187,6 +229,7 @@ impl Model {
         // Another request may have raised it already.
         if learnt.output_limit <= limit {
             learnt.output_limit = limit.saturating_mul(GROWTH).min(self.ceiling).max(learnt.output_limit);
+            self.signal_lesson();
         }
         (learnt.output_limit > limit).then_some(learnt.output_limit)
     }

@@ -204,6 +204,7 @@ mod tests {
 
     use super::*;
     use crate::llm::Settings;
+    use crate::llm::model::Signals;
 
     const SENT: RequestFeatures = RequestFeatures {
         schema: true,
@@ -218,7 +219,8 @@ mod tests {
     fn model() -> Model {
         let mut defaults: toml::Table = toml::from_str(crate::config::DEFAULT_TOML).expect("the defaults");
         let settings: Settings = defaults.remove("model").expect("a section").try_into().expect("settings");
-        Model::new("m", &settings, false, watch::Sender::new(0))
+        let signals = Signals { changed: watch::Sender::new(0), lessons: watch::Sender::new(0) };
+        Model::new("m", &settings, false, signals)
     }
 
     fn refused(status: u16, message: &str, code: &str) -> CallError {

@@ -57,7 +57,9 @@ impl Exchange for ChatExchange<'_> {
             fields: !dialect.without_fields && self.messages.iter().any(has_fields),
             limit_field: Some(dialect.limit_field),
         };
-        (wire::request_body(&model.name, self.request, self.messages, self.max_output_tokens, dialect), sent)
+        let mut body = wire::request_body(&model.name, self.request, self.messages, self.max_output_tokens, dialect);
+        body.extend(model.extra_body.clone());
+        (Value::Object(body), sent)
     }
     fn read(&self, body: &Value, sent: RequestFeatures) -> Result<Answer, &'static str> {
         reading::read_answer(body, &self.request.tools, sent.tools_in_prompt)

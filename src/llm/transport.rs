@@ -27,6 +27,8 @@ use crate::telemetry::secrets;
 
 /// OpenAI's own endpoint.
 const OPENAI: &str = "https://api.openai.com/v1";
+/// The model of OpenAI that is called when the configuration names none.
+const OPENAI_MODEL: &str = "gpt-5-mini";
 /// Most of a refusal's body that is read, in bytes.
 const REFUSAL_BYTES: usize = 64 * 1024;
 
@@ -74,6 +76,11 @@ impl Endpoint {
             is_loopback,
             is_tls: url.scheme() == "https",
         }))
+    }
+
+    /// A model that the endpoint is known to have, without asking it.
+    pub(super) fn known_model(&self) -> Option<String> {
+        self.is_openai.then(|| OPENAI_MODEL.to_owned())
     }
 }
 

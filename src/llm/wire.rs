@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::size::is_small;
@@ -14,7 +15,8 @@ use crate::domain::tool::ToolSpec;
 
 /// Names of the field that limits the answer, by age; newer models of OpenAI refuse the old one, other servers
 /// ignore the new one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum LimitField {
     MaxTokens,
     MaxCompletionTokens,
@@ -32,7 +34,8 @@ impl LimitField {
 }
 
 /// Form in which the schema of an answer is sent, the strictest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum SchemaForm {
     /// `response_format` of type `json_schema`.
     JsonSchema,
@@ -45,7 +48,8 @@ pub(super) enum SchemaForm {
 }
 
 /// The form of requests that a model accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a habit of its own that a model has or has not")]
 pub(super) struct Dialect {
     pub(super) schema: SchemaForm,
@@ -67,7 +71,7 @@ pub(super) fn request_body(
     messages: &[Message],
     max_output_tokens: u32,
     dialect: Dialect,
-) -> Value {
+) -> Map<String, Value> {
     let mut body = Map::new();
     body.insert("model".to_owned(), json!(model));
     let writer = Writer { model, dialect };
@@ -100,7 +104,7 @@ pub(super) fn request_body(
     if let Some(field) = dialect.limit_field.name() {
         body.insert(field.to_owned(), json!(max_output_tokens));
     }
-    Value::Object(body)
+    body
 }
 
 fn response_format(schema: &ResponseSchema, strict: bool, dialect: Dialect) -> Option<Value> {

@@ -63,6 +63,7 @@ impl Bed {
         let model = ScriptedModel::start(script).await.expect("a scripted model");
         let mut models: qron::llm::Settings = section("model");
         (models.base_url, models.timeout_ms) = (model.base_url(), timeout_ms);
+        models.models = vec!["gpt-5-mini".to_owned()];
         (models.retry.base_ms, models.retry.max_ms, models.retry.max_retry_after_ms) = (5, 20, 50);
         let embeddings = EmbeddingSettings { model: String::new(), dimensions: 8 };
         let models = Models::new(&models, &embeddings).expect("good settings");

@@ -242,6 +242,7 @@ async fn no_secret_is_printed_answered_stored_asked_or_written() {
         ("QRON_CONFIG", config.as_str()),
         ("OPENAI_API_KEY_FILE", &key_file),
         ("OPENAI_BASE_URL", &base),
+        ("QRON__MODEL__MODELS", "gpt-5-mini"),
         ("QRON__API__TOKEN", &token),
         ("QRON__EMBEDDED__API_KEY", &embedded),
         ("QRON__MODEL__TRIES", "1"),

@@ -63,6 +63,7 @@ async fn each_line_says_whose_it_is_and_each_end_has_one() {
     let base_url = model.base_url();
     let variables = [
         ("QRON__MODEL__BASE_URL", base_url.as_str()),
+        ("QRON__MODEL__MODELS", "gpt-5-mini"),
         ("QRON__MODEL__RETRY__BASE_MS", "1"),
         ("QRON__MODEL__RETRY__MAX_MS", "2"),
         ("QRON__LOG__FILTER", "debug"),
@@ -131,7 +132,11 @@ async fn a_filter_that_hides_most_lines_keeps_their_span() {
     let folder = tempfile::tempdir().expect("a folder");
     let model = model().await;
     let base_url = model.base_url();
-    let variables = [("QRON__MODEL__BASE_URL", base_url.as_str()), ("QRON__LOG__FILTER", "warn,qron::app=info")];
+    let variables = [
+        ("QRON__MODEL__BASE_URL", base_url.as_str()),
+        ("QRON__MODEL__MODELS", "gpt-5-mini"),
+        ("QRON__LOG__FILTER", "warn,qron::app=info"),
+    ];
     let running = Running::start(under_umask("022"), folder.path(), &variables).await;
     let failed = running.ended(&json!({"goal": "a hopeless case", "max_attempts": 1})).await;
     let gave_up = line_about(&running, "task failed for good", &failed["id"]).await;

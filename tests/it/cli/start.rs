@@ -4,12 +4,18 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::{Child, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::program::command;
+use super::program::{Said, command};
 
 /// An endpoint that has one model. Ends with the test process.
 fn endpoint() -> String {
+    endpoint_with(&["llama3.2:latest"])
+}
+
+fn endpoint_with(models: &[&str]) -> String {
+    let models: Vec<Value> = models.iter().map(|model| json!({ "id": model })).collect();
+    let body = json!({ "object": "list", "data": models }).to_string();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
     std::thread::spawn(move || {
@@ -19,7 +25,6 @@ fn endpoint() -> String {
             if !stream.read(&mut head).is_ok_and(|length| length > 0) {
                 continue;
             }
-            let body = r#"{"object": "list", "data": [{"id": "llama3.2:latest"}]}"#;
             let length = body.len();
             let answer = format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
@@ -29,6 +34,12 @@ fn endpoint() -> String {
         }
     });
     url
+}
+
+/// The URL of an endpoint that is away.
+fn closed() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    format!("http://{}/v1", listener.local_addr().expect("an address"))
 }
 
 struct Run {
@@ -106,10 +117,8 @@ fn a_model_that_the_endpoint_does_not_have_is_told_with_the_setting_to_use() {
 
 #[test]
 fn an_endpoint_that_is_down_is_told_and_does_not_hold_up_the_start() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
-    drop(listener);
-    let (_run, entries) = Run::with(&["run"], &[("OPENAI_BASE_URL", &url)]);
+    let url = closed();
+    let (_run, entries) = Run::with(&["run"], &[("OPENAI_BASE_URL", &url), ("QRON__MODEL__MODELS", "llama3.2")]);
     // The two lines come in any order: neither waits for the other.
     let (mut runs, mut warned) = (false, Value::Null);
     for entry in entries {
@@ -129,4 +138,50 @@ fn an_endpoint_that_is_down_is_told_and_does_not_hold_up_the_start() {
 fn without_a_model_the_start_says_what_runs() {
     let (_run, mut entries) = Run::with(&["run", "--no-model"], &[]);
     entry(&mut entries, "no model is configured");
+}
+
+#[test]
+fn the_only_model_of_an_endpoint_is_taken_when_none_is_named() {
+    let url = endpoint();
+    let (_run, mut entries) = Run::with(&["run"], &[("OPENAI_BASE_URL", &url)]);
+    let taken = entry(&mut entries, "the model endpoint has one model");
+    assert_eq!((taken["level"].as_str(), taken["model"].as_str()), (Some("INFO"), Some("llama3.2:latest")), "{taken}");
+    let told = entry(&mut entries, "a model plans the tasks");
+    assert_eq!(told["models"], "llama3.2:latest", "{told}");
+
+    let checked = said(&["config", "check"], &url);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    assert!(checked.err.contains("qron calls llama3.2:latest"), "{checked:?}");
+}
+
+#[test]
+fn an_endpoint_that_leaves_the_choice_open_is_refused_with_the_setting_to_write() {
+    let many: Vec<String> = (0..12).map(|n| format!("m{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    for (url, code, parts) in [
+        (
+            endpoint_with(&["qwen3:8b", "llama3.2:3b"]),
+            2,
+            ["has 2 models", "QRON__MODEL__MODELS=qwen3:8b", "qwen3:8b, llama3.2:3b"],
+        ),
+        (endpoint_with(&many), 2, ["has 12 models", "model.models", "m9 and 2 more"]),
+        (endpoint_with(&[]), 2, ["model.models is empty", "has no model", "ollama pull"]),
+        (closed(), 1, ["does not answer", "OPENAI_BASE_URL", "name the model to call in model.models"]),
+    ] {
+        for arguments in [&["config", "check"][..], &["run"]] {
+            let said = said(arguments, &url);
+            assert_eq!(said.code, Some(code), "{said:?}");
+            for part in parts.into_iter().chain([url.as_str()]) {
+                assert!(said.err.contains(part), "{part:?} is missing in {said:?}");
+            }
+        }
+    }
+}
+
+/// What a command says that ends by itself, with the endpoint at `url`.
+fn said(arguments: &[&str], url: &str) -> Said {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = command(arguments);
+    command.current_dir(folder.path()).env("OPENAI_BASE_URL", url).env("QRON__API__ADDRESS", "127.0.0.1:0");
+    Said::from(command.env("QRON__LOG__FILTER", "off").output().expect("runs"))
 }

@@ -218,7 +218,7 @@ fn what_a_type_cannot_say_is_checked_too() {
     assert_problem("[store]\nprefix = \"a b\"\n", &[], &["store.prefix", "a b"]);
     assert_problem("[log]\nfilter = \"loud\"\n", &[], &["log.filter", "loud", "info"]);
     assert_problem("[agents.\"a b\"]\n", &[], &["a b", "letters"]);
-    assert_problem("[model]\nmodels = []\n", &[], &["model.models"]);
+    assert_problem("[model]\nmodels = [\"a\", \"\"]\n", &[], &["model.models"]);
     assert_problem("[agents.x]\ntools = [\"fly\"]\n", &[], &["agents.x.tools", "\"fly\"", "calculate"]);
     assert_problem("[agents.x]\nneeds_approval = [\"sned\"]\n", &[], &["agents.x.needs_approval", "\"sned\""]);
     assert_problem("[retry]\nbase_ms = 30000000\n", &[], &["retry.base_ms", "retry.max_ms"]);
@@ -347,4 +347,17 @@ fn a_budget_that_the_one_of_a_tree_cuts_short_is_warned_of() {
         assert!(warnings[0].starts_with(&told), "{warnings:?}");
         assert_eq!(load(&of(&format!("{key} = {limit}")), &[]).expect("valid").warnings(), [""; 0], "{key}");
     }
+}
+
+#[test]
+fn further_fields_of_requests_take_any_name_and_value_but_those_of_qron() {
+    let file = "[model.extra_body.\"qwen3:8b\"]\nseed = 7\nreasoning_effort = \"low\"\nx = { y = [1, true] }\ntemperature = 0\n";
+    let config = load(file, &[("QRON__MODEL__EXTRA_BODY__M__TOP_K", "5")]).expect("valid");
+    let fields = serde_json::to_value(&config.model.extra_body).expect("JSON");
+    let expected = serde_json::json!({"m": {"top_k": 5},
+        "qwen3:8b": {"seed": 7, "reasoning_effort": "low", "x": {"y": [1, true]}, "temperature": 0}});
+    assert_eq!(fields, expected);
+    let file = "[model.extra_body.m]\nmax_tokens = 5\n";
+    assert_problem(file, &[], &["model.extra_body.\"m\".max_tokens = 5", "use model.max_output_tokens"]);
+    assert_problem("[model.extra_body]\nm = 5\n", &[], &["model.extra_body.m", "a section"]);
 }

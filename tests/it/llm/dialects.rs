@@ -104,3 +104,22 @@ async fn deep_nesting_and_other_json_end_in_a_class() {
         assert_eq!(error.failure.class, FailureClass::Transient, "{error}");
     }
 }
+
+#[tokio::test]
+async fn further_fields_go_out_as_they_are_with_requests_to_their_model_alone() {
+    let server = server(vec![Scenario::on("").model("other").text("fine"), Scenario::on("").text("fine")]).await;
+    let mut settings = settings(&server.base_url());
+    let fields = json!({"main": {"reasoning_effort": "low", "temperature": 0, "chat_template_kwargs": {"enable_thinking": false}}});
+    settings.extra_body = serde_json::from_value(fields.clone()).expect("fields");
+    let models = models(&settings);
+    let of_other = ModelRequest { model: Some("other".to_owned()), ..request("act", "x") };
+    for request in [request("act", "x"), of_other] {
+        models.complete(&request).await.expect("an answer");
+    }
+    let sent = server.requests();
+    for (name, value) in fields["main"].as_object().expect("fields") {
+        assert_eq!(&sent[0].body[name], value, "{name}");
+        assert_eq!(sent[1].body.get(name), None, "{name}");
+    }
+    assert_eq!(sent[0].body["max_tokens"], 100);
+}

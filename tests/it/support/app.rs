@@ -107,6 +107,7 @@ pub(crate) fn config(folder: &std::path::Path, own: &[(&str, String)], settings:
         ("QRON__TOOLS__WORKSPACE", within("workspace")),
         ("QRON__ARTIFACTS__FOLDER", within("artifacts")),
         ("QRON__WORKER__GRACE_S", "1".to_owned()),
+        ("QRON__MODEL__MODELS", "gpt-5-mini".to_owned()),
     ];
     let settings = settings.iter().map(|(name, value)| (*name, (*value).to_owned()));
     let all = base.into_iter().chain(own.iter().cloned()).chain(settings);

@@ -67,6 +67,7 @@ impl World {
             ("WORKER__CANCEL_POLL_MS", "50".to_owned()),
             ("RETRY__BASE_MS", "50".to_owned()),
             ("MEMORY__RECALL", "0".to_owned()),
+            ("MODEL__MODELS", "gpt-5-mini".to_owned()),
         ];
         let given = variables.iter().map(|(key, value)| (*key, (*value).to_owned()));
         let variables = fixed.into_iter().chain(given).map(|(key, value)| (format!("QRON__{key}"), value));
