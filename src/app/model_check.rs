@@ -107,9 +107,9 @@ fn advice(configured: &ConfiguredModel, listed: &[String]) -> String {
 /// The first ten of `names`, and how many more there are.
 pub(super) fn some_of(names: &[String]) -> String {
     let more = names.len().saturating_sub(MAX_NAMES);
-    let named: Vec<&str> = names.iter().take(MAX_NAMES).map(String::as_str).collect();
+    let shown: Vec<&str> = names.iter().take(MAX_NAMES).map(String::as_str).collect();
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{}{more}", named.join(", "))
+    format!("{}{more}", shown.join(", "))
 }
 
 /// Whether one name goes on where the other ends, apart from case: `llama3` and `llama3.2:1b`.
