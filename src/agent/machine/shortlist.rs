@@ -82,19 +82,15 @@ fn text_of(tool: &ToolSpec) -> String {
 
 /// The tools of which one must answer before the goal can be reached: those that get a page, when the goal names an address
 /// that nobody has `answered`; else one that the goal names and that changes something, when none of those has.
-pub(super) fn owed<'tools>(
-    goal: &str,
-    tools: &'tools [Arc<ToolSpec>],
-    answered: &BTreeSet<String>,
-) -> Vec<&'tools Arc<ToolSpec>> {
+pub(super) fn owed(goal: &str, tools: &[Arc<ToolSpec>], answered: &BTreeSet<String>) -> Vec<Arc<ToolSpec>> {
     let has_open_page = addresses(goal).any(|address| !answered.contains(address));
     let gets = |tool: &&Arc<ToolSpec>| has_open_page && requires(tool, "url");
     let changes = |tool: &&Arc<ToolSpec>| is_named(goal, tool) && tool.effect != Effect::Read;
-    let owed: Vec<&Arc<ToolSpec>> = tools.iter().filter(gets).collect();
+    let owed: Vec<Arc<ToolSpec>> = tools.iter().filter(gets).cloned().collect();
     if !owed.is_empty() {
         return owed;
     }
-    let owed: Vec<&Arc<ToolSpec>> = tools.iter().filter(changes).collect();
+    let owed: Vec<Arc<ToolSpec>> = tools.iter().filter(changes).cloned().collect();
     if owed.iter().any(|tool| answered.contains(&tool.name)) { Vec::new() } else { owed }
 }
 

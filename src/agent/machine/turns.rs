@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::prompts::turns as prompts;
+use super::prompts::{data_of, turns as prompts};
 use super::state::{Status, Step};
 use super::{Machine, ModelCall, Setup, grounding, schema, shortlist, statement, wire_arguments};
 use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCall, ResponseSchema};
@@ -60,9 +60,19 @@ impl Machine {
             return allowed;
         }
         // The instruction for the whole goal says nothing of its own.
-        let is_whole = self.state.answer.as_deref() == Some(step.plan.id.as_str());
-        let instruction = step.plan.instruction.as_deref().filter(|_| !is_whole).unwrap_or_default();
+        let instruction = step.plan.instruction.as_deref().filter(|_| !self.is_answer(step)).unwrap_or_default();
         shortlist::of(&format!("{}\n{instruction}", self.setup.goal), &allowed)
+    }
+
+    fn is_answer(&self, step: &Step) -> bool {
+        self.state.answer.as_deref() == Some(step.plan.id.as_str())
+    }
+
+    /// The tools of which one must answer before the step can be done; a step of a plan owes nothing.
+    fn owed_by(&self, step: &Step, tools: &[Arc<ToolSpec>]) -> Vec<Arc<ToolSpec>> {
+        let Status::Acting(act) = &step.status else { return Vec::new() };
+        let is_whole = self.is_answer(step) && self.state.steps.len() == 1;
+        if is_whole { shortlist::owed(&self.setup.goal, tools, &act.doors.answered) } else { Vec::new() }
     }
 
     /// The model call of the next turn of step `index`.
@@ -73,13 +83,15 @@ impl Machine {
         let mut messages = prompts::opening(&self.setup, &self.state, &step.plan, &tools, data);
         messages.extend(act.messages.iter().cloned());
         let is_last = act.turns.saturating_add(1) >= self.setup.budget.max_turns_per_step;
-        let owed = shortlist::owed(&self.setup.goal, &tools, &act.doors.answered);
-        // Before a page is there, nothing can be done with it.
-        let offered: Vec<Arc<ToolSpec>> = owed.iter().map(|tool| Arc::clone(tool)).collect();
-        let offered =
-            if step.calls == 0 && !offered.is_empty() && self.setup.goal.contains("://") { &offered } else { &tools };
+        let owed = self.owed_by(step, &tools);
         let is_closed = act.doors.failures >= MAX_FAILURES || act.doors.has_repeated || is_last;
-        let open = if is_closed { &[][..] } else { offered };
+        // Before a page is there, nothing can be done with it.
+        let gets_page = step.calls == 0 && !owed.is_empty() && self.setup.goal.contains("://");
+        let open = match (is_closed, gets_page) {
+            (true, _) => &[][..],
+            (false, true) => &owed,
+            (false, false) => &tools,
+        };
         let request = ModelRequest {
             purpose: "act",
             messages,
@@ -162,7 +174,7 @@ impl Machine {
         if let Some(words) = statement::failure_in(answer).filter(|_| !act.doors.was_doubted) {
             return Some(Doubt::Words(words));
         }
-        let given = self.given_texts();
+        let given = self.given_texts(index);
         let invented = grounding::ungrounded(answer, given.iter().map(String::as_str), &act.doors.shown);
         if invented.is_empty() || self.tools_of(step).is_empty() {
             return None;
@@ -171,17 +183,19 @@ impl Machine {
         Some(if is_told { Doubt::Invented(invented) } else { Doubt::Numbers(invented) })
     }
 
-    /// What the model was given with the goal, as texts.
-    fn given_texts(&self) -> Vec<String> {
+    /// What the model was given with the goal and step `index`, as texts.
+    fn given_texts(&self, index: usize) -> Vec<String> {
+        let plan = &self.state.steps[index].plan;
         let clock = self.state.clock.as_ref().map(|clock| clock.text.clone());
         let Setup { goal, context, dependencies, .. } = &self.setup;
         let values = [context, dependencies].map(|values| Value::Object(values.clone()).to_string());
-        clock.into_iter().chain([goal.clone()]).chain(values).collect()
+        let data = data_of(plan, &self.targets(), &self.artifacts());
+        clock.into_iter().chain([goal.clone(), data]).chain(plan.instruction.clone()).chain(values).collect()
     }
 
     /// Takes note of a tool that answered, and of the numbers that its result shows.
     pub(super) fn note_shown(&mut self, index: usize, tool: String, arguments: &Value, shown: &str) {
-        let given = self.given_texts();
+        let given = self.given_texts(index);
         let Status::Acting(act) = &mut self.state.steps[index].status else { return };
         act.doors.succeeded.insert(call_id(&tool, arguments));
         act.doors.answered.extend(arguments.get("url").and_then(Value::as_str).map(str::to_owned));
@@ -213,7 +227,7 @@ impl Machine {
         }
         let expression = arguments.get("expression")?.as_str()?;
         let Status::Acting(act) = &self.state.steps[index].status else { return None };
-        let given = self.given_texts();
+        let given = self.given_texts(index);
         let brought = grounding::brought_along(expression, given.iter().map(String::as_str), &act.doors.shown);
         (!brought.is_empty()).then(|| prompts::invented_arguments(&brought))
     }

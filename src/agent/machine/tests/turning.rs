@@ -265,3 +265,21 @@ fn a_failure_that_looks_like_data_counts_as_one() {
     let closed = model_call(&mut machine);
     assert_eq!(open(&closed), Vec::<String>::new(), "two failures in a row leave the end only");
 }
+
+#[test]
+fn a_step_of_a_plan_owes_no_page_and_may_say_the_numbers_of_its_data() {
+    let steps = json!([
+        {"id": "page", "tool": "fetch", "arguments": {"url": "http://x/"}},
+        {"id": "total", "instruction": "State the total of ${page}", "depends_on": ["page"]},
+    ]);
+    let goal = "Request the page http://x/ and state its total".to_owned();
+    let tools = in_turns("").setup.tools;
+    let mut machine = begin(Setup { goal, turns: true, tools, ..with_plan(&steps) });
+    tool_calls(&mut machine);
+    returned(&mut machine, "page#1", Ok(json!({"status": 200, "text": "Total: 7319"})));
+    let asked = answer(&mut machine, "act", ends("done", "The total is 7319."));
+    let schema = asked.request.schema.as_ref().expect("a schema").schema.to_string();
+    assert!(schema.contains("\"done\""), "{schema}");
+    let step = machine.state.step("total").and_then(|step| step.output().cloned());
+    assert_eq!(step, Some(json!("The total is 7319.")));
+}
