@@ -37,7 +37,8 @@ pub fn of(text: &str, question: &str, limit: usize) -> String {
     let fits = |index: &usize| scores[*index] > 0.0 && scores[*index] >= best * LEAST;
     let mut order: Vec<usize> = (0..pieces.len()).filter(fits).collect();
     order.sort_by(|one, other| scores[*other].total_cmp(&scores[*one]));
-    let mut room = limit;
+    // A mark may stand before each chosen piece, and behind the last one.
+    let mut room = limit.saturating_sub(GAP.len());
     let mut chosen: Vec<usize> = Vec::new();
     for index in order {
         let needs = pieces[index].len() + GAP.len();

@@ -163,11 +163,16 @@ async fn the_folder_of_a_task_goes_with_it_on_every_replica() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_workspace_that_cannot_be_used_fails_the_file_tools_alone() {
+async fn a_workspace_that_is_gone_fails_the_file_tools_alone() {
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("file"), "").expect("a file");
-    let workspace = folder.path().join("file/workspace").to_string_lossy().into_owned();
+    let place = folder.path().join("place");
+    let workspace = place.join("workspace").to_string_lossy().into_owned();
     let app = TestApp::with(&[("QRON__TOOLS__WORKSPACE", &workspace)]).await;
+    // A start refuses a workspace that cannot be used; this one is lost later.
+    if place.exists() {
+        std::fs::remove_dir_all(&place).expect("removed");
+    }
+    std::fs::write(&place, "").expect("a file");
     let calculate = json!({ "id": "s1", "tool": "calculate", "arguments": { "expression": "1 + 1" } });
     let other = app.submit(&json!({ "goal": "calculate something", "plan": { "steps": [calculate] } })).await;
     app.until(&other, "completed").await;

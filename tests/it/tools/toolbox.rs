@@ -179,7 +179,7 @@ async fn constant_arguments_that_no_run_can_use_are_faults_of_the_plan() {
         ("read_artifact", json!({"name": "x", "task_id": "seven"}), "no id of a task"),
         ("sql_query", json!({"database": "shop", "query": "DELETE FROM sales"}), "\"shop\""),
         ("query_table", json!({"query": "DROP TABLE data", "table": "a\n1"}), "the argument \"query\""),
-        ("query_table", json!({"query": "SELECT 1 FROM data"}), "give one of table, path and artifact"),
+        ("query_table", json!({"query": "SELECT 1 FROM data"}), "give one of table, path, artifact and url"),
         ("query_table", json!({"query": "SELECT 1 FROM data", "path": "../x"}), "leads out"),
         ("vector_search", json!({"collection": "c"}), "requires the argument \"vector\""),
         ("create_task", json!({"goal": "a goal long enough", "run_at": "tomorrow-ish"}), "the argument \"run_at\""),
