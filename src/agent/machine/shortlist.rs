@@ -19,17 +19,11 @@ const SIGN: f64 = 2.0;
 const LEAST: f64 = 0.4;
 
 /// The tools of `tools` that fit `goal`, the best first; none when no word of it fits.
-pub(super) fn of<'tools>(goal: &str, tools: &'tools [Arc<ToolSpec>]) -> Vec<Arc<ToolSpec>> {
+pub(super) fn of(goal: &str, tools: &[Arc<ToolSpec>]) -> Vec<Arc<ToolSpec>> {
     let described: Vec<String> = tools.iter().map(|tool| text_of(tool)).collect();
     let scores = ranking::scores(goal, described.iter().map(String::as_str));
-    let names_one = tools.iter().any(|tool| is_named(goal, tool));
-    let score = |(tool, score): (&'tools Arc<ToolSpec>, f64)| {
-        let signs = signs(goal, tool);
-        // Who names a tool wants no other one that shares a few words with the goal.
-        let fits = !names_one || signs > 0.0 || is_named(goal, tool);
-        (if fits { score + signs } else { 0.0 }, tool)
-    };
-    let mut ranked: Vec<(f64, &Arc<ToolSpec>)> = tools.iter().zip(scores).map(score).collect();
+    let mut ranked: Vec<(f64, &Arc<ToolSpec>)> =
+        tools.iter().zip(scores).map(|(tool, score)| (score + signs(goal, tool), tool)).collect();
     ranked.sort_by(|(one, _), (other, _)| other.total_cmp(one));
     let best = ranked.first().map_or(0.0, |(score, _)| *score);
     let fitting = ranked.into_iter().filter(|(score, _)| *score > 0.0 && *score >= best * LEAST);
