@@ -109,15 +109,44 @@ pub(super) struct Step {
     #[serde(deserialize_with = "number::count")]
     pub(super) calls: u32,
     pub(super) status: Status,
+    /// The steps that carry out the elements of its list, once the list was read, or that read a long text for it in parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) elements: Option<Vec<String>>,
+    /// The part of a long text that it reads for another step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) part: Option<Part>,
+    /// The step of whose list it carries out an element, or for which it reads a part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) element_of: Option<String>,
+    /// Numbers and addresses of its output that stand in nothing that its model was shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) ungrounded: Vec<String>,
     /// What it did and spent, for people.
     #[serde(default, skip_serializing_if = "StepAccount::is_empty")]
     pub(super) account: StepAccount,
+}
+
+/// A part of a long text that an instruction refers to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Part {
+    /// What stands between the braces of the reference.
+    pub(super) reference: String,
+    /// Which part it is, counted from 1.
+    pub(super) number: usize,
+    /// How many there are.
+    pub(super) total: usize,
+    /// Its first byte in the text.
+    pub(super) from: usize,
+    /// The byte behind its last one.
+    pub(super) to: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Status {
     Pending,
+    /// A step with `each`, whose list is about to be read.
+    Listing,
     /// A step with a tool: `started` while its call is in flight, `tries` counts the calls that returned.
     Calling {
         started: bool,
@@ -187,6 +216,9 @@ pub(super) struct Doors {
     pub(super) has_repeated: bool,
     /// Whether the next turn must call a tool.
     pub(super) must_call: bool,
+    /// Why the last call failed, when it may succeed later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) may_pass: Option<Failure>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -279,7 +311,18 @@ impl Outputs for State {
 
 impl Step {
     pub(super) fn new(plan: PlanStep, revision: u32) -> Self {
-        Self { plan, revision, counted: false, calls: 0, status: Status::Pending, account: StepAccount::default() }
+        Self {
+            plan,
+            revision,
+            counted: false,
+            calls: 0,
+            status: Status::Pending,
+            elements: None,
+            part: None,
+            element_of: None,
+            ungrounded: Vec::new(),
+            account: StepAccount::default(),
+        }
     }
 
     /// Id of its call number `ordinal`: the same in every process and attempt.
@@ -330,7 +373,9 @@ impl Step {
             Status::Done { .. } => format!("{id}: {what}: done"),
             Status::Failed { failure, .. } => format!("{id}: {what}: FAILED: {failure}"),
             Status::Blocked { by } => format!("{id}: {what}: not run, because {by} failed"),
-            Status::Pending | Status::Calling { .. } | Status::Acting(_) => format!("{id}: {what}: not finished"),
+            Status::Pending | Status::Listing | Status::Calling { .. } | Status::Acting(_) => {
+                format!("{id}: {what}: not finished")
+            }
         }
     }
 }

@@ -44,6 +44,19 @@ pub(in crate::agent::machine) const MADE_BEFORE: &str = "You have made this call
 /// The call was made before, and failed.
 pub(in crate::agent::machine) const FAILED_BEFORE: &str =
     "You have made this call before, and it failed. Make another call, with other arguments.";
+/// Said to an outcome that is not open yet.
+pub(in crate::agent::machine) fn not_yet(outcome: &str, tools: &[&str]) -> String {
+    format!("The outcome {outcome} is not open yet: call {} first.", tools.join(" or "))
+}
+
+/// Said to a call of a tool that is not open yet.
+pub(in crate::agent::machine) fn first_these(tools: &[&str]) -> String {
+    format!("Not called: call {} now.", tools.join(" or "))
+}
+
+/// Said to a call when only the end is open.
+pub(in crate::agent::machine) const ONLY_THE_END: &str =
+    "Not called: no more calls can be made. End the work, with the outcome done or impossible.";
 /// Said when the reason why there is no result reads like one.
 pub(in crate::agent::machine) const RESULT_OR_NOT: &str = "Your answer does not say what stands in the way. If it is the result, \
     give it with the outcome done. If the goal cannot be reached, say what failed, with the outcome impossible.";

@@ -2,6 +2,38 @@
 
 use super::*;
 
+#[test]
+fn what_an_answer_states_and_nothing_shows_is_marked() {
+    let plan = json!({"analysis": "", "answer": "sum", "steps": [
+        {"id": "page", "tool": "look", "arguments": {}},
+        {"id": "sum", "instruction": "Sum up ${page}", "tools": []},
+    ]});
+    let results = [
+        ("17 of 40 rows, see https://a.example/x.", json!(null)),
+        ("17 of 41 rows, see https://b.example/x", json!(["https://b.example/x", "41"])),
+    ];
+    for (said, ungrounded) in results {
+        let mut machine = begin(setup());
+        answer(&mut machine, "plan", reply(&plan));
+        tool_calls(&mut machine);
+        returned(&mut machine, "page#1", Ok(json!({"rows": 40, "green": 17, "link": "https://a.example/x"})));
+        answer(&mut machine, "act", reply(said));
+        let result = ended(&mut machine).expect("a result");
+        assert_eq!((&result["output"], &result["ungrounded"]), (&json!(said), &ungrounded));
+        let notes = machine.take_notes();
+        let marked = notes.iter().find(|note| note.kind == EventKind::AnswerUngrounded);
+        assert_eq!(marked.is_some(), !ungrounded.is_null());
+        // The same in the answer to a question about the whole.
+        let mut machine = begin(setup());
+        let open = json!({"analysis": "", "steps": [{"id": "page", "tool": "look", "arguments": {}}]});
+        answer(&mut machine, "plan", reply(&open));
+        tool_calls(&mut machine);
+        returned(&mut machine, "page#1", Ok(json!({"rows": 40, "green": 17, "link": "https://a.example/x"})));
+        answer(&mut machine, "answer", reply(json!({"outcome": "done", "answer": said, "reason": "the page"})));
+        assert_eq!(ended(&mut machine).expect("a result")["ungrounded"], ungrounded);
+    }
+}
+
 fn acting() -> Machine {
     begin(with_plan(&json!([{"id": "a", "instruction": "find it"}])))
 }
