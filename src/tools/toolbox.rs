@@ -205,7 +205,8 @@ impl Toolbox {
         let label = registered.map_or("unknown", |registered| registered.spec.name.as_str()).to_owned();
         let outcome = match registered {
             Some(registered) if profile.allows(&call.tool) => {
-                let context = ToolContext { rights: Rights::of(profile), ..context.clone() };
+                let rights = Rights::of(profile).and(&context.rights);
+                let context = ToolContext { rights, ..context.clone() };
                 self.run(registered, &context, call).await
             }
             _ => Err(self.not_allowed(profile, context, &call.tool)),
