@@ -71,7 +71,10 @@ impl Tool for ReadFile {
             FileError::Missing(path) => {
                 let (most, failure) = (self.workspace.max_bytes(), missing(&path));
                 let way_out = "read it with read_artifact, or query it with query_table";
-                let message = format!("{failure_message}; a file of the task with more than {most} bytes is an artifact alone: {way_out}", failure_message = failure.message);
+                let message = format!(
+                    "{failure_message}; a file of the task with more than {most} bytes is an artifact alone: {way_out}",
+                    failure_message = failure.message
+                );
                 Failure { message, ..failure }
             }
             error => fail("read_file", context, error),

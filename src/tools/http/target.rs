@@ -84,12 +84,14 @@ pub(super) fn impossible(text: &str) -> Option<String> {
 /// Whether `text` lists several addresses. One address may hold others in its query, and more than a scheme in its path.
 fn is_several(text: &str) -> bool {
     let begins = |text: &str| {
-        let is_scheme = |scheme: &&str| text.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme));
+        let is_scheme =
+            |scheme: &&str| text.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme));
         ["http://", "https://"].iter().any(|scheme| is_scheme(scheme))
     };
     let address = &text[..text.find(['?', '#']).unwrap_or(text.len())];
     let is_list = |(at, sign): (usize, char)| begins(text[at + sign.len_utf8()..].trim_start());
-    begins(text.trim_start()) && address.char_indices().filter(|(_, c)| c.is_whitespace() || ",;".contains(*c)).any(is_list)
+    begins(text.trim_start())
+        && address.char_indices().filter(|(_, c)| c.is_whitespace() || ",;".contains(*c)).any(is_list)
 }
 
 fn read_form(text: &str) -> Result<Url, String> {

@@ -33,8 +33,18 @@ const CALCULATING: [&str; 21] = [
 ];
 /// Other functions that answer nothing but numbers.
 const NUMERIC: [&str; 12] = [
-    "count", "dense_rank", "instr", "julianday", "length", "ntile", "percent_rank", "rank", "row_number", "unicode",
-    "unixepoch", NUMBER,
+    "count",
+    "dense_rank",
+    "instr",
+    "julianday",
+    "length",
+    "ntile",
+    "percent_rank",
+    "rank",
+    "row_number",
+    "unicode",
+    "unixepoch",
+    NUMBER,
 ];
 /// Longest name of a value that an error shows, in bytes.
 const MAX_NAME: usize = 60;
@@ -118,7 +128,9 @@ impl VisitorMut for FigureGuard {
                 let op = text(op.to_string());
                 *expr = call(COMPARED, vec![op, take(left), take(right)]);
             }
-            Expr::Between { expr: value, negated, low, high } if [&value, &low, &high].into_iter().all(|e| is_plain(e)) => {
+            Expr::Between { expr: value, negated, low, high }
+                if [&value, &low, &high].into_iter().all(|e| is_plain(e)) =>
+            {
                 let within = call(BETWEEN, vec![take(value), take(low), take(high)]);
                 *expr = if *negated {
                     Expr::Nested(Box::new(Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(within) }))
@@ -129,7 +141,9 @@ impl VisitorMut for FigureGuard {
             Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr: value }
             | Expr::Ceil { expr: value, .. }
             | Expr::Floor { expr: value, .. } => number(value),
-            Expr::Cast { expr: value, data_type, .. } if is_numeric_type(&data_type.to_string()) && !is_figure(value) => {
+            Expr::Cast { expr: value, data_type, .. }
+                if is_numeric_type(&data_type.to_string()) && !is_figure(value) =>
+            {
                 let name = name_of(value);
                 wrap(value, |value| call(CASTABLE, vec![value, name]));
             }

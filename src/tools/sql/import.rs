@@ -142,7 +142,9 @@ impl Table {
             return Self::of_rows(&Value::Array(rows.collect::<Result<_, _>>()?));
         }
         let mut start = text.chars();
-        if start.next() == Some('<') && start.next().is_some_and(|next| next.is_ascii_alphabetic() || "!?".contains(next)) {
+        if start.next() == Some('<')
+            && start.next().is_some_and(|next| next.is_ascii_alphabetic() || "!?".contains(next))
+        {
             let begin = excerpt(text.lines().next().unwrap_or_default(), MAX_SHOWN);
             return Err(Failure::invalid(format!("the table is HTML or XML, and no CSV: it begins with {begin:?}")));
         }
@@ -153,7 +155,8 @@ impl Table {
     pub(super) fn of_rows(rows: &Value) -> Result<Self, Failure> {
         let objects: Option<Vec<&Map<String, Value>>> =
             rows.as_array().and_then(|rows| rows.iter().map(Value::as_object).collect());
-        let objects = objects.ok_or_else(|| Failure::invalid(format!("the table is no list of objects{}", lists_in(rows))))?;
+        let objects =
+            objects.ok_or_else(|| Failure::invalid(format!("the table is no list of objects{}", lists_in(rows))))?;
         check_size("rows", objects.len(), MAX_TABLE_ROWS)?;
         let mut headers: Vec<&str> = Vec::new();
         let mut known = BTreeSet::new();
@@ -210,9 +213,8 @@ impl Table {
             return Err(Failure::invalid(format!("the table is no table but one line without separators: {line:?}")));
         }
         let cell = |text: &str| if text.is_empty() { SqlValue::Null } else { SqlValue::Text(text.to_owned()) };
-        let row = |record: &StringRecord| {
-            (0..headers.len()).map(|at| cell(record.get(at).unwrap_or_default())).collect()
-        };
+        let row =
+            |record: &StringRecord| (0..headers.len()).map(|at| cell(record.get(at).unwrap_or_default())).collect();
         Self::of(&headers.iter().collect::<Vec<_>>(), found.iter().map(row).collect())
     }
 

@@ -47,7 +47,12 @@ impl QueryTable {
     /// Queries tables that a call holds, files in `workspace`, artifacts in `store`, and what `http` gets.
     #[must_use]
     pub fn new(store: Store, workspace: Workspace, http: Arc<HttpRequest>) -> Self {
-        Self { store, workspace, http, permits: QueryPermits::new(MAX_QUERIES, "places for queries of tables", "try again later") }
+        Self {
+            store,
+            workspace,
+            http,
+            permits: QueryPermits::new(MAX_QUERIES, "places for queries of tables", "try again later"),
+        }
     }
 
     /// What is where the call says, not read as a table yet.
@@ -98,7 +103,9 @@ impl QueryTable {
         let mut answer = self.http.call(context, json!({ "url": url, "raw": true })).await?;
         if answer["encoding"] == "base64" {
             let kind = answer["headers"]["content-type"].as_str().unwrap_or("no content-type");
-            return Err(Failure::invalid(format!("the url answers no text ({kind}): a table is text in UTF-8, or names its charset")));
+            return Err(Failure::invalid(format!(
+                "the url answers no text ({kind}): a table is text in UTF-8, or names its charset"
+            )));
         }
         Ok(match answer["body"].take() {
             Value::String(text) if http::is_page(&answer["headers"], &text) => Content::Page(text),
@@ -230,16 +237,17 @@ impl Tool for QueryTable {
         // A name that holds a reference is not known yet, and neither is what the query may call its table.
         let place = ["path", "artifact", "url"].into_iter().find(|name| is_given(arguments, name));
         let place = place.map(|name| constant(arguments, name));
-        let reason = query.filter(|_| place != Some(None)).and_then(|query| {
-            table_query::check(query, &TableNames::of(place.flatten())).err()
-        });
+        let reason = query
+            .filter(|_| place != Some(None))
+            .and_then(|query| table_query::check(query, &TableNames::of(place.flatten())).err());
         let reason = reason.map(|reason| argument_fault(NAME, "query", reason));
         reason.or_else(|| path_fault(NAME, arguments)).or_else(|| self.http.fault(arguments))
     }
 
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {
         let Arguments { query, source } = parse(arguments)?;
-        let names = TableNames::of([&source.path, &source.artifact, &source.url].into_iter().find_map(Option::as_deref));
+        let names =
+            TableNames::of([&source.path, &source.artifact, &source.url].into_iter().find_map(Option::as_deref));
         let checked = table_query::check(&query, &names).map_err(|reason| refused(NAME, context, reason))?;
         // What is far away may take its time, and keeps no other query waiting.
         let content = self.content(context, source).await?;

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{Ident, ObjectName, ObjectNamePart, Query, Statement, TableAlias, TableFactor, VisitMut, VisitorMut};
+use sqlparser::ast::{
+    Ident, ObjectName, ObjectNamePart, Query, Statement, TableAlias, TableFactor, VisitMut, VisitorMut,
+};
 use sqlparser::dialect::SQLiteDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Location, Token, Tokenizer};
@@ -64,7 +66,8 @@ fn with_name(text: &str) -> String {
         _ => None,
     };
     let is_name = |at: &usize| {
-        let is_behind = at.checked_sub(1).and_then(keyword).is_some_and(|word| [Keyword::FROM, Keyword::JOIN].contains(&word));
+        let is_behind =
+            at.checked_sub(1).and_then(keyword).is_some_and(|word| [Keyword::FROM, Keyword::JOIN].contains(&word));
         let is_call = tokens.get(at + 1).is_some_and(|next| next.token == Token::LParen);
         is_behind && keyword(*at) == Some(Keyword::TABLE) && !is_call
     };
@@ -82,9 +85,12 @@ fn with_name(text: &str) -> String {
 /// Where in `text` a location is, in bytes.
 fn offset(text: &str, location: Location) -> Option<usize> {
     let (line, column) = (usize::try_from(location.line).ok()?, usize::try_from(location.column).ok()?);
-    let line = text.split_inclusive('\n').take(line).collect::<Vec<_>>().split_last().map(|(last, before)| {
-        (before.iter().map(|line| line.len()).sum::<usize>(), *last)
-    });
+    let line = text
+        .split_inclusive('\n')
+        .take(line)
+        .collect::<Vec<_>>()
+        .split_last()
+        .map(|(last, before)| (before.iter().map(|line| line.len()).sum::<usize>(), *last));
     let (start, line) = line?;
     let (within, _) = line.char_indices().nth(column.checked_sub(1)?)?;
     Some(start + within)
@@ -111,7 +117,8 @@ fn rename(statement: &mut Statement, names: &TableNames) -> Result<(), String> {
             ));
         }
     };
-    let is_table = |name: &str| (names.names.contains(name) && !found.own.contains(name)) || meant.as_deref() == Some(name);
+    let is_table =
+        |name: &str| (names.names.contains(name) && !found.own.contains(name)) || meant.as_deref() == Some(name);
     let ControlFlow::Continue(()) = statement.visit(&mut Renamer { is_table });
     Ok(())
 }
@@ -202,7 +209,10 @@ mod tests {
             let written = written_out(query, place).unwrap_or_else(|reason| panic!("{query}: {reason}"));
             assert!(!written.to_lowercase().contains("from table where"), "{written}");
         }
-        assert_eq!(written_out("SELECT sales.a FROM sales.csv", Some("sales.csv")).as_deref(), Ok("SELECT sales.a FROM data AS \"sales\""));
+        assert_eq!(
+            written_out("SELECT sales.a FROM sales.csv", Some("sales.csv")).as_deref(),
+            Ok("SELECT sales.a FROM data AS \"sales\"")
+        );
         for (query, place) in [
             ("SELECT a FROM customers", Some("sales.csv")),
             ("SELECT a FROM sales, customers", None),
@@ -219,10 +229,7 @@ mod tests {
             ("SELECT sum(a) FROM data", "SELECT sum(qron_number(a, 'a')) AS \"sum(a)\" FROM data"),
             ("SELECT a + 1 + 2 FROM data", "SELECT qron_number(a, 'a') + 1 + 2 AS \"a + 1 + 2\" FROM data"),
             ("SELECT b FROM data WHERE a > 5", "SELECT b FROM data WHERE qron_compared('>', a, 5)"),
-            (
-                "SELECT b FROM data WHERE a NOT BETWEEN 1 AND 5",
-                "SELECT b FROM data WHERE (NOT qron_between(a, 1, 5))",
-            ),
+            ("SELECT b FROM data WHERE a NOT BETWEEN 1 AND 5", "SELECT b FROM data WHERE (NOT qron_between(a, 1, 5))"),
             ("SELECT max(a) AS m FROM data", "SELECT max(qron_one_kind(1, a, 'a')) AS m FROM data"),
             (
                 "SELECT b, a FROM data ORDER BY 2 DESC LIMIT 1",

@@ -75,7 +75,11 @@ async fn a_query_of_a_table_only_reads_it_and_is_bounded() {
         ("SELECT 1", json!({ "table": SALES, "path": "a" }), "one of table, path, artifact and url"),
         ("SELECT 1", json!({ "table": "sales.csv" }), "no table but a name: give it as path, artifact or url"),
         ("SELECT 1", json!({ "table": "http://10.1.0.5/reset?id=1" }), "no table but a name"),
-        ("SELECT 1 FROM customers", json!({ "path": "sales.csv" }), "no table customers: the only table is called data"),
+        (
+            "SELECT 1 FROM customers",
+            json!({ "path": "sales.csv" }),
+            "no table customers: the only table is called data",
+        ),
         ("SELECT 1", json!({ "table": "[{\"a\":1},{\"a\":2}" }), "begins as a list in JSON"),
         ("SELECT 1", json!({ "path": "../a" }), "refused: "),
         ("SELECT 1", json!({ "path": "missing.csv" }), "missing.csv"),
@@ -104,8 +108,16 @@ async fn a_table_at_an_address_wants_the_right_to_get_it() {
         .route("/rows", get(async || ([("content-type", "application/json")], rows)))
         .route("/page", get(async || Html(format!("<title>t</title>{TABLE}"))))
         .route("/pages", get(async || Html(format!("{TABLE}{TABLE}"))))
-        .route("/latin", get(async || ([("content-type", "application/octet-stream; charset=latin1")], b"amount;stra\xdfe\n7;x".to_vec())))
-        .route("/bytes", get(async || ([("content-type", "application/octet-stream")], b"amount;stra\xdfe\n7;x".to_vec())));
+        .route(
+            "/latin",
+            get(async || {
+                ([("content-type", "application/octet-stream; charset=latin1")], b"amount;stra\xdfe\n7;x".to_vec())
+            }),
+        )
+        .route(
+            "/bytes",
+            get(async || ([("content-type", "application/octet-stream")], b"amount;stra\xdfe\n7;x".to_vec())),
+        );
     tokio::spawn(async move { axum::serve(listener, pages).await });
     let place = Place::new().await;
     let ada = place.task(Some("ada"), |_| {}).await;
@@ -114,14 +126,17 @@ async fn a_table_at_an_address_wants_the_right_to_get_it() {
         let answer = place.call(&ada, "query_table", of(path)).await.expect("an answer");
         assert_eq!(answer["rows"][0]["n"], json!(sum), "{answer}");
     }
-    for (path, told) in [("/pages", "HTML page with 2 tables"), ("/bytes", "answers no text (application/octet-stream)")] {
+    for (path, told) in
+        [("/pages", "HTML page with 2 tables"), ("/bytes", "answers no text (application/octet-stream)")]
+    {
         let failure = place.call(&ada, "query_table", of(path)).await.expect_err("no table");
         assert!(failure.message.contains(told), "{failure}");
     }
     let missing = place.call(&ada, "query_table", of("/none")).await.expect_err("no page");
     assert!(missing.message.contains("answered 404"), "{missing}");
 
-    let narrow = ToolContext { rights: Rights { tools: vec!["query_table".to_owned()], ..Rights::default() }, ..ada.clone() };
+    let narrow =
+        ToolContext { rights: Rights { tools: vec!["query_table".to_owned()], ..Rights::default() }, ..ada.clone() };
     for (profile, context) in [(agent(&json!(["query_table"])), &ada), (agent(&json!(["*"])), &narrow)] {
         let refused = place.call_by(&profile, context, "query_table", of("/rows")).await.expect_err("refused");
         assert!(refused.message.contains("wants the right"), "{refused}");
@@ -157,22 +172,32 @@ async fn a_figure_is_never_made_of_texts_without_a_word() {
     ] {
         let failure = place.call(&ada, "query_table", query(text)).await.expect_err(text);
         assert!(failure.message.contains(named) && failure.message.contains("WHERE typeof("), "{text}: {failure}");
-        let columns = "amount (integer but for 1 of its cells, the first of which is \"n/a\" in row 3), price (text), zip (text)";
+        let columns =
+            "amount (integer but for 1 of its cells, the first of which is \"n/a\" in row 3), price (text), zip (text)";
         assert!(failure.message.contains(columns), "{failure}");
     }
     for (text, rows) in [
-        ("SELECT sum(amount) AS s, max(amount) AS m FROM data WHERE typeof(amount) <> 'text'", json!([{"s": 1099, "m": 1000}])),
+        (
+            "SELECT sum(amount) AS s, max(amount) AS m FROM data WHERE typeof(amount) <> 'text'",
+            json!([{"s": 1099, "m": 1000}]),
+        ),
         ("SELECT sum(amount) FROM data WHERE amount <> 'n/a'", json!([{"sum(amount)": 1099}])),
         ("SELECT city FROM data WHERE typeof(amount) <> 'text' AND amount >= '100'", json!([{"city": "Oslo"}])),
         ("SELECT city FROM data WHERE amount = '99'", json!([{"city": "Rome"}])),
         ("SELECT city, amount FROM data WHERE city > 'P'", json!([{"city": "Rome", "amount": 99}])),
         ("SELECT amount FROM data ORDER BY city LIMIT 1", json!([{"amount": "n/a"}])),
-        ("SELECT city, max(price_) AS m FROM (SELECT city, CAST(replace(price, ',', '') AS REAL) AS price_ FROM data)",
-            json!([{"city": "Oslo", "m": 2000.0}])),
+        (
+            "SELECT city, max(price_) AS m FROM (SELECT city, CAST(replace(price, ',', '') AS REAL) AS price_ FROM data)",
+            json!([{"city": "Oslo", "m": 2000.0}]),
+        ),
         ("SELECT count(amount) AS n, max(zip) AS z FROM data WHERE zip < '1'", json!([{"n": 2, "z": "0150"}])),
-        ("SELECT a.city FROM data a JOIN data b ON a.amount = b.amount WHERE b.city = 'Oslo'", json!([{"city": "Oslo"}])),
+        (
+            "SELECT a.city FROM data a JOIN data b ON a.amount = b.amount WHERE b.city = 'Oslo'",
+            json!([{"city": "Oslo"}]),
+        ),
     ] {
-        let answer = place.call(&ada, "query_table", query(text)).await.unwrap_or_else(|failure| panic!("{text}: {failure}"));
+        let answer =
+            place.call(&ada, "query_table", query(text)).await.unwrap_or_else(|failure| panic!("{text}: {failure}"));
         assert_eq!(answer["rows"], rows, "{text}");
         assert_eq!(answer["columns"][1]["not_numbers"], json!({"count": 1, "row": 3, "first": "n/a"}));
     }
@@ -193,7 +218,8 @@ async fn a_table_is_found_by_the_names_that_models_give_it() {
     ] {
         let mut arguments = source;
         arguments["query"] = format!("SELECT sum(amount) AS n FROM {name}").into();
-        let answer = place.call(&ada, "query_table", arguments).await.unwrap_or_else(|failure| panic!("{name}: {failure}"));
+        let answer =
+            place.call(&ada, "query_table", arguments).await.unwrap_or_else(|failure| panic!("{name}: {failure}"));
         assert_eq!(answer["rows"], json!([{ "n": 7 }]), "{name}");
     }
 }
@@ -206,7 +232,10 @@ async fn a_file_that_is_an_artifact_alone_is_queried_by_its_path() {
     let sum = json!({ "path": "large.csv", "query": "SELECT sum(amount) AS n FROM data" });
     assert_eq!(place.call(&ada, "query_table", sum).await.expect("an answer")["rows"], json!([{ "n": 7 }]));
     let failure = place.call(&ada, "read_file", json!({ "path": "large.csv" })).await.expect_err("no file");
-    assert!(failure.message.contains("there is no file \"large.csv\"") && failure.message.contains("read_artifact"), "{failure}");
+    assert!(
+        failure.message.contains("there is no file \"large.csv\"") && failure.message.contains("read_artifact"),
+        "{failure}"
+    );
 }
 
 /// Slow hosts hold no place that other queries need.
@@ -216,12 +245,15 @@ async fn tables_that_are_far_away_keep_no_other_query_waiting() {
     let site = format!("http://{}/x.csv", listener.local_addr().expect("an address"));
     let (asked, opened) = (std::sync::Arc::new(Notify::new()), std::sync::Arc::new(Notify::new()));
     let (ask, open) = (asked.clone(), opened.clone());
-    let pages = Router::new().route("/x.csv", get(async move || {
-        let wait = open.notified();
-        ask.notify_one();
-        wait.await;
-        SALES
-    }));
+    let pages = Router::new().route(
+        "/x.csv",
+        get(async move || {
+            let wait = open.notified();
+            ask.notify_one();
+            wait.await;
+            SALES
+        }),
+    );
     tokio::spawn(async move { axum::serve(listener, pages).await });
     let place = std::sync::Arc::new(Place::new().await);
     let ada = place.task(Some("ada"), |_| {}).await;

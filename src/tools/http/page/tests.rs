@@ -76,7 +76,9 @@ fn tables_keep_what_belongs_together() {
 fn tables_are_read_as_the_texts_of_their_cells() {
     let page = "<nav>x</nav><table><tr><th>City<th>Amount<tr><td><a href=/r>Rome</a><td>1|2<br>3<tr><td colspan=2>none</table>\
                 <table><tr><td>alone</table><table><tr><td>a<td>b<tr><td rowspan=2>c<td>d<tr><td>e";
-    let rows = |rows: &[&[&str]]| rows.iter().map(|row| row.iter().map(ToString::to_string).collect()).collect::<Vec<Vec<_>>>();
+    let rows = |rows: &[&[&str]]| {
+        rows.iter().map(|row| row.iter().map(ToString::to_string).collect()).collect::<Vec<Vec<_>>>()
+    };
     let first = rows(&[&["City", "Amount"], &["Rome", "1|2\n3"], &["none", ""]]);
     assert_eq!(tables(page), [first, rows(&[&["a", "b"], &["c", "d"], &["c", "e"]])]);
     assert!(tables("<p>none").is_empty());

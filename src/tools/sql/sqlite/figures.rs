@@ -92,7 +92,7 @@ fn between(call: &Context<'_>) -> rusqlite::Result<Option<bool>> {
     })
 }
 
-/// How `left` and `right` are ordered; `None` when one of them is NULL. Texts that are numbers count as such.
+/// How `left` and `right` are ordered; `None` when one of them is NULL. A text that is a number counts as one beside a number.
 fn order(left: ValueRef<'_>, right: ValueRef<'_>) -> rusqlite::Result<Option<Ordering>> {
     if left == ValueRef::Null || right == ValueRef::Null {
         return Ok(None);
@@ -101,8 +101,9 @@ fn order(left: ValueRef<'_>, right: ValueRef<'_>) -> rusqlite::Result<Option<Ord
     let numbers = (number_of(left, texts.0.as_deref()), number_of(right, texts.1.as_deref()));
     let failed = |text: &str| Err(no_number("", text));
     let ordered = match (&texts, &numbers) {
+        // Digits in a column of texts are names.
+        ((Some(one), Some(other)), (Some(_), Some(_)) | (None, None)) => one.cmp(other),
         (_, (Some(one), Some(other))) => compare(one, other),
-        ((Some(one), Some(other)), (None, None)) => one.cmp(other),
         // The first digits of a day are a year.
         ((Some(one), Some(other)), _) if [one, other].into_iter().any(|text| is_day(text)) => one.cmp(other),
         ((_, Some(text)), (Some(_), None)) | ((Some(text), _), (None, Some(_))) => return failed(text),
