@@ -32,6 +32,7 @@ pub mod retry;
 pub mod schedule;
 pub mod schema_words;
 pub mod spelling;
+pub mod table_source;
 pub mod task;
 pub mod time;
 pub mod tool;

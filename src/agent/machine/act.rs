@@ -13,7 +13,9 @@ use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
 use crate::domain::id::derived;
 use crate::domain::json;
 use crate::domain::plan::check_targets;
+use crate::domain::table_source::move_name;
 use crate::domain::tool::{FAIL_STEP, ToolCall, ToolResult, ToolSpec, resolve_name};
+use crate::domain::tree::Rights;
 
 /// Tools called in one turn; further ones are refused.
 const MAX_CALLS_PER_TURN: usize = 16;
@@ -123,6 +125,13 @@ impl Machine {
         if self.takes_turns() { self.fitting_tools(step, allowed) } else { allowed }
     }
 
+    /// What calls of step `id` may do: no more than the tools of the step, when its plan names them.
+    #[must_use]
+    pub fn rights_in_step(&self, id: &str) -> Rights {
+        let tools = self.state.step(id).and_then(|step| step.plan.tools.clone());
+        tools.map_or_else(Rights::default, |tools| Rights { tools, ..Rights::default() })
+    }
+
     /// Takes the model's answer of a turn.
     pub(super) fn turn_answered(&mut self, index: usize, reply: Result<ModelReply, Failure>) {
         let turns = self.takes_turns();
@@ -224,6 +233,7 @@ impl Machine {
                 if let Some(tool) = self.tool(&call.tool) {
                     plan_check::stringify_for(&mut arguments, &tool.parameters);
                 }
+                move_name(&call.tool, &mut arguments);
                 arguments
             });
             let status = if position >= MAX_CALLS_PER_TURN {

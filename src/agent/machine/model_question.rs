@@ -14,6 +14,7 @@ use crate::domain::conversation::{Exhausted, Message, ModelReply, ModelRequest};
 use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::plan::{Plan, PlanStep};
+use crate::domain::table_source::move_name;
 
 /// Bytes of an unusable answer that are kept to show it to the model again.
 const KEPT_BYTES: usize = 8_000;
@@ -264,6 +265,7 @@ impl Machine {
         for step in &mut plan.steps {
             if let Some(tool) = step.tool.as_deref().and_then(|name| self.tool(name)) {
                 wire_arguments::read_back(&mut step.arguments, &tool.parameters);
+                move_name(&tool.name, &mut step.arguments);
             }
         }
         let is_replan = matches!(self.state.phase, Phase::Replanning(_));

@@ -65,8 +65,8 @@ fn given(setup: &Setup) -> String {
     text
 }
 
-const FILES_OF_TASK: &str = "The files above lie in the folder of the task and are its artifacts: ${files.NAME} stands for the text \
-    of one, and read_file (path), read_artifact (name) and query_table (path) take its name.\n\n";
+const FILES_OF_TASK: &str = "The files above are artifacts of the task: ${files.NAME} stands for the text of one, and read_artifact \
+    (name) and query_table (path) take its name. So does read_file (path), unless the file is large.\n\n";
 
 /// The clock and the goal, the last words of a question.
 fn clock_and_goal(setup: &Setup, state: &State) -> String {

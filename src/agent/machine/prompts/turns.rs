@@ -11,7 +11,7 @@ use crate::agent::machine::shortlist;
 use crate::agent::machine::state::State;
 use crate::domain::conversation::Message;
 use crate::domain::json::Size;
-use crate::domain::passages;
+use crate::domain::passages::{self, NOTHING_FITS};
 use crate::domain::plan::{PlanStep, unescaped};
 use crate::domain::tool::{ToolSpec, as_artifact_output};
 
@@ -146,8 +146,13 @@ fn line(tool: &ToolSpec, goal: &str) -> String {
 /// The result of a tool: what of it fits `goal`, when it is long.
 pub(in crate::agent::machine) fn result(tool: &str, output: &Value, goal: &str) -> String {
     let part = |text: String, bytes: u64| {
+        let what = if text.starts_with(NOTHING_FITS) {
+            format!("The beginning of {bytes} bytes: nothing in them has words of the goal.")
+        } else {
+            format!("The parts of {bytes} bytes that fit the goal.")
+        };
         let block = data_block(tool, &Value::String(text), RESULT_BYTES);
-        format!("{RESULT_FOLLOWS}\n{block}\n[The parts of {bytes} bytes that fit the goal.]")
+        format!("{RESULT_FOLLOWS}\n{block}\n[{what}]")
     };
     if let Some(artifact) = as_artifact_output(output) {
         return part(output["preview"].as_str().unwrap_or_default().to_owned(), artifact.bytes);
@@ -157,5 +162,5 @@ pub(in crate::agent::machine) fn result(tool: &str, output: &Value, goal: &str) 
     if bytes <= RESULT_BYTES {
         return format!("{RESULT_FOLLOWS}\n{}", data_block(tool, output, RESULT_BYTES));
     }
-    part(passages::of_value(output, goal, PASSAGE_BYTES), u64::try_from(bytes).unwrap_or(u64::MAX))
+    part(passages::of_value(output, goal, PASSAGE_BYTES).marked(), u64::try_from(bytes).unwrap_or(u64::MAX))
 }

@@ -230,3 +230,34 @@ fn a_name_that_is_nearly_right_calls_the_tool_and_json_becomes_text_where_text_i
     let calls = tool_calls(&mut machine);
     assert_eq!((calls[0].tool.as_str(), &calls[0].arguments), ("save_it", &json!({"content": "5"})));
 }
+
+/// What a model writes as the table may be moved to where it belongs; what a page says may not.
+#[test]
+fn a_name_becomes_an_address_or_a_path_only_as_the_model_wrote_it() {
+    let tools = || vec![tool("look", true), tool("query_table", true)];
+    let mut machine = begin(Setup { tools: tools(), ..with_plan(&json!([{"id": "a", "instruction": "sum it"}])) });
+    answer(&mut machine, "act", wants(&[("query_table", json!({"table": "https://a.example/x.csv", "query": "q"}))]));
+    assert_eq!(tool_calls(&mut machine)[0].arguments, json!({"url": "https://a.example/x.csv", "query": "q"}));
+
+    let plan = json!({"analysis": "", "steps": [
+        step("page", "look", &[]),
+        {"id": "own", "tool": "query_table", "arguments": {"table": "x.csv"}},
+        {"id": "sum", "tool": "query_table", "arguments": {"table": "${page.body}"}},
+    ]});
+    let mut machine = begin(Setup { tools: tools(), ..setup() });
+    answer(&mut machine, "plan", reply(plan));
+    let calls = tool_calls(&mut machine);
+    assert_eq!((ids(&calls), &calls[1].arguments), (vec!["page#1", "own#1"], &json!({"path": "x.csv"})));
+    returned(&mut machine, "page#1", Ok(json!({"body": "http://10.1.0.5/reset?id=1"})));
+    assert_eq!(tool_calls(&mut machine)[0].arguments, json!({"table": "http://10.1.0.5/reset?id=1"}));
+}
+
+#[test]
+fn the_calls_of_a_step_have_no_more_rights_than_its_tools() {
+    let plan = json!([{"id": "a", "instruction": "sum it", "tools": ["look"]}, {"id": "b", "instruction": "sum it"}]);
+    let mut machine = begin(with_plan(&plan));
+    model_call(&mut machine);
+    let rights = ["a", "b"].map(|step| machine.rights_in_step(step));
+    assert_eq!(rights.each_ref().map(|rights| rights.allows_tool("look")), [true, true]);
+    assert_eq!(rights.each_ref().map(|rights| rights.allows_tool("send")), [false, true]);
+}
