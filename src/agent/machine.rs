@@ -53,6 +53,7 @@ mod grounding;
 mod loads;
 mod model_question;
 mod plan_check;
+mod policy;
 mod progress;
 mod prompts;
 mod reservation;

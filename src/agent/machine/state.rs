@@ -15,6 +15,7 @@ use crate::domain::conversation::Message;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::number;
 use crate::domain::plan::{Outputs, PlanStep};
+use crate::domain::provenance::Provenance;
 use crate::domain::time::Timestamp;
 use crate::domain::tool::ToolCall;
 
@@ -41,6 +42,12 @@ pub(super) struct State {
     /// Whether the model works in turns, without a plan.
     #[serde(default)]
     pub(super) turns: bool,
+    /// What the model had seen when it made a plan, by the number of the plan.
+    #[serde(default)]
+    pub(super) planned_from: BTreeMap<u32, Provenance>,
+    /// Where the content of the artifacts came from that hold long outputs of this run, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) artifacts: BTreeMap<String, Provenance>,
     /// Plans made before the one in force.
     #[serde(deserialize_with = "number::count")]
     pub(super) revision: u32,
@@ -109,6 +116,9 @@ pub(super) struct Step {
     #[serde(deserialize_with = "number::count")]
     pub(super) calls: u32,
     pub(super) status: Status,
+    /// Where its output, or its failure, came from.
+    #[serde(default = "Provenance::unknown")]
+    pub(super) provenance: Provenance,
     /// What it did and spent, for people.
     #[serde(default, skip_serializing_if = "StepAccount::is_empty")]
     pub(super) account: StepAccount,
@@ -149,6 +159,9 @@ pub(super) struct Act {
     #[serde(default)]
     #[serde(deserialize_with = "number::count")]
     pub(super) empty_turns: u32,
+    /// Where what the conversation holds came from.
+    #[serde(default = "Provenance::unknown")]
+    pub(super) provenance: Provenance,
     /// The conversation after its opening.
     pub(super) messages: Vec<Message>,
     /// Tool calls of the last turn; empty when it is the model's turn.
@@ -197,6 +210,9 @@ pub(super) struct ActCall {
     pub(super) requested: String,
     pub(super) tool: String,
     pub(super) arguments: Value,
+    /// Where what the model had seen came from, when it asked for the call.
+    #[serde(default = "Provenance::unknown")]
+    pub(super) provenance: Provenance,
     pub(super) status: CallStatus,
     /// Whether it was refused, or failed.
     #[serde(default)]
@@ -234,6 +250,8 @@ impl State {
             missing: None,
             clock: None,
             turns: false,
+            planned_from: BTreeMap::new(),
+            artifacts: BTreeMap::new(),
             revision: 0,
             spent: Spent::default(),
             costliest: Reservation::default(),
@@ -279,7 +297,7 @@ impl Outputs for State {
 
 impl Step {
     pub(super) fn new(plan: PlanStep, revision: u32) -> Self {
-        Self { plan, revision, counted: false, calls: 0, status: Status::Pending, account: StepAccount::default() }
+        Self { plan, revision, counted: false, calls: 0, status: Status::Pending, provenance: Provenance::default(), account: StepAccount::default() }
     }
 
     /// Id of its call number `ordinal`: the same in every process and attempt.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use super::consent::{Consent, consent};
+use super::consent::Consent;
 use super::state::{Act, CallStatus, OpenQuestion, Phase, Status, Step, as_known};
 use super::{Action, Machine, plan_check, statement};
 use crate::domain::event::{EventKind, Level};
@@ -127,13 +127,14 @@ impl Machine {
             self.stop(failure);
             return;
         }
+        let provenance = self.provenance_of(index);
         let step = &mut self.state.steps[index];
         if !std::mem::replace(&mut step.counted, true) {
             self.state.spent.steps = self.state.spent.steps.saturating_add(1);
         }
         step.status = match &step.plan.tool {
             Some(_) => Status::Calling { started: false, tries: 0 },
-            None => Status::Acting(Act::default()),
+            None => Status::Acting(Act { provenance, ..Act::default() }),
         };
         let id = step.plan.id.clone();
         let data = [("step", json!(id)), ("kind", json!(step.kind())), ("tool", json!(step.plan.tool))];
@@ -149,6 +150,7 @@ impl Machine {
     }
 
     pub(super) fn finish(&mut self, index: usize, output: Value) {
+        self.note_origin(index);
         let step = &mut self.state.steps[index];
         step.status = Status::Done { output };
         let id = step.plan.id.clone();
@@ -158,6 +160,7 @@ impl Machine {
     }
 
     pub(super) fn fail(&mut self, index: usize, failure: Failure) {
+        self.note_origin(index);
         let step = &mut self.state.steps[index];
         let id = step.plan.id.clone();
         let failure = failure.in_step(&id);
@@ -195,8 +198,7 @@ impl Machine {
             match self.call_of(index, &tool) {
                 Err(failure) => self.fail(index, failure),
                 Ok(call) => {
-                    let step = &self.state.steps[index];
-                    match consent(&self.setup, &step.plan, step.revision, &call) {
+                    match self.consent(index, &call, &self.provenance_of(index)) {
                         Consent::Open => {
                             if let Err(failure) = check_question(&call) {
                                 self.fail(index, failure);
@@ -267,6 +269,7 @@ impl Machine {
             Status::Calling { tries, .. } => tries.saturating_add(1),
             _ => 1,
         };
+        self.note_source(index, result);
         match result {
             Ok(output) => self.finish(index, output.clone()),
             Err(failure) if tries < TRIES && self.can_repeat_at_once(index, failure) => {

@@ -22,6 +22,7 @@ mod asking;
 mod bounds;
 mod files;
 mod loading;
+mod origins;
 mod planning;
 mod resuming;
 mod stepping;
@@ -35,6 +36,7 @@ fn tool(name: &str, idempotent: bool) -> Arc<ToolSpec> {
         output: json!(true),
         effect: if idempotent { Effect::Read } else { Effect::External },
         idempotent,
+        untrusted: false,
     })
 }
 
@@ -42,6 +44,7 @@ fn tool(name: &str, idempotent: bool) -> Arc<ToolSpec> {
 fn setup() -> Setup {
     Setup {
         goal: "Reach the <goal>".to_owned(),
+        is_child: false,
         context: Map::new(),
         dependencies: Map::new(),
         plan: None,
@@ -57,6 +60,7 @@ fn setup() -> Setup {
         memories: Vec::new(),
         clock: None,
         last_attempt: false,
+        egress: vec!["*".to_owned()],
         needs_approval: Vec::new(),
         approvals: Vec::new(),
     }

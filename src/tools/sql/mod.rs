@@ -224,6 +224,7 @@ impl Tool for SqlQuery {
             ),
             effect: Effect::Read,
             idempotent: true,
+            untrusted: true,
         }
     }
 

@@ -165,6 +165,7 @@ impl Tool for QueryTable {
             ),
             effect: Effect::Read,
             idempotent: true,
+            untrusted: true,
         }
     }
 
