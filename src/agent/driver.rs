@@ -312,6 +312,7 @@ impl<'a> Driver<'a> {
             step: call.step.clone(),
             idempotency_key: format!("{}:{}", self.task.id, call.id),
             rights: Rights::of(&self.profile).and(&in_step),
+            redirects: self.machine.redirects_of(&call),
             handed_over: if makes_task { self.machine.handed_over(&call) } else { None },
         };
         let (tools, profile, made) = (self.tools.clone(), Arc::clone(&self.profile), call.clone());

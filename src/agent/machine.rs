@@ -55,6 +55,7 @@ mod loads;
 mod model_question;
 mod parts;
 mod plan_check;
+mod policy;
 mod progress;
 mod prompts;
 mod reservation;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::clock;
 use crate::domain::agent::AgentProfile;
+use crate::domain::approval::ApprovalRequest;
 use crate::domain::attempt::RunProgress;
 use crate::domain::budget::Spent;
 use crate::domain::event::{Event, EventKind, Level};
@@ -20,7 +21,6 @@ use crate::domain::memory::Memory;
 use crate::domain::schedule::zone::Zone;
 use crate::domain::task::Task;
 use crate::domain::time::Timestamp;
-use crate::domain::tool::ToolCall;
 use crate::domain::tree::TreeBudget;
 use crate::llm::Models;
 use crate::store::Store;
@@ -91,7 +91,7 @@ pub struct Outcome {
     pub checkpoint: Option<Checkpoint>,
     /// The calls that a person must decide on before the run can continue. When there are any, the run has not ended,
     /// and `result` only says that it waits.
-    pub approvals_requested: Vec<ToolCall>,
+    pub approvals_requested: Vec<ApprovalRequest>,
     /// The memory of the run, for [`Agent::remember`] once the outcome is recorded; `None` when the task will be
     /// retried.
     pub memory: Option<Memory>,
@@ -187,7 +187,9 @@ impl Agent {
             RunEnd::AwaitingApproval { calls, machine, checkpoint } => {
                 let waits = Failure::transient("the run waits for a person to decide on its calls");
                 let spent = machine.spent().clone();
-                Outcome { result: Err(waits), spent, checkpoint, approvals_requested: calls, memory: None }
+                let request = |call| ApprovalRequest { reason: machine.reason_to_ask(&call), call };
+                let approvals_requested = calls.into_iter().map(request).collect();
+                Outcome { result: Err(waits), spent, checkpoint, approvals_requested, memory: None }
             }
         }
     }
@@ -240,6 +242,7 @@ impl Agent {
         }
         let setup = Setup {
             goal: handover.map_or_else(|| task.spec.goal.clone(), |handover| handover.goal_for_agent(&task.spec.goal)),
+            is_child: task.generation() > 0,
             context: task.spec.context.clone(),
             dependencies,
             plan: task.spec.plan.clone(),
@@ -265,6 +268,7 @@ impl Agent {
             memories: Vec::new(),
             clock: Some(run_clock(task, self.zone, clock::now())),
             last_attempt: is_last_attempt(task),
+            egress: profile.egress.clone(),
             needs_approval: profile.needs_approval.clone(),
             approvals: task.state.approvals.clone(),
         };

@@ -75,6 +75,9 @@ pub(super) fn print_question(item: &OpenApproval) -> Result<(), CliError> {
         }
         (None, _) => output::line("asks    to run")?,
     }
+    if let Some(reason) = &approval.reason {
+        output::line(&format!("because {reason}"))?;
+    }
     let until = approval.expires_at.as_deref().map_or_else(|| "a person decides".to_owned(), output::time);
     output::line(&format!("hash    {}", short_hash(&approval.hash)))?;
     output::line(&format!("since   {}, until {until}", output::time(&approval.asked_at)))?;

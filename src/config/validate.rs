@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio_cron_scheduler::Job;
 
 use super::Config;
+use crate::domain::host::pattern_fault;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::tree::MAX_TREE_TASKS;
 use crate::telemetry;
@@ -323,6 +324,9 @@ fn agents(config: &Config, checks: &mut Checks<'_>) {
                 "{section}.delegates_to names the unknown agent {other:?}; the agents are: {}",
                 known.join(", ")
             ));
+        }
+        for fault in agent.egress.iter().filter_map(|pattern| pattern_fault(pattern)) {
+            checks.add(format!("{section}.egress: {fault}"));
         }
         checks.unless(agent.model.as_ref().is_none_or(|model| !model.trim().is_empty()), || {
             format!("{section}.model is empty: leave it out to use model.models")

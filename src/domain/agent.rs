@@ -30,6 +30,9 @@ pub struct AgentProfile {
     /// Names of the agents that it may create tasks for; `["*"]` for all.
     #[serde(default = "all_names")]
     pub delegates_to: Vec<String>,
+    /// Hosts that its tools may reach; `["*"]` for all, `*.example.org` for all below `example.org`.
+    #[serde(default = "all_names")]
+    pub egress: Vec<String>,
     /// Model that the agent prefers; `None` for the configured models in their order.
     #[serde(default)]
     pub model: Option<String>,
@@ -167,6 +170,7 @@ mod tests {
             tools: all_names(),
             needs_approval: Vec::new(),
             delegates_to: all_names(),
+            egress: all_names(),
             model: None,
             capacity,
             budget: Budget::default(),

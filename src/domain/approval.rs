@@ -114,6 +114,9 @@ pub struct Approval {
     pub hash: String,
     /// The call or task to approve.
     pub subject: Subject,
+    /// Why it is requested, when the agent and the plan do not demand it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// When the approval was requested.
     #[serde(rename = "asked_at")]
     pub requested_at: Timestamp,
@@ -126,6 +129,15 @@ pub struct Approval {
     /// Fields of a newer version, which stay.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+/// A call that a person must approve, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApprovalRequest {
+    /// The call.
+    pub call: ToolCall,
+    /// What its arguments depend on; `None` when its agent or its plan demands the approval.
+    pub reason: Option<String>,
 }
 
 /// A decision of a person about several approvals of one task.
@@ -148,7 +160,7 @@ impl Approval {
         requested_at: Timestamp,
         expires_at: Option<Timestamp>,
     ) -> Self {
-        Self { hash: hash.into(), subject, requested_at, expires_at, decision: None, extra: Map::new() }
+        Self { hash: hash.into(), subject, reason: None, requested_at, expires_at, decision: None, extra: Map::new() }
     }
 
     /// An open approval for making `call`.
@@ -164,12 +176,21 @@ impl Approval {
         Self::new(call_hash(call), subject, now, policy.expiry(now))
     }
 
+    /// An open approval for what `request` asks.
+    #[must_use]
+    pub fn of_request(request: ApprovalRequest, policy: &ApprovalPolicy, now: Timestamp) -> Self {
+        Self { reason: request.reason, ..Self::of_call(&request.call, policy, now) }
+    }
+
     /// A short description of the call or task to approve, for people.
     #[must_use]
     pub fn title(&self) -> String {
         match &self.subject {
             Subject::Task => "running the task".to_owned(),
-            Subject::Call { step, tool, .. } => format!("{tool} (step {step})"),
+            Subject::Call { step, tool, .. } => match &self.reason {
+                Some(reason) => format!("{tool} (step {step}), because {reason}"),
+                None => format!("{tool} (step {step})"),
+            },
         }
     }
 
@@ -195,9 +216,12 @@ impl Approval {
         };
         let by = decision.by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
         let why = decision.note.as_deref().map(|note| format!(": {note}")).unwrap_or_default();
+        let cause = self.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
         Some(Failure::permanent(match decision.verdict {
             ApprovalOutcome::Expired => {
-                format!("{what} was not approved in time, so it is denied; requeue the task to request approval again")
+                format!(
+                    "{what} was not approved in time, so it is denied{cause}; requeue the task to request approval again"
+                )
             }
             _ => format!("{what} was denied{by}{why}"),
         }))

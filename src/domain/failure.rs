@@ -138,12 +138,15 @@ pub struct Failure {
     /// Which limit was reached, where the class is [`FailureClass::BudgetExceeded`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<BudgetLimit>,
+    /// Whether the message quotes what came from outside, such as the answer of a server.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_quoting: bool,
 }
 
 impl Failure {
     /// A failure of `class` that says `message`.
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), retry_after_ms: None, step: None, budget: None }
+        Self { class, message: message.into(), retry_after_ms: None, step: None, budget: None, is_quoting: false }
     }
 
     /// A failure of class [`FailureClass::Transient`].
@@ -180,6 +183,13 @@ impl Failure {
     #[must_use]
     pub fn in_step(mut self, step: impl Into<String>) -> Self {
         self.step = Some(step.into());
+        self
+    }
+
+    /// The same failure, whose message quotes what came from outside.
+    #[must_use]
+    pub const fn quoting(mut self) -> Self {
+        self.is_quoting = true;
         self
     }
 

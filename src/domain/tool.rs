@@ -7,6 +7,8 @@ use super::failure::Failure;
 
 /// Name of the tool by which the model declares that a step cannot be done.
 pub const FAIL_STEP: &str = "fail_step";
+/// Name of the tool that makes a task.
+pub const CREATE_TASK: &str = "create_task";
 
 /// The name in `known` that `written` means: the same name, or the only one that differs in nothing but case,
 /// separators, a namespace before it (`functions.calculate`) or a number behind it (`calculate:0`).
@@ -62,6 +64,9 @@ pub struct ToolSpec {
     pub effect: Effect,
     /// Whether a call with an unknown outcome can be repeated without harm.
     pub idempotent: bool,
+    /// Whether what it answers comes from outside: a server, a file, a database, or what other tasks have left. Such values are
+    /// untrusted, unlike what is computed from the arguments.
+    pub untrusted: bool,
 }
 
 impl ToolSpec {

@@ -11,6 +11,7 @@ use super::agent::AgentProfile;
 use super::budget::Spent;
 use super::failure::{BudgetLimit, Failure};
 use super::handover::Handover;
+use super::host;
 use super::id::TaskId;
 
 /// Wildcard for all names.
@@ -185,6 +186,14 @@ pub struct Rights {
     /// Agents that may run the task and that it may create tasks for; `*` for all.
     #[serde(default = "all")]
     pub delegates_to: Vec<String>,
+    /// Hosts that its tools may reach; `*` for all that those of its agent may.
+    // Left out when there is nothing to say, so that replicas of older versions can read it.
+    #[serde(default = "all", skip_serializing_if = "is_all")]
+    pub egress: Vec<String>,
+}
+
+fn is_all(names: &[String]) -> bool {
+    is_in(names, ALL)
 }
 
 fn all() -> Vec<String> {
@@ -193,7 +202,7 @@ fn all() -> Vec<String> {
 
 impl Default for Rights {
     fn default() -> Self {
-        Self { tools: all(), needs_approval: Vec::new(), delegates_to: all() }
+        Self { tools: all(), needs_approval: Vec::new(), delegates_to: all(), egress: all() }
     }
 }
 
@@ -201,7 +210,7 @@ impl Rights {
     /// No rights, for rights that cannot be read.
     #[must_use]
     pub fn none() -> Self {
-        Self { tools: Vec::new(), needs_approval: all(), delegates_to: Vec::new() }
+        Self { tools: Vec::new(), needs_approval: all(), delegates_to: Vec::new(), egress: Vec::new() }
     }
 
     /// Reads rights; `None` for a value that is not understood completely.
@@ -218,6 +227,7 @@ impl Rights {
             tools: profile.tools.clone(),
             needs_approval: profile.needs_approval.clone(),
             delegates_to: profile.delegates_to.clone(),
+            egress: profile.egress.clone(),
         }
     }
 
@@ -228,14 +238,15 @@ impl Rights {
             tools: common(&self.tools, &other.tools),
             needs_approval: either(&self.needs_approval, &other.needs_approval),
             delegates_to: common(&self.delegates_to, &other.delegates_to),
+            egress: host::common(&self.egress, &other.egress),
         }
     }
 
     /// `profile` narrowed to these rights.
     #[must_use]
     pub fn narrow(&self, profile: &AgentProfile) -> AgentProfile {
-        let Self { tools, needs_approval, delegates_to } = Self::of(profile).and(self);
-        AgentProfile { tools, needs_approval, delegates_to, ..profile.clone() }
+        let Self { tools, needs_approval, delegates_to, egress } = Self::of(profile).and(self);
+        AgentProfile { tools, needs_approval, delegates_to, egress, ..profile.clone() }
     }
 
     /// Whether `tool` may be used.
@@ -248,6 +259,12 @@ impl Rights {
     #[must_use]
     pub fn must_ask(&self, tool: &str) -> bool {
         is_in(&self.needs_approval, tool)
+    }
+
+    /// Whether tools may reach `host`.
+    #[must_use]
+    pub fn allows_host(&self, host: &str) -> bool {
+        host::is_listed(&self.egress, host)
     }
 
     /// Whether a task may be given to the agent `name`.
@@ -309,7 +326,12 @@ mod tests {
 
     fn rights(tools: &[&str], needs_approval: &[&str], delegates_to: &[&str]) -> Rights {
         let list = |names: &[&str]| names.iter().map(ToString::to_string).collect();
-        Rights { tools: list(tools), needs_approval: list(needs_approval), delegates_to: list(delegates_to) }
+        Rights {
+            tools: list(tools),
+            needs_approval: list(needs_approval),
+            delegates_to: list(delegates_to),
+            egress: all(),
+        }
     }
 
     #[test]

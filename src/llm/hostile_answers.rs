@@ -78,6 +78,7 @@ fn tools() -> Vec<Arc<ToolSpec>> {
         output: json!(true),
         effect: Effect::Read,
         idempotent: true,
+        untrusted: false,
     };
     vec![Arc::new(spec("calculate")), Arc::new(spec("nap"))]
 }

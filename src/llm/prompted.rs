@@ -165,6 +165,7 @@ mod tests {
                 output: json!(true),
                 effect: Effect::Read,
                 idempotent: true,
+                untrusted: false,
             })
         };
         vec![spec("add"), spec(FAIL_STEP)]

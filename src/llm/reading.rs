@@ -278,6 +278,7 @@ mod tests {
             output: json!(true),
             effect: crate::domain::tool::Effect::Write,
             idempotent: true,
+            untrusted: false,
         })];
         for content in [
             "<function=write><parameter=path>a</parameter>",
@@ -344,6 +345,7 @@ mod tests {
             output: json!(true),
             effect: crate::domain::tool::Effect::Read,
             idempotent: true,
+            untrusted: false,
         };
         let call =
             json!([{ "id": "a", "function": { "name": "functions.Calculate", "arguments": "\"{\\\"x\\\": 1}\"" } }]);

@@ -84,6 +84,7 @@ impl Tool for SaveArtifact {
             ),
             effect: Effect::Write,
             idempotent: true,
+            untrusted: false,
         }
     }
 
@@ -189,6 +190,7 @@ impl Tool for ReadArtifact {
             ),
             effect: Effect::Read,
             idempotent: true,
+            untrusted: true,
         }
     }
 

@@ -63,6 +63,7 @@ impl Tool for Calculate {
             ),
             effect: Effect::Read,
             idempotent: true,
+            untrusted: false,
         }
     }
 

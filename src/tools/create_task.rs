@@ -27,14 +27,14 @@ use crate::domain::plan_faults::{KnownTool, plan_faults};
 use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{DEFAULT_PRIORITY, InvalidSpec, SpecLimits, Task, TaskSpec};
 use crate::domain::time::Timestamp;
-use crate::domain::tool::{Effect, ToolResult, ToolSpec};
+use crate::domain::tool::{CREATE_TASK, Effect, ToolResult, ToolSpec};
 use crate::domain::tree::{Lineage, Rights, TreeBudget};
 use crate::domain::unique::UniqueFor;
 use crate::queue::{ChildError, Queue, SubmitError, TreeSlots};
 use crate::store::{Store, TaskFilter};
 
 /// Name of the tool.
-pub const NAME: &str = "create_task";
+pub const NAME: &str = CREATE_TASK;
 /// Generations of tasks below one that a person or a schedule made.
 const MAX_GENERATIONS: u32 = 5;
 /// Tasks that one task may make, all its attempts together.
@@ -145,6 +145,7 @@ impl Tool for CreateTask {
             ),
             effect: Effect::Write,
             idempotent: true,
+            untrusted: false,
         }
     }
 

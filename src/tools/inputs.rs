@@ -122,6 +122,7 @@ pub(crate) fn test_context() -> ToolContext {
         step: "s1".into(),
         idempotency_key: "7/s1/1".into(),
         rights: crate::domain::tree::Rights::default(),
+        redirects: None,
         handed_over: None,
     }
 }

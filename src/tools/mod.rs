@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::domain::approval::ApprovalPolicy;
 use crate::domain::handover::HandoverDraft;
+use crate::domain::host::Redirects;
 use crate::domain::id::TaskId;
 use crate::domain::schedule::zone::Zone;
 use crate::domain::tool::{ToolResult, ToolSpec};
@@ -158,6 +159,8 @@ pub struct ToolContext {
     pub idempotency_key: String,
     /// The most that the call may do: its step may narrow what the agent may. The toolbox keeps to the rights of the agent, too.
     pub rights: Rights,
+    /// Where a request may be redirected to; `None` for anywhere.
+    pub redirects: Option<Redirects>,
     /// Goal and plan of a task that the call makes, where they refer to outputs.
     pub handed_over: Option<HandoverDraft>,
 }

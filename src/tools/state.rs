@@ -81,6 +81,7 @@ impl Tool for GetState {
             output: object(&json!({ "found": { "type": "boolean" }, "value": {} }), &["found", "value"]),
             effect: Effect::Read,
             idempotent: true,
+            untrusted: true,
         }
     }
 
@@ -138,6 +139,7 @@ impl Tool for SetState {
             output: object(&json!({ "expires_at": { "type": ["string", "null"] } }), &["expires_at"]),
             effect: Effect::Write,
             idempotent: true,
+            untrusted: false,
         }
     }
 

@@ -131,6 +131,7 @@ impl Tool for VectorSearch {
             ),
             effect: Effect::Read,
             idempotent: true,
+            untrusted: true,
         }
     }
 

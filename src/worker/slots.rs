@@ -291,6 +291,7 @@ mod tests {
             capabilities: Vec::new(),
             tools: Vec::new(),
             delegates_to: Vec::new(),
+            egress: Vec::new(),
             needs_approval: Vec::new(),
             model: None,
             capacity: *capacity,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::consent::{Consent, consent};
+use super::consent::Consent;
 use super::state::{ActCall, CallStatus, Status, Step, as_known};
 use super::{Machine, ModelCall, grounding, plan_check, prompts, schema};
 use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCall};
@@ -218,6 +218,7 @@ impl Machine {
         let mut requested: Vec<RequestedCall> = Vec::new();
         let mut calls: Vec<ActCall> = Vec::new();
         let mut ordinal = self.state.steps[index].calls;
+        let provenance = self.provenance_of(index);
         for (position, mut call) in reply.tool_calls.into_iter().enumerate() {
             ordinal = ordinal.saturating_add(1);
             let id = self.state.steps[index].call_id(ordinal);
@@ -250,7 +251,8 @@ impl Machine {
             let arguments = arguments.unwrap_or_else(|| call.arguments.clone());
             let (requested_id, tool) = (call.id.clone(), call.tool.clone());
             let failed = status != CallStatus::Queued;
-            calls.push(ActCall { id, requested: requested_id, tool, arguments, status, failed });
+            let provenance = provenance.clone();
+            calls.push(ActCall { id, requested: requested_id, tool, arguments, provenance, status, failed });
             // A turn says in its text what it calls.
             if !turns {
                 requested.push(call);
@@ -280,11 +282,22 @@ impl Machine {
     pub(super) fn take_act_calls(&mut self) -> Vec<ToolCall> {
         let mut due = Vec::new();
         let mut refused = Vec::new();
-        for (index, Step { plan, revision, status, .. }) in self.state.steps.iter_mut().enumerate() {
-            let Status::Acting(act) = status else { continue };
-            for queued in act.calls.iter_mut().filter(|call| call.status == CallStatus::Queued) {
-                let call = queued.of_step(&plan.id);
-                match consent(&self.setup, plan, *revision, &call) {
+        for index in 0..self.state.steps.len() {
+            let step = &self.state.steps[index];
+            let Status::Acting(act) = &step.status else { continue };
+            let is_queued = |(_, call): &(usize, &ActCall)| call.status == CallStatus::Queued;
+            let queued = act.calls.iter().enumerate().filter(is_queued);
+            let decided: Vec<(usize, ToolCall, Consent)> = queued
+                .map(|(place, queued)| {
+                    let call = queued.of_step(&step.plan.id);
+                    let consent = self.consent(index, &call, &queued.provenance);
+                    (place, call, consent)
+                })
+                .collect();
+            let Status::Acting(act) = &mut self.state.steps[index].status else { continue };
+            for (place, call, consent) in decided {
+                let queued = &mut act.calls[place];
+                match consent {
                     Consent::Open => {}
                     Consent::Refused(failure) => {
                         queued.status = CallStatus::Returned(prompts::tool_failure(&call.tool, &failure));
@@ -306,6 +319,7 @@ impl Machine {
 
     /// Takes the result of a tool call of a turn; `false` when `id` is none.
     pub(super) fn act_tool_returned(&mut self, id: &str, result: &ToolResult) -> bool {
+        self.note_source_of_call(id, result);
         let mut found = None;
         let turns = self.takes_turns();
         let tools = &self.setup.tools;

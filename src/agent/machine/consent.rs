@@ -1,10 +1,11 @@
 //! Which calls need the approval of a person, and whether it was given. No model decides about this: the agent's
-//! profile and the plan of the task say what needs approval, and the task holds the decisions.
+//! profile, the plan of the task and the origin of the values say what needs approval, and the task holds the decisions.
 
-use super::Setup;
+use super::{Machine, Setup};
 use crate::domain::approval::{ApprovalRequirement, call_hash};
 use crate::domain::failure::Failure;
 use crate::domain::plan::PlanStep;
+use crate::domain::provenance::{Provenance, Verdict};
 use crate::domain::table_source::{HTTP_REQUEST, makes_request};
 use crate::domain::tool::ToolCall;
 
@@ -18,19 +19,35 @@ pub(super) enum Consent {
     Refused(Failure),
 }
 
-/// Whether `call` may be made by `step`, which belongs to plan number `revision`.
-pub(super) fn consent(setup: &Setup, step: &PlanStep, revision: u32, call: &ToolCall) -> Consent {
-    // A table at an address is got as http_request gets it.
-    let requests = makes_request(&call.tool, &call.arguments) && is_needed(setup, step, revision, HTTP_REQUEST);
-    if !requests && !is_needed(setup, step, revision, &call.tool) {
-        return Consent::Given;
-    }
-    let hash = call_hash(call);
-    let Some(approval) = setup.approvals.iter().find(|approval| approval.hash == hash) else { return Consent::Open };
-    match approval.refusal() {
-        Some(refusal) => Consent::Refused(refusal),
-        None if approval.is_open() => Consent::Open,
-        None => Consent::Given,
+impl Machine {
+    /// Whether step `index` may make `call`, which depends on values of `provenance`.
+    pub(super) fn consent(&self, index: usize, call: &ToolCall, provenance: &Provenance) -> Consent {
+        let step = &self.state.steps[index];
+        // A table at an address is got as http_request gets it.
+        let requests = makes_request(&call.tool, &call.arguments).then_some(HTTP_REQUEST);
+        let mut names = requests.into_iter().chain([call.tool.as_str()]);
+        if !names.any(|tool| is_needed(&self.setup, &step.plan, step.revision, tool)) {
+            match self.verdict(index, call, provenance) {
+                Verdict::Allowed => return Consent::Given,
+                Verdict::NeedsApproval(_) => {}
+                Verdict::Refused(why) => {
+                    let way_out = format!(
+                        "name it in the goal or in egress of the agent, or list {} in needs_approval",
+                        call.tool
+                    );
+                    return Consent::Refused(Failure::permanent(format!("refused: {why}: {way_out}")));
+                }
+            }
+        }
+        let hash = call_hash(call);
+        let Some(approval) = self.setup.approvals.iter().find(|approval| approval.hash == hash) else {
+            return Consent::Open;
+        };
+        match approval.refusal() {
+            Some(refusal) => Consent::Refused(refusal),
+            None if approval.is_open() => Consent::Open,
+            None => Consent::Given,
+        }
     }
 }
 

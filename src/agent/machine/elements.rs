@@ -8,6 +8,7 @@ use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::{BudgetLimit, Failure};
 use crate::domain::json::Size;
 use crate::domain::plan::{MAX_STEPS, check_targets, target};
+use crate::domain::provenance::Provenance;
 
 /// Elements of one list that are carried out at the same time: a page of links must not become a hundred requests at once.
 const AT_ONCE: usize = 8;
@@ -108,6 +109,8 @@ impl Machine {
     pub(super) fn gather(&mut self, index: usize) -> bool {
         let step = &self.state.steps[index];
         let Some(elements) = step.elements.as_ref().filter(|_| step.plan.each.is_some()) else { return false };
+        let mut provenance = Provenance::default();
+        elements.iter().filter_map(|id| self.state.step(id)).for_each(|step| provenance.add(&step.provenance));
         let outputs: Vec<&Value> =
             elements.iter().map(|id| self.state.step(id).and_then(Step::output).unwrap_or(&Value::Null)).collect();
         let bytes: usize = outputs.iter().map(|output| Size::of(output).text).sum();
@@ -120,6 +123,7 @@ impl Machine {
             return true;
         }
         let gathered = Value::Array(outputs.into_iter().cloned().collect());
+        self.state.steps[index].provenance = provenance;
         self.finish(index, gathered);
         true
     }

@@ -294,6 +294,7 @@ impl Machine {
     fn adopt(&mut self, plan: Plan, fallback: bool) {
         let Plan { steps, answer } = plan;
         let is_replan = matches!(self.state.phase, Phase::Replanning(_));
+        let seen = self.provenance_of_plan();
         if is_replan {
             self.state.revision = self.state.revision.saturating_add(1);
             let (done, given_up): (Vec<Step>, Vec<Step>) =
@@ -311,6 +312,7 @@ impl Machine {
         let seconds: u64 = steps.iter().filter_map(|step| step.estimated_s).map(u64::from).sum();
         let data = [("steps", json!(names)), ("fallback", json!(fallback)), ("estimated_s", json!(seconds))];
         let revision = self.state.revision;
+        self.state.planned_from.insert(revision, seen);
         self.note(kind, if fallback { Level::Warn } else { Level::Info }, message, &data);
         self.planned = Some(!fallback);
         self.state.answer = answer;

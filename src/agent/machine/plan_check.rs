@@ -107,7 +107,7 @@ fn bad_references(step: &PlanStep, steps: &[PlanStep], outputs: &impl Outputs, t
     mistakes
 }
 
-fn texts_of(step: &PlanStep) -> Vec<&str> {
+pub(super) fn texts_of(step: &PlanStep) -> Vec<&str> {
     let mut texts = Vec::new();
     collect(&step.arguments, &mut texts);
     texts.extend(step.instruction.as_deref());
@@ -149,6 +149,7 @@ mod tests {
             output: json!(true),
             effect: Effect::Read,
             idempotent: true,
+            untrusted: false,
         };
         let look = ToolSpec {
             name: "look".to_owned(),

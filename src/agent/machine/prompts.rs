@@ -181,6 +181,7 @@ pub(super) fn fail_step_tool() -> ToolSpec {
         output: Value::Bool(true),
         effect: crate::domain::tool::Effect::Read,
         idempotent: true,
+        untrusted: false,
     }
 }
 

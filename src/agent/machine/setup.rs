@@ -16,6 +16,8 @@ use crate::domain::tool::ToolSpec;
 pub struct Setup {
     /// The goal of the task.
     pub goal: String,
+    /// Whether another task made this one. Then it chose the context, which is no word of a person.
+    pub is_child: bool,
     /// Data that came with the goal.
     pub context: Map<String, Value>,
     /// Results of the dependencies, by id: `${deps.ID.result}`.
@@ -46,6 +48,8 @@ pub struct Setup {
     pub clock: Option<RunClock>,
     /// Whether this is the last attempt of the task.
     pub last_attempt: bool,
+    /// Hosts that the tools may reach; `*` for all.
+    pub egress: Vec<String>,
     /// Tools whose calls a person must approve; `*` for all.
     pub needs_approval: Vec<String>,
     /// Approvals of this task, decided or open.

@@ -159,6 +159,7 @@ mod tests {
             output: json!(true),
             effect: Effect::Read,
             idempotent: true,
+            untrusted: false,
         })
     }
 

@@ -15,6 +15,7 @@ use crate::domain::conversation::Message;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::number;
 use crate::domain::plan::{Outputs, PlanStep};
+use crate::domain::provenance::Provenance;
 use crate::domain::time::Timestamp;
 use crate::domain::tool::ToolCall;
 
@@ -41,6 +42,12 @@ pub(super) struct State {
     /// Whether the model works in turns, without a plan.
     #[serde(default)]
     pub(super) turns: bool,
+    /// What the model had seen when it made a plan, by the number of the plan.
+    #[serde(default)]
+    pub(super) planned_from: BTreeMap<u32, Provenance>,
+    /// Where the content of the artifacts came from that hold long outputs of this run, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) artifacts: BTreeMap<String, Provenance>,
     /// Plans made before the one in force.
     #[serde(deserialize_with = "number::count")]
     pub(super) revision: u32,
@@ -121,6 +128,9 @@ pub(super) struct Step {
     /// Numbers and addresses of its output that stand in nothing that its model was shown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) ungrounded: Vec<String>,
+    /// Where its output, or its failure, came from.
+    #[serde(default = "Provenance::unknown")]
+    pub(super) provenance: Provenance,
     /// What it did and spent, for people.
     #[serde(default, skip_serializing_if = "StepAccount::is_empty")]
     pub(super) account: StepAccount,
@@ -178,6 +188,9 @@ pub(super) struct Act {
     #[serde(default)]
     #[serde(deserialize_with = "number::count")]
     pub(super) empty_turns: u32,
+    /// Where what the conversation holds came from.
+    #[serde(default = "Provenance::unknown")]
+    pub(super) provenance: Provenance,
     /// The conversation after its opening.
     pub(super) messages: Vec<Message>,
     /// Tool calls of the last turn; empty when it is the model's turn.
@@ -229,6 +242,9 @@ pub(super) struct ActCall {
     pub(super) requested: String,
     pub(super) tool: String,
     pub(super) arguments: Value,
+    /// Where what the model had seen came from, when it asked for the call.
+    #[serde(default = "Provenance::unknown")]
+    pub(super) provenance: Provenance,
     pub(super) status: CallStatus,
     /// Whether it was refused, or failed.
     #[serde(default)]
@@ -266,6 +282,8 @@ impl State {
             missing: None,
             clock: None,
             turns: false,
+            planned_from: BTreeMap::new(),
+            artifacts: BTreeMap::new(),
             revision: 0,
             spent: Spent::default(),
             costliest: Reservation::default(),
@@ -321,6 +339,7 @@ impl Step {
             part: None,
             element_of: None,
             ungrounded: Vec::new(),
+            provenance: Provenance::default(),
             account: StepAccount::default(),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use super::consent::{Consent, consent};
+use super::consent::Consent;
 use super::state::{Act, CallStatus, OpenQuestion, Phase, Status, Step, as_known};
 use super::{Action, Machine, plan_check, statement};
 use crate::domain::event::{EventKind, Level};
@@ -133,6 +133,7 @@ impl Machine {
         if self.gather(index) {
             return;
         }
+        let provenance = self.provenance_of(index);
         let step = &mut self.state.steps[index];
         if !std::mem::replace(&mut step.counted, true) {
             self.state.spent.steps = self.state.spent.steps.saturating_add(1);
@@ -140,7 +141,7 @@ impl Machine {
         step.status = match &step.plan.tool {
             _ if step.plan.each.is_some() => Status::Listing,
             Some(_) => Status::Calling { started: false, tries: 0 },
-            None => Status::Acting(Act::default()),
+            None => Status::Acting(Act { provenance, ..Act::default() }),
         };
         let id = step.plan.id.clone();
         let data = [("step", json!(id)), ("kind", json!(step.kind())), ("tool", json!(step.plan.tool))];
@@ -156,6 +157,7 @@ impl Machine {
     }
 
     pub(super) fn finish(&mut self, index: usize, output: Value) {
+        self.note_origin(index);
         let step = &mut self.state.steps[index];
         step.status = Status::Done { output };
         let id = step.plan.id.clone();
@@ -165,6 +167,7 @@ impl Machine {
     }
 
     pub(super) fn fail(&mut self, index: usize, failure: Failure) {
+        self.note_origin(index);
         let step = &mut self.state.steps[index];
         let id = step.plan.id.clone();
         let failure = failure.in_step(&id);
@@ -201,22 +204,19 @@ impl Machine {
             }
             match self.call_of(index, &tool) {
                 Err(failure) => self.fail(index, failure),
-                Ok(call) => {
-                    let step = &self.state.steps[index];
-                    match consent(&self.setup, &step.plan, step.revision, &call) {
-                        Consent::Open => {
-                            if let Err(failure) = check_question(&call) {
-                                self.fail(index, failure);
-                            }
-                        }
-                        Consent::Refused(failure) => self.fail(index, failure),
-                        Consent::Given => {
-                            self.state.steps[index].status = Status::Calling { started: true, tries };
-                            self.arguments.insert(call.id.clone(), Size::of(&call.arguments).memory);
-                            calls.push(call);
+                Ok(call) => match self.consent(index, &call, &self.provenance_of(index)) {
+                    Consent::Open => {
+                        if let Err(failure) = check_question(&call) {
+                            self.fail(index, failure);
                         }
                     }
-                }
+                    Consent::Refused(failure) => self.fail(index, failure),
+                    Consent::Given => {
+                        self.state.steps[index].status = Status::Calling { started: true, tries };
+                        self.arguments.insert(call.id.clone(), Size::of(&call.arguments).memory);
+                        calls.push(call);
+                    }
+                },
             }
         }
         calls
@@ -274,6 +274,7 @@ impl Machine {
             Status::Calling { tries, .. } => tries.saturating_add(1),
             _ => 1,
         };
+        self.note_source(index, result);
         match result {
             Ok(output) => self.finish(index, output.clone()),
             Err(failure) if tries < TRIES && self.can_repeat_at_once(index, failure) => {

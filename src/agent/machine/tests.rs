@@ -23,6 +23,7 @@ mod bounds;
 mod elements;
 mod files;
 mod loading;
+mod origins;
 mod parts;
 mod planning;
 mod resuming;
@@ -37,6 +38,7 @@ fn tool(name: &str, idempotent: bool) -> Arc<ToolSpec> {
         output: json!(true),
         effect: if idempotent { Effect::Read } else { Effect::External },
         idempotent,
+        untrusted: false,
     })
 }
 
@@ -44,6 +46,7 @@ fn tool(name: &str, idempotent: bool) -> Arc<ToolSpec> {
 fn setup() -> Setup {
     Setup {
         goal: "Reach the <goal>".to_owned(),
+        is_child: false,
         context: Map::new(),
         dependencies: Map::new(),
         plan: None,
@@ -59,6 +62,7 @@ fn setup() -> Setup {
         memories: Vec::new(),
         clock: None,
         last_attempt: false,
+        egress: vec!["*".to_owned()],
         needs_approval: Vec::new(),
         approvals: Vec::new(),
     }

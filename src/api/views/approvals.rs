@@ -24,6 +24,9 @@ pub struct ApprovalView {
     /// Arguments of the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<Value>,
+    /// Why a person is asked, when the agent and the plan do not demand it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// When the question was asked.
     pub asked_at: String,
     /// When it counts as denied if no person decides before.
@@ -58,6 +61,7 @@ impl From<&Approval> for ApprovalView {
             step,
             tool,
             arguments,
+            reason: approval.reason.clone(),
             asked_at: approval.requested_at.to_rfc3339(),
             expires_at: approval.expires_at.map(Timestamp::to_rfc3339),
             verdict: decision.map(|decision| decision.verdict),

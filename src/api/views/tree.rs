@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::domain::host::ANY_HOST;
 use crate::domain::id::TaskId;
 use crate::domain::tree::{Lineage, Rights};
 
@@ -20,9 +21,16 @@ pub struct TreeView {
     pub needs_approval: Vec<String>,
     /// Agents that it may run as and create tasks for; `*` for all.
     pub delegates_to: Vec<String>,
+    /// Hosts that its tools may reach; `*` for all that those of its agent may.
+    #[serde(default = "all")]
+    pub egress: Vec<String>,
     /// Outputs of the task that created it, which its goal and plan refer to as `${deps.parent.…}`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub handed_over: Map<String, Value>,
+}
+
+fn all() -> Vec<String> {
+    vec![ANY_HOST.to_owned()]
 }
 
 impl TreeView {
@@ -31,9 +39,9 @@ impl TreeView {
             return None;
         }
         let Lineage { root, generation, rights, handover } = lineage;
-        let Rights { tools, needs_approval, delegates_to } = rights;
+        let Rights { tools, needs_approval, delegates_to, egress } = rights;
         let handed_over = handover.map(|handover| handover.values).unwrap_or_default();
-        Some(Self { root, generation, tools, needs_approval, delegates_to, handed_over })
+        Some(Self { root, generation, tools, needs_approval, delegates_to, egress, handed_over })
     }
 
     /// The tree in a line of text.
@@ -51,7 +59,11 @@ impl TreeView {
             [all] if all == "*" => "; a person must approve each call".to_owned(),
             names => format!("; a person must approve {}", names.join(", ")),
         };
-        format!("{root}, generation {}; tools: {tools}{approval}", self.generation)
+        let hosts = match self.egress.as_slice() {
+            [all] if all == ANY_HOST => String::new(),
+            hosts => format!("; hosts: {}", list(hosts, "none")),
+        };
+        format!("{root}, generation {}; tools: {tools}{hosts}{approval}", self.generation)
     }
 }
 

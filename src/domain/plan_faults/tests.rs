@@ -14,6 +14,7 @@ fn tools() -> Vec<ToolSpec> {
         output: json!(true),
         effect: Effect::Read,
         idempotent: true,
+        untrusted: false,
     };
     let look = ToolSpec {
         name: "look".to_owned(),

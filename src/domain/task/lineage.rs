@@ -60,7 +60,8 @@ mod tests {
 
     fn rights(tools: &[&str], needs_approval: &[&str], delegates_to: &[&str]) -> Rights {
         let list = |names: &[&str]| names.iter().map(ToString::to_string).collect();
-        Rights { tools: list(tools), needs_approval: list(needs_approval), delegates_to: list(delegates_to) }
+        let (tools, needs_approval, delegates_to) = (list(tools), list(needs_approval), list(delegates_to));
+        Rights { tools, needs_approval, delegates_to, ..Rights::default() }
     }
 
     #[test]

@@ -13,6 +13,7 @@ fn spec(name: &str, parameters: Value) -> Arc<ToolSpec> {
         output: json!(true),
         effect: Effect::Read,
         idempotent: true,
+        untrusted: false,
     })
 }
 

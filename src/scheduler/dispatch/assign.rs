@@ -155,6 +155,7 @@ mod tests {
             capabilities: capabilities.iter().map(ToString::to_string).collect(),
             tools: Vec::new(),
             delegates_to: Vec::new(),
+            egress: Vec::new(),
             needs_approval: Vec::new(),
             model: None,
             capacity,

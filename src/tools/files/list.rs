@@ -68,6 +68,7 @@ impl Tool for ListFiles {
             ),
             effect: Effect::Read,
             idempotent: true,
+            untrusted: true,
         }
     }
 

@@ -56,6 +56,7 @@ impl Tool for ReadFile {
             ),
             effect: Effect::Read,
             idempotent: true,
+            untrusted: true,
         }
     }
 

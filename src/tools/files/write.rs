@@ -92,6 +92,7 @@ impl Tool for WriteFile {
             ),
             effect: Effect::Write,
             idempotent: true,
+            untrusted: false,
         }
     }
 

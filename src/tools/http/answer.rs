@@ -59,13 +59,14 @@ pub(super) fn outcome(answered: Answered, now: Timestamp) -> ToolResult {
     let message = format!("{shown} answered {}{explanation}", status.as_u16());
     let headers = &answered.headers;
     let retry_after = headers.get(RETRY_AFTER).and_then(|value| retry_after_ms(value.to_str().ok()?, now));
-    Err(match status.as_u16() {
+    let failure = match status.as_u16() {
         429 => Failure::new(FailureClass::RateLimited, message).retry_after(retry_after),
         503 if retry_after.is_some() => Failure::new(FailureClass::RateLimited, message).retry_after(retry_after),
         501 | 505 => Failure::permanent(message),
         408 | 425 | 500.. => Failure::transient(message),
         _ => Failure::permanent(message),
-    })
+    };
+    Err(failure.quoting())
 }
 
 /// How the body of a failure begins, behind a colon.

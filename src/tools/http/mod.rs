@@ -25,7 +25,7 @@ use self::answer::Answered;
 pub use self::network::{AllowList, IpNetwork, closed_by_nature};
 use self::resolver::{ClosedAddress, VettingResolver};
 pub use self::resolver::{Lookup, SystemLookup};
-use self::target::{Outgoing, impossible, read_headers, read_url, shown};
+use self::target::{Outgoing, check_host, check_redirect, impossible, read_headers, read_url, shown};
 use super::inputs::{ANY_TYPE, argument_fault, blocking, is_given, object, parse, refused};
 use super::{HttpSettings, Tool, ToolContext, ToolboxError};
 use crate::clock;
@@ -159,8 +159,13 @@ impl HttpRequest {
         })
     }
 
-    /// Sends `outgoing` and follows its redirects.
-    async fn exchange(&self, mut outgoing: Outgoing, raw: bool) -> Result<ToolResult, RequestError> {
+    /// Sends `outgoing` and follows its redirects as far as `context` allows.
+    async fn exchange(
+        &self,
+        context: &ToolContext,
+        mut outgoing: Outgoing,
+        raw: bool,
+    ) -> Result<ToolResult, RequestError> {
         let client = self.client.as_ref().map_err(|reason| {
             RequestError::Failed(Failure::permanent(format!(
                 "no HTTP client: {reason}; are root certificates installed?"
@@ -180,6 +185,7 @@ impl HttpRequest {
             if redirects >= self.max_redirects {
                 return Err(RequestError::Refused(format!("{shown} redirects more than {} times", self.max_redirects)));
             }
+            check_redirect(context, &shown, &next.url).map_err(RequestError::Refused)?;
             outgoing = next;
         }
         Err(RequestError::Failed(Failure::permanent("redirects without end")))
@@ -239,6 +245,7 @@ impl Tool for HttpRequest {
             ),
             effect: Effect::External,
             idempotent: false,
+            untrusted: true,
         }
     }
 
@@ -261,7 +268,7 @@ impl Tool for HttpRequest {
         let raw = arguments.raw;
         let outgoing = self.read(context, arguments).map_err(|reason| refused(NAME, context, reason))?;
         let shown = shown(&outgoing.url);
-        match tokio::time::timeout(self.timeout, self.exchange(outgoing, raw)).await {
+        match tokio::time::timeout(self.timeout, self.exchange(context, outgoing, raw)).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(RequestError::Failed(failure))) => Err(failure),
             Ok(Err(RequestError::Refused(reason))) => Err(refused(NAME, context, reason)),
@@ -274,6 +281,7 @@ impl HttpRequest {
     fn read(&self, context: &ToolContext, arguments: Arguments) -> Result<Outgoing, String> {
         let Arguments { url, method, headers, body, json, raw: _ } = arguments;
         let url = read_url(&url, &self.allow)?;
+        check_host(context, &url)?;
         let mut headers = read_headers(headers.iter())?;
         let method = Method::from(method);
         let body = match (body, json) {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Method, StatusCode, Url};
 
+use super::super::ToolContext;
 use super::network::{AllowList, plain_host};
 use super::resolver::vet;
 use crate::domain::plan::{filled, has_references};
@@ -140,6 +141,34 @@ fn check_address(url: &Url, allow: &AllowList) -> Result<(), String> {
         vet(allow, host, address).map_err(|closed| closed.to_string())?;
     }
     Ok(())
+}
+
+/// Checks that the agent may reach the host of `url`.
+///
+/// # Errors
+/// The reason, with the hosts that it may reach.
+pub(super) fn check_host(context: &ToolContext, url: &Url) -> Result<(), String> {
+    let host = url.host_str().ok_or("the URL has no host")?;
+    if context.rights.allows_host(host) {
+        return Ok(());
+    }
+    let hosts = context.rights.egress.join(", ");
+    Err(format!("host {host:?} is none that the agent may reach; egress of the agent has: {hosts}"))
+}
+
+/// Checks a redirect to `url` of a request to `from`.
+///
+/// # Errors
+/// The reason.
+pub(super) fn check_redirect(context: &ToolContext, from: &str, url: &Url) -> Result<(), String> {
+    check_host(context, url).map_err(|reason| format!("{from} redirects: {reason}"))?;
+    if context.redirects.as_ref().is_none_or(|redirects| redirects.allow(url)) {
+        return Ok(());
+    }
+    Err(format!(
+        "{from} redirects to {}, and the request depends on data that was read: name the host in egress of the agent",
+        shown(url)
+    ))
 }
 
 /// The request headers that the model sets.

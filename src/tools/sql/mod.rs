@@ -228,6 +228,7 @@ impl Tool for SqlQuery {
             ),
             effect: Effect::Read,
             idempotent: true,
+            untrusted: true,
         }
     }
 

@@ -214,6 +214,7 @@ impl Tool for QueryTable {
             ),
             effect: Effect::Read,
             idempotent: true,
+            untrusted: true,
         }
     }
 

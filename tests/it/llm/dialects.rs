@@ -48,6 +48,7 @@ async fn tool_calls_come_back_as_they_were_meant() {
         output: json!(true),
         effect: Effect::Read,
         idempotent: true,
+        untrusted: false,
     };
     let mut asked = ModelRequest { tools: vec![Arc::new(tool)], ..request("act", "add") };
     let earlier = RequestedCall {

@@ -134,6 +134,7 @@ fn tool(name: &str) -> Arc<ToolSpec> {
         output: json!(true),
         effect: Effect::Read,
         idempotent: true,
+        untrusted: false,
     })
 }
 

@@ -1,9 +1,11 @@
 //! The rules of a shared queue: unique keys, dependencies, limits and fairness, through the store, the runner and the
 //! API.
 
+mod agentdojo;
 mod dependencies;
 mod edges;
 mod owasp;
 mod sharing;
 mod trees;
 mod unique;
+mod untrusted;

@@ -23,6 +23,7 @@ pub(crate) fn context() -> ToolContext {
         step: "s1".to_owned(),
         idempotency_key: "7/s1/1".to_owned(),
         rights: Rights::default(),
+        redirects: None,
         handed_over: None,
     }
 }

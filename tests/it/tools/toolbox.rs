@@ -31,6 +31,7 @@ impl Tool for Odd {
             output: json!({ "type": "object", "properties": { "text": { "type": "string" } } }),
             effect: Effect::Read,
             idempotent: true,
+            untrusted: false,
         }
     }
 

@@ -39,6 +39,7 @@ fn schemas_are_strict_throughout() {
         output: json!(true),
         effect: Effect::Read,
         idempotent: true,
+        untrusted: false,
     };
     let schema = plan(&[Arc::new(tool)]);
     assert_eq!(schema.schema["properties"]["steps"]["items"]["anyOf"].as_array().map(Vec::len), Some(2));

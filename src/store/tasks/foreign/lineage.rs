@@ -29,7 +29,7 @@ impl Reader<'_> {
         if let Some(rights) = Rights::read(value) {
             return Ok(rights);
         }
-        let read = self.refuse(TREE_RIGHTS, value, "lists of names: tools, needs_approval, delegates_to")?;
+        let read = self.refuse(TREE_RIGHTS, value, "lists of names: tools, needs_approval, delegates_to, egress")?;
         Ok(read.unwrap_or_else(Rights::none))
     }
 }

@@ -1,0 +1,263 @@
+//! Where the values of a run came from, and what policy says of the calls that depend on them.
+//!
+//! Each output, each conversation and each plan carries its [`Provenance`] in the state of the run, so that it survives a
+//! restart. A conversation is as untrusted as all that it holds, and so is every call that is made in it.
+
+use serde_json::{Map, Value};
+
+use super::Machine;
+use super::plan_check::texts_of;
+use super::state::{Phase, Status, Step};
+use crate::domain::conversation::Message;
+use crate::domain::files::{FILES, file_in};
+use crate::domain::host::Redirects;
+use crate::domain::plan::{DEPS, is_one_reference, referenced, resolve, target};
+use crate::domain::provenance::{PeoplesWords, Proposal, Provenance, Verdict};
+use crate::domain::tool::{Effect, ToolCall, ToolResult, as_artifact_output};
+
+/// Arguments that say where a result comes from.
+const SOURCE_ARGUMENTS: [&str; 4] = ["url", "name", "artifact", "table"];
+
+impl Machine {
+    /// What people have written for this run.
+    fn people(&self) -> PeoplesWords<'_> {
+        let setup = &self.setup;
+        let mut texts = vec![setup.goal.as_str(), &setup.role, &setup.instructions];
+        if !setup.is_child {
+            setup.context.values().for_each(|value| collect(value, &mut texts));
+        }
+        for step in setup.plan.iter().flat_map(|plan| &plan.steps) {
+            texts.extend(texts_of(step));
+        }
+        PeoplesWords { texts, egress: &setup.egress }
+    }
+
+    /// Where what came with the goal came from.
+    fn provenance_of_given(&self) -> Provenance {
+        let mut provenance = Provenance::default();
+        if !self.setup.dependencies.is_empty() {
+            provenance.add(&Provenance::of("the results of other tasks"));
+        }
+        if self.setup.is_child && !self.setup.context.is_empty() {
+            provenance.add(&Provenance::of("the context that another task chose"));
+        }
+        provenance
+    }
+
+    /// Where that came from what the model sees when it makes a plan.
+    pub(super) fn provenance_of_plan(&self) -> Provenance {
+        let mut provenance = self.provenance_of_given();
+        if !self.setup.memories.is_empty() {
+            provenance.add(&Provenance::of("memories of other runs"));
+        }
+        if matches!(self.state.phase, Phase::Replanning(_)) {
+            let steps = self.state.steps.iter().chain(&self.state.abandoned);
+            steps.filter(|step| step.has_ended()).for_each(|step| provenance.add(&step.provenance));
+        }
+        provenance
+    }
+
+    /// Where that came from what the author of the plan of `step` had seen.
+    fn provenance_of_plan_of(&self, step: &Step) -> Provenance {
+        match self.state.planned_from.get(&step.revision) {
+            // The only step of a run in turns is none of a model.
+            _ if self.is_given(step) || self.takes_turns() => Provenance::default(),
+            Some(seen) => seen.clone(),
+            None => Provenance::unknown(),
+        }
+    }
+
+    /// Whether a person wrote the plan that `step` belongs to.
+    fn is_given(&self, step: &Step) -> bool {
+        step.revision == 0 && self.setup.plan.is_some()
+    }
+
+    /// What the next call of step `index` depends on: the conversation of its model, or the plan and the outputs that the step
+    /// refers to.
+    pub(super) fn provenance_of(&self, index: usize) -> Provenance {
+        let step = &self.state.steps[index];
+        if let Status::Acting(act) = &step.status {
+            return act.provenance.clone();
+        }
+        let mut provenance = self.provenance_of_plan_of(step);
+        let is_judged = step.plan.tool.is_none();
+        if is_judged {
+            provenance.add(&self.provenance_of_given());
+        }
+        for reference in texts_of(&step.plan).into_iter().flat_map(referenced) {
+            provenance.add(&self.provenance_of_reference(reference));
+        }
+        // The model of a step is shown the outputs of all steps that it depends on.
+        for dependency in step.plan.depends_on.iter().filter(|_| is_judged) {
+            provenance.add(&self.provenance_of_reference(dependency));
+        }
+        provenance
+    }
+
+    fn provenance_of_reference(&self, reference: &str) -> Provenance {
+        let id = reference.split('.').next().unwrap_or_default();
+        match self.state.step(id) {
+            Some(step) => step.provenance.clone(),
+            None if id == DEPS => Provenance::of("the results of other tasks"),
+            None if id == FILES => Provenance::of(format!("the file {}", file_in(reference).unwrap_or_default())),
+            None => Provenance::default(),
+        }
+    }
+
+    /// Remembers for the output or the failure of step `index` where it came from.
+    pub(super) fn note_origin(&mut self, index: usize) {
+        let provenance = self.provenance_of(index);
+        let step = &mut self.state.steps[index];
+        // What a tool brought is there already.
+        step.provenance.add(&provenance);
+    }
+
+    /// Remembers where the result of the call of tool step `index` came from.
+    pub(super) fn note_source(&mut self, index: usize, result: &ToolResult) {
+        let step = &self.state.steps[index];
+        let tool = step.plan.tool.clone().unwrap_or_default();
+        let written = SOURCE_ARGUMENTS.iter().filter_map(|name| {
+            let argument = step.plan.arguments.get(name)?;
+            Some(((*name).to_owned(), resolve(argument, &self.targets()).unwrap_or_else(|_| argument.clone())))
+        });
+        let arguments = Value::Object(written.collect::<Map<_, _>>());
+        let call = self.provenance_of(index);
+        let source = self.source(&tool, &arguments, &call, result);
+        self.state.steps[index].provenance = source;
+    }
+
+    /// Remembers where the result of call `id` of a conversation came from, which is part of the conversation from now on.
+    pub(super) fn note_source_of_call(&mut self, id: &str, result: &ToolResult) {
+        let Some((index, call)) = self.state.steps.iter().enumerate().find_map(|(index, step)| {
+            let Status::Acting(act) = &step.status else { return None };
+            Some((index, act.calls.iter().find(|call| call.id == id)?.clone()))
+        }) else {
+            return;
+        };
+        let source = self.source(&call.tool, &call.arguments, &call.provenance, result);
+        if let Status::Acting(act) = &mut self.state.steps[index].status {
+            act.provenance.add(&source);
+        }
+    }
+
+    /// Where the result of a call came from, beside the values that the call depends on.
+    fn source(&mut self, tool: &str, arguments: &Value, call: &Provenance, result: &ToolResult) -> Provenance {
+        let Some(tool) = self.tool(tool) else { return Provenance::default() };
+        if matches!(result, Err(failure) if !failure.is_quoting) {
+            return Provenance::default();
+        }
+        let name = arguments.get("name").and_then(Value::as_str).filter(|_| tool.effect == Effect::Write);
+        let source = Provenance::of_result(tool, arguments, call, &self.state.artifacts);
+        // Its content is another one now.
+        name.map(|name| self.state.artifacts.remove(name));
+        if let Some(artifact) = result.as_ref().ok().and_then(as_artifact_output) {
+            self.state.artifacts.insert(artifact.name.to_owned(), source.clone().and(call));
+        }
+        source
+    }
+
+    /// What policy says of `call` of step `index`, which depends on values of `provenance`.
+    pub(super) fn verdict(&self, index: usize, call: &ToolCall, provenance: &Provenance) -> Verdict {
+        self.judged(index, call, provenance, |proposal| {
+            proposal.verdict(&self.people(), &|address| self.is_link(index, address))
+        })
+        .unwrap_or(Verdict::Allowed)
+    }
+
+    fn judged<T>(
+        &self,
+        index: usize,
+        call: &ToolCall,
+        provenance: &Provenance,
+        judge: impl FnOnce(Proposal<'_>) -> T,
+    ) -> Option<T> {
+        let step = &self.state.steps[index];
+        let tool = self.tool(&call.tool).filter(|_| !provenance.is_trusted())?;
+        // What stands in a plan was written before there was anything to read, if that plan is trusted.
+        let is_trusted = self.provenance_of_plan_of(step).is_trusted();
+        let written =
+            if step.plan.tool.is_some() { step.plan.arguments.get("url").and_then(Value::as_str) } else { None };
+        let written = written.or(step.plan.instruction.as_deref()).filter(|_| is_trusted);
+        let is_given = step.plan.tool.is_some() && self.is_given(step);
+        Some(judge(Proposal { tool, arguments: &call.arguments, provenance, is_given, written }))
+    }
+
+    /// Whether `address` stands as the target of a link in what was read for step `index`, or in the field of an answer whose
+    /// address the plan wants requested, whatever it is.
+    fn is_link(&self, index: usize, address: &str) -> bool {
+        let step = &self.state.steps[index];
+        let link = format!("]({address})");
+        if step.plan.tool.is_some() {
+            let written =
+                step.plan.arguments.get("url").and_then(Value::as_str).filter(|written| is_one_reference(written));
+            let Some(written) = written.filter(|_| self.provenance_of_plan_of(step).is_trusted()) else { return false };
+            let is_answer = |step: &&Step| step.plan.tool.is_some();
+            let source = referenced(written).first().and_then(|inner| self.state.step(inner.split('.').next()?));
+            // What a model makes of an answer is not the answer: then the link must be there.
+            let mut answers = self.state.steps.iter().filter(is_answer).filter_map(Step::output);
+            return source.as_ref().is_some_and(is_answer) || answers.any(|output| holds(output, &link));
+        }
+        if let Status::Acting(act) = &step.status {
+            let is_there = |message: &Message| match message {
+                Message::Tool { content, .. } | Message::User { content } => content.contains(&link),
+                _ => false,
+            };
+            if act.messages.iter().any(is_there) {
+                return true;
+            }
+        }
+        let targets = self.targets();
+        let instruction = step.plan.instruction.as_deref().unwrap_or_default();
+        let shown = referenced(instruction).into_iter().chain(step.plan.depends_on.iter().map(String::as_str));
+        shown.filter_map(|reference| target(reference, &targets)).any(|value| holds(value, &link))
+    }
+
+    /// The step that proposes `call`, and what the call depends on.
+    fn proposed(&self, call: &ToolCall) -> Option<(usize, Provenance)> {
+        self.state.steps.iter().enumerate().find_map(|(index, step)| match &step.status {
+            Status::Calling { .. } => (step.call_id(1) == call.id).then(|| (index, self.provenance_of(index))),
+            Status::Acting(act) => {
+                let found = act.calls.iter().find(|asked| asked.id == call.id)?;
+                Some((index, found.provenance.clone()))
+            }
+            _ => None,
+        })
+    }
+
+    /// Why a person must approve `call`, when neither the agent nor the plan demands it.
+    #[must_use]
+    pub fn reason_to_ask(&self, call: &ToolCall) -> Option<String> {
+        let (index, provenance) = self.proposed(call)?;
+        match self.verdict(index, call, &provenance) {
+            Verdict::Allowed => None,
+            Verdict::NeedsApproval(reason) | Verdict::Refused(reason) => Some(reason),
+        }
+    }
+
+    /// Where the request of `call` may be redirected to; `None` for anywhere.
+    #[must_use]
+    pub fn redirects_of(&self, call: &ToolCall) -> Option<Redirects> {
+        let (index, provenance) = self.proposed(call)?;
+        self.judged(index, call, &provenance, |proposal| {
+            proposal.redirects(&self.people(), &|address| self.is_link(index, address))
+        })?
+    }
+}
+
+fn collect<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
+    match value {
+        Value::String(text) => into.push(text),
+        Value::Array(items) => items.iter().for_each(|item| collect(item, into)),
+        Value::Object(fields) => fields.values().for_each(|field| collect(field, into)),
+        _ => {}
+    }
+}
+
+fn holds(value: &Value, text: &str) -> bool {
+    match value {
+        Value::String(there) => there.contains(text),
+        Value::Array(items) => items.iter().any(|item| holds(item, text)),
+        Value::Object(fields) => fields.values().any(|field| holds(field, text)),
+        _ => false,
+    }
+}

@@ -1,0 +1,241 @@
+//! Hosts: of addresses, in the words of people, and in lists of the configuration.
+
+use std::fmt;
+
+use ::url::Url;
+
+/// Wildcard for all hosts.
+pub const ANY_HOST: &str = "*";
+/// Longest word that may be an address, in bytes.
+const MAX_WORD: usize = 8_192;
+/// Endings of domains that are also those of files: `README.md` in a goal is no host, `https://readme.md` is.
+const FILE_ENDINGS: [&str; 10] = ["md", "sh", "py", "rs", "pl", "zip", "mov", "ps", "cc", "so"];
+/// Longest host that is shown, in characters.
+const SHOWN_CHARS: usize = 100;
+
+/// Where an address leads: a host in lower case, without the dot of the root and without `www.`, and a port. The usual ports of
+/// HTTP and HTTPS are one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    host: String,
+    port: Option<u16>,
+}
+
+impl Place {
+    /// Where `url` leads; `None` when it names no host.
+    #[must_use]
+    pub fn of(url: &Url) -> Option<Self> {
+        let host = plain(url.host_str()?);
+        let rest = host.strip_prefix("www.").filter(|rest| rest.contains('.'));
+        let host = rest.unwrap_or(&host).to_owned();
+        Some(Self { host, port: url.port().filter(|port| ![80, 443].contains(port)) })
+    }
+
+    /// Where the address `text` leads, by the parser that makes the requests; `None` for what is no address.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        Self::of(&Url::parse(text).ok()?)
+    }
+
+    /// Whether a person who wrote `text` named this place: by an address, or by its host alone.
+    #[must_use]
+    pub fn is_named_in(&self, text: &str) -> bool {
+        words(text).any(|word| {
+            if word.contains("://") {
+                return Self::read(word).as_ref() == Some(self);
+            }
+            let is_file =
+                word.rsplit_once('.').is_some_and(|(_, ending)| FILE_ENDINGS.contains(&&*ending.to_lowercase()));
+            !is_file && Self::read(&format!("http://{word}")).as_ref() == Some(self)
+        })
+    }
+
+    /// Whether one of `patterns` matches its host.
+    #[must_use]
+    pub fn is_listed(&self, patterns: &[String]) -> bool {
+        is_listed(patterns, &self.host)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.char_indices().nth(SHOWN_CHARS) {
+            Some((end, _)) => write!(formatter, "{}…", &self.host[..end])?,
+            None => formatter.write_str(&self.host)?,
+        }
+        self.port.map_or(Ok(()), |port| write!(formatter, ":{port}"))
+    }
+}
+
+/// Where a request may be redirected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirects {
+    /// These places.
+    pub places: Vec<Place>,
+    /// Hosts that one of these patterns matches.
+    pub patterns: Vec<String>,
+}
+
+impl Redirects {
+    /// Whether `url` is among them.
+    #[must_use]
+    pub fn allow(&self, url: &Url) -> bool {
+        Place::of(url).is_some_and(|place| self.places.contains(&place) || place.is_listed(&self.patterns))
+    }
+}
+
+/// The words of `text` that may be a host or an address.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    // A reference to an output names nothing, whatever its fields are called.
+    let pieces = text.split("${").enumerate().map(|(place, piece)| match piece.split_once('}') {
+        Some((_, behind)) if place > 0 => behind,
+        _ => piece,
+    });
+    let is_end = |letter: char| letter.is_whitespace() || "\"'`<>()[]{}|*=,;$“”„«»‘’".contains(letter);
+    let words =
+        pieces.flat_map(move |piece| piece.split(is_end)).map(|word| word.trim_end_matches(['.', ':', '!', '?']));
+    words.filter(|word| !word.is_empty() && word.len() <= MAX_WORD)
+}
+
+/// A host as it is compared.
+fn plain(host: &str) -> String {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase()
+}
+
+/// Whether one of `patterns` matches `host`: `*` matches all, `*.example.org` what is below `example.org`, and any other pattern
+/// the host of its name.
+#[must_use]
+pub fn is_listed(patterns: &[String], host: &str) -> bool {
+    let host = plain(host);
+    patterns.iter().any(|pattern| covers(&plain(pattern), &host))
+}
+
+fn covers(pattern: &str, host: &str) -> bool {
+    match pattern.strip_prefix('*') {
+        Some(below) => below.is_empty() || host.len() > below.len() && host.ends_with(below),
+        None => pattern == host || Some(pattern) == host.strip_prefix("www."),
+    }
+}
+
+/// What is wrong with `pattern` as a pattern of hosts; `None` when it is one.
+#[must_use]
+pub fn pattern_fault(pattern: &str) -> Option<String> {
+    let name = pattern.strip_prefix("*.").unwrap_or(pattern);
+    let is_host = |name: &str| {
+        let place = Url::parse(&format!("http://{name}/")).ok();
+        place.is_some_and(|url| url.host_str().is_some_and(|host| plain(host) == plain(name)) && url.path() == "/")
+    };
+    let bracketed = format!("[{}]", plain(name));
+    let is_name = !name.contains('*') && (is_host(name) || is_host(&bracketed) && !name.contains('['));
+    if pattern == ANY_HOST || is_name {
+        return None;
+    }
+    Some(format!(
+        "{pattern:?} is no host: write a name without scheme, port and path, such as api.github.com, *.example.org for all below \
+         example.org, or * for all"
+    ))
+}
+
+/// The patterns of hosts that both lists match.
+#[must_use]
+pub fn common(one: &[String], other: &[String]) -> Vec<String> {
+    let within = |patterns: &[String], outer: &[String]| -> Vec<String> {
+        patterns.iter().filter(|pattern| is_listed(outer, pattern)).cloned().collect()
+    };
+    let mut both = within(one, other);
+    for pattern in within(other, one) {
+        if !both.contains(&pattern) {
+            both.push(pattern);
+        }
+    }
+    both
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(url: &str) -> Place {
+        Place::read(url).expect(url)
+    }
+
+    fn list(patterns: &[&str]) -> Vec<String> {
+        patterns.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_person_names_a_place_by_its_address_or_its_host() {
+        let there = place("https://www.Status.example./x?y");
+        for text in [
+            "Read https://status.example/page, then sum it up.",
+            "post it to status.example.",
+            "mirror of [status](http://status.example:80/a)",
+            "host=www.status.example",
+            "“STATUS.example”",
+            "write to team@status.example",
+        ] {
+            assert!(there.is_named_in(text), "{text}");
+        }
+        for text in [
+            "",
+            "status",
+            "https://evil-status.example/",
+            "a.status.example",
+            "status.example.evil.org",
+            "https://status.example@evil.org/",
+            "http://status.example:8080/",
+            "https://evil.org/status.example",
+            "https://evil.org/?to=xstatus.example",
+            "https://${status.example}/",
+        ] {
+            assert!(!there.is_named_in(text), "{text}");
+        }
+        assert!(place("http://127.0.0.1:81/x").is_named_in("see http://127.0.0.1:81/"));
+        assert!(!place("http://127.0.0.1:82/x").is_named_in("see http://127.0.0.1:81/"));
+        assert!(place("https://api.example/1").is_named_in("https://api.example/${row.id}"));
+        assert!(!place("https://readme.md/").is_named_in("read README.md"));
+        assert!(place("https://readme.md/").is_named_in("read https://readme.md"));
+        assert!(place("https://xn--mnchen-3ya.example/").is_named_in("Termine auf https://münchen.example/heute"));
+        assert!(place("http://named.example\\@evil.example/").is_named_in("named.example"), "as the client reads it");
+    }
+
+    #[test]
+    fn patterns_match_hosts_and_nothing_that_only_looks_like_them() {
+        let patterns = list(&["api.github.com", "*.Example.org", "::1"]);
+        for host in ["api.github.com", "API.github.com.", "a.example.org", "a.b.example.org", "[::1]"] {
+            assert!(is_listed(&patterns, host), "{host}");
+        }
+        for host in ["github.com", "xapi.github.com", "example.org", "evilexample.org", "api.github.com.evil.org", ""] {
+            assert!(!is_listed(&patterns, host), "{host}");
+        }
+        assert!(is_listed(&list(&["*"]), "anything") && !is_listed(&[], "anything"));
+    }
+
+    #[test]
+    fn what_is_no_host_is_named_with_the_way_out() {
+        for pattern in
+            ["api.github.com", "*.example.org", "*", "localhost", "10.0.0.1", "::1", "[::1]", "a-b_c.example"]
+        {
+            assert_eq!(pattern_fault(pattern), None, "{pattern}");
+        }
+        for pattern in
+            ["", "https://a.example", "a.example/x", "a.example:80", "a b", "**", "*a.example", "a.*.org", "u@a"]
+        {
+            assert!(pattern_fault(pattern).is_some_and(|fault| fault.contains("*.example.org")), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn what_both_lists_match_is_never_more_than_either() {
+        let (all, api, below) = (list(&["*"]), list(&["api.example.org", "b.example"]), list(&["*.example.org"]));
+        assert_eq!(common(&all, &all), all);
+        assert_eq!((common(&all, &api), common(&api, &all)), (api.clone(), api.clone()));
+        assert_eq!(
+            (common(&api, &below), common(&below, &api)),
+            (list(&["api.example.org"]), list(&["api.example.org"]))
+        );
+        assert_eq!(common(&below, &list(&["*.a.example.org"])), ["*.a.example.org"]);
+        assert_eq!(common(&api, &list(&["c.example"])), list(&[]));
+    }
+}
