@@ -155,7 +155,7 @@ impl Tool for ReadArtifact {
         ToolSpec {
             name: "read_artifact".into(),
             description: "Reads an artifact of this task, or of another task of the same user. A large one comes in \
-                          pages: go on at next_offset, or ask for the parts that fit a query. Answers {\"content\", \"encoding\", \"bytes\", \"next_offset\"}."
+                          pages: go on at next_offset, or ask for the parts that fit a query. Answers {\"content\", \"encoding\", \"bytes\", \"next_offset\", \"fits\"}."
                 .into(),
             parameters: object(
                 &json!({

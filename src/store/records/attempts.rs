@@ -83,7 +83,7 @@ impl Store {
         let fields = Part::Only(&["task_id", "agent", "started_at"]);
         let most = MAX_LISTED + 1;
         let points = self.inner.scroll_all("latest_agents", Collection::Attempts, filter, fields, most).await?;
-        Ok(if points.len() > MAX_LISTED { HashMap::new() } else { latest(readable(Collection::Attempts, points)) })
+        Ok(latest(points.len(), readable(Collection::Attempts, points)))
     }
 
     /// The checkpoints of the newest attempts of a task, at most `limit`, by attempt. One that cannot be read is left out.
@@ -152,11 +152,32 @@ struct Ran {
     started_at: Timestamp,
 }
 
-fn latest(mut attempts: Vec<Ran>) -> HashMap<TaskId, String> {
+/// The agents of the latest of `attempts`; none when `found`, how many were found, says that some are missing.
+fn latest(found: usize, mut attempts: Vec<Ran>) -> HashMap<TaskId, String> {
+    if found > MAX_LISTED {
+        return HashMap::new();
+    }
     attempts.sort_by_key(|attempt| attempt.started_at);
     attempts.into_iter().map(|attempt| (attempt.task_id, attempt.agent)).collect()
 }
 
 fn of_task(task: TaskId) -> Filter {
     Filter::must([Condition::matches("task_id", task.to_string())])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_agent_is_named_when_the_latest_attempt_may_be_missing() {
+        let ran = |agent: &str, at: i64| Ran {
+            task_id: TaskId::Number(1),
+            agent: agent.to_owned(),
+            started_at: Timestamp::from_millis(at),
+        };
+        let attempts = || vec![ran("late", 2), ran("early", 1)];
+        assert_eq!(latest(MAX_LISTED, attempts()), [(TaskId::Number(1), "late".to_owned())].into());
+        assert!(latest(MAX_LISTED + 1, attempts()).is_empty());
+    }
 }

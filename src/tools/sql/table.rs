@@ -60,7 +60,9 @@ impl QueryTable {
         match (source.table, source.path, source.artifact, source.url) {
             (Some(Value::String(text)), None, None, None) if is_name(&text) => {
                 let shown = excerpt(&text, 100);
-                Err(Failure::invalid(format!("{shown:?} is no table but a name: give it as path, artifact or url")))
+                Err(Failure::invalid(format!(
+                    "{shown:?} is one word and no table: give CSV, JSON lines or a list of objects"
+                )))
             }
             (Some(Value::String(text)), None, None, None) => Ok(Content::Bytes(text.into_bytes())),
             (Some(rows), None, None, None) => Ok(Content::Rows(rows)),
@@ -235,12 +237,12 @@ impl Tool for QueryTable {
             return Some(argument_fault(NAME, "table", "it is a name and no table: give it as path, artifact or url"));
         }
         let query = constant(arguments, "query");
-        // A name that holds a reference is not known yet, and neither is what the query may call its table.
         let place = ["path", "artifact", "url"].into_iter().find(|name| is_given(arguments, name));
-        let place = place.map(|name| constant(arguments, name));
-        let reason = query
-            .filter(|_| place != Some(None))
-            .and_then(|query| table_query::check(query, &TableNames::of(place.flatten())).err());
+        let names = match place.map(|name| constant(arguments, name)) {
+            Some(None) => TableNames::open(),
+            place => TableNames::of(place.flatten()),
+        };
+        let reason = query.and_then(|query| table_query::check(query, &names).err());
         let reason = reason.map(|reason| argument_fault(NAME, "query", reason));
         reason.or_else(|| path_fault(NAME, arguments)).or_else(|| self.http.fault(arguments))
     }

@@ -23,9 +23,16 @@ pub(super) struct TableNames {
     names: BTreeSet<String>,
     /// Whether the table has a name of its own. When it has none, the only name in the query means it.
     is_named: bool,
+    /// Whether the name of the table is not known yet, so that any name may mean it.
+    is_open: bool,
 }
 
 impl TableNames {
+    /// Any name, while the place of the table depends on a reference.
+    pub(super) fn open() -> Self {
+        Self { is_open: true, ..Self::default() }
+    }
+
     /// The names of a table at `place`, the name of a file or an artifact or an address: with its ending and without.
     pub(super) fn of(place: Option<&str>) -> Self {
         let mut names: BTreeSet<String> = [DATA, "table", "main.data"].map(str::to_owned).into();
@@ -39,7 +46,7 @@ impl TableNames {
             let given = [place, path, file, stem, last_stem].map(str::to_owned);
             names.extend(given.into_iter().chain(plain).map(|name| name.to_lowercase()));
         }
-        Self { names, is_named: place.is_some() }
+        Self { names, is_named: place.is_some(), is_open: false }
     }
 }
 
@@ -49,7 +56,11 @@ impl TableNames {
 /// The reason, naming what is not allowed.
 pub(super) fn check(text: &str, names: &TableNames) -> Result<CheckedQuery, String> {
     let text = with_name(text);
-    let checked = query_guard::check(&text, Dialect::Sqlite, &BTreeSet::new())?;
+    let checked = query_guard::check(&text, Dialect::Sqlite, &BTreeSet::new());
+    let checked = checked.map_err(|reason| {
+        // Names that SQL cannot read are those of files, most often.
+        if reason.contains("cannot be read") { format!("{reason}; the table is called {DATA}") } else { reason }
+    })?;
     query_guard::changed(checked, Dialect::Sqlite, |statement| {
         rename(statement, names)?;
         figures::guard(statement);
@@ -101,6 +112,9 @@ fn offset(text: &str, location: Location) -> Option<usize> {
 /// # Errors
 /// The names that mean no table.
 fn rename(statement: &mut Statement, names: &TableNames) -> Result<(), String> {
+    if names.is_open {
+        return Ok(());
+    }
     let mut found = Found::default();
     let ControlFlow::Continue(()) = statement.visit(&mut found);
     let is_unknown = |name: &&String| !names.names.contains(*name) && !found.own.contains(*name);
@@ -213,6 +227,9 @@ mod tests {
             written_out("SELECT sales.a FROM sales.csv", Some("sales.csv")).as_deref(),
             Ok("SELECT sales.a FROM data AS \"sales\"")
         );
+        let unreadable = written_out("SELECT a FROM 2026-sales.csv", Some("2026-sales.csv")).expect_err("no name");
+        assert!(unreadable.ends_with("; the table is called data"), "{unreadable}");
+        assert!(check("SELECT a FROM customers", &TableNames::open()).is_ok());
         for (query, place) in [
             ("SELECT a FROM customers", Some("sales.csv")),
             ("SELECT a FROM sales, customers", None),

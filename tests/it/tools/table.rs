@@ -73,8 +73,8 @@ async fn a_query_of_a_table_only_reads_it_and_is_bounded() {
         ),
         ("SELECT 1", json!({}), "one of table, path, artifact and url"),
         ("SELECT 1", json!({ "table": SALES, "path": "a" }), "one of table, path, artifact and url"),
-        ("SELECT 1", json!({ "table": "sales.csv" }), "no table but a name: give it as path, artifact or url"),
-        ("SELECT 1", json!({ "table": "http://10.1.0.5/reset?id=1" }), "no table but a name"),
+        ("SELECT 1", json!({ "table": "sales.csv" }), "is one word and no table"),
+        ("SELECT 1", json!({ "table": "http://10.1.0.5/reset?id=1" }), "is one word and no table"),
         (
             "SELECT 1 FROM customers",
             json!({ "path": "sales.csv" }),

@@ -180,6 +180,9 @@ async fn constant_arguments_that_no_run_can_use_are_faults_of_the_plan() {
         ("read_artifact", json!({"name": "x", "task_id": "seven"}), "no id of a task"),
         ("sql_query", json!({"database": "shop", "query": "DELETE FROM sales"}), "\"shop\""),
         ("query_table", json!({"query": "DROP TABLE data", "table": "a\n1"}), "the argument \"query\""),
+        ("query_table", json!({"query": "SELECT 1 FROM data", "table": "x.csv"}), "give it as path, artifact or url"),
+        ("query_table", json!({"query": "DELETE FROM x", "path": "${before.value}"}), "the argument \"query\""),
+        ("query_table", json!({"query": "SELECT 1 FROM data", "url": "https://a.b,https://c.d"}), "several addresses"),
         ("query_table", json!({"query": "SELECT 1 FROM data"}), "give one of table, path, artifact and url"),
         ("query_table", json!({"query": "SELECT 1 FROM data", "path": "../x"}), "leads out"),
         ("vector_search", json!({"collection": "c"}), "requires the argument \"vector\""),
@@ -245,7 +248,8 @@ async fn an_output_that_is_too_long_becomes_an_artifact_that_can_be_paged() {
     assert_eq!(first, again, "a repeated call replaces its artifact");
     assert!(first.to_string().len() < 4096, "{first}");
     assert_eq!(first["bytes"], 20_011);
-    assert!(first["preview"].as_str().expect("a preview").starts_with("äbcäbc"), "its text: {first}");
+    let preview = first["preview"].as_str().expect("a preview");
+    assert!(preview.starts_with("[Nothing in it fits; it begins:]\näbcäbc"), "its text: {first}");
 
     let (mut text, mut offset) = (String::new(), json!(0));
     while offset.is_number() {
