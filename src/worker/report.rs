@@ -32,6 +32,7 @@ pub(super) enum RunOutcome {
     Released,
     Cancelled,
     AwaitsApproval,
+    AwaitsTasks,
     /// The end was not recorded: another replica has the task, or the store did not take it.
     Lost,
 }
@@ -47,6 +48,7 @@ impl RunOutcome {
             Self::Released => "released",
             Self::Cancelled => "cancelled",
             Self::AwaitsApproval => "asking",
+            Self::AwaitsTasks => "waiting",
             Self::Lost => "lost",
         }
     }
@@ -84,6 +86,10 @@ fn decide(ending: Ending, task: &Task, retry: &RetryPolicy, approvals: &Approval
             let questions = approvals_requested.iter().map(|call| Approval::of_call(call, approvals, now)).collect();
             let (event, status) = (TaskEvent::ApprovalNeeded(questions), AttemptStatus::AwaitingApproval);
             Decision { event, status, spent: Some(spent), checkpoint, outcome: RunOutcome::AwaitsApproval }
+        }
+        Ending::Answered(Outcome { awaits: Some(awaited), spent, checkpoint, .. }) => {
+            let (event, status) = (TaskEvent::TasksAwaited(awaited), AttemptStatus::AwaitingTasks);
+            Decision { event, status, spent: Some(spent), checkpoint, outcome: RunOutcome::AwaitsTasks }
         }
         Ending::Answered(Outcome { result, spent, checkpoint, .. }) => {
             let (event, status, outcome) = match result {
@@ -210,7 +216,10 @@ impl ReplicaContext {
             Err(TransitionError::Lost(_))
                 if matches!(
                     decision.event,
-                    TaskEvent::RetryAt(..) | TaskEvent::Postponed(..) | TaskEvent::ApprovalNeeded(_)
+                    TaskEvent::RetryAt(..)
+                        | TaskEvent::Postponed(..)
+                        | TaskEvent::ApprovalNeeded(_)
+                        | TaskEvent::TasksAwaited(_)
                 ) =>
             {
                 let instead = decide(Ending::Cancelled, task, &self.retry, &self.approvals, clock::now());
@@ -302,6 +311,7 @@ mod tests {
             spent: Spent { steps: 4, ..Spent::default() },
             checkpoint: None,
             approvals_requested: Vec::new(),
+            awaits: None,
             memory: None,
         })
     }
@@ -313,6 +323,7 @@ mod tests {
             spent: Spent::default(),
             checkpoint: None,
             approvals_requested: Vec::new(),
+            awaits: None,
             memory: None,
         };
         let mut decision = judged(Ending::Answered(outcome), 0);

@@ -51,9 +51,9 @@ impl Machine {
             return Some(Action::Wait);
         }
         let (messages, schema) = match purpose {
-            "plan" => (prompts::plan(&self.setup, &self.state, &question.rejected), schema::plan(&self.setup.tools)),
+            "plan" => (prompts::plan(&self.setup, &self.state, &question.rejected), schema::plan(&self.setup.tools, &self.setup.offered)),
             "replan" => {
-                (prompts::replan(&self.setup, &self.state, &question.rejected), schema::plan(&self.setup.tools))
+                (prompts::replan(&self.setup, &self.state, &question.rejected), schema::plan(&self.setup.tools, &self.setup.offered))
             }
             _ => (prompts::answer(&self.setup, &self.state, &question.rejected), schema::answer()),
         };
@@ -225,6 +225,7 @@ impl Machine {
             tools: None,
             depends_on: done.map(|step| step.plan.id.clone()).collect(),
             capability: None,
+            priority: None,
             estimated_s: None,
             approval: ApprovalRequirement::None,
         }
@@ -235,6 +236,7 @@ impl Machine {
         let mut plan = schema::read_plan(text)?;
         plan_check::correct_tool_names(&mut plan.steps, &self.tool_names());
         for step in &mut plan.steps {
+            self.keep_known_capability(step);
             if let Some(tool) = step.tool.as_deref().and_then(|name| self.tool(name)) {
                 wire_arguments::read_back(&mut step.arguments, &tool.parameters);
             }

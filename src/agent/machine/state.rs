@@ -10,6 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::account::StepAccount;
+use super::orders::{OrderPhase, Orders};
 use crate::domain::budget::Spent;
 use crate::domain::conversation::Message;
 use crate::domain::failure::{Failure, FailureClass};
@@ -109,6 +110,9 @@ pub(super) struct Step {
     #[serde(deserialize_with = "number::count")]
     pub(super) calls: u32,
     pub(super) status: Status,
+    /// The orders for it, when another agent carries it out.
+    #[serde(default, skip_serializing_if = "Orders::is_empty")]
+    pub(super) orders: Orders,
     /// What it did and spent, for people.
     #[serde(default, skip_serializing_if = "StepAccount::is_empty")]
     pub(super) account: StepAccount,
@@ -125,6 +129,8 @@ pub(super) enum Status {
         tries: u32,
     },
     Acting(Act),
+    /// A step that another agent carries out.
+    Ordered(OrderPhase),
     Done {
         output: Value,
     },
@@ -279,7 +285,15 @@ impl Outputs for State {
 
 impl Step {
     pub(super) fn new(plan: PlanStep, revision: u32) -> Self {
-        Self { plan, revision, counted: false, calls: 0, status: Status::Pending, account: StepAccount::default() }
+        Self {
+            plan,
+            revision,
+            counted: false,
+            calls: 0,
+            status: Status::Pending,
+            orders: Orders::default(),
+            account: StepAccount::default(),
+        }
     }
 
     /// Id of its call number `ordinal`: the same in every process and attempt.
@@ -316,6 +330,7 @@ impl Step {
     fn has_tool_in_flight(&self) -> bool {
         match &self.status {
             Status::Calling { started, .. } => *started,
+            Status::Ordered(phase) => *phase == OrderPhase::InFlight,
             Status::Acting(act) => act.calls.iter().any(|call| call.status == CallStatus::Started),
             _ => false,
         }
@@ -330,7 +345,9 @@ impl Step {
             Status::Done { .. } => format!("{id}: {what}: done"),
             Status::Failed { failure, .. } => format!("{id}: {what}: FAILED: {failure}"),
             Status::Blocked { by } => format!("{id}: {what}: not run, because {by} failed"),
-            Status::Pending | Status::Calling { .. } | Status::Acting(_) => format!("{id}: {what}: not finished"),
+            Status::Pending | Status::Calling { .. } | Status::Acting(_) | Status::Ordered(_) => {
+                format!("{id}: {what}: not finished")
+            }
         }
     }
 }

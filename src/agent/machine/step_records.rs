@@ -23,7 +23,7 @@ fn record(step: Step) -> StepRecord {
     };
     let status = match &step.status {
         Status::Pending | Status::Calling { started: false, tries: 0 } => StepStatus::Pending,
-        Status::Calling { .. } | Status::Acting(_) => StepStatus::Running,
+        Status::Calling { .. } | Status::Acting(_) | Status::Ordered(_) => StepStatus::Running,
         Status::Done { .. } => StepStatus::Done,
         Status::Failed { .. } => StepStatus::Failed,
         Status::Blocked { .. } => StepStatus::Blocked,
@@ -38,6 +38,7 @@ fn record(step: Step) -> StepRecord {
         instruction: step.plan.instruction,
         arguments: given(step.plan.arguments),
         status,
+        task: step.orders.task,
         error,
         started_at: account.started_at,
         finished_at: account.finished_at,

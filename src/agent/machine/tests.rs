@@ -22,6 +22,7 @@ mod asking;
 mod bounds;
 mod files;
 mod loading;
+mod ordering;
 mod planning;
 mod resuming;
 mod stepping;
@@ -47,6 +48,8 @@ fn setup() -> Setup {
         plan: None,
         role: "a tester".to_owned(),
         instructions: String::new(),
+        capabilities: vec!["Home".to_owned()],
+        offered: Vec::new(),
         tools: vec![tool("look", true), tool("send", false)],
         budget: Budget::default(),
         model: None,

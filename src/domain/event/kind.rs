@@ -56,6 +56,8 @@ event_kinds! {
     Reprioritised, "reprioritised", "A person gave the task another priority.";
     Snoozed, "snoozed", "A person moved the time at which the task becomes due.";
     ApprovalNeeded, "approval_needed", "A run waits until a person has decided on its calls.";
+    TasksAwaited, "tasks_awaited", "The run waits until a task that carries out one of its steps has ended.";
+    AwaitedTaskEnded, "awaited_task_ended", "A task that carries out a step has ended, or is overdue, and the run that waits for it goes on.";
     Approved, "approved", "A person approved what the task asked for.";
     Denied, "denied", "A person denied what the task asked for.";
     ApprovalExpired, "approval_expired", "No person decided in time, which counts as a denial.";
@@ -67,6 +69,9 @@ event_kinds! {
     StepFinished, "step_finished", "A step of the plan ended well.";
     StepFailed, "step_failed", "A step of the plan failed.";
     StepBlocked, "step_blocked", "A step cannot start because one that it depends on failed.";
+    StepDelegated, "step_delegated", "A step needs a capability that the agent lacks, and became a task for another agent.";
+    StepKept, "step_kept", "A step needs a capability that the agent lacks, and the run carries it out itself, with the reason.";
+    StepWithdrawn, "step_withdrawn", "The task of a step was taken back before an agent began it, and the step is placed anew.";
     ModelCalled, "model_called", "A model answered or failed.";
     ToolCalled, "tool_called", "A tool returned or failed.";
     AnswerRejected, "answer_rejected", "A model's answer cannot be used, and the run asks again.";

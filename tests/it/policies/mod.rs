@@ -1,6 +1,7 @@
 //! The rules of a shared queue: unique keys, dependencies, limits and fairness, through the store, the runner and the
 //! API.
 
+mod delegation;
 mod dependencies;
 mod edges;
 mod owasp;
