@@ -103,7 +103,14 @@ pub struct Outcome {
 
 impl Outcome {
     fn failed(failure: Failure, spent: Spent) -> Self {
-        Self { result: Err(failure), spent, checkpoint: None, approvals_requested: Vec::new(), awaits: None, memory: None }
+        Self {
+            result: Err(failure),
+            spent,
+            checkpoint: None,
+            approvals_requested: Vec::new(),
+            awaits: None,
+            memory: None,
+        }
     }
 }
 
@@ -194,7 +201,14 @@ impl Agent {
             RunEnd::AwaitingApproval { calls, machine, checkpoint } => {
                 let waits = Failure::transient("the run waits for a person to decide on its calls");
                 let spent = machine.spent().clone();
-                Outcome { result: Err(waits), spent, checkpoint, approvals_requested: calls, awaits: None, memory: None }
+                Outcome {
+                    result: Err(waits),
+                    spent,
+                    checkpoint,
+                    approvals_requested: calls,
+                    awaits: None,
+                    memory: None,
+                }
             }
             RunEnd::AwaitingTasks { awaited, machine, checkpoint } => {
                 let waits = Failure::transient("the run waits for the tasks that carry out its steps");

@@ -166,8 +166,7 @@ mod tests {
 
     #[test]
     fn a_step_goes_to_the_least_loaded_agent_that_may_get_it() {
-        let mut fleet =
-            vec![agent("a", &["web"], 0, 9), agent("b", &["SQL"], 3, 4), agent("c", &["sql", "web"], 1, 2)];
+        let mut fleet = vec![agent("a", &["web"], 0, 9), agent("b", &["SQL"], 3, 4), agent("c", &["sql", "web"], 1, 2)];
         let named = |fleet: &[AgentPresence], names: &[&str]| recipient("sql", fleet, &to_some(names));
         assert_eq!(recipient("sql", &fleet, &Rights::default()), Some(Recipient::Capable));
         assert_eq!(named(&fleet, &["a", "b", "c"]), Some(Recipient::Named("c".to_owned())));

@@ -10,7 +10,9 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::plan::{DEPS, Outputs, PlanStep, Unresolved, has_references, referenced, resolve, unescaped, with_references};
+use super::plan::{
+    DEPS, Outputs, PlanStep, Unresolved, has_references, referenced, resolve, unescaped, with_references,
+};
 
 /// Name under which a child refers to the values: `${deps.parent.…}`. No task id has this form.
 pub const PARENT: &str = "parent";

@@ -40,12 +40,7 @@ impl Toolbox {
     ///
     /// # Errors
     /// A failure that may pass. What cannot be ordered at all is [`OrderState::Refused`].
-    pub async fn order(
-        &self,
-        profile: &AgentProfile,
-        parent: &Task,
-        order: &StepOrder,
-    ) -> Result<OrderState, Failure> {
+    pub async fn order(&self, profile: &AgentProfile, parent: &Task, order: &StepOrder) -> Result<OrderState, Failure> {
         let id = TaskId::Uuid(derived(&["step", &parent.id.to_string(), &order.key]));
         let child = self.store().task(id).await.map_err(|error| store_failure(&error))?;
         match (child, &order.work) {
@@ -102,7 +97,8 @@ impl Toolbox {
             status if status.is_terminal() => return Ok(ended(&child, parent)),
             _ => {}
         }
-        let until = child.state.created_at.plus_millis(i64::try_from(limit_s.saturating_mul(1_000)).unwrap_or(i64::MAX));
+        let until =
+            child.state.created_at.plus_millis(i64::try_from(limit_s.saturating_mul(1_000)).unwrap_or(i64::MAX));
         if now >= until {
             self.orders().stop(child).await?;
             return Ok(OrderState::Failed(Failure::timeout(format!(
@@ -171,7 +167,9 @@ fn ended(child: &Task, parent: &Task) -> OrderState {
         (status, Some(error)) => {
             OrderState::Failed(Failure::permanent(format!("task {id}, which carried it out, is {status}: {error}")))
         }
-        (status, None) => OrderState::Failed(Failure::permanent(format!("task {id}, which carried it out, is {status}"))),
+        (status, None) => {
+            OrderState::Failed(Failure::permanent(format!("task {id}, which carried it out, is {status}")))
+        }
     }
 }
 

@@ -51,10 +51,14 @@ impl Machine {
             return Some(Action::Wait);
         }
         let (messages, schema) = match purpose {
-            "plan" => (prompts::plan(&self.setup, &self.state, &question.rejected), schema::plan(&self.setup.tools, &self.setup.offered)),
-            "replan" => {
-                (prompts::replan(&self.setup, &self.state, &question.rejected), schema::plan(&self.setup.tools, &self.setup.offered))
-            }
+            "plan" => (
+                prompts::plan(&self.setup, &self.state, &question.rejected),
+                schema::plan(&self.setup.tools, &self.setup.offered),
+            ),
+            "replan" => (
+                prompts::replan(&self.setup, &self.state, &question.rejected),
+                schema::plan(&self.setup.tools, &self.setup.offered),
+            ),
             _ => (prompts::answer(&self.setup, &self.state, &question.rejected), schema::answer()),
         };
         let id = self.question_id()?;

@@ -200,7 +200,9 @@ fn read_step(number: usize, written: &Value) -> Result<PlanStep, String> {
         tools,
         depends_on: first(&["depends_on", "after"]).map(texts_of).unwrap_or_default(),
         capability: text(&["capability"]),
-        priority: first(&["priority"]).and_then(seconds).and_then(|number| u8::try_from(number.min(MAX_PRIORITY.into())).ok()),
+        priority: first(&["priority"])
+            .and_then(seconds)
+            .and_then(|number| u8::try_from(number.min(MAX_PRIORITY.into())).ok()),
         estimated_s: first(&["estimated_s"]).and_then(seconds),
         approval: ApprovalRequirement::None,
     })

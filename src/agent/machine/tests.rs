@@ -7,7 +7,7 @@ use serde_json::{Map, json};
 
 use super::*;
 use crate::domain::budget::{Budget, Price};
-use crate::domain::conversation::{Exhausted, Message, Origin, RequestedCall};
+use crate::domain::conversation::{Exhausted, Message, Origin, RequestedCall, Usage};
 use crate::domain::failure::FailureClass;
 use crate::domain::id::TaskId;
 use crate::domain::memory::Memory;

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::fields::{
-    ADMITTED, AWAITS, FIELDS, INSERTED_BY, LOOK_AT, NEEDS_MODEL, POSTPONED, TREE_GENERATION, TREE_HANDOVER, TREE_RIGHTS, TREE_ROOT,
+    ADMITTED, AWAITS, FIELDS, INSERTED_BY, LOOK_AT, NEEDS_MODEL, POSTPONED, TREE_GENERATION, TREE_HANDOVER,
+    TREE_RIGHTS, TREE_ROOT,
 };
 use super::foreign::{Origin, read};
 use crate::domain::delegation::Awaited;

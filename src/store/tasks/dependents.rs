@@ -43,7 +43,8 @@ impl Store {
         for page in ids.chunks(IDS) {
             let mut filter = Filter::must(waits());
             let ids: Vec<String> = page.iter().map(ToString::to_string).collect();
-            filter.should = [("depends_on", ids.clone()), (AWAITS, ids)].map(|(key, ids)| Condition::matches(key, ids)).to_vec();
+            filter.should =
+                [("depends_on", ids.clone()), (AWAITS, ids)].map(|(key, ids)| Condition::matches(key, ids)).to_vec();
             let points = self.inner.scroll_all("dependents", Collection::Tasks, filter, Part::Nothing, MAX_DEPENDENTS);
             found.extend(points.await?.iter().filter_map(|point| task_id(point.id.as_ref())));
         }

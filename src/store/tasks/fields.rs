@@ -67,7 +67,7 @@ pub(super) const PUT_OFF: &str = "postponed.times";
 /// The tasks that carry out steps of it and that it waits for.
 pub(in crate::store) const AWAITS: &str = "awaits";
 /// When it looks at those, although none has ended.
-pub(super) const LOOK_AT: &str = "look_at";
+pub(super) const LOOK_AT: &str = "awaits_until";
 /// Set on tasks whose run asks a model, so that a replica without one leaves them out of its scans.
 pub(super) const NEEDS_MODEL: &str = "needs_model";
 /// Set once a point is known to be a task in qron's own form.

@@ -76,8 +76,13 @@ fn change(task: &Task, next: &Task, event: &TaskEvent, mark: &str) -> Change {
         // One claim settles a task once, so its token and the event name this change on every try.
         (Some(claim), _) => {
             // The next run, which would heed a wish to stop it, may be far away.
-            let puts_off =
-                matches!(event, TaskEvent::RetryAt(..) | TaskEvent::Postponed(..) | TaskEvent::ApprovalNeeded(_) | TaskEvent::TasksAwaited(_));
+            let puts_off = matches!(
+                event,
+                TaskEvent::RetryAt(..)
+                    | TaskEvent::Postponed(..)
+                    | TaskEvent::ApprovalNeeded(_)
+                    | TaskEvent::TasksAwaited(_)
+            );
             let fence = if puts_off { Fence::Undisturbed } else { Fence::Held };
             (fence(claim.token.clone()), Proof::Mark(format!("{}/{}", claim.token, event.name())))
         }

@@ -121,7 +121,10 @@ async fn a_goal_that_takes_three_capabilities_is_reached_by_three_agents_of_two_
     assert_eq!(who, expected.map(|(agent, replica)| (agent.to_owned(), replica.to_owned())));
     assert_eq!(children.iter().map(|child| child.spec.priority).collect::<Vec<_>>(), [5, 5, 7]);
     for pair in children.windows(2) {
-        assert!(pair[0].state.finished_at.is_some_and(|ended| ended <= pair[1].state.created_at), "in the order of the plan");
+        assert!(
+            pair[0].state.finished_at.is_some_and(|ended| ended <= pair[1].state.created_at),
+            "in the order of the plan"
+        );
     }
     assert!(children[2].spec.goal.contains("[sum.value]") && !children[2].spec.goal.contains('$'));
     let history = world.history(task.id).await;
@@ -138,7 +141,8 @@ async fn a_task_that_waits_for_its_steps_holds_no_place() {
     let world = World::new(&[]).await;
     let agents = vec![agent("boss", &["home"], 1), agent("other", &["away"], 1)];
     let runner = world.runner_of("r1", agents).await;
-    let boss = of_boss("one that needs the other", &json!([held(&world, "a", "away", "first"), sum("b", "home", "1 + 1")]));
+    let boss =
+        of_boss("one that needs the other", &json!([held(&world, "a", "away", "first"), sum("b", "home", "1 + 1")]));
     // It needs the agent whose only place the first one would hold.
     let other = planned("the other that needs the first", &json!([sum("a", "home", "2 + 2")]))
         .with(|task| task.spec.agent = Some("other".to_owned()));
@@ -245,7 +249,9 @@ async fn a_step_whose_task_fails_or_is_cancelled_has_failed() {
             .purpose("replan")
             .contains("not run, because a failed")
             .json(json!({"analysis": "otherwise", "steps": [bad("c", "40 + 2", json!("away"))]})),
-        Scenario::on("divide it").purpose("answer").json(json!({"outcome": "done", "answer": "42", "reason": "c shows it"})),
+        Scenario::on("divide it")
+            .purpose("answer")
+            .json(json!({"outcome": "done", "answer": "42", "reason": "c shows it"})),
     ]))
     .await
     .expect("a model");
@@ -301,7 +307,8 @@ async fn the_task_of_a_step_has_the_rights_the_tree_and_the_time_of_its_parent()
     let boss: AgentProfile = serde_json::from_value(json!({
         "name": "boss", "tools": ["calculate", "http_request"], "delegates_to": ["busy", "idle"]}))
     .expect("a profile");
-    let agents = vec![boss, agent("busy", &["away"], 4), agent("idle", &["away"], 4), agent("barred", &["away", "else"], 9)];
+    let agents =
+        vec![boss, agent("busy", &["away"], 4), agent("idle", &["away"], 4), agent("barred", &["away", "else"], 9)];
     let runner = world.runner_of("r1", agents).await;
     // The least loaded one that it may give work to is named.
     ghost(&world, vec![presence("busy", "away", 3)]).await;
@@ -316,7 +323,11 @@ async fn the_task_of_a_step_has_the_rights_the_tree_and_the_time_of_its_parent()
     assert!(first.look_at <= child.state.created_at.plus_millis(60_000));
     world.web.release("rights");
     world.until(task.id, TaskStatus::Completed).await;
-    assert_eq!(children(&world, task.id).await.len(), 1, "it may give nothing to the only one that can do the other step");
+    assert_eq!(
+        children(&world, task.id).await.len(),
+        1,
+        "it may give nothing to the only one that can do the other step"
+    );
     // The tree has no place for two more.
     let task = of_boss("use too much", &json!([sum("a", "away", "1 + 1"), sum("b", "away", "2 + 2")]));
     world.insert(std::slice::from_ref(&task)).await;
@@ -324,7 +335,8 @@ async fn the_task_of_a_step_has_the_rights_the_tree_and_the_time_of_its_parent()
     assert_eq!(children(&world, task.id).await.len(), 1);
     assert!(world.history(task.id).await.iter().any(|kind| kind == "step_kept"));
     // A wait is within the time limit of the attempt.
-    let task = of_boss("take too long", &json!([held(&world, "a", "away", "never")])).with(|task| task.spec.timeout_s = 2);
+    let task =
+        of_boss("take too long", &json!([held(&world, "a", "away", "never")])).with(|task| task.spec.timeout_s = 2);
     world.insert(std::slice::from_ref(&task)).await;
     let failed = world.until(task.id, TaskStatus::Failed).await.state.error.expect("a failure");
     assert!(failed.message.contains("2 s"), "{failed}");

@@ -126,7 +126,11 @@ fn a_failed_task_fails_its_step_blocks_what_needs_it_and_leads_to_a_new_plan() {
     machine.order_returned("a", Ok(OrderState::Failed(failure))).expect("in flight");
     let call = model_call(&mut machine);
     assert_eq!(call.request.purpose, "replan");
-    assert!(said(&call).contains("no such table") && said(&call).contains("not run, because a failed"), "{}", said(&call));
+    assert!(
+        said(&call).contains("no such table") && said(&call).contains("not run, because a failed"),
+        "{}",
+        said(&call)
+    );
     let more = json!({"analysis": "x", "steps": [away("a", &[])]});
     machine.model_answered(&call.id, Ok(reply(more))).expect("in flight");
     assert_eq!(orders(&mut machine)[0].key, "a~1#0^0", "another plan, another task");
