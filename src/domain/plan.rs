@@ -333,6 +333,8 @@ mod tests {
             serde_json::from_value::<Plan>(json!({"steps": [{"id": "a", "tool": "calculate"}], "answer": "b"}));
         let error = without.expect("a plan").validate(&tools).expect_err("a fault").to_string();
         assert_eq!(error, "answer names step \"b\", which the plan does not have; its steps are: a");
+        assert!(fault(json!([{"id": "a", "tool": "calculate", "priority": 11}])).contains("priority 11 is out of range"));
+        assert!(fault(json!([{"id": "a", "tool": "calculate", "capability": " "}])).contains("capability must have 1"));
         let twice = json!([{"id": "a", "tool": "calculate"}, {"id": "a", "tool": "calculate"}]);
         assert!(fault(twice).contains("twice"));
     }

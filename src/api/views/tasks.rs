@@ -184,7 +184,8 @@ impl From<Task> for TaskView {
             result,
             error,
             waits: postponed.as_ref().map(|wait| WaitView::new(wait, Some(run_at))),
-            awaits: awaits.map(|awaited| awaited.tasks).unwrap_or_default(),
+            // An older version may have moved the task on and left them.
+            awaits: awaits.filter(|_| status == TaskStatus::Waiting).map(|awaited| awaited.tasks).unwrap_or_default(),
             cancel_requested,
             approvals: approvals.iter().map(ApprovalView::from).collect(),
             extra,

@@ -50,7 +50,7 @@ event_kinds! {
     Postponed, "postponed", "The model is away, and the task is tried again later, at no charge.";
     Rescued, "rescued", "A replica died, and another one took its tasks back.";
     Lost, "lost", "The outcome of a run was not recorded because another run has the task.";
-    CancelRequested, "cancel_requested", "A person, or a later firing of its schedule, asked to stop a running task.";
+    CancelRequested, "cancel_requested", "A person, a later firing of its schedule, or the task whose step it carries out, asked to stop a running task.";
     Cancelled, "cancelled", "The task was stopped on request.";
     Requeued, "requeued", "A person had the task done again, from a clean slate.";
     Reprioritised, "reprioritised", "A person gave the task another priority.";
