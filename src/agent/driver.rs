@@ -333,13 +333,15 @@ impl<'a> Driver<'a> {
             self.tree.grow();
             self.machine.forget_tree();
         }
+        // A task that the call makes has a plan of its own, and is held to the rights of the agent.
+        let in_step = if makes_task { Rights::default() } else { self.machine.rights_in_step(&call.step) };
         let context = ToolContext {
             task_id: self.task.id,
             user: self.task.spec.user.clone(),
             goal: self.task.spec.goal.clone(),
             step: call.step.clone(),
             idempotency_key: format!("{}:{}", self.task.id, call.id),
-            rights: Rights::of(&self.profile),
+            rights: Rights::of(&self.profile).and(&in_step),
             handed_over: if makes_task { self.machine.handed_over(&call) } else { None },
         };
         let (tools, profile, made) = (self.tools.clone(), Arc::clone(&self.profile), call.clone());

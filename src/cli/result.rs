@@ -203,15 +203,17 @@ impl<'a> Outcome<'a> {
 /// A mark of a result in words.
 fn mark(name: &str, value: &Value) -> String {
     match (name, value) {
+        ("ungrounded", Value::Array(stated)) => format!("check what stands in no output: {}", listed(stated)),
         ("confirmed", Value::Bool(false)) => "not confirmed: the model did not say that the goal is reached".to_owned(),
         (_, Value::String(text)) => format!("{}: {text}", name.replace('_', " ")),
-        (_, Value::Array(items)) => {
-            let shown: Vec<String> =
-                items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect();
-            format!("{}: {}", name.replace('_', " "), shown.join(", "))
-        }
+        (_, Value::Array(items)) => format!("{}: {}", name.replace('_', " "), listed(items)),
         (_, value) => format!("{}: {value}", name.replace('_', " ")),
     }
+}
+
+fn listed(items: &[Value]) -> String {
+    let texts = items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned));
+    texts.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -223,6 +225,7 @@ mod tests {
     #[test]
     fn marks_are_told_in_words() {
         assert!(mark("confirmed", &json!(false)).starts_with("not confirmed"));
+        assert_eq!(mark("ungrounded", &json!(["41", "http://x"])), "check what stands in no output: 41, http://x");
         assert_eq!(mark("unconfirmed_numbers", &json!(["41", 7])), "unconfirmed numbers: 41, 7");
         assert_eq!(mark("steps_failed", &json!(2)), "steps failed: 2");
     }

@@ -50,6 +50,17 @@ impl Message {
     pub fn assistant(content: impl Into<String>) -> Self {
         Self::Assistant { content: content.into(), tool_calls: Vec::new(), origin: None }
     }
+
+    /// Its text.
+    #[must_use]
+    pub fn content(&self) -> &str {
+        match self {
+            Self::System { content }
+            | Self::User { content }
+            | Self::Assistant { content, .. }
+            | Self::Tool { content, .. } => content,
+        }
+    }
 }
 
 /// The model that wrote a message, with fields that qron sends back to it unread.

@@ -93,6 +93,7 @@ pub fn hand_over_step(step: &PlanStep, targets: &impl Outputs) -> Result<(PlanSt
         arguments: renamed_within(&step.arguments, "$${"),
         instruction: instruction.map(|text| renamed(text, "$${")),
         depends_on: Vec::new(),
+        each: None,
         capability: None,
         priority: None,
         ..step.clone()

@@ -3,6 +3,7 @@
 //! Everything here is pure. The time, ids and randomness are arguments (the jitter of
 //! [`retry::RetryPolicy::delay`] is the one exception), nothing does I/O, and nothing knows how it is stored.
 
+pub mod addresses;
 pub mod agent;
 pub mod approval;
 pub mod attempt;
@@ -32,6 +33,7 @@ pub mod retry;
 pub mod schedule;
 pub mod schema_words;
 pub mod spelling;
+pub mod table_source;
 pub mod task;
 pub mod time;
 pub mod tool;

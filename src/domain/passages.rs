@@ -14,10 +14,44 @@ const READ: usize = 4 * 1024 * 1024;
 /// Stands where something was left out.
 const GAP: &str = "\n[…]\n";
 
+/// Stands before the beginning of a text in which nothing fits.
+pub const NOTHING_FITS: &str = "[Nothing in it fits; it begins:]";
+
+/// A long text, as far as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passages {
+    /// What is shown.
+    pub text: String,
+    /// What that is.
+    pub extent: Extent,
+}
+
+/// What of a text is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// The parts that fit the question.
+    Fitting,
+    /// The beginning, because nothing fits.
+    Beginning,
+}
+
+impl Passages {
+    /// The text, which says itself when nothing in it fits.
+    #[must_use]
+    pub fn marked(self) -> String {
+        match self.extent {
+            Extent::Whole | Extent::Fitting => self.text,
+            Extent::Beginning => format!("{NOTHING_FITS}\n{}", self.text),
+        }
+    }
+}
+
 /// What of `value` fits `question`, in at most `limit` bytes: of the longest text in it when that is most of it, else of the
 /// whole as JSON. All of it when it is short enough.
 #[must_use]
-pub fn of_value(value: &Value, question: &str, limit: usize) -> String {
+pub fn of_value(value: &Value, question: &str, limit: usize) -> Passages {
     let whole = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let longest = longest_text(value).filter(|text| text.len() > limit && text.len() > whole.len() / 2);
     of(longest.unwrap_or(&whole), question, limit)
@@ -25,9 +59,9 @@ pub fn of_value(value: &Value, question: &str, limit: usize) -> String {
 
 /// The parts of `text` that fit `question`, in their order, in at most `limit` bytes: its beginning when none does.
 #[must_use]
-pub fn of(text: &str, question: &str, limit: usize) -> String {
+pub fn of(text: &str, question: &str, limit: usize) -> Passages {
     if text.len() <= limit {
-        return text.to_owned();
+        return Passages { text: text.to_owned(), extent: Extent::Whole };
     }
     let pieces = pieces(&text[..text.floor_char_boundary(READ)]);
     // An address says where a text is, and not what is looked for in it.
@@ -49,10 +83,10 @@ pub fn of(text: &str, question: &str, limit: usize) -> String {
     }
     if chosen.is_empty() {
         let end = text.floor_char_boundary(limit.saturating_sub(GAP.len()));
-        return format!("{}{}", &text[..end], GAP.trim_end());
+        return Passages { text: format!("{}{}", &text[..end], GAP.trim_end()), extent: Extent::Beginning };
     }
     chosen.sort_unstable();
-    joined(&pieces, &chosen)
+    Passages { text: joined(&pieces, &chosen), extent: Extent::Fitting }
 }
 
 /// The chosen pieces, with marks where others stood between them.
@@ -122,17 +156,21 @@ mod tests {
 
     #[test]
     fn what_fits_the_question_is_found_in_the_middle_of_a_long_text() {
-        let found = of(&handbook(), "What is the code of the back gate?", 1_000);
+        let Passages { text: found, extent } = of(&handbook(), "What is the code of the back gate?", 1_000);
+        assert_eq!(extent, Extent::Fitting);
         assert!(found.contains("QX-7719") && found.len() <= 1_000, "{found}");
         assert!(found.starts_with("[…]\n") && found.ends_with("[…]"), "{found}");
         let page = json!({"status": 200, "text": handbook()});
-        assert!(of_value(&page, "code of the back gate", 1_000).contains("the code QX-7719.\n"));
+        assert!(of_value(&page, "code of the back gate", 1_000).text.contains("the code QX-7719.\n"));
     }
 
     #[test]
     fn short_texts_stay_whole_and_others_give_their_beginning_when_nothing_fits() {
-        assert_eq!(of_value(&json!({"a": 1}), "x", 100), r#"{"a":1}"#);
-        let found = of(&handbook(), "zebra", 100);
+        let whole = Passages { text: r#"{"a":1}"#.to_owned(), extent: Extent::Whole };
+        assert_eq!(of_value(&json!({"a": 1}), "x", 100), whole);
+        assert_eq!(whole.marked(), r#"{"a":1}"#);
+        let Passages { text: found, extent } = of(&handbook(), "zebra", 100);
+        assert_eq!(extent, Extent::Beginning);
         assert!(found.starts_with("Shelf 0 holds") && found.ends_with("\n[…]") && found.len() <= 100, "{found}");
     }
 
@@ -140,7 +178,7 @@ mod tests {
         #[test]
         fn pieces_are_the_text_and_passages_keep_to_their_limit(text in "(?s).{0,3000}", question in ".{0,40}", limit in 20_usize..2_000) {
             prop_assert_eq!(pieces(&text).concat(), text.clone());
-            prop_assert!(of(&text, &question, limit).len() <= limit.max(GAP.len()));
+            prop_assert!(of(&text, &question, limit).text.len() <= limit.max(GAP.len()));
         }
     }
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::approval::requirement::ApprovalRequirement;
 use super::files::FILES;
+pub use each::ITEM;
 use references::references;
 pub use references::{
     MAX_EXPANDED_BYTES, MAX_EXPANDED_MEMORY, Outputs, Unresolved, check_targets, filled, has_references,
@@ -18,6 +19,7 @@ pub use references::{
 pub use size::{MAX_NESTING, MAX_PLAN_BYTES, MAX_PLAN_MEMORY, MAX_REFERENCES, MAX_STEP_REFERENCES, MAX_STEPS};
 
 mod cycle;
+mod each;
 mod references;
 mod size;
 
@@ -90,6 +92,10 @@ pub struct PlanStep {
     /// The only tools that the model may call for `instruction`; `None` for all that the agent may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<Vec<String>>,
+    /// A reference to a list, such as `${page.rows}`: the step is carried out once for each element, which is `${item}` in it, and
+    /// its output is the list of the outputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub each: Option<String>,
     /// Steps that must succeed first. References count as dependencies by themselves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<String>,
@@ -195,6 +201,15 @@ pub enum PlanError {
         /// The steps.
         known: String,
     },
+    /// An `each` that is not one reference.
+    #[error("step {0:?}: each must be one reference to a list and nothing else, such as ${{page.rows}}")]
+    BadEach(String),
+    /// A step with `each` that says nothing of the element.
+    #[error("step {0:?} runs once for each element of a list, but does not refer to the element: write ${{{ITEM}}}")]
+    NoItem(String),
+    /// A step whose name means the element of a list.
+    #[error("step id {ITEM:?} is not allowed in a plan with each: ${{{ITEM}}} refers to the element")]
+    ReservedItem,
     /// Steps that wait for each other.
     #[error("the plan has a cycle: {}", .0.join(" -> "))]
     Cycle(Vec<String>),
@@ -232,6 +247,9 @@ impl Plan {
                 }),
             );
         }
+        if ids.contains(ITEM) && self.steps.iter().any(|step| step.each.is_some()) {
+            faults.push(PlanError::ReservedItem);
+        }
         if let Some(answer) = self.answer.as_deref().filter(|answer| !ids.contains(answer)) {
             let known: Vec<&str> = self.steps.iter().map(|step| step.id.as_str()).collect();
             faults.push(PlanError::UnknownAnswer { answer: clipped(answer), known: known.join(", ") });
@@ -264,6 +282,7 @@ impl PlanStep {
         if self.capability.as_deref().is_some_and(|name| name.trim().is_empty() || name.chars().count() > 200) {
             return Err(PlanError::BadCapability(self.id.clone()));
         }
+        self.check_each()?;
         let mut named = self.tool.iter().chain(self.tools.iter().flatten());
         named.find(|tool| !tools.contains(&tool.as_str())).map_or(Ok(()), |tool| {
             Err(PlanError::UnknownTool { step: self.id.clone(), tool: clipped(tool), known: tools.join(", ") })
@@ -275,7 +294,9 @@ impl PlanStep {
     #[must_use]
     pub fn dependencies(&self) -> Vec<&str> {
         let mut found: Vec<&str> = self.depends_on.iter().map(String::as_str).collect();
-        found.extend(self.texts().into_iter().flat_map(|text| references(text).map(|reference| reference.step())));
+        let used = self.texts().into_iter().flat_map(|text| references(text).map(|reference| reference.step()));
+        found.extend(used.filter(|step| self.each.is_none() || *step != ITEM));
+        found.extend(self.each.iter().flat_map(|list| references(list).map(|reference| reference.step())));
         found.retain(|step| *step != DEPS);
         let mut seen = HashSet::new();
         found.retain(|step| seen.insert(*step));
@@ -333,7 +354,9 @@ mod tests {
             serde_json::from_value::<Plan>(json!({"steps": [{"id": "a", "tool": "calculate"}], "answer": "b"}));
         let error = without.expect("a plan").validate(&tools).expect_err("a fault").to_string();
         assert_eq!(error, "answer names step \"b\", which the plan does not have; its steps are: a");
-        assert!(fault(json!([{"id": "a", "tool": "calculate", "priority": 11}])).contains("priority 11 is out of range"));
+        assert!(
+            fault(json!([{"id": "a", "tool": "calculate", "priority": 11}])).contains("priority 11 is out of range")
+        );
         assert!(fault(json!([{"id": "a", "tool": "calculate", "capability": " "}])).contains("capability must have 1"));
         let twice = json!([{"id": "a", "tool": "calculate"}, {"id": "a", "tool": "calculate"}]);
         assert!(fault(twice).contains("twice"));

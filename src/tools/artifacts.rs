@@ -14,7 +14,7 @@ use super::{Tool, ToolContext};
 use crate::clock;
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
-use crate::domain::passages;
+use crate::domain::passages::{self, Extent, Passages};
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
 use crate::store::{Artifact, Store};
 
@@ -177,7 +177,13 @@ impl Tool for ReadArtifact {
                     "offset": { "type": "integer", "description": "where content begins" },
                     "content": { "type": "string" },
                     "encoding": { "type": "string", "enum": ["utf-8", "base64"] },
-                    "next_offset": { "type": ["integer", "null"], "description": "null at the end" },
+                    "next_offset": {
+                        "type": ["integer", "null"], "description": "where to read on; null when nothing is left out"
+                    },
+                    "fits": {
+                        "type": "boolean",
+                        "description": "with a query: whether content fits it; when not, it is the first page"
+                    },
                 }),
                 &["name", "media_type", "bytes", "offset", "content", "encoding", "next_offset"],
             ),
@@ -218,14 +224,20 @@ impl Tool for ReadArtifact {
 fn parts(artifact: &Artifact, bytes: &[u8], query: &str, max_bytes: usize) -> ToolResult {
     let text = str::from_utf8(bytes)
         .map_err(|_| Failure::invalid(format!("artifact {:?} is no text: read it without a query", artifact.name)))?;
-    let content = match serde_json::from_str::<Value>(text) {
+    let Passages { text: content, extent } = match serde_json::from_str::<Value>(text) {
         Ok(value @ (Value::Object(_) | Value::Array(_))) => passages::of_value(&value, query, max_bytes),
         _ => passages::of(text, query, max_bytes),
     };
-    Ok(json!({
-        "name": artifact.name, "media_type": artifact.media_type, "bytes": artifact.size, "offset": 0,
-        "content": content, "encoding": "utf-8", "next_offset": null,
-    }))
+    let mut answer = match extent {
+        Extent::Beginning => page(artifact, bytes, 0, max_bytes, usize::MAX)?,
+        // The parts are no page: reading on begins at the beginning.
+        Extent::Whole | Extent::Fitting => json!({
+            "name": artifact.name, "media_type": artifact.media_type, "bytes": artifact.size, "offset": 0,
+            "content": content, "encoding": "utf-8", "next_offset": (extent == Extent::Fitting).then_some(0),
+        }),
+    };
+    answer["fits"] = (extent != Extent::Beginning).into();
+    Ok(answer)
 }
 
 /// The part of `bytes` from `offset` that fits, as text where all of it is text.
@@ -309,6 +321,24 @@ mod tests {
             assert_eq!(read_all(&bytes, length, max_bytes), bytes);
         }
         assert_eq!(read_all(b"", usize::MAX, 1000), b"");
+    }
+
+    #[test]
+    fn a_query_that_fits_nothing_says_so_and_gives_the_first_page() {
+        let text = "Shelf holds boxes that are counted by two persons.\n".repeat(100);
+        let found =
+            |query: &str, text: &str| parts(&artifact(text.len()), text.as_bytes(), query, 1000).expect("parts");
+        let nothing = found("refund", &text);
+        assert_eq!(
+            (&nothing["fits"], &nothing["next_offset"], &nothing["offset"]),
+            (&json!(false), &json!(1000), &json!(0))
+        );
+        assert_eq!(nothing["content"], text[..1000]);
+        let fitting = found("refund", &format!("{text}A refund takes 3 days.\n{text}"));
+        assert!(fitting["content"].as_str().is_some_and(|content| content.contains("3 days")), "{fitting}");
+        assert_eq!((&fitting["fits"], &fitting["next_offset"]), (&json!(true), &json!(0)));
+        let whole = found("refund", "short");
+        assert_eq!((&whole["fits"], &whole["next_offset"]), (&json!(true), &json!(null)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::domain::id::TaskId;
 
 impl Toolbox {
     /// Writes those of `files` into the folder of `task` on this replica that are not there. A file larger than the file tools
-    /// read is left out: it is an artifact all the same.
+    /// read is left out: it is an artifact alone, which `query_table` and `read_artifact` read.
     ///
     /// # Errors
     /// When a file is gone, or cannot be written.

@@ -168,7 +168,7 @@ pub struct ToolContext {
     pub step: String,
     /// The same for every repetition of this call, different for any other: task, step and call.
     pub idempotency_key: String,
-    /// What the task may do; the toolbox writes the rights of the agent that calls here.
+    /// The most that the call may do: its step may narrow what the agent may. The toolbox keeps to the rights of the agent, too.
     pub rights: Rights,
     /// Goal and plan of a task that the call makes, where they refer to outputs.
     pub handed_over: Option<HandoverDraft>,

@@ -27,7 +27,7 @@ use crate::domain::agent::AgentProfile;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::{TaskId, derived};
 use crate::domain::json;
-use crate::domain::passages;
+use crate::domain::passages::{self, NOTHING_FITS};
 use crate::domain::plan::{Plan, PlanStep};
 use crate::domain::plan_faults::{KnownTool, argument_faults, plan_faults};
 use crate::domain::time::Timestamp;
@@ -219,7 +219,8 @@ impl Toolbox {
         let label = registered.map_or("unknown", |registered| registered.spec.name.as_str()).to_owned();
         let outcome = match registered {
             Some(registered) if profile.allows(&call.tool) => {
-                let context = ToolContext { rights: Rights::of(profile), ..context.clone() };
+                let rights = Rights::of(profile).and(&context.rights);
+                let context = ToolContext { rights, ..context.clone() };
                 self.run(registered, &context, call).await
             }
             _ => Err(self.not_allowed(profile, context, &call.tool)),
@@ -276,7 +277,10 @@ impl Toolbox {
             .await
             .map_err(|error| store_failure(&error))?;
         let (bytes, goal, most) = (text.len(), context.goal.clone(), PREVIEW_BYTES.min(self.max_output_bytes));
-        let preview = blocking(move || Ok(passages::of_value(&output, &goal, most))).await?;
+        let preview = blocking(move || {
+            Ok(passages::of_value(&output, &goal, most.saturating_sub(NOTHING_FITS.len() + 1)).marked())
+        })
+        .await?;
         Ok(artifact_output(&name, bytes, &preview))
     }
 

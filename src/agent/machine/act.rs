@@ -7,13 +7,15 @@ use serde_json::{Map, Value};
 
 use super::consent::{Consent, consent};
 use super::state::{ActCall, CallStatus, Status, Step, as_known};
-use super::{Machine, ModelCall, plan_check, prompts, schema};
+use super::{Machine, ModelCall, grounding, plan_check, prompts, schema};
 use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCall};
 use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
 use crate::domain::id::derived;
 use crate::domain::json;
 use crate::domain::plan::check_targets;
+use crate::domain::table_source::move_name;
 use crate::domain::tool::{FAIL_STEP, ToolCall, ToolResult, ToolSpec, resolve_name};
+use crate::domain::tree::Rights;
 
 /// Tools called in one turn; further ones are refused.
 const MAX_CALLS_PER_TURN: usize = 16;
@@ -83,15 +85,19 @@ impl Machine {
             self.fail(index, Failure::invalid(unresolved.to_string()));
             return None;
         }
+        if self.reads_in_parts(index) {
+            return None;
+        }
         let step = &self.state.steps[index];
-        let data = prompts::data_of(&step.plan, &self.targets(), &self.artifacts());
+        let data = prompts::data_of(&self.state, step, &self.targets(), &self.artifacts());
         if self.takes_turns() {
             let Status::Acting(act) = &step.status else { return None };
             return self.json_turn(index, turn_id(step, act.turns), &data);
         }
-        let mut messages = prompts::act(&self.setup, &self.state, &step.plan, &data);
+        let mut messages = prompts::act(&self.setup, &self.state, step, &data);
         let mut tools = self.tools_of(step);
-        tools.push(Arc::new(prompts::fail_step_tool()));
+        // A part that holds nothing is no failure.
+        tools.extend(step.part.is_none().then(|| Arc::new(prompts::fail_step_tool())));
         let model = self.setup.model.clone();
         let max_output_tokens = self.setup.max_output_tokens;
         let step = &self.state.steps[index];
@@ -117,6 +123,13 @@ impl Machine {
         let tools = self.setup.tools.iter();
         let allowed = tools.filter(|tool| tool.name != FAIL_STEP && is_named(&tool.name)).cloned().collect();
         if self.takes_turns() { self.fitting_tools(step, allowed) } else { allowed }
+    }
+
+    /// What calls of step `id` may do: no more than the tools of the step, when its plan names them.
+    #[must_use]
+    pub fn rights_in_step(&self, id: &str) -> Rights {
+        let tools = self.state.step(id).and_then(|step| step.plan.tools.clone());
+        tools.map_or_else(Rights::default, |tools| Rights { tools, ..Rights::default() })
     }
 
     /// Takes the model's answer of a turn.
@@ -171,12 +184,28 @@ impl Machine {
         } else if reply.content.trim().is_empty() {
             prompts::EMPTY_TURN
         } else {
-            self.finish(index, schema::text_or_json(&reply.content));
+            self.finish_acting(index, &reply.content);
             return;
         };
         let origin = reply.origin();
         act.messages.push(Message::Assistant { content: reply.content, tool_calls: Vec::new(), origin });
         act.messages.push(Message::User { content: complaint.to_owned() });
+    }
+
+    /// Ends a step with what its model answered.
+    pub(super) fn finish_acting(&mut self, index: usize, answer: &str) {
+        let given = self.given_texts(index);
+        let step = &mut self.state.steps[index];
+        if let Status::Acting(act) = &step.status {
+            // What the model said itself is no source.
+            let results = act.messages.iter().filter_map(|message| match message {
+                Message::Tool { content, .. } | Message::User { content } => Some(content.as_str()),
+                _ => None,
+            });
+            let sources: Vec<&str> = given.iter().map(String::as_str).chain(results).collect();
+            step.ungrounded = grounding::unknown_in(answer, &sources, &act.doors.shown);
+        }
+        self.finish(index, schema::text_or_json(answer));
     }
 
     /// Takes the tool calls of a turn. A call that cannot be made is answered at once. Nothing in a call is trusted.
@@ -204,6 +233,7 @@ impl Machine {
                 if let Some(tool) = self.tool(&call.tool) {
                     plan_check::stringify_for(&mut arguments, &tool.parameters);
                 }
+                move_name(&call.tool, &mut arguments);
                 arguments
             });
             let status = if position >= MAX_CALLS_PER_TURN {
@@ -293,17 +323,14 @@ impl Machine {
                     prompts::tool_failure(&call.tool, &as_known(failure, &call.tool, is_repeatable))
                 }
             });
-            let shown = match &call.status {
-                CallStatus::Returned(text) if turns && result.is_ok() => {
-                    Some((call.tool.clone(), call.arguments.clone(), text.clone()))
-                }
-                _ => None,
-            };
-            found = Some((index, shown));
+            let CallStatus::Returned(text) = &call.status else { continue };
+            found = Some((index, call.tool.clone(), call.arguments.clone(), text.clone()));
         }
-        let Some((index, shown)) = found else { return false };
-        if let Some((tool, arguments, text)) = shown {
-            self.note_shown(index, tool, &arguments, &text);
+        let Some((index, tool, arguments, text)) = found else { return false };
+        match result {
+            _ if !turns => {}
+            Ok(_) => self.note_shown(index, tool, &arguments, &text),
+            Err(failure) => self.note_failed(index, &tool, &arguments, failure),
         }
         self.close_turn(index);
         true

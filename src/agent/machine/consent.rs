@@ -5,6 +5,7 @@ use super::Setup;
 use crate::domain::approval::{ApprovalRequirement, call_hash};
 use crate::domain::failure::Failure;
 use crate::domain::plan::PlanStep;
+use crate::domain::table_source::{HTTP_REQUEST, makes_request};
 use crate::domain::tool::ToolCall;
 
 /// Whether a call may be made.
@@ -19,7 +20,9 @@ pub(super) enum Consent {
 
 /// Whether `call` may be made by `step`, which belongs to plan number `revision`.
 pub(super) fn consent(setup: &Setup, step: &PlanStep, revision: u32, call: &ToolCall) -> Consent {
-    if !is_needed(setup, step, revision, &call.tool) {
+    // A table at an address is got as http_request gets it.
+    let requests = makes_request(&call.tool, &call.arguments) && is_needed(setup, step, revision, HTTP_REQUEST);
+    if !requests && !is_needed(setup, step, revision, &call.tool) {
         return Consent::Given;
     }
     let hash = call_hash(call);

@@ -1,6 +1,8 @@
-//! Numbers of an answer that stand in nothing that the model was shown.
+//! Numbers and addresses of an answer that stand in nothing that the model was shown.
 
 use std::collections::{BTreeSet, HashSet};
+
+use crate::domain::addresses::{addresses, normal_form, without_addresses};
 
 /// Most numbers that are named.
 const MOST: usize = 5;
@@ -11,20 +13,36 @@ pub(super) fn ungrounded<'a>(
     sources: impl Iterator<Item = &'a str>,
     shown: &BTreeSet<String>,
 ) -> Vec<String> {
-    let stated = numbers(answer).filter(|number| number.chars().filter(char::is_ascii_digit).count() > 1);
-    let mut open: Vec<String> = Vec::new();
-    for number in stated {
-        if !open.contains(&number) {
-            open.push(number);
-        }
+    let mut stated =
+        numbers(answer).filter(|number| number.chars().filter(char::is_ascii_digit).count() > 1).peekable();
+    if stated.peek().is_none() {
+        return Vec::new();
     }
-    if open.is_empty() {
-        return open;
+    let mut known: HashSet<String> = sources.flat_map(numbers).collect();
+    stated.filter(|number| !shown.contains(number) && known.insert(number.clone())).take(MOST).collect()
+}
+
+/// The numbers and addresses in `answer` that no source holds and that were not `shown`: a few of them, each once.
+pub(super) fn unknown_in(answer: &str, sources: &[&str], shown: &BTreeSet<String>) -> Vec<String> {
+    let mut unknown = unknown_addresses(answer, sources);
+    // The numbers of an address belong to it.
+    unknown.extend(ungrounded(&without_addresses(answer), sources.iter().copied(), shown));
+    unknown
+}
+
+/// The addresses in `answer` that no source holds, each once.
+fn unknown_addresses(answer: &str, sources: &[&str]) -> Vec<String> {
+    let mut stated = addresses(answer).map(normal_form).peekable();
+    if stated.peek().is_none() {
+        return Vec::new();
     }
-    let known: HashSet<String> = sources.flat_map(numbers).collect();
-    open.retain(|number| !known.contains(number) && !shown.contains(number));
-    open.truncate(MOST);
-    open
+    let mut known: HashSet<String> = sources.iter().flat_map(|source| addresses(source)).map(normal_form).collect();
+    stated.filter(|address| known.insert(address.clone())).take(MOST).collect()
+}
+
+/// Whether `answer` has the number or the address `stated`.
+pub(super) fn states(answer: &str, stated: &str) -> bool {
+    numbers(answer).any(|number| number == stated) || addresses(answer).any(|address| normal_form(address) == stated)
 }
 
 /// Whole numbers that a calculation may bring along: hundreds, days, minutes, seconds, bytes.

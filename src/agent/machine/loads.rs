@@ -231,8 +231,12 @@ struct Needed {
     bytes: u64,
 }
 
-/// Steps whose outputs the arguments or the instruction of `step` refer to.
+/// Steps whose outputs `step` refers to in what it does next.
 fn referred(step: &Step) -> Vec<String> {
+    if step.status == Status::Listing {
+        let list = step.plan.each.as_deref().map(Value::from);
+        return list.iter().flat_map(targets_of).map(str::to_owned).collect();
+    }
     let instruction = step.plan.instruction.as_deref().map(Value::from);
     let empty = Value::Object(Map::new());
     let texts = [&step.plan.arguments, instruction.as_ref().unwrap_or(&empty)];
@@ -241,6 +245,7 @@ fn referred(step: &Step) -> Vec<String> {
 
 fn is_about_to_go_on(step: &Step) -> bool {
     match &step.status {
+        Status::Listing => true,
         Status::Calling { started, .. } => !started,
         Status::Ordered(phase) => *phase == OrderPhase::Due && !step.orders.is_open,
         Status::Acting(Act { in_flight, calls, .. }) => !in_flight && calls.is_empty(),

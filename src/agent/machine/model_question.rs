@@ -1,16 +1,20 @@
 //! The structured questions of a run: plan, replan, answer.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::state::{OpenQuestion, Phase, Rejected, State, Step};
 use super::{
-    Action, MAX_QUESTION_TRIES, Machine, ModelCall, ModelFailed, plan_check, prompts, schema, statement, wire_arguments,
+    Action, MAX_QUESTION_TRIES, Machine, ModelCall, ModelFailed, grounding, plan_check, prompts, schema, statement,
+    wire_arguments,
 };
 use crate::domain::approval::ApprovalRequirement;
-use crate::domain::conversation::{Exhausted, ModelReply, ModelRequest};
+use crate::domain::conversation::{Exhausted, Message, ModelReply, ModelRequest};
 use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::plan::{Plan, PlanStep};
+use crate::domain::table_source::move_name;
 
 /// Bytes of an unusable answer that are kept to show it to the model again.
 const KEPT_BYTES: usize = 8_000;
@@ -176,7 +180,8 @@ impl Machine {
     fn declare(&mut self, declared: schema::Declared) {
         let schema::Declared { outcome, answer, reason } = declared;
         if outcome == schema::Outcome::Done {
-            self.end(Ok(json!({"output": answer, "reason": reason})));
+            let ungrounded = self.ungrounded_in(&answer);
+            self.end_with(json!({"output": answer, "reason": reason}), ungrounded);
             return;
         }
         let reason = if reason.is_empty() { "no reason given".to_owned() } else { reason };
@@ -187,6 +192,28 @@ impl Machine {
             return;
         }
         self.end(Err(Failure::permanent(format!("the agent declared failure: {reason}"))));
+    }
+
+    /// Numbers and addresses of the last answer that stand in nothing that the model was shown, and those that a step had brought up.
+    fn ungrounded_in(&self, answer: &Value) -> Vec<String> {
+        let written = answer.as_str().map_or_else(|| answer.to_string(), str::to_owned);
+        let shown = prompts::answer(&self.setup, &self.state, &[]);
+        let sources: Vec<&str> = shown.iter().map(Message::content).collect();
+        let mut ungrounded = grounding::unknown_in(&written, &sources, &BTreeSet::new());
+        let of_steps = self.state.steps.iter().flat_map(|step| &step.ungrounded);
+        ungrounded.extend(of_steps.filter(|number| grounding::states(&written, number)).cloned());
+        ungrounded.dedup();
+        ungrounded
+    }
+
+    /// Ends the run well, and marks what of its result stands in no output.
+    pub(super) fn end_with(&mut self, mut result: Value, ungrounded: Vec<String>) {
+        if !ungrounded.is_empty() {
+            let message = format!("the result states what stands in no output: {}", ungrounded.join(", "));
+            self.note(EventKind::AnswerUngrounded, Level::Warn, message, &[("ungrounded", json!(ungrounded))]);
+            result["ungrounded"] = json!(ungrounded);
+        }
+        self.end(Ok(result));
     }
 
     /// Returns the answer to the model with what is wrong, or falls back after [`MAX_QUESTION_TRIES`] tries.
@@ -227,6 +254,7 @@ impl Machine {
             arguments: Value::Null,
             instruction: Some("Reach the goal.".to_owned()),
             tools: None,
+            each: None,
             depends_on: done.map(|step| step.plan.id.clone()).collect(),
             capability: None,
             priority: None,
@@ -243,6 +271,7 @@ impl Machine {
             self.keep_known_capability(step);
             if let Some(tool) = step.tool.as_deref().and_then(|name| self.tool(name)) {
                 wire_arguments::read_back(&mut step.arguments, &tool.parameters);
+                move_name(&tool.name, &mut step.arguments);
             }
         }
         let is_replan = matches!(self.state.phase, Phase::Replanning(_));
@@ -255,6 +284,7 @@ impl Machine {
             arguments: Value::Null,
             instruction: Some(String::new()),
             tools: None,
+            each: None,
             depends_on: Vec::new(),
             ..step.plan.clone()
         });

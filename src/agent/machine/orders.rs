@@ -58,7 +58,9 @@ impl Machine {
     /// Whether `step`, which is about to start, is for another agent.
     pub(super) fn is_for_another(&self, step: &Step) -> bool {
         let has = |wanted: &String| self.setup.capabilities.iter().any(|word| word.eq_ignore_ascii_case(wanted));
-        !step.orders.is_kept && step.plan.capability.as_ref().is_some_and(|wanted| !has(wanted))
+        // Who reads a part of a text reads it for a step that is carried out here.
+        let is_whole = step.plan.each.is_none() && step.part.is_none();
+        is_whole && !step.orders.is_kept && step.plan.capability.as_ref().is_some_and(|wanted| !has(wanted))
     }
 
     /// Removes the capability of a step of a model's plan that neither the agent nor another has: a word that the model made up.
@@ -168,6 +170,7 @@ impl Machine {
 /// The status of a step that the agent of the run begins.
 pub(super) fn begun(step: &PlanStep) -> Status {
     match &step.tool {
+        _ if step.each.is_some() => Status::Listing,
         Some(_) => Status::Calling { started: false, tries: 0 },
         None => Status::Acting(Act::default()),
     }

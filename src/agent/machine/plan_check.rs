@@ -111,6 +111,7 @@ fn texts_of(step: &PlanStep) -> Vec<&str> {
     let mut texts = Vec::new();
     collect(&step.arguments, &mut texts);
     texts.extend(step.instruction.as_deref());
+    texts.extend(step.each.as_deref());
     texts
 }
 

@@ -40,7 +40,12 @@ impl Machine {
         let estimates: Vec<u64> = steps.iter().filter_map(|step| step.plan.estimated_s).map(u64::from).collect();
         let mean = estimates.iter().sum::<u64>().checked_div(estimates.len() as u64)?;
         let own = |step: &Step| -> u64 {
-            let began = step.account.started_at.filter(|_| step.status != Status::Pending);
+            // The elements of a list and the parts of a text are within the estimate of their step.
+            if step.element_of.is_some() {
+                return 0;
+            }
+            let is_under_way = step.status != Status::Pending || step.elements.is_some();
+            let began = step.account.started_at.filter(|_| is_under_way);
             let passed = began.zip(self.now).map_or(0, |(began, now)| now.millis_since(began) / 1_000);
             step.plan.estimated_s.map_or(mean, u64::from).saturating_sub(passed)
         };

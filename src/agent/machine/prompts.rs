@@ -6,24 +6,26 @@
 //! What is the same for every task comes first, so that endpoints can cache it; the clock and the goal come last, because a
 //! short context is cut at its beginning.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
 use super::Setup;
-use super::state::{Rejected, State, Step};
+use super::state::{Part, Rejected, State, Step};
 use crate::domain::conversation::Message;
 use crate::domain::failure::Failure;
-use crate::domain::files::{TaskFile, file_in};
+use crate::domain::files::TaskFile;
 use crate::domain::handover::{MAX_HANDOVER_BYTES, PARENT};
 use crate::domain::memory::RecalledMemory;
-use crate::domain::plan::{Outputs, PlanStep, referenced, target, unescaped};
+use crate::domain::plan::unescaped;
 use crate::domain::tool::{FAIL_STEP, ToolSpec};
-use blocks::{BLOCK_BYTES, artifact_of, data_block, data_block_of, disarmed, share};
+use blocks::{BLOCK_BYTES, data_block, disarmed, share};
 
 pub(super) use blocks::clipped;
+pub(super) use data::{data_of, text_of, too_long};
 
 mod blocks;
+mod data;
 mod system;
 pub(super) mod turns;
 
@@ -63,8 +65,8 @@ fn given(setup: &Setup) -> String {
     text
 }
 
-const FILES_OF_TASK: &str = "The files above lie in the folder of the task and are its artifacts: ${files.NAME} stands for the text \
-    of one, and read_file (path), read_artifact (name) and query_table (path) take its name.\n\n";
+const FILES_OF_TASK: &str = "The files above are artifacts of the task: ${files.NAME} stands for the text of one, and read_artifact \
+    (name) and query_table (path) take its name. So does read_file (path), unless the file is large.\n\n";
 
 /// The clock and the goal, the last words of a question.
 fn clock_and_goal(setup: &Setup, state: &State) -> String {
@@ -134,47 +136,31 @@ pub(super) fn answer(setup: &Setup, state: &State, rejected: &[Rejected]) -> Vec
     messages
 }
 
-/// What the instruction of `step` refers to, in data blocks.
-///
-/// `artifacts` are the artifacts whose content stands in `outputs`, by step, so that a cut block can name where to
-/// read the rest.
-pub(super) fn data_of(step: &PlanStep, outputs: &impl Outputs, artifacts: &HashMap<String, String>) -> String {
-    let instruction = step.instruction.as_deref().unwrap_or_default();
-    let mut shown: Vec<(String, &Value)> = Vec::new();
-    // A reference stays a name in the instruction: its target is data and must not become part of the instruction.
-    let referred = referenced(instruction);
-    for reference in &referred {
-        shown.extend(target(reference, outputs).map(|value| (format!("${{{reference}}}"), value)));
-    }
-    for dependency in step.depends_on.iter().filter(|dependency| !referred.contains(&dependency.as_str())) {
-        shown.extend(outputs.output(dependency).map(|output| (format!("${{{dependency}}}"), output)));
-    }
-    let limit = share(shown.len());
-    let blocks: Vec<String> = shown
-        .iter()
-        .map(|(name, value)| {
-            let inner = name.trim_start_matches("${").trim_end_matches('}');
-            // A file is loaded under its whole name.
-            let is_file = file_in(inner).is_some() && artifacts.contains_key(inner);
-            let step = if is_file { inner } else { inner.split('.').next().unwrap_or_default() };
-            data_block_of(name, value, limit, artifacts.get(step).map(String::as_str).or_else(|| artifact_of(value)))
-        })
-        .collect();
-    if blocks.is_empty() { String::new() } else { format!("{}\n\n", blocks.join("\n")) }
-}
-
 /// The opening of a step that needs judgement, with its `data`.
-pub(super) fn act(setup: &Setup, state: &State, step: &PlanStep, data: &str) -> Vec<Message> {
-    let instruction = step.instruction.as_deref().unwrap_or_default();
-    let answers = if state.answer.as_deref() == Some(step.id.as_str()) { ANSWERING_STEP } else { "" };
+pub(super) fn act(setup: &Setup, state: &State, step: &Step, data: &str) -> Vec<Message> {
+    let Step { plan, part, .. } = step;
+    let instruction = plan.instruction.as_deref().unwrap_or_default();
+    let answers = if state.answer.as_deref() == Some(plan.id.as_str()) { ANSWERING_STEP } else { "" };
+    let duty = part.as_ref().map_or_else(|| "The step to carry out now:".to_owned(), note_taking);
     let user = format!(
-        "{}{data}{}\n\nThe step to carry out now:\n<step id=\"{}\">\n{}\n</step>{answers}",
+        "{}{data}{}\n\n{duty}\n<step id=\"{}\">\n{}\n</step>{answers}",
         given(setup),
         clock_and_goal(setup, state),
-        step.id,
+        plan.id,
         disarmed(&unescaped(instruction)),
     );
     vec![system::acting(setup), Message::User { content: user }]
+}
+
+/// What is asked of a step that reads one part of a long text.
+fn note_taking(part: &Part) -> String {
+    format!(
+        "${{{}}} is too long to be read at once, and you have part {} of {}. Others read the other parts, and somebody carries \
+         out the step below with the notes of all. Write the notes for this part and nothing else: every fact, number, name and \
+         address in it that the step needs, as it stands there, in at most 200 words. Write \"nothing\" when it holds none. The \
+         step:",
+        part.reference, part.number, part.total
+    )
 }
 
 const ANSWERING_STEP: &str = "\n\nThe output of this step is the result that the author of the goal gets: write it in the \

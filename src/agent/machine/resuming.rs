@@ -57,7 +57,7 @@ impl Machine {
     fn resume_step(&mut self, index: usize, is_requeued: bool) {
         let step = &mut self.state.steps[index];
         match &mut step.status {
-            Status::Pending | Status::Done { .. } => {}
+            Status::Pending | Status::Listing | Status::Done { .. } => {}
             Status::Blocked { .. } => step.status = Status::Pending,
             Status::Calling { started, .. } => {
                 if std::mem::take(started) && !self.is_repeatable(index) {
@@ -74,7 +74,11 @@ impl Machine {
             Status::Failed { failure, act } => {
                 let may_pass = failure.class.is_retryable();
                 if may_pass && act.is_some() {
-                    step.status = act.take().map_or(Status::Pending, Status::Acting);
+                    step.status = act.take().map_or(Status::Pending, |mut act| {
+                        act.doors.failures = 0;
+                        act.doors.has_repeated = false;
+                        Status::Acting(act)
+                    });
                     self.resume_calls(index);
                 } else if may_pass || is_requeued {
                     step.status = Status::Pending;

@@ -93,6 +93,7 @@ fn step_with(properties: &Value, offered: &[String]) -> Value {
     all.extend(properties.as_object().cloned().unwrap_or_default());
     let others = json!({
         "depends_on": {"type": "array", "items": {"type": "string"}},
+        "each": {"type": ["string", "null"], "description": "reference to a list, to do the step for each ${item}; else null"},
         "estimated_s": {"type": ["integer", "null"], "description": "how long it will take, in seconds"},
     });
     all.extend(others.as_object().cloned().unwrap_or_default());
@@ -199,6 +200,7 @@ fn read_step(number: usize, written: &Value) -> Result<PlanStep, String> {
         instruction,
         tools,
         depends_on: first(&["depends_on", "after"]).map(texts_of).unwrap_or_default(),
+        each: text(&["each", "for_each"]).map(as_reference),
         capability: text(&["capability"]),
         priority: first(&["priority"])
             .and_then(seconds)
@@ -206,6 +208,11 @@ fn read_step(number: usize, written: &Value) -> Result<PlanStep, String> {
         estimated_s: first(&["estimated_s"]).and_then(seconds),
         approval: ApprovalRequirement::None,
     })
+}
+
+/// A list to go through, which models name with and without the braces of a reference.
+fn as_reference(list: String) -> String {
+    if list.contains("${") { list } else { format!("${{{list}}}") }
 }
 
 /// A text, or a number as the text that it is.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::domain::addresses::{addresses, normal_form};
 use crate::domain::ranking;
 use crate::domain::tool::{Effect, ToolSpec};
 
@@ -18,7 +19,14 @@ const SIGN: f64 = 2.0;
 /// Part of the best score below which a tool does not fit.
 const LEAST: f64 = 0.4;
 
-/// The tools of `tools` that fit `goal`, the best first; none when no word of it fits.
+/// Words that hardly any English goal does without.
+const ENGLISH: [&str; 18] = [
+    "the", "of", "what", "which", "who", "when", "where", "how", "and", "with", "from", "this", "that", "by", "are",
+    "my", "for", "about",
+];
+
+/// The tools of `tools` that fit `goal`, the best first; none when no word of it fits. Of a goal in another language no word
+/// fits the descriptions, so that all are offered.
 pub(super) fn of(goal: &str, tools: &[Arc<ToolSpec>]) -> Vec<Arc<ToolSpec>> {
     let described: Vec<String> = tools.iter().map(|tool| text_of(tool)).collect();
     let scores = ranking::scores(goal, described.iter().map(String::as_str));
@@ -26,6 +34,9 @@ pub(super) fn of(goal: &str, tools: &[Arc<ToolSpec>]) -> Vec<Arc<ToolSpec>> {
         tools.iter().zip(scores).map(|(tool, score)| (score + signs(goal, tool), tool)).collect();
     ranked.sort_by(|(one, _), (other, _)| other.total_cmp(one));
     let best = ranked.first().map_or(0.0, |(score, _)| *score);
+    if best == 0.0 && !is_english(goal) {
+        return tools.to_vec();
+    }
     let fitting = ranked.into_iter().filter(|(score, _)| *score > 0.0 && *score >= best * LEAST);
     fitting.take(MOST).map(|(_, tool)| Arc::clone(tool)).collect()
 }
@@ -77,7 +88,7 @@ fn text_of(tool: &ToolSpec) -> String {
 /// The tools of which one must answer before the goal can be reached: those that get a page, when the goal names an address
 /// that nobody has `answered`; else one that the goal names and that changes something, when none of those has.
 pub(super) fn owed(goal: &str, tools: &[Arc<ToolSpec>], answered: &BTreeSet<String>) -> Vec<Arc<ToolSpec>> {
-    let has_open_page = addresses(goal).any(|address| !answered.contains(address));
+    let has_open_page = addresses(goal).any(|address| !answered.contains(&normal_form(address)));
     let gets = |tool: &&Arc<ToolSpec>| has_open_page && requires(tool, "url");
     let changes = |tool: &&Arc<ToolSpec>| is_named(goal, tool) && tool.effect != Effect::Read;
     let owed: Vec<Arc<ToolSpec>> = tools.iter().filter(gets).cloned().collect();
@@ -88,10 +99,11 @@ pub(super) fn owed(goal: &str, tools: &[Arc<ToolSpec>], answered: &BTreeSet<Stri
     if owed.iter().any(|tool| answered.contains(&tool.name)) { Vec::new() } else { owed }
 }
 
-/// The addresses in a text, without the marks around them.
-fn addresses(text: &str) -> impl Iterator<Item = &str> {
-    let marks = ['.', ',', ';', ':', '!', '?', '"', '\'', '(', ')', '<', '>', '[', ']', '`'];
-    text.split_whitespace().filter(|word| word.contains("://")).map(move |word| word.trim_matches(marks))
+/// Whether a goal of several words is in English, as far as its small words tell.
+fn is_english(goal: &str) -> bool {
+    let words: Vec<String> =
+        goal.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
+    words.len() < 4 || words.iter().any(|word| ENGLISH.contains(&word.as_str()))
 }
 
 /// Whether the goal has all words of the tool's name, in any form: save and artifact, or write and file.
@@ -115,8 +127,17 @@ fn signs(goal: &str, tool: &ToolSpec) -> f64 {
     let numbers =
         goal.split_whitespace().filter(|word| !word.contains("://") && word.contains(|c: char| c.is_ascii_digit()));
     let computes = numbers.count() > 0;
-    let fits = [(has_address, "url"), (computes, "expression")];
+    let has_file = goal.split_whitespace().any(is_file_name);
+    let fits = [(has_address, "url"), (computes, "expression"), (has_file, "path")];
     fits.into_iter().filter(|(is_there, parameter)| *is_there && takes(tool, parameter)).map(|_| SIGN).sum()
+}
+
+/// Whether a word looks like the name of a file, such as `report.md`.
+fn is_file_name(word: &str) -> bool {
+    let word = word.trim_matches(|c: char| !c.is_alphanumeric());
+    let Some((name, ending)) = word.rsplit_once('.') else { return false };
+    let is_ending = (2..=5).contains(&ending.len()) && ending.chars().all(|c| c.is_ascii_alphanumeric());
+    is_ending && ending.contains(|c: char| c.is_ascii_alphabetic()) && !name.is_empty() && !word.contains("://")
 }
 
 #[cfg(test)]
@@ -159,6 +180,8 @@ mod tests {
         assert_eq!(names("Which services at http://127.0.0.1:1/status are not green?")[0], "http_request");
         assert!(names("Write a report and keep it as an artifact").contains(&"save_artifact".to_owned()));
         assert_eq!(names("Sing a song"), Vec::<String>::new());
+        assert_eq!(names("Lies die Datei bericht.txt und nenne den Umsatz")[..2], ["read_file", "write_file"]);
+        assert_eq!(names("Wie warm ist es heute in Oslo").len(), 6, "no word fits, and all are offered");
         assert!(
             names("Read the file a.txt, write its 3 lines into b.txt, compute, request the page, save").len() <= MOST
         );

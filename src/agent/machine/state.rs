@@ -110,6 +110,18 @@ pub(super) struct Step {
     #[serde(deserialize_with = "number::count")]
     pub(super) calls: u32,
     pub(super) status: Status,
+    /// The steps that carry out the elements of its list, once the list was read, or that read a long text for it in parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) elements: Option<Vec<String>>,
+    /// The part of a long text that it reads for another step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) part: Option<Part>,
+    /// The step of whose list it carries out an element, or for which it reads a part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) element_of: Option<String>,
+    /// Numbers and addresses of its output that stand in nothing that its model was shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) ungrounded: Vec<String>,
     /// The orders for it, when another agent carries it out.
     #[serde(default, skip_serializing_if = "Orders::is_empty")]
     pub(super) orders: Orders,
@@ -118,10 +130,27 @@ pub(super) struct Step {
     pub(super) account: StepAccount,
 }
 
+/// A part of a long text that an instruction refers to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Part {
+    /// What stands between the braces of the reference.
+    pub(super) reference: String,
+    /// Which part it is, counted from 1.
+    pub(super) number: usize,
+    /// How many there are.
+    pub(super) total: usize,
+    /// Its first byte in the text.
+    pub(super) from: usize,
+    /// The byte behind its last one.
+    pub(super) to: usize,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Status {
     Pending,
+    /// A step with `each`, whose list is about to be read.
+    Listing,
     /// A step with a tool: `started` while its call is in flight, `tries` counts the calls that returned.
     Calling {
         started: bool,
@@ -193,6 +222,9 @@ pub(super) struct Doors {
     pub(super) has_repeated: bool,
     /// Whether the next turn must call a tool.
     pub(super) must_call: bool,
+    /// Why the last call failed, when it may succeed later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) may_pass: Option<Failure>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -291,6 +323,10 @@ impl Step {
             counted: false,
             calls: 0,
             status: Status::Pending,
+            elements: None,
+            part: None,
+            element_of: None,
+            ungrounded: Vec::new(),
             orders: Orders::default(),
             account: StepAccount::default(),
         }
@@ -345,7 +381,7 @@ impl Step {
             Status::Done { .. } => format!("{id}: {what}: done"),
             Status::Failed { failure, .. } => format!("{id}: {what}: FAILED: {failure}"),
             Status::Blocked { by } => format!("{id}: {what}: not run, because {by} failed"),
-            Status::Pending | Status::Calling { .. } | Status::Acting(_) | Status::Ordered(_) => {
+            Status::Pending | Status::Listing | Status::Calling { .. } | Status::Acting(_) | Status::Ordered(_) => {
                 format!("{id}: {what}: not finished")
             }
         }

@@ -22,8 +22,10 @@ fn record(step: Step) -> StepRecord {
         _ => None,
     };
     let status = match &step.status {
+        // Its elements are being carried out.
+        Status::Pending if step.elements.is_some() => StepStatus::Running,
         Status::Pending | Status::Calling { started: false, tries: 0 } => StepStatus::Pending,
-        Status::Calling { .. } | Status::Acting(_) | Status::Ordered(_) => StepStatus::Running,
+        Status::Listing | Status::Calling { .. } | Status::Acting(_) | Status::Ordered(_) => StepStatus::Running,
         Status::Done { .. } => StepStatus::Done,
         Status::Failed { .. } => StepStatus::Failed,
         Status::Blocked { .. } => StepStatus::Blocked,

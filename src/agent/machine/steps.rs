@@ -26,7 +26,7 @@ const MAX_ASKED_BYTES: usize = 512 * 1024;
 const MAX_RESULT_BYTES: usize = 1024 * 1024;
 
 impl Machine {
-    /// The next action for the steps; `None` when that has changed the phase.
+    /// The next action for the steps; `None` when the phase or the steps have changed.
     pub(super) fn next_of_steps(&mut self) -> Option<Action> {
         self.start_and_block();
         if self.state.stopping.is_some() {
@@ -35,6 +35,9 @@ impl Machine {
         let loads = self.take_loads();
         if !loads.is_empty() {
             return Some(Action::Load(loads));
+        }
+        if self.read_lists() {
+            return None;
         }
         let mut calls = self.take_step_calls();
         calls.extend(self.take_act_calls());
@@ -116,10 +119,12 @@ impl Machine {
                 None if dependency == FILES => {}
                 Some(Status::Failed { .. }) | None => return Readiness::Blocked(dependency.to_owned()),
                 Some(Status::Blocked { by }) => return Readiness::Blocked(by.clone()),
-                Some(Status::Pending | Status::Calling { .. } | Status::Acting(_) | Status::Ordered(_)) => waits = true,
+                Some(
+                    Status::Pending | Status::Listing | Status::Calling { .. } | Status::Acting(_) | Status::Ordered(_),
+                ) => waits = true,
             }
         }
-        if waits { Readiness::Waits } else { Readiness::Ready }
+        if waits || self.waits_for_siblings(index) { Readiness::Waits } else { Readiness::Ready }
     }
 
     fn start(&mut self, index: usize) {
@@ -133,6 +138,9 @@ impl Machine {
         }
         if let Some(failure) = self.setup.budget.out_of_time(&self.state.spent) {
             self.stop(failure);
+            return;
+        }
+        if self.gather(index) {
             return;
         }
         let is_for_another = self.is_for_another(&self.state.steps[index]);
@@ -310,8 +318,8 @@ impl Machine {
     fn settle(&mut self) {
         let failures = self.state.failures();
         if failures.is_empty() {
-            if let Some(result) = self.answer_of_step() {
-                self.end(Ok(result));
+            if let Some((result, ungrounded)) = self.answer_of_step() {
+                self.end_with(result, ungrounded);
             } else if self.needs_model() {
                 self.state.phase = Phase::Answering(OpenQuestion::default());
             } else {
@@ -330,8 +338,9 @@ impl Machine {
     }
 
     /// The result, when the plan names the step that answers. What an instruction step says is the result only when it
-    /// does not read like a failure or a question; otherwise the model is asked how the run ended.
-    fn answer_of_step(&self) -> Option<Value> {
+    /// does not read like a failure or a question; otherwise the model is asked how the run ended. With it comes what of it
+    /// stands in no output.
+    fn answer_of_step(&self) -> Option<(Value, Vec<String>)> {
         let step = self.state.step(self.state.answer.as_deref()?)?;
         let output = step.output()?;
         let is_result = match output {
@@ -346,7 +355,8 @@ impl Machine {
             Value::String(text) => statement::stated(text).is_some(),
             value => statement::failure_within(value).is_none(),
         };
-        is_result.then(|| json!({"output": output, "reason": format!("step {} answers the goal", step.plan.id)}))
+        let result = json!({"output": output, "reason": format!("step {} answers the goal", step.plan.id)});
+        is_result.then(|| (result, step.ungrounded.clone()))
     }
 
     /// The outputs of all steps as one result; see the module's description. An output that does not fit is replaced

@@ -12,13 +12,16 @@ use uuid::Uuid;
 use super::prompts::{data_of, turns as prompts};
 use super::state::{Status, Step};
 use super::{Machine, ModelCall, Setup, grounding, schema, shortlist, statement, wire_arguments};
+use crate::domain::addresses::normal_form;
 use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCall, ResponseSchema};
 use crate::domain::failure::Failure;
 use crate::domain::id::derived;
-use crate::domain::tool::ToolSpec;
+use crate::domain::tool::{ToolSpec, resolve_name};
 
 /// Failed turns in a row after which the work can only be ended.
 const MAX_FAILURES: u32 = 2;
+/// Failed turns in a row after which a model that calls tools although only the end is open is given up.
+const MAX_REFUSALS: u32 = 4;
 /// Times that a model is told that numbers of its answer stand nowhere.
 const MAX_INVENTED: u32 = 2;
 /// Longest thought before a decision, in characters.
@@ -36,6 +39,39 @@ enum Decision {
     Call { tool: String, arguments: Value },
     Done(String),
     Impossible(String),
+}
+
+/// What is open to the model in a turn.
+struct Offer {
+    tools: Vec<Arc<ToolSpec>>,
+    /// Names of the tools that fit, of which some may be closed.
+    fitting: Vec<String>,
+    /// The outcomes.
+    ends: &'static [&'static str],
+    /// Names of the tools of which one must answer before the work is done.
+    owed: Vec<String>,
+}
+
+impl Offer {
+    /// What is said to a decision that is not open; `None` to one that is. A tool that does not exist is told elsewhere.
+    fn refuses(&self, decision: &Decision) -> Option<String> {
+        let names: Vec<&str> = self.tools.iter().map(|tool| tool.name.as_str()).collect();
+        let (is_open, end) = match decision {
+            Decision::Call { tool, .. } => {
+                let fitting: Vec<&str> = self.fitting.iter().map(String::as_str).collect();
+                let is_unknown = !names.is_empty() && resolve_name(tool, &fitting).is_none();
+                (is_unknown || resolve_name(tool, &names).is_some(), None)
+            }
+            Decision::Done(_) => (self.ends.contains(&"done"), Some("done")),
+            Decision::Impossible(_) => (self.ends.contains(&"impossible"), Some("impossible")),
+        };
+        match end {
+            _ if is_open => None,
+            Some(outcome) => Some(prompts::not_yet(outcome, &names)),
+            None if names.is_empty() => Some(prompts::ONLY_THE_END.to_owned()),
+            None => Some(prompts::first_these(&names)),
+        }
+    }
 }
 
 /// What follows from an answer that may be no result.
@@ -79,24 +115,15 @@ impl Machine {
     pub(super) fn json_turn(&self, index: usize, id: String, data: &str) -> Option<ModelCall> {
         let step = &self.state.steps[index];
         let Status::Acting(act) = &step.status else { return None };
+        let offer = self.offer(index, act.turns)?;
         let tools = self.tools_of(step);
         let mut messages = prompts::opening(&self.setup, &self.state, &step.plan, &tools, data);
         messages.extend(act.messages.iter().cloned());
-        let is_last = act.turns.saturating_add(1) >= self.setup.budget.max_turns_per_step;
-        let owed = self.owed_by(step, &tools);
-        let is_closed = act.doors.failures >= MAX_FAILURES || act.doors.has_repeated || is_last;
-        // Before a page is there, nothing can be done with it.
-        let gets_page = step.calls == 0 && !owed.is_empty() && self.setup.goal.contains("://");
-        let open = match (is_closed, gets_page) {
-            (true, _) => &[][..],
-            (false, true) => &owed,
-            (false, false) => &tools,
-        };
         let request = ModelRequest {
             purpose: "act",
             messages,
             tools: Vec::new(),
-            schema: Some(turn_schema(open, open_ends(step, open, !owed.is_empty()), &self.setup.goal)),
+            schema: Some(turn_schema(&offer.tools, offer.ends, &self.setup.goal)),
             max_output_tokens: self.setup.max_output_tokens,
             model: self.setup.model.clone(),
             once: false,
@@ -105,8 +132,30 @@ impl Machine {
         Some(ModelCall { id, request })
     }
 
+    /// What is open to the model of step `index` after `turns` turns.
+    fn offer(&self, index: usize, turns: u32) -> Option<Offer> {
+        let step = &self.state.steps[index];
+        let Status::Acting(act) = &step.status else { return None };
+        let tools = self.tools_of(step);
+        let is_last = turns.saturating_add(1) >= self.setup.budget.max_turns_per_step;
+        let owed = self.owed_by(step, &tools);
+        let is_closed = act.doors.failures >= MAX_FAILURES || act.doors.has_repeated || is_last;
+        // Before a page is there, nothing can be done with it.
+        let gets_page = step.calls == 0 && !owed.is_empty() && self.setup.goal.contains("://");
+        let fitting = tools.iter().map(|tool| tool.name.clone()).collect();
+        let open = match (is_closed, gets_page) {
+            (true, _) => Vec::new(),
+            (false, true) => owed.clone(),
+            (false, false) => tools,
+        };
+        let ends = open_ends(step, &open, !owed.is_empty());
+        Some(Offer { tools: open, fitting, ends, owed: owed.iter().map(|tool| tool.name.clone()).collect() })
+    }
+
     /// Takes the model's decision.
     pub(super) fn json_turn_answered(&mut self, index: usize, mut reply: ModelReply) {
+        let Status::Acting(act) = &self.state.steps[index].status else { return };
+        let Some(offer) = self.offer(index, act.turns.saturating_sub(1)) else { return };
         if let Status::Acting(act) = &mut self.state.steps[index].status {
             act.doors.must_call = false;
         }
@@ -117,6 +166,11 @@ impl Machine {
                 return;
             }
         };
+        // The schema says the same, but not every endpoint holds its model to it.
+        if let Some(closed) = offer.refuses(&decision) {
+            self.refuse(index, reply, &decision, &offer, closed);
+            return;
+        }
         match decision {
             Decision::Call { tool, mut arguments } => {
                 if let Some(spec) = self.tool(&tool) {
@@ -131,13 +185,45 @@ impl Machine {
                     self.say(index, reply, prompts::RESULT_OR_NOT.to_owned());
                     return;
                 }
-                self.fail(index, Failure::permanent(format!("the agent could not do the step: {why}")));
+                self.give_up(index, &format!("the agent could not do the step: {why}"));
             }
             Decision::Done(answer) => match self.doubt(index, &answer) {
                 Some(doubt) => self.doubted(index, reply, &answer, doubt),
-                None => self.finish(index, schema::text_or_json(&answer)),
+                None => self.finish_acting(index, &answer),
             },
         }
+    }
+
+    /// Tells the model what is open, as long as that may help.
+    fn refuse(&mut self, index: usize, reply: ModelReply, decision: &Decision, offer: &Offer, closed: String) {
+        let Status::Acting(act) = &self.state.steps[index].status else { return };
+        let has_calls = !offer.tools.is_empty();
+        match decision {
+            Decision::Done(_) | Decision::Impossible(_) if !has_calls => {
+                let missing = offer.owed.join(" or ");
+                self.give_up(
+                    index,
+                    &format!("the model ended the work, but {missing} has not done what the goal asks for"),
+                );
+            }
+            Decision::Call { tool, .. } if !has_calls && act.doors.failures >= MAX_REFUSALS => {
+                self.give_up(index, &format!("the model went on calling {tool:?} when it could only end the work"));
+            }
+            _ => self.say(index, reply, closed),
+        }
+    }
+
+    /// Fails a step. When its last call may succeed later, so may the step.
+    fn give_up(&mut self, index: usize, why: &str) {
+        let Status::Acting(act) = &self.state.steps[index].status else { return };
+        let failure = match &act.doors.may_pass {
+            None => Failure::permanent(why),
+            Some(cause) => {
+                let message = format!("{why}; a call that may succeed later failed: {}", cause.message);
+                Failure { retry_after_ms: cause.retry_after_ms, ..Failure::new(cause.class, message) }
+            }
+        };
+        self.fail(index, failure);
     }
 
     fn doubted(&mut self, index: usize, reply: ModelReply, answer: &str, doubt: Doubt) {
@@ -158,7 +244,7 @@ impl Machine {
                     "the model answered {answer:?}, and {} stands in no result of a tool, nor in the goal, also after it was told",
                     numbers.join(", ")
                 );
-                self.fail(index, Failure::permanent(why));
+                self.give_up(index, &why);
                 return;
             }
         };
@@ -184,13 +270,15 @@ impl Machine {
     }
 
     /// What the model was given with the goal and step `index`, as texts.
-    fn given_texts(&self, index: usize) -> Vec<String> {
-        let plan = &self.state.steps[index].plan;
+    pub(super) fn given_texts(&self, index: usize) -> Vec<String> {
+        let step = &self.state.steps[index];
+        let plan = &step.plan;
         let clock = self.state.clock.as_ref().map(|clock| clock.text.clone());
-        let Setup { goal, context, dependencies, .. } = &self.setup;
+        let Setup { goal, role, instructions, context, dependencies, .. } = &self.setup;
         let values = [context, dependencies].map(|values| Value::Object(values.clone()).to_string());
-        let data = data_of(plan, &self.targets(), &self.artifacts());
-        clock.into_iter().chain([goal.clone(), data]).chain(plan.instruction.clone()).chain(values).collect()
+        let own = [goal, role, instructions].map(Clone::clone);
+        let data = data_of(&self.state, step, &self.targets(), &self.artifacts());
+        clock.into_iter().chain(own).chain([data]).chain(plan.instruction.clone()).chain(values).collect()
     }
 
     /// Takes note of a tool that answered, and of the numbers that its result shows.
@@ -198,11 +286,22 @@ impl Machine {
         let given = self.given_texts(index);
         let Status::Acting(act) = &mut self.state.steps[index].status else { return };
         act.doors.succeeded.insert(call_id(&tool, arguments));
-        act.doors.answered.extend(arguments.get("url").and_then(Value::as_str).map(str::to_owned));
+        act.doors.answered.extend(arguments.get("url").and_then(Value::as_str).map(normal_form));
+        act.doors.may_pass = None;
         act.doors.answered.insert(tool);
         let arguments = arguments.to_string();
         let numbers = grounding::shown_by(shown, &arguments, given.iter().map(String::as_str), &act.doors.shown);
         act.doors.shown.extend(numbers);
+    }
+
+    /// Takes note of a call that failed: one that may succeed later can be made again.
+    pub(super) fn note_failed(&mut self, index: usize, tool: &str, arguments: &Value, failure: &Failure) {
+        let Status::Acting(act) = &mut self.state.steps[index].status else { return };
+        let may_pass = failure.class.is_retryable();
+        act.doors.may_pass = may_pass.then(|| failure.clone());
+        if may_pass {
+            act.doors.made.remove(&call_id(tool, arguments));
+        }
     }
 
     /// Answers the model's turn with words of the program; it counts as a failed one.

@@ -56,9 +56,11 @@ pub(super) fn read_back(arguments: &mut Value, parameters: &Value) {
     for (name, value) in fields {
         let Some(text) = value.as_str() else { continue };
         let schema = schema_of(name);
-        let holds_json = ["object", "array"].iter().any(|kind| allows(schema, kind));
-        // Where text is allowed, too, it is text unless it is an object or a list.
         let is_text = allows(schema, "string");
+        // A value of any form, which may be null, is the text of its JSON. Where text is wanted and JSON is taken for it, the
+        // text is what is wanted: reading it would change its numbers and its form.
+        let is_any = is_text && allows(schema, "null");
+        let holds_json = (is_any || !is_text) && ["object", "array"].iter().any(|kind| allows(schema, kind));
         match read(text) {
             Ok(inner) if holds_json && (inner.is_object() || inner.is_array()) => *value = inner,
             Ok(inner) if !is_text && !has_references(text) => *value = inner,
@@ -76,13 +78,14 @@ mod tests {
         json!({"type": "object", "required": ["url", "digits"], "properties": {
             "url": {"type": "string", "minLength": 1}, "method": {"type": "string", "enum": ["GET", "POST"], "default": "GET"},
             "headers": {"type": "object", "additionalProperties": {"type": "string"}}, "body": {"type": any},
+            "content": {"type": ["string", "object", "array", "number", "boolean"]},
             "digits": {"type": "integer"}, "list": {"type": "array", "items": {"type": "string"}}}})
     }
 
     #[test]
     fn every_property_is_required_and_has_simple_types() {
         let schema = schema_of(&parameters());
-        assert_eq!(schema["required"].as_array().map(Vec::len), Some(6));
+        assert_eq!(schema["required"].as_array().map(Vec::len), Some(7));
         assert_eq!(schema["additionalProperties"], json!(false));
         let kind = |name: &str| schema["properties"][name]["type"].clone();
         assert_eq!(kind("url"), json!("string"));
@@ -108,6 +111,9 @@ mod tests {
             (json!({"body": "{\"a\": 1}", "list": "[\"x\"]"}), json!({"body": {"a": 1}, "list": ["x"]})),
             (json!({"body": "42", "list": ["x"], "more": null}), json!({"body": "42", "list": ["x"], "more": null})),
             (json!({"headers": "no JSON"}), json!({"headers": "no JSON"})),
+            (json!({"content": "{\"price\":1.10}"}), json!({"content": "{\"price\":1.10}"})),
+            (json!({"content": "[1.10]", "body": "[1]"}), json!({"content": "[1.10]", "body": [1]})),
+            (json!({"content": {"a": 1}}), json!({"content": {"a": 1}})),
         ] {
             let mut arguments = written.clone();
             read_back(&mut arguments, &parameters());

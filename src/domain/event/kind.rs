@@ -66,6 +66,8 @@ event_kinds! {
     Resumed, "resumed", "The run goes on from the checkpoint of an earlier one.";
     CheckpointDiscarded, "checkpoint_discarded", "The checkpoint of an earlier run cannot be used, and the run starts over.";
     StepStarted, "step_started", "A step of the plan started.";
+    StepListed, "step_listed", "The list of a step with each was read: the step runs once for each element.";
+    StepSplit, "step_split", "A step refers to a text that is too long for one question: other steps read its parts first.";
     StepFinished, "step_finished", "A step of the plan ended well.";
     StepFailed, "step_failed", "A step of the plan failed.";
     StepBlocked, "step_blocked", "A step cannot start because one that it depends on failed.";
@@ -76,6 +78,7 @@ event_kinds! {
     ToolCalled, "tool_called", "A tool returned or failed.";
     AnswerRejected, "answer_rejected", "A model's answer cannot be used, and the run asks again.";
     AnswerUnconfirmed, "answer_unconfirmed", "The run takes an answer although the model did not confirm it.";
+    AnswerUngrounded, "answer_ungrounded", "The result states numbers or addresses that stand in no output and not in the goal.";
     OutputLimitRaised, "output_limit_raised", "A model's answer was cut off, and the run asks again with more room.";
     RecallFailed, "recall_failed", "The run plans without memories of earlier tasks.";
     RememberFailed, "remember_failed", "The run could not be kept as a memory.";

@@ -58,7 +58,13 @@ impl Plan {
 impl PlanStep {
     /// Bytes of its texts and arguments.
     fn bytes(&self) -> usize {
-        let texts = [Some(&self.id), self.tool.as_ref(), self.instruction.as_ref(), self.capability.as_ref()];
+        let texts = [
+            Some(&self.id),
+            self.tool.as_ref(),
+            self.instruction.as_ref(),
+            self.each.as_ref(),
+            self.capability.as_ref(),
+        ];
         let texts: usize = texts.into_iter().flatten().map(String::len).sum();
         let names = self.depends_on.iter().chain(self.tools.iter().flatten());
         let names: usize = names.map(|name| name.len() + "\"\",".len()).sum();
@@ -68,10 +74,10 @@ impl PlanStep {
     fn count_references(&self) -> usize {
         let count = |text: &str| references(text).count();
         let names = self.depends_on.len() + self.tools.as_ref().map_or(0, Vec::len);
-        self.texts().into_iter().map(count).sum::<usize>() + names
+        self.texts().into_iter().chain(self.each.as_deref()).map(count).sum::<usize>() + names
     }
 
-    /// Every text that may hold references.
+    /// Every text that may hold references, but for `each`.
     pub(in crate::domain) fn texts(&self) -> Vec<&str> {
         let mut texts = Vec::new();
         collect_texts(&self.arguments, &mut texts);

@@ -69,27 +69,21 @@ impl Store {
         Ok(attempts)
     }
 
-    /// The agents of the latest attempts of `tasks`, as far as these have any.
+    /// The agents of the latest attempts of `tasks`, as far as these have any. Empty when they have more attempts together than
+    /// are read for one listing: the latest could be among the others.
     ///
     /// # Errors
     /// A failure of the store.
     pub async fn latest_agents(&self, tasks: &[TaskId]) -> Result<HashMap<TaskId, String>, StoreError> {
-        #[derive(Deserialize)]
-        struct Ran {
-            task_id: TaskId,
-            agent: String,
-            started_at: Timestamp,
-        }
         if tasks.is_empty() {
             return Ok(HashMap::new());
         }
         let names: Vec<String> = tasks.iter().map(ToString::to_string).collect();
         let filter = Filter::must([Condition::matches("task_id", names)]);
         let fields = Part::Only(&["task_id", "agent", "started_at"]);
-        let points = self.inner.scroll_all("latest_agents", Collection::Attempts, filter, fields, MAX_LISTED).await?;
-        let mut attempts: Vec<Ran> = readable(Collection::Attempts, points);
-        attempts.sort_by_key(|attempt| attempt.started_at);
-        Ok(attempts.into_iter().map(|attempt| (attempt.task_id, attempt.agent)).collect())
+        let most = MAX_LISTED + 1;
+        let points = self.inner.scroll_all("latest_agents", Collection::Attempts, filter, fields, most).await?;
+        Ok(if points.len() > MAX_LISTED { HashMap::new() } else { latest(readable(Collection::Attempts, points)) })
     }
 
     /// The checkpoints of the newest attempts of a task, at most `limit`, by attempt. One that cannot be read is left out.
@@ -148,6 +142,19 @@ impl Store {
         })?;
         Ok(Some(Attempt { checkpoint, ..attempt }))
     }
+}
+
+/// Who made an attempt.
+#[derive(Deserialize)]
+struct Ran {
+    task_id: TaskId,
+    agent: String,
+    started_at: Timestamp,
+}
+
+fn latest(mut attempts: Vec<Ran>) -> HashMap<TaskId, String> {
+    attempts.sort_by_key(|attempt| attempt.started_at);
+    attempts.into_iter().map(|attempt| (attempt.task_id, attempt.agent)).collect()
 }
 
 fn of_task(task: TaskId) -> Filter {

@@ -1,11 +1,16 @@
 //! Days and times: how they are written, and how far they are from each other.
 
 use chrono::{DateTime, Datelike as _, Days, FixedOffset, Months, NaiveDate, NaiveDateTime, TimeDelta};
+use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::ToPrimitive as _;
 
 /// Seconds of a day.
 const DAY: i64 = 86_400;
+/// Digits of the fraction of a second; a time with more of them is not read.
+const MAX_FRACTION: usize = 9;
+/// Nanoseconds of a second.
+const NANOS: i64 = 1_000_000_000;
 /// Years that are calculated with.
 const YEARS: std::ops::RangeInclusive<i32> = 1..=9999;
 /// Years of a day without quotes; `1000-10-10` is a difference.
@@ -24,7 +29,8 @@ pub(super) enum Moment {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Distance {
     Days(i64),
-    Seconds(i64),
+    /// Seconds, exactly.
+    Seconds(BigRational),
 }
 
 /// A span that is added to a moment.
@@ -46,13 +52,17 @@ impl Moment {
         if text.len() == 10 {
             return NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().map(Self::Day);
         }
+        let fraction = text.split_once('.').map_or("", |(_, behind)| behind);
+        if fraction.bytes().take_while(u8::is_ascii_digit).count() > MAX_FRACTION {
+            return None;
+        }
         let utc = text.strip_suffix(['Z', 'z']).map(|wall| format!("{wall}+00:00"));
         let with_offset = utc.as_deref().unwrap_or(text);
         let short = || DateTime::parse_from_str(with_offset, "%Y-%m-%dT%H:%M%:z");
         if let Ok(time) = DateTime::parse_from_rfc3339(text).or_else(|_| short()) {
             return Some(Self::Time(time.naive_local(), Some(*time.offset())));
         }
-        let formats = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"];
+        let formats = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"];
         let time = formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())?;
         Some(Self::Time(time, None))
     }
@@ -92,10 +102,10 @@ impl Moment {
     pub(super) fn since(self, earlier: Self) -> Result<Distance, String> {
         match (self, earlier) {
             (Self::Day(late), Self::Day(early)) => Ok(Distance::Days((late - early).num_days())),
-            (Self::Time(late, None), Self::Time(early, None)) => Ok(Distance::Seconds((late - early).num_seconds())),
+            (Self::Time(late, None), Self::Time(early, None)) => Ok(Distance::Seconds(seconds(late - early, 0))),
             (Self::Time(late, Some(one)), Self::Time(early, Some(other))) => {
                 let moved = i64::from(other.local_minus_utc()) - i64::from(one.local_minus_utc());
-                Ok(Distance::Seconds((late - early).num_seconds() + moved))
+                Ok(Distance::Seconds(seconds(late - early, moved)))
             }
             (Self::Time(..), Self::Time(..)) => {
                 Err("one time has an offset from UTC and the other has none: write both with, or both without"
@@ -165,8 +175,8 @@ impl Moment {
     pub(super) fn written(self) -> String {
         match self {
             Self::Day(day) => day.format("%Y-%m-%d").to_string(),
-            Self::Time(time, None) => time.format("%Y-%m-%dT%H:%M:%S").to_string(),
-            Self::Time(time, Some(offset)) => format!("{}{offset}", time.format("%Y-%m-%dT%H:%M:%S")),
+            Self::Time(time, None) => time.format("%Y-%m-%dT%H:%M:%S%.f").to_string(),
+            Self::Time(time, Some(offset)) => format!("{}{offset}", time.format("%Y-%m-%dT%H:%M:%S%.f")),
         }
     }
 
@@ -176,7 +186,43 @@ impl Moment {
     }
 }
 
+/// `delta` and `more` seconds, exactly.
+fn seconds(delta: TimeDelta, more: i64) -> BigRational {
+    let whole = BigRational::from_integer(BigInt::from(delta.num_seconds() + more));
+    whole + BigRational::new(BigInt::from(delta.subsec_nanos()), BigInt::from(NANOS))
+}
+
 /// Whether `text` is four digits, two and two.
 fn is_iso_day(text: &str) -> bool {
     text.bytes().enumerate().all(|(at, byte)| if [4, 7].contains(&at) { byte == b'-' } else { byte.is_ascii_digit() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn between(late: &str, early: &str) -> String {
+        let read = |text: &str| Moment::read(text).unwrap_or_else(|| panic!("no time: {text}"));
+        match read(late).since(read(early)) {
+            Ok(Distance::Seconds(seconds)) => format!("{seconds} s"),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn fractions_of_seconds_are_neither_lost_nor_rounded() {
+        for (late, early, expected) in [
+            ("2026-12-25T10:00:00.9Z", "2026-12-25T10:00:00Z", "9/10 s"),
+            ("2026-12-25T10:00:00Z", "2026-12-25T10:00:00.9Z", "-9/10 s"),
+            ("2026-12-25T12:00:01.000000001+02:00", "2026-12-25T10:00:00z", "1000000001/1000000000 s"),
+            ("2026-12-25T10:00:00.5", "2026-12-25 09:59:59.25", "5/4 s"),
+            ("2026-12-25T10:00", "2026-12-25T09:00", "3600 s"),
+        ] {
+            assert_eq!(between(late, early), expected, "{late} - {early}");
+        }
+        assert_eq!(Moment::read("2026-12-25T10:00:00.1234567891Z"), None, "more digits than are kept");
+        let later =
+            Moment::read("2026-12-25T10:00:00.9Z").map(|time| time.plus(&Span::Seconds(BigInt::from(60).into())));
+        assert_eq!(later.and_then(Result::ok).map(Moment::written).as_deref(), Some("2026-12-25T10:01:00.900+00:00"));
+    }
 }

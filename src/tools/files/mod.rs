@@ -11,5 +11,5 @@ pub use list::ListFiles;
 pub use read::ReadFile;
 pub(crate) use read::{fail, read_whole};
 pub use workspace::Workspace;
-pub(crate) use workspace::path_fault;
+pub(crate) use workspace::{FileError, path_fault};
 pub use write::WriteFile;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::inputs::{blocking, object, parse, refused};
 use super::super::{Tool, ToolContext};
-use super::workspace::{FileError, Workspace, check_path, path_fault};
+use super::workspace::{FileError, Workspace, check_path, missing, path_fault};
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
@@ -67,7 +67,18 @@ impl Tool for ReadFile {
         let Arguments { path } = parse(arguments)?;
         let (workspace, task) = (self.workspace.clone(), context.task_id);
         let outcome = blocking(move || Ok(read_whole(&workspace, task, &path).map(|content| describe(&path, content))));
-        outcome.await?.map_err(|error| fail("read_file", context, error))
+        outcome.await?.map_err(|error| match error {
+            FileError::Missing(path) => {
+                let (most, failure) = (self.workspace.max_bytes(), missing(&path));
+                let way_out = "read it with read_artifact, or query it with query_table";
+                let message = format!(
+                    "{failure_message}; a file of the task with more than {most} bytes is an artifact alone: {way_out}",
+                    failure_message = failure.message
+                );
+                Failure { message, ..failure }
+            }
+            error => fail("read_file", context, error),
+        })
     }
 }
 
@@ -81,6 +92,7 @@ pub(crate) fn read_whole(workspace: &Workspace, task: TaskId, path: &str) -> Res
 pub(crate) fn fail(tool: &str, context: &ToolContext, error: FileError) -> Failure {
     match error {
         FileError::Refused(reason) => refused(tool, context, reason),
+        FileError::Missing(path) => missing(&path),
         FileError::Failed(failure) => failure,
     }
 }

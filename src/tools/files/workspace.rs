@@ -47,7 +47,9 @@ pub struct Workspace {
 pub(crate) enum FileError {
     /// Policy forbids it: the reason.
     Refused(String),
-    /// It does not exist, or cannot be read or written.
+    /// There is none: its path.
+    Missing(String),
+    /// It cannot be read or written.
     Failed(Failure),
 }
 
@@ -308,6 +310,11 @@ fn not_placed(name: &str, error: &io::Error) -> Failure {
     Failure::transient(format!("the file {name:?} could not be put into the folder of the task: {error}"))
 }
 
+/// The failure for a file that is not there.
+pub(super) fn missing(path: &str) -> Failure {
+    Failure::invalid(format!("there is no file {path:?} in the folder of the task"))
+}
+
 /// A missing file or folder needs no removal.
 fn unless_gone(removed: io::Result<()>) -> io::Result<()> {
     match removed {
@@ -324,6 +331,7 @@ impl FileError {
     fn into_failure(self) -> Failure {
         match self {
             Self::Refused(reason) => Failure::permanent(reason),
+            Self::Missing(path) => missing(&path),
             Self::Failed(failure) => failure,
         }
     }
@@ -331,7 +339,7 @@ impl FileError {
     pub(super) fn from_io(path: &Path, error: &io::Error) -> Self {
         let path_text = path.display().to_string();
         match error.kind() {
-            io::ErrorKind::NotFound => Self::Failed(Failure::invalid(format!("there is no file {path_text:?}"))),
+            io::ErrorKind::NotFound => Self::Missing(path_text),
             // cap-std answers so when a path leads out of the folder.
             io::ErrorKind::PermissionDenied => Self::refused(path, "leads out of the folder of the task"),
             io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => {

@@ -106,7 +106,8 @@ fn result(answered: Answered) -> Value {
         }
         return answer;
     }
-    if media_type.starts_with("text/") || media_type.ends_with("xml") {
+    // Bytes of unknown kind whose charset is named are text.
+    if media_type.starts_with("text/") || media_type.ends_with("xml") || page::names_charset(content_type) {
         answer["body"] = decode(content_type, &body).into();
         return answer;
     }
@@ -163,6 +164,8 @@ mod tests {
         assert_eq!(body(&[("content-type", "application/json")], large), kept, "numbers keep their digits");
         assert_eq!(body(&[], "plain ä".as_bytes()), "plain ä");
         assert_eq!(body(&[("content-type", "text/html; charset=ISO-8859-1")], b"\xe4"), "ä");
+        let csv = [("content-type", "application/octet-stream; charset=ISO-8859-1")];
+        assert_eq!(answer(200, &csv, b"stra\xdfe;1\x80").expect("a result")["body"], "straße;1€");
         let image = answer(200, &[("content-type", "image/png")], b"\x89PNG\xff").expect("a result");
         assert_eq!((&image["encoding"], &image["body"]), (&json!("base64"), &json!("iVBOR/8=")));
     }

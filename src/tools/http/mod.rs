@@ -41,8 +41,20 @@ pub(super) fn open_address(text: &str) -> Option<std::net::IpAddr> {
     url.host_str()?.trim_matches(['[', ']']).parse().ok()
 }
 
+/// Whether `body`, which came with these `headers` of an answer, is an HTML page.
+pub(super) fn is_page(headers: &Value, body: &str) -> bool {
+    let content_type = headers["content-type"].as_str().unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    page::is_html(&media_type, body.as_bytes())
+}
+
+/// The tables of an HTML page, each as rows of texts.
+pub(super) fn tables(html: &str) -> Vec<Vec<Vec<String>>> {
+    page::tables(html)
+}
+
 /// Name of the tool.
-pub(super) const NAME: &str = "http_request";
+pub(super) use crate::domain::table_source::HTTP_REQUEST as NAME;
 /// Header of every request that an agent makes. qron itself refuses those, so that no agent steers the queue it works for
 /// or approves its own calls, even where the allow-list opens this host.
 pub const FROM_AGENT: &str = "qron-agent";

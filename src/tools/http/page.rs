@@ -38,13 +38,20 @@ pub(super) fn is_html(media_type: &str, body: &[u8]) -> bool {
 
 /// The text of `html`, which came from `url`.
 pub(super) fn text(html: &str, url: &Url) -> String {
-    let text = written(html, url, Skipper::default());
-    // A page that is nothing but navigation, or that never closes it.
-    if text.is_empty() { written(html, url, Skipper::scripts_alone()) } else { text }
+    let writer = written(html, Writer::new(url.clone()), Skipper::default());
+    if writer.has_body() {
+        return writer.finish();
+    }
+    // A page that is nothing but navigation or hidden parts, which a script shows, or that never closes them.
+    written(html, Writer::new(url.clone()), Skipper::scripts_alone()).finish()
 }
 
-fn written(html: &str, url: &Url, mut skipper: Skipper) -> String {
-    let mut writer = Writer::new(url.clone());
+/// The tables of `html` that have two rows and columns at least: the texts of their cells, without links.
+pub(super) fn tables(html: &str) -> Vec<Vec<Vec<String>>> {
+    written(html, Writer::of_tables(), Skipper::default()).into_tables()
+}
+
+fn written(html: &str, mut writer: Writer, mut skipper: Skipper) -> Writer {
     let mut emitter = DefaultEmitter::default();
     emitter.naively_switch_states(true);
     for Ok(token) in Tokenizer::new_with_emitter(html, emitter) {
@@ -67,7 +74,8 @@ fn written(html: &str, url: &Url, mut skipper: Skipper) -> String {
             break;
         }
     }
-    writer.finish()
+    writer.end();
+    writer
 }
 
 /// `bytes` as text in the charset that the byte order mark, the header or the page names; else as UTF-8, or as
@@ -81,6 +89,11 @@ pub(super) fn decode(content_type: &str, bytes: &[u8]) -> String {
         return text.trim_start_matches('\u{feff}').to_owned();
     }
     encoding.filter(|encoding| *encoding != encoding_rs::UTF_8).unwrap_or(WINDOWS_1252).decode(bytes).0.into_owned()
+}
+
+/// Whether a content type names a charset that is known.
+pub(super) fn names_charset(content_type: &str) -> bool {
+    charset(content_type.as_bytes()).is_some()
 }
 
 /// The encoding behind the first `charset=` of `text`.

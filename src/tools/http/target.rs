@@ -37,6 +37,8 @@ const RESERVED: &[&str] = &[
     "proxy-connection",
 ];
 
+const SEVERAL: &str = "url holds several addresses: make one call for each";
+
 /// Headers that go along when a redirect leaves the origin; any other could be a credential.
 const HARMLESS: &[&str] = &[
     "accept",
@@ -61,9 +63,6 @@ pub(super) fn shown(url: &Url) -> String {
 /// # Errors
 /// The reason, naming scheme and host at most.
 pub(super) fn read_url(text: &str, allow: &AllowList) -> Result<Url, String> {
-    if text.split([',', ';', ' ']).filter(|word| word.starts_with("http")).count() > 1 {
-        return Err("url holds several addresses: make one call for each".to_owned());
-    }
     let url = read_form(text)?;
     check_address(&url, allow)?;
     Ok(url)
@@ -74,14 +73,33 @@ pub(super) fn impossible(text: &str) -> Option<String> {
     if !has_references(text) {
         return read_form(text).err();
     }
+    if text.len() <= MAX_URL && is_several(&filled(text, "1")) {
+        return Some(SEVERAL.to_owned());
+    }
     let is_scheme_known = text.split("${").next().is_some_and(|known| known.contains("://"));
     let url = Url::parse(&filled(text, "1")).ok().filter(|_| is_scheme_known)?;
     check_form(&url).err()
 }
 
+/// Whether `text` lists several addresses. One address may hold others in its query, and more than a scheme in its path.
+fn is_several(text: &str) -> bool {
+    let begins = |text: &str| {
+        let is_scheme =
+            |scheme: &&str| text.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme));
+        ["http://", "https://"].iter().any(|scheme| is_scheme(scheme))
+    };
+    let address = &text[..text.find(['?', '#']).unwrap_or(text.len())];
+    let is_list = |(at, sign): (usize, char)| begins(text[at + sign.len_utf8()..].trim_start());
+    begins(text.trim_start())
+        && address.char_indices().filter(|(_, c)| c.is_whitespace() || ",;".contains(*c)).any(is_list)
+}
+
 fn read_form(text: &str) -> Result<Url, String> {
     if text.len() > MAX_URL {
         return Err(format!("the URL has {} bytes; at most {MAX_URL} are allowed", text.len()));
+    }
+    if is_several(text) {
+        return Err(SEVERAL.to_owned());
     }
     let url = Url::parse(text)
         .map_err(|error| format!("the URL cannot be read ({error}): write it whole, e.g. https://example.com/page"))?;
@@ -249,6 +267,32 @@ mod tests {
         for url in ["http://example.com/", "https://8.8.8.8/", "http://[2606:4700::1111]:8080/x?y#z"] {
             assert!(read_url(url, &allow).is_ok(), "{url}");
         }
+    }
+
+    #[test]
+    fn a_list_of_addresses_is_refused_and_an_address_that_holds_others_is_not() {
+        let allow = AllowList::default();
+        for url in [
+            "https://a.example,https://b.example",
+            "https://a.example/x; HTTP://b.example/y",
+            "http://a.example/x https://b.example",
+            "https://a.example/x,\nhttps://b.example/y?z=1",
+        ] {
+            assert!(read_url(url, &allow).expect_err(url).contains("several addresses"));
+            assert!(impossible(url).expect(url).contains("several addresses"));
+        }
+        assert!(impossible("https://a.example/${x.id},https://b.example").expect("a list").contains("several"));
+        for url in [
+            "https://a.example/check?urls=https://b.example,https://c.example",
+            "https://a.example/a;httponly",
+            "https://a.example/httpd,http2",
+            "https://a.example/#x,https://b.example",
+            "https://a.example/https://b.example/x",
+        ] {
+            assert!(read_url(url, &allow).is_ok(), "{url}");
+            assert_eq!(impossible(url), None);
+        }
+        assert_eq!(impossible("https://a.example/check?urls=${x.url},https://b.example"), None);
     }
 
     #[test]

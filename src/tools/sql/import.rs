@@ -6,6 +6,7 @@ use csv::{ReaderBuilder, StringRecord, Trim};
 use rusqlite::types::Value as SqlValue;
 use serde_json::{Map, Value, json};
 
+use super::super::inputs::excerpt;
 use crate::domain::failure::Failure;
 use crate::domain::json::read_bytes;
 
@@ -75,11 +76,34 @@ const RESERVED: &[&str] = &[
     "with",
 ];
 
+/// Longest cell that is shown, in bytes.
+const MAX_SHOWN: usize = 60;
+
 /// A column.
 pub(super) struct Column {
     pub(super) name: String,
     header: String,
-    kind: &'static str,
+    /// `integer`, `real` or `text`: what most of its cells are. SQLite reads it as the type of the column.
+    pub(super) kind: &'static str,
+    /// The cells of a column of numbers that are none.
+    others: Option<Others>,
+}
+
+/// Cells of a column of numbers that are no numbers.
+struct Others {
+    count: usize,
+    /// Row of the first one; 1 is the row below the header.
+    row: usize,
+    first: String,
+}
+
+/// What the text of a cell says.
+enum Reading {
+    Whole(i64),
+    Real(f64),
+    /// Digits that are no number: behind zeros, as in 007, or more of them than a number keeps.
+    Digits,
+    Words,
 }
 
 /// A table.
@@ -92,19 +116,37 @@ impl Table {
     /// Reads CSV, JSON lines, or a JSON list.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Failure> {
         check_size("bytes", bytes.len(), MAX_BYTES)?;
-        let text = str::from_utf8(bytes).map_err(|_| Failure::invalid("the table is no text in UTF-8"))?;
+        let text = str::from_utf8(bytes)
+            .map_err(|_| Failure::invalid("the table is no text in UTF-8: save it with this encoding"))?;
         let text = text.trim_start_matches('\u{feff}').trim();
-        if text.starts_with('[')
-            && let Ok(rows) = read_bytes(text.as_bytes())
-        {
-            return Self::of_rows(&rows);
+        if text.starts_with('[') {
+            match read_bytes(text.as_bytes()) {
+                Ok(rows) => return Self::of_rows(&rows),
+                // A header of CSV may have brackets.
+                Err(error) if begins_list(text) => {
+                    return Err(Failure::invalid(format!("the table begins as a list in JSON and is none: {error}")));
+                }
+                Err(_) => {}
+            }
         }
         if text.starts_with('{') {
+            if let Ok(whole @ Value::Object(_)) = read_bytes(text.as_bytes())
+                && text.lines().count() > 1
+            {
+                return Self::of_rows(&whole);
+            }
             let rows = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(|(number, line)| {
                 let fault = |error| Failure::invalid(format!("line {} of the table is no JSON: {error}", number + 1));
                 read_bytes(line.as_bytes()).map_err(fault)
             });
             return Self::of_rows(&Value::Array(rows.collect::<Result<_, _>>()?));
+        }
+        let mut start = text.chars();
+        if start.next() == Some('<')
+            && start.next().is_some_and(|next| next.is_ascii_alphabetic() || "!?".contains(next))
+        {
+            let begin = excerpt(text.lines().next().unwrap_or_default(), MAX_SHOWN);
+            return Err(Failure::invalid(format!("the table is HTML or XML, and no CSV: it begins with {begin:?}")));
         }
         Self::of_csv(text)
     }
@@ -113,7 +155,8 @@ impl Table {
     pub(super) fn of_rows(rows: &Value) -> Result<Self, Failure> {
         let objects: Option<Vec<&Map<String, Value>>> =
             rows.as_array().and_then(|rows| rows.iter().map(Value::as_object).collect());
-        let objects = objects.ok_or_else(|| Failure::invalid("the table is no list of objects"))?;
+        let objects =
+            objects.ok_or_else(|| Failure::invalid(format!("the table is no list of objects{}", lists_in(rows))))?;
         check_size("rows", objects.len(), MAX_TABLE_ROWS)?;
         let mut headers: Vec<&str> = Vec::new();
         let mut known = BTreeSet::new();
@@ -165,50 +208,67 @@ impl Table {
             check_size("rows", found.len(), MAX_TABLE_ROWS)?;
         }
         check_size("cells", headers.len() * found.len(), MAX_TABLE_ROWS * 20)?;
-        let kinds: Vec<&str> =
-            (0..headers.len()).map(|at| kind_of(found.iter().filter_map(|record| record.get(at)))).collect();
-        let typed = |text: &str, kind: &str| match kind {
-            _ if text.is_empty() => SqlValue::Null,
-            "integer" => text.parse().map_or_else(|_| SqlValue::Text(text.to_owned()), SqlValue::Integer),
-            "real" => text.parse().map_or_else(|_| SqlValue::Text(text.to_owned()), SqlValue::Real),
-            _ => SqlValue::Text(text.to_owned()),
-        };
-        let row = |record: &StringRecord| {
-            kinds.iter().enumerate().map(|(at, kind)| typed(record.get(at).unwrap_or_default(), kind)).collect()
-        };
+        if headers.len() == 1 && found.is_empty() {
+            let line = excerpt(&headers[0], MAX_SHOWN);
+            return Err(Failure::invalid(format!("the table is no table but one line without separators: {line:?}")));
+        }
+        let cell = |text: &str| if text.is_empty() { SqlValue::Null } else { SqlValue::Text(text.to_owned()) };
+        let row =
+            |record: &StringRecord| (0..headers.len()).map(|at| cell(record.get(at).unwrap_or_default())).collect();
         Self::of(&headers.iter().collect::<Vec<_>>(), found.iter().map(row).collect())
     }
 
-    fn of(headers: &[&str], rows: Vec<Vec<SqlValue>>) -> Result<Self, Failure> {
+    /// The table of a header and the texts below it.
+    pub(super) fn of_cells(cells: Vec<Vec<String>>) -> Result<Self, Failure> {
+        let mut rows = cells.into_iter();
+        let headers = rows.next().unwrap_or_default();
+        check_size("columns", headers.len(), MAX_COLUMNS)?;
+        check_size("rows", rows.len(), MAX_TABLE_ROWS)?;
+        check_size("cells", headers.len() * rows.len(), MAX_TABLE_ROWS * 20)?;
+        let cell = |text: String| if text.is_empty() { SqlValue::Null } else { SqlValue::Text(text) };
+        let row = |mut row: Vec<String>| {
+            row.resize(headers.len(), String::new());
+            row.into_iter().map(cell).collect()
+        };
+        let rows = rows.map(row).collect();
+        Self::of(&headers.iter().map(String::as_str).collect::<Vec<_>>(), rows)
+    }
+
+    fn of(headers: &[&str], mut rows: Vec<Vec<SqlValue>>) -> Result<Self, Failure> {
         if headers.is_empty() {
             return Err(Failure::invalid("the table has no columns"));
         }
         let mut taken = BTreeSet::new();
         let column = |(at, header): (usize, &&str)| {
             let name = free(column_name(header, at), &mut taken);
-            let cells: Vec<&SqlValue> =
-                rows.iter().filter_map(|row| row.get(at)).filter(|cell| **cell != SqlValue::Null).collect();
-            let is_whole = cells.iter().all(|cell| matches!(cell, SqlValue::Integer(_)));
-            let is_number = cells.iter().all(|cell| matches!(cell, SqlValue::Integer(_) | SqlValue::Real(_)));
-            let kind = match (cells.is_empty(), is_whole, is_number) {
-                (false, true, _) => "integer",
-                (false, false, true) => "real",
-                _ => "text",
-            };
-            Column { name, header: (*header).to_owned(), kind }
+            let (kind, others) = typed(&mut rows, at);
+            Column { name, header: (*header).to_owned(), kind, others }
         };
-        Ok(Self { columns: headers.iter().enumerate().map(column).collect(), rows })
+        let columns = headers.iter().enumerate().map(column).collect();
+        Ok(Self { columns, rows })
     }
 
     /// The columns, as the tool answers them.
     pub(super) fn described(&self) -> Value {
-        let column = |column: &Column| json!({ "name": column.name, "header": column.header, "type": column.kind });
+        let column = |column: &Column| {
+            let mut described = json!({ "name": column.name, "header": column.header, "type": column.kind });
+            if let Some(Others { count, row, first }) = &column.others {
+                described["not_numbers"] = json!({ "count": count, "row": row, "first": first });
+            }
+            described
+        };
         self.columns.iter().map(column).collect()
     }
 
     /// Names and types of the columns, for an error.
     pub(super) fn names(&self) -> String {
-        self.columns.iter().map(|column| format!("{} ({})", column.name, column.kind)).collect::<Vec<_>>().join(", ")
+        let column = |column: &Column| {
+            let others = column.others.as_ref().map(|Others { count, row, first }| {
+                format!(" but for {count} of its cells, the first of which is {first:?} in row {row}")
+            });
+            format!("{} ({}{})", column.name, column.kind, others.unwrap_or_default())
+        };
+        self.columns.iter().map(column).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -234,27 +294,72 @@ fn delimiter(text: &str) -> u8 {
     counts.iter().rev().max_by_key(|(_, count)| *count).map_or(b',', |(sign, _)| *sign)
 }
 
-/// The type that all cells of a column have which are not empty. Digits behind zeros are no number: 007 is a name.
-fn kind_of<'a>(cells: impl Iterator<Item = &'a str> + Clone) -> &'static str {
-    let mut cells = cells.filter(|cell| !cell.is_empty()).peekable();
-    let has_zeros = |cell: &str| {
-        let digits = cell.trim_start_matches('-');
-        digits.len() > 1 && digits.starts_with('0') && !digits.starts_with("0.")
-    };
-    let is_plain = |cell: &str| {
-        cell.bytes().all(|byte| byte.is_ascii_digit() || b"-.eE+".contains(&byte)) && !cell.starts_with('+')
-    };
-    if cells.peek().is_none() {
-        return "text";
+/// Whether `text` begins as a list in JSON does, and no header in brackets.
+fn begins_list(text: &str) -> bool {
+    let first = text[1..].trim_start().chars().next();
+    first.is_none_or(|first| "{[]\"-".contains(first) || first.is_ascii_digit())
+}
+
+/// The names of the lists in an object that was given in place of one, for an error.
+fn lists_in(given: &Value) -> String {
+    let fields = given.as_object().into_iter().flatten();
+    let lists: Vec<&str> = fields.filter(|(_, value)| value.is_array()).map(|(name, _)| name.as_str()).collect();
+    if lists.is_empty() {
+        return String::new();
     }
-    if cells.clone().all(|cell| is_plain(cell) && !has_zeros(cell) && cell.parse::<i64>().is_ok()) {
-        return "integer";
+    excerpt(&format!(" but an object with the lists {}: give one of them", lists.join(", ")), 200)
+}
+
+/// Types column `at` of `rows`: one of numbers when at least half of the cells that are not empty are numbers, and none has
+/// digits that are a name. Its texts that are numbers become numbers, each by itself.
+fn typed(rows: &mut [Vec<SqlValue>], at: usize) -> (&'static str, Option<Others>) {
+    let (mut numbers, mut words, mut is_whole, mut has_digits) = (0_usize, 0_usize, true, false);
+    for cell in rows.iter().filter_map(|row| row.get(at)) {
+        match cell {
+            SqlValue::Integer(_) => numbers += 1,
+            SqlValue::Text(text) if text.trim().is_empty() => {}
+            SqlValue::Text(text) => match reading(text) {
+                Reading::Whole(_) => numbers += 1,
+                Reading::Real(_) => (numbers, is_whole) = (numbers + 1, false),
+                Reading::Digits => has_digits = true,
+                Reading::Words => words += 1,
+            },
+            SqlValue::Real(_) => (numbers, is_whole) = (numbers + 1, false),
+            _ => {}
+        }
+    }
+    if numbers == 0 || numbers < words || has_digits {
+        return ("text", None);
+    }
+    let mut others: Option<Others> = None;
+    for (row, cell) in (1..).zip(rows.iter_mut().filter_map(|row| row.get_mut(at))) {
+        let SqlValue::Text(text) = cell else { continue };
+        match reading(text) {
+            Reading::Whole(whole) => *cell = SqlValue::Integer(whole),
+            Reading::Real(real) => *cell = SqlValue::Real(real),
+            _ if text.trim().is_empty() => *cell = SqlValue::Null,
+            _ => {
+                let first = || Others { count: 0, row, first: excerpt(text, MAX_SHOWN) };
+                others.get_or_insert_with(first).count += 1;
+            }
+        }
+    }
+    (if is_whole { "integer" } else { "real" }, others)
+}
+
+fn reading(cell: &str) -> Reading {
+    let is_plain = cell.bytes().all(|byte| byte.is_ascii_digit() || b"-.eE+".contains(&byte)) && !cell.starts_with('+');
+    let Some(real) = cell.parse::<f64>().ok().filter(|_| is_plain) else { return Reading::Words };
+    let digits = cell.trim_start_matches('-');
+    if digits.len() > 1 && digits.starts_with('0') && !digits.starts_with("0.") {
+        return Reading::Digits;
+    }
+    if let Ok(whole) = cell.parse() {
+        return Reading::Whole(whole);
     }
     // A float holds no more digits.
-    let fits = |cell: &str| cell.bytes().filter(u8::is_ascii_digit).count() <= 17;
-    let is_real =
-        |cell: &str| is_plain(cell) && fits(cell) && !has_zeros(cell) && cell.parse::<f64>().is_ok_and(f64::is_finite);
-    if cells.all(is_real) { "real" } else { "text" }
+    let fits = cell.bytes().filter(u8::is_ascii_digit).count() <= 17;
+    if fits && real.is_finite() { Reading::Real(real) } else { Reading::Digits }
 }
 
 /// A header as a name: lower case, with `_` for what is no letter or digit.
@@ -304,6 +409,11 @@ mod tests {
             ("Größe,€\n1,2", vec![column("größe", "integer"), column("column_2", "integer")]),
             ("a\ninf\n", vec![column("a", "text")]),
             ("a\n99999999999999999999\n", vec![column("a", "text")]),
+            ("a\n99\n1000\nn/a\n", vec![column("a", "integer")]),
+            ("a,b,c\n1,x,1\n2.5,2,007\n?,y,3\n", vec![column("a", "real"), column("b", "text"), column("c", "text")]),
+            ("[{\"a\": 99}, {\"a\": \"1000\"}, {\"a\": \"n/a\"}, {\"a\": \"\"}]", vec![column("a", "integer")]),
+            ("[id];[Amount]\n1;2\n", vec![column("id", "integer"), column("amount", "integer")]),
+            ("a,b\n", vec![column("a", "text"), column("b", "text")]),
         ] {
             assert_eq!(columns(text), expected, "{text}");
         }
@@ -316,6 +426,13 @@ mod tests {
             ("a,b\n1,2,3\n".to_owned(), "line 2 of the table has 3 cells"),
             ("{\"a\": 1}\n{oops".to_owned(), "line 2 of the table is no JSON"),
             ("[1, 2]".to_owned(), "no list of objects"),
+            ("[{\"a\":1},{\"a\":2}".to_owned(), "begins as a list in JSON"),
+            ("[".to_owned(), "begins as a list in JSON"),
+            ("{\"rows\": [],\n\"n\": 1}".to_owned(), "an object with the lists rows"),
+            ("{\"a\": 1".to_owned(), "line 1 of the table is no JSON"),
+            ("\u{feff} <!DOCTYPE html><p>a,b".to_owned(), "HTML or XML"),
+            ("<table><tr><td>1,2".to_owned(), "HTML or XML"),
+            ("Y2l0eTthbW91bnQK".to_owned(), "one line without separators"),
             (",".repeat(300), "more than 200 columns"),
             ("a\n".to_owned() + &"1\n".repeat(100_001), "more than 100000 rows"),
             ("x".repeat(MAX_BYTES + 1), "bytes"),

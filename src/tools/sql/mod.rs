@@ -4,6 +4,7 @@
 //! and rolled back, and the text is parsed and must be a single SELECT that calls only functions of a list. The
 //! number of concurrent queries of a database is limited.
 
+mod figures;
 mod import;
 mod lists;
 mod postgres;
@@ -11,6 +12,7 @@ mod query_guard;
 mod query_permits;
 mod sqlite;
 mod table;
+mod table_query;
 
 pub use table::QueryTable;
 
@@ -39,6 +41,8 @@ const MAX_PARAMS: usize = 100;
 /// Longest message of a database that is passed on, in bytes: it may repeat a value that is as long as an answer.
 const MAX_MESSAGE: usize = 1_000;
 
+/// What can be done when all connections to a database are in use.
+const MORE_CONNECTIONS: &str = "try again later, or raise max_connections of this database";
 /// Most connections to one database that can be configured.
 const MAX_CONNECTIONS: usize = 100;
 
@@ -118,7 +122,7 @@ impl SqlQuery {
             let engine = engine(settings.url.expose_secret()).map_err(|reason| error("url", reason))?;
             let functions = functions(&settings.functions, &engine).map_err(|reason| error("functions", reason))?;
             let limits = QueryLimits { rows: settings.max_rows, time: Duration::from_millis(settings.timeout_ms) };
-            let permits = QueryPermits::new(settings.max_connections);
+            let permits = QueryPermits::new(settings.max_connections, "connections", MORE_CONNECTIONS);
             Ok((name.clone(), Database { engine, limits, permits, functions }))
         };
         Ok(Self { databases: databases.iter().map(read).collect::<Result<_, ToolboxError>>()? })

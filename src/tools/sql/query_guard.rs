@@ -33,6 +33,8 @@ pub(super) const MAX_QUERY: usize = 20_000;
 /// Most functions that a query calls.
 const MAX_CALLS: usize = 200;
 
+const UNRELIABLE: &str = "the query cannot be checked reliably; write it in a simpler way";
+
 /// SQL dialect of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
@@ -100,9 +102,29 @@ pub(super) fn check(text: &str, dialect: Dialect, more: &BTreeSet<String>) -> Re
     let named = guard.named;
     let written = statement.to_string();
     if read(&written, dialect)? != [statement] {
-        return Err("the query cannot be checked reliably; write it in a simpler way".to_owned());
+        return Err(UNRELIABLE.to_owned());
     }
     Ok(CheckedQuery { text: written, named })
+}
+
+/// What `change` makes of a checked query. `change` must only make it read less, and call functions that qron registers.
+///
+/// # Errors
+/// Why the query cannot be changed.
+pub(super) fn changed(
+    checked: CheckedQuery,
+    dialect: Dialect,
+    change: impl Fn(&mut Statement) -> Result<(), String>,
+) -> Result<CheckedQuery, String> {
+    let mut statements = read(&checked.text, dialect)?;
+    for statement in &mut statements {
+        change(statement)?;
+    }
+    let text = statements.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    if read(&text, dialect)? != statements {
+        return Err(UNRELIABLE.to_owned());
+    }
+    Ok(CheckedQuery { text, ..checked })
 }
 
 /// Walks a query and stops at the first thing that is not allowed.

@@ -13,6 +13,10 @@ use crate::domain::failure::Failure;
 pub(super) struct QueryPermits {
     free: Arc<Semaphore>,
     count: usize,
+    /// What they are, for an error.
+    what: &'static str,
+    /// What can be done when none is free, for an error.
+    way_out: &'static str,
 }
 
 /// A permit: free again once this is dropped.
@@ -22,10 +26,10 @@ pub(super) struct QueryPermit {
 }
 
 impl QueryPermits {
-    /// `count` permits, at least one.
-    pub(super) fn new(count: usize) -> Self {
+    /// `count` permits, at least one. Errors call them `what`, and name `way_out`.
+    pub(super) fn new(count: usize, what: &'static str, way_out: &'static str) -> Self {
         let count = count.clamp(1, Semaphore::MAX_PERMITS);
-        Self { free: Arc::new(Semaphore::new(count)), count }
+        Self { free: Arc::new(Semaphore::new(count)), count, what, way_out }
     }
 
     /// Takes a permit, waiting at most for `time`.
@@ -34,9 +38,11 @@ impl QueryPermits {
         match tokio::time::timeout(time, waiting).await {
             Ok(Ok(permit)) => Ok(QueryPermit { _permit: permit }),
             Ok(Err(_)) | Err(_) => Err(SqlError::Failed(Failure::transient(format!(
-                "all {} connections were in use for {} ms; try again later, or raise max_connections of this database",
+                "all {} {} were in use for {} ms; {}",
                 self.count,
-                time.as_millis()
+                self.what,
+                time.as_millis(),
+                self.way_out
             )))),
         }
     }
@@ -49,7 +55,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_place_is_waited_for_and_given_on() {
-        let permits = QueryPermits::new(2);
+        let permits = QueryPermits::new(2, "connections", "wait");
         let wait = Duration::from_millis(700);
         let (first, _second) = (permits.take(wait).await, permits.take(wait).await);
         let Err(SqlError::Failed(failure)) = permits.take(wait).await else { panic!("a third place") };

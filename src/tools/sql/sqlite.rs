@@ -4,6 +4,7 @@
 //! functions that may take long within one step look at it themselves (see [`functions`]), and the caller interrupts
 //! SQLite, which ends a step that reads many pages, such as `count(*)`.
 
+mod figures;
 mod functions;
 mod pattern;
 mod query_clock;
@@ -168,10 +169,12 @@ fn open(path: &Path, deadline: Instant, time: Duration) -> rusqlite::Result<Conn
 fn hold(table: Table, deadline: Instant) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open_in_memory()?;
     limit_memory(&connection)?;
-    let names: Vec<String> = table.columns.iter().map(|column| format!("\"{}\"", column.name)).collect();
+    figures::register(&connection)?;
+    // With types, a text in a query that is a number is compared as one with a column of numbers.
+    let names: Vec<String> =
+        table.columns.iter().map(|column| format!("\"{}\" {}", column.name, column.kind)).collect();
     let places = vec!["?"; names.len()].join(", ");
     let filling = connection.transaction()?;
-    // Without types: a cell keeps the one that it was read with.
     filling.execute(&format!("CREATE TABLE data ({})", names.join(", ")), ())?;
     {
         let mut insert = filling.prepare(&format!("INSERT INTO data VALUES ({places})"))?;
@@ -228,7 +231,9 @@ fn authorize(context: &AuthContext<'_>) -> Authorization {
         AuthAction::Read { table_name, .. } => !is_sqlite_inside(&table_name.to_ascii_lowercase()),
         AuthAction::Function { function_name } => {
             let name = function_name.to_ascii_lowercase();
-            SQLITE_FUNCTIONS.contains(&name) || SQLITE_OPERATORS.contains(&name)
+            SQLITE_FUNCTIONS.contains(&name)
+                || SQLITE_OPERATORS.contains(&name)
+                || figures::NAMES.contains(&name.as_str())
         }
         _ => false,
     };

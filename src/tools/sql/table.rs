@@ -4,7 +4,6 @@
 //! The table is read into a SQLite database in memory, which holds nothing else and is gone with the call. Queries pass the
 //! guard of `sql_query` and its limits, so that sums and counts are computed and never guessed.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,21 +11,22 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::files::{Workspace, fail, path_fault, read_whole};
+use super::super::files::{FileError, Workspace, fail, path_fault, read_whole};
 use super::super::http::{self, HttpRequest};
 use super::super::inputs::{
     argument_fault, blocking, constant, excerpt, is_given, object, parse, refused, store_failure,
 };
 use super::super::{Tool, ToolContext};
 use super::import::Table;
-use super::query_guard::{self, Dialect};
+use super::query_guard;
 use super::query_permits::QueryPermits;
+use super::table_query::{self, TableNames};
 use super::{QueryLimits, SqlError, sqlite};
 use crate::domain::failure::Failure;
+use crate::domain::table_source::{QUERY_TABLE as NAME, is_name};
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
 use crate::store::Store;
 
-const NAME: &str = "query_table";
 const ONE_SOURCE: &str = "give one of table, path, artifact and url";
 /// Most rows of one answer.
 const MAX_ROWS: usize = 500;
@@ -47,49 +47,99 @@ impl QueryTable {
     /// Queries tables that a call holds, files in `workspace`, artifacts in `store`, and what `http` gets.
     #[must_use]
     pub fn new(store: Store, workspace: Workspace, http: Arc<HttpRequest>) -> Self {
-        Self { store, workspace, http, permits: QueryPermits::new(MAX_QUERIES) }
+        Self {
+            store,
+            workspace,
+            http,
+            permits: QueryPermits::new(MAX_QUERIES, "places for queries of tables", "try again later"),
+        }
     }
 
-    /// The table that the call names.
-    async fn table(&self, context: &ToolContext, source: Source) -> Result<Table, Failure> {
-        let bytes = match (source.table, source.path, source.artifact, source.url) {
-            (Some(Value::String(text)), None, None, None) => text.into_bytes(),
-            (Some(rows), None, None, None) => return blocking(move || Table::of_rows(&rows)).await,
-            (None, None, None, Some(url)) => match self.body(context, url).await? {
-                Value::String(text) => text.into_bytes(),
-                rows => return blocking(move || Table::of_rows(&rows)).await,
-            },
+    /// What is where the call says, not read as a table yet.
+    async fn content(&self, context: &ToolContext, source: Source) -> Result<Content, Failure> {
+        match (source.table, source.path, source.artifact, source.url) {
+            (Some(Value::String(text)), None, None, None) if is_name(&text) => {
+                let shown = excerpt(&text, 100);
+                Err(Failure::invalid(format!("{shown:?} is no table but a name: give it as path, artifact or url")))
+            }
+            (Some(Value::String(text)), None, None, None) => Ok(Content::Bytes(text.into_bytes())),
+            (Some(rows), None, None, None) => Ok(Content::Rows(rows)),
+            (None, None, None, Some(url)) => self.body(context, url).await,
             (None, Some(path), None, None) => {
-                let (workspace, task) = (self.workspace.clone(), context.task_id);
-                let read = blocking(move || Ok(read_whole(&workspace, task, &path))).await?;
-                read.map_err(|error| fail(NAME, context, error))?
+                let (workspace, task, file) = (self.workspace.clone(), context.task_id, path.clone());
+                match blocking(move || Ok(read_whole(&workspace, task, &file))).await? {
+                    Ok(bytes) => Ok(Content::Bytes(bytes)),
+                    // A file of the task that is too large for its folder is an artifact alone.
+                    Err(error @ FileError::Missing(_)) => {
+                        let bytes = self.artifact(context, &path).await?;
+                        bytes.map(Content::Bytes).ok_or_else(|| fail(NAME, context, error))
+                    }
+                    Err(error) => Err(fail(NAME, context, error)),
+                }
             }
             (None, None, Some(name), None) => {
-                let found = self.store.artifact(context.task_id, &name).await.map_err(|error| store_failure(&error))?;
                 let missing = || Failure::invalid(format!("task {} has no artifact {name:?}", context.task_id));
-                found.ok_or_else(missing)?.1
+                self.artifact(context, &name).await?.map(Content::Bytes).ok_or_else(missing)
             }
-            _ => return Err(Failure::invalid(ONE_SOURCE)),
-        };
-        blocking(move || Table::read(&bytes)).await
+            _ => Err(Failure::invalid(ONE_SOURCE)),
+        }
     }
 
-    /// What is at `url`, for agents that may call `http_request` without being asked.
-    async fn body(&self, context: &ToolContext, url: String) -> Result<Value, Failure> {
+    async fn artifact(&self, context: &ToolContext, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+        let found = self.store.artifact(context.task_id, name).await.map_err(|error| store_failure(&error))?;
+        Ok(found.map(|(_, bytes)| bytes))
+    }
+
+    /// What is at `url`, for steps that may call `http_request`. Whether a person must approve that is decided before the call.
+    async fn body(&self, context: &ToolContext, url: String) -> Result<Content, Failure> {
         let name = http::NAME;
         if !context.rights.allows_tool(name) {
             return Err(refused(
                 NAME,
                 context,
-                format!("url wants the right to call {name}, which this agent does not have"),
+                format!("url wants the right to call {name}, which this agent or this step does not have"),
             ));
         }
-        if context.rights.must_ask(name) {
-            let way_out = format!("get it with {name} first, and give its body as table");
-            return Err(refused(NAME, context, format!("a person must approve each call of {name}: {way_out}")));
-        }
         let mut answer = self.http.call(context, json!({ "url": url, "raw": true })).await?;
-        Ok(answer["body"].take())
+        if answer["encoding"] == "base64" {
+            let kind = answer["headers"]["content-type"].as_str().unwrap_or("no content-type");
+            return Err(Failure::invalid(format!(
+                "the url answers no text ({kind}): a table is text in UTF-8, or names its charset"
+            )));
+        }
+        Ok(match answer["body"].take() {
+            Value::String(text) if http::is_page(&answer["headers"], &text) => Content::Page(text),
+            Value::String(text) => Content::Bytes(text.into_bytes()),
+            rows => Content::Rows(rows),
+        })
+    }
+}
+
+/// A table that is not read yet.
+enum Content {
+    Bytes(Vec<u8>),
+    Rows(Value),
+    /// An HTML page.
+    Page(String),
+}
+
+impl Content {
+    fn read(self) -> Result<Table, Failure> {
+        match self {
+            Self::Bytes(bytes) => Table::read(&bytes),
+            Self::Rows(rows) => Table::of_rows(&rows),
+            Self::Page(html) => {
+                let mut tables = http::tables(&html);
+                let (count, only) = (tables.len(), tables.pop());
+                only.filter(|_| count == 1).map(Table::of_cells).ok_or_else(|| {
+                    Failure::invalid(format!(
+                        "the url is an HTML page with {count} tables, and one can be queried that is the only one: get the page \
+                         with {}, and give the rows as table",
+                        http::NAME
+                    ))
+                })?
+            }
+        }
     }
 }
 
@@ -99,12 +149,6 @@ struct Arguments {
     query: String,
     #[serde(flatten)]
     source: Source,
-}
-
-/// Whether `table` is the address or the name of a file, and no table.
-fn is_name(table: &str) -> bool {
-    let is_word = !table.trim().is_empty() && !table.contains(char::is_whitespace) && !table.contains(['{', '[', '$']);
-    is_word && (table.contains("://") || (table.contains('.') && !table.contains([',', ';'])))
 }
 
 /// Where the table is.
@@ -128,7 +172,8 @@ impl Tool for QueryTable {
             description: "Runs one SELECT of SQLite over a table called data, from CSV, JSON lines or a list of objects. Use it for \
                           sums, counts and filters. Names of columns are in lower case with _ for other signs: Unit price is \
                           unit_price. Answers {\"rows\": [{column: value}], \"row_count\", \"truncated\", \"columns\": [{\"name\", \
-                          \"header\", \"type\"}], \"table_rows\"}. Numbers with a decimal comma or a unit stay text."
+                          \"header\", \"type\"}], \"table_rows\"}. Numbers with a decimal comma or a unit stay text. Where a query \
+                          calculates or compares, a text that is no number fails it."
                 .into(),
             parameters: object(
                 &json!({
@@ -142,7 +187,7 @@ impl Tool for QueryTable {
                     },
                     "path": { "type": "string", "description": "instead of table: a file in this task's own folder" },
                     "artifact": { "type": "string", "description": "instead of table: an artifact of this task" },
-                    "url": { "type": "string", "description": "instead of table: the address of one" },
+                    "url": { "type": "string", "description": "instead of table: the address of one, or of a page with one" },
                 }),
                 &["query"],
             ),
@@ -156,6 +201,10 @@ impl Tool for QueryTable {
                             "name": { "type": "string" },
                             "header": { "type": "string", "description": "as it is written in the table" },
                             "type": { "type": "string", "enum": ["integer", "real", "text"] },
+                            "not_numbers": {
+                                "type": "object",
+                                "description": "of a column of numbers: how many cells are none, the row of the first, and it"
+                            },
                         }),
                         &["name", "header", "type"],
                     )},
@@ -168,15 +217,10 @@ impl Tool for QueryTable {
         }
     }
 
-    /// Models give an empty text for what they leave out, and an address or a name in place of a table.
+    /// Models give an empty text for what they leave out.
     fn prepare(&self, mut arguments: Value) -> Value {
-        let Some(fields) = arguments.as_object_mut() else { return arguments };
-        fields.retain(|name, value| name == "query" || value.as_str() != Some(""));
-        let named = fields.get("table").and_then(Value::as_str).filter(|table| is_name(table)).map(str::to_owned);
-        if let Some(named) = named {
-            fields.remove("table");
-            let place = if named.contains("://") { "url" } else { "path" };
-            fields.entry(place).or_insert_with(|| named.into());
+        if let Some(fields) = arguments.as_object_mut() {
+            fields.retain(|name, value| name == "query" || value.as_str() != Some(""));
         }
         arguments
     }
@@ -186,23 +230,34 @@ impl Tool for QueryTable {
         if sources.count() != 1 {
             return Some(format!("{NAME}: {ONE_SOURCE}"));
         }
+        if constant(arguments, "table").is_some_and(is_name) {
+            return Some(argument_fault(NAME, "table", "it is a name and no table: give it as path, artifact or url"));
+        }
         let query = constant(arguments, "query");
-        let reason = query.and_then(|query| query_guard::check(query, Dialect::Sqlite, &BTreeSet::new()).err());
+        // A name that holds a reference is not known yet, and neither is what the query may call its table.
+        let place = ["path", "artifact", "url"].into_iter().find(|name| is_given(arguments, name));
+        let place = place.map(|name| constant(arguments, name));
+        let reason = query
+            .filter(|_| place != Some(None))
+            .and_then(|query| table_query::check(query, &TableNames::of(place.flatten())).err());
         let reason = reason.map(|reason| argument_fault(NAME, "query", reason));
         reason.or_else(|| path_fault(NAME, arguments)).or_else(|| self.http.fault(arguments))
     }
 
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {
         let Arguments { query, source } = parse(arguments)?;
-        let checked = query_guard::check(&query, Dialect::Sqlite, &BTreeSet::new());
-        let checked = checked.map_err(|reason| refused(NAME, context, reason))?;
+        let names =
+            TableNames::of([&source.path, &source.artifact, &source.url].into_iter().find_map(Option::as_deref));
+        let checked = table_query::check(&query, &names).map_err(|reason| refused(NAME, context, reason))?;
+        // What is far away may take its time, and keeps no other query waiting.
+        let content = self.content(context, source).await?;
         // Tables in memory count as well, not only the queries over them.
         let permit = match self.permits.take(TIME).await {
             Ok(permit) => permit,
             Err(SqlError::Refused(reason)) => return Err(refused(NAME, context, reason)),
             Err(SqlError::Failed(failure)) => return Err(failure),
         };
-        let table = self.table(context, source).await?;
+        let table = blocking(move || content.read()).await?;
         let (columns, count, known) = (table.described(), table.rows.len(), table.names());
         let limits = QueryLimits { rows: MAX_ROWS, time: TIME };
         let answer = sqlite::run_on_table(table, checked, limits, permit).await;

@@ -1,5 +1,6 @@
 //! What is kept beside the tasks: attempts, dead letters, replicas, events, state.
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use qron::domain::attempt::{Attempt, AttemptStatus, RunProgress};
 use qron::domain::budget::Spent;
 use qron::domain::conversation::Usage;
@@ -55,6 +56,25 @@ async fn attempts_are_replaced_whole_and_listed_in_order() {
     let attempts = bed.store.attempts(task).await.expect("attempts");
     assert_eq!(attempts, [attempt(task, 1), ended, attempt(task, 3)]);
     assert!(bed.store.attempts(TaskId::fresh()).await.expect("attempts").is_empty());
+}
+
+/// Which of more attempts than one listing reads is the latest is not known, and not guessed.
+#[tokio::test]
+async fn the_agents_of_the_latest_attempts_are_named_while_all_attempts_are_read() {
+    let bed = Bed::new().await;
+    let (task, other) = (TaskId::fresh(), TaskId::Number(3));
+    let by = |agent: &str, task, number| Attempt { agent: agent.into(), ..attempt(task, number) };
+    for saved in [by("late", task, 2), by("early", task, 1), by("only", other, 1)] {
+        bed.store.save_attempt(&saved).await.expect("saved");
+    }
+    let agents = bed.store.latest_agents(&[task, other, TaskId::fresh()]).await.expect("agents");
+    assert_eq!(agents, [(task, "late".to_owned()), (other, "only".to_owned())].into());
+    let many = stream::iter(3..10_001).map(|number| {
+        let (store, saved) = (bed.store.clone(), by("early", task, number));
+        async move { store.save_attempt(&saved).await }
+    });
+    many.buffer_unordered(256).try_collect::<Vec<()>>().await.expect("saved");
+    assert!(bed.store.latest_agents(&[task, other]).await.expect("agents").is_empty());
 }
 
 /// Each run counts for itself, however often its task is tried and whatever earlier runs had spent.

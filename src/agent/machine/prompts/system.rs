@@ -25,6 +25,8 @@ const PLAN_RULES: &str = "Answer with a plan, as JSON only: as few steps as reac
     is JSON.\n\
     \"answer\" names the instruction step whose output is the result for the author of the goal, and its instruction says so; \
     it is null when no step gives the whole result.\n\
+    \"each\" makes a step run once for each element of a list: it is the reference to the list, as ${id.field}, the step refers to \
+    the element as ${item} or ${item.field}, and its output is the list of the outputs. It is null for other steps.\n\
     \"depends_on\" names steps that must succeed first although nothing refers to them. \"estimated_s\" is null unless it is \
     known.";
 

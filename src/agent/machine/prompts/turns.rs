@@ -11,7 +11,7 @@ use crate::agent::machine::shortlist;
 use crate::agent::machine::state::State;
 use crate::domain::conversation::Message;
 use crate::domain::json::Size;
-use crate::domain::passages;
+use crate::domain::passages::{self, NOTHING_FITS};
 use crate::domain::plan::{PlanStep, unescaped};
 use crate::domain::tool::{ToolSpec, as_artifact_output};
 
@@ -44,6 +44,19 @@ pub(in crate::agent::machine) const MADE_BEFORE: &str = "You have made this call
 /// The call was made before, and failed.
 pub(in crate::agent::machine) const FAILED_BEFORE: &str =
     "You have made this call before, and it failed. Make another call, with other arguments.";
+/// Said to an outcome that is not open yet.
+pub(in crate::agent::machine) fn not_yet(outcome: &str, tools: &[&str]) -> String {
+    format!("The outcome {outcome} is not open yet: call {} first.", tools.join(" or "))
+}
+
+/// Said to a call of a tool that is not open yet.
+pub(in crate::agent::machine) fn first_these(tools: &[&str]) -> String {
+    format!("Not called: call {} now.", tools.join(" or "))
+}
+
+/// Said to a call when only the end is open.
+pub(in crate::agent::machine) const ONLY_THE_END: &str =
+    "Not called: no more calls can be made. End the work, with the outcome done or impossible.";
 /// Said when the reason why there is no result reads like one.
 pub(in crate::agent::machine) const RESULT_OR_NOT: &str = "Your answer does not say what stands in the way. If it is the result, \
     give it with the outcome done. If the goal cannot be reached, say what failed, with the outcome impossible.";
@@ -133,8 +146,13 @@ fn line(tool: &ToolSpec, goal: &str) -> String {
 /// The result of a tool: what of it fits `goal`, when it is long.
 pub(in crate::agent::machine) fn result(tool: &str, output: &Value, goal: &str) -> String {
     let part = |text: String, bytes: u64| {
+        let what = if text.starts_with(NOTHING_FITS) {
+            format!("The beginning of {bytes} bytes: nothing in them has words of the goal.")
+        } else {
+            format!("The parts of {bytes} bytes that fit the goal.")
+        };
         let block = data_block(tool, &Value::String(text), RESULT_BYTES);
-        format!("{RESULT_FOLLOWS}\n{block}\n[The parts of {bytes} bytes that fit the goal.]")
+        format!("{RESULT_FOLLOWS}\n{block}\n[{what}]")
     };
     if let Some(artifact) = as_artifact_output(output) {
         return part(output["preview"].as_str().unwrap_or_default().to_owned(), artifact.bytes);
@@ -144,5 +162,5 @@ pub(in crate::agent::machine) fn result(tool: &str, output: &Value, goal: &str) 
     if bytes <= RESULT_BYTES {
         return format!("{RESULT_FOLLOWS}\n{}", data_block(tool, output, RESULT_BYTES));
     }
-    part(passages::of_value(output, goal, PASSAGE_BYTES), u64::try_from(bytes).unwrap_or(u64::MAX))
+    part(passages::of_value(output, goal, PASSAGE_BYTES).marked(), u64::try_from(bytes).unwrap_or(u64::MAX))
 }

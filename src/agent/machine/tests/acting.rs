@@ -2,6 +2,38 @@
 
 use super::*;
 
+#[test]
+fn what_an_answer_states_and_nothing_shows_is_marked() {
+    let plan = json!({"analysis": "", "answer": "sum", "steps": [
+        {"id": "page", "tool": "look", "arguments": {}},
+        {"id": "sum", "instruction": "Sum up ${page}", "tools": []},
+    ]});
+    let results = [
+        ("17 of 40 rows, see https://a.example/x.", json!(null)),
+        ("17 of 41 rows, see https://b.example/x", json!(["https://b.example/x", "41"])),
+    ];
+    for (said, ungrounded) in results {
+        let mut machine = begin(setup());
+        answer(&mut machine, "plan", reply(&plan));
+        tool_calls(&mut machine);
+        returned(&mut machine, "page#1", Ok(json!({"rows": 40, "green": 17, "link": "https://a.example/x"})));
+        answer(&mut machine, "act", reply(said));
+        let result = ended(&mut machine).expect("a result");
+        assert_eq!((&result["output"], &result["ungrounded"]), (&json!(said), &ungrounded));
+        let notes = machine.take_notes();
+        let marked = notes.iter().find(|note| note.kind == EventKind::AnswerUngrounded);
+        assert_eq!(marked.is_some(), !ungrounded.is_null());
+        // The same in the answer to a question about the whole.
+        let mut machine = begin(setup());
+        let open = json!({"analysis": "", "steps": [{"id": "page", "tool": "look", "arguments": {}}]});
+        answer(&mut machine, "plan", reply(&open));
+        tool_calls(&mut machine);
+        returned(&mut machine, "page#1", Ok(json!({"rows": 40, "green": 17, "link": "https://a.example/x"})));
+        answer(&mut machine, "answer", reply(json!({"outcome": "done", "answer": said, "reason": "the page"})));
+        assert_eq!(ended(&mut machine).expect("a result")["ungrounded"], ungrounded);
+    }
+}
+
 fn acting() -> Machine {
     begin(with_plan(&json!([{"id": "a", "instruction": "find it"}])))
 }
@@ -197,4 +229,35 @@ fn a_name_that_is_nearly_right_calls_the_tool_and_json_becomes_text_where_text_i
     answer(&mut machine, "act", wants(&[("functions.SaveIt", json!({"content": 5}))]));
     let calls = tool_calls(&mut machine);
     assert_eq!((calls[0].tool.as_str(), &calls[0].arguments), ("save_it", &json!({"content": "5"})));
+}
+
+/// What a model writes as the table may be moved to where it belongs; what a page says may not.
+#[test]
+fn a_name_becomes_an_address_or_a_path_only_as_the_model_wrote_it() {
+    let tools = || vec![tool("look", true), tool("query_table", true)];
+    let mut machine = begin(Setup { tools: tools(), ..with_plan(&json!([{"id": "a", "instruction": "sum it"}])) });
+    answer(&mut machine, "act", wants(&[("query_table", json!({"table": "https://a.example/x.csv", "query": "q"}))]));
+    assert_eq!(tool_calls(&mut machine)[0].arguments, json!({"url": "https://a.example/x.csv", "query": "q"}));
+
+    let plan = json!({"analysis": "", "steps": [
+        step("page", "look", &[]),
+        {"id": "own", "tool": "query_table", "arguments": {"table": "x.csv"}},
+        {"id": "sum", "tool": "query_table", "arguments": {"table": "${page.body}"}},
+    ]});
+    let mut machine = begin(Setup { tools: tools(), ..setup() });
+    answer(&mut machine, "plan", reply(plan));
+    let calls = tool_calls(&mut machine);
+    assert_eq!((ids(&calls), &calls[1].arguments), (vec!["page#1", "own#1"], &json!({"path": "x.csv"})));
+    returned(&mut machine, "page#1", Ok(json!({"body": "http://10.1.0.5/reset?id=1"})));
+    assert_eq!(tool_calls(&mut machine)[0].arguments, json!({"table": "http://10.1.0.5/reset?id=1"}));
+}
+
+#[test]
+fn the_calls_of_a_step_have_no_more_rights_than_its_tools() {
+    let plan = json!([{"id": "a", "instruction": "sum it", "tools": ["look"]}, {"id": "b", "instruction": "sum it"}]);
+    let mut machine = begin(with_plan(&plan));
+    model_call(&mut machine);
+    let rights = ["a", "b"].map(|step| machine.rights_in_step(step));
+    assert_eq!(rights.each_ref().map(|rights| rights.allows_tool("look")), [true, true]);
+    assert_eq!(rights.each_ref().map(|rights| rights.allows_tool("send")), [false, true]);
 }

@@ -128,3 +128,24 @@ fn an_approval_shows_a_call_with_its_resolved_references() {
     let mut machine = after(&machine, vec![decided(&calls[0], ApprovalOutcome::Approved)]);
     assert_eq!(tool_calls(&mut machine), calls);
 }
+
+/// A table at an address is got as `http_request` gets it: what binds the one binds the other.
+#[test]
+fn a_table_at_an_address_needs_the_approval_of_a_request() {
+    let tools = || vec![tool("http_request", false), tool("query_table", true)];
+    let own = json!({"id": "own", "tool": "query_table", "arguments": {"path": "x.csv", "url": ""}});
+    let far = json!({"id": "far", "tool": "query_table", "arguments": {"url": "https://a.example/x.csv"}});
+    let asks = json!({"id": "get", "tool": "http_request", "approval": "required"});
+    let by_plan = Setup { tools: tools(), ..with_plan(&json!([asks, far, own])) };
+    let by_profile = Setup {
+        tools: tools(),
+        needs_approval: vec!["http_request".to_owned()],
+        ..with_plan(&json!([{"id": "get", "tool": "http_request"}, far, own]))
+    };
+    for setup in [by_plan, by_profile] {
+        let mut machine = begin(setup);
+        assert_eq!(ids(&tool_calls(&mut machine)), ["own#1"]);
+        returned(&mut machine, "own#1", Ok(json!(1)));
+        assert_eq!(ids(&asked(&mut machine)), ["get#1", "far#1"]);
+    }
+}

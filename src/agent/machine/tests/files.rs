@@ -28,6 +28,7 @@ fn a_reference_to_a_file_becomes_its_text() {
 #[test]
 fn an_instruction_sees_the_file_as_data() {
     let mut machine = given(&json!([{"id": "s", "instruction": "Sum up ${files.sales.csv}"}]));
+    machine.setup.tools.push(tool("read_artifact", true));
     assert!(matches!(machine.next_action(), Action::Load(_)));
     machine.loaded("files.sales.csv", Ok(json!("x".repeat(50_000)))).expect("in flight");
     let said = said(&model_call(&mut machine));

@@ -190,6 +190,23 @@ fn the_model_is_offered_only_what_others_can_do_and_an_invented_word_means_nothi
 }
 
 #[test]
+fn elements_of_a_list_are_ordered_a_few_at_a_time() {
+    let plan = json!([
+        step("page", "look", &[]),
+        {"id": "judge", "instruction": "Judge ${item}", "each": "${page.rows}", "capability": "sql", "tools": []},
+    ]);
+    let mut machine = begin(with_plan(&plan));
+    tool_calls(&mut machine);
+    returned(&mut machine, "page#1", Ok(json!({"rows": (0..20).collect::<Vec<_>>()})));
+    let first = orders(&mut machine);
+    assert_eq!((first.len(), first[7].key.as_str()), (8, "judge-8#0^0"));
+    for number in 1..=8 {
+        placed(&mut machine, &format!("judge-{number}"), number, SOON);
+    }
+    assert_eq!(awaits(&mut machine).tasks.len(), 8);
+}
+
+#[test]
 fn estimates_tell_how_long_the_open_steps_will_take() {
     let plan = json!([
         {"id": "a", "tool": "look", "estimated_s": 30},

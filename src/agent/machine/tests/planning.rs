@@ -27,7 +27,8 @@ fn a_goal_is_planned_carried_out_and_answered() {
     returned(&mut machine, "a#1", Ok(json!({"n": 1})));
     let call = answer(&mut machine, "answer", success());
     assert!(said(&call).contains("<data name=\"${a}\">\n{\"n\":1}\n</data>"), "{}", said(&call));
-    assert_eq!(ended(&mut machine), Ok(json!({"output": "42", "reason": "s shows it"})));
+    let expected = json!({"output": "42", "reason": "s shows it", "ungrounded": ["42"]});
+    assert_eq!(ended(&mut machine), Ok(expected));
     assert_eq!(machine.spent().usage.total(), 200);
     assert!((machine.spent().cost_usd - 0.5).abs() < 1e-9);
 }

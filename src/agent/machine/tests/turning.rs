@@ -52,6 +52,12 @@ fn a_goal_is_reached_by_a_call_and_a_last_word() {
 #[test]
 fn an_impossible_goal_fails_with_the_reason_and_is_not_planned_anew() {
     let mut machine = in_turns("Request the page http://x/ and name its title");
+    answer(&mut machine, "act", calls("fetch", &json!({"url": "http://x/"})));
+    tool_calls(&mut machine);
+    returned(&mut machine, "goal#1", Err(Failure::invalid("status 404")));
+    answer(&mut machine, "act", calls("fetch", &json!({"url": "http://x"})));
+    tool_calls(&mut machine);
+    returned(&mut machine, "goal#2", Err(Failure::invalid("status 404")));
     answer(&mut machine, "act", ends("impossible", "the page is missing"));
     let failure = ended(&mut machine).expect_err("a failure");
     assert!(failure.message.contains("the page is missing"), "{failure}");
@@ -82,6 +88,72 @@ fn nothing_is_impossible_before_a_tool_was_tried() {
     tool_calls(&mut machine);
     returned(&mut machine, "goal#2", Ok(json!(42)));
     assert_eq!(outcomes(&model_call(&mut machine)), Some(json!(["done", "impossible"])));
+}
+
+#[test]
+fn what_the_schema_closes_stays_closed_to_a_model_that_is_not_held_to_it() {
+    let mut machine = in_turns("Request the page http://x/ and name its title");
+    answer(&mut machine, "act", ends("done", "All is green"));
+    let told = answer(&mut machine, "act", calls("calculate", &json!({"expression": "1"})));
+    assert!(said(&told).contains("The outcome done is not open yet: call fetch first"), "{}", said(&told));
+    // Two such turns leave only the end, and nothing has been read.
+    answer(&mut machine, "act", ends("done", "All is green"));
+    let failure = ended(&mut machine).expect_err("no result");
+    assert!(failure.message.contains("fetch has not done what the goal asks for"), "{failure}");
+}
+
+#[test]
+fn a_call_that_may_succeed_later_can_be_made_again_and_fails_the_step_as_such() {
+    let goal = "Request the page http://x/ and name its title";
+    let get = || calls("fetch", &json!({"url": "http://x/"}));
+    let away = || Failure { retry_after_ms: Some(7_000), ..Failure::transient("status 503") };
+    let mut machine = in_turns(goal);
+    answer(&mut machine, "act", get());
+    tool_calls(&mut machine);
+    returned(&mut machine, "goal#1", Err(away()));
+    answer(&mut machine, "act", get());
+    assert_eq!(tool_calls(&mut machine).len(), 1, "the same call");
+    returned(&mut machine, "goal#2", Err(away()));
+    answer(&mut machine, "act", ends("impossible", "the page is not available"));
+    let failure = ended(&mut machine).expect_err("a failure");
+    assert_eq!((failure.class, failure.retry_after_ms), (FailureClass::Transient, Some(7_000)));
+    assert!(failure.message.contains("not available") && failure.message.contains("503"), "{failure}");
+    // The next attempt goes on with the doors open.
+    let mut machine = resumed(&machine);
+    let next = answer(&mut machine, "act", get());
+    assert_eq!(open(&next), ["fetch"]);
+    tool_calls(&mut machine);
+    returned(&mut machine, "goal#3", Ok(json!({"status": 200, "text": "Tea"})));
+    answer(&mut machine, "act", ends("done", "Tea"));
+    assert_eq!(ended(&mut machine).expect("a result")["output"], "Tea");
+}
+
+#[test]
+fn numbers_of_the_own_instructions_are_known() {
+    let mut machine = in_turns("Compute 6 * 7 and name the hotline");
+    machine.setup.instructions = "The hotline is 0800 123456.".to_owned();
+    answer(&mut machine, "act", ends("done", "42? Call 0800 123456."));
+    let told = model_call(&mut machine);
+    assert!(said(&told).contains("42 in your answer") && !said(&told).contains("123456 in your"), "{}", said(&told));
+}
+
+#[test]
+fn a_page_counts_as_read_however_its_address_is_written() {
+    for (goal, url) in [
+        (
+            "Request the page https://Wiki.example/Rust_(language), and name its title",
+            "https://wiki.example/Rust_(language)",
+        ),
+        ("Request [the page](https://x.example) and name its title", "https://x.example/"),
+        ("Request the page <https://x.example/a#b> and name its title.", "https://x.example/a"),
+    ] {
+        let mut machine = in_turns(goal);
+        answer(&mut machine, "act", calls("fetch", &json!({"url": url})));
+        tool_calls(&mut machine);
+        returned(&mut machine, "goal#1", Ok(json!({"status": 200, "text": "Tea"})));
+        answer(&mut machine, "act", ends("done", "Tea"));
+        assert_eq!(ended(&mut machine).expect(goal)["output"], "Tea");
+    }
 }
 
 #[test]
@@ -140,7 +212,13 @@ fn the_same_call_is_made_once_and_after_two_failures_only_the_end_is_open() {
     assert_eq!(open(&third), Vec::<String>::new(), "after a repeated call only the end is open");
     let fourth = model_call(&mut machine);
     assert_eq!(open(&fourth), Vec::<String>::new());
-    assert_eq!(machine.state.steps[0].calls, 3, "two were answered without a call");
+    assert!(said(&fourth).contains("no more calls can be made"), "{}", said(&fourth));
+    assert_eq!(machine.state.steps[0].calls, 2, "one was answered without a call");
+    machine.model_answered(&fourth.id, Ok(again())).expect("in flight");
+    answer(&mut machine, "act", again());
+    answer(&mut machine, "act", again());
+    let failure = ended(&mut machine).expect_err("it does not end the work");
+    assert!(failure.message.contains("went on calling \"calculate\""), "{failure}");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Dates in expressions: a day or time, what is added to it, and how far it is from another one.
 
 use num_bigint::BigInt;
-use num_rational::BigRational;
 use num_traits::ToPrimitive as _;
 
 use super::super::moment::{Distance, Moment, Span};
@@ -128,7 +127,7 @@ impl Parser<'_> {
                 Ok(Quantity { units, ..Quantity::plain(Number::whole(days)) })
             }
             Distance::Seconds(seconds) => {
-                let hours = BigRational::new(BigInt::from(seconds), BigInt::from(3600));
+                let hours = seconds / BigInt::from(3600);
                 Ok(Quantity { units: unit("h"), ..Quantity::plain(Number::exact(hours)?) })
             }
         }

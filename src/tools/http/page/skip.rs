@@ -10,6 +10,8 @@ const CLOSED: &[&[u8]] = &[
     b"a", b"article", b"aside", b"button", b"dialog", b"div", b"footer", b"form", b"header", b"nav", b"ol", b"section",
     b"span", b"table", b"ul",
 ];
+/// Elements without text that end where the main part of a page begins, when they were never closed.
+const LEFT_OPEN: &[&[u8]] = &[b"svg", b"math", b"object", b"select", b"datalist"];
 /// Roles of navigation.
 const MENUS: &[&[u8]] = &[b"navigation", b"menu", b"menubar", b"search"];
 /// Elements that end navigation which was never closed.
@@ -38,10 +40,11 @@ impl Skipper {
     pub(super) fn open(&mut self, tag: &StartTag<()>) -> bool {
         let name: &[u8] = &tag.name;
         if let Some((within, depth)) = &mut self.within {
-            if within == name {
+            if within == name && !tag.self_closing {
                 *depth += 1;
             }
-            let ends = CLOSED.contains(&within.as_slice()) && MAIN.contains(&name);
+            let may_end = CLOSED.contains(&within.as_slice()) || LEFT_OPEN.contains(&within.as_slice());
+            let ends = may_end && MAIN.contains(&name);
             if !ends {
                 return false;
             }

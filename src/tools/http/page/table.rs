@@ -95,6 +95,15 @@ impl Table {
         cells.filter(|cell| !cell.is_empty()).map(|cell| unescaped(&cell)).collect()
     }
 
+    /// The texts of its cells, row by row; `None` where rows or columns are missing.
+    pub(super) fn into_rows(mut self) -> Option<Vec<Vec<String>>> {
+        self.end_row();
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
+        let is_table = columns >= 2 && self.rows.len() >= 2;
+        let rows = self.rows.into_iter().map(|row| row.iter().map(|cell| unescaped(cell)).collect());
+        is_table.then(|| rows.collect())
+    }
+
     /// Its Markdown: a table, or the texts of its cells as lines where rows or columns are missing.
     pub(super) fn markdown(mut self) -> String {
         self.end_row();

@@ -73,6 +73,18 @@ fn tables_keep_what_belongs_together() {
 }
 
 #[test]
+fn tables_are_read_as_the_texts_of_their_cells() {
+    let page = "<nav>x</nav><table><tr><th>City<th>Amount<tr><td><a href=/r>Rome</a><td>1|2<br>3<tr><td colspan=2>none</table>\
+                <table><tr><td>alone</table><table><tr><td>a<td>b<tr><td rowspan=2>c<td>d<tr><td>e";
+    let rows = |rows: &[&[&str]]| {
+        rows.iter().map(|row| row.iter().map(ToString::to_string).collect()).collect::<Vec<Vec<_>>>()
+    };
+    let first = rows(&[&["City", "Amount"], &["Rome", "1|2\n3"], &["none", ""]]);
+    assert_eq!(tables(page), [first, rows(&[&["a", "b"], &["c", "d"], &["c", "e"]])]);
+    assert!(tables("<p>none").is_empty());
+}
+
+#[test]
 fn what_readers_do_not_see_is_left_out() {
     for (html, markdown) in [
         ("<script>if (a < b) { '<p>' }</script><style>p{}</style><!-- x -->a", "a"),
@@ -84,6 +96,15 @@ fn what_readers_do_not_see_is_left_out() {
         ("<p hidden>a paragraph may lack its end<p>b", "a paragraph may lack its end\n\nb"),
         ("<math alttext='x^2'><mi>x</mi></math> a", "x^2 a"),
         ("<noscript>turn it on</noscript><template>x</template>a", "a"),
+        ("<svg><svg/></svg><p>a", "a"),
+        ("<math><math/><mi>x</mi></math><p>a", "a"),
+        ("<nav><nav/>x</nav>a", "a"),
+        ("<svg><path d=x><main>a</main>", "a"),
+        ("<select><option>x<h1>a</h1>b", "# a\n\nb"),
+        ("<title>Status</title><nav><a href=/x>only this</a></nav>", "# Status\n\n[only this](https://example.org/x)"),
+        ("<title>Status</title><div hidden><p>all is well</div>", "# Status\n\nall is well"),
+        ("<title>Status</title><div style='display:none'><h1>Now</h1>well</div>", "# Now\n\nwell"),
+        ("<title>Status</title><script>x</script>", "# Status"),
         ("", ""),
     ] {
         assert_eq!(shown(html), markdown, "{html}");

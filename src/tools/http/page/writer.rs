@@ -61,7 +61,8 @@ enum Reading {
 
 /// The writer of one page.
 pub(super) struct Writer {
-    base: Url,
+    /// What links are relative to; without it they are left out.
+    base: Option<Url>,
     out: String,
     /// The text of the block that is being read.
     line: String,
@@ -75,11 +76,22 @@ pub(super) struct Writer {
     /// Bytes taken in so far.
     written: usize,
     ends_in_list: bool,
+    /// The tables in place of their Markdown, when they alone are wanted.
+    read: Option<Vec<Vec<Vec<String>>>>,
 }
 
 impl Writer {
     /// A writer for the page at `base`.
     pub(super) fn new(base: Url) -> Self {
+        Self::with(Some(base), None)
+    }
+
+    /// A writer that reads the tables of a page.
+    pub(super) fn of_tables() -> Self {
+        Self::with(None, Some(Vec::new()))
+    }
+
+    fn with(base: Option<Url>, read: Option<Vec<Vec<Vec<String>>>>) -> Self {
         Self {
             base,
             out: String::new(),
@@ -93,7 +105,13 @@ impl Writer {
             reading: Reading::Words,
             written: 0,
             ends_in_list: false,
+            read,
         }
+    }
+
+    /// Whether there is a text beside the title.
+    pub(super) const fn has_body(&self) -> bool {
+        !self.out.is_empty()
     }
 
     /// Whether the text is as long as it may become.
@@ -101,9 +119,8 @@ impl Writer {
         self.written >= MAX_TEXT || self.out.len() >= MAX_TEXT
     }
 
-    /// The text, whole.
-    pub(super) fn finish(mut self) -> String {
-        let is_full = self.is_full();
+    /// Ends what the page left open.
+    pub(super) fn end(&mut self) {
         if self.is_code() {
             self.end_code();
         }
@@ -111,6 +128,16 @@ impl Writer {
             self.end_table();
         }
         self.end_block();
+    }
+
+    /// The tables.
+    pub(super) fn into_tables(self) -> Vec<Vec<Vec<String>>> {
+        self.read.unwrap_or_default()
+    }
+
+    /// The text, whole. Call [`Self::end`] before.
+    pub(super) fn finish(mut self) -> String {
+        let is_full = self.is_full();
         let title = self.title.split_whitespace().collect::<Vec<_>>().join(" ");
         if !title.is_empty() && !self.has_main_heading {
             self.out = if self.out.is_empty() { format!("# {title}") } else { format!("# {title}\n\n{}", self.out) };
@@ -215,10 +242,10 @@ impl Writer {
     }
 
     fn base_from(&mut self, tag: &StartTag<()>) {
-        let base = self.base.join(attribute(tag, b"href").trim()).ok();
+        let base = self.base.as_ref().and_then(|base| base.join(attribute(tag, b"href").trim()).ok());
         let is_usable = |base: &Url| matches!(base.scheme(), "http" | "https") && base.as_str().len() <= MAX_URL;
         if let Some(base) = base.filter(is_usable) {
-            self.base = base;
+            self.base = Some(base);
         }
     }
 
@@ -227,10 +254,11 @@ impl Writer {
         if self.is_code() {
             return;
         }
+        let Some(base) = &self.base else { return };
         let label =
             [&b"aria-label"[..], b"title"].map(|key| attribute(tag, key)).into_iter().find(|text| !text.is_empty());
         let href = attribute(tag, b"href");
-        self.link = Link::read(&href, &self.base, label.unwrap_or_default(), self.line.len());
+        self.link = Link::read(&href, base, label.unwrap_or_default(), self.line.len());
     }
 
     /// Writes the link that is open around its text.
@@ -396,6 +424,10 @@ impl Writer {
     fn end_table(&mut self) {
         self.end_row();
         let Some(table) = self.tables.pop() else { return };
+        if let Some(read) = &mut self.read {
+            read.extend(table.into_rows());
+            return;
+        }
         let text = table.markdown();
         if !text.is_empty() {
             self.block(&text);
