@@ -11,19 +11,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::machine::{Action, Load, Machine, ModelCall, ModelFailed, Note};
+use super::machine::{Action, Load, Machine, ModelCall, ModelFailed};
 use super::tree::Tree;
 use super::{Checkpoint, Recorder};
 use crate::clock;
 use crate::domain::agent::AgentProfile;
 use crate::domain::budget::Spent;
 use crate::domain::conversation::{ModelReply, Usage};
-use crate::domain::event::{Event, EventKind, Level};
+use crate::domain::delegation::{Awaited, OrderState, StepOrder};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::task::Task;
 use crate::domain::tool::{ToolCall, ToolResult};
@@ -31,6 +31,8 @@ use crate::domain::tree::Rights;
 use crate::llm::Models;
 use crate::telemetry::metrics;
 use crate::tools::{ToolContext, Toolbox, create_task};
+
+mod notes;
 
 pub(super) struct Driver<'a> {
     machine: Machine,
@@ -55,6 +57,7 @@ enum InFlightCall {
     Model { id: String, purpose: &'static str },
     Tool(ToolCall),
     Load { step: String },
+    Order { step: String },
 }
 
 /// Calls that must wait until something is recorded.
@@ -62,6 +65,8 @@ enum InFlightCall {
 struct HeldBack {
     /// Tool calls that must not be made twice: the state is recorded before them.
     tools: Vec<ToolCall>,
+    /// Steps that become tasks: the state is recorded before, so that a task is made for the steps of one plan only.
+    orders: Vec<StepOrder>,
     /// Model calls before which the run must be announced. When other tasks spend from the same budget, all model
     /// calls: what the run has spent is recorded before them.
     models: Vec<ModelCall>,
@@ -73,12 +78,14 @@ struct HeldBack {
 enum Halt {
     Ended(Result<Value, Failure>),
     AwaitingApproval(Vec<ToolCall>),
+    AwaitingTasks(Awaited),
 }
 
 enum CallResult {
     Model(Result<ModelReply, ModelFailed>),
     Tool(ToolResult),
     Loaded(ToolResult),
+    Ordered(Result<OrderState, Failure>),
 }
 
 /// A checkpoint that is being written.
@@ -96,6 +103,13 @@ pub(super) enum RunEnd {
     /// The run waits for a person to decide on calls.
     AwaitingApproval {
         calls: Vec<ToolCall>,
+        machine: Box<Machine>,
+        /// The last state, when it has not been recorded.
+        checkpoint: Option<Checkpoint>,
+    },
+    /// The run waits for tasks that carry out its steps.
+    AwaitingTasks {
+        awaited: Awaited,
         machine: Box<Machine>,
         /// The last state, when it has not been recorded.
         checkpoint: Option<Checkpoint>,
@@ -142,6 +156,9 @@ impl<'a> Driver<'a> {
             Ok((Halt::AwaitingApproval(calls), checkpoint)) => {
                 RunEnd::AwaitingApproval { calls, machine: Box::new(self.machine), checkpoint }
             }
+            Ok((Halt::AwaitingTasks(awaited), checkpoint)) => {
+                RunEnd::AwaitingTasks { awaited, machine: Box::new(self.machine), checkpoint }
+            }
             Err(failure) => RunEnd::Unrecorded(failure, self.machine.spent().clone()),
         }
     }
@@ -163,7 +180,8 @@ impl<'a> Driver<'a> {
             self.count_time();
             let (halt, held_back) = self.advance();
             self.record_notes();
-            if (halt.is_some() || !held_back.tools.is_empty())
+            let must_record = !held_back.tools.is_empty() || !held_back.orders.is_empty();
+            if (halt.is_some() || must_record)
                 && let Some(record) = record.take()
             {
                 record.await?;
@@ -171,12 +189,17 @@ impl<'a> Driver<'a> {
             if let Some(halt) = halt {
                 return Ok((halt, (has_news || is_behind).then(|| self.checkpoint()).transpose()?));
             }
-            if !held_back.tools.is_empty() {
+            if must_record {
                 self.record()?.await?;
                 self.recorder.confirm().await?;
                 has_news = false;
                 for call in held_back.tools {
                     self.call_tool(call);
+                }
+                for order in held_back.orders {
+                    self.tree.grow();
+                    self.machine.forget_tree();
+                    self.order(order);
                 }
             }
             let counts_for_others = !held_back.models.is_empty() && self.tree.is_shared();
@@ -249,6 +272,12 @@ impl<'a> Driver<'a> {
                         }
                     }
                 }
+                Action::Order(orders) => {
+                    for order in orders {
+                        // One that was placed before is only looked at.
+                        if order.work.is_some() { held_back.orders.push(order) } else { self.order(order) }
+                    }
+                }
                 Action::Load(loads) => loads.into_iter().for_each(|load| self.load(load)),
                 Action::ReadTree => {
                     held_back.needs_tree = true;
@@ -256,6 +285,7 @@ impl<'a> Driver<'a> {
                 }
                 Action::Wait => return (None, held_back),
                 Action::AwaitApproval(calls) => return (Some(Halt::AwaitingApproval(calls)), held_back),
+                Action::AwaitTasks(awaited) => return (Some(Halt::AwaitingTasks(awaited)), held_back),
                 Action::Done(outcome) => return (Some(Halt::Ended(outcome)), held_back),
             }
         }
@@ -321,6 +351,15 @@ impl<'a> Driver<'a> {
         self.in_flight.insert(handle.id(), InFlightCall::Tool(call));
     }
 
+    /// Has a step carried out by another agent, or looks what has become of that.
+    fn order(&mut self, order: StepOrder) {
+        let (tools, profile, task) = (self.tools.clone(), Arc::clone(&self.profile), self.task.clone());
+        let step = order.step.clone();
+        let place = async move { CallResult::Ordered(tools.order(&profile, &task, &order).await) };
+        let handle = self.calls.spawn(place.in_current_span());
+        self.in_flight.insert(handle.id(), InFlightCall::Order { step });
+    }
+
     /// Reads an output that became an artifact.
     fn load(&mut self, load: Load) {
         let (tools, task) = (self.tools.clone(), self.task.id);
@@ -349,6 +388,12 @@ impl<'a> Driver<'a> {
                 self.machine.tool_returned(&call.id, &result)
             }
             (Some(InFlightCall::Load { step }), Ok(CallResult::Loaded(result))) => self.machine.loaded(&step, result),
+            (Some(InFlightCall::Order { step }), Ok(CallResult::Ordered(result))) => {
+                self.machine.order_returned(&step, result)
+            }
+            (Some(InFlightCall::Order { step }), broken) => {
+                self.machine.order_returned(&step, Err(crashed_call(broken.err())))
+            }
             (Some(InFlightCall::Load { step }), broken) => self.machine.loaded(&step, Err(crashed_call(broken.err()))),
             (Some(InFlightCall::Model { id, .. }), broken) => {
                 self.machine.model_answered(&id, Err(no_cost(crashed_call(broken.err()))))
@@ -362,70 +407,6 @@ impl<'a> Driver<'a> {
             tracing::error!(task = %self.task.id, %error, "a result was dropped; this is a fault of qron");
         }
         is_news
-    }
-
-    fn record_model_call(&self, purpose: &'static str, reply: &Result<ModelReply, ModelFailed>) {
-        let event =
-            |message: String| Event::new(EventKind::ModelCalled, message, clock::now()).with("purpose", purpose);
-        self.recorder.note(match reply {
-            Ok(reply) => event(format!("{} answered ({purpose})", reply.model))
-                .with("model", reply.model.as_str())
-                .with("prompt_tokens", reply.usage.prompt_tokens)
-                .with("completion_tokens", reply.usage.completion_tokens),
-            Err(failed) => event(format!("the model failed ({purpose}): {}", failed.failure))
-                .level(Level::Warn)
-                .with("class", failed.failure.class.as_str()),
-        });
-    }
-
-    fn record_tool_call(&self, call: &ToolCall, result: &ToolResult) {
-        let event = |message: String| {
-            let event = Event::new(EventKind::ToolCalled, message, clock::now());
-            event.with("step", call.step.as_str()).with("call", call.id.as_str()).with("tool", call.tool.as_str())
-        };
-        self.recorder.note(match result {
-            Ok(_) => event(format!("{} returned (step {})", call.tool, call.step)),
-            Err(failure) => event(format!("{} failed (step {}): {failure}", call.tool, call.step))
-                .level(Level::Warn)
-                .with("class", failure.class.as_str()),
-        });
-    }
-
-    /// Records and counts the notes of the machine.
-    fn record_notes(&mut self) {
-        for note in self.machine.take_notes() {
-            let took = self.count(&note);
-            let mut event = Event::new(note.kind, note.message, clock::now()).level(note.level);
-            for (key, value) in note.data {
-                event = event.with(key, value);
-            }
-            if let Some(ms) = took {
-                event = event.with("ms", json!(ms));
-            }
-            self.recorder.note(event);
-        }
-    }
-
-    /// Counts `note`; returns the duration of a step that ended, in milliseconds.
-    fn count(&mut self, note: &Note) -> Option<u64> {
-        let text = |key: &str| note.data.get(key).and_then(Value::as_str).unwrap_or_default();
-        let outcome = match note.kind {
-            EventKind::StepStarted => {
-                self.started.insert(text("step").to_owned(), Instant::now());
-                return None;
-            }
-            EventKind::Replanned => {
-                metrics::AGENT_REPLANS.inc([]);
-                return None;
-            }
-            EventKind::StepFinished => "ok",
-            EventKind::StepFailed => text("class"),
-            _ => return None,
-        };
-        metrics::AGENT_STEPS.inc([text("kind"), outcome]);
-        let took = self.started.remove(text("step"))?.elapsed();
-        metrics::AGENT_STEP_SECONDS.record(took, [text("kind")]);
-        u64::try_from(took.as_millis()).ok()
     }
 }
 

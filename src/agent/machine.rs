@@ -29,6 +29,9 @@
 //! Calls that a person must approve are held back ([`consent`]) while everything else continues. When nothing else is
 //! left to do, the machine requests the approvals; a run that continues later makes the approved calls, and takes a
 //! denial as the failure of the call.
+//!
+//! A step that needs a capability which the agent lacks becomes a task for another agent ([`orders`]). When nothing else is
+//! left to do, the run ends, and a later one takes the output of that task as the output of the step.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +39,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::domain::budget::Spent;
-use crate::domain::conversation::{ModelReply, ModelRequest, Usage};
+use crate::domain::conversation::ModelReply;
 use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::{BudgetLimit, Failure};
 use crate::domain::files::TaskFile;
@@ -48,11 +51,13 @@ use crate::domain::tool::{ToolCall, ToolResult, ToolSpec};
 
 mod account;
 mod act;
+mod action;
 mod consent;
 mod elements;
 mod grounding;
 mod loads;
 mod model_question;
+mod orders;
 mod parts;
 mod plan_check;
 mod policy;
@@ -73,6 +78,7 @@ mod tree;
 mod turns;
 mod wire_arguments;
 
+pub use action::{Action, Load, ModelCall, ModelFailed};
 use loads::LoadedOutputs;
 pub use loads::MAX_LOADED_BYTES;
 pub use setup::Setup;
@@ -85,60 +91,6 @@ use tree::TreeState;
 const MAX_CLOCK_AGE_MS: u64 = 10 * 60_000;
 /// Most tries at a plan or an answer. After that many unusable ones the machine falls back.
 pub const MAX_QUESTION_TRIES: usize = 2;
-
-/// The next action of the driver.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Call the model and report with [`Machine::model_answered`].
-    CallModel(Box<ModelCall>),
-    /// Call these tools at the same time and report each with [`Machine::tool_returned`].
-    CallTools(Vec<ToolCall>),
-    /// Read these outputs back and report each with [`Machine::loaded`].
-    Load(Vec<Load>),
-    /// Read what the tree has spent and report with [`Machine::set_tree`]: a model call is about to be made.
-    ReadTree,
-    /// Wait for a call in flight to return.
-    Wait,
-    /// The run ends here and continues from its state once a person has decided on these calls.
-    AwaitApproval(Vec<ToolCall>),
-    /// The run has ended.
-    Done(Result<Value, Failure>),
-}
-
-/// An output that became an artifact, or a file of the task, which must be read because a step refers to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Load {
-    /// The step whose output it is; `files.NAME` for a file.
-    pub step: String,
-    /// Name of the artifact, which belongs to the task of the run.
-    pub artifact: String,
-    /// Whether it is a file, whose text is wanted, and no output.
-    pub is_file: bool,
-}
-
-/// A call of the model.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ModelCall {
-    /// Id of the call within the run.
-    pub id: String,
-    /// The question.
-    pub request: ModelRequest,
-}
-
-/// A model call that failed for good, with what it cost.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ModelFailed {
-    /// Why.
-    pub failure: Failure,
-    /// Tokens spent.
-    pub usage: Usage,
-    /// Cost in US dollars.
-    pub cost_usd: f64,
-    /// Whether the model answered, but not usably.
-    pub was_answered: bool,
-    /// The answer, when it was plain text.
-    pub said: Option<String>,
-}
 
 /// A result for a call that is not in flight: a fault of the driver.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

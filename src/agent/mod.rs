@@ -12,6 +12,7 @@ use crate::domain::agent::AgentProfile;
 use crate::domain::approval::ApprovalRequest;
 use crate::domain::attempt::RunProgress;
 use crate::domain::budget::Spent;
+use crate::domain::delegation::Awaited;
 use crate::domain::event::{Event, EventKind, Level};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::files::TaskFile;
@@ -92,6 +93,9 @@ pub struct Outcome {
     /// The calls that a person must decide on before the run can continue. When there are any, the run has not ended,
     /// and `result` only says that it waits.
     pub approvals_requested: Vec<ApprovalRequest>,
+    /// The tasks of which one must have ended before the run can continue. When there are any, the run has not ended, and `result`
+    /// only says that it waits.
+    pub awaits: Option<Awaited>,
     /// The memory of the run, for [`Agent::remember`] once the outcome is recorded; `None` when the task will be
     /// retried.
     pub memory: Option<Memory>,
@@ -99,7 +103,14 @@ pub struct Outcome {
 
 impl Outcome {
     fn failed(failure: Failure, spent: Spent) -> Self {
-        Self { result: Err(failure), spent, checkpoint: None, approvals_requested: Vec::new(), memory: None }
+        Self {
+            result: Err(failure),
+            spent,
+            checkpoint: None,
+            approvals_requested: Vec::new(),
+            awaits: None,
+            memory: None,
+        }
     }
 }
 
@@ -138,6 +149,7 @@ impl Agent {
                 spent: Spent::default(),
                 checkpoint: None,
                 approvals_requested: Vec::new(),
+                awaits: None,
                 memory: None,
             };
         }
@@ -156,7 +168,8 @@ impl Agent {
                 return Outcome::failed(failure, Spent::default());
             }
         };
-        let mut machine = match self.open(task, profile, dependencies, checkpoint.as_ref(), recorder) {
+        let offered = self.offered(task, profile).await;
+        let mut machine = match self.open(task, profile, dependencies, offered, checkpoint.as_ref(), recorder) {
             Ok(machine) => machine,
             Err(failure) => return Outcome::failed(failure, Spent::default()),
         };
@@ -182,14 +195,20 @@ impl Agent {
                     models.record_plan(profile.model.as_deref(), is_usable);
                 }
                 let memory = is_final(task, &result).then(|| memory_of(task, &profile.name, &result, &machine));
-                Outcome { result, spent: machine.spent().clone(), checkpoint, approvals_requested: Vec::new(), memory }
+                let spent = machine.spent().clone();
+                Outcome { result, spent, checkpoint, approvals_requested: Vec::new(), awaits: None, memory }
             }
             RunEnd::AwaitingApproval { calls, machine, checkpoint } => {
                 let waits = Failure::transient("the run waits for a person to decide on its calls");
                 let spent = machine.spent().clone();
                 let request = |call| ApprovalRequest { reason: machine.reason_to_ask(&call), call };
                 let approvals_requested = calls.into_iter().map(request).collect();
-                Outcome { result: Err(waits), spent, checkpoint, approvals_requested, memory: None }
+                Outcome { result: Err(waits), spent, checkpoint, approvals_requested, awaits: None, memory: None }
+            }
+            RunEnd::AwaitingTasks { awaited, machine, checkpoint } => {
+                let waits = Failure::transient("the run waits for the tasks that carry out its steps");
+                let outcome = Outcome::failed(waits, machine.spent().clone());
+                Outcome { checkpoint, awaits: Some(awaited), ..outcome }
             }
         }
     }
@@ -227,12 +246,26 @@ impl Agent {
         MemoryAccess { store: &self.store, models: self.models.as_ref(), recorder }
     }
 
+    /// What a plan of the model may have other agents do; nothing when the run makes no plan.
+    async fn offered(&self, task: &Task, profile: &AgentProfile) -> Vec<String> {
+        let plans = |models: &Models| !models.takes_turns(profile.model.as_deref());
+        let makes_plan = self.models.as_ref().is_some_and(plans) && task.spec.needs_model();
+        if !makes_plan {
+            return Vec::new();
+        }
+        self.tools.offered(profile).await.unwrap_or_else(|failure| {
+            tracing::warn!(task = %task.id, %failure, "the run plans without other agents, because the store does not tell of them");
+            Vec::new()
+        })
+    }
+
     /// The machine of a run: continued from `checkpoint` when that can be read, else a new one.
     fn open(
         &self,
         task: &Task,
         profile: &AgentProfile,
         mut dependencies: Map<String, Value>,
+        offered: Vec<String>,
         checkpoint: Option<&Value>,
         recorder: &dyn Recorder,
     ) -> Result<Machine, Failure> {
@@ -248,6 +281,8 @@ impl Agent {
             plan: task.spec.plan.clone(),
             role: profile.role.clone(),
             instructions: profile.instructions.clone(),
+            capabilities: profile.capabilities.clone(),
+            offered,
             tools: match task.spec.plan {
                 Some(_) => self.tools.specs(profile),
                 None => self.tools.usable_specs(profile),

@@ -21,6 +21,7 @@ use super::views::tasks::{AttemptView, Children, EventView, Submitted, TaskCount
 use super::{Parts, Shared, bulk};
 use crate::agent::steps_of;
 use crate::clock;
+use crate::domain::attempt::Attempt;
 use crate::domain::id::{InvalidIdPrefix, TaskId};
 use crate::domain::task::{Task, TaskStatus};
 use crate::queue::{Person, Source, Submission};
@@ -178,18 +179,28 @@ pub(super) async fn show(State(parts): State<Shared>, Id(id): Id) -> Result<Json
         async { Ok(parts.store.artifacts(id).await?) },
     )?;
     let progress = attempts.last().map(|attempt| attempt.progress.clone());
+    let estimated_end = estimated_end(&found.task, attempts.last());
     let attempts = attempts.into_iter().map(|attempt| {
         let steps = checkpoints.remove(&attempt.id).map(|state| steps_of(&state)).unwrap_or_default();
         let steps = steps.into_iter().map(|step| StepView::from(step).short()).collect();
         AttemptView { steps, ..attempt.into() }
     });
     Ok(Json(TaskDetail {
+        estimated_end,
         task: TaskView::of_point(found, &parts.runner),
         progress,
         attempts: attempts.collect(),
         history: history.into_iter().map(EventView::from).collect(),
         artifacts: artifacts.into_iter().map(ArtifactView::from).collect(),
     }))
+}
+
+/// When the newest run will probably end, as far as its plan has estimates.
+fn estimated_end(task: &Task, newest: Option<&Attempt>) -> Option<String> {
+    let goes_on = task.state.status == TaskStatus::Running || task.state.awaits.is_some();
+    let newest = newest.filter(|_| goes_on)?;
+    let left_ms = i64::from(newest.progress.left_s?).saturating_mul(1_000);
+    Some(newest.updated_at.plus_millis(left_ms).to_rfc3339())
 }
 
 /// The steps of the newest run of a task, with their whole outputs.

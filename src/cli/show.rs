@@ -99,7 +99,9 @@ fn print_event(event: &EventView) -> Result<(), CliError> {
 
 fn progress_line(task: &TaskDetail) -> String {
     match &task.progress {
-        Some(progress) if progress.total > 0 && task.task.status == TaskStatus::Running => {
+        Some(progress)
+            if progress.total > 0 && (task.task.status == TaskStatus::Running || !task.task.awaits.is_empty()) =>
+        {
             format!("  [{}/{}] {}", progress.settled(), progress.total, progress.note)
         }
         _ => match &task.task.waits {
@@ -143,6 +145,9 @@ fn print(detail: &TaskDetail) -> Result<(), CliError> {
     if let Some(progress) = detail.progress.as_ref().filter(|progress| progress.total > 0) {
         field("steps", &progress.describe())?;
     }
+    if let Some(end) = &detail.estimated_end {
+        field("ends about", &output::time(end))?;
+    }
     if let Some(attempt) = detail.attempts.iter().rev().find(|attempt| !attempt.steps.is_empty()) {
         steps::print(&attempt.steps)?;
     }
@@ -152,6 +157,10 @@ fn print(detail: &TaskDetail) -> Result<(), CliError> {
     }
     for artifact in &detail.artifacts {
         field("artifact", &format!("{} ({}, {} bytes)", artifact.name, artifact.media_type, artifact.size))?;
+    }
+    if !task.awaits.is_empty() {
+        let tasks: Vec<String> = task.awaits.iter().map(ToString::to_string).collect();
+        field("waits for", &tasks.join(", "))?;
     }
     if let Some(waits) = &task.waits {
         field("waiting", &format!("it {}", waits.text))?;

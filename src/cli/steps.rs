@@ -23,9 +23,10 @@ fn line(step: &StepView) -> String {
     });
     let more = step.error.clone().or(output).unwrap_or_default();
     let artifact = step.artifact.as_ref().map_or(String::new(), |name| format!(" (artifact {name})"));
+    let task = step.task.map_or(String::new(), |task| format!(" (task {task})"));
     let spent = spent(step).map_or(String::new(), |spent| format!(" ({spent})"));
     let more = if more.is_empty() { more } else { format!(": {}", cut(&more, MAX_CHARS)) };
-    format!("{head}{more}{artifact}{spent}")
+    format!("{head}{more}{artifact}{task}{spent}")
 }
 
 /// How long a step took and what it spent; `None` when nothing is known of it.
@@ -72,6 +73,9 @@ pub(super) fn print_whole(steps: &[StepView]) -> Result<(), CliError> {
         block("arguments", step.arguments.as_ref().map(as_text).as_deref())?;
         if !step.depends_on.is_empty() {
             field("after", &step.depends_on.join(", "))?;
+        }
+        if let Some(task) = step.task {
+            field("task", &task.to_string())?;
         }
         step.calls.iter().filter(|_| step.tool.is_none() || step.calls.len() > 1).try_for_each(print_call)?;
         if step.more_calls > 0 {

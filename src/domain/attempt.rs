@@ -27,6 +27,8 @@ pub enum AttemptStatus {
     Postponed,
     /// It stopped at a call that a person must approve. A later attempt continues from its checkpoint.
     AwaitingApproval,
+    /// It waits for tasks that carry out its steps. A later attempt continues from its checkpoint.
+    AwaitingTasks,
     /// The task was cancelled.
     Cancelled,
     /// Its replica had lost the claim, so that its outcome was not recorded on the task. Also stands for a status of
@@ -51,6 +53,9 @@ pub struct RunProgress {
     /// Steps known so far; grows when a run is replanned.
     #[serde(deserialize_with = "number::count")]
     pub total: u32,
+    /// Seconds that the open steps will still take, by the estimates of the plan; `None` when it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_s: Option<u32>,
     /// What the run does now, in words.
     pub note: String,
 }
@@ -66,7 +71,7 @@ impl RunProgress {
     #[must_use]
     pub fn describe(&self) -> String {
         let part = |count: u32, word: &str| if count == 0 { String::new() } else { format!(", {count} {word}") };
-        let Self { done, total, failed, blocked, note: _ } = self;
+        let Self { done, total, failed, blocked, left_s: _, note: _ } = self;
         format!("{done} of {total} done{}{}", part(*failed, "failed"), part(*blocked, "blocked"))
     }
 }
@@ -139,6 +144,8 @@ pub struct StepRecord {
     pub depends_on: Vec<String>,
     /// Its status.
     pub status: StepStatus,
+    /// The task by which another agent carries it out.
+    pub task: Option<TaskId>,
     /// Its output.
     pub output: Option<Value>,
     /// Why it failed, or was not run.

@@ -10,7 +10,9 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::plan::{DEPS, Outputs, Unresolved, has_references, referenced, resolve, unescaped, with_references};
+use super::plan::{
+    DEPS, Outputs, PlanStep, Unresolved, has_references, referenced, resolve, unescaped, with_references,
+};
 
 /// Name under which a child refers to the values: `${deps.parent.…}`. No task id has this form.
 pub const PARENT: &str = "parent";
@@ -66,6 +68,41 @@ pub fn hand_over(arguments: &Value, targets: &impl Outputs) -> Result<Option<Han
     if paths.is_empty() {
         return Ok(None);
     }
+    let values = values_at(paths, targets)?;
+    let goal = goal.and_then(Value::as_str).filter(|goal| has_references(goal));
+    let goal = goal.map(|goal| renamed(goal, "$${"));
+    Ok(Some(HandoverDraft { handover: Handover { goal, values }, plan: plan.map(|plan| renamed_within(plan, "${")) }))
+}
+
+/// `step` as the only step of a task of its own: with references to values that are handed over in place of outputs, and
+/// with these values. An instruction also gets the outputs of the steps that it only names in `depends_on`.
+///
+/// # Errors
+/// The first reference that points at nothing.
+pub fn hand_over_step(step: &PlanStep, targets: &impl Outputs) -> Result<(PlanStep, Map<String, Value>), Unresolved> {
+    let instruction = step.instruction.as_deref();
+    let mut paths: Vec<&str> = instruction.map(referenced).unwrap_or_default();
+    collect_references(&step.arguments, &mut paths);
+    let mut values = values_at(paths, targets)?;
+    for dependency in step.depends_on.iter().filter(|_| instruction.is_some()) {
+        if let (false, Some(output)) = (values.contains_key(dependency), targets.output(dependency)) {
+            values.insert(dependency.clone(), output.clone());
+        }
+    }
+    let alone = PlanStep {
+        arguments: renamed_within(&step.arguments, "$${"),
+        instruction: instruction.map(|text| renamed(text, "$${")),
+        depends_on: Vec::new(),
+        each: None,
+        capability: None,
+        priority: None,
+        ..step.clone()
+    };
+    Ok((alone, values))
+}
+
+/// The outputs at `paths`, each at its path.
+fn values_at(mut paths: Vec<&str>, targets: &impl Outputs) -> Result<Map<String, Value>, Unresolved> {
     paths.sort_unstable();
     paths.dedup();
     let mut values = Map::new();
@@ -81,9 +118,7 @@ pub fn hand_over(arguments: &Value, targets: &impl Outputs) -> Result<Option<Han
         put(&mut values, &path, value);
         whole.push(path);
     }
-    let goal = goal.and_then(Value::as_str).filter(|goal| has_references(goal));
-    let goal = goal.map(|goal| renamed(goal, "$${"));
-    Ok(Some(HandoverDraft { handover: Handover { goal, values }, plan: plan.map(renamed_within) }))
+    Ok(values)
 }
 
 /// A text as a goal shows a value.
@@ -115,12 +150,13 @@ fn put(values: &mut Map<String, Value>, path: &[&str], value: Value) {
     }
 }
 
-fn renamed_within(value: &Value) -> Value {
+fn renamed_within(value: &Value, escaped: &str) -> Value {
     match value {
-        Value::String(text) => Value::from(renamed(text, "${")),
-        Value::Array(items) => items.iter().map(renamed_within).collect(),
+        Value::String(text) => Value::from(renamed(text, escaped)),
+        Value::Array(items) => items.iter().map(|item| renamed_within(item, escaped)).collect(),
         Value::Object(fields) => {
-            Value::Object(fields.iter().map(|(key, field)| (key.clone(), renamed_within(field))).collect())
+            let renamed = fields.iter().map(|(key, field)| (key.clone(), renamed_within(field, escaped)));
+            Value::Object(renamed.collect())
         }
         other => other.clone(),
     }

@@ -10,6 +10,7 @@ pub mod attempt;
 pub mod budget;
 pub mod conversation;
 pub mod dead_letter;
+pub mod delegation;
 pub mod dependency;
 pub mod event;
 pub mod failure;

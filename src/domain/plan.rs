@@ -1,6 +1,6 @@
 //! A plan: steps, what each needs, and the references between them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
@@ -18,12 +18,15 @@ pub use references::{
 };
 pub use size::{MAX_NESTING, MAX_PLAN_BYTES, MAX_PLAN_MEMORY, MAX_REFERENCES, MAX_STEP_REFERENCES, MAX_STEPS};
 
+mod cycle;
 mod each;
 mod references;
 mod size;
 
 /// First part of a reference to the result of another task: `${deps.ID.result}`. No step may have this id.
 pub const DEPS: &str = "deps";
+/// Highest priority of a task, and of a step that becomes one.
+pub const MAX_PRIORITY: u8 = 10;
 /// Characters of a name or reference that an error shows.
 const SHOWN_CHARS: usize = 100;
 
@@ -96,9 +99,12 @@ pub struct PlanStep {
     /// Steps that must succeed first. References count as dependencies by themselves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<String>,
-    /// Capability that the step needs, in a word or two.
+    /// Capability that the step needs. When the agent of the run lacks it, an agent that has it carries out the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capability: Option<String>,
+    /// Priority of the task that the step becomes for another agent, 0 to 10; that of the task when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
     /// Estimated duration, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimated_s: Option<u32>,
@@ -158,6 +164,17 @@ pub enum PlanError {
     /// Arguments that are no object.
     #[error("step {0:?}: arguments must be a JSON object")]
     BadArguments(String),
+    /// A priority that no task can have.
+    #[error("step {step:?}: priority {priority} is out of range: use 0 to {MAX_PRIORITY}")]
+    BadPriority {
+        /// The step.
+        step: String,
+        /// Its priority.
+        priority: u8,
+    },
+    /// A capability that no agent can have.
+    #[error("step {0:?}: capability must have 1 to 200 characters")]
+    BadCapability(String),
     /// A tool that does not exist or is not allowed here.
     #[error("step {step:?} uses unknown tool {tool:?}; known are: {known}")]
     UnknownTool {
@@ -242,35 +259,6 @@ impl Plan {
         }
         faults
     }
-
-    /// A cycle, named from a step back to itself, if there is one.
-    fn find_cycle(&self) -> Option<Vec<String>> {
-        let waits_for: HashMap<&str, Vec<&str>> =
-            self.steps.iter().map(|step| (step.id.as_str(), step.dependencies())).collect();
-        // A reference to a file waits for nothing, where no step has its name.
-        let mut settled: HashSet<&str> = [FILES].into_iter().filter(|name| !waits_for.contains_key(name)).collect();
-        // Settles the steps whose dependencies are settled, until nothing changes. The remaining steps are on a cycle
-        // or behind one.
-        loop {
-            let ready: Vec<&str> = waits_for
-                .iter()
-                .filter(|(id, dependencies)| !settled.contains(*id) && dependencies.iter().all(|d| settled.contains(d)))
-                .map(|(id, _)| *id)
-                .collect();
-            if ready.is_empty() {
-                break;
-            }
-            settled.extend(ready);
-        }
-        let mut here = self.steps.iter().map(|step| step.id.as_str()).find(|id| !settled.contains(id))?;
-        let mut trail: Vec<&str> = Vec::new();
-        while !trail.contains(&here) {
-            trail.push(here);
-            here = waits_for[here].iter().copied().find(|dependency| !settled.contains(dependency))?;
-        }
-        let start = trail.iter().position(|id| *id == here)?;
-        Some(trail[start..].iter().chain([&here]).map(ToString::to_string).collect())
-    }
 }
 
 impl PlanStep {
@@ -287,6 +275,12 @@ impl PlanStep {
         }
         if !self.arguments.is_null() && !self.arguments.is_object() {
             return Err(PlanError::BadArguments(self.id.clone()));
+        }
+        if let Some(priority) = self.priority.filter(|priority| *priority > MAX_PRIORITY) {
+            return Err(PlanError::BadPriority { step: self.id.clone(), priority });
+        }
+        if self.capability.as_deref().is_some_and(|name| name.trim().is_empty() || name.chars().count() > 200) {
+            return Err(PlanError::BadCapability(self.id.clone()));
         }
         self.check_each()?;
         let mut named = self.tool.iter().chain(self.tools.iter().flatten());
@@ -320,6 +314,8 @@ fn clipped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -358,6 +354,10 @@ mod tests {
             serde_json::from_value::<Plan>(json!({"steps": [{"id": "a", "tool": "calculate"}], "answer": "b"}));
         let error = without.expect("a plan").validate(&tools).expect_err("a fault").to_string();
         assert_eq!(error, "answer names step \"b\", which the plan does not have; its steps are: a");
+        assert!(
+            fault(json!([{"id": "a", "tool": "calculate", "priority": 11}])).contains("priority 11 is out of range")
+        );
+        assert!(fault(json!([{"id": "a", "tool": "calculate", "capability": " "}])).contains("capability must have 1"));
         let twice = json!([{"id": "a", "tool": "calculate"}, {"id": "a", "tool": "calculate"}]);
         assert!(fault(twice).contains("twice"));
     }

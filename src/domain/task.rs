@@ -2,6 +2,7 @@
 //! happen to it.
 
 use super::id::TaskId;
+pub use super::plan::MAX_PRIORITY;
 use super::time::Timestamp;
 
 mod filter;
@@ -23,8 +24,6 @@ pub use transition::{IllegalTransition, TaskEvent};
 
 /// Priority of a task that names none.
 pub const DEFAULT_PRIORITY: u8 = 5;
-/// Highest priority.
-pub const MAX_PRIORITY: u8 = 10;
 /// Attempts of a task that names no number.
 pub const DEFAULT_MAX_ATTEMPTS: u32 = 3;
 /// Time limit of one attempt, in seconds, of a task that names none.

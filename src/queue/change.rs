@@ -49,6 +49,8 @@ pub enum Actor<'a> {
     },
     /// A later firing of the schedule that made the task.
     LaterFiring,
+    /// The task whose step the task carries out.
+    Parent,
     /// A part of the scheduler: the check of dependencies, the expiry of approvals.
     Scheduler,
     /// The limit of a key or an agent, by this word.

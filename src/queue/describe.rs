@@ -1,5 +1,7 @@
 //! Changes of tasks in the words of the history.
 
+use serde_json::json;
+
 use super::change::Actor;
 use crate::domain::approval::Approval;
 use crate::domain::dependency::OnDependencyFailure;
@@ -10,6 +12,8 @@ use crate::domain::time::Timestamp;
 
 /// Characters of a hash that a message shows.
 const HASH_CHARS: usize = 12;
+/// Most tasks that a message names.
+const SHOWN_TASKS: usize = 8;
 
 /// The history event of `kind` that tells of `event`, which `actor` caused and which made `task` what it is now.
 pub(super) fn event(
@@ -38,6 +42,7 @@ pub(super) fn event(
             let hashes: Vec<&str> = requested.iter().map(|approval| approval.hash.as_str()).collect();
             entry = entry.with("hashes", hashes);
         }
+        TaskEvent::TasksAwaited(awaited) => entry = entry.with("tasks", json!(awaited.tasks)),
         _ => {}
     }
     match actor {
@@ -73,6 +78,12 @@ fn message(task: &Task, event: &TaskEvent, actor: Actor<'_>) -> String {
             let calls: Vec<String> = requested.iter().map(Approval::title).collect();
             format!("the task waits for a person to decide on {}", calls.join(", "))
         }
+        TaskEvent::TasksAwaited(awaited) => {
+            let tasks: Vec<String> = awaited.tasks.iter().take(SHOWN_TASKS).map(ToString::to_string).collect();
+            let others = if awaited.tasks.len() > SHOWN_TASKS { ", …" } else { "" };
+            format!("the run waits for the tasks that carry out its steps: {}{others}", tasks.join(", "))
+        }
+        TaskEvent::AwaitedTaskEnded => "goes on: a task that it waits for has ended, or is overdue".to_owned(),
         TaskEvent::Approved(ruling) | TaskEvent::Denied(ruling) => {
             let hashes: Vec<&str> = ruling.hashes.iter().map(|hash| hash.get(..HASH_CHARS).unwrap_or(hash)).collect();
             format!("{} {}", event.name(), hashes.join(", "))
@@ -96,6 +107,8 @@ fn handed_back(actor: Actor<'_>) -> String {
 const fn stopped(status: TaskStatus, actor: Actor<'_>) -> &'static str {
     match (status, actor) {
         (TaskStatus::Running, Actor::LaterFiring) => "asked to stop: a later firing of its schedule takes its place",
+        (TaskStatus::Running, Actor::Parent) => "asked to stop: the task whose step it carries out no longer wants it",
+        (_, Actor::Parent) => "cancelled: the task whose step it carries out no longer wants it",
         (_, Actor::LaterFiring) => "cancelled: a later firing of its schedule replaces it",
         (TaskStatus::Running, _) => "cancel requested through the API",
         _ => "cancelled through the API",

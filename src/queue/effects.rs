@@ -8,6 +8,7 @@ use super::describe::{self, failure};
 use crate::domain::approval::{Approval, ApprovalOutcome};
 use crate::domain::event::{Event, EventKind, Level};
 use crate::domain::id::TaskId;
+use crate::domain::plan::Plan;
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::telemetry::{log_lines, metrics};
@@ -101,6 +102,9 @@ pub(super) fn effects(event: &TaskEvent, status: TaskStatus, actor: Actor<'_>) -
         TaskEvent::ApprovalNeeded(_) => {
             all(&[Count::ApprovalsRequested], EventKind::ApprovalNeeded, Info, Signal::None)
         }
+        // What it waits for may have ended before this was written.
+        TaskEvent::TasksAwaited(_) => all(&[], EventKind::TasksAwaited, Info, Signal::Waiting),
+        TaskEvent::AwaitedTaskEnded => all(&[], EventKind::AwaitedTaskEnded, Info, Signal::Due),
         TaskEvent::Approved(_) => {
             all(&[Count::ApprovalsDecided(ApprovalOutcome::Approved)], EventKind::Approved, Info, goes_on(status))
         }
@@ -141,7 +145,7 @@ const fn handed_back(actor: Actor<'_>) -> Effects {
         // The rescue counts and records all tasks of the dead replica together.
         Actor::Rescue { .. } => Effects { counts: &[], recorded: None, signal: Signal::Due },
         Actor::StrayCheck => all(&[Count::Released], EventKind::Released, Level::Warn, Signal::Due),
-        Actor::Run { .. } | Actor::Person(_) | Actor::LaterFiring | Actor::Scheduler => {
+        Actor::Run { .. } | Actor::Person(_) | Actor::LaterFiring | Actor::Parent | Actor::Scheduler => {
             all(&[Count::Released], EventKind::Released, Level::Info, Signal::Due)
         }
     }
@@ -164,6 +168,9 @@ impl Queue {
         }
         self.signal(effects.signal, task);
         log(task, event);
+        if has_steps_to_stop(task) {
+            self.stop_steps_of(task.id);
+        }
         // A milestone leaves no trace but its own times and result.
         if matches!(event, TaskEvent::Completed(_)) && task.spec.is_milestone() {
             return None;
@@ -193,6 +200,14 @@ impl Queue {
         let here = self.local().is_some_and(|local| local.stop_run(task));
         tracing::debug!(%task, here, "asked to stop");
     }
+}
+
+/// Whether other tasks may carry out steps that `task`, which has ended, wants no longer.
+fn has_steps_to_stop(task: &Task) -> bool {
+    let may_delegate = |plan: &Plan| plan.steps.iter().any(|step| step.capability.is_some());
+    matches!(task.state.status, TaskStatus::Failed | TaskStatus::Cancelled)
+        && task.state.earlier_runs() > 0
+        && task.spec.plan.as_ref().is_none_or(may_delegate)
 }
 
 fn count(what: Count, task: &Task, event: &TaskEvent, actor: Actor<'_>) {

@@ -6,6 +6,7 @@
 //! - `submit`: new tasks, started at once where this replica is idle; `children`: those that a run makes, within the budget of
 //!   their tree;
 //! - `change`: a change of one task; `bulk`: of many; `effects`: what follows from a change, in one match;
+//! - `steps`: tasks that carry out steps of others;
 //! - `claims`: the right to run tasks; `rescue`: tasks of a replica that died; `admit`: points of other clients;
 //! - `dead_letters`: letters before failures, and gone after requeues;
 //! - `signals`: what wakes the parts of this replica; `history`: events, written in batches.
@@ -31,6 +32,7 @@ mod effects;
 mod history;
 mod rescue;
 mod signals;
+mod steps;
 mod submit;
 
 pub use agents::{KnownAgents, UnknownAgent};
@@ -40,6 +42,7 @@ pub use children::{ChildError, TreeSlots};
 pub use history::History;
 pub(crate) use history::HistoryWriter;
 pub(crate) use signals::Signals;
+pub use steps::STEP_TAG;
 pub use submit::{Ids, Source, Submission, SubmitError, Submitted};
 
 /// The queue of one replica. Cheap to clone; clones share signals and history.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+mod awaited;
 mod cycles;
 
 use self::cycles::CycleSearch;
@@ -253,6 +254,8 @@ impl Dependencies {
     }
 
     async fn check(&mut self, tasks: Vec<Task>, known: &mut Known, now: Timestamp) -> Result<(), StoreError> {
+        let (awaiting, tasks): (Vec<Task>, Vec<Task>) = tasks.into_iter().partition(|task| task.state.awaits.is_some());
+        self.check_awaited(awaiting, known, now).await?;
         let few = tasks.iter().filter(|task| task.spec.depends_on.len() <= MANY);
         self.learn(few.flat_map(|task| task.spec.depends_on.iter().copied()), known).await?;
         let (mut done, mut failed) = (Vec::new(), BTreeMap::<TaskId, Vec<Task>>::new());

@@ -139,7 +139,7 @@ pub const RUN_SECONDS: Histogram<2> = histogram(
     "qron_task_run_seconds",
     &["agent", "outcome"],
     LONG,
-    "Time of an attempt, by how it ended: completed, failed, retried, postponed, asking, released, lost or cancelled.",
+    "Time of an attempt, by how it ended: completed, failed, retried, postponed, asking, waiting, released, lost or cancelled.",
 );
 pub const RECOVERY_SECONDS: Histogram<0> = histogram(
     "qron_recovery_seconds",

@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::inputs::{argument_fault, constant, object, parse, refused, store_failure};
 use super::{Settings, Tool, ToolContext};
@@ -49,7 +49,7 @@ pub struct CreateTask {
     zone: Zone,
     tree: TreeBudget,
     approvals: ApprovalPolicy,
-    queue: Queue,
+    pub(super) queue: Queue,
     tools: KnownTools,
     /// Parallel steps of one task count its children one after the other.
     counting: [Mutex<()>; 16],
@@ -170,7 +170,7 @@ impl Tool for CreateTask {
             fields.insert("plan".to_owned(), plan);
         }
         let arguments = parse(arguments)?;
-        let _one_at_a_time = self.counting[shard(context.task_id, self.counting.len())].lock().await;
+        let _one_at_a_time = self.lock(context.task_id).await;
         let parent = self.store.task(context.task_id).await.map_err(|error| store_failure(&error))?;
         let parent = parent.ok_or_else(|| {
             refused(NAME, context, format!("task {} is no longer there, so it makes no more tasks", context.task_id))
@@ -188,6 +188,11 @@ impl Tool for CreateTask {
 }
 
 impl CreateTask {
+    /// Held while a child of `parent` is counted and inserted.
+    pub(super) async fn lock(&self, parent: TaskId) -> MutexGuard<'_, ()> {
+        self.counting[shard(parent, self.counting.len())].lock().await
+    }
+
     /// The order that the arguments describe, before it is known whose child its task is.
     fn read(
         &self,
@@ -260,7 +265,7 @@ impl CreateTask {
     }
 
     /// The task of `spec` as a child of the task that calls, unless that is itself too far down.
-    fn as_child(
+    pub(super) fn as_child(
         &self,
         mut spec: TaskSpec,
         parent: &Task,
@@ -304,7 +309,12 @@ impl CreateTask {
     }
 
     /// The slots of the tree that `task` joins; none when the same call made it before.
-    async fn slots_for(&self, task: &Task, parent: &Task, context: &ToolContext) -> Result<Option<TreeSlots>, Failure> {
+    pub(super) async fn slots_for(
+        &self,
+        task: &Task,
+        parent: &Task,
+        context: &ToolContext,
+    ) -> Result<Option<TreeSlots>, Failure> {
         if self.store.task(task.id).await.map_err(|error| store_failure(&error))?.is_some() {
             return Ok(None);
         }
@@ -319,7 +329,7 @@ impl CreateTask {
     }
 
     /// Why a child of the tree of `root` was not inserted, for the run that wanted it.
-    fn failure(&self, error: &ChildError, root: TaskId, context: &ToolContext) -> Failure {
+    pub(super) fn failure(&self, error: &ChildError, root: TaskId, context: &ToolContext) -> Failure {
         let most = self.tree.max_tasks;
         match error {
             ChildError::Full => {

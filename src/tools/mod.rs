@@ -29,6 +29,7 @@ pub mod fuzzing;
 mod given_files;
 pub mod http;
 mod inputs;
+mod orders;
 pub mod sql;
 pub mod state;
 mod tls;
@@ -73,12 +74,23 @@ pub struct Settings {
     pub timeout_ms: u64,
     /// Longest output kept in the run, in bytes; longer ones become an artifact.
     pub max_output_bytes: usize,
+    /// How long the task of a step waits for an agent to begin it before its parent looks whether one is left, in
+    /// milliseconds: [`UNCLAIMED_MS`]. Not part of the configuration; tests make it small.
+    #[serde(skip, default = "unclaimed_ms")]
+    pub unclaimed_ms: i64,
     /// `http_request`.
     pub http: HttpSettings,
     /// The file tools.
     pub files: FileSettings,
     /// Databases of `sql_query`, by name.
     pub sql: BTreeMap<String, DatabaseSettings>,
+}
+
+/// Time in which agents of a fleet that is not overloaded begin a task, and the death of one is noticed.
+const UNCLAIMED_MS: i64 = 60_000;
+
+const fn unclaimed_ms() -> i64 {
+    UNCLAIMED_MS
 }
 
 /// Redirects followed. A page moves once or twice; what redirects more often is a cycle.

@@ -52,6 +52,8 @@ pub struct Toolbox {
     timeout: Duration,
     max_output_bytes: usize,
     tree: TreeBudget,
+    orders: Arc<CreateTask>,
+    unclaimed_ms: i64,
 }
 
 #[derive(Clone)]
@@ -80,6 +82,7 @@ impl Toolbox {
         let workspace = Workspace::new(&settings.workspace, settings.files.max_bytes, store.identity());
         let known = KnownTools::default();
         let http = Arc::new(HttpRequest::new(&settings.http, Arc::new(SystemLookup))?);
+        let orders = Arc::new(CreateTask::new(store.clone(), queue.clone(), Arc::clone(&known), settings));
         let tools: Vec<Arc<dyn Tool>> = vec![
             Arc::new(Calculate),
             Arc::clone(&http) as Arc<dyn Tool>,
@@ -91,7 +94,7 @@ impl Toolbox {
             Arc::new(SaveArtifact::new(store.clone())),
             Arc::new(ReadArtifact::new(store.clone(), settings.max_output_bytes)),
             Arc::new(VectorSearch::new(store.clone(), None)),
-            Arc::new(CreateTask::new(store.clone(), queue.clone(), Arc::clone(&known), settings)),
+            Arc::clone(&orders) as Arc<dyn Tool>,
             Arc::new(SqlQuery::new(&settings.sql)?),
             Arc::new(QueryTable::new(store.clone(), workspace.clone(), http)),
         ];
@@ -103,6 +106,8 @@ impl Toolbox {
             timeout: Duration::from_millis(settings.timeout_ms),
             max_output_bytes: settings.max_output_bytes,
             tree: settings.tree.clone(),
+            orders,
+            unclaimed_ms: settings.unclaimed_ms,
         };
         tools.into_iter().try_fold(empty, Self::with)
     }
@@ -149,6 +154,15 @@ impl Toolbox {
 
     pub(super) const fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What makes the tasks of steps.
+    pub(super) const fn orders(&self) -> &Arc<CreateTask> {
+        &self.orders
+    }
+
+    pub(super) const fn unclaimed_ms(&self) -> i64 {
+        self.unclaimed_ms
     }
 
     /// Limits of a task and its descendants together.
@@ -251,7 +265,7 @@ impl Toolbox {
     }
 
     /// Puts an output that is too long for the run into an artifact, and refers to it.
-    async fn shorten(&self, tool: &str, context: &ToolContext, output: Value) -> ToolResult {
+    pub(super) async fn shorten(&self, tool: &str, context: &ToolContext, output: Value) -> ToolResult {
         let text = output.to_string();
         if text.len() <= self.max_output_bytes {
             return Ok(output);

@@ -32,6 +32,7 @@ pub(super) enum RunOutcome {
     Released,
     Cancelled,
     AwaitsApproval,
+    AwaitsTasks,
     /// The end was not recorded: another replica has the task, or the store did not take it.
     Lost,
 }
@@ -47,6 +48,7 @@ impl RunOutcome {
             Self::Released => "released",
             Self::Cancelled => "cancelled",
             Self::AwaitsApproval => "asking",
+            Self::AwaitsTasks => "waiting",
             Self::Lost => "lost",
         }
     }
@@ -85,6 +87,10 @@ fn decide(ending: Ending, task: &Task, retry: &RetryPolicy, approvals: &Approval
                 approvals_requested.into_iter().map(|request| Approval::of_request(request, approvals, now)).collect();
             let (event, status) = (TaskEvent::ApprovalNeeded(questions), AttemptStatus::AwaitingApproval);
             Decision { event, status, spent: Some(spent), checkpoint, outcome: RunOutcome::AwaitsApproval }
+        }
+        Ending::Answered(Outcome { awaits: Some(awaited), spent, checkpoint, .. }) => {
+            let (event, status) = (TaskEvent::TasksAwaited(awaited), AttemptStatus::AwaitingTasks);
+            Decision { event, status, spent: Some(spent), checkpoint, outcome: RunOutcome::AwaitsTasks }
         }
         Ending::Answered(Outcome { result, spent, checkpoint, .. }) => {
             let (event, status, outcome) = match result {
@@ -211,7 +217,10 @@ impl ReplicaContext {
             Err(TransitionError::Lost(_))
                 if matches!(
                     decision.event,
-                    TaskEvent::RetryAt(..) | TaskEvent::Postponed(..) | TaskEvent::ApprovalNeeded(_)
+                    TaskEvent::RetryAt(..)
+                        | TaskEvent::Postponed(..)
+                        | TaskEvent::ApprovalNeeded(_)
+                        | TaskEvent::TasksAwaited(_)
                 ) =>
             {
                 let instead = decide(Ending::Cancelled, task, &self.retry, &self.approvals, clock::now());
@@ -303,6 +312,7 @@ mod tests {
             spent: Spent { steps: 4, ..Spent::default() },
             checkpoint: None,
             approvals_requested: Vec::new(),
+            awaits: None,
             memory: None,
         })
     }
@@ -314,6 +324,7 @@ mod tests {
             spent: Spent::default(),
             checkpoint: None,
             approvals_requested: Vec::new(),
+            awaits: None,
             memory: None,
         };
         let mut decision = judged(Ending::Answered(outcome), 0);

@@ -100,7 +100,8 @@ impl Machine {
     pub(super) fn waits_for_siblings(&self, index: usize) -> bool {
         let Some(list) = &self.state.steps[index].element_of else { return false };
         let is_at_work = |step: &&Step| {
-            step.element_of.as_ref() == Some(list) && matches!(step.status, Status::Calling { .. } | Status::Acting(_))
+            step.element_of.as_ref() == Some(list)
+                && matches!(step.status, Status::Calling { .. } | Status::Acting(_) | Status::Ordered(_))
         };
         self.state.steps.iter().filter(is_at_work).count() >= AT_ONCE
     }

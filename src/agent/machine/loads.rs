@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 
+use super::orders::OrderPhase;
 use super::state::{Act, State, Status, Step};
 use super::{Load, Machine, NotInFlight};
 use crate::domain::failure::Failure;
@@ -246,6 +247,7 @@ fn is_about_to_go_on(step: &Step) -> bool {
     match &step.status {
         Status::Listing => true,
         Status::Calling { started, .. } => !started,
+        Status::Ordered(phase) => *phase == OrderPhase::Due && !step.orders.is_open,
         Status::Acting(Act { in_flight, calls, .. }) => !in_flight && calls.is_empty(),
         _ => false,
     }

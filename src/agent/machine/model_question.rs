@@ -55,10 +55,14 @@ impl Machine {
             return Some(Action::Wait);
         }
         let (messages, schema) = match purpose {
-            "plan" => (prompts::plan(&self.setup, &self.state, &question.rejected), schema::plan(&self.setup.tools)),
-            "replan" => {
-                (prompts::replan(&self.setup, &self.state, &question.rejected), schema::plan(&self.setup.tools))
-            }
+            "plan" => (
+                prompts::plan(&self.setup, &self.state, &question.rejected),
+                schema::plan(&self.setup.tools, &self.setup.offered),
+            ),
+            "replan" => (
+                prompts::replan(&self.setup, &self.state, &question.rejected),
+                schema::plan(&self.setup.tools, &self.setup.offered),
+            ),
             _ => (prompts::answer(&self.setup, &self.state, &question.rejected), schema::answer()),
         };
         let id = self.question_id()?;
@@ -253,6 +257,7 @@ impl Machine {
             each: None,
             depends_on: done.map(|step| step.plan.id.clone()).collect(),
             capability: None,
+            priority: None,
             estimated_s: None,
             approval: ApprovalRequirement::None,
         }
@@ -263,6 +268,7 @@ impl Machine {
         let mut plan = schema::read_plan(text)?;
         plan_check::correct_tool_names(&mut plan.steps, &self.tool_names());
         for step in &mut plan.steps {
+            self.keep_known_capability(step);
             if let Some(tool) = step.tool.as_deref().and_then(|name| self.tool(name)) {
                 wire_arguments::read_back(&mut step.arguments, &tool.parameters);
                 move_name(&tool.name, &mut step.arguments);

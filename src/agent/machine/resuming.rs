@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::Machine;
+use super::orders::OrderPhase;
 use super::state::{ActCall, CallStatus, OpenQuestion, Phase, Status, unknown_outcome};
 use crate::domain::event::{EventKind, Level};
 
@@ -64,6 +65,8 @@ impl Machine {
                     self.fail(index, unknown_outcome(&tool, CUT_OFF));
                 }
             }
+            // What has become of its task is not known here.
+            Status::Ordered(phase) => *phase = OrderPhase::Due,
             Status::Acting(act) => {
                 act.in_flight = false;
                 self.resume_calls(index);

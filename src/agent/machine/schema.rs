@@ -8,7 +8,7 @@ use super::{statement, wire_arguments};
 use crate::domain::approval::ApprovalRequirement;
 use crate::domain::conversation::ResponseSchema;
 use crate::domain::json::read;
-use crate::domain::plan::{Plan, PlanStep};
+use crate::domain::plan::{MAX_PRIORITY, Plan, PlanStep};
 use crate::domain::tool::ToolSpec;
 
 /// Most tools whose arguments a schema describes: endpoints limit the size of schemas.
@@ -22,12 +22,14 @@ const ANSWER_FORM: &str =
 
 /// Schema of a plan for `tools`: a step is a call of one of them with its arguments, or an instruction, so that a decoder
 /// that is held to the schema can invent neither a tool nor an argument.
-pub(super) fn plan(tools: &[Arc<ToolSpec>]) -> ResponseSchema {
+///
+/// A step names a capability out of `offered`, which other agents have; when there are none, the schema has no word of it.
+pub(super) fn plan(tools: &[Arc<ToolSpec>], offered: &[String]) -> ResponseSchema {
     let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
-    let plain = plan_of(&plain_step(&names));
+    let plain = plan_of(&plain_step(&names, offered));
     let is_described = (1..=MAX_DESCRIBED_TOOLS).contains(&tools.len());
-    let calls = tools.iter().filter(|_| is_described).map(|tool| call_step(tool));
-    let kinds: Vec<Value> = calls.chain([instruction_step(&names)]).collect();
+    let calls = tools.iter().filter(|_| is_described).map(|tool| call_step(tool, offered));
+    let kinds: Vec<Value> = calls.chain([instruction_step(&names, offered)]).collect();
     let tolerated = json!({
         "type": ["object", "array"],
         "required": ["steps"],
@@ -50,7 +52,7 @@ fn plan_of(step: &Value) -> Value {
 
 /// A step of every kind with the properties of all. Without unions there are no free-form objects, so `arguments` is JSON as
 /// text.
-fn plain_step(tools: &[&str]) -> Value {
+fn plain_step(tools: &[&str], offered: &[String]) -> Value {
     let names: Vec<Option<&str>> = tools.iter().copied().map(Some).chain([None]).collect();
     let step = json!({
         "tool": {"type": ["string", "null"], "enum": names, "description": "tool to call; null for an instruction step"},
@@ -61,18 +63,19 @@ fn plain_step(tools: &[&str]) -> Value {
         "instruction": {"type": ["string", "null"], "description": "what to do with judgement; null for a tool step"},
         "tools": tools_of_step(tools),
     });
-    step_with(&step)
+    step_with(&step, offered)
 }
 
-fn call_step(tool: &ToolSpec) -> Value {
-    step_with(&json!({
+fn call_step(tool: &ToolSpec, offered: &[String]) -> Value {
+    let step = json!({
         "tool": {"type": "string", "enum": [tool.name]},
         "arguments": wire_arguments::schema_of(&tool.parameters),
-    }))
+    });
+    step_with(&step, offered)
 }
 
-fn instruction_step(tools: &[&str]) -> Value {
-    step_with(&json!({"instruction": {"type": "string"}, "tools": tools_of_step(tools)}))
+fn instruction_step(tools: &[&str], offered: &[String]) -> Value {
+    step_with(&json!({"instruction": {"type": "string"}, "tools": tools_of_step(tools)}), offered)
 }
 
 fn tools_of_step(tools: &[&str]) -> Value {
@@ -81,7 +84,7 @@ fn tools_of_step(tools: &[&str]) -> Value {
 }
 
 /// The schema of a step with `properties` and with what every step has.
-fn step_with(properties: &Value) -> Value {
+fn step_with(properties: &Value, offered: &[String]) -> Value {
     let mut all = Map::new();
     all.insert(
         "id".to_owned(),
@@ -91,10 +94,17 @@ fn step_with(properties: &Value) -> Value {
     let others = json!({
         "depends_on": {"type": "array", "items": {"type": "string"}},
         "each": {"type": ["string", "null"], "description": "reference to a list, to do the step for each ${item}; else null"},
-        "capability": {"type": ["string", "null"], "description": "what it takes to do the step, in a word or two"},
         "estimated_s": {"type": ["integer", "null"], "description": "how long it will take, in seconds"},
     });
     all.extend(others.as_object().cloned().unwrap_or_default());
+    if !offered.is_empty() {
+        let words: Vec<Option<&str>> = offered.iter().map(String::as_str).map(Some).chain([None]).collect();
+        let delegated = json!({
+            "capability": {"type": ["string", "null"], "enum": words, "description": "what an agent must be able to do for the step; null for you"},
+            "priority": {"type": ["integer", "null"], "description": "0 (can wait) to 10 (urgent), for another agent; else null"},
+        });
+        all.extend(delegated.as_object().cloned().unwrap_or_default());
+    }
     object(&Value::Object(all))
 }
 
@@ -192,6 +202,9 @@ fn read_step(number: usize, written: &Value) -> Result<PlanStep, String> {
         depends_on: first(&["depends_on", "after"]).map(texts_of).unwrap_or_default(),
         each: text(&["each", "for_each"]).map(as_reference),
         capability: text(&["capability"]),
+        priority: first(&["priority"])
+            .and_then(seconds)
+            .and_then(|number| u8::try_from(number.min(MAX_PRIORITY.into())).ok()),
         estimated_s: first(&["estimated_s"]).and_then(seconds),
         approval: ApprovalRequirement::None,
     })

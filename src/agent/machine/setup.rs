@@ -28,6 +28,10 @@ pub struct Setup {
     pub role: String,
     /// Standing instructions of the agent.
     pub instructions: String,
+    /// What the agent can do: a step that needs another capability is for another agent.
+    pub capabilities: Vec<String>,
+    /// Capabilities that the agent lacks and others have, which a plan of the model may name.
+    pub offered: Vec<String>,
     /// Tools that policy allows.
     pub tools: Vec<Arc<ToolSpec>>,
     /// Limits of the run, all attempts together.

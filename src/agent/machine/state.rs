@@ -10,6 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::account::StepAccount;
+use super::orders::{OrderPhase, Orders};
 use crate::domain::budget::Spent;
 use crate::domain::conversation::Message;
 use crate::domain::failure::{Failure, FailureClass};
@@ -131,6 +132,9 @@ pub(super) struct Step {
     /// Where its output, or its failure, came from.
     #[serde(default = "Provenance::unknown")]
     pub(super) provenance: Provenance,
+    /// The orders for it, when another agent carries it out.
+    #[serde(default, skip_serializing_if = "Orders::is_empty")]
+    pub(super) orders: Orders,
     /// What it did and spent, for people.
     #[serde(default, skip_serializing_if = "StepAccount::is_empty")]
     pub(super) account: StepAccount,
@@ -164,6 +168,8 @@ pub(super) enum Status {
         tries: u32,
     },
     Acting(Act),
+    /// A step that another agent carries out.
+    Ordered(OrderPhase),
     Done {
         output: Value,
     },
@@ -340,6 +346,7 @@ impl Step {
             element_of: None,
             ungrounded: Vec::new(),
             provenance: Provenance::default(),
+            orders: Orders::default(),
             account: StepAccount::default(),
         }
     }
@@ -378,6 +385,7 @@ impl Step {
     fn has_tool_in_flight(&self) -> bool {
         match &self.status {
             Status::Calling { started, .. } => *started,
+            Status::Ordered(phase) => *phase == OrderPhase::InFlight,
             Status::Acting(act) => act.calls.iter().any(|call| call.status == CallStatus::Started),
             _ => false,
         }
@@ -392,7 +400,7 @@ impl Step {
             Status::Done { .. } => format!("{id}: {what}: done"),
             Status::Failed { failure, .. } => format!("{id}: {what}: FAILED: {failure}"),
             Status::Blocked { by } => format!("{id}: {what}: not run, because {by} failed"),
-            Status::Pending | Status::Listing | Status::Calling { .. } | Status::Acting(_) => {
+            Status::Pending | Status::Listing | Status::Calling { .. } | Status::Acting(_) | Status::Ordered(_) => {
                 format!("{id}: {what}: not finished")
             }
         }

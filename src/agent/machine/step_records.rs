@@ -25,7 +25,7 @@ fn record(step: Step) -> StepRecord {
         // Its elements are being carried out.
         Status::Pending if step.elements.is_some() => StepStatus::Running,
         Status::Pending | Status::Calling { started: false, tries: 0 } => StepStatus::Pending,
-        Status::Listing | Status::Calling { .. } | Status::Acting(_) => StepStatus::Running,
+        Status::Listing | Status::Calling { .. } | Status::Acting(_) | Status::Ordered(_) => StepStatus::Running,
         Status::Done { .. } => StepStatus::Done,
         Status::Failed { .. } => StepStatus::Failed,
         Status::Blocked { .. } => StepStatus::Blocked,
@@ -40,6 +40,7 @@ fn record(step: Step) -> StepRecord {
         instruction: step.plan.instruction,
         arguments: given(step.plan.arguments),
         status,
+        task: step.orders.task,
         error,
         started_at: account.started_at,
         finished_at: account.finished_at,

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 
 use super::consent::Consent;
-use super::state::{Act, CallStatus, OpenQuestion, Phase, Status, Step, as_known};
+use super::orders::{OrderPhase, begun};
+use super::state::{CallStatus, OpenQuestion, Phase, Status, Step, as_known};
 use super::{Action, Machine, plan_check, statement};
 use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
@@ -44,6 +45,10 @@ impl Machine {
             self.account_calls(&calls);
             return Some(Action::CallTools(calls));
         }
+        let orders = self.take_orders();
+        if !orders.is_empty() {
+            return Some(Action::Order(orders));
+        }
         if let Some(call) = self.take_turn() {
             return Some(Action::CallModel(Box::new(call)));
         }
@@ -59,6 +64,9 @@ impl Machine {
         let held_back = self.held_back();
         if !held_back.is_empty() {
             return Some(Action::AwaitApproval(held_back));
+        }
+        if let Some(awaited) = self.awaited() {
+            return Some(Action::AwaitTasks(awaited));
         }
         // Otherwise a step failed while its call was prepared, and others are blocked by it or continue without it.
         if self.state.steps.iter().all(Step::has_ended) {
@@ -111,7 +119,9 @@ impl Machine {
                 None if dependency == FILES => {}
                 Some(Status::Failed { .. }) | None => return Readiness::Blocked(dependency.to_owned()),
                 Some(Status::Blocked { by }) => return Readiness::Blocked(by.clone()),
-                Some(Status::Pending | Status::Listing | Status::Calling { .. } | Status::Acting(_)) => waits = true,
+                Some(
+                    Status::Pending | Status::Listing | Status::Calling { .. } | Status::Acting(_) | Status::Ordered(_),
+                ) => waits = true,
             }
         }
         if waits || self.waits_for_siblings(index) { Readiness::Waits } else { Readiness::Ready }
@@ -133,16 +143,13 @@ impl Machine {
         if self.gather(index) {
             return;
         }
+        let is_for_another = self.is_for_another(&self.state.steps[index]);
         let provenance = self.provenance_of(index);
         let step = &mut self.state.steps[index];
         if !std::mem::replace(&mut step.counted, true) {
             self.state.spent.steps = self.state.spent.steps.saturating_add(1);
         }
-        step.status = match &step.plan.tool {
-            _ if step.plan.each.is_some() => Status::Listing,
-            Some(_) => Status::Calling { started: false, tries: 0 },
-            None => Status::Acting(Act { provenance, ..Act::default() }),
-        };
+        step.status = if is_for_another { Status::Ordered(OrderPhase::Due) } else { begun(&step.plan, provenance) };
         let id = step.plan.id.clone();
         let data = [("step", json!(id)), ("kind", json!(step.kind())), ("tool", json!(step.plan.tool))];
         self.account_start(index);

@@ -7,7 +7,7 @@ use serde_json::{Map, json};
 
 use super::*;
 use crate::domain::budget::{Budget, Price};
-use crate::domain::conversation::{Exhausted, Message, Origin, RequestedCall};
+use crate::domain::conversation::{Exhausted, Message, Origin, RequestedCall, Usage};
 use crate::domain::failure::FailureClass;
 use crate::domain::id::TaskId;
 use crate::domain::memory::Memory;
@@ -23,6 +23,7 @@ mod bounds;
 mod elements;
 mod files;
 mod loading;
+mod ordering;
 mod origins;
 mod parts;
 mod planning;
@@ -52,6 +53,8 @@ fn setup() -> Setup {
         plan: None,
         role: "a tester".to_owned(),
         instructions: String::new(),
+        capabilities: vec!["Home".to_owned()],
+        offered: Vec::new(),
         tools: vec![tool("look", true), tool("send", false)],
         budget: Budget::default(),
         model: None,

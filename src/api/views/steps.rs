@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::domain::attempt::{MadeCall, StepRecord, StepStatus};
 use crate::domain::conversation::Usage;
+use crate::domain::id::TaskId;
 use crate::domain::time::Timestamp;
 
 /// Longest output shown with a task, in bytes of JSON. `GET /api/v1/tasks/{id}/steps` shows outputs whole.
@@ -35,6 +36,9 @@ pub struct StepView {
     pub depends_on: Vec<String>,
     /// Status of the step.
     pub status: StepStatus,
+    /// The task by which another agent carries it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskId>,
     /// Its output; the beginning as text when it was cut.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
@@ -121,6 +125,7 @@ impl From<StepRecord> for StepView {
             arguments_bytes: None,
             depends_on: step.depends_on,
             status: step.status,
+            task: step.task,
             output: step.output,
             output_bytes: None,
             artifact,

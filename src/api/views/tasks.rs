@@ -94,6 +94,9 @@ pub struct TaskView {
     /// Why it waits for its model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<WaitView>,
+    /// The tasks that carry out steps of it, while it waits for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub awaits: Vec<TaskId>,
     /// Whether a person requested to cancel it while it was running.
     pub cancel_requested: bool,
     /// Questions to people about it, with their decisions.
@@ -142,6 +145,7 @@ impl From<Task> for TaskView {
             result,
             error,
             postponed,
+            awaits,
             cancel_requested,
             approvals,
             extra,
@@ -180,6 +184,8 @@ impl From<Task> for TaskView {
             result,
             error,
             waits: postponed.as_ref().map(|wait| WaitView::new(wait, Some(run_at))),
+            // An older version may have moved the task on and left them.
+            awaits: awaits.filter(|_| status == TaskStatus::Waiting).map(|awaited| awaited.tasks).unwrap_or_default(),
             cancel_requested,
             approvals: approvals.iter().map(ApprovalView::from).collect(),
             extra,
@@ -301,6 +307,9 @@ pub struct TaskDetail {
     pub task: TaskView,
     /// Progress of its newest attempt.
     pub progress: Option<RunProgress>,
+    /// When its run will probably end, by the estimates of its plan; absent when there are none, and once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_end: Option<String>,
     /// Its attempts, oldest first.
     pub attempts: Vec<AttemptView>,
     /// Its events, oldest first.

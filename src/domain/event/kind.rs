@@ -50,12 +50,14 @@ event_kinds! {
     Postponed, "postponed", "The model is away, and the task is tried again later, at no charge.";
     Rescued, "rescued", "A replica died, and another one took its tasks back.";
     Lost, "lost", "The outcome of a run was not recorded because another run has the task.";
-    CancelRequested, "cancel_requested", "A person, or a later firing of its schedule, asked to stop a running task.";
+    CancelRequested, "cancel_requested", "A person, a later firing of its schedule, or the task whose step it carries out, asked to stop a running task.";
     Cancelled, "cancelled", "The task was stopped on request.";
     Requeued, "requeued", "A person had the task done again, from a clean slate.";
     Reprioritised, "reprioritised", "A person gave the task another priority.";
     Snoozed, "snoozed", "A person moved the time at which the task becomes due.";
     ApprovalNeeded, "approval_needed", "A run waits until a person has decided on its calls.";
+    TasksAwaited, "tasks_awaited", "The run waits until a task that carries out one of its steps has ended.";
+    AwaitedTaskEnded, "awaited_task_ended", "A task that carries out a step has ended, or is overdue, and the run that waits for it goes on.";
     Approved, "approved", "A person approved what the task asked for.";
     Denied, "denied", "A person denied what the task asked for.";
     ApprovalExpired, "approval_expired", "No person decided in time, which counts as a denial.";
@@ -69,6 +71,9 @@ event_kinds! {
     StepFinished, "step_finished", "A step of the plan ended well.";
     StepFailed, "step_failed", "A step of the plan failed.";
     StepBlocked, "step_blocked", "A step cannot start because one that it depends on failed.";
+    StepDelegated, "step_delegated", "A step needs a capability that the agent lacks, and became a task for another agent.";
+    StepKept, "step_kept", "A step needs a capability that the agent lacks, and the run carries it out itself, with the reason.";
+    StepWithdrawn, "step_withdrawn", "The task of a step was taken back before an agent began it, and the step is placed anew.";
     ModelCalled, "model_called", "A model answered or failed.";
     ToolCalled, "tool_called", "A tool returned or failed.";
     AnswerRejected, "answer_rejected", "A model's answer cannot be used, and the run asks again.";

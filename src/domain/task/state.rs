@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::TaskStatus;
 use crate::domain::approval::Approval;
+use crate::domain::delegation::Awaited;
 use crate::domain::failure::Failure;
 use crate::domain::outage::Postponement;
 use crate::domain::time::Timestamp;
@@ -43,6 +44,8 @@ pub struct TaskState {
     pub error: Option<Failure>,
     /// Why it waits for its model; cleared when it goes on.
     pub postponed: Option<Postponement>,
+    /// The tasks that carry out steps of it, while it waits for them.
+    pub awaits: Option<Awaited>,
     /// Whether a person requested to cancel it while it was running.
     pub cancel_requested: bool,
     /// Requests for the approval of a person, with their decisions.
@@ -67,6 +70,7 @@ impl TaskState {
             result: None,
             error: None,
             postponed: None,
+            awaits: None,
             cancel_requested: false,
             approvals: Vec::new(),
             extra: Map::new(),

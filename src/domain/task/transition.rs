@@ -7,6 +7,7 @@ pub use illegal::IllegalTransition;
 
 use super::{Claim, MAX_CRASHES, MAX_PRIORITY, Task, TaskStatus};
 use crate::domain::approval::{self, Approval, ApprovalOutcome, ApprovalRequirement, Ruling, Subject};
+use crate::domain::delegation::Awaited;
 use crate::domain::dependency::DependencyCycle;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::TaskId;
@@ -46,6 +47,10 @@ pub enum TaskEvent {
     Requeued,
     /// Its run can go on only after a person has decided on these calls.
     ApprovalNeeded(Vec<Approval>),
+    /// Its run can go on only after one of these tasks, which carry out its steps, has ended.
+    TasksAwaited(Awaited),
+    /// A task that it awaits has ended, or it is time to look at them.
+    AwaitedTaskEnded,
     /// Somebody agreed to what it asks.
     Approved(Ruling),
     /// Somebody refused what it asks.
@@ -76,6 +81,8 @@ impl TaskEvent {
             Self::Cancelled => "cancelled",
             Self::Requeued => "requeued",
             Self::ApprovalNeeded(_) => "approval_needed",
+            Self::TasksAwaited(_) => "tasks_awaited",
+            Self::AwaitedTaskEnded => "awaited_task_ended",
             Self::Approved(_) => "approved",
             Self::Denied(_) => "denied",
             Self::ApprovalExpired => "approval_expired",
@@ -96,7 +103,7 @@ impl Task {
         let mut next = self.clone();
         next.state.updated_at = now;
         match (self.state.status, event) {
-            (Waiting, TaskEvent::DependenciesDone) => next.state.status = Pending,
+            (Waiting, TaskEvent::DependenciesDone | TaskEvent::AwaitedTaskEnded) => next.hand_back(),
             (Waiting, TaskEvent::DependencyFailed(dependency)) => {
                 next.state.error = Some(Failure::permanent(format!(
                     "task {dependency}, on which this task depends, did not complete"
@@ -175,6 +182,14 @@ impl Task {
                 next.state.approvals.extend(asked.iter().cloned());
                 next.state.status = AwaitingApproval;
             }
+            (Running, TaskEvent::TasksAwaited(awaited)) => {
+                // Counted, so that the next run looks for the checkpoint of this one.
+                next.state.releases = next.state.releases.saturating_add(1);
+                next.state.postponed = None;
+                next.hand_back();
+                next.state.awaits = Some(awaited.clone());
+                next.state.status = Waiting;
+            }
             (AwaitingApproval, TaskEvent::Approved(ruling))
                 if approval::apply_ruling(&mut next.state.approvals, ruling, ApprovalOutcome::Approved, now) =>
             {
@@ -201,12 +216,14 @@ impl Task {
         self.state.status = status;
         self.state.claim = None;
         self.state.postponed = None;
+        self.state.awaits = None;
         self.state.finished_at = Some(now);
     }
 
     fn hand_back(&mut self) {
         self.state.status = TaskStatus::Pending;
         self.state.claim = None;
+        self.state.awaits = None;
     }
 
     /// Goes on once everything is decided: refused calls are told to the run, a refused task ends.

@@ -72,6 +72,7 @@ impl Collection {
                 ("user", Index::Word),
                 ("schedule_id", Index::Word),
                 ("depends_on", Index::Word),
+                ("awaits", Index::Word),
                 ("parent", Index::Word),
                 ("tree_root", Index::Word),
                 ("concurrency_key", Index::Word),

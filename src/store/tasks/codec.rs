@@ -3,9 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::fields::{
-    ADMITTED, FIELDS, INSERTED_BY, NEEDS_MODEL, POSTPONED, TREE_GENERATION, TREE_HANDOVER, TREE_RIGHTS, TREE_ROOT,
+    ADMITTED, AWAITS, FIELDS, INSERTED_BY, LOOK_AT, NEEDS_MODEL, POSTPONED, TREE_GENERATION, TREE_HANDOVER,
+    TREE_RIGHTS, TREE_ROOT,
 };
 use super::foreign::{Origin, read};
+use crate::domain::delegation::Awaited;
 use crate::domain::dependency::OnDependencyFailure;
 use crate::domain::id::TaskId;
 use crate::domain::schedule::zone::Zone;
@@ -134,6 +136,7 @@ fn encode_state(task: &Task) -> Map<String, Value> {
         result,
         error,
         postponed,
+        awaits,
         cancel_requested,
         approvals,
         extra: _,
@@ -176,6 +179,10 @@ fn encode_state(task: &Task) -> Map<String, Value> {
     }
     if let Some(postponed) = postponed {
         put(POSTPONED, json!(postponed));
+    }
+    if let Some(awaited) = awaits {
+        put(AWAITS, json!(awaited.tasks));
+        put(LOOK_AT, json!(awaited.look_at));
     }
     payload
 }
@@ -249,13 +256,20 @@ pub(in crate::store) fn decode(
     // Only words for people: what a newer version says otherwise is left out.
     let postponed = payload.get(POSTPONED).filter(|_| origin == Origin::Own).cloned();
     let postponed = postponed.and_then(|value| serde_json::from_value(value).ok());
+    let awaits = awaits_of(&payload).filter(|_| origin == Origin::Own);
     let mut task = read(id, payload, zone, now, origin).map_err(|failure| StoreError::Corrupt {
         collection: "tasks".to_owned(),
         id: id.to_string(),
         reason: failure.message,
     })?;
     task.state.postponed = postponed;
+    task.state.awaits = awaits;
     Ok(task)
+}
+
+fn awaits_of(payload: &Map<String, Value>) -> Option<Awaited> {
+    let tasks = serde_json::from_value(payload.get(AWAITS)?.clone()).ok()?;
+    Some(Awaited { tasks, look_at: Timestamp::of_stored(payload.get(LOOK_AT)?)? })
 }
 
 #[cfg(test)]

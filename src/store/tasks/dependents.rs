@@ -1,10 +1,10 @@
-//! The edges between tasks, from the other end: who waits for a task, found through the index of `depends_on`.
+//! The edges between tasks, from the other end: who waits for a task, found through the indexes of `depends_on` and `awaits`.
 
 use std::collections::HashSet;
 
 use qdrant_client::qdrant::{Condition, Filter, ScrollPointsBuilder};
 
-use super::fields::ADMITTED;
+use super::fields::{ADMITTED, AWAITS};
 use crate::domain::dependency::{DependencyCycle, WaitGraph, check_cycles};
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskStatus};
@@ -34,7 +34,7 @@ impl Store {
         Ok(!self.inner.scroll("any_waiting", request).await?.result.is_empty())
     }
 
-    /// Ids of the tasks that wait, and depend on any of `ids`; no more than [`MAX_DEPENDENTS`] for each 512 of these.
+    /// Ids of the tasks that wait, and depend on any of `ids` or have one carry out a step; no more than [`MAX_DEPENDENTS`] for each 512 of these.
     ///
     /// # Errors
     /// A failure of the store.
@@ -42,9 +42,9 @@ impl Store {
         let mut found = Vec::new();
         for page in ids.chunks(IDS) {
             let mut filter = Filter::must(waits());
-            filter
-                .must
-                .push(Condition::matches("depends_on", page.iter().map(ToString::to_string).collect::<Vec<_>>()));
+            let ids: Vec<String> = page.iter().map(ToString::to_string).collect();
+            filter.should =
+                [("depends_on", ids.clone()), (AWAITS, ids)].map(|(key, ids)| Condition::matches(key, ids)).to_vec();
             let points = self.inner.scroll_all("dependents", Collection::Tasks, filter, Part::Nothing, MAX_DEPENDENTS);
             found.extend(points.await?.iter().filter_map(|point| task_id(point.id.as_ref())));
         }

@@ -39,6 +39,8 @@ pub(super) const FIELDS: &[&str] = &[
     "error",
     POSTPONED,
     NEEDS_MODEL,
+    AWAITS,
+    LOOK_AT,
     "cancel_requested",
     "approval",
     "approvals",
@@ -62,6 +64,10 @@ pub(in crate::store) const RUNS_AS: &str = "runs_as";
 pub(super) const POSTPONED: &str = "postponed";
 /// How often it was put off for the sake of its model; 1 or more while it waits for it.
 pub(super) const PUT_OFF: &str = "postponed.times";
+/// The tasks that carry out steps of it and that it waits for.
+pub(in crate::store) const AWAITS: &str = "awaits";
+/// When it looks at those, although none has ended.
+pub(super) const LOOK_AT: &str = "awaits_until";
 /// Set on tasks whose run asks a model, so that a replica without one leaves them out of its scans.
 pub(super) const NEEDS_MODEL: &str = "needs_model";
 /// Set once a point is known to be a task in qron's own form.

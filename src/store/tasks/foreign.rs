@@ -217,6 +217,7 @@ impl<'a> Reader<'a> {
             approvals: self.approvals()?,
             // `read` keeps the unknown fields, and `decode` reads what only qron writes.
             postponed: None,
+            awaits: None,
             extra: Map::new(),
         };
         Ok(Task { id, spec, state })

@@ -20,7 +20,7 @@ impl Store {
     /// A task that runs under a claim is moved by the holder of the claim alone, and calling again after a failure of
     /// the store tells the outcome of the first call. Its times may become those of a change written along with it,
     /// milliseconds later. Of several that move a task without a claim one wins. A task that somebody wants stopped is not
-    /// put off, for another attempt, for its model, or until a person has decided: its claim stays, and can cancel it.
+    /// put off, for another attempt, for its model, for its steps, or until a person has decided: its claim stays, and can cancel it.
     ///
     /// # Errors
     /// [`TransitionError::KeyTaken`] when a requeued task has lost its unique key to another,
@@ -76,8 +76,13 @@ fn change(task: &Task, next: &Task, event: &TaskEvent, mark: &str) -> Change {
         // One claim settles a task once, so its token and the event name this change on every try.
         (Some(claim), _) => {
             // The next run, which would heed a wish to stop it, may be far away.
-            let puts_off =
-                matches!(event, TaskEvent::RetryAt(..) | TaskEvent::Postponed(..) | TaskEvent::ApprovalNeeded(_));
+            let puts_off = matches!(
+                event,
+                TaskEvent::RetryAt(..)
+                    | TaskEvent::Postponed(..)
+                    | TaskEvent::ApprovalNeeded(_)
+                    | TaskEvent::TasksAwaited(_)
+            );
             let fence = if puts_off { Fence::Undisturbed } else { Fence::Held };
             (fence(claim.token.clone()), Proof::Mark(format!("{}/{}", claim.token, event.name())))
         }

@@ -2,6 +2,7 @@
 //! API.
 
 mod agentdojo;
+mod delegation;
 mod dependencies;
 mod edges;
 mod owasp;

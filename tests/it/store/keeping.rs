@@ -25,7 +25,7 @@ fn attempt(task: TaskId, number: u32) -> Attempt {
         started_at: NOW.plus_millis(i64::from(number)),
         updated_at: NOW,
         finished_at: None,
-        progress: RunProgress { done: 1, failed: 1, blocked: 0, total: 3, note: "reading".into() },
+        progress: RunProgress { done: 1, failed: 1, blocked: 0, total: 3, left_s: Some(9), note: "reading".into() },
         spec: None,
         checkpoint: None,
         result: None,

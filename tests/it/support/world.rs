@@ -31,14 +31,20 @@ pub(crate) const NEVER: &str = "0 0 0 1 1 *";
 pub(crate) const EVERY_SECOND: &str = "* * * * * *";
 
 /// Sizes that no configuration can change. A test makes them small, so that it needs few tasks.
-const CONSTANTS: [&str; 4] =
-    ["SCHEDULER__WINDOW", "SCHEDULER__CLAIM_BATCH", "SCHEDULER__ADMISSION_BATCH", "WORKER__CANCEL_POLL_MS"];
+const CONSTANTS: [&str; 5] = [
+    "SCHEDULER__WINDOW",
+    "SCHEDULER__CLAIM_BATCH",
+    "SCHEDULER__ADMISSION_BATCH",
+    "WORKER__CANCEL_POLL_MS",
+    "TOOLS__UNCLAIMED_MS",
+];
 
 fn set_constant(config: &mut Config, key: &str, value: u32) {
     match key.trim_start_matches("QRON__") {
         "SCHEDULER__WINDOW" => config.scheduler.window = value,
         "SCHEDULER__CLAIM_BATCH" => config.scheduler.claim_batch = value as usize,
         "SCHEDULER__ADMISSION_BATCH" => config.scheduler.admission_batch = value,
+        "TOOLS__UNCLAIMED_MS" => config.tools.unclaimed_ms = value.into(),
         "WORKER__CANCEL_POLL_MS" => config.worker.cancel_poll_ms = value.into(),
         other => panic!("{other} is no constant"),
     }

@@ -44,6 +44,7 @@ pub(crate) fn settings(folder: &Path) -> Settings {
         workspace: folder.join("workspace"),
         timeout_ms: 10_000,
         max_output_bytes: 4096,
+        unclaimed_ms: 60_000,
         http: HttpSettings { allow: Vec::new(), max_response_bytes: 100_000, max_redirects: 3, timeout_ms: 5_000 },
         files: FileSettings { max_bytes: 100_000 },
         sql: std::collections::BTreeMap::new(),

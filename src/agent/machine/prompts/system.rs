@@ -27,8 +27,8 @@ const PLAN_RULES: &str = "Answer with a plan, as JSON only: as few steps as reac
     it is null when no step gives the whole result.\n\
     \"each\" makes a step run once for each element of a list: it is the reference to the list, as ${id.field}, the step refers to \
     the element as ${item} or ${item.field}, and its output is the list of the outputs. It is null for other steps.\n\
-    \"depends_on\" names steps that must succeed first although nothing refers to them. \"capability\" and \"estimated_s\" are \
-    null unless they are known.";
+    \"depends_on\" names steps that must succeed first although nothing refers to them. \"estimated_s\" is null unless it is \
+    known.";
 
 const EXAMPLE: &str = "Example. For the goal \"Is the kettle cheaper at shop-a.example/kettle or at shop-b.example/kettle?\" a good \
     plan has the steps\n\
@@ -49,7 +49,18 @@ pub(super) fn planning(setup: &Setup) -> Message {
         catalogue(&setup.tools),
         PLAN_RULES.to_owned(),
     ];
-    joined(parts.into_iter().chain(example.map(str::to_owned)))
+    let parts = parts.into_iter().chain(delegation(setup));
+    joined(parts.chain(example.map(str::to_owned)))
+}
+
+/// What a plan may give away; nothing when no other agent can do what this one cannot.
+fn delegation(setup: &Setup) -> Option<String> {
+    let offered = (!setup.offered.is_empty()).then(|| setup.offered.join(", "))?;
+    Some(format!(
+        "Other agents can do what you cannot. A step that takes one of their capabilities names it in \"capability\", and such an \
+         agent carries it out: it sees the step, the goal and what the step refers to. Other steps have none. Their capabilities: \
+         {offered}."
+    ))
 }
 
 /// The system message of an instruction step.

@@ -41,11 +41,11 @@ fn schemas_are_strict_throughout() {
         idempotent: true,
         untrusted: false,
     };
-    let schema = plan(&[Arc::new(tool)]);
+    let schema = plan(&[Arc::new(tool)], &["sql".to_owned()]);
     assert_eq!(schema.schema["properties"]["steps"]["items"]["anyOf"].as_array().map(Vec::len), Some(2));
     check(&schema.schema);
     check(&schema.plain.expect("a plain one"));
-    check(&plan(&[]).schema);
+    check(&plan(&[], &[]).schema);
     check(&answer().schema);
 }
 

@@ -107,6 +107,7 @@ fn recursion_ten_thousand_different_calls_end_with_the_turns() {
             Action::Load(_) => panic!("nothing became an artifact"),
             Action::ReadTree => panic!("it is alone"),
             Action::AwaitApproval(_) => panic!("nobody needs to be asked"),
+            Action::Order(_) | Action::AwaitTasks(_) => panic!("it can do all itself"),
             Action::Done(outcome) => break outcome,
         }
     };

@@ -182,6 +182,7 @@ fn run(drawn: &Drawn, fate: &[(Interruption, u8)]) -> Run {
                 Action::Wait => break None,
                 Action::Load(_) => panic!("nothing became an artifact"),
                 Action::AwaitApproval(_) => panic!("nobody needs to be asked"),
+                Action::Order(_) | Action::AwaitTasks(_) => panic!("it can do all itself"),
                 Action::ReadTree => panic!("it is alone"),
                 Action::Done(outcome) => break Some(outcome),
             }

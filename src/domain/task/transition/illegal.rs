@@ -72,6 +72,7 @@ const fn refusal(event: &TaskEvent) -> &'static str {
         TaskEvent::DependenciesDone | TaskEvent::DependencyFailed(_) | TaskEvent::WaitsInCycle(_) => {
             "it does not depend on the end of another task"
         }
+        TaskEvent::AwaitedTaskEnded => "it does not wait for tasks that carry out its steps",
         TaskEvent::Claimed(_) => "no replica can claim it",
         TaskEvent::Completed(_)
         | TaskEvent::Failed(_)
@@ -80,6 +81,7 @@ const fn refusal(event: &TaskEvent) -> &'static str {
         | TaskEvent::Released
         | TaskEvent::Rescued
         | TaskEvent::Cancelled
-        | TaskEvent::ApprovalNeeded(_) => "it has no run whose outcome could be recorded",
+        | TaskEvent::ApprovalNeeded(_)
+        | TaskEvent::TasksAwaited(_) => "it has no run whose outcome could be recorded",
     }
 }

@@ -28,6 +28,8 @@ fn events() -> Vec<TaskEvent> {
         TaskEvent::Cancelled,
         TaskEvent::Requeued,
         TaskEvent::ApprovalNeeded(vec![asked("one", Subject::Task)]),
+        TaskEvent::TasksAwaited(awaited()),
+        TaskEvent::AwaitedTaskEnded,
         TaskEvent::Approved(ruling("one")),
         TaskEvent::Denied(ruling("one")),
         TaskEvent::ApprovalExpired,
@@ -38,6 +40,10 @@ fn events() -> Vec<TaskEvent> {
 
 fn postponement() -> Postponement {
     Postponement { model: "m".into(), since: NOW, times: 1, last: NOW, cause: Failure::unavailable("cannot connect") }
+}
+
+fn awaited() -> Awaited {
+    Awaited { tasks: vec![TaskId::Number(2)], look_at: LATER }
 }
 
 fn ruling(hash: &str) -> Ruling {
@@ -123,6 +129,23 @@ fn only_a_running_task_holds_a_claim_and_only_a_terminal_one_is_finished() {
             assert_eq!(after.state.updated_at, LATER);
         }
     }
+}
+
+#[test]
+fn a_run_that_waits_for_tasks_keeps_them_in_mind_until_it_goes_on() {
+    let running = task(TaskStatus::Running).with(|task| {
+        task.state.claim = Some(Claim { token: "t".into(), owner: "r".into() });
+        task.spec.depends_on = vec![TaskId::Number(9)];
+    });
+    let waiting = running.apply(&TaskEvent::TasksAwaited(awaited()), LATER).expect("legal");
+    assert_eq!((waiting.state.awaits.clone(), waiting.state.releases), (Some(awaited()), 1));
+    // An older version takes it for a task whose dependencies are done.
+    for event in [TaskEvent::AwaitedTaskEnded, TaskEvent::DependenciesDone] {
+        let on = waiting.apply(&event, LATER).expect("legal");
+        assert_eq!((on.state.status, on.state.awaits, on.state.attempt), (TaskStatus::Pending, None, 0));
+    }
+    let cancelled = waiting.apply(&TaskEvent::CancelRequested, LATER).expect("legal");
+    assert_eq!((cancelled.state.status, cancelled.state.awaits), (TaskStatus::Cancelled, None));
 }
 
 #[test]

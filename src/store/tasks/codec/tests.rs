@@ -47,6 +47,7 @@ fn full() -> Task {
         result: Some(json!({"ok": true})),
         error: Some(Failure::transient("busy").retry_after(Some(5)).in_step("s1")),
         postponed: Some(postponement()),
+        awaits: Some(Awaited { tasks: vec![TaskId::Number(8)], look_at: NOW }),
         cancel_requested: true,
         approvals: vec![approved()],
         extra: serde_json::from_value(json!({"colour": "red", "n": [1]})).expect("a map"),
@@ -140,6 +141,8 @@ fn the_stored_form_of_a_full_task_is_fixed() {
             "last": 1_767_225_600_000_i64,
             "cause": {"class": "unavailable", "message": "cannot connect"},
         },
+        "awaits": ["8"],
+        "awaits_until": 1_767_225_600_000_i64,
         "colour": "red",
         "n": [1],
     });
