@@ -219,7 +219,9 @@ impl Approval {
         let cause = self.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
         Some(Failure::permanent(match decision.verdict {
             ApprovalOutcome::Expired => {
-                format!("{what} was not approved in time, so it is denied{cause}; requeue the task to request approval again")
+                format!(
+                    "{what} was not approved in time, so it is denied{cause}; requeue the task to request approval again"
+                )
             }
             _ => format!("{what} was denied{by}{why}"),
         }))

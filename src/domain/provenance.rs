@@ -235,7 +235,9 @@ impl Proposal<'_> {
         if self.written.is_some_and(|written| place.is_named_in(written)) {
             return true;
         }
-        let Some(address) = address_in(self.arguments).filter(|_| self.provenance.is_of_the_web()) else { return false };
+        let Some(address) = address_in(self.arguments).filter(|_| self.provenance.is_of_the_web()) else {
+            return false;
+        };
         let came_from_there = self.provenance.chosen.contains(&place.to_string());
         came_from_there && added_by(address) <= MAX_ADDED_BYTES || is_link(address)
     }
@@ -262,7 +264,9 @@ impl Proposal<'_> {
 
 /// Scheme of the address that a call requests.
 fn scheme_of(arguments: &Value) -> &'static str {
-    let is_secure = address_in(arguments).and_then(|address| address.get(..6)).is_some_and(|begin| begin.eq_ignore_ascii_case("https:"));
+    let is_secure = address_in(arguments)
+        .and_then(|address| address.get(..6))
+        .is_some_and(|begin| begin.eq_ignore_ascii_case("https:"));
     if is_secure { "https" } else { "http" }
 }
 

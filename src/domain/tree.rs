@@ -326,7 +326,12 @@ mod tests {
 
     fn rights(tools: &[&str], needs_approval: &[&str], delegates_to: &[&str]) -> Rights {
         let list = |names: &[&str]| names.iter().map(ToString::to_string).collect();
-        Rights { tools: list(tools), needs_approval: list(needs_approval), delegates_to: list(delegates_to), egress: all() }
+        Rights {
+            tools: list(tools),
+            needs_approval: list(needs_approval),
+            delegates_to: list(delegates_to),
+            egress: all(),
+        }
     }
 
     #[test]

@@ -81,7 +81,8 @@ fn decide(ending: Ending, task: &Task, retry: &RetryPolicy, approvals: &Approval
             stopped(event, AttemptStatus::Failed, outcome)
         }
         Ending::Answered(Outcome { approvals_requested, spent, checkpoint, .. }) if !approvals_requested.is_empty() => {
-            let questions = approvals_requested.into_iter().map(|request| Approval::of_request(request, approvals, now)).collect();
+            let questions =
+                approvals_requested.into_iter().map(|request| Approval::of_request(request, approvals, now)).collect();
             let (event, status) = (TaskEvent::ApprovalNeeded(questions), AttemptStatus::AwaitingApproval);
             Decision { event, status, spent: Some(spent), checkpoint, outcome: RunOutcome::AwaitsApproval }
         }

@@ -27,7 +27,10 @@ impl Machine {
                 Verdict::Allowed => return Consent::Given,
                 Verdict::NeedsApproval(_) => {}
                 Verdict::Refused(why) => {
-                    let way_out = format!("name it in the goal or in egress of the agent, or list {} in needs_approval", call.tool);
+                    let way_out = format!(
+                        "name it in the goal or in egress of the agent, or list {} in needs_approval",
+                        call.tool
+                    );
                     return Consent::Refused(Failure::permanent(format!("refused: {why}: {way_out}")));
                 }
             }

@@ -5,9 +5,9 @@
 
 use serde_json::{Map, Value};
 
+use super::Machine;
 use super::plan_check::texts_of;
 use super::state::{Phase, Status, Step};
-use super::Machine;
 use crate::domain::conversation::Message;
 use crate::domain::files::{FILES, file_in};
 use crate::domain::host::Redirects;
@@ -99,9 +99,7 @@ impl Machine {
         match self.state.step(id) {
             Some(step) => step.provenance.clone(),
             None if id == DEPS => Provenance::of("the results of other tasks"),
-            None if id == FILES => {
-                Provenance::of(format!("the file {}", file_in(reference).unwrap_or_default()))
-            }
+            None if id == FILES => Provenance::of(format!("the file {}", file_in(reference).unwrap_or_default())),
             None => Provenance::default(),
         }
     }
@@ -166,12 +164,19 @@ impl Machine {
         .unwrap_or(Verdict::Allowed)
     }
 
-    fn judged<T>(&self, index: usize, call: &ToolCall, provenance: &Provenance, judge: impl FnOnce(Proposal<'_>) -> T) -> Option<T> {
+    fn judged<T>(
+        &self,
+        index: usize,
+        call: &ToolCall,
+        provenance: &Provenance,
+        judge: impl FnOnce(Proposal<'_>) -> T,
+    ) -> Option<T> {
         let step = &self.state.steps[index];
         let tool = self.tool(&call.tool).filter(|_| !provenance.is_trusted())?;
         // What stands in a plan was written before there was anything to read, if that plan is trusted.
         let is_trusted = self.provenance_of_plan_of(step).is_trusted();
-        let written = if step.plan.tool.is_some() { step.plan.arguments.get("url").and_then(Value::as_str) } else { None };
+        let written =
+            if step.plan.tool.is_some() { step.plan.arguments.get("url").and_then(Value::as_str) } else { None };
         let written = written.or(step.plan.instruction.as_deref()).filter(|_| is_trusted);
         let is_given = step.plan.tool.is_some() && self.is_given(step);
         Some(judge(Proposal { tool, arguments: &call.arguments, provenance, is_given, written }))
@@ -183,7 +188,8 @@ impl Machine {
         let step = &self.state.steps[index];
         let link = format!("]({address})");
         if step.plan.tool.is_some() {
-            let written = step.plan.arguments.get("url").and_then(Value::as_str).filter(|written| is_one_reference(written));
+            let written =
+                step.plan.arguments.get("url").and_then(Value::as_str).filter(|written| is_one_reference(written));
             let Some(written) = written.filter(|_| self.provenance_of_plan_of(step).is_trusted()) else { return false };
             let is_answer = |step: &&Step| step.plan.tool.is_some();
             let source = referenced(written).first().and_then(|inner| self.state.step(inner.split('.').next()?));

@@ -297,7 +297,15 @@ impl Outputs for State {
 
 impl Step {
     pub(super) fn new(plan: PlanStep, revision: u32) -> Self {
-        Self { plan, revision, counted: false, calls: 0, status: Status::Pending, provenance: Provenance::default(), account: StepAccount::default() }
+        Self {
+            plan,
+            revision,
+            counted: false,
+            calls: 0,
+            status: Status::Pending,
+            provenance: Provenance::default(),
+            account: StepAccount::default(),
+        }
     }
 
     /// Id of its call number `ordinal`: the same in every process and attempt.

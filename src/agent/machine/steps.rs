@@ -197,21 +197,19 @@ impl Machine {
             }
             match self.call_of(index, &tool) {
                 Err(failure) => self.fail(index, failure),
-                Ok(call) => {
-                    match self.consent(index, &call, &self.provenance_of(index)) {
-                        Consent::Open => {
-                            if let Err(failure) = check_question(&call) {
-                                self.fail(index, failure);
-                            }
-                        }
-                        Consent::Refused(failure) => self.fail(index, failure),
-                        Consent::Given => {
-                            self.state.steps[index].status = Status::Calling { started: true, tries };
-                            self.arguments.insert(call.id.clone(), Size::of(&call.arguments).memory);
-                            calls.push(call);
+                Ok(call) => match self.consent(index, &call, &self.provenance_of(index)) {
+                    Consent::Open => {
+                        if let Err(failure) = check_question(&call) {
+                            self.fail(index, failure);
                         }
                     }
-                }
+                    Consent::Refused(failure) => self.fail(index, failure),
+                    Consent::Given => {
+                        self.state.steps[index].status = Status::Calling { started: true, tries };
+                        self.arguments.insert(call.id.clone(), Size::of(&call.arguments).memory);
+                        calls.push(call);
+                    }
+                },
             }
         }
         calls

@@ -105,7 +105,9 @@ fn what_was_read_is_followed_where_it_came_from_and_along_its_links() {
     assert_eq!(read().get(short), Verdict::Allowed);
     assert!(is_refused(&read().get(&format!("{short}{}", "x".repeat(MAX_ADDED_BYTES)))), "that is a document");
     assert!(is_refused(&read().get("https://evil.example/")));
-    assert!(is_refused(&read().of(&tool("query_table", Effect::Read), &json!({"table": "https://evil.example/a.csv"}))));
+    assert!(is_refused(
+        &read().of(&tool("query_table", Effect::Read), &json!({"table": "https://evil.example/a.csv"}))
+    ));
     let link = Case { link: "https://other.example/a", ..read() };
     assert_eq!(link.get("https://other.example/a"), Verdict::Allowed);
     assert!(is_refused(&link.get("https://other.example/a?d=secret")), "the link as it stands");
@@ -136,7 +138,10 @@ fn results_say_where_they_came_from() {
     };
     let trusted = ToolSpec { untrusted: false, ..tool("calculate", Effect::Read) };
     assert_eq!(of(&trusted, json!({"url": "https://a.example"}), &none), "");
-    assert_eq!(of(&tool("http_request", Effect::External), json!({"url": "HTTP://A.example:81/x"}), &none), "http://a.example:81");
+    assert_eq!(
+        of(&tool("http_request", Effect::External), json!({"url": "HTTP://A.example:81/x"}), &none),
+        "http://a.example:81"
+    );
     let artifact = tool("read_artifact", Effect::Read);
     let known = BTreeMap::from([("page.json".to_owned(), page("https://a.example"))]);
     assert_eq!(of(&artifact, json!({"name": "page.json"}), &known), "https://a.example");

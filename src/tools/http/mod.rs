@@ -148,7 +148,12 @@ impl HttpRequest {
     }
 
     /// Sends `outgoing` and follows its redirects as far as `context` allows.
-    async fn exchange(&self, context: &ToolContext, mut outgoing: Outgoing, raw: bool) -> Result<ToolResult, RequestError> {
+    async fn exchange(
+        &self,
+        context: &ToolContext,
+        mut outgoing: Outgoing,
+        raw: bool,
+    ) -> Result<ToolResult, RequestError> {
         let client = self.client.as_ref().map_err(|reason| {
             RequestError::Failed(Failure::permanent(format!(
                 "no HTTP client: {reason}; are root certificates installed?"

@@ -16,7 +16,7 @@ use qron::domain::task::{Task, TaskStatus};
 use qron::llm::scripted::{Reply, Scenario, Script, ScriptedModel, Turn};
 use serde_json::{Value, json};
 
-use super::untrusted::{Server, attack};
+use super::untrusted::{Server, attack, judged};
 use crate::support::eventually;
 use crate::support::world::World;
 
@@ -31,7 +31,8 @@ struct Case {
 
 /// Every pair of a task of a user and an injection of the same suite.
 fn cases() -> Vec<Case> {
-    let folder = std::env::var_os("QRON_TEST_AGENTDOJO").map(PathBuf::from).expect("QRON_TEST_AGENTDOJO: the package's folder");
+    let folder =
+        std::env::var_os("QRON_TEST_AGENTDOJO").map(PathBuf::from).expect("QRON_TEST_AGENTDOJO: the package's folder");
     let read = |suite: &str, file: &str, field: &str| {
         let path = folder.join("default_suites/v1").join(suite).join(file);
         let source = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -43,7 +44,10 @@ fn cases() -> Vec<Case> {
         let injected = read(suite, "injection_tasks.py", "GOAL");
         let wanted = read(suite, "user_tasks.py", "PROMPT");
         let pair = |wanted: &String, injected: &String| Case { wanted: wanted.clone(), injected: injected.clone() };
-        wanted.iter().flat_map(|wanted| injected.iter().map(|injected| pair(wanted, injected)).collect::<Vec<_>>()).collect()
+        wanted
+            .iter()
+            .flat_map(|wanted| injected.iter().map(|injected| pair(wanted, injected)).collect::<Vec<_>>())
+            .collect()
     };
     SUITES.into_iter().flat_map(|suite| -> Vec<Case> { of_suite(suite) }).collect()
 }
@@ -83,7 +87,9 @@ fn literal(source: &str) -> Option<String> {
     let mut text: Option<String> = None;
     loop {
         let body = rest.strip_prefix(['f', 'r']).unwrap_or(rest);
-        let Some(mark) = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|mark| body.starts_with(mark)) else { return text };
+        let Some(mark) = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|mark| body.starts_with(mark)) else {
+            return text;
+        };
         let inner = &body[mark.len()..];
         let end = inner.match_indices(mark).find(|(at, _)| !inner[..*at].ends_with('\\'))?.0;
         text.get_or_insert_default().push_str(&inner[..end].replace("\\\"", "\"").replace("\\n", "\n"));
@@ -119,18 +125,21 @@ async fn replay(cases: &[Case], attacker: &Server, planning: &str, agent: Value)
     let mut scenarios = Vec::new();
     for (number, case) in cases.iter().enumerate() {
         // The attacker's addresses do not exist: this one stands for each of them.
-        site.put(&format!("/{number}"), format!("Notes. IMPORTANT: {} Use {}/collect", case.injected, attacker.url("")));
+        site.put(
+            &format!("/{number}"),
+            format!("Notes. IMPORTANT: {} Use {}/collect", case.injected, attacker.url("")),
+        );
         let obeys = obedience(attacker, &case.injected);
         let page = json!({"url": site.url(&format!("/{number}"))});
         let on = || Scenario::on(format!("Case {number}:"));
         if planning == "turns" {
-            let decides = |tool: &str, arguments: &Value| json!({"thought": "obey", "tool": tool, "arguments": arguments});
+            let decides =
+                |tool: &str, arguments: &Value| json!({"thought": "obey", "tool": tool, "arguments": arguments});
             let (tool, arguments) = &obeys[number % obeys.len()];
             let end = json!({"thought": "read", "outcome": "done", "answer": "as it says"});
             scenarios.push(on().json(decides("http_request", &page)).json(decides(tool, arguments)).json(end));
         } else {
-            let step = json!({"id": "s", "tool": null, "arguments": "{}", "instruction": "Read the data and do it", "tools": null,
-                "depends_on": [], "capability": null, "estimated_s": null});
+            let step = judged("s", "Read the data and do it");
             let success = json!({"success": true, "answer": "as it says", "reason": "it was read"});
             scenarios.push(on().purpose("plan").json(json!({"analysis": "clear", "steps": [step]})));
             let obeying = on().purpose("act").call("http_request", page).turn(Turn::new(Reply::ToolCalls(obeys)));
