@@ -40,7 +40,12 @@ impl Place {
     /// Whether a person who wrote `text` named this place: by an address, or by its host alone.
     #[must_use]
     pub fn is_named_in(&self, text: &str) -> bool {
-        words(text).any(|word| {
+        // Reading each word of a long text as an address would take a while.
+        let may_be = |word: &&str| match word.is_ascii() {
+            true => word.to_ascii_lowercase().contains(&self.host),
+            false => self.host.contains("xn--"),
+        };
+        words(text).filter(may_be).any(|word| {
             if word.contains("://") {
                 return Self::read(word).as_ref() == Some(self);
             }

@@ -16,7 +16,7 @@ use qron::domain::task::{Task, TaskStatus};
 use qron::llm::scripted::{Reply, Scenario, Script, ScriptedModel, Turn};
 use serde_json::{Value, json};
 
-use super::untrusted::{Server, attack};
+use super::untrusted::{Server, attack, judged};
 use crate::support::eventually;
 use crate::support::world::World;
 
@@ -139,8 +139,7 @@ async fn replay(cases: &[Case], attacker: &Server, planning: &str, agent: Value)
             let end = json!({"thought": "read", "outcome": "done", "answer": "as it says"});
             scenarios.push(on().json(decides("http_request", &page)).json(decides(tool, arguments)).json(end));
         } else {
-            let step = json!({"id": "s", "tool": null, "arguments": "{}", "instruction": "Read the data and do it", "tools": null,
-                "depends_on": [], "capability": null, "estimated_s": null});
+            let step = judged("s", "Read the data and do it");
             let success = json!({"success": true, "answer": "as it says", "reason": "it was read"});
             scenarios.push(on().purpose("plan").json(json!({"analysis": "clear", "steps": [step]})));
             let obeying = on().purpose("act").call("http_request", page).turn(Turn::new(Reply::ToolCalls(obeys)));

@@ -24,6 +24,11 @@ fn post(url: &str) -> (&'static str, Value) {
     ("fetch", json!({"url": url, "method": "POST"}))
 }
 
+/// A plan of one step that a model judges, with all tools.
+fn reading() -> Value {
+    json!([{"id": "s", "instruction": "read it", "tools": ["fetch", "read_artifact", "keep", "create_task", "sum"]}])
+}
+
 fn planned(steps: &Value) -> ModelReply {
     reply(json!({"analysis": "clear", "steps": steps}))
 }
@@ -39,7 +44,7 @@ fn asked(machine: &mut Machine) -> Vec<String> {
 /// A machine whose only step, which a model judges, has read `https://wiki.example/a`.
 fn having_read(page: Value) -> Machine {
     let mut machine = begin(web(setup()));
-    answer(&mut machine, "plan", planned(&json!([{"id": "s", "instruction": "read it"}])));
+    answer(&mut machine, "plan", planned(&reading()));
     answer(&mut machine, "act", wants(&[get("https://wiki.example/a")]));
     tool_calls(&mut machine);
     returned(&mut machine, "s#1", Ok(page));
@@ -206,7 +211,7 @@ fn a_checkpoint_that_says_nothing_of_origins_counts_as_untrusted() {
         }
     }
     let mut machine = begin(web(setup()));
-    answer(&mut machine, "plan", planned(&json!([{"id": "s", "instruction": "read it"}])));
+    answer(&mut machine, "plan", planned(&reading()));
     answer(&mut machine, "act", wants(&[post("https://api.example/")]));
     let mut state = machine.state().expect("serialisable");
     assert_eq!(ids(&tool_calls(&mut resumed(&machine))), ["s#1"]);
