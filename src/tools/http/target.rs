@@ -87,7 +87,7 @@ fn is_several(text: &str) -> bool {
     let begins = |text: &str| {
         let is_scheme =
             |scheme: &&str| text.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme));
-        ["http://", "https://"].iter().any(|scheme| is_scheme(scheme))
+        ["http://", "https://"].iter().any(is_scheme)
     };
     let address = &text[..text.find(['?', '#']).unwrap_or(text.len())];
     let is_list = |(at, sign): (usize, char)| begins(text[at + sign.len_utf8()..].trim_start());

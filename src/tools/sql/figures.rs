@@ -113,7 +113,9 @@ impl VisitorMut for FigureGuard {
         };
         // The order of several queries together is given by the names of their columns alone.
         if let (SetExpr::Select(select), OrderByKind::Expressions(orders)) = (&**body, &mut order_by.kind) {
-            orders.iter_mut().for_each(|order| self.order(order, select));
+            for order in orders.iter_mut() {
+                self.order(order, select);
+            }
         }
         ControlFlow::Continue(())
     }

@@ -253,14 +253,14 @@ impl Tool for QueryTable {
             TableNames::of([&source.path, &source.artifact, &source.url].into_iter().find_map(Option::as_deref));
         let checked = table_query::check(&query, &names).map_err(|reason| refused(NAME, context, reason))?;
         // What is far away may take its time, and keeps no other query waiting.
-        let content = self.content(context, source).await?;
+        let given = self.content(context, source).await?;
         // Tables in memory count as well, not only the queries over them.
         let permit = match self.permits.take(TIME).await {
             Ok(permit) => permit,
             Err(SqlError::Refused(reason)) => return Err(refused(NAME, context, reason)),
             Err(SqlError::Failed(failure)) => return Err(failure),
         };
-        let table = blocking(move || content.read()).await?;
+        let table = blocking(move || given.read()).await?;
         let (columns, count, known) = (table.described(), table.rows.len(), table.names());
         let limits = QueryLimits { rows: MAX_ROWS, time: TIME };
         let answer = sqlite::run_on_table(table, checked, limits, permit).await;

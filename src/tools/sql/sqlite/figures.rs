@@ -29,10 +29,10 @@ struct Kinds {
 pub(super) fn register(connection: &Connection) -> rusqlite::Result<()> {
     let stateful = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
     let flags = stateful | FunctionFlags::SQLITE_DETERMINISTIC;
-    connection.create_scalar_function(NUMBER, 2, flags, |call| number(call))?;
-    connection.create_scalar_function(CASTABLE, 2, flags, |call| castable(call))?;
-    connection.create_scalar_function(COMPARED, 3, flags, |call| compared(call))?;
-    connection.create_scalar_function(BETWEEN, 3, flags, |call| between(call))?;
+    connection.create_scalar_function(NUMBER, 2, flags, number)?;
+    connection.create_scalar_function(CASTABLE, 2, flags, castable)?;
+    connection.create_scalar_function(COMPARED, 3, flags, compared)?;
+    connection.create_scalar_function(BETWEEN, 3, flags, between)?;
     let seen: Mutex<HashMap<i64, Kinds>> = Mutex::default();
     connection.create_scalar_function(ONE_KIND, 3, stateful, move |call| {
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
