@@ -50,6 +50,18 @@ async fn awaited(world: &World, task: TaskId) -> Awaited {
     waiting.state.awaits.expect("tasks that it waits for")
 }
 
+/// Waits until the history of a task has events of these kinds, which are written in batches.
+async fn until_recorded(world: &World, task: TaskId, kinds: &[&str]) {
+    eventually("the events", async || {
+        let history = world.history(task).await;
+        match kinds.iter().find(|kind| !history.iter().any(|there| there == *kind)) {
+            Some(kind) => Err(format!("{kind}: {history:?}")),
+            None => Ok(()),
+        }
+    })
+    .await;
+}
+
 /// A replica that is gone: it has written its agents, and its heart beats no more.
 async fn ghost(world: &World, agents: Vec<AgentPresence>) {
     let now = clock::now();
@@ -127,10 +139,8 @@ async fn a_goal_that_takes_three_capabilities_is_reached_by_three_agents_of_two_
         );
     }
     assert!(children[2].spec.goal.contains("[sum.value]") && !children[2].spec.goal.contains('$'));
-    let history = world.history(task.id).await;
-    for kind in ["step_delegated", "tasks_awaited", "awaited_task_ended", "resumed", "completed"] {
-        assert!(history.iter().any(|there| there == kind), "{kind}: {history:?}");
-    }
+    until_recorded(&world, task.id, &["step_delegated", "tasks_awaited", "awaited_task_ended", "resumed", "completed"])
+        .await;
     for runner in [one, two] {
         runner.shutdown().await;
     }
@@ -201,10 +211,7 @@ async fn a_step_whose_agents_are_gone_goes_to_another_or_back_home() {
     world.store.remove_replica("ghost").await.expect("removed");
     world.until(task.id, TaskStatus::Completed).await;
     assert_eq!(world.task(child).await.state.status, TaskStatus::Cancelled);
-    let history = world.history(task.id).await;
-    for kind in ["step_withdrawn", "step_kept"] {
-        assert!(history.iter().any(|there| there == kind), "{kind}: {history:?}");
-    }
+    until_recorded(&world, task.id, &["step_withdrawn", "step_kept"]).await;
     runner.shutdown().await;
 }
 
@@ -333,7 +340,7 @@ async fn the_task_of_a_step_has_the_rights_the_tree_and_the_time_of_its_parent()
     world.insert(std::slice::from_ref(&task)).await;
     world.until(task.id, TaskStatus::Completed).await;
     assert_eq!(children(&world, task.id).await.len(), 1);
-    assert!(world.history(task.id).await.iter().any(|kind| kind == "step_kept"));
+    until_recorded(&world, task.id, &["step_kept"]).await;
     // A wait is within the time limit of the attempt.
     let task =
         of_boss("take too long", &json!([held(&world, "a", "away", "never")])).with(|task| task.spec.timeout_s = 2);
