@@ -40,7 +40,6 @@ use crate::domain::conversation::{ModelReply, ModelRequest, Usage};
 use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::{BudgetLimit, Failure};
 use crate::domain::files::TaskFile;
-use crate::domain::memory::RecalledMemory;
 use crate::domain::number;
 use crate::domain::plan::Plan;
 use crate::domain::time::Timestamp;
@@ -57,6 +56,8 @@ mod progress;
 mod prompts;
 mod reservation;
 mod resuming;
+mod reuse;
+mod run_record;
 mod schema;
 mod setup;
 mod shortlist;
@@ -72,6 +73,7 @@ mod wire_arguments;
 
 use loads::LoadedOutputs;
 pub use loads::MAX_LOADED_BYTES;
+pub use reuse::{EarlierOutputs, ReusedPlan};
 pub use setup::Setup;
 pub use state::RunClock;
 use state::{OpenQuestion, Phase, State, Step, VERSION};
@@ -82,6 +84,9 @@ use tree::TreeState;
 const MAX_CLOCK_AGE_MS: u64 = 10 * 60_000;
 /// Most tries at a plan or an answer. After that many unusable ones the machine falls back.
 pub const MAX_QUESTION_TRIES: usize = 2;
+
+/// Instruction of the step that takes the place of a plan when no plan could be used.
+const WHOLE_GOAL: &str = "Reach the goal.";
 
 /// The next action of the driver.
 #[derive(Clone, Debug, PartialEq)]
@@ -183,6 +188,10 @@ pub struct Machine {
     planned: Option<bool>,
     /// Working time at which each model call in flight started, in milliseconds, by call id.
     call_started_ms: BTreeMap<String, u64>,
+    /// Result of the run before, while its answer may be taken over.
+    earlier_answer: Option<Value>,
+    /// Whether the endpoint of the model failed in this process.
+    endpoint_failed: bool,
     /// What is known of the account of the tree, when the tree has more than one task.
     tree: TreeState,
     /// The time, for the records of steps; `None` when it was not told.
@@ -209,6 +218,8 @@ impl Machine {
             machine.state.phase = Phase::Steps;
         } else if machine.setup.turns {
             machine.work_in_turns();
+        } else {
+            machine.begin_with_reused();
         }
         machine.state.turns = machine.setup.turns;
         Ok(machine)
@@ -248,6 +259,8 @@ impl Machine {
             notes: Vec::new(),
             planned: None,
             call_started_ms: BTreeMap::new(),
+            earlier_answer: None,
+            endpoint_failed: false,
             tree: TreeState::Alone,
             now: None,
         }
@@ -314,6 +327,7 @@ impl Machine {
             Err(failed) => (failed.usage, failed.cost_usd),
         };
         let was_away = matches!(&reply, Err(failed) if failed.was_away());
+        self.endpoint_failed |= matches!(&reply, Err(failed) if !failed.was_answered);
         let acting = self.acting(id);
         if !self.take_answer(id, reply) {
             return Err(NotInFlight(id.to_owned()));
@@ -364,23 +378,6 @@ impl Machine {
     #[must_use]
     pub fn must_be_recorded(&self, call: &ToolCall) -> bool {
         self.tool(&call.tool).is_none_or(|tool| !tool.is_repeatable(&call.arguments))
-    }
-
-    /// Whether the next action is to make a plan, for which memories are useful.
-    #[must_use]
-    pub const fn needs_plan(&self) -> bool {
-        self.state.ended.is_none() && matches!(self.state.phase, Phase::Planning(_))
-    }
-
-    /// Whether the last plan that the model made here could be used; `None` when it made none.
-    #[must_use]
-    pub const fn planned(&self) -> Option<bool> {
-        self.planned
-    }
-
-    /// Supplies similar runs of the past.
-    pub fn set_memories(&mut self, memories: Vec<RecalledMemory>) {
-        self.setup.memories = memories;
     }
 
     /// Adds working time, in milliseconds.

@@ -3,10 +3,12 @@
 //! Everything here is pure. The time, ids and randomness are arguments (the jitter of
 //! [`retry::RetryPolicy::delay`] is the one exception), nothing does I/O, and nothing knows how it is stored.
 
+pub mod adoption;
 pub mod agent;
 pub mod approval;
 pub mod attempt;
 pub mod budget;
+pub mod calendar_words;
 pub mod conversation;
 pub mod dead_letter;
 pub mod dependency;
@@ -24,6 +26,7 @@ pub mod passages;
 pub mod pause;
 pub mod plan;
 pub mod plan_faults;
+pub mod plan_reuse;
 pub mod ranking;
 pub mod redaction;
 pub mod replica;
