@@ -48,7 +48,7 @@ use tree::Tree;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemorySettings {
-    /// Past tasks shown before planning; 0 for none.
+    /// Earlier runs that are told about before planning, at most 3; 0 for none.
     pub recall: u32,
 }
 

@@ -51,7 +51,8 @@ fn successes(memory: &Memory) -> Vec<String> {
         format!(" It answered: {}", one_line(&memory.summary, ANSWER_BYTES))
     };
     let with_answer = format!("{short}{answer}");
-    let Some(planned) = &facts.planned else { return vec![with_answer, short] };
+    // The goal of a task that another task made is in the words of a model, and so is its plan.
+    let Some(planned) = facts.planned.as_ref().filter(|_| !facts.made_by_task) else { return vec![with_answer, short] };
     let plan = format!("A run like this one succeeded with the plan:\n{}", template(&planned.plan));
     vec![format!("{plan}{answer}"), plan, with_answer, short]
 }
@@ -60,12 +61,14 @@ fn successes(memory: &Memory) -> Vec<String> {
 fn failure(found: &Candidate, mended: Option<&Candidate>) -> String {
     let Some(facts) = &found.memory.facts else { return "A run like this one failed.".to_owned() };
     let class = facts.failure.map_or("unknown", |class| class.as_str());
-    let failed: Vec<String> = facts
-        .steps
-        .iter()
-        .filter_map(|step| Some(format!("{} ({})", step.tool.as_deref().unwrap_or("an instruction"), step.failure?)))
-        .take(MAX_NAMED)
-        .collect();
+    let mut failed: Vec<String> = Vec::new();
+    for step in facts.steps.iter().filter(|step| step.failure.is_some()).take(MAX_NAMED) {
+        let class = step.failure.map_or("", |class| class.as_str());
+        let named = format!("{} ({class})", step.tool.as_deref().unwrap_or("an instruction"));
+        if !failed.contains(&named) {
+            failed.push(named);
+        }
+    }
     let at = if failed.is_empty() { String::new() } else { format!(" at {}", failed.join(", ")) };
     let mut text = format!("A run like this one failed{at}: {class}.");
     let later = mended.filter(|success| success.memory.at > found.memory.at && success.tier <= found.tier);
