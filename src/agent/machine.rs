@@ -5,7 +5,7 @@
 //!
 //! A run goes through these phases:
 //!
-//! 1. *plan*: a structured call; skipped when the task carries a plan. Answers that are no valid plan go back to the
+//! 1. *plan*: a structured call; skipped when the task carries a plan, or earlier runs made one ([`reuse`]). Answers that are no valid plan go back to the
 //!    model with what is wrong; after [`MAX_QUESTION_TRIES`] of them one instruction step for the whole goal takes the place of a plan;
 //! 2. *steps*, as parallel as their dependencies allow; steps that depend on a failed one are blocked, not run;
 //! 3. *replan* after failures, at most `max_replans` times; done steps stay done and keep their outputs;

@@ -100,6 +100,8 @@ impl Machine {
         let steps = &self.state.steps;
         let is_instruction = |id: &str| self.state.step(id).is_some_and(|step| step.plan.tool.is_none());
         let is_plain = |step: &Step| match step.plan.tool {
+            // What another agent may do for the step is not known.
+            _ if step.plan.capability.is_some() => false,
             Some(_) => !step.plan.dependencies().into_iter().any(is_instruction),
             None => step.account.calls.is_empty() && step.account.more_calls == 0,
         };

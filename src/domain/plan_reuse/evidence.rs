@@ -10,9 +10,9 @@ use crate::domain::plan::Plan;
 use crate::domain::schedule::firing_context::{FIRE_CAUSE, FIRE_TIME};
 
 /// Fields of a step that say nothing about what it does.
-const REMARKS: [&str; 2] = ["capability", "estimated_s"];
+const REMARKS: [&str; 1] = ["estimated_s"];
 /// Fields of a step that hold names, in which no value of a variable is looked for.
-const NAMES: [&str; 5] = ["id", "tool", "tools", "depends_on", "approval"];
+const NAMES: [&str; 6] = ["id", "tool", "tools", "depends_on", "approval", "capability"];
 /// The field whose wording may vary.
 const INSTRUCTION: &str = "instruction";
 

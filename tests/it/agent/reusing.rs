@@ -40,7 +40,8 @@ fn firing(goal: &str) -> Task {
     task(goal).with(|task| {
         task.spec.schedule_id = Some("board".to_owned());
         task.spec.context.insert("schedule".to_owned(), json!("board"));
-        task.spec.context.insert("fire_time".to_owned(), json!(Zone::default().show(clock::now())));
+        // To the millisecond, because no two firings have one time.
+        task.spec.context.insert("fire_time".to_owned(), json!(clock::now().to_rfc3339()));
     })
 }
 

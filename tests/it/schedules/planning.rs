@@ -6,6 +6,8 @@ use qron::clock;
 use qron::domain::id::{TaskId, derived};
 use qron::domain::memory::{Memory, RunFacts, goal_hash};
 use qron::domain::plan_reuse::{Moment, PlannedRun};
+use qron::llm::scripted::{Scenario, Script, ScriptedModel};
+use qron::store::MemoryOf;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -79,4 +81,50 @@ async fn a_plan_is_shown_pinned_and_forgotten() {
     })
     .await;
     replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_third_firing_asks_no_model_whichever_replica_runs_it() {
+    let steps = json!([
+        {"id": "sum", "tool": "calculate", "arguments": "{\"expression\": \"19 + 23\"}", "instruction": null,
+            "tools": [], "depends_on": [], "capability": null, "estimated_s": null},
+        {"id": "say", "tool": null, "arguments": "{}", "instruction": "Say whether ${sum.value} is even", "tools": [],
+            "depends_on": [], "capability": null, "estimated_s": null},
+    ]);
+    let script = Script::new(vec![
+        Scenario::on("even").purpose("plan").json(json!({"analysis": "clear", "steps": steps, "answer": "say"})),
+        Scenario::on("even").purpose("act").text("It is even."),
+    ]);
+    let model = ScriptedModel::start(script).await.expect("a scripted model");
+    let world = World::new().await;
+    let replicas = [world.replica_asking(model.base_url()).await, world.replica_asking(model.base_url()).await];
+    define(&replicas[0], "sums", &json!({"every": 86_400, "task": {"goal": "Is the sum of 19 and 23 even?"}})).await;
+    for number in 1..=3_usize {
+        let (_, fired) = replicas[number % 2].post("/schedules/sums/trigger", &Value::Null).await;
+        let id = fired["task"]["id"].as_str().expect("a task").to_owned();
+        let task = eventually("the firing completes", async || {
+            let (_, task) = replicas[0].get(&format!("/tasks/{id}")).await;
+            if task["status"] == "completed" { Ok(task) } else { Err(task.to_string()) }
+        })
+        .await;
+        assert_eq!(
+            (&task["result"]["output"], &task["unchanged"]),
+            (&json!("It is even."), &json!(number == 3)),
+            "{task}"
+        );
+        eventually("it is remembered", async || {
+            let memories = world.store.memories_of(MemoryOf::Schedule("sums"), None, 9).await.expect("memories");
+            if memories.len() == number { Ok(()) } else { Err(memories.len().to_string()) }
+        })
+        .await;
+        if number == 3 {
+            let (ended_well, text, _) = qron(&replicas[1].url(), &["show", &id]);
+            assert!(ended_well && text.contains("unchanged"), "{text}");
+        }
+    }
+    let asked: Vec<String> = model.requests().iter().map(|request| request.purpose.clone()).collect();
+    assert_eq!(asked, ["plan", "act", "plan", "act"]);
+    for replica in replicas {
+        replica.stop().await;
+    }
 }
