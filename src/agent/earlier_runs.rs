@@ -35,7 +35,8 @@ const MAX_HOSTS: usize = 16;
 pub(super) struct Given {
     /// `None` when it is too large to compare, or the run continues one that another process began.
     run: Option<GivenRun>,
-    given_hash: String,
+    /// Hash of what a later run must be given to take the answer over.
+    hash: String,
     tool_hash: String,
     moment: Moment,
     started: Instant,
@@ -60,7 +61,7 @@ impl Given {
             .map(|variables| GivenRun { goal: goal.clone(), variables, moment: moment.clone(), basis: basis.clone() });
         Self {
             run,
-            given_hash: plan_reuse::given_hash(goal, context, &basis),
+            hash: plan_reuse::given_hash(goal, context, &basis),
             tool_hash: plan_reuse::tool_hash(tools),
             moment,
             started: Instant::now(),
@@ -92,7 +93,7 @@ impl Agent {
         let plan = adoption.plan_for(run)?;
         let last = memories.iter().find(|memory| memory.succeeded);
         let earlier = last.and_then(|memory| {
-            let facts = memory.facts.as_ref().filter(|facts| facts.given_hash.as_ref() == Some(&given.given_hash))?;
+            let facts = memory.facts.as_ref().filter(|facts| facts.given_hash.as_ref() == Some(&given.hash))?;
             Some(EarlierOutputs { hash: facts.outputs_hash.clone()?, task: memory.task_id })
         });
         Some(ReusedPlan { plan, runs: adoption.runs.len(), earlier })
@@ -163,7 +164,7 @@ fn facts_of(task: &Task, result: &Result<Value, Failure>, machine: &Machine, giv
         failure: result.as_ref().err().map(|failure| failure.class),
         result_hash: success.map(plan_reuse::result_hash),
         planned: record.plan.filter(|_| success.is_some()).and_then(|plan| given.planned(plan)),
-        given_hash: outputs_hash.is_some().then(|| given.given_hash.clone()),
+        given_hash: outputs_hash.is_some().then(|| given.hash.clone()),
         outputs_hash,
         unchanged,
         experience_bytes: u32::try_from(machine.experience_bytes()).unwrap_or(u32::MAX),

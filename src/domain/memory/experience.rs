@@ -73,7 +73,7 @@ fn failure(found: &Candidate, mended: Option<&Candidate>) -> String {
     let mut text = format!("A run like this one failed{at}: {class}.");
     let later = mended.filter(|success| success.memory.at > found.memory.at && success.tier <= found.tier);
     if let Some(facts) = later.and_then(|success| success.memory.facts.as_ref()) {
-        text.push_str(&format!(" A later one succeeded with {}.", named_steps(facts)));
+        text.extend([" A later one succeeded with ", named_steps(facts).as_str(), "."]);
     }
     one_line(&text, FAILURE_BYTES)
 }
@@ -105,16 +105,13 @@ fn named_steps(facts: &RunFacts) -> String {
 
 /// The steps of a plan, a line each: tools with the templates of their arguments, instructions by what they may call.
 fn template(plan: &Plan) -> String {
-    let lines = plan.steps.iter().map(|step| match &step.tool {
-        Some(tool) => format!("- {}: {tool} {}", step.id, one_line(&step.arguments.to_string(), ARGUMENT_BYTES)),
-        None => {
-            let uses: Vec<&str> = step.dependencies();
-            format!(
-                "- {}: an instruction about {}",
-                step.id,
-                if uses.is_empty() { "the goal".to_owned() } else { uses.join(", ") }
-            )
+    let lines = plan.steps.iter().map(|step| {
+        if let Some(tool) = &step.tool {
+            return format!("- {}: {tool} {}", step.id, one_line(&step.arguments.to_string(), ARGUMENT_BYTES));
         }
+        let uses = step.dependencies();
+        let about = if uses.is_empty() { "the goal".to_owned() } else { uses.join(", ") };
+        format!("- {}: an instruction about {about}", step.id)
     });
     lines.collect::<Vec<_>>().join("\n")
 }

@@ -121,7 +121,7 @@ pub fn follows_from_outputs(basis: &AnswerBasis) -> bool {
         return true;
     }
     let moment = basis.moment.words();
-    let shown: Vec<String> = basis.outputs.iter().map(|output| output.to_string()).collect();
+    let shown: Vec<String> = basis.outputs.iter().map(ToString::to_string).collect();
     let known: BTreeSet<String> =
         basis.asked.iter().copied().chain(shown.iter().map(String::as_str)).flat_map(clock_like).collect();
     stated.iter().all(|stated| known.contains(stated) && !moment.contains(stated))

@@ -221,7 +221,7 @@ impl Literals<'_> {
         let mut filled_in = String::with_capacity(text.len());
         for (piece, is_reference) in literals::pieces(text)? {
             if is_reference {
-                filled_in.push_str(&format!("${{{piece}}}"));
+                filled_in.extend(["${", piece.as_str(), "}"]);
                 continue;
             }
             let marked = marked(&piece, self.values);
