@@ -5,7 +5,7 @@
 //!
 //! A run goes through these phases:
 //!
-//! 1. *plan*: a structured call; skipped when the task carries a plan. Answers that are no valid plan go back to the
+//! 1. *plan*: a structured call; skipped when the task carries a plan, or earlier runs made one ([`reuse`]). Answers that are no valid plan go back to the
 //!    model with what is wrong; after [`MAX_QUESTION_TRIES`] of them one instruction step for the whole goal takes the place of a plan;
 //! 2. *steps*, as parallel as their dependencies allow; steps that depend on a failed one are blocked, not run;
 //! 3. *replan* after failures, at most `max_replans` times; done steps stay done and keep their outputs;
@@ -43,7 +43,6 @@ use crate::domain::conversation::ModelReply;
 use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::{BudgetLimit, Failure};
 use crate::domain::files::TaskFile;
-use crate::domain::memory::RecalledMemory;
 use crate::domain::number;
 use crate::domain::plan::Plan;
 use crate::domain::time::Timestamp;
@@ -65,6 +64,8 @@ mod progress;
 mod prompts;
 mod reservation;
 mod resuming;
+mod reuse;
+mod run_record;
 mod schema;
 mod setup;
 mod shortlist;
@@ -81,6 +82,7 @@ mod wire_arguments;
 pub use action::{Action, Load, ModelCall, ModelFailed};
 use loads::LoadedOutputs;
 pub use loads::MAX_LOADED_BYTES;
+pub use reuse::{EarlierOutputs, ReusedPlan};
 pub use setup::Setup;
 pub use state::RunClock;
 use state::{OpenQuestion, Phase, State, Step, VERSION};
@@ -91,6 +93,9 @@ use tree::TreeState;
 const MAX_CLOCK_AGE_MS: u64 = 10 * 60_000;
 /// Most tries at a plan or an answer. After that many unusable ones the machine falls back.
 pub const MAX_QUESTION_TRIES: usize = 2;
+
+/// Instruction of the step that takes the place of a plan when no plan could be used.
+const WHOLE_GOAL: &str = "Reach the goal.";
 
 /// A result for a call that is not in flight: a fault of the driver.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -138,6 +143,10 @@ pub struct Machine {
     planned: Option<bool>,
     /// Working time at which each model call in flight started, in milliseconds, by call id.
     call_started_ms: BTreeMap<String, u64>,
+    /// Result of the run before, while its answer may be taken over.
+    earlier_answer: Option<Value>,
+    /// Whether the endpoint of the model failed in this process.
+    endpoint_failed: bool,
     /// What is known of the account of the tree, when the tree has more than one task.
     tree: TreeState,
     /// The time, for the records of steps; `None` when it was not told.
@@ -164,6 +173,8 @@ impl Machine {
             machine.state.phase = Phase::Steps;
         } else if machine.setup.turns {
             machine.work_in_turns();
+        } else {
+            machine.begin_with_reused();
         }
         machine.state.turns = machine.setup.turns;
         Ok(machine)
@@ -203,6 +214,8 @@ impl Machine {
             notes: Vec::new(),
             planned: None,
             call_started_ms: BTreeMap::new(),
+            earlier_answer: None,
+            endpoint_failed: false,
             tree: TreeState::Alone,
             now: None,
         }
@@ -269,6 +282,7 @@ impl Machine {
             Err(failed) => (failed.usage, failed.cost_usd),
         };
         let was_away = matches!(&reply, Err(failed) if failed.was_away());
+        self.endpoint_failed |= matches!(&reply, Err(failed) if !failed.was_answered);
         let acting = self.acting(id);
         if !self.take_answer(id, reply) {
             return Err(NotInFlight(id.to_owned()));
@@ -319,23 +333,6 @@ impl Machine {
     #[must_use]
     pub fn must_be_recorded(&self, call: &ToolCall) -> bool {
         self.tool(&call.tool).is_none_or(|tool| !tool.is_repeatable(&call.arguments))
-    }
-
-    /// Whether the next action is to make a plan, for which memories are useful.
-    #[must_use]
-    pub const fn needs_plan(&self) -> bool {
-        self.state.ended.is_none() && matches!(self.state.phase, Phase::Planning(_))
-    }
-
-    /// Whether the last plan that the model made here could be used; `None` when it made none.
-    #[must_use]
-    pub const fn planned(&self) -> Option<bool> {
-        self.planned
-    }
-
-    /// Supplies similar runs of the past.
-    pub fn set_memories(&mut self, memories: Vec<RecalledMemory>) {
-        self.setup.memories = memories;
     }
 
     /// Adds working time, in milliseconds.

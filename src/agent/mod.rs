@@ -3,6 +3,8 @@
 //! [`machine`] decides and does no I/O; the driver does the I/O that the machine requests, and reports back. The
 //! caller supplies a [`Recorder`], so that this module knows nothing of claims and attempts.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -22,6 +24,7 @@ use crate::domain::memory::Memory;
 use crate::domain::schedule::zone::Zone;
 use crate::domain::task::Task;
 use crate::domain::time::Timestamp;
+use crate::domain::tool::ToolSpec;
 use crate::domain::tree::TreeBudget;
 use crate::llm::Models;
 use crate::store::Store;
@@ -29,22 +32,25 @@ use crate::tools::Toolbox;
 
 mod dependency_results;
 mod driver;
+mod earlier_runs;
 pub mod machine;
 mod memory;
 mod model_access;
 mod tree;
+mod untrusted;
 
 use driver::{Driver, RunEnd};
+use earlier_runs::{Given, memory_of};
 pub use machine::steps_of;
-use machine::{Machine, RunClock, Setup};
-use memory::{MemoryAccess, memory_of};
+use machine::{Machine, ReusedPlan, RunClock, Setup};
+use memory::MemoryAccess;
 use tree::Tree;
 
 /// Section `[memory]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemorySettings {
-    /// Past tasks shown before planning; 0 for none.
+    /// Earlier runs that are told about before planning, at most 3; 0 for none.
     pub recall: u32,
 }
 
@@ -168,8 +174,20 @@ impl Agent {
                 return Outcome::failed(failure, Spent::default());
             }
         };
+        let (now, turns) = (clock::now(), self.takes_turns(profile));
+        let tools = match task.spec.plan {
+            Some(_) => self.tools.specs(profile),
+            None => self.tools.usable_specs(profile),
+        };
+        let model = self.models.as_ref().and_then(|models| models.first_choice(profile.model.as_deref()));
+        let given =
+            Given::new(task, profile, model.unwrap_or_default(), &tools, (now, self.zone), checkpoint.is_some());
+        let needs_plan = task.spec.plan.is_none() && !turns;
+        let of_schedule = if needs_plan { self.memory_access(recorder).of_schedule(task).await } else { Vec::new() };
+        let reused = if needs_plan { self.reused_plan(task, &given, &of_schedule).await } else { None };
         let offered = self.offered(task, profile).await;
-        let mut machine = match self.open(task, profile, dependencies, offered, checkpoint.as_ref(), recorder) {
+        let begin = Begin { dependencies, offered, tools, turns, reused, now };
+        let mut machine = match self.open(task, profile, begin, checkpoint.as_ref(), recorder) {
             Ok(machine) => machine,
             Err(failure) => return Outcome::failed(failure, Spent::default()),
         };
@@ -185,7 +203,11 @@ impl Agent {
             return Outcome::failed(failure, machine.spent().clone());
         }
         if machine.needs_plan() {
-            machine.set_memories(self.memory_access(recorder).recall(task, self.memory.recall).await);
+            let experience = self.memory_access(recorder).experience(task, of_schedule, self.memory.recall).await;
+            machine.set_experience(experience);
+        }
+        if let Some(earlier) = machine.wants_earlier_answer() {
+            machine.set_earlier_answer(self.earlier_result(task, earlier).await);
         }
         let driver = Driver::new(machine, self.models.clone(), self.tools.clone(), task, profile, recorder, tree);
         match driver.run().await {
@@ -194,7 +216,11 @@ impl Agent {
                 if let Some((models, is_usable)) = self.models.as_ref().zip(machine.planned()) {
                     models.record_plan(profile.model.as_deref(), is_usable);
                 }
-                let memory = is_final(task, &result).then(|| memory_of(task, &profile.name, &result, &machine));
+                let is_experience = match &result {
+                    Ok(_) => true,
+                    Err(failure) => is_final(task, failure) && !machine.is_failure_of_endpoint(failure),
+                };
+                let memory = is_experience.then(|| memory_of(task, &profile.name, &result, &machine, &given));
                 let spent = machine.spent().clone();
                 Outcome { result, spent, checkpoint, approvals_requested: Vec::new(), awaits: None, memory }
             }
@@ -242,6 +268,10 @@ impl Agent {
         self.memory_access(recorder).remember(memory).await;
     }
 
+    fn takes_turns(&self, profile: &AgentProfile) -> bool {
+        self.models.as_ref().is_some_and(|models| models.takes_turns(profile.model.as_deref()))
+    }
+
     const fn memory_access<'a>(&'a self, recorder: &'a dyn Recorder) -> MemoryAccess<'a> {
         MemoryAccess { store: &self.store, models: self.models.as_ref(), recorder }
     }
@@ -264,11 +294,11 @@ impl Agent {
         &self,
         task: &Task,
         profile: &AgentProfile,
-        mut dependencies: Map<String, Value>,
-        offered: Vec<String>,
+        begin: Begin,
         checkpoint: Option<&Value>,
         recorder: &dyn Recorder,
     ) -> Result<Machine, Failure> {
+        let Begin { mut dependencies, offered, tools, turns, reused, now } = begin;
         let handover = task.spec.lineage.handover.as_ref();
         if let Some(handover) = handover {
             dependencies.insert(PARENT.to_owned(), Value::Object(handover.values.clone()));
@@ -283,13 +313,11 @@ impl Agent {
             instructions: profile.instructions.clone(),
             capabilities: profile.capabilities.clone(),
             offered,
-            tools: match task.spec.plan {
-                Some(_) => self.tools.specs(profile),
-                None => self.tools.usable_specs(profile),
-            },
+            reused,
+            tools,
             budget: profile.budget.clone(),
             model: profile.model.clone(),
-            turns: self.models.as_ref().is_some_and(|models| models.takes_turns(profile.model.as_deref())),
+            turns,
             has_model: self.models.is_some(),
             max_output_tokens: self
                 .models
@@ -300,8 +328,8 @@ impl Agent {
                 .as_ref()
                 .map(|models| models.highest_price(profile.model.as_deref()))
                 .unwrap_or_default(),
-            memories: Vec::new(),
-            clock: Some(run_clock(task, self.zone, clock::now())),
+            experience: String::new(),
+            clock: Some(run_clock(task, self.zone, now)),
             last_attempt: is_last_attempt(task),
             egress: profile.egress.clone(),
             needs_approval: profile.needs_approval.clone(),
@@ -316,6 +344,17 @@ impl Agent {
     }
 }
 
+/// What a run begins with, beside its task.
+struct Begin {
+    dependencies: Map<String, Value>,
+    /// Capabilities of other agents that a plan may use.
+    offered: Vec<String>,
+    tools: Vec<Arc<ToolSpec>>,
+    turns: bool,
+    reused: Option<ReusedPlan>,
+    now: Timestamp,
+}
+
 /// The time, and when the task was due if it is a firing of a schedule.
 fn run_clock(task: &Task, zone: Zone, now: Timestamp) -> RunClock {
     let firing = task.spec.schedule_id.as_ref().map(|schedule| {
@@ -328,12 +367,10 @@ const fn is_last_attempt(task: &Task) -> bool {
     task.state.attempt.saturating_add(1) >= task.spec.max_attempts
 }
 
-/// Whether no retry follows this run, so that it is worth remembering.
-fn is_final(task: &Task, result: &Result<Value, Failure>) -> bool {
-    match result {
-        Ok(_) => true,
-        // An outage of the model says nothing about the task.
-        Err(failure) if matches!(failure.class, FailureClass::Cancelled | FailureClass::Unavailable) => false,
-        Err(failure) => !failure.class.is_retryable() || is_last_attempt(task),
+/// Whether no retry follows a run that ended with `failure`, so that it is worth remembering.
+const fn is_final(task: &Task, failure: &Failure) -> bool {
+    match failure.class {
+        FailureClass::Cancelled => false,
+        class => !class.is_retryable() || is_last_attempt(task),
     }
 }

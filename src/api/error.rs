@@ -150,7 +150,8 @@ impl From<ScheduleError> for Problem {
             ScheduleError::Taken(_)
             | ScheduleError::Busy(_)
             | ScheduleError::Overlaps { .. }
-            | ScheduleError::Full(_) => Self::conflict(error.to_string()),
+            | ScheduleError::Full(_)
+            | ScheduleError::NoPlan(_) => Self::conflict(error.to_string()),
             ScheduleError::Range(_) | ScheduleError::Timing(_) | ScheduleError::Template(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
             }

@@ -135,6 +135,9 @@ pub fn router(settings: &Settings, address: SocketAddr, parts: Parts) -> Router 
         .route("/schedules/{id}/trigger", post(schedules::trigger))
         .route("/schedules/{id}/backfill", post(schedules::backfill))
         .route("/schedules/{id}/preview", get(schedules::preview))
+        .route("/schedules/{id}/plan", get(schedules::plan::show))
+        .route("/schedules/{id}/plan/pin", post(schedules::plan::pin))
+        .route("/schedules/{id}/plan/forget", post(schedules::plan::forget))
         .route("/agents", get(agents::list))
         .route("/tools", get(tools::list))
         .route("/search", get(search::search));

@@ -30,6 +30,7 @@ use edit::edited;
 
 mod definition;
 mod edit;
+pub(super) mod plan;
 
 /// Firings that are shown with a schedule.
 const NEXT: usize = 5;

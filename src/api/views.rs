@@ -13,6 +13,7 @@ pub mod bulk;
 pub mod control;
 pub mod dead_letters;
 pub mod health;
+pub mod schedule_plan;
 pub mod schedules;
 pub mod search;
 pub mod steps;

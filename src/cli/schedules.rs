@@ -9,8 +9,10 @@ use super::{CliError, output};
 use crate::api::views::Listing;
 use crate::api::views::schedules::{BackfilledView, FiringView, ScheduleView, TriggeredView};
 use definition::{Add, Edit, Overlap, When};
+use plan::SchedulePlan;
 
 mod definition;
+mod plan;
 mod view;
 
 #[derive(Debug, Subcommand)]
@@ -86,6 +88,8 @@ pub(super) enum Schedules {
         #[arg(long)]
         json: bool,
     },
+    /// Show the plan that firings begin with in place of asking a model for one; pin it, or forget it
+    Plan(SchedulePlan),
     /// Remove a schedule; its tasks stay
     Remove(ScheduleId),
 }
@@ -121,6 +125,7 @@ impl Schedules {
                 backfill(client, &id, &range, json).await
             }
             Self::Preview { id, when, count, from, json } => preview(client, id, when, (count, from), json).await,
+            Self::Plan(plan) => plan.run(client).await,
             Self::Remove(ScheduleId { id, json }) => {
                 client.delete(&["schedules", &id]).await?;
                 if json {

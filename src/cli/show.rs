@@ -170,6 +170,12 @@ fn print(detail: &TaskDetail) -> Result<(), CliError> {
         Some(error) => field("last error", &of_attempt(&detail.attempts, error))?,
         None => {}
     }
+    if task.unchanged {
+        field(
+            "unchanged",
+            "its tools gave what they gave before: the answer is that of the run before, and no model was asked",
+        )?;
+    }
     if let Some(result) = &task.result {
         output::line("result")?;
         output::result_text(result).lines().try_for_each(|line| output::line(&format!("  {line}")))?;

@@ -4,10 +4,12 @@
 //! [`retry::RetryPolicy::delay`] is the one exception), nothing does I/O, and nothing knows how it is stored.
 
 pub mod addresses;
+pub mod adoption;
 pub mod agent;
 pub mod approval;
 pub mod attempt;
 pub mod budget;
+pub mod calendar_words;
 pub mod conversation;
 pub mod dead_letter;
 pub mod delegation;
@@ -27,6 +29,7 @@ pub mod passages;
 pub mod pause;
 pub mod plan;
 pub mod plan_faults;
+pub mod plan_reuse;
 pub mod provenance;
 pub mod ranking;
 pub mod redaction;

@@ -10,9 +10,11 @@ use super::approval::ApprovalPolicy;
 use super::failure::{Failure, FailureClass};
 use super::id::{TaskId, derived};
 use super::number;
+use super::plan_reuse::PlanDecision;
 use super::task::{SpecLimits, Task, TaskSpec, TaskState, TaskStatus};
 use super::time::Timestamp;
 use due::{FiringCause, FiringStart};
+pub use firing_context::{BACKFILL, CAUGHT_UP, FIRE_CAUSE, FIRE_TIME};
 pub use progress::{AnnouncedFiring, QueuedFiring, ScheduleProgress};
 use template::{Placeholders, Template};
 use timing::{InvalidTiming, Recurrence, Timing};
@@ -21,6 +23,7 @@ use zone::Zone;
 pub mod cron;
 pub mod due;
 pub mod duration;
+pub mod firing_context;
 mod progress;
 pub mod template;
 pub mod timing;
@@ -32,14 +35,6 @@ pub const MAX_ID_CHARS: usize = 100;
 pub const MAX_JITTER_MS: u64 = 86_400_000;
 /// Default catch-up window, in milliseconds: a day.
 pub const DEFAULT_WINDOW_MS: u64 = 86_400_000;
-/// Key of a task's context that holds the time of its firing.
-pub const FIRE_TIME: &str = "fire_time";
-/// Key of a task's context that says which kind of late firing it is: [`CAUGHT_UP`] or [`BACKFILL`].
-pub const FIRE_CAUSE: &str = "fire_cause";
-/// Value of [`FIRE_CAUSE`] of a missed firing that was caught up with.
-pub const CAUGHT_UP: &str = "caught_up";
-/// Value of [`FIRE_CAUSE`] of a firing that a backfill requested.
-pub const BACKFILL: &str = "backfill";
 
 /// Overlap policy: what happens to a firing while the task of an earlier firing is alive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,6 +142,9 @@ pub struct Schedule {
     /// Its cursor, its waiting firings and its counts.
     #[serde(flatten)]
     pub progress: ScheduleProgress,
+    /// What a person decided about the plan that its runs begin with.
+    #[serde(default, skip_serializing_if = "PlanDecision::is_empty")]
+    pub plan_decision: PlanDecision,
     /// Changes with every write; the fence of the next one.
     #[serde(default)]
     pub version: String,
@@ -211,6 +209,7 @@ impl Schedule {
             created_at: now,
             updated_at: now,
             progress: ScheduleProgress { cursor: now, ..ScheduleProgress::default() },
+            plan_decision: PlanDecision::default(),
             version: String::new(),
         }
     }

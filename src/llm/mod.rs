@@ -240,10 +240,15 @@ impl Models {
         }
     }
 
-    /// The model that is called first for an agent that prefers `model`.
-    fn preferred(&self, model: Option<&str>) -> Option<Arc<model::Model>> {
+    /// Name of the model that is called first for an agent that prefers `model`.
+    #[must_use]
+    pub fn first_choice<'a>(&'a self, model: Option<&'a str>) -> Option<&'a str> {
         let first = self.core.settings.models.first().map(String::as_str);
-        model.filter(|name| !name.is_empty()).or(first).map(|name| self.core.model(name))
+        model.filter(|name| !name.is_empty()).or(first)
+    }
+
+    fn preferred(&self, model: Option<&str>) -> Option<Arc<model::Model>> {
+        self.first_choice(model).map(|name| self.core.model(name))
     }
 
     /// The highest price at which a request of an agent that prefers `model` may be answered, fallbacks included.

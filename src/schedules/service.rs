@@ -61,6 +61,11 @@ pub enum ScheduleError {
         "{MAX_QUEUE} firings of schedule {0:?} wait already: let some of them run, or trigger with overlap = allow"
     )]
     Full(String),
+    /// It has adopted no plan that could be pinned.
+    #[error(
+        "schedule {0:?} has no plan to pin: it adopts one after two successful runs with the same plan; see: qron schedules plan {0}"
+    )]
+    NoPlan(String),
     /// A range that cannot be made up for.
     #[error("{0}")]
     Range(String),

@@ -41,6 +41,7 @@ pub use access::Access;
 pub use error::{StoreError, TransitionError};
 pub(crate) use patience::{MaybeTransient, STORE_RETRY, persist};
 pub use records::dead_letters::SeenLetter;
+pub use records::memory::MemoryOf;
 pub use records::retention::{Ended, OwnedKind, OwnedRecord};
 pub use tasks::codec::task_payload;
 pub(crate) use tasks::dependents::MAX_DEPENDENTS;

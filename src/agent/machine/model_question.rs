@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::state::{OpenQuestion, Phase, Rejected, State, Step};
 use super::{
-    Action, MAX_QUESTION_TRIES, Machine, ModelCall, ModelFailed, grounding, plan_check, prompts, schema, statement,
-    wire_arguments,
+    Action, MAX_QUESTION_TRIES, Machine, ModelCall, ModelFailed, WHOLE_GOAL, grounding, plan_check, prompts, schema,
+    statement, wire_arguments,
 };
 use crate::domain::approval::ApprovalRequirement;
 use crate::domain::conversation::{Exhausted, Message, ModelReply, ModelRequest};
@@ -185,6 +185,11 @@ impl Machine {
             return;
         }
         let reason = if reason.is_empty() { "no reason given".to_owned() } else { reason };
+        if self.runs_reused_plan() {
+            self.state.missing = Some(prompts::clipped(&reason, MISSING_BYTES).to_owned());
+            self.replace_reused_plan();
+            return;
+        }
         if outcome == schema::Outcome::More && self.can_replan() {
             self.state.spent.replans = self.state.spent.replans.saturating_add(1);
             self.state.missing = Some(prompts::clipped(&reason, MISSING_BYTES).to_owned());
@@ -252,7 +257,7 @@ impl Machine {
             id,
             tool: None,
             arguments: Value::Null,
-            instruction: Some("Reach the goal.".to_owned()),
+            instruction: Some(WHOLE_GOAL.to_owned()),
             tools: None,
             each: None,
             depends_on: done.map(|step| step.plan.id.clone()).collect(),
@@ -316,7 +321,12 @@ impl Machine {
             _ => format!("steps: {}", names.join(", ")),
         };
         let seconds: u64 = steps.iter().filter_map(|step| step.estimated_s).map(u64::from).sum();
-        let data = [("steps", json!(names)), ("fallback", json!(fallback)), ("estimated_s", json!(seconds))];
+        let data = [
+            ("steps", json!(names)),
+            ("fallback", json!(fallback)),
+            ("origin", json!("model")),
+            ("estimated_s", json!(seconds)),
+        ];
         let revision = self.state.revision;
         self.state.planned_from.insert(revision, seen);
         self.note(kind, if fallback { Level::Warn } else { Level::Info }, message, &data);

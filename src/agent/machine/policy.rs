@@ -47,9 +47,6 @@ impl Machine {
     /// Where that came from what the model sees when it makes a plan.
     pub(super) fn provenance_of_plan(&self) -> Provenance {
         let mut provenance = self.provenance_of_given();
-        if !self.setup.memories.is_empty() {
-            provenance.add(&Provenance::of("memories of other runs"));
-        }
         if matches!(self.state.phase, Phase::Replanning(_)) {
             let steps = self.state.steps.iter().chain(&self.state.abandoned);
             steps.filter(|step| step.has_ended()).for_each(|step| provenance.add(&step.provenance));

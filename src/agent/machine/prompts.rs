@@ -16,7 +16,7 @@ use crate::domain::conversation::Message;
 use crate::domain::failure::Failure;
 use crate::domain::files::TaskFile;
 use crate::domain::handover::{MAX_HANDOVER_BYTES, PARENT};
-use crate::domain::memory::RecalledMemory;
+use crate::domain::memory::MAX_EXPERIENCE_BYTES;
 use crate::domain::plan::unescaped;
 use crate::domain::tool::{FAIL_STEP, ToolSpec};
 use blocks::{BLOCK_BYTES, data_block, disarmed, share};
@@ -86,7 +86,7 @@ fn goal(setup: &Setup) -> String {
 pub(super) fn plan(setup: &Setup, state: &State, rejected: &[Rejected]) -> Vec<Message> {
     let user = format!(
         "{}{}{}\n\nMake a plan that reaches this goal.",
-        memories(&setup.memories),
+        experience(setup),
         given(setup),
         clock_and_goal(setup, state)
     );
@@ -103,7 +103,7 @@ pub(super) fn replan(setup: &Setup, state: &State, rejected: &[Rejected]) -> Vec
         "{}{}A plan for the goal below did not reach it. What happened so far:\n{}\n\n{}{}{}\n\nMake a new plan for what is \
          left to do. Steps that are done stay done: do not repeat them; refer to their outputs as ${{id}}. Give new steps \
          other ids. Avoid what failed. If nothing more can or need be done, give no steps.",
-        memories(&setup.memories),
+        experience(setup),
         given(setup),
         history(state),
         outputs(&done),
@@ -216,29 +216,12 @@ pub(super) const EMPTY_TURN: &str =
     "Your answer was empty. Call a tool, give the output of the step, or call fail_step with the reason.";
 pub(super) const CUT_TURN: &str = "Your answer was cut off at the limit of its length. Give a shorter one.";
 
-fn memories(recalled: &[RecalledMemory]) -> String {
-    if recalled.is_empty() {
+fn experience(setup: &Setup) -> String {
+    if setup.experience.is_empty() {
         return String::new();
     }
-    let limit = share(recalled.len()).min(4_000);
-    let blocks: Vec<String> = recalled
-        .iter()
-        .map(|RecalledMemory { memory, .. }| {
-            let (name, ended) =
-                if memory.succeeded { ("past-success", "succeeded") } else { ("past-failure", "FAILED") };
-            let text = format!(
-                "Goal: {}\nIt {ended}: {}\nSteps:\n{}",
-                clipped(&memory.goal, 1_000),
-                memory.summary,
-                memory.outline
-            );
-            data_block(name, &Value::String(text), limit)
-        })
-        .collect();
-    format!(
-        "Similar goals of the past, as experience to learn from, what worked and what failed:\n{}\n\n",
-        blocks.join("\n")
-    )
+    let block = data_block("earlier-runs", &Value::String(setup.experience.clone()), 2 * MAX_EXPERIENCE_BYTES);
+    format!("What earlier runs tell about what works and what fails:\n{block}\n\n")
 }
 
 fn history(state: &State) -> String {

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::RunClock;
+use super::{ReusedPlan, RunClock};
 use crate::domain::approval::Approval;
 use crate::domain::budget::{Budget, Price};
-use crate::domain::memory::RecalledMemory;
 use crate::domain::plan::Plan;
 use crate::domain::tool::ToolSpec;
 
@@ -22,8 +21,10 @@ pub struct Setup {
     pub context: Map<String, Value>,
     /// Results of the dependencies, by id: `${deps.ID.result}`.
     pub dependencies: Map<String, Value>,
-    /// Plan to carry out; made by the model when absent.
+    /// Plan of the task; made by the model when absent.
     pub plan: Option<Plan>,
+    /// Plan of earlier runs, with which a run without a plan of its task begins. A model made it.
+    pub reused: Option<ReusedPlan>,
     /// Role of the agent in one line.
     pub role: String,
     /// Standing instructions of the agent.
@@ -46,8 +47,8 @@ pub struct Setup {
     pub max_output_tokens: u32,
     /// The highest price of a model that may answer.
     pub price: Price,
-    /// Similar runs of the past, shown when a plan is made.
-    pub memories: Vec<RecalledMemory>,
+    /// What earlier runs tell, in the words of the program; shown when a plan is made.
+    pub experience: String,
     /// The time that the model is told; `None` for none.
     pub clock: Option<RunClock>,
     /// Whether this is the last attempt of the task.

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::account::StepAccount;
 use super::orders::{OrderPhase, Orders};
+use super::reuse::Reuse;
 use crate::domain::budget::Spent;
 use crate::domain::conversation::Message;
 use crate::domain::failure::{Failure, FailureClass};
@@ -34,6 +35,9 @@ pub(super) struct State {
     /// The step of the plan in force whose output is the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) answer: Option<String>,
+    /// The plan of earlier runs that the run began with, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reuse: Option<Reuse>,
     /// What the model said is missing, when it wanted more steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) missing: Option<String>,
@@ -285,6 +289,7 @@ impl State {
             steps: Vec::new(),
             abandoned: Vec::new(),
             answer: None,
+            reuse: None,
             missing: None,
             clock: None,
             turns: false,

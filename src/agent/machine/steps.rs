@@ -28,6 +28,10 @@ const MAX_RESULT_BYTES: usize = 1024 * 1024;
 impl Machine {
     /// The next action for the steps; `None` when the phase or the steps have changed.
     pub(super) fn next_of_steps(&mut self) -> Option<Action> {
+        self.take_answer_over();
+        if self.state.ended.is_some() {
+            return None;
+        }
         self.start_and_block();
         if self.state.stopping.is_some() {
             return None;
@@ -91,7 +95,7 @@ impl Machine {
         loop {
             let mut changed = false;
             for index in 0..self.state.steps.len() {
-                if self.state.steps[index].status != Status::Pending {
+                if self.state.steps[index].status != Status::Pending || self.waits_for_tools(index) {
                     continue;
                 }
                 match self.readiness(index) {
@@ -327,6 +331,10 @@ impl Machine {
                 let result = self.aggregate();
                 self.end(Ok(result));
             }
+            return;
+        }
+        if self.runs_reused_plan() {
+            self.replace_reused_plan();
             return;
         }
         let may_pass = failures.iter().all(|failure| failure.class.is_retryable());

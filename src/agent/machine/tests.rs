@@ -10,7 +10,6 @@ use crate::domain::budget::{Budget, Price};
 use crate::domain::conversation::{Exhausted, Message, Origin, RequestedCall, Usage};
 use crate::domain::failure::FailureClass;
 use crate::domain::id::TaskId;
-use crate::domain::memory::Memory;
 use crate::domain::time::Timestamp;
 use crate::domain::tool::Effect;
 
@@ -62,7 +61,8 @@ fn setup() -> Setup {
         has_model: true,
         max_output_tokens: 1_000,
         price: Price::default(),
-        memories: Vec::new(),
+        experience: String::new(),
+        reused: None,
         clock: None,
         last_attempt: false,
         egress: vec!["*".to_owned()],

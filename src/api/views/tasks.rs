@@ -89,6 +89,9 @@ pub struct TaskView {
     pub finished_at: Option<String>,
     /// Its result.
     pub result: Option<Value>,
+    /// Whether its answer is that of the run before, taken over because all tools gave what they gave then.
+    #[serde(default)]
+    pub unchanged: bool,
     /// Why it ended without success; while it goes on, the failure of its last attempt, unless a person had it tried again.
     pub error: Option<Failure>,
     /// Why it waits for its model.
@@ -181,6 +184,7 @@ impl From<Task> for TaskView {
             created_at: created_at.to_rfc3339(),
             updated_at: updated_at.to_rfc3339(),
             finished_at: finished_at.map(Timestamp::to_rfc3339),
+            unchanged: is_unchanged(result.as_ref()),
             result,
             error,
             waits: postponed.as_ref().map(|wait| WaitView::new(wait, Some(run_at))),
@@ -192,6 +196,11 @@ impl From<Task> for TaskView {
             unreadable: None,
         }
     }
+}
+
+/// Whether `result` is marked as taken over from an earlier run.
+fn is_unchanged(result: Option<&Value>) -> bool {
+    result.and_then(|result| result.get("unchanged")).and_then(Value::as_bool).unwrap_or_default()
 }
 
 impl TaskView {

@@ -62,6 +62,7 @@ event_kinds! {
     Denied, "denied", "A person denied what the task asked for.";
     ApprovalExpired, "approval_expired", "No person decided in time, which counts as a denial.";
     Planned, "planned", "The run has a plan.";
+    Unchanged, "unchanged", "All tools gave what they gave to the run before, whose answer was taken over without a model.";
     Replanned, "replanned", "The run has a new plan after a failure.";
     Resumed, "resumed", "The run goes on from the checkpoint of an earlier one.";
     CheckpointDiscarded, "checkpoint_discarded", "The checkpoint of an earlier run cannot be used, and the run starts over.";
@@ -91,6 +92,8 @@ event_kinds! {
     SchedulePaused, "schedule_paused", "A person paused a schedule.";
     ScheduleResumed, "schedule_resumed", "A person resumed a schedule.";
     ScheduleRemoved, "schedule_removed", "A person removed a schedule.";
+    PlanPinned, "plan_pinned", "A person pinned the plan that the runs of a schedule begin with.";
+    PlanForgotten, "plan_forgotten", "A person had the plan of a schedule forgotten.";
     ScheduleTriggered, "schedule_triggered", "A person triggered a schedule, and the firing waits for its turn.";
     ScheduleBackfilled, "schedule_backfilled", "A person had the missed firings of a range made up for.";
     ScheduleFailed, "schedule_failed", "The store refuses what a schedule wants, and the schedule does not fire.";

@@ -82,7 +82,12 @@ impl Collection {
             Self::Attempts => &[("task_id", Index::Word), ("number", Index::Order), ("tree_root", Index::Word)],
             Self::Events => &[("task_id", Index::Word), ("at", Index::Order)],
             Self::Artifacts => &[("task_id", Index::Word)],
-            Self::Memory => &[("visible_to", Index::Word)],
+            Self::Memory => &[
+                ("visible_to", Index::Word),
+                ("schedule_id", Index::Word),
+                ("goal_hash", Index::Word),
+                ("at", Index::Order),
+            ],
             Self::Keys => &[("since", Index::Order)],
             Self::State => &[("kind", Index::Word)],
             Self::DeadLetters => &[("buried_at", Index::Order)],

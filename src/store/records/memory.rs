@@ -1,17 +1,17 @@
-//! Finished tasks, found again by likeness: by their words (BM25, computed here, so that no model is needed), and by
-//! their meaning when there are embeddings.
+//! Finished tasks, found again by identity: the schedule or the form of the goal; and by likeness: by their words (BM25,
+//! computed here, so that no model is needed), and by their meaning when there are embeddings.
 
 use qdrant_client::Payload;
 use qdrant_client::qdrant::{
-    Condition, Filter, Fusion, NamedVectors, PointStruct, PrefetchQueryBuilder, Query, QueryPoints, QueryPointsBuilder,
-    ScoredPoint, UpdateMode, Vector,
+    Condition, Direction, Filter, Fusion, NamedVectors, OrderByBuilder, PointStruct, PrefetchQueryBuilder, Query,
+    QueryPoints, QueryPointsBuilder, ScoredPoint, ScrollPointsBuilder, UpdateMode, Vector,
 };
 use serde_json::json;
 
 use crate::domain::memory::{Memory, RecalledMemory};
 use crate::store::qdrant::collections::Collection;
-use crate::store::qdrant::requests::{document, object};
-use crate::store::qdrant::values::to_payload;
+use crate::store::qdrant::requests::{document, object, readable};
+use crate::store::qdrant::values::{exactly, to_payload};
 use crate::store::qdrant::vectors::{Dense, SPARSE};
 use crate::store::{Store, StoreError};
 
@@ -23,6 +23,15 @@ const EVERYBODY: &str = "everybody";
 const MAX_TEXT_CHARS: usize = 20_000;
 /// Candidates of each kind of likeness for each memory asked for.
 const CANDIDATES: u64 = 4;
+
+/// What memories have in common.
+#[derive(Clone, Copy, Debug)]
+pub enum MemoryOf<'a> {
+    /// The schedule with this id.
+    Schedule(&'a str),
+    /// Goals with this [`goal_hash`](crate::domain::memory::goal_hash).
+    Goal(&'a str),
+}
 
 impl Store {
     /// Remembers a finished task, replacing what was remembered of it; `embedding` only when the store was connected
@@ -44,7 +53,71 @@ impl Store {
         self.inner.upsert("remember", Collection::Memory, vec![point], UpdateMode::Upsert).await
     }
 
-    /// Memories alike `text` (BM25, fused with `embedding` when given), of this user or of none, best first.
+    /// Memories of one schedule or of one form of a goal, of exactly this user or of none, the newest first.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn memories_of(
+        &self,
+        of: MemoryOf<'_>,
+        user: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Memory>, StoreError> {
+        let (field, value) = match of {
+            MemoryOf::Schedule(id) => ("schedule_id", id),
+            MemoryOf::Goal(hash) => ("goal_hash", hash),
+        };
+        let request = ScrollPointsBuilder::new(self.inner.name(Collection::Memory))
+            .filter(Filter::must([exactly(VISIBLE_TO, visible_to(user)), exactly(field, value.to_owned())]))
+            .order_by(OrderByBuilder::new("at").direction(Direction::Desc.into()))
+            .limit(limit)
+            .with_payload(true);
+        let page = self.inner.scroll("memories_of", request).await?;
+        let mut memories: Vec<Memory> = readable(Collection::Memory, page.result);
+        memories.sort_by_key(|memory| std::cmp::Reverse((memory.at, memory.id)));
+        Ok(memories)
+    }
+
+    /// Memories alike `text`, of exactly this user or of none: those with the most words in common, and those whose meaning is
+    /// nearest to `embedding`, with their cosine where it is at least `min_meaning`.
+    ///
+    /// # Errors
+    /// A failure of the store, or [`StoreError::Refused`] for an embedding of another size.
+    pub async fn memories_like(
+        &self,
+        text: &str,
+        embedding: Option<Vec<f32>>,
+        min_meaning: f32,
+        user: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<(Memory, Option<f32>)>, StoreError> {
+        let filter = Filter::must([exactly(VISIBLE_TO, visible_to(user))]);
+        let request = || {
+            QueryPointsBuilder::new(self.inner.name(Collection::Memory))
+                .filter(filter.clone())
+                .limit(u64::from(limit))
+                .with_payload(true)
+        };
+        let mut found: Vec<(Memory, Option<f32>)> = Vec::new();
+        if let Some((dense, embedding)) = self.fitting("memories_like", embedding)? {
+            let near =
+                request().query(Query::new_nearest(embedding)).using(dense.name.as_str()).score_threshold(min_meaning);
+            let near = self.inner.query("memories_like", near.build()).await?;
+            found.extend(near.into_iter().filter_map(recalled).map(|near| (near.memory, Some(near.score))));
+        }
+        if let Some(words) = self.local.words.query(&cut(text)) {
+            let alike = request().query(Query::new_nearest(words)).using(SPARSE);
+            let alike = self.inner.query("memories_like", alike.build()).await?;
+            for memory in alike.into_iter().filter_map(recalled).map(|alike| alike.memory) {
+                if found.iter().all(|(known, _)| known.id != memory.id) {
+                    found.push((memory, None));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// For people who search: memories alike `text` (BM25, fused with `embedding` when given), of this user or of none, best first.
     ///
     /// # Errors
     /// A failure of the store, or [`StoreError::Refused`] for an embedding of another size.

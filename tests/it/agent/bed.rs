@@ -33,6 +33,9 @@ pub(crate) struct Bed {
     pub(crate) model: ScriptedModel,
     pub(crate) profile: AgentProfile,
     pub(crate) effects: Effects,
+    /// What the tool `board` gives.
+    pub(crate) board: Board,
+    prefix: String,
     _folder: TempDir,
 }
 
@@ -53,9 +56,20 @@ impl Bed {
 
     /// The same, with a time limit of model calls in milliseconds.
     pub(crate) async fn with_patience(script: Script, url: &str, timeout_ms: u64) -> Self {
+        Self::over(script, url, timeout_ms, unique_prefix()).await
+    }
+
+    /// Another agent over the same store, as in another replica or after a restart.
+    pub(crate) async fn beside(&self, scenarios: Vec<Scenario>) -> Self {
+        let other = Self::over(Script::new(scenarios), &qdrant_url(), 60_000, self.prefix.clone()).await;
+        other.board.shows(self.board.0.lock().expect("a board").clone());
+        other
+    }
+
+    async fn over(script: Script, url: &str, timeout_ms: u64, prefix: String) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut store: qron::store::Settings = section("store");
-        (store.url, store.prefix) = (url.to_owned(), unique_prefix());
+        (store.url, store.prefix) = (url.to_owned(), prefix.clone());
         let mut artifacts: qron::store::ArtifactSettings = section("artifacts");
         artifacts.folder = folder.path().join("artifacts");
         let store = Store::connect(&store, &artifacts, None).await.expect("a store");
@@ -70,15 +84,16 @@ impl Bed {
 
         let mut tools: qron::tools::Settings = section("tools");
         tools.workspace = folder.path().join("workspace");
-        let effects = Effects::default();
+        let (effects, board) = (Effects::default(), Board::default());
         let tools = Toolbox::new(&tools, &store, &Queue::new(store.clone(), "agent-test")).expect("a toolbox");
         let tools = tools.with(Arc::new(Nap)).and_then(|tools| tools.with(Arc::new(Page)));
+        let tools = tools.and_then(|tools| tools.with(Arc::new(board.clone())));
         let tools = tools.and_then(|tools| tools.with(Arc::new(Deliver(effects.clone())))).expect("tools for tests");
 
-        let memory = MemorySettings { recall: 4 };
+        let memory = MemorySettings { recall: 3 };
         let agent = Agent::new(models, tools, store.clone(), memory, Zone::default());
         let profile = serde_json::from_value(json!({"name": "tester", "role": "a tester"})).expect("a profile");
-        Self { agent, store, model, profile, effects, _folder: folder }
+        Self { agent, store, model, profile, effects, board, prefix, _folder: folder }
     }
 
     /// Runs a task and remembers it, as a worker whose claim holds does.
@@ -205,6 +220,33 @@ impl Tool for Page {
 
     async fn call(&self, _: &ToolContext, arguments: Value) -> ToolResult {
         Ok(arguments["text"].clone())
+    }
+}
+
+/// A board of the web, which shows what the test puts there.
+#[derive(Clone)]
+pub(crate) struct Board(Arc<Mutex<ToolResult>>);
+
+impl Default for Board {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Ok(json!({"state": "all is green"})))))
+    }
+}
+
+impl Board {
+    pub(crate) fn shows(&self, result: ToolResult) {
+        *self.0.lock().expect("a board") = result;
+    }
+}
+
+#[async_trait]
+impl Tool for Board {
+    fn spec(&self) -> ToolSpec {
+        spec("board", Effect::Read, true)
+    }
+
+    async fn call(&self, _: &ToolContext, _: Value) -> ToolResult {
+        self.0.lock().expect("a board").clone()
     }
 }
 

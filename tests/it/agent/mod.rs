@@ -9,4 +9,5 @@ mod no_false_success;
 #[cfg(feature = "embedded")]
 mod remembering;
 mod resuming;
+mod reusing;
 mod running;

@@ -5,4 +5,5 @@ mod defining;
 mod dst;
 mod firing;
 mod overlap;
+mod planning;
 mod support;

@@ -46,6 +46,17 @@ impl World {
     pub(crate) async fn replica_in(&self, zone: &str) -> Replica {
         let mut config = config(&self.prefix, self.folder.path());
         config.scheduler.zone = zone.parse().expect("a zone");
+        Self::start(config).await
+    }
+
+    /// A replica that asks the model at `base_url`.
+    pub(crate) async fn replica_asking(&self, base_url: String) -> Replica {
+        let mut config = config(&self.prefix, self.folder.path());
+        (config.model.base_url, config.model.models) = (base_url, vec!["gpt-5-mini".to_owned()]);
+        Self::start(config).await
+    }
+
+    async fn start(config: Config) -> Replica {
         let app = App::start(config).await.expect("the app starts");
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client");
         Replica { app, http }

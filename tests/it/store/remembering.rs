@@ -19,6 +19,9 @@ fn memory(id: u64, goal: &str, user: Option<&str>) -> Memory {
         summary: "it worked".into(),
         outline: "s1 ok".into(),
         at: NOW,
+        schedule_id: None,
+        goal_hash: None,
+        facts: None,
     }
 }
 

@@ -1,0 +1,84 @@
+//! `qron schedules plan`: shows, pins and forgets the plan that the runs of a schedule begin with.
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::api::views::schedule_plan::SchedulePlanView;
+use crate::cli::client::Client;
+use crate::cli::{CliError, output};
+use crate::domain::adoption::AdoptionState;
+
+/// Most characters of the arguments or the instruction of a step in its line.
+const SHOWN: usize = 120;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct SchedulePlan {
+    /// Id of the schedule
+    id: String,
+    /// Pin the adopted plan: firings begin with it until it is forgotten
+    #[arg(long, conflicts_with = "forget")]
+    pin: bool,
+    /// Forget the plan: the next firings make a new one
+    #[arg(long)]
+    forget: bool,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl SchedulePlan {
+    pub(in crate::cli) async fn run(self, client: &Client) -> Result<(), CliError> {
+        let path = ["schedules", self.id.as_str(), "plan"];
+        let action = match (self.pin, self.forget) {
+            (true, _) => Some("pin"),
+            (_, true) => Some("forget"),
+            _ => None,
+        };
+        let plan: SchedulePlanView = match action {
+            Some(action) => client.post(&[path[0], path[1], path[2], action], None::<&Value>).await?,
+            None => client.get(&path, &[]).await?,
+        };
+        if self.json { output::json(&plan) } else { print(&plan) }
+    }
+}
+
+fn print(view: &SchedulePlanView) -> Result<(), CliError> {
+    let field = |name: &str, value: &str| output::line(&format!("{name:<11}{value}"));
+    let id = &view.schedule;
+    field("schedule", id)?;
+    field(
+        "plan",
+        match view.state {
+            AdoptionState::Learning => "none yet: two successful runs with the same plan make one",
+            AdoptionState::Adopted => "adopted: firings begin with it, and ask no model for a plan",
+            AdoptionState::Pinned => "pinned: firings begin with it until it is forgotten",
+            AdoptionState::SetAside => {
+                "set aside, because a run with it needed a new plan: two more successful runs make one"
+            }
+        },
+    )?;
+    if view.runs > 0 {
+        let runs =
+            if view.runs == 1 { "1 run has made it".to_owned() } else { format!("{} runs have made it", view.runs) };
+        field("runs", &format!("{runs}, {} began with it since", view.reuses))?;
+    }
+    for (name, time) in [("pinned", &view.pinned_at), ("forgotten", &view.forgotten_at)] {
+        if let Some(time) = time {
+            field(name, &output::time(time))?;
+        }
+    }
+    for (place, step) in view.plan.iter().flat_map(|plan| &plan.steps).enumerate() {
+        let what = match (&step.tool, &step.instruction) {
+            (Some(tool), _) => format!("{tool} {}", step.arguments),
+            (None, Some(instruction)) => instruction.clone(),
+            (None, None) => String::new(),
+        };
+        field(if place == 0 { "steps" } else { "" }, &format!("{}: {}", step.id, output::cell(&what, SHOWN)))?;
+    }
+    match view.state {
+        AdoptionState::Adopted => output::note(&format!("keep it with: qron schedules plan {id} --pin")),
+        AdoptionState::Pinned => output::note(&format!("let it go with: qron schedules plan {id} --forget")),
+        AdoptionState::Learning | AdoptionState::SetAside => {}
+    }
+    Ok(())
+}
