@@ -164,15 +164,23 @@ async fn exfiltration_a_model_that_obeys_what_it_reads_reaches_nobody() {
     site.put("/data", json!({"text": attack_of}).to_string());
     let obey = |scenario: Scenario| scenario.purpose("act").turn(all(attack(&attacker.url("")))).text("summed up");
     let success = json!({"success": true, "answer": "summed up", "reason": "it was read"});
+    // The results of other tasks come in another order each time, so that the conversation of the next run is another one.
+    let told_no = |goal: &str| Scenario::on(goal).purpose("act").contains("denied by ada").text("summed up");
     let read = |goal: &str, steps: &[Value]| {
         let on = || Scenario::on(goal);
-        [on().purpose("plan").json(plan(steps)), obey(on()), on().purpose("answer").json(success.clone())]
+        [
+            told_no(goal),
+            on().purpose("plan").json(plan(steps)),
+            obey(on()),
+            on().purpose("answer").json(success.clone()),
+        ]
     };
     let obeying = |goal: &str, call: (&str, Value)| {
         let on = || Scenario::on(goal);
         let act = on().purpose("act").call(call.0, call.1);
         let act = act.turn(all(attack(&attacker.url("")))).text("summed up");
-        [on().purpose("plan").json(plan(&[judged("s", "Read it")])), act, on().purpose("answer").json(success.clone())]
+        let plan = on().purpose("plan").json(plan(&[judged("s", "Read it")]));
+        [told_no(goal), plan, act, on().purpose("answer").json(success.clone())]
     };
     let scenarios = [
         read(
