@@ -31,6 +31,21 @@ pub fn move_name(tool: &str, arguments: &mut Value) {
     fields.remove("table");
 }
 
+/// Whether a call of `tool` queries a table and says nowhere which: no place, and in place of the table nothing or a single word.
+#[must_use]
+pub fn names_no_table(tool: &str, arguments: &Value) -> bool {
+    let is_missing = |name: &str| match arguments.get(name) {
+        None | Some(Value::Null) => true,
+        Some(Value::String(text)) => text.trim().is_empty(),
+        Some(_) => false,
+    };
+    let is_word = |text: &str| text.chars().all(|c| c.is_alphanumeric() || c == '_');
+    let has_table = !is_missing("table") && !arguments["table"].as_str().is_some_and(is_word);
+    // A path without an ending is the name that the model gave to the table.
+    let is_no_path = is_missing("path") || arguments["path"].as_str().is_some_and(is_word);
+    tool == QUERY_TABLE && !has_table && is_no_path && is_missing("url") && is_missing("artifact")
+}
+
 /// Whether a call of `tool` with `arguments` makes a request to an address, as [`HTTP_REQUEST`] does.
 #[must_use]
 pub fn makes_request(tool: &str, arguments: &Value) -> bool {
@@ -62,6 +77,24 @@ mod tests {
             let mut arguments = written.clone();
             move_name("sql_query", &mut arguments);
             assert_eq!(arguments, written);
+        }
+    }
+
+    #[test]
+    fn a_query_without_a_table_is_told_from_one_with_a_table() {
+        for none in [json!({}), json!({"table": "data", "path": null}), json!({"table": "", "path": "data", "url": ""})]
+        {
+            assert!(names_no_table(QUERY_TABLE, &none), "{none}");
+            assert!(!names_no_table("sql_query", &none));
+        }
+        for one in [
+            json!({"table": "a,b\n1,2"}),
+            json!({"path": "a.csv"}),
+            json!({"url": "http://x"}),
+            json!({"artifact": "a"}),
+            json!({"table": [{"a": 1}]}),
+        ] {
+            assert!(!names_no_table(QUERY_TABLE, &one), "{one}");
         }
     }
 

@@ -18,7 +18,7 @@ pub(super) fn ungrounded<'a>(
     if stated.peek().is_none() {
         return Vec::new();
     }
-    let mut known: HashSet<String> = sources.flat_map(numbers).collect();
+    let mut known: HashSet<String> = sources.flat_map(numbers).flat_map(with_roundings).collect();
     stated.filter(|number| !shown.contains(number) && known.insert(number.clone())).take(MOST).collect()
 }
 
@@ -38,6 +38,11 @@ fn unknown_addresses(answer: &str, sources: &[&str]) -> Vec<String> {
     }
     let mut known: HashSet<String> = sources.iter().flat_map(|source| addresses(source)).map(normal_form).collect();
     stated.filter(|address| known.insert(address.clone())).take(MOST).collect()
+}
+
+/// Whether `answer` has one of the numbers in `shown` that have two digits or more.
+pub(super) fn states_one_of(answer: &str, shown: &BTreeSet<String>) -> bool {
+    numbers(answer).any(|number| number.len() > 1 && shown.contains(&number))
 }
 
 /// Whether `answer` has the number or the address `stated`.
@@ -71,7 +76,21 @@ pub(super) fn shown_by<'a>(
     let known: HashSet<String> = sources.flat_map(numbers).collect();
     let claimed: HashSet<String> =
         numbers(arguments).filter(|number| !known.contains(number) && !shown.contains(number)).collect();
-    numbers(output).filter(|number| !claimed.contains(number)).collect()
+    numbers(output).filter(|number| !claimed.contains(number)).flat_map(with_roundings).collect()
+}
+
+/// A number as it stands, and with its fraction cut or rounded to fewer places, as people state it.
+fn with_roundings(number: String) -> Vec<String> {
+    let Some((whole, fraction)) = number.split_once('.') else { return vec![number] };
+    let value: f64 = number.parse().unwrap_or(f64::NAN);
+    let places = 0..fraction.len().min(4);
+    let cut = places
+        .clone()
+        .map(|places| if places == 0 { whole.to_owned() } else { number[..=whole.len() + places].to_owned() });
+    let rounded = places.map(|places| format!("{value:.places$}"));
+    let plain = |text: String| numbers(&text).next().unwrap_or_default();
+    let others: Vec<String> = cut.chain(rounded).map(plain).collect();
+    std::iter::once(number).chain(others).collect()
 }
 
 /// The numbers of a text, without separators of thousands, zeros at the end of a fraction, and zeros in front.
@@ -101,6 +120,8 @@ mod tests {
             ("2026-11-27, 09:05", "Friday 2026-11-27 9:5", vec![]),
             ("step 3 of 7", "", vec![]),
             ("41, 42 and 41", "42", vec!["41"]),
+            ("23:26:10, about 17.33 or 17.3 or 18", "2026-11-27T23:26:10.994Z 17.333333 17.8", vec![]),
+            ("17.34", "17.333333", vec!["17.34"]),
             ("no number...", "", vec![]),
         ] {
             assert_eq!(ungrounded(answer, [source].into_iter(), &BTreeSet::new()), open, "{answer}");

@@ -88,7 +88,7 @@ fn text_of(tool: &ToolSpec) -> String {
 /// The tools of which one must answer before the goal can be reached: those that get a page, when the goal names an address
 /// that nobody has `answered`; else one that the goal names and that changes something, when none of those has.
 pub(super) fn owed(goal: &str, tools: &[Arc<ToolSpec>], answered: &BTreeSet<String>) -> Vec<Arc<ToolSpec>> {
-    let has_open_page = addresses(goal).any(|address| !answered.contains(&normal_form(address)));
+    let has_open_page = !unread(goal, answered).is_empty();
     let gets = |tool: &&Arc<ToolSpec>| has_open_page && requires(tool, "url");
     let changes = |tool: &&Arc<ToolSpec>| is_named(goal, tool) && tool.effect != Effect::Read;
     let owed: Vec<Arc<ToolSpec>> = tools.iter().filter(gets).cloned().collect();
@@ -97,6 +97,12 @@ pub(super) fn owed(goal: &str, tools: &[Arc<ToolSpec>], answered: &BTreeSet<Stri
     }
     let owed: Vec<Arc<ToolSpec>> = tools.iter().filter(changes).cloned().collect();
     if owed.iter().any(|tool| answered.contains(&tool.name)) { Vec::new() } else { owed }
+}
+
+/// The addresses in `goal` that nobody has `answered`, each once, as they stand there.
+pub(super) fn unread(goal: &str, answered: &BTreeSet<String>) -> Vec<String> {
+    let mut seen = answered.clone();
+    addresses(goal).filter(|address| seen.insert(normal_form(address))).map(str::to_owned).collect()
 }
 
 /// Whether a goal of several words is in English, as far as its small words tell.
@@ -127,17 +133,8 @@ fn signs(goal: &str, tool: &ToolSpec) -> f64 {
     let numbers =
         goal.split_whitespace().filter(|word| !word.contains("://") && word.contains(|c: char| c.is_ascii_digit()));
     let computes = numbers.count() > 0;
-    let has_file = goal.split_whitespace().any(is_file_name);
-    let fits = [(has_address, "url"), (computes, "expression"), (has_file, "path")];
-    fits.into_iter().filter(|(is_there, parameter)| *is_there && takes(tool, parameter)).map(|_| SIGN).sum()
-}
-
-/// Whether a word looks like the name of a file, such as `report.md`.
-fn is_file_name(word: &str) -> bool {
-    let word = word.trim_matches(|c: char| !c.is_alphanumeric());
-    let Some((name, ending)) = word.rsplit_once('.') else { return false };
-    let is_ending = (2..=5).contains(&ending.len()) && ending.chars().all(|c| c.is_ascii_alphanumeric());
-    is_ending && ending.contains(|c: char| c.is_ascii_alphabetic()) && !name.is_empty() && !word.contains("://")
+    let fits = [has_address && requires(tool, "url"), computes && takes(tool, "expression")];
+    fits.into_iter().filter(|fits| *fits).map(|_| SIGN).sum()
 }
 
 #[cfg(test)]
@@ -155,7 +152,7 @@ mod tests {
         Arc::new(ToolSpec {
             name: name.to_owned(),
             description: description.to_owned(),
-            parameters: json!({"type": "object", "properties": properties}),
+            parameters: json!({"type": "object", "properties": properties, "required": parameters}),
             output: json!(true),
             effect: Effect::Read,
             idempotent: true,
@@ -181,8 +178,8 @@ mod tests {
         assert_eq!(names("Which services at http://127.0.0.1:1/status are not green?")[0], "http_request");
         assert!(names("Write a report and keep it as an artifact").contains(&"save_artifact".to_owned()));
         assert_eq!(names("Sing a song"), Vec::<String>::new());
-        assert_eq!(names("Lies die Datei bericht.txt und nenne den Umsatz")[..2], ["read_file", "write_file"]);
-        assert_eq!(names("Wie warm ist es heute in Oslo").len(), 6, "no word fits, and all are offered");
+        assert_eq!(names("Lies die Datei und nenne den Umsatz").len(), 6, "no word fits, and all are offered");
+        assert_eq!(names("Sum it up and keep it as an artifact: report.md")[0], "save_artifact");
         assert!(
             names("Read the file a.txt, write its 3 lines into b.txt, compute, request the page, save").len() <= MOST
         );

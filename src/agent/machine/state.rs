@@ -230,6 +230,9 @@ pub(super) struct Doors {
     pub(super) succeeded: BTreeSet<Uuid>,
     /// The tools of which a call has succeeded, and the addresses that were answered.
     pub(super) answered: BTreeSet<String>,
+    /// The address that was answered last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) last_address: Option<String>,
     /// The numbers that results of tools have shown, but for those that the model itself put into the call.
     pub(super) shown: BTreeSet<String>,
     /// How often it has been told that numbers of its answer stand nowhere.

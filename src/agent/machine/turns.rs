@@ -6,17 +6,23 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::prompts::{data_of, turns as prompts};
 use super::state::{Status, Step};
-use super::{Machine, ModelCall, Setup, grounding, schema, shortlist, statement, wire_arguments};
+use super::{Machine, ModelCall, Setup, grounding, shortlist, statement, wire_arguments};
 use crate::domain::addresses::normal_form;
-use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCall, ResponseSchema};
+use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCall};
 use crate::domain::failure::Failure;
 use crate::domain::id::derived;
-use crate::domain::tool::{ToolSpec, resolve_name};
+use crate::domain::table_source::names_no_table;
+use crate::domain::tool::ToolSpec;
+use decision::{Decision, read_decision};
+use offer::{Offer, open_ends, turn_schema};
+
+mod decision;
+mod offer;
 
 /// Failed turns in a row after which the work can only be ended.
 const MAX_FAILURES: u32 = 2;
@@ -24,55 +30,6 @@ const MAX_FAILURES: u32 = 2;
 const MAX_REFUSALS: u32 = 4;
 /// Times that a model is told that numbers of its answer stand nowhere.
 const MAX_INVENTED: u32 = 2;
-/// Longest thought before a decision, in characters.
-const THOUGHT_CHARS: u32 = 200;
-
-/// The outcomes of a run in turns.
-const BOTH_ENDS: [&str; 2] = ["done", "impossible"];
-
-const TURN_FORM: &str = r#"{"thought": "a few words", "tool": "name of a tool", "arguments": {"name": "value"}}
-or {"thought": "a few words", "outcome": "done or impossible", "answer": "the result, or why there is none"}"#;
-
-/// A decision of the model.
-#[derive(Debug, PartialEq)]
-enum Decision {
-    Call { tool: String, arguments: Value },
-    Done(String),
-    Impossible(String),
-}
-
-/// What is open to the model in a turn.
-struct Offer {
-    tools: Vec<Arc<ToolSpec>>,
-    /// Names of the tools that fit, of which some may be closed.
-    fitting: Vec<String>,
-    /// The outcomes.
-    ends: &'static [&'static str],
-    /// Names of the tools of which one must answer before the work is done.
-    owed: Vec<String>,
-}
-
-impl Offer {
-    /// What is said to a decision that is not open; `None` to one that is. A tool that does not exist is told elsewhere.
-    fn refuses(&self, decision: &Decision) -> Option<String> {
-        let names: Vec<&str> = self.tools.iter().map(|tool| tool.name.as_str()).collect();
-        let (is_open, end) = match decision {
-            Decision::Call { tool, .. } => {
-                let fitting: Vec<&str> = self.fitting.iter().map(String::as_str).collect();
-                let is_unknown = !names.is_empty() && resolve_name(tool, &fitting).is_none();
-                (is_unknown || resolve_name(tool, &names).is_some(), None)
-            }
-            Decision::Done(_) => (self.ends.contains(&"done"), Some("done")),
-            Decision::Impossible(_) => (self.ends.contains(&"impossible"), Some("impossible")),
-        };
-        match end {
-            _ if is_open => None,
-            Some(outcome) => Some(prompts::not_yet(outcome, &names)),
-            None if names.is_empty() => Some(prompts::ONLY_THE_END.to_owned()),
-            None => Some(prompts::first_these(&names)),
-        }
-    }
-}
 
 /// What follows from an answer that may be no result.
 enum Doubt {
@@ -123,7 +80,7 @@ impl Machine {
             purpose: "act",
             messages,
             tools: Vec::new(),
-            schema: Some(turn_schema(&offer.tools, offer.ends, &self.setup.goal)),
+            schema: Some(turn_schema(&offer, &self.setup.goal)),
             max_output_tokens: self.setup.max_output_tokens,
             model: self.setup.model.clone(),
             once: false,
@@ -140,8 +97,10 @@ impl Machine {
         let is_last = turns.saturating_add(1) >= self.setup.budget.max_turns_per_step;
         let owed = self.owed_by(step, &tools);
         let is_closed = act.doors.failures >= MAX_FAILURES || act.doors.has_repeated || is_last;
-        // Before a page is there, nothing can be done with it.
-        let gets_page = step.calls == 0 && !owed.is_empty() && self.setup.goal.contains("://");
+        // Before all pages are there, nothing can be done with them.
+        let unread =
+            if owed.is_empty() { Vec::new() } else { shortlist::unread(&self.setup.goal, &act.doors.answered) };
+        let gets_page = !unread.is_empty() && act.doors.failures == 0;
         let fitting = tools.iter().map(|tool| tool.name.clone()).collect();
         let open = match (is_closed, gets_page) {
             (true, _) => Vec::new(),
@@ -149,7 +108,8 @@ impl Machine {
             (false, false) => tools,
         };
         let ends = open_ends(step, &open, !owed.is_empty());
-        Some(Offer { tools: open, fitting, ends, owed: owed.iter().map(|tool| tool.name.clone()).collect() })
+        let urls = if gets_page { unread } else { Vec::new() };
+        Some(Offer { tools: open, urls, fitting, ends, owed: owed.iter().map(|tool| tool.name.clone()).collect() })
     }
 
     /// Takes the model's decision.
@@ -176,6 +136,7 @@ impl Machine {
                 if let Some(spec) = self.tool(&tool) {
                     wire_arguments::read_back(&mut arguments, &spec.parameters);
                 }
+                self.name_table(index, &tool, &mut arguments);
                 reply.tool_calls = vec![RequestedCall { tool, arguments, ..RequestedCall::default() }];
                 self.queue_calls(index, reply);
             }
@@ -191,6 +152,16 @@ impl Machine {
                 Some(doubt) => self.doubted(index, reply, &answer, doubt),
                 None => self.finish_acting(index, &answer),
             },
+        }
+    }
+
+    /// Completes a query that names no table by the last address that answered: small models leave that out.
+    fn name_table(&self, index: usize, tool: &str, arguments: &mut Value) {
+        let Status::Acting(act) = &self.state.steps[index].status else { return };
+        if let Some(address) = act.doors.last_address.as_ref().filter(|_| names_no_table(tool, arguments)) {
+            let Some(fields) = arguments.as_object_mut() else { return };
+            fields.retain(|name, _| name != "table" && name != "path");
+            fields.insert("url".to_owned(), json!(address));
         }
     }
 
@@ -236,7 +207,9 @@ impl Machine {
             Doubt::Numbers(numbers) => {
                 act.doors.invented = act.doors.invented.saturating_add(1);
                 let stays_open = !act.doors.has_repeated && act.doors.failures.saturating_add(1) < MAX_FAILURES;
-                act.doors.must_call = act.doors.invented == 1 && stays_open;
+                // What it has found out stands beside what it made up.
+                let has_result = grounding::states_one_of(answer, &act.doors.shown);
+                act.doors.must_call = act.doors.invented == 1 && stays_open && !has_result;
                 prompts::ungrounded(&numbers, act.doors.must_call)
             }
             Doubt::Invented(numbers) => {
@@ -286,7 +259,10 @@ impl Machine {
         let given = self.given_texts(index);
         let Status::Acting(act) = &mut self.state.steps[index].status else { return };
         act.doors.succeeded.insert(call_id(&tool, arguments));
-        act.doors.answered.extend(arguments.get("url").and_then(Value::as_str).map(normal_form));
+        if let Some(url) = arguments.get("url").and_then(Value::as_str) {
+            act.doors.answered.insert(normal_form(url));
+            act.doors.last_address = Some(url.to_owned());
+        }
         act.doors.may_pass = None;
         act.doors.answered.insert(tool);
         let arguments = arguments.to_string();
@@ -342,98 +318,4 @@ impl Machine {
 
 fn call_id(tool: &str, arguments: &Value) -> Uuid {
     derived(&[tool, &arguments.to_string()])
-}
-
-/// The outcomes that are open to the model. Small models give up before they have tried, and tell what a page says
-/// before they have read it.
-fn open_ends(step: &Step, open: &[Arc<ToolSpec>], is_owed: bool) -> &'static [&'static str] {
-    let Status::Acting(act) = &step.status else { return &BOTH_ENDS };
-    let has_tried = step.calls > 0;
-    if !open.is_empty() && (act.doors.must_call || is_owed && !has_tried) {
-        return &[];
-    }
-    // One failure is no reason to give up.
-    let may_give_up = open.is_empty() || has_tried && act.doors.failures == 0;
-    match (is_owed, may_give_up) {
-        (true, true) => &BOTH_ENDS[1..],
-        (true, false) => &[],
-        (false, true) => &BOTH_ENDS,
-        (false, false) => &BOTH_ENDS[..1],
-    }
-}
-
-/// Schema of a decision: a call of one of `tools`, or an end with one of the outcomes in `ends`.
-fn turn_schema(tools: &[Arc<ToolSpec>], ends: &[&str], goal: &str) -> ResponseSchema {
-    let thought = json!({"type": "string", "maxLength": THOUGHT_CHARS});
-    let form = |properties: Value| {
-        let mut all = Map::new();
-        all.insert("thought".to_owned(), thought.clone());
-        all.extend(properties.as_object().cloned().unwrap_or_default());
-        let names: Vec<&String> = all.keys().collect();
-        json!({"type": "object", "required": names, "properties": all, "additionalProperties": false})
-    };
-    let end = (!ends.is_empty())
-        .then(|| form(json!({"outcome": {"type": "string", "enum": ends}, "answer": {"type": "string"}})));
-    let calls = tools.iter().map(|tool| {
-        let arguments = wire_arguments::schema_of(&shortlist::parameters(tool, goal));
-        form(json!({"tool": {"type": "string", "enum": [tool.name]}, "arguments": arguments}))
-    });
-    let forms: Vec<Value> = calls.chain(end).collect();
-    let schema = if let [only] = forms.as_slice() { only.clone() } else { json!({ "anyOf": forms }) };
-    let decides: Vec<Value> =
-        ["tool", "outcome", "answer", "name"].iter().map(|name| json!({"required": [name]})).collect();
-    let tolerated = Some(json!({"type": "object", "anyOf": decides}));
-    ResponseSchema { name: "turn", schema, tolerated, form: Some(TURN_FORM), plain: None }
-}
-
-/// Reads a decision, in the words that models use for the same thing.
-///
-/// # Errors
-/// The mistake, in words for the model.
-fn read_decision(text: &str) -> Result<Decision, String> {
-    let written = schema::text_or_json(text);
-    let fields = written.as_object().ok_or("it is no JSON object")?;
-    let first = |names: &[&str]| names.iter().find_map(|name| fields.get(*name).filter(|value| !value.is_null()));
-    let text_of = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    if let Some(tool) = first(&["tool", "name"]).and_then(Value::as_str).filter(|tool| !tool.trim().is_empty()) {
-        let arguments = first(&["arguments", "args", "parameters", "input"]).cloned();
-        let arguments = arguments.unwrap_or_else(|| Value::Object(Map::new()));
-        return Ok(Decision::Call { tool: tool.to_owned(), arguments });
-    }
-    let answer = first(&["answer", "result", "output", "reason"]).map(text_of).unwrap_or_default();
-    let outcome = first(&["outcome"]).and_then(Value::as_str).unwrap_or_default().trim().to_lowercase();
-    match outcome.as_str() {
-        _ if answer.trim().is_empty() => {
-            Err("the answer is empty: give the result itself, or why there is none".to_owned())
-        }
-        "done" | "success" | "completed" => Ok(Decision::Done(answer)),
-        "impossible" | "failed" | "failure" => Ok(Decision::Impossible(answer)),
-        _ => Err("the outcome must be done or impossible".to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_decision_is_read_in_the_words_of_models() {
-        let read = |value: Value| read_decision(&value.to_string());
-        let call = Decision::Call { tool: "t".to_owned(), arguments: json!({"x": 1}) };
-        assert_eq!(read(json!({"thought": "", "tool": "t", "arguments": {"x": 1}})), Ok(call));
-        let call = Decision::Call { tool: "t".to_owned(), arguments: json!({}) };
-        assert_eq!(read(json!({"name": "t"})), Ok(call));
-        assert_eq!(read(json!({"outcome": "done", "answer": 42})), Ok(Decision::Done("42".to_owned())));
-        let impossible = Decision::Impossible("no page".to_owned());
-        assert_eq!(read(json!({"outcome": "Impossible", "answer": "no page", "tool": null})), Ok(impossible));
-        for unclear in [json!({"answer": "42"}), json!({"outcome": "done", "answer": " "}), json!([1]), json!({})] {
-            assert!(read(unclear.clone()).is_err(), "{unclear}");
-        }
-    }
-
-    #[test]
-    fn without_tools_the_only_form_is_the_end() {
-        let schema = turn_schema(&[], &BOTH_ENDS, "").schema;
-        assert_eq!(schema["required"], json!(["thought", "outcome", "answer"]));
-    }
 }

@@ -73,10 +73,7 @@ fn what_a_model_wants_after_it_has_read_a_page_is_asked_for_or_refused() {
         machine.reason_to_ask(&call).expect("a reason")
     };
     let why = question(&machine, "s#2", "fetch", post(EVIL).1);
-    assert_eq!(
-        why,
-        "its arguments come from https://other.example, https://wiki.example, and nobody named the host evil.example"
-    );
+    assert_eq!(why, "its arguments come from https://wiki.example, and nobody named the host evil.example");
     assert!(
         question(&machine, "s#7", "create_task", json!({})).starts_with("what the new task says comes from https://")
     );
