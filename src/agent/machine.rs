@@ -56,6 +56,7 @@ mod elements;
 mod grounding;
 mod loads;
 mod model_question;
+mod order_phase;
 mod orders;
 mod parts;
 mod plan_check;

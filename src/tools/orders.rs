@@ -136,8 +136,8 @@ impl Toolbox {
             other => other,
         };
         let Some(artifact) = as_artifact_output(&output) else { return Ok(output) };
-        let content = match self.content(child.id, artifact.name, false).await {
-            Ok(content) => content,
+        let whole = match self.content(child.id, artifact.name, false).await {
+            Ok(whole) => whole,
             Err(failure) if failure.class == FailureClass::Transient => return Err(failure),
             Err(failure) => return Err(Failure::transient(failure.message)),
         };
@@ -152,7 +152,7 @@ impl Toolbox {
             redirects: None,
             handed_over: None,
         };
-        self.shorten("step", &context, content).await
+        self.shorten("step", &context, whole).await
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 
-use super::orders::OrderPhase;
+use super::order_phase::OrderPhase;
 use super::state::{Act, State, Status, Step};
 use super::{Load, Machine, NotInFlight};
 use crate::domain::failure::Failure;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::Machine;
-use super::orders::OrderPhase;
+use super::order_phase::OrderPhase;
 use super::state::{ActCall, CallStatus, OpenQuestion, Phase, Status, unknown_outcome};
 use crate::domain::event::{EventKind, Level};
 

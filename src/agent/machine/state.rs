@@ -10,7 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::account::StepAccount;
-use super::orders::{OrderPhase, Orders};
+use super::order_phase::{OrderPhase, Orders};
 use super::reuse::Reuse;
 use crate::domain::budget::Spent;
 use crate::domain::conversation::Message;

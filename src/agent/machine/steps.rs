@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 
 use super::consent::Consent;
-use super::orders::{OrderPhase, begun};
+use super::order_phase::OrderPhase;
+use super::orders::begun;
 use super::state::{CallStatus, OpenQuestion, Phase, Status, Step, as_known};
 use super::{Action, Machine, plan_check, statement};
 use crate::domain::event::{EventKind, Level};

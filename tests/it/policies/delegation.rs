@@ -63,10 +63,10 @@ async fn until_recorded(world: &World, task: TaskId, kinds: &[&str]) {
 }
 
 /// A replica that is gone: it has written its agents, and its heart beats no more.
-async fn ghost(world: &World, agents: Vec<AgentPresence>) {
+async fn ghost(world: &World, id: &str, agents: Vec<AgentPresence>) {
     let now = clock::now();
     let record = ReplicaRecord {
-        id: "ghost".to_owned(),
+        id: id.to_owned(),
         host: "gone".to_owned(),
         version: "0".to_owned(),
         started_at: now,
@@ -192,7 +192,7 @@ async fn a_step_that_no_other_agent_can_do_stays_with_an_event() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_whose_agents_are_gone_goes_to_another_or_back_home() {
     let world = World::new(&[SWEEPING, ("TOOLS__UNCLAIMED_MS", "1500")]).await;
-    ghost(&world, vec![presence("gone", "away", 0)]).await;
+    ghost(&world, "ghost-1", vec![presence("gone", "away", 0)]).await;
     let boss = vec![agent("boss", &["home"], 4)];
     let runner = world.runner_of("r1", boss.clone()).await;
     let task = of_boss("have it done elsewhere", &json!([sum("a", "away", "6 * 7")]));
@@ -205,10 +205,10 @@ async fn a_step_whose_agents_are_gone_goes_to_another_or_back_home() {
     second.shutdown().await;
     // With none left, the step comes home after a while.
     let task = of_boss("have it done elsewhere, too", &json!([sum("a", "gone-by", "6 * 7")]));
-    ghost(&world, vec![presence("gone", "gone-by", 0)]).await;
+    ghost(&world, "ghost-2", vec![presence("gone", "gone-by", 0)]).await;
     world.insert(std::slice::from_ref(&task)).await;
     let child = awaited(&world, task.id).await.tasks[0];
-    world.store.remove_replica("ghost").await.expect("removed");
+    world.store.remove_replica("ghost-2").await.expect("removed");
     world.until(task.id, TaskStatus::Completed).await;
     assert_eq!(world.task(child).await.state.status, TaskStatus::Cancelled);
     until_recorded(&world, task.id, &["step_withdrawn", "step_kept"]).await;
@@ -318,7 +318,7 @@ async fn the_task_of_a_step_has_the_rights_the_tree_and_the_time_of_its_parent()
         vec![boss, agent("busy", &["away"], 4), agent("idle", &["away"], 4), agent("barred", &["away", "else"], 9)];
     let runner = world.runner_of("r1", agents).await;
     // The least loaded one that it may give work to is named.
-    ghost(&world, vec![presence("busy", "away", 3)]).await;
+    ghost(&world, "ghost", vec![presence("busy", "away", 3)]).await;
     let task = of_boss("use what it may", &json!([held(&world, "a", "away", "rights"), sum("b", "else", "1 + 1")]))
         .with(|task| task.spec.timeout_s = 30);
     world.insert(std::slice::from_ref(&task)).await;
