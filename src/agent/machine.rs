@@ -57,6 +57,7 @@ mod prompts;
 mod reservation;
 mod resuming;
 mod reuse;
+mod reused_plan;
 mod run_record;
 mod schema;
 mod setup;
@@ -73,7 +74,7 @@ mod wire_arguments;
 
 use loads::LoadedOutputs;
 pub use loads::MAX_LOADED_BYTES;
-pub use reuse::{EarlierOutputs, ReusedPlan};
+pub use reused_plan::{EarlierOutputs, ReusedPlan};
 pub use setup::Setup;
 pub use state::RunClock;
 use state::{OpenQuestion, Phase, State, Step, VERSION};
