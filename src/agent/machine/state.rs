@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::account::StepAccount;
 use super::order_phase::{OrderPhase, Orders};
-use super::reuse::Reuse;
+use super::reused_plan::Reuse;
 use crate::domain::budget::Spent;
 use crate::domain::conversation::Message;
 use crate::domain::failure::{Failure, FailureClass};
