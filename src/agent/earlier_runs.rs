@@ -9,7 +9,6 @@ use serde_json::Value;
 use super::Agent;
 use super::machine::{EarlierOutputs, Machine, ReusedPlan};
 use super::memory::{GOAL_BYTES, TIMEOUT, clipped};
-use super::untrusted::reads_untrusted;
 use crate::clock;
 use crate::domain::adoption::Adoption;
 use crate::domain::agent::AgentProfile;
@@ -153,7 +152,7 @@ fn facts_of(task: &Task, result: &Result<Value, Failure>, machine: &Machine, giv
         if unchanged { machine.expected_outputs_hash() } else { machine.answering_outputs(result, &given.moment) }
     });
     RunFacts {
-        untrusted: reads_untrusted(task, record.called.as_ref()),
+        untrusted: task.spec.parent.is_some() || machine.has_read_untrusted(),
         made_by_task: task.spec.parent.is_some(),
         origin: record.origin,
         steps: record.steps,

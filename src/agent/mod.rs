@@ -37,7 +37,6 @@ pub mod machine;
 mod memory;
 mod model_access;
 mod tree;
-mod untrusted;
 
 use driver::{Driver, RunEnd};
 use earlier_runs::{Given, memory_of};

@@ -22,6 +22,7 @@ pub mod host;
 pub mod id;
 pub mod json;
 pub mod limit;
+pub mod markdown_tables;
 pub mod memory;
 pub mod number;
 pub mod outage;

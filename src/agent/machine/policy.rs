@@ -44,6 +44,13 @@ impl Machine {
         provenance
     }
 
+    /// Whether the run was given or has read anything that others may have written.
+    #[must_use]
+    pub fn has_read_untrusted(&self) -> bool {
+        let steps = self.state.steps.iter().chain(&self.state.abandoned);
+        !self.provenance_of_given().is_trusted() || steps.into_iter().any(|step| !step.provenance.is_trusted())
+    }
+
     /// Where that came from what the model sees when it makes a plan.
     pub(super) fn provenance_of_plan(&self) -> Provenance {
         let mut provenance = self.provenance_of_given();

@@ -1,7 +1,5 @@
 //! What a run is told of earlier ones, and what it tells later ones: facts, for the memory.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
 use super::state::{Phase, State, Step};
@@ -20,8 +18,6 @@ pub struct RunRecord {
     pub plan: Option<Plan>,
     /// The steps, those of earlier plans first.
     pub steps: Vec<StepFact>,
-    /// Names of the tools that were called; `None` when some calls are only counted.
-    pub called: Option<BTreeSet<String>>,
 }
 
 impl Machine {
@@ -71,17 +67,7 @@ impl Machine {
             done: step.output().is_some(),
             failure: step.failure().map(|failure| failure.class),
         });
-        let is_counted = all().all(|step| step.account.more_calls == 0);
-        let called = all().flat_map(|step| {
-            let made = step.account.calls.iter().map(|call| call.tool.clone());
-            made.chain(step.plan.tool.clone().filter(|_| step.counted))
-        });
-        RunRecord {
-            origin,
-            plan: self.own_plan().filter(|_| origin == PlanOrigin::Model),
-            steps: steps.collect(),
-            called: is_counted.then(|| called.collect()),
-        }
+        RunRecord { origin, plan: self.own_plan().filter(|_| origin == PlanOrigin::Model), steps: steps.collect() }
     }
 
     /// The first plan, when a model made it and it is still in force.

@@ -233,6 +233,9 @@ pub(super) struct Doors {
     /// The address that was answered last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) last_address: Option<String>,
+    /// The last result, when it is short.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) last_result: Option<String>,
     /// The numbers that results of tools have shown, but for those that the model itself put into the call.
     pub(super) shown: BTreeSet<String>,
     /// How often it has been told that numbers of its answer stand nowhere.

@@ -210,7 +210,7 @@ impl Machine {
                 // What it has found out stands beside what it made up.
                 let has_result = grounding::states_one_of(answer, &act.doors.shown);
                 act.doors.must_call = act.doors.invented == 1 && stays_open && !has_result;
-                prompts::ungrounded(&numbers, act.doors.must_call)
+                prompts::ungrounded(&numbers, act.doors.must_call, act.doors.last_result.as_deref())
             }
             Doubt::Invented(numbers) => {
                 let why = format!(
@@ -264,6 +264,7 @@ impl Machine {
             act.doors.last_address = Some(url.to_owned());
         }
         act.doors.may_pass = None;
+        act.doors.last_result = prompts::short_result(shown);
         act.doors.answered.insert(tool);
         let arguments = arguments.to_string();
         let numbers = grounding::shown_by(shown, &arguments, given.iter().map(String::as_str), &act.doors.shown);
@@ -297,8 +298,11 @@ impl Machine {
         if self.is_made_before(index, tool, arguments) {
             let Status::Acting(act) = &mut self.state.steps[index].status else { return None };
             act.doors.has_repeated = act.doors.succeeded.contains(&call_id(tool, arguments));
-            let said = if act.doors.has_repeated { prompts::MADE_BEFORE } else { prompts::FAILED_BEFORE };
-            return Some(said.to_owned());
+            return Some(if act.doors.has_repeated {
+                prompts::made_before(act.doors.last_result.as_deref())
+            } else {
+                prompts::FAILED_BEFORE.to_owned()
+            });
         }
         let expression = arguments.get("expression")?.as_str()?;
         let Status::Acting(act) = &self.state.steps[index].status else { return None };

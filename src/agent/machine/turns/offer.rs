@@ -63,8 +63,8 @@ pub(super) fn open_ends(step: &Step, open: &[Arc<ToolSpec>], is_owed: bool) -> &
     if !open.is_empty() && (act.doors.must_call || is_owed && !has_tried) {
         return &[];
     }
-    // One failure is no reason to give up.
-    let may_give_up = open.is_empty() || has_tried && act.doors.failures == 0;
+    // One failure is no reason to give up, and neither is a call of another tool than the one that is owed.
+    let may_give_up = open.is_empty() || has_tried && act.doors.failures == 0 && !is_owed;
     match (is_owed, may_give_up) {
         (true, true) => &BOTH_ENDS[1..],
         (true, false) => &[],
