@@ -41,9 +41,8 @@ impl Place {
     #[must_use]
     pub fn is_named_in(&self, text: &str) -> bool {
         // Reading each word of a long text as an address would take a while.
-        let may_be = |word: &&str| match word.is_ascii() {
-            true => word.to_ascii_lowercase().contains(&self.host),
-            false => self.host.contains("xn--"),
+        let may_be = |word: &&str| {
+            if word.is_ascii() { word.to_ascii_lowercase().contains(&self.host) } else { self.host.contains("xn--") }
         };
         words(text).filter(may_be).any(|word| {
             if word.contains("://") {

@@ -44,11 +44,11 @@ fn is_rule(cells: &[&str]) -> bool {
 }
 
 fn row(names: &[&str], cells: &[&str]) -> String {
-    let named = cells.iter().enumerate().map(|(index, cell)| match names.get(index) {
+    let written = cells.iter().enumerate().map(|(index, cell)| match names.get(index) {
         Some(name) if !name.is_empty() => format!("{name}: {cell}"),
         _ => (*cell).to_owned(),
     });
-    format!("- {}", named.collect::<Vec<_>>().join("; "))
+    format!("- {}", written.collect::<Vec<_>>().join("; "))
 }
 
 #[cfg(test)]

@@ -181,7 +181,7 @@ impl Machine {
         let schema::Declared { outcome, answer, reason } = declared;
         if outcome == schema::Outcome::Done {
             let ungrounded = self.ungrounded_in(&answer);
-            self.end_with(json!({"output": answer, "reason": reason}), ungrounded);
+            self.end_with(json!({"output": answer, "reason": reason}), &ungrounded);
             return;
         }
         let reason = if reason.is_empty() { "no reason given".to_owned() } else { reason };
@@ -212,7 +212,7 @@ impl Machine {
     }
 
     /// Ends the run well, and marks what of its result stands in no output.
-    pub(super) fn end_with(&mut self, mut result: Value, ungrounded: Vec<String>) {
+    pub(super) fn end_with(&mut self, mut result: Value, ungrounded: &[String]) {
         if !ungrounded.is_empty() {
             let message = format!("the result states what stands in no output: {}", ungrounded.join(", "));
             self.note(EventKind::AnswerUngrounded, Level::Warn, message, &[("ungrounded", json!(ungrounded))]);

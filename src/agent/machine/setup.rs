@@ -12,6 +12,7 @@ use crate::domain::tool::ToolSpec;
 
 /// Goal, data and limits of a run. Not serialised: the process that continues a run supplies it again.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the run")]
 pub struct Setup {
     /// The goal of the task.
     pub goal: String,

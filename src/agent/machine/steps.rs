@@ -325,7 +325,7 @@ impl Machine {
         let failures = self.state.failures();
         if failures.is_empty() {
             if let Some((result, ungrounded)) = self.answer_of_step() {
-                self.end_with(result, ungrounded);
+                self.end_with(result, &ungrounded);
             } else if self.needs_model() {
                 self.state.phase = Phase::Answering(OpenQuestion::default());
             } else {

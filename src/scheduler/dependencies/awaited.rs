@@ -50,7 +50,7 @@ mod tests {
         let known =
             tasks.iter().zip(standings).map(|(id, dependency)| (*id, Seen { dependency: *dependency, user: None }));
         let task = Task::new(TaskId::Number(9), "wait", SINCE).with(|task| {
-            task.state.awaits = Some(Awaited { tasks: tasks.clone(), look_at: SINCE.plus_millis(300_000) })
+            task.state.awaits = Some(Awaited { tasks: tasks.clone(), look_at: SINCE.plus_millis(300_000) });
         });
         goes_on(&task, &known.collect(), SINCE.plus_millis(waited_ms))
     }

@@ -1,4 +1,4 @@
-//! AgentDojo's injection cases, replayed with a model that does whatever it reads. The cases are read from a copy of the package,
+//! `AgentDojo`'s injection cases, replayed with a model that does whatever it reads. The cases are read from a copy of the package,
 //! which is no part of this repository:
 //!
 //! ```sh

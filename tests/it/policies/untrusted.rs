@@ -468,8 +468,8 @@ async fn exfiltration_an_agent_reaches_the_hosts_of_its_egress_alone() {
     world.insert(&refused).await;
     world.insert(&[fine.clone(), parent.clone()]).await;
     world.until(fine.id, TaskStatus::Completed).await;
-    let made = world.until(parent.id, TaskStatus::Completed).await.state.result.expect("a result");
-    let child: TaskId = made["output"]["task_id"].as_str().expect("an id").parse().expect("an id");
+    let outcome = world.until(parent.id, TaskStatus::Completed).await.state.result.expect("a result");
+    let child: TaskId = outcome["output"]["task_id"].as_str().expect("an id").parse().expect("an id");
     for id in refused.iter().map(|task| task.id).chain([child]) {
         let told = world.until(id, TaskStatus::Failed).await.state.error.expect("a failure").message;
         assert!(told.contains("egress of the agent has: 127.0.0.1, *.example.org"), "{told}");

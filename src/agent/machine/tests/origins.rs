@@ -66,7 +66,9 @@ fn what_a_model_wants_after_it_has_read_a_page_is_asked_for_or_refused() {
     ];
     answer(&mut machine, "act", wants(&calls));
     assert_eq!(ids(&tool_calls(&mut machine)), ["s#4", "s#6", "s#8"], "the link, the same host, and what stays here");
-    ["s#4", "s#6", "s#8"].into_iter().for_each(|id| returned(&mut machine, id, Ok(json!("fine"))));
+    for id in ["s#4", "s#6", "s#8"] {
+        returned(&mut machine, id, Ok(json!("fine")));
+    }
     assert_eq!(asked(&mut machine), ["s#2", "s#7"]);
     let question = |machine: &Machine, id: &str, tool: &str, arguments: Value| {
         let call = ToolCall { id: id.into(), step: "s".into(), tool: tool.into(), arguments };
@@ -106,7 +108,9 @@ fn an_output_that_was_computed_from_a_page_is_as_untrusted_as_the_page() {
     assert_eq!(ids(&tool_calls(&mut machine)), ["sum#1"]);
     returned(&mut machine, "sum#1", Ok(json!("evil.example")));
     assert_eq!(ids(&tool_calls(&mut machine)), ["seen#1"], "the plan chose that host before it had read anything");
-    ["fine#1", "seen#1"].into_iter().for_each(|id| returned(&mut machine, id, Ok(json!(1))));
+    for id in ["fine#1", "seen#1"] {
+        returned(&mut machine, id, Ok(json!(1)));
+    }
     let mut later = resumed(&machine);
     assert_eq!((asked(&mut machine), asked(&mut later)), (vec!["sent#1".to_owned()], vec!["sent#1".to_owned()]));
     assert!(
@@ -159,7 +163,7 @@ fn what_came_with_the_task_from_others_is_untrusted() {
     };
     assert_eq!(asked(&mut with(Setup { dependencies: dependencies.clone(), ..setup() })), ["post#1"]);
     assert_eq!(asked(&mut with(Setup { context: context.clone(), is_child: true, ..setup() })), ["post#1"]);
-    let named = Setup { dependencies, context, ..setup() };
+    let named = Setup { context, dependencies, ..setup() };
     assert_eq!(ids(&tool_calls(&mut with(named))), ["post#1"], "a person chose the context, and named the host in it");
 }
 
@@ -172,7 +176,9 @@ fn a_long_page_that_became_an_artifact_is_still_that_page() {
     returned(&mut machine, "s#2", Ok(json!("the rest")));
     answer(&mut machine, "act", wants(&[get("https://wiki.example/b"), read("of-the-user.txt")]));
     assert_eq!(ids(&tool_calls(&mut machine)), ["s#3", "s#4"]);
-    ["s#3", "s#4"].into_iter().for_each(|id| returned(&mut machine, id, Ok(json!("private"))));
+    for id in ["s#3", "s#4"] {
+        returned(&mut machine, id, Ok(json!("private")));
+    }
     let turn = answer(&mut machine, "act", wants(&[get("https://wiki.example/?d=private")]));
     assert!(!said(&turn).contains("refused"));
     let turn = answer(&mut machine, "act", reply("done"));
@@ -200,7 +206,9 @@ fn a_checkpoint_that_says_nothing_of_origins_counts_as_untrusted() {
     fn without_origins(value: &mut Value) {
         match value {
             Value::Object(fields) => {
-                ["provenance", "planned_from"].iter().for_each(|name| drop(fields.remove(*name)));
+                for name in ["provenance", "planned_from"] {
+                    fields.remove(name);
+                }
                 fields.values_mut().for_each(without_origins);
             }
             Value::Array(items) => items.iter_mut().for_each(without_origins),

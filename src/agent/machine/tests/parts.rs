@@ -4,7 +4,9 @@ use super::*;
 
 /// A page of 100 kB, of which every line has a number.
 fn page() -> String {
-    (0..2_000).map(|line| format!("Line {line:04} of the page says {} and goes on.\n", line * 7)).collect()
+    let lines: Vec<String> =
+        (0..2_000).map(|line| format!("Line {line:04} of the page says {} and goes on.\n", line * 7)).collect();
+    lines.concat()
 }
 
 fn reading(instruction: &str) -> Setup {
