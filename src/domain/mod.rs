@@ -20,6 +20,7 @@ pub mod files;
 pub mod handover;
 pub mod host;
 pub mod id;
+pub mod injection;
 pub mod json;
 pub mod limit;
 pub mod markdown_tables;

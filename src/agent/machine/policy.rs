@@ -44,11 +44,20 @@ impl Machine {
         provenance
     }
 
-    /// Whether the run was given or has read anything that others may have written.
+    /// Whether the run was given or may have read anything that others have written: a tool that brings such things may quote them
+    /// in a failure, too.
     #[must_use]
     pub fn has_read_untrusted(&self) -> bool {
-        let steps = self.state.steps.iter().chain(&self.state.abandoned);
-        !self.provenance_of_given().is_trusted() || steps.into_iter().any(|step| !step.provenance.is_trusted())
+        let brings = |name: &str| self.tool(name).is_none_or(|tool| tool.untrusted);
+        let has_read = |step: &Step| {
+            let account = &step.account;
+            !step.provenance.is_trusted()
+                || account.more_calls > 0
+                || account.calls.iter().any(|call| brings(&call.tool))
+                || step.counted && step.plan.tool.as_deref().is_some_and(brings)
+        };
+        let mut steps = self.state.steps.iter().chain(&self.state.abandoned);
+        !self.provenance_of_given().is_trusted() || steps.any(has_read)
     }
 
     /// Where that came from what the model sees when it makes a plan.

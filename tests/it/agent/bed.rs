@@ -189,7 +189,7 @@ fn spec(name: &str, effect: Effect, idempotent: bool) -> ToolSpec {
         output: json!(true),
         effect,
         idempotent,
-        untrusted: name == "page",
+        untrusted: ["page", "board"].contains(&name),
     }
 }
 

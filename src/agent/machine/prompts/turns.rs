@@ -10,6 +10,7 @@ use crate::agent::machine::Setup;
 use crate::agent::machine::shortlist;
 use crate::agent::machine::state::State;
 use crate::domain::conversation::Message;
+use crate::domain::injection::without_orders;
 use crate::domain::json::Size;
 use crate::domain::markdown_tables::rows_as_lines;
 use crate::domain::passages::{self, NOTHING_FITS};
@@ -123,6 +124,16 @@ fn without_details(output: &Value) -> Value {
     kept.map(|(name, value)| (name.clone(), shown(name, value))).collect()
 }
 
+/// `value` without the lines in it that give orders to the model, which small models follow.
+fn spared(value: &Value) -> Value {
+    match value {
+        Value::String(text) => without_orders(text).map_or_else(|| value.clone(), Value::String),
+        Value::Array(items) => items.iter().map(spared).collect(),
+        Value::Object(fields) => fields.iter().map(|(name, field)| (name.clone(), spared(field))).collect(),
+        other => other.clone(),
+    }
+}
+
 /// The opening of the work on `step`, which may be the whole goal.
 pub(in crate::agent::machine) fn opening(
     setup: &Setup,
@@ -182,6 +193,7 @@ pub(in crate::agent::machine) fn result(tool: &str, output: &Value, goal: &str) 
         let block = data_block(tool, &Value::String(text), RESULT_BYTES);
         format!("{RESULT_FOLLOWS}\n{block}\n[{what}]")
     };
+    let output = &spared(output);
     if let Some(artifact) = as_artifact_output(output) {
         return part(output["preview"].as_str().unwrap_or_default().to_owned(), artifact.bytes);
     }
