@@ -70,7 +70,7 @@ pub(super) fn read_url(text: &str, allow: &AllowList) -> Result<Url, String> {
 }
 
 /// Why no configuration lets the URL be called that a plan gives, whatever the values of its references; `None` while that is open.
-pub(super) fn impossible(text: &str) -> Option<String> {
+pub(in crate::tools) fn impossible(text: &str) -> Option<String> {
     if !has_references(text) {
         return read_form(text).err();
     }

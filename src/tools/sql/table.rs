@@ -244,7 +244,11 @@ impl Tool for QueryTable {
         };
         let reason = query.and_then(|query| table_query::check(query, &names).err());
         let reason = reason.map(|reason| argument_fault(NAME, "query", reason));
-        reason.or_else(|| path_fault(NAME, arguments)).or_else(|| self.http.fault(arguments))
+        let of_url = || {
+            let url = arguments.get("url").and_then(Value::as_str)?;
+            Some(argument_fault(NAME, "url", http::impossible(url)?))
+        };
+        reason.or_else(|| path_fault(NAME, arguments)).or_else(of_url)
     }
 
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {

@@ -5,6 +5,7 @@ mod bed;
 mod faults;
 mod injecting;
 mod loading;
+mod long_texts;
 mod no_false_success;
 #[cfg(feature = "embedded")]
 mod remembering;

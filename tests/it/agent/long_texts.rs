@@ -1,0 +1,39 @@
+//! Texts that are longer than one question may be.
+
+use qron::llm::scripted::Scenario;
+use serde_json::json;
+
+use super::bed::{Bed, planned, success};
+
+#[tokio::test]
+async fn a_page_of_300_kb_is_summed_up_within_150_000_tokens() {
+    let lines: Vec<String> = (0..5_000)
+        .map(|line| format!("Line {line:05} of the page tells of box {} and goes on.\n", line * 31))
+        .collect();
+    let page = lines.concat();
+    assert!(page.len() > 250_000, "{}", page.len());
+    let steps = json!([
+        {"id": "page", "tool": "page", "arguments": {"text": page}},
+        {"id": "sum", "instruction": "Sum up ${page}", "tools": []},
+    ]);
+    let on = || Scenario::on("sum up the page");
+    let bed = Bed::new(vec![
+        on().purpose("act").contains("you have part").text("boxes are told of"),
+        on().purpose("act").contains("notes on its").text("A page about boxes."),
+        on().purpose("answer").json(success("A page about boxes.")),
+    ])
+    .await;
+    let (outcome, traces) = bed.run(&planned("sum up the page", &steps)).await;
+    assert_eq!(outcome.result.expect("success")["output"], json!("A page about boxes."));
+    let requests: Vec<String> = bed.model.requests().iter().map(|request| request.body.to_string()).collect();
+    for line in [0, 2_345, 4_999] {
+        let wanted = format!("Line {line:05} ");
+        assert_eq!(requests.iter().filter(|request| request.contains(&wanted)).count(), 1, "{wanted}");
+    }
+    // Four bytes of English are a token, about.
+    let tokens = requests.iter().map(String::len).sum::<usize>() / 4;
+    println!("{} requests, about {tokens} prompt tokens", requests.len());
+    assert!(tokens < 150_000, "{tokens}");
+    assert_eq!(traces.kinds().iter().filter(|kind| *kind == "step_split").count(), 1);
+    assert!(!traces.kinds().iter().any(|kind| kind == "replanned"));
+}
