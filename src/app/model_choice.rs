@@ -1,29 +1,41 @@
 //! Chooses the model when `model.models` names none: the only one that the endpoint has.
 
+use std::time::Duration;
+
 use super::AppError;
 use super::model_check::{KEY_ADVICE, URL_ADVICE, check_of, some_of};
 use crate::config::Config;
 use crate::domain::failure::Failure;
 use crate::llm::{EndpointState, is_same};
 
+/// How long an endpoint may take to list its models. Local servers that answer one request at a time keep others waiting.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// What a person writes to end the choice.
 const NAME_ADVICE: &str = "name the model to call in model.models (QRON__MODEL__MODELS)";
 
 /// Sets `model.models` to the only model of the endpoint when it is empty, and returns that model. Models that are named,
-/// and OpenAI, are left as they are without a question. Takes at most five seconds.
+/// and OpenAI, are left as they are without a question. Takes at most [`PATIENCE`].
 ///
 /// # Errors
 /// [`AppError::Model`] when the endpoint leaves the choice open, [`AppError::ModelAway`] when it does not answer.
 pub(crate) async fn choose(config: &mut Config) -> Result<Option<String>, AppError> {
     let Some(check) = check_of(config)?.filter(crate::llm::EndpointCheck::lacks_name) else { return Ok(None) };
-    let chosen = match check.listed().await {
+    let chosen = match check.listed_within(PATIENCE).await {
         Ok(listed) => only(listed, config.embeddings.model.trim()),
         Err(EndpointState::BadKey) => Err(format!("refuses the key, so that it lists no model: {KEY_ADVICE}")),
         Err(EndpointState::Down(reason)) => {
-            let reason = format!("does not answer ({reason}): {URL_ADVICE}, or {NAME_ADVICE} to start without it");
+            let reason = format!(
+                "does not answer ({reason}): {URL_ADVICE}, wait when it is busy, or {NAME_ADVICE} to start without it"
+            );
             return Err(AppError::ModelAway(unnamed(check.url(), &reason)));
         }
-        Err(_) => Err(format!("does not list its models: {NAME_ADVICE}")),
+        Err(_) if check.url().trim_end_matches('/').ends_with("/v1") => {
+            Err(format!("does not list its models: {NAME_ADVICE}"))
+        }
+        Err(_) => {
+            let url = check.url().trim_end_matches('/');
+            Err(format!("does not list its models: is its base URL {url}/v1? If not, {NAME_ADVICE}"))
+        }
     };
     let model = chosen.map_err(|reason| AppError::Model(Failure::invalid(unnamed(check.url(), &reason))))?;
     config.model.models = vec![model.clone()];

@@ -67,7 +67,8 @@ impl Approve {
         if self.json {
             return output::json(&task);
         }
-        output::line(&format!("{} {}", task.id, task.status))
+        let done = if self.deny { "denied" } else { "approved" };
+        output::line(&format!("{} {done}; it is {} now", task.id, task.status))
     }
 
     /// The questions of `open` that the options name. A single open question needs no name.

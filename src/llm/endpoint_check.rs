@@ -109,8 +109,16 @@ impl EndpointCheck {
     /// The state of an endpoint that lists none: [`EndpointState::Silent`], [`EndpointState::BadKey`] or
     /// [`EndpointState::Down`].
     pub async fn listed(&self) -> Result<Vec<String>, EndpointState> {
-        let too_slow = |_| EndpointState::Down(format!("no answer within {} s", TIMEOUT.as_secs()));
-        let body = timeout(TIMEOUT, self.list()).await.map_err(too_slow)?.map_err(|error| state_of(&error))?;
+        self.listed_within(TIMEOUT).await
+    }
+
+    /// The same, with `patience` for an endpoint that is busy.
+    ///
+    /// # Errors
+    /// Those of [`EndpointCheck::listed`].
+    pub async fn listed_within(&self, patience: Duration) -> Result<Vec<String>, EndpointState> {
+        let too_slow = |_| EndpointState::Down(format!("no answer within {} s", patience.as_secs()));
+        let body = timeout(patience, self.list()).await.map_err(too_slow)?.map_err(|error| state_of(&error))?;
         names(&body).ok_or(EndpointState::Silent)
     }
 

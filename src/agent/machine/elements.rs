@@ -10,8 +10,10 @@ use crate::domain::json::Size;
 use crate::domain::plan::{MAX_STEPS, check_targets, target};
 use crate::domain::provenance::Provenance;
 
-/// Elements of one list that are carried out at the same time: a page of links must not become a hundred requests at once.
-const AT_ONCE: usize = 8;
+/// Calls of tools for one list at the same time: a page of links must not become a hundred requests at once.
+const CALLS_AT_ONCE: usize = 8;
+/// Instructions of one list at the same time: a local model answers one after another, and the last one waits for all.
+const INSTRUCTIONS_AT_ONCE: usize = 4;
 /// Most bytes of JSON of the gathered outputs: they stand in every state of the run that is recorded.
 const MAX_GATHERED_BYTES: usize = 1024 * 1024;
 
@@ -98,12 +100,14 @@ impl Machine {
 
     /// Whether enough elements of the same list are at work.
     pub(super) fn waits_for_siblings(&self, index: usize) -> bool {
-        let Some(list) = &self.state.steps[index].element_of else { return false };
+        let step = &self.state.steps[index];
+        let Some(list) = &step.element_of else { return false };
+        let most = if step.plan.tool.is_some() { CALLS_AT_ONCE } else { INSTRUCTIONS_AT_ONCE };
         let is_at_work = |step: &&Step| {
             step.element_of.as_ref() == Some(list)
                 && matches!(step.status, Status::Calling { .. } | Status::Acting(_) | Status::Ordered(_))
         };
-        self.state.steps.iter().filter(is_at_work).count() >= AT_ONCE
+        self.state.steps.iter().filter(is_at_work).count() >= most
     }
 
     /// Ends a step whose elements are done with the list of their outputs; `false` when it has none.

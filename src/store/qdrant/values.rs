@@ -50,10 +50,18 @@ pub(in crate::store) fn to_payload(mut object: Map<String, Value>) -> HashMap<St
     object.into_iter().map(|(key, value)| (key, shallow(value, MAX_DEPTH).into())).collect()
 }
 
-/// A payload as JSON. A secret that another client wrote stays in it: each way out of qron, answers, prompts, logs and writes,
+/// A payload as JSON, with the names of each object in the order of the alphabet: the store gives them in another order each time,
+/// and what is shown twice must be the same twice. A secret that another client wrote stays in it: each way out of qron, answers, prompts, logs and writes,
 /// searches what it lets through.
 pub(in crate::store) fn from_payload(payload: HashMap<String, QdrantValue>) -> Map<String, Value> {
-    payload.into_iter().map(|(key, value)| (key, value.into_json())).collect()
+    let sorted = |value: QdrantValue| {
+        let mut value = value.into_json();
+        value.sort_all_objects();
+        value
+    };
+    let mut object: Map<String, Value> = payload.into_iter().map(|(key, value)| (key, sorted(value))).collect();
+    object.sort_keys();
+    object
 }
 
 /// Deepest nesting of JSON that is kept as text; its parser stops at 128 levels.
@@ -115,6 +123,19 @@ mod tests {
     fn nested(levels: usize) -> Value {
         (0..levels)
             .fold(json!("core"), |inner, level| if level % 2 == 0 { json!([inner]) } else { json!({"a": inner}) })
+    }
+
+    #[test]
+    fn a_payload_is_read_in_the_same_order_each_time() {
+        let fields = |depth: usize| -> Map<String, Value> {
+            let inner = json!({"value": depth, "exact": true, "basis": [{"z": 1, "a": 2}], "name": "n"});
+            ["steps", "output", "reason", "left"].into_iter().map(|name| (name.to_owned(), inner.clone())).collect()
+        };
+        let expected = r#""basis":[{"a":2,"z":1}],"exact":true,"name":"n","value":1"#;
+        for _ in 0..20 {
+            let read = serde_json::to_string(&from_payload(to_payload(fields(1)))).expect("JSON");
+            assert!(read.starts_with(&format!("{{\"left\":{{{expected}}},\"output\"")), "{read}");
+        }
     }
 
     #[test]
