@@ -115,7 +115,8 @@ pub(super) fn texts_of(step: &PlanStep) -> Vec<&str> {
     texts
 }
 
-fn collect<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
+/// Adds every text in `value` to `into`.
+pub(super) fn collect<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
     match value {
         Value::String(text) => into.push(text),
         Value::Array(items) => items.iter().for_each(|item| collect(item, into)),

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::Machine;
-use super::plan_check::texts_of;
+use super::plan_check::{collect, texts_of};
 use super::state::{Phase, Status, Step};
 use crate::domain::conversation::Message;
 use crate::domain::files::{FILES, file_in};
@@ -254,15 +254,6 @@ impl Machine {
         self.judged(index, call, &provenance, |proposal| {
             proposal.redirects(&self.people(), &|address| self.is_link(index, address))
         })?
-    }
-}
-
-fn collect<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
-    match value {
-        Value::String(text) => into.push(text),
-        Value::Array(items) => items.iter().for_each(|item| collect(item, into)),
-        Value::Object(fields) => fields.values().for_each(|field| collect(field, into)),
-        _ => {}
     }
 }
 
