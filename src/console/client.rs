@@ -1,5 +1,6 @@
 //! The HTTP client of the API of a running qron.
 
+use std::io;
 use std::time::Duration;
 
 use reqwest::header::CONTENT_TYPE;
@@ -7,6 +8,10 @@ use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::CliError;
 use crate::api::error::Problem;
@@ -17,6 +22,8 @@ use crate::telemetry::secrets;
 
 const CONNECT_TIME_LIMIT: Duration = Duration::from_secs(5);
 const TIME_LIMIT: Duration = Duration::from_mins(1);
+/// How long a server that speaks before it is asked has for its first byte.
+const FIRST_WORD_TIME_LIMIT: Duration = Duration::from_secs(1);
 /// Smallest body, in bytes, for which a connection that ends early is taken to mean that the server refused its size.
 const LARGE_BODY: usize = 1024 * 1024;
 
@@ -205,7 +212,13 @@ impl Client {
         let (client, request) = request.build_split();
         let request = request.map_err(|error| self.unreachable(&error))?;
         let bytes = request.body().and_then(reqwest::Body::as_bytes).map_or(0, <[u8]>::len);
-        let response = client.execute(request).await.map_err(|error| self.unsent(&error, bytes))?;
+        let response = match client.execute(request).await {
+            Ok(response) => response,
+            Err(error) if ended_early(&error) && self.speaks_first().await => {
+                return Err(self.not_from_qron("it does not speak HTTP/1.1"));
+            }
+            Err(error) => return Err(self.unsent(&error, bytes)),
+        };
         let status = response.status();
         let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
         if status == StatusCode::UNAUTHORIZED {
@@ -253,6 +266,17 @@ impl Client {
         ))
     }
 
+    /// Whether what listens there sends bytes before it is asked, as a server of gRPC does and no one of HTTP/1.1. Such a server may
+    /// close a connection before this client has read them.
+    async fn speaks_first(&self) -> bool {
+        let Ok(addresses) = self.base.socket_addrs(|| None) else { return false };
+        let first = async {
+            let mut connection = TcpStream::connect(&addresses[..]).await?;
+            connection.read_u8().await
+        };
+        matches!(timeout(FIRST_WORD_TIME_LIMIT, first).await, Ok(Ok(_)))
+    }
+
     fn unreachable(&self, error: &reqwest::Error) -> CliError {
         let base = self.shown_base();
         if error.is_connect() && self.base.scheme() == "https" && !is_of_system(error) {
@@ -278,6 +302,13 @@ impl Client {
         }
         CliError::Failed(format!("the connection to the qron at {base} failed: {cause}"))
     }
+}
+
+/// Whether a connection ended without an answer, and without one that is no HTTP/1.1.
+fn ended_early(error: &reqwest::Error) -> bool {
+    let cause = root_cause(error);
+    let was_connected = !error.is_connect() || system_error(error) == Some(io::ErrorKind::ConnectionReset);
+    was_connected && !error.is_timeout() && !NO_HTTP.iter().any(|text| cause.contains(text))
 }
 
 /// The URL of the API that a `qron run` with this configuration serves.
@@ -307,21 +338,20 @@ const NO_HTTP: [&str; 2] = ["invalid HTTP", "unexpected message"];
 
 /// Whether the operating system failed the connection, and not what answered.
 fn is_of_system(error: &reqwest::Error) -> bool {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = cause {
-        let system = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-        if system.is_some() || error.to_string().contains("dns") {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    system_error(error).is_some() || causes(error).any(|cause| cause.to_string().contains("dns"))
+}
+
+/// The error of the operating system that lies below.
+fn system_error(error: &reqwest::Error) -> Option<io::ErrorKind> {
+    let system = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
+    system.filter(|error| error.raw_os_error().is_some()).map(io::Error::kind).next()
+}
+
+/// The error and all that led to it, the first cause last.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| error.source())
 }
 
 fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
+    causes(error).last().map_or_else(String::new, ToString::to_string)
 }

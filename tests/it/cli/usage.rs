@@ -2,6 +2,8 @@
 
 use std::process::Stdio;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use super::program::{Server, command, plan_file, run};
 
 #[test]
@@ -101,6 +103,24 @@ fn what_answers_and_is_no_qron_is_told_with_the_address_to_use() {
     assert!(known.err.contains("one of the store (embedded.address, store.url)"), "{known:?}");
     let tls = run(&["list", "--url", &server.url.replace("http:", "https:")]);
     assert!(tls.code == Some(1) && tls.err.contains("a qron itself speaks http:// alone"), "{tls:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_reset_is_told_apart_from_a_server_of_another_protocol() {
+    let settings_of_http2 = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    for (first_words, expected) in [(&settings_of_http2[..], "is not the API of a qron"), (&[], "failed")] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("its address"));
+        let said = tokio::task::spawn_blocking(move || run(&["list", "--url", &url]));
+        let (mut asked, _) = listener.accept().await.expect("the request");
+        asked.read_u8().await.expect("it is sent");
+        asked.set_zero_linger().expect("is reset");
+        drop(asked);
+        let (mut probed, _) = listener.accept().await.expect("a second connection");
+        probed.write_all(first_words).await.expect("is read");
+        let said = said.await.expect("ends");
+        assert!(said.code == Some(1) && said.err.contains(expected), "{said:?}");
+    }
 }
 
 #[test]
