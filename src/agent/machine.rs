@@ -52,6 +52,7 @@ mod account;
 mod act;
 mod action;
 mod consent;
+mod earlier_results;
 mod elements;
 mod grounding;
 mod loads;

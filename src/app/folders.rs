@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
@@ -10,6 +10,7 @@ use rustix::process::geteuid;
 
 use super::private::STORE;
 use crate::config::Config;
+use crate::tools::OpenedFolder;
 
 /// What is wrong with the folders.
 #[derive(Debug, Default)]
@@ -42,6 +43,49 @@ pub(super) fn check(config: &Config) -> Folders {
         list.push(fault);
     }
     found
+        .faults
+        .extend(config.tools.files.folders.iter().filter_map(|(name, folder)| opened_fault(config, name, folder)));
+    found
+}
+
+/// Why the folder `name` cannot be opened to tasks, and the way out.
+fn opened_fault(config: &Config, name: &str, folder: &OpenedFolder) -> Option<String> {
+    let path = &folder.path;
+    let needed = if folder.write { Access::WRITE_OK | Access::READ_OK } else { Access::READ_OK };
+    let problem = match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_dir() => Some("is no folder".to_owned()),
+        Ok(_) => match accessat(CWD, path, needed | Access::EXEC_OK, AtFlags::EACCESS) {
+            Ok(()) | Err(Errno::NOSYS | Errno::INVAL) => {
+                own_folder(config, path).map(|key| format!("holds {key} or lies in it, which no task may see"))
+            }
+            Err(error) => Some(format!("is closed to the user {}, who runs this ({error})", geteuid().as_raw())),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some("does not exist".to_owned()),
+        Err(error) => Some(format!("cannot be looked at ({error})")),
+    };
+    let key = format!("tools.files.folders.{name}.path");
+    problem.map(|problem| {
+        format!("{key} = {:?} {problem}: correct it, or name another folder", path.display().to_string())
+    })
+}
+
+/// The setting of qron's own folder that lies in `path`, or that `path` lies in.
+fn own_folder(config: &Config, path: &Path) -> Option<&'static str> {
+    let own = [
+        ("embedded.data_dir", &config.embedded.data_dir),
+        ("tools.workspace", &config.tools.workspace),
+        ("artifacts.folder", &config.artifacts.folder),
+    ];
+    let path = real(path);
+    let meets = |own: &Path| own.starts_with(&path) || path.starts_with(own);
+    own.into_iter().find(|(_, own)| meets(&real(own))).map(|(key, _)| key)
+}
+
+/// `path` without links, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let existing = path.ancestors().find_map(|folder| Some((folder, fs::canonicalize(folder).ok()?)));
+    existing.map_or_else(|| path.clone(), |(folder, real)| real.join(path.strip_prefix(folder).unwrap_or(&path)))
 }
 
 /// Why `folder`, the value of the setting `key`, cannot be used, and the way out.

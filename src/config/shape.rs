@@ -10,7 +10,16 @@ use crate::domain::spelling::nearest;
 use crate::domain::url::HIDDEN;
 
 /// Sections whose keys are names that the user chooses; what stands below a name is the same for all of them.
-const NAMED: [&str; 7] = ["model.prices", FREE, "tools.sql", "limits.keys", "limits.agents", "limits.users", "agents"];
+const NAMED: [&str; 8] = [
+    "model.prices",
+    FREE,
+    "tools.files.folders",
+    "tools.sql",
+    "limits.keys",
+    "limits.agents",
+    "limits.users",
+    "agents",
+];
 
 /// The section in which any key with any value may stand below a name.
 const FREE: &str = "model.extra_body";
@@ -321,6 +330,7 @@ mod tests {
         assert_same_keys::<UserLimit>("limits.users.*");
         assert_same_keys::<tools::HttpSettings>("tools.http");
         assert_same_keys::<tools::FileSettings>("tools.files");
+        assert_same_keys::<tools::OpenedFolder>("tools.files.folders.*");
         assert_same_keys::<tools::DatabaseSettings>("tools.sql.*");
         assert_same_keys::<AgentProfile>("agents.*");
         assert_same_keys::<Budget>("agents.*.budget");

@@ -271,6 +271,16 @@ fn tools(config: &Config, checks: &mut Checks<'_>) {
     checks.at_least("tools.http.timeout_ms", tools.http.timeout_ms, 1);
     checks.at_least("tools.http.max_response_bytes", tools.http.max_response_bytes, 1);
     checks.at_least("tools.files.max_bytes", tools.files.max_bytes, 1);
+    for (name, folder) in &tools.files.folders {
+        checks.unless(is_short_name(name), || {
+            format!(
+                "tools.files.folders.{name:?} is not allowed as the name of a folder: use 1 to 64 letters, digits, _ and -"
+            )
+        });
+        checks.unless(!folder.path.as_os_str().is_empty(), || {
+            format!("tools.files.folders.{name}.path is empty: name the folder")
+        });
+    }
     for entry in &tools.http.allow {
         if let Err(reason) = AllowList::parse(std::slice::from_ref(entry)) {
             checks.add(format!("tools.http.allow: {reason}"));
@@ -285,6 +295,11 @@ fn tools(config: &Config, checks: &mut Checks<'_>) {
     }
 }
 
+fn is_short_name(name: &str) -> bool {
+    let may_be_in = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    (1..=64).contains(&name.len()) && name.chars().all(may_be_in)
+}
+
 fn api(config: &Config, checks: &mut Checks<'_>) {
     let api = &config.api;
     checks.guarded("api", api.address, "token", &api.token);
@@ -296,8 +311,7 @@ fn api(config: &Config, checks: &mut Checks<'_>) {
 fn agents(config: &Config, checks: &mut Checks<'_>) {
     for (name, agent) in &config.agents {
         let section = format!("agents.{name}");
-        let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-        checks.unless(!name.is_empty() && name.len() <= 64 && name.chars().all(named), || {
+        checks.unless(is_short_name(name), || {
             format!("agents.{name:?} is not allowed as the name of an agent: use 1 to 64 letters, digits, _ and -")
         });
         checks.at_least(&format!("{section}.capacity"), agent.capacity, 1);

@@ -36,6 +36,7 @@ mod tls;
 mod toolbox;
 pub mod vector_search;
 
+pub use files::OpenedFolder;
 pub use toolbox::Toolbox;
 
 /// Names of the tools that every replica has.
@@ -121,6 +122,8 @@ pub struct HttpSettings {
 pub struct FileSettings {
     /// Largest file, in bytes.
     pub max_bytes: usize,
+    /// Folders that are open to tasks, by name.
+    pub folders: BTreeMap<String, OpenedFolder>,
 }
 
 /// Section `[tools.sql.NAME]`.

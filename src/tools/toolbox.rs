@@ -79,7 +79,8 @@ impl Toolbox {
             let reason = format!("{} is no folder", settings.workspace.display());
             return Err(ToolboxError::new("workspace", reason));
         }
-        let workspace = Workspace::new(&settings.workspace, settings.files.max_bytes, store.identity());
+        let workspace = Workspace::new(&settings.workspace, settings.files.max_bytes, store.identity())
+            .with_opened(&settings.files.folders);
         let known = KnownTools::default();
         let http = Arc::new(HttpRequest::new(&settings.http, Arc::new(SystemLookup))?);
         let orders = Arc::new(CreateTask::new(store.clone(), queue.clone(), Arc::clone(&known), settings));

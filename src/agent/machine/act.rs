@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::consent::Consent;
 use super::state::{ActCall, CallStatus, Status, Step, as_known};
-use super::{Machine, ModelCall, grounding, plan_check, prompts, schema};
+use super::{Machine, ModelCall, earlier_results, grounding, plan_check, prompts, schema};
 use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCall};
 use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
 use crate::domain::id::derived;
@@ -102,7 +102,7 @@ impl Machine {
         let max_output_tokens = self.setup.max_output_tokens;
         let step = &self.state.steps[index];
         let Status::Acting(act) = &step.status else { return None };
-        messages.extend(act.messages.iter().cloned());
+        messages.extend(earlier_results::shortened(&act.messages));
         let id = turn_id(step, act.turns);
         let request = ModelRequest {
             purpose: "act",

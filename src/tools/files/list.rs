@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 
 use super::super::inputs::{blocking, object, parse};
 use super::super::{Tool, ToolContext};
+use super::path::{check_path, path_fault};
 use super::read::fail;
-use super::workspace::{FileError, OWN_PREFIX, Workspace, check_path, path_fault};
+use super::workspace::{FileError, OWN_PREFIX, Workspace};
+use crate::domain::id::TaskId;
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
 
 /// Most entries of one answer.
@@ -45,9 +47,11 @@ impl Tool for ListFiles {
     fn spec(&self) -> ToolSpec {
         ToolSpec {
             name: "list_files".into(),
-            description: "Lists the files of this task's own folder, those in its folders too. Answers {\"files\": \
-                          [{\"path\", \"kind\", \"bytes\"}], \"truncated\"}."
-                .into(),
+            description: format!(
+                "Lists the files of this task's own folder, those in its folders too. Answers {{\"files\": [{{\"path\", \
+                 \"kind\", \"bytes\"}}], \"truncated\"}}.{}",
+                self.workspace.opened().sentence(false)
+            ),
             parameters: object(
                 &json!({ "path": { "type": "string", "description": "folder to list; the whole one when absent" } }),
                 &[],
@@ -80,19 +84,29 @@ impl Tool for ListFiles {
         let Arguments { path } = parse(arguments)?;
         let (workspace, task) = (self.workspace.clone(), context.task_id);
         let outcome = blocking(move || {
-            Ok(path.as_deref().map_or(Ok(Path::new("")), check_path).map_err(FileError::Refused).and_then(|path| {
-                let folder = workspace.open(task)?;
-                let folder = if path == Path::new("") { Ok(folder) } else { folder.open_dir(path) };
-                let mut found = Vec::new();
-                let truncated = folder
-                    .and_then(|folder| collect(&folder, path, 0, &mut found))
-                    .map_err(|error| FileError::from_io(path, &error))?;
-                found.sort_by(|one, other| one["path"].as_str().cmp(&other["path"].as_str()));
-                Ok(json!({ "files": found, "truncated": truncated }))
-            }))
+            let path = path.as_deref().map_or(Ok(Path::new("")), check_path).map_err(FileError::Refused);
+            Ok(path.and_then(|path| files(&workspace, task, path)))
         });
         outcome.await?.map_err(|error| fail("list_files", context, error))
     }
+}
+
+/// What is in the folder `path` of `task`. Beside its own folder stand those that the configuration opens, each as one entry.
+fn files(workspace: &Workspace, task: TaskId, path: &Path) -> Result<Value, FileError> {
+    let place = workspace.locate(task, path)?;
+    let mut found = Vec::new();
+    if path == Path::new("") {
+        let opened = workspace.opened().names();
+        found.extend(opened.map(|name| json!({ "path": name, "kind": "folder", "bytes": 0 })));
+    }
+    let is_whole = place.path == Path::new("");
+    let listed = (|| match is_whole {
+        true => collect(&place.folder, path, 0, &mut found),
+        false => collect(&place.folder.open_dir(place.path)?, path, 0, &mut found),
+    })();
+    let truncated = listed.map_err(|error| place.explain(FileError::from_io(place.path, &error)))?;
+    found.sort_by(|one, other| one["path"].as_str().cmp(&other["path"].as_str()));
+    Ok(json!({ "files": found, "truncated": truncated }))
 }
 
 /// Adds the entries of `folder` to `found`; `Ok(true)` when something was left out. Links are listed, never followed.

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::super::inputs::{blocking, object, parse, refused};
 use super::super::{Tool, ToolContext};
-use super::workspace::{FileError, Workspace, check_path, missing, path_fault};
+use super::path::{check_path, path_fault};
+use super::workspace::{FileError, Workspace, missing};
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
@@ -38,9 +39,11 @@ impl Tool for ReadFile {
     fn spec(&self) -> ToolSpec {
         ToolSpec {
             name: "read_file".into(),
-            description: "Reads a file from this task's own folder. Answers {\"content\", \"encoding\": \"utf-8\" or \
-                          \"base64\", \"bytes\"}."
-                .into(),
+            description: format!(
+                "Reads a file from this task's own folder. Answers {{\"content\", \"encoding\": \"utf-8\" or \"base64\", \
+                 \"bytes\"}}.{}",
+                self.workspace.opened().sentence(false)
+            ),
             parameters: object(
                 &json!({ "path": { "type": "string", "description": "path below the folder, e.g. \"data/in.csv\"" } }),
                 &["path"],
@@ -83,10 +86,10 @@ impl Tool for ReadFile {
     }
 }
 
-/// The content of the file `path` in the folder of `task`.
+/// The content of the file `path` of `task`.
 pub(crate) fn read_whole(workspace: &Workspace, task: TaskId, path: &str) -> Result<Vec<u8>, FileError> {
     let path = check_path(path).map_err(FileError::Refused)?;
-    workspace.read(&workspace.open(task)?, path)
+    workspace.read(&workspace.locate(task, path)?)
 }
 
 /// The failure that the model gets.

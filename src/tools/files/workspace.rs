@@ -1,6 +1,7 @@
 //! The folder of a task, as a directory handle: every path is resolved beneath the handle by the operating system, so
 //! that neither `..` nor a symbolic link, not even one swapped in between, leads out of it.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,20 +11,14 @@ use cap_std::fs::{
     Dir, DirBuilder, DirBuilderExt, File, MetadataExt, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt,
 };
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 
-use super::super::inputs::{argument_fault, excerpt};
 use super::first_use::{FirstUse, FirstUses};
+use super::opened::{OpenedFolder, OpenedFolders};
 use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
-use crate::domain::plan::filled;
 use crate::domain::time::Timestamp;
 use crate::store::Access;
 
-/// Longest path, in bytes.
-const MAX_PATH: usize = 1024;
-/// Longest name of a file or folder, in bytes.
-const MAX_NAME: usize = 255;
 /// Names that start so are the tools' own: temporary files, and notes of appends.
 pub(super) const OWN_PREFIX: &str = ".qron-";
 /// The folder of the markers, beside the folders of the tasks: a file for each task, named by its id, and a note of when the
@@ -40,6 +35,18 @@ pub struct Workspace {
     max_bytes: usize,
     store: Arc<str>,
     first_uses: FirstUses,
+    opened: OpenedFolders,
+}
+
+/// Where a path of a file tool leads.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    /// The folder of the task, or the one that the configuration opens.
+    pub(super) folder: Dir,
+    /// The path below it, empty for the folder itself.
+    pub(super) path: &'a Path,
+    /// Name and settings of a folder that the configuration opens; `None` in the folder of the task.
+    pub(super) opened: Option<(&'a str, &'a OpenedFolder)>,
 }
 
 /// Why a file was not opened.
@@ -58,7 +65,39 @@ impl Workspace {
     /// A file tool creates missing folders when it is called.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>, max_bytes: usize, store: impl Into<Arc<str>>) -> Self {
-        Self { root: root.into(), max_bytes, store: store.into(), first_uses: FirstUses::default() }
+        Self {
+            root: root.into(),
+            max_bytes,
+            store: store.into(),
+            first_uses: FirstUses::default(),
+            opened: OpenedFolders::default(),
+        }
+    }
+
+    /// The same with these folders beside those of the tasks: the first name of a path leads into them.
+    #[must_use]
+    pub fn with_opened(mut self, folders: &BTreeMap<String, OpenedFolder>) -> Self {
+        self.opened = OpenedFolders::new(folders);
+        self
+    }
+
+    /// The folders that the configuration opens.
+    pub(super) const fn opened(&self) -> &OpenedFolders {
+        &self.opened
+    }
+
+    /// Where `path` of `task` leads.
+    pub(super) fn locate<'a>(&'a self, task: TaskId, path: &'a Path) -> Result<Place<'a>, FileError> {
+        match self.opened.split(path) {
+            Some((name, opened, path)) => {
+                let folder = Dir::open_ambient_dir(&opened.path, ambient_authority()).map_err(|error| {
+                    let key = format!("tools.files.folders.{name}.path");
+                    FileError::Failed(Failure::permanent(format!("the folder {name:?} ({key}): {error}")))
+                })?;
+                Ok(Place { folder, path, opened: Some((name, opened)) })
+            }
+            None => Ok(Place { folder: self.open(task)?, path, opened: None }),
+        }
     }
 
     /// Largest file, in bytes.
@@ -223,9 +262,15 @@ impl Workspace {
         if modified < created.as_millis() { self.remove(task) } else { Ok(()) }
     }
 
+    /// The content of the regular file at `place`.
+    pub(super) fn read(&self, place: &Place<'_>) -> Result<Vec<u8>, FileError> {
+        let links = if place.opened.is_some() { Links::Any } else { Links::One };
+        self.read_below(&place.folder, place.path, links).map_err(|error| place.explain(error))
+    }
+
     /// The content of the regular file `path` below `folder`.
-    pub(super) fn read(&self, folder: &Dir, path: &Path) -> Result<Vec<u8>, FileError> {
-        let file = open_regular(folder, path)?;
+    pub(super) fn read_below(&self, folder: &Dir, path: &Path, links: Links) -> Result<Vec<u8>, FileError> {
+        let file = open_regular(folder, path, links)?;
         let mut content = Vec::new();
         let limit = u64::try_from(self.max_bytes).unwrap_or(u64::MAX).saturating_add(1);
         file.take(limit).read_to_end(&mut content).map_err(|error| FileError::from_io(path, &error))?;
@@ -234,6 +279,27 @@ impl Workspace {
         }
         Ok(content)
     }
+}
+
+impl Place<'_> {
+    /// `error`, with the folder that it is about.
+    pub(super) fn explain(&self, error: FileError) -> FileError {
+        match (self.opened, error) {
+            (Some((name, _)), FileError::Missing(path)) => {
+                FileError::Failed(Failure::invalid(format!("there is no file {path:?} in the folder {name:?}")))
+            }
+            (_, error) => error,
+        }
+    }
+}
+
+/// How many names a file may have that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Links {
+    /// One: in the folder of a task, the owner of a file with a second name is unknown.
+    One,
+    /// Any number: a person opened the folder with what is in it.
+    Any,
 }
 
 /// Access to what is created in `folder`.
@@ -341,7 +407,9 @@ impl FileError {
         match error.kind() {
             io::ErrorKind::NotFound => Self::Missing(path_text),
             // cap-std answers so when a path leads out of the folder.
-            io::ErrorKind::PermissionDenied => Self::refused(path, "leads out of the folder of the task"),
+            io::ErrorKind::PermissionDenied if error.raw_os_error().is_none() => {
+                Self::refused(path, "leads out of its folder")
+            }
             io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => {
                 Self::Failed(Failure::invalid(format!("{path_text:?}: {error}")))
             }
@@ -353,10 +421,8 @@ impl FileError {
     }
 }
 
-/// Opens a regular file that has one name only.
-///
-/// Without waiting: a named pipe would block for ever. The owner of a file with a second name is unknown.
-fn open_regular(folder: &Dir, path: &Path) -> Result<File, FileError> {
+/// Opens a regular file, without waiting: a named pipe would block for ever.
+fn open_regular(folder: &Dir, path: &Path, links: Links) -> Result<File, FileError> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     let file = folder.open_with(path, &options).map_err(|error| match error.raw_os_error() {
@@ -368,74 +434,8 @@ fn open_regular(folder: &Dir, path: &Path) -> Result<File, FileError> {
     if !metadata.is_file() {
         return Err(FileError::refused(path, "is no regular file"));
     }
-    if metadata.nlink() > 1 {
+    if links == Links::One && metadata.nlink() > 1 {
         return Err(FileError::refused(path, "is a hard link"));
     }
     Ok(file)
-}
-
-/// Checks a path as a model wrote it, before the file system sees it.
-///
-/// # Errors
-/// The reason, naming the path.
-pub(super) fn check_path(path: &str) -> Result<&Path, String> {
-    objection(path).map_or_else(|| Ok(Path::new(path)), |reason| Err(format!("path {:?} {reason}", shown(path))))
-}
-
-/// Why no task can use the `path` that a plan gives to `tool`, whatever the values of its references.
-pub(crate) fn path_fault(tool: &str, arguments: &Value) -> Option<String> {
-    let path = arguments.get("path")?.as_str()?;
-    let reason = objection(&filled(path, "1"))?;
-    Some(argument_fault(tool, "path", format!("{:?} {reason}", shown(path))))
-}
-
-fn shown(path: &str) -> String {
-    excerpt(path, 200)
-}
-
-fn objection(path: &str) -> Option<String> {
-    let refuse = |reason: &str| Some(reason.to_owned());
-    if path.is_empty() {
-        return refuse("is empty");
-    }
-    if path.len() > MAX_PATH {
-        return Some(format!("has {} bytes; at most {MAX_PATH} are allowed", path.len()));
-    }
-    if path.chars().any(char::is_control) {
-        return refuse("holds a control character");
-    }
-    if path.starts_with('/') || path.contains('\\') {
-        return refuse("is absolute or of another system: use names below the folder of the task, separated by /");
-    }
-    path.split('/').find_map(|name| match name {
-        "" => refuse("has an empty name in it"),
-        ".." => refuse("leads out of the folder of the task"),
-        _ if name.len() > MAX_NAME => refuse("has a name of more than 255 bytes"),
-        _ if name.starts_with(OWN_PREFIX) => refuse("is a name that qron keeps for itself"),
-        _ => None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ordinary_paths_pass() {
-        for path in ["report.txt", "./a.csv", "data/2026/ä.json", "...", "a b", "..a/b.."] {
-            assert_eq!(check_path(path), Ok(Path::new(path)));
-        }
-    }
-
-    #[test]
-    fn a_path_that_could_lead_out_is_refused_by_name() {
-        for path in
-            ["", "../x", "a/../../x", "/etc/passwd", "//etc", "a//b", "a/", "a\0b", "C:\\x", ".qron-tmp", "a/.."]
-        {
-            let reason = check_path(path).expect_err(path);
-            assert!(reason.contains(&format!("{path:?}")), "{reason}");
-        }
-        assert!(check_path(&"n".repeat(4096)).expect_err("too long").contains("4096 bytes"));
-        assert!(check_path(&"n".repeat(256)).expect_err("too long").contains("255 bytes"));
-    }
 }

@@ -12,8 +12,9 @@ use sha2::{Digest, Sha256};
 
 use super::super::inputs::{TEXT_OR_JSON, base64_bytes, base64_fault, blocking, content_as_text, object, parse};
 use super::super::{Tool, ToolContext};
+use super::path::{check_path, path_fault};
 use super::read::fail;
-use super::workspace::{FileError, OWN_PREFIX, Workspace, access_of, check_path, create_folders, new_file, path_fault};
+use super::workspace::{FileError, Links, OWN_PREFIX, Place, Workspace, access_of, create_folders, new_file};
 use crate::domain::failure::Failure;
 use crate::domain::id::{TaskId, derived};
 use crate::domain::tool::{Effect, ToolResult, ToolSpec};
@@ -71,9 +72,11 @@ impl Tool for WriteFile {
     fn spec(&self) -> ToolSpec {
         ToolSpec {
             name: NAME.into(),
-            description: "Writes a file in this task's own folder; missing folders are created. Answers {\"path\", \
-                          \"bytes\": size of the file}."
-                .into(),
+            description: format!(
+                "Writes a file in this task's own folder; missing folders are created. Answers {{\"path\", \"bytes\": size of \
+                 the file}}.{}",
+                self.workspace.opened().sentence(true)
+            ),
             parameters: object(
                 &json!({
                     "path": { "type": "string", "description": "path below the folder, e.g. \"out/report.md\"" },
@@ -132,7 +135,15 @@ struct Writing {
 
 impl Writing {
     fn run(&self, path: &Path, content: &[u8], key: &str) -> Result<usize, FileError> {
-        let folder = self.workspace.open(self.task)?;
+        let Place { folder, path: below, opened } = self.workspace.locate(self.task, path)?;
+        if let Some((name, _)) = opened.filter(|(_, folder)| !folder.write) {
+            let reason = format!(
+                "is in the folder {name:?}, which is open for reading alone: write into the folder of the task, or set \
+                 tools.files.folders.{name}.write"
+            );
+            return Err(FileError::refused(path, &reason));
+        }
+        let path = below;
         let folder = match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             None => folder,
             Some(parent) => match folder.open_dir(parent) {
@@ -164,21 +175,22 @@ impl Writing {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(FileError::from_io(name, &error)),
             Ok(metadata) if !metadata.is_file() => Err(FileError::refused(name, "is no regular file")),
-            Ok(_) => self.workspace.read(folder, name).map(Some),
+            Ok(_) => self.workspace.read_below(folder, name, Links::One).map(Some),
         }
     }
 
-    /// Appends once: a note beside the file says what it was like after this very call.
+    /// Appends once: a note in the folder of the task says what the file was like after this very call.
     fn append(&self, folder: &Dir, name: &Path, content: &[u8], key: &str) -> Result<usize, FileError> {
         let _one_at_a_time = APPENDING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut whole = self.existing(folder, name)?.unwrap_or_default();
+        let notes = self.workspace.open(self.task)?;
         let note_name = format!("{OWN_PREFIX}append-{key}");
-        let note = self.existing(folder, Path::new(&note_name))?;
+        let note = self.existing(&notes, Path::new(&note_name))?;
         if note.is_some_and(|note| appended(&note, &whole)) {
             return Ok(whole.len());
         }
         whole.extend_from_slice(content);
-        self.replace(folder, Path::new(&note_name), note_of(&whole).as_bytes())?;
+        self.replace(&notes, Path::new(&note_name), note_of(&whole).as_bytes())?;
         self.replace(folder, name, &whole)
     }
 

@@ -101,6 +101,39 @@ fn folders_that_cannot_be_used_are_refused() {
 }
 
 #[test]
+fn folders_that_cannot_be_opened_to_tasks_are_refused() {
+    let folder = opened();
+    let below = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    std::fs::write(below("file"), "x").expect("written");
+    for name in ["read-only", "workspace/inside"] {
+        std::fs::create_dir_all(below(name)).expect("made");
+    }
+    set_mode(Path::new(&below("read-only")), 0o555);
+    set_mode(Path::new(&below("workspace")), 0o777);
+    let with = |path: &str, write: &str, workspace: &str| {
+        let key = "QRON__TOOLS__FILES__FOLDERS__MINE";
+        let path_key = format!("{key}__PATH");
+        let write_key = format!("{key}__WRITE");
+        refused(folder.path(), &[(&path_key, path), (&write_key, write), ("QRON__TOOLS__WORKSPACE", &below(workspace))])
+    };
+    for (path, write, rule) in [
+        (below("file"), "false", "is no folder"),
+        (below("missing"), "false", "does not exist"),
+        (below("read-only"), "true", "is closed to the user"),
+        (below("workspace/inside"), "false", "tools.workspace"),
+        (below(""), "false", "embedded.data_dir"),
+    ] {
+        let said = with(&path, write, "workspace");
+        for part in ["tools.files.folders.mine.path", rule, "name another folder"] {
+            assert!(said.contains(part), "{part:?} is missing in {said}");
+        }
+    }
+    let said = refused(folder.path(), &[("QRON__TOOLS__FILES__FOLDERS__A.B__PATH", "/tmp")]);
+    assert!(said.contains("tools.files.folders"), "{said}");
+    set_mode(Path::new(&below("read-only")), 0o755);
+}
+
+#[test]
 fn lists_that_are_cut_off_or_half_quoted_are_refused() {
     let folder = opened();
     for value in [r#"["a", "b"#, r#"["a" "b"]"#, r#"["a, b]"#, r#"a", "b"]"#, r#"["a", 3]"#, "[", r#""a,b"#] {

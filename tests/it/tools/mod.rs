@@ -5,6 +5,7 @@ mod table;
 
 mod files;
 mod http;
+mod opened_folders;
 mod postgres;
 mod postgres_server;
 mod sqlite;

@@ -46,7 +46,7 @@ pub(crate) fn settings(folder: &Path) -> Settings {
         max_output_bytes: 4096,
         unclaimed_ms: 60_000,
         http: HttpSettings { allow: Vec::new(), max_response_bytes: 100_000, max_redirects: 3, timeout_ms: 5_000 },
-        files: FileSettings { max_bytes: 100_000 },
+        files: FileSettings { max_bytes: 100_000, folders: std::collections::BTreeMap::new() },
         sql: std::collections::BTreeMap::new(),
     }
 }
