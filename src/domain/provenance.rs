@@ -59,11 +59,13 @@ impl Provenance {
             return Self { chosen, ..Self::of(format!("{}://{place}", scheme_of(arguments))) };
         }
         let named = |name: &str| artifacts.get(arguments.get(name)?.as_str()?);
-        match (named("name").or_else(|| named("artifact")), arguments.get("table")) {
-            (Some(known), _) => known.clone(),
+        match named("name").or_else(|| named("artifact")) {
+            Some(known) => known.clone(),
             // A table that stands in the call came from where the call came from.
-            (None, Some(_)) => Self::default(),
-            (None, None) => Self::of(&tool.name),
+            None if gives(arguments, "table") && !OTHER_TABLES.iter().any(|name| gives(arguments, name)) => {
+                Self::default()
+            }
+            None => Self::of(&tool.name),
         }
     }
 
@@ -115,6 +117,20 @@ fn address_in(arguments: &Value) -> Option<&str> {
     let text = |name: &str| arguments.get(name)?.as_str().filter(|text| !text.is_empty());
     // Where a tool takes a table, models write its address in place of it.
     text("url").or_else(|| text("table").filter(|table| table.contains("://") && !table.contains(char::is_whitespace)))
+}
+
+/// Arguments that say where a table lies.
+const OTHER_TABLES: [&str; 3] = ["path", "artifact", "url"];
+
+/// Whether the argument `name` has a value: models give an empty one for what they leave out.
+fn gives(arguments: &Value, name: &str) -> bool {
+    match arguments.get(name) {
+        None | Some(Value::Null) => false,
+        Some(Value::String(text)) => !text.is_empty(),
+        Some(Value::Array(items)) => !items.is_empty(),
+        Some(Value::Object(fields)) => !fields.is_empty(),
+        Some(_) => true,
+    }
 }
 
 /// What people have written: places that stand in it may be reached with untrusted values.
@@ -206,8 +222,8 @@ impl Proposal<'_> {
     /// - another change, and a task, needs approval, unless it is a step of a person's plan that leaves the place to no value;
     /// - another place may be read when the step wrote its host before there were untrusted values. While the web is the
     ///   only source, it may also be read when the data came from there and the request adds little, or when the address
-    ///   stands as a link in what was read, as `is_link` says: then nothing private can be in the request, nor in the choice
-    ///   between two of them.
+    ///   stands as a link in what was read, as `is_link` says, both without headers: then nothing private can be in the request,
+    ///   nor in the choice between two of them.
     #[must_use]
     pub fn verdict(&self, people: &PeoplesWords<'_>, is_link: &dyn Fn(&str) -> bool) -> Verdict {
         let Self { tool, provenance, is_given, .. } = *self;
@@ -238,8 +254,16 @@ impl Proposal<'_> {
         let Some(address) = address_in(self.arguments).filter(|_| self.provenance.is_of_the_web()) else {
             return false;
         };
+        if self.adds_headers() {
+            return false;
+        }
         let came_from_there = self.provenance.chosen.contains(&place.to_string());
         came_from_there && added_by(address) <= MAX_ADDED_BYTES || is_link(address)
+    }
+
+    /// Whether a request carries headers: whatever is in them goes to its place, and some of them along its redirects.
+    fn adds_headers(&self) -> bool {
+        gives(self.arguments, "headers")
     }
 
     /// Where the call may be redirected to; `None` for anywhere. A redirect of a named server must not take untrusted values to a
@@ -255,7 +279,8 @@ impl Proposal<'_> {
             Deed::Local | Deed::Change(None) | Deed::Delegate => return None,
         };
         let address = address_in(self.arguments).unwrap_or_default();
-        if reads && self.provenance.is_of_the_web() && !people.name(&place) && is_link(address) {
+        if reads && self.provenance.is_of_the_web() && !self.adds_headers() && !people.name(&place) && is_link(address)
+        {
             return None;
         }
         Some(Redirects { places: vec![place], patterns: people.named_hosts() })

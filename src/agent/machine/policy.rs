@@ -5,9 +5,9 @@
 
 use serde_json::{Map, Value};
 
-use super::Machine;
 use super::plan_check::{collect, texts_of};
 use super::state::{Phase, Status, Step};
+use super::{Machine, prompts};
 use crate::domain::conversation::Message;
 use crate::domain::files::{FILES, file_in};
 use crate::domain::host::Redirects;
@@ -16,7 +16,7 @@ use crate::domain::provenance::{PeoplesWords, Proposal, Provenance, Verdict};
 use crate::domain::tool::{Effect, ToolCall, ToolResult, as_artifact_output};
 
 /// Arguments that say where a result comes from.
-const SOURCE_ARGUMENTS: [&str; 4] = ["url", "name", "artifact", "table"];
+const SOURCE_ARGUMENTS: [&str; 5] = ["url", "name", "artifact", "path", "table"];
 
 impl Machine {
     /// What people have written for this run.
@@ -195,34 +195,61 @@ impl Machine {
         Some(judge(Proposal { tool, arguments: &call.arguments, provenance, is_given, written }))
     }
 
-    /// Whether `address` stands as the target of a link in what was read for step `index`, or in the field of an answer whose
-    /// address the plan wants requested, whatever it is.
+    /// Whether `address` stands as the target of a link in a page that this run has read, or in the field of an answer whose
+    /// address the plan wants requested, whatever it is. What a model wrote itself is no page, in a conversation either.
     fn is_link(&self, index: usize, address: &str) -> bool {
         let step = &self.state.steps[index];
         let link = format!("]({address})");
+        let mut pages = self.state.steps.iter().filter(|step| self.is_page(step)).filter_map(Step::output);
         if step.plan.tool.is_some() {
-            let written =
-                step.plan.arguments.get("url").and_then(Value::as_str).filter(|written| is_one_reference(written));
-            let Some(written) = written.filter(|_| self.provenance_of_plan_of(step).is_trusted()) else { return false };
-            let is_answer = |step: &&Step| step.plan.tool.is_some();
-            let source = referenced(written).first().and_then(|inner| self.state.step(inner.split('.').next()?));
-            // What a model makes of an answer is not the answer: then the link must be there.
-            let mut answers = self.state.steps.iter().filter(is_answer).filter_map(Step::output);
-            return source.as_ref().is_some_and(is_answer) || answers.any(|output| holds(output, &link));
+            let written = step.plan.arguments.get("url").and_then(Value::as_str);
+            let Some(written) = written.filter(|written| is_one_reference(written)) else { return false };
+            let mut sources = referenced(written).into_iter().filter_map(|reference| self.source_step(reference));
+            return self.provenance_of_plan_of(step).is_trusted()
+                && (sources.any(|source| self.is_made_of_pages(source)) || pages.any(|page| holds(page, &link)));
+        }
+        if pages.any(|page| holds(page, &link)) {
+            return true;
         }
         if let Status::Acting(act) = &step.status {
             let is_there = |message: &Message| match message {
-                Message::Tool { content, .. } | Message::User { content } => content.contains(&link),
+                Message::Tool { content, .. } | Message::User { content } => {
+                    prompts::tool_of_result(content).is_some_and(|tool| self.brings_pages(tool))
+                        && content.contains(&link)
+                }
                 _ => false,
             };
             if act.messages.iter().any(is_there) {
                 return true;
             }
         }
+        // The whole of a long page stands in the state only while a step needs it.
         let targets = self.targets();
         let instruction = step.plan.instruction.as_deref().unwrap_or_default();
         let shown = referenced(instruction).into_iter().chain(step.plan.depends_on.iter().map(String::as_str));
-        shown.filter_map(|reference| target(reference, &targets)).any(|value| holds(value, &link))
+        let of_pages = shown.filter(|reference| self.source_step(reference).is_some_and(|step| self.is_page(step)));
+        of_pages.filter_map(|reference| target(reference, &targets)).any(|value| holds(value, &link))
+    }
+
+    /// The step that `reference` leads to.
+    fn source_step(&self, reference: &str) -> Option<&Step> {
+        self.state.step(reference.split('.').next()?)
+    }
+
+    /// Whether the output of `step` is what a server answered.
+    fn is_page(&self, step: &Step) -> bool {
+        step.plan.tool.as_deref().is_some_and(|tool| self.brings_pages(tool))
+    }
+
+    /// Whether it is that, or a tool took it from nothing else.
+    fn is_made_of_pages(&self, step: &Step) -> bool {
+        let mut references = texts_of(&step.plan).into_iter().flat_map(referenced).peekable();
+        let is_of_page = |reference: &str| self.source_step(reference).is_some_and(|source| self.is_page(source));
+        self.is_page(step) || step.plan.tool.is_some() && references.peek().is_some() && references.all(is_of_page)
+    }
+
+    fn brings_pages(&self, tool: &str) -> bool {
+        self.tool(tool).is_some_and(|tool| tool.untrusted && tool.effect == Effect::External)
     }
 
     /// The step that proposes `call`, and what the call depends on.

@@ -11,6 +11,7 @@ use super::{Machine, plan_check};
 use crate::domain::approval::ApprovalRequirement;
 use crate::domain::event::{EventKind, Level};
 use crate::domain::id::TaskId;
+use crate::domain::plan::Plan;
 use crate::domain::plan_reuse::outputs_hash;
 
 impl Machine {
@@ -29,6 +30,8 @@ impl Machine {
         let message = format!("steps of {runs} earlier runs: {}", names.join(", "));
         let data = [("steps", json!(names)), ("fallback", json!(false)), ("origin", json!("reused"))];
         self.note(EventKind::Planned, Level::Info, message, &data);
+        // Its tools could not all be called before a model is asked.
+        let earlier = earlier.filter(|_| !tools_need_judgement(&plan));
         self.state.reuse = Some(Reuse { earlier, replaced: false });
         // It was made before anything was read, and from what its author was given alone.
         let seen = self.provenance_of_plan();
@@ -41,6 +44,11 @@ impl Machine {
     /// Whether the plan in force is that of earlier runs.
     pub(super) fn runs_reused_plan(&self) -> bool {
         self.state.reuse.as_ref().is_some_and(|reuse| !reuse.replaced)
+    }
+
+    /// Gives up the hope for an earlier answer; `false` when there was none.
+    pub(super) fn forget_earlier_answer(&mut self) -> bool {
+        self.state.reuse.as_mut().is_some_and(|reuse| reuse.earlier.take().is_some())
     }
 
     /// Asks for a new plan in the place of the reused one. It counts as no replan, because the run has made none yet.
@@ -115,4 +123,11 @@ impl Machine {
         });
         outputs_hash(&outputs.filter(|outputs| !outputs.is_empty())?, names_headers)
     }
+}
+
+/// Whether a tool step of `plan` depends on a step that a model judges.
+fn tools_need_judgement(plan: &Plan) -> bool {
+    let is_judged = |id: &str| plan.steps.iter().any(|step| step.id == id && step.tool.is_none());
+    let mut tools = plan.steps.iter().filter(|step| step.tool.is_some());
+    tools.any(|step| step.dependencies().into_iter().any(is_judged))
 }

@@ -76,16 +76,16 @@ impl Machine {
         // Otherwise a step failed while its call was prepared, and others are blocked by it or continue without it.
         if self.state.steps.iter().all(Step::has_ended) {
             self.settle();
-        } else if self.is_stuck() {
+        } else if self.is_stuck() && !self.forget_earlier_answer() {
             self.stop(Failure::invalid("the checkpoint is damaged: its steps wait for each other"));
         }
         None
     }
 
-    /// Whether the remaining steps wait for each other, which only a damaged checkpoint can cause.
+    /// Whether the remaining steps wait for each other, which only a checkpoint can cause.
     fn is_stuck(&self) -> bool {
         let can_move = |index: usize| match self.state.steps[index].status {
-            Status::Pending => !matches!(self.readiness(index), Readiness::Waits),
+            Status::Pending => !matches!(self.readiness(index), Readiness::Waits) && !self.waits_for_tools(index),
             _ => !self.state.steps[index].has_ended(),
         };
         !(0..self.state.steps.len()).any(can_move)

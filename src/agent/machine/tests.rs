@@ -27,6 +27,7 @@ mod origins;
 mod parts;
 mod planning;
 mod resuming;
+mod reusing;
 mod stepping;
 mod turning;
 

@@ -210,7 +210,10 @@ impl Literals<'_> {
         match value {
             Json::String(text) => *text = self.text(text)?,
             Json::Array(items) => items.iter_mut().try_for_each(|item| self.fill(item))?,
-            Json::Object(fields) => fields.values_mut().try_for_each(|field| self.fill(field))?,
+            Json::Object(fields) => {
+                fields.keys().for_each(|name| self.constants.extend(clock_like_set(name)));
+                fields.values_mut().try_for_each(|field| self.fill(field))?;
+            }
             Json::Number(number) => self.constants.extend(clock_like_set(&number.to_string())),
             Json::Null | Json::Bool(_) => {}
         }
@@ -222,6 +225,8 @@ impl Literals<'_> {
         for (piece, is_reference) in literals::pieces(text)? {
             if is_reference {
                 filled_in.extend(["${", piece.as_str(), "}"]);
+                let names = piece.split('.').skip(1).filter(|name| !is_index(name));
+                names.for_each(|name| self.constants.extend(clock_like_set(name)));
                 continue;
             }
             let marked = marked(&piece, self.values);
@@ -231,4 +236,9 @@ impl Literals<'_> {
         }
         Some(filled_in)
     }
+}
+
+/// Whether a part of a path counts the elements of a list. A longer number may be a day or a year.
+fn is_index(name: &str) -> bool {
+    name.len() == 1 && name.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -43,6 +43,31 @@ fn a_date_that_followed_the_clock_follows_it_again() {
 }
 
 #[test]
+fn a_date_in_a_reference_or_in_the_name_of_a_field_is_not_carried_to_another_day() {
+    let reads =
+        |path: &str| json!({"id": "b", "tool": "calculate", "arguments": {"expression": format!("${{a.{path}}}")}});
+    let named = json!({"id": "b", "tool": "set_state", "arguments": {"value": {"2026-11-27": "${a.0.rate}"}}});
+    let rates = "https://x/rates";
+    for (second, is_carried) in [
+        (reads("body.rates.2026-11-27.EUR"), false),
+        (reads("body.2026.rate"), false),
+        (reads("body.friday"), false),
+        (named, false),
+        (reads("body.rates.0.EUR"), true),
+    ] {
+        let made = |hour: &str| {
+            let made = run("2026-11-27", "Report", &json!([fetch("a", rates), second]));
+            let mut variables = made.variables;
+            variables.insert("fire_time".to_owned(), format!("2026-11-27T{hour}:00:00+01:00"));
+            PlannedRun { variables, moment: moment("2026-11-27", hour), ..made }
+        };
+        let runs = [made("08"), made("07")];
+        assert!(instance(&runs, &given("2026-11-27", "Report")).is_some(), "{second}");
+        assert_eq!(instance(&runs, &given("2026-11-28", "Report")).is_some(), is_carried, "{second}");
+    }
+}
+
+#[test]
 fn a_date_that_stood_still_is_not_carried_to_another_day() {
     let made = |date: &str, day: &str| run(date, "Report", &json!([fetch("a", &format!("http://x/{day}"))]));
     let same_day = [made("2026-11-27", "2026-11-27"), made("2026-11-27", "2026-11-27")];

