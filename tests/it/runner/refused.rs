@@ -3,6 +3,7 @@
 
 use qron::clock;
 use qron::domain::approval::{Approval, Subject};
+use qron::domain::id::TaskId;
 use qron::domain::limit::{Limit, Limits};
 use qron::domain::task::{Task, TaskEvent, TaskStatus};
 use qron::queue::{Ids, Person, Source, Submission};
@@ -339,5 +340,23 @@ async fn a_queue_serves_one_scheduler() {
     parts.scheduler.sweep = "every minute".to_owned();
     let Err(error) = Runner::start(parts).await else { panic!("it starts") };
     assert!(error.to_string().contains("\"every minute\""), "{error}");
+    runner.shutdown().await;
+}
+
+/// Without a model its tasks wait; how many is a figure for people, which no failure of the store may take away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_count_that_the_store_refuses_is_the_one_of_before() {
+    let (world, gate) = World::gated(&[]).await;
+    let runner = world.runner("r1").await;
+    let thinking = |goal: &str| Task::new(TaskId::fresh(), goal, clock::now());
+    world.insert(&[thinking("think")]).await;
+    assert_eq!(runner.waiting_for_model().await, 1);
+    let refused = gate.refuse("Count", "tasks", &[]);
+    world.insert(&[thinking("think again")]).await;
+    assert_eq!(runner.waiting_for_model().await, 1);
+    // This one asked, and the watch does every few seconds.
+    refused.met(2).await;
+    drop(refused);
+    assert_eq!(runner.waiting_for_model().await, 2);
     runner.shutdown().await;
 }

@@ -219,7 +219,7 @@ async fn whoever_others_always_outrun_is_told_that_the_schedule_is_busy() {
     let outcomes = [
         outrun(&world, &gate, "busy", async { service.pause("busy", now).await.map(drop) }).await,
         outrun(&world, &gate, "busy", async { service.save("busy", other, None, true, now).await.map(drop) }).await,
-        outrun(&world, &gate, "busy", async { service.trigger("busy", None, now).await.map(drop) }).await,
+        outrun(&world, &gate, "busy", async { Box::pin(service.trigger("busy", None, now)).await.map(drop) }).await,
         outrun(&world, &gate, "busy", async { service.backfill("busy", (from, until), false, now).await.map(drop) })
             .await,
     ];

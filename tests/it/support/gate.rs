@@ -140,25 +140,25 @@ impl Rule {
 }
 
 async fn pass_or_stop(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     let body: Bytes = to_bytes(body, usize::MAX).await.expect("a request");
     let rule = {
         let rules = shared.rules.lock().expect("not poisoned");
-        rules.iter().find(|rule| rule.covers(head.uri.path(), &body)).cloned()
+        rules.iter().find(|rule| rule.covers(parts.uri.path(), &body)).cloned()
     };
     if let Some(rule) = rule {
         rule.met.send_modify(|met| *met += 1);
         match rule.deed {
             Deed::Answer(code) => return refusal(code, "stopped by the test"),
-            Deed::Hold(held) => {
+            Deed::Hold(requests) => {
                 let (pass, passed) = oneshot::channel();
                 // Of a rule that is gone, or of a test that has dropped it, the request passes.
-                drop(held.send(Held { _pass: pass }));
+                drop(requests.send(Held { _pass: pass }));
                 drop(passed.await);
             }
         }
     }
-    pass_on(shared.server.clone(), Request::from_parts(head, Body::from(body))).await
+    pass_on(shared.server.clone(), Request::from_parts(parts, Body::from(body))).await
 }
 
 /// The answer of `server` to `request`.
