@@ -1,7 +1,7 @@
 //! Names of months and weekdays in texts.
 
-/// Names of months and weekdays, lower case, with their abbreviations.
-const DAYS_AND_MONTHS: [&str; 37] = [
+/// Months, January first, in lower case.
+pub const MONTHS: [&str; 12] = [
     "january",
     "february",
     "march",
@@ -14,35 +14,34 @@ const DAYS_AND_MONTHS: [&str; 37] = [
     "october",
     "november",
     "december",
-    "jan",
-    "feb",
-    "mar",
-    "apr",
-    "jun",
-    "jul",
-    "aug",
-    "sep",
-    "oct",
-    "nov",
-    "dec",
-    "monday",
-    "tuesday",
-    "wednesday",
-    "thursday",
-    "friday",
-    "saturday",
-    "sunday",
-    "mon",
-    "tue",
-    "wed",
-    "thu",
-    "fri",
-    "sat",
-    "sun",
 ];
 
-/// Whether `word`, in lower case, names a month or a weekday.
+/// Weekdays, Monday first, in lower case.
+pub const WEEKDAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+
+/// The usual abbreviation of one of [`MONTHS`] or [`WEEKDAYS`].
+#[must_use]
+pub fn abbreviated(name: &str) -> &str {
+    name.get(..3).unwrap_or(name)
+}
+
+/// Whether `word`, in lower case, names a month or a weekday, whole or abbreviated.
 #[must_use]
 pub fn names_day_or_month(word: &str) -> bool {
-    DAYS_AND_MONTHS.contains(&word)
+    MONTHS.iter().chain(&WEEKDAYS).any(|name| *name == word || abbreviated(name) == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn months_and_weekdays_are_known_whole_and_by_three_letters() {
+        for word in ["january", "may", "sep", "dec", "monday", "thu", "sun"] {
+            assert!(names_day_or_month(word), "{word}");
+        }
+        for word in ["", "ja", "sept", "thurs", "marches", "monda"] {
+            assert!(!names_day_or_month(word), "{word}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use super::files::FILES;
 pub use each::ITEM;
 use references::references;
 pub use references::{
-    MAX_EXPANDED_BYTES, MAX_EXPANDED_MEMORY, Outputs, Unresolved, check_targets, filled, has_references,
+    MAX_EXPANDED_BYTES, MAX_EXPANDED_MEMORY, Outputs, Unresolved, check_targets, collect_texts, filled, has_references,
     is_one_reference, referenced, resolve, target, targets_of, unescaped, with_references,
 };
 pub use size::{MAX_NESTING, MAX_PLAN_BYTES, MAX_PLAN_MEMORY, MAX_REFERENCES, MAX_STEP_REFERENCES, MAX_STEPS};
@@ -296,7 +296,6 @@ impl PlanStep {
         let mut found: Vec<&str> = self.depends_on.iter().map(String::as_str).collect();
         let used = self.texts().into_iter().flat_map(|text| references(text).map(|reference| reference.step()));
         found.extend(used.filter(|step| self.each.is_none() || *step != ITEM));
-        found.extend(self.each.iter().flat_map(|list| references(list).map(|reference| reference.step())));
         found.retain(|step| *step != DEPS);
         let mut seen = HashSet::new();
         found.retain(|step| seen.insert(*step));

@@ -7,7 +7,7 @@ use crate::domain::attempt::{Attempt, AttemptStatus};
 use crate::domain::dead_letter::DeadLetter;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::id::TaskId;
-use crate::domain::task::{Task, TaskEvent};
+use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::store::{SeenLetter, StoreError, persist, task_payload};
 
 impl Queue {
@@ -55,11 +55,24 @@ impl Queue {
         Ok(letter)
     }
 
-    /// Takes back the `letter` of a run whose failure was not recorded, unless another letter has taken its place.
+    /// Takes back the `letter` of a run whose failure was not recorded, unless another letter has taken its place. A task that
+    /// failed otherwise had a letter before this one: it gets one of the failure that counts.
     pub(crate) async fn take_back(&self, letter: &DeadLetter) {
         let found = persist("read a dead letter", || self.store().dead_letter(letter.task_id)).await;
-        if matches!(found, Ok(Some(found)) if found == *letter) {
-            self.unbury(letter).await;
+        if !matches!(found, Ok(Some(found)) if found == *letter) {
+            return;
+        }
+        let id = letter.task_id;
+        let outdated = match persist("read a task", || self.store().task(id)).await {
+            Ok(Some(task)) if task.state.status == TaskStatus::Failed => match &task.state.error {
+                Some(failure) => self.bury(&task, None, failure, task.state.earlier_runs()).await.map(drop),
+                None => Ok(()),
+            },
+            Ok(_) => return self.unbury(letter).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outdated {
+            tracing::warn!(task = %id, %error, "a dead letter tells of a failure that does not count");
         }
     }
 

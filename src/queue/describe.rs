@@ -122,3 +122,74 @@ pub(super) fn failure<'a>(task: &'a Task, event: &'a TaskEvent) -> Option<&'a Fa
         _ => task.state.error.as_ref(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::delegation::Awaited;
+    use crate::domain::id::TaskId;
+    use crate::queue::Person;
+
+    const NOW: Timestamp = Timestamp::from_millis(0);
+
+    fn task(status: TaskStatus) -> Task {
+        Task::new(TaskId::Number(1), "do it", NOW).with(|task| task.state.status = status)
+    }
+
+    /// Who reads the history learns who stopped the task, and whether it has stopped.
+    #[test]
+    fn a_task_that_is_stopped_says_by_whom() {
+        let person = Person::default();
+        let said = |status, actor| message(&task(status), &TaskEvent::CancelRequested, actor);
+        let (running, cancelled) = (TaskStatus::Running, TaskStatus::Cancelled);
+        for (actor, cause) in [
+            (Actor::Person(&person), "through the API"),
+            (Actor::LaterFiring, "later firing of its schedule"),
+            (Actor::Parent, "the task whose step it carries out no longer wants it"),
+        ] {
+            let (asked, done) = (said(running, actor), said(cancelled, actor));
+            assert!(asked.contains(cause), "{asked}");
+            assert!(done.starts_with("cancelled") && done.contains(cause), "{done}");
+            assert_ne!(asked, done);
+        }
+    }
+
+    #[test]
+    fn a_task_that_is_handed_back_says_why() {
+        let said = |actor| message(&task(TaskStatus::Pending), &TaskEvent::Released, actor);
+        assert_eq!(said(Actor::Limit("agent")), "waits: the limit of its agent is reached");
+        assert!(said(Actor::StrayCheck).starts_with("claimed but never started"));
+        assert!(said(Actor::Run { agent: "a" }).starts_with("handed back to the queue unfinished"));
+    }
+
+    #[test]
+    fn a_task_that_was_rescued_says_what_became_of_it() {
+        let rescue = Actor::Rescue { agent: None };
+        let returned = task(TaskStatus::Pending).with(|task| task.state.error = Some(Failure::permanent("earlier")));
+        assert_eq!(message(&returned, &TaskEvent::Rescued, rescue), "taken back from a replica that died");
+        let given_up = returned.with(|task| task.state.status = TaskStatus::Failed);
+        assert!(message(&given_up, &TaskEvent::Rescued, rescue).contains("earlier"));
+    }
+
+    #[test]
+    fn a_dependent_that_goes_on_says_what_it_has_waited_for() {
+        let said = |policy| {
+            let task = task(TaskStatus::Pending).with(|task| task.spec.on_dependency_failure = policy);
+            message(&task, &TaskEvent::DependenciesDone, Actor::Scheduler)
+        };
+        assert_eq!(said(OnDependencyFailure::Block), "every task it depends on is completed");
+        assert_eq!(said(OnDependencyFailure::Continue), "every task it depends on has ended");
+    }
+
+    #[test]
+    fn of_many_awaited_tasks_the_first_are_named_and_all_are_recorded() {
+        let ids: Vec<TaskId> = (1..=9).map(TaskId::Number).collect();
+        let awaits = |count: usize| TaskEvent::TasksAwaited(Awaited { tasks: ids[..count].to_vec(), look_at: NOW });
+        let (task, run) = (task(TaskStatus::Waiting), Actor::Run { agent: "a" });
+        assert!(message(&task, &awaits(8), run).ends_with(": 1, 2, 3, 4, 5, 6, 7, 8"));
+        assert!(message(&task, &awaits(9), run).ends_with("7, 8, …"));
+        let entry = event(EventKind::TasksAwaited, Level::Info, &task, &awaits(9), run, NOW);
+        assert_eq!(entry.data["tasks"].as_array().map(Vec::len), Some(9));
+        assert_eq!(entry.agent.as_deref(), Some("a"));
+    }
+}

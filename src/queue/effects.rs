@@ -313,5 +313,13 @@ mod tests {
         let expired = effects(&TaskEvent::ApprovalExpired, TaskStatus::Cancelled, Actor::Scheduler);
         assert_eq!(expired.counts, [Count::ApprovalsDecided(ApprovalOutcome::Expired), Count::Cancelled]);
         assert_eq!(expired.signal, Signal::Ended { completed: false });
+        // The question of a call: its run goes on without the call.
+        let denied = TaskEvent::Denied(Ruling { hashes: vec!["h".to_owned()], by: None, note: None });
+        for (event, verdict) in
+            [(TaskEvent::ApprovalExpired, ApprovalOutcome::Expired), (denied, ApprovalOutcome::Denied)]
+        {
+            let goes_on = effects(&event, TaskStatus::Pending, Actor::Scheduler);
+            assert_eq!((goes_on.counts, goes_on.signal), (&[Count::ApprovalsDecided(verdict)][..], Signal::Due));
+        }
     }
 }

@@ -117,12 +117,10 @@ impl Queue {
         self.inner.history.replica_id()
     }
 
-    /// Makes `local` what the queue asks about runs of this replica; the first call counts.
+    /// Makes `local` what the queue asks about runs of this replica. Only the scheduler that took the history writer calls it.
     pub(crate) fn attach(&self, local: &Arc<impl LocalReplica + 'static>) {
         let local: Weak<dyn LocalReplica> = Arc::downgrade(&(Arc::clone(local) as Arc<dyn LocalReplica>));
-        if self.inner.local.set(local).is_err() {
-            tracing::error!("a queue serves one scheduler; the second one gets no reserved inserts");
-        }
+        self.inner.local.set(local).ok();
     }
 
     /// What writes the history; `None` when it was taken before.

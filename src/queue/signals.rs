@@ -187,6 +187,19 @@ mod tests {
     }
 
     #[test]
+    fn of_too_many_inserted_tasks_it_is_known_that_there_are_others() {
+        let signals = Signals::new();
+        signals.take_ended();
+        let batch: Vec<TaskId> = (0..15_000).map(TaskId::Number).collect();
+        signals.inserted_waiting(&batch);
+        assert_eq!(signals.take_ended(), Ended { inserted: batch.clone(), ..Ended::default() });
+        signals.inserted_waiting(&batch);
+        signals.inserted_waiting(&batch);
+        let ended = signals.take_ended();
+        assert_eq!((ended.inserted.len(), ended.others), (15_000, true), "no part of a batch is remembered");
+    }
+
+    #[test]
     fn alarms_are_bounded_and_keep_the_earliest() {
         let signals = Signals::new();
         for ms in (0..20_000).rev() {

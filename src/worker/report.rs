@@ -252,7 +252,7 @@ impl ReplicaContext {
         if let Err(error) = recorder.finish(end).await {
             tracing::warn!(task = %task.id, %error, "a lost attempt could not be marked as such");
         }
-        // Another replica may have buried the task by now: only the letter of this run is taken back.
+        // The letter of this run may have replaced one of the replica that ended the task.
         if let Some(letter) = letter {
             self.queue.take_back(&letter).await;
         }

@@ -3,8 +3,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::prompts::clipped;
 use crate::domain::files::{FILES, TaskFile};
 use crate::domain::plan::{Outputs, Plan, PlanError, PlanStep, referenced, target};
@@ -80,7 +78,7 @@ fn find<'a>(tools: &'a [Arc<ToolSpec>], name: &str) -> Option<&'a ToolSpec> {
 
 /// Mistakes: references in the spelling of template languages.
 fn bad_braces(step: &PlanStep, ids: &HashSet<&str>) -> Vec<String> {
-    let texts = texts_of(step).into_iter();
+    let texts = step.texts().into_iter();
     let inner = texts.flat_map(|text| in_braces(text, ids)).take(MAX_MISTAKES);
     inner
         .map(|inner| format!("step {:?}: {{{{{inner}}}}} is no reference; write ${{{}}}", step.id, inner.trim()))
@@ -90,7 +88,7 @@ fn bad_braces(step: &PlanStep, ids: &HashSet<&str>) -> Vec<String> {
 /// Mistakes: references to fields that their target does not have.
 fn bad_references(step: &PlanStep, steps: &[PlanStep], outputs: &impl Outputs, tools: &[Arc<ToolSpec>]) -> Vec<String> {
     let (mut mistakes, known) = (Vec::new(), tools.iter().map(Arc::as_ref).collect::<Vec<_>>());
-    for text in texts_of(step) {
+    for text in step.texts() {
         for reference in referenced(text) {
             let id = reference.split('.').next().unwrap_or_default();
             if let Some(output) = outputs.output(id) {
@@ -107,24 +105,6 @@ fn bad_references(step: &PlanStep, steps: &[PlanStep], outputs: &impl Outputs, t
     mistakes
 }
 
-pub(super) fn texts_of(step: &PlanStep) -> Vec<&str> {
-    let mut texts = Vec::new();
-    collect(&step.arguments, &mut texts);
-    texts.extend(step.instruction.as_deref());
-    texts.extend(step.each.as_deref());
-    texts
-}
-
-/// Adds every text in `value` to `into`.
-pub(super) fn collect<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
-    match value {
-        Value::String(text) => into.push(text),
-        Value::Array(items) => items.iter().for_each(|item| collect(item, into)),
-        Value::Object(fields) => fields.values().for_each(|field| collect(field, into)),
-        _ => {}
-    }
-}
-
 /// Texts in double braces in `text` that begin with the id of a step.
 fn in_braces<'a>(text: &'a str, ids: &HashSet<&str>) -> impl Iterator<Item = &'a str> {
     let inner = text.split("{{").skip(1).filter_map(|rest| rest.split_once("}}").map(|(inner, _)| inner));
@@ -135,7 +115,7 @@ fn in_braces<'a>(text: &'a str, ids: &HashSet<&str>) -> impl Iterator<Item = &'a
 mod tests {
     use std::collections::HashMap;
 
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::domain::tool::{Effect, artifact_output};

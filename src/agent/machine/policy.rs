@@ -5,13 +5,12 @@
 
 use serde_json::{Map, Value};
 
-use super::plan_check::{collect, texts_of};
 use super::state::{Phase, Status, Step};
 use super::{Machine, prompts};
 use crate::domain::conversation::Message;
 use crate::domain::files::{FILES, file_in};
 use crate::domain::host::Redirects;
-use crate::domain::plan::{DEPS, is_one_reference, referenced, resolve, target};
+use crate::domain::plan::{DEPS, collect_texts, is_one_reference, referenced, resolve, target};
 use crate::domain::provenance::{PeoplesWords, Proposal, Provenance, Verdict};
 use crate::domain::tool::{Effect, ToolCall, ToolResult, as_artifact_output};
 
@@ -24,10 +23,10 @@ impl Machine {
         let setup = &self.setup;
         let mut texts = vec![setup.goal.as_str(), &setup.role, &setup.instructions];
         if !setup.is_child {
-            setup.context.values().for_each(|value| collect(value, &mut texts));
+            setup.context.values().for_each(|value| collect_texts(value, &mut texts));
         }
         for step in setup.plan.iter().flat_map(|plan| &plan.steps) {
-            texts.extend(texts_of(step));
+            texts.extend(step.texts());
         }
         PeoplesWords { texts, egress: &setup.egress }
     }
@@ -97,7 +96,7 @@ impl Machine {
         if is_judged {
             provenance.add(&self.provenance_of_given());
         }
-        for reference in texts_of(&step.plan).into_iter().flat_map(referenced) {
+        for reference in step.plan.texts().into_iter().flat_map(referenced) {
             provenance.add(&self.provenance_of_reference(reference));
         }
         // The model of a step is shown the outputs of all steps that it depends on.
@@ -243,7 +242,7 @@ impl Machine {
 
     /// Whether it is that, or a tool took it from nothing else.
     fn is_made_of_pages(&self, step: &Step) -> bool {
-        let mut references = texts_of(&step.plan).into_iter().flat_map(referenced).peekable();
+        let mut references = step.plan.texts().into_iter().flat_map(referenced).peekable();
         let is_of_page = |reference: &str| self.source_step(reference).is_some_and(|source| self.is_page(source));
         self.is_page(step) || step.plan.tool.is_some() && references.peek().is_some() && references.all(is_of_page)
     }

@@ -124,7 +124,8 @@ impl<'a> Iterator for References<'a> {
     }
 }
 
-pub(super) fn collect_texts<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
+/// Adds every text in `value` to `into`.
+pub fn collect_texts<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
     match value {
         Value::String(text) => into.push(text),
         Value::Array(items) => items.iter().for_each(|item| collect_texts(item, into)),

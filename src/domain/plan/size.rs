@@ -74,14 +74,16 @@ impl PlanStep {
     fn count_references(&self) -> usize {
         let count = |text: &str| references(text).count();
         let names = self.depends_on.len() + self.tools.as_ref().map_or(0, Vec::len);
-        self.texts().into_iter().chain(self.each.as_deref()).map(count).sum::<usize>() + names
+        self.texts().into_iter().map(count).sum::<usize>() + names
     }
 
-    /// Every text that may hold references, but for `each`.
-    pub(in crate::domain) fn texts(&self) -> Vec<&str> {
+    /// Every text that may hold references.
+    #[must_use]
+    pub fn texts(&self) -> Vec<&str> {
         let mut texts = Vec::new();
         collect_texts(&self.arguments, &mut texts);
         texts.extend(self.instruction.as_deref());
+        texts.extend(self.each.as_deref());
         texts
     }
 }

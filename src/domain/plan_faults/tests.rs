@@ -132,3 +132,23 @@ fn results_of_tasks_that_it_does_not_depend_on_are_told() {
     assert_eq!(faults.len(), 1);
     assert!(faults[0].contains("${deps.8…} refers to a task that this one does not depend on"), "{faults:?}");
 }
+
+/// The list of a step with `each` is a reference like any other.
+#[test]
+fn a_list_that_points_at_nothing_is_told_before_the_plan_runs() {
+    let faulty = |list: &str| -> Plan {
+        let go = json!({"id": "go", "tool": "calculate", "each": format!("${{{list}}}"), "arguments": {"expression": "${item}"}});
+        let one = json!({"id": "one", "tool": "calculate", "arguments": {"expression": "1"}});
+        serde_json::from_value(json!({"steps": [one, go]})).expect("a plan")
+    };
+    let told = missing_dependencies(&faulty("deps.7.result.rows"), &[TaskId::Number(8)]);
+    assert!(told.iter().any(|fault| fault.contains("${deps.7…}")), "{told:?}");
+    assert!(missing_dependencies(&faulty("deps.7.result.rows"), &[TaskId::Number(7)]).is_empty());
+    let told = missing_files(&faulty("files.list").steps, &[]);
+    assert!(told.iter().any(|fault| fault.contains("${files.list} names no file")), "{told:?}");
+    let found = faults(&json!([
+        {"id": "one", "tool": "calculate", "arguments": {"expression": "1+1"}},
+        {"id": "go", "tool": "calculate", "each": "${one.rows}", "arguments": {"expression": "${item} + 1"}},
+    ]));
+    assert!(found.iter().any(|fault| fault.contains("${one.rows}: calculate answers only value")), "{found:?}");
+}

@@ -3,6 +3,7 @@
 use chrono::{Datelike as _, NaiveDate};
 use serde::{Deserialize, Serialize};
 
+use crate::domain::calendar_words::{MONTHS, WEEKDAYS, abbreviated};
 use crate::domain::schedule::zone::Zone;
 use crate::domain::time::Timestamp;
 
@@ -16,23 +17,6 @@ pub struct Moment {
     /// Minute of the hour, two digits.
     pub minute: String,
 }
-
-/// Months and weekdays by number, in lower case.
-const MONTHS: [&str; 12] = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-];
-const WEEKDAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 
 impl Moment {
     /// The moment `at` in `zone`.
@@ -78,13 +62,9 @@ impl Moment {
         };
         let mut words = vec![bare(&self.hour), bare(&self.minute)];
         for day in [Some(day), day.pred_opt(), day.succ_opt()].into_iter().flatten() {
-            let named = |names: &[&str], index: u32| {
-                names.get(usize::try_from(index).unwrap_or(usize::MAX)).map(ToString::to_string).unwrap_or_default()
-            };
-            let (month, weekday) =
-                (named(&MONTHS, day.month0()), named(&WEEKDAYS, day.weekday().num_days_from_monday()));
             words.extend([day.year().to_string(), day.month().to_string(), day.day().to_string()]);
-            words.extend([month.chars().take(3).collect(), weekday.chars().take(3).collect(), month, weekday]);
+            let named = [MONTHS[day.month0() as usize], WEEKDAYS[day.weekday().num_days_from_monday() as usize]];
+            words.extend(named.into_iter().flat_map(|name| [abbreviated(name), name]).map(str::to_owned));
         }
         words
     }

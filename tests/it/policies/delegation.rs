@@ -308,6 +308,26 @@ async fn a_task_that_is_cancelled_stops_its_steps_and_a_retry_orders_them_anew()
     runner.shutdown().await;
 }
 
+/// Nobody reads its result then; but the task that wanted it is stopped all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_cannot_be_found_ends_by_itself_after_its_parent_was_cancelled() {
+    let (world, gate) = World::gated(&[SWEEPING]).await;
+    let agents = vec![agent("boss", &["home"], 4), agent("other", &["away"], 4)];
+    let runner = world.runner_of("r1", agents).await;
+    let task = of_boss("give it up", &json!([held(&world, "a", "away", "unfound")]));
+    world.insert(std::slice::from_ref(&task)).await;
+    let child = awaited(&world, task.id).await.tasks[0];
+    world.web.until_visited("held/unfound", 1).await;
+    let unread = gate.refuse("Scroll", "tasks", &["delegated-step"]);
+    let queue = Queue::new(world.store.clone(), "a person");
+    let cancelled = queue.cancel(task.id, &Person::default()).await.expect("cancelled");
+    assert_eq!(cancelled.task.state.status, TaskStatus::Cancelled);
+    unread.met(1).await;
+    world.web.release("unfound");
+    world.until(child, TaskStatus::Completed).await;
+    runner.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_task_of_a_step_has_the_rights_the_tree_and_the_time_of_its_parent() {
     let world = World::new(&[("TREE__MAX_TASKS", "2"), SWEEPING]).await;

@@ -3,7 +3,7 @@
 use qron::clock;
 use qron::domain::dead_letter::DeadLetter;
 use qron::domain::failure::{Failure, FailureClass};
-use qron::domain::task::{Task, TaskEvent, TaskStatus};
+use qron::domain::task::{MAX_CRASHES, Task, TaskEvent, TaskStatus};
 use serde_json::json;
 
 use crate::support::eventually;
@@ -144,4 +144,33 @@ async fn a_run_whose_claim_was_lost_records_nothing_on_the_task() {
     let after = world.task(task.id).await;
     assert_eq!((after.state.status, after.state.result), (TaskStatus::Failed, None));
     assert_eq!(world.store.dead_letter(task.id).await.expect("readable"), Some(letter));
+}
+
+/// The failure of a run that has lost its claim comes after the letter of the one that ended the task.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_failure_of_a_run_whose_claim_was_lost_leaves_the_letter_of_the_end_that_counts() {
+    let world = World::new(&[]).await;
+    let runner = world.runner("r1").await;
+    let observer = world.runner_of("observer", Vec::new()).await;
+    let wrong = json!({"id": "s2", "tool": "calculate", "arguments": {"expression": "1 / 0"}, "depends_on": ["s1"]});
+    let task = planned("slow", &json!([world.web.step("s1", "held/late"), wrong])).with(|task| {
+        task.spec.max_attempts = 1;
+        task.state.crashes = MAX_CRASHES - 1;
+    });
+    world.insert(std::slice::from_ref(&task)).await;
+    world.web.until_visited("held/late", 1).await;
+    assert_eq!(observer.rescue_now("r1").await.expect("rescued"), 1);
+    let ended = world.until(task.id, TaskStatus::Failed).await;
+    world.web.release("late");
+    eventually("the attempt is lost", async || {
+        let attempts = world.store.attempts(task.id).await.map_err(|error| error.to_string())?;
+        let statuses: Vec<_> = attempts.iter().map(|attempt| attempt.status).collect();
+        if statuses == [qron::domain::attempt::AttemptStatus::Lost] { Ok(()) } else { Err(format!("{statuses:?}")) }
+    })
+    .await;
+    runner.shutdown().await;
+    observer.shutdown().await;
+    assert_eq!(world.task(task.id).await, ended);
+    let letter = world.store.dead_letter(task.id).await.expect("readable").expect("a letter");
+    assert_eq!((Some(letter.failure), letter.attempts), (ended.state.error, MAX_CRASHES));
 }

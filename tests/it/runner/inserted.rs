@@ -90,6 +90,22 @@ async fn a_point_that_is_no_task_is_a_dead_letter_and_holds_up_nobody() {
     runner.shutdown().await;
 }
 
+/// It is left as it is, and met again by the next sweep: nothing of it is lost, and no letter says that it failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_point_that_can_neither_be_admitted_nor_rejected_is_met_again() {
+    let (world, gate) = World::gated(&[("SCHEDULER__SWEEP", EVERY_SECOND)]).await;
+    let refused = gate.refuse("UpdateBatch", "tasks", &[]);
+    Foreigner::of(&world).insert(1, json!({"goal": "factorial of 10", "plan": plan()})).await;
+    let runner = world.runner("r1").await;
+    runner.has_run("sweep").await;
+    // The admission and the rejection, by one sweep, and again by the next.
+    refused.met(4).await;
+    drop(refused);
+    let done = world.until(TaskId::Number(1), TaskStatus::Completed).await;
+    assert_eq!(world.store.dead_letter(done.id).await.expect("readable"), None);
+    runner.shutdown().await;
+}
+
 /// A flood of points must not keep the first of them waiting until the last is admitted.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_admitted_runs_while_others_are_still_to_be_admitted() {

@@ -9,6 +9,8 @@ mod inserted;
 mod load;
 mod model_away;
 mod model_faults;
+mod races;
+mod refused;
 mod replicas;
 mod steering;
 mod versions;

@@ -6,4 +6,5 @@ mod dst;
 mod firing;
 mod overlap;
 mod planning;
+mod refused;
 mod support;

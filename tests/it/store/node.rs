@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use tonic::Code;
-use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Channel, Server};
-use tower::ServiceExt as _;
+use tonic::transport::Channel;
+
+use crate::support::gate::{pass_on, refusal, serve};
 
 /// Looks at collections that show nothing yet.
 const HIDDEN_LOOKS: usize = 15;
@@ -33,12 +32,7 @@ impl Node {
     pub(crate) async fn before(url: &str, code: Code, words: &'static str) -> Self {
         let server = Channel::from_shared(url.to_owned()).expect("a url").connect().await.expect("a server");
         let shared = Arc::new(Shared { server, code, words, hidden: AtomicUsize::new(HIDDEN_LOOKS) });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let router = Router::new().fallback(forward).with_state(shared);
-        let serving = Server::builder().add_routes(Routes::from(router));
-        tokio::spawn(serving.serve_with_incoming(TcpIncoming::from(listener)));
-        Self { url }
+        Self { url: serve(Router::new().fallback(forward).with_state(shared)).await }
     }
 }
 
@@ -47,19 +41,13 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
     if path == "/qdrant.Collections/Get" && take_one(&shared.hidden) {
         return refusal(Code::NotFound, "Not found: Collection `it` doesn't exist!");
     }
-    let request = request.map(tonic::body::Body::new);
-    let answer = shared.server.clone().oneshot(request).await.expect("the server answers");
+    let answer = pass_on(shared.server.clone(), request).await;
     if path == "/qdrant.Collections/Create" {
         return refusal(shared.code, &shared.words.replace("{}", "it"));
     }
-    answer.map(axum::body::Body::new).into_response()
+    answer
 }
 
 fn take_one(left: &AtomicUsize) -> bool {
     left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
-}
-
-fn refusal(code: Code, words: &str) -> Response {
-    let status = [("content-type", "application/grpc".to_owned()), ("grpc-status", (code as i32).to_string())];
-    (status, [("grpc-message", words.to_owned())]).into_response()
 }

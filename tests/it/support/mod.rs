@@ -1,5 +1,6 @@
 //! What the tests share: a Qdrant, names of collections that no other test uses, waiting, the program as a process
-//! ([`process`]), a whole qron within this one ([`app`]), its runner alone ([`world`]), and a bad connection ([`proxy`]).
+//! ([`process`]), a whole qron within this one ([`app`]), its runner alone ([`world`]), a bad connection ([`proxy`]), and a server
+//! that does not take every request ([`gate`]).
 
 #![allow(
     dead_code,
@@ -11,6 +12,7 @@
 
 pub(crate) mod app;
 mod collections;
+pub(crate) mod gate;
 pub(crate) mod process;
 pub(crate) mod proxy;
 mod waiting;

@@ -110,11 +110,16 @@ impl World {
 
     /// A runner with a configuration of its own.
     pub(crate) async fn start(&self, name: &str, agents: Vec<AgentProfile>, config: &Config) -> Runner {
+        Runner::start(self.parts(name, agents, config)).await.expect("a runner")
+    }
+
+    /// What a runner with a configuration of its own is made of.
+    pub(crate) fn parts(&self, name: &str, agents: Vec<AgentProfile>, config: &Config) -> Parts {
         let models = Models::new(&config.model, &config.embeddings).expect("valid settings");
         let queue = Queue::new(self.store.clone(), name);
         let tools = Toolbox::new(&config.tools, &self.store, &queue).expect("tools");
         self.queues.lock().expect("not poisoned").push(queue.clone());
-        Runner::start(Parts {
+        Parts {
             queue,
             agent: Agent::new(models, tools, self.store.clone(), config.memory.clone(), config.scheduler.zone),
             agents,
@@ -124,9 +129,7 @@ impl World {
             retry: config.retry.clone(),
             approvals: config.approvals.clone(),
             retention: config.retention.clone(),
-        })
-        .await
-        .expect("a runner")
+        }
     }
 
     /// Inserts tasks and wakes whoever runs.
