@@ -1,6 +1,6 @@
 //! The model: one OpenAI-compatible endpoint, made dependable.
 //!
-//! Owns time limits, tries, rate limits, circuit breaker, fallback models, structured output and its repair, usage
+//! Owns time limits, tries, rate limits, limits of calls in flight, circuit breaker, fallback models, structured output and its repair, usage
 //! and cost. Knows nothing of plans, tools or tasks.
 
 use std::collections::BTreeMap;
@@ -36,6 +36,7 @@ mod errors;
 mod extra_body;
 #[cfg(test)]
 mod hostile_answers;
+mod in_flight;
 mod learnt;
 mod model;
 mod negotiation;
@@ -207,8 +208,8 @@ impl Models {
     /// Completes a request. The answer follows the schema of the request, if it has one. Dropping the future cancels
     /// the call.
     ///
-    /// Takes [`Settings::timeout_ms`] for all tries, fallbacks and repairs, and one more call at most; waiting for the
-    /// configured rate limits comes on top.
+    /// Takes [`Settings::timeout_ms`] for all tries, fallbacks and repairs, and one more call at most. Waiting for the
+    /// configured rate limits, and for a model that is given only so many calls at once, comes on top.
     ///
     /// # Errors
     /// [`ModelError`] when no model gave a usable answer. One that does not follow the schema after a repair is of class

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::circuit::Circuit;
+use super::in_flight::InFlightLimit;
 use super::learnt::LearntRecord;
 use super::size::is_small;
 use super::wire::{Dialect, LimitField, SchemaForm};
@@ -27,6 +28,7 @@ const GROWTH: u32 = 4;
 pub(super) struct Model {
     pub(super) name: String,
     pub(super) circuit: Circuit,
+    pub(super) in_flight: InFlightLimit,
     pub(super) structured_output: StructuredOutput,
     /// Further fields of the body of its chat requests.
     pub(super) extra_body: Map<String, Value>,
@@ -109,6 +111,7 @@ impl Model {
         Self {
             name: name.to_owned(),
             circuit: Circuit::new(name, settings.circuit_failures, settings.circuit_open_ms, signals.changed),
+            in_flight: InFlightLimit::new(name),
             structured_output: settings.structured_output,
             extra_body: settings.extra_body.get(name).cloned().unwrap_or_default(),
             limit_fields,

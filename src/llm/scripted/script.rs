@@ -24,6 +24,8 @@ pub struct Script {
     pub keep_bodies: bool,
     /// Key that requests must present; any when `None`.
     pub api_key: Option<String>,
+    /// Chat requests that are answered at once, as servers with so many places do; the others wait in order. 0 for no limit.
+    pub places: usize,
 }
 
 impl Default for Script {
@@ -37,6 +39,7 @@ impl Default for Script {
             refusals: Vec::new(),
             keep_bodies: true,
             api_key: None,
+            places: 0,
         }
     }
 }
@@ -59,6 +62,13 @@ impl Script {
     #[must_use]
     pub fn without_bodies(mut self) -> Self {
         self.keep_bodies = false;
+        self
+    }
+
+    /// The same script for a server that answers `places` chat requests at once.
+    #[must_use]
+    pub fn places(mut self, places: usize) -> Self {
+        self.places = places;
         self
     }
 

@@ -12,6 +12,7 @@ mod faults;
 mod forms;
 mod limits;
 mod metrics;
+mod queues;
 mod restarts;
 mod scripted;
 mod secrets;

@@ -9,6 +9,7 @@ mod inserted;
 mod load;
 mod model_away;
 mod model_faults;
+mod model_queue;
 mod replicas;
 mod steering;
 mod versions;
