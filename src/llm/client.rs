@@ -19,7 +19,7 @@ use super::negotiation::Negotiation;
 use super::rate_limits::RateLimits;
 use super::transport::{Endpoint, Transport};
 use super::wire::Dialect;
-use super::{Settings, reading};
+use super::{Settings, reading, streamed};
 use crate::clock;
 use crate::domain::conversation::{Usage, estimated_tokens};
 use crate::domain::failure::{Failure, FailureClass};
@@ -164,7 +164,11 @@ impl ModelClient {
 
             let result = self.send(model, exchange, body).await;
             let mut used = Usage::default();
+            let took = place.sent_at().elapsed();
+            let first_piece = result.as_ref().ok().and_then(streamed::first_piece);
             if let Ok(body) = &result {
+                // An answer that comes takes its time.
+                deadline.0 += took.saturating_sub(first_piece.unwrap_or(took));
                 used = reading::read_usage(body, bytes);
                 self.account(model, used, spent);
             }
@@ -177,8 +181,8 @@ impl ModelClient {
             let (error, failure) = match read {
                 Ok(answer) => {
                     permit.succeed();
-                    place.answered(place.sent_at().elapsed(), time_limit);
-                    negotiation.succeeded(model);
+                    place.answered(first_piece.unwrap_or(took), time_limit);
+                    negotiation.succeeded(model, features, first_piece.is_some());
                     return Ok(answer);
                 }
                 Err(error) => {
@@ -220,6 +224,7 @@ impl ModelClient {
             tracing::info!(model = %model.name, purpose = exchange.purpose(), %failure, ?delay, "trying again");
             metrics::MODEL_RETRIES.inc([&model.name, failure.class.as_str()]);
             first.get_or_insert(reported);
+            negotiation.failed(model, &error, features);
             tokio::time::sleep(delay).await;
         }
     }

@@ -1,6 +1,6 @@
 //! A scripted model server: real HTTP on a loopback port, deterministic, with faults on demand.
 //!
-//! Speaks chat completions (not streamed) and embeddings of the OpenAI protocol. Reachable from `qron demo` and from
+//! Speaks chat completions, whole and in pieces, and embeddings of the OpenAI protocol. Reachable from `qron demo` and from
 //! tests only. Knows nothing of the client: it sees what any endpoint sees. The purpose of a request is its header
 //! `X-Qron-Purpose`, else the name of its response schema, else `act`.
 
@@ -24,11 +24,13 @@ mod embedding;
 mod request;
 mod response;
 mod script;
+mod streaming;
 
 pub use request::RecordedRequest;
 pub use script::{Fault, RefusalRule, Reply, Scenario, Script, Turn};
 
 use request::Incoming;
+use streaming::AnswerForm;
 
 /// A running scripted model. Stops when dropped.
 #[derive(Debug)]
@@ -181,7 +183,8 @@ async fn chat(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
     if turn.fault == Some(Fault::Hang) {
         shared.stopped.cancelled().await;
     }
-    response::answer(&request, &turn, turn.usage.unwrap_or(shared.script.usage), in_flight)
+    let form = AnswerForm::of(&request.body, shared.script.streams);
+    response::answer(&request, form, &turn, turn.usage.unwrap_or(shared.script.usage), in_flight)
 }
 
 async fn embeddings(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {

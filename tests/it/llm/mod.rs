@@ -16,6 +16,7 @@ mod queues;
 mod restarts;
 mod scripted;
 mod secrets;
+mod streams;
 mod structured;
 
 /// The defaults, with time limits and delays for tests.
