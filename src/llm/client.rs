@@ -13,17 +13,19 @@ use tokio::time::Instant;
 use super::blame::Blame;
 use super::circuit::Circuit;
 use super::errors::CallError;
+use super::in_flight::Repeats;
 use super::model::{Model, RequestFeatures, Signals};
 use super::negotiation::Negotiation;
 use super::rate_limits::RateLimits;
 use super::transport::{Endpoint, Transport};
 use super::wire::Dialect;
-use super::{Settings, reading};
+use super::{Settings, reading, streamed};
 use crate::clock;
 use crate::domain::conversation::{Usage, estimated_tokens};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::json::Size;
 use crate::domain::number;
+use crate::domain::outage::Access;
 use crate::domain::retry::RetryDecision;
 use crate::domain::time::Timestamp;
 use crate::telemetry::large::beside_other_work;
@@ -53,7 +55,8 @@ pub(super) struct ExchangeCost {
     pub(super) cost_usd: f64,
 }
 
-/// Deadline for the tries and repairs of one request; waiting for qron's own rate limits extends it.
+/// Deadline for the tries and repairs of one request; waiting for qron's own limits extends it, and so do calls that are
+/// asked again because they were queued.
 #[derive(Clone, Copy)]
 pub(super) struct Deadline(Instant);
 
@@ -130,29 +133,42 @@ impl ModelClient {
     where
         E::Answer: Send,
     {
+        let time_limit = Duration::from_millis(self.settings.timeout_ms);
         let mut tried = 0;
+        let mut repeats = Repeats::default();
         let mut first: Option<Failure> = None;
         let mut blame_tracker = BlameTracker::new(exchange.waits_since());
         let mut negotiation = Negotiation::new(model);
         loop {
-            let permit = match model.circuit.enter() {
-                Ok(permit) => permit,
-                Err(left) => {
-                    return Err(FailedExchange::new(
-                        first.unwrap_or_else(|| circuit_open(model)).retry_after(ms(left)),
-                    ));
-                }
+            let blocked = |first: Option<Failure>, left| {
+                FailedExchange::new(first.unwrap_or_else(|| circuit_open(model)).retry_after(ms(left)))
             };
+            if let Access::Away(left) = model.circuit.access() {
+                return Err(blocked(first, left));
+            }
             let (body, features) = exchange.body(model, negotiation.dialect());
             let bytes = body.to_string().len();
             let estimate = estimated_tokens(bytes).saturating_add(exchange.answer_tokens());
             let began = Instant::now();
             self.limits.wait(estimate).await;
+            let place = model.in_flight.enter().await;
             deadline.0 += began.elapsed();
+            // What others found out while this call waited counts for it, too.
+            let permit = match model.circuit.enter() {
+                Ok(permit) => permit,
+                Err(left) => {
+                    self.limits.settle(estimate, 0);
+                    return Err(blocked(first, left));
+                }
+            };
 
             let result = self.send(model, exchange, body).await;
             let mut used = Usage::default();
+            let took = place.sent_at().elapsed();
+            let first_piece = result.as_ref().ok().and_then(streamed::first_piece);
             if let Ok(body) = &result {
+                // An answer that comes takes its time.
+                deadline.0 += took.saturating_sub(first_piece.unwrap_or(took));
                 used = reading::read_usage(body, bytes);
                 self.account(model, used, spent);
             }
@@ -165,7 +181,8 @@ impl ModelClient {
             let (error, failure) = match read {
                 Ok(answer) => {
                     permit.succeed();
-                    negotiation.succeeded(model);
+                    place.answered(first_piece.unwrap_or(took), time_limit);
+                    negotiation.succeeded(model, features, first_piece.is_some());
                     return Ok(answer);
                 }
                 Err(error) => {
@@ -178,12 +195,21 @@ impl ModelClient {
                 metrics::MODEL_RETRIES.inc([&model.name, failure.class.as_str()]);
                 continue;
             }
+            let expiry = matches!(error, CallError::TimedOut(_)).then(|| place.expired(time_limit));
+            if expiry.is_some_and(|expiry| repeats.allow(expiry)) {
+                tracing::info!(model = %model.name, purpose = exchange.purpose(), "the call waited behind others and is asked again in its turn");
+                metrics::MODEL_RETRIES.inc([&model.name, failure.class.as_str()]);
+                blame_tracker.was_overtaken |= expiry.is_some_and(|expiry| expiry.was_overtaken);
+                deadline.0 += place.sent_at().elapsed();
+                continue;
+            }
             tried += 1;
             let delay = match self.settings.retry.judge(&failure, tried, self.settings.tries) {
                 RetryDecision::RetryIn(ms) => Some(Duration::from_millis(ms)).filter(|delay| deadline.allows(*delay)),
                 RetryDecision::GiveUp => None,
             };
-            let blame = blame_tracker.blame(&error, &model.circuit);
+            let blame = blame_tracker.blame(&error, &model.circuit, place.sent_at());
+            drop(place);
             let reported = if blame == Blame::Question { failure.clone() } else { unavailable(&failure) };
             match blame {
                 Blame::Outage => permit.fail(delay.is_none(), &reported),
@@ -198,6 +224,7 @@ impl ModelClient {
             tracing::info!(model = %model.name, purpose = exchange.purpose(), %failure, ?delay, "trying again");
             metrics::MODEL_RETRIES.inc([&model.name, failure.class.as_str()]);
             first.get_or_insert(reported);
+            negotiation.failed(model, &error, features);
             tokio::time::sleep(delay).await;
         }
     }
@@ -227,7 +254,8 @@ impl ModelClient {
 
 /// Decides whether a failure is the fault of the request or of the model, by what else the model answers.
 struct BlameTracker {
-    began: Instant,
+    /// Whether the model has answered a call before this one that was sent later, in an earlier try.
+    was_overtaken: bool,
     /// When the request failed first, in this run or an earlier one of its task.
     failed: Option<Timestamp>,
     /// Whether an earlier failure was the fault of the request.
@@ -236,15 +264,16 @@ struct BlameTracker {
 
 impl BlameTracker {
     fn new(failed: Option<Timestamp>) -> Self {
-        Self { began: Instant::now(), failed, is_proven: false }
+        Self { was_overtaken: false, failed, is_proven: false }
     }
 
-    /// Attributes `error`, the next failure of the request.
-    fn blame(&mut self, error: &CallError, circuit: &Circuit) -> Blame {
+    /// Attributes `error`, the failure of a try that began at `began`. What the model answered before that try is no sign:
+    /// the request may have waited for its turn meanwhile.
+    fn blame(&mut self, error: &CallError, circuit: &Circuit, began: Instant) -> Blame {
         let fails_alone = self.failed.is_some_and(|failed| circuit.answers_others_since(failed));
         self.is_proven |= fails_alone && error.may_be_outage();
         self.failed.get_or_insert_with(clock::now);
-        error.blame(circuit.has_answered_since(self.began), self.is_proven)
+        error.blame(circuit.has_answered_since(began) || self.was_overtaken, self.is_proven)
     }
 }
 

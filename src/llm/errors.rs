@@ -22,6 +22,8 @@ pub(super) enum CallError {
     TimedOut(u128),
     #[error("silence for {0} ms in the middle of the answer: the connection to the model is lost")]
     Silent(u128),
+    #[error("only signs of life for {0} ms, and nothing of the answer")]
+    Stalled(u128),
     #[error("the answer is larger than model.max_response_bytes of {0} bytes")]
     TooLarge(usize),
     #[error("the answer is not JSON; is model.base_url an OpenAI-compatible endpoint?")]
@@ -87,11 +89,12 @@ impl CallError {
     /// too long.
     pub(super) fn blame(&self, model_answers: bool, fails_alone: bool) -> Blame {
         match self {
-            Self::TimedOut(_) | Self::Silent(_) if model_answers => Blame::Question,
+            Self::TimedOut(_) | Self::Silent(_) | Self::Stalled(_) if model_answers => Blame::Question,
             _ if fails_alone && self.may_be_outage() => Blame::Question,
             Self::Refused(refusal) => refusal.blame(),
             Self::TimedOut(_)
             | Self::Silent(_)
+            | Self::Stalled(_)
             | Self::Connect { .. }
             | Self::Certificate(_)
             | Self::Broken(_)
@@ -103,7 +106,7 @@ impl CallError {
     /// Whether both a server that is down and a request that brings the server down fail like this.
     pub(super) fn may_be_outage(&self) -> bool {
         match self {
-            Self::TimedOut(_) | Self::Silent(_) | Self::Broken(_) => true,
+            Self::TimedOut(_) | Self::Silent(_) | Self::Stalled(_) | Self::Broken(_) => true,
             Self::Refused(refusal) => refusal.may_be_outage(),
             _ => false,
         }
@@ -118,7 +121,9 @@ impl CallError {
     pub(super) fn failure(&self, model: &str) -> Failure {
         let class = match self {
             Self::Refused(refusal) => return refusal.failure(model),
-            Self::TimedOut(_) | Self::Silent(_) | Self::Connect { timed_out: true, .. } => FailureClass::Timeout,
+            Self::TimedOut(_) | Self::Silent(_) | Self::Stalled(_) | Self::Connect { timed_out: true, .. } => {
+                FailureClass::Timeout
+            }
             Self::Certificate(_) => FailureClass::Permanent,
             Self::Request(_) => FailureClass::Invalid,
             Self::Connect { .. }
@@ -150,7 +155,7 @@ mod tests {
 
     #[test]
     fn silence_is_an_outage_unless_the_model_answers_others_meanwhile() {
-        for error in [CallError::TimedOut(1), CallError::Silent(1)] {
+        for error in [CallError::TimedOut(1), CallError::Silent(1), CallError::Stalled(1)] {
             let blames = (error.blame(false, false), error.blame(true, false), error.blame(false, true));
             assert_eq!(blames, (Blame::Outage, Blame::Question, Blame::Question), "{error}");
         }

@@ -16,8 +16,8 @@ const OWNED: [(&str, &str); 14] = [
     ("functions", "use tools of an agent"),
     ("function_call", "leave it out: the step decides which tools may be called"),
     ("response_format", "use model.structured_output"),
-    ("stream", "leave it out: qron reads whole answers"),
-    ("stream_options", "leave it out: qron reads whole answers"),
+    ("stream", "leave it out: qron finds out whether answers can come in pieces"),
+    ("stream_options", "leave it out: qron finds out whether answers can come in pieces"),
     ("max_tokens", "use model.max_output_tokens"),
     ("max_completion_tokens", "use model.max_output_tokens"),
     ("n", "leave it out: qron reads one answer"),
@@ -50,7 +50,7 @@ mod tests {
             said,
             [
                 "model.extra_body.\"qwen3:8b\".max_tokens = 100 is a field that qron sets itself: use model.max_output_tokens",
-                "model.extra_body.\"qwen3:8b\".stream = true is a field that qron sets itself: leave it out: qron reads whole answers",
+                "model.extra_body.\"qwen3:8b\".stream = true is a field that qron sets itself: leave it out: qron finds out whether answers can come in pieces",
             ]
         );
         for (owned, _) in OWNED {

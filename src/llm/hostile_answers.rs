@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::events::EventReader;
+use super::pieces::Pieces;
 use super::reading::{Answer, read_answer};
 use super::structured::Schema;
 use super::{textual, thoughts};
@@ -68,6 +70,8 @@ const PIECES: [&str; 52] = [
     "function ",
 ];
 const BYTES: usize = 24 * 1024;
+/// Bytes of a hostile stream.
+const STREAM_BYTES: usize = 512 * 1024;
 
 fn tools() -> Vec<Arc<ToolSpec>> {
     let parameters = json!({"type": "object", "properties": {"expression": {"type": "string"}}});
@@ -122,6 +126,60 @@ fn no_answer_takes_time_beyond_proportion() {
         slowest = slowest.max((began.elapsed(), text.chars().take(40).collect()));
     }
     // Quadratic work on as much takes minutes in an unoptimised build.
+    assert!(slowest.0 < Duration::from_secs(20), "{slowest:?}");
+}
+
+/// Reads `text` as a stream that arrives in parts of `bytes` bytes; returns how many events were taken before it was refused.
+fn read_stream(text: &str, bytes: usize) -> usize {
+    let (mut reader, mut pieces, mut events) = (EventReader::new(STREAM_BYTES), Pieces::new(STREAM_BYTES), Vec::new());
+    let mut taken = 0;
+    for part in text.as_bytes().chunks(bytes) {
+        if reader.push(part, &mut events).is_err() {
+            return taken;
+        }
+        for event in events.drain(..) {
+            if pieces.take(event).is_err() {
+                return taken;
+            }
+            taken += 1;
+        }
+    }
+    assert!(pieces.whole().to_string().len() <= 2 * STREAM_BYTES);
+    taken
+}
+
+#[test]
+fn no_stream_takes_time_beyond_proportion() {
+    let call =
+        |index: usize| json!({ "choices": [{ "delta": { "tool_calls": [{ "index": index, "function": {} }] } }] });
+    let stream = |chunks: Vec<Value>| -> String {
+        let events: Vec<String> = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
+        events.concat()
+    };
+    let calls = stream((0..5_000).map(|number| call(number * 63 % 64)).collect());
+    let new_calls = stream((0..5_000).map(call).collect());
+    let nested = format!("data: {}\n\n", "{\"choices\":[".repeat(40_000));
+    let repeated = |piece: &str| piece.repeat(STREAM_BYTES / piece.len());
+    let mut slowest = (Duration::ZERO, String::new());
+    for text in [
+        calls,
+        new_calls,
+        nested,
+        repeated("data: {\n"),
+        repeated("data: 1\n\n"),
+        repeated("data: {}\n"),
+        repeated("\r"),
+        repeated(": \n"),
+        repeated("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n"),
+        repeated("data: {\"choices\":[{\"delta\":{\"content\":[{},{},{}]}}]}\n\n"),
+        repeated("x"),
+    ] {
+        for bytes in [1, STREAM_BYTES] {
+            let began = Instant::now();
+            read_stream(&text, bytes);
+            slowest = slowest.max((began.elapsed(), text.chars().take(60).collect()));
+        }
+    }
     assert!(slowest.0 < Duration::from_secs(20), "{slowest:?}");
 }
 

@@ -9,7 +9,7 @@ use super::Models;
 use super::wire::Dialect;
 
 /// Version of the record. It is part of the key, so that no version reads a record of another.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What calls taught about a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

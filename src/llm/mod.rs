@@ -1,6 +1,6 @@
 //! The model: one OpenAI-compatible endpoint, made dependable.
 //!
-//! Owns time limits, tries, rate limits, circuit breaker, fallback models, structured output and its repair, usage
+//! Owns time limits, tries, rate limits, limits of calls in flight, circuit breaker, fallback models, structured output and its repair, usage
 //! and cost. Knows nothing of plans, tools or tasks.
 
 use std::collections::BTreeMap;
@@ -33,13 +33,16 @@ mod client;
 mod embeddings;
 mod endpoint_check;
 mod errors;
+mod events;
 mod extra_body;
 #[cfg(test)]
 mod hostile_answers;
+mod in_flight;
 mod learnt;
 mod model;
 mod negotiation;
 mod parameters;
+mod pieces;
 mod prompted;
 mod question;
 mod rate_limits;
@@ -48,6 +51,7 @@ mod refusal;
 pub mod scripted;
 mod shorten;
 mod size;
+mod streamed;
 mod structured;
 mod textual;
 mod thoughts;
@@ -58,7 +62,7 @@ mod wire;
 /// Time limit to connect. A host that is there accepts a connection within it; a model that is slow is slow afterwards.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest silence in the middle of an answer, in milliseconds. Thinking comes before the answer and is bounded by
-/// [`Settings::timeout_ms`] alone; an answer that has begun and stops for a minute has lost its connection.
+/// [`Settings::timeout_ms`] alone; an answer that has begun and stops for a minute has lost its connection. See `streamed.rs`.
 const READ_TIMEOUT_MS: u64 = 60_000;
 
 const fn read_timeout_ms() -> u64 {
@@ -80,8 +84,9 @@ pub struct Settings {
     /// make it small.
     #[serde(skip, default = "read_timeout_ms")]
     pub read_timeout_ms: u64,
-    /// Time limit of one call, in milliseconds. Tries, repairs and fallbacks of one question begin within it, but for
-    /// one more call.
+    /// Time limit of one call, in milliseconds: to the first piece of an answer that comes in pieces, else to its end. Tries,
+    /// repairs and fallbacks of one question begin within it, but for one more call; the time in which an answer comes in
+    /// pieces does not count.
     pub timeout_ms: u64,
     /// Largest answer accepted, in bytes.
     pub max_response_bytes: usize,
@@ -207,8 +212,9 @@ impl Models {
     /// Completes a request. The answer follows the schema of the request, if it has one. Dropping the future cancels
     /// the call.
     ///
-    /// Takes [`Settings::timeout_ms`] for all tries, fallbacks and repairs, and one more call at most; waiting for the
-    /// configured rate limits comes on top.
+    /// Takes [`Settings::timeout_ms`] for all tries, fallbacks and repairs, and one more call at most. What comes on top: the
+    /// time in which answers come in pieces, and waiting for the configured rate limits or for a model that is given only so
+    /// many calls at once.
     ///
     /// # Errors
     /// [`ModelError`] when no model gave a usable answer. One that does not follow the schema after a repair is of class

@@ -8,14 +8,18 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::circuit::Circuit;
+use super::in_flight::InFlightLimit;
 use super::learnt::LearntRecord;
 use super::size::is_small;
-use super::wire::{Dialect, LimitField, SchemaForm};
+use super::wire::{Dialect, LimitField, SchemaForm, StreamForm};
 use super::{Settings, StructuredOutput};
 use crate::telemetry::known_labels;
 
 /// Answers in prose in a row after which a model counts as one that ignores `response_format`.
 const MAX_IGNORED_SCHEMAS: u8 = 3;
+/// Answers in pieces that failed, each followed by a whole answer at the next try, after which a model counts as one that cannot
+/// stream. One may be a coincidence.
+const MIN_FAILED_STREAMS: u8 = 2;
 /// How long a dialect is used that was learnt from failures which may have had another cause.
 const DOUBT_TIME: Duration = Duration::from_hours(1);
 /// Plans that cannot be used, without one that can, after which a model works in turns. A few goals that make a good model fail
@@ -27,6 +31,7 @@ const GROWTH: u32 = 4;
 pub(super) struct Model {
     pub(super) name: String,
     pub(super) circuit: Circuit,
+    pub(super) in_flight: InFlightLimit,
     pub(super) structured_output: StructuredOutput,
     /// Further fields of the body of its chat requests.
     pub(super) extra_body: Map<String, Value>,
@@ -51,6 +56,10 @@ struct LearntTraits {
     /// A dialect that seems to work instead, and since when.
     doubtful: Option<(Dialect, Instant)>,
     schemas_ignored: u8,
+    /// Whether an answer came in pieces since the start.
+    has_streamed: bool,
+    /// Answers that came whole at the second try after one in pieces had failed.
+    streams_failed: u8,
     output_limit: u32,
     plans: PlanRecord,
 }
@@ -86,6 +95,8 @@ pub(super) struct RequestFeatures {
     /// Fields of earlier answers that qron sends back unread.
     pub(super) fields: bool,
     pub(super) limit_field: Option<LimitField>,
+    /// The wish for an answer in pieces.
+    pub(super) stream: bool,
 }
 
 impl Model {
@@ -105,10 +116,12 @@ impl Model {
             tools_in_prompt: false,
             system_in_user: false,
             without_fields: false,
+            stream: StreamForm::WithUsage,
         };
         Self {
             name: name.to_owned(),
             circuit: Circuit::new(name, settings.circuit_failures, settings.circuit_open_ms, signals.changed),
+            in_flight: InFlightLimit::new(name),
             structured_output: settings.structured_output,
             extra_body: settings.extra_body.get(name).cloned().unwrap_or_default(),
             limit_fields,
@@ -119,6 +132,8 @@ impl Model {
                 dialect,
                 doubtful: None,
                 schemas_ignored: 0,
+                has_streamed: false,
+                streams_failed: 0,
                 output_limit: settings.max_output_tokens,
                 plans: PlanRecord::default(),
             }),
@@ -195,6 +210,24 @@ impl Model {
                 doubtful.schema = SchemaForm::Prompt;
             }
         }
+    }
+
+    /// Whether an answer of it has come in pieces since the start, so that a failure has another cause.
+    pub(super) fn has_streamed(&self) -> bool {
+        self.learnt().has_streamed
+    }
+
+    /// Records that an answer came in pieces.
+    pub(super) fn streamed(&self) {
+        self.learnt().has_streamed = true;
+    }
+
+    /// Records that an answer came whole after one in pieces had failed; returns whether that has happened too often for a
+    /// coincidence.
+    pub(super) fn streamed_badly(&self) -> bool {
+        let mut learnt = self.learnt();
+        learnt.streams_failed = learnt.streams_failed.saturating_add(1);
+        learnt.streams_failed >= MIN_FAILED_STREAMS
     }
 
     /// Whether it works better in turns: it is small by its name, or none of its plans could be used.

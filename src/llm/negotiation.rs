@@ -4,17 +4,21 @@
 //! does not name its reason, a form is tried and dropped again when it fails as well: an endpoint that is out of
 //! order teaches nothing. A guessed form is used for a while and then checked again; a form that a refusal named is
 //! kept for good. When the endpoint rejected the text that the model wrote, the same request is repeated first.
+//!
+//! Answers are requested in pieces. An endpoint that sends them whole all the same is not asked for pieces again. As long as no
+//! answer of the model came in pieces, a refusal without a reason may be meant for them, and so may a failure: then the next of
+//! the tries that there are anyway asks for the whole answer.
 
 use super::StructuredOutput;
 use super::errors::CallError;
 use super::model::{Model, RequestFeatures};
 use super::refusal::Refusal;
-use super::wire::{Dialect, SchemaForm};
+use super::wire::{Dialect, SchemaForm, StreamForm};
 
 /// Statuses of a request that the endpoint does not take. Some report it as their own failure.
 const STATUSES: [u16; 8] = [400, 404, 405, 406, 415, 422, 500, 501];
 /// Words that say that something is not known or not possible, lower case.
-const UNKNOWN: [&str; 20] = [
+const UNKNOWN: [&str; 21] = [
     "support",
     "unknown",
     "unrecognized",
@@ -32,6 +36,7 @@ const UNKNOWN: [&str; 20] = [
     "does not take",
     "forbidden",
     "cannot be used",
+    "cannot use",
     "disabled",
     "only",
     "must alternate",
@@ -67,12 +72,15 @@ const FIELDS: [&str; 5] = ["reasoning", "extra_content", "thinking", "extra_forb
 /// Words about the system message.
 const SYSTEM: [&str; 6] =
     ["system role", "system message", "role system", "roles must alternate", "developer instruction", "'system'"];
+/// Statuses of a request for an answer in pieces that an endpoint does not take, when it says no reason.
+const STREAM_STATUSES: [u16; 3] = [400, 406, 422];
 /// Codes of endpoints that read the answers of the model themselves and could not: another try at the same may do.
 const MISWRITTEN: [&str; 3] = ["tool_use_failed", "json_validate_failed", "failed_generation"];
 /// Words about a conversation that is too long, which no other form makes shorter.
 const LENGTH: [&str; 4] = ["context", "too long", "too large", "maximum"];
 
 /// The dialects of one call of a model.
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing of its own that was found out or done")]
 pub(super) struct Negotiation {
     /// What the model is known to take, and whether that is certain.
     known: (Dialect, bool),
@@ -83,12 +91,21 @@ pub(super) struct Negotiation {
     has_guessed: bool,
     /// Whether the request was made again as it was.
     has_repeated: bool,
+    /// Whether the whole answer was requested after a failure of one in pieces.
+    whole_after_failure: bool,
 }
 
 impl Negotiation {
     pub(super) fn new(model: &Model) -> Self {
         let known = model.dialect();
-        Self { known, current: known.0, is_certain: known.1, has_guessed: false, has_repeated: false }
+        Self {
+            known,
+            current: known.0,
+            is_certain: known.1,
+            has_guessed: false,
+            has_repeated: false,
+            whole_after_failure: false,
+        }
     }
 
     /// The dialect of the next try.
@@ -96,8 +113,16 @@ impl Negotiation {
         self.current
     }
 
-    /// Learns the current dialect after an answer.
-    pub(super) fn succeeded(&self, model: &Model) {
+    /// Learns the current dialect after an answer to a request with the features `sent`. `was_streamed` says that the answer
+    /// came in pieces.
+    pub(super) fn succeeded(&mut self, model: &Model, sent: RequestFeatures, was_streamed: bool) {
+        if was_streamed {
+            model.streamed();
+        } else if sent.stream {
+            self.current.stream = StreamForm::Whole;
+        } else if self.whole_after_failure && !model.streamed_badly() {
+            self.current.stream = self.known.0.stream;
+        }
         if self.current != self.known.0 {
             tracing::info!(model = %model.name, dialect = ?self.current, "the model is called in another dialect from now on");
             model.learn(self.current, self.is_certain);
@@ -129,11 +154,33 @@ impl Negotiation {
         guess.is_some()
     }
 
+    /// Requests the whole answer at the next try when this failure of one in pieces may be due to them.
+    pub(super) fn failed(&mut self, model: &Model, error: &CallError, sent: RequestFeatures) {
+        let may_be_due = match error {
+            CallError::Refused(refusal) => matches!(refusal.status, 500..=502),
+            CallError::Broken(_) | CallError::NotJson | CallError::Shape(_) => true,
+            _ => false,
+        };
+        if sent.stream && may_be_due && !model.has_streamed() {
+            self.current.stream = StreamForm::Whole;
+            (self.is_certain, self.whole_after_failure) = (false, true);
+        }
+    }
+
     /// The form without what the refusal names.
     fn named(&self, model: &Model, refusal: &Refusal, sent: RequestFeatures) -> Option<Dialect> {
         let now = self.current;
         let says_unknown = refusal.mentions(&UNKNOWN);
         let may_change_schema = sent.schema && model.structured_output == StructuredOutput::Auto;
+        if sent.stream && now.stream == StreamForm::WithUsage && refusal.mentions(&["stream_options", "include_usage"])
+        {
+            return Some(Dialect { stream: StreamForm::Plain, ..now });
+        }
+        // A server out of order may speak of a stream that ended.
+        let is_refusal = refusal.status < 500 || says_unknown;
+        if sent.stream && is_refusal && refusal.names("stream") {
+            return Some(Dialect { stream: StreamForm::Whole, ..now });
+        }
         if sent.fields && says_unknown && refusal.mentions(&FIELDS) {
             return Some(Dialect { without_fields: true, ..now });
         }
@@ -170,7 +217,8 @@ impl Negotiation {
             return None;
         }
         let now = self.current;
-        let next = if sent.schema && model.structured_output == StructuredOutput::Auto {
+        let can_change_schema = sent.schema && now.schema != SchemaForm::Prompt;
+        let next = if can_change_schema && model.structured_output == StructuredOutput::Auto {
             // Of two forms that are much alike, one is tried.
             let schema = match now.schema {
                 SchemaForm::JsonSchema => SchemaForm::JsonObjectWithSchema,
@@ -179,12 +227,20 @@ impl Negotiation {
             Dialect { schema, ..now }
         } else if sent.tools && !is_failure && !self.has_guessed {
             Dialect { tools_in_prompt: true, ..now }
+        } else if sent.stream && may_be_about_stream(refusal) && !model.has_streamed() {
+            // No other form has helped, so that none of them is to blame.
+            Dialect { stream: StreamForm::Whole, ..self.known.0 }
         } else {
             return None;
         };
         self.has_guessed = true;
         Some(next)
     }
+}
+
+/// Whether a refusal without a reason may be meant for an answer in pieces.
+fn may_be_about_stream(refusal: &Refusal) -> bool {
+    STREAM_STATUSES.contains(&refusal.status) && !refusal.mentions(&SCHEMA)
 }
 
 const fn after(form: SchemaForm) -> Option<SchemaForm> {
@@ -214,6 +270,7 @@ mod tests {
         system: true,
         fields: false,
         limit_field: None,
+        stream: true,
     };
 
     fn model() -> Model {
@@ -234,7 +291,7 @@ mod tests {
         for refusal in refusals {
             assert!(negotiation.adapt(model, refusal, SENT), "{refusal}");
         }
-        negotiation.succeeded(model);
+        negotiation.succeeded(model, SENT, true);
         model.dialect()
     }
 

@@ -11,7 +11,7 @@ use super::model::{Model, RequestFeatures};
 use super::reading::{self, Answer};
 use super::structured::{Mismatch, Schema, whole_value};
 use super::textual;
-use super::wire::{self, Dialect, SchemaForm};
+use super::wire::{self, Dialect, SchemaForm, StreamForm};
 use crate::domain::conversation::{Exhausted, Message, ModelReply, ModelRequest};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::time::Timestamp;
@@ -56,6 +56,7 @@ impl Exchange for ChatExchange<'_> {
             system: !dialect.system_in_user && matches!(self.messages.first(), Some(Message::System { .. })),
             fields: !dialect.without_fields && self.messages.iter().any(has_fields),
             limit_field: Some(dialect.limit_field),
+            stream: dialect.stream != StreamForm::Whole,
         };
         let mut body = wire::request_body(&model.name, self.request, self.messages, self.max_output_tokens, dialect);
         body.extend(model.extra_body.clone());

@@ -188,11 +188,11 @@ pub(super) fn read_usage(body: &Value, request_bytes: usize) -> Usage {
         counted.map(|count| count as u64)
     };
     let answered = || {
-        let mut message = body["choices"][0]["message"].clone();
+        let message = &body["choices"][0]["message"];
         let content = text(&message["content"]).len();
         let said = |field: &Value| if field.is_null() { 0 } else { field.to_string().len() };
         let calls = message["tool_calls"].as_array().map_or(0, |calls| calls.iter().map(|c| c.to_string().len()).sum());
-        let thoughts = ["reasoning_content", "reasoning", "function_call"].map(|field| said(&message[field].take()));
+        let thoughts = ["reasoning_content", "reasoning", "function_call"].map(|field| said(&message[field]));
         estimated_tokens(content + calls + thoughts.iter().sum::<usize>())
     };
     Usage {
@@ -372,6 +372,13 @@ mod tests {
         assert_eq!(usage(json!({ "prompt_tokens": 1e300, "completion_tokens": "3" })), expected(100, 3));
         assert_eq!(usage(json!({ "prompt_tokens": "many", "completion_tokens": [3] })), expected(100, 2));
         assert_eq!(usage(json!({ "prompt_tokens": 0, "input_tokens": 9 })), expected(9, 2));
+        for message in [json!("12345678"), json!(["12345678"]), json!(7)] {
+            assert_eq!(
+                read_usage(&json!({ "choices": [{ "message": message }] }), 400).prompt_tokens,
+                100,
+                "{message}"
+            );
+        }
         let thinking = json!({ "choices": [{ "message": { "content": "", "reasoning_content": "123456" } }] });
         assert_eq!(read_usage(&thinking, 400), expected(100, 2));
     }

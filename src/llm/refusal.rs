@@ -15,6 +15,9 @@ use crate::domain::redaction::{Redactor, Secret};
 /// has to pay first.
 const EMPTY_ACCOUNT_MS: u64 = 60_000;
 
+/// Details of a refusal that are read.
+const MAX_DETAILS: usize = 16;
+
 /// What a refusal means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meaning {
@@ -55,10 +58,12 @@ impl Refusal {
                 // Google answers with a list of one.
                 let body = body.get(0).unwrap_or(&body);
                 let error = if body["error"].is_null() { body } else { &body["error"] };
-                let said = [error, &error["message"], &error["detail"], &error["detail"][0]["msg"]];
+                let inner = &error["message"]["detail"][0]["msg"];
+                let said = [error, &error["message"], &error["detail"], &error["detail"][0]["msg"], inner];
                 let message = said.into_iter().find_map(Value::as_str).unwrap_or_default().to_owned();
                 let codes = ["code", "type", "param", "status"].map(|field| text_of(&error[field]));
-                (message, format!("{} {}", codes.join(" "), quota_ids(error)).to_lowercase())
+                let more = [quota_ids(error), fields_in(error)].join(" ");
+                (message, format!("{} {more}", codes.join(" ")).to_lowercase())
             }
             // Error pages of proxies say nothing that the status does not.
             Err(_) if body.trim_ascii_start().starts_with(b"<") => (String::new(), String::new()),
@@ -66,6 +71,33 @@ impl Refusal {
         };
         let retry_after_ms = retry_after_ms.or_else(|| waits::from_body(&text, clock::now()));
         Self { status, message: shorten(&redact(&message, key), MESSAGE_CHARS), code, retry_after_ms }
+    }
+
+    /// Reads an error that came instead of an answer, or in the middle of one: its code is the status, or else its words tell
+    /// which one it would have had.
+    pub(super) fn within_answer(body: &[u8], key: &str) -> Self {
+        let refusal = Self::read(500, body, key, None);
+        let code = refusal.code.split(' ').find_map(|code| code.parse::<u16>().ok());
+        let status = match code.filter(|status| (400..600).contains(status)) {
+            Some(status) => status,
+            None if refusal.mentions(&["rate_limit", "rate limit", "too many requests", "quota"]) => 429,
+            None if refusal.mentions(&["authentication", "invalid_api_key"]) => 401,
+            None if refusal.mentions(&["permission"]) => 403,
+            None if refusal.mentions(&["invalid_request", "badrequest", "context_length"]) => 400,
+            None if refusal.mentions(&["overloaded"]) => 529,
+            None if refusal.mentions(&["timeout", "timed out"]) => 504,
+            None => 500,
+        };
+        Self { status, ..refusal }
+    }
+
+    /// Whether message, code, type or parameter contain `word`, which is lower case, at the begin of a word.
+    pub(super) fn names(&self, word: &str) -> bool {
+        let begins = |text: &str| {
+            let mut places = text.match_indices(word);
+            places.any(|(at, _)| !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+        };
+        begins(&self.message.to_lowercase()) || begins(&self.code)
     }
 
     /// Whether message, code, type or parameter contain one of `words`, which are lower case.
@@ -181,6 +213,15 @@ fn quota_ids(error: &Value) -> String {
     let violations = details.filter_map(|detail| detail["violations"].as_array()).flatten();
     let names: Vec<&str> = violations.filter_map(|violation| violation["quotaId"].as_str()).collect();
     names.join(" ")
+}
+
+/// Names of the fields that a server made with Python refuses, such as `body.stream_options`.
+fn fields_in(error: &Value) -> String {
+    let details = [&error["detail"], &error["message"]["detail"]];
+    let details = details.into_iter().filter_map(Value::as_array).flatten().take(MAX_DETAILS);
+    let fields = details.filter_map(|detail| detail["loc"].as_array());
+    let names = fields.map(|names| names.iter().map(text_of).collect::<Vec<_>>().join("."));
+    names.collect::<Vec<_>>().join(" ")
 }
 
 fn text_of(value: &Value) -> String {
@@ -324,6 +365,38 @@ mod tests {
         assert_eq!(said("404 page\r\nnot found"), "404 page not found");
         assert_eq!(said("<html>"), "");
         assert_eq!(said(&"ä".repeat(1_000)).chars().count(), MESSAGE_CHARS + 1);
+    }
+
+    #[test]
+    fn an_error_within_an_answer_has_the_status_that_it_would_have_had() {
+        for (body, status) in [
+            (r#"{"error":{"message":"x","code":503}}"#, 503),
+            (r#"{"error":{"message":"x","code":"429"}}"#, 429),
+            (r#"{"object":"error","message":"x","type":"BadRequestError","code":400}"#, 400),
+            (r#"{"error":{"message":"Rate limit reached","type":"requests","code":"rate_limit_exceeded"}}"#, 429),
+            (r#"{"error":{"message":"x","code":"insufficient_quota"}}"#, 429),
+            (r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#, 529),
+            (r#"{"error":{"message":"bad","type":"invalid_request_error"}}"#, 400),
+            (r#"{"error":"the model crashed","code":7}"#, 500),
+            ("out of memory", 500),
+        ] {
+            assert_eq!(Refusal::within_answer(body.as_bytes(), "").status, status, "{body}");
+        }
+    }
+
+    #[test]
+    fn fields_that_python_names_apart_are_known_and_words_are_whole() {
+        let detail = serde_json::json!([{"type": "extra_forbidden", "loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted"}]);
+        for body in [
+            serde_json::json!({"detail": detail}),
+            serde_json::json!({"object": "error", "message": {"detail": detail}}),
+        ] {
+            let refusal = Refusal::read(422, body.to_string().as_bytes(), "", None);
+            assert!(refusal.names("stream_options") && refusal.mentions(&["not permitted"]), "{refusal:?}");
+        }
+        let refusal = |message: &str| Refusal { message: message.to_owned(), ..Refusal::default() };
+        assert!(refusal("Streaming is off").names("stream") && refusal("'stream'").names("stream"));
+        assert!(!refusal("upstream error").names("stream"));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! HTTP to the endpoint, as a tower service below the OpenAI client.
 //!
 //! Every exchange has a time limit and a size limit, and comes back either as a success whose body is JSON or as a
-//! [`CallError`]: the client above would drop the status and log the body of anything else.
+//! [`CallError`]: the client above would drop the status and log the body of anything else. An answer in pieces comes back as if
+//! it had come whole.
 
 use std::borrow::Cow;
 use std::pin::Pin;
@@ -10,14 +11,16 @@ use std::time::Duration;
 
 use async_openai::config::Config;
 use async_openai::middleware::HttpRequestFactory;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Body, Request, Response, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::errors::{CallError, innermost};
+use super::events::are_events;
 use super::refusal::Refusal;
+use super::streamed::{self, StreamLimits};
 use super::{CONNECT_TIMEOUT, Settings, waits};
 use crate::clock;
 use crate::domain::failure::Failure;
@@ -29,6 +32,8 @@ use crate::telemetry::secrets;
 const OPENAI: &str = "https://api.openai.com/v1";
 /// The model of OpenAI that is called when the configuration names none.
 const OPENAI_MODEL: &str = "gpt-5-mini";
+/// Most white space in front of an answer that is read before its form is judged, in bytes.
+const MAX_BLANK_BYTES: usize = 1024;
 /// Most of a refusal's body that is read, in bytes.
 const REFUSAL_BYTES: usize = 64 * 1024;
 
@@ -171,6 +176,25 @@ impl Transport {
     }
 
     async fn exchange(&self, factory: HttpRequestFactory) -> Result<Response, CallError> {
+        let began = Instant::now();
+        let late = |_| CallError::TimedOut(self.timeout.as_millis());
+        let answer = timeout_at(began + self.timeout, self.begin(factory)).await.map_err(late)??;
+        let body = match answer {
+            Begun::Whole(body) => body,
+            Begun::Pieces(mut response, head) => {
+                let limits =
+                    StreamLimits { first: self.timeout, silence: self.read_timeout, max_bytes: self.max_bytes };
+                let key = self.key.expose_secret();
+                let body = streamed::read(&mut response, head, began, limits, key).await?;
+                // A secret may be spread over pieces, so that it shows in the whole only.
+                secrets::redact_json(&body).into_owned()
+            }
+        };
+        Ok(axum::http::Response::new(body).into())
+    }
+
+    /// Sends the request and reads the answer, or the begin of one that comes in pieces.
+    async fn begin(&self, factory: HttpRequestFactory) -> Result<Begun, CallError> {
         let request = without_secrets(factory.build().await?);
         let mut response = self.client.execute(request).await.map_err(|error| CallError::from_reqwest(&error))?;
         let status = response.status();
@@ -180,24 +204,54 @@ impl Transport {
             let key = self.key.expose_secret();
             return Err(CallError::Refused(Refusal::read(status.as_u16(), &body, key, retry_after_ms)));
         }
-        let body = self.read(&mut response, self.max_bytes).await?;
+        let begin = self.begin_of(&mut response).await?;
+        if are_events(&begin) == Some(true) {
+            return Ok(Begun::Pieces(response, begin));
+        }
+        let body = self.read_on(begin, &mut response, self.max_bytes).await?;
         let value = read_bytes(&body).map_err(|_| CallError::unreadable(&body))?;
         if let Some(refusal) = refusal_inside(&value, &body, self.key.expose_secret()) {
             return Err(CallError::Refused(refusal));
         }
-        Ok(axum::http::Response::new(body).into())
+        Ok(Begun::Whole(body))
+    }
+
+    /// The begin of the body, as much as tells whether the answer comes in pieces.
+    async fn begin_of(&self, response: &mut Response) -> Result<Vec<u8>, CallError> {
+        let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        // Such a server may send the head before it has anything to say.
+        let may_wait = content_type.is_some_and(|kind| kind.starts_with("text/event-stream"));
+        let mut begin = Vec::new();
+        while are_events(&begin).is_none() && begin.len() < MAX_BLANK_BYTES {
+            let chunk = response.chunk();
+            let chunk = if may_wait { chunk.await } else { self.in_time(chunk).await? };
+            match chunk.map_err(|error| CallError::from_reqwest(&error))? {
+                Some(chunk) => begin.extend_from_slice(&chunk),
+                None => break,
+            }
+        }
+        Ok(begin)
+    }
+
+    /// What comes next, unless the connection is silent for too long.
+    async fn in_time<T>(&self, next: impl Future<Output = T>) -> Result<T, CallError> {
+        timeout(self.read_timeout, next).await.map_err(|_| CallError::Silent(self.read_timeout.as_millis()))
     }
 
     /// The body without secrets of this process, as long as it keeps coming and stays below `limit` bytes.
     pub(super) async fn read(&self, response: &mut Response, limit: usize) -> Result<Vec<u8>, CallError> {
+        self.read_on(Vec::new(), response, limit).await
+    }
+
+    /// The same of a body that begins with `body`.
+    async fn read_on(&self, mut body: Vec<u8>, response: &mut Response, limit: usize) -> Result<Vec<u8>, CallError> {
         let announced = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
-        if announced > limit {
+        if announced > limit || body.len() > limit {
             return Err(CallError::TooLarge(limit));
         }
-        let mut body = Vec::with_capacity(announced);
+        body.reserve(announced.saturating_sub(body.len()));
         loop {
-            let chunk = timeout(self.read_timeout, response.chunk()).await;
-            let chunk = chunk.map_err(|_| CallError::Silent(self.read_timeout.as_millis()))?;
+            let chunk = self.in_time(response.chunk()).await?;
             match chunk.map_err(|error| CallError::from_reqwest(&error))? {
                 // Servers, and models that saw one, repeat secrets.
                 None => return Ok(secrets::redact_json(&body).into_owned()),
@@ -206,6 +260,14 @@ impl Transport {
             }
         }
     }
+}
+
+/// An answer, as far as its form is known.
+enum Begun {
+    /// It has come whole.
+    Whole(Vec<u8>),
+    /// It comes in pieces; what was read of it.
+    Pieces(Response, Vec<u8>),
 }
 
 impl tower::Service<HttpRequestFactory> for Transport {
@@ -219,10 +281,7 @@ impl tower::Service<HttpRequestFactory> for Transport {
 
     fn call(&mut self, factory: HttpRequestFactory) -> Self::Future {
         let transport = self.clone();
-        Box::pin(async move {
-            let answered = timeout(transport.timeout, transport.exchange(factory)).await;
-            answered.unwrap_or(Err(CallError::TimedOut(transport.timeout.as_millis())))
-        })
+        Box::pin(async move { transport.exchange(factory).await })
     }
 }
 
@@ -238,10 +297,9 @@ fn without_secrets(mut request: Request) -> Request {
 
 /// Some gateways report errors with status 200: then the code inside is the status.
 fn refusal_inside(value: &Value, body: &[u8], key: &str) -> Option<Refusal> {
-    let error = value.get("error").filter(|error| !error.is_null())?;
+    value.get("error").filter(|error| !error.is_null())?;
     if value.get("choices").or(value.get("data")).is_some() {
         return None;
     }
-    let status = error["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
-    Some(Refusal::read(status.max(400), body, key, None))
+    Some(Refusal::within_answer(body, key))
 }

@@ -47,6 +47,18 @@ pub(super) enum SchemaForm {
     Prompt,
 }
 
+/// How an answer is requested to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum StreamForm {
+    /// In pieces, with the usage in the last one.
+    WithUsage,
+    /// In pieces.
+    Plain,
+    /// Whole.
+    Whole,
+}
+
 /// The form of requests that a model accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,6 +74,7 @@ pub(super) struct Dialect {
     pub(super) system_in_user: bool,
     /// Whether fields of its own messages that this program does not know are kept from the model.
     pub(super) without_fields: bool,
+    pub(super) stream: StreamForm,
 }
 
 /// The body of a request.
@@ -103,6 +116,12 @@ pub(super) fn request_body(
     }
     if let Some(field) = dialect.limit_field.name() {
         body.insert(field.to_owned(), json!(max_output_tokens));
+    }
+    if dialect.stream != StreamForm::Whole {
+        body.insert("stream".to_owned(), json!(true));
+    }
+    if dialect.stream == StreamForm::WithUsage {
+        body.insert("stream_options".to_owned(), json!({ "include_usage": true }));
     }
     body
 }
@@ -256,6 +275,7 @@ mod tests {
         tools_in_prompt: false,
         system_in_user: false,
         without_fields: false,
+        stream: StreamForm::WithUsage,
     };
 
     fn written(messages: &[Message], dialect: Dialect) -> Vec<Value> {
@@ -280,6 +300,28 @@ mod tests {
         let sent = &written(&[calling(json!("{oops"))], DIALECT)[0];
         assert_eq!(sent["content"], Value::Null);
         assert_eq!(sent["tool_calls"][0]["function"]["arguments"], r#"{"invalid_arguments":"{oops"}"#);
+    }
+
+    #[test]
+    fn an_answer_is_requested_in_pieces_as_far_as_the_model_takes_that() {
+        let request = ModelRequest {
+            purpose: "act",
+            messages: Vec::new(),
+            tools: Vec::new(),
+            schema: None,
+            max_output_tokens: 10,
+            model: None,
+            once: false,
+            waits_since: None,
+        };
+        for (stream, fields) in [
+            (StreamForm::WithUsage, json!([true, { "include_usage": true }])),
+            (StreamForm::Plain, json!([true, null])),
+            (StreamForm::Whole, json!([null, null])),
+        ] {
+            let body = request_body("m", &request, &[], 10, Dialect { stream, ..DIALECT });
+            assert_eq!(json!([body.get("stream"), body.get("stream_options")]), fields);
+        }
     }
 
     #[test]

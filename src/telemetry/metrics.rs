@@ -253,6 +253,17 @@ pub const MODEL_RETRIES: Counter<2> = counter(
 );
 pub const MODEL_CIRCUIT_OPEN: Gauge<1> =
     gauge("qron_model_circuit_open", &["model"], "1 while a model is left alone after failures, else 0.");
+pub const MODEL_IN_FLIGHT_LIMIT: Gauge<1> = gauge(
+    "qron_model_in_flight_limit",
+    &["model"],
+    "Calls that this replica gives a model at once, learnt from calls that waited for each other up to their time limit; 0 \
+     for no limit.",
+);
+pub const MODEL_CALLS_WAITING: Gauge<1> = gauge(
+    "qron_model_calls_waiting",
+    &["model"],
+    "Calls that wait for their turn because a model is given only so many at once.",
+);
 
 // Tools.
 
@@ -339,6 +350,8 @@ pub const ALL: &[Metric] = &[
     MODEL_COST_USD.row(),
     MODEL_RETRIES.row(),
     MODEL_CIRCUIT_OPEN.row(),
+    MODEL_IN_FLIGHT_LIMIT.row(),
+    MODEL_CALLS_WAITING.row(),
     TOOL_CALLS.row(),
     TOOL_CALL_SECONDS.row(),
     STORE_SECONDS.row(),

@@ -1,6 +1,6 @@
 //! A scripted model server: real HTTP on a loopback port, deterministic, with faults on demand.
 //!
-//! Speaks chat completions (not streamed) and embeddings of the OpenAI protocol. Reachable from `qron demo` and from
+//! Speaks chat completions, whole and in pieces, and embeddings of the OpenAI protocol. Reachable from `qron demo` and from
 //! tests only. Knows nothing of the client: it sees what any endpoint sees. The purpose of a request is its header
 //! `X-Qron-Purpose`, else the name of its response schema, else `act`.
 
@@ -17,17 +17,20 @@ use axum::response::Response;
 use axum::routing::post;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 mod embedding;
 mod request;
 mod response;
 mod script;
+mod streaming;
 
 pub use request::RecordedRequest;
 pub use script::{Fault, RefusalRule, Reply, Scenario, Script, Turn};
 
 use request::Incoming;
+use streaming::AnswerForm;
 
 /// A running scripted model. Stops when dropped.
 #[derive(Debug)]
@@ -41,6 +44,7 @@ pub struct ScriptedModel {
 struct Shared {
     script: Script,
     seen: Mutex<RequestLog>,
+    places: Arc<Semaphore>,
     stopped: CancellationToken,
 }
 
@@ -62,7 +66,9 @@ impl ScriptedModel {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let stopped = CancellationToken::new();
-        let shared = Arc::new(Shared { script, seen: Mutex::default(), stopped: stopped.clone() });
+        let places = if script.places == 0 { Semaphore::MAX_PERMITS } else { script.places };
+        let places = Arc::new(Semaphore::new(places));
+        let shared = Arc::new(Shared { script, seen: Mutex::default(), places, stopped: stopped.clone() });
         let router = Router::new()
             .route("/v1/chat/completions", post(chat))
             .route("/v1/embeddings", post(embeddings))
@@ -127,7 +133,11 @@ impl Shared {
 }
 
 /// Counts a request as in flight until it is dropped: answered to the last byte, or given up by the client.
-struct InFlight(Arc<Shared>);
+struct InFlight {
+    shared: Arc<Shared>,
+    /// Its place among those that are answered at once.
+    place: Option<OwnedSemaphorePermit>,
+}
 
 impl InFlight {
     fn begin(shared: &Arc<Shared>, request: RecordedRequest) -> Self {
@@ -136,13 +146,18 @@ impl InFlight {
         seen.in_flight += 1;
         seen.in_flight_peak = seen.in_flight_peak.max(seen.in_flight);
         drop(seen);
-        Self(Arc::clone(shared))
+        Self { shared: Arc::clone(shared), place: None }
+    }
+
+    /// Waits until the request is one of those that are answered at once.
+    async fn wait_for_place(&mut self) {
+        self.place = Arc::clone(&self.shared.places).acquire_owned().await.ok();
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.seen().in_flight -= 1;
+        self.shared.seen().in_flight -= 1;
     }
 }
 
@@ -151,10 +166,11 @@ async fn chat(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
         Ok(request) => request,
         Err(message) => return response::refusal(StatusCode::BAD_REQUEST, &message, None),
     };
-    let in_flight = InFlight::begin(&shared, request.record(&request.purpose, shared.script.keep_bodies));
+    let mut in_flight = InFlight::begin(&shared, request.record(&request.purpose, shared.script.keep_bodies));
     if let Some(refusal) = refuse(&shared.script, &headers, &request.body) {
         return refusal;
     }
+    in_flight.wait_for_place().await;
     let Some(turn) = shared.turn_for(&request) else {
         let message = format!("no scenario fits: purpose {:?}, goal {:?}", request.purpose, request.goal());
         return response::refusal(StatusCode::BAD_REQUEST, &message, None);
@@ -167,7 +183,8 @@ async fn chat(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
     if turn.fault == Some(Fault::Hang) {
         shared.stopped.cancelled().await;
     }
-    response::answer(&request, &turn, turn.usage.unwrap_or(shared.script.usage), in_flight)
+    let form = AnswerForm::of(&request.body, shared.script.streams);
+    response::answer(&request, form, &turn, turn.usage.unwrap_or(shared.script.usage), in_flight)
 }
 
 async fn embeddings(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {

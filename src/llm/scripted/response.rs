@@ -13,20 +13,53 @@ use serde_json::{Value, json};
 use super::InFlight;
 use super::request::Incoming;
 use super::script::{Fault, Reply, Turn};
+use super::streaming::{AnswerForm, events};
 use crate::domain::conversation::Usage;
 
 /// Size of the pieces of a huge body, in bytes.
 const PIECE_BYTES: usize = 64 * 1024;
 
 pub(super) fn json(status: StatusCode, body: &Value) -> Response {
-    with_type(status, Body::from(body.to_string()))
+    with_type(status, "application/json", Body::from(body.to_string()))
 }
 
-fn with_type(status: StatusCode, body: Body) -> Response {
+fn with_type(status: StatusCode, content_type: &'static str, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
+}
+
+/// An answer as it goes out.
+struct Outgoing {
+    content_type: &'static str,
+    text: String,
+}
+
+impl Outgoing {
+    const EVENTS: &str = "text/event-stream; charset=utf-8";
+
+    fn new(completion: &Value, form: AnswerForm) -> Self {
+        match form {
+            AnswerForm::Whole => Self { content_type: "application/json", text: completion.to_string() },
+            AnswerForm::Pieces { with_usage } => {
+                Self { content_type: Self::EVENTS, text: events(completion, with_usage) }
+            }
+        }
+    }
+
+    /// The answer that says `reply`.
+    fn of(request: &Incoming, form: AnswerForm, reply: &Reply, usage: Usage) -> Self {
+        match reply {
+            Reply::Events(text) => Self { content_type: Self::EVENTS, text: text.clone() },
+            Reply::Body(body) => Self::new(body, AnswerForm::Whole),
+            _ => Self::new(&completion(request, reply, usage), form),
+        }
+    }
+
+    fn send(self) -> Response {
+        with_type(StatusCode::OK, self.content_type, Body::from(self.text))
+    }
 }
 
 pub(super) fn refusal(status: StatusCode, message: &str, code: Option<&str>) -> Response {
@@ -35,10 +68,11 @@ pub(super) fn refusal(status: StatusCode, message: &str, code: Option<&str>) -> 
 }
 
 /// The response of `turn`; `in_flight` lives until its last byte is out.
-pub(super) fn answer(request: &Incoming, turn: &Turn, usage: Usage, in_flight: InFlight) -> Response {
-    let right = || completion(request, &turn.reply, usage).to_string();
+pub(super) fn answer(request: &Incoming, form: AnswerForm, turn: &Turn, usage: Usage, in_flight: InFlight) -> Response {
+    let right = || Outgoing::of(request, form, &turn.reply, usage);
+    let wrong = |reply: &Reply| Outgoing::of(request, form, reply, usage).send();
     match &turn.fault {
-        None => with_type(StatusCode::OK, Body::from(right())),
+        None => right().send(),
         Some(Fault::RateLimited { retry_after_s }) => {
             let mut response =
                 refusal(StatusCode::TOO_MANY_REQUESTS, "Rate limit reached", Some("rate_limit_exceeded"));
@@ -58,22 +92,23 @@ pub(super) fn answer(request: &Incoming, turn: &Turn, usage: Usage, in_flight: I
         }
         Some(Fault::SlowDrip { bytes, pause_ms }) => drip(&right(), *bytes, *pause_ms, in_flight),
         Some(Fault::CutStream) => cut(&right()),
-        Some(Fault::MalformedJson) => with_type(StatusCode::OK, Body::from(r#"{"choices":[{"message":{"content":"oh"#)),
-        Some(Fault::WrongSchema) => {
-            let reply = Reply::Json(json!({ "unexpected": true }));
-            json(StatusCode::OK, &completion(request, &reply, usage))
+        Some(Fault::MalformedJson) => {
+            let text = match form {
+                AnswerForm::Whole => r#"{"choices":[{"message":{"content":"oh"#,
+                AnswerForm::Pieces { .. } => "data: {\"choices\":[{\"delta\":{\"content\":\"oh\n\ndata: [DONE]\n\n",
+            };
+            Outgoing { text: text.to_owned(), ..right() }.send()
         }
-        Some(Fault::UnknownTool) => {
-            let reply = Reply::ToolCalls(vec![("no_such_tool".to_owned(), json!({}))]);
-            json(StatusCode::OK, &completion(request, &reply, usage))
-        }
+        Some(Fault::WrongSchema) => wrong(&Reply::Json(json!({ "unexpected": true }))),
+        Some(Fault::UnknownTool) => wrong(&Reply::ToolCalls(vec![("no_such_tool".to_owned(), json!({}))])),
         Some(Fault::EmptyChoices) => {
-            json(StatusCode::OK, &json!({ "object": "chat.completion", "model": request.model, "choices": [] }))
+            let empty = json!({ "object": "chat.completion", "model": request.model, "choices": [] });
+            Outgoing::new(&empty, form).send()
         }
-        Some(Fault::HugeBody { bytes }) => huge(*bytes, in_flight),
+        Some(Fault::HugeBody { bytes }) => huge(*bytes, form, in_flight),
         Some(Fault::EndlessToolLoop) => {
             let tool = request.body["tools"][0]["function"]["name"].as_str().unwrap_or("no_such_tool").to_owned();
-            json(StatusCode::OK, &completion(request, &Reply::ToolCalls(vec![(tool, json!({}))]), usage))
+            wrong(&Reply::ToolCalls(vec![(tool, json!({}))]))
         }
     }
 }
@@ -83,6 +118,7 @@ fn completion(request: &Incoming, reply: &Reply, usage: Usage) -> Value {
     let turn = request.body["messages"].as_array().map_or(0, Vec::len);
     let (message, finish_reason) = match reply {
         Reply::Body(body) => return body.clone(),
+        Reply::Events(text) => return json!(text),
         Reply::Text(text) => (json!({ "role": "assistant", "content": text }), "stop"),
         Reply::Json(value) => (json!({ "role": "assistant", "content": value.to_string() }), "stop"),
         Reply::ToolCalls(calls) => {
@@ -109,22 +145,24 @@ fn completion(request: &Incoming, reply: &Reply, usage: Usage) -> Value {
     })
 }
 
-/// `text` in pieces, with a pause before each.
-fn drip(text: &str, bytes: usize, pause_ms: u64, in_flight: InFlight) -> Response {
-    let pieces: Vec<Bytes> = text.as_bytes().chunks(bytes.max(1)).map(Bytes::copy_from_slice).collect();
-    let stream = stream::iter(pieces).then(move |piece| {
+/// `answer` in parts, with a pause between them.
+fn drip(answer: &Outgoing, bytes: usize, pause_ms: u64, in_flight: InFlight) -> Response {
+    let parts = answer.text.as_bytes().chunks(bytes.max(1)).map(Bytes::copy_from_slice).enumerate();
+    let stream = stream::iter(parts.collect::<Vec<_>>()).then(move |(number, part)| {
         let _in_flight = &in_flight;
         async move {
-            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
-            Ok::<_, Infallible>(piece)
+            if number > 0 {
+                tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+            }
+            Ok::<_, Infallible>(part)
         }
     });
-    with_type(StatusCode::OK, Body::from_stream(stream))
+    with_type(StatusCode::OK, answer.content_type, Body::from_stream(stream))
 }
 
-/// The first half of `text`, then the end of the connection.
-fn cut(text: &str) -> Response {
-    let half = Bytes::copy_from_slice(&text.as_bytes()[..text.len() / 2]);
+/// The first half of `answer`, then the end of the connection.
+fn cut(answer: &Outgoing) -> Response {
+    let half = Bytes::copy_from_slice(&answer.text.as_bytes()[..answer.text.len() / 2]);
     let pieces = [Ok(half), Err(std::io::Error::other("cut by script"))];
     // The pause lets the first half leave before the connection does.
     let stream = stream::iter(pieces).then(async |piece| {
@@ -133,18 +171,31 @@ fn cut(text: &str) -> Response {
         }
         piece
     });
-    with_type(StatusCode::OK, Body::from_stream(stream))
+    with_type(StatusCode::OK, answer.content_type, Body::from_stream(stream))
 }
 
 /// A well-formed answer whose text has `bytes` bytes, made as it is sent.
-fn huge(bytes: usize, in_flight: InFlight) -> Response {
-    let head = Bytes::from_static(br#"{"choices":[{"finish_reason":"stop","message":{"role":"assistant","content":""#);
-    let piece = Bytes::from(vec![b'x'; PIECE_BYTES]);
-    let tail = Bytes::from_static(br#""}}]}"#);
+fn huge(bytes: usize, form: AnswerForm, in_flight: InFlight) -> Response {
+    let text = "x".repeat(PIECE_BYTES);
+    let (content_type, head, piece, tail) = match form {
+        AnswerForm::Whole => (
+            "application/json",
+            r#"{"choices":[{"finish_reason":"stop","message":{"role":"assistant","content":""#,
+            text,
+            r#""}}]}"#,
+        ),
+        AnswerForm::Pieces { .. } => (
+            Outgoing::EVENTS,
+            "",
+            format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n"),
+            "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n",
+        ),
+    };
+    let (head, piece, tail) = (Bytes::from(head), Bytes::from(piece), Bytes::from(tail));
     let middle = stream::repeat(piece).take(bytes.div_ceil(PIECE_BYTES));
     let stream = stream::iter([head]).chain(middle).chain(stream::iter([tail])).map(move |piece| {
         let _in_flight = &in_flight;
         Ok::<_, Infallible>(piece)
     });
-    with_type(StatusCode::OK, Body::from_stream(stream))
+    with_type(StatusCode::OK, content_type, Body::from_stream(stream))
 }

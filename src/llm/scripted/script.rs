@@ -24,6 +24,10 @@ pub struct Script {
     pub keep_bodies: bool,
     /// Key that requests must present; any when `None`.
     pub api_key: Option<String>,
+    /// Chat requests that are answered at once, as servers with so many places do; the others wait in order. 0 for no limit.
+    pub places: usize,
+    /// Whether answers come in pieces when a request wants that; else they come whole in spite of it.
+    pub streams: bool,
 }
 
 impl Default for Script {
@@ -37,6 +41,8 @@ impl Default for Script {
             refusals: Vec::new(),
             keep_bodies: true,
             api_key: None,
+            places: 0,
+            streams: true,
         }
     }
 }
@@ -59,6 +65,20 @@ impl Script {
     #[must_use]
     pub fn without_bodies(mut self) -> Self {
         self.keep_bodies = false;
+        self
+    }
+
+    /// The same script for a server that answers `places` chat requests at once.
+    #[must_use]
+    pub fn places(mut self, places: usize) -> Self {
+        self.places = places;
+        self
+    }
+
+    /// The same script for a server that answers whole, whatever a request wants.
+    #[must_use]
+    pub fn without_streams(mut self) -> Self {
+        self.streams = false;
         self
     }
 
@@ -213,8 +233,10 @@ pub enum Reply {
     Text(String),
     /// Calls of tools by name and arguments. Arguments that are a text are sent as they are, valid JSON or not.
     ToolCalls(Vec<(String, Value)>),
-    /// The whole body of the response, for dialects.
+    /// The whole body of the response, for dialects; it never comes in pieces.
     Body(Value),
+    /// The text of a stream of events, as it is sent, whatever a request wants.
+    Events(String),
 }
 
 /// A fault on demand.
@@ -233,11 +255,11 @@ pub enum Fault {
     Status(u16, &'static str),
     /// No answer, ever.
     Hang,
-    /// The right answer in pieces of `bytes`, with `pause_ms` milliseconds before each.
+    /// The right answer in parts of `bytes` bytes, with `pause_ms` milliseconds between them.
     SlowDrip {
-        /// Size of a piece.
+        /// Size of a part.
         bytes: usize,
-        /// Milliseconds before each piece.
+        /// Milliseconds between two parts.
         pause_ms: u64,
     },
     /// The connection ends in the middle of the body.

@@ -25,8 +25,9 @@ async fn each_fault_has_its_class_and_its_number_of_tries() {
         (Fault::Status(401, "bad key"), Unavailable, 1, "model.api_key"),
         (Fault::Status(403, "not yours"), Unavailable, 1, "model.api_key"),
         (Fault::Status(404, "no such model"), Unavailable, 1, "model.models"),
-        (Fault::Status(400, "nonsense"), Invalid, 1, "status 400: nonsense"),
-        (Fault::Status(422, "nonsense"), Invalid, 1, "status 422: nonsense"),
+        // Nothing tells that the pieces in which the answer was wanted are not meant.
+        (Fault::Status(400, "nonsense"), Invalid, 2, "status 400: nonsense"),
+        (Fault::Status(422, "nonsense"), Invalid, 2, "status 422: nonsense"),
         (Fault::Status(400, "maximum context length is 8 tokens"), Invalid, 1, "context length exceeded"),
         (Fault::Status(307, ""), Unavailable, 1, "model.base_url"),
         (Fault::CutStream, Unavailable, 3, "broke"),

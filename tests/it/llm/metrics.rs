@@ -39,3 +39,24 @@ async fn tries_tokens_cost_retries_and_circuits_are_counted() {
         assert!(exported.contains(line), "{line} is not in:\n{exported}");
     }
 }
+
+#[tokio::test]
+async fn the_limit_of_calls_in_flight_is_shown() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let exported = recorder.handle();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let server = server(vec![Scenario::on("").fault(Fault::Hang, 1)]).await;
+    let mut settings = settings(&server.base_url());
+    settings.timeout_ms = 200;
+    let models = models(&settings);
+    let (first, second) = (request("act", "first"), request("act", "second"));
+    let shown = |name: &str, value: u32| exported.render().contains(&format!("{name}{{model=\"main\"}} {value}"));
+    let both = async { drop(tokio::join!(models.complete(&first), models.complete(&second))) };
+    let waits = async {
+        while !(shown("qron_model_in_flight_limit", 1) && shown("qron_model_calls_waiting", 1)) {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    tokio::join!(both, tokio::time::timeout(std::time::Duration::from_secs(10), waits)).1.expect("one waits");
+    assert!(shown("qron_model_calls_waiting", 0), "{}", exported.render());
+}

@@ -12,9 +12,11 @@ mod faults;
 mod forms;
 mod limits;
 mod metrics;
+mod queues;
 mod restarts;
 mod scripted;
 mod secrets;
+mod streams;
 mod structured;
 
 /// The defaults, with time limits and delays for tests.

@@ -37,7 +37,7 @@ async fn record(app: &TestApp, key: &str) -> Option<Value> {
 async fn a_restart_asks_in_the_form_that_an_earlier_start_learnt() {
     let model = endpoint().await;
     let (url, prefix) = (model.base_url(), unique_prefix());
-    let key = format!("{url} gpt-5-mini v1");
+    let key = format!("{url} gpt-5-mini v2");
     let settings = [("QRON__STORE__PREFIX", prefix.as_str()), ("QRON__MODEL__BASE_URL", &url)];
     let mut first = None;
     for (start, refused) in [("the first", 1), ("the second", 1), ("one with a record that cannot be read", 2)] {

@@ -11,6 +11,7 @@ mod model_away;
 mod model_faults;
 mod races;
 mod refused;
+mod model_queue;
 mod replicas;
 mod steering;
 mod versions;
