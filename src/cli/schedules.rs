@@ -5,9 +5,11 @@ use serde_json::{Map, Value, json};
 
 use super::client::Client;
 use super::task_options::object;
-use super::{CliError, output};
+use super::{CliError, hold, output};
 use crate::api::views::Listing;
 use crate::api::views::schedules::{BackfilledView, FiringView, ScheduleView, TriggeredView};
+use crate::domain::counted::counted;
+use crate::domain::schedule::template::Template;
 use definition::{Add, Edit, Overlap, When};
 use plan::SchedulePlan;
 
@@ -111,7 +113,11 @@ impl Schedules {
             Self::List { limit, json } => list(client, limit, json).await,
             Self::Show(ScheduleId { id, json }) => {
                 let schedule: ScheduleView = client.get(&["schedules", &id], &[]).await?;
-                if json { output::json(&schedule) } else { view::show(&schedule) }
+                if json {
+                    return output::json(&schedule);
+                }
+                view::show(&schedule, &client.get(&["schedules", &id, "plan"], &[]).await?)?;
+                note_pause(client, &schedule).await
             }
             Self::Pause(id) => id.change(client, "pause").await,
             Self::Resume(id) => id.change(client, "resume").await,
@@ -150,7 +156,7 @@ async fn list(client: &Client, limit: u32, json: bool) -> Result<(), CliError> {
     }
     view::table(&listing.items)?;
     if listing.next.is_some() {
-        output::note(&format!("these are {limit} schedules; see more with --limit"));
+        output::note(&format!("these are {}; see more with --limit", counted(limit, "schedule")));
     }
     Ok(())
 }
@@ -166,8 +172,18 @@ impl ScheduleId {
             let id = &schedule.id;
             return output::line(&format!("schedule {id} is paused (resume it with: qron schedules resume {id})"));
         }
-        output::line(&view::describe_change(&schedule, "was resumed"))
+        output::line(&view::describe_change(&schedule, "was resumed"))?;
+        note_pause(client, &schedule).await
     }
+}
+
+/// Tells of a pause that holds back the tasks of `schedule`.
+async fn note_pause(client: &Client, schedule: &ScheduleView) -> Result<(), CliError> {
+    let Template { agent, capabilities, .. } = &schedule.task;
+    if let Some(pause) = hold::pause_note(client, agent.as_deref(), capabilities).await? {
+        output::note(&format!("its tasks wait: {pause}"));
+    }
+    Ok(())
 }
 
 async fn trigger(client: &Client, id: &str, overlap: Option<Overlap>, json: bool) -> Result<(), CliError> {
@@ -179,7 +195,11 @@ async fn trigger(client: &Client, id: &str, overlap: Option<Overlap>, json: bool
     }
     match done.task {
         Some(task) => {
-            output::line(&format!("schedule {id} fired as task {0}; follow it with: qron show {0} --follow", task.id))
+            output::line(&format!("schedule {id} fired as task {0}; follow it with: qron show {0} --follow", task.id))?;
+            for wait in hold::waits(client, &task).await? {
+                output::note(&wait.sentence());
+            }
+            Ok(())
         }
         None => output::line(&format!(
             "the new firing of schedule {id} waits until the tasks of earlier firings have ended"
@@ -195,7 +215,7 @@ async fn backfill(client: &Client, id: &str, range: &Map<String, Value>, json: b
     let verb = if done.dry_run { "would be" } else { "were" };
     output::line(&format!(
         "{} of schedule {id} in this range: {} had run before, {} {verb} added as tasks, {} {verb} queued behind earlier ones",
-        if done.firings == 1 { "1 firing".to_owned() } else { format!("{} firings", done.firings) },
+        counted(done.firings, "firing"),
         done.ran_before,
         done.inserted,
         done.queued
@@ -222,5 +242,5 @@ async fn preview(
     if listing.items.is_empty() {
         output::note("this schedule fires no more");
     }
-    listing.items.iter().try_for_each(|firing| output::line(&firing.local))
+    listing.items.iter().try_for_each(|firing| output::line(&output::time(&firing.local)))
 }

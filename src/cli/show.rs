@@ -1,21 +1,16 @@
-//! `qron show`: prints a task, and follows it until it ends.
-
-use std::collections::HashSet;
-use std::time::Duration;
+//! `qron show`: prints a task.
 
 use clap::Args;
 
 use super::client::Client;
-use super::hold::Holds;
-use super::{CliError, ids, output, steps};
+use super::hold::{self, Wait};
+use super::{CliError, follow, ids, output, steps};
 use crate::api::views::Listing;
+use crate::api::views::schedules::ScheduleView;
 use crate::api::views::steps::StepView;
-use crate::api::views::tasks::{AttemptView, EventView, TaskDetail};
-use crate::domain::failure::Failure;
+use crate::api::views::tasks::{EventView, TaskDetail, TaskView};
+use crate::domain::counted::counted;
 use crate::domain::task::TaskStatus;
-
-/// Time between two reads of a task that is being followed.
-const POLL_INTERVAL: Duration = Duration::from_millis(300);
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
@@ -36,7 +31,7 @@ impl Show {
     pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
         let id = ids::task(client, &self.id).await?;
         if self.follow {
-            return follow(client, &id, self.json).await;
+            return follow::follow(client, &id, self.json).await;
         }
         if self.steps {
             return show_steps(client, &id, self.json).await;
@@ -45,9 +40,21 @@ impl Show {
         if self.json {
             return output::json(&task);
         }
-        print(&task)?;
+        let mut waits = hold::waits(client, &task.task).await?;
+        waits.extend(paused_schedule(client, &task.task).await?);
+        print(&task, &waits)?;
         task.history.iter().try_for_each(print_event)
     }
+}
+
+/// That the schedule of a task is paused, which holds back its next firings and not this task.
+async fn paused_schedule(client: &Client, task: &TaskView) -> Result<Option<Wait>, CliError> {
+    let Some(id) = task.schedule_id.as_deref().filter(|_| !task.status.is_terminal()) else { return Ok(None) };
+    let schedule: Option<ScheduleView> = client.find(&["schedules", id]).await?;
+    Ok(schedule.filter(|schedule| schedule.paused).map(|_| Wait {
+        what: format!("goes on, although its schedule is paused; end that pause with: qron schedules resume {id}"),
+        next: None,
+    }))
 }
 
 async fn show_steps(client: &Client, id: &str, json: bool) -> Result<(), CliError> {
@@ -61,64 +68,33 @@ async fn show_steps(client: &Client, id: &str, json: bool) -> Result<(), CliErro
     steps::print_whole(&steps.items)
 }
 
-/// Prints the events of a task as they happen, then the task as it ended. With `json`, prints the ended task alone.
-pub(super) async fn follow(client: &Client, id: &str, json: bool) -> Result<(), CliError> {
-    let mut printed: HashSet<String> = HashSet::new();
-    let (mut progress, mut holds) = (String::new(), Holds::default());
-    let task = loop {
-        let task: TaskDetail = client.get(&["tasks", id], &[]).await?;
-        if !json {
-            for event in task.history.iter().filter(|event| printed.insert(event.id.clone())) {
-                print_event(event)?;
-            }
-            let now = match progress_line(&task) {
-                line if line.is_empty() => holds.line(client, &task).await?,
-                line => line,
-            };
-            if now != progress && !now.is_empty() {
-                output::line(&now)?;
-            }
-            progress = now;
-        }
-        if task.task.status.is_terminal() {
-            break task;
-        }
-        tokio::time::sleep(POLL_INTERVAL).await;
-    };
-    if json {
-        output::json(&task)?;
-    } else {
-        print(&task)?;
-    }
-    if task.task.status == TaskStatus::Completed { Ok(()) } else { Err(CliError::Reported) }
-}
-
-fn print_event(event: &EventView) -> Result<(), CliError> {
+pub(super) fn print_event(event: &EventView) -> Result<(), CliError> {
     output::line(&format!("{}  {}", output::time(&event.at), event.message))
 }
 
-fn progress_line(task: &TaskDetail) -> String {
-    match &task.progress {
-        Some(progress)
-            if progress.total > 0 && (task.task.status == TaskStatus::Running || !task.task.awaits.is_empty()) =>
-        {
-            format!("  [{}/{}] {}", progress.settled(), progress.total, progress.note)
-        }
-        _ => match &task.task.waits {
-            // Without the time of the next try, which moves on with each read.
-            Some(waits) => format!("  it waits for a model: {}", waits.cause),
-            None => String::new(),
-        },
+/// Which attempt the task is at, of how many, and how many of them failed.
+fn attempts(task: &TaskView, runs: usize) -> String {
+    let (failed, most) = (task.attempt, task.max_attempts.max(1));
+    let runs = u32::try_from(runs).unwrap_or(u32::MAX);
+    if runs == 0 && failed == 0 {
+        return format!("none yet, of at most {most}");
     }
+    let is_over = task.status.is_terminal() && task.status != TaskStatus::Completed;
+    let current = if is_over { failed.max(1) } else { failed.saturating_add(1) };
+    let is_next = if task.status == TaskStatus::Pending { " is next" } else { "" };
+    let failures = if failed > 0 { format!("; {failed} failed") } else { String::new() };
+    let counted_runs =
+        if matches!(task.status, TaskStatus::Running | TaskStatus::Completed) { current } else { failed };
+    let uncharged = match runs.saturating_sub(counted_runs) {
+        0 => String::new(),
+        1 => "; 1 run does not count, because it was put off or handed back".to_owned(),
+        more => format!("; {more} runs do not count, because they were put off or handed back"),
+    };
+    format!("{current} of {most}{is_next}{failures}{uncharged}")
 }
 
-/// The failure that a task which goes on had last, with the number of the attempt that failed.
-fn of_attempt(attempts: &[AttemptView], error: &Failure) -> String {
-    let failed = attempts.iter().rev().find(|attempt| attempt.failure.is_some());
-    failed.map_or_else(|| error.to_string(), |attempt| format!("attempt {} failed: {error}", attempt.number))
-}
-
-fn print(detail: &TaskDetail) -> Result<(), CliError> {
+/// Prints a task with what it waits for.
+pub(super) fn print(detail: &TaskDetail, waits: &[Wait]) -> Result<(), CliError> {
     let task = &detail.task;
     let field = |name: &str, value: &str| output::line(&format!("{name:<11}{value}"));
     field("task", &task.id.to_string())?;
@@ -136,8 +112,7 @@ fn print(detail: &TaskDetail) -> Result<(), CliError> {
     if let Some(schedule) = &task.schedule_id {
         field("schedule", schedule)?;
     }
-    let (runs, most) = (detail.attempts.len(), task.max_attempts.max(1));
-    field("attempts", &format!("{runs} ({} of {most} failed)", task.attempt))?;
+    field("attempt", &attempts(task, detail.attempts.len()))?;
     field("run at", &output::time(&task.run_at))?;
     if let Some(finished) = &task.finished_at {
         field("finished", &output::time(finished))?;
@@ -153,21 +128,21 @@ fn print(detail: &TaskDetail) -> Result<(), CliError> {
     }
     if let Some(spent) = detail.attempts.last().map(|attempt| &attempt.spent).filter(|spent| spent.model_calls > 0) {
         let cost = if spent.cost_usd > 0.0 { format!(", ${:.4}", spent.cost_usd) } else { String::new() };
-        field("model", &format!("{} calls, {} tokens{cost}", spent.model_calls, spent.usage.total()))?;
+        field(
+            "model",
+            &format!("{}, {}{cost}", counted(spent.model_calls, "call"), counted(spent.usage.total(), "token")),
+        )?;
     }
     for artifact in &detail.artifacts {
-        field("artifact", &format!("{} ({}, {} bytes)", artifact.name, artifact.media_type, artifact.size))?;
+        field("artifact", &format!("{} ({}, {})", artifact.name, artifact.media_type, counted(artifact.size, "byte")))?;
     }
-    if !task.awaits.is_empty() {
-        let tasks: Vec<String> = task.awaits.iter().map(ToString::to_string).collect();
-        field("waits for", &tasks.join(", "))?;
-    }
-    if let Some(waits) = &task.waits {
-        field("waiting", &format!("it {}", waits.text))?;
-    }
+    waits.iter().try_for_each(|wait| field("waiting", &wait.sentence()))?;
     match &task.error {
         Some(error) if task.status.is_terminal() => field("error", &error.to_string())?,
-        Some(error) => field("last error", &of_attempt(&detail.attempts, error))?,
+        Some(error) if task.attempt > 0 => {
+            field("last error", &format!("attempt {} failed: {error}", task.attempt))?;
+        }
+        Some(error) => field("last error", &error.to_string())?,
         None => {}
     }
     if task.unchanged {
@@ -181,4 +156,31 @@ fn print(detail: &TaskDetail) -> Result<(), CliError> {
         output::result_text(result).lines().try_for_each(|line| output::line(&format!("  {line}")))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::domain::id::TaskId;
+    use crate::domain::task::Task;
+
+    #[test]
+    fn attempts_are_counted_in_one_way() {
+        use TaskStatus::{Completed, Failed, Pending, Running};
+        for (status, failed, runs, expected) in [
+            (Pending, 0, 0, "none yet, of at most 3"),
+            (Running, 0, 1, "1 of 3"),
+            (Pending, 1, 1, "2 of 3 is next; 1 failed"),
+            (Running, 1, 2, "2 of 3; 1 failed"),
+            (Completed, 2, 3, "3 of 3; 2 failed"),
+            (Failed, 3, 3, "3 of 3; 3 failed"),
+            (Pending, 0, 1, "1 of 3 is next; 1 run does not count, because it was put off or handed back"),
+            (Running, 1, 4, "2 of 3; 1 failed; 2 runs do not count, because they were put off or handed back"),
+        ] {
+            let mut task = TaskView::from(Task::new(TaskId::fresh(), "a goal", clock::now()));
+            (task.status, task.attempt, task.max_attempts) = (status, failed, 3);
+            assert_eq!(attempts(&task, runs), expected, "{status} {failed} {runs}");
+        }
+    }
 }

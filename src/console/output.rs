@@ -20,8 +20,13 @@ use crate::telemetry::secrets;
 const DEFAULT_WIDTH: u16 = 160;
 /// A smaller reported width counts as unknown.
 const MIN_WIDTH: u16 = 40;
-/// Columns from which on tables show their optional columns and whole times.
-const WIDE_FROM: u16 = 120;
+/// Columns from which on tables show their optional columns.
+pub(crate) const WIDE_FROM: u16 = 120;
+/// Columns from which on tables show whole times.
+pub(crate) const WHOLE_TIMES_FROM: u16 = 160;
+
+/// A character that no cell holds: [`cell`] writes control characters out.
+const NO_BREAK: char = '\0';
 
 /// Writes a line to standard output; control characters in it are escaped.
 pub(crate) fn line(text: &str) -> Result<(), CliError> {
@@ -105,12 +110,27 @@ pub(crate) fn table<const N: usize>(headers: [&str; N]) -> Table {
 /// A table with one line for each row of [`add`]: the columns `whole`, such as ids, are never cut, and the columns `cut`
 /// share the rest of the width.
 pub(crate) fn rows(whole: &[&str], cut: &[&str]) -> Table {
+    one_line_rows(&[whole, cut].concat(), |column| column < whole.len(), width())
+}
+
+/// The same in `width` columns, with whole columns on both sides of `cut`, which has all the width that they leave.
+pub(crate) fn rows_around(before: &[&str], cut: &str, after: &[&str], width: u16) -> Table {
+    one_line_rows(&[before, &[cut], after].concat(), |column| column != before.len(), width)
+}
+
+fn one_line_rows(headers: &[&str], is_whole: impl Fn(usize) -> bool, width: u16) -> Table {
     let mut table = table([]);
-    let mut header = Row::from([whole, cut].concat());
+    table.set_width(width);
+    let mut header = Row::from(headers);
     header.max_height(1);
     table.set_header(header).set_truncation_indicator("…");
-    for column in table.column_iter_mut().take(whole.len()) {
-        column.set_constraint(ColumnConstraint::ContentWidth);
+    for (place, column) in table.column_iter_mut().enumerate() {
+        if is_whole(place) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        } else {
+            // A row has one line, so a break between words would hide all behind it.
+            column.set_delimiter(NO_BREAK);
+        }
     }
     table
 }
@@ -122,13 +142,8 @@ pub(crate) fn add(table: &mut Table, cells: impl IntoIterator<Item = String>) {
     table.add_row(row);
 }
 
-/// Whether tables have room for their optional columns.
-pub(crate) fn is_wide() -> bool {
-    width() >= WIDE_FROM
-}
-
 /// Columns of tables: those of the terminal, else of the variable `COLUMNS`.
-fn width() -> u16 {
+pub(crate) fn width() -> u16 {
     let terminal = if is_terminal() { Table::new().width() } else { None };
     let variable = || std::env::var("COLUMNS").ok().and_then(|text| text.trim().parse().ok());
     // Some terminals report a width of zero.
@@ -207,17 +222,29 @@ fn escape_in_json(text: &str) -> String {
 /// A time of the API for people: whole seconds, with its zone.
 pub(crate) fn time(rfc3339: &str) -> String {
     let text = rfc3339.replacen('T', " ", 1);
-    match text.split_once('.') {
+    let text = match text.split_once('.') {
         Some((seconds, rest)) => seconds.to_owned() + rest.trim_start_matches(|c: char| c.is_ascii_digit()),
         None => text,
-    }
+    };
+    text.strip_suffix("+00:00").map(|wall| format!("{wall}Z")).unwrap_or(text)
 }
 
-/// A time of the API as a distance from now, such as "in 5m" or "2h ago"; wide tables show the time, too.
+/// A time of the API, and how far away it is: `2026-01-31 09:00:00Z (in 5m)`.
+pub(crate) fn moment(rfc3339: &str) -> String {
+    let Ok(at) = Timestamp::read(&Value::from(rfc3339)) else { return time(rfc3339) };
+    format!("{} ({})", time(rfc3339), distance(at, clock::now()))
+}
+
+/// A time of the API as a distance from now, such as "in 5m" or "2h ago"; a very wide table shows the time, too.
 pub(crate) fn relative_time(rfc3339: &str) -> String {
+    relative_time_within(rfc3339, width())
+}
+
+/// The same for a table of `width` columns.
+pub(crate) fn relative_time_within(rfc3339: &str, width: u16) -> String {
     let Ok(at) = Timestamp::read(&Value::from(rfc3339)) else { return time(rfc3339) };
     let distance = distance(at, clock::now());
-    if is_wide() { format!("{} ({distance})", time(rfc3339)) } else { distance }
+    if width >= WHOLE_TIMES_FROM { format!("{} ({distance})", time(rfc3339)) } else { distance }
 }
 
 fn distance(at: Timestamp, now: Timestamp) -> String {
@@ -283,6 +310,7 @@ mod tests {
     fn a_time_keeps_its_zone_and_loses_its_fraction() {
         assert_eq!(time("2026-11-21T17:35:05.123Z"), "2026-11-21 17:35:05Z");
         assert_eq!(time("2026-11-21T17:35:05+02:00"), "2026-11-21 17:35:05+02:00");
+        assert_eq!(time("2026-11-21T17:35:05+00:00"), "2026-11-21 17:35:05Z", "one form for UTC");
     }
 
     #[test]
@@ -326,6 +354,7 @@ mod tests {
             assert_eq!(lines.len(), 5, "{width}: {lines:#?}");
             assert!(lines[1..].iter().all(|line| line.contains(id) && line.contains("completed")), "{lines:#?}");
             assert!(width < 60 || lines.iter().all(|line| line.chars().count() <= width.into()), "{lines:#?}");
+            assert!(width < 160 || lines[2].contains("word word word"), "cut between letters, not words: {lines:#?}");
         }
     }
 

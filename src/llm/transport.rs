@@ -172,13 +172,15 @@ impl Transport {
 
     async fn exchange(&self, factory: HttpRequestFactory) -> Result<Response, CallError> {
         let request = without_secrets(factory.build().await?);
+        let asked = request.url().clone();
         let mut response = self.client.execute(request).await.map_err(|error| CallError::from_reqwest(&error))?;
         let status = response.status();
         if !status.is_success() {
             let retry_after_ms = waits::from_headers(response.headers(), clock::now());
             let body = self.read(&mut response, REFUSAL_BYTES).await.unwrap_or_default();
             let key = self.key.expose_secret();
-            return Err(CallError::Refused(Refusal::read(status.as_u16(), &body, key, retry_after_ms)));
+            let refusal = Refusal::read(status.as_u16(), &body, key, retry_after_ms).of_url(asked);
+            return Err(CallError::Refused(refusal));
         }
         let body = self.read(&mut response, self.max_bytes).await?;
         let value = read_bytes(&body).map_err(|_| CallError::unreadable(&body))?;

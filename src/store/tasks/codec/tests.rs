@@ -79,7 +79,14 @@ fn lineage() -> Lineage {
 }
 
 fn postponement() -> Postponement {
-    Postponement { model: "m".into(), since: NOW, times: 3, last: NOW, cause: Failure::unavailable("cannot connect") }
+    Postponement {
+        model: "m".into(),
+        since: NOW,
+        times: 3,
+        last: NOW,
+        not_before: Some(NOW),
+        cause: Failure::unavailable("cannot connect"),
+    }
 }
 
 fn claimed(task: &Task) -> Task {
