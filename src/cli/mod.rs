@@ -37,6 +37,7 @@ mod list;
 mod markdown;
 mod pause;
 mod prune;
+mod reasons;
 mod reprioritise;
 mod result;
 mod retry;

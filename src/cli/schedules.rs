@@ -7,7 +7,9 @@ use super::client::Client;
 use super::task_options::object;
 use super::{CliError, hold, output};
 use crate::api::views::Listing;
-use crate::api::views::schedules::{BackfilledView, FiringView, ScheduleView, TriggeredView};
+use crate::api::views::schedules::{
+    BackfilledView, FiringView, ScheduleListing, ScheduleView, TriggeredView, UnreadableView,
+};
 use crate::domain::counted::counted;
 use crate::domain::schedule::template::Template;
 use definition::{Add, Edit, Overlap, When};
@@ -145,10 +147,17 @@ impl Schedules {
 }
 
 async fn list(client: &Client, limit: u32, json: bool) -> Result<(), CliError> {
-    let mut listing: Listing<ScheduleView> = client.get(&["schedules"], &[("limit", &limit.to_string())]).await?;
-    listing.items.sort_by(|one, other| one.id.cmp(&other.id));
+    let mut page: ScheduleListing = client.get(&["schedules"], &[("limit", &limit.to_string())]).await?;
+    page.listing.items.sort_by(|one, other| one.id.cmp(&other.id));
     if json {
-        return output::json(&listing);
+        return output::json(&page);
+    }
+    let ScheduleListing { listing, unreadable } = page;
+    for UnreadableView { id, reason } in &unreadable {
+        output::note(&format!("schedule {id} does not fire, because this qron cannot read it: {reason}"));
+    }
+    if listing.items.is_empty() && !unreadable.is_empty() {
+        return Ok(());
     }
     if listing.items.is_empty() {
         output::note("there are no schedules; add one with: qron schedules add ID GOAL --cron EXPRESSION");

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::client::Client;
 use super::hold::{self, Wait};
+use super::reasons::Reasons;
 use super::{CliError, follow, ids, output, steps};
 use crate::api::views::Listing;
 use crate::api::views::schedules::ScheduleView;
@@ -43,7 +44,11 @@ impl Show {
         let mut waits = hold::waits(client, &task.task).await?;
         waits.extend(paused_schedule(client, &task.task).await?);
         print(&task, &waits)?;
-        task.history.iter().try_for_each(print_event)
+        let mut reasons = Reasons::default();
+        if let Some(error) = &task.task.error {
+            reasons.once(&error.to_string());
+        }
+        task.history.iter().try_for_each(|event| print_event(event, &mut reasons))
     }
 }
 
@@ -68,8 +73,9 @@ async fn show_steps(client: &Client, id: &str, json: bool) -> Result<(), CliErro
     steps::print_whole(&steps.items)
 }
 
-pub(super) fn print_event(event: &EventView) -> Result<(), CliError> {
-    output::line(&format!("{}  {}", output::time(&event.at), event.message))
+/// Prints an event, without a reason that an earlier one said.
+pub(super) fn print_event(event: &EventView, reasons: &mut Reasons) -> Result<(), CliError> {
+    output::line(&format!("{}  {}", output::time(&event.at), reasons.once(&event.message)))
 }
 
 /// Which attempt the task is at, of how many, and how many of them failed.
@@ -77,7 +83,7 @@ fn attempts(task: &TaskView, runs: usize) -> String {
     let (failed, most) = (task.attempt, task.max_attempts.max(1));
     let runs = u32::try_from(runs).unwrap_or(u32::MAX);
     if runs == 0 && failed == 0 {
-        return format!("none yet, of at most {most}");
+        return format!("none counted yet, of at most {most}");
     }
     let is_over = task.status.is_terminal() && task.status != TaskStatus::Completed;
     let current = if is_over { failed.max(1) } else { failed.saturating_add(1) };
@@ -169,7 +175,7 @@ mod tests {
     fn attempts_are_counted_in_one_way() {
         use TaskStatus::{Completed, Failed, Pending, Running};
         for (status, failed, runs, expected) in [
-            (Pending, 0, 0, "none yet, of at most 3"),
+            (Pending, 0, 0, "none counted yet, of at most 3"),
             (Running, 0, 1, "1 of 3"),
             (Pending, 1, 1, "2 of 3 is next; 1 failed"),
             (Running, 1, 2, "2 of 3; 1 failed"),

@@ -41,12 +41,12 @@ async fn next(changes: &mut Option<watch::Receiver<u64>>) {
 struct Reported {
     /// Agents whose model does not answer.
     agents: Vec<String>,
-    /// Tasks that wait for a model.
-    waiting: u64,
+    /// That tasks wait for a model.
+    waits: bool,
 }
 
-/// Counts what waits. Tells which agents have no model that answers when that has changed, and that tasks wait when the first
-/// begins to and when the last has ended: the run whose failure shows that a model is away is given back only after that.
+/// Counts what waits. Tells which agents have no model that answers when that has changed, and once in each
+/// outage that tasks wait: the run whose failure shows that a model is away is given back only after that.
 async fn count(context: &ReplicaContext, reported: &mut Reported) {
     let presence = context.presence();
     let away: Vec<&AgentPresence> = presence.iter().filter(|agent| agent.model_away.is_some()).collect();
@@ -74,14 +74,12 @@ async fn count(context: &ReplicaContext, reported: &mut Reported) {
     }
     reported.agents = names;
     match context.count_waiting().await {
-        Ok(waiting) => {
-            match (reported.waiting, waiting) {
-                (0, 1..) => tracing::info!(waiting, "tasks wait for a model"),
-                (1.., 0) => tracing::info!("no task waits for a model any more"),
-                _ => {}
-            }
-            reported.waiting = waiting;
+        Ok(waiting) if waiting > 0 && !reported.waits => {
+            tracing::info!(waiting, "tasks wait for a model");
+            reported.waits = true;
         }
+        // The last of them may be under way just now.
+        Ok(waiting) => reported.waits = waiting > 0 || (reported.waits && context.has_outage()),
         Err(error) => tracing::debug!(%error, "the tasks that wait for a model could not be counted"),
     }
 }

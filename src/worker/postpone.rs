@@ -86,6 +86,11 @@ impl ReplicaContext {
         Ok(waiting)
     }
 
+    /// Whether a model of this replica has failed since it answered last.
+    pub(super) fn has_outage(&self) -> bool {
+        self.slots.profiles().iter().any(|profile| self.agent.outage(profile).is_some())
+    }
+
     /// Why `profile` takes no task that needs a model; `None` when it does.
     fn model_away(&self, profile: &AgentProfile) -> Option<ModelAway> {
         match self.agent.access(profile) {

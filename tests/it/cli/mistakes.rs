@@ -1,5 +1,8 @@
 //! What a person is told who names the wrong thing, or asks for what is there already.
 
+use qdrant_client::Qdrant;
+use qdrant_client::qdrant::{PointId, SetPayloadPointsBuilder};
+use qron::domain::id::derived;
 use serde_json::json;
 
 use super::program::{Server, plan_file};
@@ -81,6 +84,8 @@ fn a_file_that_is_missing_is_named_with_the_way_out() {
     let plan = plan.path().to_str().expect("UTF-8");
     let said = server.run(&["add", "look into the sales", "--plan", plan, "--max-attempts", "1", "--follow"]);
     assert!(said.out.contains("there is no file \"sales.csv\"") && said.out.contains("qron add --file"), "{said:?}");
+    let events = said.out.lines().filter(|line| line.starts_with("20"));
+    assert_eq!(events.filter(|line| line.contains("qron add --file")).count(), 1, "a reason is said once: {said:?}");
     let plan = plan_file(
         r#"{"steps": [{"id": "t", "tool": "query_table", "arguments": {"table": "${files.sales.csv}", "query": "SELECT 1"}}]}"#,
     );
@@ -88,4 +93,31 @@ fn a_file_that_is_missing_is_named_with_the_way_out() {
     assert!(said.code == Some(2) && said.err.contains("sales.csv"), "{said:?}");
     let said = server.run(&["add", "look into the sales", "--file", "/nowhere/sales.csv"]);
     assert!(said.code == Some(2) && said.err.contains("/nowhere/sales.csv"), "{said:?}");
+}
+
+#[test]
+fn a_stored_schedule_whose_zone_is_unknown_is_listed_with_the_reason() {
+    let (server, port) = Server::with_store_port();
+    server.run(&["schedules", "add", "martian", "six times seven", "--every", "1d"]).ok();
+    server.run(&["schedules", "add", "earthly", "six times seven", "--every", "1d"]).ok();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let url = format!("http://127.0.0.1:{port}");
+        let client = Qdrant::from_url(&url).skip_compatibility_check().build().expect("a client");
+        let payload = qdrant_client::Payload::try_from(json!({"zone": "Mars/Olympus_Mons"})).expect("an object");
+        let points: Vec<PointId> = vec![derived(&["schedule", "martian"]).into()];
+        let request = SetPayloadPointsBuilder::new("qron_schedules", payload).points_selector(points).wait(true);
+        client.set_payload(request).await.expect("changed");
+    });
+    let said = server.run(&["schedules", "list"]).ok();
+    assert!(said.out.contains("earthly") && !said.out.contains("martian"), "{said:?}");
+    for part in ["schedule martian does not fire", "\"Mars/Olympus_Mons\" is no time zone"] {
+        assert!(said.err.contains(part), "{part:?} is missing in {}", said.err);
+    }
+    let told = server.run(&["schedules", "list", "--json"]).ok().json();
+    assert_eq!(
+        (&told["unreadable"][0]["id"], &told["items"][0]["id"]),
+        (&json!("martian"), &json!("earthly")),
+        "{told}"
+    );
 }
