@@ -88,10 +88,7 @@ impl Add {
         let status = submitted.task.status;
         let outcome = outcome(&submitted);
         output::line(&format!("{outcome} {id} ({status}); follow it with: qron show {id} --follow"))?;
-        for wait in hold::waits(client, &submitted.task).await? {
-            output::note(&wait.sentence());
-        }
-        Ok(())
+        hold::note(client, &submitted.task).await
     }
 
     fn body(self) -> Result<Map<String, Value>, CliError> {

@@ -64,6 +64,12 @@ pub(super) async fn waits(client: &Client, task: &TaskView) -> Result<Vec<Wait>,
     })
 }
 
+/// Tells what `task` waits for, each wait in a line of its own.
+pub(super) async fn note(client: &Client, task: &TaskView) -> Result<(), CliError> {
+    waits(client, task).await?.iter().for_each(|wait| output::note(&wait.sentence()));
+    Ok(())
+}
+
 async fn pending(client: &Client, task: &TaskView) -> Result<Vec<Wait>, CliError> {
     let mut waits = Vec::new();
     let is_ahead = is_ahead(&task.run_at);

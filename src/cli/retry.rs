@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::client::Client;
 use super::select::Selection;
-use super::{CliError, ids, output};
+use super::{CliError, hold, ids, output};
 use crate::api::views::Listing;
 use crate::api::views::tasks::TaskView;
 use crate::domain::task::TaskStatus;
@@ -37,6 +37,7 @@ pub(super) async fn change_each(client: &Client, ids: &[String], action: &str, j
             Ok(Changed { task, already }) => {
                 if !json {
                     output::line(&described(&task, already))?;
+                    hold::note(client, &task).await?;
                 }
                 listing.items.push(task);
             }

@@ -205,10 +205,7 @@ async fn trigger(client: &Client, id: &str, overlap: Option<Overlap>, json: bool
     match done.task {
         Some(task) => {
             output::line(&format!("schedule {id} fired as task {0}; follow it with: qron show {0} --follow", task.id))?;
-            for wait in hold::waits(client, &task).await? {
-                output::note(&wait.sentence());
-            }
-            Ok(())
+            hold::note(client, &task).await
         }
         None => output::line(&format!(
             "the new firing of schedule {id} waits until the tasks of earlier firings have ended"

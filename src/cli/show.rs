@@ -75,7 +75,7 @@ async fn show_steps(client: &Client, id: &str, json: bool) -> Result<(), CliErro
 
 /// Prints an event, without a reason that an earlier one said.
 pub(super) fn print_event(event: &EventView, reasons: &mut Reasons) -> Result<(), CliError> {
-    output::line(&format!("{}  {}", output::time(&event.at), reasons.once(&event.message)))
+    output::line(&format!("{}  {}", output::time(&event.at), output::with_times(&reasons.once(&event.message))))
 }
 
 /// Which attempt the task is at, of how many, and how many of them failed.

@@ -229,6 +229,41 @@ pub(crate) fn time(rfc3339: &str) -> String {
     text.strip_suffix("+00:00").map(|wall| format!("{wall}Z")).unwrap_or(text)
 }
 
+/// `text` with each time of the API in it as [`time`] writes it.
+pub(crate) fn with_times(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('T') {
+        let found = at.checked_sub(DATE.len()).and_then(|begin| Some((begin, length_of_time(rest.get(begin..)?)?)));
+        let Some((begin, length)) = found else {
+            shown.push_str(&rest[..=at]);
+            rest = &rest[at + 1..];
+            continue;
+        };
+        shown.push_str(&rest[..begin]);
+        shown.push_str(&time(&rest[begin..begin + length]));
+        rest = &rest[begin + length..];
+    }
+    shown.push_str(rest);
+    shown
+}
+
+const DATE: &str = "0000-00-00";
+const CLOCK: &str = "0000-00-00T00:00:00";
+
+/// The length of the time in UTC, as the API writes it, that `text` begins with.
+fn length_of_time(text: &str) -> Option<usize> {
+    let head = text.get(..CLOCK.len())?;
+    let fits = |(one, form): (u8, u8)| if form == b'0' { one.is_ascii_digit() } else { one == form };
+    if !head.bytes().zip(CLOCK.bytes()).all(fits) {
+        return None;
+    }
+    let fraction =
+        text[CLOCK.len()..].strip_prefix('.').map_or(0, |rest| 1 + rest.bytes().take_while(u8::is_ascii_digit).count());
+    let end = CLOCK.len() + fraction;
+    text[end..].starts_with('Z').then_some(end + 1)
+}
+
 /// A time of the API, and how far away it is: `2026-01-31 09:00:00Z (in 5m)`.
 pub(crate) fn moment(rfc3339: &str) -> String {
     let Ok(at) = Timestamp::read(&Value::from(rfc3339)) else { return time(rfc3339) };
@@ -311,6 +346,19 @@ mod tests {
         assert_eq!(time("2026-11-21T17:35:05.123Z"), "2026-11-21 17:35:05Z");
         assert_eq!(time("2026-11-21T17:35:05+02:00"), "2026-11-21 17:35:05+02:00");
         assert_eq!(time("2026-11-21T17:35:05+00:00"), "2026-11-21 17:35:05Z", "one form for UTC");
+    }
+
+    #[test]
+    fn times_in_a_text_have_the_form_of_the_others() {
+        for (text, expected) in [
+            ("next try 2026-01-31T09:00:00.123Z: T of 2026", "next try 2026-01-31 09:00:00Z: T of 2026"),
+            ("2026-01-31T09:00:00Z", "2026-01-31 09:00:00Z"),
+            ("for 2026-01-31T09:00:00+02:00, äT2026-01-31T", "for 2026-01-31T09:00:00+02:00, äT2026-01-31T"),
+            ("äääääT", "äääääT"),
+            ("", ""),
+        ] {
+            assert_eq!(with_times(text), expected);
+        }
     }
 
     #[test]

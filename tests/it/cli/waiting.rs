@@ -122,6 +122,8 @@ fn a_task_that_waits_for_a_person_or_for_others_says_so() {
     let mut following = Following::start(&server, &["show", "22", "--follow"]);
     following.line_with("it waits for 1 task that must end first");
     following.line_with("Ctrl-C leaves");
+    let approved = server.run(&["approve", "11"]).ok();
+    assert!(approved.err.contains("it waits: the whole fleet is paused"), "{approved:?}");
     server.run(&["resume"]).ok();
     following.line_with("result");
     assert!(following.child.wait().expect("ends").success());
