@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::client::Client;
 use super::hold::{self, Wait};
 use super::reasons::Reasons;
-use super::{CliError, output, show};
+use super::{CliError, output, print_task};
 use crate::api::views::tasks::{EventView, TaskDetail};
 use crate::clock;
 use crate::domain::task::TaskStatus;
@@ -34,7 +34,7 @@ pub(super) async fn follow(client: &Client, id: &str, json: bool) -> Result<(), 
         tokio::time::sleep(POLL_INTERVAL).await;
         task = client.get(&["tasks", id], &[]).await?;
         screen.end(&task)?;
-        show::print(&task, &[])?;
+        print_task::print(&task, &[])?;
     }
     if task.task.status == TaskStatus::Completed { Ok(()) } else { Err(CliError::Reported) }
 }
@@ -59,7 +59,7 @@ impl Screen {
     async fn look(&mut self, client: &Client, task: &TaskDetail) -> Result<(), CliError> {
         if let Some(held) = self.held.take() {
             let events = self.take(&task.history, Some(&held));
-            events.into_iter().try_for_each(|event| show::print_event(event, &mut self.reasons))?;
+            events.into_iter().try_for_each(|event| print_task::print_event(event, &mut self.reasons))?;
         }
         std::mem::take(&mut self.lines).iter().try_for_each(|line| output::line(line))?;
         self.held = newest(task);
@@ -80,7 +80,7 @@ impl Screen {
     /// Prints the events that are left.
     fn end(&mut self, task: &TaskDetail) -> Result<(), CliError> {
         let events = self.take(&task.history, None);
-        events.into_iter().try_for_each(|event| show::print_event(event, &mut self.reasons))
+        events.into_iter().try_for_each(|event| print_task::print_event(event, &mut self.reasons))
     }
 
     /// Those of `events` that were not taken yet and came up to `last`, in their order; all of them without `last`.

@@ -36,6 +36,7 @@ mod ids;
 mod list;
 mod markdown;
 mod pause;
+mod print_task;
 mod prune;
 mod reasons;
 mod reprioritise;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::program::{Server, plan_file};
+use super::start::nothing_there;
 
 const PLAN: &str = r#"{"steps": [{"id": "a", "tool": "calculate", "arguments": {"expression": "6 * 7"}}]}"#;
 
@@ -62,6 +63,25 @@ fn a_follower_learns_at_once_that_the_model_is_away_and_what_can_be_done() {
     let id = listed["items"][0]["id"].as_str().expect("an id").to_owned();
     let shown = server.run(&["show", &id]).ok().out;
     assert!(shown.contains("waiting    it waits for model \"away-1\""), "{shown}");
+}
+
+#[test]
+fn a_base_url_without_its_path_is_told_wherever_the_wait_is_told() {
+    let url = nothing_there();
+    let server = Server::with(&[
+        ("QRON__MODEL__BASE_URL", &url),
+        ("QRON__MODEL__MODELS", "m"),
+        ("QRON__MODEL__TRIES", "1"),
+        ("QRON__MODEL__CIRCUIT_FAILURES", "1"),
+    ]);
+    let hint = format!("check model.base_url, which is {url}: most endpoints want {url}/v1 (status 404");
+    let mut following = Following::start(&server, &["add", "think about the weather of tomorrow", "--follow"]);
+    let told = following.line_with("it waits for model");
+    assert!(told.contains(&hint), "{told}");
+    let id = server.run(&["list", "--json"]).ok().json()["items"][0]["id"].as_str().expect("an id").to_owned();
+    let (shown, agents) = (server.run(&["show", &id]).ok(), server.run(&["agents"]).ok());
+    assert!(shown.out.contains(&hint), "{shown:?}");
+    assert!(agents.err.contains(&hint), "{agents:?}");
 }
 
 #[test]
