@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_wait_is_told_when_it_changes_and_when_its_next_try_has_passed() {
-        let wait = |what: &str, next: Option<&str>| Wait { what: what.to_owned(), next: next.map(str::to_owned) };
+        let wait = |what: &str, next: Option<&str>| Wait { next: next.map(str::to_owned), ..Wait::new(what) };
         let mut waits = Waits::default();
         let mut lines = |all: Vec<Wait>, now: &str| waits.news(all, now, "qron show x --follow").len();
         let model = |next| vec![wait("waits for a model", Some(next))];

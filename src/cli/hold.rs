@@ -27,16 +27,20 @@ pub(super) struct Wait {
     pub(super) what: String,
     /// When the task is tried next, in RFC 3339, where that is known.
     pub(super) next: Option<String>,
+    /// The time that `what` ends with, in RFC 3339, where it ends with one.
+    pub(super) until: Option<String>,
 }
 
 impl Wait {
-    fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), next: None }
+    pub(super) fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), next: None, until: None }
     }
 
     /// The wait in a sentence, with the time of the next try.
     pub(super) fn sentence(&self) -> String {
-        format!("it {}{}", self.what, self.next_try())
+        let distance =
+            self.until.as_deref().map_or_else(String::new, |until| format!(" ({})", output::distance_to(until)));
+        format!("it {}{distance}{}", self.what, self.next_try())
     }
 
     /// The end of a sentence about the time of the next try; empty when it is not known, or comes at once.
@@ -74,12 +78,13 @@ async fn pending(client: &Client, task: &TaskView) -> Result<Vec<Wait>, CliError
     let mut waits = Vec::new();
     let is_ahead = is_ahead(&task.run_at);
     if is_ahead && task.waits.is_none() {
-        let at = output::moment(&task.run_at);
+        let at = output::time(&task.run_at);
         let (next, most) = (task.attempt.saturating_add(1), task.max_attempts.max(1));
-        waits.push(Wait::new(match task.attempt {
+        let what = match task.attempt {
             0 => format!("is due at {at}"),
-            _ => format!("is tried again at {at}, as attempt {next} of {most}"),
-        }));
+            _ => format!("is tried again, as attempt {next} of {most}, at {at}"),
+        };
+        waits.push(Wait { until: Some(task.run_at.clone()), ..Wait::new(what) });
     }
     let pauses: Listing<PauseView> = client.get(&["pauses"], &[]).await?;
     let agents: Listing<AgentView> = client.get(&["agents"], &[]).await?;
@@ -275,6 +280,14 @@ mod tests {
             let said = for_agent(&task, &agents).map(|wait| wait.what).unwrap_or_default();
             assert!(said.contains(expected) && said.is_empty() == expected.is_empty(), "{expected}: {said}");
         }
+    }
+
+    #[test]
+    fn what_a_time_is_away_is_no_part_of_the_wait() {
+        let until = clock::now().plus_millis(7_300_000).to_rfc3339();
+        let wait = Wait { until: Some(until), ..Wait::new("is due at 2026-01-31 09:00:00Z") };
+        assert_eq!(wait.sentence(), "it is due at 2026-01-31 09:00:00Z (in 2h)");
+        assert!(!wait.what.contains("in 2h"), "a follower would be told of it again and again");
     }
 
     #[test]

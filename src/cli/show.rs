@@ -54,9 +54,8 @@ impl Show {
 async fn paused_schedule(client: &Client, task: &TaskView) -> Result<Option<Wait>, CliError> {
     let Some(id) = task.schedule_id.as_deref().filter(|_| !task.status.is_terminal()) else { return Ok(None) };
     let schedule: Option<ScheduleView> = client.find(&["schedules", id]).await?;
-    Ok(schedule.filter(|schedule| schedule.paused).map(|_| Wait {
-        what: format!("goes on, although its schedule is paused; end that pause with: qron schedules resume {id}"),
-        next: None,
+    Ok(schedule.filter(|schedule| schedule.paused).map(|_| {
+        Wait::new(format!("goes on, although its schedule is paused; end that pause with: qron schedules resume {id}"))
     }))
 }
 

@@ -266,8 +266,12 @@ fn length_of_time(text: &str) -> Option<usize> {
 
 /// A time of the API, and how far away it is: `2026-01-31 09:00:00Z (in 5m)`.
 pub(crate) fn moment(rfc3339: &str) -> String {
-    let Ok(at) = Timestamp::read(&Value::from(rfc3339)) else { return time(rfc3339) };
-    format!("{} ({})", time(rfc3339), distance(at, clock::now()))
+    format!("{} ({})", time(rfc3339), distance_to(rfc3339))
+}
+
+/// How far away a time of the API is: `in 5m`.
+pub(crate) fn distance_to(rfc3339: &str) -> String {
+    Timestamp::read(&Value::from(rfc3339)).map_or_else(|_| time(rfc3339), |at| distance(at, clock::now()))
 }
 
 /// A time of the API as a distance from now, such as "in 5m" or "2h ago"; a very wide table shows the time, too.
