@@ -43,7 +43,7 @@ pub(super) fn nothing_there() -> String {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { continue };
-            let mut head = [0; 65_536];
+            let mut head = vec![0; 65_536];
             if stream.read(&mut head).is_ok_and(|length| length > 0) {
                 let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 9\r\nconnection: close\r\n\r\nNot Found";
                 // A client that has gone away has read enough.
