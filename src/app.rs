@@ -17,7 +17,6 @@ use crate::api::connection::{ConnectionSeat, Listener};
 use crate::config::Config;
 use crate::domain::agent::AgentProfile;
 use crate::domain::failure::Failure;
-use crate::domain::schedule::zone::Zone;
 use crate::domain::schedule::zone::data::ZoneData;
 use crate::domain::url;
 use crate::llm::Models;
@@ -315,13 +314,9 @@ pub(crate) fn check_settings(config: &Config) -> Result<Vec<String>, AppError> {
     if faults.is_empty() { Ok(warnings) } else { Err(AppError::Folders(faults)) }
 }
 
-/// Tells of old zone data; at `warn` where the zone of the configuration depends on them. A schedule may name a zone of its own, and
-/// the store is not read for that: `info` has the line then.
+/// Warns of old zone data. A schedule may name a zone of its own, so they matter whatever zone the configuration has.
 fn log_zone_data(config: &Config) {
-    let Some(advice) = clock::zones::advice(ZoneData::version(), clock::now()) else { return };
-    if config.scheduler.zone == Zone::UTC {
-        tracing::info!("{advice}");
-    } else {
+    if let Some(advice) = clock::zones::advice(ZoneData::version(), clock::now()) {
         tracing::warn!(zone = %config.scheduler.zone, "{advice}");
     }
 }

@@ -19,6 +19,12 @@ impl Agent {
         self.models.as_ref()?.outage(profile.model.as_deref())
     }
 
+    /// Whether each of its models has failed since it answered last; `false` where no model is configured.
+    #[must_use]
+    pub fn all_fail(&self, profile: &AgentProfile) -> bool {
+        self.models.as_ref().is_some_and(|models| models.all_fail(profile.model.as_deref()))
+    }
+
     /// How long a task waits for a model in an outage, in seconds; `None` for ever, where no model is configured,
     /// because another replica may have one.
     #[must_use]

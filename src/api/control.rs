@@ -65,6 +65,13 @@ pub(super) async fn resume(
     State(parts): State<Shared>,
     extract::Json(target): extract::Json<Target>,
 ) -> Result<Json<Resumed>, Problem> {
+    if let Some(agent) = &target.agent {
+        let pauses = parts.store.pauses().await?;
+        // An agent that no replica has any more may have left a pause behind.
+        if pauses.iter().all(|pause| pause.agent.as_deref() != Some(agent.as_str())) {
+            parts.queue.known_agents(&parts.agents).await?.check(agent)?;
+        }
+    }
     let now = clock::now();
     let was_paused = parts.store.resume(target.agent.as_deref()).await?;
     parts.runner.look_at_pauses();

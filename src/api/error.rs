@@ -151,7 +151,8 @@ impl From<ScheduleError> for Problem {
             | ScheduleError::Busy(_)
             | ScheduleError::Overlaps { .. }
             | ScheduleError::Full(_)
-            | ScheduleError::NoPlan(_) => Self::conflict(error.to_string()),
+            | ScheduleError::NoPlan(_)
+            | ScheduleError::OwnPlan(_) => Self::conflict(error.to_string()),
             ScheduleError::Range(_) | ScheduleError::Timing(_) | ScheduleError::Template(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
             }

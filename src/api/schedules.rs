@@ -14,7 +14,9 @@ use super::error::Problem;
 use super::extract::{self, Path, Query};
 use super::paging::Paging;
 use super::views::Listing;
-use super::views::schedules::{BackfilledView, EndedView, SavedView, ScheduleView, TriggeredView, upcoming};
+use super::views::schedules::{
+    BackfilledView, EndedView, SavedView, ScheduleListing, ScheduleView, TriggeredView, UnreadableView, upcoming,
+};
 use super::{Parts, Shared, submit as submission};
 use crate::clock;
 use crate::domain::json;
@@ -131,14 +133,15 @@ async fn check_task(parts: &Parts, spec: TaskSpec, now: Timestamp) -> Result<(),
 pub(super) async fn list(
     State(parts): State<Shared>,
     Query(paging): Query<Paging>,
-) -> Result<Json<Listing<ScheduleView>>, Problem> {
+) -> Result<Json<ScheduleListing>, Problem> {
     let (limit, after) = paging.read()?;
-    let page = parts.store.schedules(limit, after.as_deref()).await?;
+    let (page, unreadable) = parts.store.schedules_with_unreadable(limit, after.as_deref()).await?;
     let mut ended = parts.runner.schedules().last_ended(&page.items).await?;
-    Ok(Json(Listing::page(page, |schedule| {
+    let listing = Listing::page(page, |schedule| {
         let last_ended = ended.remove(&schedule.id).map(EndedView::from);
         ScheduleView { last_ended, ..ScheduleView::new(schedule, 1) }
-    })))
+    });
+    Ok(Json(ScheduleListing { listing, unreadable: unreadable.into_iter().map(UnreadableView::from).collect() }))
 }
 
 /// One schedule with its next firings and what came of the last.

@@ -70,6 +70,13 @@ pub(super) const URL_ADVICE: &str = "start it, or check OPENAI_BASE_URL, or mode
 fn log_state(state: &EndpointState, endpoint: &str) {
     match state {
         EndpointState::Ready => tracing::info!(endpoint, "the model endpoint answers and has the configured models"),
+        EndpointState::Silent if !endpoint.trim_end_matches('/').ends_with("/v1") => {
+            tracing::warn!(
+                endpoint,
+                "the model endpoint answers, but lists no models: is its base URL {}/v1?",
+                endpoint.trim_end_matches('/')
+            );
+        }
         EndpointState::Silent => {
             tracing::info!(endpoint, "the model endpoint answers; it does not list its models, so no name was checked");
         }

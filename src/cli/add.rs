@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::client::Client;
 use super::filter::duration;
 use super::task_options::{TaskOptions, list, object};
-use super::{CliError, files, ids, output, show};
+use super::{CliError, files, follow, hold, ids, output};
 use crate::api::views::tasks::Submitted;
 use crate::clock;
 use crate::domain::id::TaskId;
@@ -80,7 +80,7 @@ impl Add {
             if !json {
                 output::line(&format!("{} {id}", outcome(&submitted)))?;
             }
-            return show::follow(client, &id, json).await;
+            return follow::follow(client, &id, json).await;
         }
         if json {
             return output::json(&submitted);
@@ -88,10 +88,7 @@ impl Add {
         let status = submitted.task.status;
         let outcome = outcome(&submitted);
         output::line(&format!("{outcome} {id} ({status}); follow it with: qron show {id} --follow"))?;
-        if let Some(waits) = &submitted.task.waits {
-            output::note(&format!("the task {}", waits.text));
-        }
-        Ok(())
+        hold::note(client, &submitted.task).await
     }
 
     fn body(self) -> Result<Map<String, Value>, CliError> {

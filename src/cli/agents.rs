@@ -6,6 +6,7 @@ use super::client::Client;
 use super::{CliError, output};
 use crate::api::views::Listing;
 use crate::api::views::agents::{AgentView, Health};
+use crate::domain::counted::counted;
 
 #[derive(Debug, Args)]
 pub(super) struct Agents {
@@ -61,7 +62,7 @@ fn waiting_line(waiting: u64, causes: &[&str]) -> String {
     let tasks = match waiting {
         0 => "no task waits".to_owned(),
         1 => "1 task waits".to_owned(),
-        _ => format!("{waiting} tasks wait"),
+        _ => format!("{} wait", counted(waiting, "task")),
     };
     let cause = if causes.is_empty() { "it failed, and is asked again".to_owned() } else { causes.join("; ") };
     format!("{tasks} for a model: {cause}")

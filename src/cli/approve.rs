@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::approvals::{print_question, short_hash};
 use super::client::Client;
-use super::{CliError, ids, output, select};
+use super::{CliError, hold, ids, output, select};
 use crate::api::views::approvals::OpenApproval;
 use crate::api::views::tasks::TaskView;
 
@@ -68,7 +68,8 @@ impl Approve {
             return output::json(&task);
         }
         let done = if self.deny { "denied" } else { "approved" };
-        output::line(&format!("{} {done}; it is {} now", task.id, task.status))
+        output::line(&format!("{} {done}; it is {} now", task.id, task.status))?;
+        hold::note(client, &task).await
     }
 
     /// The questions of `open` that the options name. A single open question needs no name.

@@ -10,6 +10,7 @@ use super::client::Client;
 use super::{CliError, ids, output};
 use crate::api::views::Listing;
 use crate::api::views::artifacts::ArtifactView;
+use crate::domain::counted::counted;
 
 /// The name of standard output where an option takes a file.
 const STDOUT: &str = "-";
@@ -87,7 +88,7 @@ impl Get {
         match file {
             Some(file) => {
                 save(&file, &content, self.force)?;
-                output::note(&format!("wrote {} bytes to {}", content.len(), file.display()));
+                output::note(&format!("wrote {} to {}", counted(content.len(), "byte"), file.display()));
                 Ok(())
             }
             None if output::is_terminal() => show(&self.name, &content),

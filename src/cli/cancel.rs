@@ -16,7 +16,7 @@ pub(super) struct Cancel {
 impl Cancel {
     pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
         if self.tasks.is_plain() {
-            return super::retry::change_each(client, &self.tasks.ids, "cancel", self.tasks.json).await;
+            return super::retry::change_each(client, &self.tasks.ids, super::retry::CANCEL, self.tasks.json).await;
         }
         self.tasks.change(client, json!({ "action": "cancel" })).await
     }

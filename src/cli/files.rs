@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::CliError;
 use super::client::Client;
+use crate::domain::counted::counted;
 use crate::domain::files::{MAX_FILES, name_fault};
 
 /// A file to upload.
@@ -19,7 +20,10 @@ pub(super) struct Upload {
 /// A usage error for a file that cannot be read, a name that is not allowed, and one that is there twice.
 pub(super) fn read(given: &[String]) -> Result<Vec<Upload>, CliError> {
     if given.len() > MAX_FILES {
-        return Err(CliError::Usage(format!("--file is given {} times; the most is {MAX_FILES}", given.len())));
+        return Err(CliError::Usage(format!(
+            "--file is given {}; the most is {MAX_FILES}",
+            counted(given.len(), "time")
+        )));
     }
     let mut files: Vec<Upload> = Vec::with_capacity(given.len());
     for text in given {

@@ -6,6 +6,7 @@ use super::CliError;
 use super::client::Client;
 use crate::api::views::Listing;
 use crate::api::views::dead_letters::DeadLetterView;
+use crate::api::views::schedules::ScheduleView;
 use crate::api::views::tasks::TaskView;
 use crate::domain::id::{IdPrefix, TaskId};
 
@@ -115,7 +116,9 @@ async fn complete<C: Candidate>(client: &Client, text: &str) -> Result<String, C
         _ => {}
     }
     let prefix: Result<IdPrefix, _> = text.parse();
-    prefix.map_err(|error| CliError::Usage(error.to_string()))?;
+    if let Err(error) = prefix {
+        return Err(not_found(client, text, CliError::Usage(error.to_string())).await);
+    }
     // One candidate more than is listed shows that there are others.
     let limit = (MAX_CANDIDATES + 1).to_string();
     let found: Listing<C> = client.get(&[C::PATH], &[("id_prefix", text), ("limit", &limit)]).await?;
@@ -125,13 +128,37 @@ async fn complete<C: Candidate>(client: &Client, text: &str) -> Result<String, C
     }
     match found.items.as_slice() {
         [one] => Ok(one.id().to_string()),
-        [] => Err(CliError::Failed(format!(
-            "no {} has an id that begins with {text}: \"{}\" shows the ids",
-            C::NAME,
-            C::LIST_COMMAND
-        ))),
+        [] => {
+            let error = CliError::Failed(format!(
+                "no {} has an id that begins with {text}: \"{}\" shows the ids",
+                C::NAME,
+                C::LIST_COMMAND
+            ));
+            Err(not_found(client, text, error).await)
+        }
         several => Err(CliError::Usage(ambiguous(text, several))),
     }
+}
+
+/// Why `text` names no task: it is the id of a schedule, or else `error`.
+async fn not_found(client: &Client, text: &str, error: CliError) -> CliError {
+    if text.is_empty() {
+        return error;
+    }
+    match client.find::<ScheduleView>(&["schedules", text]).await {
+        Ok(Some(schedule)) => CliError::Usage(is_schedule(&schedule)),
+        _ => error,
+    }
+}
+
+/// That a schedule stands where a task is wanted, and what to type instead.
+fn is_schedule(schedule: &ScheduleView) -> String {
+    let id = &schedule.id;
+    let newest = match schedule.last_task {
+        Some(task) => format!("its newest task is {task}, e.g. \"qron show {task}\""),
+        None => "it has made no task yet".to_owned(),
+    };
+    format!("{id} is a schedule and no task: see it with \"qron schedules show {id}\"; {newest}")
 }
 
 fn ambiguous<C: Candidate>(text: &str, several: &[C]) -> String {

@@ -1,6 +1,7 @@
 //! `qron list`: tasks in four groups: running, waiting for a person, next, ended.
 
 use clap::Args;
+use comfy_table::Table;
 use serde::Serialize;
 
 use super::client::Client;
@@ -8,6 +9,7 @@ use super::filter::FilterOptions;
 use super::{CliError, output};
 use crate::api::views::Listing;
 use crate::api::views::tasks::{TaskCounts, TaskView};
+use crate::domain::counted::counted;
 use crate::domain::task::{TaskFilter, TaskStatus};
 
 /// Tasks in one page of the API.
@@ -110,9 +112,9 @@ impl List {
             return output::json(&TaskList { items, total });
         }
         if skipped > 0 {
-            let tasks =
-                if skipped == 1 { "1 skipped task is".to_owned() } else { format!("{skipped} skipped tasks are") };
-            output::note(&format!("{tasks} not shown: see them with --status skipped"));
+            let verb = if skipped == 1 { "is" } else { "are" };
+            let tasks = counted(skipped, "skipped task");
+            output::note(&format!("{tasks} {verb} not shown: see them with --status skipped"));
         }
         if total == 0 && skipped > 0 {
             return Ok(());
@@ -205,10 +207,12 @@ impl Group {
     }
 }
 
-/// The status of a task for its column, with the model that it waits for.
-fn status_cell(task: &TaskView) -> String {
+/// The status of a task for its column, with the model that it waits for; a narrow table tells only that it waits for one.
+fn status_cell(task: &TaskView, is_wide: bool) -> String {
     match &task.waits {
         _ if task.unreadable.is_some() => "unreadable".to_owned(),
+        Some(waits) if !is_wide && waits.model.is_empty() => "no model".to_owned(),
+        Some(_) if !is_wide => "model away".to_owned(),
         Some(waits) if waits.model.is_empty() => format!("{}, no model", task.status),
         Some(waits) => format!("{}, {} away", task.status, output::cell(&waits.model, 24)),
         None => task.status.to_string(),
@@ -217,21 +221,7 @@ fn status_cell(task: &TaskView) -> String {
 
 /// Prints the groups that hold tasks, in one table with a title above each group.
 pub(super) fn print(groups: &[Group]) -> Result<(), CliError> {
-    let details = if output::is_wide() { 3 } else { 1 };
-    let mut table = output::rows(&["ID", "STATUS", "WHEN"], &["GOAL", "AGENT", "FAILED ATTEMPTS"][..details]);
-    for group in groups {
-        for task in &group.tasks {
-            let cells = [
-                task.id.to_string(),
-                status_cell(task),
-                output::relative_time((group.kind.time)(task)),
-                output::cell(&task.goal, 60),
-                output::cell(task.ran_by.as_deref().or(task.agent.as_deref()).unwrap_or("-"), 24),
-                format!("{} of {}", task.attempt, task.max_attempts.max(1)),
-            ];
-            output::add(&mut table, cells.into_iter().take(3 + details));
-        }
-    }
+    let table = table(groups, output::width());
     let mut lines = output::lines(&table);
     output::raw(&lines.next().unwrap_or_default())?;
     for group in groups.iter().filter(|group| group.total > 0) {
@@ -239,4 +229,78 @@ pub(super) fn print(groups: &[Group]) -> Result<(), CliError> {
         lines.by_ref().take(group.tasks.len()).try_for_each(|line| output::raw(&line))?;
     }
     Ok(())
+}
+
+/// The tasks of the groups in a table of `width` columns: the goal has all the room that the others leave.
+fn table(groups: &[Group], width: u16) -> Table {
+    let is_wide = width >= output::WIDE_FROM;
+    let (whole, after): (&[&str], &[&str]) = if is_wide {
+        (&["ID", "STATUS", "WHEN"], &["AGENT", "FAILED ATTEMPTS"])
+    } else {
+        (&["ID", "STATUS", "WHEN"], &[])
+    };
+    let mut table = output::rows_around(whole, "GOAL", after, width);
+    for task in groups.iter().flat_map(|group| group.tasks.iter().map(|task| (group.kind, task))) {
+        let (kind, task) = task;
+        let cells = [
+            task.id.to_string(),
+            status_cell(task, width >= output::WHOLE_TIMES_FROM),
+            output::relative_time_within((kind.time)(task), width),
+            output::cell(&task.goal, width.into()),
+            output::cell(task.ran_by.as_deref().or(task.agent.as_deref()).unwrap_or("-"), 24),
+            format!("{} of {}", task.attempt, task.max_attempts.max(1)),
+        ];
+        output::add(&mut table, cells.into_iter().take(whole.len() + 1 + after.len()));
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::id::TaskId;
+    use crate::domain::task::Task;
+
+    /// The cell of the goal in a table of `width` columns, and the longest line.
+    fn goal_at(width: u16, status: TaskStatus, goal: &str, waits: bool) -> (String, usize) {
+        let mut task = TaskView::from(Task::new(TaskId::fresh(), goal, crate::clock::now()));
+        task.status = status;
+        task.agent = Some("generalist".to_owned());
+        if waits {
+            task.waits = serde_json::from_value(json!({
+                "model": "qwen2.5-coder-1.5b", "since": "2026-01-31T09:00:00Z", "next_try": null, "times": 1,
+                "cause": "x", "text": "x"
+            }))
+            .ok();
+        }
+        let table = table(&[Group { kind: &NEXT, tasks: vec![task], total: 1 }], width);
+        let lines: Vec<String> = output::lines(&table).collect();
+        let at = lines[0].find("GOAL").expect("a header");
+        let end = lines[0].find("AGENT").unwrap_or(lines[0].len().max(width.into()));
+        let goal: String = lines[1].chars().skip(at).take(end - at).collect();
+        (goal.trim().to_owned(), lines.iter().map(|line| line.trim_end().chars().count()).max().unwrap_or_default())
+    }
+
+    #[test]
+    fn the_goal_has_the_room_that_the_other_columns_leave() {
+        let goal = "Read https://example.org/a-page-whose-address-is-longer-than-a-column and tell what is new in it, then \
+                    keep a table of it and compare it with the one of last week";
+        for (width, status, waits, least) in [
+            (80, TaskStatus::Pending, false, 20),
+            (80, TaskStatus::Pending, true, 18),
+            (80, TaskStatus::AwaitingApproval, false, 11),
+            (100, TaskStatus::Pending, true, 38),
+            (120, TaskStatus::Pending, true, 26),
+            (200, TaskStatus::Pending, true, 60),
+        ] {
+            let (shown, longest) = goal_at(width, status, goal, waits);
+            assert!(shown.chars().count() >= least, "{width} {status}: {shown:?}");
+            assert!(longest <= width.into(), "{width}: {longest}");
+            assert!(shown.ends_with('…') && goal.starts_with(shown.trim_end_matches('…')), "{shown:?}");
+        }
+        let (short, _) = goal_at(80, TaskStatus::Pending, "Compute it", false);
+        assert_eq!(short, "Compute it");
+    }
 }

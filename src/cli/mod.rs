@@ -1,7 +1,7 @@
 //! The command line: a client of the HTTP API of a running qron. Holds no rules about tasks.
 //!
 //! One file for each command; they speak HTTP and write to the terminal through [`console`](crate::console). Exit codes: 0 done, 1 failed,
-//! 2 usage, when the command line, the configuration or the submitted task must change.
+//! 2 usage, when the command line, the configuration or the submitted task must change, 3 not yet.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -30,12 +30,15 @@ mod dead_letters;
 mod demo;
 mod files;
 mod filter;
+mod follow;
 mod hold;
 mod ids;
 mod list;
 mod markdown;
 mod pause;
+mod print_task;
 mod prune;
+mod reasons;
 mod reprioritise;
 mod result;
 mod retry;
@@ -87,6 +90,7 @@ enum Command {
     /// Show a task: progress, steps, attempts, result
     Show(show::Show),
     /// Write the result of a task, or of the last firing of a schedule
+    #[command(after_help = RESULT_CODES)]
     Result(result::ShowResult),
     /// List the artifacts of a task, or fetch one
     #[command(subcommand)]
@@ -139,6 +143,9 @@ impl Global {
         client::Client::new(self.url.as_deref(), &config)
     }
 }
+
+/// The exit codes of `qron result`.
+const RESULT_CODES: &str = "Exit codes: 0 it completed; 1 it ended otherwise, or there is no such task; 2 the command is wrong; 3 it has not ended yet.";
 
 /// Runs the command that the arguments of this process name.
 #[must_use]

@@ -13,6 +13,9 @@ pub(super) struct Pause {
     /// Pause this agent, in all replicas; the whole fleet otherwise
     #[arg(long)]
     agent: Option<String>,
+    /// Names of agents without their option, to say how they are named
+    #[arg(value_name = "AGENT", hide = true)]
+    unnamed: Vec<String>,
     /// Why; replaces the note of an existing pause
     #[arg(long)]
     note: Option<String>,
@@ -26,6 +29,9 @@ pub(super) struct Resume {
     /// End the pause of this agent; that of the whole fleet otherwise
     #[arg(long)]
     agent: Option<String>,
+    /// Names of agents without their option, to say how they are named
+    #[arg(value_name = "AGENT", hide = true)]
+    unnamed: Vec<String>,
     /// Why, for the history
     #[arg(long)]
     note: Option<String>,
@@ -36,6 +42,7 @@ pub(super) struct Resume {
 
 impl Pause {
     pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
+        refuse_unnamed(&self.unnamed, "pause")?;
         let body = json!({ "agent": self.agent, "note": self.note, "by": select::user() });
         let paused: Paused = client.post(&["pause"], Some(&body)).await?;
         if self.json {
@@ -55,6 +62,7 @@ impl Pause {
 
 impl Resume {
     pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
+        refuse_unnamed(&self.unnamed, "resume")?;
         let body = json!({ "agent": self.agent, "note": self.note, "by": select::user() });
         let resumed: Resumed = client.post(&["resume"], Some(&body)).await?;
         if self.json {
@@ -72,6 +80,14 @@ impl Resume {
         output::line("pauses still in effect:")?;
         table(&resumed.pauses.items)
     }
+}
+
+/// Refuses words that follow `command` without an option: the command is about the whole fleet unless an option names an agent.
+fn refuse_unnamed(words: &[String], command: &str) -> Result<(), CliError> {
+    let Some(first) = words.first() else { return Ok(()) };
+    Err(CliError::Usage(format!(
+        "{first:?} stands alone: name an agent with \"qron {command} --agent {first}\", or the whole fleet with \"qron {command}\""
+    )))
 }
 
 /// What a pause is about, in words.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::{CliError, output};
+use crate::domain::counted::counted;
 
 #[derive(Debug, Args)]
 pub(super) struct Prune {
@@ -24,14 +25,15 @@ impl Prune {
         }
         let verb = if self.dry_run { "would remove" } else { "removed" };
         let count = |what: &str| outcome.get(what).and_then(Value::as_u64).unwrap_or_default();
-        output::line(&format!(
-            "{verb} {} tasks, {} attempts, {} events, {} artifacts, {} dead letters, {} memories",
-            count("tasks"),
-            count("attempts"),
-            count("events"),
-            count("artifacts"),
-            count("dead_letters"),
-            count("memories"),
-        ))
+        let kinds = [
+            ("tasks", "task"),
+            ("attempts", "attempt"),
+            ("events", "event"),
+            ("artifacts", "artifact"),
+            ("dead_letters", "dead letter"),
+            ("memories", "memory"),
+        ];
+        let counts: Vec<String> = kinds.iter().map(|(field, noun)| counted(count(field), noun)).collect();
+        output::line(&format!("{verb} {}", counts.join(", ")))
     }
 }

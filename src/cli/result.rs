@@ -11,6 +11,7 @@ use crate::api::views::schedules::ScheduleView;
 use crate::api::views::steps::StepView;
 use crate::api::views::tasks::{TaskDetail, TaskView};
 use crate::domain::attempt::StepStatus;
+use crate::domain::counted::counted;
 use crate::domain::id::TaskId;
 use crate::domain::task::TaskStatus;
 use crate::domain::tool::as_artifact_output;
@@ -62,7 +63,7 @@ impl ShowResult {
         } else if output::is_terminal() {
             outcome.print()?;
             if !artifacts.is_empty() {
-                output::note(&format!("it has {} artifacts: qron artifacts list {id}", artifacts.len()));
+                output::note(&format!("it has {}: qron artifacts list {id}", counted(artifacts.len(), "artifact")));
             }
         } else {
             outcome.write()?;
@@ -87,10 +88,10 @@ async fn task_of(client: &Client, name: &str) -> Result<String, CliError> {
             other => other,
         }),
         Some(ScheduleView { last_ended: Some(ended), .. }) => Ok(ended.task.to_string()),
-        Some(ScheduleView { last_task: Some(task), .. }) => Err(CliError::Failed(format!(
+        Some(ScheduleView { last_task: Some(task), .. }) => Err(CliError::NotYet(format!(
             "no firing of schedule {name} has ended yet; follow its task with: qron show {task} --follow"
         ))),
-        Some(_) => Err(CliError::Failed(format!(
+        Some(_) => Err(CliError::NotYet(format!(
             "schedule {name} has not fired yet: \"qron schedules show {name}\" tells when it does"
         ))),
     }
@@ -186,7 +187,7 @@ impl<'a> Outcome<'a> {
     fn failure(&self) -> CliError {
         let (id, status) = (self.task, self.status);
         if !status.is_terminal() {
-            return CliError::Failed(format!(
+            return CliError::NotYet(format!(
                 "task {id} is {status} and has no result yet: follow it with qron show {id} --follow"
             ));
         }
@@ -194,7 +195,7 @@ impl<'a> Outcome<'a> {
         let done = match self.partial.len() {
             0 => String::new(),
             1 => format!("; 1 step was done, its output: qron result {id} --json"),
-            steps => format!("; {steps} steps were done, their outputs: qron result {id} --json"),
+            steps => format!("; {} were done, their outputs: qron result {id} --json", counted(steps, "step")),
         };
         CliError::Failed(format!("task {id} has no result, it ended as {status}{why}{done}"))
     }

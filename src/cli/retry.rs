@@ -5,9 +5,13 @@ use serde_json::json;
 
 use super::client::Client;
 use super::select::Selection;
-use super::{CliError, ids, output};
+use super::{CliError, hold, ids, output};
 use crate::api::views::Listing;
 use crate::api::views::tasks::TaskView;
+use crate::domain::task::TaskStatus;
+
+/// The action of `qron cancel`.
+pub(super) const CANCEL: &str = "cancel";
 
 #[derive(Debug, Args)]
 pub(super) struct Retry {
@@ -30,10 +34,10 @@ pub(super) async fn change_each(client: &Client, ids: &[String], action: &str, j
     let mut refused = None;
     for id in ids {
         match change_one(client, id, action).await {
-            Ok(task) => {
+            Ok(Changed { task, already }) => {
                 if !json {
-                    let stopping = if task.cancel_requested { ", stopping" } else { "" };
-                    output::line(&format!("{} {}{stopping}", task.id, task.status))?;
+                    output::line(&described(&task, already))?;
+                    hold::note(client, &task).await?;
                 }
                 listing.items.push(task);
             }
@@ -51,9 +55,35 @@ pub(super) async fn change_each(client: &Client, ids: &[String], action: &str, j
     refused.map_or(Ok(()), Err)
 }
 
-async fn change_one(client: &Client, id: &str, action: &str) -> Result<TaskView, CliError> {
+/// A task after a change.
+struct Changed {
+    task: TaskView,
+    /// Whether it was as wanted before.
+    already: bool,
+}
+
+async fn change_one(client: &Client, id: &str, action: &str) -> Result<Changed, CliError> {
     let id = ids::task(client, id).await?;
-    client.post(&["tasks", &id, action], None::<&()>).await
+    let already = action == CANCEL && {
+        let before: Option<TaskView> = client.find(&["tasks", &id]).await?;
+        before.is_some_and(|task| task.status == TaskStatus::Cancelled || task.cancel_requested)
+    };
+    let task = client.post(&["tasks", &id, action], None::<&()>).await?;
+    Ok(Changed { task, already })
+}
+
+/// What became of a task, in a line.
+fn described(task: &TaskView, already: bool) -> String {
+    let TaskView { id, status, .. } = task;
+    match (already, task.cancel_requested && !status.is_terminal()) {
+        (false, true) => format!("{id} {status}, stopping"),
+        (false, false) => format!("{id} {status}"),
+        (true, true) => format!("{id} {status}, stopping: it was cancelled already, and nothing was changed"),
+        (true, false) => {
+            let at = task.finished_at.as_deref().map_or_else(String::new, |at| format!(" at {}", output::time(at)));
+            format!("{id} was {status} already{at}; nothing was changed")
+        }
+    }
 }
 
 fn print_refusal(error: &CliError) {

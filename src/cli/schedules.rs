@@ -5,9 +5,13 @@ use serde_json::{Map, Value, json};
 
 use super::client::Client;
 use super::task_options::object;
-use super::{CliError, output};
+use super::{CliError, hold, output};
 use crate::api::views::Listing;
-use crate::api::views::schedules::{BackfilledView, FiringView, ScheduleView, TriggeredView};
+use crate::api::views::schedules::{
+    BackfilledView, FiringView, ScheduleListing, ScheduleView, TriggeredView, UnreadableView,
+};
+use crate::domain::counted::counted;
+use crate::domain::schedule::template::Template;
 use definition::{Add, Edit, Overlap, When};
 use plan::SchedulePlan;
 
@@ -111,7 +115,11 @@ impl Schedules {
             Self::List { limit, json } => list(client, limit, json).await,
             Self::Show(ScheduleId { id, json }) => {
                 let schedule: ScheduleView = client.get(&["schedules", &id], &[]).await?;
-                if json { output::json(&schedule) } else { view::show(&schedule) }
+                if json {
+                    return output::json(&schedule);
+                }
+                view::show(&schedule, &client.get(&["schedules", &id, "plan"], &[]).await?)?;
+                note_pause(client, &schedule).await
             }
             Self::Pause(id) => id.change(client, "pause").await,
             Self::Resume(id) => id.change(client, "resume").await,
@@ -139,10 +147,17 @@ impl Schedules {
 }
 
 async fn list(client: &Client, limit: u32, json: bool) -> Result<(), CliError> {
-    let mut listing: Listing<ScheduleView> = client.get(&["schedules"], &[("limit", &limit.to_string())]).await?;
-    listing.items.sort_by(|one, other| one.id.cmp(&other.id));
+    let mut page: ScheduleListing = client.get(&["schedules"], &[("limit", &limit.to_string())]).await?;
+    page.listing.items.sort_by(|one, other| one.id.cmp(&other.id));
     if json {
-        return output::json(&listing);
+        return output::json(&page);
+    }
+    let ScheduleListing { listing, unreadable } = page;
+    for UnreadableView { id, reason } in &unreadable {
+        output::note(&format!("schedule {id} does not fire, because this qron cannot read it: {reason}"));
+    }
+    if listing.items.is_empty() && !unreadable.is_empty() {
+        return Ok(());
     }
     if listing.items.is_empty() {
         output::note("there are no schedules; add one with: qron schedules add ID GOAL --cron EXPRESSION");
@@ -150,7 +165,7 @@ async fn list(client: &Client, limit: u32, json: bool) -> Result<(), CliError> {
     }
     view::table(&listing.items)?;
     if listing.next.is_some() {
-        output::note(&format!("these are {limit} schedules; see more with --limit"));
+        output::note(&format!("these are {}; see more with --limit", counted(limit, "schedule")));
     }
     Ok(())
 }
@@ -166,8 +181,18 @@ impl ScheduleId {
             let id = &schedule.id;
             return output::line(&format!("schedule {id} is paused (resume it with: qron schedules resume {id})"));
         }
-        output::line(&view::describe_change(&schedule, "was resumed"))
+        output::line(&view::describe_change(&schedule, "was resumed"))?;
+        note_pause(client, &schedule).await
     }
+}
+
+/// Tells of a pause that holds back the tasks of `schedule`.
+async fn note_pause(client: &Client, schedule: &ScheduleView) -> Result<(), CliError> {
+    let Template { agent, capabilities, .. } = &schedule.task;
+    if let Some(pause) = hold::pause_note(client, agent.as_deref(), capabilities).await? {
+        output::note(&format!("its tasks wait: {pause}"));
+    }
+    Ok(())
 }
 
 async fn trigger(client: &Client, id: &str, overlap: Option<Overlap>, json: bool) -> Result<(), CliError> {
@@ -179,7 +204,8 @@ async fn trigger(client: &Client, id: &str, overlap: Option<Overlap>, json: bool
     }
     match done.task {
         Some(task) => {
-            output::line(&format!("schedule {id} fired as task {0}; follow it with: qron show {0} --follow", task.id))
+            output::line(&format!("schedule {id} fired as task {0}; follow it with: qron show {0} --follow", task.id))?;
+            hold::note(client, &task).await
         }
         None => output::line(&format!(
             "the new firing of schedule {id} waits until the tasks of earlier firings have ended"
@@ -195,7 +221,7 @@ async fn backfill(client: &Client, id: &str, range: &Map<String, Value>, json: b
     let verb = if done.dry_run { "would be" } else { "were" };
     output::line(&format!(
         "{} of schedule {id} in this range: {} had run before, {} {verb} added as tasks, {} {verb} queued behind earlier ones",
-        if done.firings == 1 { "1 firing".to_owned() } else { format!("{} firings", done.firings) },
+        counted(done.firings, "firing"),
         done.ran_before,
         done.inserted,
         done.queued
@@ -222,5 +248,5 @@ async fn preview(
     if listing.items.is_empty() {
         output::note("this schedule fires no more");
     }
-    listing.items.iter().try_for_each(|firing| output::line(&firing.local))
+    listing.items.iter().try_for_each(|firing| output::line(&output::time(&firing.local)))
 }

@@ -8,6 +8,7 @@ use super::confirm::confirm;
 use super::filter::FilterOptions;
 use super::{CliError, ids, output};
 use crate::api::views::bulk::{BulkReport, Refusal};
+use crate::domain::counted::counted;
 
 /// Most tasks that one request changes.
 const BATCH: u64 = 2_000;
@@ -49,7 +50,7 @@ impl Selection {
             order.insert("dry_run".to_owned(), json!(true));
             let report: BulkReport = client.post(&["tasks", "bulk"], Some(&order)).await?;
             let action = order.get("action").and_then(Value::as_str).unwrap_or("change");
-            confirm(&format!("{action} {}", counted(report.done)))?;
+            confirm(&format!("{action} {}", counted(report.done, "task")))?;
         }
         order.insert("dry_run".to_owned(), json!(self.dry_run));
         let mut total = BulkReport::default();
@@ -99,10 +100,6 @@ impl Selection {
     }
 }
 
-fn counted(tasks: u64) -> String {
-    if tasks == 1 { "1 task".to_owned() } else { format!("{tasks} tasks") }
-}
-
 fn print_report(report: &BulkReport, json: bool) -> Result<(), CliError> {
     if json {
         output::json(report)?;
@@ -112,7 +109,7 @@ fn print_report(report: &BulkReport, json: bool) -> Result<(), CliError> {
             (false, 1) => "was changed",
             (false, _) => "were changed",
         };
-        output::line(&format!("{} {verb}", counted(report.done)))?;
+        output::line(&format!("{} {verb}", counted(report.done, "task")))?;
     }
     if report.refused.is_empty() {
         return Ok(());

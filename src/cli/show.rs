@@ -1,21 +1,15 @@
-//! `qron show`: prints a task, and follows it until it ends.
-
-use std::collections::HashSet;
-use std::time::Duration;
+//! `qron show`: prints a task.
 
 use clap::Args;
 
 use super::client::Client;
-use super::hold::Holds;
-use super::{CliError, ids, output, steps};
+use super::hold::{self, Wait};
+use super::reasons::Reasons;
+use super::{CliError, follow, ids, output, print_task, steps};
 use crate::api::views::Listing;
+use crate::api::views::schedules::ScheduleView;
 use crate::api::views::steps::StepView;
-use crate::api::views::tasks::{AttemptView, EventView, TaskDetail};
-use crate::domain::failure::Failure;
-use crate::domain::task::TaskStatus;
-
-/// Time between two reads of a task that is being followed.
-const POLL_INTERVAL: Duration = Duration::from_millis(300);
+use crate::api::views::tasks::{TaskDetail, TaskView};
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
@@ -36,7 +30,7 @@ impl Show {
     pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
         let id = ids::task(client, &self.id).await?;
         if self.follow {
-            return follow(client, &id, self.json).await;
+            return follow::follow(client, &id, self.json).await;
         }
         if self.steps {
             return show_steps(client, &id, self.json).await;
@@ -45,9 +39,24 @@ impl Show {
         if self.json {
             return output::json(&task);
         }
-        print(&task)?;
-        task.history.iter().try_for_each(print_event)
+        let mut waits = hold::waits(client, &task.task).await?;
+        waits.extend(paused_schedule(client, &task.task).await?);
+        print_task::print(&task, &waits)?;
+        let mut reasons = Reasons::default();
+        if let Some(error) = &task.task.error {
+            reasons.once(&error.to_string());
+        }
+        task.history.iter().try_for_each(|event| print_task::print_event(event, &mut reasons))
     }
+}
+
+/// That the schedule of a task is paused, which holds back its next firings and not this task.
+async fn paused_schedule(client: &Client, task: &TaskView) -> Result<Option<Wait>, CliError> {
+    let Some(id) = task.schedule_id.as_deref().filter(|_| !task.status.is_terminal()) else { return Ok(None) };
+    let schedule: Option<ScheduleView> = client.find(&["schedules", id]).await?;
+    Ok(schedule.filter(|schedule| schedule.paused).map(|_| {
+        Wait::new(format!("goes on, although its schedule is paused; end that pause with: qron schedules resume {id}"))
+    }))
 }
 
 async fn show_steps(client: &Client, id: &str, json: bool) -> Result<(), CliError> {
@@ -59,126 +68,4 @@ async fn show_steps(client: &Client, id: &str, json: bool) -> Result<(), CliErro
         output::note(&format!("no run of task {id} has recorded a step yet"));
     }
     steps::print_whole(&steps.items)
-}
-
-/// Prints the events of a task as they happen, then the task as it ended. With `json`, prints the ended task alone.
-pub(super) async fn follow(client: &Client, id: &str, json: bool) -> Result<(), CliError> {
-    let mut printed: HashSet<String> = HashSet::new();
-    let (mut progress, mut holds) = (String::new(), Holds::default());
-    let task = loop {
-        let task: TaskDetail = client.get(&["tasks", id], &[]).await?;
-        if !json {
-            for event in task.history.iter().filter(|event| printed.insert(event.id.clone())) {
-                print_event(event)?;
-            }
-            let now = match progress_line(&task) {
-                line if line.is_empty() => holds.line(client, &task).await?,
-                line => line,
-            };
-            if now != progress && !now.is_empty() {
-                output::line(&now)?;
-            }
-            progress = now;
-        }
-        if task.task.status.is_terminal() {
-            break task;
-        }
-        tokio::time::sleep(POLL_INTERVAL).await;
-    };
-    if json {
-        output::json(&task)?;
-    } else {
-        print(&task)?;
-    }
-    if task.task.status == TaskStatus::Completed { Ok(()) } else { Err(CliError::Reported) }
-}
-
-fn print_event(event: &EventView) -> Result<(), CliError> {
-    output::line(&format!("{}  {}", output::time(&event.at), event.message))
-}
-
-fn progress_line(task: &TaskDetail) -> String {
-    match &task.progress {
-        Some(progress)
-            if progress.total > 0 && (task.task.status == TaskStatus::Running || !task.task.awaits.is_empty()) =>
-        {
-            format!("  [{}/{}] {}", progress.settled(), progress.total, progress.note)
-        }
-        _ => match &task.task.waits {
-            // Without the time of the next try, which moves on with each read.
-            Some(waits) => format!("  it waits for a model: {}", waits.cause),
-            None => String::new(),
-        },
-    }
-}
-
-/// The failure that a task which goes on had last, with the number of the attempt that failed.
-fn of_attempt(attempts: &[AttemptView], error: &Failure) -> String {
-    let failed = attempts.iter().rev().find(|attempt| attempt.failure.is_some());
-    failed.map_or_else(|| error.to_string(), |attempt| format!("attempt {} failed: {error}", attempt.number))
-}
-
-fn print(detail: &TaskDetail) -> Result<(), CliError> {
-    let task = &detail.task;
-    let field = |name: &str, value: &str| output::line(&format!("{name:<11}{value}"));
-    field("task", &task.id.to_string())?;
-    field("status", task.status.as_str())?;
-    field("goal", &task.goal)?;
-    if let Some(reason) = &task.unreadable {
-        field("unreadable", reason)?;
-    }
-    if let Some(agent) = detail.attempts.last().map(|attempt| &attempt.agent).or(task.agent.as_ref()) {
-        field("agent", agent)?;
-    }
-    if let Some(tree) = &task.tree {
-        field("tree", &tree.text())?;
-    }
-    if let Some(schedule) = &task.schedule_id {
-        field("schedule", schedule)?;
-    }
-    let (runs, most) = (detail.attempts.len(), task.max_attempts.max(1));
-    field("attempts", &format!("{runs} ({} of {most} failed)", task.attempt))?;
-    field("run at", &output::time(&task.run_at))?;
-    if let Some(finished) = &task.finished_at {
-        field("finished", &output::time(finished))?;
-    }
-    if let Some(progress) = detail.progress.as_ref().filter(|progress| progress.total > 0) {
-        field("steps", &progress.describe())?;
-    }
-    if let Some(end) = &detail.estimated_end {
-        field("ends about", &output::time(end))?;
-    }
-    if let Some(attempt) = detail.attempts.iter().rev().find(|attempt| !attempt.steps.is_empty()) {
-        steps::print(&attempt.steps)?;
-    }
-    if let Some(spent) = detail.attempts.last().map(|attempt| &attempt.spent).filter(|spent| spent.model_calls > 0) {
-        let cost = if spent.cost_usd > 0.0 { format!(", ${:.4}", spent.cost_usd) } else { String::new() };
-        field("model", &format!("{} calls, {} tokens{cost}", spent.model_calls, spent.usage.total()))?;
-    }
-    for artifact in &detail.artifacts {
-        field("artifact", &format!("{} ({}, {} bytes)", artifact.name, artifact.media_type, artifact.size))?;
-    }
-    if !task.awaits.is_empty() {
-        let tasks: Vec<String> = task.awaits.iter().map(ToString::to_string).collect();
-        field("waits for", &tasks.join(", "))?;
-    }
-    if let Some(waits) = &task.waits {
-        field("waiting", &format!("it {}", waits.text))?;
-    }
-    match &task.error {
-        Some(error) if task.status.is_terminal() => field("error", &error.to_string())?,
-        Some(error) => field("last error", &of_attempt(&detail.attempts, error))?,
-        None => {}
-    }
-    if task.unchanged {
-        field(
-            "unchanged",
-            "its tools gave what they gave before: the answer is that of the run before, and no model was asked",
-        )?;
-    }
-    if let Some(result) = &task.result {
-        output::line("result")?;
-        output::result_text(result).lines().try_for_each(|line| output::line(&format!("  {line}")))?;
-    }
-    Ok(())
 }

@@ -14,6 +14,7 @@ use crate::api::views::agents::{AgentView, Health};
 use crate::api::views::control::PauseView;
 use crate::api::views::schedules::ScheduleView;
 use crate::api::views::tasks::{TaskCounts, TaskView};
+use crate::domain::counted::counted;
 use crate::domain::task::{TaskFilter, TaskStatus};
 
 /// Most tasks of each group, and most firings, that are shown.
@@ -108,11 +109,7 @@ fn fleet_line(agents: &[AgentView]) -> String {
     let capacity: usize = alive.iter().map(|agent| agent.capacity).sum();
     let silent = if silent.is_empty() { String::new() } else { format!("; {} silent", silent.len()) };
     let (agents, replicas) = (counted(names.len(), "agent"), counted(replicas.len(), "replica"));
-    format!("{agents} in {replicas}, running {in_flight} of at most {capacity} tasks{silent}")
-}
-
-fn counted(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+    format!("{agents} in {replicas}, running {in_flight} of at most {}{silent}", counted(capacity, "task"))
 }
 
 /// The counts of the statuses that tasks have, in the order of the lifecycle.

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{CliError, output};
 use crate::api::views::steps::{CallView, StepView};
+use crate::domain::counted::counted;
 use crate::domain::time::Timestamp;
 
 /// Characters of the output or error of a step that are printed.
@@ -36,12 +37,12 @@ fn spent(step: &StepView) -> Option<String> {
     // A tool step makes one call, unless it is tried again.
     let calls = step.calls.len() + usize::try_from(step.more_calls).unwrap_or_default();
     if calls > usize::from(step.tool.is_some()) {
-        parts.push(format!("{calls} tool calls"));
+        parts.push(counted(calls, "tool call"));
     }
     if step.model_calls > 0 {
-        parts.push(format!("{} model calls", step.model_calls));
+        parts.push(counted(step.model_calls, "model call"));
     }
-    parts.extend(step.usage.map(|usage| format!("{} tokens", usage.total())));
+    parts.extend(step.usage.map(|usage| counted(usage.total(), "token")));
     parts.extend(step.cost_usd.map(|cost| format!("${cost:.4}")));
     (!parts.is_empty()).then(|| parts.join(", "))
 }
@@ -161,6 +162,13 @@ mod tests {
                     "started_at": "2026-11-27T10:00:00.000Z", "finished_at": "2026-11-27T10:00:00.060Z",
                 }),
                 "done     f: t (60 ms)",
+            ),
+            (
+                json!({
+                    "id": "g", "instruction": "look", "status": "done", "model_calls": 1,
+                    "calls": [{"id": "g#1", "tool": "t"}], "usage": {"prompt_tokens": 1, "completion_tokens": 0},
+                }),
+                "done     g: look (1 tool call, 1 model call, 1 token)",
             ),
         ] {
             assert_eq!(line(&step(fields)), shown);

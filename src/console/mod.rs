@@ -14,6 +14,8 @@ pub(crate) enum CliError {
     Usage(String),
     /// The command failed: exit code 1.
     Failed(String),
+    /// What was asked for is not there yet, and may be later: exit code 3.
+    NotYet(String),
     /// The command failed and has already printed why: exit code 1.
     Reported,
     /// The reader of standard output has gone away, as `head` does: no error.
@@ -33,6 +35,10 @@ impl CliError {
             Self::Usage(message) => {
                 output::print_error(message);
                 ExitCode::from(2)
+            }
+            Self::NotYet(message) => {
+                output::print_error(message);
+                ExitCode::from(3)
             }
             Self::Failed(message) => {
                 output::print_error(message);

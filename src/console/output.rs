@@ -20,8 +20,13 @@ use crate::telemetry::secrets;
 const DEFAULT_WIDTH: u16 = 160;
 /// A smaller reported width counts as unknown.
 const MIN_WIDTH: u16 = 40;
-/// Columns from which on tables show their optional columns and whole times.
-const WIDE_FROM: u16 = 120;
+/// Columns from which on tables show their optional columns.
+pub(crate) const WIDE_FROM: u16 = 120;
+/// Columns from which on tables show whole times.
+pub(crate) const WHOLE_TIMES_FROM: u16 = 160;
+
+/// A character that no cell holds: [`cell`] writes control characters out.
+const NO_BREAK: char = '\0';
 
 /// Writes a line to standard output; control characters in it are escaped.
 pub(crate) fn line(text: &str) -> Result<(), CliError> {
@@ -105,12 +110,27 @@ pub(crate) fn table<const N: usize>(headers: [&str; N]) -> Table {
 /// A table with one line for each row of [`add`]: the columns `whole`, such as ids, are never cut, and the columns `cut`
 /// share the rest of the width.
 pub(crate) fn rows(whole: &[&str], cut: &[&str]) -> Table {
+    one_line_rows(&[whole, cut].concat(), |column| column < whole.len(), width())
+}
+
+/// The same in `width` columns, with whole columns on both sides of `cut`, which has all the width that they leave.
+pub(crate) fn rows_around(before: &[&str], cut: &str, after: &[&str], width: u16) -> Table {
+    one_line_rows(&[before, &[cut], after].concat(), |column| column != before.len(), width)
+}
+
+fn one_line_rows(headers: &[&str], is_whole: impl Fn(usize) -> bool, width: u16) -> Table {
     let mut table = table([]);
-    let mut header = Row::from([whole, cut].concat());
+    table.set_width(width);
+    let mut header = Row::from(headers);
     header.max_height(1);
     table.set_header(header).set_truncation_indicator("…");
-    for column in table.column_iter_mut().take(whole.len()) {
-        column.set_constraint(ColumnConstraint::ContentWidth);
+    for (place, column) in table.column_iter_mut().enumerate() {
+        if is_whole(place) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        } else {
+            // A row has one line, so a break between words would hide all behind it.
+            column.set_delimiter(NO_BREAK);
+        }
     }
     table
 }
@@ -122,13 +142,8 @@ pub(crate) fn add(table: &mut Table, cells: impl IntoIterator<Item = String>) {
     table.add_row(row);
 }
 
-/// Whether tables have room for their optional columns.
-pub(crate) fn is_wide() -> bool {
-    width() >= WIDE_FROM
-}
-
 /// Columns of tables: those of the terminal, else of the variable `COLUMNS`.
-fn width() -> u16 {
+pub(crate) fn width() -> u16 {
     let terminal = if is_terminal() { Table::new().width() } else { None };
     let variable = || std::env::var("COLUMNS").ok().and_then(|text| text.trim().parse().ok());
     // Some terminals report a width of zero.
@@ -207,17 +222,68 @@ fn escape_in_json(text: &str) -> String {
 /// A time of the API for people: whole seconds, with its zone.
 pub(crate) fn time(rfc3339: &str) -> String {
     let text = rfc3339.replacen('T', " ", 1);
-    match text.split_once('.') {
+    let text = match text.split_once('.') {
         Some((seconds, rest)) => seconds.to_owned() + rest.trim_start_matches(|c: char| c.is_ascii_digit()),
         None => text,
-    }
+    };
+    text.strip_suffix("+00:00").map(|wall| format!("{wall}Z")).unwrap_or(text)
 }
 
-/// A time of the API as a distance from now, such as "in 5m" or "2h ago"; wide tables show the time, too.
+/// `text` with each time of the API in it as [`time`] writes it.
+pub(crate) fn with_times(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('T') {
+        let found = at.checked_sub(DATE.len()).and_then(|begin| Some((begin, length_of_time(rest.get(begin..)?)?)));
+        let Some((begin, length)) = found else {
+            shown.push_str(&rest[..=at]);
+            rest = &rest[at + 1..];
+            continue;
+        };
+        shown.push_str(&rest[..begin]);
+        shown.push_str(&time(&rest[begin..begin + length]));
+        rest = &rest[begin + length..];
+    }
+    shown.push_str(rest);
+    shown
+}
+
+const DATE: &str = "0000-00-00";
+const CLOCK: &str = "0000-00-00T00:00:00";
+
+/// The length of the time in UTC, as the API writes it, that `text` begins with.
+fn length_of_time(text: &str) -> Option<usize> {
+    let head = text.get(..CLOCK.len())?;
+    let fits = |(one, form): (u8, u8)| if form == b'0' { one.is_ascii_digit() } else { one == form };
+    if !head.bytes().zip(CLOCK.bytes()).all(fits) {
+        return None;
+    }
+    let fraction =
+        text[CLOCK.len()..].strip_prefix('.').map_or(0, |rest| 1 + rest.bytes().take_while(u8::is_ascii_digit).count());
+    let end = CLOCK.len() + fraction;
+    text[end..].starts_with('Z').then_some(end + 1)
+}
+
+/// A time of the API, and how far away it is: `2026-01-31 09:00:00Z (in 5m)`.
+pub(crate) fn moment(rfc3339: &str) -> String {
+    format!("{} ({})", time(rfc3339), distance_to(rfc3339))
+}
+
+/// How far away a time of the API is: `in 5m`.
+pub(crate) fn distance_to(rfc3339: &str) -> String {
+    Timestamp::read(&Value::from(rfc3339)).map_or_else(|_| time(rfc3339), |at| distance(at, clock::now()))
+}
+
+/// A time of the API as a distance from now, such as "in 5m" or "2h ago"; a very wide table shows the time, too.
 pub(crate) fn relative_time(rfc3339: &str) -> String {
+    relative_time_within(rfc3339, width())
+}
+
+/// The same for a table of `width` columns.
+pub(crate) fn relative_time_within(rfc3339: &str, width: u16) -> String {
     let Ok(at) = Timestamp::read(&Value::from(rfc3339)) else { return time(rfc3339) };
     let distance = distance(at, clock::now());
-    if is_wide() { format!("{} ({distance})", time(rfc3339)) } else { distance }
+    if width >= WHOLE_TIMES_FROM { format!("{} ({distance})", time(rfc3339)) } else { distance }
 }
 
 fn distance(at: Timestamp, now: Timestamp) -> String {
@@ -283,6 +349,20 @@ mod tests {
     fn a_time_keeps_its_zone_and_loses_its_fraction() {
         assert_eq!(time("2026-11-21T17:35:05.123Z"), "2026-11-21 17:35:05Z");
         assert_eq!(time("2026-11-21T17:35:05+02:00"), "2026-11-21 17:35:05+02:00");
+        assert_eq!(time("2026-11-21T17:35:05+00:00"), "2026-11-21 17:35:05Z", "one form for UTC");
+    }
+
+    #[test]
+    fn times_in_a_text_have_the_form_of_the_others() {
+        for (text, expected) in [
+            ("next try 2026-01-31T09:00:00.123Z: T of 2026", "next try 2026-01-31 09:00:00Z: T of 2026"),
+            ("2026-01-31T09:00:00Z", "2026-01-31 09:00:00Z"),
+            ("for 2026-01-31T09:00:00+02:00, äT2026-01-31T", "for 2026-01-31T09:00:00+02:00, äT2026-01-31T"),
+            ("äääääT", "äääääT"),
+            ("", ""),
+        ] {
+            assert_eq!(with_times(text), expected);
+        }
     }
 
     #[test]
@@ -326,6 +406,7 @@ mod tests {
             assert_eq!(lines.len(), 5, "{width}: {lines:#?}");
             assert!(lines[1..].iter().all(|line| line.contains(id) && line.contains("completed")), "{lines:#?}");
             assert!(width < 60 || lines.iter().all(|line| line.chars().count() <= width.into()), "{lines:#?}");
+            assert!(width < 160 || lines[2].contains("word word word"), "cut between letters, not words: {lines:#?}");
         }
     }
 

@@ -63,6 +63,7 @@ pub(crate) async fn run(options: Options, stop: impl Future<Output = ()>) -> Res
         output::line(&format!(
             "The data is kept in {path}. Open it with: QRON__EMBEDDED__DATA_DIR={path} qron run --no-model"
         ))?;
+        output::line(&format!("{}.", schedules::hint()))?;
     }
     outcome
 }
@@ -165,20 +166,20 @@ impl Demo {
         let outcome = tokio::select! {
             outcome = watch::until_ended(&self.client, &items) => outcome?,
             () = &mut stop => {
-                schedules::remove(&self.client).await?;
+                schedules::pause(&self.client).await?;
                 return Err(CliError::Failed("the demo was stopped before its tasks had ended".to_owned()));
             }
         };
         let as_intended = watch::print_summary(&outcome, self.scripted.is_some())?;
         if let Some(unfinished) = outcome.unfinished() {
-            schedules::remove(&self.client).await?;
+            schedules::pause(&self.client).await?;
             return Err(CliError::Failed(format!("the demo gives up: {unfinished}{}", self.asked_model())));
         }
         self.print_hints(options)?;
         if !options.exit {
             stop.await;
         }
-        schedules::remove(&self.client).await?;
+        schedules::pause(&self.client).await?;
         if as_intended {
             return Ok(());
         }

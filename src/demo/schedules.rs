@@ -1,6 +1,6 @@
 //! The schedules of the demo: the first fires every five seconds, the second every morning.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::api::views::schedules::{SavedView, ScheduleView};
 use crate::console::client::Client;
@@ -52,12 +52,22 @@ pub(super) async fn define(client: &Client) -> Result<Vec<DemoSchedule>, CliErro
     Ok(scheduled)
 }
 
-/// Removes both schedules, so that kept data starts no work when it is opened again.
-pub(super) async fn remove(client: &Client) -> Result<(), CliError> {
+/// Pauses both schedules: kept data shows them, and starts no work by itself when it is opened again.
+pub(super) async fn pause(client: &Client) -> Result<(), CliError> {
     for id in [TICK, MORNING] {
-        client.delete(&["schedules", id]).await?;
+        // The person who looks around may have removed it.
+        if client.find::<ScheduleView>(&["schedules", id]).await?.is_some() {
+            let _: ScheduleView = client.post(&["schedules", id, "pause"], None::<&Value>).await?;
+        }
     }
     Ok(())
+}
+
+/// How a person has the schedules of kept data fire again.
+pub(super) fn hint() -> String {
+    format!(
+        "Its schedules are paused; \"qron schedules list\" shows them, and \"qron schedules resume {TICK}\" has one fire again"
+    )
 }
 
 impl DemoSchedule {

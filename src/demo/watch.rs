@@ -11,6 +11,7 @@ use super::tasks::DemoTask;
 use crate::api::views::tasks::TaskDetail;
 use crate::console::client::Client;
 use crate::console::{CliError, output};
+use crate::domain::counted::counted;
 use crate::domain::task::TaskStatus;
 
 /// Time between two reads of the tasks.
@@ -51,7 +52,8 @@ impl Outcome<'_> {
         }
         let open: Vec<&(&DemoTask, TaskDetail)> = self.tasks.iter().filter(|(_, task)| !is_over(task)).collect();
         let Some((shown, task)) = open.first() else { return Some("a schedule did not fire in time".to_owned()) };
-        let count = if open.len() == 1 { "1 task has".to_owned() } else { format!("{} tasks have", open.len()) };
+        let verb = if open.len() == 1 { "has" } else { "have" };
+        let count = format!("{} {verb}", counted(open.len(), "task"));
         let why = describe(task);
         let why = if why.is_empty() { String::new() } else { format!(" ({:?}: {why})", shown.title) };
         Some(format!("{count} not ended in time{why}"))
@@ -151,7 +153,8 @@ fn spinner() -> ProgressStyle {
 
 /// The number of the attempt, and the progress or the last error of a task, in a line.
 fn describe(task: &TaskDetail) -> String {
-    let attempt = if task.attempts.len() > 1 { format!("attempt {}", task.attempts.len()) } else { String::new() };
+    let failed = task.task.attempt;
+    let attempt = if failed > 0 { format!("attempt {}", failed.saturating_add(1)) } else { String::new() };
     match (task.task.status, &task.progress) {
         (TaskStatus::Running, Some(progress)) if progress.total > 0 => {
             let step = format!("[{}/{}] {}", progress.settled(), progress.total, progress.note);

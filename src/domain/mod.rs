@@ -11,6 +11,7 @@ pub mod attempt;
 pub mod budget;
 pub mod calendar_words;
 pub mod conversation;
+pub mod counted;
 pub mod dead_letter;
 pub mod delegation;
 pub mod dependency;

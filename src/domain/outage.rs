@@ -72,6 +72,9 @@ pub struct Postponement {
     /// When it was tried last.
     #[serde(default)]
     pub last: Timestamp,
+    /// When its model may be called again, where that is known and later than the task becomes due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
     /// The failure that the wait began with.
     pub cause: Failure,
 }
@@ -97,19 +100,31 @@ impl Interrupted<'_> {
         let begun = self.outage.filter(|outage| outage.is_recent).map_or(now, |outage| outage.since);
         let goes_on = |earlier: &&Postponement| begun.millis_since(earlier.last) <= UNTRIED_MS;
         if let Some(earlier) = self.earlier.filter(goes_on) {
-            return Postponement { times: earlier.times.saturating_add(1), last: now, ..earlier.clone() };
+            return Postponement {
+                times: earlier.times.saturating_add(1),
+                last: now,
+                not_before: None,
+                ..earlier.clone()
+            };
         }
         Postponement {
             model: self.outage.map_or_else(String::new, |outage| outage.model.clone()),
             since: begun.max(self.due).min(now),
             times: 1,
             last: now,
+            not_before: None,
             cause: Failure { retry_after_ms: None, ..self.outage.map_or(self.failure, |outage| &outage.cause).clone() },
         }
     }
 }
 
 impl Postponement {
+    /// When the task that becomes due at `run_at` is really tried: not before its model may be called.
+    #[must_use]
+    pub fn next_try(&self, run_at: Timestamp) -> Timestamp {
+        self.not_before.map_or(run_at, |not_before| run_at.max(not_before))
+    }
+
     /// Describes the wait: `has waited for model "m" since 2026-01-31T09:00:00Z, next try 2026-01-31T09:00:30Z: cause`.
     /// `next` is unknown where no model is configured.
     #[must_use]
@@ -173,7 +188,14 @@ mod tests {
     #[test]
     fn a_wait_goes_on_as_long_as_something_is_tried() {
         let (failure, cause) = (Failure::unavailable("refused"), Failure::unavailable("cannot connect"));
-        let first = Postponement { model: "m".into(), since: at(200), times: 1, last: at(300), cause };
+        let first = Postponement {
+            model: "m".into(),
+            since: at(200),
+            times: 1,
+            last: at(300),
+            not_before: Some(at(330)),
+            cause,
+        };
         let longest = i64::try_from(UNTRIED_MS / 1_000).expect("small");
         let next = |outage: Option<Outage>, now| {
             let again = Interrupted { earlier: Some(&first), ..interrupted(&failure, outage.as_ref()) };
@@ -213,6 +235,7 @@ mod tests {
             since: at(0),
             times,
             last: at(0),
+            not_before: None,
             cause: Failure::unavailable("x"),
         };
         for (times, requested, least, most) in [
@@ -230,9 +253,24 @@ mod tests {
     }
 
     #[test]
+    fn a_task_is_tried_once_it_is_due_and_its_model_may_be_called() {
+        let wait = |not_before| Postponement {
+            model: "m".into(),
+            since: at(0),
+            times: 1,
+            last: at(0),
+            not_before,
+            cause: Failure::unavailable("x"),
+        };
+        assert_eq!(wait(None).next_try(at(5)), at(5));
+        assert_eq!(wait(Some(at(30))).next_try(at(5)), at(30));
+        assert_eq!(wait(Some(at(30))).next_try(at(90)), at(90), "a person moved its due time");
+    }
+
+    #[test]
     fn patience_ends_with_the_first_cause() {
         let cause = Failure::unavailable("cannot connect");
-        let wait = Postponement { model: "m".into(), since: at(0), times: 9, last: at(60), cause };
+        let wait = Postponement { model: "m".into(), since: at(0), times: 9, last: at(60), not_before: None, cause };
         assert_eq!(wait.out_of_patience(60, at(60)), None);
         let failure = wait.out_of_patience(60, at(61)).expect("over");
         assert_eq!(failure.class, FailureClass::Unavailable);

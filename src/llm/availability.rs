@@ -19,6 +19,13 @@ impl Models {
         self.models_for(model).find_map(|model| model.circuit.outage())
     }
 
+    /// Whether each model of an agent that prefers `model` has failed since it answered last; `false` without a model.
+    #[must_use]
+    pub fn all_fail(&self, model: Option<&str>) -> bool {
+        let mut models = self.models_for(model).peekable();
+        models.peek().is_some() && models.all(|model| model.circuit.outage().is_some())
+    }
+
     /// A counter that changes when a model may have become usable or unusable.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {

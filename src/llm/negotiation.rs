@@ -282,7 +282,7 @@ mod tests {
 
     fn refused(status: u16, message: &str, code: &str) -> CallError {
         let (message, code) = (message.to_owned(), code.to_owned());
-        CallError::Refused(Refusal { status, message, code, retry_after_ms: None })
+        CallError::Refused(Refusal { status, message, code, ..Refusal::default() })
     }
 
     /// Asks with these refusals before the answer; the dialect that is known then, and whether it is certain.

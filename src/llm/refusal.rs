@@ -2,6 +2,7 @@
 //!
 //! Keeps no key: of a refusal only the server's own message, shortened.
 
+use reqwest::Url;
 use serde_json::Value;
 
 use super::blame::Blame;
@@ -17,6 +18,8 @@ const EMPTY_ACCOUNT_MS: u64 = 60_000;
 
 /// Details of a refusal that are read.
 const MAX_DETAILS: usize = 16;
+/// Paths below the base URL that are asked.
+const ENDPOINTS: [&str; 2] = ["/chat/completions", "/embeddings"];
 
 /// What a refusal means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,7 @@ enum Meaning {
     Flagged,
     NoCredit,
     UnknownModel,
+    UnknownPath,
     EmptyAccount,
     RateLimit,
     OverRateLimit,
@@ -47,6 +51,8 @@ pub(super) struct Refusal {
     /// The server's code, e.g. `insufficient_quota`, and its type and parameter, lower case.
     pub(super) code: String,
     pub(super) retry_after_ms: Option<u64>,
+    /// The base URL that was asked, without secrets; empty when it is not known.
+    pub(super) base: String,
 }
 
 impl Refusal {
@@ -70,7 +76,28 @@ impl Refusal {
             Err(_) => (text.clone().into_owned(), String::new()),
         };
         let retry_after_ms = retry_after_ms.or_else(|| waits::from_body(&text, clock::now()));
-        Self { status, message: shorten(&redact(&message, key), MESSAGE_CHARS), code, retry_after_ms }
+        let message = shorten(&redact(&message, key), MESSAGE_CHARS);
+        Self { status, message, code, retry_after_ms, base: String::new() }
+    }
+
+    /// The same refusal, of a request to `url`.
+    pub(super) fn of_url(self, mut url: Url) -> Self {
+        url.set_query(None);
+        url.set_fragment(None);
+        let is_clean = url.set_username("").is_ok() && url.set_password(None).is_ok();
+        let text = if is_clean { url.as_str() } else { "" };
+        let base = ENDPOINTS.into_iter().find_map(|path| text.strip_suffix(path)).unwrap_or(text);
+        Self { base: base.trim_end_matches('/').to_owned(), ..self }
+    }
+
+    /// What is probably wrong with the base URL of an endpoint that has no such path.
+    fn path_advice(&self) -> String {
+        let problem = "the endpoint has no such path";
+        match self.base.as_str() {
+            "" => format!("{problem}; check model.base_url, which ends in /v1 for most endpoints"),
+            base if base.ends_with("/v1") => format!("{problem}; check model.base_url, which is {base}"),
+            base => format!("{problem}; check model.base_url, which is {base}: most endpoints want {base}/v1"),
+        }
     }
 
     /// Reads an error that came instead of an answer, or in the middle of one: its code is the status, or else its words tell
@@ -113,6 +140,10 @@ impl Refusal {
         let said = if self.status == 401 || self.message.is_empty() { "" } else { &self.message };
         let colon = if said.is_empty() { "" } else { ": " };
         let status = self.status;
+        let advice = match self.meaning() {
+            Meaning::UnknownPath => self.path_advice(),
+            _ => advice.to_owned(),
+        };
         let message = format!("model {model:?}: {advice} (status {status}{colon}{})", said.trim_end_matches('.'));
         let is_empty = matches!(self.meaning(), Meaning::EmptyAccount | Meaning::NoCredit);
         let wait = self.retry_after_ms.or(is_empty.then_some(EMPTY_ACCOUNT_MS));
@@ -141,7 +172,8 @@ impl Refusal {
             403 if self.mentions(&["moderation", "flagged", "content_policy", "content policy"]) => Meaning::Flagged,
             403 => Meaning::Denied,
             402 => Meaning::NoCredit,
-            404 | 405 | 501 => Meaning::UnknownModel,
+            404 | 405 | 501 if self.mentions(&["model"]) => Meaning::UnknownModel,
+            404 | 405 | 501 => Meaning::UnknownPath,
             429 if self.mentions(&["request too large"]) => Meaning::OverRateLimit,
             // Google says the same of a limit per minute; then it also says when to come back, or which limit it is.
             429 if self.mentions(&["exceeded your current quota"]) && !self.is_of_a_period() => Meaning::EmptyAccount,
@@ -176,6 +208,7 @@ impl Refusal {
             | Meaning::Denied
             | Meaning::NoCredit
             | Meaning::UnknownModel
+            | Meaning::UnknownPath
             | Meaning::EmptyAccount
             | Meaning::GaveUp
             | Meaning::OutOfOrder => Blame::Outage,
@@ -191,8 +224,9 @@ impl Refusal {
             Meaning::Flagged => (Permanent, "the endpoint's content policy refuses the request"),
             Meaning::NoCredit => (Permanent, "the account of model.api_key has no credit"),
             Meaning::UnknownModel => {
-                (Permanent, "the endpoint does not know this model or path; check model.models and model.base_url")
+                (Permanent, "the endpoint does not know this model; check model.models and model.base_url")
             }
+            Meaning::UnknownPath => (Permanent, "the endpoint has no such path; check model.base_url"),
             Meaning::EmptyAccount => (Permanent, "the quota of the account of model.api_key is used up"),
             Meaning::OverRateLimit => (Invalid, "the request is larger than the rate limit"),
             Meaning::RateLimit => (RateLimited, "the endpoint asks to slow down"),
@@ -411,6 +445,25 @@ mod tests {
             refused.message,
             r#"model "m": the endpoint does not accept the key; check model.api_key (status 401)"#
         );
+    }
+
+    #[test]
+    fn a_path_that_is_not_there_is_told_from_a_model_that_is_not_there() {
+        let said = |url: &str, body: &str| {
+            let url = Url::parse(&format!("{url}/chat/completions?key=canary")).expect("a URL");
+            Refusal::read(404, body.as_bytes(), "", None).of_url(url).failure("m").message
+        };
+        let without = said("http://user:canary@127.0.0.1:8000", r#"{"detail": "Not Found"}"#);
+        assert!(without.contains("model.base_url, which is http://127.0.0.1:8000: most endpoints want"), "{without}");
+        assert!(without.contains("http://127.0.0.1:8000/v1 (status 404: Not Found)"), "{without}");
+        assert!(!without.contains("canary"), "{without}");
+        let with = said("http://127.0.0.1:8000/v1", "404 page not found");
+        assert!(with.contains("check model.base_url, which is http://127.0.0.1:8000/v1 (status 404"), "{with}");
+        let model = said("http://127.0.0.1:8000/v1", r#"{"error": {"code": "model_not_found"}}"#);
+        assert!(model.contains("does not know this model; check model.models"), "{model}");
+        let embeddings = Url::parse("https://x.example/v1/embeddings").expect("a URL");
+        let failure = Refusal::read(405, b"", "", None).of_url(embeddings).failure("m");
+        assert!(failure.message.contains("which is https://x.example/v1 (status 405)"), "{failure}");
     }
 
     #[test]

@@ -196,13 +196,15 @@ impl Transport {
     /// Sends the request and reads the answer, or the begin of one that comes in pieces.
     async fn begin(&self, factory: HttpRequestFactory) -> Result<Begun, CallError> {
         let request = without_secrets(factory.build().await?);
+        let asked = request.url().clone();
         let mut response = self.client.execute(request).await.map_err(|error| CallError::from_reqwest(&error))?;
         let status = response.status();
         if !status.is_success() {
             let retry_after_ms = waits::from_headers(response.headers(), clock::now());
             let body = self.read(&mut response, REFUSAL_BYTES).await.unwrap_or_default();
             let key = self.key.expose_secret();
-            return Err(CallError::Refused(Refusal::read(status.as_u16(), &body, key, retry_after_ms)));
+            let refusal = Refusal::read(status.as_u16(), &body, key, retry_after_ms).of_url(asked);
+            return Err(CallError::Refused(refusal));
         }
         let begin = self.begin_of(&mut response).await?;
         if are_events(&begin) == Some(true) {

@@ -65,7 +65,7 @@ fn message(task: &Task, event: &TaskEvent, actor: Actor<'_>) -> String {
         TaskEvent::RetryAt(at, failure) => {
             format!("attempt {} failed, the next one starts at {at}: {failure}", task.state.attempt)
         }
-        TaskEvent::Postponed(until, postponement) => postponement.describe(Some(*until)),
+        TaskEvent::Postponed(until, postponement) => postponement.describe(Some(postponement.next_try(*until))),
         TaskEvent::Rescued => match &task.state.error {
             Some(failure) if task.state.status == TaskStatus::Failed => failure.to_string(),
             _ => "taken back from a replica that died".to_owned(),

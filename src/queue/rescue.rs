@@ -2,6 +2,7 @@
 
 use super::{Actor, Queue};
 use crate::domain::attempt::Attempt;
+use crate::domain::counted::counted;
 use crate::domain::event::{Event, EventKind, Level};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::task::{MAX_CRASHES, Task, TaskEvent, TaskStatus};
@@ -45,7 +46,7 @@ impl Queue {
         }
         self.settle_letters(&buried, &rescue.poisoned).await?;
         if returned + given_up > 0 {
-            let message = format!("replica {owner} died: {returned} tasks returned, {given_up} given up");
+            let message = format!("replica {owner} died: {} returned, {given_up} given up", counted(returned, "task"));
             let event = Event::new(EventKind::Rescued, message, now).level(Level::Warn);
             self.history().note(event.with("owner", owner));
             tracing::warn!(owner, returned, given_up, "took the tasks of a dead replica");

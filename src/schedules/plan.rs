@@ -26,9 +26,13 @@ impl ScheduleService {
     /// already stays as it is.
     ///
     /// # Errors
-    /// [`ScheduleError`]; [`ScheduleError::NoPlan`] when it has adopted none.
+    /// [`ScheduleError`]; [`ScheduleError::NoPlan`] when it has adopted none, [`ScheduleError::OwnPlan`] when its definition has one.
     pub async fn pin_plan(&self, id: &str, now: Timestamp) -> Result<(Schedule, Adoption), ScheduleError> {
-        let adoption = self.adoption(&self.find(id).await?).await?;
+        let schedule = self.find(id).await?;
+        if schedule.definition.task.plan.is_some() {
+            return Err(ScheduleError::OwnPlan(id.to_owned()));
+        }
+        let adoption = self.adoption(&schedule).await?;
         match adoption.state {
             AdoptionState::Pinned => return self.plan(id).await,
             AdoptionState::Adopted => {}

@@ -8,6 +8,7 @@ use super::advance::submit;
 use super::firing::skipped_tasks;
 use super::history::about;
 use crate::domain::approval::ApprovalPolicy;
+use crate::domain::counted::counted;
 use crate::domain::event::EventKind;
 use crate::domain::id::TaskId;
 use crate::domain::schedule::due::manual_trigger::removed;
@@ -66,6 +67,11 @@ pub enum ScheduleError {
         "schedule {0:?} has no plan to pin: it adopts one after two successful runs with the same plan; see: qron schedules plan {0}"
     )]
     NoPlan(String),
+    /// Its definition has a plan, so that it adopts none.
+    #[error(
+        "schedule {0:?} has a plan of its own, which its firings run: there is none to pin; change it with: qron schedules edit {0}"
+    )]
+    OwnPlan(String),
     /// A range that cannot be made up for.
     #[error("{0}")]
     Range(String),
@@ -192,7 +198,9 @@ impl ScheduleService {
         if changed {
             let more = if left_out > MAX_COUNTED { "more than " } else { "" };
             let count = left_out.min(MAX_COUNTED);
-            let message = format!("schedule {id} was resumed; {more}{count} firings were skipped while it was paused");
+            let verb = if count == 1 { "was" } else { "were" };
+            let firings = counted(count, "firing");
+            let message = format!("schedule {id} was resumed; {more}{firings} {verb} skipped while it was paused");
             self.record_event(&schedule, EventKind::ScheduleResumed, message, now);
         }
         Ok(schedule)

@@ -43,6 +43,7 @@ pub(crate) use patience::{MaybeTransient, STORE_RETRY, persist};
 pub use records::dead_letters::SeenLetter;
 pub use records::memory::MemoryOf;
 pub use records::retention::{Ended, OwnedKind, OwnedRecord};
+pub use records::schedules::UnreadableSchedule;
 pub use tasks::codec::task_payload;
 pub(crate) use tasks::dependents::MAX_DEPENDENTS;
 pub use tasks::earlier::{EarlierRun, Holding};

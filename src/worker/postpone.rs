@@ -25,14 +25,19 @@ impl ReplicaContext {
             _ => self.agent.outage(profile),
         };
         let earlier = task.state.postponed.as_ref();
-        let wait =
+        let mut wait =
             Interrupted { failure, due: task.spec.run_at.max(task.state.created_at), earlier, outage: outage.as_ref() }
                 .postponement(now);
         if let Some(failure) = self.agent.patience_s().and_then(|patience| wait.out_of_patience(patience, now)) {
             return TaskEvent::Failed(failure);
         }
         let delay = wait.delay_ms(failure.retry_after_ms, self.retry.max_retry_after_ms);
-        TaskEvent::Postponed(now.plus_millis(i64::try_from(delay).unwrap_or(i64::MAX)), wait)
+        let until = after(now, delay);
+        // The failure of this run may have opened the circuit, which keeps the task waiting for longer than its own delay.
+        if let Access::Away(left) = self.agent.access(profile) {
+            wait.not_before = Some(after(now, u64::try_from(left.as_millis()).unwrap_or(u64::MAX)));
+        }
+        TaskEvent::Postponed(until, wait)
     }
 
     /// The agents with their load, and how many tasks that need a model each may take now.
@@ -81,6 +86,11 @@ impl ReplicaContext {
         Ok(waiting)
     }
 
+    /// Whether a model of this replica has failed since it answered last.
+    pub(super) fn has_outage(&self) -> bool {
+        self.slots.profiles().iter().any(|profile| self.agent.outage(profile).is_some())
+    }
+
     /// Why `profile` takes no task that needs a model; `None` when it does.
     fn model_away(&self, profile: &AgentProfile) -> Option<ModelAway> {
         match self.agent.access(profile) {
@@ -94,21 +104,21 @@ impl ReplicaContext {
     }
 
     /// Why a due task waits for its model, and when it is tried next, also when it was never tried: what is stored with it,
-    /// else what is known here of the models of the agents it may go to. No next try is known without a model.
+    /// else what is known here of the models of the agents it may go to. No next try is known without a model, nor for a run of
+    /// this replica whose calls fail now, which goes on trying.
     pub(crate) fn waits_for_model(&self, task: &Task, now: Timestamp) -> Option<(Postponement, Option<Timestamp>)> {
+        if self.runs_here(task) {
+            return self.failing_run(task, now).map(|wait| (wait, None));
+        }
         if task.state.status != TaskStatus::Pending || !task.spec.needs_model() {
             return None;
         }
-        let fits = |profile: &&Arc<AgentProfile>| match &task.spec.agent {
-            Some(name) => profile.name == *name,
-            None => profile.offers(&task.spec.capabilities),
-        };
-        let profiles: Vec<&Arc<AgentProfile>> = self.slots.profiles().iter().filter(fits).collect();
+        let profiles = self.profiles_for(task);
         let access = profiles.iter().map(|profile| self.agent.access(profile)).reduce(Access::or);
         let next = match access {
             Some(Access::Absent) => None,
             Some(Access::Away(left)) => {
-                Some(task.spec.run_at.max(now.plus_millis(i64::try_from(left.as_millis()).unwrap_or(i64::MAX))))
+                Some(task.spec.run_at.max(after(now, u64::try_from(left.as_millis()).unwrap_or(u64::MAX))))
             }
             Some(Access::Probe | Access::Usable) | None => Some(task.spec.run_at.max(now)),
         };
@@ -125,15 +135,49 @@ impl ReplicaContext {
             return None;
         }
         let away = profiles.iter().find_map(|profile| self.model_away(profile))?;
-        let wait = Postponement {
-            model: away.model,
-            since: away.since.unwrap_or(task.spec.run_at).max(task.spec.run_at).max(task.state.created_at).min(now),
-            times: 0,
-            last: now,
-            cause: Failure::unavailable(away.cause),
-        };
-        Some((wait, next))
+        let since = away.since.unwrap_or(task.spec.run_at);
+        Some((untried(task, away.model, since, Failure::unavailable(away.cause), now), next))
     }
+
+    /// The agents of this replica that `task` may go to.
+    fn profiles_for(&self, task: &Task) -> Vec<&Arc<AgentProfile>> {
+        let fits = |profile: &&Arc<AgentProfile>| match &task.spec.agent {
+            Some(name) => profile.name == *name,
+            None => profile.offers(&task.spec.capabilities),
+        };
+        self.slots.profiles().iter().filter(fits).collect()
+    }
+
+    fn runs_here(&self, task: &Task) -> bool {
+        let claim = task.state.claim.as_ref().filter(|_| task.state.status == TaskStatus::Running);
+        claim.is_some_and(|claim| claim.owner == self.queue.replica_id())
+    }
+
+    /// Why a run of this replica waits: no model that its agents may ask has answered since it failed.
+    fn failing_run(&self, task: &Task, now: Timestamp) -> Option<Postponement> {
+        if !task.spec.needs_model() {
+            return None;
+        }
+        let profiles = self.profiles_for(task);
+        let outage =
+            profiles.first().and_then(|profile| self.agent.outage(profile)).filter(|outage| outage.is_recent)?;
+        let fail = profiles.iter().all(|profile| self.agent.all_fail(profile));
+        fail.then(|| match &task.state.postponed {
+            Some(earlier) => earlier.clone(),
+            None => untried(task, outage.model, outage.since, outage.cause, now),
+        })
+    }
+}
+
+/// The wait of a task that no run has ended for yet.
+fn untried(task: &Task, model: String, since: Timestamp, cause: Failure, now: Timestamp) -> Postponement {
+    let since = since.max(task.spec.run_at).max(task.state.created_at).min(now);
+    Postponement { model, since, times: 0, last: now, not_before: None, cause }
+}
+
+/// The moment `ms` milliseconds after `now`.
+fn after(now: Timestamp, ms: u64) -> Timestamp {
+    now.plus_millis(i64::try_from(ms).unwrap_or(i64::MAX))
 }
 
 /// Longest random part of a postponement, in milliseconds, with time to claim the task.

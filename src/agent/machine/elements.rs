@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::Machine;
 use super::state::{Status, Step};
+use crate::domain::counted::counted;
 use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::{BudgetLimit, Failure};
 use crate::domain::json::Size;
@@ -74,7 +75,7 @@ impl Machine {
             let element = Step::new(plan.for_element(id.clone(), number), revision);
             self.state.steps.push(Step { element_of: Some(plan.id.clone()), ..element });
         }
-        let message = format!("step {} runs once for each of {length} elements", plan.id);
+        let message = format!("step {} runs once for each of {}", plan.id, counted(length, "element"));
         self.note(
             EventKind::StepListed,
             Level::Info,

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::Machine;
 use super::order_phase::OrderPhase;
 use super::state::{ActCall, CallStatus, OpenQuestion, Phase, Status, unknown_outcome};
+use crate::domain::counted::counted;
 use crate::domain::event::{EventKind, Level};
 
 const CUT_OFF: &str = "the run was cut off while the call was under way";
@@ -35,7 +36,7 @@ impl Machine {
             self.state.phase = self.phase_after_requeue();
         }
         let done = self.state.steps.iter().filter(|step| step.output().is_some()).count();
-        let message = format!("continues an earlier attempt with {done} steps done");
+        let message = format!("continues an earlier attempt with {} done", counted(done, "step"));
         self.note(EventKind::Resumed, Level::Info, message, &[("done", json!(done))]);
     }
 

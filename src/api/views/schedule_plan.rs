@@ -1,6 +1,7 @@
 //! The plan of a schedule in answers of the API.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::domain::adoption::{Adoption, AdoptionState};
 use crate::domain::plan::Plan;
@@ -12,6 +13,9 @@ use crate::domain::time::Timestamp;
 pub struct SchedulePlanView {
     /// Id of the schedule.
     pub schedule: String,
+    /// The plan that its definition carries, with its placeholders: its firings run it, and adopt none. Absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<Value>,
     /// Whether the next firing begins with the plan: `adopted` and `pinned` do when nothing else has changed.
     pub state: AdoptionState,
     /// The plan, as the newest of the runs that made it had it; absent without one.
@@ -35,6 +39,7 @@ impl SchedulePlanView {
         let decision = &schedule.plan_decision;
         Self {
             schedule: schedule.id.clone(),
+            own: schedule.definition.task.plan.clone(),
             state,
             plan: newest.map(|run| run.plan.clone()),
             goal: newest.map(|run| run.goal.clone()),

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Listing;
 use super::tasks::TaskView;
 use crate::domain::id::TaskId;
 use crate::domain::schedule::template::Template;
@@ -11,6 +12,7 @@ use crate::domain::schedule::{CatchUp, Overlap, Schedule};
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::schedules::backfill::Backfilled;
+use crate::store::UnreadableSchedule;
 
 /// A schedule. The fields of its definition have the names that the request to define it has.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -99,6 +101,32 @@ impl ScheduleView {
             last_task: progress.last_task,
             last_ended: None,
         }
+    }
+}
+
+/// A page of schedules.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ScheduleListing {
+    /// The schedules that can be read.
+    #[serde(flatten)]
+    pub listing: Listing<ScheduleView>,
+    /// Those of the page that cannot, and do not fire.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<UnreadableView>,
+}
+
+/// A stored schedule that cannot be read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UnreadableView {
+    /// Its id.
+    pub id: String,
+    /// Why it cannot be read.
+    pub reason: String,
+}
+
+impl From<UnreadableSchedule> for UnreadableView {
+    fn from(UnreadableSchedule { id, reason }: UnreadableSchedule) -> Self {
+        Self { id, reason }
     }
 }
 

@@ -94,7 +94,7 @@ pub struct TaskView {
     pub unchanged: bool,
     /// Why it ended without success; while it goes on, the failure of its last attempt, unless a person had it tried again.
     pub error: Option<Failure>,
-    /// Why it waits for its model.
+    /// Why it waits for its model; of a run, that its calls fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<WaitView>,
     /// The tasks that carry out steps of it, while it waits for them.
@@ -187,7 +187,7 @@ impl From<Task> for TaskView {
             unchanged: is_unchanged(result.as_ref()),
             result,
             error,
-            waits: postponed.as_ref().map(|wait| WaitView::new(wait, Some(run_at))),
+            waits: postponed.as_ref().map(|wait| WaitView::new(wait, Some(wait.next_try(run_at)))),
             // An older version may have moved the task on and left them.
             awaits: awaits.filter(|_| status == TaskStatus::Waiting).map(|awaited| awaited.tasks).unwrap_or_default(),
             cancel_requested,
@@ -223,7 +223,7 @@ pub struct WaitView {
     pub model: String,
     /// Since when it waits.
     pub since: String,
-    /// When it is tried next; absent when no model is configured.
+    /// When it is tried next; absent when no model is configured, and for a run, which goes on trying.
     pub next_try: Option<String>,
     /// Runs that ended because the model did not answer.
     pub times: u32,

@@ -4,6 +4,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
+use super::note_pause;
 use super::view::describe_change;
 use crate::api::views::schedules::{SavedView, ScheduleView};
 use crate::cli::client::Client;
@@ -145,7 +146,8 @@ impl Add {
             (false, true) => "now has these settings",
             (false, false) => "exists with the same settings; nothing was changed",
         };
-        output::line(&describe_change(&saved.schedule, outcome))
+        output::line(&describe_change(&saved.schedule, outcome))?;
+        note_pause(client, &saved.schedule).await
     }
 
     fn body(self) -> Result<Map<String, Value>, CliError> {
@@ -200,7 +202,8 @@ impl Edit {
         if json {
             return output::json(&schedule);
         }
-        output::line(&describe_change(&schedule, "was changed"))
+        output::line(&describe_change(&schedule, "was changed"))?;
+        note_pause(client, &schedule).await
     }
 
     fn changes(self) -> Result<Map<String, Value>, CliError> {

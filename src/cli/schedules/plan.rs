@@ -7,6 +7,7 @@ use crate::api::views::schedule_plan::SchedulePlanView;
 use crate::cli::client::Client;
 use crate::cli::{CliError, output};
 use crate::domain::adoption::AdoptionState;
+use crate::domain::counted::counted;
 
 /// Most characters of the arguments or the instruction of a step in its line.
 const SHOWN: usize = 120;
@@ -42,25 +43,54 @@ impl SchedulePlan {
     }
 }
 
+/// How a schedule stands with a plan, in a line.
+pub(super) fn summary(view: &SchedulePlanView) -> String {
+    if view.own.is_some() {
+        return "the schedule has a plan of its own: firings run it, and ask no model for a plan".to_owned();
+    }
+    match view.state {
+        AdoptionState::Learning => "none yet: two successful runs with the same plan make one",
+        AdoptionState::Adopted => "adopted: firings begin with it, and ask no model for a plan",
+        AdoptionState::Pinned => "pinned: firings begin with it until it is forgotten",
+        AdoptionState::SetAside => {
+            "set aside, because a run with it needed a new plan: two more successful runs make one"
+        }
+    }
+    .to_owned()
+}
+
+/// The steps of a plan with placeholders, a line each.
+fn own_steps(plan: &Value) -> Vec<String> {
+    // A plan may be the list of its steps alone.
+    let steps = plan.get("steps").unwrap_or(plan).as_array();
+    let line = |step: &Value| {
+        let text = |field: &str| step[field].as_str().unwrap_or_default().to_owned();
+        let what = match step["tool"].as_str() {
+            Some(tool) => format!("{tool} {}", step.get("arguments").unwrap_or(&Value::Null)),
+            None => text("instruction"),
+        };
+        format!("{}: {what}", text("id"))
+    };
+    steps.into_iter().flatten().map(line).collect()
+}
+
 fn print(view: &SchedulePlanView) -> Result<(), CliError> {
     let field = |name: &str, value: &str| output::line(&format!("{name:<11}{value}"));
     let id = &view.schedule;
     field("schedule", id)?;
-    field(
-        "plan",
-        match view.state {
-            AdoptionState::Learning => "none yet: two successful runs with the same plan make one",
-            AdoptionState::Adopted => "adopted: firings begin with it, and ask no model for a plan",
-            AdoptionState::Pinned => "pinned: firings begin with it until it is forgotten",
-            AdoptionState::SetAside => {
-                "set aside, because a run with it needed a new plan: two more successful runs make one"
-            }
-        },
-    )?;
+    field("plan", &summary(view))?;
+    if view.own.is_some() {
+        return view
+            .own
+            .iter()
+            .flat_map(own_steps)
+            .enumerate()
+            .try_for_each(|(place, step)| field(if place == 0 { "steps" } else { "" }, &output::cell(&step, SHOWN)));
+    }
     if view.runs > 0 {
-        let runs =
-            if view.runs == 1 { "1 run has made it".to_owned() } else { format!("{} runs have made it", view.runs) };
-        field("runs", &format!("{runs}, {} began with it since", view.reuses))?;
+        let verb = if view.runs == 1 { "has" } else { "have" };
+        let runs = counted(view.runs, "run");
+        field("runs", &format!("{runs} {verb} made it, {} began with it since", view.reuses))?;
     }
     for (name, time) in [("pinned", &view.pinned_at), ("forgotten", &view.forgotten_at)] {
         if let Some(time) = time {

@@ -2,8 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::plan;
+use crate::api::views::schedule_plan::SchedulePlanView;
 use crate::api::views::schedules::{EndedView, ScheduleView};
 use crate::cli::{CliError, output};
+use crate::domain::counted::counted;
 
 /// Prints a table with a line for each schedule.
 pub(super) fn table(schedules: &[ScheduleView]) -> Result<(), CliError> {
@@ -47,7 +50,7 @@ pub(super) fn describe_change(schedule: &ScheduleView, done: &str) -> String {
     let id = &schedule.id;
     let next = match schedule.next.first() {
         _ if schedule.paused => format!("it is paused (resume it with: qron schedules resume {id})"),
-        Some(firing) => format!("it fires next at {} ({})", firing.local, schedule.zone),
+        Some(firing) => format!("it fires next at {} ({})", output::time(&firing.local), schedule.zone),
         None => "it will not fire again".to_owned(),
     };
     format!("schedule {id} {done}; {next}")
@@ -59,7 +62,7 @@ fn ended(last: &EndedView) -> String {
 }
 
 /// Prints a schedule with all its fields.
-pub(super) fn show(schedule: &ScheduleView) -> Result<(), CliError> {
+pub(super) fn show(schedule: &ScheduleView, plan: &SchedulePlanView) -> Result<(), CliError> {
     let field = |name: &str, value: &str| output::line(&format!("{name:<11}{value}"));
     field("schedule", &schedule.id)?;
     field("when", &timing(schedule))?;
@@ -81,6 +84,7 @@ pub(super) fn show(schedule: &ScheduleView) -> Result<(), CliError> {
     if let Some(agent) = &schedule.task.agent {
         field("agent", agent)?;
     }
+    field("plan", &format!("{}; see: qron schedules plan {}", plan::summary(plan), schedule.id))?;
     field("firings", &format!("{} fired, {} skipped", schedule.fired, schedule.skipped))?;
     if let (Some(at), Some(task)) = (&schedule.last_fire, &schedule.last_task) {
         field("last", &format!("{} (task {task})", output::time(at)))?;
@@ -90,7 +94,10 @@ pub(super) fn show(schedule: &ScheduleView) -> Result<(), CliError> {
         field("ended", &format!("{} (task {}){error}", ended(last), last.task))?;
     }
     if !schedule.queued.is_empty() {
-        field("waiting", &format!("{} firings, from {}", schedule.queued.len(), schedule.queued[0].local))?;
+        field(
+            "waiting",
+            &format!("{}, from {}", counted(schedule.queued.len(), "firing"), output::time(&schedule.queued[0].local)),
+        )?;
     }
     if schedule.paused {
         return field("next", "paused");
@@ -98,7 +105,7 @@ pub(super) fn show(schedule: &ScheduleView) -> Result<(), CliError> {
     if schedule.next.is_empty() {
         return field("next", "never");
     }
-    schedule.next.iter().try_for_each(|firing| field("next", &firing.local))
+    schedule.next.iter().try_for_each(|firing| field("next", &output::time(&firing.local)))
 }
 
 fn plain(word: &Value) -> String {

@@ -156,10 +156,11 @@ impl Zone {
         Timestamp::in_range(ms).ok_or_else(|| format!("{value} is not a time of the years 1970 to 9999"))
     }
 
-    /// RFC 3339 with the offset of the zone, to the second.
+    /// RFC 3339 with the offset of the zone, to the second; `Z` where the zone is at UTC, as everywhere else.
     #[must_use]
     pub fn show(self, at: Timestamp) -> String {
-        self.format(at, "%Y-%m-%dT%H:%M:%S%:z")
+        let shown = self.format(at, "%Y-%m-%dT%H:%M:%S%:z");
+        shown.strip_suffix("+00:00").map(|wall| format!("{wall}Z")).unwrap_or(shown)
     }
 
     /// The day in the zone, as 2026-01-31.

@@ -22,8 +22,8 @@ use super::collections::Collection;
 use super::unreadable::warn_once;
 use super::values::from_payload;
 use crate::domain::schedule::zone::Zone;
+use crate::store::StoreError;
 use crate::store::error::explain;
-use crate::store::{Page, StoreError};
 use crate::telemetry::metrics::{STORE_SECONDS, outcome};
 
 /// The connection to a store.
@@ -270,11 +270,6 @@ pub(in crate::store) fn readable<T: DeserializeOwned>(collection: Collection, po
             }
         })
         .collect()
-}
-
-/// A page of documents from an answer of the server.
-pub(in crate::store) fn page<T: DeserializeOwned>(collection: Collection, answer: ScrollResponse) -> Page<T> {
-    Page { next: answer.next_page_offset.as_ref().map(show_id), items: readable(collection, answer.result) }
 }
 
 /// The point id that the `next` of an earlier page names.

@@ -15,5 +15,5 @@ pub(super) mod memory;
 mod pauses;
 mod replicas;
 pub(super) mod retention;
-mod schedules;
+pub(super) mod schedules;
 mod state;

@@ -8,7 +8,8 @@ use uuid::Uuid;
 use crate::domain::id::derived;
 use crate::domain::schedule::Schedule;
 use crate::store::qdrant::collections::Collection;
-use crate::store::qdrant::requests::{Part, document, object, offset, page, readable};
+use crate::store::qdrant::requests::{Part, document, object, offset, readable, show_id};
+use crate::store::qdrant::unreadable::warn_once;
 use crate::store::qdrant::values::{exactly, to_payload};
 use crate::store::tasks::writer::set_payload;
 use crate::store::{Page, Store, StoreError};
@@ -17,6 +18,16 @@ use crate::store::{Page, Store, StoreError};
 const ANCESTORS: usize = 8;
 /// What stands between them.
 const BETWEEN: &str = ",";
+
+/// A stored schedule that this version cannot read: a newer version wrote it, or its zone is none that is known here. It does
+/// not fire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadableSchedule {
+    /// Its id, or that of its point when it has none.
+    pub id: String,
+    /// Why it cannot be read.
+    pub reason: String,
+}
 
 impl Store {
     /// Writes a new schedule and gives it back as it is stored; `None` when its id is taken. Durable on return.
@@ -83,12 +94,40 @@ impl Store {
     /// # Errors
     /// A failure of the store, or [`StoreError::Refused`] when `after` does not come from a page.
     pub async fn schedules(&self, limit: u32, after: Option<&str>) -> Result<Page<Schedule>, StoreError> {
+        self.schedules_with_unreadable(limit, after).await.map(|(page, _)| page)
+    }
+
+    /// The same page, and what it leaves out because it cannot be read.
+    ///
+    /// # Errors
+    /// Those of [`Store::schedules`].
+    pub async fn schedules_with_unreadable(
+        &self,
+        limit: u32,
+        after: Option<&str>,
+    ) -> Result<(Page<Schedule>, Vec<UnreadableSchedule>), StoreError> {
         let mut request =
             ScrollPointsBuilder::new(self.inner.name(Collection::Schedules)).limit(limit).with_payload(true);
         if let Some(offset) = offset("schedules", after)? {
             request = request.offset(offset);
         }
-        Ok(page(Collection::Schedules, self.inner.scroll("schedules", request).await?))
+        let answer = self.inner.scroll("schedules", request).await?;
+        let next = answer.next_page_offset.as_ref().map(show_id);
+        let (mut items, mut unreadable) = (Vec::new(), Vec::new());
+        for point in answer.result {
+            let id = point.payload.get("id").and_then(|id| id.as_str()).cloned();
+            match document(Collection::Schedules, point.id.as_ref(), point.payload) {
+                Ok(schedule) => items.push(schedule),
+                Err(error) => {
+                    warn_once(&error);
+                    let id = id.or_else(|| point.id.as_ref().map(show_id)).unwrap_or_default();
+                    let reason =
+                        if let StoreError::Corrupt { reason, .. } = error { reason } else { error.to_string() };
+                    unreadable.push(UnreadableSchedule { id, reason });
+                }
+            }
+        }
+        Ok((Page { items, next }, unreadable))
     }
 
     /// Removes a schedule; the tasks of its firings stay.

@@ -378,7 +378,10 @@ fn not_placed(name: &str, error: &io::Error) -> Failure {
 
 /// The failure for a file that is not there.
 pub(super) fn missing(path: &str) -> Failure {
-    Failure::invalid(format!("there is no file {path:?} in the folder of the task"))
+    Failure::invalid(format!(
+        "there is no file {path:?} in the folder of the task: give it with the task (qron add --file), or have an earlier step \
+         write it"
+    ))
 }
 
 /// A missing file or folder needs no removal.

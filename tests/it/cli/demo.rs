@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::program::{Said, command};
+use super::program::{Said, Server, command};
 
 #[test]
 fn the_demo_names_a_model_endpoint_that_does_not_answer_and_ends() {
@@ -48,4 +48,27 @@ fn the_demo_ends_as_intended_within_a_minute_and_leaves_nothing_behind() {
     assert!(waits.contains("waiting") && waits.contains("next 20") && waits.contains("07:00:00"), "{waits}");
     let left: Vec<_> = std::fs::read_dir(scratch.path()).expect("a folder").flatten().collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn kept_data_of_the_demo_has_its_schedules_paused() {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let kept = scratch.path().join("kept");
+    let kept = kept.to_str().expect("UTF-8");
+    let said: Said =
+        command(&["demo", "--exit", "--keep", kept]).current_dir(scratch.path()).output().expect("runs").into();
+    let said = said.ok();
+    assert!(
+        said.out.contains("Its schedules are paused") && said.out.contains("qron schedules resume tick"),
+        "{said:?}"
+    );
+    let server = Server::with(&[("QRON__EMBEDDED__DATA_DIR", kept)]);
+    let listed = server.run(&["schedules", "list"]).ok().out;
+    for id in ["tick", "morning"] {
+        let row = listed.lines().find(|line| line.starts_with(&format!(" {id} ")) || line.starts_with(id));
+        assert!(row.is_some_and(|row| row.contains("paused")), "{id}: {listed}");
+    }
+    let plan = server.run(&["schedules", "plan", "tick"]).ok().out;
+    assert!(plan.contains("a plan of its own") && plan.contains("seconds: calculate"), "{plan}");
+    assert!(server.run(&["schedules", "resume", "tick"]).ok().out.contains("was resumed"));
 }

@@ -56,7 +56,9 @@ fn a_result_is_written_alone_and_a_failure_says_what_was_done() {
 
     let later = server.run(&["add", "a goal of another decade", "--at", "2036-01-01T00:00:00Z", "--json"]).ok().json();
     let said = server.run(&["result", later["id"].as_str().expect("an id")]);
-    assert!(said.code == Some(1) && said.err.contains("pending and has no result yet"), "{said:?}");
+    assert!(said.code == Some(3) && said.err.contains("pending and has no result yet"), "{said:?}");
+    let help = server.run(&["result", "--help"]).ok().out;
+    assert!(help.contains("3 it has not ended yet"), "{help}");
 }
 
 #[test]
@@ -66,7 +68,7 @@ fn the_result_of_a_schedule_is_that_of_its_last_firing_that_ended() {
     let plan = plan.path().to_string_lossy().into_owned();
     server.run(&["schedules", "add", "sums", "what recurs each day", "--every", "1d", "--plan", &plan]).ok();
     let said = server.run(&["result", "sums"]);
-    assert!(said.code == Some(1) && said.err.contains("has not fired yet"), "{said:?}");
+    assert!(said.code == Some(3) && said.err.contains("has not fired yet"), "{said:?}");
     let fired = server.run(&["schedules", "trigger", "sums", "--json"]).ok().json();
     let task = fired["task"]["id"].as_str().unwrap_or_else(|| panic!("{fired}")).to_owned();
     server.run(&["show", &task, "--follow"]).ok();

@@ -36,6 +36,24 @@ fn endpoint_with(models: &[&str]) -> String {
     url
 }
 
+/// A web server without any page, by its base URL. Ends with the test process.
+pub(super) fn nothing_there() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let mut head = vec![0; 65_536];
+            if stream.read(&mut head).is_ok_and(|length| length > 0) {
+                let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 9\r\nconnection: close\r\n\r\nNot Found";
+                // A client that has gone away has read enough.
+                drop(stream.write_all(answer));
+            }
+        }
+    });
+    url
+}
+
 /// The URL of an endpoint that is away.
 fn closed() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -138,6 +156,22 @@ fn an_endpoint_that_is_down_is_told_and_does_not_hold_up_the_start() {
 fn without_a_model_the_start_says_what_runs() {
     let (_run, mut entries) = Run::with(&["run", "--no-model"], &[]);
     entry(&mut entries, "no model is configured");
+    // The person asked for it.
+    let told = entry(&mut entries, "the agent has no model");
+    assert_eq!((&told["level"], &told["agent"]), (&json!("INFO"), &json!("generalist")), "{told}");
+    assert!(told.get("waiting").is_none(), "no count of tasks that come back only then: {told}");
+}
+
+#[test]
+fn an_endpoint_without_the_path_is_told_at_the_start_with_the_one_that_is_meant() {
+    let url = nothing_there();
+    let (_run, mut entries) = Run::with(&["run"], &[("OPENAI_BASE_URL", &url), ("QRON__MODEL__MODELS", "llama3.2")]);
+    let told = entry(&mut entries, "lists no models");
+    assert_eq!(told["level"], "WARN", "{told}");
+    assert!(
+        told["message"].as_str().is_some_and(|text| text.ends_with(&format!("is its base URL {url}/v1?"))),
+        "{told}"
+    );
 }
 
 #[test]

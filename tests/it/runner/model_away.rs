@@ -140,6 +140,24 @@ async fn ten_minutes_without_the_model_cost_a_thousand_tasks_nothing() {
     );
 }
 
+/// The run whose failure opens the circuit for an hour is told to be tried again then, and not after its own delay of seconds.
+async fn tells_when_it_is_tried(world: &World, tasks: &[Task]) {
+    let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
+    let stored = world.store.tasks_by_id(&ids).await.expect("readable");
+    let held = |task: &Task| Some((task.id, task.state.postponed.as_ref()?.not_before?));
+    let (id, not_before) = stored.iter().filter_map(held).max_by_key(|(_, at)| *at).expect("the circuit is open");
+    assert!(not_before.millis_since(qron::clock::now()) > 3_000_000, "{not_before}");
+    eventually("the history tells of the next try", async || {
+        let events = world.store.events(Some(id), 1_000).await.map_err(|error| error.to_string())?;
+        let told: Vec<String> = events.into_iter().map(|event| event.message).collect();
+        told.iter()
+            .any(|text| text.contains(&format!("next try {not_before}")))
+            .then_some(())
+            .ok_or(format!("{told:?}"))
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn work_with_a_plan_goes_on_and_nothing_else_is_claimed_while_the_model_is_away() {
     let (model, proxy) = model().await;
@@ -157,6 +175,7 @@ async fn work_with_a_plan_goes_on_and_nothing_else_is_claimed_while_the_model_is
         let attempts = world.store.attempts(task.id).await.expect("readable");
         assert_eq!(attempts.len(), 0, "a run that did nothing leaves no record: {attempts:?}");
     }
+    tells_when_it_is_tried(&world, &first).await;
     let (later, planned) = (thinking("fine"), sum("needs no model"));
     world.insert(&[later.clone(), planned.clone()]).await;
     world.until(planned.id, TaskStatus::Completed).await;
@@ -274,7 +293,8 @@ async fn an_outage_that_an_earlier_process_met_is_not_told_as_one_of_now() {
     let met_at = |last: Timestamp| {
         let cause = Failure::unavailable("connection refused");
         thinking("fine").with(|task| {
-            task.state.postponed = Some(Postponement { model: "old".into(), since: hour_ago, times: 3, last, cause });
+            task.state.postponed =
+                Some(Postponement { model: "old".into(), since: hour_ago, times: 3, last, not_before: None, cause });
         })
     };
     let old = met_at(hour_ago);

@@ -259,6 +259,7 @@ async fn schedules_of_a_newer_version_are_left_to_it_and_those_with_more_fields_
         ("merging", json!({"overlap": "merge"})),
         ("richer", json!({"task": {"goal": "calculate", "retry_policy": {"kind": "v2"}}})),
         ("kind", json!({"kind": "calendar", "zone": {"place": "Berlin"}})),
+        ("martian", json!({"zone": "Mars/Olympus_Mons"})),
     ] {
         let point = derived(&["schedule", id]);
         newer.write("schedules", point, with(base(id), fields)).await;
@@ -283,8 +284,13 @@ async fn schedules_of_a_newer_version_are_left_to_it_and_those_with_more_fields_
     for (point, before) in &strange {
         assert_eq!(newer.read("schedules", *point).await, *before);
     }
-    let listed = world.store.schedules(100, None).await.expect("a listing").items;
-    assert_eq!(listed.len(), 1, "a listing shows what it can");
+    let (listed, unreadable) = world.store.schedules_with_unreadable(100, None).await.expect("a listing");
+    assert_eq!(listed.items.len(), 1, "a listing shows what it can");
+    let mut ids: Vec<&str> = unreadable.iter().map(|one| one.id.as_str()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["kind", "lunar", "martian", "merging", "richer"], "and what it cannot");
+    let martian = unreadable.iter().find(|one| one.id == "martian").expect("it is told");
+    assert!(martian.reason.contains("\"Mars/Olympus_Mons\" is no time zone"), "{martian:?}");
     runner.shutdown().await;
 }
 

@@ -148,9 +148,9 @@ fn what_is_before_the_first_firing_is_the_beginning_of_the_schedule() {
             let start = FiringStart { at, id: firing_id("s", at), cause: FiringCause::OnTime };
             schedule.task(start, &ApprovalPolicy { expire_s: 0 }, at).expect("a task").spec.goal
         };
-        assert_eq!(goal(first), format!("since {beginning}+00:00"));
+        assert_eq!(goal(first), format!("since {beginning}Z"));
         let second = first.plus_millis(3_600_000);
-        assert_eq!(goal(second), format!("since {}+00:00", &first.to_rfc3339()[..19]));
+        assert_eq!(goal(second), format!("since {}Z", &first.to_rfc3339()[..19]));
     }
 }
 

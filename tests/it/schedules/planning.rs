@@ -44,7 +44,7 @@ fn memory(schedule: &str, number: u64, url: &str) -> Memory {
 async fn a_plan_is_shown_pinned_and_forgotten() {
     let world = World::new().await;
     let replica = world.replica().await;
-    define(&replica, "news", &json!({"every": 86_400})).await;
+    define(&replica, "news", &json!({"every": 86_400, "task": {"goal": "read the news"}})).await;
     let shown = async |path: &str| replica.get(&format!("/schedules/news/plan{path}")).await;
     let done = async |path: &str| replica.post(&format!("/schedules/news/plan{path}"), &Value::Null).await;
     assert_eq!(replica.get("/schedules/none/plan").await.0, StatusCode::NOT_FOUND);

@@ -89,7 +89,8 @@ async fn tasks_for_a_model_of_an_agent_without_one_are_left_out_and_counted() {
     let put_off = thinking(8, Some("fine"), &[]).with(|task| {
         task.spec.run_at = NOW.plus_millis(4_000);
         let cause = Failure::unavailable("refused");
-        task.state.postponed = Some(Postponement { model: "m".into(), since: NOW, times: 1, last: NOW, cause });
+        task.state.postponed =
+            Some(Postponement { model: "m".into(), since: NOW, times: 1, last: NOW, not_before: None, cause });
     });
     let later = thinking(9, Some("fine"), &[]).with(|task| task.spec.run_at = NOW.plus_millis(4_000));
     bed.store.insert(&[put_off, later]).await.expect("inserted");

@@ -25,6 +25,7 @@ async fn the_tasks_of_the_dead_return_and_those_that_killed_too_often_end() {
                     since: NOW,
                     times: 1,
                     last: NOW,
+                    not_before: None,
                     cause: Failure::unavailable("cannot connect"),
                 });
             })

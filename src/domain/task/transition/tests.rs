@@ -39,7 +39,14 @@ fn events() -> Vec<TaskEvent> {
 }
 
 fn postponement() -> Postponement {
-    Postponement { model: "m".into(), since: NOW, times: 1, last: NOW, cause: Failure::unavailable("cannot connect") }
+    Postponement {
+        model: "m".into(),
+        since: NOW,
+        times: 1,
+        last: NOW,
+        not_before: None,
+        cause: Failure::unavailable("cannot connect"),
+    }
 }
 
 fn awaited() -> Awaited {

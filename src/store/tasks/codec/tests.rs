@@ -79,7 +79,14 @@ fn lineage() -> Lineage {
 }
 
 fn postponement() -> Postponement {
-    Postponement { model: "m".into(), since: NOW, times: 3, last: NOW, cause: Failure::unavailable("cannot connect") }
+    Postponement {
+        model: "m".into(),
+        since: NOW,
+        times: 3,
+        last: NOW,
+        not_before: Some(NOW),
+        cause: Failure::unavailable("cannot connect"),
+    }
 }
 
 fn claimed(task: &Task) -> Task {
@@ -139,6 +146,7 @@ fn the_stored_form_of_a_full_task_is_fixed() {
             "since": 1_767_225_600_000_i64,
             "times": 3,
             "last": 1_767_225_600_000_i64,
+            "not_before": 1_767_225_600_000_i64,
             "cause": {"class": "unavailable", "message": "cannot connect"},
         },
         "awaits": ["8"],
