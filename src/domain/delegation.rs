@@ -8,6 +8,7 @@ use super::handover::hand_over_step;
 use super::id::TaskId;
 use super::plan::{Outputs, PlanStep, Unresolved, with_references};
 use super::replica::AgentPresence;
+use super::step_origin::StepOrigin;
 use super::time::Timestamp;
 use super::tree::Rights;
 
@@ -38,16 +39,18 @@ pub struct StepWork {
     pub plan: PlanStep,
     /// The outputs that the step refers to.
     pub values: Map<String, Value>,
+    /// Where the step came from.
+    pub origin: StepOrigin,
 }
 
 impl StepWork {
-    /// What the task for `step` does, whose references point into `outputs`.
+    /// What the task for `step`, which came from `origin`, does. Its references point into `outputs`.
     ///
     /// # Errors
     /// The first reference that points at nothing.
-    pub fn new(step: &PlanStep, outputs: &impl Outputs) -> Result<Self, Unresolved> {
+    pub fn new(step: &PlanStep, outputs: &impl Outputs, origin: StepOrigin) -> Result<Self, Unresolved> {
         let (plan, values) = hand_over_step(step, outputs)?;
-        Ok(Self { goal: goal_of(step), plan, values })
+        Ok(Self { goal: goal_of(step), plan, values, origin })
     }
 }
 
@@ -72,8 +75,14 @@ pub enum OrderState {
     Done(Value),
     /// Its task ended otherwise.
     Failed(Failure),
-    /// Its task ended before an agent began it, or with an earlier run of the parent: the step is ordered anew.
-    Withdrawn(String),
+    /// Its task was taken back before an agent began it, or stopped with an earlier run of the parent, and this is why: the step
+    /// is ordered anew, unless what the task may have done must not be done twice.
+    Withdrawn {
+        /// Why.
+        reason: String,
+        /// Whether an agent had begun the task.
+        had_begun: bool,
+    },
     /// There is no task, and this is why: the agent of the run carries out the step itself.
     Refused(String),
 }
@@ -197,14 +206,15 @@ mod tests {
             "priority": 9, "tools": [],
         }))
         .expect("a step");
-        let StepWork { goal, plan, values } = StepWork::new(&step, &outputs).expect("resolvable");
+        let StepWork { goal, plan, values, .. } =
+            StepWork::new(&step, &outputs, StepOrigin::unknown()).expect("resolvable");
         assert_eq!(plan.instruction.as_deref(), Some("Greet ${deps.parent.a.name}, keep $${this}"));
         assert_eq!((plan.capability.clone(), plan.priority, plan.depends_on.len()), (None, None, 0));
         assert_eq!(plan.tools, Some(Vec::new()));
         assert_eq!(json!(values), json!({"a": {"name": hostile["name"]}, "b": "done"}));
         assert_eq!(goal, "Step \"s\": Greet [a.name], keep ${this}");
         let gone: PlanStep = serde_json::from_value(json!({"id": "s", "instruction": "${z.y}"})).expect("a step");
-        assert!(StepWork::new(&gone, &outputs).is_err());
+        assert!(StepWork::new(&gone, &outputs, StepOrigin::unknown()).is_err());
     }
 
     #[test]
@@ -214,7 +224,7 @@ mod tests {
             "id": "s", "tool": "t", "arguments": {"n": "${a.rows.0.n}", "text": ["$${a} is ${a.t}"]}, "depends_on": ["a"],
         }))
         .expect("a step");
-        let StepWork { plan, values, .. } = StepWork::new(&step, &outputs).expect("resolvable");
+        let StepWork { plan, values, .. } = StepWork::new(&step, &outputs, StepOrigin::unknown()).expect("resolvable");
         let child = HashMap::from([("deps".to_owned(), json!({ "parent": values }))]);
         assert_eq!(resolve(&plan.arguments, &child), resolve(&step.arguments, &outputs));
     }

@@ -1,5 +1,6 @@
 //! Hosts: of addresses, in the words of people, and in lists of the configuration.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use ::url::Url;
@@ -10,6 +11,10 @@ pub const ANY_HOST: &str = "*";
 const MAX_WORD: usize = 8_192;
 /// Endings of domains that are also those of files: `README.md` in a goal is no host, `https://readme.md` is.
 const FILE_ENDINGS: [&str; 10] = ["md", "sh", "py", "rs", "pl", "zip", "mov", "ps", "cc", "so"];
+/// Most places that are found in texts.
+const MAX_NAMED: usize = 200;
+/// Most words of texts that are read as addresses.
+const MAX_WORDS_READ: usize = 10_000;
 /// Longest host that is shown, in characters.
 const SHOWN_CHARS: usize = 100;
 
@@ -44,14 +49,23 @@ impl Place {
         let may_be = |word: &&str| {
             if word.is_ascii() { word.to_ascii_lowercase().contains(&self.host) } else { self.host.contains("xn--") }
         };
-        words(text).filter(may_be).any(|word| {
-            if word.contains("://") {
-                return Self::read(word).as_ref() == Some(self);
-            }
-            let is_file =
-                word.rsplit_once('.').is_some_and(|(_, ending)| FILE_ENDINGS.contains(&&*ending.to_lowercase()));
-            !is_file && Self::read(&format!("http://{word}")).as_ref() == Some(self)
-        })
+        words(text).filter(may_be).any(|word| Self::of_word(word).as_ref() == Some(self))
+    }
+
+    /// The place that a word of a person names: by an address, or by its host alone.
+    fn of_word(word: &str) -> Option<Self> {
+        if word.contains("://") {
+            return Self::read(word);
+        }
+        let is_file = word.rsplit_once('.').is_some_and(|(_, ending)| FILE_ENDINGS.contains(&&*ending.to_lowercase()));
+        if is_file { None } else { Self::read(&format!("http://{word}")) }
+    }
+
+    /// The address of the place, without path; whoever writes it names the place.
+    #[must_use]
+    pub fn address(&self) -> String {
+        let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
+        format!("http://{}{port}", self.host)
     }
 
     /// Whether one of `patterns` matches its host.
@@ -69,6 +83,26 @@ impl fmt::Display for Place {
         }
         self.port.map_or(Ok(()), |port| write!(formatter, ":{port}"))
     }
+}
+
+/// The places that `texts` name by an address, or by a host with a dot or a port: each once, in their order, at most
+/// [`MAX_NAMED`]. Any other word may be meant as a host, too, and is none here.
+#[must_use]
+pub fn named_in<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<Place> {
+    let may_be = |word: &&str| word.contains(['.', ':']);
+    let mut seen = HashSet::new();
+    let mut places: Vec<Place> = Vec::new();
+    let fresh = texts.into_iter().flat_map(words).filter(may_be).filter(|word| seen.insert(*word));
+    for place in fresh.take(MAX_WORDS_READ).filter_map(Place::of_word) {
+        if places.len() >= MAX_NAMED {
+            break;
+        }
+        // An address of version 6 is named in `egress` alone.
+        if !place.host.contains(':') && !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    places
 }
 
 /// Where a request may be redirected to.
@@ -202,6 +236,23 @@ mod tests {
         assert!(place("https://readme.md/").is_named_in("read https://readme.md"));
         assert!(place("https://xn--mnchen-3ya.example/").is_named_in("Termine auf https://münchen.example/heute"));
         assert!(place("http://named.example\\@evil.example/").is_named_in("named.example"), "as the client reads it");
+    }
+
+    #[test]
+    fn the_places_of_a_text_are_found_and_their_addresses_name_them() {
+        let text = "Read https://wiki.example/a?b, README.md and https://readme.md/x; then post to api.example:8443, \
+                    www.api.example:8443, http://intranet/${row.host.example} and tell intranet2 or [::1].";
+        let found = named_in([text, "wiki.example"]);
+        let addresses: Vec<String> = found.iter().map(Place::address).collect();
+        assert_eq!(
+            addresses,
+            ["http://wiki.example", "http://readme.md", "http://api.example:8443", "http://intranet"]
+        );
+        for (place, address) in found.iter().zip(&addresses) {
+            assert!(place.is_named_in(address) && place.is_named_in(text), "{address}");
+        }
+        let many: Vec<String> = (0..100_000).map(|number| format!("h{number}.example")).collect();
+        assert_eq!(named_in([many.join(" ").as_str()]).len(), MAX_NAMED);
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub mod retry;
 pub mod schedule;
 pub mod schema_words;
 pub mod spelling;
+pub mod step_origin;
 pub mod table_source;
 pub mod task;
 pub mod time;

@@ -143,12 +143,15 @@ pub struct PeoplesWords<'a> {
 }
 
 impl PeoplesWords<'_> {
-    fn name(&self, place: &Place) -> bool {
+    /// Whether a person named `place`.
+    #[must_use]
+    pub fn name(&self, place: &Place) -> bool {
         place.is_listed(&self.named_hosts()) || self.texts.iter().any(|text| place.is_named_in(text))
     }
 
     /// The patterns of `egress` that name hosts: all of them is none in particular.
-    fn named_hosts(&self) -> Vec<String> {
+    #[must_use]
+    pub fn named_hosts(&self) -> Vec<String> {
         self.egress.iter().filter(|pattern| *pattern != ANY_HOST).cloned().collect()
     }
 }

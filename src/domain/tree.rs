@@ -13,6 +13,7 @@ use super::failure::{BudgetLimit, Failure};
 use super::handover::Handover;
 use super::host;
 use super::id::TaskId;
+use super::step_origin::StepOrigin;
 
 /// Wildcard for all names.
 pub(super) const ALL: &str = "*";
@@ -303,8 +304,8 @@ fn either(one: &[String], other: &[String]) -> Vec<String> {
     names
 }
 
-/// Origin of a task and what follows from it. Only the tool `create_task` writes it; it is empty for a task of a
-/// person, a schedule or a program.
+/// Origin of a task and what follows from it. Only the tool `create_task` and delegated steps write it; it is empty for a
+/// task of a person, a schedule or a program.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lineage {
     /// Root of the tree; `None` when the task is the root.
@@ -315,6 +316,8 @@ pub struct Lineage {
     pub rights: Rights,
     /// What its parent handed over.
     pub handover: Option<Handover>,
+    /// Where the step came from that the task carries out; `None` for a task that is no step.
+    pub step: Option<StepOrigin>,
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ fn message(task: &Task, event: &TaskEvent, actor: Actor<'_>) -> String {
             _ => "taken back from a replica that died".to_owned(),
         },
         TaskEvent::Released => handed_back(actor),
-        TaskEvent::CancelRequested => stopped(task.state.status, actor).to_owned(),
+        TaskEvent::CancelRequested | TaskEvent::StepWithdrawn => stopped(task.state.status, actor).to_owned(),
         TaskEvent::Cancelled => "stopped on request".to_owned(),
         TaskEvent::Requeued => "requeued through the API".to_owned(),
         TaskEvent::ApprovalNeeded(requested) => {

@@ -92,7 +92,7 @@ pub(super) fn effects(event: &TaskEvent, status: TaskStatus, actor: Actor<'_>) -
         TaskEvent::RetryAt(..) => all(&[Count::Retried], EventKind::RetryScheduled, Warn, Signal::DueLater),
         TaskEvent::Postponed(..) => all(&[Count::Postponed], EventKind::Postponed, Warn, Signal::DueLater),
         TaskEvent::Released => handed_back(actor),
-        TaskEvent::CancelRequested => match status {
+        TaskEvent::CancelRequested | TaskEvent::StepWithdrawn => match status {
             TaskStatus::Running => all(&[], EventKind::CancelRequested, Info, Signal::StopRun),
             _ => all(&[Count::Cancelled], EventKind::Cancelled, Info, ENDED_BADLY),
         },
@@ -204,7 +204,8 @@ impl Queue {
 
 /// Whether other tasks may carry out steps that `task`, which has ended, wants no longer.
 fn has_steps_to_stop(task: &Task) -> bool {
-    let may_delegate = |plan: &Plan| plan.steps.iter().any(|step| step.capability.is_some());
+    // A plan with an instruction may have been replaced by one of a model.
+    let may_delegate = |plan: &Plan| plan.needs_judgement() || plan.steps.iter().any(|step| step.capability.is_some());
     matches!(task.state.status, TaskStatus::Failed | TaskStatus::Cancelled)
         && task.state.earlier_runs() > 0
         && task.spec.plan.as_ref().is_none_or(may_delegate)
@@ -292,6 +293,25 @@ mod tests {
         assert_eq!(effects(&TaskEvent::Rescued, TaskStatus::Failed, Actor::Rescue { agent: None }), failed);
         let returned = effects(&TaskEvent::Rescued, TaskStatus::Pending, Actor::Rescue { agent: None });
         assert_eq!((returned.counts, returned.recorded), (&[][..], None), "the rescue counts all of them together");
+    }
+
+    #[test]
+    fn a_task_that_may_have_given_steps_away_has_steps_to_stop() {
+        let ended = |plan: &serde_json::Value| {
+            Task::new(TaskId::Number(1), "x", Timestamp::default()).with(|task| {
+                task.spec.plan = serde_json::from_value(plan.clone()).expect("a plan");
+                task.state.status = TaskStatus::Cancelled;
+                task.state.releases = 1;
+            })
+        };
+        for (plan, expected) in [
+            (serde_json::json!(null), true),
+            (serde_json::json!([{"id": "a", "tool": "t"}]), false),
+            (serde_json::json!([{"id": "a", "tool": "t", "capability": "sql"}]), true),
+            (serde_json::json!([{"id": "a", "instruction": "think"}]), true),
+        ] {
+            assert_eq!(has_steps_to_stop(&ended(&plan)), expected, "{plan}");
+        }
     }
 
     #[test]

@@ -42,7 +42,6 @@ pub use children::{ChildError, TreeSlots};
 pub use history::History;
 pub(crate) use history::HistoryWriter;
 pub(crate) use signals::Signals;
-pub use steps::STEP_TAG;
 pub use submit::{Ids, Source, Submission, SubmitError, Submitted};
 
 /// The queue of one replica. Cheap to clone; clones share signals and history.

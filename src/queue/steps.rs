@@ -6,11 +6,9 @@ use super::Queue;
 use super::change::Actor;
 use crate::clock;
 use crate::domain::id::TaskId;
+use crate::domain::step_origin::STEP_TAG;
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::store::{StoreError, TaskFilter, TransitionError, persist};
-
-/// Tag of a task that carries out a step of its parent.
-pub const STEP_TAG: &str = "delegated-step";
 
 /// Tasks read at once.
 const PAGE: u32 = 100;
@@ -45,7 +43,11 @@ impl Queue {
             let page =
                 persist("read the tasks of steps", || self.store().tasks(&filter, PAGE, after.as_deref())).await?;
             for task in page.items {
-                self.stop_step(task).await?;
+                let id = task.id;
+                let stopped = persist("stop the task of a step", || self.stop_step(task.clone())).await;
+                if let Err(error) = stopped {
+                    tracing::warn!(task = %id, %parent, %error, "it carries out a step that is wanted no longer, and was not stopped");
+                }
             }
             after = page.next;
             if after.is_none() {
@@ -64,7 +66,7 @@ impl Queue {
             if task.state.status.is_terminal() || task.state.cancel_requested {
                 break;
             }
-            match self.change_once(&task, &TaskEvent::CancelRequested, Actor::Parent, clock::now()).await {
+            match self.change_once(&task, &TaskEvent::StepWithdrawn, Actor::Parent, clock::now()).await {
                 Ok(next) => return Ok(next),
                 Err(TransitionError::Store(error)) => return Err(error),
                 Err(_) => match self.store().task(task.id).await? {

@@ -296,7 +296,8 @@ impl CreateTask {
         }
         spec.tags.push(format!("spawned-by:{}", parent.id));
         spec.parent = Some(parent.id);
-        spec.lineage = Lineage { root: Some(parent.root()), generation: generation + 1, rights, handover };
+        let step = spec.lineage.step.take();
+        spec.lineage = Lineage { root: Some(parent.root()), generation: generation + 1, rights, handover, step };
         // What a customer's task makes is the customer's, too.
         spec.concurrency_key.clone_from(&parent.spec.concurrency_key);
         // A person agreed to what the parent asks for, not to what it makes.

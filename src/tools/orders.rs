@@ -9,6 +9,7 @@ use super::{ToolContext, Toolbox};
 use crate::clock;
 use crate::domain::agent::AgentProfile;
 use crate::domain::approval::ApprovalRequirement;
+use crate::domain::attempt::Attempt;
 use crate::domain::delegation::{OrderState, Recipient, StepOrder, StepWork, UnderWay, offered, recipient};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::files::{FILES, TaskFile};
@@ -16,11 +17,11 @@ use crate::domain::handover::{Handover, HandoverDraft};
 use crate::domain::id::{TaskId, derived};
 use crate::domain::plan::Plan;
 use crate::domain::replica::AgentPresence;
+use crate::domain::step_origin::STEP_TAG;
 use crate::domain::task::{SpecLimits, Task, TaskSpec, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::domain::tool::{ToolResult, as_artifact_output};
-use crate::domain::tree::Rights;
-use crate::queue::STEP_TAG;
+use crate::domain::tree::{Lineage, Rights};
 
 /// Name under which the goal of the parent stands in the context of the task that carries out an instruction.
 const PARENT_GOAL: &str = "goal_of_the_whole";
@@ -75,14 +76,14 @@ impl Toolbox {
         let now = clock::now();
         let spec = spec_of(parent, order, work, recipient, &context, now);
         match self.orders().insert(spec, parent, rights, &context, id, now).await {
-            Ok(()) => Ok(OrderState::UnderWay(UnderWay { task: id, look_at: now.plus_millis(self.unclaimed_ms()) })),
+            Ok(()) => Ok(under_way(id, now, self.unclaimed_ms().unsigned_abs())),
             Err(failure) if failure.class == FailureClass::Transient => Err(failure),
             Err(failure) => Ok(OrderState::Refused(failure.message)),
         }
     }
 
-    /// What has become of `child`. One that no agent has begun is taken back when the agents that could are gone, and one that
-    /// takes longer than an attempt of its parent may is stopped.
+    /// What has become of `child`. One that no agent can take is taken back, and one that is at work for longer than an attempt
+    /// of its parent may be is stopped. Neither the queue, nor a person who has to decide, nor a wait for steps of its own counts.
     async fn state_of(
         &self,
         profile: &AgentProfile,
@@ -90,33 +91,80 @@ impl Toolbox {
         order: &StepOrder,
         child: Task,
     ) -> Result<OrderState, Failure> {
-        let now = clock::now();
-        let (id, limit_s) = (child.id, parent.spec.timeout_s);
-        match child.state.status {
-            TaskStatus::Completed => return self.output_of(parent, order, &child).await.map(OrderState::Done),
-            status if status.is_terminal() => return Ok(ended(&child, parent)),
-            _ => {}
+        if child.state.status.is_terminal() {
+            return self.end_of(parent, order, &child).await;
         }
-        let until =
-            child.state.created_at.plus_millis(i64::try_from(limit_s.saturating_mul(1_000)).unwrap_or(i64::MAX));
-        if now >= until {
-            self.orders().stop(child).await?;
-            return Ok(OrderState::Failed(Failure::timeout(format!(
-                "task {id}, which carries it out, did not end within the {limit_s} s that an attempt has: raise timeout_s, or \
-                 split the step"
-            ))));
-        }
-        let is_unclaimed = child.state.status == TaskStatus::Pending && child.state.earlier_runs() == 0;
-        let is_overdue = now.millis_since(child.state.created_at) >= self.unclaimed_ms().unsigned_abs();
-        if is_unclaimed && is_overdue && !self.can_be_taken(profile, order, &child).await? {
+        let (now, id) = (clock::now(), child.id);
+        let has_begun = child.state.status == TaskStatus::Running || child.state.earlier_runs() > 0;
+        let unclaimed_ms = self.unclaimed_ms().unsigned_abs();
+        let limit_ms = parent.spec.timeout_s.saturating_mul(1_000);
+        let is_pending = child.state.status == TaskStatus::Pending;
+        let pending_ms = now.millis_since(child.state.updated_at.max(child.spec.run_at));
+        if is_pending && pending_ms >= unclaimed_ms && !self.can_be_taken(profile, order, &child).await? {
             let stopped = self.orders().stop(child).await?;
-            if stopped.state.status == TaskStatus::Cancelled {
-                let reason = format!("no agent with the capability {:?} is left to take task {id}", order.capability);
-                return Ok(OrderState::Withdrawn(reason));
-            }
+            let reason = format!("no agent with the capability {:?} is left to take task {id}", order.capability);
+            return match (stopped.state.status, has_begun) {
+                (TaskStatus::Cancelled, false) if stopped.state.withdrawn => {
+                    Ok(OrderState::Withdrawn { reason, had_begun: false })
+                }
+                (TaskStatus::Cancelled, true) if stopped.state.withdrawn => {
+                    Ok(OrderState::Failed(Failure::timeout(reason)))
+                }
+                (status, _) if status.is_terminal() => self.end_of(parent, order, &stopped).await,
+                _ => Ok(under_way(id, now, unclaimed_ms)),
+            };
         }
-        let look_at = if is_unclaimed { until.min(now.plus_millis(self.unclaimed_ms())) } else { until };
-        Ok(OrderState::UnderWay(UnderWay { task: id, look_at }))
+        let look_in_ms = match child.state.status {
+            TaskStatus::AwaitingApproval | TaskStatus::Waiting => limit_ms.max(unclaimed_ms),
+            _ if !has_begun => unclaimed_ms,
+            status => {
+                let left_ms = limit_ms.saturating_sub(self.worked_ms(&child, now).await?);
+                if left_ms == 0 {
+                    return self.stop_overdue(parent, order, child).await;
+                }
+                // While it does not run, what is left does not become less.
+                if status == TaskStatus::Running { left_ms } else { left_ms.max(unclaimed_ms) }
+            }
+        };
+        Ok(under_way(id, now, look_in_ms))
+    }
+
+    /// Stops `child`, which takes too long, and tells what has become of it.
+    async fn stop_overdue(&self, parent: &Task, order: &StepOrder, child: Task) -> Result<OrderState, Failure> {
+        let (id, limit_s) = (child.id, parent.spec.timeout_s);
+        let stopped = self.orders().stop(child).await?;
+        let state = &stopped.state;
+        if state.status == TaskStatus::Completed || state.status.is_terminal() && !state.withdrawn {
+            return self.end_of(parent, order, &stopped).await;
+        }
+        // A person or another replica is about to end it.
+        if !state.withdrawn {
+            return Ok(under_way(id, clock::now(), self.unclaimed_ms().unsigned_abs()));
+        }
+        Ok(OrderState::Failed(Failure::timeout(format!(
+            "task {id}, which carries it out, was at work for more than the {limit_s} s that an attempt has (raise timeout_s, or \
+             split the step)"
+        ))))
+    }
+
+    /// How long agents have been at work on `child`, in milliseconds.
+    async fn worked_ms(&self, child: &Task, now: Timestamp) -> Result<u64, Failure> {
+        let attempts = self.store().attempts(child.id).await.map_err(|error| store_failure(&error))?;
+        let is_running =
+            |attempt: &Attempt| child.state.claim.as_ref().is_some_and(|claim| claim.token == attempt.claim);
+        let worked = attempts.iter().map(|attempt| {
+            let open_until = if is_running(attempt) { now } else { attempt.updated_at };
+            attempt.finished_at.unwrap_or(open_until).millis_since(attempt.started_at)
+        });
+        Ok(worked.fold(0, u64::saturating_add))
+    }
+
+    /// What has become of `child`, which has ended.
+    async fn end_of(&self, parent: &Task, order: &StepOrder, child: &Task) -> Result<OrderState, Failure> {
+        match child.state.status {
+            TaskStatus::Completed => self.output_of(parent, order, child).await.map(OrderState::Done),
+            _ => Ok(ended(child)),
+        }
     }
 
     /// Whether an agent is there that may take `child`.
@@ -156,15 +204,20 @@ impl Toolbox {
     }
 }
 
+fn under_way(task: TaskId, now: Timestamp, look_in_ms: u64) -> OrderState {
+    let look_at = now.plus_millis(i64::try_from(look_in_ms).unwrap_or(i64::MAX));
+    OrderState::UnderWay(UnderWay { task, look_at })
+}
+
 /// What it means for its parent that `child` did not complete.
-fn ended(child: &Task, parent: &Task) -> OrderState {
+fn ended(child: &Task) -> OrderState {
     let id = child.id;
-    // A requeue makes the parent due anew: what was stopped with its earlier life is done again.
-    let is_of_earlier_life = child.state.finished_at.is_some_and(|at| at <= parent.spec.run_at);
     match (child.state.status, &child.state.error) {
-        (TaskStatus::Cancelled, _) if is_of_earlier_life => {
-            OrderState::Withdrawn(format!("task {id}, which carried it out, was cancelled with an earlier run"))
-        }
+        // A requeue does again what was stopped with the earlier run.
+        (TaskStatus::Cancelled, _) if child.state.withdrawn => OrderState::Withdrawn {
+            reason: format!("task {id}, which carried it out, was cancelled with an earlier run"),
+            had_begun: child.state.earlier_runs() > 0,
+        },
         (status, Some(error)) => {
             OrderState::Failed(Failure::permanent(format!("task {id}, which carried it out, is {status}: {error}")))
         }
@@ -198,7 +251,7 @@ fn spec_of(
     context: &ToolContext,
     now: Timestamp,
 ) -> TaskSpec {
-    let StepWork { goal, plan, .. } = work;
+    let StepWork { goal, plan, origin, .. } = work;
     let mut data = serde_json::Map::new();
     if plan.instruction.is_some() {
         data.extend(parent.spec.context.clone());
@@ -225,6 +278,7 @@ fn spec_of(
         max_attempts: parent.spec.max_attempts,
         timeout_s: parent.spec.timeout_s,
         tags: vec![STEP_TAG.to_owned()],
+        lineage: Lineage { step: Some(origin.clone()), ..Lineage::default() },
         approval,
         ..TaskSpec::new(goal.clone(), now)
     }

@@ -6,7 +6,7 @@
 use serde_json::json;
 
 use super::order_phase::OrderPhase;
-use super::state::{Act, Status, Step};
+use super::state::{Act, Status, Step, as_known, unknown_outcome};
 use super::{Machine, NotInFlight};
 use crate::domain::delegation::{Awaited, OrderState, StepOrder, StepWork, UnderWay};
 use crate::domain::event::{EventKind, Level};
@@ -37,6 +37,7 @@ impl Machine {
     /// The orders that are due, marked as in flight.
     pub(super) fn take_orders(&mut self) -> Vec<StepOrder> {
         let mut due = Vec::new();
+        let mut named = None;
         for index in 0..self.state.steps.len() {
             if self.state.steps[index].status != Status::Ordered(OrderPhase::Due) {
                 continue;
@@ -46,7 +47,10 @@ impl Machine {
                 continue;
             }
             let plan = &self.state.steps[index].plan;
-            let work = if is_open { None } else { Some(StepWork::new(plan, &self.targets())) };
+            let work = (!is_open).then(|| {
+                let named = named.get_or_insert_with(|| self.named_by_people());
+                StepWork::new(plan, &self.targets(), self.origin_of(index, named))
+            });
             let work = match work.transpose() {
                 Ok(work) => work,
                 Err(unresolved) => {
@@ -86,11 +90,19 @@ impl Machine {
             }
             Ok(OrderState::Failed(failure)) => {
                 self.state.steps[index].orders.end();
+                // What an agent did for an instruction is not known here.
+                let tool = self.state.steps[index].plan.tool.as_deref().unwrap_or("its tools");
+                let failure = as_known(&failure, tool, self.is_repeatable(index));
                 self.fail(index, failure);
             }
-            Ok(OrderState::Withdrawn(reason)) => {
+            Ok(OrderState::Withdrawn { reason, had_begun }) => {
                 let one = &mut self.state.steps[index];
                 one.orders.end();
+                if let Some(tool) = one.plan.tool.clone().filter(|_| had_begun && !self.is_repeatable(index)) {
+                    self.fail(index, unknown_outcome(&tool, &reason));
+                    return Ok(());
+                }
+                let one = &mut self.state.steps[index];
                 one.status = Status::Ordered(OrderPhase::Due);
                 let message = format!("step {step} is placed anew: {reason}");
                 self.note(EventKind::StepWithdrawn, Level::Warn, message, &[("step", json!(step))]);

@@ -9,35 +9,65 @@ use super::state::{Phase, Status, Step};
 use super::{Machine, prompts};
 use crate::domain::conversation::Message;
 use crate::domain::files::{FILES, file_in};
-use crate::domain::host::Redirects;
+use crate::domain::handover::PARENT;
+use crate::domain::host::{Place, Redirects, named_in};
 use crate::domain::plan::{DEPS, collect_texts, is_one_reference, referenced, resolve, target};
 use crate::domain::provenance::{PeoplesWords, Proposal, Provenance, Verdict};
+use crate::domain::step_origin::StepOrigin;
 use crate::domain::tool::{Effect, ToolCall, ToolResult, as_artifact_output};
 
 /// Arguments that say where a result comes from.
 const SOURCE_ARGUMENTS: [&str; 5] = ["url", "name", "artifact", "path", "table"];
+/// Most places of a step that are searched in all words of people, which may be long.
+const MAX_SEARCHED: usize = 8;
 
 impl Machine {
     /// What people have written for this run.
     fn people(&self) -> PeoplesWords<'_> {
         let setup = &self.setup;
-        let mut texts = vec![setup.goal.as_str(), &setup.role, &setup.instructions];
-        if !setup.is_child {
-            setup.context.values().for_each(|value| collect_texts(value, &mut texts));
+        if let Some(origin) = &setup.step_origin {
+            return PeoplesWords { texts: origin.named.iter().map(String::as_str).collect(), egress: &origin.egress };
         }
+        let mut texts = vec![setup.goal.as_str(), &setup.role, &setup.instructions];
         for step in setup.plan.iter().flat_map(|plan| &plan.steps) {
             texts.extend(step.texts());
+        }
+        if !setup.is_child {
+            setup.context.values().for_each(|value| collect_texts(value, &mut texts));
         }
         PeoplesWords { texts, egress: &setup.egress }
     }
 
+    /// The places that stand in the words of people and look like hosts.
+    pub(super) fn named_by_people(&self) -> Vec<Place> {
+        named_in(self.people().texts)
+    }
+
+    /// Where step `index` comes from, for the task that carries it out. `named` are the places of [`Machine::named_by_people`].
+    pub(super) fn origin_of(&self, index: usize, named: &[Place]) -> StepOrigin {
+        let step = &self.state.steps[index];
+        let people = self.people();
+        // A host of one word cannot be told from other words of a goal, but the step may have it in an address.
+        let of_step = named_in(step.plan.texts()).into_iter().filter(|place| !named.contains(place));
+        let of_step = of_step.take(MAX_SEARCHED).filter(|place| people.name(place));
+        StepOrigin {
+            is_given: self.is_given(step),
+            planned_from: self.provenance_of_plan_of(step),
+            provenance: self.provenance_of(index),
+            named: of_step.map(|place| place.address()).chain(named.iter().map(Place::address)).collect(),
+            egress: people.named_hosts(),
+        }
+    }
+
     /// Where what came with the goal came from.
     fn provenance_of_given(&self) -> Provenance {
-        let mut provenance = Provenance::default();
-        if !self.setup.dependencies.is_empty() {
+        let origin = self.setup.step_origin.as_ref();
+        // It covers the handed-over values and the context.
+        let mut provenance = origin.map(|origin| origin.provenance.clone()).unwrap_or_default();
+        if self.setup.dependencies.keys().any(|id| origin.is_none() || id != PARENT) {
             provenance.add(&Provenance::of("the results of other tasks"));
         }
-        if self.setup.is_child && !self.setup.context.is_empty() {
+        if self.setup.is_child && origin.is_none() && !self.setup.context.is_empty() {
             provenance.add(&Provenance::of("the context that another task chose"));
         }
         provenance
@@ -71,6 +101,9 @@ impl Machine {
 
     /// Where that came from what the author of the plan of `step` had seen.
     fn provenance_of_plan_of(&self, step: &Step) -> Provenance {
+        if let Some(origin) = self.setup.step_origin.as_ref().filter(|_| self.is_of_task(step)) {
+            return origin.planned_from.clone();
+        }
         match self.state.planned_from.get(&step.revision) {
             // The only step of a run in turns is none of a model.
             _ if self.is_given(step) || self.takes_turns() => Provenance::default(),
@@ -81,6 +114,11 @@ impl Machine {
 
     /// Whether a person wrote the plan that `step` belongs to.
     fn is_given(&self, step: &Step) -> bool {
+        self.is_of_task(step) && self.setup.step_origin.as_ref().is_none_or(|origin| origin.is_given)
+    }
+
+    /// Whether `step` belongs to the plan of the task.
+    fn is_of_task(&self, step: &Step) -> bool {
         step.revision == 0 && self.setup.plan.is_some()
     }
 
@@ -93,7 +131,7 @@ impl Machine {
         }
         let mut provenance = self.provenance_of_plan_of(step);
         let is_judged = step.plan.tool.is_none();
-        if is_judged {
+        if is_judged || self.setup.step_origin.is_some() {
             provenance.add(&self.provenance_of_given());
         }
         for reference in step.plan.texts().into_iter().flat_map(referenced) {
@@ -110,10 +148,17 @@ impl Machine {
         let id = reference.split('.').next().unwrap_or_default();
         match self.state.step(id) {
             Some(step) => step.provenance.clone(),
+            None if self.is_handed_over(reference) => self.provenance_of_given(),
             None if id == DEPS => Provenance::of("the results of other tasks"),
             None if id == FILES => Provenance::of(format!("the file {}", file_in(reference).unwrap_or_default())),
             None => Provenance::default(),
         }
+    }
+
+    /// Whether `reference` is one to a value that came with a step of another task.
+    fn is_handed_over(&self, reference: &str) -> bool {
+        let mut parts = reference.split('.');
+        self.setup.step_origin.is_some() && parts.next() == Some(DEPS) && parts.next() == Some(PARENT)
     }
 
     /// Remembers for the output or the failure of step `index` where it came from.

@@ -8,6 +8,7 @@ use super::{ReusedPlan, RunClock};
 use crate::domain::approval::Approval;
 use crate::domain::budget::{Budget, Price};
 use crate::domain::plan::Plan;
+use crate::domain::step_origin::StepOrigin;
 use crate::domain::tool::ToolSpec;
 
 /// Goal, data and limits of a run. Not serialised: the process that continues a run supplies it again.
@@ -18,6 +19,9 @@ pub struct Setup {
     pub goal: String,
     /// Whether another task made this one. Then it chose the context, which is no word of a person.
     pub is_child: bool,
+    /// Where the step came from that this run carries out for another task; `None` for any other run. Then goal and plan are no
+    /// words of people either.
+    pub step_origin: Option<StepOrigin>,
     /// Data that came with the goal.
     pub context: Map<String, Value>,
     /// Results of the dependencies, by id: `${deps.ID.result}`.

@@ -48,6 +48,7 @@ fn setup() -> Setup {
     Setup {
         goal: "Reach the <goal>".to_owned(),
         is_child: false,
+        step_origin: None,
         context: Map::new(),
         dependencies: Map::new(),
         plan: None,

@@ -155,6 +155,8 @@ impl From<Task> for TaskView {
             // The attempts show the runs that ended uncharged.
             crashes: _,
             releases: _,
+            // Its history says who cancelled it.
+            withdrawn: _,
         } = state;
         Self {
             id,

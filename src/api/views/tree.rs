@@ -38,7 +38,7 @@ impl TreeView {
         if lineage == Lineage::default() {
             return None;
         }
-        let Lineage { root, generation, rights, handover } = lineage;
+        let Lineage { root, generation, rights, handover, step: _ } = lineage;
         let Rights { tools, needs_approval, delegates_to, egress } = rights;
         let handed_over = handover.map(|handover| handover.values).unwrap_or_default();
         Some(Self { root, generation, tools, needs_approval, delegates_to, egress, handed_over })
@@ -76,7 +76,7 @@ mod tests {
         assert!(TreeView::new(Lineage::default()).is_none());
         let rights =
             Rights { tools: vec!["a".into(), "b".into()], needs_approval: vec!["b".into()], ..Rights::default() };
-        let lineage = Lineage { root: Some(TaskId::Number(7)), generation: 2, rights, handover: None };
+        let lineage = Lineage { root: Some(TaskId::Number(7)), generation: 2, rights, ..Lineage::default() };
         let text = TreeView::new(lineage).expect("a tree").text();
         assert_eq!(text, "of task 7, generation 2; tools: a, b; a person must approve b");
     }

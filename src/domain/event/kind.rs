@@ -74,7 +74,7 @@ event_kinds! {
     StepBlocked, "step_blocked", "A step cannot start because one that it depends on failed.";
     StepDelegated, "step_delegated", "A step needs a capability that the agent lacks, and became a task for another agent.";
     StepKept, "step_kept", "A step needs a capability that the agent lacks, and the run carries it out itself, with the reason.";
-    StepWithdrawn, "step_withdrawn", "The task of a step was taken back before an agent began it, and the step is placed anew.";
+    StepWithdrawn, "step_withdrawn", "The task of a step was taken back before an agent began it, or stopped with an earlier run, and the step is placed anew.";
     ModelCalled, "model_called", "A model answered or failed.";
     ToolCalled, "tool_called", "A tool returned or failed.";
     AnswerRejected, "answer_rejected", "A model's answer cannot be used, and the run asks again.";

@@ -30,7 +30,7 @@ pub fn question_hash(task: &Task) -> String {
         on_dependency_failure,
         parent,
         // The generation only counts against a limit; the places of the tree bound the tasks that it could allow.
-        lineage: Lineage { root, rights: allowed, handover, generation: _ },
+        lineage: Lineage { root, rights: allowed, handover, step, generation: _ },
         schedule_id,
         timeout_s,
         plan,
@@ -46,7 +46,7 @@ pub fn question_hash(task: &Task) -> String {
         approval: _,
     } = &task.spec;
     let plan = serde_json::to_value(plan).unwrap_or(Value::Null);
-    let rights = serde_json::json!({
+    let mut rights = serde_json::json!({
         "agent": agent,
         "capabilities": capabilities,
         "depends_on": depends_on,
@@ -59,6 +59,10 @@ pub fn question_hash(task: &Task) -> String {
         "timeout_s": timeout_s,
         "user": user,
     });
+    // Only where there is one, so that approvals of an older version hold.
+    if let Some(step) = step {
+        rights["step"] = serde_json::json!(step);
+    }
     let (context, rights) = (canonical(&Value::Object(context.clone())), canonical(&rights));
     hash(&["run", &task.id.to_string(), goal, &canonical(&plan), &context, &rights])
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::Task;
 use crate::domain::approval::ApprovalRequirement;
 use crate::domain::id::TaskId;
+use crate::domain::step_origin::{STEP_TAG, StepOrigin};
 use crate::domain::tree::{ALL, Rights};
 
 /// Key of the context in which older versions counted generations.
@@ -32,6 +33,14 @@ impl Task {
     #[must_use]
     pub fn has_unrecorded_tree(&self) -> bool {
         self.spec.lineage.root.is_none() && self.generation() > 0
+    }
+
+    /// Where the step came from that this task carries out for its parent; `None` for any other task. Of one that an older
+    /// version made nothing is known.
+    #[must_use]
+    pub fn step_origin(&self) -> Option<StepOrigin> {
+        let is_step = || self.generation() > 0 && self.spec.tags.iter().any(|tag| tag == STEP_TAG);
+        self.spec.lineage.step.clone().or_else(|| is_step().then(StepOrigin::unknown))
     }
 
     /// The rights of a child of this task, when the agent that runs this task has `rights`. Approvals that the plan
@@ -76,6 +85,22 @@ mod tests {
         let judged = json!([{"id": "a", "instruction": "think", "approval": "required"}]);
         let task = task.with(|task| task.spec.plan = serde_json::from_value(judged).expect("a plan"));
         assert_eq!(task.rights_of_child(&rights(&["*"], &["b"], &["*"])).needs_approval, ["*"]);
+    }
+
+    #[test]
+    fn of_a_step_without_a_record_nothing_is_known() {
+        let task = Task::new(TaskId::Number(1), "x", Timestamp::default())
+            .with(|task| task.spec.tags = vec![STEP_TAG.to_owned()]);
+        assert_eq!(task.step_origin(), None, "a person may tag a task so");
+        let mut child = task.with(|task| task.spec.parent = Some(TaskId::Number(7)));
+        child.spec.lineage = Lineage { root: Some(TaskId::Number(7)), generation: 1, ..Lineage::default() };
+        assert_eq!(child.step_origin(), Some(StepOrigin::unknown()));
+        let known = StepOrigin { is_given: true, ..StepOrigin::unknown() };
+        child.spec.lineage.step = Some(known.clone());
+        assert_eq!(child.step_origin(), Some(known));
+        child.spec.lineage.step = None;
+        child.spec.tags = Vec::new();
+        assert_eq!(child.step_origin(), None);
     }
 
     #[test]

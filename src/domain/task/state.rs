@@ -48,6 +48,8 @@ pub struct TaskState {
     pub awaits: Option<Awaited>,
     /// Whether a person requested to cancel it while it was running.
     pub cancel_requested: bool,
+    /// Whether the task whose step it carries out has stopped it.
+    pub withdrawn: bool,
     /// Requests for the approval of a person, with their decisions.
     pub approvals: Vec<Approval>,
     /// Fields of the point that qron does not know; it keeps them as they are.
@@ -72,6 +74,7 @@ impl TaskState {
             postponed: None,
             awaits: None,
             cancel_requested: false,
+            withdrawn: false,
             approvals: Vec::new(),
             extra: Map::new(),
         }

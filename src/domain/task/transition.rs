@@ -41,6 +41,8 @@ pub enum TaskEvent {
     Rescued,
     /// Somebody asks to stop it.
     CancelRequested,
+    /// The task whose step it carries out wants it no longer, and asks to stop it.
+    StepWithdrawn,
     /// The replica that ran it has stopped it.
     Cancelled,
     /// Somebody wants it done again, from a clean slate.
@@ -77,7 +79,7 @@ impl TaskEvent {
             Self::Released => "released",
             Self::Postponed(..) => "postponed",
             Self::Rescued => "rescued",
-            Self::CancelRequested => "cancel_requested",
+            Self::CancelRequested | Self::StepWithdrawn => "cancel_requested",
             Self::Cancelled => "cancelled",
             Self::Requeued => "requeued",
             Self::ApprovalNeeded(_) => "approval_needed",
@@ -159,8 +161,13 @@ impl Task {
                 next.state.postponed = None;
                 next.hand_back();
             }
-            (Running, TaskEvent::CancelRequested) => next.state.cancel_requested = true,
-            (Waiting | Pending | AwaitingApproval, TaskEvent::CancelRequested) | (Running, TaskEvent::Cancelled) => {
+            (Running, TaskEvent::CancelRequested | TaskEvent::StepWithdrawn) => {
+                next.state.cancel_requested = true;
+                next.state.withdrawn |= *event == TaskEvent::StepWithdrawn;
+            }
+            (Waiting | Pending | AwaitingApproval, TaskEvent::CancelRequested | TaskEvent::StepWithdrawn)
+            | (Running, TaskEvent::Cancelled) => {
+                next.state.withdrawn |= *event == TaskEvent::StepWithdrawn;
                 // A run was cut off: counted, so that the task knows that there was one.
                 next.state.releases = next.state.releases.saturating_add(u32::from(self.state.status == Running));
                 next.state.error = Some(Failure::new(FailureClass::Cancelled, "cancelled on request"));
@@ -257,6 +264,7 @@ impl Task {
         self.state.postponed = None;
         self.state.finished_at = None;
         self.state.cancel_requested = false;
+        self.state.withdrawn = false;
     }
 }
 

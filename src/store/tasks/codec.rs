@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::fields::{
-    ADMITTED, AWAITS, FIELDS, INSERTED_BY, LOOK_AT, NEEDS_MODEL, POSTPONED, TREE_GENERATION, TREE_HANDOVER,
-    TREE_RIGHTS, TREE_ROOT,
+    ADMITTED, AWAITS, FIELDS, INSERTED_BY, LOOK_AT, NEEDS_MODEL, POSTPONED, STEP_WITHDRAWN, TREE_GENERATION,
+    TREE_HANDOVER, TREE_RIGHTS, TREE_ROOT, TREE_STEP,
 };
 use super::foreign::{Origin, read};
 use crate::domain::delegation::Awaited;
@@ -119,6 +119,9 @@ fn put_lineage(lineage: &Lineage, put: &mut impl FnMut(&str, Value)) {
     if let Some(handover) = &lineage.handover {
         put(TREE_HANDOVER, json!(handover));
     }
+    if let Some(step) = &lineage.step {
+        put(TREE_STEP, json!(step));
+    }
 }
 
 /// What a transition may change, and the times of the task.
@@ -138,6 +141,7 @@ fn encode_state(task: &Task) -> Map<String, Value> {
         postponed,
         awaits,
         cancel_requested,
+        withdrawn,
         approvals,
         extra: _,
     } = &task.state;
@@ -156,6 +160,9 @@ fn encode_state(task: &Task) -> Map<String, Value> {
     }
     if *cancel_requested {
         put("cancel_requested", json!(true));
+    }
+    if *withdrawn {
+        put(STEP_WITHDRAWN, json!(true));
     }
     // Finished tasks leave the ordered index, which stays as small as the work that is left.
     if !status.is_terminal() {
@@ -257,6 +264,7 @@ pub(in crate::store) fn decode(
     let postponed = payload.get(POSTPONED).filter(|_| origin == Origin::Own).cloned();
     let postponed = postponed.and_then(|value| serde_json::from_value(value).ok());
     let awaits = awaits_of(&payload).filter(|_| origin == Origin::Own);
+    let withdrawn = origin == Origin::Own && payload.get(STEP_WITHDRAWN) == Some(&Value::Bool(true));
     let mut task = read(id, payload, zone, now, origin).map_err(|failure| StoreError::Corrupt {
         collection: "tasks".to_owned(),
         id: id.to_string(),
@@ -264,6 +272,7 @@ pub(in crate::store) fn decode(
     })?;
     task.state.postponed = postponed;
     task.state.awaits = awaits;
+    task.state.withdrawn = withdrawn;
     Ok(task)
 }
 

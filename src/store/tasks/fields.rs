@@ -17,6 +17,7 @@ pub(super) const FIELDS: &[&str] = &[
     TREE_GENERATION,
     TREE_RIGHTS,
     TREE_HANDOVER,
+    TREE_STEP,
     "unique_key",
     "unique_for",
     "concurrency_key",
@@ -42,6 +43,7 @@ pub(super) const FIELDS: &[&str] = &[
     AWAITS,
     LOOK_AT,
     "cancel_requested",
+    STEP_WITHDRAWN,
     "approval",
     "approvals",
     RUNS_AS,
@@ -58,6 +60,10 @@ pub(super) const TREE_GENERATION: &str = "tree_generation";
 pub(super) const TREE_RIGHTS: &str = "tree_rights";
 /// What the task that made it handed over to it.
 pub(super) const TREE_HANDOVER: &str = "tree_handover";
+/// Where the step came from that it carries out.
+pub(super) const TREE_STEP: &str = "tree_step";
+/// Set once the task whose step it carries out has stopped it.
+pub(super) const STEP_WITHDRAWN: &str = "step_withdrawn";
 /// Agent that a limit counts the task for while it runs; written by claims of such agents alone.
 pub(in crate::store) const RUNS_AS: &str = "runs_as";
 /// Why the task waits for its model.

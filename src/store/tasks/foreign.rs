@@ -218,6 +218,7 @@ impl<'a> Reader<'a> {
             // `read` keeps the unknown fields, and `decode` reads what only qron writes.
             postponed: None,
             awaits: None,
+            withdrawn: false,
             extra: Map::new(),
         };
         Ok(Task { id, spec, state })

@@ -70,7 +70,7 @@ fn change(task: &Task, next: &Task, event: &TaskEvent, mark: &str) -> Change {
         patch.extend(["claim", "owner"].map(|field| (field.to_owned(), Value::Null)));
     }
     let (fence, proof) = match (&task.state.claim, event) {
-        (Some(claim), TaskEvent::CancelRequested) => {
+        (Some(claim), TaskEvent::CancelRequested | TaskEvent::StepWithdrawn) => {
             (Fence::Held(claim.token.clone()), Proof::CancelRequested(claim.token.clone()))
         }
         // One claim settles a task once, so its token and the event name this change on every try.

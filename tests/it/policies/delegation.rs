@@ -15,25 +15,25 @@ use crate::support::eventually;
 use crate::support::world::{EVERY_SECOND, World, agent, planned};
 
 /// A task for the agent `boss`, with this plan.
-fn of_boss(goal: &str, steps: &Value) -> Task {
+pub(super) fn of_boss(goal: &str, steps: &Value) -> Task {
     planned(goal, steps).with(|task| {
         task.spec.agent = Some("boss".to_owned());
         task.spec.max_attempts = 1;
     })
 }
 
-fn sum(id: &str, capability: &str, expression: &str) -> Value {
+pub(super) fn sum(id: &str, capability: &str, expression: &str) -> Value {
     json!({"id": id, "tool": "calculate", "capability": capability, "arguments": {"expression": expression}})
 }
 
 /// A step that another agent is busy with until the page `name` is released.
-fn held(world: &World, id: &str, capability: &str, name: &str) -> Value {
+pub(super) fn held(world: &World, id: &str, capability: &str, name: &str) -> Value {
     let mut step = world.web.step(id, &format!("held/{name}"));
     step["capability"] = json!(capability);
     step
 }
 
-async fn children(world: &World, parent: TaskId) -> Vec<Task> {
+pub(super) async fn children(world: &World, parent: TaskId) -> Vec<Task> {
     let filter = TaskFilter { parent: Some(parent), ..TaskFilter::default() };
     world.store.tasks(&filter, 100, None).await.expect("readable").items
 }
@@ -45,13 +45,13 @@ async fn ran_by(world: &World, task: TaskId) -> (String, String) {
 }
 
 /// Waits until `task` waits for tasks that carry out its steps, and gives them back.
-async fn awaited(world: &World, task: TaskId) -> Awaited {
+pub(super) async fn awaited(world: &World, task: TaskId) -> Awaited {
     let waiting = world.until(task, TaskStatus::Waiting).await;
     waiting.state.awaits.expect("tasks that it waits for")
 }
 
 /// Waits until the history of a task has events of these kinds, which are written in batches.
-async fn until_recorded(world: &World, task: TaskId, kinds: &[&str]) {
+pub(super) async fn until_recorded(world: &World, task: TaskId, kinds: &[&str]) {
     eventually("the events", async || {
         let history = world.history(task).await;
         match kinds.iter().find(|kind| !history.iter().any(|there| there == *kind)) {
@@ -88,7 +88,7 @@ fn presence(name: &str, capability: &str, in_flight: usize) -> AgentPresence {
 }
 
 /// Sweeps each second, so that what a test tells no runner of is found.
-const SWEEPING: (&str, &str) = ("SCHEDULER__SWEEP", EVERY_SECOND);
+pub(super) const SWEEPING: (&str, &str) = ("SCHEDULER__SWEEP", EVERY_SECOND);
 
 /// Five agents with two capabilities each in two replicas, and a goal whose three steps take three capabilities.
 #[tokio::test(flavor = "multi_thread")]

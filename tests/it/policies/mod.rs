@@ -2,6 +2,7 @@
 //! API.
 
 mod agentdojo;
+mod delegated_steps;
 mod delegation;
 mod dependencies;
 mod edges;

@@ -30,6 +30,10 @@ fn placed(machine: &mut Machine, step: &str, task: u64, look_at: Timestamp) {
     machine.order_returned(step, Ok(OrderState::UnderWay(under_way))).expect("in flight");
 }
 
+fn withdrawn(had_begun: bool) -> OrderState {
+    OrderState::Withdrawn { reason: "nobody is left".into(), had_begun }
+}
+
 fn kinds(machine: &mut Machine) -> Vec<EventKind> {
     machine.take_notes().into_iter().map(|note| note.kind).collect()
 }
@@ -144,7 +148,7 @@ fn a_withdrawn_order_is_placed_anew_with_a_key_of_its_own() {
     awaits(&mut machine);
     let mut machine = resumed(&machine);
     orders(&mut machine);
-    machine.order_returned("a", Ok(OrderState::Withdrawn("nobody is left".into()))).expect("in flight");
+    machine.order_returned("a", Ok(withdrawn(false))).expect("in flight");
     let again = orders(&mut machine);
     assert_eq!(again[0].key, "a#0^1");
     assert!(again[0].work.is_some());
@@ -152,6 +156,43 @@ fn a_withdrawn_order_is_placed_anew_with_a_key_of_its_own() {
     assert_eq!(awaits(&mut machine).tasks, [TaskId::Number(6)]);
     let kinds = kinds(&mut machine);
     assert!(kinds.contains(&EventKind::StepWithdrawn) && kinds.contains(&EventKind::StepDelegated), "{kinds:?}");
+}
+
+/// A machine whose only step was ordered and came back so.
+fn returned_so(step: &Value, state: OrderState) -> Machine {
+    let mut machine = begin(with_plan(&json!([step])));
+    orders(&mut machine);
+    placed(&mut machine, "a", 5, SOON);
+    awaits(&mut machine);
+    let mut machine = resumed(&machine);
+    orders(&mut machine);
+    machine.order_returned("a", Ok(state)).expect("in flight");
+    machine
+}
+
+#[test]
+fn what_an_order_may_have_done_is_not_done_twice() {
+    let send = json!({"id": "a", "tool": "send", "capability": "sql"});
+    let think = json!({"id": "a", "instruction": "Think", "capability": "sql", "tools": []});
+    let overdue = || OrderState::Failed(Failure::timeout("task 5 took too long"));
+    for (step, is_repeatable) in [(away("a", &[]), true), (send.clone(), false), (think.clone(), false)] {
+        let machine = returned_so(&step, overdue());
+        assert_eq!(machine.outline().contains("outcome unknown"), !is_repeatable, "{}", machine.outline());
+    }
+    assert!(ended(&mut returned_so(&away("a", &[]), overdue())).expect_err("a failure").class.is_retryable());
+    let failure = ended(&mut returned_so(&send, overdue())).expect_err("a failure");
+    assert!(failure.class == FailureClass::Permanent && failure.message.contains("task 5 took too long"), "{failure}");
+    for (step, had_begun, is_repeated) in
+        [(away("a", &[]), true, true), (send.clone(), false, true), (send, true, false), (think, true, true)]
+    {
+        let mut machine = returned_so(&step, withdrawn(had_begun));
+        if is_repeated {
+            assert_eq!(orders(&mut machine)[0].key, "a#0^1");
+        } else {
+            let failure = ended(&mut machine).expect_err("a failure");
+            assert!(failure.message.contains("outcome unknown"), "{failure}");
+        }
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::domain::approval::{Ruling, apply_ruling};
 use crate::domain::dependency::OnDependencyFailure;
 use crate::domain::handover::Handover;
 use crate::domain::id::TaskId;
+use crate::domain::step_origin::StepOrigin;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000);
 const POLICY: ApprovalPolicy = ApprovalPolicy { expire_s: 60 };
@@ -30,7 +31,7 @@ fn approved() -> Task {
 
 type Change = (&'static str, fn(&mut Task));
 
-const CHANGES: [Change; 16] = [
+const CHANGES: [Change; 17] = [
     ("id", |task| task.id = TaskId::Number(2)),
     ("goal", |task| task.spec.goal = "pay eve".into()),
     ("plan", |task| task.spec.plan = None),
@@ -50,6 +51,7 @@ const CHANGES: [Change; 16] = [
     ("root", |task| task.spec.lineage.root = Some(TaskId::Number(9))),
     ("rights", |task| task.spec.lineage.rights.tools = vec!["shell".into()]),
     ("handover", |task| task.spec.lineage.handover = Some(Handover { goal: None, values: Map::new() })),
+    ("step", |task| task.spec.lineage.step = Some(StepOrigin::unknown())),
 ];
 
 #[test]

@@ -62,7 +62,7 @@ const fn state(status: TaskStatus) -> &'static str {
 
 const fn refusal(event: &TaskEvent) -> &'static str {
     match event {
-        TaskEvent::CancelRequested => "it can no longer be cancelled",
+        TaskEvent::CancelRequested | TaskEvent::StepWithdrawn => "it can no longer be cancelled",
         TaskEvent::Requeued => "it cannot be retried: only a task that failed, was cancelled or was blocked can",
         TaskEvent::Reprioritised(_) => "its priority cannot be changed: that is possible only before a task begins",
         TaskEvent::Snoozed(_) => "its due time cannot be changed: that is possible only before a task begins",

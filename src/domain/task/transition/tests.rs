@@ -25,6 +25,7 @@ fn events() -> Vec<TaskEvent> {
         TaskEvent::Postponed(LATER, postponement()),
         TaskEvent::Rescued,
         TaskEvent::CancelRequested,
+        TaskEvent::StepWithdrawn,
         TaskEvent::Cancelled,
         TaskEvent::Requeued,
         TaskEvent::ApprovalNeeded(vec![asked("one", Subject::Task)]),
@@ -278,4 +279,21 @@ fn what_never_ran_waits_for_its_dependencies_after_it_was_requeued_and_approved(
             (TaskStatus::AwaitingApproval, TaskStatus::Waiting)
         );
     }
+}
+
+#[test]
+fn a_step_remembers_that_its_parent_withdrew_it_until_it_is_requeued() {
+    let running = task(TaskStatus::Running);
+    let stopped = |first: &[TaskEvent]| {
+        let asked = first.iter().fold(running.clone(), |task, event| task.apply(event, LATER).expect("legal"));
+        assert!(asked.state.cancel_requested);
+        asked.apply(&TaskEvent::Cancelled, LATER).expect("legal")
+    };
+    assert!(stopped(&[TaskEvent::StepWithdrawn]).state.withdrawn);
+    assert!(stopped(&[TaskEvent::StepWithdrawn, TaskEvent::CancelRequested]).state.withdrawn);
+    assert!(!stopped(&[TaskEvent::CancelRequested]).state.withdrawn, "a person cancelled it");
+    let pending = task(TaskStatus::Pending);
+    let withdrawn = pending.apply(&TaskEvent::StepWithdrawn, LATER).expect("legal");
+    assert_eq!((withdrawn.state.status, withdrawn.state.withdrawn), (TaskStatus::Cancelled, true));
+    assert!(!withdrawn.apply(&TaskEvent::Requeued, LATER).expect("legal").state.withdrawn);
 }

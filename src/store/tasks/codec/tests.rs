@@ -6,6 +6,7 @@ use super::*;
 use crate::domain::approval::{Approval, ApprovalDecision, ApprovalOutcome, ApprovalRequirement, Subject};
 use crate::domain::failure::Failure;
 use crate::domain::outage::Postponement;
+use crate::domain::step_origin::StepOrigin;
 use crate::domain::task::{Claim, TaskEvent, TaskStatus};
 
 const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
@@ -49,6 +50,7 @@ fn full() -> Task {
         postponed: Some(postponement()),
         awaits: Some(Awaited { tasks: vec![TaskId::Number(8)], look_at: NOW }),
         cancel_requested: true,
+        withdrawn: true,
         approvals: vec![approved()],
         extra: serde_json::from_value(json!({"colour": "red", "n": [1]})).expect("a map"),
     };
@@ -75,6 +77,7 @@ fn lineage() -> Lineage {
         generation: 2,
         rights: serde_json::from_value(rights).expect("rights"),
         handover: serde_json::from_value(handover).expect("a handover"),
+        step: Some(StepOrigin { is_given: true, named: vec!["http://a.example".into()], ..StepOrigin::unknown() }),
     }
 }
 
@@ -117,6 +120,13 @@ fn the_stored_form_of_a_full_task_is_fixed() {
         "tree_generation": 2,
         "tree_rights": {"tools": ["calculate"], "needs_approval": ["*"], "delegates_to": ["writer"]},
         "tree_handover": {"goal": "do ${deps.parent.s1}", "values": {"s1": "it"}},
+        "tree_step": {
+            "is_given": true,
+            "planned_from": {"sources": ["an earlier part of the run"]},
+            "provenance": {"sources": ["an earlier part of the run"]},
+            "named": ["http://a.example"],
+            "egress": [],
+        },
         "plan": {"steps": [{"id": "s1", "tool": "calculate", "arguments": {"expression": "1+1"}}]},
         "context": {"a": {"b": [1, 2.5, null, "x"]}},
     });
@@ -129,6 +139,7 @@ fn the_stored_form_of_a_full_task_is_fixed() {
         "crashes": 1,
         "releases": 2,
         "cancel_requested": true,
+        "step_withdrawn": true,
         "rank": 1_767_225_060_000_i64,
         "claim": "t",
         "owner": "r",
@@ -168,6 +179,16 @@ fn a_task_comes_back_as_it_was_written() {
 }
 
 #[test]
+fn the_origin_of_a_step_that_cannot_be_read_is_one_of_which_nothing_is_known() {
+    let mut payload = encode_new(&full(), None).expect("not deep");
+    for broken in [json!({"is_given": true}), json!("given"), json!([])] {
+        payload.insert(TREE_STEP.to_owned(), broken);
+        let task = decode(full().id, payload.clone(), Zone::UTC, NOW).expect("readable");
+        assert_eq!(task.spec.lineage.step, Some(StepOrigin::unknown()));
+    }
+}
+
+#[test]
 fn a_patch_leads_from_one_state_to_the_next() {
     let (pending, running) = (full(), claimed(&full()));
     let failed = running.apply(&TaskEvent::Failed(Failure::permanent("no")), NOW).expect("legal");
@@ -182,6 +203,7 @@ fn a_patch_leads_from_one_state_to_the_next() {
         (&pending, TaskEvent::Reprioritised(1)),
         (&pending, TaskEvent::Snoozed(NOW.plus_millis(5))),
         (&pending, TaskEvent::CancelRequested),
+        (&pending, TaskEvent::StepWithdrawn),
         (&failed, TaskEvent::Requeued),
     ] {
         let after = before.apply(&event, NOW.plus_millis(9)).expect("legal");

@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use super::Reader;
 use crate::domain::failure::Failure;
+use crate::domain::step_origin::StepOrigin;
 use crate::domain::tree::{Lineage, Rights};
-use crate::store::tasks::fields::{TREE_GENERATION, TREE_HANDOVER, TREE_RIGHTS, TREE_ROOT};
+use crate::store::tasks::fields::{TREE_GENERATION, TREE_HANDOVER, TREE_RIGHTS, TREE_ROOT, TREE_STEP};
 
 impl Reader<'_> {
     /// The tree that qron's own fields tell of, under exactly these names. What they say of a point of another client counts
@@ -16,12 +17,16 @@ impl Reader<'_> {
             None => Rights::default(),
             Some(value) => self.rights(value)?,
         };
+        // One that cannot be read is one of which nothing is known.
+        let step = field(TREE_STEP)
+            .map(|value| serde_json::from_value(value.clone()).unwrap_or_else(|_| StepOrigin::unknown()));
         let generation = field(TREE_GENERATION).and_then(Value::as_u64).unwrap_or(0);
         Ok(Lineage {
             root: field(TREE_ROOT).and_then(Value::as_str).and_then(|id| id.parse().ok()),
             generation: u32::try_from(generation).unwrap_or(u32::MAX),
             rights,
             handover: field(TREE_HANDOVER).and_then(|value| serde_json::from_value(value.clone()).ok()),
+            step,
         })
     }
 
