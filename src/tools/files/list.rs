@@ -99,11 +99,8 @@ fn files(workspace: &Workspace, task: TaskId, path: &Path) -> Result<Value, File
         let opened = workspace.opened().names();
         found.extend(opened.map(|name| json!({ "path": name, "kind": "folder", "bytes": 0 })));
     }
-    let is_whole = place.path == Path::new("");
-    let listed = (|| match is_whole {
-        true => collect(&place.folder, path, 0, &mut found),
-        false => collect(&place.folder.open_dir(place.path)?, path, 0, &mut found),
-    })();
+    let opened = if place.path == Path::new("") { Ok(None) } else { place.folder.open_dir(place.path).map(Some) };
+    let listed = opened.and_then(|below| collect(below.as_ref().unwrap_or(&place.folder), path, 0, &mut found));
     let truncated = listed.map_err(|error| place.explain(FileError::from_io(place.path, &error)))?;
     found.sort_by(|one, other| one["path"].as_str().cmp(&other["path"].as_str()));
     Ok(json!({ "files": found, "truncated": truncated }))
