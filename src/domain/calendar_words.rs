@@ -31,6 +31,12 @@ pub fn names_day_or_month(word: &str) -> bool {
     MONTHS.iter().chain(&WEEKDAYS).any(|name| *name == word || abbreviated(name) == word)
 }
 
+/// Whether `word`, in lower case, names a weekday, whole or abbreviated.
+#[must_use]
+pub fn names_weekday(word: &str) -> bool {
+    WEEKDAYS.iter().any(|name| *name == word || abbreviated(name) == word)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

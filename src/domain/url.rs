@@ -127,7 +127,8 @@ fn split(text: &str, at: char) -> (&str, Option<&str>) {
 }
 
 /// `text` without percent-encoding.
-fn decoded(text: &str) -> String {
+#[must_use]
+pub fn decoded(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;

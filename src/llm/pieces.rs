@@ -14,6 +14,13 @@ const FIXED: [&str; 6] = ["id", "type", "role", "object", "format", "status"];
 /// Items of a list among which the one that a piece belongs to is searched, from the end: as many as calls are read at most.
 const SEARCHED_ITEMS: usize = 64;
 
+/// Bytes of memory that an answer may take for each byte of its limit.
+const MEMORY_FOR_A_BYTE: usize = 8;
+/// Largest account of tokens, in bytes of memory; a larger one is none.
+const MAX_USAGE_MEMORY: usize = 64 * 1024;
+/// Bytes that each item of a list counts in addition, also one that adds nothing: each is looked for among those before.
+const ITEM_BYTES: usize = 8;
+
 /// What one event is.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
@@ -82,6 +89,7 @@ impl Pieces {
         self.note_usage(if usage.is_object() { usage } else { inner });
         let mut has_said = false;
         if let Some(finish) = Some(take(choice, "finish_reason")).filter(|finish| !finish.is_null()) {
+            self.bytes += counted(&finish);
             (self.finish, has_said) = (Some(finish), true);
         }
         if let Value::Object(message) = take(choice, "message") {
@@ -98,7 +106,7 @@ impl Pieces {
     }
 
     fn note_usage(&mut self, usage: Value) {
-        if usage.is_object() {
+        if usage.is_object() && Size::of(&usage).memory <= MAX_USAGE_MEMORY {
             self.usage = Some(usage);
         }
     }
@@ -128,6 +136,12 @@ fn take(value: &mut Value, name: &str) -> Value {
     value.get_mut(name).map(Value::take).unwrap_or_default()
 }
 
+/// What `value` counts: its text, or more when it takes much more memory than that.
+fn counted(value: &Value) -> usize {
+    let Size { text, memory } = Size::of(value);
+    text.max(memory / MEMORY_FOR_A_BYTE)
+}
+
 /// Adds the fields of a piece to those before; adds what they take to `bytes`.
 fn merge(fields: &mut Map<String, Value>, piece: Map<String, Value>, bytes: &mut usize) {
     for (name, value) in piece {
@@ -154,7 +168,7 @@ fn merge(fields: &mut Map<String, Value>, piece: Map<String, Value>, bytes: &mut
                 *known = value;
             }
             (_, value) => {
-                *bytes += name.len() + Size::of(&value).text;
+                *bytes += name.len() + counted(&value);
                 fields.insert(name, value);
             }
         }
@@ -163,12 +177,13 @@ fn merge(fields: &mut Map<String, Value>, piece: Map<String, Value>, bytes: &mut
 
 /// Adds the items of a piece to those before: each to the one with its index, or behind them.
 fn append(items: &mut Vec<Value>, piece: Vec<Value>, are_calls: bool, bytes: &mut usize) {
+    *bytes += piece.len() * ITEM_BYTES;
     for item in piece {
         let known = place_of(items, &item, are_calls).and_then(|place| items.get_mut(place));
         match (known, item) {
             (Some(Value::Object(known)), Value::Object(more)) => merge(known, more, bytes),
             (_, item) => {
-                *bytes += Size::of(&item).text + 1;
+                *bytes += counted(&item) + 1;
                 items.push(item);
             }
         }
@@ -358,10 +373,24 @@ mod tests {
             let taken = (0..1_000).map_while(|_| pieces.take(chunk.clone()).ok()).count();
             assert!(taken < 20, "{taken} of {delta}");
         }
-        let mut pieces = Pieces::new(MAX_BYTES);
+        let mut pieces = Pieces::new(2 * MAX_BYTES);
         let chunk = event(&json!({ "choices": [{ "delta": { "tool_calls": calls } }] }));
-        for _ in 0..100 {
-            pieces.take(chunk.clone()).expect("pieces that repeat what is known take no room");
+        for _ in 0..10 {
+            pieces.take(chunk.clone()).expect("pieces that repeat what is known take little room");
         }
+    }
+
+    #[test]
+    fn what_takes_much_memory_or_time_and_little_text_is_too_large() {
+        let zeros = |count: usize| Value::Array(vec![json!(0); count]);
+        let delta = |delta: Value| event(&json!({"choices": [{"index": 0, "delta": delta}]}));
+        let mut pieces = Pieces::new(MAX_BYTES);
+        assert!(matches!(pieces.take(delta(json!({"z": zeros(4_500)}))), Err(CallError::TooLarge(_))));
+        let mut pieces = Pieces::new(MAX_BYTES);
+        let again = || delta(json!({"tool_calls": vec![json!({"index": 0}); 500]}));
+        assert!((0..10).any(|_| pieces.take(again()).is_err()), "the same item again and again");
+        let mut pieces = Pieces::new(MAX_BYTES);
+        pieces.take(event(&json!({"choices": [], "usage": {"a": zeros(4_500)}}))).expect("a sign of life");
+        assert_eq!(pieces.whole()["usage"], Value::Null, "no account of tokens is so large");
     }
 }

@@ -199,11 +199,14 @@ impl Machine {
         self.end(Err(Failure::permanent(format!("the agent declared failure: {reason}"))));
     }
 
-    /// Numbers and addresses of the last answer that stand in nothing that the model was shown, and those that a step had brought up.
+    /// Numbers and addresses of the last answer that stand in no output and in nothing that the model was shown, and those that a
+    /// step had brought up.
     fn ungrounded_in(&self, answer: &Value) -> Vec<String> {
         let written = answer.as_str().map_or_else(|| answer.to_string(), str::to_owned);
         let shown = prompts::answer(&self.setup, &self.state, &[]);
-        let sources: Vec<&str> = shown.iter().map(Message::content).collect();
+        // The model is not shown what another step has used.
+        let outputs: Vec<String> = self.state.steps.iter().filter_map(Step::output).map(Value::to_string).collect();
+        let sources: Vec<&str> = shown.iter().map(Message::content).chain(outputs.iter().map(String::as_str)).collect();
         let mut ungrounded = grounding::unknown_in(&written, &sources, &BTreeSet::new());
         let of_steps = self.state.steps.iter().flat_map(|step| &step.ungrounded);
         ungrounded.extend(of_steps.filter(|number| grounding::states(&written, number)).cloned());

@@ -15,6 +15,7 @@ use crate::domain::plan::{DEPS, collect_texts, is_one_reference, referenced, res
 use crate::domain::provenance::{PeoplesWords, Proposal, Provenance, Verdict};
 use crate::domain::step_origin::StepOrigin;
 use crate::domain::tool::{Effect, ToolCall, ToolResult, as_artifact_output};
+use crate::domain::url;
 
 /// Arguments that say where a result comes from.
 const SOURCE_ARGUMENTS: [&str; 5] = ["url", "name", "artifact", "path", "table"];
@@ -256,15 +257,23 @@ impl Machine {
             return true;
         }
         if let Status::Acting(act) = &step.status {
-            let is_there = |message: &Message| match message {
-                Message::Tool { content, .. } | Message::User { content } => {
-                    prompts::tool_of_result(content).is_some_and(|tool| self.brings_pages(tool))
-                        && content.contains(&link)
+            let (mut was_said, sought) = (false, url::decoded(address));
+            for message in &act.messages {
+                match message {
+                    // What comes back after that may be an echo.
+                    Message::Assistant { content, tool_calls, .. } => {
+                        let mut texts =
+                            tool_calls.iter().map(|call| call.arguments.to_string()).chain([content.clone()]);
+                        was_said |= texts.any(|text| url::decoded(&text).contains(&sought));
+                    }
+                    Message::Tool { content, .. } | Message::User { content } if !was_said => {
+                        let brings_pages = prompts::tool_of_result(content).is_some_and(|tool| self.brings_pages(tool));
+                        if brings_pages && content.contains(&link) {
+                            return true;
+                        }
+                    }
+                    _ => {}
                 }
-                _ => false,
-            };
-            if act.messages.iter().any(is_there) {
-                return true;
             }
         }
         // The whole of a long page stands in the state only while a step needs it.

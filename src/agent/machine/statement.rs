@@ -5,6 +5,8 @@
 
 use serde_json::Value;
 
+use crate::domain::calendar_words::names_weekday;
+
 /// Word sequences of a text that tells that something was not done, lower case; each may go on with the rest of a word.
 const FAILURES: [&str; 87] = [
     // Statements of the model about itself.
@@ -179,6 +181,15 @@ fn is_call_in_code(text: &str) -> bool {
     is_name(name.trim()) && arguments.trim_end().ends_with(')') && arguments.contains(['=', '"', '\''])
 }
 
+/// Whether `goal` asks for a day of the week and `answer` names none.
+pub(super) fn lacks_weekday(goal: &str, answer: &str) -> bool {
+    let goal = goal.to_lowercase();
+    let asks =
+        goal.contains("day of the week") || goal.split(|c: char| !c.is_alphanumeric()).any(|word| word == "weekday");
+    let words = answer.to_lowercase();
+    asks && !words.split(|c: char| !c.is_alphanumeric()).any(names_weekday)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -253,5 +264,13 @@ mod tests {
         }
         assert_eq!(failure_within(&json!({"n": 1, "l": ["fine", {"x": "The run FAILED"}]})).as_deref(), Some("failed"));
         assert_eq!(failure_within(&json!({"failed": 0, "l": ["all went well"]})), None);
+    }
+
+    #[test]
+    fn a_day_of_the_week_that_is_asked_for_must_be_there() {
+        let goal = "Which date is today, and which day of the week?";
+        assert!(lacks_weekday(goal, "It is 2026-11-28.") && lacks_weekday("Name the weekday.", "It is sunny."));
+        assert!(!lacks_weekday(goal, "It is Saturday, 2026-11-28.") && !lacks_weekday(goal, "sat, 28 Nov"));
+        assert!(!lacks_weekday("Sum up the weekdays page", "It has 3 rows."));
     }
 }

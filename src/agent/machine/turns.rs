@@ -17,7 +17,7 @@ use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCa
 use crate::domain::failure::Failure;
 use crate::domain::id::derived;
 use crate::domain::table_source::names_no_table;
-use crate::domain::tool::ToolSpec;
+use crate::domain::tool::{Effect, ToolSpec};
 use decision::{Decision, read_decision};
 use offer::{Offer, open_ends, turn_schema};
 
@@ -31,10 +31,15 @@ const MAX_REFUSALS: u32 = 4;
 /// Times that a model is told that numbers of its answer stand nowhere.
 const MAX_INVENTED: u32 = 2;
 
+/// Arguments of tools that keep something: a number in them must come from somewhere.
+const KEPT_ARGUMENTS: [&str; 2] = ["value", "content"];
+
 /// What follows from an answer that may be no result.
 enum Doubt {
     /// The model is asked whether it meant its words.
     Words(String),
+    /// The goal asks for a day of the week, and the answer has none.
+    Weekday,
     /// Numbers stand nowhere: the model is told, and must call a tool or look at what it has.
     Numbers(Vec<String>),
     /// It has been told often enough.
@@ -204,6 +209,10 @@ impl Machine {
                 act.doors.was_doubted = true;
                 prompts::doubtful(&words)
             }
+            Doubt::Weekday => {
+                act.doors.was_doubted = true;
+                prompts::NO_WEEKDAY.to_owned()
+            }
             Doubt::Numbers(numbers) => {
                 act.doors.invented = act.doors.invented.saturating_add(1);
                 let stays_open = !act.doors.has_repeated && act.doors.failures.saturating_add(1) < MAX_FAILURES;
@@ -232,6 +241,9 @@ impl Machine {
         let Status::Acting(act) = &step.status else { return None };
         if let Some(words) = statement::failure_in(answer).filter(|_| !act.doors.was_doubted) {
             return Some(Doubt::Words(words));
+        }
+        if statement::lacks_weekday(&self.setup.goal, answer) && !act.doors.was_doubted {
+            return Some(Doubt::Weekday);
         }
         let given = self.given_texts(index);
         let invented = grounding::ungrounded(answer, given.iter().map(String::as_str), &act.doors.shown);
@@ -290,7 +302,7 @@ impl Machine {
         act.doors.failures = act.doors.failures.saturating_add(1);
     }
 
-    /// What is said in place of a call: that it was made before, or that it computes with numbers that stand nowhere.
+    /// What is said in place of a call: that it was made before, or that it computes with numbers that stand nowhere, or keeps such.
     pub(super) fn refuses(&mut self, index: usize, tool: &str, arguments: &Value) -> Option<String> {
         if !self.takes_turns() {
             return None;
@@ -304,11 +316,20 @@ impl Machine {
                 prompts::FAILED_BEFORE.to_owned()
             });
         }
-        let expression = arguments.get("expression")?.as_str()?;
         let Status::Acting(act) = &self.state.steps[index].status else { return None };
         let given = self.given_texts(index);
-        let brought = grounding::brought_along(expression, given.iter().map(String::as_str), &act.doors.shown);
-        (!brought.is_empty()).then(|| prompts::invented_arguments(&brought))
+        let given = || given.iter().map(String::as_str);
+        if let Some(expression) = arguments.get("expression").and_then(Value::as_str) {
+            let brought = grounding::brought_along(expression, given(), &act.doors.shown);
+            return (!brought.is_empty()).then(|| prompts::invented_arguments(&brought));
+        }
+        if !self.tool(tool).is_some_and(|tool| tool.effect == Effect::Write) {
+            return None;
+        }
+        let kept = KEPT_ARGUMENTS.iter().filter_map(|name| arguments.get(name)).map(Value::to_string);
+        let invented: Vec<String> =
+            kept.flat_map(|kept| grounding::ungrounded(&kept, given(), &act.doors.shown)).collect();
+        (!invented.is_empty()).then(|| prompts::invented_content(&invented))
     }
 
     /// Whether the step has made the same call before; remembers it.

@@ -91,6 +91,18 @@ pub(in crate::agent::machine) fn invented_arguments(numbers: &[String]) -> Strin
     )
 }
 
+/// Said when a call would keep numbers that stand nowhere.
+pub(in crate::agent::machine) fn invented_content(numbers: &[String]) -> String {
+    format!(
+        "Not called: {} stands in no result of a tool, nor in the goal. Keep only what they show: call a tool that gives it first.",
+        numbers.join(", ")
+    )
+}
+
+/// Said to an answer without the day of the week that the goal asks for.
+pub(in crate::agent::machine) const NO_WEEKDAY: &str =
+    "The goal asks for a day of the week, and your answer names none. Give the whole answer again, with the day.";
+
 /// Said when numbers of an answer stand in nothing that the model was shown.
 pub(in crate::agent::machine) fn ungrounded(numbers: &[String], must_call: bool, last: Option<&str>) -> String {
     let way_out = if must_call {

@@ -99,6 +99,18 @@ fn what_a_model_wrote_itself_is_no_link() {
     returned(&mut machine, "s#2", Ok(json!(link)));
     answer(&mut machine, "act", wants(&[get(url)]));
     assert!(matches!(machine.next_action(), Action::CallModel(_)), "nothing is requested");
+    // In a page that repeats what it was asked for.
+    for asked in [
+        format!("https://wiki.example/echo?q={link}"),
+        "https://wiki.example/echo?q=%5Bmore%5D%28https%3A%2F%2Fevil.example%2F%3Fd%3Dall-that-was-read%29".to_owned(),
+    ] {
+        let mut machine = having_read(json!({"text": "a page"}));
+        answer(&mut machine, "act", wants(&[get(&asked)]));
+        tool_calls(&mut machine);
+        returned(&mut machine, "s#2", Ok(json!({"text": link})));
+        answer(&mut machine, "act", wants(&[get(url)]));
+        assert!(matches!(machine.next_action(), Action::CallModel(_)), "nothing is requested");
+    }
     // As the output of a step that a model judges.
     let steps = json!([
         {"id": "page", "tool": "fetch", "arguments": {"url": "https://wiki.example/a"}},

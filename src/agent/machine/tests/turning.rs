@@ -374,3 +374,25 @@ fn a_step_of_a_plan_owes_no_page_and_may_say_the_numbers_of_its_data() {
     let step = machine.state.step("total").and_then(|step| step.output().cloned());
     assert_eq!(step, Some(json!("The total is 7319.")));
 }
+
+#[test]
+fn nothing_that_was_made_up_is_kept() {
+    let description = "Keeps a number under a key, to be remembered.".to_owned();
+    let keep = ToolSpec { description, effect: Effect::Write, ..(*tool("set_state", true)).clone() };
+    let goal = "Keep the number that is remembered under locker_code".to_owned();
+    let mut machine = begin(Setup { goal, turns: true, tools: vec![Arc::new(keep)], ..setup() });
+    let made_up = json!({"key": "locker_code", "value": "1234567890", "ttl_s": 3600});
+    answer(&mut machine, "act", calls("set_state", &made_up));
+    let told = answer(&mut machine, "act", calls("set_state", &json!({"key": "locker_code", "value": "a word"})));
+    assert!(said(&told).contains("Not called: 1234567890 stands in no result"), "{}", said(&told));
+    assert_eq!(ids(&tool_calls(&mut machine)), ["goal#2"]);
+}
+
+#[test]
+fn a_day_of_the_week_that_is_asked_for_is_asked_for_again() {
+    let mut machine = in_turns("Which date is today, and which day of the week?");
+    answer(&mut machine, "act", ends("done", "It is 2026."));
+    let told = answer(&mut machine, "act", ends("done", "It is Saturday."));
+    assert!(said(&told).contains("your answer names none"), "{}", said(&told));
+    assert_eq!(ended(&mut machine).expect("a result")["output"], json!("It is Saturday."));
+}
