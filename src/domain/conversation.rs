@@ -138,11 +138,17 @@ pub fn estimated_tokens(bytes: usize) -> u64 {
 }
 
 impl ModelRequest {
+    /// Bytes of its tools.
+    #[must_use]
+    pub fn tools_bytes(&self) -> usize {
+        self.tools.iter().map(|tool| length(tool.as_ref())).sum()
+    }
+
     /// About how many tokens its prompt has: messages, tools and schema.
     #[must_use]
     pub fn prompt_tokens(&self) -> u64 {
         let messages = length(&self.messages);
-        let tools: usize = self.tools.iter().map(|tool| length(tool.as_ref())).sum();
+        let tools = self.tools_bytes();
         let schema = self.schema.as_ref().map_or(0, |schema| length(&schema.schema));
         estimated_tokens(messages + tools + schema)
     }

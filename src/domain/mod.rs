@@ -12,6 +12,7 @@ pub mod budget;
 pub mod calendar_words;
 pub mod conversation;
 pub mod counted;
+pub mod data_block;
 pub mod dead_letter;
 pub mod delegation;
 pub mod dependency;

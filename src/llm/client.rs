@@ -19,7 +19,7 @@ use super::negotiation::Negotiation;
 use super::rate_limits::RateLimits;
 use super::transport::{Endpoint, Transport};
 use super::wire::Dialect;
-use super::{Settings, reading, streamed};
+use super::{Settings, reading, streamed, window};
 use crate::clock;
 use crate::domain::conversation::{Usage, estimated_tokens};
 use crate::domain::failure::{Failure, FailureClass};
@@ -148,6 +148,7 @@ impl ModelClient {
             }
             let (body, features) = exchange.body(model, negotiation.dialect());
             let bytes = body.to_string().len();
+            let prompt_bytes = window::prompt_bytes(&body);
             let estimate = estimated_tokens(bytes).saturating_add(exchange.answer_tokens());
             let began = Instant::now();
             self.limits.wait(estimate).await;
@@ -173,7 +174,11 @@ impl ModelClient {
                 self.account(model, used, spent);
             }
             self.limits.settle(estimate, used.total());
+            let cut = window::cut_at(prompt_bytes, used.prompt_tokens);
             let read = result.and_then(|body| {
+                if let Some(window) = cut {
+                    return Err(CallError::Cut(window));
+                }
                 beside_other_work(Size::of(&body).text, || exchange.read(&body, features)).map_err(CallError::Shape)
             });
             let label = read.as_ref().err().map_or("ok", |error| error.failure(&model.name).class.as_str());
@@ -190,6 +195,9 @@ impl ModelClient {
                     (error, failure)
                 }
             };
+            if let Some(window) = error.window() {
+                model.learn_window(window);
+            }
             if negotiation.adapt(model, &error, features) {
                 tracing::info!(model = %model.name, %error, dialect = ?negotiation.dialect(), "trying again in another dialect");
                 metrics::MODEL_RETRIES.inc([&model.name, failure.class.as_str()]);
@@ -219,7 +227,12 @@ impl ModelClient {
                 Blame::RateLimit | Blame::Question => drop(permit),
             }
             let Some(delay) = delay else {
-                return Err(FailedExchange { is_bad_key: is_bad_key(&error), ..FailedExchange::new(reported) });
+                let too_long = error.is_too_long().then_some(prompt_bytes);
+                return Err(FailedExchange {
+                    is_bad_key: is_bad_key(&error),
+                    too_long,
+                    ..FailedExchange::new(reported)
+                });
             };
             tracing::info!(model = %model.name, purpose = exchange.purpose(), %failure, ?delay, "trying again");
             metrics::MODEL_RETRIES.inc([&model.name, failure.class.as_str()]);
@@ -283,11 +296,13 @@ pub(super) struct FailedExchange {
     pub(super) failure: Failure,
     /// Whether the endpoint rejected the key, so that no other model can help.
     pub(super) is_bad_key: bool,
+    /// Bytes of the question, when it is longer than the model can read.
+    pub(super) too_long: Option<usize>,
 }
 
 impl FailedExchange {
     pub(super) fn new(failure: Failure) -> Self {
-        Self { failure, is_bad_key: false }
+        Self { failure, is_bad_key: false, too_long: None }
     }
 }
 

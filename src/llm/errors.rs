@@ -33,6 +33,12 @@ pub(super) enum CallError {
     /// Parts of an answer that are missing or of the wrong kind.
     #[error("the answer has {0}")]
     Shape(&'static str),
+    /// The server read only the beginning or the end of the question, without a word.
+    #[error(
+        "its server reads {0} tokens at once and cut the question without a word, so that the answer is worth nothing; give the model a \
+         longer context (OLLAMA_CONTEXT_LENGTH, --ctx-size of llama.cpp, --max-model-len of vLLM)"
+    )]
+    Cut(u32),
     #[error("{0}")]
     Refused(Refusal),
     #[error("the request cannot be built: {0}")]
@@ -99,7 +105,7 @@ impl CallError {
             | Self::Certificate(_)
             | Self::Broken(_)
             | Self::WebPage => Blame::Outage,
-            Self::TooLarge(_) | Self::NotJson | Self::Shape(_) | Self::Request(_) => Blame::Question,
+            Self::TooLarge(_) | Self::NotJson | Self::Shape(_) | Self::Cut(_) | Self::Request(_) => Blame::Question,
         }
     }
 
@@ -114,7 +120,25 @@ impl CallError {
 
     /// Whether the model answered, even with a refusal.
     pub(super) const fn is_answered(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::TooLarge(_) | Self::NotJson | Self::Shape(_))
+        matches!(self, Self::Refused(_) | Self::TooLarge(_) | Self::NotJson | Self::Shape(_) | Self::Cut(_))
+    }
+
+    /// Whether the question is longer than the model can read.
+    pub(super) fn is_too_long(&self) -> bool {
+        match self {
+            Self::Cut(_) => true,
+            Self::Refused(refusal) => refusal.is_too_long(),
+            _ => false,
+        }
+    }
+
+    /// How many tokens the model reads at once, as far as the error tells.
+    pub(super) const fn window(&self) -> Option<u32> {
+        match self {
+            Self::Cut(window) => Some(*window),
+            Self::Refused(refusal) => refusal.window,
+            _ => None,
+        }
     }
 
     /// The failure of this try at `model`.
@@ -125,7 +149,7 @@ impl CallError {
                 FailureClass::Timeout
             }
             Self::Certificate(_) => FailureClass::Permanent,
-            Self::Request(_) => FailureClass::Invalid,
+            Self::Cut(_) | Self::Request(_) => FailureClass::Invalid,
             Self::Connect { .. }
             | Self::Broken(_)
             | Self::TooLarge(_)

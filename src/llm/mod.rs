@@ -57,6 +57,7 @@ mod textual;
 mod thoughts;
 mod transport;
 mod waits;
+mod window;
 mod wire;
 
 /// Time limit to connect. A host that is there accepts a connection within it; a model that is slow is slow afterwards.

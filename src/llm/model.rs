@@ -25,6 +25,8 @@ const DOUBT_TIME: Duration = Duration::from_hours(1);
 /// Plans that cannot be used, without one that can, after which a model works in turns. A few goals that make a good model fail
 /// must not change how it works on all others.
 const MAX_UNUSABLE_PLANS: u32 = 8;
+/// Least tokens that a model must read at once to work by plans: rules, tools and data of a plan have several thousand.
+const LEAST_WINDOW_OF_PLANS: u32 = 8_192;
 /// Factor by which the token limit of answers grows.
 const GROWTH: u32 = 4;
 
@@ -62,6 +64,8 @@ struct LearntTraits {
     streams_failed: u8,
     output_limit: u32,
     plans: PlanRecord,
+    /// How many tokens it reads at once, and since when that is known.
+    window: Option<(u32, Instant)>,
 }
 
 /// What became of the plans of a model.
@@ -136,6 +140,7 @@ impl Model {
                 streams_failed: 0,
                 output_limit: settings.max_output_tokens,
                 plans: PlanRecord::default(),
+                window: None,
             }),
         }
     }
@@ -230,9 +235,25 @@ impl Model {
         learnt.streams_failed >= MIN_FAILED_STREAMS
     }
 
-    /// Whether it works better in turns: it is small by its name, or none of its plans could be used.
+    /// Whether it works better in turns: it is small by its name, it reads too little at once for a plan, or none of its plans
+    /// could be used.
     pub(super) fn takes_turns(&self) -> bool {
-        is_small(&self.name) || self.learnt().plans.are_hopeless()
+        let is_narrow = || self.window().is_some_and(|window| window < LEAST_WINDOW_OF_PLANS);
+        is_small(&self.name) || is_narrow() || self.learnt().plans.are_hopeless()
+    }
+
+    /// How many tokens it reads at once, when its server has shown that within the last hour: the server may be started again
+    /// with more.
+    pub(super) fn window(&self) -> Option<u32> {
+        self.learnt().window.filter(|(_, since)| since.elapsed() < DOUBT_TIME).map(|(window, _)| window)
+    }
+
+    /// Learns how many tokens it reads at once.
+    pub(super) fn learn_window(&self, window: u32) {
+        let known = self.learnt().window.replace((window, Instant::now()));
+        if known.is_none_or(|(known, _)| known != window) {
+            tracing::warn!(model = %self.name, tokens = window, "the model reads no more than this at once: long data are cut for it");
+        }
     }
 
     /// Records whether its plan could be used.

@@ -1,6 +1,7 @@
 //! One request to the models until it is answered or cannot be: with fallback models, and repairs of answers that do
 //! not follow the schema.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -11,6 +12,7 @@ use super::model::{Model, RequestFeatures};
 use super::reading::{self, Answer};
 use super::structured::{Mismatch, Schema, whole_value};
 use super::textual;
+use super::window;
 use super::wire::{self, Dialect, SchemaForm, StreamForm};
 use crate::domain::conversation::{Exhausted, Message, ModelReply, ModelRequest};
 use crate::domain::failure::{Failure, FailureClass};
@@ -19,6 +21,8 @@ use crate::telemetry::large::beside_other_work;
 
 /// Repairs of one request, over all models.
 const REPAIRS: u32 = 1;
+/// How often a question that is too long is asked again with less data.
+const SHORTENINGS: u32 = 2;
 
 struct ChatExchange<'a> {
     request: &'a ModelRequest,
@@ -153,11 +157,27 @@ impl ModelClient {
         deadline: &mut Deadline,
     ) -> Result<AcceptedAnswer, FailedExchange> {
         let wanted = if request.max_output_tokens == 0 { model.output_limit() } else { request.max_output_tokens };
-        let max_output_tokens = wanted.min(model.ceiling());
         let mut messages = request.messages.clone();
+        // The window that the question is made to fit after its server refused it as too long, or cut it.
+        let mut narrowed = None;
+        let mut shortenings = 0;
         loop {
-            let chat = ChatExchange { request, messages: &messages, max_output_tokens };
-            let mut answer = self.call(model, &chat, &mut state.spent, deadline).await?;
+            let window = narrowed.or_else(|| model.window());
+            let shown = fitted(model, request, &messages, window).inspect_err(|_| state.was_answered = true)?;
+            let most = window.map_or(u32::MAX, window::answer_tokens);
+            let max_output_tokens = wanted.min(model.ceiling()).min(most);
+            let chat = ChatExchange { request, messages: &shown, max_output_tokens };
+            let called = self.call(model, &chat, &mut state.spent, deadline).await;
+            let mut answer = match called {
+                Ok(answer) => answer,
+                Err(failed) if shortenings < SHORTENINGS && !request.once => {
+                    let next = narrower(model, request, &messages, &shown, window, &failed);
+                    narrowed = Some(next.ok_or(failed)?);
+                    shortenings += 1;
+                    continue;
+                }
+                Err(failed) => return Err(failed),
+            };
             if answer.refused {
                 let message = format!("model {:?}: the model or its content filter refuses to answer", model.name);
                 return Err(FailedExchange::new(Failure::permanent(message)));
@@ -206,6 +226,36 @@ impl QuestionState {
     fn failed(&self, failure: Failure) -> ModelError {
         let ExchangeCost { usage, cost_usd } = self.spent;
         ModelError { failure, usage, cost_usd, was_answered: self.was_answered, said: self.said.clone() }
+    }
+}
+
+/// `messages` as they fit into `window`.
+fn fitted<'a>(
+    model: &Model,
+    request: &ModelRequest,
+    messages: &'a [Message],
+    window: Option<u32>,
+) -> Result<Cow<'a, [Message]>, FailedExchange> {
+    window::fitted(&model.name, messages, request.tools_bytes(), window).map_err(FailedExchange::new)
+}
+
+/// The window to try after the exchange with `shown` failed, which was to fit into `tried`; `None` when it was not too long, or the
+/// same would be sent again.
+fn narrower(
+    model: &Model,
+    request: &ModelRequest,
+    messages: &[Message],
+    shown: &[Message],
+    tried: Option<u32>,
+    failed: &FailedExchange,
+) -> Option<u32> {
+    let bytes = failed.too_long?;
+    let learnt = model.window().filter(|learnt| tried.is_none_or(|tried| *learnt < tried));
+    let window = learnt.unwrap_or_else(|| window::below(bytes));
+    match fitted(model, request, messages, Some(window)) {
+        Ok(next) => (*next != *shown).then_some(window),
+        // The next look at a window that is known tells what is wrong.
+        Err(_) => learnt,
     }
 }
 

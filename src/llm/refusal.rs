@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::blame::Blame;
 use super::shorten::{MESSAGE_CHARS, shorten};
-use super::waits;
+use super::{waits, window};
 use crate::clock;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::redaction::{Redactor, Secret};
@@ -53,6 +53,8 @@ pub(super) struct Refusal {
     pub(super) retry_after_ms: Option<u64>,
     /// The base URL that was asked, without secrets; empty when it is not known.
     pub(super) base: String,
+    /// How many tokens the model reads at once, when the server names it in a refusal of a long question.
+    pub(super) window: Option<u32>,
 }
 
 impl Refusal {
@@ -77,7 +79,9 @@ impl Refusal {
         };
         let retry_after_ms = retry_after_ms.or_else(|| waits::from_body(&text, clock::now()));
         let message = shorten(&redact(&message, key), MESSAGE_CHARS);
-        Self { status, message, code, retry_after_ms, base: String::new() }
+        let refusal = Self { status, message, code, retry_after_ms, base: String::new(), window: None };
+        let window = if refusal.is_too_long() { window::named_in(&text) } else { None };
+        Self { window, ..refusal }
     }
 
     /// The same refusal, of a request to `url`.
@@ -151,13 +155,16 @@ impl Refusal {
     }
 
     fn meaning(&self) -> Meaning {
-        const CONTEXT: [&str; 6] = [
+        const CONTEXT: [&str; 9] = [
             "context_length",
             "context length",
             "context size",
             "maximum context",
             "context window",
             "prompt is too long",
+            "number of tokens allowed",
+            "context overflow",
+            "when context the overflows",
         ];
         const CREDIT: [&str; 3] = ["insufficient_quota", "billing_hard_limit", "credit balance is too low"];
         const KEY: [&str; 3] = ["api key not valid", "api_key_invalid", "invalid_api_key"];
@@ -194,6 +201,11 @@ impl Refusal {
     pub(super) fn may_be_outage(&self) -> bool {
         let is_overloaded = matches!(self.status, 503 | 529) || self.retry_after_ms.is_some();
         !is_overloaded && matches!(self.meaning(), Meaning::GaveUp | Meaning::OutOfOrder)
+    }
+
+    /// Whether the question is longer than the model can read.
+    pub(super) fn is_too_long(&self) -> bool {
+        self.meaning() == Meaning::TooLong
     }
 
     /// Which side is at fault.

@@ -171,7 +171,8 @@ async fn chat(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
         return refusal;
     }
     in_flight.wait_for_place().await;
-    let Some(turn) = shared.turn_for(&request) else {
+    let cut = shared.script.turn_after_cut(&request.body);
+    let Some(turn) = cut.or_else(|| shared.turn_for(&request)) else {
         let message = format!("no scenario fits: purpose {:?}, goal {:?}", request.purpose, request.goal());
         return response::refusal(StatusCode::BAD_REQUEST, &message, None);
     };

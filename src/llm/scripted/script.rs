@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::domain::conversation::Usage;
+use crate::domain::conversation::{Usage, estimated_tokens};
+use crate::domain::json::Size;
 
 /// Everything a scripted model knows.
 #[derive(Clone, Debug)]
@@ -28,6 +29,9 @@ pub struct Script {
     pub places: usize,
     /// Whether answers come in pieces when a request wants that; else they come whole in spite of it.
     pub streams: bool,
+    /// Tokens of a question that the server reads, at four bytes a token; it cuts longer ones without a word, and answers as a model does
+    /// that has not seen its goal. `None` for no limit.
+    pub context: Option<u64>,
 }
 
 impl Default for Script {
@@ -43,6 +47,7 @@ impl Default for Script {
             api_key: None,
             places: 0,
             streams: true,
+            context: None,
         }
     }
 }
@@ -80,6 +85,21 @@ impl Script {
     pub fn without_streams(mut self) -> Self {
         self.streams = false;
         self
+    }
+
+    /// The same script for a server that reads `tokens` of a question and cuts the rest without a word.
+    #[must_use]
+    pub fn cutting_at(mut self, tokens: u64) -> Self {
+        self.context = Some(tokens);
+        self
+    }
+
+    /// The turn that answers a question which is longer than the context; `None` for any other.
+    pub(super) fn turn_after_cut(&self, body: &Value) -> Option<Turn> {
+        let context = self.context?;
+        let bytes = Size::of(&body["messages"]).text + Size::of(&body["tools"]).text;
+        let is_cut = estimated_tokens(bytes) > context;
+        is_cut.then(|| Turn::new(Reply::Text("Hello! How can I help you today?".to_owned())).usage(context, 8))
     }
 
     /// The same script, refusing requests that have `field`.

@@ -1,9 +1,10 @@
 //! Texts that are longer than one question may be.
 
-use qron::llm::scripted::Scenario;
+use qron::llm::scripted::{Scenario, Script};
 use serde_json::json;
 
 use super::bed::{Bed, planned, success};
+use crate::support::qdrant_url;
 
 #[tokio::test]
 async fn a_page_of_300_kb_is_summed_up_within_150_000_tokens() {
@@ -36,4 +37,25 @@ async fn a_page_of_300_kb_is_summed_up_within_150_000_tokens() {
     assert!(tokens < 150_000, "{tokens}");
     assert_eq!(traces.kinds().iter().filter(|kind| *kind == "step_split").count(), 1);
     assert!(!traces.kinds().iter().any(|kind| kind == "replanned"));
+}
+
+#[tokio::test]
+async fn a_server_with_a_context_of_4096_tokens_gets_the_whole_goal_each_time() {
+    let goal = format!("sum up the page {}of the end", "and of the boxes ".repeat(50));
+    let page = "A line of the page. ".repeat(3_000);
+    let steps = json!([
+        {"id": "page", "tool": "page", "arguments": {"text": page}},
+        {"id": "sum", "instruction": "Sum up ${page}", "tools": []},
+    ]);
+    let on = || Scenario::on("sum up the page");
+    let script = Script::new(vec![
+        on().purpose("act").text("A page of lines."),
+        on().purpose("answer").json(success("A page of lines.")),
+    ]);
+    let bed = Bed::with(script.cutting_at(4096), &qdrant_url()).await;
+    let (outcome, _) = bed.run(&planned(&goal, &steps)).await;
+    assert_eq!(outcome.result.expect("success")["output"], json!("A page of lines."));
+    for request in bed.model.requests() {
+        assert!(request.body.to_string().contains(&goal), "{}", request.purpose);
+    }
 }

@@ -12,3 +12,4 @@ mod remembering;
 mod resuming;
 mod reusing;
 mod running;
+mod tokens;

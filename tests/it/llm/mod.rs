@@ -18,6 +18,7 @@ mod scripted;
 mod secrets;
 mod streams;
 mod structured;
+mod windows;
 
 /// The defaults, with time limits and delays for tests.
 fn settings(base_url: &str) -> Settings {
