@@ -65,6 +65,18 @@ pub(super) fn brought_along<'a>(
     brought
 }
 
+/// Whether a calculation uses every number of `goal`, and there is one: as it stands, or as a percentage such as 1.15 for 15 %.
+pub(super) fn uses_all(expression: &str, goal: &str) -> bool {
+    let value = |number: String| number.parse::<f64>().unwrap_or(f64::NAN);
+    let used: Vec<f64> = numbers(expression).map(value).collect();
+    let is_used = |wanted: f64| {
+        let forms = [wanted, wanted / 100.0, 1.0 + wanted / 100.0, 1.0 - wanted / 100.0];
+        forms.iter().any(|form| used.iter().any(|used| (used - form).abs() < 1e-9))
+    };
+    let mut wanted = numbers(goal).map(value).peekable();
+    wanted.peek().is_some() && wanted.all(is_used)
+}
+
 /// The numbers that the `output` of a call shows: those that stood in its arguments only the model knows, unless a source
 /// holds them or they were `shown` before.
 pub(super) fn shown_by<'a>(
@@ -133,6 +145,22 @@ mod tests {
         let brought = |expression| brought_along(expression, ["17 * 23 + 4 = 391?"].into_iter(), &BTreeSet::new());
         assert_eq!(brought("723 + 4"), ["723"]);
         assert_eq!(brought("17 * 23 * 1.155 + 391 * 365 / 100 * 12"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_calculation_uses_the_numbers_of_a_goal_as_they_stand_or_as_percentages() {
+        let goal = "Add 15 % tax to 1,240, then divide the result by 4.";
+        for (expression, uses) in [
+            ("(1240 * 1.15) / 4", true),
+            ("(1240 + 15% of 1240) / 4", true),
+            ("1240 * 0.15 / 4", true),
+            ("1240 * 1.15", false),
+            ("1240 / 4", false),
+            ("", false),
+        ] {
+            assert_eq!(uses_all(expression, goal), uses, "{expression}");
+        }
+        assert!(!uses_all("1 + 1", "Say hello."), "a goal without numbers");
     }
 
     #[test]

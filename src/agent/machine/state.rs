@@ -226,6 +226,8 @@ pub(super) struct Doors {
     pub(super) failures: u32,
     /// Whether the model has been asked whether it meant the words of its answer.
     pub(super) was_doubted: bool,
+    /// Whether it has been told that its answer lacks what the goal asks of the calendar.
+    pub(super) was_told_missing: bool,
     /// The calls that have succeeded.
     pub(super) succeeded: BTreeSet<Uuid>,
     /// The tools of which a call has succeeded, and the addresses that were answered.
@@ -236,6 +238,9 @@ pub(super) struct Doors {
     /// The last result, when it is short.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) last_result: Option<String>,
+    /// The last call with its result, when it was a calculation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) calculation: Option<String>,
     /// The numbers that results of tools have shown, but for those that the model itself put into the call.
     pub(super) shown: BTreeSet<String>,
     /// How often it has been told that numbers of its answer stand nowhere.

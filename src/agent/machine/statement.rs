@@ -181,13 +181,20 @@ fn is_call_in_code(text: &str) -> bool {
     is_name(name.trim()) && arguments.trim_end().ends_with(')') && arguments.contains(['=', '"', '\''])
 }
 
-/// Whether `goal` asks for a day of the week and `answer` names none.
-pub(super) fn lacks_weekday(goal: &str, answer: &str) -> bool {
-    let goal = goal.to_lowercase();
-    let asks =
-        goal.contains("day of the week") || goal.split(|c: char| !c.is_alphanumeric()).any(|word| word == "weekday");
-    let words = answer.to_lowercase();
-    asks && !words.split(|c: char| !c.is_alphanumeric()).any(names_weekday)
+/// Words by which a goal asks for a date.
+const DATE_QUESTIONS: [&str; 6] =
+    ["which date is", "what date is", "what is the date", "what's the date", "today's date", "the current date"];
+
+/// What `goal` asks of the calendar and `answer` does not have, in words for the model.
+pub(super) fn missing_of_calendar(goal: &str, answer: &str) -> Option<&'static str> {
+    let (goal, answer) = (goal.to_lowercase().replace('’', "'"), answer.to_lowercase());
+    let words = |text: &str, is_wanted: fn(&str) -> bool| text.split(|c: char| !c.is_alphanumeric()).any(is_wanted);
+    let asks_weekday = goal.contains("day of the week") || words(&goal, |word| word == "weekday");
+    if asks_weekday && !words(&answer, names_weekday) {
+        return Some("a day of the week");
+    }
+    let asks_date = DATE_QUESTIONS.iter().any(|question| goal.contains(question));
+    (asks_date && !answer.contains(|c: char| c.is_ascii_digit())).then_some("a date")
 }
 
 #[cfg(test)]
@@ -267,10 +274,20 @@ mod tests {
     }
 
     #[test]
-    fn a_day_of_the_week_that_is_asked_for_must_be_there() {
+    fn a_day_or_a_date_that_is_asked_for_must_be_there() {
         let goal = "Which date is today, and which day of the week?";
-        assert!(lacks_weekday(goal, "It is 2026-11-28.") && lacks_weekday("Name the weekday.", "It is sunny."));
-        assert!(!lacks_weekday(goal, "It is Saturday, 2026-11-28.") && !lacks_weekday(goal, "sat, 28 Nov"));
-        assert!(!lacks_weekday("Sum up the weekdays page", "It has 3 rows."));
+        let (day, date) = (Some("a day of the week"), Some("a date"));
+        for (goal, answer, missing) in [
+            (goal, "It is 2026-11-28.", day),
+            (goal, "It is Saturday.", date),
+            (goal, "It is Saturday, 2026-11-28.", None),
+            (goal, "sat, 28 Nov", None),
+            ("Name the weekday.", "It is sunny.", day),
+            ("What’s the date in Tokyo?", "Sunday", date),
+            ("What is the date format of the file?", "ISO 8601", None),
+            ("Sum up the weekdays page", "It has three rows.", None),
+        ] {
+            assert_eq!(missing_of_calendar(goal, answer), missing, "{goal} {answer}");
+        }
     }
 }

@@ -14,6 +14,7 @@ use super::state::{Status, Step};
 use super::{Machine, ModelCall, Setup, grounding, shortlist, statement, wire_arguments};
 use crate::domain::addresses::normal_form;
 use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCall};
+use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::Failure;
 use crate::domain::id::derived;
 use crate::domain::table_source::names_no_table;
@@ -38,12 +39,16 @@ const KEPT_ARGUMENTS: [&str; 2] = ["value", "content"];
 enum Doubt {
     /// The model is asked whether it meant its words.
     Words(String),
-    /// The goal asks for a day of the week, and the answer has none.
-    Weekday,
+    /// The answer lacks what the goal asks of the calendar: the model is told.
+    Lacks(&'static str),
+    /// It lacks that also after the model was told.
+    StillLacks(&'static str),
     /// Numbers stand nowhere: the model is told, and must call a tool or look at what it has.
     Numbers(Vec<String>),
     /// It has been told often enough.
     Invented(Vec<String>),
+    /// It has been told, and a calculation has given what the goal asks for.
+    Calculated { invented: Vec<String>, calculation: String },
 }
 
 impl Machine {
@@ -209,15 +214,33 @@ impl Machine {
                 act.doors.was_doubted = true;
                 prompts::doubtful(&words)
             }
-            Doubt::Weekday => {
-                act.doors.was_doubted = true;
-                prompts::NO_WEEKDAY.to_owned()
+            Doubt::Lacks(missing) => {
+                act.doors.was_told_missing = true;
+                prompts::lacks(missing)
+            }
+            Doubt::StillLacks(missing) => {
+                let why = format!(
+                    "the goal asks for {missing}, and the answer {answer:?} names none, also after the model was told"
+                );
+                self.give_up(index, &why);
+                return;
+            }
+            Doubt::Calculated { invented, calculation } => {
+                let message = format!(
+                    "the model's own words state {}, which stands nowhere; the result is its calculation instead",
+                    invented.join(", ")
+                );
+                self.note(EventKind::AnswerUnconfirmed, Level::Warn, message, &[]);
+                self.finish_acting(index, &calculation);
+                return;
             }
             Doubt::Numbers(numbers) => {
                 act.doors.invented = act.doors.invented.saturating_add(1);
                 let stays_open = !act.doors.has_repeated && act.doors.failures.saturating_add(1) < MAX_FAILURES;
-                // What it has found out stands beside what it made up.
-                let has_result = grounding::states_one_of(answer, &act.doors.shown);
+                // What it has found out stands beside what it made up, or waits to be said.
+                let is_calculated =
+                    act.doors.calculation.as_deref().is_some_and(|made| grounding::uses_all(made, &self.setup.goal));
+                let has_result = is_calculated || grounding::states_one_of(answer, &act.doors.shown);
                 act.doors.must_call = act.doors.invented == 1 && stays_open && !has_result;
                 prompts::ungrounded(&numbers, act.doors.must_call, act.doors.last_result.as_deref())
             }
@@ -242,13 +265,17 @@ impl Machine {
         if let Some(words) = statement::failure_in(answer).filter(|_| !act.doors.was_doubted) {
             return Some(Doubt::Words(words));
         }
-        if statement::lacks_weekday(&self.setup.goal, answer) && !act.doors.was_doubted {
-            return Some(Doubt::Weekday);
+        if let Some(missing) = statement::missing_of_calendar(&self.setup.goal, answer) {
+            return Some(if act.doors.was_told_missing { Doubt::StillLacks(missing) } else { Doubt::Lacks(missing) });
         }
         let given = self.given_texts(index);
         let invented = grounding::ungrounded(answer, given.iter().map(String::as_str), &act.doors.shown);
         if invented.is_empty() || self.tools_of(step).is_empty() {
             return None;
+        }
+        let answers = |calculation: &&String| grounding::uses_all(calculation, &self.setup.goal);
+        if let Some(calculation) = act.doors.calculation.as_ref().filter(|_| act.doors.invented > 0).filter(answers) {
+            return Some(Doubt::Calculated { invented, calculation: calculation.clone() });
         }
         let is_told = act.doors.invented >= MAX_INVENTED;
         Some(if is_told { Doubt::Invented(invented) } else { Doubt::Numbers(invented) })
@@ -277,6 +304,7 @@ impl Machine {
         }
         act.doors.may_pass = None;
         act.doors.last_result = prompts::short_result(shown);
+        act.doors.calculation = act.doors.last_result.as_deref().and_then(|result| calculation(arguments, result));
         act.doors.answered.insert(tool);
         let arguments = arguments.to_string();
         let numbers = grounding::shown_by(shown, &arguments, given.iter().map(String::as_str), &act.doors.shown);
@@ -339,6 +367,13 @@ impl Machine {
         act.doors.has_repeated = false;
         !is_new
     }
+}
+
+/// What a call calculated, with its result: `2 * 3 = 6`.
+fn calculation(arguments: &Value, result: &str) -> Option<String> {
+    let expression = arguments.get("expression")?.as_str()?;
+    let result: Value = serde_json::from_str(result).ok()?;
+    Some(format!("{} = {}", expression.trim(), result["value"].as_str()?))
 }
 
 fn call_id(tool: &str, arguments: &Value) -> Uuid {

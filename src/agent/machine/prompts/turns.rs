@@ -99,9 +99,12 @@ pub(in crate::agent::machine) fn invented_content(numbers: &[String]) -> String 
     )
 }
 
-/// Said to an answer without the day of the week that the goal asks for.
-pub(in crate::agent::machine) const NO_WEEKDAY: &str =
-    "The goal asks for a day of the week, and your answer names none. Give the whole answer again, with the day.";
+/// Said to an answer without `missing`, which the goal asks for.
+pub(in crate::agent::machine) fn lacks(missing: &str) -> String {
+    format!(
+        "The goal asks for {missing}, and your answer names none. Give the whole answer again, with all that the goal asks for."
+    )
+}
 
 /// Said when numbers of an answer stand in nothing that the model was shown.
 pub(in crate::agent::machine) fn ungrounded(numbers: &[String], must_call: bool, last: Option<&str>) -> String {
