@@ -290,7 +290,7 @@ fn a_calculation_with_all_numbers_of_the_goal_stands_for_words_that_invent_other
     answer(&mut machine, "act", calls("calculate", &json!({"expression": "240 * 1.15"})));
     tool_calls(&mut machine);
     returned(&mut machine, "goal#1", Ok(json!({"value": "276"})));
-    for _ in 0..3 {
+    for _ in 0..4 {
         answer(&mut machine, "act", ends("done", "It is 33.6."));
     }
     assert!(ended(&mut machine).is_err(), "half of the calculation is no result");
