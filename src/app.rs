@@ -17,6 +17,7 @@ use crate::api::connection::{ConnectionSeat, Listener};
 use crate::config::Config;
 use crate::domain::agent::AgentProfile;
 use crate::domain::failure::Failure;
+use crate::domain::schedule::zone::Zone;
 use crate::domain::schedule::zone::data::ZoneData;
 use crate::domain::url;
 use crate::llm::Models;
@@ -316,8 +317,12 @@ pub(crate) fn check_settings(config: &Config) -> Result<Vec<String>, AppError> {
 
 /// Warns of old zone data. A schedule may name a zone of its own, so they matter whatever zone the configuration has.
 fn log_zone_data(config: &Config) {
-    if let Some(advice) = clock::zones::advice(ZoneData::version(), clock::now()) {
-        tracing::warn!(zone = %config.scheduler.zone, "{advice}");
+    log_zone_advice(clock::zones::advice(ZoneData::version(), clock::now()), config.scheduler.zone);
+}
+
+fn log_zone_advice(advice: Option<String>, zone: Zone) {
+    if let Some(advice) = advice {
+        tracing::warn!(%zone, "{advice}");
     }
 }
 
@@ -363,4 +368,41 @@ async fn stop_embedded(embedded: Option<EmbeddedStore>) {
 fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> AppError {
     let path = path.to_owned();
     move |source| AppError::File { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::domain::time::Timestamp;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("unpoisoned").write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn old_zone_data_are_a_warning_and_new_ones_are_none() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let at = Timestamp::from_millis(1_790_000_000_000);
+        tracing::subscriber::with_default(subscriber, || {
+            log_zone_advice(clock::zones::advice("2026c", at), Zone::UTC);
+            log_zone_advice(clock::zones::advice("2024a", at), Zone::UTC);
+        });
+        let said = String::from_utf8(lines.0.lock().expect("unpoisoned").clone()).expect("UTF-8");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.contains(" WARN ") && said.contains("the zone data 2024a are old"), "{said}");
+    }
 }

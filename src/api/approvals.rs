@@ -74,7 +74,7 @@ async fn decide(
     let person = Person { by: by.clone(), note: note.clone() };
     let ruling = Ruling { hashes, by, note };
     let task = parts.queue.decide(id, ruling, verdict, &person).await?;
-    Ok(Json(task.into()))
+    Ok(Json(TaskView::new(task, &parts.runner)))
 }
 
 /// Nothing is decided but what the task asks for now: a call that has changed is another question.

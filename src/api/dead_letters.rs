@@ -68,7 +68,7 @@ pub(super) async fn requeue(State(parts): State<Shared>, Id(id): Id) -> Result<(
         return Err(missing(id));
     }
     let task = parts.queue.requeue(id, &Person::default()).await?;
-    Ok((StatusCode::ACCEPTED, Json(task.into())))
+    Ok((StatusCode::ACCEPTED, Json(TaskView::new(task, &parts.runner))))
 }
 
 /// Removes a dead letter; the task stays as it is.
@@ -125,5 +125,5 @@ pub(super) async fn purge_many(
 }
 
 fn missing(id: TaskId) -> Problem {
-    Problem::not_found(format!("task {id} has no dead letter: GET /api/v1/dead-letters lists those that exist"))
+    Problem::not_found(format!("task {id} has no dead letter: \"qron dead-letters list\" shows those that exist"))
 }

@@ -121,6 +121,7 @@ impl From<ChangeError> for Problem {
             | ChangeError::Illegal(_)
             | ChangeError::KeyTaken(_)
             | ChangeError::Unreadable { .. }
+            | ChangeError::StillRefused { .. }
             | ChangeError::Ended { .. } => Self::conflict(error.to_string()),
         }
     }

@@ -17,6 +17,7 @@ use super::views::Listing;
 use super::views::schedules::{
     BackfilledView, EndedView, SavedView, ScheduleListing, ScheduleView, TriggeredView, UnreadableView, upcoming,
 };
+use super::views::tasks::TaskView;
 use super::{Parts, Shared, submit as submission};
 use crate::clock;
 use crate::domain::json;
@@ -183,9 +184,10 @@ pub(super) async fn trigger(
     Query(how): Query<HowToTrigger>,
 ) -> Result<(StatusCode, Json<TriggeredView>), Problem> {
     match parts.runner.schedules().trigger(&id, how.overlap, clock::now()).await? {
-        Triggered::Task(task) => {
-            Ok((StatusCode::CREATED, Json(TriggeredView { task: Some((*task).into()), queued: None })))
-        }
+        Triggered::Task(task) => Ok((
+            StatusCode::CREATED,
+            Json(TriggeredView { task: Some(TaskView::new(*task, &parts.runner)), queued: None }),
+        )),
         Triggered::Queued(at) => Ok((StatusCode::ACCEPTED, Json(TriggeredView::waiting(at)))),
     }
 }

@@ -241,7 +241,8 @@ pub(super) async fn reprioritise(
     super::extract::Json(new): super::extract::Json<NewPriority>,
 ) -> Result<Json<TaskView>, Problem> {
     let event = bulk::reprioritised(Some(new.priority))?;
-    Ok(Json(parts.queue.change(id, &event, &Person::default()).await?.into()))
+    let task = parts.queue.change(id, &event, &Person::default()).await?;
+    Ok(Json(TaskView::new(task, &parts.runner)))
 }
 
 #[derive(Debug, Deserialize)]
@@ -258,13 +259,14 @@ pub(super) async fn snooze(
     super::extract::Json(new): super::extract::Json<NewTime>,
 ) -> Result<Json<TaskView>, Problem> {
     let event = bulk::snoozed(new.until.as_ref(), new.for_s, parts.zone, clock::now())?;
-    Ok(Json(parts.queue.change(id, &event, &Person::default()).await?.into()))
+    let task = parts.queue.change(id, &event, &Person::default()).await?;
+    Ok(Json(TaskView::new(task, &parts.runner)))
 }
 
 /// Runs a task again that ended badly, from a clean slate; its dead letter goes.
 pub(super) async fn retry(State(parts): State<Shared>, Id(id): Id) -> Result<(StatusCode, Json<TaskView>), Problem> {
     let task = parts.queue.requeue(id, &Person::default()).await?;
-    Ok((StatusCode::ACCEPTED, Json(task.into())))
+    Ok((StatusCode::ACCEPTED, Json(TaskView::new(task, &parts.runner))))
 }
 
 pub(super) fn missing(id: TaskId) -> Problem {

@@ -65,7 +65,11 @@ fn opened_fault(config: &Config, name: &str, folder: &OpenedFolder) -> Option<St
     };
     let key = format!("tools.files.folders.{name}.path");
     problem.map(|problem| {
-        format!("{key} = {:?} {problem}: correct it, or name another folder", path.display().to_string())
+        let whole = std::path::absolute(path).ok().filter(|_| path.is_relative());
+        let whole = whole.map_or_else(String::new, |whole| {
+            format!(" (a relative path begins where qron is started: {})", whole.display())
+        });
+        format!("{key} = {:?}{whole} {problem}: correct it, or name another folder", path.display().to_string())
     })
 }
 

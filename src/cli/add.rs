@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::client::Client;
-use super::filter::duration;
+use super::filter::{duration, period_of_key};
 use super::task_options::{TaskOptions, list, object};
 use super::{CliError, files, follow, hold, ids, output};
 use crate::api::views::tasks::Submitted;
@@ -50,9 +50,9 @@ pub(super) struct Add {
     #[arg(long, value_name = "KEY")]
     unique_key: Option<String>,
     /// How long the task holds the key: alive (until it has ended; the default), forever, or a period such as 15m
-    #[arg(long, value_name = "PERIOD", requires = "unique_key")]
+    #[arg(long, value_name = "PERIOD", requires = "unique_key", value_parser = period_of_key)]
     unique_for: Option<String>,
-    /// Watch it until it ends; exit code 1 when it does not complete
+    /// Watch it until it ends; exit code 1 when it does not complete, and 3 when qron stops answering before
     #[arg(long)]
     follow: bool,
     /// Write JSON

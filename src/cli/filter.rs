@@ -77,7 +77,61 @@ impl FilterOptions {
     }
 }
 
-/// A length of time such as `90s`, `30m`, `2h` or `7d`.
+/// A length of time such as `90s`, `30m`, `2h` or `7d`. On the command line a number alone is none, unless it is 0: some would take
+/// it for minutes.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration_ms(text).map(Duration::from_millis).map_err(|error| error.to_string())
+    let number = text.trim();
+    if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) && number.bytes().any(|byte| byte != b'0')
+    {
+        return Err(format!("{number:?} has no unit: write e.g. {number}s, {number}m, {number}h or {number}d"));
+    }
+    parse_duration_ms(text).map(Duration::from_millis).map_err(|_| {
+        format!("{text:?} is not a length of time: use a number and its unit, e.g. 90s, 15m, 1h30m, 2d or 1w, up to ten years")
+    })
+}
+
+/// A length of time as it was written, for the API.
+pub(super) fn length(text: &str) -> Result<String, String> {
+    duration(text).map(|_| text.to_owned())
+}
+
+/// How long a task holds a unique key, as it was written.
+pub(super) fn period_of_key(text: &str) -> Result<String, String> {
+    if ["alive", "forever"].contains(&text.trim()) { Ok(text.to_owned()) } else { length(text) }
+}
+
+/// A time limit in whole seconds: a length of time, or a number of seconds.
+pub(super) fn seconds(text: &str) -> Result<u64, String> {
+    if let Ok(seconds) = text.trim().parse() {
+        return Ok(seconds);
+    }
+    let length = duration(text)?;
+    if length.subsec_nanos() > 0 {
+        Err(format!("{text:?} is no whole number of seconds"))
+    } else {
+        Ok(length.as_secs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_of_time_has_a_unit() {
+        for (text, expected) in [("5s", 5), ("5m", 300), ("1h30m", 5_400), ("2d", 172_800), ("0", 0), ("0s", 0)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(expected)), "{text}");
+            assert_eq!(length(text), Ok(text.to_owned()));
+        }
+        for text in ["5", "90", " 10 ", "007"] {
+            let error = duration(text).expect_err(text);
+            assert!(error.contains("has no unit") && error.contains(&format!("{}m", text.trim())), "{error}");
+        }
+        for text in ["", "soon", "5x", "-5s"] {
+            assert!(duration(text).expect_err(text).contains("90s, 15m, 1h30m"), "{text}");
+        }
+        assert_eq!((seconds("30"), seconds("10m")), (Ok(30), Ok(600)));
+        assert!(seconds("1500ms").is_err() && seconds("soon").is_err());
+        assert!(period_of_key("forever").is_ok() && period_of_key("15").is_err() && period_of_key("15m").is_ok());
+    }
 }

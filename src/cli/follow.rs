@@ -22,10 +22,11 @@ pub(super) async fn follow(client: &Client, id: &str, json: bool) -> Result<(), 
     let mut task: TaskDetail = client.get(&["tasks", id], &[]).await?;
     while !task.task.status.is_terminal() {
         if !json {
-            screen.look(client, &task).await?;
+            screen.look(client, &task).await.map_err(|error| unknown_end(error, id))?;
         }
         tokio::time::sleep(POLL_INTERVAL).await;
-        task = client.get(&["tasks", id], &[]).await?;
+        let found = client.find(&["tasks", id]).await.map_err(|error| unknown_end(error, id))?;
+        task = found.ok_or_else(|| CliError::Failed(format!("task {id} was removed while it was followed")))?;
     }
     if json {
         output::json(&task)?;
@@ -37,6 +38,16 @@ pub(super) async fn follow(client: &Client, id: &str, json: bool) -> Result<(), 
         print_task::print(&task, &[])?;
     }
     if task.task.status == TaskStatus::Completed { Ok(()) } else { Err(CliError::Reported) }
+}
+
+/// The error of a follower whose qron no longer answers: how the task ends is not known, which is no failure of the task.
+fn unknown_end(error: CliError, id: &str) -> CliError {
+    match error {
+        CliError::Failed(why) => CliError::NotYet(format!(
+            "{why}; the task stays, and how it ends is not known here: come back with qron show {id} --follow"
+        )),
+        other => other,
+    }
 }
 
 /// What has been printed, and what will be at the next look: the parts of a fleet write their events at their own pace, so that a

@@ -7,11 +7,14 @@ use super::client::Client;
 use super::pause::{details, subject};
 use super::{CliError, output};
 use crate::api::views::Listing;
-use crate::api::views::agents::{AgentView, Health};
+use crate::api::views::agents::{AgentView, Health, ModelView};
 use crate::api::views::control::PauseView;
+use crate::api::views::schedules::ScheduleView;
 use crate::api::views::tasks::{TaskView, WaitView};
 use crate::clock;
 use crate::domain::counted::counted;
+use crate::domain::plan::Plan;
+use crate::domain::schedule::template::Template;
 use crate::domain::task::TaskStatus;
 use crate::domain::time::Timestamp;
 
@@ -29,18 +32,30 @@ pub(super) struct Wait {
     pub(super) next: Option<String>,
     /// The time that `what` ends with, in RFC 3339, where it ends with one.
     pub(super) until: Option<String>,
+    /// When the task is given up, in RFC 3339, where it waits no longer than that.
+    pub(super) given_up: Option<String>,
 }
 
 impl Wait {
     pub(super) fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), next: None, until: None }
+        Self { what: what.into(), next: None, until: None, given_up: None }
     }
 
     /// The wait in a sentence, with the time of the next try.
     pub(super) fn sentence(&self) -> String {
         let distance =
             self.until.as_deref().map_or_else(String::new, |until| format!(" ({})", output::distance_to(until)));
-        format!("it {}{distance}{}", self.what, self.next_try())
+        let given_up = self.given_up.as_deref().map_or_else(String::new, |at| {
+            format!("; it fails if the model has not answered by {}", output::moment(at))
+        });
+        format!("it {}{distance}{}{given_up}", self.what, self.next_try())
+    }
+
+    /// The wait behind the word "waiting".
+    pub(super) fn after_waiting(&self) -> String {
+        let sentence = self.sentence();
+        let rest = sentence.strip_prefix("it waits: ").or_else(|| sentence.strip_prefix("it waits "));
+        rest.map(str::to_owned).unwrap_or(sentence)
     }
 
     /// The end of a sentence about the time of the next try; empty when it is not known, or comes at once.
@@ -86,29 +101,153 @@ async fn pending(client: &Client, task: &TaskView) -> Result<Vec<Wait>, CliError
         };
         waits.push(Wait { until: Some(task.run_at.clone()), ..Wait::new(what) });
     }
-    let pauses: Listing<PauseView> = client.get(&["pauses"], &[]).await?;
-    let agents: Listing<AgentView> = client.get(&["agents"], &[]).await?;
-    let pause = pause_of(task.agent.as_deref(), &task.capabilities, &pauses.items, &agents.items);
-    waits.extend(pause.map(|pause| Wait::new(format!("waits: {}", paused(pause)))));
+    let fleet = Fleet::read(client).await?;
+    let wanted = Wanted::of_task(task);
+    waits.extend(fleet.pause_of(&wanted).map(|pause| Wait::new(format!("waits: {}", paused(pause)))));
     waits.extend(task.waits.iter().map(for_model));
+    if is_ahead && task.waits.is_none() {
+        waits.extend(fleet.needs(&wanted).map(|wait| Wait::new(format!("then {}", wait.what))));
+    }
     if waits.is_empty() && !is_ahead {
-        waits.extend(for_agent(task, &agents.items));
+        waits.extend(fleet.for_agent(&wanted));
     }
     Ok(waits)
 }
 
-/// A sentence about the pause that holds the tasks of a schedule or of a request back; `None` without one.
-pub(super) async fn pause_note(
-    client: &Client,
-    agent: Option<&str>,
-    capabilities: &[String],
-) -> Result<Option<String>, CliError> {
-    let pauses: Listing<PauseView> = client.get(&["pauses"], &[]).await?;
-    if pauses.items.is_empty() {
-        return Ok(None);
+/// Tells what the tasks of `schedule` would wait for if it fired now, each wait in a line of its own.
+pub(super) async fn note_schedule(client: &Client, schedule: &ScheduleView) -> Result<(), CliError> {
+    let fleet = Fleet::read(client).await?;
+    let wanted = Wanted::of_template(&schedule.task);
+    let pause = fleet.pause_of(&wanted).map(|pause| format!("its tasks wait: {}", paused(pause)));
+    let needs = fleet.needs(&wanted).map(|wait| format!("each of its tasks {}", wait.what));
+    pause.into_iter().chain(needs).for_each(|wait| output::note(&wait));
+    Ok(())
+}
+
+/// What a task wants of the agent that runs it.
+pub(super) struct Wanted<'a> {
+    agent: Option<&'a str>,
+    capabilities: &'a [String],
+    needs_model: bool,
+}
+
+impl<'a> Wanted<'a> {
+    fn of_task(task: &'a TaskView) -> Self {
+        let needs_model = task.plan.as_ref().is_none_or(Plan::needs_judgement);
+        Self { agent: task.agent.as_deref(), capabilities: &task.capabilities, needs_model }
     }
-    let agents: Listing<AgentView> = client.get(&["agents"], &[]).await?;
-    Ok(pause_of(agent, capabilities, &pauses.items, &agents.items).map(paused))
+
+    fn of_template(task: &'a Template) -> Self {
+        // The text of a placeholder makes no instruction of a step, nor the other way round.
+        let plan = task.plan.clone().map(serde_json::from_value::<Plan>);
+        let needs_model = plan.is_none_or(|plan| plan.is_ok_and(|plan| plan.needs_judgement()));
+        Self { agent: task.agent.as_deref(), capabilities: &task.capabilities, needs_model }
+    }
+}
+
+/// The pauses and the agents of all replicas, as they are now.
+pub(super) struct Fleet {
+    pub(super) pauses: Vec<PauseView>,
+    pub(super) agents: Vec<AgentView>,
+}
+
+/// What holds a pending task back, in a word for a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// Every agent that it may go to is paused.
+    Paused,
+    /// No replica has an agent that it may go to.
+    NoAgent,
+}
+
+impl Fleet {
+    pub(super) async fn read(client: &Client) -> Result<Self, CliError> {
+        let pauses: Listing<PauseView> = client.get(&["pauses"], &[]).await?;
+        let agents: Listing<AgentView> = client.get(&["agents"], &[]).await?;
+        Ok(Self { pauses: pauses.items, agents: agents.items })
+    }
+
+    /// What holds `task` back, while it is pending.
+    pub(super) fn hold_of(&self, task: &TaskView) -> Option<Hold> {
+        if task.status != TaskStatus::Pending {
+            return None;
+        }
+        let wanted = Wanted::of_task(task);
+        if self.fitting(&wanted).is_empty() {
+            return Some(Hold::NoAgent);
+        }
+        self.pause_of(&wanted).map(|_| Hold::Paused)
+    }
+
+    /// The agents that may run a task which wants this.
+    fn fitting(&self, wanted: &Wanted<'_>) -> Vec<&AgentView> {
+        let offers = |agent: &AgentView, wanted: &String| {
+            agent.capabilities.iter().any(|word| word.eq_ignore_ascii_case(wanted))
+        };
+        let may_run = |candidate: &&AgentView| match wanted.agent {
+            Some(name) => candidate.name == name,
+            None => wanted.capabilities.iter().all(|word| offers(candidate, word)),
+        };
+        self.agents.iter().filter(|candidate| candidate.health != Health::Silent).filter(may_run).collect()
+    }
+
+    /// The pause that holds a task back: that of the fleet or of its agent, or those of every agent that it may go to.
+    fn pause_of(&self, wanted: &Wanted<'_>) -> Option<&PauseView> {
+        let fitting = self.fitting(wanted);
+        let pause_of =
+            |name: &str| self.pauses.iter().find(|pause| pause.agent.as_deref().is_none_or(|paused| paused == name));
+        match (wanted.agent, fitting.first()) {
+            (Some(name), _) => pause_of(name),
+            (None, Some(first)) if fitting.iter().all(|agent| pause_of(&agent.name).is_some()) => pause_of(&first.name),
+            (None, _) => self.pauses.iter().find(|pause| pause.agent.is_none()),
+        }
+    }
+
+    /// What a task which wants this would wait for if it were due: an agent that no replica has, or a model that none of the agents
+    /// it may go to can ask.
+    fn needs(&self, wanted: &Wanted<'_>) -> Option<Wait> {
+        let fitting = self.fitting(wanted);
+        if fitting.is_empty() {
+            return Some(no_agent(wanted));
+        }
+        let away: Vec<&ModelView> = fitting.iter().filter_map(|agent| agent.model_away.as_ref()).collect();
+        let is_away = wanted.needs_model && away.len() == fitting.len();
+        // A model that is away comes back sooner than one is configured.
+        let first = away.iter().find(|away| !away.model.is_empty()).or(away.first()).filter(|_| is_away)?;
+        Some(Wait::new(for_model_named(&first.model, first.since.as_deref(), &first.cause)))
+    }
+
+    /// Why no agent takes a due task that neither a pause nor a model holds back; `None` when one has room.
+    fn for_agent(&self, wanted: &Wanted<'_>) -> Option<Wait> {
+        let fitting = self.fitting(wanted);
+        if fitting.is_empty() {
+            return Some(no_agent(wanted));
+        }
+        let takes = |agent: &&&AgentView| agent.health == Health::Ok && agent.in_flight < agent.capacity;
+        if fitting.iter().find(takes).is_some() {
+            return None;
+        }
+        let states = fitting.iter().map(|agent| match agent.health {
+            Health::Draining => format!("agent {} is shutting down", agent.name),
+            _ => {
+                format!("agent {} runs {} of at most {}", agent.name, agent.in_flight, counted(agent.capacity, "task"))
+            }
+        });
+        let states: Vec<String> = states.collect();
+        Some(Wait::new(format!("waits for room: {}; see: qron agents", states.join(", "))))
+    }
+}
+
+fn no_agent(wanted: &Wanted<'_>) -> Wait {
+    let wanted = match wanted.agent {
+        Some(name) => format!("agent {name}, which no replica that answers has"),
+        None if wanted.capabilities.is_empty() => "an agent: no replica answers".to_owned(),
+        None => format!(
+            "an agent with the capabilities {}, which no replica that answers has",
+            wanted.capabilities.join(", ")
+        ),
+    };
+    Wait::new(format!("waits for {wanted}; see: qron agents"))
 }
 
 fn paused(pause: &PauseView) -> String {
@@ -118,19 +257,23 @@ fn paused(pause: &PauseView) -> String {
 }
 
 fn for_model(waits: &WaitView) -> Wait {
-    let WaitView { model, cause, .. } = waits;
-    let since = output::time(&waits.since);
-    let what = if model.is_empty() {
-        format!(
-            "waits for a model since {since}: {cause}; it goes on by itself once a qron of this store has one: see \"qron agents\""
-        )
-    } else {
-        format!(
-            "waits for model {model:?} since {since}: {cause}; see \"qron agents\", and start the model or mend its settings: \
-             the task then goes on by itself"
-        )
-    };
-    Wait { next: waits.next_try.clone(), ..Wait::new(what) }
+    let what = for_model_named(&waits.model, Some(&waits.since), &waits.cause);
+    Wait { next: waits.next_try.clone(), given_up: waits.until.clone(), ..Wait::new(what) }
+}
+
+/// The wait for a model, which has no name where none is configured, in words that follow the subject.
+fn for_model_named(model: &str, since: Option<&str>, cause: &str) -> String {
+    let since = since.map_or_else(String::new, |since| format!(" since {}", output::time(since)));
+    if model.is_empty() {
+        return format!(
+            "waits for a model{since}, however long that takes: {cause}; it goes on by itself once a qron of this store has one: \
+             see \"qron agents\""
+        );
+    }
+    format!(
+        "waits for model {model:?}{since}: {cause}; see \"qron agents\", and start the model or mend its settings: the task then \
+         goes on by itself"
+    )
 }
 
 /// The tasks that `task` waits for and that have not ended.
@@ -152,59 +295,6 @@ async fn for_tasks(client: &Client, task: &TaskView) -> Result<Option<Wait>, Cli
     open.truncate(SHOWN_TASKS);
     let more = if count > open.len() { format!(" and {} more", count - open.len()) } else { String::new() };
     Ok(Some(Wait::new(format!("waits for {} {why}: {}{more}", counted(count, "task"), open.join(", ")))))
-}
-
-/// The agents that may run a task with this `agent` and these `capabilities`.
-fn fitting<'a>(agent: Option<&str>, capabilities: &[String], agents: &'a [AgentView]) -> Vec<&'a AgentView> {
-    let offers =
-        |agent: &AgentView, wanted: &String| agent.capabilities.iter().any(|word| word.eq_ignore_ascii_case(wanted));
-    let may_run = |candidate: &&AgentView| match agent {
-        Some(name) => candidate.name == name,
-        None => capabilities.iter().all(|wanted| offers(candidate, wanted)),
-    };
-    agents.iter().filter(|candidate| candidate.health != Health::Silent).filter(may_run).collect()
-}
-
-/// The pause that holds a task back: that of the fleet or of its agent, or those of every agent that it may go to.
-fn pause_of<'a>(
-    agent: Option<&str>,
-    capabilities: &[String],
-    pauses: &'a [PauseView],
-    agents: &[AgentView],
-) -> Option<&'a PauseView> {
-    let fitting = fitting(agent, capabilities, agents);
-    let pause_of = |name: &str| pauses.iter().find(|pause| pause.agent.as_deref().is_none_or(|paused| paused == name));
-    match (agent, fitting.first()) {
-        (Some(name), _) => pause_of(name),
-        (None, Some(first)) if fitting.iter().all(|agent| pause_of(&agent.name).is_some()) => pause_of(&first.name),
-        (None, _) => pauses.iter().find(|pause| pause.agent.is_none()),
-    }
-}
-
-/// Why no agent takes a due task that neither a pause nor a model holds back; `None` when one has room.
-fn for_agent(task: &TaskView, agents: &[AgentView]) -> Option<Wait> {
-    let fitting = fitting(task.agent.as_deref(), &task.capabilities, agents);
-    if fitting.is_empty() {
-        let wanted = match &task.agent {
-            Some(name) => format!("agent {name}, which no replica that answers has"),
-            None if task.capabilities.is_empty() => "an agent: no replica answers".to_owned(),
-            None => format!(
-                "an agent with the capabilities {}, which no replica that answers has",
-                task.capabilities.join(", ")
-            ),
-        };
-        return Some(Wait::new(format!("waits for {wanted}; see: qron agents")));
-    }
-    let takes = |agent: &&&AgentView| agent.health == Health::Ok && agent.in_flight < agent.capacity;
-    if fitting.iter().find(takes).is_some() {
-        return None;
-    }
-    let states = fitting.iter().map(|agent| match agent.health {
-        Health::Draining => format!("agent {} is shutting down", agent.name),
-        _ => format!("agent {} runs {} of at most {}", agent.name, agent.in_flight, counted(agent.capacity, "task")),
-    });
-    let states: Vec<String> = states.collect();
-    Some(Wait::new(format!("waits for room: {}; see: qron agents", states.join(", "))))
 }
 
 /// Whether the time of the API lies ahead.
@@ -255,8 +345,13 @@ mod tests {
             (task(None, &[]), vec![pause(Some("writer")), pause(Some("analyst"))], ": holiday; end the pause"),
             (task(None, &["none"]), vec![pause(None)], "the whole fleet is paused"),
         ] {
-            let said = pause_of(task.agent.as_deref(), &task.capabilities, &pauses, &agents).map(paused);
-            let said = said.unwrap_or_default();
+            let fleet = Fleet { pauses, agents: agents.to_vec() };
+            let said = fleet.pause_of(&Wanted::of_task(&task)).map(paused).unwrap_or_default();
+            let hold = fleet.hold_of(&task);
+            let is_known = !task.capabilities.contains(&"none".to_owned());
+            let expected_hold =
+                if is_known { (!expected.is_empty()).then_some(Hold::Paused) } else { Some(Hold::NoAgent) };
+            assert_eq!(hold, expected_hold, "{expected}");
             assert!(said.contains(expected) && said.is_empty() == expected.is_empty(), "{expected}: {said}");
         }
     }
@@ -277,7 +372,8 @@ mod tests {
             (task(None, &["sql"]), ""),
             (task(None, &[]), ""),
         ] {
-            let said = for_agent(&task, &agents).map(|wait| wait.what).unwrap_or_default();
+            let fleet = Fleet { pauses: Vec::new(), agents: agents.to_vec() };
+            let said = fleet.for_agent(&Wanted::of_task(&task)).map(|wait| wait.what).unwrap_or_default();
             assert!(said.contains(expected) && said.is_empty() == expected.is_empty(), "{expected}: {said}");
         }
     }
@@ -297,6 +393,7 @@ mod tests {
             model: model.to_owned(),
             since: "2026-01-31T09:00:00.123Z".to_owned(),
             next_try: next.map(str::to_owned),
+            until: next.map(str::to_owned).filter(|_| !model.is_empty()),
             times: 1,
             cause: "connection refused".to_owned(),
             text: String::new(),
@@ -306,11 +403,12 @@ mod tests {
             "it waits for model \"m\" since 2026-01-31 09:00:00Z: connection refused",
             "qron agents",
             "goes on by itself; the next try is ",
-            "m)",
+            "m); it fails if the model has not answered by 20",
         ] {
             assert!(said.contains(part), "{part:?} is missing in {said}");
         }
         let said = for_model(&view("", None)).sentence();
-        assert!(said.starts_with("it waits for a model since") && !said.contains("next try"), "{said}");
+        assert!(said.starts_with("it waits for a model since") && said.contains("however long that takes"), "{said}");
+        assert!(!said.contains("next try") && !said.contains("it fails"), "{said}");
     }
 }

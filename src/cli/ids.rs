@@ -112,7 +112,18 @@ async fn complete<C: Candidate>(client: &Client, text: &str) -> Result<String, C
     match text.parse() {
         Ok(id @ TaskId::Uuid(_)) => return Ok(id.to_string()),
         // Too short to begin a UUID, so it can only be a number.
-        Ok(id @ TaskId::Number(_)) if text.len() < IdPrefix::MIN => return Ok(id.to_string()),
+        Ok(id @ TaskId::Number(_)) if text.len() < IdPrefix::MIN => {
+            let id = id.to_string();
+            if client.find::<serde::de::IgnoredAny>(&[C::PATH, &id]).await?.is_some() {
+                return Ok(id);
+            }
+            return Err(CliError::Failed(format!(
+                "there is no {} {text}, and for the beginning of an id that is too short: type at least {} characters; \"{}\" shows the ids",
+                C::NAME,
+                IdPrefix::MIN,
+                C::LIST_COMMAND
+            )));
+        }
         _ => {}
     }
     let prefix: Result<IdPrefix, _> = text.parse();

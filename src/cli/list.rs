@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::client::Client;
 use super::filter::FilterOptions;
+use super::hold::{Fleet, Hold};
 use super::{CliError, output};
 use crate::api::views::Listing;
 use crate::api::views::tasks::{TaskCounts, TaskView};
@@ -40,24 +41,20 @@ pub(super) struct GroupKind {
     statuses: &'static [TaskStatus],
     /// Value of the parameter `order` of the API.
     order: &'static str,
-    /// The time of a task that the column WHEN shows.
-    time: fn(&TaskView) -> &str,
+    /// The time of a task that the column WHEN shows; `None` where it is not known.
+    time: fn(&TaskView) -> Option<&str>,
 }
 
 pub(super) const RUNNING: GroupKind =
-    GroupKind { name: "running", statuses: &[TaskStatus::Running], order: "next", time: |task| &task.updated_at };
+    GroupKind { name: "running", statuses: &[TaskStatus::Running], order: "next", time: |task| Some(&task.updated_at) };
 pub(super) const FOR_PEOPLE: GroupKind = GroupKind {
     name: "waiting for a person",
     statuses: &[TaskStatus::AwaitingApproval],
     order: "next",
-    time: |task| &task.run_at,
+    time: |task| Some(&task.run_at),
 };
-pub(super) const NEXT: GroupKind = GroupKind {
-    name: "next",
-    statuses: &[TaskStatus::Pending, TaskStatus::Waiting],
-    order: "next",
-    time: |task| &task.run_at,
-};
+pub(super) const NEXT: GroupKind =
+    GroupKind { name: "next", statuses: &[TaskStatus::Pending, TaskStatus::Waiting], order: "next", time: next_time };
 pub(super) const ENDED: GroupKind = GroupKind {
     name: "ended",
     statuses: &[
@@ -68,8 +65,14 @@ pub(super) const ENDED: GroupKind = GroupKind {
         TaskStatus::Skipped,
     ],
     order: "ended",
-    time: |task| task.finished_at.as_ref().unwrap_or(&task.updated_at),
+    time: |task| task.finished_at.as_deref().or(Some(&task.updated_at)),
 };
+
+/// When a task is tried next, as `show` and those who follow it are told: not before its model may be called again, and at no known
+/// time where it waits for a model that is not configured.
+fn next_time(task: &TaskView) -> Option<&str> {
+    task.waits.as_ref().map_or(Some(&task.run_at), |waits| waits.next_try.as_deref())
+}
 
 /// Those of [`ENDED`] that were meant to run: a schedule that is faster than its tasks makes very many skipped ones.
 const ENDED_BUT_SKIPPED: GroupKind = GroupKind {
@@ -127,7 +130,9 @@ impl List {
             });
             return Ok(());
         }
-        print(&groups)?;
+        let has_next = groups.iter().any(|group| group.tasks.iter().any(|task| task.status == TaskStatus::Pending));
+        let fleet = if has_next { Some(Fleet::read(client).await?) } else { None };
+        print(&groups, fleet.as_ref())?;
         if !self.all && groups.iter().any(Group::is_cut) {
             output::note(
                 "more tasks match: see them with --limit or --all, or narrow the list with a filter such as --status failed",
@@ -207,10 +212,17 @@ impl Group {
     }
 }
 
-/// The status of a task for its column, with the model that it waits for; a narrow table tells only that it waits for one.
-fn status_cell(task: &TaskView, is_wide: bool) -> String {
+/// The status of a task for its column, with what holds it back; a narrow table tells only that, in a word or two.
+fn status_cell(task: &TaskView, hold: Option<Hold>, is_wide: bool) -> String {
+    let word = match hold {
+        Some(Hold::Paused) => "paused",
+        Some(Hold::NoAgent) => "no agent",
+        None => "",
+    };
     match &task.waits {
         _ if task.unreadable.is_some() => "unreadable".to_owned(),
+        _ if hold.is_some() && !is_wide => word.to_owned(),
+        _ if hold.is_some() => format!("{}, {word}", task.status),
         Some(waits) if !is_wide && waits.model.is_empty() => "no model".to_owned(),
         Some(_) if !is_wide => "model away".to_owned(),
         Some(waits) if waits.model.is_empty() => format!("{}, no model", task.status),
@@ -219,9 +231,9 @@ fn status_cell(task: &TaskView, is_wide: bool) -> String {
     }
 }
 
-/// Prints the groups that hold tasks, in one table with a title above each group.
-pub(super) fn print(groups: &[Group]) -> Result<(), CliError> {
-    let table = table(groups, output::width());
+/// Prints the groups that hold tasks, in one table with a title above each group; `fleet` tells what holds pending ones back.
+pub(super) fn print(groups: &[Group], fleet: Option<&Fleet>) -> Result<(), CliError> {
+    let table = table(groups, fleet, output::width());
     let mut lines = output::lines(&table);
     output::raw(&lines.next().unwrap_or_default())?;
     for group in groups.iter().filter(|group| group.total > 0) {
@@ -232,7 +244,7 @@ pub(super) fn print(groups: &[Group]) -> Result<(), CliError> {
 }
 
 /// The tasks of the groups in a table of `width` columns: the goal has all the room that the others leave.
-fn table(groups: &[Group], width: u16) -> Table {
+fn table(groups: &[Group], fleet: Option<&Fleet>, width: u16) -> Table {
     let is_wide = width >= output::WIDE_FROM;
     let (whole, after): (&[&str], &[&str]) = if is_wide {
         (&["ID", "STATUS", "WHEN"], &["AGENT", "FAILED ATTEMPTS"])
@@ -244,8 +256,8 @@ fn table(groups: &[Group], width: u16) -> Table {
         let (kind, task) = task;
         let cells = [
             task.id.to_string(),
-            status_cell(task, width >= output::WHOLE_TIMES_FROM),
-            output::relative_time_within((kind.time)(task), width),
+            status_cell(task, fleet.and_then(|fleet| fleet.hold_of(task)), width >= output::WHOLE_TIMES_FROM),
+            (kind.time)(task).map_or_else(|| "-".to_owned(), |at| output::relative_time_within(at, width)),
             output::cell(&task.goal, width.into()),
             output::cell(task.ran_by.as_deref().or(task.agent.as_deref()).unwrap_or("-"), 24),
             format!("{} of {}", task.attempt, task.max_attempts.max(1)),
@@ -275,7 +287,7 @@ mod tests {
             }))
             .ok();
         }
-        let table = table(&[Group { kind: &NEXT, tasks: vec![task], total: 1 }], width);
+        let table = table(&[Group { kind: &NEXT, tasks: vec![task], total: 1 }], None, width);
         let lines: Vec<String> = output::lines(&table).collect();
         let at = lines[0].find("GOAL").expect("a header");
         let end = lines[0].find("AGENT").unwrap_or(lines[0].len().max(width.into()));

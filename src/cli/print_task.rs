@@ -1,9 +1,12 @@
 //! Prints a task and its events.
 
+use std::collections::BTreeSet;
+
 use super::hold::Wait;
 use super::reasons::Reasons;
 use super::{CliError, output, steps};
 use crate::api::views::tasks::{EventView, TaskDetail, TaskView};
+use crate::domain::attempt::AttemptStatus;
 use crate::domain::counted::counted;
 use crate::domain::task::TaskStatus;
 
@@ -13,9 +16,9 @@ pub(super) fn print_event(event: &EventView, reasons: &mut Reasons) -> Result<()
 }
 
 /// Which attempt the task is at, of how many, and how many of them failed.
-fn attempts(task: &TaskView, runs: usize) -> String {
+fn attempts(task: &TaskView, ends: &[AttemptStatus]) -> String {
     let (failed, most) = (task.attempt, task.max_attempts.max(1));
-    let runs = u32::try_from(runs).unwrap_or(u32::MAX);
+    let runs = u32::try_from(ends.len()).unwrap_or(u32::MAX);
     if runs == 0 && failed == 0 {
         return format!("none counted yet, of at most {most}");
     }
@@ -27,10 +30,28 @@ fn attempts(task: &TaskView, runs: usize) -> String {
         if matches!(task.status, TaskStatus::Running | TaskStatus::Completed) { current } else { failed };
     let uncharged = match runs.saturating_sub(counted_runs) {
         0 => String::new(),
-        1 => "; 1 run does not count, because it was put off or handed back".to_owned(),
-        more => format!("; {more} runs do not count, because they were put off or handed back"),
+        1 => format!("; 1 run does not count, because it {}", uncharged_ends(ends, "was")),
+        more => format!("; {more} runs do not count, because they {}", uncharged_ends(ends, "were")),
     };
     format!("{current} of {most}{is_next}{failures}{uncharged}")
+}
+
+/// How the runs ended that count as no attempt, behind their subject.
+fn uncharged_ends(ends: &[AttemptStatus], verb: &str) -> String {
+    let mut words = BTreeSet::new();
+    for end in ends {
+        words.insert(match end {
+            AttemptStatus::Postponed => "put off",
+            AttemptStatus::Released => "handed back",
+            AttemptStatus::Cancelled => "cancelled",
+            AttemptStatus::AwaitingApproval => "stopped to ask a person",
+            AttemptStatus::AwaitingTasks => "stopped to wait for other tasks",
+            AttemptStatus::Lost => "taken over by another replica",
+            AttemptStatus::Running | AttemptStatus::Completed | AttemptStatus::Failed => continue,
+        });
+    }
+    let words: Vec<&str> = words.into_iter().collect();
+    if words.is_empty() { format!("{verb} cut off") } else { format!("{verb} {}", words.join(" or ")) }
 }
 
 /// Prints a task with what it waits for.
@@ -52,8 +73,12 @@ pub(super) fn print(detail: &TaskDetail, waits: &[Wait]) -> Result<(), CliError>
     if let Some(schedule) = &task.schedule_id {
         field("schedule", schedule)?;
     }
-    field("attempt", &attempts(task, detail.attempts.len()))?;
-    field("run at", &output::time(&task.run_at))?;
+    let ends: Vec<AttemptStatus> = detail.attempts.iter().map(|attempt| attempt.status).collect();
+    field("attempt", &attempts(task, &ends))?;
+    match task.waits.as_ref().and_then(|waits| waits.next_try.as_ref()).filter(|_| task.status == TaskStatus::Pending) {
+        Some(next) => field("next try", &output::time(next))?,
+        None => field("run at", &output::time(&task.run_at))?,
+    }
     if let Some(finished) = &task.finished_at {
         field("finished", &output::time(finished))?;
     }
@@ -76,7 +101,7 @@ pub(super) fn print(detail: &TaskDetail, waits: &[Wait]) -> Result<(), CliError>
     for artifact in &detail.artifacts {
         field("artifact", &format!("{} ({}, {})", artifact.name, artifact.media_type, counted(artifact.size, "byte")))?;
     }
-    waits.iter().try_for_each(|wait| field("waiting", &wait.sentence()))?;
+    waits.iter().try_for_each(|wait| field("waiting", &wait.after_waiting()))?;
     match &task.error {
         Some(error) if task.status.is_terminal() => field("error", &error.to_string())?,
         Some(error) if task.attempt > 0 => {
@@ -107,20 +132,34 @@ mod tests {
 
     #[test]
     fn attempts_are_counted_in_one_way() {
-        use TaskStatus::{Completed, Failed, Pending, Running};
+        use AttemptStatus::{AwaitingApproval, Postponed, Released};
+        use TaskStatus::{Cancelled, Completed, Failed, Pending, Running};
+        let (failed_run, running_run, done) = (AttemptStatus::Failed, AttemptStatus::Running, AttemptStatus::Completed);
         for (status, failed, runs, expected) in [
-            (Pending, 0, 0, "none counted yet, of at most 3"),
-            (Running, 0, 1, "1 of 3"),
-            (Pending, 1, 1, "2 of 3 is next; 1 failed"),
-            (Running, 1, 2, "2 of 3; 1 failed"),
-            (Completed, 2, 3, "3 of 3; 2 failed"),
-            (Failed, 3, 3, "3 of 3; 3 failed"),
-            (Pending, 0, 1, "1 of 3 is next; 1 run does not count, because it was put off or handed back"),
-            (Running, 1, 4, "2 of 3; 1 failed; 2 runs do not count, because they were put off or handed back"),
+            (Pending, 0, vec![], "none counted yet, of at most 3"),
+            (Running, 0, vec![running_run], "1 of 3"),
+            (Pending, 1, vec![failed_run], "2 of 3 is next; 1 failed"),
+            (Running, 1, vec![failed_run, running_run], "2 of 3; 1 failed"),
+            (Completed, 2, vec![failed_run, failed_run, done], "3 of 3; 2 failed"),
+            (Failed, 3, vec![failed_run; 3], "3 of 3; 3 failed"),
+            (Pending, 0, vec![Postponed], "1 of 3 is next; 1 run does not count, because it was put off"),
+            (
+                Running,
+                1,
+                vec![Postponed, Released, failed_run, running_run],
+                "2 of 3; 1 failed; 2 runs do not count, because they were handed back or put off",
+            ),
+            (Cancelled, 0, vec![AttemptStatus::Cancelled], "1 of 3; 1 run does not count, because it was cancelled"),
+            (
+                Completed,
+                0,
+                vec![AwaitingApproval, done],
+                "1 of 3; 1 run does not count, because it was stopped to ask a person",
+            ),
         ] {
             let mut task = TaskView::from(Task::new(TaskId::fresh(), "a goal", clock::now()));
             (task.status, task.attempt, task.max_attempts) = (status, failed, 3);
-            assert_eq!(attempts(&task, runs), expected, "{status} {failed} {runs}");
+            assert_eq!(attempts(&task, &runs), expected, "{status} {failed} {runs:?}");
         }
     }
 }

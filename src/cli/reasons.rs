@@ -6,8 +6,10 @@ use std::collections::HashSet;
 const LONG: usize = 60;
 /// Most beginnings of reasons that are looked for in a message.
 const MAX_PARTS: usize = 16;
-/// What stands for a reason that was said.
-const AS_ABOVE: &str = "as above";
+/// Characters of a reason that are repeated, so that each line says something by itself.
+const REPEATED: usize = 40;
+/// What stands for the rest of a reason that was said.
+const AS_ABOVE: &str = "… (as above)";
 /// What comes before a reason.
 const BEFORE: &str = ": ";
 
@@ -18,7 +20,7 @@ pub(super) struct Reasons {
 }
 
 impl Reasons {
-    /// `message`, with "as above" in the place of a long reason at its end that was said before, here or earlier in it.
+    /// `message`, with the beginning alone of a long reason at its end that was said before, here or earlier in it.
     pub(super) fn once(&mut self, message: &str) -> String {
         let ends = message.match_indices(BEFORE).map(|(at, before)| at + before.len()).take(MAX_PARTS);
         let mut parts = Vec::new();
@@ -29,7 +31,8 @@ impl Reasons {
             }
             if self.said.contains(reason) || head.contains(reason) {
                 self.said.extend(parts);
-                return format!("{head}{AS_ABOVE}");
+                let begin: String = reason.chars().take(REPEATED).collect();
+                return format!("{head}{}{AS_ABOVE}", begin.trim_end());
             }
             parts.push(reason.to_owned());
         }
@@ -50,13 +53,15 @@ mod tests {
         assert_eq!(reasons.once(&first), first);
         assert_eq!(
             reasons.once(&format!("step b failed: invalid: cannot calculate: {why}")),
-            "step b failed: as above"
+            "step b failed: invalid: cannot calculate: \"apples\" is n… (as above)"
         );
-        assert_eq!(reasons.once(&format!("the agent gave up: {why}")), "the agent gave up: as above");
+        let begin = "\"apples\" is not understood; functions ar… (as above)";
+        assert_eq!(reasons.once(&format!("the agent gave up: {why}")), format!("the agent gave up: {begin}"));
+        assert_eq!(reasons.once(why), begin, "a line that says only that");
         let other = format!("another {why}");
         assert_eq!(reasons.once(&other), other, "another reason");
         let twice = format!("it failed: {why}, again; the answer: {why}, again");
-        assert_eq!(reasons.once(&twice), twice.replace(&format!("answer: {why}, again"), "answer: as above"));
+        assert_eq!(reasons.once(&twice), twice.replace(&format!("answer: {why}, again"), &format!("answer: {begin}")));
         for short in ["completed", "step a failed: no such file", "step b failed: no such file", ""] {
             assert_eq!(reasons.once(short), short);
         }

@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CliError, Global};
 use crate::app::{App, AppError};
+use crate::config::Config;
 use crate::telemetry::logging;
 
 #[derive(Debug, Args)]
@@ -21,14 +22,22 @@ pub(super) struct Run {
 const HAND_BACK_LIMIT: Duration = Duration::from_secs(5);
 
 const NO_MODEL: &str = "no model endpoint is configured, so qron could not plan any task:
-set OPENAI_API_KEY (for OpenAI) or model.base_url (QRON__MODEL__BASE_URL, for any compatible endpoint),
+set OPENAI_API_KEY (for OpenAI) or OPENAI_BASE_URL (for any compatible endpoint, e.g. http://127.0.0.1:11434/v1),
 or start with --no-model to run only tasks that carry a plan; \"qron demo\" needs no model";
+
+/// Why `config` does not start without `--no-model`, with what was set in vain; `None` when it does.
+pub(super) fn without_model(config: &Config) -> Option<String> {
+    (!config.has_model()).then(|| {
+        let vain = config.warnings().iter().filter(|warning| warning.contains("OPENAI_") || warning.contains("model."));
+        vain.fold(NO_MODEL.to_owned(), |said, warning| format!("{said}\n{warning}"))
+    })
+}
 
 impl Run {
     pub(super) async fn run(self, global: &Global) -> Result<(), CliError> {
         let config = global.load()?;
-        if !config.has_model() && !self.no_model {
-            return Err(CliError::Usage(NO_MODEL.to_owned()));
+        if let Some(why) = without_model(&config).filter(|_| !self.no_model) {
+            return Err(CliError::Usage(why));
         }
         logging::init(&config.log).map_err(|error| CliError::Usage(error.to_string()))?;
         let mut signals = Signals::new()?;

@@ -11,7 +11,6 @@ use crate::api::views::schedules::{
     BackfilledView, FiringView, ScheduleListing, ScheduleView, TriggeredView, UnreadableView,
 };
 use crate::domain::counted::counted;
-use crate::domain::schedule::template::Template;
 use definition::{Add, Edit, Overlap, When};
 use plan::SchedulePlan;
 
@@ -72,7 +71,7 @@ pub(super) enum Schedules {
         json: bool,
     },
     /// Show the next firings of a schedule, or of times that no schedule has yet
-    #[command(after_help = super::time_help())]
+    #[command(after_help = super::time_help(), override_usage = "qron schedules preview [OPTIONS] <ID>\n       qron schedules preview [OPTIONS] <--cron <EXPRESSION>|--every <LENGTH>|--at <TIME>>")]
     Preview {
         /// Id of the schedule; without one, give --cron, --every or --at
         #[arg(
@@ -119,7 +118,7 @@ impl Schedules {
                     return output::json(&schedule);
                 }
                 view::show(&schedule, &client.get(&["schedules", &id, "plan"], &[]).await?)?;
-                note_pause(client, &schedule).await
+                hold::note_schedule(client, &schedule).await
             }
             Self::Pause(id) => id.change(client, "pause").await,
             Self::Resume(id) => id.change(client, "resume").await,
@@ -173,26 +172,21 @@ async fn list(client: &Client, limit: u32, json: bool) -> Result<(), CliError> {
 impl ScheduleId {
     /// Pauses or resumes the schedule.
     async fn change(self, client: &Client, action: &str) -> Result<(), CliError> {
+        let before: Option<ScheduleView> = client.find(&["schedules", &self.id]).await?;
         let schedule: ScheduleView = client.post(&["schedules", &self.id, action], None::<&Value>).await?;
         if self.json {
             return output::json(&schedule);
         }
+        let is_same = before.is_some_and(|before| before.paused == schedule.paused);
         if schedule.paused {
             let id = &schedule.id;
-            return output::line(&format!("schedule {id} is paused (resume it with: qron schedules resume {id})"));
+            let done = if is_same { "was paused already; nothing was changed" } else { "is paused" };
+            return output::line(&format!("schedule {id} {done} (resume it with: qron schedules resume {id})"));
         }
-        output::line(&view::describe_change(&schedule, "was resumed"))?;
-        note_pause(client, &schedule).await
+        let done = if is_same { "was not paused; nothing was changed" } else { "was resumed" };
+        output::line(&view::describe_change(&schedule, done))?;
+        hold::note_schedule(client, &schedule).await
     }
-}
-
-/// Tells of a pause that holds back the tasks of `schedule`.
-async fn note_pause(client: &Client, schedule: &ScheduleView) -> Result<(), CliError> {
-    let Template { agent, capabilities, .. } = &schedule.task;
-    if let Some(pause) = hold::pause_note(client, agent.as_deref(), capabilities).await? {
-        output::note(&format!("its tasks wait: {pause}"));
-    }
-    Ok(())
 }
 
 async fn trigger(client: &Client, id: &str, overlap: Option<Overlap>, json: bool) -> Result<(), CliError> {

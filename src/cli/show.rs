@@ -15,7 +15,7 @@ use crate::api::views::tasks::{TaskDetail, TaskView};
 pub(super) struct Show {
     /// Id of the task, or its beginning as far as it is unique
     id: String,
-    /// Watch it until it ends; exit code 1 when it does not complete
+    /// Watch it until it ends; exit code 1 when it does not complete, and 3 when qron stops answering before
     #[arg(long)]
     follow: bool,
     /// Show each step of its newest run whole: arguments, tool calls, times, tokens, output

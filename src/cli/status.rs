@@ -1,12 +1,13 @@
 //! `qron status`: pauses, agents, running and waiting tasks, next firings.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use serde::Serialize;
 
 use super::client::Client;
-use super::list::{self, FOR_PEOPLE, NEXT, RUNNING};
+use super::hold::Fleet;
+use super::list::{self, FOR_PEOPLE, Group, NEXT, RUNNING};
 use super::pause::{details, subject};
 use super::{CliError, output};
 use crate::api::views::Listing;
@@ -53,8 +54,7 @@ struct Firing {
 
 impl Status {
     pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
-        let pauses: Listing<PauseView> = client.get(&["pauses"], &[]).await?;
-        let agents: Listing<AgentView> = client.get(&["agents"], &[]).await?;
+        let fleet = Fleet::read(client).await?;
         let counts: TaskCounts = client.get(&["tasks", "counts"], &[]).await?;
         let kinds = [&RUNNING, &FOR_PEOPLE, &NEXT];
         let groups = list::groups(client, &kinds, &TaskFilter::default(), SHOWN).await?;
@@ -63,8 +63,8 @@ impl Status {
             let mut tasks = groups.into_iter().map(|group| group.tasks);
             let mut group = || tasks.next().unwrap_or_default();
             return output::json(&Report {
-                pauses: pauses.items,
-                agents: agents.items,
+                pauses: fleet.pauses,
+                agents: fleet.agents,
                 counts,
                 running: group(),
                 awaiting_approval: group(),
@@ -73,15 +73,32 @@ impl Status {
                 paused_schedules,
             });
         }
-        print_pauses(&pauses.items, &paused_schedules)?;
-        print_field("agents", &fleet_line(&agents.items))?;
+        print_pauses(&fleet.pauses, &paused_schedules)?;
+        print_field("agents", &fleet_line(&fleet.agents))?;
         print_field("tasks", &counts_line(&counts))?;
         if groups.iter().any(|group| group.total > 0) {
             output::line("")?;
-            list::print(&groups)?;
+            list::print(&groups, Some(&fleet))?;
+            given_up(&groups).iter().try_for_each(|line| output::line(line))?;
         }
         if firings.is_empty() { Ok(()) } else { table(&firings) }
     }
+}
+
+/// For each model that shown tasks wait for, until when the first of them does.
+fn given_up(groups: &[Group]) -> Vec<String> {
+    let mut first: BTreeMap<&str, &str> = BTreeMap::new();
+    for waits in groups.iter().flat_map(|group| &group.tasks).filter_map(|task| task.waits.as_ref()) {
+        if let Some(until) = waits.until.as_deref() {
+            let earliest = first.entry(&waits.model).or_insert(until);
+            // Times of the API sort as text.
+            *earliest = until.min(*earliest);
+        }
+    }
+    let line = |(model, until): (&&str, &&str)| {
+        format!("  a task fails if model {model:?} has not answered by {}", output::moment(until))
+    };
+    first.iter().map(line).collect()
 }
 
 fn print_field(name: &str, value: &str) -> Result<(), CliError> {

@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::CliError;
+use super::filter::seconds;
 use crate::domain::json;
 
 /// The name of standard input where an option takes a file.
@@ -41,8 +42,8 @@ pub(super) struct TaskOptions {
     /// Wait for the approval of a person before it runs: see "qron approvals" and "qron approve"
     #[arg(long)]
     needs_approval: bool,
-    /// Time limit of one attempt, in seconds; 600 by default
-    #[arg(long, value_name = "SECONDS")]
+    /// Time limit of one attempt, in seconds or with a unit, e.g. 10m; 600 by default
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<u64>,
     /// Most attempts; 3 by default
     #[arg(long, value_name = "NUMBER")]
@@ -109,7 +110,7 @@ fn read_plan(path: &Path) -> Result<Value, CliError> {
     if plan.get("plan").is_some() && plan.get("steps").is_none() {
         return Err(CliError::Usage(format!(
             "the plan {place} holds a whole task: give --plan what stands under \"plan\", {{\"steps\": […]}}, or send the \
-             whole task to POST /api/v1/tasks"
+             whole task over HTTP"
         )));
     }
     Ok(plan)

@@ -99,7 +99,8 @@ fn expected(kind: &Kind) -> String {
 fn no_address(merged: &Figment, key: &str) -> String {
     let written: String = merged.extract_inner(key).unwrap_or_default();
     let port = written.rsplit_once(':').map_or(written.as_str(), |(_, port)| port).parse::<u16>();
-    let example = port.map_or_else(|_| "127.0.0.1:8080".to_owned(), |port| format!("127.0.0.1:{port}"));
+    let usual = if key.starts_with("embedded.") { 6334 } else { 8080 };
+    let example = format!("127.0.0.1:{}", port.unwrap_or(usual));
     let host = if written.starts_with("localhost") { "; localhost is 127.0.0.1" } else { "" };
     format!("this is no socket address: use an IP and a port, and no host name, e.g. {example}{host}")
 }

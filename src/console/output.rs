@@ -65,7 +65,7 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), CliError> {
 
 /// Writes an error to standard error, its further lines indented.
 pub(crate) fn print_error(message: &str) {
-    let message = secrets::redact(message);
+    let message = with_times(&secrets::redact(message));
     for (index, text) in message.lines().enumerate() {
         eprintln!("{}{}", if index == 0 { "error: " } else { "       " }, escape(text));
     }
@@ -79,7 +79,7 @@ pub(crate) fn refusal(task: TaskId, reason: &str) {
 
 /// Writes a hint to standard error, so that standard output holds results alone.
 pub(crate) fn note(message: &str) {
-    eprintln!("{}", escape(&secrets::redact(message)));
+    eprintln!("{}", escape(&with_times(&secrets::redact(message))));
 }
 
 /// Writes to standard error which thread panicked and where, with secrets redacted. The hook for panics.
@@ -229,7 +229,7 @@ pub(crate) fn time(rfc3339: &str) -> String {
     text.strip_suffix("+00:00").map(|wall| format!("{wall}Z")).unwrap_or(text)
 }
 
-/// `text` with each time of the API in it as [`time`] writes it.
+/// `text` with each time that qron wrote into it as [`time`] writes it. Those of others, and of examples, have no milliseconds.
 pub(crate) fn with_times(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -258,9 +258,8 @@ fn length_of_time(text: &str) -> Option<usize> {
     if !head.bytes().zip(CLOCK.bytes()).all(fits) {
         return None;
     }
-    let fraction =
-        text[CLOCK.len()..].strip_prefix('.').map_or(0, |rest| 1 + rest.bytes().take_while(u8::is_ascii_digit).count());
-    let end = CLOCK.len() + fraction;
+    let rest = text[CLOCK.len()..].strip_prefix('.')?;
+    let end = CLOCK.len() + 1 + rest.bytes().take_while(u8::is_ascii_digit).count();
     text[end..].starts_with('Z').then_some(end + 1)
 }
 
@@ -356,7 +355,8 @@ mod tests {
     fn times_in_a_text_have_the_form_of_the_others() {
         for (text, expected) in [
             ("next try 2026-01-31T09:00:00.123Z: T of 2026", "next try 2026-01-31 09:00:00Z: T of 2026"),
-            ("2026-01-31T09:00:00Z", "2026-01-31 09:00:00Z"),
+            ("2026-01-31T09:00:00.000Z", "2026-01-31 09:00:00Z"),
+            ("use RFC 3339 (2026-01-31T09:00:00Z)", "use RFC 3339 (2026-01-31T09:00:00Z)"),
             ("for 2026-01-31T09:00:00+02:00, äT2026-01-31T", "for 2026-01-31T09:00:00+02:00, äT2026-01-31T"),
             ("äääääT", "äääääT"),
             ("", ""),

@@ -117,13 +117,15 @@ async fn start(options: &Options, folder: &Path) -> Result<Demo, CliError> {
 /// The endpoint of `config`, when a configured model can be asked there.
 async fn real_model(config: &mut Config) -> Result<Option<CheckedEndpoint>, CliError> {
     install_crypto();
-    model_choice::choose(config).await?;
+    let own = "without OPENAI_BASE_URL, OPENAI_API_KEY and model settings the demo brings its own model";
+    model_choice::choose(config)
+        .await
+        .map_err(|error| CliError::Failed(format!("the demo cannot use a model: {error}; {own}")))?;
     let checked = model_check::ask(config).await?;
     match &checked {
-        Some(CheckedEndpoint { models, url, fault: Some(fault) }) => Err(CliError::Failed(format!(
-            "the demo cannot use the model {models} at {url}: {fault}. Without OPENAI_BASE_URL, OPENAI_API_KEY and \
-             model settings the demo brings its own model"
-        ))),
+        Some(CheckedEndpoint { models, url, fault: Some(fault) }) => {
+            Err(CliError::Failed(format!("the demo cannot use the model {models} at {url}: {fault}; {own}")))
+        }
         _ => Ok(checked),
     }
 }
@@ -194,6 +196,9 @@ impl Demo {
             output::line("          (for a real model set OPENAI_API_KEY or OPENAI_BASE_URL)")?;
         } else if let Some(model) = &self.model {
             output::line(&format!("  model   {} at {}", model.models, model.url))?;
+            output::line(
+                "          (ok means the right status, the right number and the artifacts; the wording is not judged)",
+            )?;
         }
         output::line(&format!("  store   embedded Qdrant at {} (gRPC)", self.app.store_url()))?;
         output::line(&format!("  api     {}", self.app.api_url()))?;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::api::views::schedules::{SavedView, ScheduleView};
 use crate::console::client::Client;
 use crate::console::{CliError, output};
+use crate::domain::id::TaskId;
 use crate::domain::task::TaskStatus;
 
 /// Id of the schedule that fires.
@@ -17,11 +18,15 @@ pub(super) struct DemoSchedule {
     /// What the schedule demonstrates.
     pub(super) title: &'static str,
     id: &'static str,
+    /// The latest firing that had ended before, and how many there were: kept data may be of an earlier demo.
+    before: (Option<TaskId>, u64),
 }
 
 /// The state of a schedule of the demo.
 pub(super) struct ScheduleState {
     pub(super) view: ScheduleView,
+    /// Firings before this demo.
+    fired_before: u64,
 }
 
 /// Defines both schedules through the API. The task of the first has a plan, so that its firings need no model.
@@ -30,14 +35,14 @@ pub(super) async fn define(client: &Client) -> Result<Vec<DemoSchedule>, CliErro
         json!({ "steps": [{ "id": "seconds", "tool": "calculate", "arguments": { "expression": "24 * 60 * 60" } }] });
     let definitions = [
         (
-            DemoSchedule { title: "a schedule that fires", id: TICK },
+            ("a schedule that fires", TICK),
             json!({
                 "cron": "*/5 * * * * *",
                 "task": { "goal": "How many seconds has a day?", "plan": seconds, "tags": ["demo"] },
             }),
         ),
         (
-            DemoSchedule { title: "a schedule that waits", id: MORNING },
+            ("a schedule that waits", MORNING),
             json!({
                 "cron": "0 7 * * *",
                 "task": { "goal": "Read the news of the night and tell what is new.", "tags": ["demo"] },
@@ -45,9 +50,14 @@ pub(super) async fn define(client: &Client) -> Result<Vec<DemoSchedule>, CliErro
         ),
     ];
     let mut scheduled = Vec::with_capacity(definitions.len());
-    for (schedule, definition) in definitions {
-        let _: SavedView = client.put(&["schedules", schedule.id], &definition).await?;
-        scheduled.push(schedule);
+    for ((title, id), definition) in definitions {
+        let before: Option<ScheduleView> = client.find(&["schedules", id]).await?;
+        let saved: SavedView = client.put(&["schedules", id], &definition).await?;
+        if saved.schedule.paused {
+            let _: ScheduleView = client.post(&["schedules", id, "resume"], None::<&Value>).await?;
+        }
+        let before = before.map_or((None, 0), |before| (before.last_ended.map(|ended| ended.task), before.fired));
+        scheduled.push(DemoSchedule { title, id, before });
     }
     Ok(scheduled)
 }
@@ -72,7 +82,10 @@ pub(super) fn hint() -> String {
 
 impl DemoSchedule {
     pub(super) async fn fetch(&self, client: &Client) -> Result<ScheduleState, CliError> {
-        Ok(ScheduleState { view: client.get(&["schedules", self.id], &[]).await? })
+        let (ended_before, fired_before) = self.before;
+        let mut view: ScheduleView = client.get(&["schedules", self.id], &[]).await?;
+        view.last_ended = view.last_ended.filter(|ended| Some(ended.task) != ended_before);
+        Ok(ScheduleState { view, fired_before })
     }
 }
 
@@ -98,7 +111,7 @@ impl ScheduleState {
     pub(super) fn describe(&self) -> String {
         let next = self.view.next.first().map_or_else(String::new, |next| output::time(&next.at));
         let time_of_day = next.split_once(' ').map_or(next.as_str(), |(_, time)| time);
-        match self.view.fired {
+        match self.view.fired.saturating_sub(self.fired_before) {
             0 => format!("next {next}"),
             1 => format!("fired once, next {time_of_day}"),
             fired => format!("fired {fired} times, next {time_of_day}"),

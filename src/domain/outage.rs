@@ -125,6 +125,12 @@ impl Postponement {
         self.not_before.map_or(run_at, |not_before| run_at.max(not_before))
     }
 
+    /// When the patience of `patience_s` seconds ends.
+    #[must_use]
+    pub fn until(&self, patience_s: u64) -> Timestamp {
+        self.since.plus_millis(i64::try_from(patience_s.saturating_mul(1_000)).unwrap_or(i64::MAX))
+    }
+
     /// Describes the wait: `has waited for model "m" since 2026-01-31T09:00:00Z, next try 2026-01-31T09:00:30Z: cause`.
     /// `next` is unknown where no model is configured.
     #[must_use]
@@ -145,7 +151,7 @@ impl Postponement {
     /// The failure that ends the wait once it has lasted longer than `patience_s` at `now`.
     #[must_use]
     pub fn out_of_patience(&self, patience_s: u64, now: Timestamp) -> Option<Failure> {
-        let is_over = now.millis_since(self.since) > patience_s.saturating_mul(1_000);
+        let is_over = now > self.until(patience_s);
         is_over.then(|| {
             let waited = format!(
                 "the task waited for model {:?} since {}, longer than model.patience_s of {patience_s} s; first cause: {}",

@@ -9,6 +9,7 @@ use super::{ChangeError, Person, Queue};
 use crate::clock;
 use crate::domain::approval::{Approval, ApprovalOutcome, Ruling};
 use crate::domain::event::Event;
+use crate::domain::failure::FailureClass;
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
@@ -210,6 +211,7 @@ impl Bulk<'_> {
             }
             return Ok(());
         }
+        let tasks = self.without_refused(tasks).await?;
         let letters = self.letters_of(&tasks).await?;
         let (queue, change, person) = (self.queue, &self.change, &self.person);
         let outcomes = stream::iter(tasks).map(|task| async move {
@@ -237,6 +239,26 @@ impl Bulk<'_> {
         }
         self.queue.history().record(&events).await;
         outage.map_or(Ok(()), Err)
+    }
+
+    /// Those of `tasks` that are not only refused again when they are requeued.
+    async fn without_refused(&mut self, tasks: Vec<Task>) -> Result<Vec<Task>, ChangeError> {
+        if !matches!(self.change, BulkChange::Event(TaskEvent::Requeued)) {
+            return Ok(tasks);
+        }
+        let mut left = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            let was_invalid = task.state.error.as_ref().is_some_and(|error| error.class == FailureClass::Invalid);
+            let refused = if was_invalid { self.queue.still_refused(task.id).await? } else { None };
+            match refused {
+                Some(reason) => {
+                    let error = ChangeError::StillRefused { id: task.id, reason };
+                    self.report.refused.push(Refusal { task: task.id, error });
+                }
+                None => left.push(task),
+            }
+        }
+        Ok(left)
     }
 
     /// The letters of tasks that are requeued, seen before: a task may fail again at once, and its new letter stays.

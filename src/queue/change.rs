@@ -105,6 +105,17 @@ pub enum ChangeError {
         /// What is wrong with its point.
         reason: String,
     },
+    /// Its point was refused as unreadable, and would be refused again.
+    #[error(
+        "task {id} cannot be requeued, because its point still cannot be read: {reason}; correct the point with a Qdrant client, then \
+         requeue it"
+    )]
+    StillRefused {
+        /// The task.
+        id: TaskId,
+        /// What is wrong with its point.
+        reason: String,
+    },
     /// It cannot be cancelled, because it has ended.
     #[error("task {id} is {status}, so it can no longer be cancelled")]
     Ended {

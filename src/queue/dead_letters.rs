@@ -16,11 +16,24 @@ impl Queue {
     /// # Errors
     /// [`ChangeError`].
     pub async fn requeue(&self, id: TaskId, person: &Person) -> Result<Task, ChangeError> {
+        if let Some(reason) = self.still_refused(id).await? {
+            return Err(ChangeError::StillRefused { id, reason });
+        }
         // Seen before, since the task may fail again at once, and its new letter stays.
         let letters = self.store().seen_letters(&[id]).await?;
         let task = self.change(id, &TaskEvent::Requeued, person).await?;
         self.store().purge_seen_letters(&letters).await?;
         Ok(task)
+    }
+
+    /// Why a task would only be refused again: its point could not be read, which its dead letter tells, and still cannot.
+    pub(super) async fn still_refused(&self, id: TaskId) -> Result<Option<String>, StoreError> {
+        let letter = self.store().dead_letter(id).await?;
+        let refused = letter.filter(|letter| letter.attempts == 0 && letter.failure.class == FailureClass::Invalid);
+        match refused {
+            Some(letter) => self.store().still_refused(id, &letter.payload).await,
+            None => Ok(None),
+        }
     }
 
     /// Removes dead letters, and returns how many there were. Their tasks stay as they are.

@@ -242,6 +242,12 @@ impl Runner {
         self.inner.context.waits_for_model(task, now)
     }
 
+    /// How long a task waits for a model that does not answer, in seconds; `None` where no model is configured.
+    #[must_use]
+    pub fn model_patience_s(&self) -> Option<u64> {
+        self.inner.context.agent.patience_s()
+    }
+
     /// Where people ask something of schedules.
     #[must_use]
     pub fn schedules(&self) -> &ScheduleService {

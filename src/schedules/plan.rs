@@ -42,11 +42,16 @@ impl ScheduleService {
         self.decide(id, PlanDecision::pin(&adoption.runs, now), (EventKind::PlanPinned, message), now).await
     }
 
-    /// Has the schedule `id` forget its plan, pinned or not: only runs that end later make one.
+    /// Has the schedule `id` forget its plan, pinned or not: only runs that end later make one. Without a plan nothing is written.
     ///
     /// # Errors
     /// [`ScheduleError`].
     pub async fn forget_plan(&self, id: &str, now: Timestamp) -> Result<(Schedule, Adoption), ScheduleError> {
+        let (schedule, adoption) = self.plan(id).await?;
+        let is_pinned = schedule.plan_decision.pinned_at.is_some();
+        if !is_pinned && (adoption.runs.is_empty() || schedule.definition.task.plan.is_some()) {
+            return Ok((schedule, adoption));
+        }
         let message = format!("the plan of schedule {id} was forgotten");
         self.decide(id, PlanDecision::forget(now), (EventKind::PlanForgotten, message), now).await
     }

@@ -36,7 +36,7 @@ pub struct ScheduleService {
 #[derive(Debug, thiserror::Error)]
 pub enum ScheduleError {
     /// There is none.
-    #[error("there is no schedule named {0}; GET /api/v1/schedules and \"qron schedules list\" show those that exist")]
+    #[error("there is no schedule named {0}; \"qron schedules list\" shows those that exist")]
     Missing(String),
     /// Its id is taken by another definition.
     #[error(
@@ -49,7 +49,8 @@ pub enum ScheduleError {
     Busy(String),
     /// A task of it is alive and it does not want two.
     #[error(
-        "task {task} of schedule {id} has not ended, and its overlap policy is skip: wait for its end, or trigger with overlap = allow"
+        "task {task} of schedule {id} has not ended, and its overlap policy is skip: wait for its end, or start one beside it with: \
+         qron schedules trigger {id} --overlap allow (over HTTP, ?overlap=allow)"
     )]
     Overlaps {
         /// The schedule.
@@ -59,7 +60,8 @@ pub enum ScheduleError {
     },
     /// So many of its firings wait that no other may.
     #[error(
-        "{MAX_QUEUE} firings of schedule {0:?} wait already: let some of them run, or trigger with overlap = allow"
+        "{MAX_QUEUE} firings of schedule {0:?} wait already: let some of them run, or start one beside them with: qron schedules \
+         trigger {0} --overlap allow (over HTTP, ?overlap=allow)"
     )]
     Full(String),
     /// It has adopted no plan that could be pinned.

@@ -22,7 +22,7 @@ use crate::domain::dependency::unknown;
 use crate::domain::failure::Failure;
 use crate::domain::handover::MAX_HANDOVER_BYTES;
 use crate::domain::id::{TaskId, derived, joined};
-use crate::domain::plan::Plan;
+use crate::domain::plan::{Plan, PlanStep, has_references};
 use crate::domain::plan_faults::{KnownTool, plan_faults};
 use crate::domain::schedule::zone::Zone;
 use crate::domain::task::{DEFAULT_PRIORITY, InvalidSpec, SpecLimits, Task, TaskSpec};
@@ -154,6 +154,9 @@ impl Tool for CreateTask {
         if let Some(reason) = at.and_then(|at| self.zone.read(&at).err()) {
             return Some(argument_fault(NAME, "run_at", reason));
         }
+        if let Some(reason) = arguments.get("plan").and_then(|plan| self.plan_fault(plan)) {
+            return Some(argument_fault(NAME, "plan", reason));
+        }
         let goal = constant(arguments, "goal")?;
         let length = if goal.trim().is_empty() { 0 } else { goal.chars().count() };
         let allowed = SpecLimits::TOOL.goal_chars;
@@ -191,6 +194,29 @@ impl CreateTask {
     /// Held while a child of `parent` is counted and inserted.
     pub(super) async fn lock(&self, parent: TaskId) -> MutexGuard<'_, ()> {
         self.counting[shard(parent, self.counting.len())].lock().await
+    }
+
+    /// What is wrong with a plan as a step writes it, whatever agent carries it out; `None` while it refers to anything outside of
+    /// itself, which is known when the step runs alone.
+    fn plan_fault(&self, plan: &Value) -> Option<String> {
+        if !plan.is_object() {
+            return None;
+        }
+        let read: Plan = match serde_json::from_value(plan.clone()) {
+            Ok(read) => read,
+            Err(_) if has_references(&plan.to_string()) => return None,
+            Err(error) => return Some(error.to_string()),
+        };
+        let refers = |step: &PlanStep| step.texts().into_iter().any(has_references);
+        if read.steps.iter().any(refers) {
+            return None;
+        }
+        if read.steps.is_empty() {
+            return Some("it has no steps; leave it out to have one made".to_owned());
+        }
+        let tools = self.tools.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let faults = plan_faults(&read, &tools.into_values().collect::<Vec<_>>());
+        (!faults.is_empty()).then(|| faults.join("; "))
     }
 
     /// The order that the arguments describe, before it is known whose child its task is.

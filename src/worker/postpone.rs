@@ -128,7 +128,11 @@ impl ReplicaContext {
             wait.last >= self.started_at || profiles.iter().any(|profile| self.agent.outage(profile).is_some())
         };
         if let Some(wait) = stored.filter(is_known) {
-            return Some((wait.clone(), next));
+            let told = wait.next_try(task.spec.run_at);
+            // What was told when the task was put off stands unless its model is tried at another time since.
+            let stands =
+                |next: &Timestamp| told > now && told.millis_since(*next).max(next.millis_since(told)) < SAME_TRY_MS;
+            return Some((wait.clone(), next.map(|next| if stands(&next) { told } else { next })));
         }
         let is_away = matches!(access, Some(Access::Away(_) | Access::Absent | Access::Probe));
         if (task.spec.run_at > now && stored.is_none()) || !is_away {
@@ -182,5 +186,8 @@ fn after(now: Timestamp, ms: u64) -> Timestamp {
 
 /// Longest random part of a postponement, in milliseconds, with time to claim the task.
 const LONGEST_JITTER_MS: u64 = 10_000;
+
+/// Two times of a next try that are less than this apart, in milliseconds, are one: both are read off a clock, one after the other.
+const SAME_TRY_MS: u64 = 1_000;
 
 const NO_MODEL: &str = "no model is configured here: set model.base_url or model.api_key";

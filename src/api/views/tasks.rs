@@ -189,7 +189,7 @@ impl From<Task> for TaskView {
             unchanged: is_unchanged(result.as_ref()),
             result,
             error,
-            waits: postponed.as_ref().map(|wait| WaitView::new(wait, Some(wait.next_try(run_at)))),
+            waits: postponed.as_ref().map(|wait| WaitView::new(wait, Some(wait.next_try(run_at)), None)),
             // An older version may have moved the task on and left them.
             awaits: awaits.filter(|_| status == TaskStatus::Waiting).map(|awaited| awaited.tasks).unwrap_or_default(),
             cancel_requested,
@@ -209,7 +209,8 @@ impl TaskView {
     /// The task, which also says that it waits for its model when it has not run yet.
     pub(in crate::api) fn new(task: Task, runner: &Runner) -> Self {
         let waits = runner.waits_for_model(&task, clock::now());
-        Self { waits: waits.map(|(wait, next)| WaitView::new(&wait, next)), ..Self::from(task) }
+        let patience_s = runner.model_patience_s();
+        Self { waits: waits.map(|(wait, next)| WaitView::new(&wait, next, patience_s)), ..Self::from(task) }
     }
 
     /// A point as a task; of a point that cannot be read as one, what can be read and the reason.
@@ -227,6 +228,10 @@ pub struct WaitView {
     pub since: String,
     /// When it is tried next; absent when no model is configured, and for a run, which goes on trying.
     pub next_try: Option<String>,
+    /// The end of its patience (`model.patience_s`): the first try that fails after it fails the task. Absent where no model is
+    /// configured, which is waited for without an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
     /// Runs that ended because the model did not answer.
     pub times: u32,
     /// The first failure.
@@ -236,11 +241,13 @@ pub struct WaitView {
 }
 
 impl WaitView {
-    fn new(wait: &Postponement, next: Option<Timestamp>) -> Self {
+    fn new(wait: &Postponement, next: Option<Timestamp>, patience_s: Option<u64>) -> Self {
+        let patience_s = patience_s.filter(|_| !wait.model.is_empty());
         Self {
             model: wait.model.clone(),
             since: wait.since.to_rfc3339(),
             next_try: next.map(Timestamp::to_rfc3339),
+            until: patience_s.map(|patience_s| wait.until(patience_s).to_rfc3339()),
             times: wait.times,
             cause: wait.cause.message.clone(),
             text: wait.describe(next),

@@ -4,12 +4,12 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
-use super::note_pause;
 use super::view::describe_change;
 use crate::api::views::schedules::{SavedView, ScheduleView};
 use crate::cli::client::Client;
+use crate::cli::filter::length;
 use crate::cli::task_options::{TaskOptions, object};
-use crate::cli::{CliError, output};
+use crate::cli::{CliError, hold, output};
 use crate::domain::json::field_names;
 use crate::domain::schedule::template::Template;
 
@@ -20,7 +20,7 @@ pub(in crate::cli) struct When {
     #[arg(long, value_name = "EXPRESSION", group = "when")]
     cron: Option<String>,
     /// Interval: 90s, 15m, 1h30m, 2d
-    #[arg(long, value_name = "LENGTH", group = "when")]
+    #[arg(long, value_name = "LENGTH", group = "when", value_parser = length)]
     every: Option<String>,
     /// Once, at this time
     #[arg(long, value_name = "TIME", group = "when")]
@@ -62,7 +62,7 @@ pub(in crate::cli) enum CatchUp {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Policies {
     /// Tasks become due up to this much after their firing, e.g. 30s
-    #[arg(long, value_name = "LENGTH")]
+    #[arg(long, value_name = "LENGTH", value_parser = length)]
     jitter: Option<String>,
     /// What a firing does while the task of an earlier one has not ended; skip by default
     #[arg(long)]
@@ -71,7 +71,7 @@ pub(in crate::cli) struct Policies {
     #[arg(long)]
     catch_up: Option<CatchUp>,
     /// How far back missed firings are run, e.g. 12h; by default a day with --catch-up all, and without bound with latest
-    #[arg(long, value_name = "LENGTH")]
+    #[arg(long, value_name = "LENGTH", value_parser = length)]
     catch_up_window: Option<String>,
 }
 
@@ -132,6 +132,7 @@ impl Add {
     pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
         let (id, json, replace) = (self.id.clone(), self.json, self.replace);
         let mut body = self.body()?;
+        let before: Option<ScheduleView> = if replace { client.find(&["schedules", &id]).await? } else { None };
         let saved: SavedView = if replace {
             client.put(&["schedules", &id], &body).await?
         } else {
@@ -141,13 +142,15 @@ impl Add {
         if json {
             return output::json(&saved);
         }
+        let is_same = before.is_some_and(|before| is_unchanged(&before, &saved.schedule));
         let outcome = match (saved.created, replace) {
             (true, _) => "was added",
+            (false, true) if is_same => HAD_SETTINGS,
             (false, true) => "now has these settings",
             (false, false) => "exists with the same settings; nothing was changed",
         };
         output::line(&describe_change(&saved.schedule, outcome))?;
-        note_pause(client, &saved.schedule).await
+        hold::note_schedule(client, &saved.schedule).await
     }
 
     fn body(self) -> Result<Map<String, Value>, CliError> {
@@ -160,6 +163,14 @@ impl Add {
         ]));
         Ok(body)
     }
+}
+
+/// What is said of a schedule that was to get the settings that it has.
+const HAD_SETTINGS: &str = "had these settings already; nothing was changed";
+
+/// Whether a request left a schedule as it was. Its time of change moves with its definition and its pauses alone.
+fn is_unchanged(before: &ScheduleView, after: &ScheduleView) -> bool {
+    before.created_at == after.created_at && before.updated_at == after.updated_at
 }
 
 /// Fields of a schedule that `--unset` removes.
@@ -198,12 +209,15 @@ pub(in crate::cli) struct Edit {
 impl Edit {
     pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
         let (id, json) = (self.id.clone(), self.json);
-        let schedule: ScheduleView = client.patch(&["schedules", &id], &self.changes()?).await?;
+        let changes = self.changes()?;
+        let before: Option<ScheduleView> = client.find(&["schedules", &id]).await?;
+        let schedule: ScheduleView = client.patch(&["schedules", &id], &changes).await?;
         if json {
             return output::json(&schedule);
         }
-        output::line(&describe_change(&schedule, "was changed"))?;
-        note_pause(client, &schedule).await
+        let is_same = before.is_some_and(|before| is_unchanged(&before, &schedule));
+        output::line(&describe_change(&schedule, if is_same { HAD_SETTINGS } else { "was changed" }))?;
+        hold::note_schedule(client, &schedule).await
     }
 
     fn changes(self) -> Result<Map<String, Value>, CliError> {

@@ -35,11 +35,31 @@ impl SchedulePlan {
             (_, true) => Some("forget"),
             _ => None,
         };
+        let before: SchedulePlanView = client.get(&path, &[]).await?;
         let plan: SchedulePlanView = match action {
             Some(action) => client.post(&[path[0], path[1], path[2], action], None::<&Value>).await?,
-            None => client.get(&path, &[]).await?,
+            None => before.clone(),
         };
-        if self.json { output::json(&plan) } else { print(&plan) }
+        if self.json {
+            return output::json(&plan);
+        }
+        if let Some(done) = action.and_then(|action| unchanged(&before, action)) {
+            output::line(&format!("schedule {} {done}; nothing was changed", plan.schedule))?;
+        }
+        print(&plan)
+    }
+}
+
+/// Why `action` changed nothing of the plan that stood as `before`; `None` when it did.
+fn unchanged(before: &SchedulePlanView, action: &str) -> Option<&'static str> {
+    let has_none = before.runs == 0 && before.plan.is_none();
+    match (action, before.state) {
+        ("forget", _) if before.own.is_some() => Some(
+            "has a plan of its own and adopts none, so there was none to forget: change it with qron schedules edit",
+        ),
+        ("forget", AdoptionState::Learning | AdoptionState::SetAside) if has_none => Some("had no plan to forget"),
+        ("pin", AdoptionState::Pinned) => Some("had its plan pinned already"),
+        _ => None,
     }
 }
 

@@ -26,10 +26,7 @@ pub enum UnknownZone {
     #[error("{0:?} is no time zone: use a name of the IANA database, such as Europe/Berlin, America/New_York or UTC")]
     Unknown(String),
     /// An abbreviation: for half a year only, for several places, or without the change of clocks that its readers expect.
-    #[error(
-        "{name:?} is an abbreviation and no place: use {meant}; for a fixed distance from UTC use Etc/GMT+5 (five hours \
-             behind)"
-    )]
+    #[error("{name:?} is an abbreviation and no place: use {meant}")]
     Abbreviation {
         /// What was given.
         name: String,

@@ -48,6 +48,28 @@ impl Store {
         Ok(points.pop().map(|point| found(id, from_payload(point.payload), self.inner.zone, clock::now())))
     }
 
+    /// Why the point of a task that was refused as unreadable would be refused again; `None` when it has been corrected. `written` is
+    /// the point as it was when it was refused: its time was put in the place of one that could not be read.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn still_refused(&self, id: TaskId, written: &Map<String, Value>) -> Result<Option<String>, StoreError> {
+        let points = self.inner.get("task", Collection::Tasks, vec![point_id(id)], Part::All).await?;
+        let Some(point) = points.into_iter().next() else { return Ok(None) };
+        let mut payload = from_payload(point.payload);
+        // The refusal wrote its own time and status over those of the point.
+        if payload.get("run_at").is_some() && payload.get("run_at") == payload.get("finished_at") {
+            match written.get("run_at") {
+                Some(run_at) => payload.insert("run_at".to_owned(), run_at.clone()),
+                None => payload.remove("run_at"),
+            };
+        }
+        payload.insert("status".to_owned(), json!(TaskStatus::Pending));
+        payload.retain(|field, _| !WRITTEN_BY_REFUSAL.contains(&field.as_str()));
+        let raw = RawTask { id, payload };
+        Ok(raw.read(self.inner.zone, clock::now()).err().map(|failure| failure.message))
+    }
+
     /// [`Store::ordered`] with the points among them that do not read as a task.
     ///
     /// # Errors
@@ -100,6 +122,10 @@ impl Store {
         Ok(self.commit(change).await?.then_some(next))
     }
 }
+
+/// Fields that the refusal of a point writes, beside its status and its time.
+const WRITTEN_BY_REFUSAL: [&str; 8] =
+    ["error", "finished_at", "updated_at", "rank", "claim", "owner", ADMITTED, SETTLED_BY];
 
 /// The change that ends a point which nobody runs.
 fn cancelled(task: &Task, reason: &str, now: Timestamp) -> Change {

@@ -99,6 +99,10 @@ fn change(task: &Task, next: &Task, event: &TaskEvent, mark: &str) -> Change {
     let was_invalid = task.state.error.as_ref().is_some_and(|error| error.class == FailureClass::Invalid);
     if *event == TaskEvent::Requeued && was_invalid {
         patch.insert(ADMITTED.to_owned(), Value::Bool(false));
+        // What the point says of its time holds, and a person may have corrected it.
+        if task.state.earlier_runs() == 0 {
+            patch.remove("run_at");
+        }
     }
     Change { id: task.id, fence, patch, proof }
 }

@@ -14,7 +14,7 @@ pub use list::ListFiles;
 pub use opened::OpenedFolder;
 pub(crate) use path::path_fault;
 pub use read::ReadFile;
-pub(crate) use read::{fail, read_whole};
+pub(crate) use read::{fail, missing_beside, read_whole};
 pub(crate) use workspace::FileError;
 pub use workspace::Workspace;
 pub use write::WriteFile;

@@ -41,6 +41,21 @@ impl OpenedFolders {
         self.0.keys().map(String::as_str)
     }
 
+    /// The end of an error about a file `path` that the folder of a task lacks: where the same name lies in a folder that is open,
+    /// else which folders are open. Empty without folders.
+    pub(super) fn hint(&self, path: &str) -> String {
+        if self.0.is_empty() {
+            return String::new();
+        }
+        let path = path.trim_start_matches("./");
+        let has_it = |(_, folder): &(&String, &OpenedFolder)| folder.path.join(path).is_file();
+        if let Some((name, _)) = self.0.iter().find(has_it) {
+            return format!("; did you mean {:?}?", format!("{name}/{path}"));
+        }
+        let names: Vec<String> = self.names().map(|name| format!("{name}/")).collect();
+        format!("; a file of an open folder is named with it: {}", names.join(", "))
+    }
+
     /// A sentence for the description of a tool; with `to_write`, of the folders that are open for writing alone. Empty without
     /// folders.
     pub(super) fn sentence(&self, to_write: bool) -> String {
@@ -79,5 +94,7 @@ mod tests {
         assert_eq!(folders().sentence(false), " Folders of people that are open, too: in/, out/.");
         assert_eq!(folders().sentence(true), " Folders of people that are open, too: out/.");
         assert_eq!(OpenedFolders::default().sentence(false), "");
+        assert_eq!(OpenedFolders::default().hint("a.csv"), "");
+        assert_eq!(folders().hint("a.csv"), "; a file of an open folder is named with it: in/, out/");
     }
 }

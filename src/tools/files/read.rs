@@ -74,9 +74,10 @@ impl Tool for ReadFile {
         outcome.await?.map_err(|error| match error {
             FileError::Missing(path) => {
                 let (most, failure) = (self.workspace.max_bytes(), missing(&path));
+                let hint = self.workspace.opened().hint(&path);
                 let way_out = "read it with read_artifact, or query it with query_table";
                 let message = format!(
-                    "{failure_message}; a file of the task with more than {most} bytes is an artifact alone: {way_out}",
+                    "{failure_message}; a file of the task with more than {most} bytes is an artifact alone: {way_out}{hint}",
                     failure_message = failure.message
                 );
                 Failure { message, ..failure }
@@ -90,6 +91,12 @@ impl Tool for ReadFile {
 pub(crate) fn read_whole(workspace: &Workspace, task: TaskId, path: &str) -> Result<Vec<u8>, FileError> {
     let path = check_path(path).map_err(FileError::Refused)?;
     workspace.read(&workspace.locate(task, path)?)
+}
+
+/// The failure for a file that is not there, with the folders that are open.
+pub(crate) fn missing_beside(workspace: &Workspace, path: &str) -> Failure {
+    let failure = missing(path);
+    Failure { message: failure.message + &workspace.opened().hint(path), ..failure }
 }
 
 /// The failure that the model gets.

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::files::{FileError, Workspace, fail, path_fault, read_whole};
+use super::super::files::{FileError, Workspace, fail, missing_beside, path_fault, read_whole};
 use super::super::http::{self, HttpRequest};
 use super::super::inputs::{
     argument_fault, blocking, constant, excerpt, is_given, object, parse, refused, store_failure,
@@ -72,9 +72,9 @@ impl QueryTable {
                 match blocking(move || Ok(read_whole(&workspace, task, &file))).await? {
                     Ok(bytes) => Ok(Content::Bytes(bytes)),
                     // A file of the task that is too large for its folder is an artifact alone.
-                    Err(error @ FileError::Missing(_)) => {
+                    Err(FileError::Missing(missing)) => {
                         let bytes = self.artifact(context, &path).await?;
-                        bytes.map(Content::Bytes).ok_or_else(|| fail(NAME, context, error))
+                        bytes.map(Content::Bytes).ok_or_else(|| missing_beside(&self.workspace, &missing))
                     }
                     Err(error) => Err(fail(NAME, context, error)),
                 }

@@ -12,7 +12,7 @@ const NOBODY: u32 = 65_534;
 /// What the check and a start in `folder` say to these variables; both must refuse them.
 #[track_caller]
 fn refused(folder: &Path, variables: &[(&str, &str)]) -> String {
-    let said = [&["config", "check"][..], &["run", "--no-model"]].map(|arguments| {
+    let said = [&["config", "check", "--no-model"][..], &["run", "--no-model"]].map(|arguments| {
         let mut command = command(arguments);
         command
             .current_dir(folder)
@@ -163,7 +163,7 @@ fn readable(file: &tempfile::NamedTempFile) -> String {
 #[test]
 fn usable_folders_and_quoted_lists_pass_and_nothing_is_created() {
     let folder = opened();
-    let said = command(&["config", "check"])
+    let said = command(&["config", "check", "--no-model"])
         .current_dir(folder.path())
         .env("QRON__TOOLS__WORKSPACE", "deep/below/workspace")
         .env("QRON__MODEL__MODELS", r#""a", "b""#)

@@ -21,6 +21,15 @@ fn the_demo_names_a_model_endpoint_that_does_not_answer_and_ends() {
 }
 
 #[test]
+fn the_demo_says_without_a_named_model_that_it_brings_its_own() {
+    let said: Said = command(&["demo"]).env("OPENAI_BASE_URL", "http://127.0.0.1:9/v1").output().expect("runs").into();
+    assert_eq!(said.code, Some(1), "{said:?}");
+    for part in ["http://127.0.0.1:9/v1", "does not answer", "without OPENAI_BASE_URL", "brings its own model"] {
+        assert!(said.err.contains(part), "{part:?} is missing in {}", said.err);
+    }
+}
+
+#[test]
 fn the_demo_ends_as_intended_within_a_minute_and_leaves_nothing_behind() {
     let scratch = tempfile::tempdir().expect("a folder");
     let began = Instant::now();
@@ -71,4 +80,17 @@ fn kept_data_of_the_demo_has_its_schedules_paused() {
     let plan = server.run(&["schedules", "plan", "tick"]).ok().out;
     assert!(plan.contains("a plan of its own") && plan.contains("seconds: calculate"), "{plan}");
     assert!(server.run(&["schedules", "resume", "tick"]).ok().out.contains("was resumed"));
+    server.run(&["schedules", "pause", "tick"]).ok();
+    let fired = server.run(&["schedules", "show", "tick", "--json"]).ok().json()["fired"].as_u64().expect("a count");
+    drop(server);
+
+    let said: Said =
+        command(&["demo", "--exit", "--keep", kept]).current_dir(scratch.path()).output().expect("runs").into();
+    let said = said.ok();
+    let row = said.out.lines().find(|line| line.starts_with("ok") && line.contains("a schedule that fires"));
+    let row = row.unwrap_or_else(|| panic!("{}", said.out));
+    assert!(row.contains("fired ") && !row.trim_end().ends_with("next"), "{row}");
+    let server = Server::with(&[("QRON__EMBEDDED__DATA_DIR", kept)]);
+    let again = server.run(&["schedules", "show", "tick", "--json"]).ok().json()["fired"].as_u64().expect("a count");
+    assert!(again > fired, "it fired in the second demo, too: {fired}, then {again}; {row}");
 }

@@ -107,7 +107,8 @@ fn a_command_says_once_which_variable_it_does_not_know() {
     let said = Said::from(said).ok();
     assert_eq!(said.err.matches("did you mean QRON__API__TOKEN?").count(), 1, "{said:?}");
     assert!(!said.err.contains("RUST_LOG"), "it concerns the server alone: {said:?}");
-    let checked = with(&["config", "check"], &[("QRON_TOKEN", "x"), ("OPENAI_API_BASE", "http://h/v1")]).ok();
+    let checked =
+        with(&["config", "check", "--no-model"], &[("QRON_TOKEN", "x"), ("OPENAI_API_BASE", "http://h/v1")]).ok();
     assert!(checked.err.contains("QRON__API__TOKEN") && checked.err.contains("use OPENAI_BASE_URL"), "{checked:?}");
     let refused = with(&["list"], &[("QRON_URLL", "http://h:1")]);
     assert!(refused.code == Some(2) && refused.err.contains("write it QRON_URL"), "{refused:?}");

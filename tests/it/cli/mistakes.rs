@@ -96,6 +96,122 @@ fn a_file_that_is_missing_is_named_with_the_way_out() {
 }
 
 #[test]
+fn a_file_that_lies_in_an_open_folder_is_named_with_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("may.csv"), "city,amount\nRome,3\n").expect("written");
+    let path = folder.path().to_str().expect("UTF-8");
+    let server = Server::with(&[("QRON__TOOLS__FILES__FOLDERS__INVOICES__PATH", path)]);
+    for (tool, arguments) in [("read_file", json!({})), ("query_table", json!({"query": "SELECT 1"}))] {
+        for (file, hint) in
+            [("may.csv", "did you mean \"invoices/may.csv\"?"), ("june.csv", "open folder is named with it: invoices/")]
+        {
+            let mut arguments = arguments.clone();
+            arguments["path"] = json!(file);
+            let plan = plan_file(&json!({"steps": [{"id": "a", "tool": tool, "arguments": arguments}]}).to_string());
+            let plan = plan.path().to_str().expect("UTF-8").to_owned();
+            let said = server.run(&["add", "look into it", "--plan", &plan, "--max-attempts", "1", "--follow"]);
+            assert!(said.code == Some(1) && said.out.contains(hint), "{tool} {file}: {said:?}");
+        }
+    }
+}
+
+#[test]
+fn a_plan_within_a_step_is_checked_before_the_task_is_taken() {
+    let server = Server::start();
+    let inner = |step: serde_json::Value| {
+        let arguments = json!({"goal": "compute it later", "plan": {"steps": [step]}});
+        let plan = json!({"steps": [
+            {"id": "x", "tool": "calculate", "arguments": {"expression": "1"}},
+            {"id": "later", "tool": "create_task", "arguments": arguments},
+        ]});
+        let file = plan_file(&plan.to_string());
+        server.run(&["add", "compute it later", "--plan", file.path().to_str().expect("UTF-8"), "--at", "2036-01-01"])
+    };
+    for (step, named) in [
+        (json!({"id": "a", "tool": "calculatr", "arguments": {}}), "calculatr"),
+        (json!({"id": "a", "tool": "calculate", "arguments": {"expresion": "1"}}), "expresion"),
+        (json!({"id": "a", "tool": "calculate", "arguments": {"expression": "1"}, "depends_on": ["b"]}), "\"b\""),
+        (json!({"tool": "calculate"}), "id"),
+    ] {
+        let said = inner(step);
+        assert_eq!(said.code, Some(2), "{said:?}");
+        for part in ["step \"later\"", "create_task", named] {
+            assert!(said.err.contains(part), "{part:?} is missing in {said:?}");
+        }
+    }
+    for fine in [
+        json!({"id": "a", "tool": "calculate", "arguments": {"expression": "1"}}),
+        json!({"id": "a", "tool": "calculate", "arguments": {"expression": "${x.value} + 1"}}),
+    ] {
+        inner(fine).ok();
+    }
+}
+
+#[test]
+fn a_short_number_that_is_no_task_is_no_beginning_either() {
+    let server = Server::start();
+    let said = server.run(&["show", "01"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    for part in ["no task 01", "too short", "at least 4 characters", "qron list"] {
+        assert!(said.err.contains(part), "{part:?} is missing in {said:?}");
+    }
+}
+
+#[test]
+fn errors_speak_of_commands_and_not_of_the_paths_of_the_api() {
+    let server = Server::start();
+    let plan = plan_file(PLAN);
+    let plan = plan.path().to_str().expect("UTF-8");
+    for arguments in [
+        &["schedules", "show", "nothing"][..],
+        &["schedules", "pause", "nothing"],
+        &["schedules", "trigger", "nothing"],
+        &["dead-letters", "requeue", "00000000-0000-4000-8000-000000000000"],
+        &["dead-letters", "show", "00000000-0000-4000-8000-000000000000"],
+        &["show", "00000000-0000-4000-8000-000000000000"],
+    ] {
+        let said = server.run(arguments);
+        assert!(said.code == Some(1) && !said.err.contains("/api/v1"), "{arguments:?}: {said:?}");
+    }
+    server.run(&["pause"]).ok();
+    server.run(&["schedules", "add", "daily", "six times seven", "--every", "1d", "--plan", plan]).ok();
+    server.run(&["schedules", "trigger", "daily"]).ok();
+    let said = server.run(&["schedules", "trigger", "daily"]);
+    assert!(said.code == Some(1) && said.err.contains("qron schedules trigger daily --overlap allow"), "{said:?}");
+}
+
+#[test]
+fn times_in_errors_have_the_form_of_the_others_and_examples_stay_as_they_are() {
+    let server = Server::start();
+    let plan = plan_file(PLAN);
+    let plan = plan.path().to_str().expect("UTF-8");
+    let said = server.run(&["add", "compute six times seven", "--plan", plan, "--follow"]).ok();
+    let id = said.out.split_whitespace().nth(1).expect("an id").to_owned();
+    let said = server.run(&["cancel", &id]);
+    assert!(said.code == Some(1) && said.err.contains(" completed at 20"), "{said:?}");
+    let written = said.err.split(" completed at ").nth(1).expect("a time");
+    assert_eq!((written.chars().nth(10), written.chars().nth(19)), (Some(' '), Some('Z')), "{said:?}");
+    let said = server.run(&["add", "compute six times seven", "--at", "tomorrow"]);
+    assert!(said.err.contains("RFC 3339 (2026-01-31T09:00:00Z)"), "{said:?}");
+}
+
+#[test]
+fn addresses_and_zones_are_refused_with_an_example_that_is_right() {
+    for (variable, example) in [("QRON__EMBEDDED__ADDRESS", "127.0.0.1:6334"), ("QRON__API__ADDRESS", "127.0.0.1:8080")]
+    {
+        let said: super::program::Said =
+            super::program::command(&["config", "check"]).env(variable, "localhost").output().expect("runs").into();
+        assert!(said.code == Some(2) && said.err.contains(example), "{said:?}");
+    }
+    let server = Server::start();
+    let said = server.run(&["schedules", "preview", "--cron", "@daily", "--zone", "CET"]);
+    assert!(said.code == Some(2) && said.err.contains("Europe/Berlin"), "{said:?}");
+    assert!(!said.err.contains("Etc/GMT"), "its sign is the other way round: {said:?}");
+    let said = super::program::run(&["schedules", "preview"]);
+    assert!(said.code == Some(2) && said.err.contains("qron schedules preview [OPTIONS] <ID>"), "{said:?}");
+}
+
+#[test]
 fn a_stored_schedule_whose_zone_is_unknown_is_listed_with_the_reason() {
     let (server, port) = Server::with_store_port();
     server.run(&["schedules", "add", "martian", "six times seven", "--every", "1d"]).ok();

@@ -157,7 +157,7 @@ fn a_task_that_needs_a_model_says_that_it_waits_for_one() {
     let listed = server.run(&["list", "--json"]).ok().json();
     let id = listed["items"][0]["id"].as_str().expect("an id").to_owned();
     let shown = server.run(&["show", &id]).ok();
-    assert!(shown.out.contains("it waits for a model since ") && shown.out.contains(cause), "{shown:?}");
+    assert!(shown.out.contains("waiting    for a model since ") && shown.out.contains(cause), "{shown:?}");
     assert!(server.run(&["list"]).ok().out.contains("no model"));
     let agents = server.run(&["agents"]).ok();
     assert!(agents.out.contains("MODEL") && agents.out.contains("none"), "{agents:?}");

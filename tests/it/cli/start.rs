@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::program::{Said, command};
 
 /// An endpoint that has one model. Ends with the test process.
-fn endpoint() -> String {
+pub(super) fn endpoint() -> String {
     endpoint_with(&["llama3.2:latest"])
 }
 

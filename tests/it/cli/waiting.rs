@@ -62,7 +62,7 @@ fn a_follower_learns_at_once_that_the_model_is_away_and_what_can_be_done() {
     let listed = server.run(&["list", "--json"]).ok().json();
     let id = listed["items"][0]["id"].as_str().expect("an id").to_owned();
     let shown = server.run(&["show", &id]).ok().out;
-    assert!(shown.contains("waiting    it waits for model \"away-1\""), "{shown}");
+    assert!(shown.contains("waiting    for model \"away-1\""), "{shown}");
 }
 
 #[test]
@@ -134,11 +134,11 @@ fn a_task_that_waits_for_a_person_or_for_others_says_so() {
     post("22", json!({"depends_on": ["21"]}));
     let shown = server.run(&["show", "11"]).ok().out;
     assert!(
-        shown.contains("it waits for the decision of a person since 20") && shown.contains("qron approve 11"),
+        shown.contains("waiting    for the decision of a person since 20") && shown.contains("qron approve 11"),
         "{shown}"
     );
     let shown = server.run(&["show", "22"]).ok().out;
-    assert!(shown.contains("it waits for 1 task that must end first: 21 (pending)"), "{shown}");
+    assert!(shown.contains("waiting    for 1 task that must end first: 21 (pending)"), "{shown}");
     let mut following = Following::start(&server, &["show", "22", "--follow"]);
     following.line_with("it waits for 1 task that must end first");
     following.line_with("Ctrl-C leaves");
@@ -147,6 +147,33 @@ fn a_task_that_waits_for_a_person_or_for_others_says_so() {
     server.run(&["resume"]).ok();
     following.line_with("result");
     assert!(following.child.wait().expect("ends").success());
+}
+
+#[test]
+fn a_follower_whose_qron_stops_does_not_report_a_failed_task() {
+    let mut server = Server::start();
+    server.run(&["pause"]).ok();
+    let plan = plan_file(PLAN);
+    let plan = plan.path().to_str().expect("UTF-8");
+    let mut following = Following::start(&server, &["add", "compute six times seven", "--follow", "--plan", plan]);
+    following.line_with("Ctrl-C");
+    assert_eq!(server.terminate(), Some(0));
+    assert_eq!(following.child.wait().expect("ends").code(), Some(3), "it is not known how the task ends");
+}
+
+#[test]
+fn a_cancelled_run_is_called_so() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/", silent.local_addr().expect("an address"));
+    let server = Server::with(&[("QRON__TOOLS__HTTP__ALLOW", "[\"127.0.0.1\"]")]);
+    let plan = json!({"steps": [{"id": "a", "tool": "http_request", "arguments": {"url": url}}]});
+    server.post("tasks", &json!({"id": "7", "goal": "read a page that never comes", "plan": plan}));
+    let (_page, _) = silent.accept().expect("its run asks for the page");
+    server.run(&["cancel", "7"]).ok();
+    assert_eq!(server.run(&["show", "7", "--follow"]).code, Some(1));
+    let shown = server.run(&["show", "7"]).ok().out;
+    assert!(shown.contains("1 run does not count, because it was cancelled"), "{shown}");
+    assert!(!shown.contains("put off") && !shown.contains("handed back"), "{shown}");
 }
 
 #[test]
