@@ -41,7 +41,7 @@ use embedded::{EmbeddedStore, EmbeddedStoreError};
 use model_records::ModelRecords;
 
 /// How long open connections of the API may go on at the end.
-const API_GRACE: Duration = Duration::from_secs(2);
+const API_GRACE: Duration = Duration::from_secs(1);
 
 /// Why the program does not start, or did not stop well.
 #[derive(Debug, thiserror::Error)]

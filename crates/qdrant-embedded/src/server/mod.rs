@@ -47,7 +47,7 @@ use crate::connections::{FileLimit, Seats};
 /// Ports tried after the configured one.
 const PORTS_TRIED: u16 = 100;
 /// How long a shutdown waits for requests under way.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(1);
 /// Largest message that is read, in bytes: twice what a Qdrant server takes in one REST request by default.
 const MESSAGE_BYTES: usize = 64 << 20;
 /// Largest head of a request, in bytes; keys and what proxies add take a part of it.
