@@ -42,6 +42,9 @@ use model_records::ModelRecords;
 
 /// How long open connections of the API may go on at the end.
 const API_GRACE: Duration = Duration::from_secs(1);
+/// Time for the embedded store to write everything down, whatever is left of the grace period. What it does not write is in its
+/// journal.
+const LEAST_FLUSH: Duration = Duration::from_secs(1);
 
 /// Why the program does not start, or did not stop well.
 #[derive(Debug, thiserror::Error)]
@@ -284,6 +287,7 @@ impl App {
     /// # Errors
     /// [`AppError`] when the embedded store did not stop well.
     pub async fn shutdown(self) -> Result<(), AppError> {
+        let end = tokio::time::Instant::now() + self.runner.grace();
         self.draining.cancel();
         self.runner.shutdown().await;
         self.stop_api.cancel();
@@ -296,7 +300,8 @@ impl App {
         drop((self.model_check, self.model_records));
         drop(self.store);
         if let Some(embedded) = self.embedded {
-            embedded.shutdown().await?;
+            let left = end.saturating_duration_since(tokio::time::Instant::now());
+            embedded.shutdown_within(left.max(LEAST_FLUSH)).await?;
         }
         tracing::info!(replica = %self.replica_id, "qron has stopped");
         Ok(())

@@ -431,12 +431,10 @@ mod tests {
         let delta = |delta: Value| event(&json!({"choices": [{"index": 0, "delta": delta}]}));
         let mut pieces = Pieces::new(MAX_BYTES);
         assert!(matches!(pieces.take(delta(json!({"z": zeros(4_500)}))), Err(CallError::TooLarge(_))));
-        let large = || json!({"index": Value::from_iter((0..100).map(|n| (n.to_string(), n)))});
-        let mut pieces = Pieces::new(MAX_BYTES);
-        assert!(
-            (0..100).any(|_| pieces.take(delta(json!({"tool_calls": [large()]}))).is_err()),
-            "each is an item of its own"
-        );
+        // Lists and objects are no index: comparing them would take as long as they are.
+        let item = |n: u32| json!({"index": {"n": n}, "function": {"arguments": "x"}});
+        let message = deltas(&[json!({"tool_calls": [item(0), item(1)]})]);
+        assert_eq!(message["tool_calls"].as_array().map(Vec::len), Some(1), "they go on with the last item");
         let mut pieces = Pieces::new(MAX_BYTES);
         let again = || delta(json!({"tool_calls": vec![json!({"index": 0}); 500]}));
         assert!((0..10).any(|_| pieces.take(again()).is_err()), "the same item again and again");

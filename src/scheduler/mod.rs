@@ -276,6 +276,12 @@ impl Runner {
         self.inner.ended.get_or_init(|| self.inner.end()).await;
     }
 
+    /// How long after [`Runner::shutdown`] has begun the process is to end.
+    #[must_use]
+    pub fn grace(&self) -> Duration {
+        self.inner.grace
+    }
+
     /// Ends the grace period at once, for a second signal; [`Runner::shutdown`] then returns soon.
     pub fn stop_now(&self) {
         self.inner.drain.cancel();
@@ -377,7 +383,7 @@ impl Inner {
 
     /// The end of the grace period that is left for handing tasks back and for all that stops after them.
     fn time_to_stop(&self) -> Duration {
-        (self.grace * 2 / 5).min(LONGEST_STOP)
+        (self.grace / 2).min(LONGEST_STOP)
     }
 
     /// Removes the record of this replica, unless something in the store still waits to be rescued from it.

@@ -171,7 +171,7 @@ fn an_answer_to_what_a_model_composed_gives_no_links_in_whatever_encoding_it_rep
     assert_eq!(ids(&tool_calls(&mut machine)), ["echo#1", "fine#1"]);
     returned(&mut machine, "echo#1", Ok(json!({"next": url})));
     returned(&mut machine, "fine#1", Ok(json!("fine")));
-    assert_eq!(ids(&tool_calls(&mut machine)), Vec::<&str>::new(), "{}", machine.outline());
+    assert!(matches!(machine.next_action(), Action::CallModel(_)), "{}", machine.outline());
     assert!(machine.outline().contains("next: fetch: FAILED: permanent: refused"), "{}", machine.outline());
 }
 
