@@ -42,6 +42,8 @@ use model_records::ModelRecords;
 
 /// How long open connections of the API may go on at the end.
 const API_GRACE: Duration = Duration::from_secs(1);
+/// What is left of the grace period for the process to end.
+const LEAST_EXIT: Duration = Duration::from_millis(500);
 /// Time for the embedded store to write everything down, whatever is left of the grace period. What it does not write is in its
 /// journal.
 const LEAST_FLUSH: Duration = Duration::from_secs(1);
@@ -287,7 +289,7 @@ impl App {
     /// # Errors
     /// [`AppError`] when the embedded store did not stop well.
     pub async fn shutdown(self) -> Result<(), AppError> {
-        let end = tokio::time::Instant::now() + self.runner.grace();
+        let end = tokio::time::Instant::now() + self.runner.grace().saturating_sub(LEAST_EXIT);
         self.draining.cancel();
         self.runner.shutdown().await;
         self.stop_api.cancel();
