@@ -42,7 +42,12 @@ use embedded::{EmbeddedStore, EmbeddedStoreError};
 use model_records::ModelRecords;
 
 /// How long open connections of the API may go on at the end.
-const API_GRACE: Duration = Duration::from_secs(2);
+const API_GRACE: Duration = Duration::from_secs(1);
+/// What is left of the grace period for the process to end.
+const LEAST_EXIT: Duration = Duration::from_millis(500);
+/// Time for the embedded store to write everything down, whatever is left of the grace period. What it does not write is in its
+/// journal.
+const LEAST_FLUSH: Duration = Duration::from_secs(1);
 
 /// Why the program does not start, or did not stop well.
 #[derive(Debug, thiserror::Error)]
@@ -285,6 +290,7 @@ impl App {
     /// # Errors
     /// [`AppError`] when the embedded store did not stop well.
     pub async fn shutdown(self) -> Result<(), AppError> {
+        let end = tokio::time::Instant::now() + self.runner.grace().saturating_sub(LEAST_EXIT);
         self.draining.cancel();
         self.runner.shutdown().await;
         self.stop_api.cancel();
@@ -297,7 +303,8 @@ impl App {
         drop((self.model_check, self.model_records));
         drop(self.store);
         if let Some(embedded) = self.embedded {
-            embedded.shutdown().await?;
+            let left = end.saturating_duration_since(tokio::time::Instant::now());
+            embedded.shutdown_within(left.max(LEAST_FLUSH)).await?;
         }
         tracing::info!(replica = %self.replica_id, "qron has stopped");
         Ok(())

@@ -50,6 +50,7 @@ use crate::domain::tool::{ToolCall, ToolResult, ToolSpec};
 
 mod account;
 mod act;
+mod act_state;
 mod action;
 mod consent;
 mod earlier_results;

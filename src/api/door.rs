@@ -226,6 +226,22 @@ mod tests {
         }
     }
 
+    /// The port of the header is not compared: behind a tunnel or a port that is mapped, it is another one. A page cannot choose
+    /// the header, and its origin has the port that it came from.
+    #[test]
+    fn a_page_of_another_port_of_this_host_is_another_site() {
+        for (origin, host, passes) in [
+            ("http://localhost:3000", "localhost:8080", false),
+            ("http://127.0.0.1:3000", "127.0.0.1:8080", false),
+            ("http://localhost:9000", "localhost:9000", true),
+        ] {
+            let headers = HeaderMap::from_iter([(header::ORIGIN, HeaderValue::from_static(origin))]);
+            for method in [Method::GET, Method::POST] {
+                assert_eq!(check_site(&method, &headers, host).is_ok(), passes, "{method} {origin} {host}");
+            }
+        }
+    }
+
     #[test]
     fn the_target_and_the_header_name_the_same_host() {
         let host = |target: &str, header: Option<&'static str>| {

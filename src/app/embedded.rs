@@ -8,6 +8,7 @@ pub(crate) use without_engine::{EmbeddedStore, EmbeddedStoreError, setting_of};
 #[cfg(feature = "embedded")]
 mod with_engine {
     use std::net::SocketAddr;
+    use std::time::Duration;
 
     use qdrant_embedded::{Server, Settings};
 
@@ -52,6 +53,14 @@ mod with_engine {
         pub(crate) async fn shutdown(self) -> Result<(), EmbeddedStoreError> {
             self.0.shutdown().await
         }
+
+        /// Stops it, and writes down what can be written within about `limit`.
+        ///
+        /// # Errors
+        /// When it did not stop well.
+        pub(crate) async fn shutdown_within(self, limit: Duration) -> Result<(), EmbeddedStoreError> {
+            self.0.shutdown_within(limit).await
+        }
     }
 }
 
@@ -59,6 +68,7 @@ mod with_engine {
 mod without_engine {
     use std::convert::Infallible;
     use std::net::SocketAddr;
+    use std::time::Duration;
 
     use qdrant_embedded::Settings;
 
@@ -96,6 +106,10 @@ mod without_engine {
         }
 
         pub(crate) async fn shutdown(self) -> Result<(), EmbeddedStoreError> {
+            match self.0 {}
+        }
+
+        pub(crate) async fn shutdown_within(self, _: Duration) -> Result<(), EmbeddedStoreError> {
             match self.0 {}
         }
     }

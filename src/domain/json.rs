@@ -10,7 +10,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
-pub use size::{Size, is_deeper};
+pub use size::{Size, is_deeper, least_memory};
 pub use typed::{field_names, from_value, located};
 
 mod size;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::host::{ANY_HOST, Place, Redirects};
+use super::table_source::QUERY_TABLE;
 use super::tool::{CREATE_TASK, Effect, ToolSpec};
 
 /// Most bytes of path and query of a request that depends on untrusted values, to a host that nobody named and the data came
@@ -54,18 +55,21 @@ impl Provenance {
         if !tool.untrusted {
             return Self::default();
         }
-        if let Some(place) = address_in(arguments).and_then(Place::read) {
+        if let Some(place) = source_address(tool, arguments).and_then(Place::read) {
             let chosen = if call.is_trusted() { BTreeSet::from([place.to_string()]) } else { BTreeSet::new() };
             return Self { chosen, ..Self::of(format!("{}://{place}", scheme_of(arguments))) };
         }
         let named = |name: &str| artifacts.get(arguments.get(name)?.as_str()?);
         match named("name").or_else(|| named("artifact")) {
-            Some(known) => known.clone(),
+            Some(known) if SOURCES.iter().filter(|name| gives(arguments, name)).count() == 1 => known.clone(),
             // A table that stands in the call came from where the call came from.
-            None if gives(arguments, "table") && !OTHER_TABLES.iter().any(|name| gives(arguments, name)) => {
+            None if tool.name == QUERY_TABLE
+                && gives(arguments, "table")
+                && !OTHER_TABLES.iter().any(|name| gives(arguments, name)) =>
+            {
                 Self::default()
             }
-            None => Self::of(&tool.name),
+            _ => Self::of(&tool.name),
         }
     }
 
@@ -119,6 +123,16 @@ fn address_in(arguments: &Value) -> Option<&str> {
     text("url").or_else(|| text("table").filter(|table| table.contains("://") && !table.contains(char::is_whitespace)))
 }
 
+/// The address that the result of a call of `tool` came from: that of a request, or of a table that lies nowhere else. Others read
+/// what they read, whatever address stands beside it.
+fn source_address<'a>(tool: &ToolSpec, arguments: &'a Value) -> Option<&'a str> {
+    let elsewhere = || SOURCES.iter().filter(|name| gives(arguments, name)).count() > 1;
+    let requests = tool.effect == Effect::External || tool.name == QUERY_TABLE && !elsewhere();
+    address_in(arguments).filter(|_| requests)
+}
+
+/// Arguments that say what is read.
+const SOURCES: [&str; 5] = ["url", "table", "path", "artifact", "name"];
 /// Arguments that say where a table lies.
 const OTHER_TABLES: [&str; 3] = ["path", "artifact", "url"];
 
@@ -147,6 +161,11 @@ impl PeoplesWords<'_> {
     #[must_use]
     pub fn name(&self, place: &Place) -> bool {
         place.is_listed(&self.named_hosts()) || self.texts.iter().any(|text| place.is_named_in(text))
+    }
+
+    /// Whether `address` stands in them as it is.
+    fn wrote(&self, address: &str) -> bool {
+        self.texts.iter().any(|text| text.contains(address))
     }
 
     /// The patterns of `egress` that name hosts: all of them is none in particular.
@@ -262,6 +281,24 @@ impl Proposal<'_> {
         }
         let came_from_there = self.provenance.chosen.contains(&place.to_string());
         came_from_there && added_by(address) <= MAX_ADDED_BYTES || is_link(address)
+    }
+
+    /// Whether the answer to the call may give links, which are followed to hosts that nobody named. A server may repeat what it
+    /// is asked, in any encoding; so the request must hold nothing that a model put into it once it had read something. `is_link`
+    /// says whether an address is such a link itself.
+    #[must_use]
+    pub fn gives_links(&self, people: &PeoplesWords<'_>, is_link: &dyn Fn(&str) -> bool) -> bool {
+        if self.provenance.is_trusted() {
+            return true;
+        }
+        let address = address_in(self.arguments).unwrap_or_default();
+        matches!(self.deed(), Deed::Read(_)) && !self.adds_headers() && (people.wrote(address) || is_link(address))
+    }
+
+    /// Where the request of the call goes; `None` for a call that requests nothing.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        address_in(self.arguments).and_then(Place::read)
     }
 
     /// Whether a request carries headers: whatever is in them goes to its place, and some of them along its redirects.

@@ -127,8 +127,7 @@ fn split(text: &str, at: char) -> (&str, Option<&str>) {
 }
 
 /// `text` without percent-encoding.
-#[must_use]
-pub fn decoded(text: &str) -> String {
+fn decoded(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;

@@ -17,6 +17,7 @@ use super::in_flight::Repeats;
 use super::model::{Model, RequestFeatures, Signals};
 use super::negotiation::Negotiation;
 use super::rate_limits::RateLimits;
+use super::share::with_hand;
 use super::transport::{Endpoint, Transport};
 use super::wire::Dialect;
 use super::{Settings, reading, streamed, window};
@@ -163,7 +164,7 @@ impl ModelClient {
                 }
             };
 
-            let result = self.send(model, exchange, body).await;
+            let (result, in_hand) = with_hand(self.send(model, exchange, body)).await;
             let mut used = Usage::default();
             let took = place.sent_at().elapsed();
             let first_piece = result.as_ref().ok().and_then(streamed::first_piece);
@@ -181,6 +182,7 @@ impl ModelClient {
                 }
                 beside_other_work(Size::of(&body).text, || exchange.read(&body, features)).map_err(CallError::Shape)
             });
+            drop(in_hand);
             let label = read.as_ref().err().map_or("ok", |error| error.failure(&model.name).class.as_str());
             metrics::MODEL_CALLS.inc([&model.name, exchange.purpose(), label]);
             let (error, failure) = match read {

@@ -26,6 +26,8 @@ pub(super) enum CallError {
     Stalled(u128),
     #[error("the answer is larger than model.max_response_bytes of {0} bytes")]
     TooLarge(usize),
+    #[error("the answers that are being read take all of the {} MiB that they share: this one is asked for again later", .0 / 1024 / 1024)]
+    Crowded(usize),
     #[error("the answer is not JSON; is model.base_url an OpenAI-compatible endpoint?")]
     NotJson,
     #[error("the answer is a web page; is model.base_url an OpenAI-compatible endpoint, and the network open?")]
@@ -105,7 +107,9 @@ impl CallError {
             | Self::Certificate(_)
             | Self::Broken(_)
             | Self::WebPage => Blame::Outage,
-            Self::TooLarge(_) | Self::NotJson | Self::Shape(_) | Self::Cut(_) | Self::Request(_) => Blame::Question,
+            Self::TooLarge(_) | Self::Crowded(_) | Self::NotJson | Self::Shape(_) | Self::Cut(_) | Self::Request(_) => {
+                Blame::Question
+            }
         }
     }
 
@@ -148,6 +152,8 @@ impl CallError {
             Self::TimedOut(_) | Self::Silent(_) | Self::Stalled(_) | Self::Connect { timed_out: true, .. } => {
                 FailureClass::Timeout
             }
+            // The task waits for its turn at no charge.
+            Self::Crowded(_) => FailureClass::Unavailable,
             Self::Certificate(_) => FailureClass::Permanent,
             Self::Cut(_) | Self::Request(_) => FailureClass::Invalid,
             Self::Connect { .. }

@@ -16,6 +16,13 @@ pub(super) enum Event {
     Sign,
 }
 
+impl Event {
+    /// Bytes of its data.
+    pub(super) fn bytes(&self) -> usize {
+        if let Self::Data { text, .. } = self { text.len() } else { 0 }
+    }
+}
+
 /// A line or the data of one event is longer than the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooLong;
@@ -29,6 +36,9 @@ pub(super) struct EventReader {
     is_after_return: bool,
     is_first_line: bool,
 }
+
+/// Most bytes of the buffer for lines that is kept for the next ones.
+const MAX_KEPT_BYTES: usize = 64 * 1024;
 
 /// Names of the fields of an event, with their colon; a comment has none.
 const FIELDS: [&[u8]; 5] = [b":", b"data:", b"event:", b"id:", b"retry:"];
@@ -55,6 +65,11 @@ impl EventReader {
     /// Whether the bytes so far end in the middle of a line.
     pub(super) const fn is_within_line(&self) -> bool {
         !self.line.is_empty()
+    }
+
+    /// Bytes that it holds of what is not complete.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.line.capacity() + self.data.as_ref().map_or(0, String::capacity)
     }
 
     /// Reads more bytes; appends what they complete to `events`, neighbouring signs of life as one.
@@ -118,8 +133,10 @@ impl EventReader {
             _ => {}
         }
         // The buffer is used again.
-        self.line = line;
-        self.line.clear();
+        if line.capacity() <= MAX_KEPT_BYTES {
+            self.line = line;
+            self.line.clear();
+        }
         Ok(())
     }
 

@@ -49,6 +49,7 @@ mod rate_limits;
 mod reading;
 mod refusal;
 pub mod scripted;
+mod share;
 mod shorten;
 mod size;
 mod streamed;

@@ -3,19 +3,21 @@
 //! Texts are appended, lists by the index of their items, and fields that this program does not know like those it knows: a
 //! model may want them back.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::errors::CallError;
 use super::events::Event;
-use crate::domain::json::{Size, read};
+use crate::domain::json::{Size, least_memory, read};
 
 /// Fields that are no texts in pieces: the first value counts.
 const FIXED: [&str; 6] = ["id", "type", "role", "object", "format", "status"];
 /// Items of a list among which the one that a piece belongs to is searched, from the end: as many as calls are read at most.
 const SEARCHED_ITEMS: usize = 64;
 
+/// Longest index that is a text, in bytes.
+const MAX_INDEX_BYTES: usize = 64;
 /// Bytes of memory that an answer may take for each byte of its limit.
-const MEMORY_FOR_A_BYTE: usize = 8;
+pub(super) const MEMORY_FOR_A_BYTE: usize = 8;
 /// Largest account of tokens, in bytes of memory; a larger one is none.
 const MAX_USAGE_MEMORY: usize = 64 * 1024;
 /// Bytes that each item of a list counts in addition, also one that adds nothing: each is looked for among those before.
@@ -34,11 +36,32 @@ pub(super) enum Piece {
     Error(String),
 }
 
+/// How large an answer is so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Account {
+    /// About how long it is as JSON, in bytes, or more when it takes much more memory than that.
+    bytes: usize,
+    /// About how many bytes of memory it takes.
+    memory: usize,
+}
+
+impl Account {
+    fn add_text(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.memory += bytes;
+    }
+
+    fn add(&mut self, value: &Value) {
+        let Size { text, memory } = Size::of(value);
+        self.bytes += text.max(memory / MEMORY_FOR_A_BYTE);
+        self.memory += memory;
+    }
+}
+
 /// An answer in the making.
 pub(super) struct Pieces {
     max_bytes: usize,
-    /// About how long the answer is as JSON, in bytes.
-    bytes: usize,
+    account: Account,
     message: Map<String, Value>,
     has_choice: bool,
     finish: Option<Value>,
@@ -48,12 +71,24 @@ pub(super) struct Pieces {
 impl Pieces {
     /// An answer of at most `max_bytes` bytes.
     pub(super) fn new(max_bytes: usize) -> Self {
-        Self { max_bytes, bytes: 0, message: Map::new(), has_choice: false, finish: None, usage: None }
+        Self {
+            max_bytes,
+            account: Account::default(),
+            message: Map::new(),
+            has_choice: false,
+            finish: None,
+            usage: None,
+        }
     }
 
     /// Whether the model has said why it ended.
     pub(super) const fn is_finished(&self) -> bool {
         self.finish.is_some()
+    }
+
+    /// About how many bytes of memory it takes.
+    pub(super) const fn memory(&self) -> usize {
+        self.account.memory
     }
 
     /// Takes the next event.
@@ -66,6 +101,9 @@ impl Pieces {
             "" => return Ok(Piece::Sign),
             "[DONE]" => return Ok(Piece::Done),
             _ => {}
+        }
+        if least_memory(text.as_bytes()) / MEMORY_FOR_A_BYTE > self.max_bytes {
+            return Err(CallError::TooLarge(self.max_bytes));
         }
         let mut value = match read(&text) {
             Ok(value) => value,
@@ -89,7 +127,7 @@ impl Pieces {
         self.note_usage(if usage.is_object() { usage } else { inner });
         let mut has_said = false;
         if let Some(finish) = Some(take(choice, "finish_reason")).filter(|finish| !finish.is_null()) {
-            self.bytes += counted(&finish);
+            self.account.add(&finish);
             (self.finish, has_said) = (Some(finish), true);
         }
         if let Value::Object(message) = take(choice, "message") {
@@ -99,7 +137,7 @@ impl Pieces {
         if let Value::Object(delta) = take(choice, "delta") {
             has_said |= self.merge_message(delta);
         }
-        if self.bytes > self.max_bytes {
+        if self.account.bytes > self.max_bytes {
             return Err(CallError::TooLarge(self.max_bytes));
         }
         Ok(if has_said { Piece::Said } else { Piece::Sign })
@@ -120,14 +158,18 @@ impl Pieces {
             _ => false,
         };
         let has_said = delta.iter().any(|(name, value)| name != "role" && says(value));
-        merge(&mut self.message, delta, &mut self.bytes);
+        merge(&mut self.message, delta, &mut self.account);
         has_said
     }
 
     /// The answer in the form of one that came whole.
     pub(super) fn whole(self) -> Value {
-        let choice = json!({ "message": self.message, "finish_reason": self.finish });
-        json!({ "choices": if self.has_choice { vec![choice] } else { Vec::new() }, "usage": self.usage })
+        let object =
+            |fields: [(&str, Value); 2]| Value::from_iter(fields.map(|(name, value)| (name.to_owned(), value)));
+        let finish = self.finish.unwrap_or_default();
+        let choice = object([("message", Value::Object(self.message)), ("finish_reason", finish)]);
+        let choices = if self.has_choice { vec![choice] } else { Vec::new() };
+        object([("choices", Value::Array(choices)), ("usage", self.usage.unwrap_or_default())])
     }
 }
 
@@ -136,14 +178,8 @@ fn take(value: &mut Value, name: &str) -> Value {
     value.get_mut(name).map(Value::take).unwrap_or_default()
 }
 
-/// What `value` counts: its text, or more when it takes much more memory than that.
-fn counted(value: &Value) -> usize {
-    let Size { text, memory } = Size::of(value);
-    text.max(memory / MEMORY_FOR_A_BYTE)
-}
-
-/// Adds the fields of a piece to those before; adds what they take to `bytes`.
-fn merge(fields: &mut Map<String, Value>, piece: Map<String, Value>, bytes: &mut usize) {
+/// Adds the fields of a piece to those before; adds what they take to `account`.
+fn merge(fields: &mut Map<String, Value>, piece: Map<String, Value>, account: &mut Account) {
     for (name, value) in piece {
         match (fields.get_mut(&name), value) {
             (_, Value::Null) => {}
@@ -151,16 +187,16 @@ fn merge(fields: &mut Map<String, Value>, piece: Map<String, Value>, bytes: &mut
                 // A name comes in one piece, in several, or whole with each of them.
                 let is_known = FIXED.contains(&name.as_str()) || (name == "name" && *text == more);
                 if text.is_empty() || !is_known {
-                    *bytes += more.len();
+                    account.add_text(more.len());
                     text.push_str(&more);
                 }
             }
-            (Some(Value::Object(inner)), Value::Object(more)) => merge(inner, more, bytes),
-            (Some(Value::Array(items)), Value::Array(more)) => append(items, more, name == "tool_calls", bytes),
+            (Some(Value::Object(inner)), Value::Object(more)) => merge(inner, more, account),
+            (Some(Value::Array(items)), Value::Array(more)) => append(items, more, name == "tool_calls", account),
             (_, Value::Array(more)) => {
                 let mut items = Vec::new();
-                append(&mut items, more, name == "tool_calls", bytes);
-                *bytes += name.len();
+                append(&mut items, more, name == "tool_calls", account);
+                account.add_text(name.len());
                 fields.insert(name, Value::Array(items));
             }
             // A number or a truth takes the place of the one before.
@@ -168,7 +204,8 @@ fn merge(fields: &mut Map<String, Value>, piece: Map<String, Value>, bytes: &mut
                 *known = value;
             }
             (_, value) => {
-                *bytes += name.len() + counted(&value);
+                account.add_text(name.len());
+                account.add(&value);
                 fields.insert(name, value);
             }
         }
@@ -176,25 +213,31 @@ fn merge(fields: &mut Map<String, Value>, piece: Map<String, Value>, bytes: &mut
 }
 
 /// Adds the items of a piece to those before: each to the one with its index, or behind them.
-fn append(items: &mut Vec<Value>, piece: Vec<Value>, are_calls: bool, bytes: &mut usize) {
-    *bytes += piece.len() * ITEM_BYTES;
+fn append(items: &mut Vec<Value>, piece: Vec<Value>, are_calls: bool, account: &mut Account) {
+    account.bytes += piece.len() * ITEM_BYTES;
     for item in piece {
         let known = place_of(items, &item, are_calls).and_then(|place| items.get_mut(place));
         match (known, item) {
-            (Some(Value::Object(known)), Value::Object(more)) => merge(known, more, bytes),
+            (Some(Value::Object(known)), Value::Object(more)) => merge(known, more, account),
             (_, item) => {
-                *bytes += counted(&item) + 1;
+                account.add(&item);
+                account.bytes += 1;
                 items.push(item);
             }
         }
     }
 }
 
+/// Whether `value` can tell items apart: comparing lists and objects would take as long as they are.
+fn is_index(value: &Value) -> bool {
+    value.is_number() || value.as_str().is_some_and(|text| text.len() <= MAX_INDEX_BYTES)
+}
+
 /// The item that `piece` continues.
 fn place_of(items: &[Value], piece: &Value, are_calls: bool) -> Option<usize> {
     let text = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
     let begins_call = are_calls && text(&piece["function"]["name"]);
-    let Some(index) = piece.get("index").filter(|index| !index.is_null()) else {
+    let Some(index) = piece.get("index").filter(|index| is_index(index)) else {
         let continues = are_calls && !begins_call && !text(&piece["id"]);
         return items.len().checked_sub(1).filter(|_| continues);
     };
@@ -207,6 +250,8 @@ fn place_of(items: &[Value], piece: &Value, are_calls: bool) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const MAX_BYTES: usize = 10_000;
@@ -386,10 +431,14 @@ mod tests {
         let delta = |delta: Value| event(&json!({"choices": [{"index": 0, "delta": delta}]}));
         let mut pieces = Pieces::new(MAX_BYTES);
         assert!(matches!(pieces.take(delta(json!({"z": zeros(4_500)}))), Err(CallError::TooLarge(_))));
+        // Lists and objects are no index: comparing them would take as long as they are.
+        let item = |n: u32| json!({"index": {"n": n}, "function": {"arguments": "x"}});
+        let message = deltas(&[json!({"tool_calls": [item(0), item(1)]})]);
+        assert_eq!(message["tool_calls"].as_array().map(Vec::len), Some(1), "they go on with the last item");
         let mut pieces = Pieces::new(MAX_BYTES);
         let again = || delta(json!({"tool_calls": vec![json!({"index": 0}); 500]}));
         assert!((0..10).any(|_| pieces.take(again()).is_err()), "the same item again and again");
-        let mut pieces = Pieces::new(MAX_BYTES);
+        let mut pieces = Pieces::new(10 * MAX_BYTES);
         pieces.take(event(&json!({"choices": [], "usage": {"a": zeros(4_500)}}))).expect("a sign of life");
         assert_eq!(pieces.whole()["usage"], Value::Null, "no account of tokens is so large");
     }

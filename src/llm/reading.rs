@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{call_id, parameters, prompted, textual, thoughts};
 use crate::domain::conversation::{RequestedCall, Usage, estimated_tokens};
-use crate::domain::json::read;
+use crate::domain::json::{Size, read};
 use crate::domain::tool::{ToolSpec, resolve_name};
 
 /// Reasons to end that mean the token limit.
@@ -23,6 +23,12 @@ const MOST_TOKENS: f64 = 1e8;
 const MAX_CALLS: usize = 64;
 /// Longest text that is read as an answer, in bytes: several times what the most tokens of one write.
 const MAX_TEXT_BYTES: usize = 1024 * 1024;
+
+/// Most memory of the arguments of all calls of an answer, in bytes.
+const MAX_ARGUMENT_MEMORY: usize = 16 * 1024 * 1024;
+/// Most memory of the fields of one answer that this program does not know and sends back, in bytes: the conversation keeps them
+/// to its end.
+const MAX_FIELDS_MEMORY: usize = 64 * 1024;
 
 /// An answer of a model.
 #[derive(Debug, Default, PartialEq)]
@@ -80,6 +86,17 @@ pub(super) fn read_answer(body: &Value, tools: &[Arc<ToolSpec>], in_prompt: bool
         }
     }
     calls.truncate(MAX_CALLS);
+    let arguments = calls.iter().fold(Size::default(), |sum, call| sum + Size::of(&call.arguments));
+    if arguments.text > MAX_TEXT_BYTES || arguments.memory > MAX_ARGUMENT_MEMORY {
+        return Err("calls with more than 1 MiB of arguments");
+    }
+    let mut room = MAX_FIELDS_MEMORY;
+    // Those of calls are signatures mostly, without which a model does not take its calls back.
+    for call in &mut calls {
+        keep_small(&mut call.fields, &mut room);
+    }
+    let mut fields = unknown_fields(message, &MESSAGE_FIELDS);
+    keep_small(&mut fields, &mut room);
     for call in &mut calls {
         if let Some(tool) = tools.iter().find(|tool| tool.name == call.tool) {
             parameters::restored(&mut call.arguments, &tool.parameters);
@@ -88,7 +105,7 @@ pub(super) fn read_answer(body: &Value, tools: &[Arc<ToolSpec>], in_prompt: bool
     Ok(Answer {
         content,
         tool_calls: calls,
-        fields: unknown_fields(message, &MESSAGE_FIELDS),
+        fields,
         truncated,
         refused: finish == "content_filter" || message["refusal"].as_str().is_some_and(|said| !said.is_empty()),
     })
@@ -122,6 +139,22 @@ fn unknown_fields(value: &Value, known: &[&str]) -> Map<String, Value> {
     let fields = value.as_object().into_iter().flatten();
     let fields = fields.filter(|(name, value)| !known.contains(&name.as_str()) && says(value));
     fields.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// Keeps the smallest of `fields` that fit into `room` bytes of memory, and takes what they need from it.
+fn keep_small(fields: &mut Map<String, Value>, room: &mut usize) {
+    let size = |name: &str, value: &Value| (Size::of_plain(name.len()) + Size::of(value)).memory;
+    let mut sizes: Vec<(usize, String)> =
+        fields.iter().map(|(name, value)| (size(name, value), name.clone())).collect();
+    sizes.sort_unstable();
+    for (bytes, name) in sizes {
+        if let Some(left) = room.checked_sub(bytes) {
+            *room = left;
+        } else {
+            tracing::debug!(bytes, "a field of an answer that qron does not know is too large to be kept");
+            fields.remove(&name);
+        }
+    }
 }
 
 /// The calls of the first place in `message` that holds any: servers that support several dialects repeat theirs.
@@ -291,6 +324,25 @@ mod tests {
             assert_eq!(read("stop"), json!({ "path": "a" }), "{content}");
             assert_eq!(read("length"), json!(content.trim()), "{content}");
         }
+    }
+
+    #[test]
+    fn unknown_fields_are_kept_as_far_as_they_are_small() {
+        let large = "x".repeat(MAX_FIELDS_MEMORY);
+        let call =
+            json!({ "id": "a", "function": { "name": "t", "arguments": "{}" }, "signature": "s", "more": large });
+        let message = json!({ "content": "so", "tool_calls": [call], "reasoning_details": large, "mark": "m" });
+        let answer = answer(&message, "tool_calls").expect("an answer");
+        assert_eq!(Value::Object(answer.fields), json!({ "mark": "m" }));
+        assert_eq!(Value::Object(answer.tool_calls[0].fields.clone()), json!({ "signature": "s" }));
+    }
+
+    #[test]
+    fn arguments_have_a_largest_size() {
+        let arguments = json!({ "text": "x".repeat(MAX_TEXT_BYTES) }).to_string();
+        let call = json!({ "id": "a", "function": { "name": "t", "arguments": arguments } });
+        let answer = answer(&json!({ "tool_calls": [call] }), "tool_calls");
+        assert_eq!(answer.expect_err("too long"), "calls with more than 1 MiB of arguments");
     }
 
     #[test]

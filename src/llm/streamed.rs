@@ -6,10 +6,12 @@
 //!   lost.
 //! - Comments and pieces that say nothing are signs of life: a proxy or a model that thinks sends them. As long as they come,
 //!   the next piece may take [`LIVELY`] times as long.
+//! - Bytes that never end do not keep a limit from holding, and are read in turns with those of other answers.
 //! - What breaks off before the model said why it ended is no answer.
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::Response;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -18,6 +20,7 @@ use super::errors::CallError;
 use super::events::{Event, EventReader};
 use super::pieces::{Piece, Pieces};
 use super::refusal::Refusal;
+use super::share::{Room, Share};
 use crate::telemetry::large::beside_other_work;
 
 /// How many time limits of a call may pass between two pieces of an answer while there are signs of life.
@@ -29,6 +32,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
 /// Most bytes of a stream. Each piece of a few letters takes some 300, so that this is far more than the answer in it, which has
 /// a limit of its own.
 const MAX_STREAM_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of a stream that are read in one turn.
+const SLICE_BYTES: usize = 64 * 1024;
 /// Field of an answer that came in pieces: after how many milliseconds the first one came.
 const FIRST_PIECE: &str = "qron_first_piece_ms";
 
@@ -48,37 +53,57 @@ pub(super) fn first_piece(body: &Value) -> Option<Duration> {
     body.get(FIRST_PIECE).and_then(Value::as_u64).map(Duration::from_millis)
 }
 
-/// The answer in `response`, which was requested at `began`, in the form of one that came whole. `head` is what was read of it.
+/// The answer in `response`, which was requested at `began`, in the form of one that came whole. `head` is what was read of it, and
+/// `room` the memory that it takes.
 ///
 /// # Errors
-/// When the answer has an error inside, is too large, breaks off, or is silent for too long.
+/// When the answer has an error inside, is too large, finds no room, breaks off, or is silent for too long.
 pub(super) async fn read(
     response: &mut Response,
     head: Vec<u8>,
     began: Instant,
     limits: StreamLimits,
     key: &str,
-) -> Result<Vec<u8>, CallError> {
+    share: &Share,
+    room: &mut Room,
+) -> Result<Value, CallError> {
     let mut reader = EventReader::new(limits.max_bytes);
     let mut pieces = Pieces::new(limits.max_bytes);
     let mut clock = StreamClock { limits, sign: began, piece: began, first: None, finished: None };
-    let (mut chunk, mut read) = (bytes::Bytes::from(head), 0_usize);
+    let (mut unread, mut read) = (Bytes::from(head), 0_usize);
     let mut events = Vec::new();
     loop {
-        read += chunk.len();
+        let slice = unread.split_to(unread.len().min(SLICE_BYTES));
+        read += slice.len();
         if read > MAX_STREAM_BYTES {
             return Err(CallError::TooLarge(MAX_STREAM_BYTES));
         }
-        reader.push(&chunk, &mut events).map_err(|_| CallError::TooLarge(limits.max_bytes))?;
-        for event in events.drain(..) {
-            if take(event, &mut pieces, &mut clock, key)? {
-                drop(timeout(DRAIN_TIMEOUT, response.chunk()).await);
-                return Ok(whole(pieces, &clock, began));
+        reader.push(&slice, &mut events).map_err(|_| CallError::TooLarge(limits.max_bytes))?;
+        let mut is_end = false;
+        if !events.is_empty() {
+            let _turn = share.turn(events.iter().map(Event::bytes).max().unwrap_or(0)).await;
+            for event in events.drain(..) {
+                is_end = take(event, &mut pieces, &mut clock, key)?;
+                if is_end {
+                    break;
+                }
             }
         }
+        if is_end {
+            drop(timeout(DRAIN_TIMEOUT, response.chunk()).await);
+            return Ok(whole(pieces, &clock, began));
+        }
+        room.hold(reader.held_bytes() + pieces.memory())?;
         let (until, error) = clock.limit(reader.is_within_line());
         let is_whole = pieces.is_finished();
-        chunk = match timeout_at(until, response.chunk()).await {
+        if Instant::now() >= until {
+            return if is_whole { Ok(whole(pieces, &clock, began)) } else { Err(error) };
+        }
+        if !unread.is_empty() {
+            tokio::task::yield_now().await;
+            continue;
+        }
+        unread = match timeout_at(until, response.chunk()).await {
             Ok(Ok(Some(chunk))) => chunk,
             _ if is_whole => return Ok(whole(pieces, &clock, began)),
             Err(_) => return Err(error),
@@ -101,8 +126,7 @@ pub(super) async fn read(
 
 /// Takes the next event; returns whether it is the end.
 fn take(event: Event, pieces: &mut Pieces, clock: &mut StreamClock, key: &str) -> Result<bool, CallError> {
-    let bytes = if let Event::Data { text, .. } = &event { text.len() } else { 0 };
-    let piece = beside_other_work(bytes, || pieces.take(event))?;
+    let piece = beside_other_work(event.bytes(), || pieces.take(event))?;
     clock.note(&piece, pieces.is_finished());
     match piece {
         Piece::Done => Ok(true),
@@ -111,11 +135,11 @@ fn take(event: Event, pieces: &mut Pieces, clock: &mut StreamClock, key: &str) -
     }
 }
 
-fn whole(pieces: Pieces, clock: &StreamClock, began: Instant) -> Vec<u8> {
+fn whole(pieces: Pieces, clock: &StreamClock, began: Instant) -> Value {
     let mut answer = pieces.whole();
     let first = clock.first.unwrap_or(clock.sign).saturating_duration_since(began);
     answer[FIRST_PIECE] = json!(u64::try_from(first.as_millis()).unwrap_or(u64::MAX));
-    answer.to_string().into_bytes()
+    answer
 }
 
 /// The times that decide how long to wait.

@@ -19,13 +19,16 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::errors::{CallError, innermost};
 use super::events::are_events;
+use super::pieces::MEMORY_FOR_A_BYTE;
 use super::refusal::Refusal;
+use super::share::{self, Room, Share, Turn};
 use super::streamed::{self, StreamLimits};
 use super::{CONNECT_TIMEOUT, Settings, waits};
 use crate::clock;
 use crate::domain::failure::Failure;
-use crate::domain::json::read_bytes;
+use crate::domain::json::{Size, least_memory, read_bytes};
 use crate::domain::redaction::Secret;
+use crate::telemetry::large::beside_other_work;
 use crate::telemetry::secrets;
 
 /// OpenAI's own endpoint.
@@ -132,6 +135,7 @@ pub(super) struct Transport {
     read_timeout: Duration,
     timeout: Duration,
     max_bytes: usize,
+    share: Share,
 }
 
 impl Transport {
@@ -167,6 +171,7 @@ impl Transport {
             read_timeout: Duration::from_millis(settings.read_timeout_ms),
             timeout: Duration::from_millis(settings.timeout_ms),
             max_bytes: settings.max_response_bytes,
+            share: Share::new(),
         })
     }
 
@@ -178,23 +183,28 @@ impl Transport {
     async fn exchange(&self, factory: HttpRequestFactory) -> Result<Response, CallError> {
         let began = Instant::now();
         let late = |_| CallError::TimedOut(self.timeout.as_millis());
-        let answer = timeout_at(began + self.timeout, self.begin(factory)).await.map_err(late)??;
-        let body = match answer {
-            Begun::Whole(body) => body,
+        let mut room = self.share.room();
+        let answer = timeout_at(began + self.timeout, self.begin(factory, &mut room)).await.map_err(late)??;
+        let (body, turn) = match answer {
+            Begun::Whole(body, turn) => (body, turn),
             Begun::Pieces(mut response, head) => {
                 let limits =
                     StreamLimits { first: self.timeout, silence: self.read_timeout, max_bytes: self.max_bytes };
                 let key = self.key.expose_secret();
-                let body = streamed::read(&mut response, head, began, limits, key).await?;
+                let answer = streamed::read(&mut response, head, began, limits, key, &self.share, &mut room).await?;
+                drop(response);
+                let bytes = Size::of(&answer).text;
+                let turn = self.share.turn(bytes).await;
                 // A secret may be spread over pieces, so that it shows in the whole only.
-                secrets::redact_json(&body).into_owned()
+                (beside_other_work(bytes, || without_known_secrets(answer.to_string().into_bytes())), turn)
             }
         };
+        share::hand_over(room, turn);
         Ok(axum::http::Response::new(body).into())
     }
 
     /// Sends the request and reads the answer, or the begin of one that comes in pieces.
-    async fn begin(&self, factory: HttpRequestFactory) -> Result<Begun, CallError> {
+    async fn begin(&self, factory: HttpRequestFactory, room: &mut Room) -> Result<Begun, CallError> {
         let request = without_secrets(factory.build().await?);
         let asked = request.url().clone();
         let mut response = self.client.execute(request).await.map_err(|error| CallError::from_reqwest(&error))?;
@@ -210,12 +220,23 @@ impl Transport {
         if are_events(&begin) == Some(true) {
             return Ok(Begun::Pieces(response, begin));
         }
-        let body = self.read_on(begin, &mut response, self.max_bytes).await?;
-        let value = read_bytes(&body).map_err(|_| CallError::unreadable(&body))?;
-        if let Some(refusal) = refusal_inside(&value, &body, self.key.expose_secret()) {
-            return Err(CallError::Refused(refusal));
+        let body = self.read_on(begin, &mut response, self.max_bytes, room).await?;
+        let turn = self.share.turn(body.len()).await;
+        beside_other_work(body.len(), || self.checked(body)).map(|body| Begun::Whole(body, turn))
+    }
+
+    /// The body of an answer that came whole, without secrets of this process.
+    fn checked(&self, body: Vec<u8>) -> Result<Vec<u8>, CallError> {
+        // Servers, and models that saw one, repeat secrets.
+        let body = without_known_secrets(body);
+        if least_memory(&body) / MEMORY_FOR_A_BYTE > self.max_bytes {
+            return Err(CallError::TooLarge(self.max_bytes));
         }
-        Ok(Begun::Whole(body))
+        let value = read_bytes(&body).map_err(|_| CallError::unreadable(&body))?;
+        match refusal_inside(&value, &body, self.key.expose_secret()) {
+            Some(refusal) => Err(CallError::Refused(refusal)),
+            None => Ok(body),
+        }
     }
 
     /// The begin of the body, as much as tells whether the answer comes in pieces.
@@ -242,32 +263,37 @@ impl Transport {
 
     /// The body without secrets of this process, as long as it keeps coming and stays below `limit` bytes.
     pub(super) async fn read(&self, response: &mut Response, limit: usize) -> Result<Vec<u8>, CallError> {
-        self.read_on(Vec::new(), response, limit).await
+        self.read_on(Vec::new(), response, limit, &mut self.share.room()).await.map(without_known_secrets)
     }
 
-    /// The same of a body that begins with `body`.
-    async fn read_on(&self, mut body: Vec<u8>, response: &mut Response, limit: usize) -> Result<Vec<u8>, CallError> {
+    /// The body as it is, which begins with `body` and takes its memory from `room`.
+    async fn read_on(
+        &self,
+        mut body: Vec<u8>,
+        response: &mut Response,
+        limit: usize,
+        room: &mut Room,
+    ) -> Result<Vec<u8>, CallError> {
         let announced = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
         if announced > limit || body.len() > limit {
             return Err(CallError::TooLarge(limit));
         }
-        body.reserve(announced.saturating_sub(body.len()));
         loop {
             let chunk = self.in_time(response.chunk()).await?;
             match chunk.map_err(|error| CallError::from_reqwest(&error))? {
-                // Servers, and models that saw one, repeat secrets.
-                None => return Ok(secrets::redact_json(&body).into_owned()),
+                None => return Ok(body),
                 Some(chunk) if body.len() + chunk.len() > limit => return Err(CallError::TooLarge(limit)),
                 Some(chunk) => body.extend_from_slice(&chunk),
             }
+            room.hold(body.capacity())?;
         }
     }
 }
 
 /// An answer, as far as its form is known.
 enum Begun {
-    /// It has come whole.
-    Whole(Vec<u8>),
+    /// It has come whole; the turn in which it is read.
+    Whole(Vec<u8>, Turn),
     /// It comes in pieces; what was read of it.
     Pieces(Response, Vec<u8>),
 }
@@ -284,6 +310,14 @@ impl tower::Service<HttpRequestFactory> for Transport {
     fn call(&mut self, factory: HttpRequestFactory) -> Self::Future {
         let transport = self.clone();
         Box::pin(async move { transport.exchange(factory).await })
+    }
+}
+
+/// `body` without secrets of this process.
+fn without_known_secrets(body: Vec<u8>) -> Vec<u8> {
+    match secrets::redact_json(&body) {
+        Cow::Owned(redacted) => redacted,
+        Cow::Borrowed(_) => body,
     }
 }
 

@@ -174,10 +174,15 @@ mod tests {
             ("retry-after", "Wed, 21 Oct 2015 07:00:00 GMT", 0),
             ("retry-after", "Wed, 21 Oct 2195 07:28:00 GMT", MAX_WAIT_MS),
             ("retry-after", "1e7", MAX_WAIT_MS),
+            ("retry-after", "1000000000000000000", MAX_WAIT_MS),
+            ("retry-after-ms", "18446744073709551616", MAX_WAIT_MS),
+            ("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT", MAX_WAIT_MS),
+            ("retry-after", "9999-12-31T23:59:59Z", MAX_WAIT_MS),
         ] {
             assert_eq!(headers(&[(name, value)]), Some(ms), "{name}: {value}");
         }
-        for nonsense in ["soon", "-1", "NaN", "inf", ""] {
+        let endless = format!("1{}", "0".repeat(400));
+        for nonsense in ["soon", "-1", "-1e18", "NaN", "inf", "1e400", &endless, ""] {
             assert_eq!(headers(&[("retry-after", nonsense)]), None, "{nonsense}");
         }
     }

@@ -94,6 +94,11 @@ pub enum RunnerError {
     Cron(String),
 }
 
+/// Most of the grace period that is left for handing tasks back and for what stops after them.
+const LONGEST_STOP: Duration = Duration::from_secs(4);
+/// Time for handing tasks back however short the grace period is.
+const LEAST_HAND_BACK: Duration = Duration::from_secs(2);
+
 /// A running scheduler and its workers. Cheap to clone; clones are handles of the same one.
 ///
 /// Dropping every handle does not stop it: [`Runner::shutdown`] does.
@@ -270,10 +275,17 @@ impl Runner {
         self.inner.context.queue.rescue(replica_id, clock::now()).await
     }
 
-    /// Drains: no new claims from now on; running tasks get the grace period and are then handed back uncharged.
+    /// Drains: no new claims from now on; running tasks get the grace period, but for the end in which they are handed back
+    /// uncharged.
     /// Returns when all is written and the replica has signed off. May be called again, and waits for the same end.
     pub async fn shutdown(&self) {
         self.inner.ended.get_or_init(|| self.inner.end()).await;
+    }
+
+    /// How long after [`Runner::shutdown`] has begun the process is to end.
+    #[must_use]
+    pub fn grace(&self) -> Duration {
+        self.inner.grace
     }
 
     /// Ends the grace period at once, for a second signal; [`Runner::shutdown`] then returns soon.
@@ -355,15 +367,16 @@ impl Inner {
         let done = tokio::select! {
             () = &mut finished => true,
             () = context.cut.cancelled() => false,
-            () = tokio::time::sleep(self.grace) => {
-                tracing::warn!("worker.grace_s is over: handing back the tasks that still run");
+            () = tokio::time::sleep(self.grace.saturating_sub(self.time_to_stop())) => {
+                tracing::warn!("worker.grace_s is nearly over: handing back the tasks that still run");
                 false
             }
         };
         if !done {
             context.cut.cancel();
-            // What cannot be written within the lease is rescued by others then, or by the next start.
-            if tokio::time::timeout(context.lease.length(), &mut finished).await.is_err() {
+            // What cannot be written by then is rescued by others, or by the next start.
+            let limit = self.time_to_stop().max(LEAST_HAND_BACK).min(context.lease.length());
+            if tokio::time::timeout(limit, &mut finished).await.is_err() {
                 context.abandon.cancel();
                 finished.await;
             }
@@ -372,6 +385,11 @@ impl Inner {
         self.keepers.close();
         self.keepers.wait().await;
         self.sign_off().await;
+    }
+
+    /// The end of the grace period that is left for handing tasks back and for all that stops after them.
+    fn time_to_stop(&self) -> Duration {
+        (self.grace / 2).min(LONGEST_STOP)
     }
 
     /// Removes the record of this replica, unless something in the store still waits to be rescued from it.

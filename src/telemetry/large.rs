@@ -4,7 +4,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// Bytes of a text from which on the other tasks go on meanwhile on another thread: reading a hostile one of the largest
 /// size takes some 100 ms.
-const LARGE_BYTES: usize = 64 * 1024;
+pub const LARGE_BYTES: usize = 64 * 1024;
 
 /// Does `work` on a text of `bytes` bytes.
 pub fn beside_other_work<T>(bytes: usize, work: impl FnOnce() -> T) -> T {

@@ -1,5 +1,6 @@
 //! Log lines on standard error, as the section `[log]` wants them, without the secrets of this process.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use tracing::level_filters::LevelFilter;
@@ -39,12 +40,10 @@ pub fn init(settings: &Settings) -> Result<(), LoggingError> {
         parse(&settings.filter).map_err(|reason| LoggingError::Filter { filter: settings.filter.clone(), reason })?;
     let registry = tracing_subscriber::registry().with(filter);
     let format = settings.format;
-    let layer = tracing_subscriber::fmt::layer().with_writer(move || Redacting(format));
+    let colours = format == LogFormat::Text && has_colours();
+    let layer = tracing_subscriber::fmt::layer().with_writer(move || Redacting { format, colours });
     match format {
         LogFormat::Text => {
-            use std::io::IsTerminal as _;
-            let colours =
-                std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
             registry.with(layer.with_ansi(colours)).try_init()?;
         }
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init()?,
@@ -52,8 +51,17 @@ pub fn init(settings: &Settings) -> Result<(), LoggingError> {
     Ok(())
 }
 
-/// Standard error, without the secrets of this process. A line comes in one piece.
-struct Redacting(LogFormat);
+fn has_colours() -> bool {
+    use std::io::IsTerminal as _;
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty())
+}
+
+/// Standard error, without the secrets of this process, and without what makes a terminal or a reader see another text than
+/// the one that is there. A line comes in one piece, and stays one.
+struct Redacting {
+    format: LogFormat,
+    colours: bool,
+}
 
 impl Write for Redacting {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
@@ -62,13 +70,13 @@ impl Write for Redacting {
 
     fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
         let redactor = secrets::log_redactor();
-        let written = match self.0 {
-            LogFormat::Text => io::stderr().write_all(&redactor.redact_bytes(line)),
-            LogFormat::Json => {
-                let (line, end) = line.strip_suffix(b"\n").map_or((line, &b""[..]), |line| (line, b"\n"));
-                io::stderr().write_all(&[&redactor.redact_json(line), end].concat())
-            }
+        let (line, end) = line.strip_suffix(b"\n").map_or((line, &b""[..]), |line| (line, b"\n"));
+        let line = match self.format {
+            LogFormat::Text => redactor.redact_bytes(line),
+            LogFormat::Json => redactor.redact_json(line),
         };
+        let line = visible(&String::from_utf8_lossy(&line), self.format, self.colours).into_owned();
+        let written = io::stderr().write_all(&[line.as_bytes(), end].concat());
         // A full disk or a closed pipe loses lines. No place is left to report that, and the library would panic on an error.
         drop(written);
         Ok(())
@@ -77,6 +85,29 @@ impl Write for Redacting {
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
     }
+}
+
+/// `line` with escapes in place of characters that are not seen themselves: controls, line breaks, and those that turn the
+/// direction of writing. `colours` leaves the escapes of colours, which the library writes itself; it has replaced all others.
+fn visible(line: &str, format: LogFormat, colours: bool) -> Cow<'_, str> {
+    let is_hidden = |c: char| match c {
+        '\u{1b}' => !colours,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        '\t' => false,
+        c => c.is_control(),
+    };
+    if !line.contains(is_hidden) {
+        return Cow::Borrowed(line);
+    }
+    let mut shown = String::with_capacity(line.len());
+    for c in line.chars() {
+        match format {
+            _ if !is_hidden(c) => shown.push(c),
+            LogFormat::Text => shown.extend(c.escape_default()),
+            LogFormat::Json => shown.extend([format!("\\u{:04x}", u32::from(c))]),
+        }
+    }
+    Cow::Owned(shown)
 }
 
 /// Whether `filter` can be used.
@@ -117,7 +148,7 @@ mod tests {
     use tracing::{Level, enabled, error_span};
     use tracing_subscriber::layer::SubscriberExt as _;
 
-    use super::{check_filter, log_lines, parse};
+    use super::{LogFormat, check_filter, log_lines, parse, visible};
 
     /// Runs `check` with the filter in place.
     fn with(filter: &str, check: impl FnOnce()) {
@@ -136,6 +167,17 @@ mod tests {
                 assert!(enabled!(target: "qdrant_edge::common::mmap::ops", Level::ERROR));
             });
         }
+    }
+
+    #[test]
+    fn what_turns_or_hides_text_is_written_as_an_escape() {
+        let hostile = "a \u{202e}evil\u{2066} \u{9b}31m\nINFO forged\u{1b}[31m\u{61c} é 漢";
+        let text = visible(hostile, LogFormat::Text, false);
+        assert_eq!(text, "a \\u{202e}evil\\u{2066} \\u{9b}31m\\nINFO forged\\u{1b}[31m\\u{61c} é 漢");
+        assert!(visible(hostile, LogFormat::Text, true).contains("\u{1b}[31m"), "the colours of a terminal");
+        let json = visible("{\"a\":\"\u{202e}\u{9b}\"}", LogFormat::Json, false);
+        assert_eq!(json, r#"{"a":"\u202e\u009b"}"#);
+        assert_eq!(visible("as it is\t", LogFormat::Text, false), "as it is\t");
     }
 
     #[test]

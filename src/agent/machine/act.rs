@@ -19,6 +19,8 @@ use crate::domain::tree::Rights;
 
 /// Tools called in one turn; further ones are refused.
 const MAX_CALLS_PER_TURN: usize = 16;
+/// Most memory of what the model says in one step, in bytes: all of it goes back to the model with each turn.
+const MAX_SAID_BYTES: usize = 4 * 1024 * 1024;
 /// Most turns in a row in which the model answers nothing.
 const MAX_EMPTY_TURNS: u32 = 3;
 /// Repetitions of a call with the same result after which the model is warned. One more fails the step.
@@ -55,6 +57,14 @@ impl Machine {
                     "the step has no result after {max} model turns (max_turns_per_step): raise this budget of the agent, or split the step"
                 );
                 self.fail(index, Failure::over_budget(BudgetLimit::Turns, reason));
+                continue;
+            }
+            if act.said_bytes() > MAX_SAID_BYTES {
+                let most = MAX_SAID_BYTES / 1024 / 1024;
+                let reason = format!(
+                    "what the model has said in this step takes more than {most} MiB: split the step, or set lower model.max_output_tokens"
+                );
+                self.fail(index, Failure::permanent(reason));
                 continue;
             }
             let Some(mut call) = self.turn(index) else { continue };
@@ -252,7 +262,17 @@ impl Machine {
             let (requested_id, tool) = (call.id.clone(), call.tool.clone());
             let failed = status != CallStatus::Queued;
             let provenance = provenance.clone();
-            calls.push(ActCall { id, requested: requested_id, tool, arguments, provenance, status, failed });
+            let gives_links = false;
+            calls.push(ActCall {
+                id,
+                requested: requested_id,
+                tool,
+                arguments,
+                provenance,
+                status,
+                gives_links,
+                failed,
+            });
             // A turn says in its text what it calls.
             if !turns {
                 requested.push(call);
@@ -362,7 +382,7 @@ impl Machine {
             act.doors.failures = if has_data { 0 } else { act.doors.failures.saturating_add(1) };
             for call in std::mem::take(&mut act.calls) {
                 let CallStatus::Returned(content) = call.status else { continue };
-                act.messages.push(Message::User { content });
+                act.push_result(Message::User { content }, call.gives_links);
             }
             return;
         }
@@ -374,7 +394,7 @@ impl Machine {
             if *times >= MAX_REPEATED_CALLS {
                 repeated = Some((call.tool, *times));
             }
-            act.messages.push(Message::Tool { call_id: call.requested, content });
+            act.push_result(Message::Tool { call_id: call.requested, content }, call.gives_links);
         }
         let Some((tool, times)) = repeated else { return };
         if act.was_warned {

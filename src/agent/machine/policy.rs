@@ -5,9 +5,8 @@
 
 use serde_json::{Map, Value};
 
+use super::Machine;
 use super::state::{Phase, Status, Step};
-use super::{Machine, prompts};
-use crate::domain::conversation::Message;
 use crate::domain::files::{FILES, file_in};
 use crate::domain::handover::PARENT;
 use crate::domain::host::{Place, Redirects, named_in};
@@ -15,12 +14,17 @@ use crate::domain::plan::{DEPS, collect_texts, is_one_reference, referenced, res
 use crate::domain::provenance::{PeoplesWords, Proposal, Provenance, Verdict};
 use crate::domain::step_origin::StepOrigin;
 use crate::domain::tool::{Effect, ToolCall, ToolResult, as_artifact_output};
-use crate::domain::url;
 
 /// Arguments that say where a result comes from.
 const SOURCE_ARGUMENTS: [&str; 5] = ["url", "name", "artifact", "path", "table"];
+/// Arguments that say what a request sends.
+const SENT_ARGUMENTS: [&str; 4] = ["method", "headers", "body", "json"];
 /// Most places of a step that are searched in all words of people, which may be long.
 const MAX_SEARCHED: usize = 8;
+/// Most places that are kept apart of those that were told something.
+const MAX_TOLD: usize = 64;
+/// Stands for all places.
+const ANYWHERE: &str = "*";
 
 impl Machine {
     /// What people have written for this run.
@@ -181,7 +185,21 @@ impl Machine {
         let arguments = Value::Object(written.collect::<Map<_, _>>());
         let call = self.provenance_of(index);
         let source = self.source(&tool, &arguments, &call, result);
-        self.state.steps[index].provenance = source;
+        let gives_links = self.note_links(index, &self.request_of(index, tool, arguments), &call);
+        let step = &mut self.state.steps[index];
+        step.provenance = source;
+        step.gives_links = gives_links;
+    }
+
+    /// The call of tool step `index`, with what it sends as it is written in the plan.
+    fn request_of(&self, index: usize, tool: String, mut arguments: Value) -> ToolCall {
+        let step = &self.state.steps[index];
+        for name in SENT_ARGUMENTS {
+            if let Some(written) = step.plan.arguments.get(name) {
+                arguments[name] = written.clone();
+            }
+        }
+        ToolCall { id: step.call_id(1), step: step.plan.id.clone(), tool, arguments }
     }
 
     /// Remembers where the result of call `id` of a conversation came from, which is part of the conversation from now on.
@@ -193,8 +211,13 @@ impl Machine {
             return;
         };
         let source = self.source(&call.tool, &call.arguments, &call.provenance, result);
+        let made = call.of_step(&self.state.steps[index].plan.id);
+        let gives_links = self.note_links(index, &made, &call.provenance);
         if let Status::Acting(act) = &mut self.state.steps[index].status {
             act.provenance.add(&source);
+            if let Some(call) = act.calls.iter_mut().find(|call| call.id == id) {
+                call.gives_links = gives_links;
+            }
         }
     }
 
@@ -241,7 +264,7 @@ impl Machine {
     }
 
     /// Whether `address` stands as the target of a link in a page that this run has read, or in the field of an answer whose
-    /// address the plan wants requested, whatever it is. What a model wrote itself is no page, in a conversation either.
+    /// address the plan wants requested, whatever it is. Only answers count that may give links.
     fn is_link(&self, index: usize, address: &str) -> bool {
         let step = &self.state.steps[index];
         let link = format!("]({address})");
@@ -257,23 +280,9 @@ impl Machine {
             return true;
         }
         if let Status::Acting(act) = &step.status {
-            let (mut was_said, sought) = (false, url::decoded(address));
-            for message in &act.messages {
-                match message {
-                    // What comes back after that may be an echo.
-                    Message::Assistant { content, tool_calls, .. } => {
-                        let mut texts =
-                            tool_calls.iter().map(|call| call.arguments.to_string()).chain([content.clone()]);
-                        was_said |= texts.any(|text| url::decoded(&text).contains(&sought));
-                    }
-                    Message::Tool { content, .. } | Message::User { content } if !was_said => {
-                        let brings_pages = prompts::tool_of_result(content).is_some_and(|tool| self.brings_pages(tool));
-                        if brings_pages && content.contains(&link) {
-                            return true;
-                        }
-                    }
-                    _ => {}
-                }
+            let mut linking = act.linking.iter().filter_map(|place| act.messages.get(*place));
+            if linking.any(|message| message.content().contains(&link)) {
+                return true;
             }
         }
         // The whole of a long page stands in the state only while a step needs it.
@@ -284,21 +293,47 @@ impl Machine {
         of_pages.filter_map(|reference| target(reference, &targets)).any(|value| holds(value, &link))
     }
 
+    /// Whether the answer to a call of step `index` may give links. Remembers the place of one that may not.
+    fn note_links(&mut self, index: usize, call: &ToolCall, provenance: &Provenance) -> bool {
+        if !self.brings_pages(&call.tool) {
+            return false;
+        }
+        let judged = self.judged(index, call, provenance, |proposal| {
+            let gives = proposal.gives_links(&self.people(), &|address| self.is_link(index, address));
+            (gives, proposal.place().map(|place| place.to_string()))
+        });
+        let told = &mut self.state.told;
+        match judged {
+            // It depends on nothing that was read.
+            None => true,
+            Some((gives, Some(place))) => {
+                if !gives {
+                    told.insert(if told.len() < MAX_TOLD { place.clone() } else { ANYWHERE.to_owned() });
+                }
+                gives && !told.contains(&place) && !told.contains(ANYWHERE)
+            }
+            Some((_, None)) => false,
+        }
+    }
+
     /// The step that `reference` leads to.
     fn source_step(&self, reference: &str) -> Option<&Step> {
         self.state.step(reference.split('.').next()?)
     }
 
-    /// Whether the output of `step` is what a server answered.
+    /// Whether the output of `step` is what a server answered, and may give links.
     fn is_page(&self, step: &Step) -> bool {
-        step.plan.tool.as_deref().is_some_and(|tool| self.brings_pages(tool))
+        step.gives_links && step.plan.tool.as_deref().is_some_and(|tool| self.brings_pages(tool))
     }
 
     /// Whether it is that, or a tool took it from nothing else.
     fn is_made_of_pages(&self, step: &Step) -> bool {
+        if step.plan.tool.as_deref().is_some_and(|tool| self.brings_pages(tool)) {
+            return self.is_page(step);
+        }
         let mut references = step.plan.texts().into_iter().flat_map(referenced).peekable();
         let is_of_page = |reference: &str| self.source_step(reference).is_some_and(|source| self.is_page(source));
-        self.is_page(step) || step.plan.tool.is_some() && references.peek().is_some() && references.all(is_of_page)
+        step.plan.tool.is_some() && references.peek().is_some() && references.all(is_of_page)
     }
 
     fn brings_pages(&self, tool: &str) -> bool {

@@ -190,12 +190,6 @@ pub(super) fn tool_output(tool: &str, output: &Value) -> String {
     data_block(tool, output, BLOCK_BYTES)
 }
 
-/// The tool whose output `message` shows; `None` for a failure, and for everything else that qron or a model says.
-pub(super) fn tool_of_result(message: &str) -> Option<&str> {
-    let block = message.strip_prefix(turns::RESULT_FOLLOWS).map_or(message, str::trim_start);
-    block.strip_prefix("<data name=\"")?.split_once('"').map(|(tool, _)| tool)
-}
-
 /// A failed tool call, as the model sees it.
 pub(super) fn tool_failure(tool: &str, failure: &Failure) -> String {
     format!("The call failed.\n{}", data_block(tool, &Value::String(failure.to_string()), BLOCK_BYTES))

@@ -7,19 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::account::StepAccount;
+pub(super) use super::act_state::{Act, ActCall, CallStatus};
 use super::order_phase::{OrderPhase, Orders};
 use super::reused_plan::Reuse;
 use crate::domain::budget::Spent;
-use crate::domain::conversation::Message;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::number;
 use crate::domain::plan::{Outputs, PlanStep};
 use crate::domain::provenance::Provenance;
 use crate::domain::time::Timestamp;
-use crate::domain::tool::ToolCall;
 
 /// Version of the serialised form. Raised when an older program could misread a newer state or the reverse.
 pub(super) const VERSION: u32 = 1;
@@ -53,6 +51,9 @@ pub(super) struct State {
     /// Where the content of the artifacts came from that hold long outputs of this run, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) artifacts: BTreeMap<String, Provenance>,
+    /// Places that were sent something which a model made after it had read something: what they answer from then on may repeat it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) told: BTreeSet<String>,
     /// Plans made before the one in force.
     #[serde(deserialize_with = "number::count")]
     pub(super) revision: u32,
@@ -133,6 +134,9 @@ pub(super) struct Step {
     /// Numbers and addresses of its output that stand in nothing that its model was shown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) ungrounded: Vec<String>,
+    /// Whether the links of its output may be followed.
+    #[serde(default)]
+    pub(super) gives_links: bool,
     /// Where its output, or its failure, came from.
     #[serde(default = "Provenance::unknown")]
     pub(super) provenance: Provenance,
@@ -187,111 +191,6 @@ pub(super) enum Status {
     },
 }
 
-/// The tool-calling loop of a step that needs judgement.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Act {
-    /// Model turns taken.
-    #[serde(deserialize_with = "number::count")]
-    pub(super) turns: u32,
-    pub(super) in_flight: bool,
-    /// Turns in a row in which the model said nothing.
-    #[serde(default)]
-    #[serde(deserialize_with = "number::count")]
-    pub(super) empty_turns: u32,
-    /// Where what the conversation holds came from.
-    #[serde(default = "Provenance::unknown")]
-    pub(super) provenance: Provenance,
-    /// The conversation after its opening.
-    pub(super) messages: Vec<Message>,
-    /// Tool calls of the last turn; empty when it is the model's turn.
-    pub(super) calls: Vec<ActCall>,
-    /// How often a call with the same arguments gave the same result.
-    pub(super) seen: BTreeMap<Uuid, u32>,
-    /// In a run in turns: what is closed to the model.
-    #[serde(default)]
-    pub(super) doors: Doors,
-    /// Whether the model has been warned that it repeats a call.
-    #[serde(rename = "told")]
-    pub(super) was_warned: bool,
-}
-
-/// What a run in turns closes to its model.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Doors {
-    /// The calls that were made, which are not made again.
-    pub(super) made: BTreeSet<Uuid>,
-    /// Turns in a row that led to nothing.
-    #[serde(deserialize_with = "number::count")]
-    pub(super) failures: u32,
-    /// Whether the model has been asked whether it meant the words of its answer.
-    pub(super) was_doubted: bool,
-    /// Whether it has been told that its answer lacks what the goal asks of the calendar.
-    pub(super) was_told_missing: bool,
-    /// The calls that have succeeded.
-    pub(super) succeeded: BTreeSet<Uuid>,
-    /// The tools of which a call has succeeded, and the addresses that were answered.
-    pub(super) answered: BTreeSet<String>,
-    /// The address that was answered last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) last_address: Option<String>,
-    /// The last result, when it is short.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) last_result: Option<String>,
-    /// The last call with its result, when it was a calculation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) calculation: Option<String>,
-    /// The numbers that results of tools have shown, but for those that the model itself put into the call.
-    pub(super) shown: BTreeSet<String>,
-    /// How often it has been told that numbers of its answer stand nowhere.
-    #[serde(deserialize_with = "number::count")]
-    pub(super) invented: u32,
-    /// Whether the model has just made a call again: its next turn is the end.
-    pub(super) has_repeated: bool,
-    /// Whether the next turn must call a tool.
-    pub(super) must_call: bool,
-    /// Why the last call failed, when it may succeed later.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) may_pass: Option<Failure>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct ActCall {
-    /// Id of the call within the run.
-    pub(super) id: String,
-    /// Id the model knows it by.
-    pub(super) requested: String,
-    pub(super) tool: String,
-    pub(super) arguments: Value,
-    /// Where what the model had seen came from, when it asked for the call.
-    #[serde(default = "Provenance::unknown")]
-    pub(super) provenance: Provenance,
-    pub(super) status: CallStatus,
-    /// Whether it was refused, or failed.
-    #[serde(default)]
-    pub(super) failed: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum CallStatus {
-    Queued,
-    Started,
-    /// The text that the model gets as the result.
-    Returned(String),
-}
-
-impl ActCall {
-    pub(super) fn of_step(&self, step: &str) -> ToolCall {
-        ToolCall {
-            id: self.id.clone(),
-            step: step.to_owned(),
-            tool: self.tool.clone(),
-            arguments: self.arguments.clone(),
-        }
-    }
-}
-
 impl State {
     pub(super) fn new(phase: Phase) -> Self {
         Self {
@@ -306,6 +205,7 @@ impl State {
             turns: false,
             planned_from: BTreeMap::new(),
             artifacts: BTreeMap::new(),
+            told: BTreeSet::new(),
             revision: 0,
             spent: Spent::default(),
             costliest: Reservation::default(),
@@ -361,6 +261,7 @@ impl Step {
             part: None,
             element_of: None,
             ungrounded: Vec::new(),
+            gives_links: false,
             provenance: Provenance::default(),
             orders: Orders::default(),
             account: StepAccount::default(),

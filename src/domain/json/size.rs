@@ -95,6 +95,26 @@ fn quoted(text: &str) -> usize {
     text.len() + 2 + text.bytes().map(escape).sum::<usize>()
 }
 
+/// Bytes of memory that the value which `text` writes takes at least, counted without building it.
+#[must_use]
+pub fn least_memory(text: &[u8]) -> usize {
+    let (mut values, mut fields, mut is_string, mut is_escaped) = (0_usize, 0_usize, false, false);
+    for byte in text {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_string => is_escaped = true,
+            b'"' => is_string = !is_string,
+            _ if is_string => {}
+            // A list of one item has no comma, and so has one of none.
+            b',' => values += 1,
+            b':' => fields += 1,
+            _ => {}
+        }
+    }
+    // A comma between two fields was counted with them.
+    values.saturating_sub(fields) * VALUE_BYTES + fields * FIELD_BYTES
+}
+
 /// Whether `value` is nested deeper than `levels`.
 #[must_use]
 pub fn is_deeper(value: &Value, levels: usize) -> bool {
@@ -122,6 +142,15 @@ mod tests {
         assert!(text.memory < text.text + 100, "{text:?}");
     }
 
+    #[test]
+    fn the_memory_of_many_small_values_shows_in_their_text() {
+        for value in [json!(vec![0; 1_000]), json!(vec![json!({}); 1_000]), json!(vec![json!({"": 0}); 1_000])] {
+            let (least, memory) = (least_memory(value.to_string().as_bytes()), Size::of(&value).memory);
+            assert!(least <= memory && 10 * least >= memory, "{least} of {memory}");
+        }
+        assert_eq!(least_memory(br#""a,b:\",c,d""#), 0, "within a text");
+    }
+
     fn any_value() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
@@ -144,6 +173,12 @@ mod tests {
         #[test]
         fn the_size_of_the_text_is_that_of_the_text(value in any_value()) {
             prop_assert_eq!(Size::of(&value).text, value.to_string().len());
+        }
+
+        #[test]
+        fn memory_is_never_less_than_what_is_counted_in_the_text(value in any_value()) {
+            let text = value.to_string();
+            prop_assert!(least_memory(text.as_bytes()) <= Size::of(&value).memory);
         }
 
         #[test]

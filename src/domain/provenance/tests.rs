@@ -137,6 +137,28 @@ fn once_something_private_was_read_only_places_that_a_person_named_are_read() {
 }
 
 #[test]
+fn an_address_beside_what_is_read_is_not_where_it_came_from() {
+    let none = BTreeMap::new();
+    let of = |tool: &ToolSpec, arguments: Value| {
+        Provenance::of_result(tool, &arguments, &Provenance::default(), &none).to_string()
+    };
+    let url = "https://a.example/x";
+    for name in ["read_file", "get_state", "sql_query", "list_files"] {
+        assert_eq!(of(&tool(name, Effect::Read), json!({"path": "private.csv", "url": url})), name);
+        assert_eq!(of(&tool(name, Effect::Read), json!({"table": url})), name);
+    }
+    let query = tool("query_table", Effect::Read);
+    for arguments in [
+        json!({"path": "p.csv", "url": url}),
+        json!({"path": "p.csv", "table": url}),
+        json!({"artifact": "p", "url": url}),
+    ] {
+        assert_eq!(of(&query, arguments), "query_table");
+    }
+    assert_eq!(of(&query, json!({"url": url, "path": ""})), "https://a.example");
+}
+
+#[test]
 fn results_say_where_they_came_from() {
     let none = BTreeMap::new();
     let of = |tool: &ToolSpec, arguments: Value, artifacts: &BTreeMap<String, Provenance>| {

@@ -35,7 +35,7 @@ const STEPS: i32 = 200;
 /// Longest wait for a writer.
 const BUSY: Duration = Duration::from_secs(2);
 /// How long after its time limit a query's caller is answered at the latest, whatever the file system does.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(1);
 /// Most memory of all SQLite queries of this process together, in bytes. Sorting and temporary tables count: a query writes
 /// no temporary files.
 const MAX_MEMORY: i64 = 128 * 1024 * 1024;

