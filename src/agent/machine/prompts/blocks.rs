@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
-use crate::domain::data_block;
+use crate::domain::data_block::block;
 use crate::domain::json::Size;
 
 /// Most bytes of one data block. Longer outputs of tools have become artifacts before they get here.
@@ -33,7 +33,7 @@ pub(super) fn data_block_of(name: &str, value: &Value, limit: usize, artifact: O
     };
     let safe = disarmed(&start);
     let shown = clipped(&safe, limit);
-    let block = data_block::block(name, shown);
+    let block = block(name, shown);
     if start.len() == bytes && shown.len() == safe.len() {
         return block;
     }
