@@ -305,6 +305,7 @@ impl Agent {
         let setup = Setup {
             goal: handover.map_or_else(|| task.spec.goal.clone(), |handover| handover.goal_for_agent(&task.spec.goal)),
             is_child: task.generation() > 0,
+            writes_to_people: self.tools.writes_to_people(),
             step_origin: task.step_origin(),
             context: task.spec.context.clone(),
             dependencies,

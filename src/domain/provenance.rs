@@ -295,10 +295,11 @@ impl Proposal<'_> {
         matches!(self.deed(), Deed::Read(_)) && !self.adds_headers() && (people.wrote(address) || is_link(address))
     }
 
-    /// Where the request of the call goes; `None` for a call that requests nothing.
+    /// Whether the call takes something out of the run that a model composed once it had read something: a server, or a task, may
+    /// show it to others. `is_link` as for [`Proposal::gives_links`].
     #[must_use]
-    pub fn place(&self) -> Option<Place> {
-        address_in(self.arguments).and_then(Place::read)
+    pub fn tells(&self, people: &PeoplesWords<'_>, is_link: &dyn Fn(&str) -> bool) -> bool {
+        !self.provenance.is_trusted() && !matches!(self.deed(), Deed::Local) && !self.gives_links(people, is_link)
     }
 
     /// Whether a request carries headers: whatever is in them goes to its place, and some of them along its redirects.

@@ -54,6 +54,7 @@ pub struct Toolbox {
     tree: TreeBudget,
     orders: Arc<CreateTask>,
     unclaimed_ms: i64,
+    writes_to_people: bool,
 }
 
 #[derive(Clone)]
@@ -109,6 +110,7 @@ impl Toolbox {
             tree: settings.tree.clone(),
             orders,
             unclaimed_ms: settings.unclaimed_ms,
+            writes_to_people: settings.files.folders.values().any(|folder| folder.write),
         };
         tools.into_iter().try_fold(empty, Self::with)
     }
@@ -160,6 +162,11 @@ impl Toolbox {
     /// What makes the tasks of steps.
     pub(super) const fn orders(&self) -> &Arc<CreateTask> {
         &self.orders
+    }
+
+    /// Whether tasks may write into a folder that the configuration opens.
+    pub(crate) const fn writes_to_people(&self) -> bool {
+        self.writes_to_people
     }
 
     pub(super) const fn unclaimed_ms(&self) -> i64 {

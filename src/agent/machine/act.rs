@@ -300,7 +300,7 @@ impl Machine {
 
     /// The tool calls of all turns that are due, marked as started.
     pub(super) fn take_act_calls(&mut self) -> Vec<ToolCall> {
-        let mut due = Vec::new();
+        let mut begun = Vec::new();
         let mut refused = Vec::new();
         for index in 0..self.state.steps.len() {
             let step = &self.state.steps[index];
@@ -326,11 +326,19 @@ impl Machine {
                     }
                     Consent::Given => {
                         queued.status = CallStatus::Started;
-                        due.push(call);
+                        begun.push((index, place, queued.provenance.clone(), call));
                     }
                 }
             }
         }
+        let due = begun.into_iter().map(|(index, place, provenance, call)| {
+            let gives_links = self.note_request(index, &call, &provenance);
+            if let Status::Acting(act) = &mut self.state.steps[index].status {
+                act.calls[place].gives_links = gives_links;
+            }
+            call
+        });
+        let due = due.collect();
         for index in refused {
             self.close_turn(index);
         }

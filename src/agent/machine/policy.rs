@@ -17,14 +17,10 @@ use crate::domain::tool::{Effect, ToolCall, ToolResult, as_artifact_output};
 
 /// Arguments that say where a result comes from.
 const SOURCE_ARGUMENTS: [&str; 5] = ["url", "name", "artifact", "path", "table"];
-/// Arguments that say what a request sends.
-const SENT_ARGUMENTS: [&str; 4] = ["method", "headers", "body", "json"];
 /// Most places of a step that are searched in all words of people, which may be long.
 const MAX_SEARCHED: usize = 8;
-/// Most places that are kept apart of those that were told something.
-const MAX_TOLD: usize = 64;
-/// Stands for all places.
-const ANYWHERE: &str = "*";
+/// The tool that writes into folders of people, where these are open for writing.
+const WRITE_FILE: &str = "write_file";
 
 impl Machine {
     /// What people have written for this run.
@@ -185,21 +181,10 @@ impl Machine {
         let arguments = Value::Object(written.collect::<Map<_, _>>());
         let call = self.provenance_of(index);
         let source = self.source(&tool, &arguments, &call, result);
-        let gives_links = self.note_links(index, &self.request_of(index, tool, arguments), &call);
+        let has_told = self.state.has_told;
         let step = &mut self.state.steps[index];
         step.provenance = source;
-        step.gives_links = gives_links;
-    }
-
-    /// The call of tool step `index`, with what it sends as it is written in the plan.
-    fn request_of(&self, index: usize, tool: String, mut arguments: Value) -> ToolCall {
-        let step = &self.state.steps[index];
-        for name in SENT_ARGUMENTS {
-            if let Some(written) = step.plan.arguments.get(name) {
-                arguments[name] = written.clone();
-            }
-        }
-        ToolCall { id: step.call_id(1), step: step.plan.id.clone(), tool, arguments }
+        step.gives_links &= !has_told;
     }
 
     /// Remembers where the result of call `id` of a conversation came from, which is part of the conversation from now on.
@@ -211,12 +196,11 @@ impl Machine {
             return;
         };
         let source = self.source(&call.tool, &call.arguments, &call.provenance, result);
-        let made = call.of_step(&self.state.steps[index].plan.id);
-        let gives_links = self.note_links(index, &made, &call.provenance);
+        let has_told = self.state.has_told;
         if let Status::Acting(act) = &mut self.state.steps[index].status {
             act.provenance.add(&source);
             if let Some(call) = act.calls.iter_mut().find(|call| call.id == id) {
-                call.gives_links = gives_links;
+                call.gives_links &= !has_told;
             }
         }
     }
@@ -293,27 +277,17 @@ impl Machine {
         of_pages.filter_map(|reference| target(reference, &targets)).any(|value| holds(value, &link))
     }
 
-    /// Whether the answer to a call of step `index` may give links. Remembers the place of one that may not.
-    fn note_links(&mut self, index: usize, call: &ToolCall, provenance: &Provenance) -> bool {
-        if !self.brings_pages(&call.tool) {
-            return false;
-        }
-        let judged = self.judged(index, call, provenance, |proposal| {
-            let gives = proposal.gives_links(&self.people(), &|address| self.is_link(index, address));
-            (gives, proposal.place().map(|place| place.to_string()))
+    /// Takes note of a call of step `index` that is about to be made; returns whether its answer may give links.
+    ///
+    /// Once something that a model composed has left the run, no answer that comes later gives links, whatever server it comes from: a
+    /// server has several names, and others may show what it was told.
+    pub(super) fn note_request(&mut self, index: usize, call: &ToolCall, provenance: &Provenance) -> bool {
+        let publishes = self.setup.writes_to_people && call.tool == WRITE_FILE;
+        let tells = self.judged(index, call, provenance, |proposal| {
+            publishes || proposal.tells(&self.people(), &|address| self.is_link(index, address))
         });
-        let told = &mut self.state.told;
-        match judged {
-            // It depends on nothing that was read.
-            None => true,
-            Some((gives, Some(place))) => {
-                if !gives {
-                    told.insert(if told.len() < MAX_TOLD { place.clone() } else { ANYWHERE.to_owned() });
-                }
-                gives && !told.contains(&place) && !told.contains(ANYWHERE)
-            }
-            Some((_, None)) => false,
-        }
+        self.state.has_told |= tells.unwrap_or(false);
+        !self.state.has_told && self.brings_pages(&call.tool)
     }
 
     /// The step that `reference` leads to.

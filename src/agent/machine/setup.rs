@@ -58,6 +58,8 @@ pub struct Setup {
     pub clock: Option<RunClock>,
     /// Whether this is the last attempt of the task.
     pub last_attempt: bool,
+    /// Whether tasks may write into folders of people, which others may show to the world.
+    pub writes_to_people: bool,
     /// Hosts that the tools may reach; `*` for all.
     pub egress: Vec<String>,
     /// Tools whose calls a person must approve; `*` for all.

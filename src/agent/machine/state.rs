@@ -51,9 +51,10 @@ pub(super) struct State {
     /// Where the content of the artifacts came from that hold long outputs of this run, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) artifacts: BTreeMap<String, Provenance>,
-    /// Places that were sent something which a model made after it had read something: what they answer from then on may repeat it.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub(super) told: BTreeSet<String>,
+    /// Whether something that a model made after it had read something has left the run: what servers answer from then on may
+    /// repeat it.
+    #[serde(default)]
+    pub(super) has_told: bool,
     /// Plans made before the one in force.
     #[serde(deserialize_with = "number::count")]
     pub(super) revision: u32,
@@ -205,7 +206,7 @@ impl State {
             turns: false,
             planned_from: BTreeMap::new(),
             artifacts: BTreeMap::new(),
-            told: BTreeSet::new(),
+            has_told: false,
             revision: 0,
             spent: Spent::default(),
             costliest: Reservation::default(),

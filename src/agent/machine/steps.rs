@@ -224,7 +224,10 @@ impl Machine {
                     }
                     Consent::Refused(failure) => self.fail(index, failure),
                     Consent::Given => {
-                        self.state.steps[index].status = Status::Calling { started: true, tries };
+                        let gives_links = self.note_request(index, &call, &self.provenance_of(index));
+                        let step = &mut self.state.steps[index];
+                        step.gives_links = gives_links;
+                        step.status = Status::Calling { started: true, tries };
                         self.arguments.insert(call.id.clone(), Size::of(&call.arguments).memory);
                         calls.push(call);
                     }

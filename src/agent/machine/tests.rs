@@ -21,6 +21,7 @@ mod asking;
 mod bounds;
 mod elements;
 mod files;
+mod links;
 mod loading;
 mod ordering;
 mod origins;
@@ -48,6 +49,7 @@ fn setup() -> Setup {
     Setup {
         goal: "Reach the <goal>".to_owned(),
         is_child: false,
+        writes_to_people: false,
         step_origin: None,
         context: Map::new(),
         dependencies: Map::new(),

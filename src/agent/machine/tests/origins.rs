@@ -8,7 +8,7 @@ use crate::domain::tool::artifact_output;
 const EVIL: &str = "https://evil.example/collect";
 
 /// `fetch` brings pages and changes things, `sum` computes, `keep` writes.
-fn web(setup: Setup) -> Setup {
+pub(super) fn web(setup: Setup) -> Setup {
     let method = json!({"type": "object", "properties": {"method": {"default": "GET"}}});
     let fetch = ToolSpec { parameters: method, untrusted: true, ..(*tool("fetch", false)).clone() };
     let reader = ToolSpec { untrusted: true, ..(*tool("read_artifact", true)).clone() };
@@ -18,7 +18,7 @@ fn web(setup: Setup) -> Setup {
     Setup { tools: tools.map(Arc::new).into(), ..setup }
 }
 
-fn get(url: &str) -> (&'static str, Value) {
+pub(super) fn get(url: &str) -> (&'static str, Value) {
     ("fetch", json!({"url": url}))
 }
 
@@ -27,11 +27,11 @@ fn post(url: &str) -> (&'static str, Value) {
 }
 
 /// A plan of one step that a model judges, with all tools.
-fn reading() -> Value {
+pub(super) fn reading() -> Value {
     json!([{"id": "s", "instruction": "read it", "tools": ["fetch", "read_artifact", "keep", "create_task", "sum"]}])
 }
 
-fn planned(steps: &Value) -> ModelReply {
+pub(super) fn planned(steps: &Value) -> ModelReply {
     reply(json!({"analysis": "clear", "steps": steps}))
 }
 
