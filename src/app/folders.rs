@@ -1,5 +1,6 @@
 //! Whether this process can use the folders that the configuration names: looked at before anything starts, nothing is created.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -42,9 +43,9 @@ pub(super) fn check(config: &Config) -> Folders {
         let list = if may_stay_unused { &mut found.warnings } else { &mut found.faults };
         list.push(fault);
     }
-    found
-        .faults
-        .extend(config.tools.files.folders.iter().filter_map(|(name, folder)| opened_fault(config, name, folder)));
+    let opened = &config.tools.files.folders;
+    found.faults.extend(opened.iter().filter_map(|(name, folder)| opened_fault(config, name, folder)));
+    found.faults.extend(opened.iter().filter_map(|(name, folder)| nested_fault(opened, name, folder)));
     found
 }
 
@@ -71,6 +72,17 @@ fn opened_fault(config: &Config, name: &str, folder: &OpenedFolder) -> Option<St
         });
         format!("{key} = {:?}{whole} {problem}: correct it, or name another folder", path.display().to_string())
     })
+}
+
+/// Why the folder `name`, which is for reading alone, could be written all the same: another one that tasks may write in holds it.
+fn nested_fault(opened: &BTreeMap<String, OpenedFolder>, name: &str, folder: &OpenedFolder) -> Option<String> {
+    let path = real(&folder.path);
+    let holds = |(_, other): &(&String, &OpenedFolder)| other.write && path.starts_with(real(&other.path));
+    let (outer, _) = opened.iter().find(holds).filter(|_| !folder.write)?;
+    Some(format!(
+        "tools.files.folders.{name} is for reading alone, but it lies in tools.files.folders.{outer}, where tasks may write: \
+         move one of them, or open both for the same"
+    ))
 }
 
 /// The setting of qron's own folder that lies in `path`, or that `path` lies in.

@@ -97,7 +97,7 @@ fn advice(configured: &ConfiguredModel, listed: &[String]) -> String {
     let ConfiguredModel { setting, model } = configured;
     let problem = format!("{setting} names {model:?}, which the model endpoint does not list");
     let set = |name: &str| match setting.as_str() {
-        "model.models" => format!("set QRON__MODEL__MODELS={name}"),
+        "model.models" => format!("set QRON__MODEL__MODELS={}", for_shell(name)),
         _ => format!("set {setting} = {name:?}"),
     };
     let near: Vec<&String> = listed.iter().filter(|name| is_near(model, name)).collect();
@@ -117,6 +117,12 @@ pub(super) fn some_of(names: &[String]) -> String {
     let shown: Vec<&str> = names.iter().take(MAX_NAMES).map(String::as_str).collect();
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("{}{more}", shown.join(", "))
+}
+
+/// `name` as one word of a shell: the endpoint chose it, and people paste what they are advised.
+pub(super) fn for_shell(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._:/@+-".contains(c);
+    if name.chars().all(is_plain) { name.to_owned() } else { format!("'{}'", name.replace('\'', r"'\''")) }
 }
 
 /// Whether one name goes on where the other ends, apart from case: `llama3` and `llama3.2:1b`.
@@ -140,6 +146,7 @@ mod tests {
             (says("model.models", "qwen3", &["qwen3:8b", "llama3.2:1b"]), "set QRON__MODEL__MODELS=qwen3:8b"),
             (says("model.models", "gpt-5-mini", &["a", "b"]), "set QRON__MODEL__MODELS=NAME. It has: a, b"),
             (says("model.models", "qwen3", &["qwen3:8b", "qwen3:4b"]), "It has: qwen3:8b, qwen3:4b"),
+            (says("model.models", "m1", &["x; touch it's"]), r"set QRON__MODEL__MODELS='x; touch it'\''s'"),
             (says("agents.x.model", "gpt-5", &["b"]), "set agents.x.model = \"b\""),
             (says("model.models", "llama3.2", &[]), "ollama pull llama3.2"),
         ] {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::AppError;
-use super::model_check::{KEY_ADVICE, URL_ADVICE, check_of, some_of};
+use super::model_check::{KEY_ADVICE, URL_ADVICE, check_of, for_shell, some_of};
 use crate::config::Config;
 use crate::domain::failure::Failure;
 use crate::llm::{EndpointState, is_same};
@@ -56,7 +56,8 @@ fn only(mut listed: Vec<String>, embeddings: &str) -> Result<String, String> {
         [first, ..] => {
             let count = listed.len();
             Err(format!(
-                "has {count} models: {NAME_ADVICE}, e.g. QRON__MODEL__MODELS={first}. It has: {}",
+                "has {count} models: {NAME_ADVICE}, e.g. QRON__MODEL__MODELS={}. It has: {}",
+                for_shell(first),
                 some_of(&listed)
             ))
         }

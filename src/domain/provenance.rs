@@ -17,6 +17,8 @@ use super::tool::{CREATE_TASK, Effect, ToolSpec};
 /// Most bytes of path and query of a request that depends on untrusted values, to a host that nobody named and the data came
 /// from. Enough for the next page and for a search; a document that somebody wants to have does not fit.
 pub const MAX_ADDED_BYTES: usize = 256;
+/// The same, of all requests of one run together.
+pub const MAX_ADDED_BYTES_OF_RUN: usize = 1_024;
 /// Most sources that are kept apart.
 const MAX_SOURCES: usize = 16;
 /// Most sources that a sentence names.
@@ -188,6 +190,8 @@ pub struct Proposal<'a> {
     pub is_given: bool,
     /// The address as it was written before any untrusted value was there, with references.
     pub written: Option<&'a str>,
+    /// What [`Proposal::adds`] told of the earlier calls of the run, together.
+    pub added_before: usize,
 }
 
 /// What policy says of a call.
@@ -280,7 +284,18 @@ impl Proposal<'_> {
             return false;
         }
         let came_from_there = self.provenance.chosen.contains(&place.to_string());
-        came_from_there && added_by(address) <= MAX_ADDED_BYTES || is_link(address)
+        let added = added_by(address);
+        let is_little = added <= MAX_ADDED_BYTES && self.added_before.saturating_add(added) <= MAX_ADDED_BYTES_OF_RUN;
+        came_from_there && is_little || is_link(address)
+    }
+
+    /// Bytes of path and query that the call takes to a host which nobody named, and which are no link: see [`MAX_ADDED_BYTES`].
+    #[must_use]
+    pub fn adds(&self, people: &PeoplesWords<'_>, is_link: &dyn Fn(&str) -> bool) -> usize {
+        let Deed::Read(place) = self.deed() else { return 0 };
+        let address = address_in(self.arguments).unwrap_or_default();
+        let is_named = people.name(&place) || self.written.is_some_and(|written| place.is_named_in(written));
+        if self.provenance.is_trusted() || is_named || is_link(address) { 0 } else { added_by(address) }
     }
 
     /// Whether the answer to the call may give links, which are followed to hosts that nobody named. A server may repeat what it

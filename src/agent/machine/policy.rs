@@ -244,7 +244,8 @@ impl Machine {
             if step.plan.tool.is_some() { step.plan.arguments.get("url").and_then(Value::as_str) } else { None };
         let written = written.or(step.plan.instruction.as_deref()).filter(|_| is_trusted);
         let is_given = step.plan.tool.is_some() && self.is_given(step);
-        Some(judge(Proposal { tool, arguments: &call.arguments, provenance, is_given, written }))
+        let added_before = self.state.added_bytes;
+        Some(judge(Proposal { tool, arguments: &call.arguments, provenance, is_given, written, added_before }))
     }
 
     /// Whether `address` stands as the target of a link in a page that this run has read, or in the field of an answer whose
@@ -283,10 +284,13 @@ impl Machine {
     /// server has several names, and others may show what it was told.
     pub(super) fn note_request(&mut self, index: usize, call: &ToolCall, provenance: &Provenance) -> bool {
         let publishes = self.setup.writes_to_people && call.tool == WRITE_FILE;
-        let tells = self.judged(index, call, provenance, |proposal| {
-            publishes || proposal.tells(&self.people(), &|address| self.is_link(index, address))
+        let judged = self.judged(index, call, provenance, |proposal| {
+            let (people, is_link) = (self.people(), |address: &str| self.is_link(index, address));
+            (publishes || proposal.tells(&people, &is_link), proposal.adds(&people, &is_link))
         });
-        self.state.has_told |= tells.unwrap_or(false);
+        let (tells, added) = judged.unwrap_or_default();
+        self.state.has_told |= tells;
+        self.state.added_bytes = self.state.added_bytes.saturating_add(added);
         !self.state.has_told && self.brings_pages(&call.tool)
     }
 

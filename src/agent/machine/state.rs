@@ -55,6 +55,9 @@ pub(super) struct State {
     /// repeat it.
     #[serde(default)]
     pub(super) has_told: bool,
+    /// Bytes that requests have taken to hosts which nobody named, beside links.
+    #[serde(default)]
+    pub(super) added_bytes: usize,
     /// Plans made before the one in force.
     #[serde(deserialize_with = "number::count")]
     pub(super) revision: u32,
@@ -207,6 +210,7 @@ impl State {
             planned_from: BTreeMap::new(),
             artifacts: BTreeMap::new(),
             has_told: false,
+            added_bytes: 0,
             revision: 0,
             spent: Spent::default(),
             costliest: Reservation::default(),

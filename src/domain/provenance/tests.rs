@@ -37,7 +37,8 @@ impl Case {
     fn of(&self, tool: &ToolSpec, arguments: &Value) -> Verdict {
         let Self { provenance, is_given, written, link, .. } = self;
         let people = PeoplesWords { texts: vec![self.goal], egress: &self.egress };
-        let proposal = Proposal { tool, arguments, provenance, is_given: *is_given, written: *written };
+        let proposal =
+            Proposal { tool, arguments, provenance, is_given: *is_given, written: *written, added_before: 0 };
         proposal.verdict(&people, &|address| address == *link)
     }
 

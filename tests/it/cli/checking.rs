@@ -130,6 +130,21 @@ fn folders_that_cannot_be_opened_to_tasks_are_refused() {
     }
     let said = refused(folder.path(), &[("QRON__TOOLS__FILES__FOLDERS__A.B__PATH", "/tmp")]);
     assert!(said.contains("tools.files.folders"), "{said}");
+    std::fs::create_dir_all(below("shared/kept")).expect("made");
+    set_mode(Path::new(&below("shared")), 0o777);
+    let key = |name: &str| format!("QRON__TOOLS__FILES__FOLDERS__{name}");
+    let said = refused(
+        folder.path(),
+        &[
+            (&format!("{}__PATH", key("OUT")), &below("shared")),
+            (&format!("{}__WRITE", key("OUT")), "true"),
+            (&format!("{}__PATH", key("KEPT")), &below("shared/kept")),
+        ],
+    );
+    assert!(
+        said.contains("tools.files.folders.kept is for reading alone, but it lies in tools.files.folders.out"),
+        "{said}"
+    );
     set_mode(Path::new(&below("read-only")), 0o755);
 }
 

@@ -73,3 +73,22 @@ fn a_file_in_a_folder_of_people_may_be_shown_to_the_world() {
     assert!(!follows(having_read(open), write(), NAMED));
     assert!(follows(having_read(setting()), write(), NAMED), "the folder of the task is shown to nobody");
 }
+
+#[test]
+fn what_a_run_adds_to_addresses_that_nobody_named_has_a_sum() {
+    let mut machine = having_read(Setup { goal: "Sum it up".to_owned(), ..setting() });
+    let address = |number: usize| format!("https://wiki.example/search?q={number}{}", "x".repeat(200));
+    let mut made = 0;
+    for number in 2..20 {
+        answer(&mut machine, "act", wants(&[get(&address(number))]));
+        match machine.next_action() {
+            Action::CallTools(calls) => {
+                made += 1;
+                returned(&mut machine, &calls[0].id, Ok(json!({"text": "nothing"})));
+            }
+            Action::CallModel(_) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(made, 4, "some 1,024 bytes, each request of which is short enough");
+}
