@@ -9,10 +9,10 @@ use super::client::Client;
 use super::filter::{duration, period_of_key};
 use super::task_options::{TaskOptions, list, object};
 use super::{CliError, files, follow, hold, ids, output};
-use crate::api::views::tasks::Submitted;
+use crate::api::views::tasks::{Submitted, TaskView};
 use crate::clock;
 use crate::domain::id::TaskId;
-use crate::domain::task::SpecLimits;
+use crate::domain::task::{SpecLimits, TaskStatus};
 
 /// What is said of the goal; its limits are those of the API.
 fn goal_help() -> String {
@@ -64,7 +64,7 @@ impl Add {
     pub(super) async fn run(mut self, client: &Client) -> Result<(), CliError> {
         self.depends_on = ids::tasks(client, &self.depends_on).await?;
         self.parent = ids::optional(client, self.parent).await?;
-        let (follow, json) = (self.follow, self.json);
+        let (follow, json, is_dated) = (self.follow, self.json, self.at.is_some());
         let files = files::read(&std::mem::take(&mut self.files))?;
         let mut body = self.body()?;
         if !files.is_empty() {
@@ -85,10 +85,13 @@ impl Add {
         if json {
             return output::json(&submitted);
         }
-        let status = submitted.task.status;
+        let task = &submitted.task;
         let outcome = outcome(&submitted);
-        output::line(&format!("{outcome} {id} ({status}); follow it with: qron show {id} --follow"))?;
-        hold::note(client, &submitted.task).await
+        output::line(&format!("{outcome} {id} ({}); follow it with: qron show {id} --follow", stage(task)))?;
+        if is_dated && submitted.created && !hold::is_ahead(&task.run_at) {
+            output::note(&format!("due now: {} is past", output::time(&task.run_at)));
+        }
+        hold::note(client, task).await
     }
 
     fn body(self) -> Result<Map<String, Value>, CliError> {
@@ -108,6 +111,14 @@ impl Add {
 /// What happened to the submitted task: its unique key or id may belong to an earlier one.
 const fn outcome(submitted: &Submitted) -> &'static str {
     if submitted.created { "added" } else { "already there:" }
+}
+
+/// The stage of the task in a word or two: a run that waits for its model is said to wait.
+fn stage(task: &TaskView) -> String {
+    match (task.status, &task.waits) {
+        (TaskStatus::Running, Some(_)) => "waiting for its model".to_owned(),
+        (status, _) => status.to_string(),
+    }
 }
 
 /// The time that is `length` from now by the clock of this machine, in RFC 3339.

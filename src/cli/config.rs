@@ -42,7 +42,9 @@ impl ConfigCommand {
                 let mut config = global.load()?;
                 app::install_crypto();
                 let warnings = app::check_settings(&config)?;
-                let chosen = app::model_choice::choose(&mut config).await?;
+                // Whatever leaves the choice open, "qron run" would refuse to start.
+                let chosen = app::model_choice::choose(&mut config).await;
+                let chosen = chosen.map_err(|error| CliError::Usage(error.to_string()))?;
                 let why = without_model(&config);
                 let is_told =
                     |warning: &&String| !no_model && why.as_ref().is_some_and(|why| why.contains(warning.as_str()));

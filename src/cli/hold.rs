@@ -70,7 +70,10 @@ pub(super) async fn waits(client: &Client, task: &TaskView) -> Result<Vec<Wait>,
     let id = task.id;
     Ok(match task.status {
         TaskStatus::Pending => pending(client, task).await?,
-        TaskStatus::Running => task.waits.iter().map(for_model).collect(),
+        TaskStatus::Running => match &task.waits {
+            Some(waits) => vec![for_model(waits, Fleet::read(client).await?.away_since(&waits.model))],
+            None => Vec::new(),
+        },
         TaskStatus::AwaitingApproval => {
             let since = output::time(&task.updated_at);
             vec![Wait::new(format!(
@@ -104,7 +107,7 @@ async fn pending(client: &Client, task: &TaskView) -> Result<Vec<Wait>, CliError
     let fleet = Fleet::read(client).await?;
     let wanted = Wanted::of_task(task);
     waits.extend(fleet.pause_of(&wanted).map(|pause| Wait::new(format!("waits: {}", paused(pause)))));
-    waits.extend(task.waits.iter().map(for_model));
+    waits.extend(task.waits.iter().map(|waits| for_model(waits, fleet.away_since(&waits.model))));
     if is_ahead && task.waits.is_none() {
         waits.extend(fleet.needs(&wanted).map(|wait| Wait::new(format!("then {}", wait.what))));
     }
@@ -179,6 +182,13 @@ impl Fleet {
         self.pause_of(&wanted).map(|_| Hold::Paused)
     }
 
+    /// Since when `model` does not answer a replica, in RFC 3339: the earliest of them all.
+    fn away_since(&self, model: &str) -> Option<&str> {
+        let away = self.agents.iter().filter_map(|agent| agent.model_away.as_ref());
+        // Times of the API sort as text.
+        away.filter(|away| away.model == model && !model.is_empty()).filter_map(|away| away.since.as_deref()).min()
+    }
+
     /// The agents that may run a task which wants this.
     fn fitting(&self, wanted: &Wanted<'_>) -> Vec<&AgentView> {
         let offers = |agent: &AgentView, wanted: &String| {
@@ -214,7 +224,8 @@ impl Fleet {
         let is_away = wanted.needs_model && away.len() == fitting.len();
         // A model that is away comes back sooner than one is configured.
         let first = away.iter().find(|away| !away.model.is_empty()).or(away.first()).filter(|_| is_away)?;
-        Some(Wait::new(for_model_named(&first.model, first.since.as_deref(), &first.cause)))
+        let since = Since { wait: None, away: first.since.as_deref() };
+        Some(Wait::new(for_model_named(&first.model, since, &first.cause)))
     }
 
     /// Why no agent takes a due task that neither a pause nor a model holds back; `None` when one has room.
@@ -256,14 +267,25 @@ fn paused(pause: &PauseView) -> String {
     format!("{} is paused since {}; end the pause with: {resume}", subject(agent), details(pause))
 }
 
-fn for_model(waits: &WaitView) -> Wait {
-    let what = for_model_named(&waits.model, Some(&waits.since), &waits.cause);
+fn for_model(waits: &WaitView, away: Option<&str>) -> Wait {
+    let what = for_model_named(&waits.model, Since { wait: Some(&waits.since), away }, &waits.cause);
     Wait { next: waits.next_try.clone(), given_up: waits.until.clone(), ..Wait::new(what) }
 }
 
+/// Two beginnings, in RFC 3339, where they are known.
+#[derive(Clone, Copy)]
+struct Since<'a> {
+    /// That of the wait of the task.
+    wait: Option<&'a str>,
+    /// That of the outage of the model.
+    away: Option<&'a str>,
+}
+
 /// The wait for a model, which has no name where none is configured, in words that follow the subject.
-fn for_model_named(model: &str, since: Option<&str>, cause: &str) -> String {
-    let since = since.map_or_else(String::new, |since| format!(" since {}", output::time(since)));
+fn for_model_named(model: &str, since: Since<'_>, cause: &str) -> String {
+    let wait = since.wait.map(|wait| format!(" since {}", output::time(wait)));
+    let away = since.away.map(|away| format!(" (the model is away since {})", output::time(away)));
+    let since = [wait, away].into_iter().flatten().collect::<String>();
     if model.is_empty() {
         return format!(
             "waits for a model{since}, however long that takes: {cause}; it goes on by itself once a qron of this store has one: \
@@ -298,7 +320,7 @@ async fn for_tasks(client: &Client, task: &TaskView) -> Result<Option<Wait>, Cli
 }
 
 /// Whether the time of the API lies ahead.
-fn is_ahead(rfc3339: &str) -> bool {
+pub(super) fn is_ahead(rfc3339: &str) -> bool {
     Timestamp::read(&Value::from(rfc3339)).is_ok_and(|at| at > clock::now())
 }
 
@@ -398,16 +420,16 @@ mod tests {
             cause: "connection refused".to_owned(),
             text: String::new(),
         };
-        let said = for_model(&view("m", Some(&next))).sentence();
+        let said = for_model(&view("m", Some(&next)), Some("2026-01-31T08:00:00Z")).sentence();
         for part in [
-            "it waits for model \"m\" since 2026-01-31 09:00:00Z: connection refused",
+            "it waits for model \"m\" since 2026-01-31 09:00:00Z (the model is away since 2026-01-31 08:00:00Z): connection refused",
             "qron agents",
             "goes on by itself; the next try is ",
-            "m); it fails if the model has not answered by 20",
+            "(in 1h); it fails if the model has not answered by 20",
         ] {
             assert!(said.contains(part), "{part:?} is missing in {said}");
         }
-        let said = for_model(&view("", None)).sentence();
+        let said = for_model(&view("", None), None).sentence();
         assert!(said.starts_with("it waits for a model since") && said.contains("however long that takes"), "{said}");
         assert!(!said.contains("next try") && !said.contains("it fails"), "{said}");
     }

@@ -122,6 +122,15 @@ impl List {
         if total == 0 && skipped > 0 {
             return Ok(());
         }
+        if total == 0
+            && let Some(agent) = &filter.agent
+            && is_unknown(client, agent).await?
+        {
+            output::note(&format!(
+                "no replica has an agent {agent:?}, and no task names it; see the agents with: qron agents"
+            ));
+            return Ok(());
+        }
         if total == 0 {
             output::note(if filter == TaskFilter::default() {
                 "there are no tasks yet; add one with: qron add GOAL"
@@ -140,6 +149,16 @@ impl List {
         }
         Ok(())
     }
+}
+
+/// Whether neither a replica nor a task knows an agent of this name.
+async fn is_unknown(client: &Client, agent: &str) -> Result<bool, CliError> {
+    if Fleet::read(client).await?.agents.iter().any(|known| known.name == agent) {
+        return Ok(false);
+    }
+    let filter = TaskFilter { agent: Some(agent.to_owned()), ..TaskFilter::default() };
+    let counts: TaskCounts = client.get(&["tasks", "counts"], &pairs(&filter.conditions())).await?;
+    Ok(counts.among(&TaskStatus::ALL) == 0)
 }
 
 async fn count_skipped(client: &Client, filter: &TaskFilter) -> Result<u64, CliError> {
@@ -254,10 +273,13 @@ fn table(groups: &[Group], fleet: Option<&Fleet>, width: u16) -> Table {
     let mut table = output::rows_around(whole, "GOAL", after, width);
     for task in groups.iter().flat_map(|group| group.tasks.iter().map(|task| (group.kind, task))) {
         let (kind, task) = task;
+        let hold = fleet.and_then(|fleet| fleet.hold_of(task));
+        // The next try of its model is no time at which a task goes on that something else holds back.
+        let time = (kind.time)(task).filter(|_| hold.is_none() || task.waits.is_none());
         let cells = [
             task.id.to_string(),
-            status_cell(task, fleet.and_then(|fleet| fleet.hold_of(task)), width >= output::WHOLE_TIMES_FROM),
-            (kind.time)(task).map_or_else(|| "-".to_owned(), |at| output::relative_time_within(at, width)),
+            status_cell(task, hold, width >= output::WHOLE_TIMES_FROM),
+            time.map_or_else(|| "-".to_owned(), |at| output::relative_time_within(at, width)),
             output::cell(&task.goal, width.into()),
             output::cell(task.ran_by.as_deref().or(task.agent.as_deref()).unwrap_or("-"), 24),
             format!("{} of {}", task.attempt, task.max_attempts.max(1)),

@@ -97,7 +97,7 @@ enum Command {
     Artifacts(artifacts::Artifacts),
     /// Cancel tasks; running ones are stopped
     Cancel(cancel::Cancel),
-    /// Run failed, cancelled or blocked tasks again
+    /// Run failed, cancelled or blocked tasks again: at once, or at their own time when that is still to come
     Retry(retry::Retry),
     /// Define and steer recurring tasks
     #[command(subcommand)]

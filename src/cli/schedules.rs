@@ -16,7 +16,7 @@ use plan::SchedulePlan;
 
 mod definition;
 mod plan;
-mod view;
+pub(super) mod view;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Schedules {
@@ -232,8 +232,8 @@ async fn preview(
     let count = count.to_string();
     let mut query = vec![("count", count.as_str())];
     query.extend(from.as_deref().map(|from| ("from", from)));
-    let listing: Listing<FiringView> = match id {
-        Some(id) => client.get(&["schedules", &id, "preview"], &query).await?,
+    let listing: Listing<FiringView> = match &id {
+        Some(id) => client.get(&["schedules", id, "preview"], &query).await?,
         None => client.post_body(&["schedules", "preview"], &query, &when.body()).await?,
     };
     if json {
@@ -241,6 +241,16 @@ async fn preview(
     }
     if listing.items.is_empty() {
         output::note("this schedule fires no more");
+    }
+    let schedule: Option<ScheduleView> = match &id {
+        Some(id) => client.find(&["schedules", id]).await?,
+        None => None,
+    };
+    if let Some(schedule) = schedule.filter(|schedule| schedule.paused) {
+        let (id, since) = (&schedule.id, view::paused_since(&schedule));
+        output::note(&format!(
+            "schedule {id} is paused{since}: it fires at none of these times before it is resumed with: qron schedules resume {id}"
+        ));
     }
     listing.items.iter().try_for_each(|firing| output::line(&output::time(&firing.local)))
 }

@@ -9,6 +9,7 @@ use super::client::Client;
 use super::hold::Fleet;
 use super::list::{self, FOR_PEOPLE, Group, NEXT, RUNNING};
 use super::pause::{details, subject};
+use super::schedules::view::paused_since;
 use super::{CliError, output};
 use crate::api::views::Listing;
 use crate::api::views::agents::{AgentView, Health};
@@ -43,6 +44,12 @@ struct Report {
     paused_schedules: Vec<String>,
 }
 
+/// The soonest firings, and the paused schedules.
+struct Schedules {
+    firings: Vec<Firing>,
+    paused: Vec<ScheduleView>,
+}
+
 /// The next firing of a schedule.
 #[derive(Serialize)]
 struct Firing {
@@ -58,7 +65,7 @@ impl Status {
         let counts: TaskCounts = client.get(&["tasks", "counts"], &[]).await?;
         let kinds = [&RUNNING, &FOR_PEOPLE, &NEXT];
         let groups = list::groups(client, &kinds, &TaskFilter::default(), SHOWN).await?;
-        let (firings, paused_schedules) = schedules(client).await?;
+        let Schedules { firings, paused } = schedules(client).await?;
         if self.json {
             let mut tasks = groups.into_iter().map(|group| group.tasks);
             let mut group = || tasks.next().unwrap_or_default();
@@ -70,10 +77,10 @@ impl Status {
                 awaiting_approval: group(),
                 next: group(),
                 firings,
-                paused_schedules,
+                paused_schedules: paused.into_iter().map(|schedule| schedule.id).collect(),
             });
         }
-        print_pauses(&fleet.pauses, &paused_schedules)?;
+        print_pauses(&fleet.pauses, &paused)?;
         print_field("agents", &fleet_line(&fleet.agents))?;
         print_field("tasks", &counts_line(&counts))?;
         if groups.iter().any(|group| group.total > 0) {
@@ -105,13 +112,15 @@ fn print_field(name: &str, value: &str) -> Result<(), CliError> {
     output::line(&format!("{name:<11}{value}"))
 }
 
-fn print_pauses(pauses: &[PauseView], schedules: &[String]) -> Result<(), CliError> {
+fn print_pauses(pauses: &[PauseView], schedules: &[ScheduleView]) -> Result<(), CliError> {
     for pause in pauses {
         print_field("paused", &format!("{} since {}", subject(pause.agent.as_deref()), details(pause)))?;
     }
     if !schedules.is_empty() {
         let noun = if schedules.len() == 1 { "schedule" } else { "schedules" };
-        print_field("paused", &format!("{noun} {}", schedules.join(", ")))?;
+        let names: Vec<String> =
+            schedules.iter().map(|schedule| format!("{}{}", schedule.id, paused_since(schedule))).collect();
+        print_field("paused", &format!("{noun} {}", names.join(", ")))?;
     }
     if pauses.is_empty() && schedules.is_empty() { print_field("paused", "nothing") } else { Ok(()) }
 }
@@ -139,8 +148,8 @@ fn counts_line(counts: &TaskCounts) -> String {
     if parts.is_empty() { "none; add one with: qron add GOAL".to_owned() } else { parts.join(", ") }
 }
 
-/// The soonest firings of all schedules, and the ids of the paused schedules.
-async fn schedules(client: &Client) -> Result<(Vec<Firing>, Vec<String>), CliError> {
+/// The soonest firings of all schedules, and the paused schedules in the order of their ids.
+async fn schedules(client: &Client) -> Result<Schedules, CliError> {
     let (mut firings, mut paused) = (Vec::new(), Vec::new());
     let mut after: Option<String> = None;
     loop {
@@ -149,7 +158,7 @@ async fn schedules(client: &Client) -> Result<(Vec<Firing>, Vec<String>), CliErr
         let page: Listing<ScheduleView> = client.get(&["schedules"], &query).await?;
         for schedule in page.items {
             if schedule.paused {
-                paused.push(schedule.id);
+                paused.push(schedule);
             } else if let Some(next) = schedule.next.into_iter().next() {
                 let (at, local) = (next.at, next.local);
                 firings.push(Firing { schedule: schedule.id, at, local, goal: schedule.task.goal });
@@ -163,8 +172,8 @@ async fn schedules(client: &Client) -> Result<(Vec<Firing>, Vec<String>), CliErr
     // All times are in UTC, so their texts sort as the times do.
     firings.sort_by(|one, other| one.at.cmp(&other.at));
     firings.truncate(SHOWN);
-    paused.sort();
-    Ok((firings, paused))
+    paused.sort_by(|one, other| one.id.cmp(&other.id));
+    Ok(Schedules { firings, paused })
 }
 
 fn table(firings: &[Firing]) -> Result<(), CliError> {

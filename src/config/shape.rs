@@ -114,10 +114,15 @@ fn check_section(values: &mut Dict, example: &Dict, path: &mut Vec<String>, sour
     });
 }
 
+/// Ends of the names of settings that are lengths of time.
+const UNITS: [&str; 2] = ["_ms", "_s"];
+
 /// `valid`, which names the valid keys, behind the one that the misspelt `key` nearly is.
 fn with_hint(valid: String, example: &Dict, key: &str) -> String {
-    let known = example.keys().filter(|key| *key != "*").map(String::as_str);
-    match nearest(key, known) {
+    let known = || example.keys().filter(|key| *key != "*").map(String::as_str);
+    // The unit may be what is too much.
+    let without_unit = || UNITS.iter().find_map(|unit| key.strip_suffix(unit)).and_then(|key| nearest(key, known()));
+    match nearest(key, known()).or_else(without_unit) {
         Some(meant) => format!("did you mean {meant:?}? ({valid})"),
         None => valid,
     }

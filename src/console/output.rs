@@ -287,18 +287,20 @@ pub(crate) fn relative_time_within(rfc3339: &str, width: u16) -> String {
 
 fn distance(at: Timestamp, now: Timestamp) -> String {
     let (later, earlier) = (at.millis_since(now), now.millis_since(at));
-    match later.max(earlier) / 1_000 {
+    match later.max(earlier).saturating_add(500) / 1_000 {
         0 => "now".to_owned(),
         seconds if later > 0 => format!("in {}", length(seconds)),
         seconds => format!("{} ago", length(seconds)),
     }
 }
 
-/// A length of time in the largest unit that it holds twice or more, rounded down.
+/// A length of time, rounded to the nearest of the largest unit that it holds twice or more; in a larger one where that is as exact.
 fn length(seconds: u64) -> String {
-    const UNITS: [(u64, char); 4] = [(365 * 86_400, 'y'), (86_400, 'd'), (3_600, 'h'), (60, 'm')];
-    let unit = UNITS.into_iter().find(|(unit, _)| seconds >= 2 * unit);
-    unit.map_or_else(|| format!("{seconds}s"), |(unit, name)| format!("{}{name}", seconds / unit))
+    const UNITS: [(u64, char); 5] = [(365 * 86_400, 'y'), (86_400, 'd'), (3_600, 'h'), (60, 'm'), (1, 's')];
+    let unit = UNITS.into_iter().map(|(unit, _)| unit).find(|unit| seconds >= 2 * unit).unwrap_or(1);
+    let rounded = seconds.saturating_add(unit / 2) / unit * unit;
+    let shown = UNITS.into_iter().find(|(unit, _)| rounded.is_multiple_of(*unit) && rounded > 0);
+    shown.map_or_else(|| format!("{seconds}s"), |(unit, name)| format!("{}{name}", rounded / unit))
 }
 
 /// A length of time in the largest unit that divides it.
@@ -375,13 +377,20 @@ mod tests {
             (119, "in 119s"),
             (120, "in 2m"),
             (-7_200, "2h ago"),
+            (86_399, "in 1d"),
+            (3_590, "in 1h"),
+            (5_399, "in 90m"),
+            (172_799, "in 2d"),
             (172_800, "in 2d"),
+            (-2 * 86_400 - 43_199, "2d ago"),
+            (-2 * 86_400 - 43_200, "3d ago"),
             (-400 * 86_400, "400d ago"),
             (10 * 365 * 86_400, "in 10y"),
         ] {
             assert_eq!(distance(now.plus_millis(seconds * 1_000), now), expected);
         }
-        assert_eq!(distance(now.plus_millis(999), now), "now");
+        assert_eq!(distance(now.plus_millis(499), now), "now");
+        assert_eq!(distance(now.plus_millis(86_399_600), now), "in 1d", "right after a wait of a day began");
     }
 
     #[test]

@@ -151,14 +151,14 @@ fn spinner() -> ProgressStyle {
         .unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
-/// The number of the attempt, and the progress or the last error of a task, in a line.
+/// The number of the run, which the closing table counts, and the progress or the last error of a task, in a line.
 fn describe(task: &TaskDetail) -> String {
-    let failed = task.task.attempt;
-    let attempt = if failed > 0 { format!("attempt {}", failed.saturating_add(1)) } else { String::new() };
+    let runs = task.attempts.len();
+    let run = if runs > 1 { format!("run {runs}") } else { String::new() };
     match (task.task.status, &task.progress) {
         (TaskStatus::Running, Some(progress)) if progress.total > 0 => {
             let step = format!("[{}/{}] {}", progress.settled(), progress.total, progress.note);
-            if attempt.is_empty() { step } else { format!("{attempt} {step}") }
+            if run.is_empty() { step } else { format!("{run} {step}") }
         }
         (TaskStatus::Pending, _) if task.task.waits.is_some() => {
             let cause = task.task.waits.as_ref().map_or("", |waits| waits.cause.as_str());
@@ -168,7 +168,7 @@ fn describe(task: &TaskDetail) -> String {
             let error = task.task.error.as_ref().map_or("", |error| error.message.as_str());
             format!("will be retried: {error}")
         }
-        _ => attempt,
+        _ => run,
     }
 }
 

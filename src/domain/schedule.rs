@@ -135,6 +135,9 @@ pub struct Schedule {
     /// Whether it is paused.
     #[serde(default)]
     pub paused: bool,
+    /// Since when it is paused, where that is known. Written also when absent, so that it takes the place of an earlier time.
+    #[serde(default)]
+    pub paused_since: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When its definition was last changed.
@@ -206,6 +209,7 @@ impl Schedule {
             id: id.into(),
             definition,
             paused: false,
+            paused_since: None,
             created_at: now,
             updated_at: now,
             progress: ScheduleProgress { cursor: now, ..ScheduleProgress::default() },
@@ -218,7 +222,8 @@ impl Schedule {
     /// on.
     #[must_use]
     pub fn redefined(&self, definition: Definition, paused: bool, now: Timestamp) -> Self {
-        let mut next = Self { updated_at: now, paused, ..self.clone() };
+        let paused_since = if self.paused { self.paused_since } else { Some(now) }.filter(|_| paused);
+        let mut next = Self { updated_at: now, paused, paused_since, ..self.clone() };
         let resumed = self.paused && !paused;
         if resumed || !definition.fires_like(&self.definition) {
             next.progress.cursor = now;

@@ -114,7 +114,9 @@ impl ScheduleService {
         let store = self.queue.store();
         for _ in 0..TRIES {
             let Some(before) = store.schedule(id).await? else {
-                let new = Schedule { paused: paused.unwrap_or(false), ..Schedule::new(id, definition.clone(), now) };
+                let paused = paused.unwrap_or(false);
+                let paused_since = paused.then_some(now);
+                let new = Schedule { paused, paused_since, ..Schedule::new(id, definition.clone(), now) };
                 if let Some(schedule) = store.insert_schedule(&new).await? {
                     self.record_event(&schedule, EventKind::ScheduleCreated, format!("schedule {id} was created"), now);
                     return Ok(Saved { schedule, created: true });

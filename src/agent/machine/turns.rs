@@ -15,7 +15,7 @@ use super::{Machine, ModelCall, Setup, grounding, shortlist, statement, wire_arg
 use crate::domain::addresses::normal_form;
 use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCall};
 use crate::domain::event::{EventKind, Level};
-use crate::domain::failure::Failure;
+use crate::domain::failure::{BudgetLimit, Failure};
 use crate::domain::id::derived;
 use crate::domain::table_source::names_no_table;
 use crate::domain::tool::{Effect, ToolSpec};
@@ -132,7 +132,8 @@ impl Machine {
         let decision = match read_decision(&reply.content) {
             Ok(decision) => decision,
             Err(mistake) => {
-                self.say(index, reply, format!("This cannot be used: {mistake}. Answer with one JSON object."));
+                let said = format!("This cannot be used: {mistake}. Answer with one JSON object.");
+                self.say(index, reply, said, &mistake);
                 return;
             }
         };
@@ -153,7 +154,7 @@ impl Machine {
             Decision::Impossible(why) => {
                 let Status::Acting(act) = &mut self.state.steps[index].status else { return };
                 if !statement::denies(&why) && !std::mem::replace(&mut act.doors.was_doubted, true) {
-                    self.say(index, reply, prompts::RESULT_OR_NOT.to_owned());
+                    self.say(index, reply, prompts::RESULT_OR_NOT.to_owned(), "it does not say what stands in the way");
                     return;
                 }
                 self.give_up(index, &format!("the agent could not do the step: {why}"));
@@ -190,7 +191,13 @@ impl Machine {
             Decision::Call { tool, .. } if !has_calls && act.doors.failures >= MAX_REFUSALS => {
                 self.give_up(index, &format!("the model went on calling {tool:?} when it could only end the work"));
             }
-            _ => self.say(index, reply, closed),
+            _ => {
+                let why = match decision {
+                    Decision::Call { .. } => "it calls a tool that is not open in this turn",
+                    Decision::Done(_) | Decision::Impossible(_) => "it ends the work in a turn in which it may not",
+                };
+                self.say(index, reply, closed, why);
+            }
         }
     }
 
@@ -209,14 +216,14 @@ impl Machine {
 
     fn doubted(&mut self, index: usize, reply: ModelReply, answer: &str, doubt: Doubt) {
         let Status::Acting(act) = &mut self.state.steps[index].status else { return };
-        let said = match doubt {
+        let (said, why) = match doubt {
             Doubt::Words(words) => {
                 act.doors.was_doubted = true;
-                prompts::doubtful(&words)
+                (prompts::doubtful(&words), "it reads like a failure".to_owned())
             }
             Doubt::Lacks(missing) => {
                 act.doors.was_told_missing = true;
-                prompts::lacks(missing)
+                (prompts::lacks(missing), format!("it lacks {missing}"))
             }
             Doubt::StillLacks(missing) => {
                 let why = format!(
@@ -242,18 +249,19 @@ impl Machine {
                     act.doors.calculation.as_deref().is_some_and(|made| grounding::uses_all(made, &self.setup.goal));
                 let has_result = is_calculated || grounding::states_one_of(answer, &act.doors.shown);
                 act.doors.must_call = act.doors.invented == 1 && stays_open && !has_result;
-                prompts::ungrounded(&numbers, act.doors.must_call, act.doors.last_result.as_deref())
+                let said = prompts::ungrounded(&numbers, act.doors.must_call, act.doors.last_result.as_deref());
+                (said, "a number in it stands in no result of a tool, nor in the goal".to_owned())
             }
             Doubt::Invented(numbers) => {
                 let why = format!(
-                    "the model answered {answer:?}, and {} stands in no result of a tool, nor in the goal, also after it was told",
+                    "the model answered {answer:?}, and {} stands in no result of a tool, nor in the goal, also after it was told: it should have called a tool that gives it",
                     numbers.join(", ")
                 );
                 self.give_up(index, &why);
                 return;
             }
         };
-        self.say(index, reply, said);
+        self.say(index, reply, said, &why);
     }
 
     /// Why an answer that is said to be the result may be none. Small models report failures as results, and make numbers
@@ -321,13 +329,28 @@ impl Machine {
         }
     }
 
-    /// Answers the model's turn with words of the program; it counts as a failed one.
-    fn say(&mut self, index: usize, reply: ModelReply, said: String) {
+    /// Answers the model's turn with words of the program; it counts as a failed one, and the last turn fails the step. `why` the
+    /// answer cannot be used is told to people, in words of the program alone.
+    fn say(&mut self, index: usize, reply: ModelReply, said: String, why: &str) {
+        self.note(EventKind::AnswerRejected, Level::Warn, format!("unusable answer: {why}"), &[]);
         let Status::Acting(act) = &mut self.state.steps[index].status else { return };
         let origin = reply.origin();
         act.messages.push(Message::Assistant { content: reply.content, tool_calls: Vec::new(), origin });
         act.messages.push(Message::User { content: said });
         act.doors.failures = act.doors.failures.saturating_add(1);
+        let max = self.setup.budget.max_turns_per_step;
+        if act.turns >= max {
+            // The other answers were calls.
+            let used = match self.state.steps[index].calls.min(max) {
+                0 => "none".to_owned(),
+                used => used.to_string(),
+            };
+            let reason = format!(
+                "the step has no result after {max} model turns (max_turns_per_step): {used} of the answers could be used; the last \
+                 answer could not be used: {why}; split the step, use another model, or raise this budget of the agent"
+            );
+            self.fail(index, Failure::over_budget(BudgetLimit::Turns, reason));
+        }
     }
 
     /// What is said in place of a call: that it was made before, or that it computes with numbers that stand nowhere, or keeps such.

@@ -43,6 +43,9 @@ pub struct ScheduleView {
     pub task: Template,
     /// Whether it is paused.
     pub paused: bool,
+    /// Since when it is paused; absent when it is not, or when an older version paused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_since: Option<String>,
     /// When it was created.
     pub created_at: String,
     /// When its definition last changed, or it was paused or resumed.
@@ -91,6 +94,7 @@ impl ScheduleView {
             catch_up_window: window_ms.map(|window| window / 1000),
             task: definition.task,
             paused: schedule.paused,
+            paused_since: schedule.paused_since.filter(|_| schedule.paused).map(Timestamp::to_rfc3339),
             created_at: schedule.created_at.to_rfc3339(),
             updated_at: schedule.updated_at.to_rfc3339(),
             next,

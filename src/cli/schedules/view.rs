@@ -100,7 +100,7 @@ pub(super) fn show(schedule: &ScheduleView, plan: &SchedulePlanView) -> Result<(
         )?;
     }
     if schedule.paused {
-        return field("next", "paused");
+        return field("next", &format!("paused{}", paused_since(schedule)));
     }
     if schedule.next.is_empty() {
         return field("next", "never");
@@ -110,4 +110,9 @@ pub(super) fn show(schedule: &ScheduleView, plan: &SchedulePlanView) -> Result<(
 
 fn plain(word: &Value) -> String {
     word.as_str().unwrap_or_default().replace('_', " ")
+}
+
+/// Since when a schedule is paused, behind the word "paused"; empty when that is not known.
+pub(in crate::cli) fn paused_since(schedule: &ScheduleView) -> String {
+    schedule.paused_since.as_deref().map_or_else(String::new, |since| format!(" since {}", output::time(since)))
 }

@@ -45,7 +45,7 @@ pub enum TaskEvent {
     StepWithdrawn,
     /// The replica that ran it has stopped it.
     Cancelled,
-    /// Somebody wants it done again, from a clean slate.
+    /// Somebody wants it done again, from a clean slate: at once, or at its own time when it ended before that and never ran.
     Requeued,
     /// Its run can go on only after a person has decided on these calls.
     ApprovalNeeded(Vec<Approval>),
@@ -257,7 +257,9 @@ impl Task {
             (false, true) => TaskStatus::Waiting,
             (false, false) => TaskStatus::Pending,
         };
-        self.spec.run_at = now;
+        // A date of its own that is still to come holds; that of a retry, or of the next try of a model, does not.
+        let keeps_date = never_ran && self.state.earlier_runs() == 0;
+        self.spec.run_at = if keeps_date { self.spec.run_at.max(now) } else { now };
         self.state.attempt = 0;
         self.state.crashes = 0;
         self.state.error = None;

@@ -159,3 +159,31 @@ fn a_second_pause_keeps_the_first_note_and_time() {
     assert!(said.out.contains("was not paused") && said.out.contains("generalist"), "{said:?}");
     assert_eq!(pause(&["--note", "again"])["outcome"], "paused", "one that was resumed can be paused anew");
 }
+
+#[test]
+fn what_lies_in_the_past_or_is_paused_or_unknown_is_said_so() {
+    let server = Server::start();
+    server.run(&["pause"]).ok();
+    let said = server.run(&["add", "a goal of another decade", "--at", "2020-01-01T00:00:00Z"]).ok();
+    assert!(said.err.contains("due now: 2020-01-01 00:00:00Z is past"), "{said:?}");
+    let said = server.run(&["add", "a goal of another decade", "--at", NEXT_YEAR]).ok();
+    assert!(!said.err.contains("due now"), "{said:?}");
+
+    let said = server.run(&["list", "--agent", "nobody"]).ok();
+    assert!(said.err.contains("no replica has an agent \"nobody\", and no task names it"), "{said:?}");
+
+    server.run(&["schedules", "add", "report", "a goal of another decade", "--cron", "@daily"]).ok();
+    assert!(!server.run(&["schedules", "preview", "report"]).ok().err.contains("paused"));
+    server.run(&["schedules", "pause", "report"]).ok();
+    let said = server.run(&["schedules", "preview", "report"]).ok();
+    assert!(said.err.contains("schedule report is paused since 2") && said.out.lines().count() == 10, "{said:?}");
+    let before = server.run(&["schedules", "show", "report", "--json"]).json()["paused_since"].clone();
+    assert!(before.is_string(), "{before}");
+    server.run(&["schedules", "edit", "report", "--cron", "@weekly"]).ok();
+    let after = server.run(&["schedules", "show", "report", "--json"]).json()["paused_since"].clone();
+    assert_eq!(before, after, "an edit ends no pause");
+    let said = server.run(&["status"]).ok();
+    assert!(said.out.contains("schedule report since 2"), "{said:?}");
+    server.run(&["schedules", "resume", "report"]).ok();
+    assert!(server.run(&["schedules", "show", "report", "--json"]).json().get("paused_since").is_none());
+}

@@ -60,7 +60,7 @@ fn refused(said: &Said, code: i32, part: &str) {
 #[test]
 fn tasks_are_cancelled_and_tried_again() {
     let server = Server::start();
-    // What is tried again is due at once, and shall not end before it is looked at.
+    // Nothing of it shall begin before it is looked at.
     server.run(&["pause"]).ok();
     let ids: Vec<String> = ["red", "red", "blue"].iter().map(|tag| someday(&server, tag)).collect();
     let said = server.run(&["cancel", &ids[2], "--json"]).ok().json();
@@ -73,7 +73,11 @@ fn tasks_are_cancelled_and_tried_again() {
     tried_and_done(&server, &["retry", "--status", "cancelled", "--tag", "red"], 2);
     assert_eq!(status(&server, &ids[1]), "pending");
     let said = server.run(&["retry", &ids[2]]).ok();
-    assert!(said.out.contains(&format!("{} pending", ids[2])), "{said:?}");
+    assert!(said.out.contains(&format!("{} pending, due 2036-01-01 00:00:00Z", ids[2])), "{said:?}");
+    for id in &ids[1..] {
+        let shown = server.run(&["show", id, "--json"]).json();
+        assert!(shown["run_at"].as_str().is_some_and(|at| at.starts_with("2036-01-01")), "{shown}");
+    }
 
     refused(&server.run(&["retry", &ids[2]]), 1, "pending");
     refused(&server.run(&["cancel", "not-an-id"]), 2, "not-an-id");
@@ -131,6 +135,8 @@ fn a_task_that_failed_is_tried_again_by_filter() {
     server.run(&["pause"]).ok();
     tried_and_done(&server, &["retry", "--user", "ada", "--text", "NOT THERE"], 1);
     assert_eq!(status(&server, &id), "pending");
+    server.run(&["cancel", &id]).ok();
+    assert!(server.run(&["retry", &id]).ok().out.contains("pending, due now"), "it has run before");
     assert_eq!(server.run(&["dead-letters", "list", "--json"]).ok().json()["items"], json!([]));
 }
 

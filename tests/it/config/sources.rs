@@ -139,6 +139,8 @@ fn numbers_of_variables_are_shown() {
 #[test]
 fn a_misspelt_section_or_key_has_a_suggestion() {
     assert_problem("[schedular]\nsweep = \"x\"\n", &[], &["unknown key schedular", "did you mean \"scheduler\"?"]);
+    let sweep = ["unknown key scheduler.swep_s", "did you mean \"sweep\"?"];
+    assert_problem("[scheduler]\nswep_s = 1\n", &[], &sweep);
     assert_problem("[api]\nadress = \"127.0.0.1:1\"\n", &[], &["unknown key api.adress", "did you mean \"address\"?"]);
 }
 

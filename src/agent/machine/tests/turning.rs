@@ -347,6 +347,29 @@ fn the_last_turn_is_the_end() {
 }
 
 #[test]
+fn a_run_whose_answers_cannot_be_used_says_so_and_why() {
+    for calls_first in [false, true] {
+        let mut machine = in_turns("Compute 6 * 7");
+        let max = machine.setup.budget.max_turns_per_step;
+        if calls_first {
+            answer(&mut machine, "act", calls("calculate", &json!({"expression": "6*7"})));
+            tool_calls(&mut machine);
+            returned(&mut machine, "goal#1", Ok(json!(42)));
+        }
+        for _ in u32::from(calls_first)..max {
+            answer(&mut machine, "act", ends("perhaps", "42"));
+        }
+        let failure = ended(&mut machine).expect_err("no answer is one");
+        let used = if calls_first { "1 of" } else { "none of" };
+        for part in [used, "could not be used: the outcome must be done or impossible", "max_turns_per_step"] {
+            assert!(failure.message.contains(part), "{part:?} is missing in {failure}");
+        }
+        let is_told = |note: &&Note| note.message == "unusable answer: the outcome must be done or impossible";
+        assert_eq!(machine.notes.iter().filter(is_told).count(), (max - u32::from(calls_first)) as usize);
+    }
+}
+
+#[test]
 fn a_long_result_is_shown_by_its_parts_that_fit_the_goal() {
     let page = |number: usize| match number {
         90 => "Drivers open the back gate with the code QX-7719.\n".to_owned(),

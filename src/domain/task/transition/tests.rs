@@ -297,3 +297,21 @@ fn a_step_remembers_that_its_parent_withdrew_it_until_it_is_requeued() {
     assert_eq!((withdrawn.state.status, withdrawn.state.withdrawn), (TaskStatus::Cancelled, true));
     assert!(!withdrawn.apply(&TaskEvent::Requeued, LATER).expect("legal").state.withdrawn);
 }
+
+#[test]
+fn what_is_cancelled_before_its_time_keeps_its_time_when_it_is_requeued() {
+    let again = |ended: &Task, now: Timestamp| ended.apply(&TaskEvent::Requeued, now).expect("legal").spec.run_at;
+    let far = LATER.plus_millis(86_400_000);
+    let dated = task(TaskStatus::Pending).with(|task| task.spec.run_at = far);
+    let cancelled = dated.apply(&TaskEvent::CancelRequested, LATER).expect("legal");
+    assert_eq!(again(&cancelled, LATER), far);
+    let after = far.plus_millis(1);
+    assert_eq!(again(&cancelled, after), after, "its time has passed");
+    // The time of another try is none of its own.
+    let failure = Failure::permanent("it broke");
+    let tried = task(TaskStatus::Running).apply(&TaskEvent::RetryAt(far, failure.clone()), LATER).expect("legal");
+    let cancelled = tried.apply(&TaskEvent::CancelRequested, LATER).expect("legal");
+    assert_eq!(again(&cancelled, LATER), LATER);
+    let running = task(TaskStatus::Running).with(|task| task.spec.run_at = far);
+    assert_eq!(again(&running.apply(&TaskEvent::Failed(failure), LATER).expect("legal"), LATER), LATER);
+}
