@@ -3,7 +3,7 @@
 //! The setup (goal, tools, limits) is not in here: it comes from the task and the configuration of the process
 //! that continues the run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
