@@ -99,9 +99,14 @@ async fn a_task_can_be_cancelled_and_tried_again() {
     assert_eq!((status, &task["status"]), (StatusCode::OK, &json!("cancelled")));
     assert_eq!(app.post(&cancel, &json!(null)).await.0, StatusCode::OK, "twice is as good as once");
 
-    // It is due again. It needs a model, and there is none: it waits and says so.
+    // Its time is still to come, and stays.
+    let run_at = task["run_at"].clone();
     let (status, task) = app.post(&format!("/api/v1/tasks/{id}/retry"), &json!(null)).await;
     assert_eq!((status, &task["status"]), (StatusCode::ACCEPTED, &json!("pending")));
+    assert_eq!(task["run_at"], run_at);
+
+    // One that is due needs a model, and there is none: it waits and says so.
+    let id = app.submit(&json!({"goal": "a goal that needs a model"})).await;
     app.until_says("/readyz", |ready| ready["waiting_for_model"] == 1).await;
     let waiting = app.get(&format!("/api/v1/tasks/{id}")).await.1;
     assert_eq!((&waiting["status"], &waiting["attempt"]), (&json!("pending"), &json!(0)), "{waiting:#}");
