@@ -12,6 +12,7 @@ use super::memory::{GOAL_BYTES, TIMEOUT, clipped};
 use crate::clock;
 use crate::domain::adoption::Adoption;
 use crate::domain::agent::AgentProfile;
+use crate::domain::drift::ResultForm;
 use crate::domain::failure::Failure;
 use crate::domain::files::TaskFile;
 use crate::domain::id::{TaskId, derived};
@@ -126,6 +127,7 @@ pub(super) fn memory_of(
         },
         Err(failure) => failure.to_string(),
     };
+    let output = result.as_ref().ok().map(|result| result.get("output").unwrap_or(result));
     Memory {
         id: derived(&["memory", &task.id.to_string()]),
         task_id: task.id,
@@ -138,6 +140,7 @@ pub(super) fn memory_of(
         at: clock::now(),
         schedule_id: task.spec.schedule_id.clone(),
         goal_hash: Some(goal_hash(&task.spec.goal)),
+        form: output.map(ResultForm::of),
         facts: Some(facts_of(task, result, machine, given)),
     }
 }
@@ -158,6 +161,8 @@ fn facts_of(task: &Task, result: &Result<Value, Failure>, machine: &Machine, giv
         steps: record.steps,
         tool_hash: given.tool_hash.clone(),
         hosts,
+        tool_calls: record.tool_calls,
+        suspect_in_a_row: 0,
         spent: machine.spent().clone(),
         wall_ms: u64::try_from(given.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         failure: result.as_ref().err().map(|failure| failure.class),

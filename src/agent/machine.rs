@@ -56,6 +56,7 @@ mod consent;
 mod earlier_results;
 mod elements;
 mod grounding;
+mod json_text;
 mod loads;
 mod model_question;
 mod order_phase;
@@ -181,6 +182,7 @@ impl Machine {
             machine.begin_with_reused();
         }
         machine.state.turns = machine.setup.turns;
+        machine.state.has_sent_composed = machine.setup.parent_may_have_sent();
         Ok(machine)
     }
 
@@ -316,7 +318,7 @@ impl Machine {
             return true;
         }
         let Some(index) = self.acting(id) else { return false };
-        self.turn_answered(index, reply.map_err(|failed| failed.failure));
+        self.turn_answered(index, reply);
         true
     }
 

@@ -28,9 +28,11 @@ use crate::domain::tool::ToolSpec;
 use crate::domain::tree::TreeBudget;
 use crate::llm::Models;
 use crate::store::Store;
+use crate::telemetry::metrics;
 use crate::tools::Toolbox;
 
 mod dependency_results;
+mod drift;
 mod driver;
 mod earlier_runs;
 pub mod machine;
@@ -211,7 +213,8 @@ impl Agent {
         let driver = Driver::new(machine, self.models.clone(), self.tools.clone(), task, profile, recorder, tree);
         match driver.run().await {
             RunEnd::Unrecorded(failure, spent) => Outcome::failed(failure, spent),
-            RunEnd::Ended { result, machine, checkpoint } => {
+            RunEnd::Ended { mut result, machine, checkpoint } => {
+                metrics::RUN_PLANS.inc([machine.plan_origin().as_str()]);
                 if let Some((models, is_usable)) = self.models.as_ref().zip(machine.planned()) {
                     models.record_plan(profile.model.as_deref(), is_usable);
                 }
@@ -219,7 +222,10 @@ impl Agent {
                     Ok(_) => true,
                     Err(failure) => is_final(task, failure) && !machine.is_failure_of_endpoint(failure),
                 };
-                let memory = is_experience.then(|| memory_of(task, &profile.name, &result, &machine, &given));
+                let mut memory = is_experience.then(|| memory_of(task, &profile.name, &result, &machine, &given));
+                if let (Ok(result), Some(memory)) = (&mut result, &mut memory) {
+                    self.mark_suspect(task, result, memory, recorder).await;
+                }
                 let spent = machine.spent().clone();
                 Outcome { result, spent, checkpoint, approvals_requested: Vec::new(), awaits: None, memory }
             }
@@ -324,6 +330,7 @@ impl Agent {
                 .models
                 .as_ref()
                 .map_or(0, |models| models.max_output_tokens(profile.model.as_deref())),
+            data_bytes: self.models.as_ref().and_then(|models| models.data_bytes(profile.model.as_deref())),
             price: self
                 .models
                 .as_ref()

@@ -15,7 +15,7 @@ use super::extract::{self, Path, Query};
 use super::paging::Paging;
 use super::views::Listing;
 use super::views::schedules::{
-    BackfilledView, EndedView, SavedView, ScheduleListing, ScheduleView, TriggeredView, UnreadableView, upcoming,
+    BackfilledView, SavedView, ScheduleListing, ScheduleView, TriggeredView, UnreadableView, upcoming,
 };
 use super::views::tasks::TaskView;
 use super::{Parts, Shared, submit as submission};
@@ -139,8 +139,8 @@ pub(super) async fn list(
     let (page, unreadable) = parts.store.schedules_with_unreadable(limit, after.as_deref()).await?;
     let mut ended = parts.runner.schedules().last_ended(&page.items).await?;
     let listing = Listing::page(page, |schedule| {
-        let last_ended = ended.remove(&schedule.id).map(EndedView::from);
-        ScheduleView { last_ended, ..ScheduleView::new(schedule, 1) }
+        let last = ended.remove(&schedule.id);
+        ScheduleView::new(schedule, 1).ended(last)
     });
     Ok(Json(ScheduleListing { listing, unreadable: unreadable.into_iter().map(UnreadableView::from).collect() }))
 }
@@ -149,8 +149,7 @@ pub(super) async fn list(
 pub(super) async fn show(State(parts): State<Shared>, Path(id): Path<String>) -> Result<Json<ScheduleView>, Problem> {
     let schedule = find(&parts, id).await?;
     let ended = parts.runner.schedules().last_ended(slice::from_ref(&schedule)).await?;
-    let last_ended = ended.into_values().next().map(EndedView::from);
-    Ok(Json(ScheduleView { last_ended, ..ScheduleView::new(schedule, NEXT) }))
+    Ok(Json(ScheduleView::new(schedule, NEXT).ended(ended.into_values().next())))
 }
 
 /// Removes a schedule; its tasks stay.

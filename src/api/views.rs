@@ -17,6 +17,7 @@ pub mod schedule_plan;
 pub mod schedules;
 pub mod search;
 pub mod steps;
+pub mod suspect;
 pub mod tasks;
 pub mod tools;
 pub mod tree;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::hold::Wait;
 use super::reasons::Reasons;
 use super::{CliError, output, steps};
+use crate::api::views::suspect::SuspectView;
 use crate::api::views::tasks::{EventView, TaskDetail, TaskView};
 use crate::domain::attempt::AttemptStatus;
 use crate::domain::counted::counted;
@@ -116,11 +117,23 @@ pub(super) fn print(detail: &TaskDetail, waits: &[Wait]) -> Result<(), CliError>
             "its tools gave what they gave before: the answer is that of the run before, and no model was asked",
         )?;
     }
+    if let Some(suspect) = &task.suspect {
+        field("suspect", &suspect_words(suspect))?;
+    }
     if let Some(result) = &task.result {
         output::line("result")?;
         output::result_text(result).lines().try_for_each(|line| output::line(&format!("  {line}")))?;
     }
     Ok(())
+}
+
+/// Why a result is suspect, in a sentence.
+pub(super) fn suspect_words(suspect: &SuspectView) -> String {
+    let reasons = suspect.reasons.join("; ");
+    match suspect.in_a_row {
+        0 | 1 => format!("unlike the earlier results of its schedule: {reasons}"),
+        several => format!("{several} results in a row are unlike those before them: {reasons}"),
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::api::views::steps::StepView;
 use crate::api::views::tasks::{TaskDetail, TaskView};
 use crate::domain::attempt::StepStatus;
 use crate::domain::counted::counted;
+use crate::domain::drift;
 use crate::domain::id::TaskId;
 use crate::domain::task::TaskStatus;
 use crate::domain::tool::as_artifact_output;
@@ -205,6 +206,10 @@ impl<'a> Outcome<'a> {
 fn mark(name: &str, value: &Value) -> String {
     match (name, value) {
         ("ungrounded", Value::Array(stated)) => format!("check what stands in no output: {}", listed(stated)),
+        (drift::MARK, Value::Object(suspect)) => {
+            let reasons = suspect.get("reasons").and_then(Value::as_array).map(|reasons| listed(reasons));
+            format!("suspect, unlike the earlier results of its schedule: {}", reasons.unwrap_or_default())
+        }
         ("confirmed", Value::Bool(false)) => "not confirmed: the model did not say that the goal is reached".to_owned(),
         (_, Value::String(text)) => format!("{}: {text}", name.replace('_', " ")),
         (_, Value::Array(items)) => format!("{}: {}", name.replace('_', " "), listed(items)),
@@ -227,6 +232,10 @@ mod tests {
     fn marks_are_told_in_words() {
         assert!(mark("confirmed", &json!(false)).starts_with("not confirmed"));
         assert_eq!(mark("ungrounded", &json!(["41", "http://x"])), "check what stands in no output: 41, http://x");
+        assert_eq!(
+            mark("suspect", &json!({"reasons": ["it is much shorter"], "in_a_row": 1})),
+            "suspect, unlike the earlier results of its schedule: it is much shorter"
+        );
         assert_eq!(mark("unconfirmed_numbers", &json!(["41", 7])), "unconfirmed numbers: 41, 7");
         assert_eq!(mark("steps_failed", &json!(2)), "steps failed: 2");
     }

@@ -55,7 +55,11 @@ impl Adoption {
         let (mut runs, mut reuses, mut was_set_aside): (Vec<PlannedRun>, _, _) = (Vec::new(), 0, false);
         for memory in memories.iter().take_while(counts) {
             let Some(facts) = &memory.facts else { continue };
-            if facts.origin == PlanOrigin::Replaced || (facts.origin == PlanOrigin::Reused && !memory.succeeded) {
+            let is_suspect = facts.suspect_in_a_row > 0 && facts.origin == PlanOrigin::Reused;
+            if is_suspect
+                || facts.origin == PlanOrigin::Replaced
+                || (facts.origin == PlanOrigin::Reused && !memory.succeeded)
+            {
                 was_set_aside = true;
                 break;
             }
@@ -127,6 +131,7 @@ mod tests {
             at: Timestamp::from_millis(number),
             schedule_id: Some("s".to_owned()),
             goal_hash: None,
+            form: None,
             facts: Some(RunFacts { origin, planned, ..RunFacts::default() }),
         }
     }

@@ -52,6 +52,13 @@ impl StepWork {
         let (plan, values) = hand_over_step(step, outputs)?;
         Ok(Self { goal: goal_of(step), plan, values, origin })
     }
+
+    /// Whether the agent that carries it out can send nothing that a model composed: it is a call of a tool, with arguments that
+    /// come from people.
+    #[must_use]
+    pub fn sends_nothing_composed(&self) -> bool {
+        self.plan.tool.is_some() && self.origin.provenance.is_trusted()
+    }
 }
 
 fn goal_of(step: &PlanStep) -> String {

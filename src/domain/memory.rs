@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::budget::Spent;
+use super::drift::ResultForm;
 use super::failure::FailureClass;
 use super::id::TaskId;
 use super::number;
@@ -47,6 +48,10 @@ pub struct Memory {
     /// [`goal_hash`] of its goal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub goal_hash: Option<String>,
+    /// The form of its result, by which later results are found to be unlike it; `None` for a failure, and when an older version
+    /// wrote the memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<ResultForm>,
     /// What the program noted about the run; `None` when an older version wrote the memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facts: Option<RunFacts>,
@@ -68,6 +73,12 @@ pub struct RunFacts {
     pub tool_hash: String,
     /// Hosts that its plan names, each once.
     pub hosts: Vec<String>,
+    /// Tool calls that it made.
+    #[serde(deserialize_with = "number::count")]
+    pub tool_calls: u32,
+    /// Results of the schedule in a row, this one included, that are unlike those before them; 0 when it is like them.
+    #[serde(deserialize_with = "number::count")]
+    pub suspect_in_a_row: u32,
     /// What it spent.
     pub spent: Spent,
     /// Time from its beginning to its end, in milliseconds.
@@ -110,6 +121,19 @@ pub enum PlanOrigin {
     #[default]
     #[serde(other)]
     Model,
+}
+
+impl PlanOrigin {
+    /// The word for it in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Task => "task",
+            Self::Reused => "reused",
+            Self::Replaced => "replaced",
+            Self::Model => "model",
+        }
+    }
 }
 
 /// A step of a run, in the words of the program.

@@ -16,6 +16,7 @@ pub mod data_block;
 pub mod dead_letter;
 pub mod delegation;
 pub mod dependency;
+pub mod drift;
 pub mod event;
 pub mod failure;
 pub mod files;

@@ -269,7 +269,31 @@ impl Proposal<'_> {
             Deed::Read(place) | Deed::Change(Some(place)) if people.name(&place) => Verdict::Allowed,
             Deed::Change(Some(place)) => Verdict::NeedsApproval(unnamed(provenance, &place)),
             Deed::Read(place) if self.may_read(&place, is_link) => Verdict::Allowed,
-            Deed::Read(place) => Verdict::Refused(unnamed(provenance, &place)),
+            Deed::Read(place) => Verdict::Refused(unnamed(provenance, &place) + &self.spent_up(&place)),
+        }
+    }
+
+    /// The end of a refusal of a place that was read before, when the request adds too much; else empty.
+    fn spent_up(&self, place: &Place) -> String {
+        let Some(address) = address_in(self.arguments) else { return String::new() };
+        let (added, before) = (added_by(address), self.added_before);
+        if !self.provenance.chosen.contains(&place.to_string()) || self.adds_headers() {
+            return String::new();
+        }
+        if added > MAX_ADDED_BYTES {
+            return format!("; its path and query have {added} bytes, of at most {MAX_ADDED_BYTES} for such a host");
+        }
+        if before.saturating_add(added) <= MAX_ADDED_BYTES_OF_RUN {
+            return String::new();
+        }
+        let of_run = MAX_ADDED_BYTES_OF_RUN;
+        match before {
+            usize::MAX => format!(
+                "; an older version did not note how much of the {of_run} bytes for such hosts this run has sent"
+            ),
+            before => format!(
+                "; this run has sent {before} of the {of_run} bytes that it may send to such hosts, and this call adds {added}"
+            ),
         }
     }
 

@@ -21,6 +21,14 @@ pub struct StepOrigin {
     pub named: Vec<String>,
     /// Patterns of hosts that `egress` of the parent names.
     pub egress: Vec<String>,
+    /// Whether something that a model composed has left the parent: no answer in this task gives links then.
+    #[serde(default = "unknown_as_sent")]
+    pub has_sent_composed: bool,
+}
+
+/// An older version did not say it.
+const fn unknown_as_sent() -> bool {
+    true
 }
 
 impl StepOrigin {
@@ -33,6 +41,7 @@ impl StepOrigin {
             provenance: Provenance::unknown(),
             named: Vec::new(),
             egress: Vec::new(),
+            has_sent_composed: true,
         }
     }
 }

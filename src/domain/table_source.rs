@@ -46,6 +46,17 @@ pub fn names_no_table(tool: &str, arguments: &Value) -> bool {
     tool == QUERY_TABLE && !has_table && is_no_path && is_missing("url") && is_missing("artifact")
 }
 
+/// Whether a call of `tool` queries a table by nothing but the last part of the path of `address`, such as `sales.csv`.
+#[must_use]
+pub fn names_file_of(address: &str, tool: &str, arguments: &Value) -> bool {
+    let path = address.split(['?', '#']).next().unwrap_or_default();
+    let Some((_, file)) = path.rsplit_once('/').filter(|(_, file)| file.contains('.')) else { return false };
+    let text = |name: &str| arguments.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
+    let named: Vec<&str> = ["table", "path"].into_iter().filter_map(text).collect();
+    let is_elsewhere = text("url").is_some() || text("artifact").is_some();
+    tool == QUERY_TABLE && !is_elsewhere && !named.is_empty() && named.iter().all(|named| *named == file)
+}
+
 /// Whether a call of `tool` with `arguments` makes a request to an address, as [`HTTP_REQUEST`] does.
 #[must_use]
 pub fn makes_request(tool: &str, arguments: &Value) -> bool {
@@ -77,6 +88,21 @@ mod tests {
             let mut arguments = written.clone();
             move_name("sql_query", &mut arguments);
             assert_eq!(arguments, written);
+        }
+    }
+
+    #[test]
+    fn the_file_at_an_address_is_known_by_its_name() {
+        for (address, arguments, is_named) in [
+            ("https://a.example/x/sales.csv?v=2", json!({"table": "sales.csv", "path": null}), true),
+            ("https://a.example/x/sales.csv", json!({"path": "sales.csv"}), true),
+            ("https://a.example/x/sales.csv", json!({"table": "costs.csv"}), false),
+            ("https://a.example/x/sales.csv", json!({"table": "sales.csv", "url": "https://b.example/"}), false),
+            ("https://a.example/sales", json!({"table": "sales"}), false),
+            ("https://a.example/", json!({"table": ""}), false),
+        ] {
+            assert_eq!(names_file_of(address, QUERY_TABLE, &arguments), is_named, "{address} {arguments}");
+            assert!(!names_file_of(address, "sql_query", &arguments));
         }
     }
 

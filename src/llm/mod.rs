@@ -231,6 +231,13 @@ impl Models {
         self.preferred(model).map_or(self.core.settings.max_output_tokens, |model| model.output_limit())
     }
 
+    /// Most bytes of data that a question to the model of an agent that prefers `model` has room for; `None` when its server has
+    /// shown no limit.
+    #[must_use]
+    pub fn data_bytes(&self, model: Option<&str>) -> Option<usize> {
+        self.preferred(model).and_then(|model| model.window()).map(window::data_bytes)
+    }
+
     /// Whether an agent that prefers `model` works in turns, without a plan.
     #[must_use]
     pub fn takes_turns(&self, model: Option<&str>) -> bool {

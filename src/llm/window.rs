@@ -63,6 +63,12 @@ pub(super) const fn answer_tokens(window: u32) -> u32 {
     window / ANSWER_SHARE
 }
 
+/// Bytes of data that fit a question in a window of so many tokens, beside an answer and about as much of other text.
+pub(super) fn data_bytes(window: u32) -> usize {
+    let room = usize::try_from(window - answer_tokens(window)).unwrap_or(usize::MAX);
+    room.saturating_mul(BYTES_PER_TOKEN) / 2
+}
+
 /// The window that is assumed of a server that refused a question of `bytes` as too long, without a number.
 pub(super) fn below(bytes: usize) -> u32 {
     let tokens = u32::try_from(bytes / MOST_BYTES_PER_TOKEN).unwrap_or(u32::MAX);

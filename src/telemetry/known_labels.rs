@@ -39,6 +39,7 @@ pub(super) fn begin() {
     metrics::HEARTBEATS.begin([OUTCOMES]);
     metrics::PRUNED.begin([&["tasks", "attempts", "events", "artifacts", "memories", "dead_letters"]]);
     metrics::AGENT_STEPS.begin([&["tool", "act"], &ok_or_class]);
+    metrics::RUN_PLANS.begin([&["task", "model", "reused", "replaced"]]);
     metrics::BUDGET_STOPS.begin([&["steps", "model_calls", "tokens", "cost", "turns", "time", "tree"]]);
     metrics::MEMORY_RECALLS.begin([&["found", "none", "error"]]);
     metrics::MEMORY_WRITES.begin([OUTCOMES]);
@@ -51,6 +52,7 @@ pub(super) fn begin() {
 /// Begins the counters of an agent of this replica.
 pub fn begin_agent(agent: &str) {
     metrics::TASKS_COMPLETED.begin([&[agent]]);
+    metrics::RESULTS_SUSPECT.begin([&[agent]]);
     metrics::TASKS_FAILED.begin([&[agent], &classes()]);
     for outcome in ["completed", "failed"] {
         metrics::RUN_SECONDS.begin([agent, outcome]);

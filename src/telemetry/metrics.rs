@@ -218,6 +218,21 @@ pub const AGENT_STEPS: Counter<2> = counter(
 pub const AGENT_STEP_SECONDS: Histogram<1> =
     histogram("qron_agent_step_seconds", &["kind"], CALL, "Time of a step by kind: tool or act.");
 pub const AGENT_REPLANS: Counter<0> = counter("qron_agent_replans_total", &[], "Plans made anew after a failure.");
+pub const RUN_PLANS: Counter<1> = counter(
+    "qron_agent_run_plans_total",
+    &["origin"],
+    "Runs that ended, by where their first plan came from: task, model (also turns), reused from earlier runs, or replaced (reused, and made anew).",
+);
+pub const ANSWERS_UNCHANGED: Counter<0> = counter(
+    "qron_agent_answers_unchanged_total",
+    &[],
+    "Answers taken over from the run before, without a model, because all tools gave what they gave then.",
+);
+pub const RESULTS_SUSPECT: Counter<1> = counter(
+    "qron_results_suspect_total",
+    &["agent"],
+    "Results of schedules that are unlike the earlier results of their schedule.",
+);
 pub const BUDGET_STOPS: Counter<1> = counter(
     "qron_agent_budget_stops_total",
     &["budget"],
@@ -341,6 +356,9 @@ pub const ALL: &[Metric] = &[
     AGENT_STEPS.row(),
     AGENT_STEP_SECONDS.row(),
     AGENT_REPLANS.row(),
+    RUN_PLANS.row(),
+    ANSWERS_UNCHANGED.row(),
+    RESULTS_SUSPECT.row(),
     BUDGET_STOPS.row(),
     MEMORY_RECALLS.row(),
     MEMORY_WRITES.row(),

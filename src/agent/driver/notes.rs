@@ -66,6 +66,10 @@ impl Driver<'_> {
                 metrics::AGENT_REPLANS.inc([]);
                 return None;
             }
+            EventKind::Unchanged => {
+                metrics::ANSWERS_UNCHANGED.inc([]);
+                return None;
+            }
             EventKind::StepFinished => "ok",
             EventKind::StepFailed => text("class"),
             _ => return None,

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::consent::Consent;
+use super::json_text::text_or_json;
 use super::state::{ActCall, CallStatus, Status, Step, as_known};
-use super::{Machine, ModelCall, earlier_results, grounding, plan_check, prompts, schema};
+use super::{Machine, ModelCall, ModelFailed, earlier_results, grounding, plan_check, prompts};
 use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCall};
 use crate::domain::failure::{BudgetLimit, Failure, FailureClass};
 use crate::domain::id::derived;
@@ -20,7 +21,7 @@ use crate::domain::tree::Rights;
 /// Tools called in one turn; further ones are refused.
 const MAX_CALLS_PER_TURN: usize = 16;
 /// Most memory of what the model says in one step, in bytes: all of it goes back to the model with each turn.
-const MAX_SAID_BYTES: usize = 4 * 1024 * 1024;
+const MAX_SAID_BYTES: usize = 1024 * 1024;
 /// Most turns in a row in which the model answers nothing.
 const MAX_EMPTY_TURNS: u32 = 3;
 /// Repetitions of a call with the same result after which the model is warned. One more fails the step.
@@ -99,7 +100,7 @@ impl Machine {
             return None;
         }
         let step = &self.state.steps[index];
-        let data = prompts::data_of(&self.state, step, &self.targets(), &self.artifacts());
+        let data = prompts::data_of(&self.state, step, &self.targets(), &self.artifacts(), self.setup.data_bytes);
         if self.takes_turns() {
             let Status::Acting(act) = &step.status else { return None };
             return self.json_turn(index, turn_id(step, act.turns), &data);
@@ -143,19 +144,27 @@ impl Machine {
     }
 
     /// Takes the model's answer of a turn.
-    pub(super) fn turn_answered(&mut self, index: usize, reply: Result<ModelReply, Failure>) {
+    pub(super) fn turn_answered(&mut self, index: usize, reply: Result<ModelReply, ModelFailed>) {
         let turns = self.takes_turns();
         let Status::Acting(act) = &mut self.state.steps[index].status else { return };
         act.in_flight = false;
         let reply = match reply {
             Ok(reply) => reply,
             // The conversation stays as it is: the same turn is taken again once the model is usable.
-            Err(failure) if failure.class == FailureClass::Unavailable => {
+            Err(ModelFailed { failure, .. }) if failure.class == FailureClass::Unavailable => {
                 let step = self.state.steps[index].plan.id.clone();
                 self.stop(failure.in_step(step));
                 return;
             }
-            Err(failure) => {
+            // A small model that says what is no decision, twice, may decide in its next turn.
+            Err(ModelFailed { failure, was_answered: true, said, .. })
+                if turns && failure.class == FailureClass::Permanent =>
+            {
+                act.turns = act.turns.saturating_add(1);
+                self.unusable_turn(index, said.unwrap_or_default(), &failure.message);
+                return;
+            }
+            Err(ModelFailed { failure, .. }) => {
                 self.fail(index, failure);
                 return;
             }
@@ -215,7 +224,7 @@ impl Machine {
             let sources: Vec<&str> = given.iter().map(String::as_str).chain(results).collect();
             step.ungrounded = grounding::unknown_in(answer, &sources, &act.doors.shown);
         }
-        self.finish(index, schema::text_or_json(answer));
+        self.finish(index, text_or_json(answer));
     }
 
     /// Takes the tool calls of a turn. A call that cannot be made is answered at once. Nothing in a call is trusted.
@@ -298,51 +307,46 @@ impl Machine {
         calls.flatten().map(|call| call.id.clone()).collect()
     }
 
-    /// The tool calls of all turns that are due, marked as started.
+    /// The tool calls of all turns that are due, marked as started. Each is judged by what those before it send.
     pub(super) fn take_act_calls(&mut self) -> Vec<ToolCall> {
-        let mut begun = Vec::new();
-        let mut refused = Vec::new();
+        let mut due = Vec::new();
         for index in 0..self.state.steps.len() {
-            let step = &self.state.steps[index];
-            let Status::Acting(act) = &step.status else { continue };
+            let Status::Acting(act) = &self.state.steps[index].status else { continue };
             let is_queued = |(_, call): &(usize, &ActCall)| call.status == CallStatus::Queued;
-            let queued = act.calls.iter().enumerate().filter(is_queued);
-            let decided: Vec<(usize, ToolCall, Consent)> = queued
-                .map(|(place, queued)| {
-                    let call = queued.of_step(&step.plan.id);
-                    let consent = self.consent(index, &call, &queued.provenance);
-                    (place, call, consent)
-                })
-                .collect();
-            let Status::Acting(act) = &mut self.state.steps[index].status else { continue };
-            for (place, call, consent) in decided {
-                let queued = &mut act.calls[place];
-                match consent {
-                    Consent::Open => {}
-                    Consent::Refused(failure) => {
-                        queued.status = CallStatus::Returned(prompts::tool_failure(&call.tool, &failure));
-                        queued.failed = true;
-                        refused.push(index);
-                    }
-                    Consent::Given => {
-                        queued.status = CallStatus::Started;
-                        begun.push((index, place, queued.provenance.clone(), call));
-                    }
-                }
+            let queued: Vec<usize> = act.calls.iter().enumerate().filter(is_queued).map(|(place, _)| place).collect();
+            let begun: Vec<ToolCall> = queued.iter().filter_map(|place| self.begin_act_call(index, *place)).collect();
+            due.extend(begun);
+            if !queued.is_empty() {
+                // All of them may have been refused.
+                self.close_turn(index);
             }
-        }
-        let due = begun.into_iter().map(|(index, place, provenance, call)| {
-            let gives_links = self.note_request(index, &call, &provenance);
-            if let Status::Acting(act) = &mut self.state.steps[index].status {
-                act.calls[place].gives_links = gives_links;
-            }
-            call
-        });
-        let due = due.collect();
-        for index in refused {
-            self.close_turn(index);
         }
         due
+    }
+
+    /// Marks a queued call as started when it may be made, and answers it with the reason when it may not; leaves it while a person
+    /// has to decide.
+    fn begin_act_call(&mut self, index: usize, place: usize) -> Option<ToolCall> {
+        let step = &self.state.steps[index];
+        let Status::Acting(act) = &step.status else { return None };
+        let queued = &act.calls[place];
+        let (call, provenance) = (queued.of_step(&step.plan.id), queued.provenance.clone());
+        let consent = self.consent(index, &call, &provenance);
+        let gives_links = matches!(consent, Consent::Given) && self.note_request(index, &call, &provenance);
+        let Status::Acting(act) = &mut self.state.steps[index].status else { return None };
+        let queued = &mut act.calls[place];
+        match consent {
+            Consent::Open => None,
+            Consent::Refused(failure) => {
+                queued.status = CallStatus::Returned(prompts::tool_failure(&call.tool, &failure));
+                queued.failed = true;
+                None
+            }
+            Consent::Given => {
+                (queued.status, queued.gives_links) = (CallStatus::Started, gives_links);
+                Some(call)
+            }
+        }
     }
 
     /// Takes the result of a tool call of a turn; `false` when `id` is none.

@@ -59,7 +59,7 @@ pub(super) struct Doors {
     pub(super) failures: u32,
     /// Whether the model has been asked whether it meant the words of its answer.
     pub(super) was_doubted: bool,
-    /// Whether it has been told that its answer lacks what the goal asks of the calendar.
+    /// Whether it has been told that its answer lacks what the goal asks for.
     pub(super) was_told_missing: bool,
     /// The calls that have succeeded.
     pub(super) succeeded: BTreeSet<Uuid>,
@@ -83,6 +83,8 @@ pub(super) struct Doors {
     pub(super) has_repeated: bool,
     /// Whether the next turn must call a tool.
     pub(super) must_call: bool,
+    /// Whether the next turn must calculate: the model has worked a number out by itself.
+    pub(super) must_calculate: bool,
     /// Why the last call failed, when it may succeed later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) may_pass: Option<Failure>,

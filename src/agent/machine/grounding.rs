@@ -65,16 +65,24 @@ pub(super) fn brought_along<'a>(
     brought
 }
 
-/// Whether a calculation uses every number of `goal`, and there is one: as it stands, or as a percentage such as 1.15 for 15 %.
-pub(super) fn uses_all(expression: &str, goal: &str) -> bool {
+/// Whether a `calculation` such as `2 * 3 = 6` uses every number of `goal` before its result, and there is one, and no number of
+/// its own: as they stand, or, where the goal speaks of percent, as a percentage such as 1.15 for 15 %.
+pub(super) fn uses_all(calculation: &str, goal: &str) -> bool {
     let value = |number: String| number.parse::<f64>().unwrap_or(f64::NAN);
+    let expression = calculation.rsplit_once('=').map_or(calculation, |(expression, _)| expression);
     let used: Vec<f64> = numbers(expression).map(value).collect();
-    let is_used = |wanted: f64| {
-        let forms = [wanted, wanted / 100.0, 1.0 + wanted / 100.0, 1.0 - wanted / 100.0];
-        forms.iter().any(|form| used.iter().any(|used| (used - form).abs() < 1e-9))
+    let speaks_of_percent = goal.contains('%') || goal.to_lowercase().contains("percent");
+    let forms = |wanted: f64| {
+        let forms = vec![wanted, wanted / 100.0, 1.0 + wanted / 100.0, 1.0 - wanted / 100.0];
+        if speaks_of_percent { forms } else { forms[..1].to_vec() }
     };
-    let mut wanted = numbers(goal).map(value).peekable();
-    wanted.peek().is_some() && wanted.all(is_used)
+    let is_used = |wanted: f64| forms(wanted).iter().any(|form| used.iter().any(|used| (used - form).abs() < 1e-9));
+    let wanted: Vec<f64> = numbers(goal).map(value).collect();
+    let is_known = |used: &f64| {
+        let is_constant = CONSTANTS.iter().any(|constant| constant.parse() == Ok(*used));
+        is_constant || wanted.iter().any(|wanted| forms(*wanted).iter().any(|form| (used - form).abs() < 1e-9))
+    };
+    !wanted.is_empty() && wanted.iter().all(|wanted| is_used(*wanted)) && used.iter().all(is_known)
 }
 
 /// The numbers that the `output` of a call shows: those that stood in its arguments only the model knows, unless a source
@@ -161,6 +169,9 @@ mod tests {
             assert_eq!(uses_all(expression, goal), uses, "{expression}");
         }
         assert!(!uses_all("1 + 1", "Say hello."), "a goal without numbers");
+        assert!(!uses_all("50 * 2 = 100", "Multiply 50 by 2, then add 100."), "a result is no part of the calculation");
+        assert!(!uses_all("1.05 * 20", "What is 5 times 20?"), "no percentage is spoken of");
+        assert!(!uses_all("12 + 5 * 3 = 27", "Give the sum and the product of 12 and 5."), "3 is its own");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::{BudgetLimit, Failure};
 use crate::domain::plan::PlanStep;
 
-/// Most bytes of a part: some 8,000 tokens of English, which with the notes of many parts fits the windows of most models.
+/// Most bytes of a part, for a model of which no limit is known: some 8,000 tokens of English, which with the notes of many parts fits the windows of most models.
 const PART_BYTES: usize = 30_000;
 /// The tool by which a model reads the rest of a long output itself.
 const READER: &str = "read_artifact";
@@ -26,7 +26,7 @@ impl Machine {
         if self.tools_of(step).iter().any(|tool| tool.name == READER) {
             return false;
         }
-        let parts = parts_of(&step.plan, &self.targets());
+        let parts = parts_of(&step.plan, &self.targets(), self.setup.data_bytes);
         if parts.is_empty() {
             return false;
         }
@@ -70,24 +70,26 @@ fn named(part: &Part) -> String {
     format!("${{{}}}", part.reference)
 }
 
-/// The parts of everything that `plan` refers to and that is too long.
-fn parts_of(plan: &PlanStep, outputs: &impl crate::domain::plan::Outputs) -> Vec<Part> {
+/// The parts of everything that `plan` refers to and that is too long for a model with room for `data_bytes`.
+fn parts_of(plan: &PlanStep, outputs: &impl crate::domain::plan::Outputs, data_bytes: Option<usize>) -> Vec<Part> {
+    // The other references of the step need room as well.
+    let most = data_bytes.map_or(PART_BYTES, |room| PART_BYTES.min(room / 4 * 3).max(1));
     let cut = |(reference, value): (&str, &serde_json::Value)| {
-        let pieces = pieces(&text_of(value));
+        let pieces = pieces(&text_of(value), most);
         let total = pieces.len();
         let part = |(number, (from, to))| Part { reference: reference.to_owned(), number, total, from, to };
         (1..).zip(pieces).map(part).collect::<Vec<_>>()
     };
-    too_long(plan, outputs).into_iter().flat_map(cut).collect()
+    too_long(plan, outputs, data_bytes).into_iter().flat_map(cut).collect()
 }
 
-/// Cuts `text` into pieces of at most [`PART_BYTES`], at the ends of lines or words where there are any.
-fn pieces(text: &str) -> Vec<(usize, usize)> {
+/// Cuts `text` into pieces of at most `most` bytes, at the ends of lines or words where there are any.
+fn pieces(text: &str, most: usize) -> Vec<(usize, usize)> {
     let mut pieces = Vec::new();
     let mut from = 0;
     while from < text.len() {
-        let end = text.floor_char_boundary(from + PART_BYTES);
-        let late = text.floor_char_boundary(from + PART_BYTES / 4 * 3);
+        let end = text.floor_char_boundary(from + most.max(4));
+        let late = text.floor_char_boundary(from + most / 4 * 3).max(from);
         let to = if end == text.len() {
             end
         } else {
@@ -110,12 +112,12 @@ mod tests {
         let words = "word ".repeat(20_000);
         let letters = "é".repeat(50_000);
         for text in [lines.as_str(), words.as_str(), letters.as_str(), "short", ""] {
-            let cut = pieces(text);
+            let cut = pieces(text, PART_BYTES);
             let joined: String = cut.iter().map(|(from, to)| &text[*from..*to]).collect();
             assert_eq!(joined, text);
             assert!(cut.iter().all(|(from, to)| to > from && to - from <= PART_BYTES), "{cut:?}");
         }
-        assert!(pieces(&lines).iter().all(|(_, to)| lines[..*to].ends_with('\n')));
-        assert!(pieces(&words).iter().all(|(_, to)| words[..*to].ends_with(' ')));
+        assert!(pieces(&lines, PART_BYTES).iter().all(|(_, to)| lines[..*to].ends_with('\n')));
+        assert!(pieces(&words, PART_BYTES).iter().all(|(_, to)| words[..*to].ends_with(' ')));
     }
 }

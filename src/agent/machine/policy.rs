@@ -57,6 +57,7 @@ impl Machine {
             provenance: self.provenance_of(index),
             named: of_step.map(|place| place.address()).chain(named.iter().map(Place::address)).collect(),
             egress: people.named_hosts(),
+            has_sent_composed: self.state.has_sent_composed,
         }
     }
 
@@ -181,10 +182,11 @@ impl Machine {
         let arguments = Value::Object(written.collect::<Map<_, _>>());
         let call = self.provenance_of(index);
         let source = self.source(&tool, &arguments, &call, result);
-        let has_told = self.state.has_told;
+        let has_sent_composed = self.state.has_sent_composed;
         let step = &mut self.state.steps[index];
         step.provenance = source;
-        step.gives_links &= !has_told;
+        // What qron says of a call that failed may repeat what the model wrote.
+        step.gives_links &= !has_sent_composed && result.is_ok();
     }
 
     /// Remembers where the result of call `id` of a conversation came from, which is part of the conversation from now on.
@@ -196,11 +198,11 @@ impl Machine {
             return;
         };
         let source = self.source(&call.tool, &call.arguments, &call.provenance, result);
-        let has_told = self.state.has_told;
+        let has_sent_composed = self.state.has_sent_composed;
         if let Status::Acting(act) = &mut self.state.steps[index].status {
             act.provenance.add(&source);
             if let Some(call) = act.calls.iter_mut().find(|call| call.id == id) {
-                call.gives_links &= !has_told;
+                call.gives_links &= !has_sent_composed && result.is_ok();
             }
         }
     }
@@ -289,9 +291,9 @@ impl Machine {
             (publishes || proposal.tells(&people, &is_link), proposal.adds(&people, &is_link))
         });
         let (tells, added) = judged.unwrap_or_default();
-        self.state.has_told |= tells;
+        self.state.has_sent_composed |= tells;
         self.state.added_bytes = self.state.added_bytes.saturating_add(added);
-        !self.state.has_told && self.brings_pages(&call.tool)
+        !self.state.has_sent_composed && self.brings_pages(&call.tool)
     }
 
     /// The step that `reference` leads to.

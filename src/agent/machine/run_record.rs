@@ -18,6 +18,8 @@ pub struct RunRecord {
     pub plan: Option<Plan>,
     /// The steps, those of earlier plans first.
     pub steps: Vec<StepFact>,
+    /// Tool calls that it made.
+    pub tool_calls: u32,
 }
 
 impl Machine {
@@ -52,22 +54,37 @@ impl Machine {
                 && matches!(failure.class, FailureClass::Transient | FailureClass::RateLimited | FailureClass::Timeout)
     }
 
-    /// The facts about this run.
+    /// Where the first plan of the run came from.
     #[must_use]
-    pub fn record(&self) -> RunRecord {
-        let all = || self.state.abandoned.iter().chain(&self.state.steps);
-        let origin = match (&self.setup.plan, &self.state.reuse) {
+    pub const fn plan_origin(&self) -> PlanOrigin {
+        match (&self.setup.plan, &self.state.reuse) {
             (Some(_), _) => PlanOrigin::Task,
             (None, Some(reuse)) if reuse.replaced => PlanOrigin::Replaced,
             (None, Some(_)) => PlanOrigin::Reused,
             (None, None) => PlanOrigin::Model,
-        };
+        }
+    }
+
+    /// The facts about this run.
+    #[must_use]
+    pub fn record(&self) -> RunRecord {
+        let all = || self.state.abandoned.iter().chain(&self.state.steps);
+        let origin = self.plan_origin();
         let steps = all().map(|step| StepFact {
             tool: step.plan.tool.clone(),
             done: step.output().is_some(),
             failure: step.failure().map(|failure| failure.class),
         });
-        RunRecord { origin, plan: self.own_plan().filter(|_| origin == PlanOrigin::Model), steps: steps.collect() }
+        let calls = |step: &Step| {
+            u32::try_from(step.account.calls.len()).unwrap_or(u32::MAX).saturating_add(step.account.more_calls)
+        };
+        let tool_calls = all().map(calls).fold(0, u32::saturating_add);
+        RunRecord {
+            tool_calls,
+            origin,
+            plan: self.own_plan().filter(|_| origin == PlanOrigin::Model),
+            steps: steps.collect(),
+        }
     }
 
     /// The first plan, when a model made it and it is still in force.

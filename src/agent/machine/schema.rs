@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::json_text::{inner_json, text_or_json};
 use super::{statement, wire_arguments};
 use crate::domain::approval::ApprovalRequirement;
 use crate::domain::conversation::ResponseSchema;
@@ -316,21 +317,6 @@ fn says_something(error: &Value) -> bool {
         Value::Array(items) => !items.is_empty(),
         Value::Object(fields) => !fields.is_empty(),
     }
-}
-
-/// The value when `text` is a JSON object or array and nothing else; otherwise the text.
-pub(super) fn text_or_json(text: &str) -> Value {
-    match read(inner_json(text)) {
-        Ok(value @ (Value::Object(_) | Value::Array(_))) => value,
-        _ => Value::String(text.to_owned()),
-    }
-}
-
-/// `text` without the code fence that models put around JSON.
-fn inner_json(text: &str) -> &str {
-    let text = text.trim();
-    let Some(fenced) = text.strip_prefix("```").and_then(|rest| rest.strip_suffix("```")) else { return text };
-    fenced.split_once('\n').map_or(fenced, |(_, body)| body).trim()
 }
 
 #[cfg(test)]

@@ -50,6 +50,8 @@ pub struct Setup {
     pub has_model: bool,
     /// Most tokens of one answer of the model.
     pub max_output_tokens: u32,
+    /// Most bytes of data that a question to the model has room for; `None` when nothing is known of it.
+    pub data_bytes: Option<usize>,
     /// The highest price of a model that may answer.
     pub price: Price,
     /// What earlier runs tell, in the words of the program; shown when a plan is made.
@@ -66,4 +68,12 @@ pub struct Setup {
     pub needs_approval: Vec<String>,
     /// Approvals of this task, decided or open.
     pub approvals: Vec<Approval>,
+}
+
+impl Setup {
+    /// Whether a model may have sent something that it composed out of the run that this one belongs to: a task that carries out a
+    /// step says so, any other task of a task was itself composed.
+    pub(super) fn parent_may_have_sent(&self) -> bool {
+        self.step_origin.as_ref().map_or(self.is_child, |origin| origin.has_sent_composed)
+    }
 }

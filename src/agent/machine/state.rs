@@ -53,10 +53,10 @@ pub(super) struct State {
     pub(super) artifacts: BTreeMap<String, Provenance>,
     /// Whether something that a model made after it had read something has left the run: what servers answer from then on may
     /// repeat it.
-    #[serde(default)]
-    pub(super) has_told: bool,
+    #[serde(default = "unknown_as_sent")]
+    pub(super) has_sent_composed: bool,
     /// Bytes that requests have taken to hosts which nobody named, beside links.
-    #[serde(default)]
+    #[serde(default = "unknown_as_all")]
     pub(super) added_bytes: usize,
     /// Plans made before the one in force.
     #[serde(deserialize_with = "number::count")]
@@ -138,6 +138,9 @@ pub(super) struct Step {
     /// Numbers and addresses of its output that stand in nothing that its model was shown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) ungrounded: Vec<String>,
+    /// Why its output is taken although it may not be what the goal asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) unconfirmed: Option<String>,
     /// Whether the links of its output may be followed.
     #[serde(default)]
     pub(super) gives_links: bool,
@@ -195,6 +198,16 @@ pub(super) enum Status {
     },
 }
 
+/// A checkpoint of an older version does not say what its run has sent.
+const fn unknown_as_sent() -> bool {
+    true
+}
+
+/// A checkpoint of an older version does not say how much its run has sent.
+const fn unknown_as_all() -> usize {
+    usize::MAX
+}
+
 impl State {
     pub(super) fn new(phase: Phase) -> Self {
         Self {
@@ -209,7 +222,7 @@ impl State {
             turns: false,
             planned_from: BTreeMap::new(),
             artifacts: BTreeMap::new(),
-            has_told: false,
+            has_sent_composed: false,
             added_bytes: 0,
             revision: 0,
             spent: Spent::default(),
@@ -269,6 +282,7 @@ impl Step {
             gives_links: false,
             provenance: Provenance::default(),
             orders: Orders::default(),
+            unconfirmed: None,
             account: StepAccount::default(),
         }
     }

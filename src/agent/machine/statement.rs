@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use super::json_text::text_or_json;
 use crate::domain::calendar_words::names_weekday;
 
 /// Word sequences of a text that tells that something was not done, lower case; each may go on with the rest of a word.
@@ -184,17 +185,73 @@ fn is_call_in_code(text: &str) -> bool {
 /// Words by which a goal asks for a date.
 const DATE_QUESTIONS: [&str; 6] =
     ["which date is", "what date is", "what is the date", "what's the date", "today's date", "the current date"];
+/// Words after these by which it asks for something else.
+const OF_DATES: [&str; 6] = ["format", "formats", "column", "field", "range", "style"];
+/// Words by which a goal asks for a number.
+const NUMBER_QUESTIONS: [&str; 9] = [
+    " how many ",
+    " how much ",
+    " sum of ",
+    " the total of ",
+    " the average of ",
+    " the mean of ",
+    " the median of ",
+    " the number of ",
+    " the factorial of ",
+];
+/// Words that are numbers, or stand for one, in answers.
+const NUMBER_WORDS: [&str; 24] = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "dozen",
+    "hundred", "thousand", "million", "none", "no", "nothing", "all", "both", "every", "each",
+];
 
-/// What `goal` asks of the calendar and `answer` does not have, in words for the model.
-pub(super) fn missing_of_calendar(goal: &str, answer: &str) -> Option<&'static str> {
+/// Words by which a goal asks for JSON and nothing else.
+const BARE_JSON: [&str; 8] = [
+    " only the json ",
+    " only json ",
+    " only valid json ",
+    " just the json ",
+    " just json ",
+    " nothing but json ",
+    " nothing but the json ",
+    " json only ",
+];
+
+/// What an answer lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lack {
+    /// In words for the model.
+    pub(super) what: &'static str,
+    /// Whether no answer without it can be right, in whatever language it is.
+    pub(super) is_certain: bool,
+}
+
+/// What `goal` asks for and `answer` does not have: a day of the week, bare JSON, a date, a number.
+pub(super) fn lack_of(goal: &str, answer: &str) -> Option<Lack> {
     let (goal, answer) = (goal.to_lowercase().replace('’', "'"), answer.to_lowercase());
     let words = |text: &str, is_wanted: fn(&str) -> bool| text.split(|c: char| !c.is_alphanumeric()).any(is_wanted);
     let asks_weekday = goal.contains("day of the week") || words(&goal, |word| word == "weekday");
     if asks_weekday && !words(&answer, names_weekday) {
-        return Some("a day of the week");
+        return Some(Lack { what: "a day of the week", is_certain: false });
     }
-    let asks_date = DATE_QUESTIONS.iter().any(|question| goal.contains(question));
-    (asks_date && !answer.contains(|c: char| c.is_ascii_digit())).then_some("a date")
+    let spaced = words_of(&goal);
+    let wants_json = BARE_JSON.iter().any(|wish| spaced.contains(wish));
+    if wants_json && text_or_json(&answer).is_string() {
+        return Some(Lack { what: "JSON and nothing else", is_certain: true });
+    }
+    if answer.contains(|c: char| c.is_numeric()) {
+        return None;
+    }
+    let asks_date = DATE_QUESTIONS.iter().any(|question| {
+        let behind = |(at, _)| goal[at + question.len()..].split_whitespace().next().unwrap_or_default();
+        goal.match_indices(question).map(behind).any(|word| !OF_DATES.iter().any(|other| word.starts_with(other)))
+    });
+    if asks_date {
+        return Some(Lack { what: "a date", is_certain: true });
+    }
+    let asks_number = NUMBER_QUESTIONS.iter().any(|question| spaced.contains(question));
+    let has_number = words(&answer, |word| NUMBER_WORDS.contains(&word));
+    (asks_number && !has_number).then_some(Lack { what: "a number", is_certain: true })
 }
 
 #[cfg(test)]
@@ -274,9 +331,9 @@ mod tests {
     }
 
     #[test]
-    fn a_day_or_a_date_that_is_asked_for_must_be_there() {
+    fn a_day_a_date_or_a_number_that_is_asked_for_must_be_there() {
         let goal = "Which date is today, and which day of the week?";
-        let (day, date) = (Some("a day of the week"), Some("a date"));
+        let (day, date, number) = (Some("a day of the week"), Some("a date"), Some("a number"));
         for (goal, answer, missing) in [
             (goal, "It is 2026-11-28.", day),
             (goal, "It is Saturday.", date),
@@ -284,10 +341,23 @@ mod tests {
             (goal, "sat, 28 Nov", None),
             ("Name the weekday.", "It is sunny.", day),
             ("What’s the date in Tokyo?", "Sunday", date),
-            ("What is the date format of the file?", "ISO 8601", None),
+            ("What is the date format of the file?", "day, then month", None),
             ("Sum up the weekdays page", "It has three rows.", None),
+            ("Name the sum of the column amount of sales.csv", "The result shows the entire table.", number),
+            ("How many rows has it?", "It has three.", None),
+            ("How many rows has it?", "None of them.", None),
+            ("How many rows has it?", "7", None),
+            ("How many rows has it?", "٧", None),
+            ("Name the total amount", "It is in the table.", None),
+            (
+                "Give the sum and the product. Answer with only the JSON.",
+                "12 + 5 * 3 = 27",
+                Some("JSON and nothing else"),
+            ),
+            ("Give the sum and the product. Answer with only the JSON.", "```json\n{\"sum\": 17}\n```", None),
+            ("How many rows has the JSON file?", "7", None),
         ] {
-            assert_eq!(missing_of_calendar(goal, answer), missing, "{goal} {answer}");
+            assert_eq!(lack_of(goal, answer).map(|lack| lack.what), missing, "{goal} {answer}");
         }
     }
 }

@@ -368,7 +368,10 @@ impl Machine {
             Value::String(text) => statement::stated(text).is_some(),
             value => statement::failure_within(value).is_none(),
         };
-        let result = json!({"output": output, "reason": format!("step {} answers the goal", step.plan.id)});
+        let result = match &step.unconfirmed {
+            Some(why) => json!({"output": output, "reason": why, "confirmed": false}),
+            None => json!({"output": output, "reason": format!("step {} answers the goal", step.plan.id)}),
+        };
         is_result.then(|| (result, step.ungrounded.clone()))
     }
 

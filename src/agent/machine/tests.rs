@@ -31,6 +31,7 @@ mod resuming;
 mod reusing;
 mod stepping;
 mod turning;
+mod unconfirmed;
 
 fn tool(name: &str, idempotent: bool) -> Arc<ToolSpec> {
     Arc::new(ToolSpec {
@@ -64,6 +65,7 @@ fn setup() -> Setup {
         turns: false,
         has_model: true,
         max_output_tokens: 1_000,
+        data_bytes: None,
         price: Price::default(),
         experience: String::new(),
         reused: None,

@@ -11,18 +11,21 @@ use uuid::Uuid;
 
 use super::prompts::{data_of, turns as prompts};
 use super::state::{Status, Step};
+use super::statement::Lack;
 use super::{Machine, ModelCall, Setup, grounding, shortlist, statement, wire_arguments};
 use crate::domain::addresses::normal_form;
 use crate::domain::conversation::{Message, ModelReply, ModelRequest, RequestedCall};
 use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::{BudgetLimit, Failure};
 use crate::domain::id::derived;
-use crate::domain::table_source::names_no_table;
+use crate::domain::table_source::{names_file_of, names_no_table};
 use crate::domain::tool::{Effect, ToolSpec};
 use decision::{Decision, read_decision};
+use doubt::Doubt;
 use offer::{Offer, open_ends, turn_schema};
 
 mod decision;
+mod doubt;
 mod offer;
 
 /// Failed turns in a row after which the work can only be ended.
@@ -32,24 +35,12 @@ const MAX_REFUSALS: u32 = 4;
 /// Times that a model is told that numbers of its answer stand nowhere.
 const MAX_INVENTED: u32 = 2;
 
+/// Bytes that the model is shown of an answer that is no decision.
+const SAID_BYTES: usize = 1_000;
+/// The tool that calculates.
+const CALCULATE: &str = "calculate";
 /// Arguments of tools that keep something: a number in them must come from somewhere.
 const KEPT_ARGUMENTS: [&str; 2] = ["value", "content"];
-
-/// What follows from an answer that may be no result.
-enum Doubt {
-    /// The model is asked whether it meant its words.
-    Words(String),
-    /// The answer lacks what the goal asks of the calendar: the model is told.
-    Lacks(&'static str),
-    /// It lacks that also after the model was told.
-    StillLacks(&'static str),
-    /// Numbers stand nowhere: the model is told, and must call a tool or look at what it has.
-    Numbers(Vec<String>),
-    /// It has been told often enough.
-    Invented(Vec<String>),
-    /// It has been told, and a calculation has given what the goal asks for.
-    Calculated { invented: Vec<String>, calculation: String },
-}
 
 impl Machine {
     /// Whether the model works in turns.
@@ -64,7 +55,19 @@ impl Machine {
         }
         // The instruction for the whole goal says nothing of its own.
         let instruction = step.plan.instruction.as_deref().filter(|_| !self.is_answer(step)).unwrap_or_default();
-        shortlist::of(&format!("{}\n{instruction}", self.setup.goal), &allowed)
+        let mut fitting = shortlist::of(&format!("{}\n{instruction}", self.setup.goal), &allowed);
+        let works_out = matches!(&step.status, Status::Acting(act) if act.doors.invented > 0);
+        let calculator = allowed.into_iter().find(|tool| works_out && tool.name == CALCULATE);
+        fitting.extend(calculator.filter(|_| !fitting.iter().any(|tool| tool.name == CALCULATE)));
+        fitting
+    }
+
+    /// Whether the model of step `index` may calculate, and has not.
+    fn may_calculate(&self, index: usize) -> bool {
+        let step = &self.state.steps[index];
+        let Status::Acting(act) = &step.status else { return false };
+        let is_allowed = step.plan.tools.as_ref().is_none_or(|tools| tools.iter().any(|tool| tool == CALCULATE));
+        is_allowed && act.doors.calculation.is_none() && self.tool(CALCULATE).is_some()
     }
 
     fn is_answer(&self, step: &Step) -> bool {
@@ -115,6 +118,9 @@ impl Machine {
         let open = match (is_closed, gets_page) {
             (true, _) => Vec::new(),
             (false, true) => owed.clone(),
+            (false, false) if act.doors.must_calculate => {
+                tools.into_iter().filter(|tool| tool.name == CALCULATE).collect()
+            }
             (false, false) => tools,
         };
         let ends = open_ends(step, &open, !owed.is_empty());
@@ -127,7 +133,7 @@ impl Machine {
         let Status::Acting(act) = &self.state.steps[index].status else { return };
         let Some(offer) = self.offer(index, act.turns.saturating_sub(1)) else { return };
         if let Status::Acting(act) = &mut self.state.steps[index].status {
-            act.doors.must_call = false;
+            (act.doors.must_call, act.doors.must_calculate) = (false, false);
         }
         let decision = match read_decision(&reply.content) {
             Ok(decision) => decision,
@@ -166,10 +172,12 @@ impl Machine {
         }
     }
 
-    /// Completes a query that names no table by the last address that answered: small models leave that out.
+    /// Completes a query that names no table, or only the file at the last address that answered, by that address: small models leave
+    /// the rest out.
     fn name_table(&self, index: usize, tool: &str, arguments: &mut Value) {
         let Status::Acting(act) = &self.state.steps[index].status else { return };
-        if let Some(address) = act.doors.last_address.as_ref().filter(|_| names_no_table(tool, arguments)) {
+        let names = |address: &&String| names_no_table(tool, arguments) || names_file_of(address, tool, arguments);
+        if let Some(address) = act.doors.last_address.as_ref().filter(names) {
             let Some(fields) = arguments.as_object_mut() else { return };
             fields.retain(|name, _| name != "table" && name != "path");
             fields.insert("url".to_owned(), json!(address));
@@ -215,31 +223,41 @@ impl Machine {
     }
 
     fn doubted(&mut self, index: usize, reply: ModelReply, answer: &str, doubt: Doubt) {
+        let may_calculate = self.may_calculate(index);
         let Status::Acting(act) = &mut self.state.steps[index].status else { return };
         let (said, why) = match doubt {
             Doubt::Words(words) => {
                 act.doors.was_doubted = true;
                 (prompts::doubtful(&words), "it reads like a failure".to_owned())
             }
-            Doubt::Lacks(missing) => {
+            Doubt::Lacks(Lack { what, .. }) if !act.doors.was_told_missing => {
                 act.doors.was_told_missing = true;
-                (prompts::lacks(missing), format!("it lacks {missing}"))
+                (prompts::lacks(what), format!("it lacks {what}"))
             }
-            Doubt::StillLacks(missing) => {
-                let why = format!(
-                    "the goal asks for {missing}, and the answer {answer:?} names none, also after the model was told"
-                );
-                self.give_up(index, &why);
+            Doubt::Lacks(Lack { what, is_certain }) => {
+                let why = format!("the goal asks for {what}, and the answer names none, also after the model was told");
+                if is_certain {
+                    self.give_up(index, &format!("{why}: {answer:?}"));
+                } else {
+                    self.finish_unconfirmed(index, answer, why);
+                }
                 return;
             }
             Doubt::Calculated { invented, calculation } => {
-                let message = format!(
+                let why = format!(
                     "the model's own words state {}, which stands nowhere; the result is its calculation instead",
                     invented.join(", ")
                 );
-                self.note(EventKind::AnswerUnconfirmed, Level::Warn, message, &[]);
-                self.finish_acting(index, &calculation);
+                self.finish_unconfirmed(index, &calculation, why);
                 return;
+            }
+            Doubt::Numbers(numbers) if act.doors.invented == 0 && may_calculate => {
+                act.doors.invented = 1;
+                (act.doors.must_call, act.doors.must_calculate) = (true, true);
+                // This call is a new one, whatever was called before.
+                (act.doors.has_repeated, act.doors.failures) = (false, 0);
+                let why = "a number in it stands in no result of a tool, nor in the goal".to_owned();
+                (prompts::worked_out(&numbers), why)
             }
             Doubt::Numbers(numbers) => {
                 act.doors.invented = act.doors.invented.saturating_add(1);
@@ -264,6 +282,13 @@ impl Machine {
         self.say(index, reply, said, &why);
     }
 
+    /// Takes `answer`, and says why it may not be what the goal asks for.
+    fn finish_unconfirmed(&mut self, index: usize, answer: &str, why: String) {
+        self.note(EventKind::AnswerUnconfirmed, Level::Warn, why.clone(), &[]);
+        self.state.steps[index].unconfirmed = Some(why);
+        self.finish_acting(index, answer);
+    }
+
     /// Why an answer that is said to be the result may be none. Small models report failures as results, and make numbers
     /// up. Asked again, they mend that. Words they may mean, which is asked once; a number that stands nowhere is never
     /// taken.
@@ -273,8 +298,8 @@ impl Machine {
         if let Some(words) = statement::failure_in(answer).filter(|_| !act.doors.was_doubted) {
             return Some(Doubt::Words(words));
         }
-        if let Some(missing) = statement::missing_of_calendar(&self.setup.goal, answer) {
-            return Some(if act.doors.was_told_missing { Doubt::StillLacks(missing) } else { Doubt::Lacks(missing) });
+        if let Some(lack) = statement::lack_of(&self.setup.goal, answer) {
+            return Some(Doubt::Lacks(lack));
         }
         let given = self.given_texts(index);
         let invented = grounding::ungrounded(answer, given.iter().map(String::as_str), &act.doors.shown);
@@ -297,7 +322,7 @@ impl Machine {
         let Setup { goal, role, instructions, context, dependencies, .. } = &self.setup;
         let values = [context, dependencies].map(|values| Value::Object(values.clone()).to_string());
         let own = [goal, role, instructions].map(Clone::clone);
-        let data = data_of(&self.state, step, &self.targets(), &self.artifacts());
+        let data = data_of(&self.state, step, &self.targets(), &self.artifacts(), self.setup.data_bytes);
         clock.into_iter().chain(own).chain([data]).chain(plan.instruction.clone()).chain(values).collect()
     }
 
@@ -332,10 +357,22 @@ impl Machine {
     /// Answers the model's turn with words of the program; it counts as a failed one, and the last turn fails the step. `why` the
     /// answer cannot be used is told to people, in words of the program alone.
     fn say(&mut self, index: usize, reply: ModelReply, said: String, why: &str) {
+        let origin = reply.origin();
+        let answer = Message::Assistant { content: reply.content, tool_calls: Vec::new(), origin };
+        self.say_to(index, answer, said, why);
+    }
+
+    /// Tells the model that what it `said` twice in one turn is no decision, and `why`.
+    pub(super) fn unusable_turn(&mut self, index: usize, mut said: String, why: &str) {
+        said.truncate(said.floor_char_boundary(SAID_BYTES));
+        let answer = Message::Assistant { content: said, tool_calls: Vec::new(), origin: None };
+        self.say_to(index, answer, prompts::NO_DECISION.to_owned(), why);
+    }
+
+    fn say_to(&mut self, index: usize, answer: Message, said: String, why: &str) {
         self.note(EventKind::AnswerRejected, Level::Warn, format!("unusable answer: {why}"), &[]);
         let Status::Acting(act) = &mut self.state.steps[index].status else { return };
-        let origin = reply.origin();
-        act.messages.push(Message::Assistant { content: reply.content, tool_calls: Vec::new(), origin });
+        act.messages.push(answer);
         act.messages.push(Message::User { content: said });
         act.doors.failures = act.doors.failures.saturating_add(1);
         let max = self.setup.budget.max_turns_per_step;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Listing;
+use super::suspect::SuspectView;
 use super::tasks::TaskView;
 use crate::domain::id::TaskId;
 use crate::domain::schedule::template::Template;
@@ -65,6 +66,9 @@ pub struct ScheduleView {
     /// The latest firing whose task has ended; only where a schedule is shown or listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_ended: Option<EndedView>,
+    /// Whether its last two results or more are suspect: each is unlike those before it.
+    #[serde(default)]
+    pub degraded: bool,
 }
 
 impl ScheduleView {
@@ -104,7 +108,15 @@ impl ScheduleView {
             last_fire: progress.last_fire.map(Timestamp::to_rfc3339),
             last_task: progress.last_task,
             last_ended: None,
+            degraded: false,
         }
+    }
+
+    /// The view with what came of its last firing that ended.
+    pub(in crate::api) fn ended(self, last: Option<Task>) -> Self {
+        let last_ended = last.map(EndedView::from);
+        let suspect = last_ended.as_ref().and_then(|last| last.suspect.as_ref());
+        Self { degraded: suspect.is_some_and(|suspect| suspect.in_a_row >= 2), last_ended, ..self }
     }
 }
 
@@ -145,6 +157,9 @@ pub struct EndedView {
     pub at: Option<String>,
     /// The failure, when it ended badly.
     pub error: Option<String>,
+    /// Why its result is suspect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspect: Option<SuspectView>,
 }
 
 impl From<Task> for EndedView {
@@ -154,6 +169,7 @@ impl From<Task> for EndedView {
             status: task.state.status,
             at: task.state.finished_at.map(Timestamp::to_rfc3339),
             error: task.state.error.map(|error| error.to_string()),
+            suspect: SuspectView::of(task.state.result.as_ref()),
         }
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::approvals::ApprovalView;
 use super::artifacts::ArtifactView;
 use super::steps::StepView;
+use super::suspect::SuspectView;
 use super::tree::TreeView;
 use crate::clock;
 use crate::domain::attempt::{Attempt, AttemptStatus, RunProgress};
@@ -92,6 +93,9 @@ pub struct TaskView {
     /// Whether its answer is that of the run before, taken over because all tools gave what they gave then.
     #[serde(default)]
     pub unchanged: bool,
+    /// Why its result is suspect; absent when it is like the earlier results of its schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspect: Option<SuspectView>,
     /// Why it ended without success; while it goes on, the failure of its last attempt, unless a person had it tried again.
     pub error: Option<Failure>,
     /// Why it waits for its model; of a run, that its calls fail.
@@ -187,6 +191,7 @@ impl From<Task> for TaskView {
             updated_at: updated_at.to_rfc3339(),
             finished_at: finished_at.map(Timestamp::to_rfc3339),
             unchanged: is_unchanged(result.as_ref()),
+            suspect: SuspectView::of(result.as_ref()),
             result,
             error,
             waits: postponed.as_ref().map(|wait| WaitView::new(wait, Some(wait.next_try(run_at)), None)),

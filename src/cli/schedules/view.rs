@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::plan;
 use crate::api::views::schedule_plan::SchedulePlanView;
 use crate::api::views::schedules::{EndedView, ScheduleView};
-use crate::cli::{CliError, output};
+use crate::cli::{CliError, output, print_task};
 use crate::domain::counted::counted;
 
 /// Prints a table with a line for each schedule.
@@ -58,7 +58,8 @@ pub(super) fn describe_change(schedule: &ScheduleView, done: &str) -> String {
 
 fn ended(last: &EndedView) -> String {
     let at = last.at.as_ref().map_or_else(String::new, |at| format!(", {}", output::time(at)));
-    format!("{}{at}", last.status)
+    let suspect = if last.suspect.is_some() { " (suspect)" } else { "" };
+    format!("{}{suspect}{at}", last.status)
 }
 
 /// Prints a schedule with all its fields.
@@ -92,6 +93,9 @@ pub(super) fn show(schedule: &ScheduleView, plan: &SchedulePlanView) -> Result<(
     if let Some(last) = &schedule.last_ended {
         let error = last.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
         field("ended", &format!("{} (task {}){error}", ended(last), last.task))?;
+    }
+    if let Some(suspect) = schedule.last_ended.as_ref().and_then(|last| last.suspect.as_ref()) {
+        field("suspect", &print_task::suspect_words(suspect))?;
     }
     if !schedule.queued.is_empty() {
         field(

@@ -80,6 +80,7 @@ event_kinds! {
     AnswerRejected, "answer_rejected", "A model's answer cannot be used, and the run asks again.";
     AnswerUnconfirmed, "answer_unconfirmed", "The run takes an answer although the model did not confirm it.";
     AnswerUngrounded, "answer_ungrounded", "The result states numbers or addresses that stand in no output and not in the goal.";
+    ResultSuspect, "result_suspect", "The result is unlike the earlier results of its schedule, with the reasons.";
     OutputLimitRaised, "output_limit_raised", "A model's answer was cut off, and the run asks again with more room.";
     RecallFailed, "recall_failed", "The run plans without memories of earlier tasks.";
     RememberFailed, "remember_failed", "The run could not be kept as a memory.";

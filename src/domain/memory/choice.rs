@@ -85,6 +85,7 @@ mod tests {
             at: Timestamp::from_millis(i64::try_from(number).expect("small")),
             schedule_id: None,
             goal_hash: None,
+            form: None,
             facts: Some(RunFacts { spent: Spent { usage, ..Spent::default() }, ..RunFacts::default() }),
         };
         Candidate { memory, tier, score: 1.0 }

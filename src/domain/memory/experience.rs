@@ -148,6 +148,7 @@ mod tests {
             at: Timestamp::from_millis(number),
             schedule_id: None,
             goal_hash: None,
+            form: None,
             facts: Some(facts),
         };
         Candidate { memory, tier: 0, score: 1.0 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
 use serde::Deserialize;
 
 /// Section `[tools.files.folders.NAME]`: a folder of the person who runs qron. Every task whose agent has the file tools may
@@ -42,13 +44,17 @@ impl OpenedFolders {
     }
 
     /// The end of an error about a file `path` that the folder of a task lacks: where the same name lies in a folder that is open,
-    /// else which folders are open. Empty without folders.
+    /// else which folders are open. Empty without folders. It looks at the folders, which may block; it follows no link out of one.
     pub(super) fn hint(&self, path: &str) -> String {
         if self.0.is_empty() {
             return String::new();
         }
         let path = path.trim_start_matches("./");
-        let has_it = |(_, folder): &(&String, &OpenedFolder)| folder.path.join(path).is_file();
+        let has_it = |(_, folder): &(&String, &OpenedFolder)| {
+            let found =
+                Dir::open_ambient_dir(&folder.path, ambient_authority()).and_then(|dir| dir.symlink_metadata(path));
+            found.is_ok_and(|found| found.is_file())
+        };
         if let Some((name, _)) = self.0.iter().find(has_it) {
             return format!("; did you mean {:?}?", format!("{name}/{path}"));
         }

@@ -70,11 +70,14 @@ impl Tool for ReadFile {
     async fn call(&self, context: &ToolContext, arguments: Value) -> ToolResult {
         let Arguments { path } = parse(arguments)?;
         let (workspace, task) = (self.workspace.clone(), context.task_id);
-        let outcome = blocking(move || Ok(read_whole(&workspace, task, &path).map(|content| describe(&path, content))));
-        outcome.await?.map_err(|error| match error {
+        let outcome = blocking(move || match read_whole(&workspace, task, &path) {
+            Ok(content) => Ok(Ok(describe(&path, content))),
+            Err(FileError::Missing(path)) => Ok(Err((workspace.opened().hint(&path), FileError::Missing(path)))),
+            Err(error) => Ok(Err((String::new(), error))),
+        });
+        outcome.await?.map_err(|(hint, error)| match error {
             FileError::Missing(path) => {
                 let (most, failure) = (self.workspace.max_bytes(), missing(&path));
-                let hint = self.workspace.opened().hint(&path);
                 let way_out = "read it with read_artifact, or query it with query_table";
                 let message = format!(
                     "{failure_message}; a file of the task with more than {most} bytes is an artifact alone: {way_out}{hint}",
@@ -94,9 +97,14 @@ pub(crate) fn read_whole(workspace: &Workspace, task: TaskId, path: &str) -> Res
 }
 
 /// The failure for a file that is not there, with the folders that are open.
-pub(crate) fn missing_beside(workspace: &Workspace, path: &str) -> Failure {
+///
+/// # Errors
+/// When the folders cannot be looked at.
+pub(crate) async fn missing_beside(workspace: &Workspace, path: &str) -> Result<Failure, Failure> {
+    let (workspace, of_path) = (workspace.clone(), path.to_owned());
+    let hint = blocking(move || Ok(workspace.opened().hint(&of_path))).await?;
     let failure = missing(path);
-    Failure { message: failure.message + &workspace.opened().hint(path), ..failure }
+    Ok(Failure { message: failure.message + &hint, ..failure })
 }
 
 /// The failure that the model gets.

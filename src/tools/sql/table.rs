@@ -72,10 +72,10 @@ impl QueryTable {
                 match blocking(move || Ok(read_whole(&workspace, task, &file))).await? {
                     Ok(bytes) => Ok(Content::Bytes(bytes)),
                     // A file of the task that is too large for its folder is an artifact alone.
-                    Err(FileError::Missing(missing)) => {
-                        let bytes = self.artifact(context, &path).await?;
-                        bytes.map(Content::Bytes).ok_or_else(|| missing_beside(&self.workspace, &missing))
-                    }
+                    Err(FileError::Missing(missing)) => match self.artifact(context, &path).await? {
+                        Some(bytes) => Ok(Content::Bytes(bytes)),
+                        None => Err(missing_beside(&self.workspace, &missing).await?),
+                    },
                     Err(error) => Err(fail(NAME, context, error)),
                 }
             }

@@ -2,6 +2,7 @@
 
 mod bad_answers;
 mod bed;
+mod drift;
 mod faults;
 mod injecting;
 mod loading;

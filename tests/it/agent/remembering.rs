@@ -1,14 +1,18 @@
 //! Memory: written after a run, shown before the next plan, never in the way.
 
 use qdrant_embedded::Server;
+use qron::clock;
 use qron::domain::failure::Failure;
+use qron::domain::id::TaskId;
 use qron::domain::memory::goal_hash;
-use qron::llm::scripted::{Fault, Scenario, Script};
+use qron::domain::task::{Task, TaskStatus};
+use qron::llm::scripted::{Fault, Scenario, Script, ScriptedModel};
 use qron::store::MemoryOf;
 use serde_json::json;
 
 use super::bed::{Bed, judged, plan, planned, success, task, written};
-use crate::support::embedded_settings;
+use crate::support::world::{World, agent};
+use crate::support::{embedded_settings, eventually};
 
 /// What the newest plan question said about earlier runs.
 fn told(bed: &Bed) -> String {
@@ -171,4 +175,45 @@ async fn a_store_that_is_gone_costs_the_memory_and_not_the_run() {
     assert_eq!(outcome.result.expect("success")["output"], json!("2"));
     let kinds = traces.kinds();
     assert!(kinds.contains(&"recall_failed".to_owned()) && kinds.contains(&"remember_failed".to_owned()), "{kinds:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_embeddings_a_run_is_recalled_by_its_meaning_although_no_word_is_the_same() {
+    let steps = [written("a", "calculate", &json!({"expression": "1+1"}), &[])];
+    let model = ScriptedModel::start(Script::new(vec![
+        Scenario::on("").purpose("plan").json(plan(&steps)),
+        Scenario::on("").purpose("answer").json(success("two")),
+    ]))
+    .await
+    .expect("a model");
+    let url = model.base_url();
+    let settings = [("MODEL__BASE_URL", url.as_str()), ("MODEL__API_KEY", "none")];
+    // The scripted embeddings are near for words that share most of their letters.
+    let (first, second) = ("Pinguinzählung Antarktisstation", "Pinguinzählungen Antarktisstationen");
+    for (embeddings, is_recalled) in [("", false), ("vectors", true)] {
+        let world = World::new(&[
+            settings[0],
+            settings[1],
+            ("EMBEDDINGS__MODEL", embeddings),
+            ("EMBEDDINGS__DIMENSIONS", "256"),
+        ])
+        .await;
+        let runner = world.runner_of("r1", vec![agent("a", &[], 1)]).await;
+        for goal in [first, second] {
+            let task = Task::new(TaskId::fresh(), goal, clock::now());
+            world.insert(std::slice::from_ref(&task)).await;
+            world.until(task.id, TaskStatus::Completed).await;
+            eventually("the run is remembered", async || {
+                let found = world.store.memories_of(MemoryOf::Goal(&goal_hash(goal)), None, 9).await.expect("readable");
+                (!found.is_empty()).then_some(())
+            })
+            .await;
+        }
+        let requests = model.requests();
+        let asked =
+            requests.iter().rfind(|request| request.purpose == "plan").expect("a plan").body["messages"].to_string();
+        assert!(asked.contains(second));
+        assert_eq!(asked.contains("earlier-runs"), is_recalled, "embeddings {embeddings:?}: {asked}");
+        runner.shutdown().await;
+    }
 }

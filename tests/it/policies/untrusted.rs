@@ -263,6 +263,7 @@ async fn exfiltration_a_model_that_obeys_memories_sees_no_word_of_a_page_in_them
         at: clock::now(),
         schedule_id: None,
         goal_hash: Some(goal_hash("Sum up the board")),
+        form: None,
         facts,
     };
     let read = RunFacts { untrusted: true, ..RunFacts::default() };

@@ -36,6 +36,7 @@ fn memory(schedule: &str, number: u64, url: &str) -> Memory {
         at: clock::now(),
         schedule_id: Some(schedule.to_owned()),
         goal_hash: Some(goal_hash("read it")),
+        form: None,
         facts: Some(RunFacts { planned: Some(planned), ..RunFacts::default() }),
     }
 }

@@ -1,4 +1,4 @@
-//! A process that is killed while a task waits for a person.
+//! A process that is killed while a task waits: for a person, or for another agent.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -16,7 +16,8 @@ struct Process {
 }
 
 impl Process {
-    fn start(folder: &Path) -> Self {
+    /// Starts it in `folder`, with these settings beside those of every test here.
+    fn start(folder: &Path, settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_qron"));
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
@@ -29,8 +30,8 @@ impl Process {
             .current_dir(folder)
             .env("QRON__API__ADDRESS", "127.0.0.1:0")
             .env("QRON__EMBEDDED__ADDRESS", "127.0.0.1:0")
-            .env("QRON__AGENTS__GENERALIST__NEEDS_APPROVAL", r#"["save_artifact"]"#)
             .env("QRON__LOG__FORMAT", "json")
+            .envs(settings.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -51,11 +52,14 @@ impl Process {
         answer.json().await.expect("JSON")
     }
 
-    async fn until(&self, id: &str, status: &str) -> Value {
+    async fn get(&self, path: &str) -> Option<Value> {
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        http.get(format!("{}/api/v1{path}", self.url)).send().await.ok()?.json().await.ok()
+    }
+
+    async fn until(&self, id: &str, status: &str) -> Value {
         eventually(&format!("{id} is {status}"), async || {
-            let answer = http.get(format!("{}/api/v1/tasks/{id}", self.url)).send().await.ok()?;
-            let task: Value = answer.json().await.ok()?;
+            let task = self.get(&format!("/tasks/{id}")).await?;
             (task["status"] == status).then_some(task)
         })
         .await
@@ -69,16 +73,18 @@ impl Drop for Process {
     }
 }
 
+const ASKS: (&str, &str) = ("QRON__AGENTS__GENERALIST__NEEDS_APPROVAL", r#"["save_artifact"]"#);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_survives_the_death_of_the_process_and_so_does_its_answer() {
     let folder = tempfile::tempdir().expect("a folder");
-    let first = Process::start(folder.path());
+    let first = Process::start(folder.path(), &[ASKS]);
     let task = first.post("/tasks", &saving(&["report"])).await;
     let id = task["id"].as_str().expect("an id").to_owned();
     let asked = questions(&first.until(&id, "awaiting_approval").await);
     drop(first);
 
-    let second = Process::start(folder.path());
+    let second = Process::start(folder.path(), &[ASKS]);
     let waiting = second.until(&id, "awaiting_approval").await;
     assert_eq!(questions(&waiting), asked);
     let decision = json!({"hashes": [asked[0].0], "by": "ada"});
@@ -86,10 +92,39 @@ async fn a_question_survives_the_death_of_the_process_and_so_does_its_answer() {
     assert_eq!(second.post(&format!("/tasks/{id}/approve"), &decision).await["status"], "pending");
     drop(second);
 
-    let third = Process::start(folder.path());
+    let third = Process::start(folder.path(), &[ASKS]);
     let approved = third.until(&id, "pending").await;
     assert_eq!(approved["approvals"][0]["by"], "ada");
     third.post("/resume", &json!({})).await;
     let done = third.until(&id, "completed").await;
     assert_eq!(done["artifacts"][0]["name"], "report");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_waits_for_another_agent_survives_the_death_of_the_process() {
+    let settings = [
+        ("QRON__AGENTS__BOSS__CAPABILITIES", r#"["home"]"#),
+        ("QRON__AGENTS__SCRIBE__CAPABILITIES", r#"["writing"]"#),
+        ("QRON__AGENTS__SCRIBE__NEEDS_APPROVAL", r#"["save_artifact"]"#),
+    ];
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = Process::start(folder.path(), &settings);
+    let write = json!({"id": "write", "tool": "save_artifact", "capability": "writing",
+        "arguments": {"name": "report", "content": "text"}});
+    let add = json!({"id": "add", "tool": "calculate", "arguments": {"expression": "40 + 2"}, "depends_on": ["write"]});
+    let order = json!({"goal": "have the report written", "agent": "boss", "plan": {"steps": [write, add]}});
+    let parent = first.post("/tasks", &order).await["id"].as_str().expect("an id").to_owned();
+    let waiting = first.until(&parent, "waiting").await;
+    let child = waiting["awaits"][0].as_str().expect("the task of the step").to_owned();
+    let asked = questions(&first.until(&child, "awaiting_approval").await);
+    drop(first);
+
+    let second = Process::start(folder.path(), &settings);
+    assert_eq!(questions(&second.until(&child, "awaiting_approval").await), asked);
+    assert_eq!(second.until(&parent, "waiting").await["awaits"], json!([child]));
+    second.post(&format!("/tasks/{child}/approve"), &json!({"hashes": [asked[0].0]})).await;
+    let done = second.until(&parent, "completed").await;
+    assert_eq!(done["result"]["output"]["value"], "42");
+    let children = second.get(&format!("/tasks?parent={parent}")).await.expect("a list");
+    assert_eq!(children["items"].as_array().map(Vec::len), Some(1), "the step became one task: {children}");
 }

@@ -21,6 +21,7 @@ fn memory(id: u64, goal: &str, user: Option<&str>) -> Memory {
         at: NOW,
         schedule_id: None,
         goal_hash: None,
+        form: None,
         facts: None,
     }
 }

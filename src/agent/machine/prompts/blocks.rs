@@ -16,7 +16,17 @@ const BLOCK_NAMES: [&str; 4] = ["data", "goal", "step", "clock"];
 
 /// Bytes that each of `blocks` blocks of a message may have.
 pub(super) fn share(blocks: usize) -> usize {
-    (BLOCKS_BYTES / blocks.max(1)).clamp(500, BLOCK_BYTES)
+    share_of(BLOCKS_BYTES, blocks)
+}
+
+/// Bytes that each of `blocks` blocks of a message may have, when all together may have `total`.
+pub(super) fn share_of(total: usize, blocks: usize) -> usize {
+    (total / blocks.max(1)).clamp(500, BLOCK_BYTES)
+}
+
+/// Bytes that all data blocks of a message may have for a model that has room for `data_bytes`.
+pub(super) fn total(data_bytes: Option<usize>) -> usize {
+    data_bytes.map_or(BLOCKS_BYTES, |room| room.min(BLOCKS_BYTES))
 }
 
 /// `value` as marked data of at most `limit` bytes, with how to read the rest when it is longer.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::blocks::{BLOCK_BYTES, artifact_of, clipped, data_block, data_block_of, share};
+use super::blocks::{BLOCK_BYTES, artifact_of, clipped, data_block, data_block_of, share_of, total};
 use crate::agent::machine::state::{State, Step};
 use crate::domain::files::file_in;
 use crate::domain::json::Size;
@@ -17,19 +17,20 @@ const LEAST_NOTE_BYTES: usize = 500;
 /// What the instruction of `step` refers to, in data blocks. A text that is read in parts is represented by the part of this
 /// step, or by the notes on all parts.
 ///
-/// `artifacts` are the artifacts whose content stands in `outputs`, by step, so that a cut block can name where to
+/// `data_bytes` is what the model has room for, if that is known. `artifacts` are the artifacts whose content stands in `outputs`, by step, so that a cut block can name where to
 /// read the rest.
 pub(in crate::agent::machine) fn data_of(
     state: &State,
     step: &Step,
     outputs: &impl Outputs,
     artifacts: &HashMap<String, String>,
+    data_bytes: Option<usize>,
 ) -> String {
     let mut shown = referred(&step.plan, outputs);
     shown.retain(|(reference, _)| {
         step.elements.as_ref().is_none_or(|readers| !readers.iter().any(|id| id == reference))
     });
-    let limit = share(shown.len());
+    let limit = share_of(total(data_bytes), shown.len());
     let blocks = shown.iter().filter_map(|(reference, value)| {
         if let Some(part) = &step.part {
             if part.reference == *reference {
@@ -42,7 +43,7 @@ pub(in crate::agent::machine) fn data_of(
                 return None;
             }
         }
-        if let Some(notes) = notes_on(state, step, reference) {
+        if let Some(notes) = notes_on(state, step, reference, limit) {
             return Some(notes);
         }
         // A file is loaded under its whole name.
@@ -59,9 +60,10 @@ pub(in crate::agent::machine) fn data_of(
 pub(in crate::agent::machine) fn too_long<'a>(
     plan: &'a PlanStep,
     outputs: &'a impl Outputs,
+    data_bytes: Option<usize>,
 ) -> Vec<(&'a str, &'a Value)> {
     let mut shown = referred(plan, outputs);
-    let limit = share(shown.len());
+    let limit = share_of(total(data_bytes), shown.len());
     shown.retain(|(_, value)| bytes_of(value) > limit);
     shown
 }
@@ -85,15 +87,15 @@ fn bytes_of(value: &Value) -> usize {
     value.as_str().map_or_else(|| Size::of(value).text, str::len)
 }
 
-/// The notes on the parts of what `reference` points at, when `step` has had it read in parts.
-fn notes_on(state: &State, step: &Step, reference: &str) -> Option<String> {
+/// The notes on the parts of what `reference` points at, `limit` bytes of them where that leaves enough for each, when `step` has had it read in parts.
+fn notes_on(state: &State, step: &Step, reference: &str, limit: usize) -> Option<String> {
     let readers = step.elements.as_ref()?.iter().filter_map(|id| state.step(id));
     let readers = readers.filter(|reader| reader.part.as_ref().is_some_and(|part| part.reference == reference));
     let notes: Vec<Cow<'_, str>> = readers.filter_map(|reader| reader.output().map(text_of)).collect();
     if notes.is_empty() {
         return None;
     }
-    let each = (BLOCK_BYTES / notes.len()).max(LEAST_NOTE_BYTES);
+    let each = (limit / notes.len()).max(LEAST_NOTE_BYTES);
     let total = notes.len();
     let parts = notes.iter().zip(1..).map(|(note, number)| format!("Part {number}: {}", clipped(note.trim(), each)));
     let notes = parts.collect::<Vec<_>>().join("\n\n");

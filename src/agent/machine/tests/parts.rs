@@ -81,3 +81,17 @@ fn more_parts_than_steps_are_left_is_said_before_any_is_read() {
     assert!(failure.message.contains("${page.text} must be read in 4 parts"), "{failure}");
     assert!(failure.message.contains("max_steps"), "{failure}");
 }
+
+#[test]
+fn the_parts_are_as_long_as_a_model_with_a_short_context_can_read() {
+    let setup = Setup { data_bytes: Some(9_216), ..reading("Sum up ${page.text}") };
+    let mut machine = with_page(setup, &page()[..25_000]);
+    let parts: Vec<ModelCall> = (0..4).map(|_| model_call(&mut machine)).collect();
+    for part in &parts {
+        let text = said(part);
+        assert!(text.contains("of 4") && text.len() < 9_216, "{}", text.len());
+    }
+    for line in (0..500).map(|line| format!("Line {line:04} ")) {
+        assert_eq!(parts.iter().filter(|part| said(part).contains(&line)).count(), 1, "{line}");
+    }
+}

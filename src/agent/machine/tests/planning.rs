@@ -6,7 +6,7 @@ fn plan_of(steps: &Value) -> ModelReply {
     reply(json!({"analysis": "", "steps": steps}))
 }
 
-fn failed(class: FailureClass, message: &str) -> ModelFailed {
+pub(super) fn failed(class: FailureClass, message: &str) -> ModelFailed {
     let usage = Usage { prompt_tokens: 5, completion_tokens: 5 };
     ModelFailed { usage, ..unanswered(Failure::new(class, message)) }
 }

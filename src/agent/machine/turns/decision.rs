@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::agent::machine::schema;
+use crate::agent::machine::json_text::text_or_json;
 
 /// A decision of the model.
 #[derive(Debug, PartialEq)]
@@ -17,7 +17,7 @@ pub(super) enum Decision {
 /// # Errors
 /// The mistake, in words for the model.
 pub(super) fn read_decision(text: &str) -> Result<Decision, String> {
-    let written = schema::text_or_json(text);
+    let written = text_or_json(text);
     let fields = written.as_object().ok_or("it is no JSON object")?;
     let first = |names: &[&str]| names.iter().find_map(|name| fields.get(*name).filter(|value| !value.is_null()));
     let text_of = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);

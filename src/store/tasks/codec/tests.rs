@@ -126,6 +126,7 @@ fn the_stored_form_of_a_full_task_is_fixed() {
             "provenance": {"sources": ["an earlier part of the run"]},
             "named": ["http://a.example"],
             "egress": [],
+            "has_sent_composed": true,
         },
         "plan": {"steps": [{"id": "s1", "tool": "calculate", "arguments": {"expression": "1+1"}}]},
         "context": {"a": {"b": [1, 2.5, null, "x"]}},
