@@ -14,10 +14,10 @@ use super::blame::Blame;
 use super::circuit::Circuit;
 use super::errors::CallError;
 use super::in_flight::Repeats;
+use super::memory_budget::with_resources;
 use super::model::{Model, RequestFeatures, Signals};
 use super::negotiation::Negotiation;
 use super::rate_limits::RateLimits;
-use super::share::with_hand;
 use super::transport::{Endpoint, Transport};
 use super::wire::Dialect;
 use super::{Settings, reading, streamed, window};
@@ -164,7 +164,7 @@ impl ModelClient {
                 }
             };
 
-            let (result, in_hand) = with_hand(self.send(model, exchange, body)).await;
+            let (result, held) = with_resources(self.send(model, exchange, body)).await;
             let mut used = Usage::default();
             let took = place.sent_at().elapsed();
             let first_piece = result.as_ref().ok().and_then(streamed::first_piece);
@@ -182,7 +182,7 @@ impl ModelClient {
                 }
                 beside_other_work(Size::of(&body).text, || exchange.read(&body, features)).map_err(CallError::Shape)
             });
-            drop(in_hand);
+            drop(held);
             let label = read.as_ref().err().map_or("ok", |error| error.failure(&model.name).class.as_str());
             metrics::MODEL_CALLS.inc([&model.name, exchange.purpose(), label]);
             let (error, failure) = match read {

@@ -27,7 +27,7 @@ pub(super) enum CallError {
     #[error("the answer is larger than model.max_response_bytes of {0} bytes")]
     TooLarge(usize),
     #[error("the answers that are being read take all of the {} MiB that they share: this one is asked for again later", .0 / 1024 / 1024)]
-    Crowded(usize),
+    OverMemoryBudget(usize),
     #[error("the answer is not JSON; is model.base_url an OpenAI-compatible endpoint?")]
     NotJson,
     #[error("the answer is a web page; is model.base_url an OpenAI-compatible endpoint, and the network open?")]
@@ -107,9 +107,12 @@ impl CallError {
             | Self::Certificate(_)
             | Self::Broken(_)
             | Self::WebPage => Blame::Outage,
-            Self::TooLarge(_) | Self::Crowded(_) | Self::NotJson | Self::Shape(_) | Self::Cut(_) | Self::Request(_) => {
-                Blame::Question
-            }
+            Self::TooLarge(_)
+            | Self::OverMemoryBudget(_)
+            | Self::NotJson
+            | Self::Shape(_)
+            | Self::Cut(_)
+            | Self::Request(_) => Blame::Question,
         }
     }
 
@@ -153,7 +156,7 @@ impl CallError {
                 FailureClass::Timeout
             }
             // The task waits for its turn at no charge.
-            Self::Crowded(_) => FailureClass::Unavailable,
+            Self::OverMemoryBudget(_) => FailureClass::Unavailable,
             Self::Certificate(_) => FailureClass::Permanent,
             Self::Cut(_) | Self::Request(_) => FailureClass::Invalid,
             Self::Connect { .. }
