@@ -43,7 +43,7 @@ pub(super) enum CallError {
     /// The server seems to have read only a part of the question: it counted this many tokens.
     #[error(
         "its server seems to have cut the question: it counted {0} tokens, far fewer than the question has, so that the answer \
-         cannot be relied on; {LONGER_CONTEXT}"
+         cannot be relied on; {way_out}", way_out = LONGER_CONTEXT
     )]
     Cut(u32),
     #[error("{0}")]
