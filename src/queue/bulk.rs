@@ -112,7 +112,8 @@ impl Queue {
     /// [`ChangeError::Store`]; what was done is done.
     pub async fn change_many(&self, request: BulkRequest) -> Result<BulkReport, ChangeError> {
         let BulkRequest { change, targets, dry_run, person } = request;
-        let mut bulk = Bulk { queue: self, change, person, dry_run, promised: HashMap::new(), report: BulkReport::default() };
+        let mut bulk =
+            Bulk { queue: self, change, person, dry_run, promised: HashMap::new(), report: BulkReport::default() };
         match targets {
             Targets::Ids(ids) => bulk.change_ids(&ids).await?,
             Targets::Filter { filter, limit, after } => bulk.change_filtered(*filter, limit, after).await?,
@@ -148,7 +149,7 @@ impl Bulk<'_> {
     async fn change_ids(&mut self, ids: &[TaskId]) -> Result<(), ChangeError> {
         let mut tasks = Vec::with_capacity(ids.len());
         let store = self.queue.store();
-        let found = stream::iter(ids).map(|id| async move { (*id, store.find(*id).await) });
+        let found = stream::iter(ids.to_vec()).map(|id| async move { (id, store.find(id).await) });
         let found: Vec<_> = found.buffered(LOOK_UPS).collect().await;
         for (id, found) in found {
             match found? {

@@ -48,7 +48,7 @@ use crate::domain::unique::UniqueFor;
 use crate::store::qdrant::collections::Collection;
 use crate::store::qdrant::requests::{Part, strong};
 use crate::store::qdrant::values::{bound, point_id, task_id, to_payload};
-use crate::store::{Inserted, Store, StoreError, TransitionError};
+use crate::store::{Inserted, Store, StoreError};
 
 mod retaking;
 

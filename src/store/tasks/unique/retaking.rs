@@ -58,9 +58,14 @@ impl Store {
     ///
     /// # Errors
     /// A failure of the store.
-    pub async fn tasks_without_key(&self, tasks: &[Task], now: Timestamp) -> Result<HashMap<TaskId, TaskId>, StoreError> {
+    pub async fn tasks_without_key(
+        &self,
+        tasks: &[Task],
+        now: Timestamp,
+    ) -> Result<HashMap<TaskId, TaskId>, StoreError> {
         let mut refused = HashMap::new();
-        let keyed: Vec<(TaskId, &str)> = tasks.iter().filter_map(|task| Some((task.id, key_to_retake(task)?))).collect();
+        let keyed: Vec<(TaskId, &str)> =
+            tasks.iter().filter_map(|task| Some((task.id, key_to_retake(task)?))).collect();
         for batch in keyed.chunks(BATCH) {
             let holds = self.holds(batch.iter().map(|(_, key)| *key)).await?;
             let holders = self.holders(holds.values().map(|hold| hold.holder)).await?;
