@@ -105,14 +105,14 @@ async fn pending(client: &Client, task: &TaskView) -> Result<Vec<Wait>, CliError
         waits.push(Wait { until: Some(task.run_at.clone()), ..Wait::new(what) });
     }
     let fleet = Fleet::read(client).await?;
-    let wanted = Wanted::of_task(task);
-    waits.extend(fleet.pause_of(&wanted).map(|pause| Wait::new(format!("waits: {}", paused(pause)))));
+    let required = AgentRequirements::of_task(task);
+    waits.extend(fleet.pause_of(&required).map(|pause| Wait::new(format!("waits: {}", paused(pause)))));
     waits.extend(task.waits.iter().map(|waits| for_model(waits, fleet.away_since(&waits.model))));
     if is_ahead && task.waits.is_none() {
-        waits.extend(fleet.needs(&wanted).map(|wait| Wait::new(format!("then {}", wait.what))));
+        waits.extend(fleet.needs(&required).map(|wait| Wait::new(format!("then {}", wait.what))));
     }
     if waits.is_empty() && !is_ahead {
-        waits.extend(fleet.for_agent(&wanted));
+        waits.extend(fleet.for_agent(&required));
     }
     Ok(waits)
 }
@@ -120,21 +120,21 @@ async fn pending(client: &Client, task: &TaskView) -> Result<Vec<Wait>, CliError
 /// Tells what the tasks of `schedule` would wait for if it fired now, each wait in a line of its own.
 pub(super) async fn note_schedule(client: &Client, schedule: &ScheduleView) -> Result<(), CliError> {
     let fleet = Fleet::read(client).await?;
-    let wanted = Wanted::of_template(&schedule.task);
-    let pause = fleet.pause_of(&wanted).map(|pause| format!("its tasks wait: {}", paused(pause)));
-    let needs = fleet.needs(&wanted).map(|wait| format!("each of its tasks {}", wait.what));
+    let required = AgentRequirements::of_template(&schedule.task);
+    let pause = fleet.pause_of(&required).map(|pause| format!("its tasks wait: {}", paused(pause)));
+    let needs = fleet.needs(&required).map(|wait| format!("each of its tasks {}", wait.what));
     pause.into_iter().chain(needs).for_each(|wait| output::note(&wait));
     Ok(())
 }
 
-/// What a task wants of the agent that runs it.
-pub(super) struct Wanted<'a> {
+/// What a task requires of the agent that runs it.
+pub(super) struct AgentRequirements<'a> {
     agent: Option<&'a str>,
     capabilities: &'a [String],
     needs_model: bool,
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> AgentRequirements<'a> {
     fn of_task(task: &'a TaskView) -> Self {
         let needs_model = task.plan.as_ref().is_none_or(Plan::needs_judgement);
         Self { agent: task.agent.as_deref(), capabilities: &task.capabilities, needs_model }
@@ -175,11 +175,11 @@ impl Fleet {
         if task.status != TaskStatus::Pending {
             return None;
         }
-        let wanted = Wanted::of_task(task);
-        if self.fitting(&wanted).is_empty() {
+        let required = AgentRequirements::of_task(task);
+        if self.fitting(&required).is_empty() {
             return Some(Hold::NoAgent);
         }
-        self.pause_of(&wanted).map(|_| Hold::Paused)
+        self.pause_of(&required).map(|_| Hold::Paused)
     }
 
     /// Since when `model` does not answer a replica, in RFC 3339: the earliest of them all.
@@ -190,23 +190,23 @@ impl Fleet {
     }
 
     /// The agents that may run a task which wants this.
-    fn fitting(&self, wanted: &Wanted<'_>) -> Vec<&AgentView> {
-        let offers = |agent: &AgentView, wanted: &String| {
-            agent.capabilities.iter().any(|word| word.eq_ignore_ascii_case(wanted))
+    fn fitting(&self, required: &AgentRequirements<'_>) -> Vec<&AgentView> {
+        let offers = |agent: &AgentView, word: &String| {
+            agent.capabilities.iter().any(|offered| offered.eq_ignore_ascii_case(word))
         };
-        let may_run = |candidate: &&AgentView| match wanted.agent {
+        let may_run = |candidate: &&AgentView| match required.agent {
             Some(name) => candidate.name == name,
-            None => wanted.capabilities.iter().all(|word| offers(candidate, word)),
+            None => required.capabilities.iter().all(|word| offers(candidate, word)),
         };
         self.agents.iter().filter(|candidate| candidate.health != Health::Silent).filter(may_run).collect()
     }
 
     /// The pause that holds a task back: that of the fleet or of its agent, or those of every agent that it may go to.
-    fn pause_of(&self, wanted: &Wanted<'_>) -> Option<&PauseView> {
-        let fitting = self.fitting(wanted);
+    fn pause_of(&self, required: &AgentRequirements<'_>) -> Option<&PauseView> {
+        let fitting = self.fitting(required);
         let pause_of =
             |name: &str| self.pauses.iter().find(|pause| pause.agent.as_deref().is_none_or(|paused| paused == name));
-        match (wanted.agent, fitting.first()) {
+        match (required.agent, fitting.first()) {
             (Some(name), _) => pause_of(name),
             (None, Some(first)) if fitting.iter().all(|agent| pause_of(&agent.name).is_some()) => pause_of(&first.name),
             (None, _) => self.pauses.iter().find(|pause| pause.agent.is_none()),
@@ -215,24 +215,24 @@ impl Fleet {
 
     /// What a task which wants this would wait for if it were due: an agent that no replica has, or a model that none of the agents
     /// it may go to can ask.
-    fn needs(&self, wanted: &Wanted<'_>) -> Option<Wait> {
-        let fitting = self.fitting(wanted);
+    fn needs(&self, required: &AgentRequirements<'_>) -> Option<Wait> {
+        let fitting = self.fitting(required);
         if fitting.is_empty() {
-            return Some(no_agent(wanted));
+            return Some(no_agent(required));
         }
         let away: Vec<&ModelView> = fitting.iter().filter_map(|agent| agent.model_away.as_ref()).collect();
-        let is_away = wanted.needs_model && away.len() == fitting.len();
+        let is_away = required.needs_model && away.len() == fitting.len();
         // A model that is away comes back sooner than one is configured.
         let first = away.iter().find(|away| !away.model.is_empty()).or(away.first()).filter(|_| is_away)?;
-        let since = Since { wait: None, away: first.since.as_deref() };
-        Some(Wait::new(for_model_named(&first.model, since, &first.cause)))
+        let times = ModelWaitTimes { task_waits_since: None, model_away_since: first.since.as_deref() };
+        Some(Wait::new(for_model_named(&first.model, times, &first.cause)))
     }
 
     /// Why no agent takes a due task that neither a pause nor a model holds back; `None` when one has room.
-    fn for_agent(&self, wanted: &Wanted<'_>) -> Option<Wait> {
-        let fitting = self.fitting(wanted);
+    fn for_agent(&self, required: &AgentRequirements<'_>) -> Option<Wait> {
+        let fitting = self.fitting(required);
         if fitting.is_empty() {
-            return Some(no_agent(wanted));
+            return Some(no_agent(required));
         }
         let takes = |agent: &&&AgentView| agent.health == Health::Ok && agent.in_flight < agent.capacity;
         if fitting.iter().find(takes).is_some() {
@@ -249,13 +249,13 @@ impl Fleet {
     }
 }
 
-fn no_agent(wanted: &Wanted<'_>) -> Wait {
-    let wanted = match wanted.agent {
+fn no_agent(required: &AgentRequirements<'_>) -> Wait {
+    let wanted = match required.agent {
         Some(name) => format!("agent {name}, which no replica that answers has"),
-        None if wanted.capabilities.is_empty() => "an agent: no replica answers".to_owned(),
+        None if required.capabilities.is_empty() => "an agent: no replica answers".to_owned(),
         None => format!(
             "an agent with the capabilities {}, which no replica that answers has",
-            wanted.capabilities.join(", ")
+            required.capabilities.join(", ")
         ),
     };
     Wait::new(format!("waits for {wanted}; see: qron agents"))
@@ -268,23 +268,25 @@ fn paused(pause: &PauseView) -> String {
 }
 
 fn for_model(waits: &WaitView, away: Option<&str>) -> Wait {
-    let what = for_model_named(&waits.model, Since { wait: Some(&waits.since), away }, &waits.cause);
+    let what = for_model_named(
+        &waits.model,
+        ModelWaitTimes { task_waits_since: Some(&waits.since), model_away_since: away },
+        &waits.cause,
+    );
     Wait { next: waits.next_try.clone(), given_up: waits.until.clone(), ..Wait::new(what) }
 }
 
-/// Two beginnings, in RFC 3339, where they are known.
+/// Since when a task waits for a model, and since when that model is away, in RFC 3339; `None` where that is not known.
 #[derive(Clone, Copy)]
-struct Since<'a> {
-    /// That of the wait of the task.
-    wait: Option<&'a str>,
-    /// That of the outage of the model.
-    away: Option<&'a str>,
+struct ModelWaitTimes<'a> {
+    task_waits_since: Option<&'a str>,
+    model_away_since: Option<&'a str>,
 }
 
 /// The wait for a model, which has no name where none is configured, in words that follow the subject.
-fn for_model_named(model: &str, since: Since<'_>, cause: &str) -> String {
-    let wait = since.wait.map(|wait| format!(" since {}", output::time(wait)));
-    let away = since.away.map(|away| format!(" (the model is away since {})", output::time(away)));
+fn for_model_named(model: &str, times: ModelWaitTimes<'_>, cause: &str) -> String {
+    let wait = times.task_waits_since.map(|wait| format!(" since {}", output::time(wait)));
+    let away = times.model_away_since.map(|away| format!(" (the model is away since {})", output::time(away)));
     let since = [wait, away].into_iter().flatten().collect::<String>();
     if model.is_empty() {
         return format!(
@@ -368,7 +370,7 @@ mod tests {
             (task(None, &["none"]), vec![pause(None)], "the whole fleet is paused"),
         ] {
             let fleet = Fleet { pauses, agents: agents.to_vec() };
-            let said = fleet.pause_of(&Wanted::of_task(&task)).map(paused).unwrap_or_default();
+            let said = fleet.pause_of(&AgentRequirements::of_task(&task)).map(paused).unwrap_or_default();
             let hold = fleet.hold_of(&task);
             let is_known = !task.capabilities.contains(&"none".to_owned());
             let expected_hold =
@@ -395,7 +397,7 @@ mod tests {
             (task(None, &[]), ""),
         ] {
             let fleet = Fleet { pauses: Vec::new(), agents: agents.to_vec() };
-            let said = fleet.for_agent(&Wanted::of_task(&task)).map(|wait| wait.what).unwrap_or_default();
+            let said = fleet.for_agent(&AgentRequirements::of_task(&task)).map(|wait| wait.what).unwrap_or_default();
             assert!(said.contains(expected) && said.is_empty() == expected.is_empty(), "{expected}: {said}");
         }
     }

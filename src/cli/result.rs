@@ -210,6 +210,9 @@ fn mark(name: &str, value: &Value) -> String {
             let reasons = suspect.get("reasons").and_then(Value::as_array).map(|reasons| listed(reasons));
             format!("suspect, unlike the earlier results of its schedule: {}", reasons.unwrap_or_default())
         }
+        ("data_left_out", bytes) => {
+            format!("{bytes} bytes of data were left out of a question, because the model reads no more at once")
+        }
         ("confirmed", Value::Bool(false)) => "not confirmed: the model did not say that the goal is reached".to_owned(),
         (_, Value::String(text)) => format!("{}: {text}", name.replace('_', " ")),
         (_, Value::Array(items)) => format!("{}: {}", name.replace('_', " "), listed(items)),
@@ -235,6 +238,10 @@ mod tests {
         assert_eq!(
             mark("suspect", &json!({"reasons": ["it is much shorter"], "in_a_row": 1})),
             "suspect, unlike the earlier results of its schedule: it is much shorter"
+        );
+        assert_eq!(
+            mark("data_left_out", &json!(51_200)),
+            "51200 bytes of data were left out of a question, because the model reads no more at once"
         );
         assert_eq!(mark("unconfirmed_numbers", &json!(["41", 7])), "unconfirmed numbers: 41, 7");
         assert_eq!(mark("steps_failed", &json!(2)), "steps failed: 2");

@@ -185,6 +185,10 @@ impl std::ops::AddAssign for Usage {
     }
 }
 
+/// What a person can do about a model whose server reads too little at once.
+pub const LONGER_CONTEXT: &str = "give the model a longer context (--ctx-size of llama.cpp, OLLAMA_CONTEXT_LENGTH or num_ctx of Ollama, \
+                                  --max-model-len of vLLM)";
+
 /// The answer of a model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelReply {
@@ -210,6 +214,9 @@ pub struct ModelReply {
     /// Set when the model reached the token limit before its first word.
     #[serde(default)]
     pub exhausted: Option<Exhausted>,
+    /// Bytes of data that the question lost to fit into what the model reads at once.
+    #[serde(default)]
+    pub data_left_out: u64,
 }
 
 /// A model that spent all tokens of its answer on thinking.
@@ -219,6 +226,9 @@ pub struct Exhausted {
     pub limit: u32,
     /// Token limit for the next request; `None` when there is no higher one.
     pub next: Option<u32>,
+    /// How many tokens the model reads at once, its answer included, when that set the limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<u32>,
 }
 
 impl ModelReply {

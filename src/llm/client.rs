@@ -14,13 +14,14 @@ use super::blame::Blame;
 use super::circuit::Circuit;
 use super::errors::CallError;
 use super::in_flight::Repeats;
+use super::memory_budget::with_resources;
 use super::model::{Model, RequestFeatures, Signals};
 use super::negotiation::Negotiation;
 use super::rate_limits::RateLimits;
-use super::share::with_hand;
 use super::transport::{Endpoint, Transport};
+use super::window::{PromptSize, is_learnt_from};
 use super::wire::Dialect;
-use super::{Settings, reading, streamed, window};
+use super::{Settings, reading, streamed};
 use crate::clock;
 use crate::domain::conversation::{Usage, estimated_tokens};
 use crate::domain::failure::{Failure, FailureClass};
@@ -149,7 +150,7 @@ impl ModelClient {
             }
             let (body, features) = exchange.body(model, negotiation.dialect());
             let bytes = body.to_string().len();
-            let prompt_bytes = window::prompt_bytes(&body);
+            let prompt = PromptSize::of(&body);
             let estimate = estimated_tokens(bytes).saturating_add(exchange.answer_tokens());
             let began = Instant::now();
             self.limits.wait(estimate).await;
@@ -164,7 +165,7 @@ impl ModelClient {
                 }
             };
 
-            let (result, in_hand) = with_hand(self.send(model, exchange, body)).await;
+            let (result, held) = with_resources(self.send(model, exchange, body)).await;
             let mut used = Usage::default();
             let took = place.sent_at().elapsed();
             let first_piece = result.as_ref().ok().and_then(streamed::first_piece);
@@ -175,14 +176,15 @@ impl ModelClient {
                 self.account(model, used, spent);
             }
             self.limits.settle(estimate, used.total());
-            let cut = window::cut_at(prompt_bytes, used.prompt_tokens);
+            let counted = result.as_ref().ok().and_then(reading::counted_prompt_tokens);
+            let cut = counted.and_then(|tokens| model.cut_at(prompt.characters, tokens));
             let read = result.and_then(|body| {
                 if let Some(window) = cut {
                     return Err(CallError::Cut(window));
                 }
                 beside_other_work(Size::of(&body).text, || exchange.read(&body, features)).map_err(CallError::Shape)
             });
-            drop(in_hand);
+            drop(held);
             let label = read.as_ref().err().map_or("ok", |error| error.failure(&model.name).class.as_str());
             metrics::MODEL_CALLS.inc([&model.name, exchange.purpose(), label]);
             let (error, failure) = match read {
@@ -197,7 +199,9 @@ impl ModelClient {
                     (error, failure)
                 }
             };
-            if let Some(window) = error.window() {
+            let window = error.window();
+            let is_named = matches!(error, CallError::Refused(_));
+            if let Some(window) = window.filter(|window| !is_named || is_learnt_from(prompt.bytes, *window)) {
                 model.learn_window(window);
             }
             if negotiation.adapt(model, &error, features) {
@@ -229,7 +233,7 @@ impl ModelClient {
                 Blame::RateLimit | Blame::Question => drop(permit),
             }
             let Some(delay) = delay else {
-                let too_long = error.is_too_long().then_some(prompt_bytes);
+                let too_long = error.is_too_long().then_some(TooLong { bytes: prompt.bytes, window });
                 return Err(FailedExchange {
                     is_bad_key: is_bad_key(&error),
                     too_long,
@@ -298,8 +302,17 @@ pub(super) struct FailedExchange {
     pub(super) failure: Failure,
     /// Whether the endpoint rejected the key, so that no other model can help.
     pub(super) is_bad_key: bool,
-    /// Bytes of the question, when it is longer than the model can read.
-    pub(super) too_long: Option<usize>,
+    /// Set when the question is longer than the model can read.
+    pub(super) too_long: Option<TooLong>,
+}
+
+/// A question that is longer than the model can read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TooLong {
+    /// Bytes of the question.
+    pub(super) bytes: usize,
+    /// How many tokens the model reads at once, as far as its server told.
+    pub(super) window: Option<u32>,
 }
 
 impl FailedExchange {

@@ -6,7 +6,7 @@
 //!   lost.
 //! - Comments and pieces that say nothing are signs of life: a proxy or a model that thinks sends them. As long as they come,
 //!   the next piece may take [`LIVELY`] times as long.
-//! - Bytes that never end do not keep a limit from holding, and are read in turns with those of other answers.
+//! - Bytes that never end do not keep a limit from holding, and are read by permits that other answers get as well.
 //! - What breaks off before the model said why it ended is no answer.
 
 use std::time::Duration;
@@ -18,9 +18,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::errors::CallError;
 use super::events::{Event, EventReader};
+use super::memory_budget::{MemoryBudget, MemoryReservation};
 use super::pieces::{Piece, Pieces};
 use super::refusal::Refusal;
-use super::share::{Room, Share};
 use crate::telemetry::large::beside_other_work;
 
 /// How many time limits of a call may pass between two pieces of an answer while there are signs of life.
@@ -32,7 +32,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
 /// Most bytes of a stream. Each piece of a few letters takes some 300, so that this is far more than the answer in it, which has
 /// a limit of its own.
 const MAX_STREAM_BYTES: usize = 64 * 1024 * 1024;
-/// Bytes of a stream that are read in one turn.
+/// Bytes of a stream that are read with one permit.
 const SLICE_BYTES: usize = 64 * 1024;
 /// Field of an answer that came in pieces: after how many milliseconds the first one came.
 const FIRST_PIECE: &str = "qron_first_piece_ms";
@@ -53,19 +53,19 @@ pub(super) fn first_piece(body: &Value) -> Option<Duration> {
     body.get(FIRST_PIECE).and_then(Value::as_u64).map(Duration::from_millis)
 }
 
-/// The answer in `response`, which was requested at `began`, in the form of one that came whole. `head` is what was read of it, and
-/// `room` the memory that it takes.
+/// The answer in `response`, which was requested at `began`, in the form of one that came whole. `head` is what was read of it,
+/// `memory` is what it has reserved of `budget`.
 ///
 /// # Errors
-/// When the answer has an error inside, is too large, finds no room, breaks off, or is silent for too long.
+/// When the answer has an error inside, is too large, exceeds the budget, breaks off, or is silent for too long.
 pub(super) async fn read(
     response: &mut Response,
     head: Vec<u8>,
     began: Instant,
     limits: StreamLimits,
     key: &str,
-    share: &Share,
-    room: &mut Room,
+    budget: &MemoryBudget,
+    memory: &mut MemoryReservation,
 ) -> Result<Value, CallError> {
     let mut reader = EventReader::new(limits.max_bytes);
     let mut pieces = Pieces::new(limits.max_bytes);
@@ -81,7 +81,7 @@ pub(super) async fn read(
         reader.push(&slice, &mut events).map_err(|_| CallError::TooLarge(limits.max_bytes))?;
         let mut is_end = false;
         if !events.is_empty() {
-            let _turn = share.turn(events.iter().map(Event::bytes).max().unwrap_or(0)).await;
+            let _permit = budget.read_permit(events.iter().map(Event::bytes).max().unwrap_or(0)).await;
             for event in events.drain(..) {
                 is_end = take(event, &mut pieces, &mut clock, key)?;
                 if is_end {
@@ -93,7 +93,7 @@ pub(super) async fn read(
             drop(timeout(DRAIN_TIMEOUT, response.chunk()).await);
             return Ok(whole(pieces, &clock, began));
         }
-        room.hold(reader.held_bytes() + pieces.memory())?;
+        memory.resize(reader.held_bytes() + pieces.memory())?;
         let (until, error) = clock.limit(reader.is_within_line());
         let is_whole = pieces.is_finished();
         if Instant::now() >= until {

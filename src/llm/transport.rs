@@ -19,9 +19,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::errors::{CallError, innermost};
 use super::events::are_events;
+use super::memory_budget::{self, MemoryBudget, MemoryReservation, ReadPermit};
 use super::pieces::MEMORY_FOR_A_BYTE;
 use super::refusal::Refusal;
-use super::share::{self, Room, Share, Turn};
 use super::streamed::{self, StreamLimits};
 use super::{CONNECT_TIMEOUT, Settings, waits};
 use crate::clock;
@@ -135,7 +135,7 @@ pub(super) struct Transport {
     read_timeout: Duration,
     timeout: Duration,
     max_bytes: usize,
-    share: Share,
+    budget: MemoryBudget,
 }
 
 impl Transport {
@@ -171,7 +171,7 @@ impl Transport {
             read_timeout: Duration::from_millis(settings.read_timeout_ms),
             timeout: Duration::from_millis(settings.timeout_ms),
             max_bytes: settings.max_response_bytes,
-            share: Share::new(),
+            budget: MemoryBudget::new(),
         })
     }
 
@@ -183,28 +183,28 @@ impl Transport {
     async fn exchange(&self, factory: HttpRequestFactory) -> Result<Response, CallError> {
         let began = Instant::now();
         let late = |_| CallError::TimedOut(self.timeout.as_millis());
-        let mut room = self.share.room();
-        let answer = timeout_at(began + self.timeout, self.begin(factory, &mut room)).await.map_err(late)??;
-        let (body, turn) = match answer {
-            Begun::Whole(body, turn) => (body, turn),
+        let mut memory = self.budget.reservation();
+        let answer = timeout_at(began + self.timeout, self.begin(factory, &mut memory)).await.map_err(late)??;
+        let (body, permit) = match answer {
+            Begun::Whole(body, permit) => (body, permit),
             Begun::Pieces(mut response, head) => {
                 let limits =
                     StreamLimits { first: self.timeout, silence: self.read_timeout, max_bytes: self.max_bytes };
                 let key = self.key.expose_secret();
-                let answer = streamed::read(&mut response, head, began, limits, key, &self.share, &mut room).await?;
+                let answer = streamed::read(&mut response, head, began, limits, key, &self.budget, &mut memory).await?;
                 drop(response);
                 let bytes = Size::of(&answer).text;
-                let turn = self.share.turn(bytes).await;
+                let permit = self.budget.read_permit(bytes).await;
                 // A secret may be spread over pieces, so that it shows in the whole only.
-                (beside_other_work(bytes, || without_known_secrets(answer.to_string().into_bytes())), turn)
+                (beside_other_work(bytes, || without_known_secrets(answer.to_string().into_bytes())), permit)
             }
         };
-        share::hand_over(room, turn);
+        memory_budget::keep_until_read(memory, permit);
         Ok(axum::http::Response::new(body).into())
     }
 
     /// Sends the request and reads the answer, or the begin of one that comes in pieces.
-    async fn begin(&self, factory: HttpRequestFactory, room: &mut Room) -> Result<Begun, CallError> {
+    async fn begin(&self, factory: HttpRequestFactory, memory: &mut MemoryReservation) -> Result<Begun, CallError> {
         let request = without_secrets(factory.build().await?);
         let asked = request.url().clone();
         let mut response = self.client.execute(request).await.map_err(|error| CallError::from_reqwest(&error))?;
@@ -220,9 +220,9 @@ impl Transport {
         if are_events(&begin) == Some(true) {
             return Ok(Begun::Pieces(response, begin));
         }
-        let body = self.read_on(begin, &mut response, self.max_bytes, room).await?;
-        let turn = self.share.turn(body.len()).await;
-        beside_other_work(body.len(), || self.checked(body)).map(|body| Begun::Whole(body, turn))
+        let body = self.read_on(begin, &mut response, self.max_bytes, memory).await?;
+        let permit = self.budget.read_permit(body.len()).await;
+        beside_other_work(body.len(), || self.checked(body)).map(|body| Begun::Whole(body, permit))
     }
 
     /// The body of an answer that came whole, without secrets of this process.
@@ -263,16 +263,16 @@ impl Transport {
 
     /// The body without secrets of this process, as long as it keeps coming and stays below `limit` bytes.
     pub(super) async fn read(&self, response: &mut Response, limit: usize) -> Result<Vec<u8>, CallError> {
-        self.read_on(Vec::new(), response, limit, &mut self.share.room()).await.map(without_known_secrets)
+        self.read_on(Vec::new(), response, limit, &mut self.budget.reservation()).await.map(without_known_secrets)
     }
 
-    /// The body as it is, which begins with `body` and takes its memory from `room`.
+    /// The body as it is, which begins with `body` and reserves its memory in `memory`.
     async fn read_on(
         &self,
         mut body: Vec<u8>,
         response: &mut Response,
         limit: usize,
-        room: &mut Room,
+        memory: &mut MemoryReservation,
     ) -> Result<Vec<u8>, CallError> {
         let announced = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
         if announced > limit || body.len() > limit {
@@ -285,15 +285,15 @@ impl Transport {
                 Some(chunk) if body.len() + chunk.len() > limit => return Err(CallError::TooLarge(limit)),
                 Some(chunk) => body.extend_from_slice(&chunk),
             }
-            room.hold(body.capacity())?;
+            memory.resize(body.capacity())?;
         }
     }
 }
 
 /// An answer, as far as its form is known.
 enum Begun {
-    /// It has come whole; the turn in which it is read.
-    Whole(Vec<u8>, Turn),
+    /// It has come whole; the permit to read it.
+    Whole(Vec<u8>, ReadPermit),
     /// It comes in pieces; what was read of it.
     Pieces(Response, Vec<u8>),
 }
