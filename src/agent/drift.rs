@@ -10,6 +10,9 @@ use crate::domain::memory::{Memory, RunFacts};
 use crate::domain::task::Task;
 use crate::telemetry::metrics;
 
+/// Suspect results in a row after which they are compared with like the others.
+const NEW_NORMAL: u32 = 3;
+
 impl Agent {
     /// Marks `result` and its `memory` as suspect when it is unlike the earlier results of the schedule of `task`. Nothing else
     /// follows: the task completes with it.
@@ -27,13 +30,16 @@ impl Agent {
         let earlier = self.memory_access(recorder).of_schedule(task).await;
         let of_goal: Vec<&Memory> =
             earlier.iter().filter(|earlier| earlier.succeeded && earlier.goal_hash == memory.goal_hash).collect();
-        let ended: Vec<EndedRun<'_>> = of_goal.iter().filter_map(|memory| ended_run(memory)).collect();
+        let in_a_row = |memory: &Memory| memory.facts.as_ref().map_or(0, |facts| facts.suspect_in_a_row);
+        let before = of_goal.first().map_or(0, |memory| in_a_row(memory));
+        // What came up again and again is how results are now.
+        let is_usual = |memory: &&&Memory| before >= NEW_NORMAL || in_a_row(memory) == 0;
+        let ended: Vec<EndedRun<'_>> = of_goal.iter().filter(is_usual).filter_map(|memory| ended_run(memory)).collect();
         let reasons = ended_run(memory).map(|run| drift::unlike(&run, &ended)).unwrap_or_default();
         if reasons.is_empty() {
             return;
         }
-        let before = of_goal.first().and_then(|memory| memory.facts.as_ref());
-        let in_a_row = before.map_or(0, |facts| facts.suspect_in_a_row).saturating_add(1);
+        let in_a_row = before.saturating_add(1);
         let message = format!("the result is unlike the last {} of its schedule: {}", ended.len(), reasons.join("; "));
         tracing::warn!(task = %task.id, schedule = task.spec.schedule_id.as_deref(), "{message}");
         let event = Event::new(EventKind::ResultSuspect, message, clock::now()).level(Level::Warn);

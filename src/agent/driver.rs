@@ -316,6 +316,7 @@ impl<'a> Driver<'a> {
             };
             let reply = models.complete(&request).await.map_err(|error| ModelFailed {
                 failure: error.failure,
+                repairs: error.repairs,
                 usage: error.usage,
                 cost_usd: error.cost_usd,
                 was_answered: error.was_answered,
@@ -423,7 +424,7 @@ fn stalled() -> Failure {
 }
 
 fn no_cost(failure: Failure) -> ModelFailed {
-    ModelFailed { failure, usage: Usage::default(), cost_usd: 0.0, was_answered: false, said: None }
+    ModelFailed { failure, repairs: 0, usage: Usage::default(), cost_usd: 0.0, was_answered: false, said: None }
 }
 
 fn crashed_call(error: Option<JoinError>) -> Failure {

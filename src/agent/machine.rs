@@ -283,10 +283,11 @@ impl Machine {
     /// # Errors
     /// [`NotInFlight`] when the call was not made; nothing changes.
     pub fn model_answered(&mut self, id: &str, reply: Result<ModelReply, ModelFailed>) -> Result<(), NotInFlight> {
-        let (usage, cost_usd) = match &reply {
-            Ok(reply) => (reply.usage, reply.cost_usd),
-            Err(failed) => (failed.usage, failed.cost_usd),
+        let (repairs, usage, cost_usd) = match &reply {
+            Ok(reply) => (reply.repairs, reply.usage, reply.cost_usd),
+            Err(failed) => (failed.repairs, failed.usage, failed.cost_usd),
         };
+        let calls = repairs.saturating_add(1);
         let was_away = matches!(&reply, Err(failed) if failed.was_away());
         self.endpoint_failed |= matches!(&reply, Err(failed) if !failed.was_answered);
         if let Ok(reply) = &reply {
@@ -297,7 +298,7 @@ impl Machine {
             return Err(NotInFlight(id.to_owned()));
         }
         if let Some(index) = acting.filter(|_| !was_away) {
-            self.account_model(index, usage, cost_usd);
+            self.account_model(index, calls, usage, cost_usd);
         }
         let call_started_ms = self.call_started_ms.remove(id);
         let State { spent, costliest, reserved, .. } = &mut self.state;
@@ -306,7 +307,7 @@ impl Machine {
         if was_away {
             spent.active_ms = spent.active_ms.min(call_started_ms.unwrap_or(u64::MAX));
         } else {
-            spent.model_calls = spent.model_calls.saturating_add(1);
+            spent.model_calls = spent.model_calls.saturating_add(calls);
         }
         spent.usage += usage;
         spent.cost_usd = number::sum(spent.cost_usd, cost_usd);

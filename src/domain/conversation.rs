@@ -196,6 +196,9 @@ pub struct ModelReply {
     pub content: String,
     /// Tools it wants called.
     pub tool_calls: Vec<RequestedCall>,
+    /// Requests that the model answered before this answer, because what it said could not be used.
+    #[serde(default)]
+    pub repairs: u32,
     /// Tokens spent, over all tries of this call.
     pub usage: Usage,
     /// Cost in US dollars; zero where no price is configured.

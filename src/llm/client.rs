@@ -53,6 +53,8 @@ pub(super) struct ModelClient {
 /// Tokens and cost so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ExchangeCost {
+    /// Requests that a model answered.
+    pub(super) answers: u32,
     pub(super) usage: Usage,
     pub(super) cost_usd: f64,
 }
@@ -263,6 +265,7 @@ impl ModelClient {
     fn account(&self, model: &Model, used: Usage, spent: &mut ExchangeCost) {
         metrics::MODEL_TOKENS.add(used.prompt_tokens, [&model.name, "prompt"]);
         metrics::MODEL_TOKENS.add(used.completion_tokens, [&model.name, "completion"]);
+        spent.answers = spent.answers.saturating_add(1);
         spent.usage += used;
         let Some(price) = self.settings.prices.get(&model.name) else { return };
         let cost = price.of(used);

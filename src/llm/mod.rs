@@ -161,6 +161,8 @@ pub struct EmbeddingSettings {
 pub struct ModelError {
     /// What went wrong at last.
     pub failure: Failure,
+    /// Requests that a model answered before the last one, because what it said could not be used.
+    pub repairs: u32,
     /// Tokens spent by answers that could not be used.
     pub usage: Usage,
     /// Their cost in US dollars.
@@ -174,9 +176,9 @@ pub struct ModelError {
 impl fmt::Debug for ModelError {
     /// Leaves out the answer of the model, which must not get into a log.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { failure, usage, cost_usd, was_answered, said: _ } = self;
+        let Self { failure, repairs, usage, cost_usd, was_answered, said: _ } = self;
         let mut shown = formatter.debug_struct("ModelError");
-        shown.field("failure", failure).field("usage", usage).field("cost_usd", cost_usd);
+        shown.field("failure", failure).field("repairs", repairs).field("usage", usage).field("cost_usd", cost_usd);
         shown.field("was_answered", was_answered).finish_non_exhaustive()
     }
 }

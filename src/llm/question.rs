@@ -119,6 +119,7 @@ impl ModelClient {
                     return Ok(ModelReply {
                         content: answer.content,
                         tool_calls: answer.tool_calls,
+                        repairs: state.spent.answers.saturating_sub(1),
                         usage: state.spent.usage,
                         cost_usd: state.spent.cost_usd,
                         model: name.to_owned(),
@@ -233,8 +234,15 @@ impl ModelClient {
 
 impl QuestionState {
     fn failed(&self, failure: Failure) -> ModelError {
-        let ExchangeCost { usage, cost_usd } = self.spent;
-        ModelError { failure, usage, cost_usd, was_answered: self.was_answered, said: self.said.clone() }
+        let ExchangeCost { answers, usage, cost_usd } = self.spent;
+        ModelError {
+            failure,
+            repairs: answers.saturating_sub(1),
+            usage,
+            cost_usd,
+            was_answered: self.was_answered,
+            said: self.said.clone(),
+        }
     }
 }
 

@@ -150,7 +150,7 @@ pub(super) fn answer_tokens(window: u32, prompt_bytes: usize) -> u32 {
 
 /// Bytes of data that fit a question in a window of so many tokens, beside an answer and about as much of other text.
 pub(super) fn data_bytes(window: u32) -> usize {
-    let room = usize::try_from(window - answer_tokens(window)).unwrap_or(usize::MAX);
+    let room = usize::try_from(window - window / ANSWER_SHARE).unwrap_or(usize::MAX);
     room.saturating_mul(BYTES_PER_TOKEN) / 2
 }
 

@@ -34,6 +34,9 @@ impl Queue {
         }
         let message = match story {
             Some(story) => format!("admitted as {}: {story}", task.state.status),
+            None if task.state.status == TaskStatus::Running => {
+                "admitted as running: another program carries it out, and qron does not run it".to_owned()
+            }
             None => format!("admitted as {}", task.state.status),
         };
         self.history().note(Event::new(EventKind::Admitted, message, now).task(task.id));

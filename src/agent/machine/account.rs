@@ -102,9 +102,9 @@ impl Machine {
         }
     }
 
-    pub(super) fn account_model(&mut self, index: usize, usage: Usage, cost_usd: f64) {
+    pub(super) fn account_model(&mut self, index: usize, calls: u32, usage: Usage, cost_usd: f64) {
         let account = &mut self.state.steps[index].account;
-        account.model_calls = account.model_calls.saturating_add(1);
+        account.model_calls = account.model_calls.saturating_add(calls);
         account.usage += usage;
         account.cost_usd = number::sum(account.cost_usd, cost_usd);
     }

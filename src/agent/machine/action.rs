@@ -56,6 +56,8 @@ pub struct ModelCall {
 pub struct ModelFailed {
     /// Why.
     pub failure: Failure,
+    /// Requests that a model answered before the last one, because what it said could not be used.
+    pub repairs: u32,
     /// Tokens spent.
     pub usage: Usage,
     /// Cost in US dollars.

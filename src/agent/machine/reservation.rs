@@ -22,6 +22,10 @@ impl ModelFailed {
     }
 }
 
+/// Model calls of one run at a time when other tasks spend from the same tree: each may go over the budget of the tree by what is in
+/// flight, because no run sees the calls of the others.
+const MAX_CALLS_IN_TREE: usize = 2;
+
 impl Machine {
     /// Reserves what `call` may cost, and limits its answer to what is left. `Ok(false)` when it must wait for the
     /// calls in flight, or for the account of its tree.
@@ -44,7 +48,8 @@ impl Machine {
             if let Some(failure) = tree.exhausted_by(spent, 0) {
                 return Err(failure);
             }
-            if tree.exhausted_by(spent, reserved.len() as u64).is_some() {
+            let is_busy = reserved.len() >= MAX_CALLS_IN_TREE;
+            if is_busy || tree.exhausted_by(spent, reserved.len() as u64).is_some() {
                 return Ok(false);
             }
         }

@@ -99,7 +99,7 @@ fn reply(content: impl ToString) -> ModelReply {
 
 /// A question that no model answered.
 fn unanswered(failure: Failure) -> ModelFailed {
-    ModelFailed { failure, usage: Usage::default(), cost_usd: 0.0, was_answered: false, said: None }
+    ModelFailed { failure, repairs: 0, usage: Usage::default(), cost_usd: 0.0, was_answered: false, said: None }
 }
 
 fn wants(calls: &[(&str, Value)]) -> ModelReply {

@@ -161,11 +161,12 @@ impl Task {
                 next.state.postponed = None;
                 next.hand_back();
             }
-            (Running, TaskEvent::CancelRequested | TaskEvent::StepWithdrawn) => {
+            (Running, TaskEvent::CancelRequested | TaskEvent::StepWithdrawn) if self.state.claim.is_some() => {
                 next.state.cancel_requested = true;
                 next.state.withdrawn |= *event == TaskEvent::StepWithdrawn;
             }
-            (Waiting | Pending | AwaitingApproval, TaskEvent::CancelRequested | TaskEvent::StepWithdrawn)
+            // Without a claim no replica runs it, and none would stop it: it is in the hands of another program.
+            (Waiting | Pending | AwaitingApproval | Running, TaskEvent::CancelRequested | TaskEvent::StepWithdrawn)
             | (Running, TaskEvent::Cancelled) => {
                 next.state.withdrawn |= *event == TaskEvent::StepWithdrawn;
                 // A run was cut off: counted, so that the task knows that there was one.

@@ -189,7 +189,10 @@ async fn with_embeddings_a_run_is_recalled_by_its_meaning_although_no_word_is_th
     let url = model.base_url();
     let settings = [("MODEL__BASE_URL", url.as_str()), ("MODEL__API_KEY", "none")];
     // The scripted embeddings are near for words that share most of their letters.
-    let (first, second) = ("Pinguinzählung Antarktisstation", "Pinguinzählungen Antarktisstationen");
+    let (first, second) = (
+        "Pinguinzählung Antarktisstation Donaudampfschifffahrtsgesellschaft",
+        "Pinguinzählungen Antarktisstationen Donaudampfschifffahrtsgesellschaften",
+    );
     for (embeddings, is_recalled) in [("", false), ("vectors", true)] {
         let world = World::new(&[
             settings[0],

@@ -263,6 +263,7 @@ fn away(machine: &mut Machine, cause: &str) {
     let call = model_call(machine);
     let failed = ModelFailed {
         failure: Failure::unavailable(cause),
+        repairs: 0,
         usage: Usage::default(),
         cost_usd: 0.0,
         was_answered: false,
