@@ -185,6 +185,10 @@ impl std::ops::AddAssign for Usage {
     }
 }
 
+/// What a person can do about a model whose server reads too little at once.
+pub const LONGER_CONTEXT: &str = "give the model a longer context (--ctx-size of llama.cpp, OLLAMA_CONTEXT_LENGTH or num_ctx of Ollama, \
+                                  --max-model-len of vLLM)";
+
 /// The answer of a model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelReply {

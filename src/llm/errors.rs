@@ -7,6 +7,7 @@ use async_openai::error::OpenAIError;
 use super::blame::Blame;
 use super::refusal::Refusal;
 use super::shorten::{MESSAGE_CHARS, shorten};
+use crate::domain::conversation::LONGER_CONTEXT;
 use crate::domain::failure::{Failure, FailureClass};
 
 /// Why an exchange gave no answer that can be read.
@@ -26,7 +27,11 @@ pub(super) enum CallError {
     Stalled(u128),
     #[error("the answer is larger than model.max_response_bytes of {0} bytes")]
     TooLarge(usize),
-    #[error("the answers that are being read take all of the {} MiB that they share: this one is asked for again later", .0 / 1024 / 1024)]
+    #[error(
+        "the answers of the model endpoint that qron is reading now would take more than {} MiB of memory together, so that qron asks \
+         for this one again later; when that happens often, the endpoint sends too much at once or model.max_response_bytes is too \
+         high", .0 / 1024 / 1024
+    )]
     OverMemoryBudget(usize),
     #[error("the answer is not JSON; is model.base_url an OpenAI-compatible endpoint?")]
     NotJson,
@@ -35,10 +40,10 @@ pub(super) enum CallError {
     /// Parts of an answer that are missing or of the wrong kind.
     #[error("the answer has {0}")]
     Shape(&'static str),
-    /// The server read only the beginning or the end of the question, without a word.
+    /// The server seems to have read only a part of the question: it counted this many tokens.
     #[error(
-        "its server reads {0} tokens at once and cut the question without a word, so that the answer is worth nothing; give the model a \
-         longer context (OLLAMA_CONTEXT_LENGTH, --ctx-size of llama.cpp, --max-model-len of vLLM)"
+        "its server seems to have cut the question: it counted {0} tokens, far fewer than the question has, so that the answer \
+         cannot be relied on; {way_out}", way_out = LONGER_CONTEXT
     )]
     Cut(u32),
     #[error("{0}")]
@@ -185,6 +190,21 @@ pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_says_who_does_what_and_the_way_out() {
+        for (error, parts) in [
+            (
+                CallError::OverMemoryBudget(256 * 1024 * 1024),
+                ["of the model endpoint", "256 MiB", "qron asks for this one again later", "model.max_response_bytes is too high"],
+            ),
+            (CallError::Cut(4096), ["seems to have cut", "it counted 4096 tokens", "--ctx-size", "OLLAMA_CONTEXT_LENGTH"]),
+        ] {
+            for part in parts {
+                assert!(error.to_string().contains(part), "{part:?} is missing in {error}");
+            }
+        }
+    }
 
     #[test]
     fn silence_is_an_outage_unless_the_model_answers_others_meanwhile() {

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::domain::conversation::Message;
+use crate::domain::conversation::{LONGER_CONTEXT, Message};
 use crate::domain::data_block;
 use crate::domain::failure::Failure;
 use crate::domain::json::Size;
@@ -98,8 +98,7 @@ pub(super) fn fitted<'a>(
 pub(super) fn too_small(model: &str, window: u32, bytes: usize) -> Failure {
     Failure::permanent(format!(
         "model {model:?} reads {window} tokens at once, with its answer, and the question has {bytes} bytes without the data \
-         that could be left out: give the model a longer context (OLLAMA_CONTEXT_LENGTH, --ctx-size of llama.cpp, \
-         --max-model-len of vLLM), or give the task a shorter goal and the agent fewer tools"
+         that could be left out: {LONGER_CONTEXT}, or give the task a shorter goal and the agent fewer tools"
     ))
 }
 
