@@ -197,7 +197,9 @@ impl ModelClient {
                     (error, failure)
                 }
             };
-            if let Some(window) = error.window() {
+            let window = error.window();
+            let is_named = matches!(error, CallError::Refused(_));
+            if let Some(window) = window.filter(|window| !is_named || window::is_learnt_from(prompt_bytes, *window)) {
                 model.learn_window(window);
             }
             if negotiation.adapt(model, &error, features) {
@@ -229,7 +231,7 @@ impl ModelClient {
                 Blame::RateLimit | Blame::Question => drop(permit),
             }
             let Some(delay) = delay else {
-                let too_long = error.is_too_long().then_some(prompt_bytes);
+                let too_long = error.is_too_long().then_some(TooLong { bytes: prompt_bytes, window });
                 return Err(FailedExchange {
                     is_bad_key: is_bad_key(&error),
                     too_long,
@@ -298,8 +300,17 @@ pub(super) struct FailedExchange {
     pub(super) failure: Failure,
     /// Whether the endpoint rejected the key, so that no other model can help.
     pub(super) is_bad_key: bool,
-    /// Bytes of the question, when it is longer than the model can read.
-    pub(super) too_long: Option<usize>,
+    /// Set when the question is longer than the model can read.
+    pub(super) too_long: Option<TooLong>,
+}
+
+/// A question that is longer than the model can read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TooLong {
+    /// Bytes of the question.
+    pub(super) bytes: usize,
+    /// How many tokens the model reads at once, as far as its server told.
+    pub(super) window: Option<u32>,
 }
 
 impl FailedExchange {

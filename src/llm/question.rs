@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::ModelError;
-use super::client::{Deadline, Exchange, ExchangeCost, FailedExchange, ModelClient};
+use super::client::{Deadline, Exchange, ExchangeCost, FailedExchange, ModelClient, TooLong};
 use super::model::{Model, RequestFeatures};
 use super::reading::{self, Answer};
 use super::structured::{Mismatch, Schema, whole_value};
@@ -249,13 +249,13 @@ fn narrower(
     tried: Option<u32>,
     failed: &FailedExchange,
 ) -> Option<u32> {
-    let bytes = failed.too_long?;
-    let learnt = model.window().filter(|learnt| tried.is_none_or(|tried| *learnt < tried));
-    let window = learnt.unwrap_or_else(|| window::below(bytes));
+    let TooLong { bytes, window: told } = failed.too_long?;
+    let known = told.or_else(|| model.window()).filter(|known| tried.is_none_or(|tried| *known < tried));
+    let window = known.unwrap_or_else(|| window::below(bytes));
     match fitted(model, request, messages, Some(window)) {
         Ok(next) => (*next != *shown).then_some(window),
         // The next look at a window that is known tells what is wrong.
-        Err(_) => learnt,
+        Err(_) => known,
     }
 }
 

@@ -61,7 +61,7 @@ impl Refusal {
     /// Reads the body of a refusal, in any dialect. A wait in the body is used when the headers name none.
     pub(super) fn read(status: u16, body: &[u8], key: &str, retry_after_ms: Option<u64>) -> Self {
         let text = String::from_utf8_lossy(body);
-        let (message, code) = match serde_json::from_slice::<Value>(body) {
+        let (message, code, n_ctx) = match serde_json::from_slice::<Value>(body) {
             Ok(body) => {
                 // Google answers with a list of one.
                 let body = body.get(0).unwrap_or(&body);
@@ -71,16 +71,16 @@ impl Refusal {
                 let message = said.into_iter().find_map(Value::as_str).unwrap_or_default().to_owned();
                 let codes = ["code", "type", "param", "status"].map(|field| text_of(&error[field]));
                 let more = [quota_ids(error), fields_in(error)].join(" ");
-                (message, format!("{} {more}", codes.join(" ")).to_lowercase())
+                (message, format!("{} {more}", codes.join(" ")).to_lowercase(), error["n_ctx"].clone())
             }
             // Error pages of proxies say nothing that the status does not.
-            Err(_) if body.trim_ascii_start().starts_with(b"<") => (String::new(), String::new()),
-            Err(_) => (text.clone().into_owned(), String::new()),
+            Err(_) if body.trim_ascii_start().starts_with(b"<") => (String::new(), String::new(), Value::Null),
+            Err(_) => (text.clone().into_owned(), String::new(), Value::Null),
         };
         let retry_after_ms = retry_after_ms.or_else(|| waits::from_body(&text, clock::now()));
-        let message = shorten(&redact(&message, key), MESSAGE_CHARS);
-        let refusal = Self { status, message, code, retry_after_ms, base: String::new(), window: None };
-        let window = if refusal.is_too_long() { window::named_in(&text) } else { None };
+        let shown = shorten(&redact(&message, key), MESSAGE_CHARS);
+        let refusal = Self { status, message: shown, code, retry_after_ms, base: String::new(), window: None };
+        let window = if refusal.is_too_long() { window::named_in(&message, &n_ctx) } else { None };
         Self { window, ..refusal }
     }
 

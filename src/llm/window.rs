@@ -20,11 +20,15 @@ const BYTES_PER_TOKEN: usize = 3;
 const MOST_BYTES_PER_TOKEN: usize = 6;
 /// Windows of servers are multiples of it; a question of that many tokens which ought to have far more was cut.
 const GRAIN: u64 = 256;
+/// Most bytes of a refused question for each token of the window that is learnt from it.
+const LEARNT_BYTES_PER_TOKEN: u64 = 12;
 /// The part of a window that answers may take.
 const ANSWER_SHARE: u32 = 4;
 
+/// Characters of a refusal's message in which a window is looked for: servers that repeat the question do so behind their own words.
+const MESSAGE_CHARACTERS: usize = 1_000;
 /// Words before the number of tokens, in lower case.
-const BEFORE: [&str; 8] = [
+const BEFORE: [&str; 7] = [
     "context length is ",
     "context length of only ",
     "context length of ",
@@ -32,18 +36,32 @@ const BEFORE: [&str; 8] = [
     "context size of ",
     "tokens allowed (",
     "must be <= ",
-    "\"n_ctx\":",
 ];
 /// Words after the number of tokens, in lower case.
 const AFTER: [&str; 2] = [" maximum context", " maximum"];
+/// What stands between the groups of three digits of a number: comma, low line, and blanks of four widths.
+const SEPARATORS: [char; 6] = [',', '_', ' ', '\u{a0}', '\u{2009}', '\u{202f}'];
 
-/// The window that a refusal names.
-pub(super) fn named_in(text: &str) -> Option<u32> {
-    let text = text.to_ascii_lowercase();
+/// The window that a refusal names in its field `n_ctx`, or else in its own message.
+pub(super) fn named_in(message: &str, n_ctx: &Value) -> Option<u32> {
+    let begin = message.char_indices().nth(MESSAGE_CHARACTERS).map_or(message, |(end, _)| &message[..end]);
+    let text = begin.to_ascii_lowercase();
     let after = |word: &&str| text.find(*word).and_then(|at| leading_number(text[at + word.len()..].trim_start()));
     let before = |word: &&str| text.find(*word).and_then(|at| trailing_number(&text[..at]));
-    let named = BEFORE.iter().find_map(after).or_else(|| AFTER.iter().find_map(before))?;
+    let in_words = || BEFORE.iter().find_map(after).or_else(|| AFTER.iter().find_map(before));
+    let named = n_ctx.as_u64().or_else(in_words)?;
     credible(named)
+}
+
+/// Whether a window that the refusal of a question of `bytes` names is learnt for all questions to the model.
+///
+/// This one question is made to fit it in any case: a page of a megabyte is refused just so by a model that reads 4,096 tokens, so that
+/// no window is too small for a question. But the words of a refusal may repeat words of the question, which a stranger may have
+/// written, and a number may be of something else. A window that is learnt cuts the data of every task for an hour. So it is learnt
+/// only from a question with at most twelve bytes for each of its tokens, which is twice what hardly any text has: such a question
+/// exceeds the window by little. A server with a smaller window names it to each question that is too long, for the price of a refusal.
+pub(super) fn is_learnt_from(bytes: usize, window: u32) -> bool {
+    u64::from(window).saturating_mul(LEARNT_BYTES_PER_TOKEN) >= to_u64(bytes)
 }
 
 /// The window of a server that counted `prompt_tokens` in a question of `bytes`, when it must have cut it: the count is one of a
@@ -116,12 +134,40 @@ fn credible(tokens: u64) -> Option<u32> {
     u32::try_from(tokens).ok().filter(|tokens| CREDIBLE.contains(&u64::from(*tokens)))
 }
 
+/// The number that `text` begins with, with or without groups of three digits, in thousands where a `k` follows.
 fn leading_number(text: &str) -> Option<u64> {
-    text[..text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len())].parse().ok()
+    let (first, mut rest) = text.split_at(digits_at_begin(text));
+    let mut digits = first.to_owned();
+    let has_groups = first.len() <= 3;
+    while let Some(group) = rest.strip_prefix(SEPARATORS).filter(|group| has_groups && digits_at_begin(group) == 3) {
+        let (group, behind) = group.split_at(3);
+        digits.push_str(group);
+        rest = behind;
+    }
+    let number: u64 = digits.parse().ok()?;
+    if rest.starts_with('k') { number.checked_mul(1_000) } else { Some(number) }
 }
 
+/// The number that `text` ends with, with or without groups of three digits.
 fn trailing_number(text: &str) -> Option<u64> {
-    text[text.rfind(|c: char| !c.is_ascii_digit()).map_or(0, |at| at + 1)..].parse().ok()
+    let mut begin = text.len() - digits_at_end(text);
+    let mut group = text.len() - begin;
+    while group == 3
+        && let Some(before) = text[..begin].strip_suffix(SEPARATORS)
+        && (1..=3).contains(&digits_at_end(before))
+    {
+        group = digits_at_end(before);
+        begin = before.len() - group;
+    }
+    leading_number(&text[begin..])
+}
+
+fn digits_at_begin(text: &str) -> usize {
+    text.bytes().take_while(u8::is_ascii_digit).count()
+}
+
+fn digits_at_end(text: &str) -> usize {
+    text.bytes().rev().take_while(u8::is_ascii_digit).count()
 }
 
 fn to_u64(number: usize) -> u64 {
@@ -136,23 +182,44 @@ mod tests {
     fn the_window_is_read_from_the_words_of_servers() {
         for (text, window) in [
             ("This model's maximum context length is 4096 tokens. However, you requested 5000 tokens", Some(4096)),
+            ("This model's maximum context length is 4096 tokens, 512 of them for the answer", Some(4096)),
             ("Requested tokens (5000) exceed context window of 2048", Some(2048)),
-            (
-                r#"{"error":{"code":400,"type":"exceed_context_size_error","n_prompt_tokens":5000,"n_ctx":4096}}"#,
-                Some(4096),
-            ),
-            (r#"{"error":{"n_ctx": 8192}}"#, Some(8192)),
             ("prompt is too long: 213462 tokens > 200000 maximum", Some(200_000)),
+            ("prompt is too long: 213,462 tokens > 200,000 maximum", Some(200_000)),
+            ("prompt is too long: 5000 200 000 maximum", Some(200_000)),
             ("Prompt contains 40000 tokens, too large for model with 32768 maximum context length", Some(32_768)),
             ("The input token count (5000) exceeds the maximum number of tokens allowed (4096).", Some(4096)),
             ("`inputs` tokens + `max_new_tokens` must be <= 4097. Given: 5000", Some(4097)),
             ("the model is loaded with context length of only 4096 tokens", Some(4096)),
+            ("maximum context length of 400,000 tokens", Some(400_000)),
+            ("maximum context length of 1,048,576 tokens", Some(1_048_576)),
+            ("maximum context length is 1_048_576", Some(1_048_576)),
+            ("maximum context length is 128 000 tokens", Some(128_000)),
+            ("maximum context length is 128\u{202f}000 tokens", Some(128_000)),
+            ("maximum context length is 8192 512 tokens", Some(8192)),
+            ("maximum context length is 512, 4096 with another model", Some(512)),
+            ("maximum context length is 128k tokens", Some(128_000)),
             ("maximum context length is 0 tokens", None),
             ("maximum context length is 99999999999999999999999 tokens", None),
+            ("maximum context length is 9,999,999,999,999,999,999,999 tokens", None),
+            ("maximum context length is , tokens", None),
             ("the prompt is too long", None),
             ("", None),
         ] {
-            assert_eq!(named_in(text), window, "{text}");
+            assert_eq!(named_in(text, &Value::Null), window, "{text}");
+        }
+        assert_eq!(named_in("the request exceeds the available context size", &8192.into()), Some(8192));
+        let repeated = |begin: usize| format!("prompt is too long: {} context length is 300 tokens", "é".repeat(begin));
+        assert_eq!(named_in(&repeated(100), &Value::Null), Some(300));
+        assert_eq!(named_in(&repeated(1_000), &Value::Null), None, "the question, not the server");
+    }
+
+    #[test]
+    fn a_window_is_learnt_from_a_question_that_exceeds_it_by_little() {
+        for (bytes, window, is_learnt) in
+            [(3_600, 300, true), (3_601, 300, false), (60_000, 4096, false), (40_000, 4096, true), (0, 300, true)]
+        {
+            assert_eq!(is_learnt_from(bytes, window), is_learnt, "{bytes} {window}");
         }
     }
 

@@ -70,6 +70,19 @@ async fn a_question_that_is_refused_as_too_long_is_asked_again_with_less_data() 
 }
 
 #[tokio::test]
+async fn a_window_far_too_small_for_the_refused_question_is_learnt_for_no_other() {
+    // A server may repeat words of the question, which are those of a page.
+    let refusal = "prompt is too long: the page says that the context length is 2000 tokens";
+    let server = start(fine().refusing_when(|body| bytes(body) > 14_000, 400, refusal)).await;
+    let models = models(&settings(&server.base_url()));
+    let reply = models.complete(&question(60_000)).await.expect("an answer");
+    assert_eq!((reply.content.as_str(), models.takes_turns(None)), ("fine", false));
+    models.complete(&question(10_000)).await.expect("an answer");
+    let sent: Vec<usize> = server.requests().iter().map(|request| bytes(&request.body)).collect();
+    assert!(matches!(sent[..], [60_000.., ..=5_000, 10_000..]), "{sent:?}");
+}
+
+#[tokio::test]
 async fn a_goal_larger_than_the_window_is_an_error_that_says_so() {
     let server = start(fine().cutting_at(512)).await;
     let models = models(&settings(&server.base_url()));
