@@ -19,8 +19,9 @@ use super::model::{Model, RequestFeatures, Signals};
 use super::negotiation::Negotiation;
 use super::rate_limits::RateLimits;
 use super::transport::{Endpoint, Transport};
+use super::window::{PromptSize, is_learnt_from};
 use super::wire::Dialect;
-use super::{Settings, reading, streamed, window};
+use super::{Settings, reading, streamed};
 use crate::clock;
 use crate::domain::conversation::{Usage, estimated_tokens};
 use crate::domain::failure::{Failure, FailureClass};
@@ -149,7 +150,7 @@ impl ModelClient {
             }
             let (body, features) = exchange.body(model, negotiation.dialect());
             let bytes = body.to_string().len();
-            let prompt_bytes = window::prompt_bytes(&body);
+            let prompt = PromptSize::of(&body);
             let estimate = estimated_tokens(bytes).saturating_add(exchange.answer_tokens());
             let began = Instant::now();
             self.limits.wait(estimate).await;
@@ -175,7 +176,8 @@ impl ModelClient {
                 self.account(model, used, spent);
             }
             self.limits.settle(estimate, used.total());
-            let cut = window::cut_at(prompt_bytes, used.prompt_tokens);
+            let counted = result.as_ref().ok().and_then(reading::counted_prompt_tokens);
+            let cut = counted.and_then(|tokens| model.cut_at(prompt.characters, tokens));
             let read = result.and_then(|body| {
                 if let Some(window) = cut {
                     return Err(CallError::Cut(window));
@@ -199,7 +201,7 @@ impl ModelClient {
             };
             let window = error.window();
             let is_named = matches!(error, CallError::Refused(_));
-            if let Some(window) = window.filter(|window| !is_named || window::is_learnt_from(prompt_bytes, *window)) {
+            if let Some(window) = window.filter(|window| !is_named || is_learnt_from(prompt.bytes, *window)) {
                 model.learn_window(window);
             }
             if negotiation.adapt(model, &error, features) {
@@ -231,7 +233,7 @@ impl ModelClient {
                 Blame::RateLimit | Blame::Question => drop(permit),
             }
             let Some(delay) = delay else {
-                let too_long = error.is_too_long().then_some(TooLong { bytes: prompt_bytes, window });
+                let too_long = error.is_too_long().then_some(TooLong { bytes: prompt.bytes, window });
                 return Err(FailedExchange {
                     is_bad_key: is_bad_key(&error),
                     too_long,

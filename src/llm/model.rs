@@ -11,6 +11,7 @@ use super::circuit::Circuit;
 use super::in_flight::InFlightLimit;
 use super::learnt::LearntRecord;
 use super::size::is_small;
+use super::window::SmallCount;
 use super::wire::{Dialect, LimitField, SchemaForm, StreamForm};
 use super::{Settings, StructuredOutput};
 use crate::telemetry::known_labels;
@@ -66,6 +67,8 @@ struct LearntTraits {
     plans: PlanRecord,
     /// How many tokens it reads at once, and since when that is known.
     window: Option<(u32, Instant)>,
+    /// The last count of tokens that was far too small for its question.
+    small_count: Option<SmallCount>,
 }
 
 /// What became of the plans of a model.
@@ -141,6 +144,7 @@ impl Model {
                 output_limit: settings.max_output_tokens,
                 plans: PlanRecord::default(),
                 window: None,
+                small_count: None,
             }),
         }
     }
@@ -254,6 +258,18 @@ impl Model {
         if known.is_none_or(|(known, _)| known != window) {
             tracing::warn!(model = %self.name, tokens = window, "the model reads no more than this at once: long data are cut for it");
         }
+    }
+
+    /// Takes in how many tokens its server counted in a question of `characters`, and returns the window at which the server seems to
+    /// have cut the question. A count above the window that is known shows that the server reads more by now.
+    pub(super) fn cut_at(&self, characters: usize, tokens: u64) -> Option<u32> {
+        let mut learnt = self.learnt();
+        if let Some((window, _)) = learnt.window.take_if(|(window, _)| tokens > u64::from(*window)) {
+            tracing::info!(model = %self.name, window, tokens, "the model has read more at once than was known: data are not cut any more");
+        }
+        let count = SmallCount::of(characters, tokens)?;
+        let before = learnt.small_count.replace(count);
+        count.window(before)
     }
 
     /// Records whether its plan could be used.

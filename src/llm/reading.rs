@@ -211,15 +211,13 @@ fn arguments(arguments: &Value) -> Value {
     }
 }
 
+/// Tokens of the prompt that `body` reports.
+pub(super) fn counted_prompt_tokens(body: &Value) -> Option<u64> {
+    counted(body, ["prompt_tokens", "input_tokens"])
+}
+
 /// Tokens that `body` reports, estimated from the sizes of request and answer where it reports none, or what cannot be.
 pub(super) fn read_usage(body: &Value, request_bytes: usize) -> Usage {
-    let count = |names: [&str; 2]| {
-        let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
-        let mut reported = names.iter().filter_map(|name| number(&body["usage"][name]));
-        let counted = reported.find(|count| (1.0..=MOST_TOKENS).contains(count));
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range, as just found")]
-        counted.map(|count| count as u64)
-    };
     let answered = || {
         let message = &body["choices"][0]["message"];
         let content = text(&message["content"]).len();
@@ -229,9 +227,18 @@ pub(super) fn read_usage(body: &Value, request_bytes: usize) -> Usage {
         estimated_tokens(content + calls + thoughts.iter().sum::<usize>())
     };
     Usage {
-        prompt_tokens: count(["prompt_tokens", "input_tokens"]).unwrap_or_else(|| estimated_tokens(request_bytes)),
-        completion_tokens: count(["completion_tokens", "output_tokens"]).unwrap_or_else(answered),
+        prompt_tokens: counted_prompt_tokens(body).unwrap_or_else(|| estimated_tokens(request_bytes)),
+        completion_tokens: counted(body, ["completion_tokens", "output_tokens"]).unwrap_or_else(answered),
     }
+}
+
+/// The count that the usage in `body` has under one of `names`, when it can be one.
+fn counted(body: &Value, names: [&str; 2]) -> Option<u64> {
+    let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
+    let mut reported = names.iter().filter_map(|name| number(&body["usage"][name]));
+    let counted = reported.find(|count| (1.0..=MOST_TOKENS).contains(count));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range, as just found")]
+    counted.map(|count| count as u64)
 }
 
 #[cfg(test)]

@@ -18,8 +18,12 @@ const CREDIBLE: std::ops::RangeInclusive<u64> = 256..=100_000_000;
 const BYTES_PER_TOKEN: usize = 3;
 /// Bytes of a token that hardly any text reaches as its average.
 const MOST_BYTES_PER_TOKEN: usize = 6;
-/// Windows of servers are multiples of it; a question of that many tokens which ought to have far more was cut.
-const GRAIN: u64 = 256;
+/// Characters of a token that hardly any text reaches as its average, where a run of one character counts once.
+const MOST_CHARACTERS_PER_TOKEN: usize = 6;
+/// People and servers choose windows that are multiples of one of these.
+const GRAINS: [u64; 2] = [256, 1_000];
+/// Two questions are clearly of another length when they differ by this part of the longer one.
+const CLEAR_DIFFERENCE: usize = 8;
 /// Most bytes of a refused question for each token of the window that is learnt from it.
 const LEARNT_BYTES_PER_TOKEN: u64 = 12;
 /// The part of a window that answers may take.
@@ -64,16 +68,76 @@ pub(super) fn is_learnt_from(bytes: usize, window: u32) -> bool {
     u64::from(window).saturating_mul(LEARNT_BYTES_PER_TOKEN) >= to_u64(bytes)
 }
 
-/// The window of a server that counted `prompt_tokens` in a question of `bytes`, when it must have cut it: the count is one of a
-/// window, and far too small for the text.
-pub(super) fn cut_at(bytes: usize, prompt_tokens: u64) -> Option<u32> {
-    let is_too_small = || to_u64(bytes) / to_u64(MOST_BYTES_PER_TOKEN) > prompt_tokens;
-    if prompt_tokens.is_multiple_of(GRAIN) && is_too_small() { credible(prompt_tokens) } else { None }
+/// A count of tokens that is far too small for the question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SmallCount {
+    characters: usize,
+    tokens: u64,
 }
 
-/// Bytes of the conversation and the tools in the body of a request, which is what a model reads of it.
-pub(super) fn prompt_bytes(body: &Value) -> usize {
-    Size::of(&body["messages"]).text + Size::of(&body["tools"]).text
+impl SmallCount {
+    /// `tokens` that a server counted in a question of `characters`; `None` when the question may well have so few.
+    pub(super) fn of(characters: usize, tokens: u64) -> Option<Self> {
+        let is_small = to_u64(characters / MOST_CHARACTERS_PER_TOKEN) > tokens;
+        is_small.then_some(Self { characters, tokens })
+    }
+
+    /// The window at which the server seems to have cut the question. `before` is a count of an earlier question.
+    ///
+    /// A count alone proves no cut: it may leave out what the server had read before, or the text may have few tokens. A power of
+    /// two is believed at once all the same, because most windows are powers of two, hardly any honest count is one (8 of the counts
+    /// from 512 to 100,000), and an answer to a question without its goal is worth nothing. Another round number is believed once a
+    /// question of clearly another length has the same count: honest counts grow with their questions. Other counts are no windows.
+    pub(super) fn window(self, before: Option<Self>) -> Option<u32> {
+        let is_round = GRAINS.iter().any(|grain| self.tokens.is_multiple_of(*grain));
+        let is_same = before.is_some_and(|before| before.tokens == self.tokens && before.differs_clearly(self.characters));
+        if self.tokens.is_power_of_two() || is_round && is_same { credible(self.tokens) } else { None }
+    }
+
+    fn differs_clearly(self, characters: usize) -> bool {
+        self.characters.abs_diff(characters) >= self.characters.max(characters) / CLEAR_DIFFERENCE
+    }
+}
+
+/// The length of a question, in the body of its request: what a model reads of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PromptSize {
+    /// Bytes of the conversation and the tools.
+    pub(super) bytes: usize,
+    /// Characters of their texts, where a run of one character counts once: tokenisers read an indent or a line of dashes as one
+    /// token. Bytes would make texts in Greek or Hindi look two or three times as long as they are.
+    pub(super) characters: usize,
+}
+
+impl PromptSize {
+    pub(super) fn of(body: &Value) -> Self {
+        let read = [&body["messages"], &body["tools"]];
+        Self {
+            bytes: read.iter().map(|value| Size::of(value).text).sum(),
+            characters: read.iter().map(|value| characters_in(value)).sum(),
+        }
+    }
+}
+
+fn characters_in(value: &Value) -> usize {
+    let characters = |text: &str| {
+        let mut before = None;
+        text.chars().filter(|character| before.replace(*character) != Some(*character)).count()
+    };
+    let mut open = vec![value];
+    let mut sum = 0;
+    while let Some(value) = open.pop() {
+        match value {
+            Value::String(text) => sum += characters(text),
+            Value::Array(items) => open.extend(items),
+            Value::Object(fields) => {
+                sum += fields.keys().map(|key| characters(key)).sum::<usize>();
+                open.extend(fields.values());
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    sum
 }
 
 /// Most tokens of an answer in a window of so many.
@@ -224,18 +288,35 @@ mod tests {
     }
 
     #[test]
-    fn a_count_far_too_small_that_is_a_window_tells_of_a_cut() {
-        for (bytes, tokens, window) in [
-            (60_000, 4096, Some(4096)),
-            (60_000, 2048, Some(2048)),
-            (16_000, 4096, None),
-            (60_000, 4100, None),
-            (60_000, 0, None),
-            (1_000, 0, None),
-            (usize::MAX, 4096, Some(4096)),
+    fn a_power_of_two_tells_of_a_cut_at_once_and_another_round_count_when_two_questions_have_it() {
+        let counted = |characters: usize, tokens: u64| SmallCount::of(characters, tokens);
+        for (characters, tokens, before, window) in [
+            (60_000, 4096, None, Some(4096)),
+            (60_000, 2048, None, Some(2048)),
+            (16_000, 4096, None, None),
+            (60_000, 5_120, None, None),
+            (60_000, 5_120, counted(80_000, 5_120), Some(5_120)),
+            (80_000, 10_000, counted(120_000, 10_000), Some(10_000)),
+            (60_000, 5_120, counted(62_000, 5_120), None),
+            (60_000, 5_120, counted(80_000, 6_144), None),
+            (60_000, 5_121, counted(80_000, 5_121), None),
+            (60_000, 0, counted(80_000, 0), None),
+            (60_000, 1, None, None),
+            (usize::MAX, 4096, None, Some(4096)),
         ] {
-            assert_eq!(cut_at(bytes, tokens), window, "{bytes} {tokens}");
+            let found = counted(characters, tokens).and_then(|count| count.window(before));
+            assert_eq!(found, window, "{characters} {tokens} {before:?}");
         }
+    }
+
+    #[test]
+    fn a_question_is_as_long_as_its_characters_without_runs() {
+        let characters = |text: &str| PromptSize::of(&serde_json::json!({"messages": [{"k": text}], "model": "m"})).characters - 1;
+        for (text, expected) in [("", 0), ("abcabc", 6), ("aab", 2), ("        x\n\n\n--------", 4), ("Привет", 6), ("नमस्ते", 6)] {
+            assert_eq!(characters(text), expected, "{text}");
+        }
+        let body = serde_json::json!({"messages": [{"k": "abc"}], "tools": [{"name": "xyz"}]});
+        assert_eq!(PromptSize::of(&body).characters, 4 + 7);
     }
 
     #[test]

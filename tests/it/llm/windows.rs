@@ -3,7 +3,7 @@
 use qron::domain::conversation::{Message, ModelRequest};
 use qron::domain::data_block;
 use qron::domain::failure::FailureClass;
-use qron::llm::scripted::{Scenario, Script, ScriptedModel};
+use qron::llm::scripted::{Reply, Scenario, Script, ScriptedModel, Turn};
 use serde_json::Value;
 
 use super::{models, request, settings};
@@ -13,15 +13,20 @@ fn bytes(body: &Value) -> usize {
     body["messages"].to_string().len()
 }
 
-/// A question with `data` bytes of data before its goal, with a long goal.
-fn question(data: usize) -> ModelRequest {
-    let page = data_block::block("page", &"word ".repeat(data / 5));
+/// A question with `page` as its data before a long goal.
+fn question_about(page: &str) -> ModelRequest {
+    let page = data_block::block("page", page);
     let goal = format!("<goal>{} the end of the goal</goal>", "a long goal ".repeat(100));
     let messages = vec![
         Message::System { content: "You are a test.".to_owned() },
         Message::User { content: format!("{page}\n\n{goal}") },
     ];
     ModelRequest { messages, max_output_tokens: 2_000, ..request("act", "") }
+}
+
+/// A question with `data` bytes of data before a long goal.
+fn question(data: usize) -> ModelRequest {
+    question_about(&"word ".repeat(data / 5))
 }
 
 async fn start(script: Script) -> ScriptedModel {
@@ -99,11 +104,54 @@ async fn a_goal_larger_than_the_window_is_an_error_that_says_so() {
 }
 
 #[tokio::test]
-async fn an_honest_count_of_a_repetitive_text_is_no_cut() {
-    // Some tokenisers read a line of blanks as one token.
-    let server = start(Script::new(vec![Scenario::on("").text("fine")])).await;
-    let reply = models(&settings(&server.base_url())).complete(&question(60_000)).await.expect("an answer");
-    assert_eq!((reply.content.as_str(), server.requests().len()), ("fine", 1));
+async fn an_honest_count_that_could_be_a_window_is_no_cut() {
+    // Of each, the bytes let expect more tokens than are counted, and the count is one of a window.
+    for (name, text, tokens) in [
+        ("Cyrillic", "слово ".repeat(6_000), 8_192),
+        ("Greek", "λέξεις ".repeat(5_000), 8_192),
+        ("Devanagari", "परीक्षण ".repeat(3_000), 8_192),
+        ("an indent", format!("\n{}x = 1;", " ".repeat(40)).repeat(1_500), 8_192),
+        ("lines", format!("{}\n", "-".repeat(79)).repeat(1_000), 2_048),
+        ("long words", "word ".repeat(12_000), 5_120),
+        ("long words", "word ".repeat(12_000), 9_000),
+    ] {
+        let counted = Turn::new(Reply::Text("fine".to_owned())).usage(tokens, 8);
+        let server = start(Script::new(vec![Scenario::on("").turn(counted)])).await;
+        let models = models(&settings(&server.base_url()));
+        for _ in 0..2 {
+            let reply = models.complete(&question_about(&text)).await.expect("an answer");
+            assert_eq!(reply.content, "fine", "{name}");
+        }
+        let sent: Vec<usize> = server.requests().iter().map(|request| bytes(&request.body)).collect();
+        let bytes = text.len();
+        assert!(sent.len() == 2 && sent.iter().all(|sent| *sent > bytes), "{name}: {sent:?} of {bytes}");
+        assert!(bytes / 6 > usize::try_from(tokens).expect("few"), "{name}: the test shows nothing");
+        assert!(!models.takes_turns(None), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_round_count_that_questions_of_two_lengths_share_is_a_window() {
+    let server = start(fine().cutting_at(5_000)).await;
+    let models = models(&settings(&server.base_url()));
+    for (data, said) in [(60_000, "Hello! How can I help you today?"), (90_000, "fine"), (60_000, "fine")] {
+        assert_eq!(models.complete(&question(data)).await.expect("an answer").content, said, "{data}");
+    }
+    assert_eq!(server.requests().len(), 4);
+}
+
+#[tokio::test]
+async fn a_server_that_counts_more_than_its_window_is_shown_everything_again() {
+    let turn = |said: &str, tokens| Turn::new(Reply::Text(said.to_owned())).usage(tokens, 8);
+    let server = start(Script::new(vec![Scenario::on("").turn(turn("Hello!", 4_096)).turn(turn("fine", 9_000))])).await;
+    let models = models(&settings(&server.base_url()));
+    for _ in 0..2 {
+        let long = ModelRequest { purpose: "answer", ..question(60_000) };
+        assert_eq!(models.complete(&long).await.expect("an answer").content, "fine");
+    }
+    let sent: Vec<usize> = server.requests().iter().map(|request| bytes(&request.body)).collect();
+    assert!(matches!(sent[..], [60_000.., ..=12_288, 60_000..]), "{sent:?}");
+    assert!(!models.takes_turns(None));
 }
 
 #[tokio::test]
