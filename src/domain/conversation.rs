@@ -223,6 +223,9 @@ pub struct Exhausted {
     pub limit: u32,
     /// Token limit for the next request; `None` when there is no higher one.
     pub next: Option<u32>,
+    /// How many tokens the model reads at once, its answer included, when that set the limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<u32>,
 }
 
 impl ModelReply {

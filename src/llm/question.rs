@@ -1,7 +1,6 @@
 //! One request to the models until it is answered or cannot be: with fallback models, and repairs of answers that do
 //! not follow the schema.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -12,10 +11,11 @@ use super::model::{Model, RequestFeatures};
 use super::reading::{self, Answer};
 use super::structured::{Mismatch, Schema, whole_value};
 use super::textual;
-use super::window;
+use super::window::{self, Fitted};
 use super::wire::{self, Dialect, SchemaForm, StreamForm};
-use crate::domain::conversation::{Exhausted, Message, ModelReply, ModelRequest};
+use crate::domain::conversation::{Exhausted, LONGER_CONTEXT, Message, ModelReply, ModelRequest};
 use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::json::Size;
 use crate::domain::time::Timestamp;
 use crate::telemetry::large::beside_other_work;
 
@@ -157,6 +157,7 @@ impl ModelClient {
         deadline: &mut Deadline,
     ) -> Result<AcceptedAnswer, FailedExchange> {
         let wanted = if request.max_output_tokens == 0 { model.output_limit() } else { request.max_output_tokens };
+        let schema_bytes = request.schema.as_ref().map_or(0, |schema| Size::of(&schema.schema).text);
         let mut messages = request.messages.clone();
         // The window that the question is made to fit after its server refused it as too long, or cut it.
         let mut narrowed = None;
@@ -164,14 +165,17 @@ impl ModelClient {
         loop {
             let window = narrowed.or_else(|| model.window());
             let shown = fitted(model, request, &messages, window).inspect_err(|_| state.was_answered = true)?;
-            let most = window.map_or(u32::MAX, window::answer_tokens);
-            let max_output_tokens = wanted.min(model.ceiling()).min(most);
-            let chat = ChatExchange { request, messages: &shown, max_output_tokens };
+            let configured = wanted.min(model.ceiling());
+            let left = window.map(|window| window::answer_tokens(window, shown.bytes.saturating_add(schema_bytes)));
+            let max_output_tokens = left.map_or(configured, |left| configured.min(left));
+            // The window, when it limits the answer more than any setting does.
+            let tight_window = window.filter(|_| max_output_tokens < configured);
+            let chat = ChatExchange { request, messages: &shown.messages, max_output_tokens };
             let called = self.call(model, &chat, &mut state.spent, deadline).await;
             let mut answer = match called {
                 Ok(answer) => answer,
                 Err(failed) if shortenings < SHORTENINGS && !request.once => {
-                    let next = narrower(model, request, &messages, &shown, window, &failed);
+                    let next = narrower(model, request, &messages, &shown.messages, window, &failed);
                     narrowed = Some(next.ok_or(failed)?);
                     shortenings += 1;
                     continue;
@@ -185,8 +189,9 @@ impl ModelClient {
             if answer.truncated && answer.is_empty() {
                 // Less than that is all that the budget pays for, which says nothing of the model.
                 let is_whole = max_output_tokens >= self.settings.max_output_tokens;
-                let next = if is_whole { model.raise_output_limit(max_output_tokens) } else { None };
-                let exhausted = Some(Exhausted { limit: max_output_tokens, next });
+                let may_raise = is_whole && tight_window.is_none();
+                let next = if may_raise { model.raise_output_limit(max_output_tokens) } else { None };
+                let exhausted = Some(Exhausted { limit: max_output_tokens, next, window: tight_window });
                 return Ok(AcceptedAnswer { answer, is_excerpt: false, exhausted });
             }
             let Some(schema) = schema else { return Ok(AcceptedAnswer::whole(answer)) };
@@ -203,7 +208,7 @@ impl ModelClient {
                     answer.content = content;
                     return Ok(AcceptedAnswer { answer, is_excerpt, exhausted: None });
                 }
-                Err(mismatch) if answer.truncated => cut(&mismatch, max_output_tokens, request.once),
+                Err(mismatch) if answer.truncated => cut(&mismatch, max_output_tokens, tight_window, request.once),
                 Err(mismatch) => mismatch,
             };
             if state.repairs == 0 && !mismatch.is_json && !answer.truncated {
@@ -235,7 +240,7 @@ fn fitted<'a>(
     request: &ModelRequest,
     messages: &'a [Message],
     window: Option<u32>,
-) -> Result<Cow<'a, [Message]>, FailedExchange> {
+) -> Result<Fitted<'a>, FailedExchange> {
     window::fitted(&model.name, messages, request.tools_bytes(), window).map_err(FailedExchange::new)
 }
 
@@ -253,7 +258,7 @@ fn narrower(
     let known = told.or_else(|| model.window()).filter(|known| tried.is_none_or(|tried| *known < tried));
     let window = known.unwrap_or_else(|| window::below(bytes));
     match fitted(model, request, messages, Some(window)) {
-        Ok(next) => (*next != *shown).then_some(window),
+        Ok(next) => (*next.messages != *shown).then_some(window),
         // The next look at a window that is known tells what is wrong.
         Err(_) => known,
     }
@@ -292,9 +297,14 @@ fn failure_to_report(before: Option<Failure>, now: FailedExchange, was_answered:
     }
 }
 
-fn cut(mismatch: &Mismatch, max_output_tokens: u32, once: bool) -> Mismatch {
+/// What is wrong with an answer that was cut after `max_output_tokens`, which `tight_window` left it when that is given.
+fn cut(mismatch: &Mismatch, max_output_tokens: u32, tight_window: Option<u32>, once: bool) -> Mismatch {
     let mistake = format!("it was cut after {max_output_tokens} tokens and must be shorter");
-    let way_out = if once { "no longer one is paid for" } else { "raise model.max_output_tokens" };
+    let way_out = match tight_window {
+        Some(window) => format!("the model reads {window} tokens at once, its answer included: {LONGER_CONTEXT}"),
+        None if once => "no longer one is paid for".to_owned(),
+        None => "raise model.max_output_tokens".to_owned(),
+    };
     let summary = format!("it was cut at {max_output_tokens} tokens; {way_out}");
     Mismatch { mistake, summary, is_json: mismatch.is_json }
 }

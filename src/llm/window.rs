@@ -26,7 +26,7 @@ const GRAINS: [u64; 2] = [256, 1_000];
 const CLEAR_DIFFERENCE: usize = 8;
 /// Most bytes of a refused question for each token of the window that is learnt from it.
 const LEARNT_BYTES_PER_TOKEN: u64 = 12;
-/// The part of a window that answers may take.
+/// The part of a window that is left for the answer when a question is made to fit.
 const ANSWER_SHARE: u32 = 4;
 
 /// Characters of a refusal's message in which a window is looked for: servers that repeat the question do so behind their own words.
@@ -140,15 +140,25 @@ fn characters_in(value: &Value) -> usize {
     sum
 }
 
-/// Most tokens of an answer in a window of so many.
-pub(super) const fn answer_tokens(window: u32) -> u32 {
-    window / ANSWER_SHARE
+/// Most tokens of an answer to a question of `prompt_bytes` in a window of so many tokens: all that the question leaves, and the share
+/// that [`fitted`] keeps free in any case.
+pub(super) fn answer_tokens(window: u32, prompt_bytes: usize) -> u32 {
+    let prompt = u32::try_from(prompt_bytes.div_ceil(BYTES_PER_TOKEN)).unwrap_or(u32::MAX);
+    window.saturating_sub(prompt).max(window / ANSWER_SHARE)
 }
 
 /// The window that is assumed of a server that refused a question of `bytes` as too long, without a number.
 pub(super) fn below(bytes: usize) -> u32 {
     let tokens = u32::try_from(bytes / MOST_BYTES_PER_TOKEN).unwrap_or(u32::MAX);
     tokens.max(1)
+}
+
+/// A question as it fits into a window.
+#[derive(Debug)]
+pub(super) struct Fitted<'a> {
+    pub(super) messages: Cow<'a, [Message]>,
+    /// Bytes of the messages and of what the model reads besides.
+    pub(super) bytes: usize,
 }
 
 /// `messages`, with shorter data where they are too long for `window`. `other_bytes` is what the model reads besides.
@@ -160,20 +170,22 @@ pub(super) fn fitted<'a>(
     messages: &'a [Message],
     other_bytes: usize,
     window: Option<u32>,
-) -> Result<Cow<'a, [Message]>, Failure> {
-    let Some(window) = window else { return Ok(Cow::Borrowed(messages)) };
-    let room = usize::try_from(window - answer_tokens(window)).unwrap_or(usize::MAX);
+) -> Result<Fitted<'a>, Failure> {
     let length = |messages: &[Message]| messages.iter().map(length_of).fold(other_bytes, usize::saturating_add);
-    let excess = length(messages).saturating_sub(room.saturating_mul(BYTES_PER_TOKEN));
+    let bytes = length(messages);
+    let whole = Fitted { messages: Cow::Borrowed(messages), bytes };
+    let Some(window) = window else { return Ok(whole) };
+    let room = usize::try_from(window - window / ANSWER_SHARE).unwrap_or(usize::MAX);
+    let excess = bytes.saturating_sub(room.saturating_mul(BYTES_PER_TOKEN));
     if excess == 0 {
-        return Ok(Cow::Borrowed(messages));
+        return Ok(whole);
     }
     let shown = data_block::shortened(messages, excess);
     let bytes = length(&shown);
     if bytes / MOST_BYTES_PER_TOKEN >= room {
         return Err(too_small(model, window, bytes));
     }
-    Ok(Cow::Owned(shown))
+    Ok(Fitted { messages: Cow::Owned(shown), bytes })
 }
 
 /// The failure of a question of `bytes` that is larger than the window.
@@ -324,13 +336,21 @@ mod tests {
         let user = |content: String| vec![Message::User { content }];
         let question = user(format!("{}<goal>g</goal>", data_block::block("page", &"x".repeat(90_000))));
         let shown = fitted("m", &question, 1_000, Some(4096)).expect("fits");
-        let bytes = shown[0].content().len();
+        let bytes = shown.messages[0].content().len();
         assert!(
-            bytes <= 3072 * 3 - 1_000 && bytes > 7_500 && shown[0].content().ends_with("<goal>g</goal>"),
+            bytes <= 3072 * 3 - 1_000 && bytes > 7_500 && shown.messages[0].content().ends_with("<goal>g</goal>"),
             "{bytes}"
         );
-        assert_eq!(*fitted("m", &question, 0, None).expect("no window is known"), *question);
+        assert_eq!(shown.bytes, bytes + 1_000);
+        assert_eq!(*fitted("m", &question, 0, None).expect("no window is known").messages, *question);
         let failure = fitted("m", &user("g".repeat(30_000)), 0, Some(4096)).expect_err("too long");
         assert!(failure.message.contains("reads 4096 tokens at once"), "{failure}");
+    }
+
+    #[test]
+    fn an_answer_may_take_what_the_question_leaves_and_a_quarter_in_any_case() {
+        for (prompt_bytes, tokens) in [(0, 4096), (300, 3996), (9_216, 1_024), (9_000, 1_096), (60_000, 1_024), (usize::MAX, 1_024)] {
+            assert_eq!(answer_tokens(4096, prompt_bytes), tokens, "{prompt_bytes}");
+        }
     }
 }

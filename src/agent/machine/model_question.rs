@@ -10,7 +10,7 @@ use super::{
     statement, wire_arguments,
 };
 use crate::domain::approval::ApprovalRequirement;
-use crate::domain::conversation::{Exhausted, Message, ModelReply, ModelRequest};
+use crate::domain::conversation::{Exhausted, LONGER_CONTEXT, Message, ModelReply, ModelRequest};
 use crate::domain::event::{EventKind, Level};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::plan::{Plan, PlanStep};
@@ -160,12 +160,15 @@ impl Machine {
     /// # Errors
     /// When the limit cannot be raised.
     pub(super) fn raise_output_limit(&mut self, model: &str, exhausted: Exhausted) -> Result<(), Failure> {
-        let Exhausted { limit, next } = exhausted;
+        let Exhausted { limit, next, window } = exhausted;
         let Some(next) = next else {
+            let way_out = match window {
+                Some(window) => format!("it reads {window} tokens at once, its answer included: {LONGER_CONTEXT}"),
+                None => "raise model.max_output_tokens_ceiling (and the budget's max_tokens when that left it no more)".to_owned(),
+            };
             return Err(Failure::permanent(format!(
-                "model {model:?} used all {limit} tokens of its answer for thinking, before the first word; raise \
-                 model.max_output_tokens_ceiling (and the budget's max_tokens when that left it no more), or let it think \
-                 less"
+                "model {model:?} used all {limit} tokens of its answer for thinking, before the first word; {way_out}, or let it \
+                 think less"
             )));
         };
         self.setup.max_output_tokens = self.setup.max_output_tokens.max(next);

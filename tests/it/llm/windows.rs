@@ -3,10 +3,11 @@
 use qron::domain::conversation::{Message, ModelRequest};
 use qron::domain::data_block;
 use qron::domain::failure::FailureClass;
+use qron::llm::Models;
 use qron::llm::scripted::{Reply, Scenario, Script, ScriptedModel, Turn};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{models, request, settings};
+use super::{models, number_request, request, settings};
 
 /// Bytes of the messages of a request.
 fn bytes(body: &Value) -> usize {
@@ -54,7 +55,8 @@ async fn a_question_that_the_server_cut_is_asked_again_with_less_data_and_the_wh
             "the model knows that more was there"
         );
         assert!(text.ends_with("the end of the goal</goal>") && text.matches("a long goal").count() == 100);
-        assert_eq!(request.body["max_tokens"], 1_024, "a quarter of the window is for the answer");
+        let most = request.body["max_tokens"].as_u64().expect("a limit");
+        assert!((1_024..1_100).contains(&most), "a quarter of the window is for the answer: {most}");
     }
 }
 
@@ -161,4 +163,44 @@ async fn a_model_with_a_narrow_window_works_in_turns() {
     assert!(!models.takes_turns(None));
     models.complete(&question(60_000)).await.expect("an answer");
     assert!(models.takes_turns(None));
+}
+
+/// Models whose window of 4,096 tokens is known, and a server that then says `text` and is at the limit of its answer.
+async fn at_the_limit(text: &str) -> (ScriptedModel, Models) {
+    let message = json!({ "role": "assistant", "content": text });
+    let choice = json!({ "index": 0, "message": message, "finish_reason": "length" });
+    let cut_off = Turn::new(Reply::Body(json!({ "object": "chat.completion", "choices": [choice] })));
+    let teaching = Scenario::on("the end of the goal").text("fine");
+    let server = start(Script::new(vec![teaching, Scenario::on("").turn(cut_off)]).cutting_at(4096)).await;
+    let models = models(&settings(&server.base_url()));
+    models.complete(&question(60_000)).await.expect("an answer");
+    (server, models)
+}
+
+#[tokio::test]
+async fn a_short_question_leaves_the_window_to_its_answer() {
+    let (server, models) = at_the_limit("and so on").await;
+    let short = ModelRequest { max_output_tokens: 3_900, ..request("act", "short") };
+    models.complete(&short).await.expect("an answer");
+    assert_eq!(server.requests().last().expect("a request").body["max_tokens"], 3_900);
+}
+
+#[tokio::test]
+async fn an_answer_that_the_window_limits_is_told_with_the_window_and_the_way_out() {
+    let (_server, models) = at_the_limit("").await;
+    let long = ModelRequest { max_output_tokens: 5_000, ..request("act", "short") };
+    let exhausted = models.complete(&long).await.expect("an empty answer").exhausted.expect("used up");
+    assert_eq!((exhausted.next, exhausted.window), (None, Some(4096)));
+    assert!((4_000..4_096).contains(&exhausted.limit), "{exhausted:?}");
+    let open = ModelRequest { max_output_tokens: 500, ..long };
+    let exhausted = models.complete(&open).await.expect("an empty answer").exhausted.expect("used up");
+    assert_eq!(exhausted.window, None, "a setting limited it");
+
+    let (_server, models) = at_the_limit("{\"n\": 1").await;
+    let number = ModelRequest { max_output_tokens: 5_000, ..number_request() };
+    let failure = models.complete(&number).await.expect_err("cut off").failure.message;
+    for part in ["it was cut at ", "reads 4096 tokens at once", "--ctx-size", "OLLAMA_CONTEXT_LENGTH", "num_ctx"] {
+        assert!(failure.contains(part), "{part:?} is missing in {failure}");
+    }
+    assert!(!failure.contains("max_output_tokens"), "{failure}");
 }

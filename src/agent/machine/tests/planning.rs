@@ -98,7 +98,7 @@ fn a_model_that_thinks_up_to_its_limit_is_called_again_with_a_higher_one_that_is
     let mut machine = begin(setup());
     let exhausted = |limit, next| ModelReply {
         truncated: true,
-        exhausted: Some(Exhausted { limit, next }),
+        exhausted: Some(Exhausted { limit, next, window: None }),
         cost_usd: 0.0,
         ..reply("")
     };
@@ -121,6 +121,18 @@ fn a_model_that_thinks_up_to_its_limit_is_called_again_with_a_higher_one_that_is
     }
     let raised = machine.take_notes().into_iter().filter(|note| note.kind.as_str() == "output_limit_raised").count();
     assert_eq!(raised, 21);
+}
+
+#[test]
+fn a_window_that_left_the_model_too_little_to_think_is_named_with_the_way_out() {
+    let mut machine = begin(setup());
+    let exhausted = Some(Exhausted { limit: 1_024, next: None, window: Some(4_096) });
+    answer(&mut machine, "plan", ModelReply { truncated: true, exhausted, ..reply("") });
+    let failure = ended(&mut machine).expect_err("a failure");
+    for told in ["all 1024 tokens", "reads 4096 tokens at once", "--ctx-size", "OLLAMA_CONTEXT_LENGTH", "num_ctx"] {
+        assert!(failure.message.contains(told), "{failure}");
+    }
+    assert!(!failure.message.contains("max_output_tokens"), "{failure}");
 }
 
 #[test]
