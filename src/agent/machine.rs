@@ -287,6 +287,9 @@ impl Machine {
         };
         let was_away = matches!(&reply, Err(failed) if failed.was_away());
         self.endpoint_failed |= matches!(&reply, Err(failed) if !failed.was_answered);
+        if let Ok(reply) = &reply {
+            self.keep_data_left_out(reply.data_left_out);
+        }
         let acting = self.acting(id);
         if !self.take_answer(id, reply) {
             return Err(NotInFlight(id.to_owned()));

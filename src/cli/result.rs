@@ -205,6 +205,9 @@ impl<'a> Outcome<'a> {
 fn mark(name: &str, value: &Value) -> String {
     match (name, value) {
         ("ungrounded", Value::Array(stated)) => format!("check what stands in no output: {}", listed(stated)),
+        ("data_left_out", bytes) => {
+            format!("{bytes} bytes of data were left out of a question, because the model reads no more at once")
+        }
         ("confirmed", Value::Bool(false)) => "not confirmed: the model did not say that the goal is reached".to_owned(),
         (_, Value::String(text)) => format!("{}: {text}", name.replace('_', " ")),
         (_, Value::Array(items)) => format!("{}: {}", name.replace('_', " "), listed(items)),
@@ -227,6 +230,10 @@ mod tests {
     fn marks_are_told_in_words() {
         assert!(mark("confirmed", &json!(false)).starts_with("not confirmed"));
         assert_eq!(mark("ungrounded", &json!(["41", "http://x"])), "check what stands in no output: 41, http://x");
+        assert_eq!(
+            mark("data_left_out", &json!(51_200)),
+            "51200 bytes of data were left out of a question, because the model reads no more at once"
+        );
         assert_eq!(mark("unconfirmed_numbers", &json!(["41", 7])), "unconfirmed numbers: 41, 7");
         assert_eq!(mark("steps_failed", &json!(2)), "steps failed: 2");
     }

@@ -214,6 +214,9 @@ pub struct ModelReply {
     /// Set when the model reached the token limit before its first word.
     #[serde(default)]
     pub exhausted: Option<Exhausted>,
+    /// Bytes of data that the question lost to fit into what the model reads at once.
+    #[serde(default)]
+    pub data_left_out: u64,
 }
 
 /// A model that spent all tokens of its answer on thinking.

@@ -87,11 +87,13 @@ struct AcceptedAnswer {
     answer: Answer,
     is_excerpt: bool,
     exhausted: Option<Exhausted>,
+    /// Bytes of data that were left out of its question.
+    data_left_out: usize,
 }
 
 impl AcceptedAnswer {
-    const fn whole(answer: Answer) -> Self {
-        Self { answer, is_excerpt: false, exhausted: None }
+    const fn whole(answer: Answer, data_left_out: usize) -> Self {
+        Self { answer, is_excerpt: false, exhausted: None, data_left_out }
     }
 }
 
@@ -113,7 +115,7 @@ impl ModelClient {
             }
             let model = self.model(name);
             match self.ask(&model, request, schema.as_ref(), &mut state, &mut deadline).await {
-                Ok(AcceptedAnswer { answer, is_excerpt, exhausted }) => {
+                Ok(AcceptedAnswer { answer, is_excerpt, exhausted, data_left_out }) => {
                     return Ok(ModelReply {
                         content: answer.content,
                         tool_calls: answer.tool_calls,
@@ -124,6 +126,7 @@ impl ModelClient {
                         is_excerpt,
                         fields: answer.fields,
                         exhausted,
+                        data_left_out: u64::try_from(data_left_out).unwrap_or(u64::MAX),
                     });
                 }
                 Err(failed_exchange) => {
@@ -170,6 +173,7 @@ impl ModelClient {
             let max_output_tokens = left.map_or(configured, |left| configured.min(left));
             // The window, when it limits the answer more than any setting does.
             let tight_window = window.filter(|_| max_output_tokens < configured);
+            let data_left_out = shown.left_out;
             let chat = ChatExchange { request, messages: &shown.messages, max_output_tokens };
             let called = self.call(model, &chat, &mut state.spent, deadline).await;
             let mut answer = match called {
@@ -192,11 +196,11 @@ impl ModelClient {
                 let may_raise = is_whole && tight_window.is_none();
                 let next = if may_raise { model.raise_output_limit(max_output_tokens) } else { None };
                 let exhausted = Some(Exhausted { limit: max_output_tokens, next, window: tight_window });
-                return Ok(AcceptedAnswer { answer, is_excerpt: false, exhausted });
+                return Ok(AcceptedAnswer { answer, is_excerpt: false, exhausted, data_left_out });
             }
-            let Some(schema) = schema else { return Ok(AcceptedAnswer::whole(answer)) };
+            let Some(schema) = schema else { return Ok(AcceptedAnswer::whole(answer, data_left_out)) };
             if !answer.tool_calls.is_empty() && !request.tools.is_empty() {
-                return Ok(AcceptedAnswer::whole(answer));
+                return Ok(AcceptedAnswer::whole(answer, data_left_out));
             }
             let bytes = answer.content.len();
             let (text, is_excerpt) = beside_other_work(bytes, || text_of(&answer));
@@ -206,7 +210,7 @@ impl ModelClient {
                         model.followed_schema();
                     }
                     answer.content = content;
-                    return Ok(AcceptedAnswer { answer, is_excerpt, exhausted: None });
+                    return Ok(AcceptedAnswer { answer, is_excerpt, exhausted: None, data_left_out });
                 }
                 Err(mismatch) if answer.truncated => cut(&mismatch, max_output_tokens, tight_window, request.once),
                 Err(mismatch) => mismatch,

@@ -159,6 +159,8 @@ pub(super) struct Fitted<'a> {
     pub(super) messages: Cow<'a, [Message]>,
     /// Bytes of the messages and of what the model reads besides.
     pub(super) bytes: usize,
+    /// Bytes of data that were left out.
+    pub(super) left_out: usize,
 }
 
 /// `messages`, with shorter data where they are too long for `window`. `other_bytes` is what the model reads besides.
@@ -173,19 +175,19 @@ pub(super) fn fitted<'a>(
 ) -> Result<Fitted<'a>, Failure> {
     let length = |messages: &[Message]| messages.iter().map(length_of).fold(other_bytes, usize::saturating_add);
     let bytes = length(messages);
-    let whole = Fitted { messages: Cow::Borrowed(messages), bytes };
+    let whole = Fitted { messages: Cow::Borrowed(messages), bytes, left_out: 0 };
     let Some(window) = window else { return Ok(whole) };
     let room = usize::try_from(window - window / ANSWER_SHARE).unwrap_or(usize::MAX);
     let excess = bytes.saturating_sub(room.saturating_mul(BYTES_PER_TOKEN));
     if excess == 0 {
         return Ok(whole);
     }
-    let shown = data_block::shortened(messages, excess);
+    let (shown, left_out) = data_block::shortened(messages, excess);
     let bytes = length(&shown);
     if bytes / MOST_BYTES_PER_TOKEN >= room {
         return Err(too_small(model, window, bytes));
     }
-    Ok(Fitted { messages: Cow::Owned(shown), bytes })
+    Ok(Fitted { messages: Cow::Owned(shown), bytes, left_out })
 }
 
 /// The failure of a question of `bytes` that is larger than the window.
@@ -342,6 +344,7 @@ mod tests {
             "{bytes}"
         );
         assert_eq!(shown.bytes, bytes + 1_000);
+        assert!((81_000..82_500).contains(&shown.left_out), "{}", shown.left_out);
         assert_eq!(*fitted("m", &question, 0, None).expect("no window is known").messages, *question);
         let failure = fitted("m", &user("g".repeat(30_000)), 0, Some(4096)).expect_err("too long");
         assert!(failure.message.contains("reads 4096 tokens at once"), "{failure}");

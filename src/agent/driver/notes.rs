@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::Driver;
 use crate::agent::machine::{ModelFailed, Note};
 use crate::clock;
-use crate::domain::conversation::ModelReply;
+use crate::domain::conversation::{LONGER_CONTEXT, ModelReply};
 use crate::domain::event::{Event, EventKind, Level};
 use crate::domain::tool::{ToolCall, ToolResult};
 use crate::telemetry::metrics;
@@ -24,6 +24,11 @@ impl Driver<'_> {
                 .level(Level::Warn)
                 .with("class", failed.failure.class.as_str()),
         });
+        if let Ok(ModelReply { model, data_left_out: bytes @ 1.., .. }) = reply {
+            let message = format!("{model} was not shown {bytes} bytes of data ({purpose}), because it reads no more at once; {LONGER_CONTEXT}");
+            let event = Event::new(EventKind::DataLeftOut, message, clock::now()).level(Level::Warn);
+            self.recorder.note(event.with("purpose", purpose).with("bytes", *bytes).with("model", model.as_str()));
+        }
     }
 
     pub(super) fn record_tool_call(&self, call: &ToolCall, result: &ToolResult) {

@@ -152,7 +152,7 @@ impl Machine {
         let message = "the model gave its answer as text and did not confirm that the goal was reached";
         let result = json!({"output": stated, "reason": message, "confirmed": false});
         self.note(EventKind::AnswerUnconfirmed, Level::Warn, message.to_owned(), &[]);
-        self.end(Ok(result));
+        self.end_with(result, &[]);
     }
 
     /// Raises the token limit of answers after a model used it up before its first word.
@@ -217,12 +217,23 @@ impl Machine {
         ungrounded
     }
 
-    /// Ends the run well, and marks what of its result stands in no output.
+    /// Keeps how many bytes of data a question about a step or the answer lacked, for the mark of the result. What the question for
+    /// a plan lacked shows in the plan.
+    pub(super) fn keep_data_left_out(&mut self, bytes: u64) {
+        if matches!(self.state.phase, Phase::Steps | Phase::Answering(_)) {
+            self.state.data_left_out = self.state.data_left_out.max(bytes);
+        }
+    }
+
+    /// Ends the run well, and marks what of its result stands in no output, and how much data the model was not shown.
     pub(super) fn end_with(&mut self, mut result: Value, ungrounded: &[String]) {
         if !ungrounded.is_empty() {
             let message = format!("the result states what stands in no output: {}", ungrounded.join(", "));
             self.note(EventKind::AnswerUngrounded, Level::Warn, message, &[("ungrounded", json!(ungrounded))]);
             result["ungrounded"] = json!(ungrounded);
+        }
+        if self.state.data_left_out > 0 {
+            result["data_left_out"] = json!(self.state.data_left_out);
         }
         self.end(Ok(result));
     }

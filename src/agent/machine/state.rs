@@ -58,6 +58,9 @@ pub(super) struct State {
     /// Bytes that requests have taken to hosts which nobody named, beside links.
     #[serde(default)]
     pub(super) added_bytes: usize,
+    /// Most bytes of data that were left out of one question about a step or the answer, because the model reads no more at once.
+    #[serde(default)]
+    pub(super) data_left_out: u64,
     /// Plans made before the one in force.
     #[serde(deserialize_with = "number::count")]
     pub(super) revision: u32,
@@ -211,6 +214,7 @@ impl State {
             artifacts: BTreeMap::new(),
             has_told: false,
             added_bytes: 0,
+            data_left_out: 0,
             revision: 0,
             spent: Spent::default(),
             costliest: Reservation::default(),

@@ -76,6 +76,7 @@ event_kinds! {
     StepKept, "step_kept", "A step needs a capability that the agent lacks, and the run carries it out itself, with the reason.";
     StepWithdrawn, "step_withdrawn", "The task of a step was taken back before an agent began it, or stopped with an earlier run, and the step is placed anew.";
     ModelCalled, "model_called", "A model answered or failed.";
+    DataLeftOut, "data_left_out", "Data were left out of a question, because the model reads no more at once.";
     ToolCalled, "tool_called", "A tool returned or failed.";
     AnswerRejected, "answer_rejected", "A model's answer cannot be used, and the run asks again.";
     AnswerUnconfirmed, "answer_unconfirmed", "The run takes an answer although the model did not confirm it.";

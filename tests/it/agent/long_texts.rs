@@ -53,8 +53,11 @@ async fn a_server_with_a_context_of_4096_tokens_gets_the_whole_goal_each_time() 
         on().purpose("answer").json(success("A page of lines.")),
     ]);
     let bed = Bed::with(script.cutting_at(4096), &qdrant_url()).await;
-    let (outcome, _) = bed.run(&planned(&goal, &steps)).await;
-    assert_eq!(outcome.result.expect("success")["output"], json!("A page of lines."));
+    let (outcome, traces) = bed.run(&planned(&goal, &steps)).await;
+    let result = outcome.result.expect("success");
+    assert_eq!(result["output"], json!("A page of lines."));
+    assert!(result["data_left_out"].as_u64().is_some_and(|bytes| bytes > 1_000), "a person must know of it: {result}");
+    assert!(traces.kinds().iter().any(|kind| kind == "data_left_out"), "{:?}", traces.kinds());
     for request in bed.model.requests() {
         assert!(request.body.to_string().contains(&goal), "{}", request.purpose);
     }

@@ -34,6 +34,21 @@ fn what_an_answer_states_and_nothing_shows_is_marked() {
     }
 }
 
+#[test]
+fn data_that_the_model_was_not_shown_are_told_with_the_result() {
+    let lacking = |bytes, reply: ModelReply| ModelReply { data_left_out: bytes, ..reply };
+    for (of_plan, of_step, of_answer, told) in
+        [(0, 0, 0, json!(null)), (9, 0, 0, json!(null)), (9, 7, 0, json!(7)), (0, 0, 8, json!(8)), (0, 7, 3, json!(7))]
+    {
+        let mut machine = begin(setup());
+        let plan = reply(json!({"analysis": "", "steps": [{"id": "page", "instruction": "read it"}]}));
+        answer(&mut machine, "plan", lacking(of_plan, plan));
+        answer(&mut machine, "act", lacking(of_step, reply("all is well")));
+        answer(&mut machine, "answer", lacking(of_answer, success()));
+        assert_eq!(ended(&mut machine).expect("a result")["data_left_out"], told);
+    }
+}
+
 fn acting() -> Machine {
     begin(with_plan(&json!([{"id": "a", "instruction": "find it"}])))
 }
