@@ -115,7 +115,8 @@ impl Store {
     }
 
     /// Marks an unreadable point as failed with `failure`, so that it is not read again. `Ok(false)` as in
-    /// [`Store::admit`].
+    /// [`Store::admit`]. Its `run_at` becomes `now` unless it has one that can be read: a point that is listed needs one, and a time
+    /// under another name may be corrected before the point is requeued.
     ///
     /// # Errors
     /// A failure of the store; calling again is safe.
@@ -126,8 +127,10 @@ impl Store {
         zone: Zone,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
+        let has_own = raw.payload.get("run_at").is_some_and(|at| !at.is_null());
+        let run_at = if has_own { raw.run_at(zone, now) } else { now };
         let patch = json!({
-            "status": TaskStatus::Failed, "error": failure, "run_at": raw.run_at(zone, now), "finished_at": now,
+            "status": TaskStatus::Failed, "error": failure, "run_at": run_at, "finished_at": now,
             "updated_at": now, ADMITTED: true, "rank": null, "claim": null, "owner": null,
         });
         let Value::Object(patch) = patch else { return Ok(false) };

@@ -58,7 +58,7 @@ impl Store {
         let Some(point) = points.into_iter().next() else { return Ok(None) };
         let mut payload = from_payload(point.payload);
         // The refusal wrote its own time and status over those of the point.
-        if payload.get("run_at").is_some() && payload.get("run_at") == payload.get("finished_at") {
+        if has_time_of_refusal(&payload) {
             match written.get("run_at") {
                 Some(run_at) => payload.insert("run_at".to_owned(), run_at.clone()),
                 None => payload.remove("run_at"),
@@ -68,6 +68,27 @@ impl Store {
         payload.retain(|field, _| !WRITTEN_BY_REFUSAL.contains(&field.as_str()));
         let raw = RawTask { id, payload };
         Ok(raw.read(self.inner.zone, clock::now()).err().map(|failure| failure.message))
+    }
+
+    /// When the point of `task` asks to run, if it was refused as unreadable: as its fields tell now, which a person may have corrected.
+    /// `None` for other tasks.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub(super) async fn time_of_refused(&self, task: &Task, now: Timestamp) -> Result<Option<PointTime>, StoreError> {
+        let was_invalid = task.state.error.as_ref().is_some_and(|error| error.class == FailureClass::Invalid);
+        if !was_invalid || task.state.earlier_runs() > 0 {
+            return Ok(None);
+        }
+        let points = self.inner.get("task", Collection::Tasks, vec![point_id(task.id)], Part::All).await?;
+        Ok(points.into_iter().next().map(|point| {
+            let mut payload = from_payload(point.payload);
+            let is_of_refusal = has_time_of_refusal(&payload);
+            if is_of_refusal {
+                payload.remove("run_at");
+            }
+            PointTime { at: RawTask { id: task.id, payload }.run_at(self.inner.zone, now), is_of_refusal }
+        }))
     }
 
     /// [`Store::ordered`] with the points among them that do not read as a task.
@@ -121,6 +142,21 @@ impl Store {
         });
         Ok(self.commit(change).await?.then_some(next))
     }
+}
+
+/// When a refused point asks to run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PointTime {
+    /// The time.
+    pub(super) at: Timestamp,
+    /// Whether its field `run_at` holds the time of the refusal, which hides the other names that a time is read from.
+    pub(super) is_of_refusal: bool,
+}
+
+/// Whether `run_at` holds the time at which the point was refused, which [`Store::reject`] writes when the point has no `run_at` that can
+/// be read.
+fn has_time_of_refusal(payload: &Map<String, Value>) -> bool {
+    payload.get("run_at").is_some_and(|at| !at.is_null()) && payload.get("run_at") == payload.get("finished_at")
 }
 
 /// Fields that the refusal of a point writes, beside its status and its time.

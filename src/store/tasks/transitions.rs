@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::codec;
 use super::fields::{ADMITTED, NEEDS_MODEL, SETTLED_BY};
+use super::found::PointTime;
 use super::writer::{Change, Fence, Proof};
 use crate::domain::failure::FailureClass;
 use crate::domain::task::{Task, TaskEvent};
@@ -29,11 +30,16 @@ impl Store {
     pub async fn transition(&self, task: &Task, event: &TaskEvent, now: Timestamp) -> Result<Task, TransitionError> {
         // Who changes a task that nobody holds is told apart by the time of the change, even within a millisecond.
         let now = if task.state.claim.is_none() && now == task.state.updated_at { now.plus_millis(1) } else { now };
-        let next = task.apply(event, now)?;
+        let mut next = task.apply(event, now)?;
+        let mut point_time = None;
         if *event == TaskEvent::Requeued {
             self.retake_key(task, now).await?;
+            point_time = self.time_of_refused(task, now).await?;
         }
-        let change = change(task, &next, event, &fresh_mark());
+        if let Some(time) = point_time {
+            next.spec.run_at = time.at;
+        }
+        let change = change(task, &next, event, point_time, &fresh_mark());
         if self.commit(change).await? { Ok(next) } else { Err(TransitionError::Lost(task.id)) }
     }
 
@@ -50,7 +56,7 @@ impl Store {
             let mark = &mark;
             async move {
                 let next = task.apply(event, now)?;
-                let change = change(task, &next, event, mark);
+                let change = change(task, &next, event, None, mark);
                 if self.commit(change).await? { Ok(next) } else { Err(TransitionError::Lost(task.id)) }
             }
         });
@@ -62,8 +68,8 @@ fn fresh_mark() -> String {
     Uuid::new_v4().simple().to_string()
 }
 
-/// The change that makes `next` of `task`. Of one `mark`, no task may get two changes.
-fn change(task: &Task, next: &Task, event: &TaskEvent, mark: &str) -> Change {
+/// The change that makes `next` of `task`. Of one `mark`, no task may get two changes. `point_time` is that of a point which was refused.
+fn change(task: &Task, next: &Task, event: &TaskEvent, point_time: Option<PointTime>, mark: &str) -> Change {
     let mut patch = codec::patch(task, next);
     if *event == TaskEvent::Requeued {
         // A point that another client ended may still carry the claim of its last run, which would keep others from it.
@@ -99,10 +105,12 @@ fn change(task: &Task, next: &Task, event: &TaskEvent, mark: &str) -> Change {
     let was_invalid = task.state.error.as_ref().is_some_and(|error| error.class == FailureClass::Invalid);
     if *event == TaskEvent::Requeued && was_invalid {
         patch.insert(ADMITTED.to_owned(), Value::Bool(false));
-        // What the point says of its time holds, and a person may have corrected it.
-        if task.state.earlier_runs() == 0 {
-            patch.remove("run_at");
-        }
+    }
+    // What the point says of its time holds, and a person may have corrected it.
+    match point_time {
+        Some(PointTime { is_of_refusal: true, .. }) => drop(patch.insert("run_at".to_owned(), Value::Null)),
+        Some(PointTime { is_of_refusal: false, .. }) => drop(patch.remove("run_at")),
+        None => {}
     }
     Change { id: task.id, fence, patch, proof }
 }

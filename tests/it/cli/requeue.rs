@@ -35,14 +35,15 @@ fn a_point_that_still_cannot_be_read_is_not_requeued_and_a_corrected_one_keeps_i
             point(71, json!({"goal": "six times seven", "run_at": "next tuesday", "plan": plan})),
             point(72, json!({"goal": "six times seven", "scheduled_at": "soon", "plan": plan})),
             point(73, json!({"plan": plan})),
+            point(74, json!({"Due-At": "2031-01-01T00:00:00Z", "plan": plan})),
         ];
         client(port).upsert_points(UpsertPointsBuilder::new("qron_tasks", points).wait(true)).await.expect("inserted");
     });
     let began = Instant::now();
-    while server.run(&["dead-letters", "list", "--json"]).ok().json()["items"].as_array().map_or(0, Vec::len) < 3 {
+    while server.run(&["dead-letters", "list", "--json"]).ok().json()["items"].as_array().map_or(0, Vec::len) < 4 {
         assert!(began.elapsed() < Duration::from_secs(100), "the points are not refused");
     }
-    for (id, named) in [("71", "next tuesday"), ("72", "soon"), ("73", "goal")] {
+    for (id, named) in [("71", "next tuesday"), ("72", "soon"), ("73", "goal"), ("74", "goal")] {
         for arguments in [&["dead-letters", "requeue", id][..], &["retry", id]] {
             let said = server.run(arguments);
             assert_ne!(said.code, Some(0), "{said:?}");
@@ -57,24 +58,37 @@ fn a_point_that_still_cannot_be_read_is_not_requeued_and_a_corrected_one_keeps_i
     }
     let said = server.run(&["dead-letters", "requeue", "--all", "--yes"]);
     assert!(said.code == Some(1) && said.out.contains("0 requeued"), "{said:?}");
-    assert_eq!(said.err.matches("still cannot be read").count(), 3, "{said:?}");
-    let ids = json!({"action": "retry", "ids": ["71", "72", "73"]});
+    assert_eq!(said.err.matches("still cannot be read").count(), 4, "{said:?}");
+    let ids = json!({"action": "retry", "ids": ["71", "72", "73", "74"]});
     let report = server.post("tasks/bulk", &ids);
-    assert_eq!((&report["done"], report["refused"].as_array().map(Vec::len)), (&json!(0), Some(3)), "{report}");
+    assert_eq!((&report["done"], report["refused"].as_array().map(Vec::len)), (&json!(0), Some(4)), "{report}");
 
+    let corrections = [
+        (71, json!({"run_at": "2036-01-01T00:00:00Z"})),
+        (72, json!({"scheduled_at": "2036-01-01T00:00:00Z"})),
+        (74, json!({"goal": "six times seven", "Due-At": "2036-01-01T00:00:00Z"})),
+    ];
     runtime.block_on(async {
-        let corrected = payload(json!({"run_at": "2036-01-01T00:00:00Z"}));
-        let ids: Vec<PointId> = vec![71.into()];
-        let request = SetPayloadPointsBuilder::new("qron_tasks", corrected).points_selector(ids).wait(true);
-        client(port).set_payload(request).await.expect("corrected");
+        for (id, corrected) in corrections {
+            let ids: Vec<PointId> = vec![id.into()];
+            let request = SetPayloadPointsBuilder::new("qron_tasks", payload(corrected)).points_selector(ids).wait(true);
+            client(port).set_payload(request).await.expect("corrected");
+        }
     });
     assert!(server.run(&["dead-letters", "requeue", "71"]).ok().out.contains("1 requeued"));
+    for id in ["72", "74"] {
+        let said = server.run(&["retry", id]).ok();
+        assert!(said.out.contains("pending, due 2036-01-01 00:00:00Z"), "{said:?}");
+    }
     let began = Instant::now();
-    loop {
-        let shown = server.run(&["show", "71", "--json"]).ok().json();
-        if shown["status"] == "pending" && shown["run_at"] == "2036-01-01T00:00:00.000Z" {
-            break;
+    for id in ["71", "72", "74"] {
+        loop {
+            let shown = server.run(&["show", id, "--json"]).ok().json();
+            let is_admitted = shown["history"].as_array().is_some_and(|events| events.iter().any(|event| event["kind"] == "admitted"));
+            if shown["status"] == "pending" && shown["run_at"] == "2036-01-01T00:00:00.000Z" && is_admitted {
+                break;
+            }
+            assert!(began.elapsed() < Duration::from_secs(100), "{shown}");
         }
-        assert!(began.elapsed() < Duration::from_secs(100), "{shown}");
     }
 }

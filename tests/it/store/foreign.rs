@@ -12,6 +12,7 @@ use qron::domain::failure::{Failure, FailureClass};
 use qron::domain::id::TaskId;
 use qron::domain::schedule::zone::Zone;
 use qron::domain::task::{Claim, Task, TaskEvent, TaskStatus};
+use qron::domain::time::Timestamp;
 use qron::store::{DueExclusions, RawTask};
 use serde_json::json;
 
@@ -131,6 +132,39 @@ async fn a_rejected_point_that_is_requeued_is_read_anew() {
     assert!(admit_all(&bed).await.is_empty());
     assert_eq!(bed.due_ids(10, &DueExclusions::default()).await, [raw.id]);
     assert_eq!(bed.task(raw.id).await.spec.priority, 9);
+}
+
+#[tokio::test]
+async fn a_rejected_point_that_is_requeued_keeps_the_time_that_it_names_under_any_name() {
+    let bed = Bed::new().await;
+    let names = ["run_at", "scheduled_at", "scheduled_for", "due_at", "execute_at", "start_at", "Due-At", "scheduledFor"];
+    let ids = || (1..).zip(names);
+    // A time that cannot be read, and one that can beside another fault.
+    bed.upsert(ids().map(|(id, name)| point(id, &json!({"goal": "x", name: "soon"}))).collect()).await;
+    bed.upsert(ids().map(|(id, name)| point(100 + id, &json!({name: "2031-01-01T00:00:00Z"}))).collect()).await;
+    let refused = admit_all(&bed).await;
+    assert_eq!(refused.len(), 2 * names.len());
+    for (raw, failure) in &refused {
+        assert!(bed.store.reject(raw, failure, Zone::UTC, NOW).await.expect("rejected"));
+    }
+    let wanted = Timestamp::read(&json!("2036-01-01T00:00:00Z")).expect("a time");
+    for (id, name) in ids().flat_map(|(id, name)| [(id, name), (100 + id, name)]) {
+        let corrected = json!({"goal": "x", name: "2036-01-01T00:00:00Z"});
+        let request = qdrant_client::qdrant::SetPayloadPointsBuilder::new(
+            bed.collection("tasks"),
+            Payload::try_from(corrected).expect("an object"),
+        )
+        .points_selector(vec![qdrant_client::qdrant::PointId::from(id)])
+        .wait(true);
+        bed.client.set_payload(request).await.expect("corrected");
+        let task = bed.task(TaskId::Number(id)).await;
+        let requeued = bed.store.transition(&task, &TaskEvent::Requeued, NOW.plus_millis(1)).await.expect("requeued");
+        assert_eq!(requeued.spec.run_at, wanted, "what is answered of {name} of {id}");
+    }
+    assert!(admit_all(&bed).await.is_empty());
+    for (id, name) in ids().flat_map(|(id, name)| [(id, name), (100 + id, name)]) {
+        assert_eq!(bed.task(TaskId::Number(id)).await.spec.run_at, wanted, "{name} of {id}");
+    }
 }
 
 #[tokio::test]
