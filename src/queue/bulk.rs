@@ -1,6 +1,6 @@
 //! One change of many tasks: of those with these ids, or of all that pass a filter. A refusal does not stop the others.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::{StreamExt as _, stream};
 
@@ -13,12 +13,17 @@ use crate::domain::failure::FailureClass;
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskEvent, TaskStatus};
 use crate::domain::time::Timestamp;
-use crate::store::{Found, SeenLetter, StoreError, TaskFilter};
+use crate::domain::unique::UniqueFor;
+use crate::store::{Found, SeenLetter, StoreError, TaskFilter, TransitionError};
 
 /// Tasks read at once.
 const PAGE: u32 = 500;
 /// Tasks changed at once; their changes share writes.
 const PARALLEL: usize = 128;
+/// Tasks looked up one by one at once.
+const LOOK_UPS: usize = 16;
+/// Most refusals that a dry run lists: it goes through all tasks in one request.
+const LISTED_REFUSALS: usize = 1_000;
 
 /// What to do to which tasks.
 #[derive(Debug)]
@@ -65,7 +70,7 @@ pub struct BulkReport {
     pub matched: u64,
     /// Those that were changed, or would be.
     pub done: u64,
-    /// Those that were not, with the reason.
+    /// Those that were not, with the reason; of a dry run at most the first 1,000.
     pub refused: Vec<Refusal>,
     /// Where the next request goes on; `None` when all are done.
     pub next: Option<String>,
@@ -107,7 +112,8 @@ impl Queue {
     /// [`ChangeError::Store`]; what was done is done.
     pub async fn change_many(&self, request: BulkRequest) -> Result<BulkReport, ChangeError> {
         let BulkRequest { change, targets, dry_run, person } = request;
-        let mut bulk = Bulk { queue: self, change, person, dry_run, report: BulkReport::default() };
+        let mut bulk =
+            Bulk { queue: self, change, person, dry_run, promised: HashMap::new(), report: BulkReport::default() };
         match targets {
             Targets::Ids(ids) => bulk.change_ids(&ids).await?,
             Targets::Filter { filter, limit, after } => bulk.change_filtered(*filter, limit, after).await?,
@@ -134,17 +140,22 @@ struct Bulk<'a> {
     change: BulkChange,
     person: Person,
     dry_run: bool,
+    /// Unique keys that tasks of a dry run would take, each with its task.
+    promised: HashMap<String, TaskId>,
     report: BulkReport,
 }
 
 impl Bulk<'_> {
     async fn change_ids(&mut self, ids: &[TaskId]) -> Result<(), ChangeError> {
         let mut tasks = Vec::with_capacity(ids.len());
-        for id in ids {
-            match self.queue.store().find(*id).await? {
+        let store = self.queue.store();
+        let found = stream::iter(ids.to_vec()).map(|id| async move { (id, store.find(id).await) });
+        let found: Vec<_> = found.buffered(LOOK_UPS).collect().await;
+        for (id, found) in found {
+            match found? {
                 Some(Found { task, unreadable: None }) => tasks.push(task),
                 Some(found) => self.change_unreadable(found).await?,
-                None => self.report.refused.push(Refusal { task: *id, error: ChangeError::Missing(*id) }),
+                None => self.report.refused.push(Refusal { task: id, error: ChangeError::Missing(id) }),
             }
         }
         self.change_all(tasks, clock::now()).await
@@ -177,7 +188,9 @@ impl Bulk<'_> {
         if filter.statuses.is_empty() {
             return Ok(());
         }
-        let by_status_alone = filter.text.is_none() && matches!(self.change, BulkChange::Event(_));
+        // Whether a task can be requeued depends on its point and its unique key as well.
+        let by_status_alone =
+            filter.text.is_none() && matches!(self.change, BulkChange::Event(_)) && !self.change.is_requeue();
         if self.dry_run && by_status_alone {
             self.report.matched = self.queue.store().count_tasks(&filter).await?;
             self.report.done = self.report.matched;
@@ -203,15 +216,10 @@ impl Bulk<'_> {
     /// Changes these tasks, or tells what would become of them.
     async fn change_all(&mut self, tasks: Vec<Task>, now: Timestamp) -> Result<(), ChangeError> {
         self.report.matched += tasks.len() as u64;
-        if self.dry_run {
-            for task in tasks {
-                let event = self.change.event_for(&task, &self.person, now);
-                let outcome = task.apply(&event, now).map_err(ChangeError::Illegal);
-                self.report.take(task.id, outcome)?;
-            }
-            return Ok(());
-        }
         let tasks = self.without_refused(tasks).await?;
+        if self.dry_run {
+            return self.foretell(tasks, now).await;
+        }
         let letters = self.letters_of(&tasks).await?;
         let (queue, change, person) = (self.queue, &self.change, &self.person);
         let outcomes = stream::iter(tasks).map(|task| async move {
@@ -241,16 +249,52 @@ impl Bulk<'_> {
         outage.map_or(Ok(()), Err)
     }
 
+    /// Tells what would become of these tasks.
+    async fn foretell(&mut self, tasks: Vec<Task>, now: Timestamp) -> Result<(), ChangeError> {
+        let is_requeue = self.change.is_requeue();
+        let keyless =
+            if is_requeue { self.queue.store().tasks_without_key(&tasks, now).await? } else { HashMap::new() };
+        for task in tasks {
+            let event = self.change.event_for(&task, &self.person, now);
+            let mut outcome = task.apply(&event, now).map(drop).map_err(ChangeError::Illegal);
+            if is_requeue && outcome.is_ok() {
+                outcome = self.promise_key(&task, keyless.get(&task.id).copied());
+            }
+            self.report.take(task.id, outcome)?;
+        }
+        self.report.refused.truncate(LISTED_REFUSALS);
+        Ok(())
+    }
+
+    /// Gives the unique key of `task` to it, unless `holder` or an earlier task of this dry run has it.
+    fn promise_key(&mut self, task: &Task, holder: Option<TaskId>) -> Result<(), ChangeError> {
+        let Some(key) = task.spec.unique_key.clone().filter(|_| task.spec.unique_for == UniqueFor::Alive) else {
+            return Ok(());
+        };
+        match holder.or_else(|| self.promised.get(&key).copied()) {
+            Some(holder) => Err(TransitionError::KeyTaken { id: task.id, key, holder }.into()),
+            None => {
+                self.promised.insert(key, task.id);
+                Ok(())
+            }
+        }
+    }
+
     /// Those of `tasks` that are not only refused again when they are requeued.
     async fn without_refused(&mut self, tasks: Vec<Task>) -> Result<Vec<Task>, ChangeError> {
-        if !matches!(self.change, BulkChange::Event(TaskEvent::Requeued)) {
+        if !self.change.is_requeue() {
             return Ok(tasks);
         }
-        let mut left = Vec::with_capacity(tasks.len());
-        for task in tasks {
+        let queue = self.queue;
+        let checked = stream::iter(tasks).map(|task| async move {
             let was_invalid = task.state.error.as_ref().is_some_and(|error| error.class == FailureClass::Invalid);
-            let refused = if was_invalid { self.queue.still_refused(task.id).await? } else { None };
-            match refused {
+            let refused = if was_invalid { queue.still_refused(task.id).await } else { Ok(None) };
+            (task, refused)
+        });
+        let checked: Vec<_> = checked.buffered(LOOK_UPS).collect().await;
+        let mut left = Vec::with_capacity(checked.len());
+        for (task, refused) in checked {
+            match refused? {
                 Some(reason) => {
                     let error = ChangeError::StillRefused { id: task.id, reason };
                     self.report.refused.push(Refusal { task: task.id, error });
@@ -263,7 +307,7 @@ impl Bulk<'_> {
 
     /// The letters of tasks that are requeued, seen before: a task may fail again at once, and its new letter stays.
     async fn letters_of(&self, tasks: &[Task]) -> Result<Vec<SeenLetter>, StoreError> {
-        if !matches!(self.change, BulkChange::Event(TaskEvent::Requeued)) {
+        if !self.change.is_requeue() {
             return Ok(Vec::new());
         }
         self.queue.store().seen_letters(&tasks.iter().map(|task| task.id).collect::<Vec<_>>()).await
@@ -271,6 +315,10 @@ impl Bulk<'_> {
 }
 
 impl BulkChange {
+    const fn is_requeue(&self) -> bool {
+        matches!(self, Self::Event(TaskEvent::Requeued))
+    }
+
     /// What happens to `task`.
     fn event_for(&self, task: &Task, person: &Person, now: Timestamp) -> TaskEvent {
         match self {

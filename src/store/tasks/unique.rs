@@ -48,13 +48,13 @@ use crate::domain::unique::UniqueFor;
 use crate::store::qdrant::collections::Collection;
 use crate::store::qdrant::requests::{Part, strong};
 use crate::store::qdrant::values::{bound, point_id, task_id, to_payload};
-use crate::store::{Inserted, Store, StoreError, TransitionError};
+use crate::store::{Inserted, Store, StoreError};
+
+mod retaking;
 
 /// After how long a holder without a task counts as gone, in milliseconds; far longer than a request may take, and than
 /// clocks of hosts differ.
 const ABANDONED_MS: u64 = 3_600_000;
-/// How long a requeue keeps a key for the task that is about to be pending again, in milliseconds.
-const REQUEUE_MS: i64 = 60_000;
 /// Keys looked at in one request.
 const BATCH: usize = 512;
 /// How often the keys of one insert are tried. Every try that fails is one in which somebody else got further.
@@ -266,47 +266,6 @@ impl Store {
             Some((task_id(point.id.as_ref())?, Holder { status, created_at }))
         };
         Ok(points.into_iter().filter_map(read).collect())
-    }
-
-    /// Takes the key of `task`, which has ended and is to be pending again, anew. The key is kept for it for a minute,
-    /// in which the caller makes it pending; a task that was inserted meanwhile has the key instead.
-    ///
-    /// # Errors
-    /// [`TransitionError::KeyTaken`] when another task that has not ended has the key.
-    pub(super) async fn retake_key(&self, task: &Task, now: Timestamp) -> Result<(), TransitionError> {
-        let Some(key) = task.spec.unique_key.as_deref().filter(|_| task.spec.unique_for == UniqueFor::Alive) else {
-            return Ok(());
-        };
-        let id = point_of(key);
-        for _ in 0..TRIES {
-            let version = Uuid::new_v4().simple().to_string();
-            let until = now.plus_millis(REQUEUE_MS);
-            match self.holds([key].into_iter()).await?.get(&id) {
-                None => {
-                    let mut point = new_key(key, task.id, &version, now);
-                    point.payload.insert("kept_until".to_owned(), until.as_millis().into());
-                    let points = vec![point];
-                    self.inner.upsert("retake_key", Collection::Keys, points, UpdateMode::InsertOnly).await?;
-                }
-                Some(hold) => {
-                    if hold.holder != task.id {
-                        let holders = self.holders([hold.holder].into_iter()).await?;
-                        let verdict = judge(hold, holders.get(&hold.holder), UniqueFor::Alive, now);
-                        // A holder without a task is being written at this moment.
-                        if let Verdict::Settled(Placement::Taken(holder) | Placement::Write(holder)) = verdict {
-                            return Err(TransitionError::KeyTaken { id: task.id, key: key.to_owned(), holder });
-                        }
-                    }
-                    let operations = vec![replacement(id, hold, task.id, &version, now, Some(until))];
-                    self.inner.update_batch("retake_key", Collection::Keys, operations).await?;
-                }
-            }
-            if self.holds([key].into_iter()).await?.get(&id).is_some_and(|hold| hold.version == version) {
-                return Ok(());
-            }
-        }
-        let reason = format!("too many others use the unique key {key:?} at this moment");
-        Err(StoreError::Unavailable { url: self.inner.url.clone(), reason }.into())
     }
 
     /// The task that holds each of `keys`, in their order. Asked in one request.

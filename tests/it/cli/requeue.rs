@@ -60,8 +60,15 @@ fn a_point_that_still_cannot_be_read_is_not_requeued_and_a_corrected_one_keeps_i
     assert!(said.code == Some(1) && said.out.contains("0 requeued"), "{said:?}");
     assert_eq!(said.err.matches("still cannot be read").count(), 4, "{said:?}");
     let ids = json!({"action": "retry", "ids": ["71", "72", "73", "74"]});
-    let report = server.post("tasks/bulk", &ids);
-    assert_eq!((&report["done"], report["refused"].as_array().map(Vec::len)), (&json!(0), Some(4)), "{report}");
+    let all = json!({"action": "retry", "filter": {"status": ["failed"]}});
+    for mut order in [ids, all] {
+        for dry_run in [true, false] {
+            order["dry_run"] = json!(dry_run);
+            let report = server.post("tasks/bulk", &order);
+            assert_eq!((&report["matched"], &report["done"]), (&json!(4), &json!(0)), "{report}");
+            assert_eq!(report["refused"].as_array().map(Vec::len), Some(4), "{report}");
+        }
+    }
 
     let corrections = [
         (71, json!({"run_at": "2036-01-01T00:00:00Z"})),

@@ -115,6 +115,31 @@ async fn tasks_can_be_named_and_one_that_cannot_does_not_stop_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_of_a_retry_tells_which_tasks_would_not_get_their_unique_key() {
+    let app = TestApp::start().await;
+    let hold = |mut task: Value, key: &str| {
+        task["unique_key"] = json!(key);
+        tagged(task, "keyed")
+    };
+    // The first two share a key, and the third lost its key to a task that waits.
+    for key in ["shared", "shared", "lost"] {
+        let id = app.submit(&hold(hopeless(), key)).await;
+        eventually("it has failed", async || (task(&app, &id).await["status"] == "failed").then_some(())).await;
+    }
+    app.submit(&hold(someday(), "lost")).await;
+    assert_eq!(app.post("/api/v1/pause", &json!({})).await.0, StatusCode::OK);
+    for dry_run in [true, false] {
+        let order = json!({"action": "retry", "filter": {"tag": "keyed"}, "dry_run": dry_run});
+        let report = bulk(&app, order).await;
+        assert_eq!((&report["matched"], &report["done"]), (&json!(3), &json!(1)), "{report}");
+        let refused = report["refused"].as_array().expect("refusals");
+        assert_eq!(refused.len(), 2, "{report}");
+        assert!(refused.iter().all(|refusal| refusal["reason"].as_str().is_some_and(|why| why.contains("unique key"))));
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn everything_that_waits_can_be_decided_at_once() {
     let app = TestApp::start().await;
     for _ in 0..5 {
