@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use qdrant_embedded::connections::{FileLimit, Seats};
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -41,13 +42,8 @@ mod replica;
 use embedded::{EmbeddedStore, EmbeddedStoreError};
 use model_records::ModelRecords;
 
-/// How long open connections of the API may go on at the end.
+/// How long open connections of the API may go on at the end, when the grace period is not nearly over.
 const API_GRACE: Duration = Duration::from_secs(1);
-/// What is left of the grace period for the process to end.
-const LEAST_EXIT: Duration = Duration::from_millis(500);
-/// Time for the embedded store to write everything down, whatever is left of the grace period. What it does not write is in its
-/// journal.
-const LEAST_FLUSH: Duration = Duration::from_secs(1);
 
 /// Why the program does not start, or did not stop well.
 #[derive(Debug, thiserror::Error)]
@@ -290,21 +286,21 @@ impl App {
     /// # Errors
     /// [`AppError`] when the embedded store did not stop well.
     pub async fn shutdown(self) -> Result<(), AppError> {
-        let end = tokio::time::Instant::now() + self.runner.grace().saturating_sub(LEAST_EXIT);
+        let (began, times) = (Instant::now(), self.runner.shutdown_times());
         self.draining.cancel();
         self.runner.shutdown().await;
         self.stop_api.cancel();
         self.api_seats.dismiss_idle();
         let abort = self.api.abort_handle();
-        if tokio::time::timeout(API_GRACE, self.api).await.is_err() {
+        let limit = (Instant::now() + API_GRACE).min(began + times.api_closed);
+        if tokio::time::timeout_at(limit, self.api).await.is_err() {
             abort.abort();
         }
         self.upkeep.abort();
         drop((self.model_check, self.model_records));
         drop(self.store);
         if let Some(embedded) = self.embedded {
-            let left = end.saturating_duration_since(tokio::time::Instant::now());
-            embedded.shutdown_within(left.max(LEAST_FLUSH)).await?;
+            embedded.shutdown_within((began + times.flushed).saturating_duration_since(Instant::now())).await?;
         }
         tracing::info!(replica = %self.replica_id, "qron has stopped");
         Ok(())

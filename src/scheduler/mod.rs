@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OnceCell};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -46,6 +47,7 @@ use sweep::{Alarm, Sweep};
 
 pub use retention::{Pruned, RetentionSettings};
 pub use settings::Settings;
+pub use shutdown_times::ShutdownTimes;
 
 mod admission;
 mod approval_expiry;
@@ -56,6 +58,7 @@ mod pauses;
 mod rescue;
 mod retention;
 mod settings;
+mod shutdown_times;
 mod sweep;
 
 /// What a runner is made of.
@@ -94,11 +97,6 @@ pub enum RunnerError {
     Cron(String),
 }
 
-/// Most of the grace period that is left for handing tasks back and for what stops after them.
-const LONGEST_STOP: Duration = Duration::from_secs(4);
-/// Time for handing tasks back however short the grace period is.
-const LEAST_HAND_BACK: Duration = Duration::from_secs(2);
-
 /// A running scheduler and its workers. Cheap to clone; clones are handles of the same one.
 ///
 /// Dropping every handle does not stop it: [`Runner::shutdown`] does.
@@ -114,7 +112,7 @@ struct Inner {
     context: Arc<ReplicaContext>,
     local_runs: Arc<LocalRuns>,
     schedules: ScheduleService,
-    grace: Duration,
+    shutdown_times: ShutdownTimes,
     /// The parts that find work: they end when the drain begins.
     finders: TaskTracker,
     /// The parts that work needs until its end: heartbeat, requests to cancel, history.
@@ -166,7 +164,7 @@ impl Runner {
         });
         queue.attach(&local_runs);
         let inner = Inner {
-            grace: Duration::from_secs(parts.worker.grace_s),
+            shutdown_times: ShutdownTimes::new(Duration::from_secs(parts.worker.grace_s)),
             finders: TaskTracker::new(),
             keepers: TaskTracker::new(),
             background: Background::new(drain.clone()),
@@ -282,10 +280,10 @@ impl Runner {
         self.inner.ended.get_or_init(|| self.inner.end()).await;
     }
 
-    /// How long after [`Runner::shutdown`] has begun the process is to end.
+    /// When the parts of a shutdown end at the latest.
     #[must_use]
-    pub fn grace(&self) -> Duration {
-        self.inner.grace
+    pub fn shutdown_times(&self) -> ShutdownTimes {
+        self.inner.shutdown_times
     }
 
     /// Ends the grace period at once, for a second signal; [`Runner::shutdown`] then returns soon.
@@ -354,6 +352,7 @@ impl Inner {
     }
 
     async fn end(&self) {
+        let (began, times) = (Instant::now(), self.shutdown_times);
         let context = &self.context;
         self.drain.cancel();
         self.finders.close();
@@ -367,7 +366,7 @@ impl Inner {
         let done = tokio::select! {
             () = &mut finished => true,
             () = context.cut.cancelled() => false,
-            () = tokio::time::sleep(self.grace.saturating_sub(self.time_to_stop())) => {
+            () = tokio::time::sleep_until(began + times.hand_back) => {
                 tracing::warn!("worker.grace_s is nearly over: handing back the tasks that still run");
                 false
             }
@@ -375,21 +374,27 @@ impl Inner {
         if !done {
             context.cut.cancel();
             // What cannot be written by then is rescued by others, or by the next start.
-            let limit = self.time_to_stop().max(LEAST_HAND_BACK).min(context.lease.length());
-            if tokio::time::timeout(limit, &mut finished).await.is_err() {
+            let limit = Instant::now() + times.hand_back_takes().min(context.lease.length());
+            if tokio::time::timeout_at(limit.min(began + times.abandon), &mut finished).await.is_err() {
                 context.abandon.cancel();
-                finished.await;
+                // A claim that the store does not answer may still win tasks: the record of this replica, which they are found by, stays.
+                if tokio::time::timeout_at(began + times.signed_off, finished).await.is_err() {
+                    context.unsettled.store(true, Ordering::Release);
+                }
             }
         }
         self.stop.cancel();
         self.keepers.close();
-        self.keepers.wait().await;
-        self.sign_off().await;
-    }
-
-    /// The end of the grace period that is left for handing tasks back and for all that stops after them.
-    fn time_to_stop(&self) -> Duration {
-        (self.grace / 2).min(LONGEST_STOP)
+        let signed_off = async {
+            self.keepers.wait().await;
+            self.sign_off().await;
+        };
+        if tokio::time::timeout_at(began + times.signed_off, signed_off).await.is_err() {
+            tracing::warn!(
+                "the store has not taken the rest of the history and the sign-off of this replica in time: other replicas notice its \
+                 end when its heartbeat stops"
+            );
+        }
     }
 
     /// Removes the record of this replica, unless something in the store still waits to be rescued from it.

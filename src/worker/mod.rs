@@ -38,8 +38,8 @@ pub struct Settings {
     pub lease_ms: u64,
     /// Time between heartbeats, in milliseconds.
     pub heartbeat_ms: u64,
-    /// How long after SIGTERM the process ends, in seconds. Running tasks may go on in it, but for its second half, or its last 4 s
-    /// where that is less: then they are handed back.
+    /// How long after SIGTERM the process ends, in seconds. Running tasks are handed back 4 seconds before that. With less than 8,
+    /// they are handed back after half of it, and the process ends at most 4 seconds after that.
     pub grace_s: u64,
     /// Time between two looks for requests to cancel what runs here, in milliseconds: [`CANCEL_POLL_MS`]. Not part of the
     /// configuration; tests change it.
