@@ -268,7 +268,11 @@ fn paused(pause: &PauseView) -> String {
 }
 
 fn for_model(waits: &WaitView, away: Option<&str>) -> Wait {
-    let what = for_model_named(&waits.model, ModelWaitTimes { task_waits_since: Some(&waits.since), model_away_since: away }, &waits.cause);
+    let what = for_model_named(
+        &waits.model,
+        ModelWaitTimes { task_waits_since: Some(&waits.since), model_away_since: away },
+        &waits.cause,
+    );
     Wait { next: waits.next_try.clone(), given_up: waits.until.clone(), ..Wait::new(what) }
 }
 

@@ -38,9 +38,7 @@ pub fn shortened(messages: &[Message], excess: usize) -> (Vec<Message>, usize) {
     };
     let shorten = |(message, places): (&Message, &Vec<Range<usize>>)| match message {
         Message::User { content } => Message::User { content: cut(content, places) },
-        Message::Tool { call_id, content } => {
-            Message::Tool { call_id: call_id.clone(), content: cut(content, places) }
-        }
+        Message::Tool { call_id, content } => Message::Tool { call_id: call_id.clone(), content: cut(content, places) },
         Message::System { .. } | Message::Assistant { .. } => message.clone(),
     };
     let shown = messages.iter().zip(&places).map(shorten).collect();

@@ -196,9 +196,17 @@ mod tests {
         for (error, parts) in [
             (
                 CallError::OverMemoryBudget(256 * 1024 * 1024),
-                ["of the model endpoint", "256 MiB", "qron asks for this one again later", "model.max_response_bytes is too high"],
+                [
+                    "of the model endpoint",
+                    "256 MiB",
+                    "qron asks for this one again later",
+                    "model.max_response_bytes is too high",
+                ],
             ),
-            (CallError::Cut(4096), ["seems to have cut", "it counted 4096 tokens", "--ctx-size", "OLLAMA_CONTEXT_LENGTH"]),
+            (
+                CallError::Cut(4096),
+                ["seems to have cut", "it counted 4096 tokens", "--ctx-size", "OLLAMA_CONTEXT_LENGTH"],
+            ),
         ] {
             for part in parts {
                 assert!(error.to_string().contains(part), "{part:?} is missing in {error}");

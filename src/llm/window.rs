@@ -90,7 +90,8 @@ impl SmallCount {
     /// question of clearly another length has the same count: honest counts grow with their questions. Other counts are no windows.
     pub(super) fn window(self, before: Option<Self>) -> Option<u32> {
         let is_round = GRAINS.iter().any(|grain| self.tokens.is_multiple_of(*grain));
-        let is_same = before.is_some_and(|before| before.tokens == self.tokens && before.differs_clearly(self.characters));
+        let is_same =
+            before.is_some_and(|before| before.tokens == self.tokens && before.differs_clearly(self.characters));
         if self.tokens.is_power_of_two() || is_round && is_same { credible(self.tokens) } else { None }
     }
 
@@ -325,8 +326,11 @@ mod tests {
 
     #[test]
     fn a_question_is_as_long_as_its_characters_without_runs() {
-        let characters = |text: &str| PromptSize::of(&serde_json::json!({"messages": [{"k": text}], "model": "m"})).characters - 1;
-        for (text, expected) in [("", 0), ("abcabc", 6), ("aab", 2), ("        x\n\n\n--------", 4), ("Привет", 6), ("नमस्ते", 6)] {
+        let characters =
+            |text: &str| PromptSize::of(&serde_json::json!({"messages": [{"k": text}], "model": "m"})).characters - 1;
+        for (text, expected) in
+            [("", 0), ("abcabc", 6), ("aab", 2), ("        x\n\n\n--------", 4), ("Привет", 6), ("नमस्ते", 6)]
+        {
             assert_eq!(characters(text), expected, "{text}");
         }
         let body = serde_json::json!({"messages": [{"k": "abc"}], "tools": [{"name": "xyz"}]});
@@ -352,7 +356,9 @@ mod tests {
 
     #[test]
     fn an_answer_may_take_what_the_question_leaves_and_a_quarter_in_any_case() {
-        for (prompt_bytes, tokens) in [(0, 4096), (300, 3996), (9_216, 1_024), (9_000, 1_096), (60_000, 1_024), (usize::MAX, 1_024)] {
+        for (prompt_bytes, tokens) in
+            [(0, 4096), (300, 3996), (9_216, 1_024), (9_000, 1_096), (60_000, 1_024), (usize::MAX, 1_024)]
+        {
             assert_eq!(answer_tokens(4096, prompt_bytes), tokens, "{prompt_bytes}");
         }
     }

@@ -43,6 +43,7 @@ use dispatch::optimistic_claim::LocalRuns;
 use pauses::Control;
 use rescue::Rescuer;
 use retention::{Pruner, unique_keys};
+use shutdown_times::HAND_BACK;
 use sweep::{Alarm, Sweep};
 
 pub use retention::{Pruned, RetentionSettings};
@@ -374,7 +375,7 @@ impl Inner {
         if !done {
             context.cut.cancel();
             // What cannot be written by then is rescued by others, or by the next start.
-            let limit = Instant::now() + times.hand_back_takes().min(context.lease.length());
+            let limit = Instant::now() + HAND_BACK.min(context.lease.length());
             if tokio::time::timeout_at(limit.min(began + times.abandon), &mut finished).await.is_err() {
                 context.abandon.cancel();
                 // A claim that the store does not answer may still win tasks: the record of this replica, which they are found by, stays.

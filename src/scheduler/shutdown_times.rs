@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// The time before the end in which tasks are handed back and everything stops.
 const RESERVE: Duration = Duration::from_secs(4);
-/// Time to hand running tasks back.
-const HAND_BACK: Duration = Duration::from_secs(2);
+/// Time to hand running tasks back; also when that begins before its time, because a second signal came.
+pub(super) const HAND_BACK: Duration = Duration::from_secs(2);
 /// Time to write the rest of the history, and to remove the record of this replica.
 const SIGN_OFF: Duration = Duration::from_millis(500);
 /// Time for the open connections of the API.
@@ -39,11 +39,6 @@ impl ShutdownTimes {
         let api_closed = signed_off + API;
         Self { hand_back, abandon, signed_off, api_closed, flushed: api_closed + FLUSH }
     }
-
-    /// Time for handing tasks back that begins before its time, because a second signal came.
-    pub(super) const fn hand_back_takes(self) -> Duration {
-        HAND_BACK
-    }
 }
 
 #[cfg(test)]
@@ -59,7 +54,7 @@ mod tests {
             let times = ShutdownTimes::new(grace);
             let ShutdownTimes { hand_back, abandon, signed_off, api_closed, flushed } = times;
             assert!([abandon, signed_off, api_closed, flushed].is_sorted() && hand_back < abandon, "{times:?}");
-            assert!(abandon - hand_back == times.hand_back_takes(), "{times:?}");
+            assert_eq!(abandon - hand_back, HAND_BACK, "{times:?}");
             let most = if grace >= Duration::from_secs(8) { grace } else { grace / 2 + RESERVE };
             assert_eq!(flushed + exit, most, "a grace of {grace:?}");
             assert!(hand_back >= grace / 2, "{times:?}");

@@ -25,7 +25,9 @@ impl Driver<'_> {
                 .with("class", failed.failure.class.as_str()),
         });
         if let Ok(ModelReply { model, data_left_out: bytes @ 1.., .. }) = reply {
-            let message = format!("{model} was not shown {bytes} bytes of data ({purpose}), because it reads no more at once; {LONGER_CONTEXT}");
+            let message = format!(
+                "{model} was not shown {bytes} bytes of data ({purpose}), because it reads no more at once; {LONGER_CONTEXT}"
+            );
             let event = Event::new(EventKind::DataLeftOut, message, clock::now()).level(Level::Warn);
             self.recorder.note(event.with("purpose", purpose).with("bytes", *bytes).with("model", model.as_str()));
         }

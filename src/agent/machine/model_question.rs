@@ -164,7 +164,8 @@ impl Machine {
         let Some(next) = next else {
             let way_out = match window {
                 Some(window) => format!("it reads {window} tokens at once, its answer included: {LONGER_CONTEXT}"),
-                None => "raise model.max_output_tokens_ceiling (and the budget's max_tokens when that left it no more)".to_owned(),
+                None => "raise model.max_output_tokens_ceiling (and the budget's max_tokens when that left it no more)"
+                    .to_owned(),
             };
             return Err(Failure::permanent(format!(
                 "model {model:?} used all {limit} tokens of its answer for thinking, before the first word; {way_out}, or let it \

@@ -108,8 +108,12 @@ fn change(task: &Task, next: &Task, event: &TaskEvent, point_time: Option<PointT
     }
     // What the point says of its time holds, and a person may have corrected it.
     match point_time {
-        Some(PointTime { is_of_refusal: true, .. }) => drop(patch.insert("run_at".to_owned(), Value::Null)),
-        Some(PointTime { is_of_refusal: false, .. }) => drop(patch.remove("run_at")),
+        Some(PointTime { is_of_refusal: true, .. }) => {
+            patch.insert("run_at".to_owned(), Value::Null);
+        }
+        Some(PointTime { is_of_refusal: false, .. }) => {
+            patch.remove("run_at");
+        }
         None => {}
     }
     Change { id: task.id, fence, patch, proof }

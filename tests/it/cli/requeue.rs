@@ -78,7 +78,8 @@ fn a_point_that_still_cannot_be_read_is_not_requeued_and_a_corrected_one_keeps_i
     runtime.block_on(async {
         for (id, corrected) in corrections {
             let ids: Vec<PointId> = vec![id.into()];
-            let request = SetPayloadPointsBuilder::new("qron_tasks", payload(corrected)).points_selector(ids).wait(true);
+            let request =
+                SetPayloadPointsBuilder::new("qron_tasks", payload(corrected)).points_selector(ids).wait(true);
             client(port).set_payload(request).await.expect("corrected");
         }
     });
@@ -91,7 +92,9 @@ fn a_point_that_still_cannot_be_read_is_not_requeued_and_a_corrected_one_keeps_i
     for id in ["71", "72", "74"] {
         loop {
             let shown = server.run(&["show", id, "--json"]).ok().json();
-            let is_admitted = shown["history"].as_array().is_some_and(|events| events.iter().any(|event| event["kind"] == "admitted"));
+            let is_admitted = shown["history"]
+                .as_array()
+                .is_some_and(|events| events.iter().any(|event| event["kind"] == "admitted"));
             if shown["status"] == "pending" && shown["run_at"] == "2036-01-01T00:00:00.000Z" && is_admitted {
                 break;
             }

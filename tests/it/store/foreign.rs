@@ -137,7 +137,8 @@ async fn a_rejected_point_that_is_requeued_is_read_anew() {
 #[tokio::test]
 async fn a_rejected_point_that_is_requeued_keeps_the_time_that_it_names_under_any_name() {
     let bed = Bed::new().await;
-    let names = ["run_at", "scheduled_at", "scheduled_for", "due_at", "execute_at", "start_at", "Due-At", "scheduledFor"];
+    let names =
+        ["run_at", "scheduled_at", "scheduled_for", "due_at", "execute_at", "start_at", "Due-At", "scheduledFor"];
     let ids = || (1..).zip(names);
     // A time that cannot be read, and one that can beside another fault.
     bed.upsert(ids().map(|(id, name)| point(id, &json!({"goal": "x", name: "soon"}))).collect()).await;
