@@ -271,13 +271,11 @@ impl Bulk<'_> {
         let Some(key) = task.spec.unique_key.clone().filter(|_| task.spec.unique_for == UniqueFor::Alive) else {
             return Ok(());
         };
-        match holder.or_else(|| self.promised.get(&key).copied()) {
-            Some(holder) => Err(TransitionError::KeyTaken { id: task.id, key, holder }.into()),
-            None => {
-                self.promised.insert(key, task.id);
-                Ok(())
-            }
+        if let Some(holder) = holder.or_else(|| self.promised.get(&key).copied()) {
+            return Err(TransitionError::KeyTaken { id: task.id, key, holder }.into());
         }
+        self.promised.insert(key, task.id);
+        Ok(())
     }
 
     /// Those of `tasks` that are not only refused again when they are requeued.

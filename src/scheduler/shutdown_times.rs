@@ -54,7 +54,7 @@ mod tests {
             let times = ShutdownTimes::new(grace);
             let ShutdownTimes { hand_back, abandon, signed_off, api_closed, flushed } = times;
             assert!([abandon, signed_off, api_closed, flushed].is_sorted() && hand_back < abandon, "{times:?}");
-            assert_eq!(abandon - hand_back, HAND_BACK, "{times:?}");
+            assert_eq!(hand_back + HAND_BACK, abandon, "{times:?}");
             let most = if grace >= Duration::from_secs(8) { grace } else { grace / 2 + RESERVE };
             assert_eq!(flushed + exit, most, "a grace of {grace:?}");
             assert!(hand_back >= grace / 2, "{times:?}");
