@@ -43,6 +43,8 @@ use model_records::ModelRecords;
 
 /// How long open connections of the API may go on at the end.
 const API_GRACE: Duration = Duration::from_secs(1);
+/// How long the API goes on after the last run has ended, so that those who follow its task learn how.
+const LAST_LOOK: Duration = Duration::from_millis(600);
 /// What is left of the grace period for the process to end.
 const LEAST_EXIT: Duration = Duration::from_millis(500);
 /// Time for the embedded store to write everything down, whatever is left of the grace period. What it does not write is in its
@@ -292,7 +294,12 @@ impl App {
     pub async fn shutdown(self) -> Result<(), AppError> {
         let end = tokio::time::Instant::now() + self.runner.grace().saturating_sub(LEAST_EXIT);
         self.draining.cancel();
+        let has_run = self.runner.loads().iter().any(|agent| agent.in_flight > 0);
         self.runner.shutdown().await;
+        if has_run {
+            let left = end.saturating_duration_since(tokio::time::Instant::now()).saturating_sub(LEAST_FLUSH);
+            tokio::time::sleep(LAST_LOOK.min(left)).await;
+        }
         self.stop_api.cancel();
         self.api_seats.dismiss_idle();
         let abort = self.api.abort_handle();
