@@ -44,6 +44,8 @@ use model_records::ModelRecords;
 
 /// How long open connections of the API may go on at the end, when the grace period is not nearly over.
 const API_GRACE: Duration = Duration::from_secs(1);
+/// How long the API goes on after the last run has ended, so that those who follow its task learn how.
+const LAST_LOOK: Duration = Duration::from_millis(600);
 
 /// Why the program does not start, or did not stop well.
 #[derive(Debug, thiserror::Error)]
@@ -288,7 +290,11 @@ impl App {
     pub async fn shutdown(self) -> Result<(), AppError> {
         let (began, times) = (Instant::now(), self.runner.shutdown_times());
         self.draining.cancel();
+        let has_run = self.runner.loads().iter().any(|agent| agent.in_flight > 0);
         self.runner.shutdown().await;
+        if has_run {
+            tokio::time::sleep_until((Instant::now() + LAST_LOOK).min(began + times.api_closed)).await;
+        }
         self.stop_api.cancel();
         self.api_seats.dismiss_idle();
         let abort = self.api.abort_handle();

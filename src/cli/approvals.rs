@@ -58,28 +58,29 @@ pub(super) fn short_hash(hash: &str) -> &str {
     hash.get(..SHORT_HASH).unwrap_or(hash)
 }
 
-/// Prints a question whole, with all arguments of the call: a person must see all that they approve.
+/// Prints a question whole, with all arguments of the call and every character that is not seen: a person must see all that they
+/// approve.
 pub(super) fn print_question(item: &OpenApproval) -> Result<(), CliError> {
     let approval = &item.approval;
-    output::line(&format!("task    {}", item.task_id))?;
-    output::line(&format!("goal    {}", item.goal))?;
+    output::exact_line(&format!("task    {}", item.task_id))?;
+    output::exact_line(&format!("goal    {}", item.goal))?;
     match (&approval.tool, &approval.step) {
         (Some(tool), step) => {
-            output::line(&format!("asks    to call {tool} in step {}", step.as_deref().unwrap_or("-")))?;
+            output::exact_line(&format!("asks    to call {tool} in step {}", step.as_deref().unwrap_or("-")))?;
             if let Some(arguments) = &approval.arguments {
                 let text = serde_json::to_string_pretty(arguments).unwrap_or_else(|_| arguments.to_string());
                 for line in text.lines() {
-                    output::line(&format!("        {line}"))?;
+                    output::exact_line(&format!("        {line}"))?;
                 }
             }
         }
-        (None, _) => output::line("asks    to run")?,
+        (None, _) => output::exact_line("asks    to run")?,
     }
     if let Some(reason) = &approval.reason {
-        output::line(&format!("because {reason}"))?;
+        output::exact_line(&format!("because {reason}"))?;
     }
     let until = approval.expires_at.as_deref().map_or_else(|| "a person decides".to_owned(), output::time);
-    output::line(&format!("hash    {}", short_hash(&approval.hash)))?;
-    output::line(&format!("since   {}, until {until}", output::time(&approval.asked_at)))?;
-    output::line("")
+    output::exact_line(&format!("hash    {}", short_hash(&approval.hash)))?;
+    output::exact_line(&format!("since   {}, until {until}", output::time(&approval.asked_at)))?;
+    output::exact_line("")
 }

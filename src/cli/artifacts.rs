@@ -1,12 +1,12 @@
 //! `qron artifacts`: what a task has kept or was given, listed and fetched.
 
-use std::fs::OpenOptions;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::client::Client;
+use super::client::{Client, Download};
 use super::{CliError, ids, output};
 use crate::api::views::Listing;
 use crate::api::views::artifacts::ArtifactView;
@@ -65,12 +65,12 @@ async fn list(client: &Client, id: &str, json: bool) -> Result<(), CliError> {
     let mut table = output::rows(&["NAME", "BYTES", "TYPE", "WRITTEN"], &["STEP", "REFERENCE"]);
     for artifact in &listing.items {
         let cells = [
-            output::escape(&artifact.name),
+            artifact.name.clone(),
             artifact.size.to_string(),
             output::cell(&artifact.media_type, 40),
             output::relative_time(&artifact.created_at),
             output::cell(&artifact.step, 64),
-            output::escape(&artifact.reference),
+            artifact.reference.clone(),
         ];
         output::add(&mut table, cells);
     }
@@ -84,16 +84,20 @@ impl Get {
             return Err(is_there(file));
         }
         let id = ids::task(client, &self.id).await?;
-        let content = client.bytes(&["tasks", &id, "artifacts", &self.name]).await?;
+        let mut content = client.download(&["tasks", &id, "artifacts", &self.name]).await?;
         match file {
             Some(file) => {
-                save(&file, &content, self.force)?;
-                output::note(&format!("wrote {} to {}", counted(content.len(), "byte"), file.display()));
-                Ok(())
+                let bytes = save(&file, content, self.force).await?;
+                output::note(&format!("wrote {} to {}", counted(bytes, "byte"), file.display()));
             }
-            None if output::is_terminal() => show(&self.name, &content),
-            None => output::bytes(&content),
+            None if output::is_terminal() => show(&self.name, &content.whole().await?)?,
+            None => {
+                while let Some(piece) = content.next().await? {
+                    output::bytes(&piece)?;
+                }
+            }
         }
+        Ok(())
     }
 }
 
@@ -108,7 +112,8 @@ fn show(name: &str, content: &[u8]) -> Result<(), CliError> {
     }
 }
 
-fn save(file: &Path, content: &[u8], replace: bool) -> Result<(), CliError> {
+/// Writes the content as it comes, and gives back how many bytes it has. A new file that does not get all of it is removed.
+async fn save(file: &Path, content: Download<'_>, replace: bool) -> Result<usize, CliError> {
     let mut options = OpenOptions::new();
     options.write(true);
     if replace {
@@ -116,11 +121,30 @@ fn save(file: &Path, content: &[u8], replace: bool) -> Result<(), CliError> {
     } else {
         options.create_new(true);
     }
-    let written = options.open(file).and_then(|mut open| open.write_all(content).and_then(|()| open.sync_all()));
-    written.map_err(|error| match error.kind() {
+    let open = options.open(file).map_err(|error| unwritten(file, &error))?;
+    let written = fill(open, file, content).await;
+    if written.is_err() && !replace {
+        // What failed before is told.
+        drop(fs::remove_file(file));
+    }
+    written
+}
+
+async fn fill(mut open: File, file: &Path, mut content: Download<'_>) -> Result<usize, CliError> {
+    let mut bytes = 0;
+    while let Some(piece) = content.next().await? {
+        open.write_all(&piece).map_err(|error| unwritten(file, &error))?;
+        bytes += piece.len();
+    }
+    open.sync_all().map_err(|error| unwritten(file, &error))?;
+    Ok(bytes)
+}
+
+fn unwritten(file: &Path, error: &io::Error) -> CliError {
+    match error.kind() {
         io::ErrorKind::AlreadyExists => is_there(file),
         _ => CliError::Failed(format!("the file {} cannot be written: {error}", file.display())),
-    })
+    }
 }
 
 fn is_there(file: &Path) -> CliError {

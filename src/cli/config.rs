@@ -12,7 +12,8 @@ use crate::domain::schedule::zone::data::ZoneData;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Check the configuration and print every problem; exit code 2 when "qron run" would refuse it
+    /// Check the configuration and print every problem; the exit code is that with which "qron run" would refuse it: 2, and 1 when
+    /// the endpoint does not answer that is asked for the model
     Check {
         /// As for "qron run --no-model": a model may be missing
         #[arg(long, env = "QRON_NO_MODEL", value_parser = super::on_or_off)]
@@ -42,9 +43,7 @@ impl ConfigCommand {
                 let mut config = global.load()?;
                 app::install_crypto();
                 let warnings = app::check_settings(&config)?;
-                // Whatever leaves the choice open, "qron run" would refuse to start.
-                let chosen = app::model_choice::choose(&mut config).await;
-                let chosen = chosen.map_err(|error| CliError::Usage(error.to_string()))?;
+                let chosen = app::model_choice::choose(&mut config).await?;
                 let why = without_model(&config);
                 let is_told =
                     |warning: &&String| !no_model && why.as_ref().is_some_and(|why| why.contains(warning.as_str()));

@@ -62,7 +62,8 @@ impl DeadLetters {
 }
 
 async fn list(client: &Client, limit: u32, json: bool) -> Result<(), CliError> {
-    let listing: Listing<DeadLetterView> = client.get(&["dead-letters"], &[("limit", &limit.to_string())]).await?;
+    let mut listing: Listing<DeadLetterView> = client.get(&["dead-letters"], &[("limit", &limit.to_string())]).await?;
+    listing.items.truncate(limit as usize);
     if json {
         return output::json(&listing);
     }

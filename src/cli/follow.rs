@@ -16,16 +16,45 @@ const POLL_INTERVAL: Duration = Duration::from_millis(300);
 /// Time between two looks at what the task waits for.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Prints the events of a task as they happen, then the task as it ended. With `json`, prints the ended task alone.
+/// How long a follower goes on asking a qron that does not answer: one that is started anew answers soon.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Prints the events of a task as they happen, then the task as it ended. With `json`, prints the ended task alone. Ctrl-C leaves.
 pub(super) async fn follow(client: &Client, id: &str, json: bool) -> Result<(), CliError> {
+    let task: TaskDetail = client.get(&["tasks", id], &[]).await?;
+    let back = format!("qron show {id} --follow");
+    if !json && !task.task.status.is_terminal() {
+        output::line(&format!("  Ctrl-C leaves, and the task stays; come back with: {back}"))?;
+    }
+    let left = async {
+        // Without a handler the signal ends the process itself.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        ended = to_the_end(client, id, task, json) => ended,
+        () = left => {
+            // Behind the sign of the terminal for the key.
+            output::note("");
+            output::note(&format!("left task {id}, which goes on; come back with: {back}"));
+            Err(CliError::Left)
+        }
+    }
+}
+
+async fn to_the_end(client: &Client, id: &str, mut task: TaskDetail, json: bool) -> Result<(), CliError> {
     let mut screen = Screen::default();
-    let mut task: TaskDetail = client.get(&["tasks", id], &[]).await?;
     while !task.task.status.is_terminal() {
         if !json {
-            screen.look(client, &task).await.map_err(|error| unknown_end(error, id))?;
+            match screen.look(client, &task).await {
+                // Whether the task has ended meanwhile is asked below.
+                Ok(()) | Err(CliError::Failed(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
         tokio::time::sleep(POLL_INTERVAL).await;
-        let found = client.find(&["tasks", id]).await.map_err(|error| unknown_end(error, id))?;
+        let found = ask_patiently(client, id).await.map_err(|error| unknown_end(error, id))?;
         task = found.ok_or_else(|| CliError::Failed(format!("task {id} was removed while it was followed")))?;
     }
     if json {
@@ -33,11 +62,25 @@ pub(super) async fn follow(client: &Client, id: &str, json: bool) -> Result<(), 
     } else {
         // Events are written shortly after what they tell of.
         tokio::time::sleep(POLL_INTERVAL).await;
-        task = client.get(&["tasks", id], &[]).await?;
+        // A qron that has stopped since leaves the end that is known.
+        if let Ok(newer) = client.get(&["tasks", id], &[]).await {
+            task = newer;
+        }
         screen.end(&task)?;
         print_task::print(&task, &[])?;
     }
     if task.task.status == TaskStatus::Completed { Ok(()) } else { Err(CliError::Reported) }
+}
+
+/// The task; asked for again for [`PATIENCE`] when nothing answers.
+async fn ask_patiently(client: &Client, id: &str) -> Result<Option<TaskDetail>, CliError> {
+    let began = Instant::now();
+    loop {
+        match client.find(&["tasks", id]).await {
+            Err(CliError::Failed(_)) if began.elapsed() < PATIENCE => tokio::time::sleep(POLL_INTERVAL).await,
+            found => return found,
+        }
+    }
 }
 
 /// The error of a follower whose qron no longer answers: how the task ends is not known, which is no failure of the task.
@@ -82,8 +125,7 @@ impl Screen {
         if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_INTERVAL) {
             self.looked = Some(Instant::now());
             let waits = hold::waits(client, &task.task).await?;
-            let follow = format!("qron show {} --follow", task.task.id);
-            self.lines.extend(self.waits.news(waits, &clock::now().to_rfc3339(), &follow));
+            self.lines.extend(self.waits.news(waits, &clock::now().to_rfc3339()));
         }
         Ok(())
     }
@@ -123,12 +165,11 @@ fn key(event: &EventView) -> (&String, &String) {
 #[derive(Default)]
 struct Waits {
     told: Vec<Wait>,
-    has_told_how_to_leave: bool,
 }
 
 impl Waits {
     /// Lines about those of `waits` that are new, or whose next try was told for a time that has passed at `now`.
-    fn news(&mut self, waits: Vec<Wait>, now: &str, follow: &str) -> Vec<String> {
+    fn news(&mut self, waits: Vec<Wait>, now: &str) -> Vec<String> {
         let mut lines = Vec::new();
         let mut told = Vec::new();
         for wait in waits {
@@ -148,10 +189,6 @@ impl Waits {
             });
             told.push(wait);
         }
-        if !lines.is_empty() && !self.has_told_how_to_leave {
-            self.has_told_how_to_leave = true;
-            lines.push(format!("  Ctrl-C leaves, and the task stays; come back with: {follow}"));
-        }
         self.told = told;
         lines
     }
@@ -166,7 +203,9 @@ fn progress_line(detail: &TaskDetail) -> String {
     }
     match &detail.progress {
         Some(progress) if progress.total > 0 => {
-            format!("  [{}/{}] {}", progress.settled(), progress.total, progress.note)
+            let part = |count: u32, word: &str| if count == 0 { String::new() } else { format!(", {count} {word}") };
+            let (failed, blocked) = (part(progress.failed, "failed"), part(progress.blocked, "blocked"));
+            format!("  [{}/{}{failed}{blocked}] {}", progress.done, progress.total, progress.note)
         }
         Some(progress) if is_running && !progress.note.is_empty() => format!("  {}", progress.note),
         _ if is_running && task.plan.is_none() => "  planning: a model is asked for the steps".to_owned(),
@@ -205,9 +244,9 @@ mod tests {
     fn a_wait_is_told_when_it_changes_and_when_its_next_try_has_passed() {
         let wait = |what: &str, next: Option<&str>| Wait { next: next.map(str::to_owned), ..Wait::new(what) };
         let mut waits = Waits::default();
-        let mut lines = |all: Vec<Wait>, now: &str| waits.news(all, now, "qron show x --follow").len();
+        let mut lines = |all: Vec<Wait>, now: &str| waits.news(all, now).len();
         let model = |next| vec![wait("waits for a model", Some(next))];
-        assert_eq!(lines(model("T20"), "T10"), 2, "with how to leave");
+        assert_eq!(lines(model("T20"), "T10"), 1);
         assert_eq!(lines(model("T21"), "T11"), 0, "its next try moves with each look");
         assert_eq!(lines(model("T19"), "T21"), 0, "it is tried now");
         assert_eq!(lines(model("T50"), "T22"), 1, "it has failed again");

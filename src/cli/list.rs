@@ -3,10 +3,12 @@
 use clap::Args;
 use comfy_table::Table;
 use serde::Serialize;
+use serde::de::IgnoredAny;
 
 use super::client::Client;
 use super::filter::FilterOptions;
 use super::hold::{Fleet, Hold};
+use super::result::is_unconfirmed;
 use super::{CliError, output};
 use crate::api::views::Listing;
 use crate::api::views::tasks::{TaskCounts, TaskView};
@@ -131,6 +133,15 @@ impl List {
             ));
             return Ok(());
         }
+        if total == 0
+            && let Some(schedule) = &filter.schedule_id
+            && client.find::<IgnoredAny>(&["schedules", schedule]).await?.is_none()
+        {
+            output::note(&format!(
+                "there is no schedule {schedule:?}, and no task of one; see the schedules with: qron schedules list"
+            ));
+            return Ok(());
+        }
         if total == 0 {
             output::note(if filter == TaskFilter::default() {
                 "there are no tasks yet; add one with: qron add GOAL"
@@ -188,7 +199,7 @@ pub(super) async fn groups(
 }
 
 /// The conditions as parameters of a request.
-fn pairs<'a>(conditions: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
+pub(super) fn pairs<'a>(conditions: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
     conditions.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
@@ -210,6 +221,8 @@ async fn collect(
         tasks.extend(page.items);
         after = page.next;
         if after.is_none() || tasks.len() >= limit {
+            // What answers may send more than it was asked for.
+            tasks.truncate(limit);
             return Ok(tasks);
         }
     }
@@ -231,7 +244,8 @@ impl Group {
     }
 }
 
-/// The status of a task for its column, with what holds it back; a narrow table tells only that, in a word or two.
+/// The status of a task for its column, with what holds it back or that its model did not confirm its answer; a narrow table tells
+/// only that, in a word or two.
 fn status_cell(task: &TaskView, hold: Option<Hold>, is_wide: bool) -> String {
     let word = match hold {
         Some(Hold::Paused) => "paused",
@@ -246,6 +260,8 @@ fn status_cell(task: &TaskView, hold: Option<Hold>, is_wide: bool) -> String {
         Some(_) if !is_wide => "model away".to_owned(),
         Some(waits) if waits.model.is_empty() => format!("{}, no model", task.status),
         Some(waits) => format!("{}, {} away", task.status, output::cell(&waits.model, 24)),
+        None if is_unconfirmed(task.result.as_ref()) && !is_wide => "unconfirmed".to_owned(),
+        None if is_unconfirmed(task.result.as_ref()) => format!("{}, unconfirmed", task.status),
         None => task.status.to_string(),
     }
 }

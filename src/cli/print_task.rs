@@ -1,9 +1,10 @@
 //! Prints a task and its events.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::hold::Wait;
 use super::reasons::Reasons;
+use super::result::{NOT_CONFIRMED, UNCHANGED, is_unconfirmed};
 use super::{CliError, output, steps};
 use crate::api::views::suspect::SuspectView;
 use crate::api::views::tasks::{EventView, TaskDetail, TaskView};
@@ -27,32 +28,55 @@ fn attempts(task: &TaskView, ends: &[AttemptStatus]) -> String {
     let current = if is_over { failed.max(1) } else { failed.saturating_add(1) };
     let is_next = if task.status == TaskStatus::Pending { " is next" } else { "" };
     let failures = if failed > 0 { format!("; {failed} failed") } else { String::new() };
-    let counted_runs =
-        if matches!(task.status, TaskStatus::Running | TaskStatus::Completed) { current } else { failed };
-    let uncharged = match runs.saturating_sub(counted_runs) {
-        0 => String::new(),
-        1 => format!("; 1 run does not count, because it {}", uncharged_ends(ends, "was")),
-        more => format!("; {more} runs do not count, because they {}", uncharged_ends(ends, "were")),
-    };
-    format!("{current} of {most}{is_next}{failures}{uncharged}")
+    format!("{current} of {most}{is_next}{failures}{}", uncharged(task, ends))
 }
 
-/// How the runs ended that count as no attempt, behind their subject.
-fn uncharged_ends(ends: &[AttemptStatus], verb: &str) -> String {
-    let mut words = BTreeSet::new();
-    for end in ends {
-        words.insert(match end {
-            AttemptStatus::Postponed => "put off",
-            AttemptStatus::Released => "handed back",
-            AttemptStatus::Cancelled => "cancelled",
-            AttemptStatus::AwaitingApproval => "stopped to ask a person",
-            AttemptStatus::AwaitingTasks => "stopped to wait for other tasks",
-            AttemptStatus::Lost => "taken over by another replica",
-            AttemptStatus::Running | AttemptStatus::Completed | AttemptStatus::Failed => continue,
-        });
+/// How many runs count as no attempt and how they ended, behind the rest of the sentence.
+fn uncharged(task: &TaskView, ends: &[AttemptStatus]) -> String {
+    let mut left = ends.to_vec();
+    let mut take = |is_meant: &[AttemptStatus]| {
+        let place = is_meant.iter().find_map(|meant| left.iter().rposition(|end| end == meant));
+        place.map(|place| left.remove(place));
+    };
+    if matches!(task.status, TaskStatus::Running | TaskStatus::Completed) {
+        take(&[if task.status == TaskStatus::Running { AttemptStatus::Running } else { AttemptStatus::Completed }]);
     }
-    let words: Vec<&str> = words.into_iter().collect();
-    if words.is_empty() { format!("{verb} cut off") } else { format!("{verb} {}", words.join(" or ")) }
+    // The latest failures count: those before were forgiven when the task was retried. A run whose process died may count, too.
+    for _ in 0..task.attempt {
+        take(&[AttemptStatus::Failed, AttemptStatus::Running, AttemptStatus::Lost]);
+    }
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    for end in &left {
+        *reasons.entry(end_of(*end)).or_default() += 1;
+    }
+    let was = |count: usize, reason: &str| match (reason.strip_prefix("was "), count) {
+        (Some(rest), 2..) => format!("were {rest}"),
+        _ => reason.to_owned(),
+    };
+    let each: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} {}", was(*count, reason))).collect();
+    match (left.len(), reasons.first_key_value()) {
+        (1, Some((reason, _))) => format!("; 1 run does not count, because it {reason}"),
+        (runs, Some((reason, count))) if each.len() == 1 => {
+            format!("; {runs} runs do not count, because they {}", was(*count, reason))
+        }
+        (runs, Some(_)) => format!("; {runs} runs do not count: {}", each.join(", ")),
+        (_, None) => String::new(),
+    }
+}
+
+/// How a run ended that counts as no attempt, behind its subject.
+const fn end_of(end: AttemptStatus) -> &'static str {
+    match end {
+        AttemptStatus::Postponed => "was put off",
+        AttemptStatus::Released => "was handed back",
+        AttemptStatus::Cancelled => "was cancelled",
+        AttemptStatus::AwaitingApproval => "was stopped to ask a person",
+        AttemptStatus::AwaitingTasks => "was stopped to wait for other tasks",
+        AttemptStatus::Lost => "was taken over by another replica",
+        AttemptStatus::Running => "was cut off",
+        AttemptStatus::Completed => "completed before the task was tried again",
+        AttemptStatus::Failed => "failed before the task was tried again",
+    }
 }
 
 /// Prints a task with what it waits for.
@@ -83,13 +107,15 @@ pub(super) fn print(detail: &TaskDetail, waits: &[Wait]) -> Result<(), CliError>
     if let Some(finished) = &task.finished_at {
         field("finished", &output::time(finished))?;
     }
-    if let Some(progress) = detail.progress.as_ref().filter(|progress| progress.total > 0) {
+    let shown = detail.attempts.iter().rev().find(|attempt| !attempt.steps.is_empty());
+    let newest = detail.progress.as_ref().filter(|progress| progress.total > 0);
+    if let Some(progress) = newest.cloned().or_else(|| shown.map(|attempt| steps::counts(&attempt.steps))) {
         field("steps", &progress.describe())?;
     }
     if let Some(end) = &detail.estimated_end {
         field("ends about", &output::time(end))?;
     }
-    if let Some(attempt) = detail.attempts.iter().rev().find(|attempt| !attempt.steps.is_empty()) {
+    if let Some(attempt) = shown {
         steps::print(&attempt.steps)?;
     }
     if let Some(spent) = detail.attempts.last().map(|attempt| &attempt.spent).filter(|spent| spent.model_calls > 0) {
@@ -112,10 +138,10 @@ pub(super) fn print(detail: &TaskDetail, waits: &[Wait]) -> Result<(), CliError>
         None => {}
     }
     if task.unchanged {
-        field(
-            "unchanged",
-            "its tools gave what they gave before: the answer is that of the run before, and no model was asked",
-        )?;
+        field("unchanged", UNCHANGED)?;
+    }
+    if is_unconfirmed(task.result.as_ref()) {
+        field("confirmed", &format!("no: {NOT_CONFIRMED}"))?;
     }
     if let Some(suspect) = &task.suspect {
         field("suspect", &suspect_words(suspect))?;
@@ -160,8 +186,29 @@ mod tests {
                 Running,
                 1,
                 vec![Postponed, Released, failed_run, running_run],
-                "2 of 3; 1 failed; 2 runs do not count, because they were handed back or put off",
+                "2 of 3; 1 failed; 2 runs do not count: 1 was handed back, 1 was put off",
             ),
+            (
+                Pending,
+                0,
+                vec![failed_run],
+                "1 of 3 is next; 1 run does not count, because it failed before the task was tried again",
+            ),
+            (
+                Pending,
+                0,
+                vec![failed_run, failed_run, AttemptStatus::Cancelled],
+                "1 of 3 is next; 3 runs do not count: 2 failed before the task was tried again, 1 was cancelled",
+            ),
+            (
+                Failed,
+                1,
+                vec![failed_run, failed_run],
+                "1 of 3; 1 failed; 1 run does not count, because it failed before the task was tried again",
+            ),
+            (Running, 0, vec![running_run, running_run], "1 of 3; 1 run does not count, because it was cut off"),
+            (Running, 1, vec![running_run, running_run], "2 of 3; 1 failed"),
+            (Pending, 0, vec![Postponed, Postponed], "1 of 3 is next; 2 runs do not count, because they were put off"),
             (Cancelled, 0, vec![AttemptStatus::Cancelled], "1 of 3; 1 run does not count, because it was cancelled"),
             (
                 Completed,

@@ -17,6 +17,12 @@ use crate::domain::id::TaskId;
 use crate::domain::task::TaskStatus;
 use crate::domain::tool::as_artifact_output;
 
+/// What the mark `confirmed` says of an answer when it is `false`.
+pub(super) const NOT_CONFIRMED: &str = "the model did not say that the goal is reached";
+/// What the mark `unchanged` says of an answer.
+pub(super) const UNCHANGED: &str =
+    "its tools gave what they gave before: the answer is that of the run before, and no model was asked";
+
 /// Fields of a result that are no marks.
 const OUTPUT_FIELDS: [&str; 3] = ["output", "reason", "steps"];
 
@@ -68,6 +74,7 @@ impl ShowResult {
             }
         } else {
             outcome.write()?;
+            outcome.marks.iter().for_each(|(name, value)| output::note(&mark(name, value)));
         }
         outcome.check()
     }
@@ -123,7 +130,7 @@ impl<'a> Outcome<'a> {
         }
     }
 
-    /// Writes the result alone, for programs.
+    /// Writes the result alone to standard output, for programs.
     fn write(&self) -> Result<(), CliError> {
         match self.output {
             Some(Value::String(text)) => output::text(text),
@@ -202,6 +209,11 @@ impl<'a> Outcome<'a> {
     }
 }
 
+/// Whether a result is marked as one of which the model did not say that it reaches the goal.
+pub(super) fn is_unconfirmed(result: Option<&Value>) -> bool {
+    result.and_then(|result| result.get("confirmed")) == Some(&Value::Bool(false))
+}
+
 /// A mark of a result in words.
 fn mark(name: &str, value: &Value) -> String {
     match (name, value) {
@@ -213,7 +225,8 @@ fn mark(name: &str, value: &Value) -> String {
         ("data_left_out", bytes) => {
             format!("{bytes} bytes of data were left out of a question, because the model reads no more at once")
         }
-        ("confirmed", Value::Bool(false)) => "not confirmed: the model did not say that the goal is reached".to_owned(),
+        ("confirmed", Value::Bool(false)) => format!("not confirmed: {NOT_CONFIRMED}"),
+        ("unchanged", Value::Bool(true)) => format!("unchanged: {UNCHANGED}"),
         (_, Value::String(text)) => format!("{}: {text}", name.replace('_', " ")),
         (_, Value::Array(items)) => format!("{}: {}", name.replace('_', " "), listed(items)),
         (_, value) => format!("{}: {value}", name.replace('_', " ")),

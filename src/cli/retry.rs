@@ -8,10 +8,15 @@ use super::select::Selection;
 use super::{CliError, hold, ids, output};
 use crate::api::views::Listing;
 use crate::api::views::tasks::TaskView;
+use crate::domain::dependency::OnDependencyFailure;
 use crate::domain::task::TaskStatus;
 
 /// The action of `qron cancel`.
 pub(super) const CANCEL: &str = "cancel";
+/// The action of `qron retry`.
+pub(super) const RETRY: &str = "retry";
+/// Most tasks that a task depends on which are looked up before it is retried.
+const LOOKED_UP: usize = 50;
 
 #[derive(Debug, Args)]
 pub(super) struct Retry {
@@ -22,9 +27,9 @@ pub(super) struct Retry {
 impl Retry {
     pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
         if self.tasks.is_plain() {
-            return change_each(client, &self.tasks.ids, "retry", self.tasks.json).await;
+            return change_each(client, &self.tasks.ids, RETRY, self.tasks.json).await;
         }
-        self.tasks.change(client, json!({ "action": "retry" })).await
+        self.tasks.change(client, json!({ "action": RETRY })).await
     }
 }
 
@@ -68,12 +73,36 @@ async fn change_one(client: &Client, id: &str, action: &str) -> Result<Changed, 
         let before: Option<TaskView> = client.find(&["tasks", &id]).await?;
         before.is_some_and(|task| task.status == TaskStatus::Cancelled || task.cancel_requested)
     };
+    if action == RETRY {
+        refuse_behind_ended(client, &id).await?;
+    }
     let task = client.post(&["tasks", &id, action], None::<&()>).await?;
     Ok(Changed { task, already })
 }
 
+/// Refuses to retry a task that would be blocked again at once, because one that it depends on ended without success.
+async fn refuse_behind_ended(client: &Client, id: &str) -> Result<(), CliError> {
+    let Some(task): Option<TaskView> = client.find(&["tasks", id]).await? else { return Ok(()) };
+    if !task.status.is_terminal() || task.on_dependency_failure == OnDependencyFailure::Continue {
+        return Ok(());
+    }
+    for needed in task.depends_on.iter().take(LOOKED_UP) {
+        let found: Option<TaskView> = client.find(&["tasks", &needed.to_string()]).await?;
+        if let Some(status) = found.map(|found| found.status).filter(|status| is_bad_end(*status)) {
+            return Err(CliError::Failed(format!(
+                "task {id} is not retried: {needed}, on which it depends, is {status}; retry that first: qron retry {needed} {id}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn is_bad_end(status: TaskStatus) -> bool {
+    status.is_terminal() && status != TaskStatus::Completed
+}
+
 /// What became of a task, in a line.
-fn described(task: &TaskView, already: bool) -> String {
+pub(super) fn described(task: &TaskView, already: bool) -> String {
     let TaskView { id, status, .. } = task;
     match (already, task.cancel_requested && !status.is_terminal()) {
         (false, true) => format!("{id} {status}, stopping"),
@@ -93,6 +122,10 @@ fn due(task: &TaskView) -> String {
             format!(", due {}", output::time(&task.run_at))
         }
         TaskStatus::Pending => ", due now".to_owned(),
+        TaskStatus::AwaitingApproval if hold::is_ahead(&task.run_at) => {
+            format!(", due {}, if a person has approved it by then", output::time(&task.run_at))
+        }
+        TaskStatus::AwaitingApproval => ", due as soon as a person approves it".to_owned(),
         _ => String::new(),
     }
 }

@@ -147,6 +147,7 @@ impl Schedules {
 
 async fn list(client: &Client, limit: u32, json: bool) -> Result<(), CliError> {
     let mut page: ScheduleListing = client.get(&["schedules"], &[("limit", &limit.to_string())]).await?;
+    page.listing.items.truncate(limit as usize);
     page.listing.items.sort_by(|one, other| one.id.cmp(&other.id));
     if json {
         return output::json(&page);
@@ -229,13 +230,14 @@ async fn preview(
     (count, from): (u32, Option<String>),
     json: bool,
 ) -> Result<(), CliError> {
-    let count = count.to_string();
+    let (most, count) = (count as usize, count.to_string());
     let mut query = vec![("count", count.as_str())];
     query.extend(from.as_deref().map(|from| ("from", from)));
-    let listing: Listing<FiringView> = match &id {
+    let mut listing: Listing<FiringView> = match &id {
         Some(id) => client.get(&["schedules", id, "preview"], &query).await?,
         None => client.post_body(&["schedules", "preview"], &query, &when.body()).await?,
     };
+    listing.items.truncate(most);
     if json {
         return output::json(&listing);
     }

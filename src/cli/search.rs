@@ -28,7 +28,8 @@ impl Search {
         let (text, limit) = (self.text.join(" "), self.limit.to_string());
         let mut query = vec![("q", text.as_str()), ("limit", &limit)];
         query.extend(self.user.as_deref().map(|user| ("user", user)));
-        let listing: Listing<Found> = client.get(&["search"], &query).await?;
+        let mut listing: Listing<Found> = client.get(&["search"], &query).await?;
+        listing.items.truncate(self.limit as usize);
         if self.json {
             return output::json(&listing);
         }

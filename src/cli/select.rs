@@ -6,10 +6,16 @@ use serde_json::{Map, Value, json};
 use super::client::Client;
 use super::confirm::confirm;
 use super::filter::FilterOptions;
+use super::retry::{self, RETRY};
 use super::{CliError, ids, output};
 use crate::api::views::bulk::{BulkReport, Refusal};
+use crate::api::views::tasks::TaskView;
 use crate::domain::counted::counted;
 
+/// The action of `qron snooze`.
+const SNOOZE: &str = "snooze";
+/// Most changed tasks whose times are told.
+const SHOWN_TASKS: usize = 20;
 /// Most tasks that one request changes.
 const BATCH: u64 = 2_000;
 
@@ -46,10 +52,14 @@ impl Selection {
     pub(super) async fn change(self, client: &Client, order: Value) -> Result<(), CliError> {
         let Value::Object(mut order) = order else { return Ok(()) };
         self.name_tasks(client, &mut order).await?;
+        let action = order.get("action").and_then(Value::as_str).unwrap_or("change").to_owned();
         if self.all && !self.yes && !self.dry_run {
             order.insert("dry_run".to_owned(), json!(true));
-            let report: BulkReport = client.post(&["tasks", "bulk"], Some(&order)).await?;
-            let action = order.get("action").and_then(Value::as_str).unwrap_or("change");
+            let mut report: BulkReport = client.post(&["tasks", "bulk"], Some(&order)).await?;
+            if report.done == 0 && report.refused.is_empty() {
+                report.dry_run = false;
+                return print_report(&report, &action, self.json);
+            }
             confirm(&format!("{action} {}", counted(report.done, "task")))?;
         }
         order.insert("dry_run".to_owned(), json!(self.dry_run));
@@ -67,7 +77,12 @@ impl Selection {
                 filter.insert("created_before".to_owned(), json!(report.as_of));
             }
         }
-        print_report(&total, self.json)
+        if !self.json && total.done > 0 && [RETRY, SNOOZE].contains(&action.as_str()) {
+            print_report(&BulkReport { refused: Vec::new(), ..total.clone() }, &action, false)?;
+            print_due(client, &order, &total, &action).await?;
+            return print_refusals(&total);
+        }
+        print_report(&total, &action, self.json)
     }
 
     /// Whether its options name tasks by anything but their ids.
@@ -100,9 +115,43 @@ impl Selection {
     }
 }
 
-fn print_report(report: &BulkReport, json: bool) -> Result<(), CliError> {
+/// Tells when changed tasks are due: each of a few that were named, and how all of a filter are.
+async fn print_due(
+    client: &Client,
+    order: &Map<String, Value>,
+    report: &BulkReport,
+    action: &str,
+) -> Result<(), CliError> {
+    let ids: Vec<&str> =
+        order.get("ids").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    if ids.is_empty() || report.dry_run {
+        if action == RETRY {
+            let be = if report.dry_run { "would be" } else { "is" };
+            output::note(&format!(
+                "each {be} due at once, or at its own time where that is still to come; \"qron list\" tells the times"
+            ));
+        }
+        return Ok(());
+    }
+    let is_done = |id: &&&str| !report.refused.iter().any(|refusal| refusal.task_id.to_string() == **id);
+    for id in ids.iter().filter(is_done).take(SHOWN_TASKS) {
+        if let Some(task) = client.find::<TaskView>(&["tasks", id]).await? {
+            output::line(&retry::described(&task, false))?;
+        }
+    }
+    if ids.len() > SHOWN_TASKS {
+        output::note("these are the first of them; \"qron list\" tells the times of the others");
+    }
+    Ok(())
+}
+
+fn print_report(report: &BulkReport, action: &str, json: bool) -> Result<(), CliError> {
     if json {
         output::json(report)?;
+    } else if report.done == 0 && report.refused.is_empty() && !report.dry_run {
+        output::line(&format!(
+            "there is nothing to {action}: no task that is meant allows it, and nothing was changed"
+        ))?;
     } else {
         let verb = match (report.dry_run, report.done) {
             (true, _) => "would be changed",
@@ -111,6 +160,10 @@ fn print_report(report: &BulkReport, json: bool) -> Result<(), CliError> {
         };
         output::line(&format!("{} {verb}", counted(report.done, "task")))?;
     }
+    print_refusals(report)
+}
+
+fn print_refusals(report: &BulkReport) -> Result<(), CliError> {
     if report.refused.is_empty() {
         return Ok(());
     }

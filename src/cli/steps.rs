@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{CliError, output};
 use crate::api::views::steps::{CallView, StepView};
+use crate::domain::attempt::{RunProgress, StepStatus};
 use crate::domain::counted::counted;
 use crate::domain::time::Timestamp;
 
@@ -13,6 +14,18 @@ const MAX_CHARS: usize = 160;
 /// Prints each step with its state, what it does, and the beginning of its output or error.
 pub(super) fn print(steps: &[StepView]) -> Result<(), CliError> {
     steps.iter().try_for_each(|step| output::line(&format!("  {}", line(step))))
+}
+
+/// How many of the steps there are of each status, for a run whose own count is not known.
+pub(super) fn counts(steps: &[StepView]) -> RunProgress {
+    let of = |status: StepStatus| u32::try_from(steps.iter().filter(|step| step.status == status).count());
+    RunProgress {
+        done: of(StepStatus::Done).unwrap_or(u32::MAX),
+        failed: of(StepStatus::Failed).unwrap_or(u32::MAX),
+        blocked: of(StepStatus::Blocked).unwrap_or(u32::MAX),
+        total: u32::try_from(steps.len()).unwrap_or(u32::MAX),
+        ..RunProgress::default()
+    }
 }
 
 fn line(step: &StepView) -> String {

@@ -3,8 +3,9 @@
 use std::io;
 use std::time::Duration;
 
-use reqwest::header::CONTENT_TYPE;
-use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use reqwest::header::{CONTENT_TYPE, LOCATION};
+use reqwest::redirect::Policy;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,6 +23,12 @@ use crate::telemetry::secrets;
 
 const CONNECT_TIME_LIMIT: Duration = Duration::from_secs(5);
 const TIME_LIMIT: Duration = Duration::from_mins(1);
+/// The same for an answer that is taken piece by piece, each of which has [`TIME_LIMIT`].
+const DOWNLOAD_TIME_LIMIT: Duration = Duration::from_hours(1);
+/// Most bytes of an answer that a command holds in memory.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+/// Most characters of an address that an error names.
+const SHOWN_ADDRESS: usize = 200;
 /// How long a server that speaks before it is asked has for its first byte.
 const FIRST_WORD_TIME_LIMIT: Duration = Duration::from_secs(1);
 /// Smallest body, in bytes, for which a connection that ends early is taken to mean that the server refused its size.
@@ -62,6 +69,9 @@ impl Client {
             .no_proxy()
             .connect_timeout(CONNECT_TIME_LIMIT)
             .timeout(TIME_LIMIT)
+            .read_timeout(TIME_LIMIT)
+            // The client would send the token along, after the second hop to any host.
+            .redirect(Policy::none())
             .user_agent(concat!("qron/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| CliError::Failed(format!("the HTTP client cannot be set up: {error}")))?;
@@ -83,9 +93,15 @@ impl Client {
         }
     }
 
-    /// The body of a GET of `path`, as it is.
-    pub(crate) async fn bytes(&self, path: &[&str]) -> Result<Vec<u8>, CliError> {
-        self.answer(self.http.request(Method::GET, self.url(path)?)).await
+    /// The body of a GET of `path`, as it is, for those who take it piece by piece.
+    pub(crate) async fn download(&self, path: &[&str]) -> Result<Download<'_>, CliError> {
+        let request = self.http.request(Method::GET, self.url(path)?).timeout(DOWNLOAD_TIME_LIMIT);
+        let response = self.respond(request).await?;
+        let download = Download { client: self, response };
+        match download.response.status() {
+            status if status.is_success() => Ok(download),
+            status => Err(self.refused(status, &download.whole().await?)),
+        }
     }
 
     pub(crate) async fn post<T: DeserializeOwned>(
@@ -207,6 +223,16 @@ impl Client {
     /// # Errors
     /// Why there is no answer, or that the token was refused, in a sentence for people.
     async fn reply(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), CliError> {
+        let response = self.respond(request).await?;
+        let status = response.status();
+        Ok((status, Download { client: self, response }.whole().await?))
+    }
+
+    /// The head of an answer to a request whose token was accepted.
+    ///
+    /// # Errors
+    /// Those of [`Client::reply`], and that the answer leads elsewhere.
+    async fn respond(&self, request: RequestBuilder) -> Result<Response, CliError> {
         let token = self.token.expose_secret();
         let request = if token.is_empty() { request } else { request.bearer_auth(token) };
         let (client, request) = request.build_split();
@@ -219,12 +245,28 @@ impl Client {
             }
             Err(error) => return Err(self.unsent(&error, bytes)),
         };
-        let status = response.status();
-        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
-        if status == StatusCode::UNAUTHORIZED {
+        if response.status() == StatusCode::UNAUTHORIZED {
             return Err(self.unauthorized(token.is_empty()));
         }
-        Ok((status, body.into()))
+        if response.status().is_redirection() {
+            return Err(self.leads_elsewhere(&response));
+        }
+        Ok(response)
+    }
+
+    /// The error for an answer that names another address.
+    fn leads_elsewhere(&self, response: &Response) -> CliError {
+        let location = response.headers().get(LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let target = location.map_or_else(
+            || "nowhere".to_owned(),
+            |text| response.url().join(&text).map_or_else(|_| text.to_string(), |url| url.to_string()),
+        );
+        let target: String = url::redacted(&target).chars().take(SHOWN_ADDRESS).collect();
+        CliError::Failed(format!(
+            "what answers at {} leads to {target:?}, and this command follows nobody, lest its token go there: set --url or QRON_URL to \
+             the address of the API itself",
+            self.shown_base()
+        ))
     }
 
     /// The error for an answer of something else than a qron, which `found` tells.
@@ -301,6 +343,43 @@ impl Client {
             return self.not_from_qron(&format!("it does not speak HTTP/1.1 ({cause})"));
         }
         CliError::Failed(format!("the connection to the qron at {base} failed: {cause}"))
+    }
+}
+
+/// The body of an answer, on its way.
+pub(crate) struct Download<'a> {
+    client: &'a Client,
+    response: Response,
+}
+
+impl Download<'_> {
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// The end of the connection before that of the body.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, CliError> {
+        let piece = self.response.chunk().await.map_err(|error| self.client.unreachable(&error))?;
+        Ok(piece.map(Vec::from))
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// As for [`Download::next`], and that it is larger than a command holds.
+    pub(crate) async fn whole(mut self) -> Result<Vec<u8>, CliError> {
+        let mut body = Vec::new();
+        while let Some(piece) = self.next().await? {
+            if body.len() + piece.len() > MAX_ANSWER {
+                return Err(CliError::Failed(format!(
+                    "the answer of the qron at {} is larger than {} MiB, and a command holds no more: ask for less at once, e.g. with \
+                     --limit, or for an artifact with --output",
+                    self.client.shown_base(),
+                    MAX_ANSWER / (1024 * 1024)
+                )));
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(body)
     }
 }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use crate::config::ConfigError;
 
 pub(crate) mod client;
+mod escape;
 pub(crate) mod output;
 
 /// Why a command ends without success.
@@ -16,6 +17,8 @@ pub(crate) enum CliError {
     Failed(String),
     /// What was asked for is not there yet, and may be later: exit code 3.
     NotYet(String),
+    /// A person has left with Ctrl-C, and has been told what goes on: exit code 130, as of a program that the signal ends.
+    Left,
     /// The command failed and has already printed why: exit code 1.
     Reported,
     /// The reader of standard output has gone away, as `head` does: no error.
@@ -44,6 +47,7 @@ impl CliError {
                 output::print_error(message);
                 ExitCode::FAILURE
             }
+            Self::Left => ExitCode::from(130),
             Self::Reported => ExitCode::FAILURE,
             Self::Closed => ExitCode::SUCCESS,
         }

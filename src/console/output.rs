@@ -3,7 +3,6 @@
 #![expect(clippy::print_stderr, reason = "the one place that speaks to standard error")]
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, presets};
@@ -11,6 +10,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::CliError;
+use super::escape::escape_in_json;
+pub(crate) use super::escape::{escape, escape_all, escape_text};
 use crate::clock;
 use crate::domain::id::TaskId;
 use crate::domain::time::Timestamp;
@@ -31,6 +32,11 @@ const NO_BREAK: char = '\0';
 /// Writes a line to standard output; control characters in it are escaped.
 pub(crate) fn line(text: &str) -> Result<(), CliError> {
     raw(&format!("{}\n", escape(text)))
+}
+
+/// Writes a line that a person decides on to standard output: every character in it that is not seen is written out.
+pub(crate) fn exact_line(text: &str) -> Result<(), CliError> {
+    raw(&format!("{}\n", escape_all(text)))
 }
 
 /// Writes text to standard output unescaped: the caller has made it or escaped it.
@@ -135,9 +141,9 @@ fn one_line_rows(headers: &[&str], is_whole: impl Fn(usize) -> bool, width: u16)
     table
 }
 
-/// Adds a row that takes one line.
+/// Adds a row that takes one line. Its cells are escaped, whoever wrote them.
 pub(crate) fn add(table: &mut Table, cells: impl IntoIterator<Item = String>) {
-    let mut row = Row::from(cells);
+    let mut row = Row::from(cells.into_iter().map(|cell| escape(&cell)));
     row.max_height(1);
     table.add_row(row);
 }
@@ -172,61 +178,17 @@ pub(crate) fn cell(text: &str, width: usize) -> String {
     short
 }
 
-/// Whether `c` can change what a terminal shows elsewhere: a control character, or one that changes the direction of text.
-fn is_dangerous(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
-}
+/// Most characters that a time takes; one that a server made up may be longer.
+const TIME_WIDTH: usize = 40;
 
-/// `text` with every dangerous character written as its code.
-pub(crate) fn escape(text: &str) -> String {
-    if !text.chars().any(is_dangerous) {
-        return text.to_owned();
-    }
-    text.chars().fold(String::with_capacity(text.len()), |mut safe, c| {
-        if is_dangerous(c) {
-            safe.extend(c.escape_default());
-        } else {
-            safe.push(c);
-        }
-        safe
-    })
-}
-
-/// `text` with its line ends and tabs, and every other dangerous character written as its code.
-pub(crate) fn escape_text(text: &str) -> String {
-    let pieces = text.split_inclusive(['\n', '\t']).map(|piece| match piece.char_indices().next_back() {
-        Some((end, last @ ('\n' | '\t'))) => {
-            // Lines of other systems end with both.
-            let body = if last == '\n' { piece[..end].trim_end_matches('\r') } else { &piece[..end] };
-            format!("{}{last}", escape(body))
-        }
-        _ => escape(piece),
-    });
-    pieces.collect()
-}
-
-/// `text`, which is JSON, with the dangerous characters escaped that JSON leaves as they are. They occur only within its strings.
-fn escape_in_json(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut safe, c| {
-        if c != '\n' && is_dangerous(c) {
-            // Writing to a string cannot fail, and all of these lie in the first plane.
-            write!(safe, "\\u{:04x}", u32::from(c)).unwrap_or_default();
-        } else {
-            safe.push(c);
-        }
-        safe
-    })
-}
-
-/// A time of the API for people: whole seconds, with its zone.
+/// A time of the API for people: whole seconds, with its zone. What is no time is escaped and cut.
 pub(crate) fn time(rfc3339: &str) -> String {
     let text = rfc3339.replacen('T', " ", 1);
     let text = match text.split_once('.') {
         Some((seconds, rest)) => seconds.to_owned() + rest.trim_start_matches(|c: char| c.is_ascii_digit()),
         None => text,
     };
-    text.strip_suffix("+00:00").map(|wall| format!("{wall}Z")).unwrap_or(text)
+    cell(&text.strip_suffix("+00:00").map(|wall| format!("{wall}Z")).unwrap_or(text), TIME_WIDTH)
 }
 
 /// `text` with each time that qron wrote into it as [`time`] writes it. Those of others, and of examples, have no milliseconds.
@@ -329,28 +291,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_reaches_the_terminal_as_a_control_sequence() {
-        let hostile = "a\u{1b}[2Jb\u{9b}31m\r\u{202e}c\u{7}";
-        let safe = escape(hostile);
-        assert!(!safe.chars().any(is_dangerous), "{safe:?}");
-        assert!(safe.starts_with("a\\u{1b}[2Jb"));
-        let json = escape_in_json(&serde_json::json!({ "x": hostile }).to_string());
-        assert!(!json.chars().any(is_dangerous), "{json:?}");
-        let read: Value = serde_json::from_str(&json).expect("still JSON");
-        assert_eq!(read["x"], hostile);
-    }
-
-    #[test]
-    fn a_text_keeps_its_lines_and_tabs() {
-        assert_eq!(escape_text("a\tb\r\nc\u{1b}[2J\u{202e}\n\n\td"), "a\tb\nc\\u{1b}[2J\\u{202e}\n\n\td");
-        assert_eq!(escape_text(""), "");
-    }
-
-    #[test]
     fn a_time_keeps_its_zone_and_loses_its_fraction() {
         assert_eq!(time("2026-11-21T17:35:05.123Z"), "2026-11-21 17:35:05Z");
         assert_eq!(time("2026-11-21T17:35:05+02:00"), "2026-11-21 17:35:05+02:00");
         assert_eq!(time("2026-11-21T17:35:05+00:00"), "2026-11-21 17:35:05Z", "one form for UTC");
+        for no_time in ["\u{1b}]0;owned\u{7}", "x\u{202e}", "2026-11-21T17:35:05\u{1b}[2J"] {
+            for shown in [time(no_time), moment(no_time), relative_time(no_time), distance_to(no_time)] {
+                assert!(!shown.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{shown:?}");
+            }
+        }
+        assert!(time(&"9".repeat(100_000)).chars().count() <= TIME_WIDTH);
     }
 
     #[test]

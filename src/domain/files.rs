@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::hidden::alters_display;
+
 /// The field of the context that names the files, and the first part of a reference to the text of one: `${files.NAME}`.
 pub const FILES: &str = "files";
 /// The step that artifacts name which were given to their task.
@@ -49,14 +51,14 @@ pub fn file_in(reference: &str) -> Option<&str> {
 /// Why a file cannot have this name; `None` when it can.
 #[must_use]
 pub fn name_fault(name: &str) -> Option<String> {
-    let is_plain = |c: char| !c.is_control() && !matches!(c, '/' | '\\' | '{' | '}');
+    let is_plain = |c: char| !alters_display(c) && !matches!(c, '/' | '\\' | '{' | '}');
     if (1..=MAX_NAME).contains(&name.len()) && name.chars().all(is_plain) && !name.starts_with('.') {
         return None;
     }
     let shown: String = name.chars().take(100).collect();
     Some(format!(
-        "{shown:?} is no name for a file of a task: use 1 to {MAX_NAME} bytes without / \\ {{ }} and control characters, not \
-         beginning with a dot"
+        "{shown:?} is no name for a file of a task: use 1 to {MAX_NAME} bytes without / \\ {{ }}, control characters and \
+         those that turn the direction of text, not beginning with a dot"
     ))
 }
 
@@ -66,10 +68,12 @@ mod tests {
 
     #[test]
     fn names_can_be_files_and_references() {
-        for name in ["sales.csv", "Umsätze 2026 (1).csv", "a", &"x".repeat(255)] {
+        for name in ["sales.csv", "گزارش\u{200c}ها.csv", "Umsätze 2026 (1).csv", "a", &"x".repeat(255)] {
             assert_eq!(name_fault(name), None, "{name}");
         }
-        for name in ["", ".", "..", ".qron-x", "a/b", "a\\b", "a}b", "${a}", "a\nb", &"é".repeat(128)] {
+        for name in
+            ["", ".", "..", ".qron-x", "a/b", "a\\b", "a}b", "${a}", "a\nb", "a\u{202e}vsc.exe", &"é".repeat(128)]
+        {
             assert!(name_fault(name).is_some_and(|fault| fault.contains("255 bytes")), "{name}");
         }
     }

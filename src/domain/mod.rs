@@ -21,6 +21,7 @@ pub mod event;
 pub mod failure;
 pub mod files;
 pub mod handover;
+pub mod hidden;
 pub mod host;
 pub mod id;
 pub mod injection;

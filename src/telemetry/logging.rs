@@ -9,6 +9,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
 use super::{LogFormat, Settings, log_lines, secrets};
+use crate::domain::hidden::is_hidden;
 
 /// The crates that a level without a name is for. All others are libraries.
 const OWN_CRATES: [&str; 2] = ["qron", "qdrant_embedded"];
@@ -87,24 +88,27 @@ impl Write for Redacting {
     }
 }
 
-/// `line` with escapes in place of characters that are not seen themselves: controls, line breaks, and those that turn the
-/// direction of writing. `colours` leaves the escapes of colours, which the library writes itself; it has replaced all others.
+/// `line` with escapes in place of characters that are not seen themselves: controls, line breaks, those that turn the
+/// direction of writing, and those without a width. `colours` leaves the escapes of colours, which the library writes itself; it has replaced all
+/// others.
 fn visible(line: &str, format: LogFormat, colours: bool) -> Cow<'_, str> {
-    let is_hidden = |c: char| match c {
+    let is_covert = |c: char| match c {
         '\u{1b}' => !colours,
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
         '\t' => false,
-        c => c.is_control(),
+        c => is_hidden(c),
     };
-    if !line.contains(is_hidden) {
+    if !line.contains(is_covert) {
         return Cow::Borrowed(line);
     }
     let mut shown = String::with_capacity(line.len());
     for c in line.chars() {
         match format {
-            _ if !is_hidden(c) => shown.push(c),
+            _ if !is_covert(c) => shown.push(c),
             LogFormat::Text => shown.extend(c.escape_default()),
-            LogFormat::Json => shown.extend([format!("\\u{:04x}", u32::from(c))]),
+            LogFormat::Json => {
+                let mut halves = [0; 2];
+                shown.extend(c.encode_utf16(&mut halves).iter().map(|half| format!("\\u{half:04x}")));
+            }
         }
     }
     Cow::Owned(shown)
@@ -175,8 +179,9 @@ mod tests {
         let text = visible(hostile, LogFormat::Text, false);
         assert_eq!(text, "a \\u{202e}evil\\u{2066} \\u{9b}31m\\nINFO forged\\u{1b}[31m\\u{61c} é 漢");
         assert!(visible(hostile, LogFormat::Text, true).contains("\u{1b}[31m"), "the colours of a terminal");
-        let json = visible("{\"a\":\"\u{202e}\u{9b}\"}", LogFormat::Json, false);
-        assert_eq!(json, r#"{"a":"\u202e\u009b"}"#);
+        let json = visible("{\"a\":\"\u{202e}\u{9b}\u{e0041}\"}", LogFormat::Json, false);
+        assert_eq!(json, r#"{"a":"\u202e\u009b\udb40\udc41"}"#);
+        assert_eq!(visible("a\u{200b}b", LogFormat::Text, false), "a\\u{200b}b");
         assert_eq!(visible("as it is\t", LogFormat::Text, false), "as it is\t");
     }
 

@@ -267,7 +267,9 @@ impl Machine {
     /// The fallback plan: one instruction step for the whole goal.
     pub(super) fn whole_goal_step(&self) -> PlanStep {
         let mut id = "goal".to_owned();
-        while self.state.step(&id).is_some() {
+        let known = self.state.abandoned.iter().chain(&self.state.steps).map(|step| step.plan.id.as_str());
+        // Steps that another plan replaced are shown beside it.
+        while known.clone().any(|name| name == id) {
             id.push_str("-again");
         }
         let done = self.state.steps.iter().filter(|step| step.output().is_some());

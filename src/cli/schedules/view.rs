@@ -1,12 +1,16 @@
 //! Prints schedules for people.
 
+use std::sync::Once;
+
 use serde_json::{Value, json};
 
 use super::plan;
 use crate::api::views::schedule_plan::SchedulePlanView;
 use crate::api::views::schedules::{EndedView, ScheduleView};
 use crate::cli::{CliError, output, print_task};
+use crate::clock;
 use crate::domain::counted::counted;
+use crate::domain::time::Timestamp;
 
 /// Prints a table with a line for each schedule.
 pub(super) fn table(schedules: &[ScheduleView]) -> Result<(), CliError> {
@@ -17,7 +21,7 @@ pub(super) fn table(schedules: &[ScheduleView]) -> Result<(), CliError> {
             next_firing(schedule),
             output::cell(&timing(schedule), 30),
             schedule.zone.to_string(),
-            schedule.last_ended.as_ref().map_or_else(|| "-".to_owned(), ended),
+            schedule.last_ended.as_ref().map_or_else(|| "-".to_owned(), |last| ended(schedule, last)),
             schedule.fired.to_string(),
             schedule.skipped.to_string(),
             output::cell(&schedule.task.goal, 50),
@@ -27,11 +31,19 @@ pub(super) fn table(schedules: &[ScheduleView]) -> Result<(), CliError> {
     output::show(&table)
 }
 
+/// A time of the API on the clock of the schedule, as its firings are.
+fn local(schedule: &ScheduleView, rfc3339: &str) -> String {
+    static ZONES: Once = Once::new();
+    ZONES.call_once(clock::zones::install);
+    let read = Timestamp::read(&Value::from(rfc3339));
+    output::time(&read.map_or_else(|_| rfc3339.to_owned(), |at| schedule.zone.show(at)))
+}
+
 fn timing(schedule: &ScheduleView) -> String {
     match (&schedule.cron, schedule.every, &schedule.at) {
         (Some(cron), ..) => cron.clone(),
         (_, Some(every), _) => format!("every {}", output::exact_length(every)),
-        (.., Some(at)) => format!("at {}", output::time(at)),
+        (.., Some(at)) => format!("at {}", local(schedule, at)),
         _ => "-".to_owned(),
     }
 }
@@ -56,8 +68,8 @@ pub(super) fn describe_change(schedule: &ScheduleView, done: &str) -> String {
     format!("schedule {id} {done}; {next}")
 }
 
-fn ended(last: &EndedView) -> String {
-    let at = last.at.as_ref().map_or_else(String::new, |at| format!(", {}", output::time(at)));
+fn ended(schedule: &ScheduleView, last: &EndedView) -> String {
+    let at = last.at.as_ref().map_or_else(String::new, |at| format!(", {}", local(schedule, at)));
     let suspect = if last.suspect.is_some() { " (suspect)" } else { "" };
     format!("{}{suspect}{at}", last.status)
 }
@@ -70,7 +82,7 @@ pub(super) fn show(schedule: &ScheduleView, plan: &SchedulePlanView) -> Result<(
     field("zone", &schedule.zone.to_string())?;
     for (name, time) in [("start", &schedule.start), ("end", &schedule.end)] {
         if let Some(time) = time {
-            field(name, &output::time(time))?;
+            field(name, &local(schedule, time))?;
         }
     }
     if schedule.jitter > 0 {
@@ -88,11 +100,11 @@ pub(super) fn show(schedule: &ScheduleView, plan: &SchedulePlanView) -> Result<(
     field("plan", &format!("{}; see: qron schedules plan {}", plan::summary(plan), schedule.id))?;
     field("firings", &format!("{} fired, {} skipped", schedule.fired, schedule.skipped))?;
     if let (Some(at), Some(task)) = (&schedule.last_fire, &schedule.last_task) {
-        field("last", &format!("{} (task {task})", output::time(at)))?;
+        field("last", &format!("{} (task {task})", local(schedule, at)))?;
     }
     if let Some(last) = &schedule.last_ended {
         let error = last.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
-        field("ended", &format!("{} (task {}){error}", ended(last), last.task))?;
+        field("ended", &format!("{} (task {}){error}", ended(schedule, last), last.task))?;
     }
     if let Some(suspect) = schedule.last_ended.as_ref().and_then(|last| last.suspect.as_ref()) {
         field("suspect", &print_task::suspect_words(suspect))?;
@@ -118,5 +130,5 @@ fn plain(word: &Value) -> String {
 
 /// Since when a schedule is paused, behind the word "paused"; empty when that is not known.
 pub(in crate::cli) fn paused_since(schedule: &ScheduleView) -> String {
-    schedule.paused_since.as_deref().map_or_else(String::new, |since| format!(" since {}", output::time(since)))
+    schedule.paused_since.as_deref().map_or_else(String::new, |since| format!(" since {}", local(schedule, since)))
 }
