@@ -11,12 +11,12 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 
 use super::{
-    Shared, agents, approvals, artifacts, bulk, control, dead_letters, files, health, reference, schedules, search,
-    tasks, tools,
+    Shared, agents, approvals, artifacts, bulk, control, dead_letters, files, health, schedules, search, tasks, tools,
 };
 
 mod common;
 mod llms;
+mod reference;
 
 /// Methods of an operation, as the document names them.
 pub(super) const METHODS: [&str; 5] = ["get", "put", "post", "delete", "patch"];

@@ -45,7 +45,6 @@ mod headers;
 mod health;
 mod paging;
 mod rate;
-mod reference;
 mod schedules;
 mod schemas;
 mod search;

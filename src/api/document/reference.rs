@@ -7,15 +7,14 @@ use axum::body::Bytes;
 use axum::http::header;
 use axum::response::IntoResponse;
 
-use super::document;
-use super::without_secrets::WrittenWithout;
+use crate::api::without_secrets::WrittenWithout;
 
 /// What the page may load and do: nothing but the files of this API, and requests to it.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
     font-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
 
-static OPENAPI: LazyLock<Bytes> = LazyLock::new(|| serde_json::to_vec(&*document::DOCUMENT).unwrap_or_default().into());
-static FOR_MODELS: LazyLock<Bytes> = LazyLock::new(|| document::for_models().into());
+static OPENAPI: LazyLock<Bytes> = LazyLock::new(|| serde_json::to_vec(&*super::DOCUMENT).unwrap_or_default().into());
+static FOR_MODELS: LazyLock<Bytes> = LazyLock::new(|| super::for_models().into());
 
 /// Shows this API as an OpenAPI 3.1 document.
 #[utoipa::path(
