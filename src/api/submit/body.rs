@@ -92,7 +92,7 @@ pub(in crate::api) struct TaskBody {
 /// One task, or a list of 1 to 10,000 tasks.
 #[derive(ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "describes the body; `read` takes it apart")]
+#[expect(dead_code, clippy::large_enum_variant, reason = "describes the body; `read` takes it apart")]
 pub(in crate::api) enum NewTasks {
     One(TaskBody),
     Many(Vec<TaskBody>),

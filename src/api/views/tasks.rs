@@ -273,7 +273,7 @@ pub struct Submitted {
 /// The submitted task, or a list of them when the request was a list.
 #[derive(ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "describes the answer, which is written as what it holds")]
+#[expect(dead_code, clippy::large_enum_variant, reason = "describes the answer, which is written as what it holds")]
 pub(in crate::api) enum SubmittedTasks {
     One(Submitted),
     Many(Listing<Submitted>),
