@@ -9,8 +9,19 @@ use super::views::Listing;
 use super::views::agents::AgentView;
 use crate::clock;
 
-/// Every agent of every replica, with load, capacity, capabilities and health: those of this replica as they are now, the others as
-/// their replica wrote them at `updated_at`.
+/// Lists the agents of all replicas.
+///
+/// Load, capacity, capabilities and health of the agents of the replica that answers are those of now; other replicas wrote theirs at
+/// `updated_at`.
+#[utoipa::path(
+    get,
+    path = "/agents",
+    operation_id = "listAgents",
+    tag = "Agents",
+    responses(
+        (status = 200, description = "The agents.", body = Listing<AgentView>),
+    ),
+)]
 pub(super) async fn list(State(parts): State<Shared>) -> Result<Json<Listing<AgentView>>, Problem> {
     let now = clock::now();
     let mut replicas = parts.store.replicas().await?;

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::error::Problem;
 use super::extract::{Id, Query};
@@ -18,7 +19,19 @@ use crate::domain::task::{Task, TaskStatus};
 use crate::queue::Person;
 use crate::store::TaskFilter;
 
-/// Every question that waits for an answer, a page of tasks at a time.
+/// Lists the questions that wait for a person.
+///
+/// A page holds the questions of at most `limit` tasks.
+#[utoipa::path(
+    get,
+    path = "/approvals",
+    operation_id = "listApprovals",
+    tag = "Approvals",
+    params(Paging),
+    responses(
+        (status = 200, description = "A page of questions.", body = Listing<OpenApproval>),
+    ),
+)]
 pub(super) async fn list(
     State(parts): State<Shared>,
     Query(paging): Query<Paging>,
@@ -30,16 +43,36 @@ pub(super) async fn list(
     Ok(Json(Listing { items, next: page.next }))
 }
 
-/// A decision, on the questions with these hashes.
-#[derive(Debug, Deserialize)]
+/// A decision on questions.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ApprovalDecision)]
 pub(super) struct Decision {
+    /// Hashes of the questions that are answered, at least one. `listApprovals` lists them.
+    #[schema(min_items = 1)]
     hashes: Vec<String>,
+    /// Name of the person who decides.
     by: Option<String>,
+    /// Why.
     note: Option<String>,
 }
 
-/// Agrees to calls of a task, or to the task itself.
+/// Approves calls of a task, or the task itself.
+///
+/// `hashes` names the questions that are answered. A call that has changed is another question, with another hash.
+#[utoipa::path(
+    post,
+    path = "/tasks/{id}/approve",
+    operation_id = "approveTask",
+    tag = "Approvals",
+    params(("id" = TaskId, Path, description = "Id of the task.")),
+    request_body = Decision,
+    responses(
+        (status = 200, description = "The task with the decision.", body = TaskView),
+        (status = 404, description = "No task has this id."),
+        (status = 409, description = "The task does not ask one of these questions."),
+    ),
+)]
 pub(super) async fn approve(
     State(parts): State<Shared>,
     Id(id): Id,
@@ -48,7 +81,22 @@ pub(super) async fn approve(
     decide(&parts, id, decision, ApprovalOutcome::Approved).await
 }
 
-/// Refuses calls of a task, or the task itself.
+/// Denies calls of a task, or the task itself.
+///
+/// `hashes` names the questions that are answered.
+#[utoipa::path(
+    post,
+    path = "/tasks/{id}/deny",
+    operation_id = "denyTask",
+    tag = "Approvals",
+    params(("id" = TaskId, Path, description = "Id of the task.")),
+    request_body = Decision,
+    responses(
+        (status = 200, description = "The task with the decision.", body = TaskView),
+        (status = 404, description = "No task has this id."),
+        (status = 409, description = "The task does not ask one of these questions."),
+    ),
+)]
 pub(super) async fn deny(
     State(parts): State<Shared>,
     Id(id): Id,

@@ -2,17 +2,19 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::error::Problem;
+use super::schemas::{TimeInput, words};
 use super::views::bulk::{BulkReport, Refusal};
 use super::{Shared, extract, paging};
 use crate::clock;
 use crate::domain::approval::ApprovalOutcome;
 use crate::domain::id::TaskId;
 use crate::domain::schedule::zone::Zone;
-use crate::domain::task::{MAX_PRIORITY, SpecLimits, TaskEvent, TaskFilter};
+use crate::domain::task::{MAX_PRIORITY, SpecLimits, TaskEvent, TaskFilter, TaskStatus};
 use crate::domain::time::Timestamp;
 use crate::queue::{BulkChange, BulkRequest, Person, Targets};
 
@@ -20,9 +22,9 @@ use crate::queue::{BulkChange, BulkRequest, Person, Targets};
 const DEFAULT_LIMIT: usize = 1_000;
 const MAX_LIMIT: usize = 10_000;
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Action {
+enum BulkAction {
     Cancel,
     Retry,
     Reprioritise,
@@ -31,29 +33,103 @@ enum Action {
     Deny,
 }
 
-/// What to do to which tasks.
-#[derive(Debug, Deserialize)]
+words!(BulkAction, "What to do to each task.", {
+    Cancel => "stop it",
+    Retry => "run it again",
+    Reprioritise => "give it `priority`",
+    Snooze => "make it due at `until`, or `for_s` from now",
+    Approve => "approve everything that it asks for",
+    Deny => "deny everything that it asks for",
+});
+
+/// One change of many tasks: an action, and either `ids` or a `filter`.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = BulkChange, examples(json!({"action": "cancel", "filter": {"tag": "import", "status": ["pending"]}, "dry_run": true})))]
 pub(super) struct Order {
-    action: Action,
+    /// What to do to each task.
+    action: BulkAction,
+    /// Ids of the tasks.
     #[serde(default)]
+    #[schema(max_items = 10_000)]
     ids: Vec<TaskId>,
+    /// Conditions that the tasks meet.
+    #[schema(value_type = Option<BulkFilter>)]
     filter: Option<Map<String, Value>>,
-    /// Only tell how many it would be.
+    /// Whether to change nothing and only tell how many tasks it would be.
     #[serde(default)]
     dry_run: bool,
+    /// New priority, for `reprioritise`: 0 (can wait) to 10 (urgent).
+    #[schema(maximum = 10)]
     priority: Option<u8>,
+    /// New time, for `snooze`.
+    #[schema(value_type = Option<TimeInput>)]
     until: Option<Value>,
+    /// Seconds from now, for `snooze`; at most ten years.
+    #[schema(maximum = 316_224_000)]
     for_s: Option<u64>,
+    /// Name of the person who wants it, for the history.
     by: Option<String>,
+    /// Why, for the history.
     note: Option<String>,
-    /// Most tasks changed by this request.
+    /// Most tasks that this request changes when it has a `filter`; 1,000 without it.
+    #[schema(minimum = 1, maximum = 10_000)]
     limit: Option<usize>,
     /// Where it goes on: `next` of the request before.
     after: Option<String>,
 }
 
-/// Does one thing to many tasks. A refusal does not stop the others.
+/// Conditions that the tasks of a bulk change meet, all of them. At least one is needed, or `all`.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes what `TaskFilter::parse` reads")]
+struct BulkFilter {
+    /// Whether no condition is meant to be all tasks.
+    all: Option<bool>,
+    /// Statuses, any of which the task has: a list, or text with commas.
+    status: Option<Statuses>,
+    /// Agent that must run the task.
+    agent: Option<String>,
+    /// One of the tags of the task.
+    tag: Option<String>,
+    /// User on whose behalf the task runs.
+    user: Option<String>,
+    /// Schedule whose firing created the task.
+    schedule: Option<String>,
+    /// Task that created the task, or that it is a part of.
+    parent: Option<TaskId>,
+    /// Concurrency key of the task.
+    concurrency_key: Option<String>,
+    /// Text that the goal contains, in any case.
+    text: Option<String>,
+    /// Time at which the task was there already.
+    created_before: Option<TimeInput>,
+}
+
+/// Statuses: a list, or text with commas.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes what `TaskFilter::parse` reads")]
+enum Statuses {
+    List(Vec<TaskStatus>),
+    Text(String),
+}
+
+/// Changes many tasks in one way.
+///
+/// The tasks are those in `ids`, or those that meet all conditions of `filter`. Tasks that do not allow the change are not meant, and a
+/// refusal does not stop the others. With a `filter`, a request changes at most `limit` tasks; when the answer has `next`, send it as
+/// `after` and `as_of` as `created_before` of the filter.
+#[utoipa::path(
+    post,
+    path = "/tasks/bulk",
+    operation_id = "changeTasks",
+    tag = "Tasks",
+    request_body = Order,
+    responses(
+        (status = 200, description = "What was changed, or would be.", body = BulkReport),
+    ),
+)]
 pub(super) async fn bulk(
     State(parts): State<Shared>,
     extract::Json(order): extract::Json<Order>,
@@ -112,12 +188,12 @@ impl Order {
 
     fn change(&self, zone: Zone, now: Timestamp) -> Result<BulkChange, Problem> {
         Ok(match self.action {
-            Action::Cancel => BulkChange::Event(TaskEvent::CancelRequested),
-            Action::Retry => BulkChange::Event(TaskEvent::Requeued),
-            Action::Reprioritise => BulkChange::Event(reprioritised(self.priority)?),
-            Action::Snooze => BulkChange::Event(snoozed(self.until.as_ref(), self.for_s, zone, now)?),
-            Action::Approve => BulkChange::Decide(ApprovalOutcome::Approved),
-            Action::Deny => BulkChange::Decide(ApprovalOutcome::Denied),
+            BulkAction::Cancel => BulkChange::Event(TaskEvent::CancelRequested),
+            BulkAction::Retry => BulkChange::Event(TaskEvent::Requeued),
+            BulkAction::Reprioritise => BulkChange::Event(reprioritised(self.priority)?),
+            BulkAction::Snooze => BulkChange::Event(snoozed(self.until.as_ref(), self.for_s, zone, now)?),
+            BulkAction::Approve => BulkChange::Decide(ApprovalOutcome::Approved),
+            BulkAction::Deny => BulkChange::Decide(ApprovalOutcome::Denied),
         })
     }
 }

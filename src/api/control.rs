@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::error::Problem;
 use super::views::Listing;
@@ -15,22 +16,47 @@ use crate::queue::Person;
 use crate::scheduler::Pruned;
 
 /// What to pause or to resume.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PauseTarget)]
 pub(super) struct Target {
-    /// The agent; the whole fleet when absent.
+    /// Name of the agent; all agents without it.
     agent: Option<String>,
+    /// Name of the person who wants it.
     by: Option<String>,
+    /// Why.
     note: Option<String>,
 }
 
-/// Everything that is paused.
+/// Lists what is paused.
+#[utoipa::path(
+    get,
+    path = "/pauses",
+    operation_id = "listPauses",
+    tag = "Operation",
+    responses(
+        (status = 200, description = "The pauses.", body = Listing<PauseView>),
+    ),
+)]
 pub(super) async fn list(State(parts): State<Shared>) -> Result<Json<Listing<PauseView>>, Problem> {
     Ok(Json(listing(&parts).await?))
 }
 
-/// Pauses the fleet or the agent: it claims nothing more, and what runs goes on. A pause that is there stays as it is,
-/// unless the request has another note.
+/// Pauses an agent, or all agents.
+///
+/// A paused agent finishes its running tasks and takes no more, on all replicas. A pause that is there keeps its time; its note changes
+/// when the request has another.
+#[utoipa::path(
+    post,
+    path = "/pause",
+    operation_id = "pauseWork",
+    tag = "Operation",
+    request_body = Target,
+    responses(
+        (status = 200, description = "What changed, and all pauses.", body = Paused),
+        (status = 422, description = "No replica has an agent of this name."),
+    ),
+)]
 pub(super) async fn pause(
     State(parts): State<Shared>,
     extract::Json(target): extract::Json<Target>,
@@ -60,7 +86,20 @@ pub(super) async fn pause(
     Ok(Json(Paused { outcome, pauses: listing(&parts).await? }))
 }
 
-/// Ends a pause. That of an agent does not end with that of the fleet, nor the other way round.
+/// Ends a pause.
+///
+/// The pause of an agent does not end with that of all agents, nor the other way round.
+#[utoipa::path(
+    post,
+    path = "/resume",
+    operation_id = "resumeWork",
+    tag = "Operation",
+    request_body = Target,
+    responses(
+        (status = 200, description = "Whether there was such a pause, and the pauses that are left.", body = Resumed),
+        (status = 422, description = "No replica has an agent of this name."),
+    ),
+)]
 pub(super) async fn resume(
     State(parts): State<Shared>,
     extract::Json(target): extract::Json<Target>,
@@ -96,22 +135,38 @@ fn about(event: Event, pause: &Pause) -> Event {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// How to prune.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PruneRequest)]
 pub(super) struct Pruning {
+    /// Whether to remove nothing and only count.
     #[serde(default)]
     dry_run: bool,
 }
 
 /// What a run of retention removed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct PruneOutcome {
+    /// Whether nothing was removed, and the counts say what would be.
     dry_run: bool,
     #[serde(flatten)]
     pruned: Pruned,
 }
 
-/// Removes what retention does not keep, or only counts it.
+/// Removes what is older than retention keeps.
+///
+/// qron does so by itself at intervals. `dry_run` only counts.
+#[utoipa::path(
+    post,
+    path = "/prune",
+    operation_id = "prune",
+    tag = "Operation",
+    request_body = Pruning,
+    responses(
+        (status = 200, description = "What was removed, or would be.", body = PruneOutcome),
+    ),
+)]
 pub(super) async fn prune(
     State(parts): State<Shared>,
     extract::Json(Pruning { dry_run }): extract::Json<Pruning>,

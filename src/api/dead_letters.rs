@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
 
 use super::bulk::check_ids;
 use super::error::Problem;
@@ -19,16 +20,34 @@ use crate::domain::attempt::StepStatus;
 use crate::domain::id::{InvalidIdPrefix, TaskId};
 use crate::queue::Person;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
+    /// Most items of the page; 50 without it.
+    #[param(minimum = 1, maximum = 1_000)]
     limit: Option<u32>,
+    /// Where the page begins: `next` of the page before.
     after: Option<String>,
-    /// The beginning of the id of a task; goes with `limit` alone.
+    /// Beginning of the id of a task: 4 or more hexadecimal digits. Goes with `limit` alone.
+    #[param(min_length = 4, max_length = 36, pattern = "^[0-9A-Fa-f-]+$")]
     id_prefix: Option<String>,
 }
 
-/// Dead letters, a page, the latest first; or those of the tasks whose ids begin with a prefix.
+/// Lists dead letters, the latest first.
+///
+/// A dead letter tells of a task that failed for good. `id_prefix` lists those of the tasks whose ids begin so; it goes with `limit`
+/// alone.
+#[utoipa::path(
+    get,
+    path = "/dead-letters",
+    operation_id = "listDeadLetters",
+    tag = "Dead letters",
+    params(Wanted),
+    responses(
+        (status = 200, description = "A page of dead letters.", body = Listing<DeadLetterView>),
+    ),
+)]
 pub(super) async fn list(
     State(parts): State<Shared>,
     Query(wanted): Query<Wanted>,
@@ -54,7 +73,18 @@ async fn by_prefix(parts: &Parts, prefix: &str, limit: u32) -> Result<Json<Listi
     Ok(Json(Listing::whole(letters)))
 }
 
-/// One dead letter.
+/// Shows the dead letter of a task, with the steps that were done.
+#[utoipa::path(
+    get,
+    path = "/dead-letters/{id}",
+    operation_id = "getDeadLetter",
+    tag = "Dead letters",
+    params(("id" = TaskId, Path, description = "Id of the task.")),
+    responses(
+        (status = 200, description = "The dead letter.", body = DeadLetterView),
+        (status = 404, description = "The task has no dead letter."),
+    ),
+)]
 pub(super) async fn show(State(parts): State<Shared>, Id(id): Id) -> Result<Json<DeadLetterView>, Problem> {
     let letter = parts.store.dead_letter(id).await?.ok_or_else(|| missing(id))?;
     let steps = tasks::last_steps(&parts, id).await?;
@@ -62,7 +92,19 @@ pub(super) async fn show(State(parts): State<Shared>, Id(id): Id) -> Result<Json
     Ok(Json(DeadLetterView { steps_done: done.map(StepView::short).collect(), ..letter.into() }))
 }
 
-/// Runs the task of a dead letter again.
+/// Runs the task of a dead letter again, and removes the letter.
+#[utoipa::path(
+    post,
+    path = "/dead-letters/{id}/requeue",
+    operation_id = "requeueDeadLetter",
+    tag = "Dead letters",
+    params(("id" = TaskId, Path, description = "Id of the task.")),
+    responses(
+        (status = 202, description = "The task waits to run again.", body = TaskView),
+        (status = 404, description = "The task has no dead letter."),
+        (status = 409, description = "The task cannot run again."),
+    ),
+)]
 pub(super) async fn requeue(State(parts): State<Shared>, Id(id): Id) -> Result<(StatusCode, Json<TaskView>), Problem> {
     if parts.store.dead_letter(id).await?.is_none() {
         return Err(missing(id));
@@ -71,7 +113,20 @@ pub(super) async fn requeue(State(parts): State<Shared>, Id(id): Id) -> Result<(
     Ok((StatusCode::ACCEPTED, Json(TaskView::new(task, &parts.runner))))
 }
 
-/// Removes a dead letter; the task stays as it is.
+/// Removes a dead letter.
+///
+/// The task stays as it is.
+#[utoipa::path(
+    delete,
+    path = "/dead-letters/{id}",
+    operation_id = "purgeDeadLetter",
+    tag = "Dead letters",
+    params(("id" = TaskId, Path, description = "Id of the task.")),
+    responses(
+        (status = 204, description = "The letter is removed."),
+        (status = 404, description = "The task has no dead letter."),
+    ),
+)]
 pub(super) async fn purge(State(parts): State<Shared>, Id(id): Id) -> Result<StatusCode, Problem> {
     if parts.store.dead_letter(id).await?.is_none() {
         return Err(missing(id));
@@ -81,11 +136,15 @@ pub(super) async fn purge(State(parts): State<Shared>, Id(id): Id) -> Result<Sta
 }
 
 /// Which dead letters: these, or all. Exactly one of the two, so that nothing forgotten means all.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = DeadLetterSelection, examples(json!({"all": true})))]
 pub(super) struct Selection {
+    /// Ids of the tasks.
     #[serde(default)]
+    #[schema(max_items = 10_000)]
     ids: Vec<TaskId>,
+    /// Whether all dead letters are meant.
     #[serde(default)]
     all: bool,
 }
@@ -104,7 +163,19 @@ impl Selection {
     }
 }
 
-/// Runs the tasks of many dead letters again. One that cannot is told and does not stop the others.
+/// Runs the tasks of many dead letters again.
+///
+/// A refusal does not stop the others.
+#[utoipa::path(
+    post,
+    path = "/dead-letters/requeue",
+    operation_id = "requeueDeadLetters",
+    tag = "Dead letters",
+    request_body = Selection,
+    responses(
+        (status = 200, description = "What was done.", body = BulkOutcome),
+    ),
+)]
 pub(super) async fn requeue_many(
     State(parts): State<Shared>,
     extract::Json(selection): extract::Json<Selection>,
@@ -115,6 +186,18 @@ pub(super) async fn requeue_many(
 }
 
 /// Removes many dead letters.
+///
+/// Their tasks stay as they are.
+#[utoipa::path(
+    post,
+    path = "/dead-letters/purge",
+    operation_id = "purgeDeadLetters",
+    tag = "Dead letters",
+    request_body = Selection,
+    responses(
+        (status = 200, description = "What was done.", body = BulkOutcome),
+    ),
+)]
 pub(super) async fn purge_many(
     State(parts): State<Shared>,
     extract::Json(selection): extract::Json<Selection>,

@@ -17,6 +17,8 @@ use crate::tools::http::FROM_AGENT;
 
 /// Paths that tell nothing and that probes call without a token.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+/// Paths that describe the API. They tell nothing of what is stored, so they need no token either; they count as requests.
+const DESCRIPTIONS: [&str; 5] = ["/openapi.json", "/llms.txt", "/docs", "/docs/page.js", "/docs/page.css"];
 /// The limit of a body, and the way out, in errors.
 const BODY_LIMIT: &str = "(api.max_body_bytes): send several requests";
 /// The limit of a file, and the way out, in errors.
@@ -53,7 +55,8 @@ impl Door {
     pub(super) fn admit(&self, request: &Request) -> Result<(), Problem> {
         let headers = request.headers();
         headers::check(headers)?;
-        let is_open = is_open(request);
+        let path = request.uri().path();
+        let is_open = OPEN.contains(&path);
         let host = match host_of(request) {
             // Probes of load balancers speak HTTP/1.0, which knows no such header.
             Ok(None) if is_open => return headers::check_length(headers, self.max_body_bytes, BODY_LIMIT),
@@ -80,11 +83,11 @@ impl Door {
                 "an agent must not call the API of qron over HTTP: give it the tools of qron, such as create_task",
             ));
         }
-        if !is_open {
+        if needs_token(path) {
             self.check_token(headers)?;
-            if request.uri().path() != UNCOUNTED {
-                self.rate.count()?;
-            }
+        }
+        if is_counted(path) {
+            self.rate.count()?;
         }
         if is_upload(request) {
             return headers::check_length(headers, self.max_file_bytes, FILE_LIMIT);
@@ -107,9 +110,14 @@ fn is_upload(request: &Request) -> bool {
     *request.method() == Method::PUT && parts.nth(1) == Some("files")
 }
 
-/// Whether the request is for a path that needs no token.
-pub(super) fn is_open(request: &Request) -> bool {
-    OPEN.contains(&request.uri().path())
+/// Whether requests for this path need the token, where one is configured.
+pub(super) fn needs_token(path: &str) -> bool {
+    !OPEN.contains(&path) && !DESCRIPTIONS.contains(&path)
+}
+
+/// Whether requests for this path count against the rate.
+pub(super) fn is_counted(path: &str) -> bool {
+    !OPEN.contains(&path) && path != UNCOUNTED
 }
 
 fn digest_of(token: &SecretString) -> Option<[u8; 32]> {

@@ -4,14 +4,15 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::domain::id::InvalidTaskId;
 use crate::queue::{ChangeError, SubmitError, UnknownAgent};
 use crate::schedules::service::ScheduleError;
 use crate::store::StoreError;
 
-/// The body of an error.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// An error, as RFC 9457 describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// Kind of problem; `about:blank` says that the status tells it all.
     #[serde(rename = "type")]

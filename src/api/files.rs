@@ -22,7 +22,23 @@ use crate::store::Store;
 /// Media type of a file that comes without one.
 const UNKNOWN_TYPE: &str = "application/octet-stream";
 
-/// Keeps a file for a task that will be submitted under this id. The same name replaces it.
+/// Uploads a file for a task that will be submitted.
+///
+/// Choose an id, upload each file for it, then submit the task with this `id` and the names of its files in `files`. A file of the same
+/// name is replaced. Files whose task is not submitted within an hour are removed.
+#[utoipa::path(
+    put,
+    path = "/tasks/{id}/files/{name}",
+    operation_id = "uploadTaskFile",
+    tag = "Files and artifacts",
+    params(("id" = TaskId, Path, description = "Id that the task will have."), ("name" = String, Path, min_length = 1, max_length = 255,
+        description = "Name of the file: 1 to 255 bytes without `/`, `\\`, `{`, `}` and control characters, not beginning with a dot.")),
+    request_body(content = Vec<u8>, content_type = "*/*", description = "The content; its media type is kept with it."),
+    responses(
+        (status = 201, description = "The file is kept.", body = ArtifactView),
+        (status = 409, description = "A task has this id already."),
+    ),
+)]
 pub(super) async fn upload(
     State(parts): State<Shared>,
     Path((id, name)): Path<(String, String)>,

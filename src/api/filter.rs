@@ -4,10 +4,12 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use utoipa::IntoParams;
 
 use super::Shared;
 use super::error::Problem;
 use super::extract::Query;
+use crate::domain::id::TaskId;
 use crate::domain::json;
 use crate::domain::task::{InvalidFilter, TaskFilter};
 
@@ -15,6 +17,32 @@ use crate::domain::task::{InvalidFilter, TaskFilter};
 pub(super) struct Filtered<T> {
     pub(super) filter: TaskFilter,
     pub(super) options: T,
+}
+
+/// Describes the conditions as parameters.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what `TaskFilter::parse` reads")]
+pub(super) struct Conditions {
+    /// Statuses, any of which the task has, with commas: `failed,blocked`.
+    status: Option<String>,
+    /// Agent that must run the task.
+    agent: Option<String>,
+    /// One of the tags of the task.
+    tag: Option<String>,
+    /// User on whose behalf the task runs.
+    user: Option<String>,
+    /// Schedule whose firing created the task.
+    schedule: Option<String>,
+    /// Id of the task that created the task, or that it is a part of.
+    #[param(inline)]
+    parent: Option<TaskId>,
+    /// Concurrency key of the task.
+    concurrency_key: Option<String>,
+    /// Text that the goal contains, in any case. The tasks that meet the other conditions are read to find out.
+    text: Option<String>,
+    /// Time at which the task was there already: RFC 3339, or seconds or milliseconds since 1970.
+    created_before: Option<String>,
 }
 
 impl<T: DeserializeOwned> FromRequestParts<Shared> for Filtered<T> {

@@ -47,7 +47,7 @@ async fn answer(door: &Door, request: Request, next: Next, method: &'static str,
 
 /// Lets the connection of an admitted request outrank those of strangers. What is open to strangers does not do so.
 fn keep_seat(request: &Request) {
-    if door::is_open(request) {
+    if !door::needs_token(request.uri().path()) {
         return;
     }
     if let Some(ConnectInfo(ConnectionSeat(seat))) = request.extensions().get::<ConnectInfo<ConnectionSeat>>() {

@@ -4,19 +4,40 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use serde_json::{Value, json};
 
 use super::Shared;
-use super::views::health::{Readiness, WithoutModel};
+use super::views::health::{Health, Readiness, WithoutModel};
 use crate::domain::time::Timestamp;
 use crate::telemetry::exporter;
 
-/// The process lives.
-pub(super) async fn healthz() -> Json<Value> {
-    Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
+/// Says that the process lives.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "getHealth",
+    tag = "Probes",
+    responses(
+        (status = 200, description = "The process lives.", body = Health),
+    ),
+)]
+pub(super) async fn healthz() -> Json<Health> {
+    Json(Health { status: "ok".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() })
 }
 
-/// The replica takes work: the store answers, has all its collections and has confirmed the last heartbeat, and nobody has asked it to stop.
+/// Says whether the replica takes tasks.
+///
+/// It does when the store answers and has all its collections, the store has confirmed the last heartbeat, and nobody has asked the
+/// replica to stop.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "getReadiness",
+    tag = "Probes",
+    responses(
+        (status = 200, description = "The replica takes tasks.", body = Readiness),
+        (status = 503, description = "The replica takes no tasks; `reasons` says why.", body = Readiness),
+    ),
+)]
 pub(super) async fn readyz(State(parts): State<Shared>) -> (StatusCode, Json<Readiness>) {
     let mut reasons = Vec::new();
     // The store is asked each time: what it lacks may be an answer of a moment ago.
@@ -59,7 +80,16 @@ pub(super) async fn readyz(State(parts): State<Shared>) -> (StatusCode, Json<Rea
     (status, Json(Readiness { ready: reasons.is_empty(), reasons, paused, without_model, waiting_for_model }))
 }
 
-/// The metrics in the text format of Prometheus.
+/// Shows the metrics, in the text format of Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "getMetrics",
+    tag = "Probes",
+    responses(
+        (status = 200, description = "The metrics.", body = String, content_type = "text/plain"),
+    ),
+)]
 pub(super) async fn metrics() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], exporter::render())
 }

@@ -1,7 +1,8 @@
 //! The HTTP API: translates requests into calls of the other modules. Holds no rules.
 //!
 //! One file for each resource; `views` is what they show, `error` how they refuse, `guard` what stands before them with the
-//! `door` that admits requests, the `headers` it reads and the `rate` it allows, `connection` what they come by.
+//! `door` that admits requests, the `headers` it reads and the `rate` it allows, `connection` what they come by. `document` holds the
+//! routes and describes them as OpenAPI, with `schemas` for values that no struct describes; `contract` checks answers against it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +10,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post, put};
 use secrecy::SecretString;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -30,8 +30,11 @@ mod approvals;
 mod artifacts;
 mod bulk;
 pub(crate) mod connection;
+#[cfg(debug_assertions)]
+mod contract;
 mod control;
 mod dead_letters;
+pub mod document;
 mod door;
 pub mod error;
 mod extract;
@@ -43,6 +46,7 @@ mod health;
 mod paging;
 mod rate;
 mod schedules;
+mod schemas;
 mod search;
 mod submit;
 mod tasks;
@@ -98,59 +102,15 @@ type Shared = Arc<Parts>;
 pub fn router(settings: &Settings, address: SocketAddr, parts: Parts) -> Router {
     let max_file = parts.store.max_artifact_bytes();
     let door = door::Door::new(settings, address, max_file);
-    let v1 = Router::new()
-        .route("/tasks", post(tasks::submit).get(tasks::list))
-        .route("/tasks/bulk", post(bulk::bulk))
-        .route("/tasks/counts", get(tasks::counts))
-        .route("/tasks/{id}", get(tasks::show))
-        .route("/tasks/{id}/steps", get(tasks::steps))
-        .route("/tasks/{id}/cancel", post(tasks::cancel))
-        .route("/tasks/{id}/retry", post(tasks::retry))
-        .route("/tasks/{id}/reprioritise", post(tasks::reprioritise))
-        .route("/tasks/{id}/snooze", post(tasks::snooze))
-        .route("/tasks/{id}/approve", post(approvals::approve))
-        .route("/tasks/{id}/deny", post(approvals::deny))
-        .route("/approvals", get(approvals::list))
-        .route("/pauses", get(control::list))
-        .route("/pause", post(control::pause))
-        .route("/resume", post(control::resume))
-        .route("/prune", post(control::prune))
-        .route("/tasks/{id}/children", get(tasks::children))
-        .route("/tasks/{id}/files/{name}", put(files::upload).layer(DefaultBodyLimit::max(max_file)))
-        .route("/tasks/{id}/artifacts", get(artifacts::list))
-        .route("/tasks/{id}/artifacts/{*name}", get(artifacts::content))
-        .route("/dead-letters", get(dead_letters::list))
-        .route("/dead-letters/requeue", post(dead_letters::requeue_many))
-        .route("/dead-letters/purge", post(dead_letters::purge_many))
-        .route("/dead-letters/{id}", get(dead_letters::show).delete(dead_letters::purge))
-        .route("/dead-letters/{id}/requeue", post(dead_letters::requeue))
-        .route("/schedules", post(schedules::create).get(schedules::list))
-        .route("/schedules/preview", post(schedules::preview_new))
-        .route(
-            "/schedules/{id}",
-            put(schedules::replace).patch(schedules::edit).get(schedules::show).delete(schedules::remove),
-        )
-        .route("/schedules/{id}/pause", post(schedules::pause))
-        .route("/schedules/{id}/resume", post(schedules::resume))
-        .route("/schedules/{id}/trigger", post(schedules::trigger))
-        .route("/schedules/{id}/backfill", post(schedules::backfill))
-        .route("/schedules/{id}/preview", get(schedules::preview))
-        .route("/schedules/{id}/plan", get(schedules::plan::show))
-        .route("/schedules/{id}/plan/pin", post(schedules::plan::pin))
-        .route("/schedules/{id}/plan/forget", post(schedules::plan::forget))
-        .route("/agents", get(agents::list))
-        .route("/tools", get(tools::list))
-        .route("/search", get(search::search));
-    Router::new()
-        .nest("/api/v1", v1)
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(health::metrics))
+    let (routes, _) = document::routes(max_file).split_for_parts();
+    let routes = routes
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(CatchPanicLayer::custom(guard::panicked))
         .layer(DefaultBodyLimit::max(settings.max_body_bytes))
-        .layer(from_fn_with_state(door, guard::guard))
-        .layer(from_fn(without_secrets::without_secrets))
-        .with_state(Arc::new(parts))
+        .layer(from_fn_with_state(door, guard::guard));
+    // A debug build holds every answer to the document, as it holds the code to its debug assertions.
+    #[cfg(debug_assertions)]
+    let routes = routes.layer(from_fn(contract::check));
+    routes.layer(from_fn(without_secrets::without_secrets)).with_state(Arc::new(parts))
 }

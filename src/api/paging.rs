@@ -1,6 +1,7 @@
 //! Which page of a listing a request asks for.
 
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::error::Problem;
 use crate::domain::id::TaskId;
@@ -10,10 +11,14 @@ const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 1_000;
 
 /// The parameters that all listings of stored things share.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Paging {
+    /// Most items of the page; 50 without it.
+    #[param(minimum = 1, maximum = 1_000)]
     pub(super) limit: Option<u32>,
+    /// Where the page begins: `next` of the page before.
     pub(super) after: Option<String>,
 }
 

@@ -1,4 +1,5 @@
-//! Schedules: define, edit, list, show, remove, pause, resume, trigger, backfill, preview.
+//! Schedules: define, edit, list, show, remove, pause, resume; `firings` triggers, backfills and previews them, `plan` shows the plan
+//! that their runs begin with.
 
 use std::slice;
 
@@ -6,7 +7,6 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -14,34 +14,44 @@ use super::error::Problem;
 use super::extract::{self, Path, Query};
 use super::paging::Paging;
 use super::views::Listing;
-use super::views::schedules::{
-    BackfilledView, SavedView, ScheduleListing, ScheduleView, TriggeredView, UnreadableView, upcoming,
-};
-use super::views::tasks::TaskView;
+use super::views::schedules::{SavedView, ScheduleListing, ScheduleView, UnreadableView};
 use super::{Parts, Shared, submit as submission};
 use crate::clock;
 use crate::domain::json;
-use crate::domain::schedule::timing::Timing;
-use crate::domain::schedule::zone::Zone;
-use crate::domain::schedule::{Definition, Overlap, Schedule, check_id};
+use crate::domain::schedule::{Definition, Schedule, check_id};
 use crate::domain::task::TaskSpec;
 use crate::domain::time::Timestamp;
 use crate::schedules::service::ScheduleError;
-use crate::schedules::trigger::Triggered;
-use definition::{Body, Times};
+use definition::{Body, ScheduleChanges};
 use edit::edited;
 
 mod definition;
 mod edit;
+pub(super) mod firings;
 pub(super) mod plan;
 
 /// Firings that are shown with a schedule.
 const NEXT: usize = 5;
-/// Firings of a preview.
-const DEFAULT_PREVIEW: usize = 10;
-const MAX_PREVIEW: usize = 1_000;
 
-/// Creates a schedule; an id that is taken by the same definition is fine.
+/// Creates a schedule.
+///
+/// An `id` is made up when the definition has none. A definition that is there already under its `id` changes nothing.
+#[utoipa::path(
+    post,
+    path = "/schedules",
+    operation_id = "createSchedule",
+    tag = "Schedules",
+    request_body = Body,
+    responses(
+        (status = 201, description = "The schedule is new.", body = SavedView,
+            headers(("Location" = String, description = "Path of the schedule.")),
+            links(("schedule" = (operation_id = "getSchedule", parameters(("id" = "$response.body#/id")))),
+                ("remove" = (operation_id = "removeSchedule", parameters(("id" = "$response.body#/id")))))),
+        (status = 200, description = "The schedule is there already as it is.", body = SavedView, headers(("Location" = String, description = "Path of the schedule."))),
+        (status = 409, description = "Another schedule has this id."),
+        (status = 422, description = "The definition asks for something impossible, such as a wrong cron expression or an unknown agent."),
+    ),
+)]
 pub(super) async fn create(
     State(parts): State<Shared>,
     extract::Json(body): extract::Json<Body>,
@@ -50,7 +60,23 @@ pub(super) async fn create(
     save(&parts, &id, body, false).await
 }
 
-/// Creates a schedule or puts it in the place of another of that id.
+/// Creates a schedule, or puts it in the place of another.
+///
+/// A schedule that is replaced keeps its history. With other times it holds from now on.
+#[utoipa::path(
+    put,
+    path = "/schedules/{id}",
+    operation_id = "replaceSchedule",
+    tag = "Schedules",
+    params(("id" = String, Path, description = "Id of the schedule.")),
+    request_body = Body,
+    responses(
+        (status = 201, description = "The schedule is new.", body = SavedView, headers(("Location" = String, description = "Path of the schedule."))),
+        (status = 200, description = "The schedule was replaced, or is there already as it is.", body = SavedView, headers(("Location" = String, description = "Path of the schedule."))),
+        (status = 409, description = "Another request changed the schedule meanwhile."),
+        (status = 422, description = "The definition asks for something impossible, such as a wrong cron expression or an unknown agent."),
+    ),
+)]
 pub(super) async fn replace(
     State(parts): State<Shared>,
     Path(id): Path<String>,
@@ -60,7 +86,24 @@ pub(super) async fn replace(
     save(&parts, &id, body, true).await
 }
 
-/// Changes what the body names of a schedule and leaves the rest; null takes away.
+/// Changes single fields of a schedule.
+///
+/// The body has the fields that change, also single fields of `task`; null removes a field. A new `cron`, `every` or `at` takes the
+/// place of the one before.
+#[utoipa::path(
+    patch,
+    path = "/schedules/{id}",
+    operation_id = "editSchedule",
+    tag = "Schedules",
+    params(("id" = String, Path, description = "Id of the schedule.")),
+    request_body = ScheduleChanges,
+    responses(
+        (status = 200, description = "The schedule with its changes.", body = ScheduleView),
+        (status = 404, description = "No schedule has this id."),
+        (status = 409, description = "Another request changed the schedule meanwhile."),
+        (status = 422, description = "The changes ask for something impossible, such as a wrong cron expression or an unknown agent."),
+    ),
+)]
 pub(super) async fn edit(
     State(parts): State<Shared>,
     Path(id): Path<String>,
@@ -130,7 +173,17 @@ async fn check_task(parts: &Parts, spec: TaskSpec, now: Timestamp) -> Result<(),
     })
 }
 
-/// Schedules, a page, each with its next firing and what came of the last.
+/// Lists schedules, each with its next firing and what came of the last.
+#[utoipa::path(
+    get,
+    path = "/schedules",
+    operation_id = "listSchedules",
+    tag = "Schedules",
+    params(Paging),
+    responses(
+        (status = 200, description = "A page of schedules.", body = ScheduleListing),
+    ),
+)]
 pub(super) async fn list(
     State(parts): State<Shared>,
     Query(paging): Query<Paging>,
@@ -145,119 +198,76 @@ pub(super) async fn list(
     Ok(Json(ScheduleListing { listing, unreadable: unreadable.into_iter().map(UnreadableView::from).collect() }))
 }
 
-/// One schedule with its next firings and what came of the last.
+/// Shows a schedule with its next firings and what came of the last.
+#[utoipa::path(
+    get,
+    path = "/schedules/{id}",
+    operation_id = "getSchedule",
+    tag = "Schedules",
+    params(("id" = String, Path, description = "Id of the schedule.")),
+    responses(
+        (status = 200, description = "The schedule.", body = ScheduleView),
+        (status = 404, description = "No schedule has this id."),
+    ),
+)]
 pub(super) async fn show(State(parts): State<Shared>, Path(id): Path<String>) -> Result<Json<ScheduleView>, Problem> {
     let schedule = find(&parts, id).await?;
     let ended = parts.runner.schedules().last_ended(slice::from_ref(&schedule)).await?;
     Ok(Json(ScheduleView::new(schedule, NEXT).ended(ended.into_values().next())))
 }
 
-/// Removes a schedule; its tasks stay.
+/// Removes a schedule.
+///
+/// Its tasks stay. Firings that wait for the end of earlier ones are recorded as skipped.
+#[utoipa::path(
+    delete,
+    path = "/schedules/{id}",
+    operation_id = "removeSchedule",
+    tag = "Schedules",
+    params(("id" = String, Path, description = "Id of the schedule.")),
+    responses(
+        (status = 204, description = "The schedule is removed."),
+        (status = 404, description = "No schedule has this id."),
+        (status = 409, description = "Another request changed the schedule meanwhile."),
+    ),
+)]
 pub(super) async fn remove(State(parts): State<Shared>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     parts.runner.schedules().remove(&id, clock::now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Holds a schedule.
+/// Pauses a schedule, so that it does not fire.
+#[utoipa::path(
+    post,
+    path = "/schedules/{id}/pause",
+    operation_id = "pauseSchedule",
+    tag = "Schedules",
+    params(("id" = String, Path, description = "Id of the schedule.")),
+    responses(
+        (status = 200, description = "The schedule.", body = ScheduleView),
+        (status = 404, description = "No schedule has this id."),
+        (status = 409, description = "Another request changed the schedule meanwhile."),
+    ),
+)]
 pub(super) async fn pause(State(parts): State<Shared>, Path(id): Path<String>) -> Result<Json<ScheduleView>, Problem> {
     let schedule = parts.runner.schedules().pause(&id, clock::now()).await?;
     Ok(Json(ScheduleView::new(schedule, NEXT)))
 }
 
-/// Lets it go on.
+/// Resumes a paused schedule.
+#[utoipa::path(
+    post,
+    path = "/schedules/{id}/resume",
+    operation_id = "resumeSchedule",
+    tag = "Schedules",
+    params(("id" = String, Path, description = "Id of the schedule.")),
+    responses(
+        (status = 200, description = "The schedule.", body = ScheduleView),
+        (status = 404, description = "No schedule has this id."),
+        (status = 409, description = "Another request changed the schedule meanwhile."),
+    ),
+)]
 pub(super) async fn resume(State(parts): State<Shared>, Path(id): Path<String>) -> Result<Json<ScheduleView>, Problem> {
     let schedule = parts.runner.schedules().resume(&id, clock::now()).await?;
     Ok(Json(ScheduleView::new(schedule, NEXT)))
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct HowToTrigger {
-    overlap: Option<Overlap>,
-}
-
-/// Fires a schedule now: 201 with the task, or 202 when it waits for the end of earlier ones.
-pub(super) async fn trigger(
-    State(parts): State<Shared>,
-    Path(id): Path<String>,
-    Query(how): Query<HowToTrigger>,
-) -> Result<(StatusCode, Json<TriggeredView>), Problem> {
-    match parts.runner.schedules().trigger(&id, how.overlap, clock::now()).await? {
-        Triggered::Task(task) => Ok((
-            StatusCode::CREATED,
-            Json(TriggeredView { task: Some(TaskView::new(*task, &parts.runner)), queued: None }),
-        )),
-        Triggered::Queued(at) => Ok((StatusCode::ACCEPTED, Json(TriggeredView::waiting(at)))),
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Range {
-    from: Value,
-    until: Option<Value>,
-    #[serde(default)]
-    dry_run: bool,
-}
-
-/// Makes up for the firings of a range that never ran.
-pub(super) async fn backfill(
-    State(parts): State<Shared>,
-    Path(id): Path<String>,
-    extract::Json(range): extract::Json<Range>,
-) -> Result<Json<BackfilledView>, Problem> {
-    let now = clock::now();
-    let zone = find(&parts, id.clone()).await?.definition.zone;
-    let read =
-        |name: &str, value: &Value| zone.read(value).map_err(|error| Problem::bad_request(format!("{name}: {error}")));
-    let from = read("from", &range.from)?;
-    let until = range.until.as_ref().map_or(Ok(now), |until| read("until", until))?;
-    let done = parts.runner.schedules().backfill(&id, (from, until), range.dry_run, now).await?;
-    Ok(Json(BackfilledView::new(done, range.dry_run)))
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct HowMany {
-    count: Option<usize>,
-    from: Option<String>,
-}
-
-impl HowMany {
-    fn respond(&self, timing: &Timing, zone: Zone) -> Result<Response, Problem> {
-        let count = self.count.unwrap_or(DEFAULT_PREVIEW);
-        if !(1..=MAX_PREVIEW).contains(&count) {
-            return Err(Problem::bad_request(format!("count = {count} is out of range: use 1 to {MAX_PREVIEW}")));
-        }
-        let from = self.from.as_ref().map(|from| zone.read(&Value::from(from.as_str()))).transpose();
-        let from = from.map_err(|error| Problem::bad_request(format!("from: {error}")))?;
-        let after = from.map_or_else(clock::now, |from| from.plus_millis(-1));
-        let items = upcoming(timing, zone, after, count);
-        Ok(Json(Listing { items, next: None }).into_response())
-    }
-}
-
-/// The next firings of a schedule, paused or not.
-pub(super) async fn preview(
-    State(parts): State<Shared>,
-    Path(id): Path<String>,
-    Query(how): Query<HowMany>,
-) -> Result<Response, Problem> {
-    let schedule = find(&parts, id).await?;
-    how.respond(&schedule.timing().map_err(ScheduleError::Timing)?, schedule.definition.zone)
-}
-
-/// The next firings of a definition that is not stored, and needs no task.
-pub(super) async fn preview_new(
-    State(parts): State<Shared>,
-    Query(how): Query<HowMany>,
-    extract::Json(body): extract::Json<Body>,
-) -> Result<Response, Problem> {
-    let mut errors = Vec::new();
-    let times = body.times(parts.zone, &mut errors).filter(|_| errors.is_empty());
-    let Some(Times { spec, zone, start, end }) = times else {
-        return Err(Problem::several(StatusCode::UNPROCESSABLE_ENTITY, errors));
-    };
-    let timing = Timing::new(&spec, zone, (start, end), clock::now()).map_err(ScheduleError::Timing)?;
-    how.respond(&timing, zone)
 }

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::Shared;
 use super::error::Problem;
@@ -16,13 +17,30 @@ const DEFAULT_LIMIT: u32 = 10;
 const MAX_LIMIT: u32 = 100;
 
 /// What a search takes beside its filter.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct SearchOptions {
+    /// Text to search for.
+    #[param(min_length = 1)]
     q: String,
+    /// Most tasks; 10 without it.
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
 }
 
-/// Finished tasks alike the text, best first: by words, and by meaning where embeddings are configured.
+/// Finds finished tasks that are similar to a text, the most similar first.
+///
+/// Words are compared, and meanings where embeddings are configured.
+#[utoipa::path(
+    get,
+    path = "/search",
+    operation_id = "searchTasks",
+    tag = "Tasks",
+    params(SearchOptions, ("user" = Option<String>, Query, description = "User on whose behalf the tasks ran.")),
+    responses(
+        (status = 200, description = "The tasks that were found.", body = Listing<Found>),
+    ),
+)]
 pub(super) async fn search(
     State(parts): State<Shared>,
     Filtered { filter, options }: Filtered<SearchOptions>,

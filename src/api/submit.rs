@@ -5,30 +5,25 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Parts;
 use super::error::Problem;
 use super::files;
 use crate::domain::agent::{AgentProfile, plan_over_budget};
-use crate::domain::approval::ApprovalRequirement;
-use crate::domain::dependency::{OnDependencyFailure, unknown};
+use crate::domain::dependency::unknown;
 use crate::domain::files::TaskFile;
 use crate::domain::id::{TaskId, derived};
-use crate::domain::json;
 use crate::domain::plan::Plan;
 use crate::domain::plan_faults::{missing_dependencies, missing_files};
 use crate::domain::replica::AgentPresence;
-use crate::domain::schedule::zone::Zone;
-use crate::domain::task::{
-    DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, InvalidSpec, SpecLimits, Task, TaskSpec,
-};
+use crate::domain::task::{SpecLimits, Task, TaskSpec};
 use crate::domain::time::Timestamp;
-use crate::domain::tree::Lineage;
-use crate::domain::unique::UniqueFor;
 use crate::queue::{Ids, KnownAgents};
+use body::{Order, parse};
+
+pub(super) mod body;
 
 /// Tasks of one request.
 const MAX_TASKS: usize = 10_000;
@@ -39,50 +34,6 @@ const QUEUES_AT_ONCE: usize = 16;
 
 /// How long the tools try the arguments of the plans of one request, beside what their schemas say.
 const TRYING: Duration = Duration::from_secs(1);
-
-/// The body of one task, as a request writes it.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TaskBody {
-    id: Option<Value>,
-    #[serde(alias = "description", alias = "prompt", alias = "task")]
-    goal: String,
-    run_at: Option<Value>,
-    priority: Option<u8>,
-    agent: Option<String>,
-    #[serde(default)]
-    capabilities: Vec<String>,
-    #[serde(default)]
-    depends_on: Vec<TaskId>,
-    #[serde(default)]
-    on_dependency_failure: OnDependencyFailure,
-    parent: Option<TaskId>,
-    unique_key: Option<String>,
-    unique_for: Option<UniqueFor>,
-    concurrency_key: Option<String>,
-    max_attempts: Option<u32>,
-    timeout_s: Option<u64>,
-    plan: Option<Plan>,
-    #[serde(default)]
-    context: Map<String, Value>,
-    /// Names of files that were uploaded for the id.
-    #[serde(default)]
-    files: Vec<String>,
-    #[serde(default)]
-    tags: Vec<String>,
-    user: Option<String>,
-    #[serde(default)]
-    approval: ApprovalRequirement,
-}
-
-/// One task of a request.
-#[derive(Debug)]
-struct Order {
-    id: TaskId,
-    spec: TaskSpec,
-    /// Names of its files.
-    files: Vec<String>,
-}
 
 /// What a request submits.
 pub(super) struct Read {
@@ -210,102 +161,6 @@ async fn check_queue(parts: &Parts, user: &str, ids: Vec<TaskId>, most: u64) -> 
     Err(Problem::too_many(detail, QUEUE_RETRY_S))
 }
 
-/// Reads one task and the id that it chooses, or a new one; what it says may still be impossible.
-fn parse(body: Value, zone: Zone, now: Timestamp) -> Result<Order, Vec<String>> {
-    let Value::Object(fields) = &body else { return Err(vec!["a task must be a JSON object with a goal".to_owned()]) };
-    let known = json::field_names::<TaskBody>();
-    let mut unknown: Vec<&str> = fields.keys().map(String::as_str).filter(|key| !known.contains(key)).collect();
-    // The order of a JSON object's fields depends on how serde_json was built.
-    unknown.sort_unstable();
-    if !unknown.is_empty() {
-        return Err(vec![format!("unknown fields {unknown:?}; known are {}", known.join(", "))]);
-    }
-    let body: TaskBody = json::from_value(body).map_err(|error| vec![error])?;
-    let mut errors = Vec::new();
-    let (has_id, files) = (body.id.is_some(), body.files.clone());
-    let (id, spec) = body.into_spec(zone, now, &mut errors);
-    let order = Order { id, spec, files };
-    files::check_names(&order.files, has_id, &order.spec, &mut errors);
-    errors.extend(order.spec.validate(&SpecLimits::API).err().iter().flat_map(InvalidSpec::messages));
-    if errors.is_empty() { Ok(order) } else { Err(errors) }
-}
-
-impl TaskBody {
-    /// The order and the id that it chooses; what cannot be read goes to `errors`.
-    fn into_spec(self, zone: Zone, now: Timestamp, errors: &mut Vec<String>) -> (TaskId, TaskSpec) {
-        let Self {
-            id,
-            goal,
-            run_at,
-            priority,
-            agent,
-            capabilities,
-            depends_on,
-            on_dependency_failure,
-            parent,
-            unique_key,
-            unique_for,
-            concurrency_key,
-            max_attempts,
-            timeout_s,
-            plan,
-            context,
-            files: _,
-            tags,
-            user,
-            approval,
-        } = self;
-        if unique_for.is_some() && unique_key.is_none() {
-            errors.push(
-                "unique_for has no effect without a unique_key: give a unique_key, or leave unique_for out".to_owned(),
-            );
-        }
-        let id = id.map_or_else(|| Ok(TaskId::fresh()), |id| read_id(&id)).unwrap_or_else(|error| {
-            errors.push(error);
-            TaskId::fresh()
-        });
-        let run_at = run_at.map_or(Ok(now), |run_at| zone.read(&run_at)).unwrap_or_else(|error| {
-            errors.push(format!("run_at: {error}"));
-            now
-        });
-        let spec = TaskSpec {
-            goal: goal.trim().to_owned(),
-            run_at,
-            priority: priority.unwrap_or(DEFAULT_PRIORITY),
-            agent,
-            capabilities,
-            depends_on,
-            on_dependency_failure,
-            parent,
-            // The tree of a task is that of the task which makes it: no request says so.
-            lineage: Lineage::default(),
-            unique_key,
-            unique_for: unique_for.unwrap_or_default(),
-            concurrency_key,
-            schedule_id: None,
-            max_attempts: max_attempts.unwrap_or(DEFAULT_MAX_ATTEMPTS),
-            timeout_s: timeout_s.unwrap_or(DEFAULT_TIMEOUT_S),
-            plan,
-            context,
-            tags,
-            user,
-            approval,
-        };
-        (id, spec)
-    }
-}
-
-fn read_id(id: &Value) -> Result<TaskId, String> {
-    match id {
-        Value::Number(number) => number
-            .as_u64()
-            .map(TaskId::Number)
-            .ok_or_else(|| format!("id: {number} is not a task id: use a UUID or an unsigned number")),
-        Value::String(text) => text.parse().map_err(|error| format!("id: {error}")),
-        other => Err(format!("id: {other} is not a task id: use a UUID or an unsigned number")),
-    }
-}
-
 /// Checks against what there is: agents, tools, other tasks. What it has looked up it does not look up again.
 struct Checks<'a> {
     parts: &'a Parts,
@@ -395,55 +250,5 @@ impl<'a> Checks<'a> {
         tokio::task::spawn_blocking(check)
             .await
             .unwrap_or_else(|_| vec!["the plan cannot be checked, a fault of qron".to_owned()])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    const NOW: Timestamp = Timestamp::from_millis(1_000_000);
-
-    fn errors(body: Value) -> String {
-        parse(body, Zone::UTC, NOW).expect_err("a fault").join("; ")
-    }
-
-    #[test]
-    fn the_goal_goes_by_several_names() {
-        for name in ["goal", "description", "prompt", "task"] {
-            let Order { spec, .. } = parse(json!({ name: "factorial of 10" }), Zone::UTC, NOW).expect("valid");
-            assert_eq!(spec.goal, "factorial of 10");
-        }
-        assert!(errors(json!({"goal": "factorial of 10", "task": "twice"})).contains("duplicate"));
-    }
-
-    #[test]
-    fn each_fault_is_named() {
-        assert!(errors(json!({"goal": "short"})).contains("5 characters: use 10 to 5000"));
-        assert!(errors(json!({"goal": "x".repeat(5_001)})).contains("5001 characters"));
-        let unknown = errors(json!({"goal": "long enough", "gaol": 1, "foo": 2}));
-        assert!(unknown.contains(r#"["foo", "gaol"]; known are "#), "{unknown}");
-        assert!(["goal", "prompt", "depends_on", "approval"].iter().all(|name| unknown.contains(name)), "{unknown}");
-        assert!(errors(json!({"goal": "long enough", "run_at": "tomorrow"})).contains("tomorrow"));
-        assert!(errors(json!({"goal": "long enough", "priority": 11})).contains("0 to 10"));
-        assert!(errors(json!({"goal": "long enough", "plan": {"stages": []}})).contains("stages"));
-        let step = json!({"steps": [{"id": "a", "tool": 7}]});
-        assert!(errors(json!({"goal": "long enough", "plan": step})).starts_with("plan.steps[0].tool: invalid type"));
-        assert!(errors(json!({"goal": "long enough", "timeout_s": -5})).starts_with("timeout_s: invalid value"));
-        assert!(errors(json!({"goal": "long enough", "tags": ["a", 1]})).starts_with("tags[1]: invalid type"));
-        assert!(errors(json!({"goal": "long enough", "id": "../x"})).contains("../x"));
-        assert!(errors(json!("do it")).contains("object"));
-    }
-
-    #[test]
-    fn fields_of_dependencies_and_unique_keys_are_read() {
-        let Order { spec, .. } =
-            parse(json!({"goal": "long enough", "depends_on": ["2"]}), Zone::UTC, NOW).expect("valid");
-        assert_eq!(spec.depends_on, [TaskId::Number(2)]);
-        assert!(errors(json!({"goal": "long enough", "on_dependency_failure": "panic"})).contains("panic"));
-        assert!(errors(json!({"goal": "long enough", "unique_key": "k", "unique_for": "1w"})).contains("1w"));
-        assert!(errors(json!({"goal": "long enough", "unique_for": "1d"})).contains("unique_key"));
     }
 }

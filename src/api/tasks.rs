@@ -1,34 +1,33 @@
-//! Tasks: submit, list, show, and changes of one.
+//! Tasks: submit, show, and changes of one; `list` finds them.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::error::Problem;
-use super::extract::{Id, Query};
-use super::filter::Filtered;
+use super::extract::Id;
 use super::headers::{self, IDEMPOTENCY_KEY};
-use super::paging::Paging;
+use super::schemas::TimeInput;
 use super::submit as submission;
+use super::submit::body::NewTasks;
 use super::views::Listing;
 use super::views::artifacts::ArtifactView;
 use super::views::steps::StepView;
-use super::views::tasks::{AttemptView, Children, EventView, Submitted, TaskCounts, TaskDetail, TaskView};
+use super::views::tasks::{AttemptView, EventView, Submitted, SubmittedTasks, TaskDetail, TaskView};
 use super::{Parts, Shared, bulk};
 use crate::agent::steps_of;
 use crate::clock;
 use crate::domain::attempt::Attempt;
-use crate::domain::id::{InvalidIdPrefix, TaskId};
+use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskStatus};
 use crate::queue::{Person, Source, Submission};
-use crate::store::{Found, Order, TaskFilter};
 
-/// Points read at the same time.
-const FOUND_AT_ONCE: usize = 16;
+pub(super) mod list;
+
 /// Events shown with a task, the newest.
 const HISTORY: u32 = 500;
 /// Newest attempts whose steps are shown with a task: those of earlier ones are among them.
@@ -36,7 +35,30 @@ const WITH_STEPS: u32 = 3;
 /// Longest `Idempotency-Key`, in characters.
 const MAX_IDEMPOTENCY_KEY: usize = 256;
 
-/// Inserts one task or a list, all or none.
+/// Submits one task or a list of tasks.
+///
+/// All tasks of a list are inserted, or none. A task whose `id` or `unique_key` is taken is not made again; `created` says of each task
+/// whether it is new. Send the header `Idempotency-Key` to be able to repeat a request without making its tasks twice.
+#[utoipa::path(
+    post,
+    path = "/tasks",
+    operation_id = "submitTasks",
+    tag = "Tasks",
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 256,
+        description = "Names the request: sent again with the same key and the same tasks in the same order, it makes no task twice.")),
+    request_body = NewTasks,
+    responses(
+        (status = 201, description = "At least one task is new. An agent may have begun it already.", body = SubmittedTasks,
+            headers(("Location" = String, description = "Path of the task, when the body was one task.")),
+            links(("task" = (operation_id = "getTask", parameters(("id" = "$response.body#/id")))),
+                ("cancel" = (operation_id = "cancelTask", parameters(("id" = "$response.body#/id")))))),
+        (status = 200, description = "No task is new: the id or the unique key of each was taken.", body = SubmittedTasks,
+            headers(("Location" = String, description = "Path of the task, when the body was one task."))),
+        (status = 422, description = "A task asks for something impossible, such as an unknown agent, tool or task, or a cycle."),
+        (status = 429, description = "The user has too many tasks that have not ended, or there are too many requests.",
+            headers(("Retry-After" = u64, description = "Seconds after which the request may succeed."))),
+    ),
+)]
 pub(super) async fn submit(
     State(parts): State<Shared>,
     headers: HeaderMap,
@@ -69,107 +91,21 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     }
 }
 
-/// What a listing takes beside its filter.
-#[derive(Debug, Deserialize)]
-pub(super) struct ListOptions {
-    order: Option<OrderBy>,
-    limit: Option<u32>,
-    after: Option<String>,
-    /// The beginning of an id; goes with `limit` alone.
-    id_prefix: Option<String>,
-}
-
-/// The order of a listing.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum OrderBy {
-    Newest,
-    Next,
-    Ended,
-}
-
-impl From<OrderBy> for Order {
-    fn from(order: OrderBy) -> Self {
-        match order {
-            OrderBy::Newest => Self::Newest,
-            OrderBy::Next => Self::Next,
-            OrderBy::Ended => Self::Ended,
-        }
-    }
-}
-
-/// Tasks in one of three orders, or those whose ids begin with a prefix.
-pub(super) async fn list(
-    State(parts): State<Shared>,
-    Filtered { filter, options }: Filtered<ListOptions>,
-) -> Result<Json<Listing<TaskView>>, Problem> {
-    let order = options.order.map(Order::from);
-    let paging = Paging { limit: options.limit, after: options.after };
-    if let Some(prefix) = &options.id_prefix {
-        if !filter.is_empty() || order.is_some() || paging.after.is_some() {
-            return Err(Problem::bad_request("id_prefix goes with limit alone: leave the other parameters out"));
-        }
-        return by_prefix(&parts, prefix, paging.limit()?).await;
-    }
-    let order = order.unwrap_or_default();
-    let page = parts.store.ordered_points(&filter, order, paging.limit()?, paging.place()?).await?;
-    let mut listing = Listing::page(page, |found| TaskView::of_point(found, &parts.runner));
-    name_agents(&parts, &mut listing.items).await?;
-    Ok(Json(listing))
-}
-
-/// Writes to the tasks that run or have run which agent does or did it.
-async fn name_agents(parts: &Parts, tasks: &mut [TaskView]) -> Result<(), Problem> {
-    let has_run = |task: &TaskView| task.status == TaskStatus::Running || task.status.is_terminal();
-    let ran = tasks.iter().filter(|task| has_run(task) && task.status != TaskStatus::Skipped).map(|task| task.id);
-    let mut agents = parts.store.latest_agents(&ran.collect::<Vec<_>>()).await?;
-    for task in tasks {
-        task.ran_by = agents.remove(&task.id);
-    }
-    Ok(())
-}
-
-async fn by_prefix(parts: &Parts, prefix: &str, limit: u32) -> Result<Json<Listing<TaskView>>, Problem> {
-    let prefix = prefix.parse().map_err(|error: InvalidIdPrefix| Problem::bad_request(error.to_string()))?;
-    let ids = parts.store.task_ids_by_prefix(prefix, limit).await?;
-    let points = stream::iter(ids).map(|id| parts.store.find(id)).buffered(FOUND_AT_ONCE);
-    let points: Vec<Option<Found>> = points.try_collect().await?;
-    let mut items: Vec<TaskView> =
-        points.into_iter().flatten().map(|found| TaskView::of_point(found, &parts.runner)).collect();
-    items.sort_by_key(|task| task.id);
-    Ok(Json(Listing { items, next: None }))
-}
-
-/// How many tasks pass a filter, by status.
-pub(super) async fn counts(
-    State(parts): State<Shared>,
-    Filtered { filter, options }: Filtered<ListOptions>,
-) -> Result<Json<TaskCounts>, Problem> {
-    if options.order.is_some() || options.limit.is_some() || options.after.is_some() || options.id_prefix.is_some() {
-        return Err(Problem::bad_request(
-            "counts have no order and no pages: leave order, limit, after and id_prefix out",
-        ));
-    }
-    let counts = parts.store.counts_of(&filter).await?;
-    Ok(Json(TaskCounts::new(&counts)))
-}
-
-/// The tasks that a task made, with how many there are of each status.
-pub(super) async fn children(
-    State(parts): State<Shared>,
-    Id(id): Id,
-    Query(paging): Query<Paging>,
-) -> Result<Json<Children>, Problem> {
-    find(&parts, id).await?;
-    let (limit, after) = paging.read()?;
-    let filter = TaskFilter { parent: Some(id), ..TaskFilter::default() };
-    // In this order: what is counted as finished is shown with its result.
-    let counts = parts.store.counts_of_children(id).await?;
-    let page = parts.store.tasks(&filter, limit, after.as_deref()).await?;
-    Ok(Json(Children::new(page, &counts, &parts.runner)))
-}
-
-/// A task with its attempts, history and artifacts.
+/// Shows a task with its attempts, history and artifacts.
+///
+/// The answer holds the newest 1,000 attempts and 500 events. Outputs and arguments of steps are cut to 2 KiB each; `listTaskSteps`
+/// shows them whole. While the task waits for its model, `waits` says why and for how long.
+#[utoipa::path(
+    get,
+    path = "/tasks/{id}",
+    operation_id = "getTask",
+    tag = "Tasks",
+    params(("id" = TaskId, Path, description = "Id of the task.")),
+    responses(
+        (status = 200, description = "The task.", body = TaskDetail),
+        (status = 404, description = "No task has this id."),
+    ),
+)]
 pub(super) async fn show(State(parts): State<Shared>, Id(id): Id) -> Result<Json<TaskDetail>, Problem> {
     let (found, attempts, mut checkpoints, history, artifacts) = tokio::try_join!(
         async { parts.store.find(id).await?.ok_or_else(|| missing(id)) },
@@ -203,7 +139,20 @@ fn estimated_end(task: &Task, newest: Option<&Attempt>) -> Option<String> {
     Some(newest.updated_at.plus_millis(left_ms).to_rfc3339())
 }
 
-/// The steps of the newest run of a task, with their whole outputs.
+/// Shows the steps of the newest run of a task.
+///
+/// Arguments and outputs are whole, also those of a run that failed.
+#[utoipa::path(
+    get,
+    path = "/tasks/{id}/steps",
+    operation_id = "listTaskSteps",
+    tag = "Tasks",
+    params(("id" = TaskId, Path, description = "Id of the task.")),
+    responses(
+        (status = 200, description = "The steps.", body = Listing<StepView>),
+        (status = 404, description = "No task has this id."),
+    ),
+)]
 pub(super) async fn steps(State(parts): State<Shared>, Id(id): Id) -> Result<Json<Listing<StepView>>, Problem> {
     if parts.store.find(id).await?.is_none() {
         return Err(missing(id));
@@ -220,7 +169,22 @@ pub(super) async fn last_steps(parts: &Parts, id: TaskId) -> Result<Vec<StepView
     Ok(steps.into_iter().map(StepView::from).collect())
 }
 
-/// Stops a task: at once when no replica runs it (200), else as soon as the one that runs it knows (202).
+/// Cancels a task.
+///
+/// A task that no agent runs is cancelled at once. A running task stops as soon as its agent has learned of it.
+#[utoipa::path(
+    post,
+    path = "/tasks/{id}/cancel",
+    operation_id = "cancelTask",
+    tag = "Tasks",
+    params(("id" = TaskId, Path, description = "Id of the task.")),
+    responses(
+        (status = 200, description = "The task is cancelled.", body = TaskView),
+        (status = 202, description = "The task still runs, and will stop.", body = TaskView),
+        (status = 404, description = "No task has this id."),
+        (status = 409, description = "The task has ended already."),
+    ),
+)]
 pub(super) async fn cancel(State(parts): State<Shared>, Id(id): Id) -> Result<(StatusCode, Json<TaskView>), Problem> {
     let found = parts.queue.cancel(id, &Person::default()).await?;
     let is_running = found.task.state.status == TaskStatus::Running;
@@ -228,13 +192,29 @@ pub(super) async fn cancel(State(parts): State<Shared>, Id(id): Id) -> Result<(S
     Ok((status, Json(TaskView::of_point(found, &parts.runner))))
 }
 
-#[derive(Debug, Deserialize)]
+/// A new priority.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewPriority {
+    /// 0 (can wait) to 10 (urgent).
+    #[schema(maximum = 10)]
     priority: u8,
 }
 
-/// Gives a task that has not begun another place in the order.
+/// Changes the priority of a task that has not begun.
+#[utoipa::path(
+    post,
+    path = "/tasks/{id}/reprioritise",
+    operation_id = "reprioritiseTask",
+    tag = "Tasks",
+    params(("id" = TaskId, Path, description = "Id of the task.")),
+    request_body = NewPriority,
+    responses(
+        (status = 200, description = "The task with its new priority.", body = TaskView),
+        (status = 404, description = "No task has this id."),
+        (status = 409, description = "The task has begun or ended."),
+    ),
+)]
 pub(super) async fn reprioritise(
     State(parts): State<Shared>,
     Id(id): Id,
@@ -245,14 +225,35 @@ pub(super) async fn reprioritise(
     Ok(Json(TaskView::new(task, &parts.runner)))
 }
 
-#[derive(Debug, Deserialize)]
+/// When a task becomes due: `until`, or `for_s` from now.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"for_s": 3600})))]
 pub(super) struct NewTime {
+    /// The time.
+    #[schema(value_type = Option<TimeInput>)]
     until: Option<Value>,
+    /// Seconds from now, at most ten years.
+    #[schema(maximum = 316_224_000)]
     for_s: Option<u64>,
 }
 
-/// Makes a task that has not begun due at another time.
+/// Changes when a task that has not begun becomes due.
+///
+/// Send either `until` or `for_s`.
+#[utoipa::path(
+    post,
+    path = "/tasks/{id}/snooze",
+    operation_id = "snoozeTask",
+    tag = "Tasks",
+    params(("id" = TaskId, Path, description = "Id of the task.")),
+    request_body = NewTime,
+    responses(
+        (status = 200, description = "The task with its new time.", body = TaskView),
+        (status = 404, description = "No task has this id."),
+        (status = 409, description = "The task has begun or ended."),
+    ),
+)]
 pub(super) async fn snooze(
     State(parts): State<Shared>,
     Id(id): Id,
@@ -263,7 +264,21 @@ pub(super) async fn snooze(
     Ok(Json(TaskView::new(task, &parts.runner)))
 }
 
-/// Runs a task again that ended badly, from a clean slate; its dead letter goes.
+/// Runs a task again that failed, was cancelled or was blocked.
+///
+/// It runs at once, or at its `run_at` when it ended before that and never ran. Finished steps stay done. Its dead letter is removed.
+#[utoipa::path(
+    post,
+    path = "/tasks/{id}/retry",
+    operation_id = "retryTask",
+    tag = "Tasks",
+    params(("id" = TaskId, Path, description = "Id of the task.")),
+    responses(
+        (status = 202, description = "The task waits to run again.", body = TaskView),
+        (status = 404, description = "No task has this id."),
+        (status = 409, description = "The task has not ended, completed, or cannot be read as a task."),
+    ),
+)]
 pub(super) async fn retry(State(parts): State<Shared>, Id(id): Id) -> Result<(StatusCode, Json<TaskView>), Problem> {
     let task = parts.queue.requeue(id, &Person::default()).await?;
     Ok((StatusCode::ACCEPTED, Json(TaskView::new(task, &parts.runner))))

@@ -3,6 +3,7 @@
 //! One file for each resource.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::store::Page;
 
@@ -23,7 +24,8 @@ pub mod tools;
 pub mod tree;
 
 /// A page of a listing.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Page)]
 pub struct Listing<T> {
     /// The items.
     pub items: Vec<T>,

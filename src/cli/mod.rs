@@ -35,6 +35,7 @@ mod hold;
 mod ids;
 mod list;
 mod markdown;
+mod openapi;
 mod pause;
 mod print_task;
 mod prune;
@@ -128,6 +129,8 @@ enum Command {
     /// Check or show the configuration, or print every setting with its meaning
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Write the HTTP API of this version as an OpenAPI 3.1 document
+    Openapi,
     /// Measure this machine and this store, in collections of their own that are removed afterwards
     Bench(bench::Bench),
 }
@@ -230,6 +233,7 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), CliError> {
         Command::Prune(command) => command.run(&global.client()?).await,
         Command::DeadLetters(command) => command.run(&global.client()?).await,
         Command::Agents(command) => command.run(&global.client()?).await,
+        Command::Openapi => openapi::run(),
         Command::Tools(command) => command.run(&global.client()?).await,
         Command::Search(command) => command.run(&global.client()?).await,
         Command::Config(command) => command.run(global).await,

@@ -38,25 +38,30 @@ pub enum AttemptStatus {
 }
 
 /// Progress of a run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 pub struct RunProgress {
     /// Steps that completed.
     #[serde(deserialize_with = "number::count")]
+    #[schema(required)]
     pub done: u32,
     /// Steps that failed.
     #[serde(deserialize_with = "number::count")]
+    #[schema(required)]
     pub failed: u32,
     /// Steps that are not run, because one that they depend on failed or another plan took their place.
     #[serde(deserialize_with = "number::count")]
+    #[schema(required)]
     pub blocked: u32,
     /// Steps known so far; grows when a run is replanned.
     #[serde(deserialize_with = "number::count")]
+    #[schema(required)]
     pub total: u32,
-    /// Seconds that the open steps will still take, by the estimates of the plan; `None` when it has none.
+    /// Seconds that the open steps will still take, by the estimates of the plan; absent when it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_s: Option<u32>,
     /// What the run does now, in words.
+    #[schema(required)]
     pub note: String,
 }
 

@@ -61,25 +61,31 @@ impl Price {
 }
 
 /// What a task has spent so far.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 pub struct Spent {
     /// Steps started.
     #[serde(deserialize_with = "number::count")]
+    #[schema(required)]
     pub steps: u32,
     /// Calls to the model that were answered or failed.
     #[serde(deserialize_with = "number::count")]
+    #[schema(required)]
     pub model_calls: u32,
     /// New plans made after a failure.
     #[serde(deserialize_with = "number::count")]
+    #[schema(required)]
     pub replans: u32,
     /// Tokens, as the endpoint counted them.
+    #[schema(required)]
     pub usage: Usage,
     /// Cost in US dollars.
     #[serde(deserialize_with = "number::amount")]
+    #[schema(required)]
     pub cost_usd: f64,
     /// Time at work, in milliseconds.
     #[serde(deserialize_with = "number::count")]
+    #[schema(required)]
     pub active_ms: u64,
 }
 

@@ -159,14 +159,17 @@ fn length(value: &impl Serialize) -> usize {
 }
 
 /// Tokens counted by the endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
+#[schema(as = TokenUsage)]
 pub struct Usage {
     /// Tokens of the prompt.
     #[serde(deserialize_with = "number::count")]
+    #[schema(required)]
     pub prompt_tokens: u64,
     /// Tokens of the answer.
     #[serde(deserialize_with = "number::count")]
+    #[schema(required)]
     pub completion_tokens: u64,
 }
 

@@ -121,7 +121,7 @@ fn wait<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Er
 
 /// A failure of a tool call, a model call, a step or a task. It holds no secret, because it is stored, shown to
 /// people and sent to the model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error, utoipa::ToSchema)]
 #[error("{class}: {message}")]
 pub struct Failure {
     /// What kind of failure it is.
@@ -135,7 +135,7 @@ pub struct Failure {
     /// The step it happened in, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
-    /// Which limit was reached, where the class is [`FailureClass::BudgetExceeded`].
+    /// Which limit was reached, where the class is `budget_exceeded`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<BudgetLimit>,
     /// Whether the message quotes what came from outside, such as the answer of a server.

@@ -31,7 +31,7 @@ pub const MAX_PRIORITY: u8 = 10;
 const SHOWN_CHARS: usize = 100;
 
 /// Steps that together reach a goal. They run as a graph, as parallel as their dependencies allow.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Plan {
     /// The steps, in any order.
     pub steps: Vec<PlanStep>,
@@ -74,7 +74,7 @@ impl<'de> Deserialize<'de> for Plan {
 }
 
 /// One step: a call of a tool, or an instruction that needs judgement.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanStep {
     /// Name of the step, unique in the plan: letters, digits, `_` and `-`.
@@ -89,7 +89,7 @@ pub struct PlanStep {
     /// Instruction for the model; may hold references.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instruction: Option<String>,
-    /// The only tools that the model may call for `instruction`; `None` for all that the agent may use.
+    /// The only tools that the model may call for `instruction`; all that the agent may use when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<Vec<String>>,
     /// A reference to a list, such as `${page.rows}`: the step is carried out once for each element, which is `${item}` in it, and

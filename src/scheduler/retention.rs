@@ -74,7 +74,7 @@ fn days_before(days: u32, now: Timestamp) -> Option<Timestamp> {
 }
 
 /// What a run removed, or would have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Pruned {
     /// Tasks.
     pub tasks: u64,

@@ -45,6 +45,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokio_cron_scheduler", &["config", "scheduler"]),
     ("rusqlite", &["tools"]),
     ("tokio_postgres", &["tools"]),
+    // It describes a type as serde writes it.
+    ("utoipa", &["api", "domain", "scheduler"]),
+    ("utoipa_axum", &["api"]),
 ];
 
 /// What the pure modules `domain` and `agent::machine` may not name: runtimes, networks, files.
@@ -216,6 +219,19 @@ fn files_below(folder: &str) -> Vec<(PathBuf, String)> {
 fn every_module_imports_only_what_it_may() {
     let found: Vec<String> = files_below("src").iter().flat_map(|(file, source)| violations(file, source)).collect();
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+/// Ways to add a handler to a router without its description.
+const UNDESCRIBED: [&str; 5] = [".route(", ".route_service(", ".nest_service(", ".fallback_service(", "axum::routing"];
+
+#[test]
+fn every_route_of_the_api_is_made_with_its_description() {
+    let files = files_below("src").into_iter().filter(|(file, _)| file.starts_with("api"));
+    for (file, source) in files {
+        let code = code_of(&source);
+        let found = UNDESCRIBED.iter().find(|way| code.contains(**way));
+        assert_eq!(found, None, "src/{}: add the handler in api/document.rs with routes!", file.display());
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod examples;
 mod limits;
+mod openapi;
 mod operations;
 mod tools;
 

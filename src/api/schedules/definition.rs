@@ -1,8 +1,14 @@
 //! From the body of a definition to a schedule's definition, with everything that is wrong with it.
 
-use serde::Deserialize;
-use serde_json::Value;
+use std::borrow::Cow;
 
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::api::schemas::{AnySchema, LengthInput, TimeInput};
 use crate::domain::schedule::duration::parse_duration_ms;
 use crate::domain::schedule::template::{Placeholders, Template};
 use crate::domain::schedule::timing::Recurrence;
@@ -11,25 +17,93 @@ use crate::domain::schedule::{CatchUp, DEFAULT_WINDOW_MS, Definition, MAX_JITTER
 use crate::domain::task::TaskSpec;
 use crate::domain::time::Timestamp;
 
-/// The body of a definition.
-#[derive(Debug, Deserialize)]
+/// The definition of a schedule. It needs exactly one of `cron`, `every` and `at`, which says when it fires.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ScheduleDefinition, examples(json!({
+    "cron": "0 9 * * MON-FRI", "zone": "Europe/Berlin", "task": {"goal": "Read the error log of ${fire_date} and tell me what is new"}
+})))]
 pub(in crate::api) struct Body {
+    /// Id of the schedule, at most 100 characters; one is made up without it.
+    #[schema(max_length = 100)]
     pub(super) id: Option<String>,
+    /// Cron expression that fires it: `minute hour day-of-month month day-of-week`; seconds may stand before them, and a year after.
     cron: Option<String>,
+    /// Interval that fires it.
+    #[schema(value_type = Option<LengthInput>)]
     every: Option<Value>,
+    /// Time at which it fires once.
+    #[schema(value_type = Option<TimeInput>)]
     at: Option<Value>,
+    /// Zone of its wall clock, by IANA name; `scheduler.zone` of the configuration without it.
     zone: Option<String>,
+    /// No firing is before this time.
+    #[schema(value_type = Option<TimeInput>)]
     start: Option<Value>,
+    /// No firing is after this time.
+    #[schema(value_type = Option<TimeInput>)]
     end: Option<Value>,
+    /// Tasks become due up to this much after their firing, at most 24 hours.
+    #[schema(value_type = Option<LengthInput>)]
     jitter: Option<Value>,
+    /// What a firing does while the task of an earlier firing has not ended.
     #[serde(default)]
     overlap: Overlap,
+    /// What becomes of firings that were missed.
     #[serde(default)]
     catch_up: CatchUp,
+    /// How far back missed firings run. Without it the latest runs however old it is, and all run that are at most a day old.
+    #[schema(value_type = Option<LengthInput>)]
     catch_up_window: Option<Value>,
+    /// Whether it is paused; unchanged without it.
     pub(super) paused: Option<bool>,
+    /// The task that a firing creates. Required, but for a preview.
     task: Option<Template>,
+}
+
+/// Changes of a schedule: the fields of its definition that change, each as in a definition, or null to remove it.
+pub(in crate::api) struct ScheduleChanges;
+
+impl PartialSchema for ScheduleChanges {
+    fn schema() -> AnySchema {
+        let mut changes = Body::schema();
+        if let RefOr::T(Schema::Object(fields)) = &mut changes {
+            fields.description = Some(
+                "Changes of a schedule: the fields of its definition that change. Null removes a field. `task` has the fields of the \
+                 template that change."
+                    .to_owned(),
+            );
+            fields.required.clear();
+            fields.examples = vec![json!({"every": "15m", "end": null, "task": {"tags": ["news"]}})];
+            for property in fields.properties.values_mut() {
+                *property = nullable(property.clone());
+            }
+            let task = ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::Object, Type::Null]));
+            let task = task.description(Some("Fields of the template of its tasks that change; null removes a field."));
+            fields.properties.insert("task".to_owned(), task.into());
+        }
+        changes
+    }
+}
+
+/// `schema`, or null.
+fn nullable(schema: AnySchema) -> AnySchema {
+    match schema {
+        reference @ RefOr::Ref(_) => {
+            OneOfBuilder::new().item(ObjectBuilder::new().schema_type(Type::Null)).item(reference).into()
+        }
+        described @ RefOr::T(_) => described,
+    }
+}
+
+impl ToSchema for ScheduleChanges {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("ScheduleChanges")
+    }
+
+    fn schemas(schemas: &mut Vec<(String, AnySchema)>) {
+        Body::schemas(schemas);
+    }
 }
 
 /// What a body says about times.

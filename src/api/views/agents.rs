@@ -1,6 +1,7 @@
 //! Agents in answers of the API.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::domain::replica::{AgentPresence, ReplicaRecord};
 use crate::domain::time::Timestamp;
@@ -20,7 +21,8 @@ pub enum Health {
 }
 
 /// An agent of one replica.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Agent)]
 pub struct AgentView {
     /// Name of the agent.
     pub name: String,
@@ -56,7 +58,8 @@ pub struct AgentView {
 }
 
 /// A model that does not answer.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = ModelOutage)]
 pub struct ModelView {
     /// Its name; empty when none is configured.
     pub model: String,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::domain::approval::{Approval, ApprovalOutcome, Subject};
 use crate::domain::id::TaskId;
@@ -9,7 +10,8 @@ use crate::domain::task::Task;
 use crate::domain::time::Timestamp;
 
 /// A question to a person.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Approval)]
 pub struct ApprovalView {
     /// Hash of what is asked; an answer names it, and any other call has another hash.
     pub hash: String,
@@ -73,7 +75,7 @@ impl From<&Approval> for ApprovalView {
 }
 
 /// A question that waits for an answer.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct OpenApproval {
     /// The task that asks.
     pub task_id: TaskId,

@@ -3,11 +3,13 @@
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::store::Artifact;
 
 /// An artifact, without its content.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Artifact)]
 pub struct ArtifactView {
     /// Name within the task.
     pub name: String,

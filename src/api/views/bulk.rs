@@ -1,12 +1,13 @@
 //! Reports of bulk changes in answers of the API.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::domain::id::TaskId;
 use crate::queue;
 
 /// Outcome of a change of many tasks.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct BulkReport {
     /// Whether nothing was changed, and the report says what would be.
     pub dry_run: bool,
@@ -24,7 +25,7 @@ pub struct BulkReport {
 }
 
 /// Why one task was not changed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Refusal {
     /// The task.
     pub task_id: TaskId,

@@ -1,12 +1,13 @@
 //! Pauses in answers of the API.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Listing;
 use crate::domain::pause::{Pause, PauseOutcome};
 
 /// Outcome of a request to pause.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Paused {
     /// Whether the pause is new.
     pub outcome: PauseOutcome,
@@ -16,7 +17,7 @@ pub struct Paused {
 }
 
 /// Outcome of a request to resume.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Resumed {
     /// Whether there was a pause to end.
     pub was_paused: bool,
@@ -26,7 +27,8 @@ pub struct Resumed {
 }
 
 /// A pause of an agent or of the fleet.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Pause)]
 pub struct PauseView {
     /// The agent; the whole fleet when absent.
     pub agent: Option<String>,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::bulk::Refusal;
 use super::steps::StepView;
@@ -10,7 +11,8 @@ use crate::domain::failure::Failure;
 use crate::domain::id::TaskId;
 
 /// A dead letter.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = DeadLetter)]
 pub struct DeadLetterView {
     /// The task.
     pub task_id: TaskId,
@@ -50,7 +52,7 @@ impl From<DeadLetter> for DeadLetterView {
 }
 
 /// Outcome of a request about many dead letters.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct BulkOutcome {
     /// Letters that were requeued or purged.
     pub done: u64,

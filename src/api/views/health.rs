@@ -1,9 +1,19 @@
 //! Readiness in answers of the API, for probes.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// That the process lives.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    /// Always `ok`.
+    pub status: String,
+    /// Version of qron.
+    pub version: String,
+}
 
 /// Whether this replica takes tasks.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Readiness {
     /// Whether it takes tasks.
     pub ready: bool,
@@ -22,7 +32,7 @@ pub struct Readiness {
 }
 
 /// An agent that takes no task that needs a model.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct WithoutModel {
     /// Name of the agent.
     pub agent: String,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::domain::adoption::{Adoption, AdoptionState};
 use crate::domain::plan::Plan;
@@ -9,7 +10,8 @@ use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
 
 /// The plan that the runs of a schedule begin with.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = SchedulePlan)]
 pub struct SchedulePlanView {
     /// Id of the schedule.
     pub schedule: String,

@@ -1,6 +1,7 @@
 //! Schedules in answers of the API.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Listing;
 use super::suspect::SuspectView;
@@ -16,7 +17,8 @@ use crate::schedules::backfill::Backfilled;
 use crate::store::UnreadableSchedule;
 
 /// A schedule. The fields of its definition have the names that the request to define it has.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Schedule)]
 pub struct ScheduleView {
     /// Its id.
     pub id: String,
@@ -121,7 +123,8 @@ impl ScheduleView {
 }
 
 /// A page of schedules.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = ScheduleList)]
 pub struct ScheduleListing {
     /// The schedules that can be read.
     #[serde(flatten)]
@@ -132,7 +135,8 @@ pub struct ScheduleListing {
 }
 
 /// A stored schedule that cannot be read.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = UnreadableSchedule)]
 pub struct UnreadableView {
     /// Its id.
     pub id: String,
@@ -147,7 +151,8 @@ impl From<UnreadableSchedule> for UnreadableView {
 }
 
 /// A firing whose task has ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = EndedFiring)]
 pub struct EndedView {
     /// Its task.
     pub task: TaskId,
@@ -175,7 +180,8 @@ impl From<Task> for EndedView {
 }
 
 /// A firing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Firing)]
 pub struct FiringView {
     /// Time in UTC.
     pub at: String,
@@ -195,7 +201,8 @@ pub(in crate::api) fn upcoming(timing: &Timing, zone: Zone, after: Timestamp, co
 }
 
 /// A schedule that was defined.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = SavedSchedule)]
 pub struct SavedView {
     /// Whether it is new.
     pub created: bool,
@@ -205,7 +212,8 @@ pub struct SavedView {
 }
 
 /// A schedule that was triggered: a task, or a firing that waits.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = TriggeredSchedule)]
 pub struct TriggeredView {
     /// The new task; absent when the firing waits.
     pub task: Option<TaskView>,
@@ -220,7 +228,8 @@ impl TriggeredView {
 }
 
 /// Outcome of a backfill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Backfill)]
 pub struct BackfilledView {
     /// Whether nothing was changed.
     pub dry_run: bool,

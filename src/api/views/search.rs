@@ -1,12 +1,14 @@
 //! Results of a search in answers of the API.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::domain::id::TaskId;
 use crate::domain::memory::RecalledMemory;
 
 /// A finished task that is similar to the searched text.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = FoundTask)]
 pub struct Found {
     /// The task.
     pub task_id: TaskId,

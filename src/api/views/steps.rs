@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::domain::attempt::{MadeCall, StepRecord, StepStatus};
 use crate::domain::conversation::Usage;
@@ -12,7 +13,8 @@ use crate::domain::time::Timestamp;
 const SHORT: usize = 2_048;
 
 /// A step of a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Step)]
 pub struct StepView {
     /// Name of the step.
     pub id: String,
@@ -75,7 +77,8 @@ pub struct StepView {
 }
 
 /// A tool call of a step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ToolCall)]
 pub struct CallView {
     /// Id of the call within the run.
     pub id: String,

@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::domain::drift;
 
 /// That a result is unlike the earlier results of its schedule.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Suspect)]
 pub struct SuspectView {
     /// What is unlike, one sentence each.
     pub reasons: Vec<String>,

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
+use super::Listing;
 use super::approvals::ApprovalView;
 use super::artifacts::ArtifactView;
 use super::steps::StepView;
@@ -26,7 +28,8 @@ use crate::scheduler::Runner;
 use crate::store::{Found, Page};
 
 /// A task.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Task)]
 pub struct TaskView {
     /// Id of the task and of its point.
     pub id: TaskId,
@@ -225,7 +228,8 @@ impl TaskView {
 }
 
 /// Why a task waits for its model.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Wait)]
 pub struct WaitView {
     /// Name of the model; empty when none is configured.
     pub model: String,
@@ -261,7 +265,8 @@ impl WaitView {
 }
 
 /// A task that was submitted.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = SubmittedTask)]
 pub struct Submitted {
     /// Whether it is new; `false` when its unique key or id was taken.
     pub created: bool,
@@ -270,8 +275,17 @@ pub struct Submitted {
     pub task: TaskView,
 }
 
+/// The submitted task, or a list of them when the request was a list.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, clippy::large_enum_variant, reason = "describes the answer, which is written as what it holds")]
+pub(in crate::api) enum SubmittedTasks {
+    One(Submitted),
+    Many(Listing<Submitted>),
+}
+
 /// Counts of tasks.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct TaskCounts {
     /// Tasks of all statuses.
     pub total: u64,
@@ -295,7 +309,8 @@ impl TaskCounts {
 }
 
 /// The tasks that a task created, with their counts.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = TaskChildren)]
 pub struct Children {
     /// Number of children.
     pub total: u64,
@@ -323,7 +338,7 @@ impl Children {
 }
 
 /// A task with its attempts, history and artifacts.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TaskDetail {
     /// The task.
     #[serde(flatten)]
@@ -342,7 +357,8 @@ pub struct TaskDetail {
 }
 
 /// An attempt.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Attempt)]
 pub struct AttemptView {
     /// 1 for the first.
     pub number: u32,
@@ -391,7 +407,8 @@ impl From<Attempt> for AttemptView {
 }
 
 /// An event of the history.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Event)]
 pub struct EventView {
     /// Id, ordered by time.
     pub id: String,

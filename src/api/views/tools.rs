@@ -2,12 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::domain::agent::AgentProfile;
 use crate::domain::tool::{Effect, ToolSpec};
 
 /// A tool that plans and models can call.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Tool)]
 pub struct ToolView {
     /// Its name.
     pub name: String,

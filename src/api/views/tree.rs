@@ -2,13 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use crate::domain::host::ANY_HOST;
 use crate::domain::id::TaskId;
 use crate::domain::tree::{Lineage, Rights};
 
 /// The tree that a task belongs to, and the rights of the task.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = TaskTree)]
 pub struct TreeView {
     /// The first task of the tree; absent when it is this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

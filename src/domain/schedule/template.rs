@@ -22,8 +22,10 @@ pub const MAX_RENDERED_BYTES: usize = 2 * MAX_PLAN_BYTES;
 /// context, `${fire_time}` and the other [`PLACEHOLDER_NAMES`] are replaced when it fires.
 ///
 /// It has no unique key: the overlap policy keeps tasks of a schedule apart, and the id of a firing is unique.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = TaskTemplate, description = "Template of every task of a schedule. In the goal, in tags, in the concurrency key, and in every \
+    text of plan and context, `${schedule}`, `${fire_time}`, `${fire_date}`, `${previous_fire_time}` and `${zone}` are replaced when it fires.")]
 pub struct Template {
     /// Goal of the tasks.
     pub goal: String,
@@ -54,8 +56,8 @@ pub struct Template {
     /// On whose behalf it runs.
     #[serde(default)]
     pub user: Option<String>,
-    /// Concurrency key of its tasks. Like `approval` it is not written when absent, so that older versions can read
-    /// the template.
+    /// Concurrency key of its tasks.
+    // Like `approval` it is not written when absent, so that older versions can read the template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<String>,
     /// Whether a person must approve each of its tasks before it runs.

@@ -10,5 +10,6 @@ mod lifecycle;
 mod model_away;
 mod quotas;
 mod readiness;
+mod reference;
 mod refusals;
 mod times;
