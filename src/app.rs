@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::agent::Agent;
 use crate::api::connection::{ConnectionSeat, Listener};
+use crate::api::uploads::UploadBudget;
 use crate::config::Config;
 use crate::domain::agent::AgentProfile;
 use crate::domain::failure::Failure;
@@ -176,6 +177,7 @@ impl App {
         reach::log_addresses(&config, api_address, embedded.as_ref().map(EmbeddedStore::address));
         let draining = CancellationToken::new();
         let api_parts = api::Parts {
+            uploads: UploadBudget::new(),
             store: store.clone(),
             queue: runner.queue().clone(),
             runner: runner.clone(),

@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use super::error::Problem;
 use super::extract::Path;
 use super::headers;
+use super::uploads::UploadReservation;
 use super::views::artifacts::ArtifactView;
 use super::{Parts, Shared};
 use crate::clock;
@@ -43,6 +44,7 @@ pub(super) async fn upload(
     State(parts): State<Shared>,
     Path((id, name)): Path<(String, String)>,
     headers: HeaderMap,
+    _reservation: UploadReservation,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<ArtifactView>), Problem> {
     let id: TaskId = id.parse()?;

@@ -51,8 +51,11 @@ mod search;
 mod submit;
 mod tasks;
 mod tools;
+pub mod uploads;
 pub mod views;
 mod without_secrets;
+
+use uploads::UploadBudget;
 
 /// Section `[api]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -92,6 +95,8 @@ pub struct Parts {
     pub limits: Limits,
     /// Zone of schedules that name none.
     pub zone: Zone,
+    /// The memory that uploads may take together.
+    pub uploads: UploadBudget,
     /// Cancelled when this replica begins to stop.
     pub draining: CancellationToken,
 }
