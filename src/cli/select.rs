@@ -122,7 +122,8 @@ async fn print_due(
     report: &BulkReport,
     action: &str,
 ) -> Result<(), CliError> {
-    let ids: Vec<&str> = order.get("ids").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let ids: Vec<&str> =
+        order.get("ids").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     if ids.is_empty() || report.dry_run {
         if action == RETRY {
             let be = if report.dry_run { "would be" } else { "is" };
@@ -148,7 +149,9 @@ fn print_report(report: &BulkReport, action: &str, json: bool) -> Result<(), Cli
     if json {
         output::json(report)?;
     } else if report.done == 0 && report.refused.is_empty() && !report.dry_run {
-        output::line(&format!("there is nothing to {action}: no task that is meant allows it, and nothing was changed"))?;
+        output::line(&format!(
+            "there is nothing to {action}: no task that is meant allows it, and nothing was changed"
+        ))?;
     } else {
         let verb = match (report.dry_run, report.done) {
             (true, _) => "would be changed",

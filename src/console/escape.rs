@@ -116,7 +116,9 @@ mod tests {
 
     #[test]
     fn what_is_not_seen_is_written_out_but_within_emoji_and_joined_letters() {
-        for kept in ["👩\u{200d}👩\u{200d}👧", "❤\u{fe0f}\u{200d}🔥", "☺\u{fe0f} ok", "می\u{200c}خواهم", "क\u{94d}\u{200d}ष"] {
+        for kept in
+            ["👩\u{200d}👩\u{200d}👧", "❤\u{fe0f}\u{200d}🔥", "☺\u{fe0f} ok", "می\u{200c}خواهم", "क\u{94d}\u{200d}ष"]
+        {
             assert_eq!(escape(kept), kept);
             assert!(!escape_all(kept).contains(is_covert), "{kept}");
         }

@@ -71,7 +71,9 @@ mod tests {
         for name in ["sales.csv", "گزارش\u{200c}ها.csv", "Umsätze 2026 (1).csv", "a", &"x".repeat(255)] {
             assert_eq!(name_fault(name), None, "{name}");
         }
-        for name in ["", ".", "..", ".qron-x", "a/b", "a\\b", "a}b", "${a}", "a\nb", "a\u{202e}vsc.exe", &"é".repeat(128)] {
+        for name in
+            ["", ".", "..", ".qron-x", "a/b", "a\\b", "a}b", "${a}", "a\nb", "a\u{202e}vsc.exe", &"é".repeat(128)]
+        {
             assert!(name_fault(name).is_some_and(|fault| fault.contains("255 bytes")), "{name}");
         }
     }

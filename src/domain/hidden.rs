@@ -42,7 +42,8 @@ mod tests {
         for c in ['\n', '\u{1b}', '\u{9b}', '\u{202e}', '\u{61c}', '\u{200f}', '\u{2066}'] {
             assert!(alters_display(c) && is_hidden(c), "{c:?}");
         }
-        for c in ['\u{200b}', '\u{200d}', '\u{2060}', '\u{feff}', '\u{e0041}', '\u{ad}', '\u{34f}', '\u{115f}', '\u{1160}']
+        for c in
+            ['\u{200b}', '\u{200d}', '\u{2060}', '\u{feff}', '\u{e0041}', '\u{ad}', '\u{34f}', '\u{115f}', '\u{1160}']
         {
             assert!(is_hidden(c) && !alters_display(c), "{c:?}");
         }
