@@ -17,6 +17,8 @@ use crate::domain::task::{TaskFilter, TaskStatus};
 
 /// Tasks in one page of the API.
 const PAGE: usize = 500;
+/// Tasks in the smallest page, which a command can hold whatever their results.
+const SMALLEST_PAGE: usize = 8;
 /// Tasks listed in each group without `--limit`.
 const DEFAULT_LIMIT: usize = 10;
 /// The same with `--json`.
@@ -211,13 +213,21 @@ async fn collect(
 ) -> Result<Vec<TaskView>, CliError> {
     let conditions = filter.conditions();
     let mut tasks = Vec::new();
-    let mut after: Option<String> = None;
+    let (mut after, mut most): (Option<String>, usize) = (None, PAGE);
     loop {
-        let size = (limit - tasks.len()).min(PAGE).to_string();
+        let size = (limit - tasks.len()).min(most);
+        let size_text = size.to_string();
         let mut query = pairs(&conditions);
-        query.extend([("order", kind.order), ("limit", &size)]);
+        query.extend([("order", kind.order), ("limit", &size_text)]);
         query.extend(after.as_deref().map(|after| ("after", after)));
-        let page: Listing<TaskView> = client.get(&["tasks"], &query).await?;
+        let page: Listing<TaskView> = match client.get(&["tasks"], &query).await {
+            // Tasks come with their results, each of which may take megabytes.
+            Err(CliError::TooLarge(_)) if size > SMALLEST_PAGE => {
+                most = (size / 8).max(SMALLEST_PAGE);
+                continue;
+            }
+            page => page?,
+        };
         tasks.extend(page.items);
         after = page.next;
         if after.is_none() || tasks.len() >= limit {

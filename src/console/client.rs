@@ -365,12 +365,12 @@ impl Download<'_> {
     /// All of it.
     ///
     /// # Errors
-    /// As for [`Download::next`], and that it is larger than a command holds.
+    /// As for [`Download::next`], and [`CliError::TooLarge`].
     pub(crate) async fn whole(mut self) -> Result<Vec<u8>, CliError> {
         let mut body = Vec::new();
         while let Some(piece) = self.next().await? {
             if body.len() + piece.len() > MAX_ANSWER {
-                return Err(CliError::Failed(format!(
+                return Err(CliError::TooLarge(format!(
                     "the answer of the qron at {} is larger than {} MiB, and a command holds no more: ask for less at once, e.g. with \
                      --limit, or for an artifact with --output",
                     self.client.shown_base(),

@@ -15,6 +15,8 @@ pub(crate) enum CliError {
     Usage(String),
     /// The command failed: exit code 1.
     Failed(String),
+    /// The answer is larger than a command holds, and less can be asked for at once: exit code 1.
+    TooLarge(String),
     /// What was asked for is not there yet, and may be later: exit code 3.
     NotYet(String),
     /// A person has left with Ctrl-C, and has been told what goes on: exit code 130, as of a program that the signal ends.
@@ -43,7 +45,7 @@ impl CliError {
                 output::print_error(message);
                 ExitCode::from(3)
             }
-            Self::Failed(message) => {
+            Self::Failed(message) | Self::TooLarge(message) => {
                 output::print_error(message);
                 ExitCode::FAILURE
             }

@@ -49,12 +49,12 @@ fn a_follower_learns_at_once_that_the_model_is_away_and_what_can_be_done() {
     let server = without_answer();
     let began = Instant::now();
     let mut following = Following::start(&server, &["add", "think about the weather of tomorrow", "--follow"]);
+    let leave = following.line_with("Ctrl-C");
+    assert!(leave.contains("the task stays") && leave.contains("qron show ") && leave.contains(" --follow"), "{leave}");
     let told = following.line_with("it waits for model");
     for part in ["\"away-1\" since 20", "cannot connect to the model endpoint", "qron agents", "goes on by itself"] {
         assert!(told.contains(part), "{part:?} is missing in {told}");
     }
-    let leave = following.line_with("Ctrl-C");
-    assert!(leave.contains("the task stays") && leave.contains("qron show ") && leave.contains(" --follow"), "{leave}");
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     let told = following.line_with("the next try is 20");
     assert!(told.contains("it waits for model") || told.contains("it still waits"), "{told}");
@@ -140,8 +140,8 @@ fn a_task_that_waits_for_a_person_or_for_others_says_so() {
     let shown = server.run(&["show", "22"]).ok().out;
     assert!(shown.contains("waiting    for 1 task that must end first: 21 (pending)"), "{shown}");
     let mut following = Following::start(&server, &["show", "22", "--follow"]);
-    following.line_with("it waits for 1 task that must end first");
     following.line_with("Ctrl-C leaves");
+    following.line_with("it waits for 1 task that must end first");
     let approved = server.run(&["approve", "11"]).ok();
     assert!(approved.err.contains("it waits: the whole fleet is paused"), "{approved:?}");
     server.run(&["resume"]).ok();
