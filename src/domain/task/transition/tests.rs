@@ -50,6 +50,10 @@ fn postponement() -> Postponement {
     }
 }
 
+fn claim() -> Claim {
+    Claim { token: "t".into(), owner: "r".into() }
+}
+
 fn awaited() -> Awaited {
     Awaited { tasks: vec![TaskId::Number(2)], look_at: LATER }
 }
@@ -81,8 +85,9 @@ fn variants(status: TaskStatus) -> Vec<Task> {
     ];
     let with = |approvals: Vec<Approval>| {
         let asking = task(status).with(|task| task.state.approvals = approvals);
+        let claimed = asking.clone().with(|task| task.state.claim = Some(claim()));
         let crashing = asking.clone().with(|task| task.state.crashes = MAX_CRASHES - 1);
-        [asking.clone().with(|task| task.spec.depends_on = vec![TaskId::Number(2)]), asking, crashing]
+        [asking.clone().with(|task| task.spec.depends_on = vec![TaskId::Number(2)]), asking, claimed, crashing]
     };
     asks.into_iter().flat_map(with).collect()
 }
@@ -283,7 +288,7 @@ fn what_never_ran_waits_for_its_dependencies_after_it_was_requeued_and_approved(
 
 #[test]
 fn a_step_remembers_that_its_parent_withdrew_it_until_it_is_requeued() {
-    let running = task(TaskStatus::Running);
+    let running = task(TaskStatus::Running).with(|task| task.state.claim = Some(claim()));
     let stopped = |first: &[TaskEvent]| {
         let asked = first.iter().fold(running.clone(), |task, event| task.apply(event, LATER).expect("legal"));
         assert!(asked.state.cancel_requested);
@@ -314,4 +319,14 @@ fn what_is_cancelled_before_its_time_keeps_its_time_when_it_is_requeued() {
     assert_eq!(again(&cancelled, LATER), LATER);
     let running = task(TaskStatus::Running).with(|task| task.spec.run_at = far);
     assert_eq!(again(&running.apply(&TaskEvent::Failed(failure), LATER).expect("legal"), LATER), LATER);
+}
+
+#[test]
+fn what_no_replica_runs_is_cancelled_at_once() {
+    let elsewhere = task(TaskStatus::Running);
+    let cancelled = elsewhere.apply(&TaskEvent::CancelRequested, LATER).expect("legal");
+    assert_eq!(cancelled.state.status, TaskStatus::Cancelled);
+    let held = elsewhere.with(|task| task.state.claim = Some(claim()));
+    let asked = held.apply(&TaskEvent::CancelRequested, LATER).expect("legal");
+    assert!(asked.state.status == TaskStatus::Running && asked.state.cancel_requested);
 }
