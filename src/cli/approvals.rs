@@ -40,11 +40,11 @@ impl Approvals {
 /// All open questions to people, of all tasks.
 async fn fetch_open(client: &Client) -> Result<Vec<OpenApproval>, CliError> {
     let mut items = Vec::new();
-    let mut after: Option<String> = None;
+    let (mut after, mut held): (Option<String>, usize) = (None, 0);
     loop {
         let mut query = vec![("limit", PAGE)];
         query.extend(after.as_deref().map(|after| ("after", after)));
-        let page: Listing<OpenApproval> = client.get(&["approvals"], &query).await?;
+        let page: Listing<OpenApproval> = client.page(&["approvals"], &query, &mut held).await?;
         items.extend(page.items);
         after = page.next;
         if after.is_none() {

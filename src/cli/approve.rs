@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::approvals::{print_question, short_hash};
 use super::client::Client;
-use super::{CliError, hold, ids, output, select};
+use super::{CliError, hold, ids, output, user};
 use crate::api::views::approvals::OpenApproval;
 use crate::api::views::tasks::TaskView;
 
@@ -60,7 +60,7 @@ impl Approve {
             }
         }
         let hashes: Vec<&str> = chosen.iter().map(|item| item.approval.hash.as_str()).collect();
-        let by = self.by.or_else(select::user);
+        let by = self.by.or_else(user::user);
         let body = json!({ "hashes": hashes, "by": by, "note": self.note });
         let action = if self.deny { "deny" } else { "approve" };
         let task: TaskView = client.post(&["tasks", &id, action], Some(&body)).await?;

@@ -213,14 +213,14 @@ async fn collect(
 ) -> Result<Vec<TaskView>, CliError> {
     let conditions = filter.conditions();
     let mut tasks = Vec::new();
-    let (mut after, mut most): (Option<String>, usize) = (None, PAGE);
+    let (mut after, mut most, mut held): (Option<String>, usize, usize) = (None, PAGE, 0);
     loop {
         let size = (limit - tasks.len()).min(most);
         let size_text = size.to_string();
         let mut query = pairs(&conditions);
         query.extend([("order", kind.order), ("limit", &size_text)]);
         query.extend(after.as_deref().map(|after| ("after", after)));
-        let page: Listing<TaskView> = match client.get(&["tasks"], &query).await {
+        let page: Listing<TaskView> = match client.page(&["tasks"], &query, &mut held).await {
             // Tasks come with their results, each of which may take megabytes.
             Err(CliError::TooLarge(_)) if size > SMALLEST_PAGE => {
                 most = (size / 8).max(SMALLEST_PAGE);

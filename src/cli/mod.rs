@@ -24,6 +24,7 @@ mod approve;
 mod artifacts;
 mod bench;
 mod cancel;
+mod changed;
 mod config;
 mod confirm;
 mod dead_letters;
@@ -53,6 +54,7 @@ mod status;
 mod steps;
 mod task_options;
 mod tools;
+mod user;
 
 /// Cron for agents, on Qdrant: finds due tasks, claims each once, lets an LLM agent plan and carry them out.
 #[derive(Debug, Parser)]

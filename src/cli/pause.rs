@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::client::Client;
-use super::{CliError, output, select};
+use super::{CliError, output, user};
 use crate::api::views::control::{PauseView, Paused, Resumed};
 use crate::domain::pause::PauseOutcome;
 
@@ -43,7 +43,7 @@ pub(super) struct Resume {
 impl Pause {
     pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
         refuse_unnamed(&self.unnamed, "pause")?;
-        let body = json!({ "agent": self.agent, "note": self.note, "by": select::user() });
+        let body = json!({ "agent": self.agent, "note": self.note, "by": user::user() });
         let paused: Paused = client.post(&["pause"], Some(&body)).await?;
         if self.json {
             return output::json(&paused);
@@ -63,7 +63,7 @@ impl Pause {
 impl Resume {
     pub(super) async fn run(self, client: &Client) -> Result<(), CliError> {
         refuse_unnamed(&self.unnamed, "resume")?;
-        let body = json!({ "agent": self.agent, "note": self.note, "by": select::user() });
+        let body = json!({ "agent": self.agent, "note": self.note, "by": user::user() });
         let resumed: Resumed = client.post(&["resume"], Some(&body)).await?;
         if self.json {
             return output::json(&resumed);

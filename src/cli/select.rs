@@ -3,10 +3,10 @@
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use super::changed::{RETRY, described};
 use super::client::Client;
 use super::confirm::confirm;
 use super::filter::FilterOptions;
-use super::retry::{self, RETRY};
 use super::{CliError, ids, output};
 use crate::api::views::bulk::{BulkReport, Refusal};
 use crate::api::views::tasks::TaskView;
@@ -136,7 +136,7 @@ async fn print_due(
     let is_done = |id: &&&str| !report.refused.iter().any(|refusal| refusal.task_id.to_string() == **id);
     for id in ids.iter().filter(is_done).take(SHOWN_TASKS) {
         if let Some(task) = client.find::<TaskView>(&["tasks", id]).await? {
-            output::line(&retry::described(&task, false))?;
+            output::line(&described(&task, false))?;
         }
     }
     if ids.len() > SHOWN_TASKS {
@@ -171,9 +171,4 @@ fn print_refusals(report: &BulkReport) -> Result<(), CliError> {
         output::refusal(*task_id, reason);
     }
     Err(CliError::Reported)
-}
-
-/// Name of the user of this terminal, from the variable `USER`.
-pub(super) fn user() -> Option<String> {
-    std::env::var("USER").ok().filter(|name| !name.trim().is_empty())
 }

@@ -151,11 +151,11 @@ fn counts_line(counts: &TaskCounts) -> String {
 /// The soonest firings of all schedules, and the paused schedules in the order of their ids.
 async fn schedules(client: &Client) -> Result<Schedules, CliError> {
     let (mut firings, mut paused) = (Vec::new(), Vec::new());
-    let mut after: Option<String> = None;
+    let (mut after, mut held): (Option<String>, usize) = (None, 0);
     loop {
         let mut query = vec![("limit", PAGE)];
         query.extend(after.as_deref().map(|after| ("after", after)));
-        let page: Listing<ScheduleView> = client.get(&["schedules"], &query).await?;
+        let page: Listing<ScheduleView> = client.page(&["schedules"], &query, &mut held).await?;
         for schedule in page.items {
             if schedule.paused {
                 paused.push(schedule);

@@ -1,6 +1,5 @@
 //! The HTTP client of the API of a running qron.
 
-use std::io;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, LOCATION};
@@ -15,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::CliError;
+use super::http_error::{NO_HTTP, ended_early, is_of_system, root_cause};
 use crate::api::error::Problem;
 use crate::app;
 use crate::config::Config;
@@ -27,6 +27,8 @@ const TIME_LIMIT: Duration = Duration::from_mins(1);
 const DOWNLOAD_TIME_LIMIT: Duration = Duration::from_hours(1);
 /// Most bytes of an answer that a command holds in memory.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
+/// The same for all pages of a listing.
+const MAX_LISTING: usize = 512 * 1024 * 1024;
 /// Most characters of an address that an error names.
 const SHOWN_ADDRESS: usize = 200;
 /// How long a server that speaks before it is asked has for its first byte.
@@ -82,6 +84,21 @@ impl Client {
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, &str)]) -> Result<T, CliError> {
         self.send(self.http.request(Method::GET, self.url_with(path, query)?)).await
+    }
+
+    /// A page of a listing that a command collects, of which it holds `held` bytes already.
+    ///
+    /// # Errors
+    /// Those of every request, and [`CliError::TooLarge`] when the pages together are.
+    pub(crate) async fn page<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        held: &mut usize,
+    ) -> Result<T, CliError> {
+        let body = self.answer(self.http.request(Method::GET, self.url_with(path, query)?)).await?;
+        *held = held.saturating_add(body.len());
+        if *held > MAX_LISTING { Err(self.too_large("listing", MAX_LISTING)) } else { self.read(&body) }
     }
 
     /// What is at `path`; `None` when the API says that there is nothing.
@@ -254,6 +271,15 @@ impl Client {
         Ok(response)
     }
 
+    fn too_large(&self, what: &str, most: usize) -> CliError {
+        CliError::TooLarge(format!(
+            "the {what} of the qron at {} is larger than {} MiB, and a command holds no more: ask for less at once, e.g. with --limit, or \
+             for an artifact with --output",
+            self.shown_base(),
+            most / (1024 * 1024)
+        ))
+    }
+
     /// The error for an answer that names another address.
     fn leads_elsewhere(&self, response: &Response) -> CliError {
         let location = response.headers().get(LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes()));
@@ -370,24 +396,12 @@ impl Download<'_> {
         let mut body = Vec::new();
         while let Some(piece) = self.next().await? {
             if body.len() + piece.len() > MAX_ANSWER {
-                return Err(CliError::TooLarge(format!(
-                    "the answer of the qron at {} is larger than {} MiB, and a command holds no more: ask for less at once, e.g. with \
-                     --limit, or for an artifact with --output",
-                    self.client.shown_base(),
-                    MAX_ANSWER / (1024 * 1024)
-                )));
+                return Err(self.client.too_large("answer", MAX_ANSWER));
             }
             body.extend_from_slice(&piece);
         }
         Ok(body)
     }
-}
-
-/// Whether a connection ended without an answer, and without one that is no HTTP/1.1.
-fn ended_early(error: &reqwest::Error) -> bool {
-    let cause = root_cause(error);
-    let was_connected = !error.is_connect() || system_error(error) == Some(io::ErrorKind::ConnectionReset);
-    was_connected && !error.is_timeout() && !NO_HTTP.iter().any(|text| cause.contains(text))
 }
 
 /// The URL of the API that a `qron run` with this configuration serves.
@@ -410,27 +424,4 @@ fn refusal(status: StatusCode, body: &[u8]) -> Option<CliError> {
         }
         _ => CliError::Failed(detail),
     })
-}
-
-/// What the HTTP client says of bytes that are no HTTP/1.1, such as those of gRPC.
-const NO_HTTP: [&str; 2] = ["invalid HTTP", "unexpected message"];
-
-/// Whether the operating system failed the connection, and not what answered.
-fn is_of_system(error: &reqwest::Error) -> bool {
-    system_error(error).is_some() || causes(error).any(|cause| cause.to_string().contains("dns"))
-}
-
-/// The error of the operating system that lies below.
-fn system_error(error: &reqwest::Error) -> Option<io::ErrorKind> {
-    let system = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
-    system.filter(|error| error.raw_os_error().is_some()).map(io::Error::kind).next()
-}
-
-/// The error and all that led to it, the first cause last.
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| error.source())
-}
-
-fn root_cause(error: &reqwest::Error) -> String {
-    causes(error).last().map_or_else(String::new, ToString::to_string)
 }

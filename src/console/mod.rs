@@ -6,6 +6,7 @@ use crate::config::ConfigError;
 
 pub(crate) mod client;
 mod escape;
+mod http_error;
 pub(crate) mod output;
 
 /// Why a command ends without success.
