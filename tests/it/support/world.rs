@@ -89,7 +89,9 @@ impl World {
     /// A world with this configuration: what another process would see of the store.
     pub(crate) async fn over(config: Config) -> Self {
         let web = Web::start().await;
-        let store = Store::connect(&config.store, &config.artifacts, None).await.expect("a store");
+        let embeddings = &config.embeddings;
+        let vector_size = (!embeddings.model.is_empty()).then_some(embeddings.dimensions);
+        let store = Store::connect(&config.store, &config.artifacts, vector_size).await.expect("a store");
         Self { store, config, web, queues: Mutex::default() }
     }
 
