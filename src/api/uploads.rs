@@ -39,16 +39,13 @@ impl UploadBudget {
     /// Reserves `bytes` bytes, or all there is where that is less.
     fn reserve(&self, bytes: u64) -> Result<UploadReservation, Problem> {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, BUDGET_KIB);
-        match Arc::clone(&self.0).try_acquire_many_owned(kib) {
-            Ok(permit) => Ok(UploadReservation { _permit: permit }),
-            Err(_) => {
-                let most = BUDGET_KIB / 1024;
-                let problem = format!(
-                    "other uploads take the {most} MiB that all may take together: try again when they have ended"
-                );
-                Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, problem))
-            }
+        if let Ok(permit) = Arc::clone(&self.0).try_acquire_many_owned(kib) {
+            return Ok(UploadReservation { _permit: permit });
         }
+        let most = BUDGET_KIB / 1024;
+        let problem =
+            format!("other uploads take the {most} MiB that all may take together: try again when they have ended");
+        Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, problem))
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) fn escape_in_json(text: &str) -> String {
     let is_kept = |before, c, after| c == '\n' || is_part(before, c, after);
     written_out(text, is_kept, |c| {
         let mut halves = [0; 2];
-        c.encode_utf16(&mut halves).iter().map(|half| format!("\\u{half:04x}")).collect()
+        c.encode_utf16(&mut halves).iter().map(|half| format!("\\u{half:04x}")).collect::<Vec<_>>().concat()
     })
 }
 

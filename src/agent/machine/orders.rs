@@ -59,7 +59,7 @@ impl Machine {
                 }
             };
             // What its agent requests is not seen here.
-            let is_of_people = work.as_ref().is_none_or(|work| work.sends_nothing_composed());
+            let is_of_people = work.as_ref().is_none_or(StepWork::sends_nothing_composed);
             self.state.has_sent_composed |= !is_of_people;
             let step = &mut self.state.steps[index];
             step.status = Status::Ordered(OrderPhase::InFlight);

@@ -62,7 +62,9 @@ fn a_server_that_refuses_without_a_time_is_asked_less_and_less_often() {
     let mut pauses = Vec::new();
     for _ in 0..8 {
         let permits: Vec<Permit<'_>> = (0..50).map(|_| enter(&circuit)).collect();
-        permits.into_iter().for_each(|permit| permit.rest(&refusal));
+        for permit in permits {
+            permit.rest(&refusal);
+        }
         pauses.push(circuit.rest_left().expect("it rests").as_millis().div_ceil(1_000));
         circuit.watch.health().rests_until = None;
     }

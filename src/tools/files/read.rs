@@ -71,7 +71,7 @@ impl Tool for ReadFile {
         let Arguments { path } = parse(arguments)?;
         let (workspace, task) = (self.workspace.clone(), context.task_id);
         let outcome = blocking(move || match read_whole(&workspace, task, &path) {
-            Ok(content) => Ok(Ok(describe(&path, content))),
+            Ok(bytes) => Ok(Ok(describe(&path, bytes))),
             Err(FileError::Missing(path)) => Ok(Err((workspace.opened().hint(&path), FileError::Missing(path)))),
             Err(error) => Ok(Err((String::new(), error))),
         });

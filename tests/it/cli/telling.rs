@@ -25,7 +25,7 @@ fn until(server: &Server, id: &str, wanted: &str) {
         if task["status"] == wanted {
             return;
         }
-        assert!(began.elapsed() < Duration::from_secs(60), "{id} is not {wanted}: {task}");
+        assert!(began.elapsed() < Duration::from_mins(1), "{id} is not {wanted}: {task}");
     }
 }
 
