@@ -197,6 +197,7 @@ async fn with_embeddings_a_run_is_recalled_by_its_meaning_where_words_are_too_fe
             settings[1],
             ("EMBEDDINGS__MODEL", embeddings),
             ("EMBEDDINGS__DIMENSIONS", "256"),
+            ("MEMORY__RECALL", "3"),
         ])
         .await;
         let runner = world.runner_of("r1", vec![agent("a", &[], 1)]).await;
