@@ -20,8 +20,10 @@ use crate::domain::tree::Rights;
 
 /// Tools called in one turn; further ones are refused.
 const MAX_CALLS_PER_TURN: usize = 16;
-/// Most memory of what the model says in one step, in bytes: all of it goes back to the model with each turn.
-const MAX_SAID_BYTES: usize = 1024 * 1024;
+/// Most memory of what the model says in one step, in bytes, and in bytes for each token that one answer may have where that is
+/// more: all of it goes back to the model with each turn, and is copied on the way.
+const MAX_SAID_BYTES: usize = 256 * 1024;
+const MAX_SAID_BYTES_PER_TOKEN: usize = 32;
 /// Most turns in a row in which the model answers nothing.
 const MAX_EMPTY_TURNS: u32 = 3;
 /// Repetitions of a call with the same result after which the model is warned. One more fails the step.
@@ -60,10 +62,12 @@ impl Machine {
                 self.fail(index, Failure::over_budget(BudgetLimit::Turns, reason));
                 continue;
             }
-            if act.said_bytes() > MAX_SAID_BYTES {
-                let most = MAX_SAID_BYTES / 1024 / 1024;
+            let tokens = usize::try_from(self.setup.max_output_tokens).unwrap_or(usize::MAX);
+            let most = MAX_SAID_BYTES.max(tokens.saturating_mul(MAX_SAID_BYTES_PER_TOKEN));
+            if act.said_bytes() > most {
                 let reason = format!(
-                    "what the model has said in this step takes more than {most} MiB: split the step, or set lower model.max_output_tokens"
+                    "what the model has said in this step takes more than {} KiB: split the step, or raise model.max_output_tokens",
+                    most / 1024
                 );
                 self.fail(index, Failure::permanent(reason));
                 continue;

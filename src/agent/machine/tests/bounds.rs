@@ -175,3 +175,19 @@ fn a_plan_of_a_model_is_bounded_like_any_other() {
         assert!(complaint.contains(told) && complaint.len() < 20_000, "{told}: {} bytes", complaint.len());
     }
 }
+
+#[test]
+fn what_a_model_says_in_one_step_is_bounded() {
+    let plan = json!([{"id": "talk", "instruction": "Talk as long as you like", "tools": ["look"]}]);
+    let mut machine = begin(with_plan(&plan));
+    let call = |size: usize| wants(&[("look", json!({"z": "y".repeat(size)}))]);
+    answer(&mut machine, "act", call(200_000));
+    let made = tool_calls(&mut machine);
+    returned(&mut machine, &made[0].id, Ok(json!("seen")));
+    answer(&mut machine, "act", call(100_000));
+    let made = tool_calls(&mut machine);
+    returned(&mut machine, &made[0].id, Ok(json!("seen")));
+    let next = model_call(&mut machine);
+    assert_eq!(next.request.purpose, "replan", "the step has failed");
+    assert!(said(&next).contains("more than 256 KiB"), "{}", said(&next));
+}
